@@ -1,0 +1,1 @@
+"""The words of the trade: events, integrations, deliveries, errors. Imports nothing of ours."""

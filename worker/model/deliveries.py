@@ -1,0 +1,173 @@
+"""What becomes of a batch: the ruling on each of its events, and the record that outlives it.
+
+A sender reports facts, a verdict turns them into `Ruling`s, a settle writes those as `Outcome`s
+(and `DeadLetter`s), and the recorder makes rows of them. Times are milliseconds since 1970 UTC by
+the clock of Redis, so that latencies never compare two clocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from worker.model.events import QueuedEvent
+
+#: No event is carried by more requests than this, whatever happens.
+MAX_REQUESTS = 4
+
+
+class Status(StrEnum):
+    """Where one event stands with one integration."""
+
+    #: The destination has accepted it.
+    DELIVERED = "delivered"
+    #: An attempt failed; the next one is due at `retry_at_ms`.
+    RETRYING = "retrying"
+    #: It is a dead letter.
+    DEAD = "dead"
+
+
+class Cause(StrEnum):
+    """Why an event is a dead letter, as far as what to do next depends on it."""
+
+    #: Every attempt failed, though nothing is wrong with the event: replay it once the destination is well.
+    EXHAUSTED = "exhausted"
+    #: The destination refused this very event: sending it again will not help.
+    REFUSED = "refused"
+    #: It was never a governance event.
+    INVALID = "invalid"
+    #: Its integration was deleted before it could be sent.
+    DELETED = "deleted"
+
+
+class Finding(msgspec.Struct, frozen=True, array_like=True):
+    """What went wrong, for people: a stable code, a sentence, the sentence that mends it."""
+
+    code: str
+    message: str
+    hint: str
+    http_status: int | None = None
+
+
+class Verdict(StrEnum):
+    """What a reply means for an event."""
+
+    ACCEPTED = "accepted"
+    RETRY = "retry"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The verdict on some events of a batch, which are named by their places in it.
+
+    `elapsed_ms` counts from the claim of the batch to the reply; `retry_after` is what the
+    destination asked for, in seconds.
+    """
+
+    places: Sequence[int]
+    verdict: Verdict
+    elapsed_ms: int
+    finding: Finding | None = None
+    retry_after: float | None = None
+    http_status: int | None = None
+
+
+class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the ledger keeps of an event that is not dead: all but its payload."""
+
+    id: str
+    type: str
+    time_ms: int
+    published_ms: int
+    attempts: int
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """Events of one batch that share a fate. `settled_ms` is when the destination's reply came.
+
+    `http_status` is that reply's; what failed without one, or without HTTP, has none.
+    """
+
+    integration_id: str
+    status: str
+    settled_ms: int
+    finding: Finding | None
+    retry_at_ms: int | None
+    events: list[EventTrace]
+    http_status: int | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """Events that will not be tried again by themselves, with their payload and the reason.
+
+    `integration_id` is None for what was never a valid event, and so has no destination;
+    `attempts` runs parallel to `events`.
+    """
+
+    integration_id: str | None
+    cause: str
+    finding: Finding
+    dead_ms: int
+    events: list[QueuedEvent]
+    attempts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """All that a Celery message may say: whose backlog, which slot, which lease of it."""
+
+    integration_id: str
+    slot: int
+    epoch: int
+
+
+#: In `Batch.carried`: this event is delivered or dead already.
+SETTLED = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that a worker holds since `claimed_at` (monotonic seconds), `claimed_ms` by Redis's clock.
+
+    `carried` says of each event how many requests have carried it so far, or SETTLED; `attempts`
+    counts the failed sendings of this batch. `configuration`
+    is the integration as JSON with sealed secrets, or empty when it is gone. `urgent` and `bulk` are
+    the ids of the stream entries that hold the events.
+    """
+
+    order: WorkOrder
+    events: list[QueuedEvent]
+    configuration: bytes
+    carried: bytearray
+    attempts: int
+    claimed_ms: int
+    claimed_at: float
+    urgent: list[bytes]
+    bulk: list[bytes]
+
+    def open_places(self) -> list[int]:
+        """Name the events that are neither delivered nor dead yet."""
+        return [place for place, carried in enumerate(self.carried) if carried != SETTLED]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When what is left of a batch is due again; Celery waits for it when it may, else the sweeper."""
+
+    seconds: float
+    by_celery: bool
+    carried: bytes
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a batch: `settled` events are delivered or dead, the rest awaits its retry."""
+
+    settled: int
+    outcomes: list[Outcome]
+    dead: list[DeadLetter]
+    retry: Retry | None

@@ -1,0 +1,134 @@
+"""Every error that this software raises on purpose, as one tree.
+
+SiemError
+├── InvalidInput            what somebody gave us is wrong: the field, why, and what would be right
+│   ├── InvalidEvent
+│   ├── InvalidIntegration
+│   └── InvalidSetting
+├── NotFoundError           nothing of that name or id is here
+├── AlreadyRunningError     another process holds the data directory
+├── UnavailableError        something that we depend on does not answer
+│   ├── BrokerUnavailable
+│   └── LedgerUnavailable
+├── SchemaOutdated          the ledger's tables are not those of this release
+├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
+├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
+│   ├── NameUnknown
+│   ├── AddressRefused
+│   ├── ConnectFailed
+│   ├── TlsFailed
+│   ├── ConnectionLost
+│   └── DeadlinePassed
+└── DeliveryError           how a delivery task ends when it does not end well
+    ├── TransientDelivery   Celery retries it
+    ├── DeliveryDead        settled as dead letters; the task fails so that Flower shows it
+    └── LeaseLost           somebody else owns the batch by now
+"""
+
+
+class SiemError(Exception):
+    """Something went wrong in the forwarding of governance events."""
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take the message, or else the first line of the class's docstring."""
+        super().__init__(message or (self.__doc__ or "").partition("\n")[0])
+
+
+class InvalidInput(SiemError):
+    """What was given is not valid."""
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        """Name the field, say what is wrong with it, and what would be right."""
+        super().__init__(f"{field}: {reason}; {remedy}")
+        self.field = field
+        self.reason = reason
+        self.remedy = remedy
+
+
+class InvalidEvent(InvalidInput):
+    """The event is not a governance event."""
+
+
+class InvalidIntegration(InvalidInput):
+    """The integration cannot work as configured."""
+
+
+class InvalidSetting(InvalidInput):
+    """A setting from the environment cannot be used."""
+
+
+class NotFoundError(SiemError):
+    """Nothing of that name or id is here."""
+
+
+class AlreadyRunningError(SiemError):
+    """Another process holds the data directory."""
+
+
+class UnavailableError(SiemError):
+    """Something that this software depends on does not answer."""
+
+
+class BrokerUnavailable(UnavailableError):
+    """Redis does not answer, or refuses to write."""
+
+
+class LedgerUnavailable(UnavailableError):
+    """The database does not answer."""
+
+
+class SchemaOutdated(SiemError):
+    """The ledger's tables are not those of this release: run `siem db upgrade`."""
+
+
+class SecretUnreadable(SiemError):
+    """A sealed secret cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it."""
+
+
+class TransportError(SiemError):
+    """The destination could not be reached or did not answer."""
+
+
+class NameUnknown(TransportError):
+    """The host name does not resolve."""
+
+
+class AddressRefused(TransportError):
+    """The address lies in a range that is closed to integrations."""
+
+
+class ConnectFailed(TransportError):
+    """No connection could be made."""
+
+
+class TlsFailed(TransportError):
+    """The TLS handshake failed."""
+
+
+class ConnectionLost(TransportError):
+    """The connection broke before the whole answer had come: it may have been delivered."""
+
+
+class DeadlinePassed(TransportError):
+    """The answer did not come in time: it may have been delivered."""
+
+
+class DeliveryError(SiemError):
+    """A batch was not delivered."""
+
+
+class TransientDelivery(DeliveryError):
+    """The batch, or a part of it, is to be sent again."""
+
+    def __init__(self, message: str, retry_in: float) -> None:
+        """Say why, and in how many seconds the next attempt is due."""
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+class DeliveryDead(DeliveryError):
+    """Events of the batch became dead letters."""
+
+
+class LeaseLost(DeliveryError):
+    """The slot's lease ran out while its batch was being sent: another worker owns it now."""

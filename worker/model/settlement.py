@@ -1,0 +1,161 @@
+"""From rulings to a settlement: which events are done, which are dead, when the rest is due again.
+
+Pure: what comes in are the facts of one sending, what goes out is what a settle will write.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.model.deliveries import (
+    MAX_REQUESTS,
+    SETTLED,
+    Batch,
+    Cause,
+    DeadLetter,
+    EventTrace,
+    Finding,
+    Outcome,
+    Retry,
+    Ruling,
+    Settlement,
+    Status,
+    Verdict,
+)
+
+#: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
+LONGEST_COUNTDOWN = 60.0
+#: The longest `Retry-After` that is obeyed, in seconds.
+LONGEST_RETRY_AFTER = 3600.0
+#: How far a delay may stray from the doubling series, as a share of it.
+JITTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often an integration retries, and how the delays grow: `backoff`, twice that, and so on.
+
+    `celery_can` is False when the Celery task has used up its own retries, which happens when the
+    sweeper had to issue orders in between.
+    """
+
+    max_retries: int
+    backoff: float
+    celery_can: bool = True
+
+
+def settle_rulings(
+    batch: Batch, rulings: Sequence[Ruling], policy: RetryPolicy, *, sent: bool = True
+) -> Settlement:
+    """Decide what becomes of each event that a ruling names; `batch.carried` is brought up to date.
+
+    With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it.
+    """
+    desk = _Desk(batch, policy, batch.attempts + sent)
+    for ruling in rulings:
+        desk.take(ruling)
+    return desk.settlement()
+
+
+def settle_deleted(batch: Batch) -> Settlement:
+    """Make dead letters of a batch whose integration is gone."""
+    finding = Finding(
+        "integration_deleted",
+        "the integration was deleted before this event could be sent",
+        "replay it into another integration, or discard it",
+    )
+    desk = _Desk(batch, RetryPolicy(0, 0), batch.attempts)
+    desk.bury(Cause.DELETED, batch.open_places(), Ruling((), Verdict.REFUSED, 0, finding))
+    return desk.settlement()
+
+
+class _Desk:
+    """Gathers the decisions on one batch."""
+
+    def __init__(self, batch: Batch, policy: RetryPolicy, attempts: int) -> None:
+        self._batch = batch
+        self._policy = policy
+        self._attempts = attempts
+        self._outcomes: list[Outcome] = []
+        self._dead: list[DeadLetter] = []
+        self._settled = 0
+        self._failed: list[tuple[Sequence[int], Ruling]] = []
+
+    def take(self, ruling: Ruling) -> None:
+        if not ruling.places:
+            return
+        if ruling.verdict is Verdict.ACCEPTED:
+            self._record(Status.DELIVERED, ruling.places, ruling, None)
+            self._close(ruling.places)
+        elif ruling.verdict is Verdict.REFUSED:
+            self.bury(Cause.REFUSED, ruling.places, ruling)
+        else:
+            self._retry_or_bury(ruling)
+
+    def bury(self, cause: Cause, places: Sequence[int], ruling: Ruling) -> None:
+        if not places:
+            return
+        batch = self._batch
+        finding = ruling.finding or Finding("unknown", "no reason was given", "look at the destination")
+        self._record(Status.DEAD, places, ruling, None)
+        self._dead.append(
+            DeadLetter(
+                batch.order.integration_id,
+                cause.value,
+                finding,
+                batch.claimed_ms + ruling.elapsed_ms,
+                [batch.events[place] for place in places],
+                [batch.carried[place] for place in places],
+            )
+        )
+        self._close(places)
+
+    def settlement(self) -> Settlement:
+        return Settlement(self._settled, self._outcomes, self._dead, self._retry())
+
+    def _retry_or_bury(self, ruling: Ruling) -> None:
+        carried = self._batch.carried
+        last = self._attempts > self._policy.max_retries
+        spent = [place for place in ruling.places if last or carried[place] >= MAX_REQUESTS]
+        self.bury(Cause.EXHAUSTED, spent, ruling)
+        left = [place for place in ruling.places if carried[place] != SETTLED]
+        if left:
+            self._failed.append((left, ruling))
+
+    def _retry(self) -> Retry | None:
+        if not self._failed:
+            return None
+        seconds = self._delay()
+        due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
+        for places, ruling in self._failed:
+            self._record(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
+        by_celery = self._policy.celery_can and seconds <= LONGEST_COUNTDOWN
+        first = self._failed[0][1].finding
+        reason = first.message if first else "an attempt failed"
+        return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
+
+    def _delay(self) -> float:
+        backoff: float = self._policy.backoff * 2 ** max(self._attempts - 1, 0)
+        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+        asked = max(ruling.retry_after or 0.0 for _, ruling in self._failed)
+        return max(backoff * spread, min(asked, LONGEST_RETRY_AFTER))
+
+    def _record(self, status: Status, places: Sequence[int], ruling: Ruling, retry_at_ms: int | None) -> None:
+        batch = self._batch
+        traces = [
+            EventTrace(event.id, event.type, event.time_ms, event.published_ms, batch.carried[place])
+            for place, event in ((place, batch.events[place]) for place in places)
+        ]
+        settled_ms = batch.claimed_ms + ruling.elapsed_ms
+        finding = ruling.finding if status is not Status.DELIVERED else None
+        integration_id = batch.order.integration_id
+        self._outcomes.append(
+            Outcome(
+                integration_id, status.value, settled_ms, finding, retry_at_ms, traces, ruling.http_status
+            )
+        )
+
+    def _close(self, places: Sequence[int]) -> None:
+        self._settled += len(places)
+        for place in places:
+            self._batch.carried[place] = SETTLED
