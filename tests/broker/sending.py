@@ -1,0 +1,84 @@
+"""Short ways to put events into a backlog and to settle what was claimed of it."""
+
+import json
+
+import redis
+
+from worker.broker.backlog import Backlog, Claim, Timing
+from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
+from worker.broker.snapshot import Published, publish_integrations
+from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
+from worker.model.events import QueuedEvent
+from worker.model.settlement import RetryPolicy, settle_rulings
+
+TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
+POLICY = RetryPolicy(max_retries=3, backoff=2.0)
+
+
+def event(name: str, size: int = 10) -> QueuedEvent:
+    """Make an event whose bytes are that many."""
+    return QueuedEvent(name, "policy.deny", 1_000, 2_000, b"x" * size)
+
+
+def arrivals(names: list[str]) -> list[Arrival]:
+    """Make arrivals that no stream knows of."""
+    return [Arrival(b"0-1", 2_000, name.encode(), []) for name in names]
+
+
+def subscribe(
+    client: redis.Redis, *ids: str, slots: int = 4, enabled: bool = True, batch_events: int = 500
+) -> None:
+    """Make integrations of these ids known to the fleet."""
+    publish_integrations(client, [_published(one, enabled, batch_events) for one in ids], slots)
+
+
+def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *, urgent: bool = True) -> None:
+    """Hand chunks of events over to one lane of a backlog."""
+    ingress = Ingress(client, "test", 30)
+    entry = client.xadd("siem:events", {"event": b"{}"})
+    assert isinstance(entry, bytes)
+    consignments = [
+        Consignment([integration_id], urgent, [event(name) for name in chunk]) for chunk in chunks
+    ]
+    ingress.hand_over(HandOver(consignments=consignments, done=[entry]))
+
+
+def claim(backlog: Backlog, integration_id: str) -> Claim:
+    """Wake the integration and claim what its first free slot gets."""
+    [order] = backlog.wake([integration_id])
+    found = backlog.claim(order)
+    assert isinstance(found, Claim), found
+    return found
+
+
+def delivered(batch: Batch) -> Settlement:
+    """Settle all that is open as delivered."""
+    return settle_rulings(batch, [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)], POLICY)
+
+
+def failed(batch: Batch, *, delivered_places: tuple[int, ...] = ()) -> Settlement:
+    """Settle some events as delivered and the rest as to be retried."""
+    for place in batch.open_places():
+        batch.carried[place] += 1
+    left = [place for place in batch.open_places() if place not in delivered_places]
+    finding = Finding("destination_busy", "HTTP 503", "wait", 503)
+    rulings = [
+        Ruling(delivered_places, Verdict.ACCEPTED, 5),
+        Ruling(left, Verdict.RETRY, 5, finding),
+    ]
+    return settle_rulings(batch, rulings, POLICY)
+
+
+def ids(batch: Batch) -> list[str]:
+    """Name the events of a batch."""
+    return [one.id for one in batch.events]
+
+
+def _published(integration_id: str, enabled: bool, batch_events: int) -> Published:  # noqa: FBT001 - a test's shorthand
+    document = {
+        "id": integration_id,
+        "enabled": enabled,
+        "event_types": ["policy.deny", "policy.allow"],
+        "destination": {"type": "splunk_hec", "batch_events": batch_events, "batch_bytes": 900_000},
+    }
+    return Published(integration_id, "splunk_hec", json.dumps(document), deleted=False)

@@ -1,0 +1,71 @@
+"""Signs of life: each process keeps a key alive, so that others can wait for it or miss it."""
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Collection
+
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.model.errors import BrokerUnavailable
+
+#: How long a sign of life lasts, and how often it is given, in seconds.
+LASTS = 10
+EVERY = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class SignOfLife:
+    """Keeps `siem:alive:<role>:<host>:<pid>` alive from a thread of its own until it is stopped."""
+
+    def __init__(self, client: redis.Redis, role: str) -> None:
+        """Name the role: router, recorder or worker."""
+        self._client = client
+        self._key = keys.alive(role, platform.node(), os.getpid())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sign-of-life", daemon=True)
+
+    def start(self) -> None:
+        """Give the first sign soon, then every two seconds."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give no further sign, and take back the last one."""
+        self._stopping.set()
+        self._thread.join(EVERY)
+        try:
+            with broker_errors():
+                self._client.delete(self._key)
+        except BrokerUnavailable:
+            log.debug("no Redis to say good-bye to")
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with broker_errors():
+                    self._client.set(self._key, int(time.time()), ex=LASTS)
+            except BrokerUnavailable:
+                log.debug("no Redis to give a sign of life to")
+            self._stopping.wait(EVERY)
+
+
+def roles_alive(client: redis.Redis) -> set[str]:
+    """Name the roles of which at least one process lives. Raises BrokerUnavailable."""
+    with broker_errors():
+        found = client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)
+        return {key.decode().removeprefix(keys.ALIVE_PREFIX).partition(":")[0] for key in found}
+
+
+def wait_for_roles(client: redis.Redis, roles: Collection[str], seconds: float) -> set[str]:
+    """Wait until a process of every role lives; return the roles that are still missing in the end."""
+    deadline = time.monotonic() + seconds
+    while missing := set(roles) - roles_alive(client):
+        if time.monotonic() >= deadline:
+            return missing
+        time.sleep(0.05)
+    return set()

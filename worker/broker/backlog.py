@@ -1,0 +1,204 @@
+"""The backlog of each integration: woken by the router, claimed and settled by the workers.
+
+A slot is in one of four states; every arrow is one Lua script, so a process may die between any two.
+
+    free ──wake──▶ ordered ──claim──▶ sending ──settle──▶ free, or ordered again when more waits
+                      ▲                 │  ▲ └──settle, retry──▶ waiting ──claim──▶ sending
+                      └─────reissue─────┘  └────────claim────────────┘
+                   (lease ran out: new epoch)    (reissue: a late retry becomes ordered, same epoch)
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk
+from worker.model.deliveries import SETTLED, Batch, Settlement, WorkOrder
+from worker.model.errors import LeaseLost
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
+    from redis.commands.core import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things may take before the sweeper steps in, in seconds."""
+
+    lease: float
+    order_lease: float
+    retry_grace: float
+
+    @classmethod
+    def of(cls, config: Settings) -> "Timing":
+        """Pick what the backlog needs to know of time."""
+        return cls(config.lease, config.order_lease, config.retry_grace)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch to be sent, and the order for a further slot when more work waits."""
+
+    batch: Batch
+    further: WorkOrder | None
+
+
+class Backlog:
+    """The backlogs of all integrations, as one Redis holds them.
+
+    Every method raises BrokerUnavailable when Redis is away; what it would have done is then either
+    done whole or not at all.
+    """
+
+    def __init__(self, client: "redis.Redis", timing: Timing) -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._timing = timing
+        self._wake = _script(client, "wake")
+        self._claim = _script(client, "claim")
+        self._settle = _script(client, "settle")
+        self._reissue = _script(client, "reissue", shared=False)
+
+    def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
+        """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
+        ids = list(integration_ids)
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for integration_id in ids:
+                self._wake(
+                    keys=_keys(integration_id),
+                    args=[*_args(integration_id), _ms(self._timing.order_lease)],
+                    client=pipeline,
+                )
+            replies = pipeline.execute() if ids else []
+        return [
+            WorkOrder(integration_id, int(reply[0]), int(reply[1]))
+            for integration_id, reply in zip(ids, replies, strict=True)
+            if reply
+        ]
+
+    def claim(self, order: WorkOrder) -> Claim | str:
+        """Claim a batch for the order, or say in a word why there is nothing to do.
+
+        The words: `stale` (another order took its place), `early` (a retry that is not due), `held`
+        (the integration takes no deliveries), `empty` (nothing waits).
+        """
+        with broker_errors():
+            reply = self._claim(
+                keys=[*_keys(order.integration_id), keys.INTEGRATIONS],
+                args=[
+                    *_args(order.integration_id),
+                    order.slot,
+                    order.epoch,
+                    _ms(self._timing.lease),
+                    _ms(self._timing.order_lease),
+                ],
+            )
+        if reply[0] != b"batch":
+            return str(reply[0].decode())
+        return Claim(_batch(order, reply), _further(order, reply[8]))
+
+    def settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
+        """Write what became of the batch; all of it happens, or nothing.
+
+        Returns the order to issue next when more work waits. Raises LeaseLost, and writes nothing,
+        when the slot belongs to somebody else by now.
+        """
+        order = batch.order
+        with broker_errors():
+            reply = self._settle(
+                keys=[*_keys(order.integration_id), keys.OUTCOMES, keys.DEAD_LETTERS],
+                args=[
+                    *_args(order.integration_id),
+                    order.slot,
+                    order.epoch,
+                    settlement.settled,
+                    pack_outcomes(settlement.outcomes) if settlement.outcomes else b"",
+                    len(settlement.dead),
+                    *map(pack_dead, settlement.dead),
+                    *self._ending(batch, settlement),
+                ],
+            )
+        if reply[0] == b"stale":
+            raise LeaseLost
+        if reply[0] == b"next":
+            return WorkOrder(order.integration_id, order.slot, int(reply[1]))
+        return None
+
+    def reissue(self, most: int = 1000) -> list[tuple[WorkOrder, str]]:
+        """Lease again the slots that nobody has settled in time; say in which state each was."""
+        with broker_errors():
+            reply = self._reissue(
+                keys=[keys.LEASES], args=[keys.SLOT_PREFIX, _ms(self._timing.order_lease), most]
+            )
+        return [
+            (WorkOrder(integration.decode(), int(slot), int(epoch)), state.decode())
+            for integration, slot, epoch, state in reply
+        ]
+
+    def depth(self, integration_id: str) -> int:
+        """Count the events that wait for the integration or are on their way to it."""
+        with broker_errors():
+            found = self._client.hget(keys.state(integration_id), "backlog_events")
+        return int(found or 0)
+
+    def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
+        retry = settlement.retry
+        if retry is None:
+            lease = _ms(self._timing.order_lease)
+            return ["done", lease, len(batch.urgent), *batch.urgent, *batch.bulk]
+        sweeper_in = retry.seconds + (self._timing.retry_grace if retry.by_celery else 0)
+        return ["retry", _ms(retry.seconds), _ms(sweeper_in), retry.carried, retry.attempts]
+
+
+def _script(client: "redis.Redis", name: str, *, shared: bool = True) -> "Script":
+    folder = files("worker.broker") / "scripts"
+    text = (folder / f"{name}.lua").read_text()
+    return client.register_script((folder / "slots.lua").read_text() + text if shared else text)
+
+
+def _keys(integration_id: str) -> list[str]:
+    return [
+        keys.LEASES,
+        keys.state(integration_id),
+        keys.urgent(integration_id),
+        keys.bulk(integration_id),
+    ]
+
+
+def _args(integration_id: str) -> list[str]:
+    return [integration_id, keys.slot_prefix(integration_id)]
+
+
+def _batch(order: WorkOrder, reply: list[Any]) -> Batch:
+    _, now, configuration, carried, attempts, losses, urgent, bulk, _ = reply
+    events = [event for entry in (*urgent, *bulk) for event in unpack_chunk(entry[1][5])]
+    return Batch(
+        order=order,
+        events=events,
+        configuration=configuration,
+        carried=_with_losses(bytearray(carried) if carried else bytearray(len(events)), int(losses)),
+        attempts=int(attempts),
+        claimed_ms=int(now),
+        claimed_at=time.monotonic(),
+        urgent=[entry[0] for entry in urgent],
+        bulk=[entry[0] for entry in bulk],
+    )
+
+
+def _with_losses(carried: bytearray, losses: int) -> bytearray:
+    """Count a request for each worker that died with the batch: it had probably sent it."""
+    return bytearray(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in carried)
+
+
+def _further(order: WorkOrder, reply: list[int] | None) -> WorkOrder | None:
+    return WorkOrder(order.integration_id, int(reply[0]), int(reply[1])) if reply else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

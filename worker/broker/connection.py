@@ -1,0 +1,71 @@
+"""A connection to Redis that never repeats a command behind our back.
+
+redis-py repeats a command whose reply was lost, which would append a chunk twice; here a lost reply is
+an error, and the caller, who knows what may be repeated, decides.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.retry import Retry
+
+from worker.model.errors import BrokerUnavailable
+
+#: A connection to Redis, for those who only pass it on.
+Client = redis.Redis
+
+#: How long a reply may take, in seconds; every blocking read blocks for less.
+REPLY_TIMEOUT = 15.0
+CONNECT_TIMEOUT = 5.0
+#: Bytes of one read: a claimed chunk is some hundred kilobytes, and each read costs a system call.
+READ_SIZE = 1 << 18
+
+
+def connect(url: str) -> redis.Redis:
+    """Make a client for the URL; it connects when it is first used.
+
+    Replies of XREADGROUP and XAUTOCLAIM are left as Redis sends them: nested lists of bytes.
+    """
+    client = redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=REPLY_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_keepalive=True,
+        health_check_interval=30,
+        socket_read_size=READ_SIZE,
+        retry=Retry(NoBackoff(), 0),
+    )
+    for command in ("XREADGROUP", "XAUTOCLAIM"):
+        client.set_response_callback(command, _as_sent)
+    return client
+
+
+def ask(client: Any, *command: Any) -> Any:
+    """Send a command as it stands, through a client or into a pipeline (redis-py leaves this untyped)."""
+    return client.execute_command(*command)
+
+
+def _as_sent(reply: Any, **_options: Any) -> Any:
+    return reply
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Turn "Redis is away", "is full" and "does not write" into BrokerUnavailable."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+    except OutOfMemoryError as error:
+        raise BrokerUnavailable("Redis is full (maxmemory): nothing can be written to it") from error
+    except ReadOnlyError as error:
+        raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from error
+    except RedisError as error:
+        if "LOADING" in str(error) or "MASTERDOWN" in str(error):
+            raise BrokerUnavailable(f"Redis is not ready: {error}") from error
+        raise

@@ -1,0 +1,47 @@
+"""The chores of the one sweeper: its lock, and readers that will never come back."""
+
+import time
+import uuid
+
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.streams import forget_idle_consumers
+
+#: A reader that held nothing and was silent for this long is gone, in seconds.
+GONE_AFTER = 3600.0
+#: How often to look for such readers, in seconds.
+LOOK_EVERY = 300.0
+
+
+class Housekeeping:
+    """One sweeper's right to sweep. Raises BrokerUnavailable."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Sweep under a name of its own."""
+        self._client = client
+        self._name = uuid.uuid4().hex
+        self._next_look = 0.0
+
+    def may_sweep(self, interval: float) -> bool:
+        """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
+        expires_ms = max(1, round(interval * 3000))
+        with broker_errors():
+            if self._client.set(keys.SWEEPER_LOCK, self._name, nx=True, px=expires_ms):
+                return True
+            if self._client.get(keys.SWEEPER_LOCK) != self._name.encode():
+                return False
+            return bool(self._client.pexpire(keys.SWEEPER_LOCK, expires_ms))
+
+    def forget_dead_consumers(self) -> None:
+        """Now and then, remove readers that hold nothing and have long been silent."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_EVERY
+        for stream, group in (
+            (keys.EVENTS, keys.ROUTER_GROUP),
+            (keys.OUTCOMES, keys.RECORDER_GROUP),
+            (keys.DEAD_LETTERS, keys.RECORDER_GROUP),
+        ):
+            forget_idle_consumers(self._client, stream, group, GONE_AFTER)

@@ -1,0 +1,131 @@
+"""The stream to which events are published, and the hand-over from there to the backlogs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import ask, broker_errors
+from worker.broker.packing import pack_chunk, pack_dead
+from worker.broker.streams import GroupReader
+from worker.model.deliveries import DeadLetter
+from worker.model.errors import InvalidEvent
+from worker.model.events import QueuedEvent
+
+
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """One entry of the ingress stream: its id, when Redis took it (ms), and the event's bytes.
+
+    `raw` is None when the entry has no field `event`; `fields` then shows what it has instead.
+    """
+
+    entry_id: bytes
+    published_ms: int
+    raw: bytes | None
+    fields: list[bytes]
+
+    def event_bytes(self) -> bytes:
+        """Return the event's bytes. Raises InvalidEvent when the entry has none."""
+        if self.raw is None:
+            raise InvalidEvent("event", "is not a field of the entry", "XADD siem:events * event '{…}'")
+        return self.raw
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """Events that go together into one lane of several integrations' backlogs."""
+
+    integration_ids: Sequence[str]
+    urgent: bool
+    events: list[QueuedEvent]
+
+
+@dataclass(slots=True)
+class HandOver:
+    """What becomes of the arrivals that were read: consignments, dead letters, or nobody wants them."""
+
+    consignments: list[Consignment] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    unwanted: int = 0
+    done: list[bytes] = field(default_factory=list)
+
+
+class Ingress:
+    """One router's end of `siem:events`. Every method raises BrokerUnavailable when Redis is away."""
+
+    def __init__(self, client: redis.Redis, consumer: str, claim_idle: float) -> None:
+        """Read as `consumer`, a name of no other process."""
+        self._client = client
+        self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
+
+    def read(self, count: int, block_ms: int) -> list[Arrival]:
+        """Read up to `count` events, waiting up to `block_ms` for the first."""
+        entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
+        return [_arrival(entry_id, fields) for entry_id, fields in entries]
+
+    def hand_over(self, handover: HandOver) -> None:
+        """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
+
+        After BrokerUnavailable the arrivals are read again, unless the hand-over did happen.
+        """
+        pipeline = self._client.pipeline(transaction=True)
+        for consignment in handover.consignments:
+            _append(pipeline, consignment)
+        for dead in handover.dead:
+            pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
+        _count(pipeline, handover)
+        pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
+        pipeline.xdel(keys.EVENTS, *handover.done)
+        try:
+            with broker_errors():
+                pipeline.execute()
+        except BaseException:
+            self._reader.read_again()
+            raise
+
+
+def publish(client: redis.Redis, events: Iterable[bytes]) -> list[bytes | Exception]:
+    """Publish events in one round trip; answer the entry id of each, or the error that kept it out."""
+    pipeline = client.pipeline(transaction=False)
+    for raw in events:
+        ask(pipeline, "XADD", keys.EVENTS, "*", "event", raw)
+    with broker_errors():
+        return pipeline.execute(raise_on_error=False)
+
+
+def _arrival(entry_id: bytes, fields: list[bytes]) -> Arrival:
+    raw = fields[1] if len(fields) == 2 and fields[0] == b"event" else _named_event(fields)  # noqa: PLR2004 - name and value
+    return Arrival(entry_id, int(entry_id.partition(b"-")[0]), raw, fields)
+
+
+def _named_event(fields: list[bytes]) -> bytes | None:
+    """Find the field `event` among others, which are nobody's business."""
+    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
+
+
+def _append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
+    packed = pack_chunk(consignment.events)
+    count = len(consignment.events)
+    size = sum(len(event.raw) for event in consignment.events)
+    lane = keys.urgent if consignment.urgent else keys.bulk
+    for integration_id in consignment.integration_ids:
+        # The scripts that claim a batch rely on this order of fields.
+        ask(pipeline, "XADD", lane(integration_id), "*", "n", count, "bytes", size, "events", packed)
+        pipeline.hincrby(keys.state(integration_id), "backlog_events", count)
+
+
+def _count(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:
+    invalid = sum(len(dead.events) for dead in handover.dead)
+    pipeline.hincrby(keys.COUNTERS, "published", len(handover.done))
+    if handover.unwanted:
+        pipeline.hincrby(keys.COUNTERS, "unwanted", handover.unwanted)
+    if invalid:
+        pipeline.hincrby(keys.COUNTERS, "invalid", invalid)
+
+
+def waiting(client: redis.Redis) -> int:
+    """Count the events that no router has handed over yet."""
+    with broker_errors():
+        return int(client.xlen(keys.EVENTS))

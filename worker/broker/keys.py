@@ -1,0 +1,66 @@
+"""The names of all keys in Redis, so that a reader with `redis-cli` can follow an event.
+
+| key                          | type   | holds                                                          |
+|------------------------------|--------|----------------------------------------------------------------|
+| `siem:events`                | stream | ingress: field `event`, one JSON object; group `router`        |
+| `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
+| `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed)|
+| `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
+|                              |        | `batch_bytes`, `held`, `backlog_events`, `claims`              |
+| `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
+|                              |        | `epoch`, `chunks`, `carried`, `attempts`, `losses`, `due`,     |
+|                              |        | `reissues`                                                     |
+| `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
+| `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
+| `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
+| `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
+| `siem:integrations:version`  | string | counts up with every change of that hash                       |
+| `siem:sweeper`               | string | the lock of the one sweeper                                    |
+| `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
+| `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
+| `siem:celery:*`              |        | Celery's own: queues `splunk_hec`, …; unacknowledged messages  |
+
+"Packed" is MessagePack (see `worker.broker.packing`). Entries are deleted once they are settled, so the
+length of a stream is what is still to do. No stream is ever trimmed: that would drop events.
+"""
+
+EVENTS = "siem:events"
+OUTCOMES = "siem:outcomes"
+DEAD_LETTERS = "siem:dead-letters"
+LEASES = "siem:leases"
+INTEGRATIONS = "siem:integrations"
+INTEGRATIONS_VERSION = "siem:integrations:version"
+SWEEPER_LOCK = "siem:sweeper"
+COUNTERS = "siem:counters"
+ALIVE_PREFIX = "siem:alive:"
+CELERY_PREFIX = "siem:celery:"
+SLOT_PREFIX = "siem:slot:"
+
+ROUTER_GROUP = "router"
+RECORDER_GROUP = "recorder"
+DELIVERY_GROUP = "delivery"
+
+
+def urgent(integration_id: str) -> str:
+    """Name the stream of what must not wait."""
+    return f"siem:backlog:{integration_id}:urgent"
+
+
+def bulk(integration_id: str) -> str:
+    """Name the stream of what may wait."""
+    return f"siem:backlog:{integration_id}:bulk"
+
+
+def state(integration_id: str) -> str:
+    """Name the hash of an integration's limits and counts."""
+    return f"siem:state:{integration_id}"
+
+
+def slot_prefix(integration_id: str) -> str:
+    """Name the hashes of an integration's slots, less the number."""
+    return f"{SLOT_PREFIX}{integration_id}:"
+
+
+def alive(role: str, host: str, pid: int) -> str:
+    """Name the sign of life of one process."""
+    return f"{ALIVE_PREFIX}{role}:{host}:{pid}"

@@ -1,0 +1,127 @@
+-- Claims a batch for the bearer of a work order, or reads again what its slot holds already.
+-- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms.
+-- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty'; else
+-- {'batch', now, configuration, carried, attempts, losses, urgent entries, bulk entries, further order}.
+
+local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
+local lease_ms, order_lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
+local now = now_ms()
+
+-- Clocks of workers may run a little ahead of Redis's.
+local EARLY_MS = 1000
+-- One claim in this many serves the bulk lane first, so that it never starves.
+local BULK_TURN = 8
+local MOST_AT_A_LOOK = 16
+
+local function last_delivered(lane)
+  local group = redis.call('XINFO', 'GROUPS', lane)[1]
+  for place = 1, #group, 2 do
+    if group[place] == 'last-delivered-id' then
+      return group[place + 1]
+    end
+  end
+end
+
+local function size(entry)
+  return tonumber(entry[2][2]), tonumber(entry[2][4])
+end
+
+local function read(lane, count)
+  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, slot, 'COUNT', count, 'STREAMS', lane, '>')
+  return reply and reply[1][2] or {}
+end
+
+-- How many of the next chunks fit into the room that is left.
+local function fitting(lane, look, room)
+  local count, events, bytes = 0, room.events, room.bytes
+  for _, entry in ipairs(redis.call('XRANGE', lane, '(' .. last_delivered(lane), '+', 'COUNT', look)) do
+    local n, b = size(entry)
+    if n > events or b > bytes then
+      return count
+    end
+    count, events, bytes = count + 1, events - n, bytes - b
+  end
+  return count
+end
+
+local function take(lane, room)
+  local taken, look = {}, 1
+  if unclaimed(lane) == 0 then
+    return taken
+  end
+  while room.events > 0 and room.bytes > 0 do
+    -- The first chunk is taken whatever its size: the sender splits what is too large for one request.
+    local count = room.untouched and 1 or fitting(lane, look, room)
+    local entries = count > 0 and read(lane, count) or {}
+    for _, entry in ipairs(entries) do
+      local n, b = size(entry)
+      room.events, room.bytes, room.untouched = room.events - n, room.bytes - b, false
+      taken[#taken + 1] = entry
+    end
+    if #entries < look then
+      break
+    end
+    look = math.min(look * 2, MOST_AT_A_LOOK)
+  end
+  return taken
+end
+
+local function held_by_slot(lane)
+  if redis.call('XLEN', lane) == 0 or pending_in(lane) == 0 then
+    return {}
+  end
+  return redis.call('XREADGROUP', 'GROUP', GROUP, slot, 'STREAMS', lane, '0')[1][2]
+end
+
+local function claim_new()
+  local limits = redis.call('HMGET', KEYS[2], 'batch_events', 'batch_bytes')
+  local room = {
+    events = tonumber(limits[1] or 500), bytes = tonumber(limits[2] or 900000), untouched = true,
+  }
+  local urgent, bulk
+  if redis.call('HINCRBY', KEYS[2], 'claims', 1) % BULK_TURN == 0 then
+    bulk = take(KEYS[4], room)
+    urgent = take(KEYS[3], room)
+  else
+    urgent = take(KEYS[3], room)
+    bulk = take(KEYS[4], room)
+  end
+  return urgent, bulk
+end
+
+local found = redis.call('HMGET', key, 'state', 'epoch', 'due', 'chunks', 'carried', 'attempts', 'losses')
+local state, epoch, chunks = found[1], found[2], tonumber(found[4] or 0)
+
+if not state or state == 'sending' or epoch ~= ARGV[4] then
+  return {'stale'}
+end
+if state == 'waiting' and tonumber(found[3]) > now + EARLY_MS then
+  return {'early'}
+end
+if held() then
+  if chunks == 0 then
+    free(slot)
+  else
+    redis.call('HSET', key, 'state', 'waiting', 'due', now + order_lease_ms)
+    redis.call('ZADD', KEYS[1], now + order_lease_ms, member(slot))
+  end
+  return {'held'}
+end
+
+local urgent, bulk
+if chunks > 0 then
+  urgent, bulk = held_by_slot(KEYS[3]), held_by_slot(KEYS[4])
+else
+  urgent, bulk = claim_new()
+end
+if #urgent + #bulk == 0 then
+  free(slot)
+  return {'empty'}
+end
+redis.call('HSET', key, 'state', 'sending', 'chunks', #urgent + #bulk)
+redis.call('HDEL', key, 'reissues')
+redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
+return {
+  'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', tonumber(found[6] or 0),
+  tonumber(found[7] or 0), urgent, bulk, order_free_slot(order_lease_ms),
+}

@@ -1,0 +1,31 @@
+-- Finds slots whose lease ran out and leases them again, so that their work order can be issued again.
+-- KEYS: 1 leases.  ARGV: 1 prefix of all slots, 2 an order's lease in ms, 3 how many at most.
+-- Returns {integration, slot, epoch, state that it was in} for each.
+--
+-- Only a slot that was sending gets a new epoch: an order that merely waited long, or a retry that is
+-- late, stays good, so that a slow queue can never outrun its own orders.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease_ms = tonumber(ARGV[2])
+local reissued = {}
+
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
+  local integration, slot = string.match(name, '^(.*)/(%d+)$')
+  local key = ARGV[1] .. integration .. ':' .. slot
+  local state = redis.call('HGET', key, 'state')
+  if not state then
+    redis.call('ZREM', KEYS[1], name)
+  else
+    if state == 'sending' then
+      redis.call('HINCRBY', key, 'losses', 1)
+      redis.call('HINCRBY', key, 'epoch', 1)
+    end
+    local times = redis.call('HINCRBY', key, 'reissues', 1)
+    redis.call('HSET', key, 'state', 'ordered')
+    redis.call('HDEL', key, 'due')
+    redis.call('ZADD', KEYS[1], now + lease_ms * 2 ^ math.min(times - 1, 5), name)
+    reissued[#reissued + 1] = {integration, slot, tonumber(redis.call('HGET', key, 'epoch')), state}
+  end
+end
+return reissued

@@ -1,0 +1,49 @@
+-- Writes what became of a batch: outcomes, dead letters, and either the end of its claim or its retry.
+-- KEYS: 5 outcomes, 6 dead letters.
+-- ARGV: 3 slot, 4 epoch, 5 how many events are settled for good, 6 outcomes (packed, or empty),
+--       7 how many dead letters (packed) follow; then either
+--       'done', an order's lease in ms, number of urgent entries, their ids, the ids of bulk entries, or
+--       'retry', ms until it is due, ms until the sweeper steps in, carried, attempts.
+-- Returns {'stale'} when the lease was lost (nothing was written), {'waiting'}, {'idle'}, or
+-- {'next', epoch} when more work waits and the slot was leased for it.
+
+local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
+local found = redis.call('HMGET', key, 'state', 'epoch')
+if found[1] ~= 'sending' or found[2] ~= ARGV[4] then
+  return {'stale'}
+end
+
+local function finish(lane, first, last)
+  for place = first, last, 1000 do
+    local upto = math.min(place + 999, last)
+    redis.call('XACK', lane, GROUP, unpack(ARGV, place, upto))
+    redis.call('XDEL', lane, unpack(ARGV, place, upto))
+  end
+end
+
+if ARGV[6] ~= '' then
+  redis.call('XADD', KEYS[5], '*', 'outcomes', ARGV[6])
+end
+local rest = 7 + tonumber(ARGV[7])
+for place = 8, rest do
+  redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
+end
+redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - tonumber(ARGV[5]))
+
+if ARGV[rest + 1] == 'retry' then
+  local now = now_ms()
+  redis.call('HSET', key, 'state', 'waiting', 'due', now + tonumber(ARGV[rest + 2]),
+    'carried', ARGV[rest + 4], 'attempts', ARGV[rest + 5])
+  redis.call('HDEL', key, 'losses')
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[rest + 3]), member(slot))
+  return {'waiting'}
+end
+
+local bulk_from = rest + 4 + tonumber(ARGV[rest + 3])
+finish(KEYS[3], rest + 4, bulk_from - 1)
+finish(KEYS[4], bulk_from, #ARGV)
+free(slot)
+if held() or not work_waits() then
+  return {'idle'}
+end
+return {'next', order(slot, tonumber(ARGV[rest + 2]))}

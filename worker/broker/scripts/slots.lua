@@ -1,0 +1,67 @@
+-- What the scripts share; it stands before each of them.
+-- KEYS: 1 leases, 2 state, 3 urgent, 4 bulk.  ARGV: 1 integration, 2 prefix of its slots.
+
+local GROUP = 'delivery'
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function member(slot)
+  return ARGV[1] .. '/' .. slot
+end
+
+-- A lane's group is made when it is first needed, and again if the stream was lost and came back.
+local function pending_in(lane)
+  local pending = redis.pcall('XPENDING', lane, GROUP)
+  if pending.err then
+    redis.call('XGROUP', 'CREATE', lane, GROUP, '0')
+    return 0
+  end
+  return pending[1]
+end
+
+-- Chunks that no slot has claimed yet.
+local function unclaimed(lane)
+  local length = redis.call('XLEN', lane)
+  if length == 0 then
+    return 0
+  end
+  return length - pending_in(lane)
+end
+
+local function work_waits()
+  return unclaimed(KEYS[3]) + unclaimed(KEYS[4]) > 0
+end
+
+local function held()
+  return redis.call('HGET', KEYS[2], 'held') == '1'
+end
+
+local function order(slot, lease_ms)
+  local key = ARGV[2] .. slot
+  local epoch = redis.call('HINCRBY', key, 'epoch', 1)
+  redis.call('HSET', key, 'state', 'ordered')
+  redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
+  return epoch
+end
+
+local function free(slot)
+  redis.call('HDEL', ARGV[2] .. slot, 'state', 'chunks', 'carried', 'attempts', 'losses', 'due', 'reissues')
+  redis.call('ZREM', KEYS[1], member(slot))
+end
+
+-- Leases a free slot for work that waits: {slot, epoch}, or false.
+local function order_free_slot(lease_ms)
+  if held() or not work_waits() then
+    return false
+  end
+  local slots = tonumber(redis.call('HGET', KEYS[2], 'slots') or 4)
+  for slot = 1, slots do
+    if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
+      return {slot, order(slot, lease_ms)}
+    end
+  end
+  return false
+end

@@ -1,0 +1,117 @@
+"""The copy of all integrations that stands in Redis, so that routing and delivery need no database.
+
+Each integration is kept as the JSON of its sealed document; one that was deleted leaves a tombstone,
+under which what is left of its backlog finds its way to the dead letters.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The parts of a destination's configuration that routing needs."""
+
+    type: str
+    batch_events: int = 500
+    batch_bytes: int = 900_000
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """What routing needs to know of an integration; fields of its document that are not here are skipped."""
+
+    id: str
+    destination: Limits
+    tenant_id: str = "default"
+    enabled: bool = False
+    event_types: frozenset[str] = frozenset()
+    deleted: bool = False
+
+    def wants(self, event_type: str, tenant_id: str) -> bool:
+        """Whether events of that type and tenant are to be sent here."""
+        return (
+            self.enabled
+            and not self.deleted
+            and tenant_id == self.tenant_id
+            and event_type in self.event_types
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One integration as it is to stand in Redis: its JSON document, or a tombstone."""
+
+    id: str
+    type: str
+    document: str
+    deleted: bool
+
+
+_decoder = msgspec.json.Decoder(Subscription)
+
+
+class Snapshot:
+    """The subscriptions as of their last change; one instance for each thread."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Start empty; `subscriptions` reads."""
+        self._client = client
+        self._version: bytes | None = None
+        self._subscriptions: dict[str, Subscription] = {}
+
+    def subscriptions(self) -> dict[str, Subscription]:
+        """Return all, read anew if any changed. The same object comes back while nothing changed."""
+        with broker_errors():
+            version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
+            if version != self._version or version is None:
+                documents: Any = self._client.hgetall(keys.INTEGRATIONS)
+                self._subscriptions = {
+                    key.decode(): _decoder.decode(document) for key, document in documents.items()
+                }
+                self._version = version
+        return self._subscriptions
+
+
+def publish_integrations(client: redis.Redis, published: Sequence[Published], slots: int) -> bool:
+    """Make Redis hold exactly these integrations; return whether anything had to change."""
+    with broker_errors():
+        standing: Any = client.hgetall(keys.INTEGRATIONS)
+        wanted = {one.id.encode(): _value(one) for one in published}
+        changed = {key: value for key, value in wanted.items() if standing.get(key) != value}
+        gone = [key for key in standing if key not in wanted]
+        if not changed and not gone and client.exists(keys.INTEGRATIONS_VERSION):
+            return False
+        pipeline = client.pipeline(transaction=True)
+        for one in published:
+            if one.id.encode() in changed:
+                pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
+                pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
+        for key in gone:
+            pipeline.hdel(keys.INTEGRATIONS, key)
+        pipeline.incr(keys.INTEGRATIONS_VERSION)
+        pipeline.execute()
+    return True
+
+
+def _value(one: Published) -> bytes:
+    if one.deleted:
+        return json.dumps({"id": one.id, "destination": {"type": one.type}, "deleted": True}).encode()
+    return one.document.encode()
+
+
+def _limits(one: Published, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
+    subscription = _decoder.decode(_value(one))
+    return {
+        "slots": slots,
+        "batch_events": subscription.destination.batch_events,
+        "batch_bytes": subscription.destination.batch_bytes,
+        # What was deleted drains into the dead letters; what is switched off waits.
+        "held": int(not subscription.enabled and not subscription.deleted),
+    }
