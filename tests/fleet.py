@@ -1,0 +1,230 @@
+"""A whole fleet for one test: a real server, real processes, a real ledger, and short patience.
+
+In comes a directory; out come the processes of the Procfile, each of which can be killed and started
+again, and short ways to publish, to wait, and to read what the ledger says.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.embedded_servers import VALKEY, RunningServer, start_server
+from worker.broker.alive import roles_alive
+from worker.broker.connection import connect
+from worker.broker.snapshot import Published, publish_integrations
+from worker.ledger.answers import DeadLetterRow, DeliveryRow
+from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.integrations import IntegrationStore
+from worker.ledger.queries import dead_letters, deliveries
+from worker.ledger.vault import open_vault
+from worker.model.integrations import Integration, parse_integration
+from worker.publisher import EventPublisher
+from worker.settings import Settings
+
+PATIENCE = 40.0
+_BIN = Path(sys.executable).parent
+
+#: Short waits, so that a test of what happens after them is short as well.
+HASTY = {
+    "SIEM_ALLOWED_NETWORKS": "127.0.0.0/8",
+    "SIEM_RETRY_BACKOFF": "0.1",
+    "SIEM_RETRY_GRACE": "1",
+    "SIEM_SEND_DEADLINE": "3",
+    "SIEM_LEASE": "4",
+    "SIEM_ORDER_LEASE": "2",
+    "SIEM_SWEEP_INTERVAL": "0.3",
+    "SIEM_CLAIM_IDLE": "2",
+    "SIEM_RECORDER_LINGER": "0.02",
+    "SIEM_WORKER_THREADS": "8",
+    "SIEM_LOG_LEVEL": "INFO",
+}
+
+COMMANDS = {
+    "router": [str(_BIN / "siem"), "route"],
+    "recorder": [str(_BIN / "siem"), "record"],
+    "worker": [
+        *(str(_BIN / "celery"), "-A", "worker", "worker", "-Q", "splunk_hec"),
+        *("--without-gossip", "--without-mingle", "-l", "INFO"),
+    ],
+}
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """Wait until the condition holds; return what it gave. Fails with `what` when time is up."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(0.02)  # polls other processes, which cannot signal this one
+    return found
+
+
+class Fleet:
+    """The processes, their server and their ledger."""
+
+    def __init__(
+        self, directory: Path, *, binary: Path = VALKEY, database_url: str = "", **knobs: str
+    ) -> None:
+        """Prepare; `start` starts the roles that are named."""
+        self.directory = directory
+        self.server: RunningServer = start_server(binary, directory / "server")
+        given = {
+            **HASTY,
+            "SIEM_REDIS_URL": self.server.url,
+            "SIEM_DATA_DIR": str(directory),
+            "SIEM_DATABASE_URL": database_url,
+            **knobs,
+        }
+        self.environment = {**os.environ, **given}
+        self.settings = _settings(given)
+        self.client = connect(self.server.url)
+        self.engine = open_ledger(self.settings.ledger_address())
+        upgrade(self.engine)
+        self.store = IntegrationStore(self.engine, open_vault(self.settings))
+        self.publisher = EventPublisher(self.server.url)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *roles: str) -> Self:
+        """Start these roles, or all, and wait until each gives a sign of life."""
+        for role in roles or tuple(COMMANDS):
+            self.spawn(role)
+        wanted = {role.partition("-")[0] for role in roles or tuple(COMMANDS)}
+        wait_until(lambda: wanted <= roles_alive(self.client), f"{wanted} are alive")
+        return self
+
+    def spawn(self, role: str) -> None:
+        """Start a process; a second router is named `router-2`."""
+        with (self.directory / f"{role}.log").open("ab") as log:
+            self.processes[role] = subprocess.Popen(
+                COMMANDS[role.partition("-")[0]],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self, role: str) -> None:
+        """Kill a process and all its children with SIGKILL."""
+        process = self.processes.pop(role)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def terminate(self, role: str) -> int:
+        """Ask a process to end; return its exit status."""
+        process = self.processes.pop(role)
+        process.terminate()
+        return process.wait(timeout=PATIENCE)
+
+    def log(self, role: str) -> str:
+        """Return what a process has printed so far."""
+        return (self.directory / f"{role}.log").read_text()
+
+    def integrate(self, url: str, name: str = "splunk", **changes: Any) -> Integration:
+        """Create an integration and tell the fleet of it."""
+        own = {key: changes.pop(key) for key in tuple(changes) if key in Integration.model_fields}
+        destination = {"type": "splunk_hec", "url": url, "token": "secret-token", "timeout_seconds": 1.0}
+        document = {"id": f"int_{name}", "name": name, "destination": destination | changes, **own}
+        integration = parse_integration(document)
+        self.store.create(integration)
+        self.announce()
+        return integration
+
+    def announce(self) -> None:
+        """Publish the ledger's integrations to Redis, as the command line does."""
+        records = [Published(one.id, one.type, one.document, one.deleted) for one in self.store.records()]
+        publish_integrations(self.client, records, self.settings.slots)
+
+    def publish(self, events: Iterable[dict[str, Any]]) -> list[str]:
+        """Publish events; return their ids."""
+        given = list(events)
+        receipts = list(self.publisher.publish_many(given))
+        assert [receipt.error for receipt in receipts] == [None] * len(given)
+        return [event["id"] for event in given]
+
+    def publish_at_once(self, events: Iterable[dict[str, Any]]) -> list[str]:
+        """Publish events in one transaction, so that one read of the router sees all; return their ids."""
+        given = list(events)
+        pipeline = self.client.pipeline(transaction=True)
+        for event in given:
+            pipeline.xadd("siem:events", {"event": json.dumps(event)})
+        pipeline.execute()
+        return [event["id"] for event in given]
+
+    def first_row(self, integration: str) -> DeliveryRow:
+        """Wait for the first row of an integration; return the latest."""
+        found: list[DeliveryRow] = wait_until(lambda: self.rows(integration), f"a row of {integration}")
+        return found[0]
+
+    def settled(
+        self, count: int, integration: str = "int_splunk", seconds: float = PATIENCE
+    ) -> list[DeliveryRow]:
+        """Wait until that many events are delivered or dead in the ledger; return all rows."""
+        wait_until(
+            lambda: sum(row.status != "retrying" for row in self.rows(integration)) >= count,
+            f"{count} events of {integration} are delivered or dead",
+            seconds,
+        )
+        return self.rows(integration)
+
+    def rows(self, integration: str = "int_splunk") -> list[DeliveryRow]:
+        """Read the ledger's deliveries of an integration."""
+        return list(deliveries(self.engine, integration_id=integration, limit=100_000))
+
+    def dead(self, integration: str | None = "int_splunk") -> list[DeadLetterRow]:
+        """Read the ledger's dead letters of an integration."""
+        return list(dead_letters(self.engine, integration_id=integration, limit=100_000))
+
+    def siem(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        """Run the program `siem`."""
+        return subprocess.run(
+            [_BIN / "siem", *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    def siem_json(self, *arguments: str, stdin: bytes = b"") -> Any:
+        """Run the program `siem` and read the JSON that it prints."""
+        done = self.siem(*arguments, "--json", stdin=stdin)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    def __enter__(self) -> Self:
+        """End everything at the end of a `with`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every process, then the server."""
+        for process in self.processes.values():
+            process.terminate()
+        for role, process in tuple(self.processes.items()):
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.kill(role)
+        self.publisher.close()
+        self.client.close()
+        self.engine.dispose()
+        self.server.stop()
+
+
+def _settings(given: dict[str, str]) -> Settings:
+    """Read settings from these variables alone."""
+    before = dict(os.environ)
+    os.environ.update(given)
+    try:
+        return Settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,157 @@
+"""The Celery app of the delivery fleet.
+
+    celery -A worker worker -Q splunk_hec        a worker for one type of destination
+    celery -A worker flower                      a look at all of them
+
+A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
+secret, it may be lost or repeated, and whoever forges one can at most cause a batch to be sent that
+was due anyway.
+"""
+
+import logging
+import threading
+from functools import cache
+from typing import Any
+
+from celery import Celery, Task
+from celery.signals import worker_ready, worker_shutdown
+from kombu.entity import Exchange, Queue
+
+from worker.broker import keys
+from worker.broker.alive import SignOfLife
+from worker.broker.backlog import Backlog, Timing
+from worker.broker.connection import connect
+from worker.destinations.opening import DESTINATION_TYPES, sender_opener
+from worker.ledger.vault import open_document, open_vault
+from worker.model.deliveries import WorkOrder
+from worker.model.errors import DeliveryDead, LeaseLost, TransientDelivery
+from worker.model.integrations import MAX_RETRIES
+from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.settings import Settings, settings
+from worker.tasks import Courier, Patience
+
+log = logging.getLogger(__name__)
+
+
+class DeliveryTask(Task):
+    """A task that Celery retries by itself, when the batch says so."""
+
+    autoretry_for = (TransientDelivery,)
+    # Celery's own jitter reaches down to zero, so the delay is reckoned with the batch instead.
+    retry_backoff = 2
+    retry_backoff_max = int(LONGEST_COUNTDOWN)
+    retry_jitter = False
+    max_retries = MAX_RETRIES
+    # Expected endings: Flower shows them as failed, the log needs no traceback of ours.
+    throws = (DeliveryDead, LeaseLost)
+
+    def retry(self, *args: Any, exc: Any = None, countdown: Any = None, **options: Any) -> Any:
+        """Retry when the batch is due, which may be later than Celery's own series (Retry-After)."""
+        if isinstance(exc, TransientDelivery):
+            countdown = exc.retry_in
+        return super().retry(*args, exc=exc, countdown=countdown, **options)
+
+
+def make_app(config: Settings) -> Celery:
+    """Configure Celery; what is not set here is at its default on purpose."""
+    made = Celery("worker", broker=config.broker_address(), set_as_current=True)
+    exchange = Exchange("siem", type="direct")
+    made.conf.update(
+        broker_transport_options={
+            # Longer than a lease: whatever is redelivered after it finds its order stale.
+            "visibility_timeout": config.visibility_timeout,
+            "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 10,  # notice half-open connections within seconds
+            "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "global_keyprefix": keys.CELERY_PREFIX,
+            "priority_steps": [0],  # one list for each queue, not four
+        },
+        broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
+        broker_connection_max_retries=None,  # for as long as it takes
+        broker_channel_error_retry=True,  # outlive OOM and READONLY answers, which else end the worker
+        broker_pool_limit=config.worker_threads,
+        result_backend=None,
+        task_ignore_result=True,  # the outcome stands in the ledger
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # orders wait in Redis, where any worker can take them
+        task_serializer="json",
+        accept_content=["json"],  # nobody who reaches Redis can run code here
+        event_serializer="json",
+        task_create_missing_queues=False,  # a mistyped queue is an error, not a black hole
+        task_queues=[Queue(kind, exchange, routing_key=kind) for kind in DESTINATION_TYPES],
+        worker_pool="threads",  # waits on sockets; gevent would never restore a dead worker's messages
+        worker_concurrency=config.worker_threads,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=True,
+        worker_redirect_stdouts=False,
+    )
+    return made
+
+
+def task_name(kind: str) -> str:
+    """Name the task that delivers to destinations of this type."""
+    return f"deliver_{kind}"
+
+
+def issue_order(order: WorkOrder, kind: str) -> None:
+    """Put a work order into the queue of its type; if that fails, the sweeper does it later."""
+    arguments = {"integration": order.integration_id, "slot": order.slot, "epoch": order.epoch}
+    try:
+        app.send_task(task_name(kind), kwargs=arguments, queue=kind, retry=False)
+    except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
+        log.warning("work order %s could not be published (%s): the sweeper will", order, error)
+
+
+@cache
+def courier(kind: str) -> Courier:
+    """Make the process's courier for one type of destination, when its first order comes."""
+    config = settings()
+    vault = open_vault(config)
+    return Courier(
+        Backlog(connect(config.broker_address()), Timing.of(config)),
+        sender_opener(
+            lambda document: open_document(document, vault),
+            config.allowed_networks,
+            connections=config.worker_threads,
+        ),
+        issue_order,
+        kind,
+        Patience(config.send_deadline, config.lease, config.retry_backoff),
+    )
+
+
+app = make_app(settings())
+
+_courier_lock = threading.Lock()
+
+
+@app.task(bind=True, base=DeliveryTask, name="deliver_splunk_hec")
+def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> None:
+    """Deliver a batch to Splunk over its HTTP Event Collector."""
+    _deliver("splunk_hec", task, WorkOrder(integration, slot, epoch))
+
+
+def _deliver(kind: str, task: Any, order: WorkOrder) -> None:
+    with _courier_lock:
+        found = courier(kind)
+    found.deliver(order, task.request.retries)
+
+
+_signs: list[SignOfLife] = []
+
+
+@worker_ready.connect
+def _say_alive(**_: Any) -> None:
+    sign = SignOfLife(connect(settings().broker_address()), "worker")
+    sign.start()
+    _signs.append(sign)
+
+
+@worker_shutdown.connect
+def _say_goodbye(**_: Any) -> None:
+    while _signs:
+        _signs.pop().stop()

@@ -1,0 +1,21 @@
+"""One file for each kind of SIEM: format, transport and verdict put together."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from worker.model.deliveries import Batch, Ruling
+
+
+class Sender(Protocol):
+    """Sends batches to one integration; shared by the threads of a worker process."""
+
+    def send(self, batch: Batch, deadline: float) -> Sequence[Ruling]:
+        """Send the batch's open events until `deadline` (monotonic seconds); rule on every one of them.
+
+        Counts each request in `batch.carried`. Raises nothing that the destination can cause.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        ...

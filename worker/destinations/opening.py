@@ -1,0 +1,37 @@
+"""From an integration's sealed configuration to a sender that is ready to dial."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from worker.destinations import Sender
+from worker.destinations.splunk_hec import SplunkHecSender
+from worker.model.integrations import Integration, SplunkHec
+from worker.settings import Network
+from worker.transports.guard import Guard
+
+#: Every type of destination; each has a Celery queue of that name.
+DESTINATION_TYPES = ("splunk_hec",)
+
+#: Opens the secrets of a document. Raises SecretUnreadable, InvalidIntegration.
+OpenDocument = Callable[[Mapping[str, Any]], Integration]
+
+
+def sender_opener(
+    open_document: OpenDocument, allowed: Sequence[Network], *, connections: int
+) -> Callable[[bytes], tuple[Integration, Sender]]:
+    """Return what makes senders of sealed JSON documents; all of them share one guard."""
+    guard = Guard(allowed)
+
+    def open_sender(document: bytes) -> tuple[Integration, Sender]:
+        integration = open_document(msgspec.json.decode(document))
+        return integration, make_sender(integration, guard, connections=connections)
+
+    return open_sender
+
+
+def make_sender(integration: Integration, guard: Guard, *, connections: int) -> Sender:
+    """Make the sender of the integration's type."""
+    destination: SplunkHec = integration.destination
+    return SplunkHecSender(destination, guard, connections=connections)

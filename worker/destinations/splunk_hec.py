@@ -1,0 +1,191 @@
+"""Splunk over its HTTP Event Collector: one request for a batch, surgery where an event is refused.
+
+A refused event must not take its batch with it, and no event may be carried by more than four
+requests. So a batch goes out in at most three sizes: whole; then, for what an offender left behind or
+what was too large, in parts of about the square root of that; then one by one, which settles the rest.
+"""
+
+import gzip
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from urllib.parse import urlsplit, urlunsplit
+
+from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
+from worker.formats.hec import HecFormat
+from worker.model.deliveries import MAX_REQUESTS, Batch, Finding, Ruling, Verdict
+from worker.model.errors import InvalidIntegration, TransportError
+from worker.model.integrations import SplunkHec
+from worker.transports.findings import describe
+from worker.transports.guard import Guard
+from worker.transports.http import HttpTransport
+
+#: Where HEC lives below the host (Splunk: "HTTP Event Collector REST API endpoints").
+_COLLECTOR = "/services/collector"
+_GZIP_LEVEL = 1  # the network is rarely the limit; a core is
+_OUT_OF_TIME = Finding(
+    "out_of_time",
+    "the time for this batch ran out before these events were sent",
+    "nothing to do: they are sent again; if it lasts, the destination is slow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Events that one request carries, and in which of the three sizes they go out."""
+
+    places: Sequence[int]
+    size: int
+
+    def smaller(self, places: Sequence[int]) -> "list[_Part]":
+        step = 1 if self.size else max(1, isqrt(len(places)))
+        return [_Part(places[start : start + step], self.size + 1) for start in range(0, len(places), step)]
+
+
+class SplunkHecSender:
+    """Sends batches to one HTTP Event Collector."""
+
+    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int) -> None:
+        """Prepare headers and envelopes; connect when the first batch comes."""
+        self._config = config
+        self._url = event_url(config.url)
+        self._format = HecFormat.of(
+            host=config.host, source=config.source, source_type=config.source_type, index=config.index
+        )
+        self._headers = _headers(config)
+        self._transport = HttpTransport(guard, config, connections=connections)
+        self._most_bytes = config.batch_bytes
+
+    def send(self, batch: Batch, deadline: float) -> list[Ruling]:
+        """Send what is open of the batch; see `worker.destinations.Sender`."""
+        return _Sending(self, batch, deadline).run()
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        self._transport.close()
+
+    def parts(self, places: Sequence[int], envelopes: dict[int, bytes]) -> list[_Part]:
+        """Cut into requests within the integration's limits of count and uncompressed bytes."""
+        parts, start, size = [], 0, 0
+        for at, place in enumerate(places):
+            length = len(envelopes[place])
+            if at > start and (at - start >= self._config.batch_events or size + length > self._most_bytes):
+                parts.append(_Part(places[start:at], 0))
+                start, size = at, 0
+            size += length
+        return [*parts, _Part(places[start:], 0)]
+
+    def envelopes(self, batch: Batch, places: Sequence[int]) -> dict[int, bytes]:
+        """Format the events at these places."""
+        wrapped = self._format.envelopes([batch.events[place] for place in places])
+        return dict(zip(places, wrapped, strict=True))
+
+    def post(self, body: bytes, count: int, deadline: float) -> HecVerdict:
+        """Send one request and judge the answer, or the lack of one."""
+        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        payload = gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._config.gzip else body
+        try:
+            reply = self._transport.post(self._url, self._headers, payload, seconds)
+        except TransportError as error:
+            return HecVerdict(Meaning.RETRY, describe(error))
+        except InvalidIntegration as error:
+            hint = "correct the integration's TLS settings"
+            return HecVerdict(Meaning.RETRY, Finding("configuration", str(error), hint))
+        return judge(reply.status, reply.headers, reply.body, count)
+
+    def learn_limit(self, refused: int) -> None:
+        """Remember that a body of this many bytes was too large, so that the next one is smaller."""
+        self._most_bytes = max(1, min(self._most_bytes, refused // 2))
+
+
+class _Sending:
+    """One sending of one batch."""
+
+    def __init__(self, sender: SplunkHecSender, batch: Batch, deadline: float) -> None:
+        self._sender = sender
+        self._batch = batch
+        self._deadline = deadline
+        self._rulings: list[Ruling] = []
+        self._parts: deque[_Part] = deque()
+
+    def run(self) -> list[Ruling]:
+        places = self._batch.open_places()
+        self._envelopes = self._sender.envelopes(self._batch, places)
+        self._parts.extend(self._sender.parts(places, self._envelopes))
+        while self._parts:
+            self._send(self._parts.popleft())
+        return self._rulings
+
+    def _send(self, part: _Part) -> None:
+        if time.monotonic() >= self._deadline:
+            self._give_up(part, HecVerdict(Meaning.RETRY, _OUT_OF_TIME))
+            return
+        for place in part.places:
+            self._batch.carried[place] += 1
+        body = b"".join([self._envelopes[place] for place in part.places])
+        verdict = self._sender.post(body, len(part.places), self._deadline)
+        if verdict.meaning is Meaning.ACCEPTED:
+            self._rule(part.places, Verdict.ACCEPTED, verdict)
+        elif verdict.meaning is Meaning.RETRY:
+            self._give_up(part, verdict)
+        elif verdict.meaning is Meaning.OFFENDER:
+            self._cut_out(part, verdict)
+        else:
+            self._split(part, verdict, len(body))
+
+    def _give_up(self, part: _Part, verdict: HecVerdict) -> None:
+        """Whoever turned this part away would turn the others away as well: they all come back later."""
+        self._rule(part.places, Verdict.RETRY, verdict)
+        for waiting in self._parts:
+            self._rule(waiting.places, Verdict.RETRY, verdict)
+        self._parts.clear()
+
+    def _cut_out(self, part: _Part, verdict: HecVerdict) -> None:
+        """Let through what stands before the offender; send again what stands behind it."""
+        at = verdict.offender
+        self._rule(part.places[:at], Verdict.ACCEPTED, verdict)
+        self._rule(part.places[at : at + 1], Verdict.REFUSED, verdict)
+        self._queue_smaller(part, part.places[at + 1 :], verdict)
+
+    def _split(self, part: _Part, verdict: HecVerdict, size: int) -> None:
+        if len(part.places) == 1:
+            self._rule(part.places, Verdict.REFUSED, verdict)
+            return
+        if verdict.finding is not None and verdict.finding.code == "too_large":
+            self._sender.learn_limit(size)
+        self._queue_smaller(part, part.places, verdict)
+
+    def _queue_smaller(self, part: _Part, places: Sequence[int], verdict: HecVerdict) -> None:
+        carried = self._batch.carried
+        spent = [place for place in places if carried[place] >= MAX_REQUESTS]
+        self._rule(spent, Verdict.RETRY, verdict)
+        self._parts.extendleft(
+            reversed(part.smaller([place for place in places if carried[place] < MAX_REQUESTS]))
+        )
+
+    def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
+        if places:
+            elapsed = round((time.monotonic() - self._batch.claimed_at) * 1000)
+            finding = None if verdict is Verdict.ACCEPTED else why.finding
+            self._rulings.append(Ruling(places, verdict, elapsed, finding, why.retry_after, why.http_status))
+
+
+def event_url(url: str) -> str:
+    """Return the address that takes JSON events, whichever address of the collector was given."""
+    parts = urlsplit(url)
+    head, found, _ = parts.path.partition(_COLLECTOR)
+    path = f"{head if found else parts.path.rstrip('/')}{_COLLECTOR}/event"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def _headers(config: SplunkHec) -> dict[str, str]:
+    headers = {
+        "Authorization": f"Splunk {config.token.get_secret_value()}",
+        "Content-Type": "application/json",
+        # Harmless without indexer acknowledgement, required with it; one for each process.
+        "X-Splunk-Request-Channel": str(uuid.uuid4()).upper(),
+    }
+    return headers | ({"Content-Encoding": "gzip"} if config.gzip else {})

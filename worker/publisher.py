@@ -1,0 +1,125 @@
+"""Publishing governance events from Python; any other language does it with one XADD.
+
+with EventPublisher("redis://localhost:6379/0") as publisher:
+    publisher.publish({"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12Z"})
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from worker.broker.connection import connect
+from worker.broker.ingress import publish
+from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.events import decode_event
+
+#: Events of one round trip to Redis.
+PIPELINE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one event: the id of its entry in `siem:events`, or why it was not taken."""
+
+    entry_id: str | None
+    error: InvalidEvent | BrokerUnavailable | None
+
+
+class EventPublisher:
+    """Validates events and publishes them to Redis; not to be shared between threads.
+
+    When it returns, Redis has the event. When the answer of Redis is lost, it publishes again: the
+    event may then travel twice, with the same id.
+    """
+
+    def __init__(self, redis_url: str, *, patience: float = 10.0) -> None:
+        """Publish to that Redis; an absence of up to `patience` seconds is waited out."""
+        self._client = connect(redis_url)
+        self._patience = patience
+
+    def publish(self, event: Mapping[str, Any] | bytes) -> str:
+        """Publish one event, as an object or as its JSON; return the id of its entry.
+
+        Raises InvalidEvent, which names the field, and BrokerUnavailable when Redis did not take it.
+        """
+        [receipt] = self.publish_many([event])
+        if receipt.error is not None:
+            raise receipt.error
+        return receipt.entry_id or ""
+
+    def publish_many(self, events: Iterable[Mapping[str, Any] | bytes]) -> Iterator[Receipt]:
+        """Publish events in order, many a round trip; yield one receipt for each.
+
+        An invalid event is refused alone. Yields BrokerUnavailable for what Redis did not take.
+        """
+        window: list[bytes | InvalidEvent] = []
+        for event in events:
+            window.append(_checked(event))
+            if len(window) >= PIPELINE:
+                yield from self._send(window)
+                window = []
+        yield from self._send(window)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        """Publish within a `with`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _send(self, window: list[bytes | InvalidEvent]) -> Iterator[Receipt]:
+        answers = iter(self._publish_waiting([raw for raw in window if isinstance(raw, bytes)]))
+        for one in window:
+            if isinstance(one, InvalidEvent):
+                yield Receipt(None, one)
+            else:
+                yield _receipt(next(answers))
+
+    def _publish_waiting(self, raws: list[bytes]) -> list[bytes | Exception]:
+        """Publish; while Redis is away, try again until patience ends."""
+        deadline = time.monotonic() + self._patience
+        pause = 0.05
+        while raws:
+            try:
+                return publish(self._client, raws)
+            except BrokerUnavailable as error:
+                if time.monotonic() + pause >= deadline:
+                    return [error] * len(raws)
+                time.sleep(pause)
+                pause = min(pause * 2, 1.0)
+        return []
+
+
+def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
+    try:
+        raw = event if isinstance(event, bytes) else _encoded(event)
+        decode_event(raw)
+    except InvalidEvent as error:
+        return error
+    return raw
+
+
+def _encoded(event: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent("event", f"cannot be written as JSON ({error})", "give plain values") from None
+
+
+def _receipt(answer: bytes | Exception) -> Receipt:
+    if isinstance(answer, bytes):
+        return Receipt(answer.decode(), None)
+    if isinstance(answer, BrokerUnavailable):
+        return Receipt(None, answer)
+    return Receipt(None, BrokerUnavailable(f"Redis did not take the event: {answer}"))

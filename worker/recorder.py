@@ -1,0 +1,83 @@
+"""From the outcomes in Redis to rows in the ledger, in large transactions.
+
+On the side it brings the ledger's integrations back into Redis, should the copy there differ. An
+outcome is finished in Redis only once its rows are committed, and recording it twice changes nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from worker.broker.outcomes import Outcomes, Settled
+from worker.model.availability import Availability
+from worker.model.deliveries import DeadLetter, Outcome
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Entries of one read and stream; an entry is a batch, of 500 events as a rule.
+READ_COUNT = 32
+READ_BLOCK_MS = 500
+#: Entries of one transaction at the most.
+TRANSACTION = 64
+#: How often the integrations in Redis are compared with the ledger's, in seconds.
+RECONCILE_EVERY = 5.0
+
+#: Writes settled entries to the ledger in one transaction. Raises LedgerUnavailable.
+Record = Callable[[Sequence[tuple[str, list[Outcome]]], Sequence[tuple[str, DeadLetter]]], int]
+#: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
+Reconcile = Callable[[], bool]
+
+
+class Recorder:
+    """One recorder; runs in one thread."""
+
+    def __init__(self, outcomes: Outcomes, record: Record, reconcile: Reconcile, linger: float) -> None:
+        """Gather for `linger` seconds before a transaction that is not full."""
+        self._outcomes = outcomes
+        self._record = record
+        self._reconcile = reconcile
+        self._linger = linger
+        self._next_reconcile = 0.0
+        self._redis = Availability("Redis", log)
+        self._database = Availability("the database", log)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Record until told to stop; outlive any absence of Redis or the database."""
+        while not stopping.is_set():
+            try:
+                self.step(stopping)
+            except BrokerUnavailable as error:
+                stopping.wait(self._redis.lost(error))
+            except LedgerUnavailable as error:
+                stopping.wait(self._database.lost(error))
+            else:
+                self._redis.back()
+                self._database.back()
+
+    def step(self, stopping: threading.Event) -> int:
+        """Record what waits; return how many entries. Raises BrokerUnavailable, LedgerUnavailable."""
+        if time.monotonic() >= self._next_reconcile:
+            self._reconcile()
+            self._next_reconcile = time.monotonic() + RECONCILE_EVERY
+        settled = self._gather(stopping)
+        if settled:
+            try:
+                self._record(settled.outcomes, settled.dead)
+            except BaseException:
+                self._outcomes.read_again()
+                raise
+            self._outcomes.finish(settled)
+        return len(settled)
+
+    def _gather(self, stopping: threading.Event) -> Settled:
+        """Read until a transaction is full, or nothing came for the time of the linger."""
+        settled = self._outcomes.read(READ_COUNT, READ_BLOCK_MS)
+        deadline = time.monotonic() + self._linger
+        while settled and len(settled) < TRANSACTION and not stopping.is_set():
+            left_ms = round((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                break
+            settled.add(self._outcomes.read(TRANSACTION - len(settled), left_ms))
+        return settled

@@ -1,0 +1,145 @@
+"""From the ingress stream into the backlogs of all integrations that want the event.
+
+Any number of routers run side by side. What is not a valid event becomes a dead letter with the reason
+and its bytes; it blocks nothing and never vanishes.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.broker.backlog import Backlog
+from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
+from worker.broker.snapshot import Snapshot, Subscription
+from worker.model.availability import Availability
+from worker.model.deliveries import Cause, DeadLetter, Finding
+from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
+from worker.model.orders import Issue
+
+log = logging.getLogger(__name__)
+
+#: Entries of one read: large enough to spread the round trips, small enough to hand over in milliseconds.
+READ_COUNT = 1000
+#: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
+READ_BLOCK_MS = 500
+
+
+class Router:
+    """One router; runs in one thread."""
+
+    def __init__(self, ingress: Ingress, backlog: Backlog, snapshot: Snapshot, issue: Issue) -> None:
+        """Read from the ingress, append to the backlog, issue work orders."""
+        self._ingress = ingress
+        self._backlog = backlog
+        self._snapshot = snapshot
+        self._issue = issue
+        self._redis = Availability("Redis", log)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Route until told to stop; outlive any absence of Redis."""
+        while not stopping.is_set():
+            try:
+                self.step()
+            except BrokerUnavailable as error:
+                stopping.wait(self._redis.lost(error))
+            else:
+                self._redis.back()
+
+    def step(self) -> int:
+        """Route what waits, up to a thousand events; return how many. Raises BrokerUnavailable."""
+        arrivals = self._ingress.read(READ_COUNT, READ_BLOCK_MS)
+        if not arrivals:
+            return 0
+        # Read after the events: an integration made before an event was published is never missed.
+        subscriptions = self._snapshot.subscriptions()
+        handover = route(arrivals, subscriptions)
+        self._ingress.hand_over(handover)
+        self._wake(handover, subscriptions)
+        return len(arrivals)
+
+    def _wake(self, handover: HandOver, subscriptions: Mapping[str, Subscription]) -> None:
+        woken = {one for consignment in handover.consignments for one in consignment.integration_ids}
+        for order in self._backlog.wake(sorted(woken)):
+            self._issue(order, subscriptions[order.integration_id].destination.type)
+
+
+def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> HandOver:
+    """Sort arrivals into consignments by who wants them; pure."""
+    handover = HandOver(done=[arrival.entry_id for arrival in arrivals])
+    sorting = _Sorting(subscriptions)
+    for arrival in arrivals:
+        try:
+            raw = arrival.event_bytes()
+            event = decode_event(raw)
+        except InvalidEvent as error:
+            handover.dead.append(_dead(arrival, error))
+            continue
+        queued = QueuedEvent(event.id, event.type, event.time_ms, arrival.published_ms, raw)
+        handover.unwanted += not sorting.add(event.type, event.tenant_id, queued)
+    handover.consignments = sorting.consignments()
+    return handover
+
+
+def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
+    raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
+    finding = Finding("invalid_event", f"{error.field}: {error.reason}", error.remedy)
+    event = QueuedEvent("", "", 0, arrival.published_ms, raw)
+    return DeadLetter(None, Cause.INVALID.value, finding, arrival.published_ms, [event], [0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Audience:
+    """The integrations that want the same events in the same lane."""
+
+    integration_ids: tuple[str, ...]
+    urgent: bool
+
+
+class _Sorting:
+    """Gathers events by audience; whom an event is for depends on its type and tenant alone."""
+
+    def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
+        self._subscriptions = subscriptions
+        self._by_kind: dict[tuple[str, str], list[QueuedEvent] | None] = {}
+        self._by_audience: dict[_Audience, list[QueuedEvent]] = {}
+
+    def add(self, event_type: str, tenant_id: str, event: QueuedEvent) -> bool:
+        """Add the event; return whether anybody wants it."""
+        kind = (event_type, tenant_id)
+        try:
+            bundle = self._by_kind[kind]
+        except KeyError:
+            bundle = self._by_kind[kind] = self._bundle(event_type, tenant_id)
+        if bundle is None:
+            return False
+        bundle.append(event)
+        return True
+
+    def consignments(self) -> list[Consignment]:
+        """Cut what was gathered into chunks of which every one fits into a single request."""
+        return [
+            Consignment(audience.integration_ids, audience.urgent, chunk)
+            for audience, events in self._by_audience.items()
+            for chunk in self._chunks(audience, events)
+        ]
+
+    def _bundle(self, event_type: str, tenant_id: str) -> list[QueuedEvent] | None:
+        ids = tuple(one.id for one in self._subscriptions.values() if one.wants(event_type, tenant_id))
+        if not ids:
+            return None
+        return self._by_audience.setdefault(_Audience(ids, event_type not in BULK_EVENT_TYPES), [])
+
+    def _chunks(self, audience: _Audience, events: list[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
+        limits = [self._subscriptions[one].destination for one in audience.integration_ids]
+        most_events = min(one.batch_events for one in limits)
+        most_bytes = min(one.batch_bytes for one in limits)
+        start = size = 0
+        for at, event in enumerate(events):
+            length = len(event.raw)
+            if at > start and (at - start >= most_events or size + length > most_bytes):
+                yield events[start:at]
+                start, size = at, 0
+            size += length
+        yield events[start:]

@@ -1,0 +1,68 @@
+"""Finds what a dead process left behind and puts it back on the way.
+
+Runs beside every router; a lock in Redis lets one of them sweep at a time. Losing a work order, or the
+worker that held one, costs time and nothing else.
+"""
+
+import logging
+import threading
+from collections import Counter
+
+from worker.broker.backlog import Backlog
+from worker.broker.housekeeping import Housekeeping
+from worker.broker.snapshot import Snapshot
+from worker.model.availability import Availability
+from worker.model.deliveries import WorkOrder
+from worker.model.errors import BrokerUnavailable
+from worker.model.orders import Issue
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """One sweeper; runs in one thread."""
+
+    def __init__(
+        self, backlog: Backlog, snapshot: Snapshot, housekeeping: Housekeeping, issue: Issue, interval: float
+    ) -> None:
+        """Sweep every `interval` seconds, if the lock can be had."""
+        self._backlog = backlog
+        self._snapshot = snapshot
+        self._housekeeping = housekeeping
+        self._issue = issue
+        self._interval = interval
+        self._redis = Availability("Redis", log)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Sweep until told to stop; outlive any absence of Redis."""
+        while not stopping.wait(self._interval):
+            try:
+                self.step()
+            except BrokerUnavailable as error:
+                self._redis.lost(error)
+            else:
+                self._redis.back()
+
+    def step(self) -> int:
+        """Sweep once, unless another sweeper does; return how many orders were issued."""
+        if not self._housekeeping.may_sweep(self._interval):
+            return 0
+        reissued = self._backlog.reissue()
+        self._report(reissued)
+        orders = [order for order, _ in reissued]
+        subscriptions = self._snapshot.subscriptions()
+        orders += self._backlog.wake(subscriptions)
+        for order in orders:
+            subscription = subscriptions.get(order.integration_id)
+            if subscription is not None:
+                self._issue(order, subscription.destination.type)
+        self._housekeeping.forget_dead_consumers()
+        return len(orders)
+
+    def _report(self, reissued: list[tuple[WorkOrder, str]]) -> None:
+        """Say what was lost; a retry that the sweeper itself was to wait for is nothing to report."""
+        states = Counter(state for _, state in reissued)
+        if states["sending"]:
+            log.warning("%d batches were lost with their workers and are sent again", states["sending"])
+        if states["ordered"]:
+            log.info("%d work orders were not picked up in time and are issued again", states["ordered"])

@@ -1,0 +1,172 @@
+"""One delivery task: claim a batch, send it, settle it, and see to it that the next one follows.
+
+The task is the bearer of a work order. All that matters stands in Redis before it returns; Celery's
+own bookkeeping may lose or repeat the order, and nothing is lost or sent by it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from worker.broker.backlog import Backlog
+from worker.destinations import Sender
+from worker.model.deliveries import (
+    Batch,
+    Cause,
+    Finding,
+    Ruling,
+    Settlement,
+    Verdict,
+    WorkOrder,
+)
+from worker.model.errors import (
+    BrokerUnavailable,
+    DeliveryDead,
+    InvalidIntegration,
+    LeaseLost,
+    SecretUnreadable,
+    TransientDelivery,
+)
+from worker.model.integrations import MAX_RETRIES, Integration
+from worker.model.orders import Issue
+from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
+
+log = logging.getLogger(__name__)
+
+#: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
+OpenSender = Callable[[bytes], tuple[Integration, Sender]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one task may send, how long its lease lasts, how delays begin to grow; in seconds."""
+
+    send_deadline: float
+    lease: float
+    retry_backoff: float
+
+
+class _Tombstone(msgspec.Struct):
+    deleted: bool = False
+
+
+class Courier:
+    """Carries out work orders; one for each worker process, shared by its threads."""
+
+    def __init__(
+        self, backlog: Backlog, open_sender: OpenSender, issue: Issue, kind: str, patience: Patience
+    ) -> None:
+        """Deliver to destinations of this kind."""
+        self._backlog = backlog
+        self._senders = _Senders(open_sender)
+        self._issue = issue
+        self._kind = kind
+        self._patience = patience
+
+    def deliver(self, order: WorkOrder, retries: int = 0) -> None:
+        """Carry out the order; `retries` is how often Celery has retried this very task.
+
+        Raises TransientDelivery when Celery is to retry, DeliveryDead when events became dead letters,
+        and BrokerUnavailable when Redis is away, in which case the sweeper issues the order again.
+        """
+        claim = self._backlog.claim(order)
+        if isinstance(claim, str):
+            log.debug("order %s is %s", order, claim)
+            return
+        if claim.further is not None:
+            self._issue(claim.further, self._kind)
+        settlement = self._carry(claim.batch, retries)
+        following = self._settle(claim.batch, settlement)
+        if following is not None:
+            self._issue(following, self._kind)
+        _report(settlement)
+
+    def _carry(self, batch: Batch, retries: int) -> Settlement:
+        """Send the batch; what comes back says what to write."""
+        if _is_gone(batch):
+            return settle_deleted(batch)
+        policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
+        try:
+            integration, sender = self._senders.of(batch)
+        except (SecretUnreadable, InvalidIntegration) as error:
+            return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
+        own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
+        return settle_rulings(batch, self._send(sender, batch), own)
+
+    def _send(self, sender: Sender, batch: Batch) -> Sequence[Ruling]:
+        try:
+            return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
+        except Exception:
+            # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
+            log.exception("sending failed in an unforeseen way")
+            hint = "report this with the worker's log of that time"
+            return [_ruling(batch, Finding("internal_error", "the worker failed while sending", hint))]
+
+    def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
+        """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
+        deadline = batch.claimed_at + self._patience.lease
+        pause = 0.05
+        while True:
+            try:
+                return self._backlog.settle(batch, settlement)
+            except BrokerUnavailable:
+                if time.monotonic() + pause >= deadline:
+                    raise
+            except LeaseLost:
+                log.warning("the lease of %s was lost: its events are sent again", batch.order)
+                raise
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+
+class _Senders:
+    """The senders of a process, one for each integration, made anew when its configuration changes."""
+
+    def __init__(self, open_sender: OpenSender) -> None:
+        self._open = open_sender
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[bytes, Integration, Sender]] = {}
+
+    def of(self, batch: Batch) -> tuple[Integration, Sender]:
+        integration_id = batch.order.integration_id
+        with self._lock:
+            known = self._known.get(integration_id)
+            if known is not None and known[0] == batch.configuration:
+                return known[1], known[2]
+            integration, sender = self._open(batch.configuration)
+            self._known[integration_id] = (batch.configuration, integration, sender)
+        if known is not None:
+            known[2].close()
+        return integration, sender
+
+
+def _is_gone(batch: Batch) -> bool:
+    if not batch.configuration:
+        return True
+    return msgspec.json.decode(batch.configuration, type=_Tombstone).deleted
+
+
+def _unusable(batch: Batch, error: Exception) -> Ruling:
+    return _ruling(
+        batch, Finding("configuration", str(error), "correct the integration; its events wait until then")
+    )
+
+
+def _ruling(batch: Batch, finding: Finding) -> Ruling:
+    elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
+    return Ruling(batch.open_places(), Verdict.RETRY, elapsed, finding)
+
+
+def _report(settlement: Settlement) -> None:
+    """End the task as Celery and Flower should see it."""
+    retry = settlement.retry
+    if retry is not None and retry.by_celery:
+        raise TransientDelivery(retry.reason, retry.seconds)
+    buried = [dead for dead in settlement.dead if dead.cause != Cause.DELETED]
+    if buried:
+        count = sum(len(dead.events) for dead in buried)
+        raise DeliveryDead(f"{count} events became dead letters: {buried[0].finding.message}")

@@ -1,0 +1,147 @@
+"""HTTP to a customer's SIEM: a URL, headers and a body come in, the reply goes out, whatever its status.
+
+Each request is one attempt with one deadline: nothing is retried, redirected, sent through a proxy
+of the environment, decompressed or remembered here. Connections are made by the guard and kept alive.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from urllib.parse import urlsplit
+
+from requests import PreparedRequest, RequestException, Response
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import HTTPError
+
+from worker.model.errors import ConnectionLost, InvalidIntegration
+from worker.model.integrations import TlsOptions
+from worker.transports.deadline import within
+from worker.transports.guard import Guard
+from worker.transports.http_adapter import GuardedAdapter
+from worker.transports.http_faults import http_fault
+from worker.transports.tls import client_context
+
+#: What is read of a body, in bytes. The rest is not waited for.
+MOST_BODY = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What the other side answered. Header names may be looked up in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpTransport:
+    """Speaks HTTP/1.1 with one set of TLS options; shared by all threads of a process.
+
+    `connections` are kept open per host: as many as threads will post at once.
+    """
+
+    def __init__(self, guard: Guard, tls: TlsOptions, *, connections: int) -> None:
+        """Dial nothing yet; the TLS context, too, is made when the first https URL asks for it."""
+        context = functools.cache(functools.partial(client_context, tls))
+        self._adapter = GuardedAdapter(guard, context, connections)
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> HttpReply:
+        """Post the body. `seconds` is all the time there is, from the look-up of the name to the last byte.
+
+        Raises a leaf of TransportError when there is no reply, and InvalidIntegration when the URL, a
+        header or a PEM cannot be used. No message repeats a header's value or the URL's path.
+        """
+        return self._exchange("POST", url, headers, body, seconds)
+
+    def get(self, url: str, headers: Mapping[str, str], seconds: float) -> HttpReply:
+        """Get the URL; in all else as `post`."""
+        return self._exchange("GET", url, headers, None, seconds)
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use are closed after their reply."""
+        self._adapter.close()
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> HttpReply:
+        target, peer = _target(url)
+        request = _prepared(method, target, headers, body)
+        with within(seconds, peer):
+            try:
+                # The sockets keep the deadline: urllib3's timeout would be for each read and write.
+                return _reply(self._adapter.send(request, stream=True, timeout=None), peer)
+            except (OSError, ValueError, HTTPException, HTTPError) as error:
+                fault = http_fault(error, peer)
+        # Raised out here, it holds on to nothing of the exchange: no half-closed socket, no header.
+        raise fault
+
+
+@functools.lru_cache(maxsize=1024)
+def _target(url: str) -> tuple[str, str]:
+    """Return the URL as it goes over the wire, and "host:port"."""
+    blank = PreparedRequest()
+    try:
+        blank.prepare_url(url, None)
+        parts = urlsplit(blank.url or "")
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (RequestException, ValueError, KeyError):
+        raise InvalidIntegration(
+            "url", "cannot be used", "give an address like https://siem.example.com:8088/path"
+        ) from None
+    host = parts.hostname or ""
+    return parts.geturl(), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
+    """Fill in a request by hand: `prepare` would parse it all again, for every batch."""
+    for name, value in headers.items():
+        _check_header(name, value)
+    request = PreparedRequest()
+    request.method = method
+    request.url = url
+    request.headers = CaseInsensitiveDict(_OWN_HEADERS)
+    request.headers.update(headers)
+    if body is not None:
+        request.body = body
+        request.headers["Content-Length"] = str(len(body))
+    return request
+
+
+#: Nothing compressed is asked for: a small reply could unfold into gigabytes.
+_OWN_HEADERS = {"User-Agent": "mitrity-siem-worker", "Accept-Encoding": "identity"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+def _check_header(name: str, value: str) -> None:
+    """Refuse what would break out of the header (RFC 9110, section 5.5), without repeating the value."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise InvalidIntegration(
+            f"header {name!r}", "is no name of a header", "use letters, digits and hyphens"
+        )
+    if not _HEADER_VALUE.fullmatch(value):
+        remedy = "leave out line breaks, control characters and what is beyond Latin-1"
+        raise InvalidIntegration(f"header {name}", "has characters that HTTP cannot carry", remedy)
+
+
+def _reply(response: Response, peer: str) -> HttpReply:
+    try:
+        # An interim status in place of the final one leaves the connection out of step (RFC 9110, 15.2).
+        if response.status_code < 200:  # noqa: PLR2004 - the border between interim and final
+            raise ConnectionLost(f"{peer} gave no final answer, only {response.status_code}")
+        body = _capped_body(response)
+        return HttpReply(response.status_code, response.headers, body)
+    finally:
+        # Closes the connection too, unless it was read to the end and has gone back to the pool.
+        response.raw.close()
+
+
+def _capped_body(response: Response) -> bytes:
+    body: bytes = response.raw.read(MOST_BODY + 1, decode_content=False)
+    while len(body) <= MOST_BODY and (
+        more := response.raw.read(MOST_BODY + 1 - len(body), decode_content=False)
+    ):
+        body += more
+    return body[:MOST_BODY]
