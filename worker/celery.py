@@ -23,6 +23,7 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
 from worker.destinations.opening import DESTINATION_TYPES, sender_opener
 from worker.ledger.vault import open_document, open_vault
+from worker.logs import hush_libraries
 from worker.model.deliveries import WorkOrder
 from worker.model.errors import DeliveryDead, LeaseLost, TransientDelivery
 from worker.model.integrations import MAX_RETRIES
@@ -125,6 +126,7 @@ def courier(kind: str) -> Courier:
 
 
 app = make_app(settings())
+hush_libraries()
 
 _courier_lock = threading.Lock()
 

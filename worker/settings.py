@@ -54,7 +54,9 @@ class Settings(BaseSettings):
             "private or loopback."
         ),
     ] = ()
-    log_level: Annotated[str, Field(description="DEBUG, INFO, WARNING or ERROR.")] = "INFO"
+    log_level: Annotated[
+        str, Field(pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO"
 
     slots: Annotated[
         int,

@@ -6,8 +6,7 @@ under which what is left of its backlog finds its way to the dead letters.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import redis
@@ -44,14 +43,28 @@ class Subscription(msgspec.Struct, frozen=True):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One integration as it is to stand in Redis: its JSON document, or a tombstone."""
+class Record(Protocol):
+    """One integration as the ledger keeps it: `document` is its JSON, with sealed secrets."""
 
-    id: str
-    type: str
-    document: str
-    deleted: bool
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """The type of its destination."""
+        ...
+
+    @property
+    def document(self) -> str:
+        """The whole integration as JSON."""
+        ...
+
+    @property
+    def deleted(self) -> bool:
+        """Whether only a tombstone is left to publish."""
+        ...
 
 
 _decoder = msgspec.json.Decoder(Subscription)
@@ -79,17 +92,17 @@ class Snapshot:
         return self._subscriptions
 
 
-def publish_integrations(client: redis.Redis, published: Sequence[Published], slots: int) -> bool:
+def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
     """Make Redis hold exactly these integrations; return whether anything had to change."""
     with broker_errors():
         standing: Any = client.hgetall(keys.INTEGRATIONS)
-        wanted = {one.id.encode(): _value(one) for one in published}
+        wanted = {one.id.encode(): _value(one) for one in records}
         changed = {key: value for key, value in wanted.items() if standing.get(key) != value}
         gone = [key for key in standing if key not in wanted]
         if not changed and not gone and client.exists(keys.INTEGRATIONS_VERSION):
             return False
         pipeline = client.pipeline(transaction=True)
-        for one in published:
+        for one in records:
             if one.id.encode() in changed:
                 pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
                 pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
@@ -100,13 +113,13 @@ def publish_integrations(client: redis.Redis, published: Sequence[Published], sl
     return True
 
 
-def _value(one: Published) -> bytes:
+def _value(one: Record) -> bytes:
     if one.deleted:
         return json.dumps({"id": one.id, "destination": {"type": one.type}, "deleted": True}).encode()
     return one.document.encode()
 
 
-def _limits(one: Published, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
+def _limits(one: Record, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
     subscription = _decoder.decode(_value(one))
     return {
         "slots": slots,

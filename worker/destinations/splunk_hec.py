@@ -1,8 +1,8 @@
 """Splunk over its HTTP Event Collector: one request for a batch, surgery where an event is refused.
 
 A refused event must not take its batch with it, and no event may be carried by more than four
-requests. So a batch goes out in at most three sizes: whole; then, for what an offender left behind or
-what was too large, in parts of about the square root of that; then one by one, which settles the rest.
+requests. So what an offender left behind goes out whole while three requests are left to it, in parts of
+about its square root while two are left, and one by one with the last, which settles every event of it.
 """
 
 import gzip
@@ -10,7 +10,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isqrt
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,18 +30,6 @@ _OUT_OF_TIME = Finding(
     "the time for this batch ran out before these events were sent",
     "nothing to do: they are sent again; if it lasts, the destination is slow",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Events that one request carries, and in which of the three sizes they go out."""
-
-    places: Sequence[int]
-    size: int
-
-    def smaller(self, places: Sequence[int]) -> "list[_Part]":
-        step = 1 if self.size else max(1, isqrt(len(places)))
-        return [_Part(places[start : start + step], self.size + 1) for start in range(0, len(places), step)]
 
 
 class SplunkHecSender:
@@ -67,16 +54,17 @@ class SplunkHecSender:
         """Let go of idle connections."""
         self._transport.close()
 
-    def parts(self, places: Sequence[int], envelopes: dict[int, bytes]) -> list[_Part]:
+    def parts(self, places: Sequence[int], envelopes: dict[int, bytes]) -> list[Sequence[int]]:
         """Cut into requests within the integration's limits of count and uncompressed bytes."""
-        parts, start, size = [], 0, 0
+        parts: list[Sequence[int]] = []
+        start = size = 0
         for at, place in enumerate(places):
             length = len(envelopes[place])
             if at > start and (at - start >= self._config.batch_events or size + length > self._most_bytes):
-                parts.append(_Part(places[start:at], 0))
+                parts.append(places[start:at])
                 start, size = at, 0
             size += length
-        return [*parts, _Part(places[start:], 0)]
+        return [*parts, places[start:]]
 
     def envelopes(self, batch: Batch, places: Sequence[int]) -> dict[int, bytes]:
         """Format the events at these places."""
@@ -102,14 +90,14 @@ class SplunkHecSender:
 
 
 class _Sending:
-    """One sending of one batch."""
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(self, sender: SplunkHecSender, batch: Batch, deadline: float) -> None:
         self._sender = sender
         self._batch = batch
         self._deadline = deadline
         self._rulings: list[Ruling] = []
-        self._parts: deque[_Part] = deque()
+        self._parts: deque[Sequence[int]] = deque()
 
     def run(self) -> list[Ruling]:
         places = self._batch.open_places()
@@ -119,16 +107,16 @@ class _Sending:
             self._send(self._parts.popleft())
         return self._rulings
 
-    def _send(self, part: _Part) -> None:
+    def _send(self, part: Sequence[int]) -> None:
         if time.monotonic() >= self._deadline:
             self._give_up(part, HecVerdict(Meaning.RETRY, _OUT_OF_TIME))
             return
-        for place in part.places:
+        for place in part:
             self._batch.carried[place] += 1
-        body = b"".join([self._envelopes[place] for place in part.places])
-        verdict = self._sender.post(body, len(part.places), self._deadline)
+        body = b"".join([self._envelopes[place] for place in part])
+        verdict = self._sender.post(body, len(part), self._deadline)
         if verdict.meaning is Meaning.ACCEPTED:
-            self._rule(part.places, Verdict.ACCEPTED, verdict)
+            self._rule(part, Verdict.ACCEPTED, verdict)
         elif verdict.meaning is Meaning.RETRY:
             self._give_up(part, verdict)
         elif verdict.meaning is Meaning.OFFENDER:
@@ -136,35 +124,39 @@ class _Sending:
         else:
             self._split(part, verdict, len(body))
 
-    def _give_up(self, part: _Part, verdict: HecVerdict) -> None:
+    def _give_up(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Whoever turned this part away would turn the others away as well: they all come back later."""
-        self._rule(part.places, Verdict.RETRY, verdict)
+        self._rule(part, Verdict.RETRY, verdict)
         for waiting in self._parts:
-            self._rule(waiting.places, Verdict.RETRY, verdict)
+            self._rule(waiting, Verdict.RETRY, verdict)
         self._parts.clear()
 
-    def _cut_out(self, part: _Part, verdict: HecVerdict) -> None:
+    def _cut_out(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Let through what stands before the offender; send again what stands behind it."""
         at = verdict.offender
-        self._rule(part.places[:at], Verdict.ACCEPTED, verdict)
-        self._rule(part.places[at : at + 1], Verdict.REFUSED, verdict)
-        self._queue_smaller(part, part.places[at + 1 :], verdict)
+        self._rule(part[:at], Verdict.ACCEPTED, verdict)
+        self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
+        self._queue(part[at + 1 :], verdict, whole_if_left=3)
 
-    def _split(self, part: _Part, verdict: HecVerdict, size: int) -> None:
-        if len(part.places) == 1:
-            self._rule(part.places, Verdict.REFUSED, verdict)
+    def _split(self, part: Sequence[int], verdict: HecVerdict, size: int) -> None:
+        """Send in smaller parts what was refused without naming an offender, or was too large."""
+        if len(part) == 1:
+            self._rule(part, Verdict.REFUSED, verdict)
             return
         if verdict.finding is not None and verdict.finding.code == "too_large":
             self._sender.learn_limit(size)
-        self._queue_smaller(part, part.places, verdict)
+        self._queue(part, verdict, whole_if_left=MAX_REQUESTS)
 
-    def _queue_smaller(self, part: _Part, places: Sequence[int], verdict: HecVerdict) -> None:
+    def _queue(self, places: Sequence[int], verdict: HecVerdict, *, whole_if_left: int) -> None:
+        """Send these next, in parts so small that the requests that are left suffice to settle them all."""
         carried = self._batch.carried
-        spent = [place for place in places if carried[place] >= MAX_REQUESTS]
-        self._rule(spent, Verdict.RETRY, verdict)
-        self._parts.extendleft(
-            reversed(part.smaller([place for place in places if carried[place] < MAX_REQUESTS]))
-        )
+        self._rule([place for place in places if carried[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
+        able = [place for place in places if carried[place] < MAX_REQUESTS]
+        if not able:
+            return
+        left = MAX_REQUESTS - max(carried[place] for place in able)
+        step = len(able) if left >= whole_if_left else isqrt(len(able)) if left > 1 else 1
+        self._parts.extendleft(reversed([able[at : at + step] for at in range(0, len(able), step)]))
 
     def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
         if places:

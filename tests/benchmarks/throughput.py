@@ -1,0 +1,158 @@
+"""How many events a second the whole fleet delivers, beside the obvious alternative, in one run.
+
+Ours: events are published to a real Redis (append-only file on), routed, delivered to one and to four
+HEC integrations by one Celery worker process, and recorded row by row in the SQLite ledger. The
+alternative: one Celery task an event that calls `requests.Session.post`, two prefork processes, its
+queue filled beforehand. Both deliver to the same sink. Prints JSON.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from tests.benchmarks.measuring import PATIENT, Sink, cpu_by_role, hardware
+from tests.embedded_servers import VALKEY, start_server
+from tests.fleet import Fleet, wait_until
+from worker.demo.samples import sample_lines
+from worker.model.events import EventType
+
+
+def main() -> None:
+    """Run what was asked for and print one JSON object."""
+    arguments = _arguments()
+    results: dict[str, Any] = {"hardware": hardware(), "events": arguments.events}
+    for integrations in (1, 4):
+        results[f"integrations_{integrations}"] = _ours(arguments.events, integrations)
+    results["one_task_an_event"] = alternative = _alternative(arguments.baseline_events)
+    for integrations in (1, 4):
+        ours = results[f"integrations_{integrations}"]
+        ours["ratio"] = round(ours["deliveries_per_second"] / alternative["deliveries_per_second"], 1)
+    results["latency_at_200_events_a_second"] = _latency(200, arguments.latency_seconds)
+    json.dump(results, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--events", type=int, default=200_000, help="events to publish (default 200000)")
+    parser.add_argument("--baseline-events", type=int, default=4_000, help="for the alternative")
+    parser.add_argument("--latency-seconds", type=int, default=20, help="how long to publish at 200/s")
+    return parser.parse_args()
+
+
+def _ours(events: int, integrations: int) -> dict[str, Any]:
+    with _fleet(integrations) as (fleet, sink):
+        lines = list(sample_lines(events))
+        before, started = cpu_by_role(fleet, sink), time.monotonic()
+        refused = [receipt.error for receipt in fleet.publisher.publish_many(lines) if receipt.error]
+        published = time.monotonic()
+        wanted = events * integrations
+        wait_until(lambda: _recorded(fleet) >= wanted, f"{wanted} rows stand in the ledger", 600)
+        seconds = time.monotonic() - started
+        after = cpu_by_role(fleet, sink)
+        assert not refused, refused[0]
+        statuses, received = _statuses(fleet), sink.events()
+    return {
+        "published": events,
+        "bytes_an_event": round(sum(map(len, lines)) / events),
+        "rows": statuses,
+        "received": received,
+        "seconds": round(seconds, 2),
+        "seconds_publishing": round(published - started, 2),
+        "deliveries_per_second": round(wanted / seconds),
+        "cpu_us_a_delivery": {role: round((after[role] - before[role]) / wanted * 1e6, 1) for role in after},
+    }
+
+
+def _latency(rate: int, seconds: int) -> dict[str, Any]:
+    """Publish at a steady rate; latency is from XADD to the destination's acceptance, by Redis's clock."""
+    with _fleet(1) as (fleet, _):
+        start = time.monotonic()
+        for number, line in enumerate(sample_lines(rate * seconds)):
+            ahead = start + number / rate - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)  # keeps the rate: this is the load, not a wait for something
+            fleet.publisher.publish(line)
+        wait_until(lambda: _recorded(fleet) >= rate * seconds, "all rows stand in the ledger", 60)
+        with fleet.engine.connect() as connection:
+            rows = connection.execute(text("SELECT latency_ms FROM deliveries ORDER BY latency_ms"))
+            latencies = [row[0] for row in rows]
+    return {
+        "events": len(latencies),
+        "ms": {f"p{share}": latencies[len(latencies) * share // 100] for share in (50, 95, 99)},
+        "max_ms": latencies[-1],
+    }
+
+
+class _fleet:  # noqa: N801 - a context manager that reads as a function
+    """A fleet with that many integrations that want every type, and the sink that they share."""
+
+    def __init__(self, integrations: int) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="siem-bench-")
+        directory = Path(self._directory.name)
+        self._sink = Sink(directory)
+        self._fleet = Fleet(directory, **PATIENT)
+        for number in range(integrations):
+            self._fleet.integrate(
+                self._sink.url, f"splunk{number}", event_types=[*EventType], timeout_seconds=20.0
+            )
+
+    def __enter__(self) -> tuple[Fleet, Sink]:
+        self._fleet.start()
+        return self._fleet, self._sink
+
+    def __exit__(self, *_: object) -> None:
+        self._fleet.__exit__(None, None, None)
+        self._sink.__exit__(None, None, None)
+        self._directory.cleanup()
+
+
+def _recorded(fleet: Fleet) -> int:
+    """Count rows cheaply; asking the ledger for all of them would slow what is measured."""
+    time.sleep(0.05)
+    with fleet.engine.connect() as connection:
+        counted = connection.execute(text("SELECT coalesce(sum(delivered + dead), 0) FROM minute_counts"))
+        return int(counted.scalar_one())
+
+
+def _statuses(fleet: Fleet) -> dict[str, int]:
+    with fleet.engine.connect() as connection:
+        rows = connection.execute(text("SELECT status, count(*) FROM deliveries GROUP BY status"))
+        return dict(Counter({status: count for status, count in rows}))
+
+
+def _alternative(events: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="siem-bench-") as name, Sink(Path(name)) as sink:
+        with start_server(VALKEY, Path(name) / "server") as server:
+            environment = {**os.environ, "ALTERNATIVE_REDIS": server.url, "ALTERNATIVE_URL": sink.url}
+            module = "tests.benchmarks.one_task_an_event"
+            subprocess.run([sys.executable, "-m", module, str(events)], env=environment, check=True)
+            command = [str(Path(sys.executable).parent / "celery"), "-A", module, "worker"]
+            options = ["-P", "prefork", "-c", "2", "-l", "ERROR", "--without-gossip", "--without-mingle"]
+            worker = subprocess.Popen(
+                [*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            wait_until(lambda: sink.events() > 0, "the first event arrives", 60)
+            first, started = sink.events(), time.monotonic()
+            wait_until(lambda: sink.events() >= events, "every event arrives", 300)
+            seconds = time.monotonic() - started
+            worker.terminate()
+            worker.wait()
+    return {
+        "published": events,
+        "seconds": round(seconds, 2),
+        "deliveries_per_second": round((events - first) / seconds),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`siem status`: every integration at a glance, and what waits in Redis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from worker.broker.alive import roles_alive
+from worker.broker.backlog import Backlog, Timing
+from worker.broker.connection import Client, connect
+from worker.broker.ingress import waiting as ingress_waiting
+from worker.broker.outcomes import lag
+from worker.cli.output import Since, print_json, print_table, when
+from worker.cli.stores import Ledger, integration_store
+from worker.ledger.integrations import IntegrationStore
+from worker.ledger.queries import Tally, last_problem, latencies, tallies
+from worker.model.integrations import Integration
+from worker.settings import settings
+
+ROLES = ("router", "recorder", "worker")
+
+
+@click.command()
+@click.option(
+    "--since", type=Since(), default="1h", show_default=True, help="Count deliveries since 15m, 1h, 2d, …"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def status(since: int, *, as_json: bool) -> None:
+    """Show how each integration fares, and what waits in Redis."""
+    client = connect(settings().broker_address())
+    try:
+        with integration_store() as store:
+            report = _report(client, store, since)
+    finally:
+        client.close()
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    backlog: Backlog
+    engine: Ledger
+    tallies: dict[str, Tally]
+
+
+def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
+    sources = _Sources(
+        Backlog(client, Timing.of(settings())), store.engine, tallies(store.engine, since_ms=since)
+    )
+    return {
+        "processes": {role: role in roles_alive(client) for role in ROLES},
+        "waiting_to_be_routed": ingress_waiting(client),
+        "waiting_to_be_recorded": lag(client),
+        "integrations": [_integration(one, sources) for one in store.list()],
+    }
+
+
+def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
+    tally = sources.tallies.get(one.id, Tally())
+    latency = latencies(sources.engine, one.id)
+    problem = last_problem(sources.engine, one.id)
+    return {
+        "id": one.id,
+        "name": one.name,
+        "type": one.type,
+        "enabled": one.enabled,
+        "backlog": sources.backlog.depth(one.id),
+        "delivered": tally.delivered,
+        "retried": tally.retried,
+        "retrying": tally.retrying,
+        "dead": tally.dead,
+        "latency_ms": {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99} if latency else None,
+        "last_problem": None
+        if problem is None
+        else {"at": when(problem.settled_ms), "error": problem.error, "hint": problem.hint},
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    missing = [role for role, alive in report["processes"].items() if not alive]
+    if missing:
+        click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
+    click.echo(
+        f"Waiting: {report['waiting_to_be_routed']} events to be routed, "
+        f"{report['waiting_to_be_recorded']} batches to be recorded."
+    )
+    print_table(
+        ["name", "backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms", "last problem"],
+        [_row(one) for one in report["integrations"]],
+        empty="No integrations yet: create one with `siem integrations create --help`.",
+    )
+
+
+def _row(one: dict[str, Any]) -> list[Any]:
+    latency = one["latency_ms"] or {}
+    problem = one["last_problem"]
+    return [
+        one["name"] + ("" if one["enabled"] else " (disabled)"),
+        one["backlog"],
+        one["delivered"],
+        one["retried"],
+        one["retrying"],
+        one["dead"],
+        latency.get("p50"),
+        latency.get("p99"),
+        f"{problem['at']} {problem['error']}" if problem else "",
+    ]

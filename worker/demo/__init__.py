@@ -1,0 +1,1 @@
+"""`siem up --demo`: the whole product on one machine, with receivers of its own and sample events."""

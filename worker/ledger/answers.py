@@ -1,0 +1,79 @@
+"""The typed rows and figures that the ledger answers with. Times are milliseconds since 1970 UTC."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from worker.model.deliveries import Cause, Status
+
+
+class Place(NamedTuple):
+    """Where a delivery stands in the list of all, the newest first; a page begins after one."""
+
+    settled_ms: int
+    event_id: str
+    integration_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """What became of one event at one integration. Times are milliseconds since 1970 UTC."""
+
+    integration_id: str
+    event_id: str
+    event_type: str
+    status: Status
+    attempts: int
+    http_status: int | None
+    error_code: str | None
+    error: str | None
+    hint: str | None
+    event_ms: int
+    published_ms: int
+    settled_ms: int
+    latency_ms: int | None
+    retry_at_ms: int | None
+
+    @property
+    def place(self) -> Place:
+        """What to give as `before` to get the rows that follow this one."""
+        return Place(self.settled_ms, self.event_id, self.integration_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """A dead letter with its payload. What was never a valid event has no ids and no type."""
+
+    id: str
+    integration_id: str | None
+    event_id: str | None
+    event_type: str | None
+    cause: Cause
+    error_code: str
+    error: str
+    hint: str
+    http_status: int | None
+    attempts: int
+    payload: bytes
+    event_ms: int
+    published_ms: int
+    dead_ms: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Deliveries by where they stand; `retried` are those settled for good after more than one attempt."""
+
+    delivered: int = 0
+    retrying: int = 0
+    dead: int = 0
+    retried: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Latencies in milliseconds, by nearest rank."""
+
+    p50: int
+    p95: int
+    p99: int

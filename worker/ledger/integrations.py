@@ -1,0 +1,168 @@
+"""Keeps the integrations: makes, finds, lists and deletes them, their secrets sealed.
+
+Comes in: integrations from the doors. Goes out: integrations with their secrets opened, and, for the
+copy in Redis, records whose secrets stay sealed. A deleted integration keeps its row and loses its secrets.
+"""
+
+import builtins
+import json
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.ledger.engine import reading, writing
+from worker.ledger.schema import integrations
+from worker.ledger.text import storable
+from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
+from worker.model.errors import InvalidIntegration, NotFoundError
+from worker.model.integrations import Integration
+
+_LIVING = integrations.c.deleted_ms.is_(None)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationRecord:
+    """An integration as it rests: `document` is JSON with sealed secrets, or without any once deleted."""
+
+    id: str
+    type: str
+    document: str
+    revision: int
+    deleted: bool
+
+
+class IntegrationStore:
+    """The integrations of all tenants. Every method may raise LedgerUnavailable or SchemaOutdated."""
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        """Take the ledger, and the vault that seals and opens secrets."""
+        self.engine = engine
+        self._vault = vault
+
+    def create(self, integration: Integration) -> None:
+        """Add it. Raises InvalidIntegration naming `id` or `name` when that is taken, or unprintable."""
+        if not integration.tenant_id.isprintable():
+            raise InvalidIntegration("tenant_id", "has characters that cannot be printed", "leave those out")
+        now_ms = time.time_ns() // 1_000_000
+        row = {
+            "id": integration.id,
+            "tenant_id": integration.tenant_id,
+            "type": integration.type,
+            "name": integration.name,
+            "enabled": integration.enabled,
+            "document": json.dumps(seal_document(integration, self._vault)),
+            "revision": 1,
+            "created_ms": now_ms,
+            "updated_ms": now_ms,
+        }
+        try:
+            with writing(self.engine) as connection:
+                connection.execute(insert(integrations).values(row))
+        except IntegrityError:
+            raise self._taken(integration) from None
+
+    def get(self, id_or_name: str, tenant_id: str | None = None) -> Integration:
+        """Return the integration of that id, or else of that name, in one tenant or in any.
+
+        Raises NotFoundError when there is none, or several of that name; SecretUnreadable.
+        """
+        _, document = self._find(id_or_name, tenant_id)
+        return open_document(json.loads(document), self._vault)
+
+    def resolve(self, id_or_name: str) -> str:
+        """Return the id of what is named so, without opening its secrets; a deleted one has its id alone.
+
+        Raises NotFoundError when there is none, or several of that name.
+        """
+        try:
+            return self._find(id_or_name, None)[0]
+        except NotFoundError:
+            if any(record.id == id_or_name for record in self.records()):
+                return id_or_name
+            raise
+
+    def list(self, tenant_id: str | None = None) -> list[Integration]:
+        """Return those of one tenant, or all, by tenant and name. Raises SecretUnreadable."""
+        documents = self._living(_LIVING, tenant_id)
+        return [open_document(json.loads(document), self._vault) for document in documents.values()]
+
+    def delete(self, integration_id: str) -> None:
+        """Delete it and forget its secrets. Raises NotFoundError."""
+        wanted = storable(integration_id)
+        with writing(self.engine) as connection:
+            row = connection.execute(
+                select(integrations.c.document).where(integrations.c.id == wanted, _LIVING).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise _not_found(integration_id)
+            _bury(connection, wanted, json.loads(row.document))
+
+    def records(self) -> builtins.list[IntegrationRecord]:
+        """Return every integration there is or ever was, by id."""
+        columns = integrations.c
+        wanted = select(
+            columns.id, columns.type, columns.document, columns.revision, columns.deleted_ms.is_not(None)
+        ).order_by(columns.id)
+        with reading(self.engine) as connection:
+            return [IntegrationRecord(*row) for row in connection.execute(wanted)]
+
+    def _find(self, id_or_name: str, tenant_id: str | None) -> tuple[str, str]:
+        """Return id and document of the only one that is meant."""
+        wanted = storable(id_or_name)
+        named = or_(integrations.c.id == wanted, integrations.c.name == wanted)
+        documents = self._living(named, tenant_id)
+        if wanted in documents:
+            # An id is unique, so it wins over integrations that have it as their name.
+            return wanted, documents[wanted]
+        if not documents:
+            raise _not_found(id_or_name)
+        if len(documents) > 1:
+            raise NotFoundError(
+                f"{len(documents)} tenants have an integration named {id_or_name}: give its id instead "
+                f"({', '.join(sorted(documents))})"
+            )
+        [found] = documents.items()
+        return found
+
+    def _living(self, condition: ColumnElement[bool], tenant_id: str | None) -> dict[str, str]:
+        """Return the documents, by id."""
+        columns = integrations.c
+        wanted = select(columns.id, columns.document).where(condition, _LIVING)
+        if tenant_id is not None:
+            wanted = wanted.where(columns.tenant_id == storable(tenant_id))
+        with reading(self.engine) as connection:
+            rows = connection.execute(wanted.order_by(columns.tenant_id, columns.name))
+            return {row.id: row.document for row in rows}
+
+    def _taken(self, integration: Integration) -> InvalidIntegration:
+        with reading(self.engine) as connection:
+            same_id = select(integrations.c.id).where(integrations.c.id == integration.id)
+            if connection.execute(same_id).first():
+                return InvalidIntegration("id", f"{integration.id} is taken", "give another one")
+        return InvalidIntegration(
+            "name",
+            f"{integration.name} is taken by another integration of tenant {integration.tenant_id}",
+            "give another one, or delete that integration first",
+        )
+
+
+def _bury(connection: Connection, integration_id: str, document: dict[str, object]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    connection.execute(
+        update(integrations)
+        .where(integrations.c.id == integration_id)
+        .values(
+            document=json.dumps(forget_secrets(document)),
+            revision=integrations.c.revision + 1,
+            updated_ms=now_ms,
+            deleted_ms=now_ms,
+        )
+    )
+
+
+def _not_found(id_or_name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no integration {id_or_name}: `siem integrations list` shows those there are"
+    )

@@ -1,0 +1,1 @@
+"""One file per step, in order; each is final once released."""

@@ -1,0 +1,138 @@
+"""Turns what the broker recorded into rows of the ledger: pure, and quick, for it sees every event.
+
+Comes in: stream entries with outcomes or a dead letter. Goes out: tuples in the order of the columns of
+their tables in `schema.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from worker.ledger.text import storable, storable_prose
+from worker.model.deliveries import DeadLetter, Finding, Outcome, Status
+
+Row = tuple[Any, ...]
+
+_MINUTE_MS = 60_000
+_SEQUENCE_BITS = 20
+
+#: Where a delivery's row holds its latency.
+_LATENCY = 12
+
+
+def version_of(entry_id: str) -> int:
+    """Return a number that grows with a stream's entries; fits 63 bits until the year 2248."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds) << _SEQUENCE_BITS | min(int(sequence), (1 << _SEQUENCE_BITS) - 1)
+
+
+def settlement_rows(entries: Mapping[str, list[Outcome]]) -> tuple[list[Row], list[Row]]:
+    """Return rows for `deliveries` and for `minute_counts`.
+
+    A delivery may occur several times, with different versions; a minute occurs once.
+    """
+    rows: list[Row] = []
+    counts: dict[tuple[str, int], list[int]] = {}
+    for entry_id, outcomes in entries.items():
+        version = version_of(entry_id)
+        for outcome in outcomes:
+            settled = _delivery_rows(outcome, version)
+            rows += settled
+            _count(counts, outcome, [row[_LATENCY] for row in settled])
+    return rows, [(*minute, *tally) for minute, tally in counts.items()]
+
+
+def newest_only(rows: list[Row]) -> list[Row]:
+    """Return one row for each delivery, sorted by key: of the highest version, and there the first."""
+    newest: dict[Row, Row] = {}
+    for row in sorted(rows, key=_version, reverse=True):
+        newest.setdefault(row[:2], row)
+    return [newest[key] for key in sorted(newest)]
+
+
+def dead_letter_rows(entries: Iterable[tuple[str, DeadLetter]]) -> list[Row]:
+    """Return rows for `dead_letters`, all but the last column, which has a default."""
+    return [row for entry_id, letter in entries for row in _letter_rows(entry_id, letter)]
+
+
+def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
+    integration_id = storable(outcome.integration_id)
+    status, settled, retry_at = outcome.status, outcome.settled_ms, outcome.retry_at_ms
+    _, code, error, hint = _finding_columns(outcome.finding)
+    http_status = outcome.http_status
+    delivered = status == Status.DELIVERED
+    return [
+        (
+            event.id if "\0" not in event.id else storable(event.id),
+            integration_id,
+            event.type,
+            status,
+            event.attempts,
+            http_status,
+            code,
+            error,
+            hint,
+            event.time_ms,
+            event.published_ms,
+            settled,
+            (settled - event.published_ms if settled > event.published_ms else 0) if delivered else None,
+            retry_at,
+            version,
+        )
+        for event in outcome.events
+    ]
+
+
+def _count(counts: dict[tuple[str, int], list[int]], outcome: Outcome, latencies: list[Any]) -> None:
+    minute = outcome.settled_ms - outcome.settled_ms % _MINUTE_MS
+    tally = counts.setdefault((storable(outcome.integration_id), minute), [0, 0, 0, 0, 0])
+    match outcome.status:
+        case Status.DELIVERED if latencies:
+            tally[0] += len(latencies)
+            tally[3] += sum(latencies)
+            tally[4] = max(tally[4], *latencies)
+        case Status.RETRYING:
+            tally[1] += len(latencies)
+        case Status.DEAD:
+            tally[2] += len(latencies)
+
+
+def _version(row: Row) -> int:
+    version: int = row[-1]
+    return version
+
+
+def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
+    http_status, code, error, hint = _finding_columns(letter.finding)
+    integration_id = _storable_or_null(letter.integration_id)
+    for place, (event, attempts) in enumerate(zip(letter.events, letter.attempts, strict=True)):
+        yield (
+            f"{entry_id}-{place}",
+            integration_id,
+            _storable_or_null(event.id),
+            _storable_or_null(event.type),
+            letter.cause,
+            code,
+            error,
+            hint,
+            http_status,
+            attempts,
+            event.raw,
+            event.time_ms,
+            event.published_ms,
+            letter.dead_ms,
+        )
+
+
+def _finding_columns(finding: Finding | None) -> tuple[int | None, str | None, str | None, str | None]:
+    if finding is None:
+        return None, None, None, None
+    return (
+        finding.http_status,
+        storable_prose(finding.code),
+        storable_prose(finding.message),
+        storable_prose(finding.hint),
+    )
+
+
+def _storable_or_null(text: str | None) -> str | None:
+    return storable(text) if text else None

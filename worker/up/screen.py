@@ -1,0 +1,47 @@
+"""The terminal of `siem up`: one line at a time, with the name of the process before it, as honcho prints."""
+
+import datetime as dt
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
+
+_OURSELVES = "up"
+
+
+class Screen:
+    """Prints the lines of many threads without mixing them."""
+
+    def __init__(self, names: Iterable[str], *, quiet: bool) -> None:
+        """Take the processes' names; when `quiet`, only failures are shown, and on standard error."""
+        self._quiet = quiet
+        self._one_at_a_time = threading.Lock()
+        names = [_OURSELVES, *names]
+        colours = get_colours()
+        self._colours = {name: None if name == _OURSELVES else next(colours) for name in names}
+        self._printer = Printer(sys.stdout, width=max(map(len, names)))
+
+    def show(self, name: str, line: bytes) -> None:
+        """Print a process's line."""
+        message = Message("line", line, dt.datetime.now().astimezone(), name, self._colours.get(name))
+        # A terminal that has gone away, or a closed pipe, must not end the delivery of events.
+        with self._one_at_a_time, suppress(OSError, ValueError):
+            self._printer.write(message)
+
+    def say(self, *lines: str) -> None:
+        """Print what `siem up` itself has to say."""
+        if not self._quiet:
+            for line in lines:
+                self.show(_OURSELVES, line.encode())
+
+    def complain(self, line: str) -> None:
+        """Print what went wrong, quiet or not."""
+        if not self._quiet:
+            self.say(line)
+            return
+        with self._one_at_a_time, suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()

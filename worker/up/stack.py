@@ -1,0 +1,284 @@
+"""The whole on one machine: who starts after whom, what ends it, and in which order it ends.
+
+The order of a life: possession of the data directory, server, ledger, processes. Then one event decides: a
+Ctrl-C, the end of a process or of the server, or the caller's own verdict. The order of the end is the
+reverse, so that the processes can still give back what they hold.
+"""
+
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from honcho.environ import parse_procfile
+
+import worker
+from worker.broker import keys
+from worker.broker.alive import wait_for_roles
+from worker.broker.connection import broker_errors, connect
+from worker.ledger.engine import open_ledger, upgrade
+from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
+from worker.settings import Settings
+from worker.up.crew import Crew, Exited, Watcher
+from worker.up.embedded import EmbeddedServer
+from worker.up.possession import Possession, is_alive
+from worker.up.screen import Screen
+from worker.up.surroundings import environment, explain, located
+from worker.up.warden import Warden
+
+#: The processes that give signs of life.
+ROLES = ("router", "recorder", "worker")
+
+#: How long the processes have, in seconds, to report, and to end once they are asked to.
+READY_SECONDS = 60.0
+END_SECONDS = 20.0
+
+_SERVER = "the embedded server"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class StackHandle:
+    """What a companion of a running stack needs.
+
+    `settings` are those that the processes read: absolute data directory, address of Redis. `stopping`
+    is set as soon as the stack begins to end: return then.
+    """
+
+    settings: Settings
+    stopping: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Interrupted:
+    """Somebody asked for the end."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """The companion wants the end, or failed."""
+
+    error: BaseException | None = None
+
+
+_News = Exited | _Interrupted | _Finished
+
+#: Runs in a thread of its own beside a stack that is ready; true ends the stack, false leaves it running.
+Companion = Callable[[StackHandle], bool]
+
+
+class Stack:
+    """Server, ledger and processes, from start to end. Use `run` once, in the main thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        procfile: str | None = None,
+        extra: Mapping[str, str] | None = None,
+        roles: Collection[str] = ROLES,
+        quiet: bool = False,
+    ) -> None:
+        """Take the settings, a Procfile's text (left out: the project's), and further commands by name.
+
+        It is ready once a process of each of the `roles` has given a sign of life. When `quiet`, the
+        output goes to files in `logs`, in the data directory. Raises NotFoundError without a Procfile.
+        """
+        text = _project_procfile() if procfile is None else procfile
+        self._commands = {**parse_procfile(text).processes, **(extra or {})}
+        self._settings = located(settings, settings.redis_url.get_secret_value())
+        self._roles = roles
+        self._screen = Screen(self._commands, quiet=quiet)
+        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._logs = self._settings.data_dir / "logs" if quiet else None
+        self._crew = Crew(Watcher(self._screen.show, self._news.put, self._logs))
+        self._server: EmbeddedServer | None = None
+
+    def run(self, while_up: Companion | None = None) -> int:
+        """Start everything, wait for what ends it, end everything; return the exit status.
+
+        That is 0 after Ctrl-C or when `while_up` returns true, and 1 if something ended by itself. What
+        `while_up` raises is raised here, after everything has ended. Raises AlreadyRunningError if
+        another process holds the data directory, and UnavailableError if something does not start.
+        """
+        with (
+            Possession(self._settings.data_dir) as possession,
+            self._signals_are_news(),
+            Warden() as warden,
+        ):
+            try:
+                self._start(possession, warden)
+                threading.Thread(target=self._accompany, args=(while_up,), daemon=True).start()
+                return self._conclude(self._decisive_news())
+            finally:
+                self._end()
+
+    def _start(self, possession: Possession, warden: Warden) -> None:
+        """Start one after the other; a Ctrl-C meanwhile lets the rest be."""
+        embedded = not self._settings.redis_url.get_secret_value()
+        if embedded:
+            self._start_server(EmbeddedServer(self._settings.data_dir, possession), warden)
+        if self._stopping.is_set():
+            return
+        self._forget_the_dead()
+        _upgrade_ledger(self._settings)
+        self._screen.say(*explain(self._settings, embedded=embedded))
+        surroundings = environment(self._settings)
+        for name, command in self._commands.items():
+            if not self._stopping.is_set():
+                warden.watch_process(self._crew.start(name, command, surroundings))
+
+    def _start_server(self, server: EmbeddedServer, warden: Warden) -> None:
+        self._server = server
+        server.start(self._stopping.is_set)
+        warden.watch_server(server.pid)
+        self._settings = located(self._settings, server.url)
+        threading.Thread(target=self._watch_server, args=(server,), name="server", daemon=True).start()
+
+    def _watch_server(self, server: EmbeddedServer) -> None:
+        self._news.put(Exited(_SERVER, server.wait()))
+
+    def _forget_the_dead(self) -> None:
+        """Take away signs of life that processes of this machine left when they were killed."""
+        ours = f":{socket.gethostname()}:"
+        with broker_errors(), closing(connect(self._settings.broker_address())) as client:
+            for key in client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000):
+                _, host_is_ours, pid = key.decode().rpartition(ours)
+                if host_is_ours and pid.isdigit() and not is_alive(int(pid)):
+                    client.delete(key)
+
+    def _accompany(self, while_up: Companion | None) -> None:
+        """Wait until all have reported, then let the companion do its work."""
+        try:
+            missing = self._wait_until_ready()
+            if self._stopping.is_set():
+                return
+            if missing:
+                self._miss(missing, may_go_on=while_up is None)
+            else:
+                self._screen.say("Ready.")
+            if while_up is not None and while_up(StackHandle(self._settings, self._stopping)):
+                self._news.put(_Finished())
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._news.put(_Finished(error))
+
+    def _wait_until_ready(self) -> set[str]:
+        """Wait for a sign of life of every role; return those that gave none in time."""
+        missing = set(self._roles)
+        deadline = time.monotonic() + READY_SECONDS
+        with closing(connect(self._settings.broker_address())) as client:
+            while missing and not self._stopping.is_set() and time.monotonic() < deadline:
+                # While Redis is away nobody can report; if it has died, that is news of its own.
+                with suppress(BrokerUnavailable):
+                    missing = wait_for_roles(client, missing, 0.5)
+                    continue
+                self._stopping.wait(0.5)
+        return missing
+
+    def _miss(self, roles: set[str], *, may_go_on: bool) -> None:
+        """Make known who has not reported; raises UnavailableError if somebody waits for them."""
+        complaint = f"not up after {READY_SECONDS:.0f} seconds: {', '.join(sorted(roles))}"
+        if not may_go_on:
+            raise UnavailableError(complaint)
+        self._screen.complain(complaint)
+
+    def _decisive_news(self) -> _News:
+        """Wait for what ends it. If the companion failed because something died, that is what counts."""
+        news = self._news.get()
+        if isinstance(news, _Finished) and news.error is not None:
+            with suppress(queue.Empty):
+                later = self._news.get(timeout=0.5)
+                return later if isinstance(later, Exited) else news
+        return news
+
+    def _conclude(self, news: _News) -> int:
+        """Say why it ends; 0 if that was somebody's wish."""
+        match news:
+            case Exited(name, status):
+                self._screen.complain(f"{name} stopped ({_describe(status)}): ending everything else")
+                self._point_to_log(name)
+                return 1
+            case _Finished(error) if error is not None:
+                raise error
+            case _:
+                self._screen.say("Ending everything.")
+                return 0
+
+    def _point_to_log(self, name: str) -> None:
+        directory = self._settings.data_dir / "logs" if name == _SERVER else self._logs
+        if directory is not None:
+            file = "redis" if name == _SERVER else name
+            self._screen.complain(f"its output: {directory / file}.log")
+
+    def _end(self) -> None:
+        self._stopping.set()
+        self._crew.end(END_SECONDS)
+        if self._server is not None:
+            self._server.stop()
+
+    @contextmanager
+    def _signals_are_news(self) -> Iterator[None]:
+        """Have Ctrl-C and its kin end the stack in good order; a `nohup` stays in force."""
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._stopping.set()
+            self._news.put(_Interrupted(number))
+
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number, handler in before.items():
+            if number != signal.SIGHUP or handler is not signal.SIG_IGN:
+                signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_up(
+    settings: Settings,
+    *,
+    extra: Mapping[str, str] | None = None,
+    on_ready: Callable[[], None] | None = None,
+    quiet: bool = False,
+) -> int:
+    """Run the project's stack until Ctrl-C; the exit status is `Stack.run`'s."""
+
+    def announce(_handle: StackHandle) -> bool:
+        if on_ready is not None:
+            on_ready()
+        return False
+
+    return Stack(settings, extra=extra, quiet=quiet).run(announce if on_ready else None)
+
+
+def _project_procfile() -> str:
+    """Read the Procfile that lies beside the package."""
+    path = Path(worker.__file__).parent.parent / "Procfile"
+    with suppress(OSError):
+        return path.read_text()
+    raise NotFoundError(f"there is no {path}: `siem up` runs from a checkout of the project")
+
+
+def _upgrade_ledger(settings: Settings) -> None:
+    engine = open_ledger(settings.ledger_address())
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def _describe(status: int) -> str:
+    """Spell an exit status as people know it: "exit 3", or "exit -9, SIGKILL"."""
+    with suppress(ValueError):
+        return f"exit {status}, {signal.Signals(-status).name}"
+    return f"exit {status}"

@@ -1,0 +1,71 @@
+"""What the processes find around them, and what people are told of it.
+
+Settings go in; the environment that says the same to every process comes out, and the lines that tell a
+person where things are.
+"""
+
+import ipaddress
+import os
+import shlex
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from worker.settings import REDIS_URL_FILE, Settings
+
+
+def located(settings: Settings, redis_url: str) -> Settings:
+    """Pin down what depends on where one stands: the data directory, absolute, and the address of Redis."""
+    return settings.model_copy(
+        update={"data_dir": settings.data_dir.absolute(), "redis_url": SecretStr(redis_url)}
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Make the environment in which a process reads these very settings, and finds our programs first."""
+    given = {f"SIEM_{name.upper()}": _spell(getattr(settings, name)) for name in settings.model_fields_set}
+    path = os.pathsep.join([_programs(), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **given, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def explain(settings: Settings, *, embedded: bool) -> list[str]:
+    """Tell where Redis and the data are, how to publish and how to stop; never a password."""
+    address = urlsplit(settings.broker_address())
+    place = f"{address.hostname}:{address.port or 6379}"
+    redis = f"embedded server on {place}, its URL is in {settings.data_dir / REDIS_URL_FILE}"
+    return [
+        f"Redis:    {redis if embedded else place}",
+        f"Data:     {settings.data_dir}",
+        f"Publish:  {_command(settings)} publish FILE",
+        "Stop:     Ctrl-C",
+    ]
+
+
+def _spell(value: object) -> str:
+    """Write a setting as its environment variable has it."""
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(_spell(part) for part in value)
+        case Path() | ipaddress.IPv4Network() | ipaddress.IPv6Network() | int() | float() | str():
+            return str(value)
+        case _:
+            raise TypeError(f"no spelling for {type(value).__name__} in an environment variable")
+
+
+def _programs() -> str:
+    return sysconfig.get_path("scripts")
+
+
+def _command(settings: Settings, here: Mapping[str, str] = os.environ) -> str:
+    """Spell the `siem` command so that it works as it stands, from where the person is."""
+    program = Path(_programs()) / "siem"
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    found = Path(here.get("SIEM_DATA_DIR", ".siem")).absolute() == settings.data_dir
+    prefix = "" if found else f"SIEM_DATA_DIR={shlex.quote(str(settings.data_dir))} "
+    return prefix + shlex.quote(str(program))
