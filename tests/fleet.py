@@ -18,7 +18,7 @@ from typing import Any, Self
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from worker.broker.alive import roles_alive
 from worker.broker.connection import connect
-from worker.broker.snapshot import Published, publish_integrations
+from worker.broker.snapshot import publish_integrations
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
 from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.integrations import IntegrationStore
@@ -51,7 +51,7 @@ COMMANDS = {
     "recorder": [str(_BIN / "siem"), "record"],
     "worker": [
         *(str(_BIN / "celery"), "-A", "worker", "worker", "-Q", "splunk_hec"),
-        *("--without-gossip", "--without-mingle", "-l", "INFO"),
+        *("--without-gossip", "--without-mingle", "-l"),
     ],
 }
 
@@ -103,12 +103,16 @@ class Fleet:
         """Start a process; a second router is named `router-2`."""
         with (self.directory / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
-                COMMANDS[role.partition("-")[0]],
+                self._command(role.partition("-")[0]),
                 env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _command(self, role: str) -> list[str]:
+        level = [self.environment["SIEM_LOG_LEVEL"]] if role == "worker" else []
+        return COMMANDS[role] + level
 
     def kill(self, role: str) -> None:
         """Kill a process and all its children with SIGKILL."""
@@ -138,8 +142,7 @@ class Fleet:
 
     def announce(self) -> None:
         """Publish the ledger's integrations to Redis, as the command line does."""
-        records = [Published(one.id, one.type, one.document, one.deleted) for one in self.store.records()]
-        publish_integrations(self.client, records, self.settings.slots)
+        publish_integrations(self.client, self.store.records(), self.settings.slots)
 
     def publish(self, events: Iterable[dict[str, Any]]) -> list[str]:
         """Publish events; return their ids."""

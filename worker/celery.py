@@ -24,9 +24,9 @@ from worker.broker.connection import connect
 from worker.destinations.opening import DESTINATION_TYPES, sender_opener
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
-from worker.model.deliveries import WorkOrder
 from worker.model.errors import DeliveryDead, LeaseLost, TransientDelivery
 from worker.model.integrations import MAX_RETRIES
+from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
@@ -46,11 +46,11 @@ class DeliveryTask(Task):
     # Expected endings: Flower shows them as failed, the log needs no traceback of ours.
     throws = (DeliveryDead, LeaseLost)
 
-    def retry(self, *args: Any, exc: Any = None, countdown: Any = None, **options: Any) -> Any:
-        """Retry when the batch is due, which may be later than Celery's own series (Retry-After)."""
+    def retry(self, *args: Any, exc: Any = None, **options: Any) -> Any:
+        """Retry the batch that failed, when it is due: later than Celery's own series, if so asked."""
         if isinstance(exc, TransientDelivery):
-            countdown = exc.retry_in
-        return super().retry(*args, exc=exc, countdown=countdown, **options)
+            options |= {"countdown": exc.retry_in, "args": (), "kwargs": _arguments(exc.order)}
+        return super().retry(*args, exc=exc, **options)
 
 
 def make_app(config: Settings) -> Celery:
@@ -100,11 +100,15 @@ def task_name(kind: str) -> str:
 
 def issue_order(order: WorkOrder, kind: str) -> None:
     """Put a work order into the queue of its type; if that fails, the sweeper does it later."""
-    arguments = {"integration": order.integration_id, "slot": order.slot, "epoch": order.epoch}
     try:
-        app.send_task(task_name(kind), kwargs=arguments, queue=kind, retry=False)
+        app.send_task(task_name(kind), kwargs=_arguments(order), queue=kind, retry=False)
     except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
         log.warning("work order %s could not be published (%s): the sweeper will", order, error)
+
+
+def _arguments(order: WorkOrder) -> dict[str, Any]:
+    """Write an order as the arguments of its task."""
+    return {"integration": order.integration_id, "slot": order.slot, "epoch": order.epoch}
 
 
 @cache

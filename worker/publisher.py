@@ -112,7 +112,7 @@ def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
 
 def _encoded(event: Mapping[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(event)
+        return msgspec.json.encode(dict(event))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON ({error})", "give plain values") from None
 

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     @classmethod
     def _tls_is_verified(cls, url: SecretStr) -> SecretStr:
         text = url.get_secret_value()
+        if text and not text.startswith(("redis://", "rediss://")):
+            msg = "must begin with redis:// or rediss://"
+            raise ValueError(msg)
         if text.startswith("rediss://") and "ssl_cert_reqs=required" not in text:
             msg = "must say ?ssl_cert_reqs=required (and ssl_ca_certs=/path): without it nothing is verified"
             raise ValueError(msg)

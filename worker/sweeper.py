@@ -12,9 +12,8 @@ from worker.broker.backlog import Backlog
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.snapshot import Snapshot
 from worker.model.availability import Availability
-from worker.model.deliveries import WorkOrder
 from worker.model.errors import BrokerUnavailable
-from worker.model.orders import Issue
+from worker.model.orders import Issue, WorkOrder
 
 log = logging.getLogger(__name__)
 

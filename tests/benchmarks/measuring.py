@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.fleet import Fleet, wait_until
 
 #: The waits of production, not of the tests.
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "SIEM_RETRY_BACKOFF": "2",
     "SIEM_RETRY_GRACE": "5",
     "SIEM_SEND_DEADLINE": "45",
@@ -52,9 +52,13 @@ class Sink:
 
     def events(self) -> int:
         """Return how many events it has received."""
+        return self.counts()["events"]
+
+    def counts(self) -> dict[str, int]:
+        """Return its counts: events, requests, bytes."""
         with urllib.request.urlopen(f"{self.base}/counts") as answer:  # noqa: S310 - loopback, our own process
             counts: dict[str, int] = json.load(answer)
-        return counts["events"]
+        return counts
 
     def __enter__(self) -> Self:
         """Stop it at the end of a `with`."""

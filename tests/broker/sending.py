@@ -6,7 +6,8 @@ import redis
 
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
-from worker.broker.snapshot import Published, publish_integrations
+from worker.broker.snapshot import publish_integrations
+from worker.ledger.integrations import IntegrationRecord
 from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.settlement import RetryPolicy, settle_rulings
@@ -29,7 +30,7 @@ def subscribe(
     client: redis.Redis, *ids: str, slots: int = 4, enabled: bool = True, batch_events: int = 500
 ) -> None:
     """Make integrations of these ids known to the fleet."""
-    publish_integrations(client, [_published(one, enabled, batch_events) for one in ids], slots)
+    publish_integrations(client, [_record(one, enabled, batch_events) for one in ids], slots)
 
 
 def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *, urgent: bool = True) -> None:
@@ -74,11 +75,11 @@ def ids(batch: Batch) -> list[str]:
     return [one.id for one in batch.events]
 
 
-def _published(integration_id: str, enabled: bool, batch_events: int) -> Published:  # noqa: FBT001 - a test's shorthand
+def _record(integration_id: str, enabled: bool, batch_events: int) -> IntegrationRecord:  # noqa: FBT001 - a test's shorthand
     document = {
         "id": integration_id,
         "enabled": enabled,
         "event_types": ["policy.deny", "policy.allow"],
         "destination": {"type": "splunk_hec", "batch_events": batch_events, "batch_bytes": 900_000},
     }
-    return Published(integration_id, "splunk_hec", json.dumps(document), deleted=False)
+    return IntegrationRecord(integration_id, "splunk_hec", json.dumps(document), 1, deleted=False)

@@ -8,8 +8,8 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.packing import unpack_dead, unpack_outcomes
-from worker.model.deliveries import WorkOrder
 from worker.model.errors import LeaseLost
+from worker.model.orders import WorkOrder
 
 
 @pytest.fixture
@@ -40,18 +40,67 @@ def test_nothing_is_woken_without_work(backlog: Backlog) -> None:
 
 
 def test_a_batch_stays_within_the_limit_of_events(client: redis.Redis, backlog: Backlog) -> None:
-    """Chunks are taken as long as they fit; the rest is for the next slot, whose order comes along."""
+    """Chunks are taken as long as they fit; the rest is for the next batch."""
     subscribe(client, "a", batch_events=3)
     append(client, "a", [["e1", "e2"], ["e3"], ["e4", "e5"], ["e6"]])
+
+    first = claim(backlog, "a").batch
+    order = backlog.settle(first, delivered(first))
+    assert order is not None
+    second = backlog.claim(order)
+
+    assert ids(first) == ["e1", "e2", "e3"]
+    assert isinstance(second, Claim)
+    assert ids(second.batch) == ["e4", "e5", "e6"]
+
+
+def test_a_quick_destination_keeps_to_one_slot(client: redis.Redis, backlog: Backlog) -> None:
+    """While a slot will soon be back, no further one is leased, however much waits."""
+    subscribe(client, "a", batch_events=1)
+    append(client, "a", [["e1"], ["e2"], ["e3"]])
+
+    assert claim(backlog, "a").further is None
+    assert backlog.wake(["a"]) == []
+
+
+def test_a_slow_destination_gets_further_slots(client: redis.Redis, backlog: Backlog) -> None:
+    """Once a batch took its time and a whole one waits, it goes out beside the first."""
+    subscribe(client, "a", batch_events=2)
+    append(client, "a", [["e1", "e2"], ["e3", "e4"]])
+    client.hset("siem:state:a", "last_send_ms", 200)
 
     first = claim(backlog, "a")
     assert first.further is not None
     second = backlog.claim(first.further)
 
-    assert ids(first.batch) == ["e1", "e2", "e3"]
     assert isinstance(second, Claim)
-    assert ids(second.batch) == ["e4", "e5", "e6"]
-    assert second.further is None
+    assert ids(second.batch) == ["e3", "e4"]
+
+
+def test_a_slot_that_takes_long_holds_nobody_up(client: redis.Redis, backlog: Backlog) -> None:
+    """What arrives while a request hangs is leased to another slot."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    claim(backlog, "a")
+    append(client, "a", [["e2"]])
+    client.hincrby("siem:state:a", "claimed_at", -1_000)
+
+    assert ids(claim(backlog, "a").batch) == ["e2"]
+
+
+def test_a_failed_batch_does_not_keep_the_others_waiting(client: redis.Redis, backlog: Backlog) -> None:
+    """While one batch waits for its retry, another slot takes what came after it."""
+    subscribe(client, "a", batch_events=1)
+    append(client, "a", [["e1"], ["e2"]])
+    first = claim(backlog, "a").batch
+
+    order = backlog.settle(first, failed(first))
+
+    assert order is not None
+    assert order.slot != first.order.slot
+    second = backlog.claim(order)
+    assert isinstance(second, Claim)
+    assert ids(second.batch) == ["e2"]
 
 
 def test_a_chunk_larger_than_the_limit_is_still_claimed(client: redis.Redis, backlog: Backlog) -> None:
@@ -118,6 +167,31 @@ def test_more_work_leads_to_the_next_order_for_the_same_slot(client: redis.Redis
     again = backlog.claim(following)
     assert isinstance(again, Claim)
     assert ids(again.batch) == ["e2"]
+
+
+def test_one_order_at_a_time_is_on_its_way(client: redis.Redis, backlog: Backlog) -> None:
+    """What is appended while an order is on its way is claimed by that order: batches grow under load."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    [order] = backlog.wake(["a"])
+    append(client, "a", [["e2"]])
+
+    assert backlog.wake(["a"]) == []
+    found = backlog.claim(order)
+    assert isinstance(found, Claim)
+    assert ids(found.batch) == ["e1", "e2"]
+
+
+def test_an_order_that_does_not_arrive_holds_nobody_up(client: redis.Redis, backlog: Backlog) -> None:
+    """After a second another slot is leased, should the first order be lost."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    [lost] = backlog.wake(["a"])
+    client.hincrby("siem:state:a", "ordered_at", -1_000)
+
+    [order] = backlog.wake(["a"])
+
+    assert order.slot != lost.slot
 
 
 def test_a_retry_keeps_its_claim_less_what_is_through(client: redis.Redis, backlog: Backlog) -> None:
@@ -255,6 +329,7 @@ def _let_leases_run_out(client: redis.Redis) -> None:
 
 
 def _free_all(client: redis.Redis, integration_id: str) -> None:
+    client.hdel(f"siem:state:{integration_id}", "ordered_at", "claimed_at")
     for slot in range(1, 5):
         client.delete(f"siem:slot:{integration_id}:{slot}")
     client.delete("siem:leases")

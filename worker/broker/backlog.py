@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk
-from worker.model.deliveries import SETTLED, Batch, Settlement, WorkOrder
+from worker.model.deliveries import SETTLED, Batch, Settlement
 from worker.model.errors import LeaseLost
+from worker.model.orders import WorkOrder
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ class Backlog:
             )
         if reply[0] == b"stale":
             raise LeaseLost
-        if reply[0] == b"next":
-            return WorkOrder(order.integration_id, order.slot, int(reply[1]))
-        return None
+        return _further(order, reply[1])
 
     def reissue(self, most: int = 1000) -> list[tuple[WorkOrder, str]]:
         """Lease again the slots that nobody has settled in time; say in which state each was."""
@@ -148,12 +147,11 @@ class Backlog:
         return int(found or 0)
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
-        retry = settlement.retry
+        retry, lease = settlement.retry, _ms(self._timing.order_lease)
         if retry is None:
-            lease = _ms(self._timing.order_lease)
             return ["done", lease, len(batch.urgent), *batch.urgent, *batch.bulk]
         sweeper_in = retry.seconds + (self._timing.retry_grace if retry.by_celery else 0)
-        return ["retry", _ms(retry.seconds), _ms(sweeper_in), retry.carried, retry.attempts]
+        return ["retry", lease, _ms(retry.seconds), _ms(sweeper_in), retry.carried, retry.attempts]
 
 
 def _script(client: "redis.Redis", name: str, *, shared: bool = True) -> "Script":

@@ -6,10 +6,13 @@
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed)|
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
-|                              |        | `batch_bytes`, `held`, `backlog_events`, `claims`              |
+|                              |        | `batch_bytes`, `held`, `backlog_events` (not yet settled),     |
+|                              |        | `unclaimed_events` (of these, held by no slot), `claims`,      |
+|                              |        | `ordered_at`, `claimed_at` (ms; of the latest, while it lasts),|
+|                              |        | `last_send_ms` (how long the last batch took)                  |
 | `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
-|                              |        | `epoch`, `chunks`, `carried`, `attempts`, `losses`, `due`,     |
-|                              |        | `reissues`                                                     |
+|                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
+|                              |        | `due`, `reissues`                                              |
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |

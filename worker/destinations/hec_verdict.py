@@ -77,7 +77,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> H
 
 def _judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
     answer = _parsed(body)
-    code = answer.get("code")
+    code = _number(answer.get("code"))
     words = _words(status, answer)
     if status == _HTTP_OK:
         return _judge_ok(code, words)
@@ -92,8 +92,8 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> 
     return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words))
 
 
-def _judge_ok(code: Any, words: str) -> HecVerdict:
-    if code in _ACCEPTED_CODES and not isinstance(code, bool):
+def _judge_ok(code: int | None, words: str) -> HecVerdict:
+    if code in _ACCEPTED_CODES:
         return HecVerdict(Meaning.ACCEPTED)
     hint = "correct the integration's url: it should end in /services/collector/event"
     return HecVerdict(Meaning.RETRY, Finding("not_splunk", words, hint, _HTTP_OK))
@@ -102,14 +102,14 @@ def _judge_ok(code: Any, words: str) -> HecVerdict:
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
     hint = "look at the event: Splunk cannot read it"
     finding = Finding("event_refused", words, hint, _BAD_REQUEST)
-    place = answer.get("invalid-event-number")
-    if type(place) is int and 0 <= place < count:
+    place = _number(answer.get("invalid-event-number"))
+    if place is not None and 0 <= place < count:
         return HecVerdict(Meaning.OFFENDER, finding, offender=place)
     return HecVerdict(Meaning.SPLIT, finding)
 
 
-def _misconfigured(status: int, code: Any, words: str) -> Finding:
-    if type(code) is int and code in _HINTS:
+def _misconfigured(status: int, code: int | None, words: str) -> Finding:
+    if code in _HINTS:
         name, hint = _HINTS[code]
         return Finding(name, words, hint, status)
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
@@ -127,11 +127,17 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
+def _number(value: Any) -> int | None:
+    """Return a whole number, and None for whatever else JSON may bring, True and 0.0 included."""
+    return value if type(value) is int else None
+
+
 def _words(status: int, answer: dict[str, Any]) -> str:
     if "code" not in answer:
         return f"HTTP {status} with an answer that is not Splunk's"
     text = str(answer.get("text", ""))[:200]
-    return f"HTTP {status}: {text} (code {str(answer['code'])[:20]})"
+    words = f"HTTP {status}: {text} (code {str(answer['code'])[:20]})"
+    return words.encode(errors="replace").decode()  # JSON may bring lone surrogates, which nothing can store
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -141,7 +147,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -5,6 +5,7 @@ SchemaOutdated when its tables are not ours, and anything else, being a fault of
 as it is. No message repeats a password.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,6 +54,8 @@ def _is_outage(error: exc.DBAPIError) -> bool:
     """Whether the database is to blame: InternalError is PostgreSQL's while it is a read-only standby."""
     if error.connection_invalidated:
         return True
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return False  # SQLite's word for wrong SQL, although its driver calls it an OperationalError
     # SQLite says plain DatabaseError of a file that is broken or no database.
     unspecific = type(error) is exc.DatabaseError
     return unspecific or isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from worker.model.events import QueuedEvent
+from worker.model.orders import WorkOrder
 
 #: No event is carried by more requests than this, whatever happens.
 MAX_REQUESTS = 4
@@ -112,15 +113,6 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     dead_ms: int
     events: list[QueuedEvent]
     attempts: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkOrder:
-    """All that a Celery message may say: whose backlog, which slot, which lease of it."""
-
-    integration_id: str
-    slot: int
-    epoch: int
 
 
 #: In `Batch.carried`: this event is delivered or dead already.

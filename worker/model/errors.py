@@ -25,6 +25,8 @@ SiemError
     └── LeaseLost           somebody else owns the batch by now
 """
 
+from worker.model.orders import WorkOrder
+
 
 class SiemError(Exception):
     """Something went wrong in the forwarding of governance events."""
@@ -120,10 +122,11 @@ class DeliveryError(SiemError):
 class TransientDelivery(DeliveryError):
     """The batch, or a part of it, is to be sent again."""
 
-    def __init__(self, message: str, retry_in: float) -> None:
-        """Say why, and in how many seconds the next attempt is due."""
+    def __init__(self, message: str, retry_in: float, order: WorkOrder) -> None:
+        """Say why, in how many seconds the next attempt is due, and by which work order."""
         super().__init__(message)
         self.retry_in = retry_in
+        self.order = order
 
 
 class DeliveryDead(DeliveryError):

@@ -142,6 +142,8 @@ _REMEDIES = {
     "hold": "give an object, or leave it out",
     "context": "give an object, or leave it out",
 }
+#: A complaint repeats the value, which may be as long as the event.
+_LONGEST_REASON = 200
 _WHOLE = "event"
 _WHOLE_REMEDY = "give one JSON object in UTF-8, of at most 256 KiB"
 
@@ -177,16 +179,18 @@ def _check_beyond_shape(event: GovernanceEvent) -> None:
 
 def _refused(complaint: str) -> InvalidEvent:
     """Turn msgspec's complaint ("Expected `str`, got `int` - at `$.id`") into field and reason."""
-    reason, _, path = complaint.partition(" - at `$.")
+    reason, at, path = complaint.rpartition(" - at `$.")
+    if not at:
+        reason, path = complaint, ""
     missing = re.fullmatch(r"Object missing required field `(\w+)`", reason)
     if missing and not path:
         return InvalidEvent(missing[1], "is missing", _REMEDIES[missing[1]])
     if not path:
         return InvalidEvent(_WHOLE, _lower(reason), _WHOLE_REMEDY)
     field = path.rstrip("`")
-    remedy = _REMEDIES.get(field.partition(".")[0], "give a string, or leave it out")
+    remedy = _REMEDIES.get(re.split(r"[.\[]", field)[0], "give a string, or leave it out")
     return InvalidEvent(field, _lower(reason), remedy)
 
 
 def _lower(reason: str) -> str:
-    return reason[:1].lower() + reason[1:].replace("`", "")
+    return reason[:1].lower() + reason[1:_LONGEST_REASON].replace("`", "")

@@ -64,14 +64,19 @@ class SplunkHec(TlsOptions):
     @field_validator("url")
     @classmethod
     def _http_with_host(cls, url: str) -> str:
-        parts = urlsplit(url)
+        msg = "give an address like https://splunk.example.com:8088/services/collector/event"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # its words repeat the url, in which a secret may stand
+            raise ValueError(msg) from None
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            msg = "give an address like https://splunk.example.com:8088/services/collector/event"
+            raise ValueError(msg)
+        if port == 0 or " " in url or not url.isprintable():
             raise ValueError(msg)
         if parts.username is not None:
             msg = "has a user name in it: leave it out, the token is all that Splunk needs"
             raise ValueError(msg)
-        _ = parts.port  # raises ValueError when it is no port
         return url
 
     @field_validator("token")
@@ -105,13 +110,13 @@ class Integration(BaseModel):
             raise ValueError(msg)
         return types
 
-    @field_validator("name")
+    @field_validator("name", "tenant_id")
     @classmethod
-    def _printable_name(cls, name: str) -> str:
-        if not name.isprintable():
+    def _printable(cls, text: str) -> str:
+        if not text.isprintable():
             msg = "has characters that cannot be printed"
             raise ValueError(msg)
-        return name
+        return text
 
     @property
     def type(self) -> str:
@@ -133,10 +138,10 @@ def parse_integration(document: dict[str, Any]) -> Integration:
 
 def _first_complaint(error: ValidationError) -> InvalidIntegration:
     complaint = error.errors(include_input=False, include_url=False)[0]
-    path = [str(part) for part in complaint["loc"] if part != "destination"]
+    path = [str(part) for part in complaint["loc"] if part != "destination"] or complaint["loc"]
     reason = complaint["msg"].removeprefix("Value error, ")
     return InvalidIntegration(
-        ".".join(path) or "integration", _as_clause(reason), "see `siem integrations create --help`"
+        ".".join(map(str, path)) or "integration", _as_clause(reason), "see `siem integrations create --help`"
     )
 
 

@@ -1,8 +1,17 @@
-"""How a step asks for work to be done, without knowing Celery."""
+"""The work order, and how a step issues one without knowing Celery."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from worker.model.deliveries import WorkOrder
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """All that a Celery message may say: whose backlog, which slot, which lease of it."""
+
+    integration_id: str
+    slot: int
+    epoch: int
+
 
 #: Takes a work order and the type of its destination, and puts it into the queue of that type. An order
 #: that could not be published is only logged: the sweeper issues it again.

@@ -51,7 +51,7 @@ def settle_rulings(
 
     With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it.
     """
-    desk = _Desk(batch, policy, batch.attempts + sent)
+    desk = _Desk(batch, policy, sent=sent)
     for ruling in rulings:
         desk.take(ruling)
     return desk.settlement()
@@ -64,7 +64,7 @@ def settle_deleted(batch: Batch) -> Settlement:
         "the integration was deleted before this event could be sent",
         "replay it into another integration, or discard it",
     )
-    desk = _Desk(batch, RetryPolicy(0, 0), batch.attempts)
+    desk = _Desk(batch, RetryPolicy(0, 0), sent=False)
     desk.bury(Cause.DELETED, batch.open_places(), Ruling((), Verdict.REFUSED, 0, finding))
     return desk.settlement()
 
@@ -72,10 +72,11 @@ def settle_deleted(batch: Batch) -> Settlement:
 class _Desk:
     """Gathers the decisions on one batch."""
 
-    def __init__(self, batch: Batch, policy: RetryPolicy, attempts: int) -> None:
+    def __init__(self, batch: Batch, policy: RetryPolicy, *, sent: bool) -> None:
         self._batch = batch
         self._policy = policy
-        self._attempts = attempts
+        self._sent = sent
+        self._attempts = batch.attempts + sent
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
         self._settled = 0
@@ -117,7 +118,7 @@ class _Desk:
         carried = self._batch.carried
         last = self._attempts > self._policy.max_retries
         spent = [place for place in ruling.places if last or carried[place] >= MAX_REQUESTS]
-        self.bury(Cause.EXHAUSTED, spent, ruling)
+        self.bury(Cause.EXHAUSTED, spent if self._sent else (), ruling)
         left = [place for place in ruling.places if carried[place] != SETTLED]
         if left:
             self._failed.append((left, ruling))

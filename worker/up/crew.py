@@ -124,11 +124,11 @@ def _is_one_program(command: str) -> bool:
 
 def _end_group(group: int) -> None:
     """End what a process left behind: ask, wait a little, kill."""
-    _signal_group(group, signal.SIGTERM)
-    deadline = time.monotonic() + LEFTOVER_SECONDS
-    while _signal_group(group, 0) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    _signal_group(group, signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_group(group, number)
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while _signal_group(group, 0) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -56,6 +56,7 @@ local function take(lane, room)
     for _, entry in ipairs(entries) do
       local n, b = size(entry)
       room.events, room.bytes, room.untouched = room.events - n, room.bytes - b, false
+      room.taken = room.taken + n
       taken[#taken + 1] = entry
     end
     if #entries < look then
@@ -77,6 +78,7 @@ local function claim_new()
   local limits = redis.call('HMGET', KEYS[2], 'batch_events', 'batch_bytes')
   local room = {
     events = tonumber(limits[1] or 500), bytes = tonumber(limits[2] or 900000), untouched = true,
+    taken = 0,
   }
   local urgent, bulk
   if redis.call('HINCRBY', KEYS[2], 'claims', 1) % BULK_TURN == 0 then
@@ -86,6 +88,7 @@ local function claim_new()
     urgent = take(KEYS[3], room)
     bulk = take(KEYS[4], room)
   end
+  redis.call('HINCRBY', KEYS[2], 'unclaimed_events', 0 - room.taken)
   return urgent, bulk
 end
 
@@ -98,6 +101,7 @@ end
 if state == 'waiting' and tonumber(found[3]) > now + EARLY_MS then
   return {'early'}
 end
+redis.call('HDEL', KEYS[2], 'ordered_at')
 if held() then
   if chunks == 0 then
     free(slot)
@@ -118,8 +122,9 @@ if #urgent + #bulk == 0 then
   free(slot)
   return {'empty'}
 end
-redis.call('HSET', key, 'state', 'sending', 'chunks', #urgent + #bulk)
+redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk)
 redis.call('HDEL', key, 'reissues')
+redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
   'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', tonumber(found[6] or 0),

@@ -3,12 +3,12 @@
 -- ARGV: 3 slot, 4 epoch, 5 how many events are settled for good, 6 outcomes (packed, or empty),
 --       7 how many dead letters (packed) follow; then either
 --       'done', an order's lease in ms, number of urgent entries, their ids, the ids of bulk entries, or
---       'retry', ms until it is due, ms until the sweeper steps in, carried, attempts.
--- Returns {'stale'} when the lease was lost (nothing was written), {'waiting'}, {'idle'}, or
--- {'next', epoch} when more work waits and the slot was leased for it.
+--       'retry', an order's lease in ms, ms until it is due, ms until the sweeper steps in, carried, attempts.
+-- Returns {'stale'} when the lease was lost (nothing was written), {'settled'}, or
+-- {'settled', {slot, epoch}} when more work waits and a slot was leased for it.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
-local found = redis.call('HMGET', key, 'state', 'epoch')
+local found = redis.call('HMGET', key, 'state', 'epoch', 'since')
 if found[1] ~= 'sending' or found[2] ~= ARGV[4] then
   return {'stale'}
 end
@@ -29,21 +29,19 @@ for place = 8, rest do
   redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
 end
 redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - tonumber(ARGV[5]))
+redis.call('HDEL', KEYS[2], 'claimed_at')
+redis.call('HSET', KEYS[2], 'last_send_ms', now_ms() - found[3])
 
 if ARGV[rest + 1] == 'retry' then
   local now = now_ms()
-  redis.call('HSET', key, 'state', 'waiting', 'due', now + tonumber(ARGV[rest + 2]),
-    'carried', ARGV[rest + 4], 'attempts', ARGV[rest + 5])
+  redis.call('HSET', key, 'state', 'waiting', 'due', now + tonumber(ARGV[rest + 3]),
+    'carried', ARGV[rest + 5], 'attempts', ARGV[rest + 6])
   redis.call('HDEL', key, 'losses')
-  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[rest + 3]), member(slot))
-  return {'waiting'}
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[rest + 4]), member(slot))
+else
+  local bulk_from = rest + 4 + tonumber(ARGV[rest + 3])
+  finish(KEYS[3], rest + 4, bulk_from - 1)
+  finish(KEYS[4], bulk_from, #ARGV)
+  free(slot)
 end
-
-local bulk_from = rest + 4 + tonumber(ARGV[rest + 3])
-finish(KEYS[3], rest + 4, bulk_from - 1)
-finish(KEYS[4], bulk_from, #ARGV)
-free(slot)
-if held() or not work_waits() then
-  return {'idle'}
-end
-return {'next', order(slot, tonumber(ARGV[rest + 2]))}
+return {'settled', order_free_slot(tonumber(ARGV[rest + 2]))}

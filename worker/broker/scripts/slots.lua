@@ -39,22 +39,47 @@ local function held()
   return redis.call('HGET', KEYS[2], 'held') == '1'
 end
 
+-- A slot that began to send this short a time ago will soon come back for what waits: a further slot
+-- beside it would only make more and smaller batches, and cost the workers as much again. Unless the last
+-- batch showed that this destination takes its time, and there is a batch to fill.
+local SOON_MS = 25
+
+local function taken_soon()
+  local found = redis.call('HMGET', KEYS[2], 'claimed_at', 'last_send_ms', 'unclaimed_events', 'batch_events')
+  if not found[1] or now_ms() - found[1] >= SOON_MS then
+    return false
+  end
+  return tonumber(found[2] or 0) < SOON_MS or tonumber(found[3] or 0) < tonumber(found[4] or 500)
+end
+
+-- An order on its way will claim all that waits, up to a batch, and order a further slot for the rest.
+-- A second one beside it would only make both batches smaller. One that has not arrived within this
+-- time may be lost, and holds nobody up.
+local ON_ITS_WAY_MS = 1000
+
+local function on_its_way()
+  local since = redis.call('HGET', KEYS[2], 'ordered_at')
+  return since and now_ms() - since < ON_ITS_WAY_MS
+end
+
 local function order(slot, lease_ms)
   local key = ARGV[2] .. slot
   local epoch = redis.call('HINCRBY', key, 'epoch', 1)
+  local now = now_ms()
   redis.call('HSET', key, 'state', 'ordered')
-  redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
+  redis.call('HSET', KEYS[2], 'ordered_at', now)
+  redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
   return epoch
 end
 
 local function free(slot)
-  redis.call('HDEL', ARGV[2] .. slot, 'state', 'chunks', 'carried', 'attempts', 'losses', 'due', 'reissues')
+  redis.call('HDEL', ARGV[2] .. slot, 'state', 'since', 'chunks', 'carried', 'attempts', 'losses', 'due', 'reissues')
   redis.call('ZREM', KEYS[1], member(slot))
 end
 
 -- Leases a free slot for work that waits: {slot, epoch}, or false.
 local function order_free_slot(lease_ms)
-  if held() or not work_waits() then
+  if held() or on_its_way() or taken_soon() or not work_waits() then
     return false
   end
   local slots = tonumber(redis.call('HGET', KEYS[2], 'slots') or 4)

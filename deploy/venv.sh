@@ -1,0 +1,114 @@
+# Sourced by deploy/up, deploy/lock, tests/run and .ci/run: keeps .venv, at the top of the checkout, in
+# step with a lock file. Expects the top as the working directory.
+#
+#   prepare_venv deploy/requirements.lock   what runs
+#   prepare_venv deploy/requirements-dev.lock   the same, and what tests it
+# shellcheck shell=bash
+
+find_python() {
+    # Sets $python; ends the script, saying what is missing, if there is none.
+    local candidate lacking complaint=''
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do
+        # A name may stand for nothing: pyenv's, for one, exist for versions that are not switched on.
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+        lacking=$("$candidate" -I -c '
+from importlib.util import find_spec
+wanted = ("venv", "ensurepip", "ssl", "sqlite3", "_ctypes")
+print(*(name for name in wanted if find_spec(name) is None))')
+        if [ -z "$lacking" ]; then
+            python=$(command -v "$candidate")
+            return
+        fi
+        complaint="$complaint
+  $(command -v "$candidate") lacks: $lacking"
+    done
+    if [ -n "$complaint" ]; then
+        echo "The Python that is here lacks modules of the standard library:$complaint" >&2
+        echo 'On Debian and Ubuntu: apt install python3-venv' >&2
+    else
+        echo 'Python 3.11 or later is needed, and none is in PATH (looked for python3, python3.13, python3.12,' >&2
+        echo 'python3.11, python3.14). Install one, or put its directory first in PATH.' >&2
+    fi
+    exit 1
+}
+
+prepare_venv() {
+    # The quick way: nothing has changed since the last time.
+    local lock=$1
+    is_current "$lock" && return
+    find_python
+    # Of several at once, one sets up and the others wait; the lock goes when its last holder ends.
+    exec 9<deploy
+    "$python" -I -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+    is_current "$lock" || set_up "$lock"
+    exec 9<&-
+}
+
+stamp_of() {
+    # What an installation depends on: the lock, the project's own entry points, and where it lies.
+    local place
+    place=$(pwd -P)
+    echo "$(cat "$1" pyproject.toml | cksum) $place"
+}
+
+stamp_file() {
+    echo ".venv/.$(basename "$1")-installed"
+}
+
+is_current() {
+    [ -x .venv/bin/siem ] && [ -x .venv/bin/python ] &&
+        [ "$(cat "$(stamp_file "$1")" 2>/dev/null)" = "$(stamp_of "$1")" ]
+}
+
+set_up() {
+    local lock=$1 log
+    if [ -e .venv ]; then
+        echo 'Bringing .venv up to date…' >&2
+    else
+        echo 'Setting up .venv (first run, about a minute)…' >&2
+    fi
+    log=$(mktemp)
+    if ! install "$lock" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo 'Setting up .venv failed, for the reason above; the next run tries again from scratch.' >&2
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+install() {
+    # Called where `set -e` is off, hence the chain.
+    local lock=$1
+    renew_venv &&
+        touch .venv/.unfinished &&
+        rm -f .venv/.*-installed &&
+        pip_install --require-hashes -r "$lock" &&
+        pip_install --no-deps --no-build-isolation -e . &&
+        leave_stamps "$lock" &&
+        rm -f .venv/.unfinished
+}
+
+renew_venv() {
+    # Keeps an environment that works; makes it anew where it is half-made, too old, or has been moved.
+    if [ -e .venv ] && [ ! -e .venv/.unfinished ] &&
+        [ "$(cat .venv/.place 2>/dev/null || pwd -P)" = "$(pwd -P)" ] &&
+        .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        return
+    fi
+    "$python" -m venv --clear .venv && pwd -P >.venv/.place
+}
+
+pip_install() {
+    # A person's own pip settings (mirror, certificates) hold, except those that lead out of .venv.
+    PIP_USER=0 PIP_TARGET='' PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
+        .venv/bin/python -I -m pip install --quiet "$@"
+}
+
+leave_stamps() {
+    # The dev lock holds everything that the other holds, at the same versions.
+    local lock
+    for lock in "$1" deploy/requirements.lock; do
+        stamp_of "$lock" >"$(stamp_file "$lock")"
+    done
+}

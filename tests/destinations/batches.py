@@ -1,0 +1,54 @@
+"""Batches made by hand, and senders that may dial loopback."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_network
+from typing import Any
+
+from worker.destinations.splunk_hec import SplunkHecSender
+from worker.model.deliveries import Batch, Ruling, Verdict
+from worker.model.events import QueuedEvent
+from worker.model.integrations import SplunkHec
+from worker.model.orders import WorkOrder
+from worker.transports.guard import Guard
+
+TOKEN = "hunter2-hunter2"
+GUARD = Guard([ip_network("127.0.0.0/8")])
+
+
+def batch_of(count: int, *, padding: int = 0) -> Batch:
+    """Make a batch of that many events, called e0, e1 and so on, none of which was carried yet."""
+    events = [_event(f"e{number}", padding) for number in range(count)]
+    order = WorkOrder("int_1", 0, 1)
+    return Batch(order, events, b"{}", bytearray(count), 0, 1_000, time.monotonic(), [], [])
+
+
+def _event(event_id: str, padding: int) -> QueuedEvent:
+    raw = json.dumps({"id": event_id, "padding": "x" * padding}, separators=(",", ":")).encode()
+    return QueuedEvent(event_id, "policy.deny", 1_000, 2_000, raw)
+
+
+@contextmanager
+def sender_to(url: str, **options: Any) -> Iterator[SplunkHecSender]:
+    """Give a sender to the URL, with these options of its destination."""
+    config = SplunkHec.model_validate({"url": url, "token": TOKEN} | options)
+    sender = SplunkHecSender(config, GUARD, connections=2)
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+def soon() -> float:
+    """Return a deadline that no test reaches."""
+    return time.monotonic() + 60
+
+
+def verdicts(batch: Batch, rulings: Sequence[Ruling]) -> dict[str, Verdict]:
+    """Say of each event how it was ruled, having checked that each was ruled upon exactly once."""
+    places = Counter(place for ruling in rulings for place in ruling.places)
+    assert places == Counter(batch.open_places())
+    return {batch.events[place].id: ruling.verdict for ruling in rulings for place in ruling.places}

@@ -1,0 +1,302 @@
+"""What every answer of an HTTP Event Collector, or of what stands in its place, means for the events.
+
+The codes are those of Splunk's "Troubleshoot HTTP Event Collector" (0 to 27; 28 was seen on Splunk Cloud):
+
+| code | HTTP | text                                | meaning              |
+|------|------|-------------------------------------|----------------------|
+| 0    | 200  | Success                             | delivered            |
+| 1    | 403  | Token disabled                      | configuration        |
+| 2    | 401  | Token is required                   | configuration        |
+| 3    | 401  | Invalid authorization               | configuration        |
+| 4    | 403  | Invalid token                       | configuration        |
+| 5    | 400  | No data                             | a fault of ours      |
+| 6    | 400  | Invalid data format                 | concerns one event   |
+| 7    | 400  | Incorrect index                     | configuration        |
+| 8    | 500  | Internal server error               | retry                |
+| 9    | 503  | Server is busy                      | retry                |
+| 10   | 400  | Data channel is missing             | configuration (ACK)  |
+| 11   | 400  | Invalid data channel                | configuration (ACK)  |
+| 12   | 400  | Event field is required             | concerns one event   |
+| 13   | 400  | Event field cannot be blank         | concerns one event   |
+| 14   | 400  | ACK is disabled                     | configuration (ACK)  |
+| 15   | 400  | Error in handling indexed fields    | concerns one event   |
+| 16   | 400  | Query string authorization is off   | configuration        |
+| 17   | 200  | HEC is healthy                      | no answer to events  |
+| 18   | 503  | Queues are full                     | retry                |
+| 19   | 503  | ACK service unavailable             | retry                |
+| 20   | 503  | Both                                | retry                |
+| 21   | 400  | Invalid token (health)              | configuration        |
+| 22   | 400  | Token disabled (health)             | configuration        |
+| 23   | 503  | Server is shutting down             | retry                |
+| 24   | 200  | Queue approaches its capacity       | delivered            |
+| 25   | 200  | ACK approaches its capacity         | delivered            |
+| 26   | 429  | Queue is at capacity                | retry                |
+| 27   | 429  | ACK channel is at capacity          | retry                |
+| 28   | 400  | Data channel is missing (Cloud)     | configuration (ACK)  |
+"""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.receivers.scripts import http_date
+from worker.broker.packing import pack_outcomes
+from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
+from worker.model.deliveries import Outcome
+
+COUNT = 5
+
+
+def answer(code: Any, **more: Any) -> bytes:
+    """Write an answer of Splunk."""
+    return json.dumps({"text": "Some words", "code": code} | more).encode()
+
+
+def finding_code(verdict: HecVerdict) -> str | None:
+    """Return the stable code of the finding, if there is one."""
+    return verdict.finding.code if verdict.finding else None
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "meaning", "finding"),
+    [
+        (0, 200, Meaning.ACCEPTED, None),
+        (1, 403, Meaning.RETRY, "token_disabled"),
+        (2, 401, Meaning.RETRY, "token_missing"),
+        (3, 401, Meaning.RETRY, "token_invalid"),
+        (4, 403, Meaning.RETRY, "token_invalid"),
+        (5, 400, Meaning.RETRY, "no_data"),
+        (6, 400, Meaning.SPLIT, "event_refused"),
+        (7, 400, Meaning.RETRY, "index_incorrect"),
+        (8, 500, Meaning.RETRY, "destination_busy"),
+        (9, 503, Meaning.RETRY, "destination_busy"),
+        (10, 400, Meaning.RETRY, "channel_missing"),
+        (11, 400, Meaning.RETRY, "channel_invalid"),
+        (12, 400, Meaning.SPLIT, "event_refused"),
+        (13, 400, Meaning.SPLIT, "event_refused"),
+        (14, 400, Meaning.RETRY, "ack_disabled"),
+        (15, 400, Meaning.SPLIT, "event_refused"),
+        (16, 400, Meaning.RETRY, "query_token"),
+        (17, 200, Meaning.RETRY, "not_splunk"),
+        (18, 503, Meaning.RETRY, "destination_busy"),
+        (19, 503, Meaning.RETRY, "destination_busy"),
+        (20, 503, Meaning.RETRY, "destination_busy"),
+        (21, 400, Meaning.RETRY, "token_invalid"),
+        (22, 400, Meaning.RETRY, "token_disabled"),
+        (23, 503, Meaning.RETRY, "destination_busy"),
+        (24, 200, Meaning.ACCEPTED, None),
+        (25, 200, Meaning.ACCEPTED, None),
+        (26, 429, Meaning.RETRY, "destination_busy"),
+        (27, 429, Meaning.RETRY, "destination_busy"),
+        (28, 400, Meaning.RETRY, "channel_missing"),
+    ],
+)
+def test_every_code_of_splunk(code: int, status: int, meaning: Meaning, finding: str | None) -> None:
+    """Each code of the table has its meaning, and unless it is good news, words and a remedy."""
+    verdict = judge(status, {}, answer(code), COUNT)
+
+    assert (verdict.meaning, finding_code(verdict), verdict.http_status) == (meaning, finding, status)
+    if verdict.finding is not None:
+        assert verdict.finding.message == f"HTTP {status}: Some words (code {code})"
+        assert verdict.finding.hint
+        assert verdict.finding.http_status == status
+
+
+@pytest.mark.parametrize("status", range(200, 600))
+def test_every_status_without_an_answer_of_splunk(status: int) -> None:
+    """A page, or nothing, never counts as delivered, and is refused for good only when it says too large."""
+    for body in (b"", b"<html>Sign in</html>"):
+        verdict = judge(status, {}, body, COUNT)
+
+        assert verdict.meaning is (Meaning.SPLIT if status == 413 else Meaning.RETRY)
+        assert verdict.finding is not None
+        assert verdict.finding.message == f"HTTP {status} with an answer that is not Splunk's"
+
+
+@pytest.mark.parametrize(
+    ("status", "finding"),
+    [
+        (200, "not_splunk"),
+        (302, "redirected"),
+        (308, "redirected"),
+        (400, "refused"),
+        (404, "refused"),
+        (408, "destination_busy"),
+        (413, "too_large"),
+        (425, "destination_busy"),
+        (429, "destination_busy"),
+        (500, "destination_busy"),
+        (502, "destination_busy"),
+        (599, "destination_busy"),
+    ],
+)
+def test_what_a_status_alone_tells(status: int, finding: str) -> None:
+    """Proxies and load balancers answer, too, and their statuses have remedies of their own."""
+    assert finding_code(judge(status, {}, b"", COUNT)) == finding
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[0]",
+        b"0",
+        b"null",
+        b'"Success"',
+        b'{"text":"Success"}',
+        b'{"code":',
+        b'{"code":0}}',
+        b"\xff\xfe",
+        b"[" * 20_000,
+        b'{"code":' + b"[" * 9_000,
+        b"<html>" + b"x" * 20_000,
+        answer("0"),
+        answer(False),  # noqa: FBT003 - a body's value
+        answer(0.0),
+        answer(None),
+        answer([]),
+        answer([0]),
+        answer({}),
+        answer(1),
+        answer(-1),
+        b'{"code":' + b"9" * 5_000 + b"}",
+    ],
+)
+def test_a_200_that_is_not_splunks_is_no_delivery(body: bytes) -> None:
+    """Only the number 0, 24 or 25 under `code` says that the events were taken."""
+    verdict = judge(200, {}, body, COUNT)
+
+    assert (verdict.meaning, finding_code(verdict)) == (Meaning.RETRY, "not_splunk")
+
+
+@pytest.mark.parametrize("code", ["6", True, 6.0, None, [6], {"6": 6}])
+def test_a_code_that_is_no_whole_number_condemns_no_event(code: Any) -> None:
+    """Whoever answers like this is not Splunk, and not to be believed about events."""
+    verdict = judge(400, {}, answer(code, **{"invalid-event-number": 0}), COUNT)
+
+    assert (verdict.meaning, finding_code(verdict)) == (Meaning.RETRY, "refused")
+
+
+@pytest.mark.parametrize("code", [6, 12, 13, 15])
+@pytest.mark.parametrize("place", range(COUNT))
+def test_an_offender_is_found_at_its_place(code: int, place: int) -> None:
+    """The number counts from 0."""
+    verdict = judge(400, {}, answer(code, **{"invalid-event-number": place}), COUNT)
+
+    assert (verdict.meaning, verdict.offender) == (Meaning.OFFENDER, place)
+    assert finding_code(verdict) == "event_refused"
+
+
+@pytest.mark.parametrize("place", [COUNT, -1, 10**30, 1.0, True, False, "1", None, [1], {}])
+def test_a_place_that_cannot_be_condemns_nobody(place: Any) -> None:
+    """The request is sent again in parts, until the offender is alone."""
+    verdict = judge(400, {}, answer(6, **{"invalid-event-number": place}), COUNT)
+
+    assert verdict.meaning is Meaning.SPLIT
+
+
+@pytest.mark.parametrize(("code", "status"), [(7, 400), (9, 503), (6, 500), (6, 403)])
+def test_a_place_counts_only_where_an_event_was_refused(code: int, status: int) -> None:
+    """A wrong index reports a place that is one too far, a busy Splunk one that means something else."""
+    verdict = judge(status, {}, answer(code, **{"invalid-event-number": 1}), COUNT)
+
+    assert verdict.meaning is Meaning.RETRY
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("\u0665", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Sun, 06 Nov 1994 08:49:37", 0.0),
+        ("Mon, 01 Jan 99999 00:00:00 GMT", None),
+        ("Wed, 21 Oct 2999 07:28:00 +999999999999999999", None),
+        ("99999999999999999999 Jan 2999 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(text: str, seconds: float | None) -> None:
+    """Whole seconds or an HTTP date (RFC 9110, section 10.2.3); whatever else is no wish at all."""
+    assert judge(503, {"Retry-After": text}, b"", COUNT).retry_after == seconds
+
+
+def test_a_date_becomes_the_seconds_until_then() -> None:
+    """By our own clock, and never negative."""
+    wish = judge(429, {"Retry-After": http_date(3_000)}, b"", COUNT).retry_after
+
+    assert wish is not None
+    assert 2_900 < wish <= 3_000
+
+
+def test_a_huge_retry_after_is_still_a_number() -> None:
+    """Where it ends is for the settlement to say."""
+    wish = judge(503, {"Retry-After": "9" * 5_000}, b"", COUNT).retry_after
+
+    assert wish is not None
+    assert wish > 3_600
+
+
+def test_retry_after_is_no_matter_of_configuration() -> None:
+    """A wrong token stays wrong for longer than any header says; the backoff decides."""
+    assert judge(403, {"Retry-After": "7"}, answer(4), COUNT).retry_after is None
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_words_of_a_destination_can_always_be_written_down(status: int) -> None:
+    """A text with half a character, which JSON allows, must not stop the settlement."""
+    body = b'{"text":"\\ud800","code":"\\udfff"}'
+    finding = judge(status, {}, body, COUNT).finding
+
+    assert finding is not None
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, finding, None, [])])
+
+
+def test_long_words_are_cut() -> None:
+    """Nobody fills our queues with prose."""
+    finding = judge(503, {}, answer(9, text="x" * 10_000), COUNT).finding
+
+    assert finding is not None
+    assert len(finding.message) < 300
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+members = st.sampled_from(["text", "code", "invalid-event-number", "ackId"])
+answers = st.dictionaries(members, json_values | st.integers(0, 30)).map(
+    lambda found: json.dumps(found).encode()
+)
+wishes = st.text(max_size=30) | st.text("0123456789+-: ,GMTJanWed", max_size=40)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.integers(200, 599) | st.sampled_from([200, 400]),
+    st.dictionaries(st.just("Retry-After"), wishes),
+    st.binary(max_size=100) | answers,
+    st.integers(1, 5),
+)
+def test_whatever_is_answered_has_a_meaning(
+    status: int, headers: dict[str, str], body: bytes, count: int
+) -> None:
+    """Nothing raises; offenders lie within the request; what is not accepted has words that can be stored."""
+    verdict = judge(status, headers, body, count)
+
+    assert verdict.meaning in set(Meaning)
+    assert 0 <= verdict.offender < count
+    assert verdict.retry_after is None or verdict.retry_after >= 0
+    assert (verdict.finding is None) == (verdict.meaning is Meaning.ACCEPTED)
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, verdict.finding, None, [])])

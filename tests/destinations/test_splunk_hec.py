@@ -1,0 +1,312 @@
+"""A batch on its way to Splunk: cut into requests, and into pieces where an event is refused."""
+
+import gzip
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdicts
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+from worker.destinations.splunk_hec import event_url
+from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, Ruling, Verdict
+from worker.transports.guard import Guard
+
+ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
+
+
+def findings(rulings: list[Ruling]) -> set[str]:
+    """Return the codes of all findings."""
+    return {ruling.finding.code for ruling in rulings if ruling.finding is not None}
+
+
+def test_a_batch_goes_out_in_one_request() -> None:
+    """All events in order, under the token, with a channel; all are ruled accepted by one ruling."""
+    batch = batch_of(50)
+    with HecReceiver(scripts.demand_token(TOKEN)) as splunk, sender_to(splunk.url, index="main") as sender:
+        [ruling] = sender.send(batch, soon())
+
+    [request] = splunk.posts
+    assert splunk.accepted_ids == [event.id for event in batch.events]
+    assert (ruling.verdict, ruling.finding, ruling.http_status) == (ACCEPTED, None, 200)
+    assert list(ruling.places) == list(range(50))
+    assert request.headers["X-Splunk-Request-Channel"]
+    assert b'"index":"main"' in request.body
+    assert set(batch.carried) == {1}
+
+
+def test_a_body_may_be_zipped() -> None:
+    """With gzip the body says so, and unzips to what would have been sent."""
+    batch = batch_of(20)
+    with HecReceiver() as splunk, sender_to(splunk.url, gzip=True) as sender:
+        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+
+    [request] = splunk.posts
+    assert request.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(request.wire_body) == request.body
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_requests_stay_within_the_limits(zipped: bool) -> None:  # noqa: FBT001 - pytest passes by name
+    """Neither more events than `batch_events`, nor more uncompressed bytes than `batch_bytes`, nor less."""
+    limits = {"batch_events": 7, "batch_bytes": 1_500, "gzip": zipped}
+    with HecReceiver() as splunk, sender_to(splunk.url, **limits) as sender:
+        small, large = batch_of(30), batch_of(30, padding=200)
+        rulings = [sender.send(small, soon()), sender.send(large, soon())]
+
+    assert [len(one) for one in rulings] == [5, 8]
+    assert [len(request.events) for request in splunk.posts] == [7, 7, 7, 7, 2] + [4] * 7 + [2]
+    assert max(len(request.body) for request in splunk.posts) <= 1_500
+    assert splunk.accepted_ids == [event.id for event in (*small.events, *large.events)]
+
+
+def test_an_event_larger_than_the_limit_goes_alone() -> None:
+    """It may still be small enough for Splunk; it is for Splunk to say."""
+    batch = batch_of(3, padding=2_000)
+    with HecReceiver() as splunk, sender_to(splunk.url, batch_bytes=1_000) as sender:
+        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+
+    assert [len(request.events) for request in splunk.posts] == [1, 1, 1]
+
+
+def test_only_what_is_open_is_sent() -> None:
+    """What an earlier attempt has settled is not sent again, nor ruled upon."""
+    batch = batch_of(5)
+    batch.carried[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+        assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
+
+    assert splunk.accepted_ids == ["e1", "e3"]
+    assert list(batch.carried) == [SETTLED, 2, SETTLED, 3, SETTLED]
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/services/collector", ""),
+        ("/services/collector/", ""),
+        ("/services/collector/event", ""),
+        ("/services/collector/event/1.0", ""),
+        ("/services/collector/raw", ""),
+        ("/services/collector/health", ""),
+        ("/splunk/services/collector/event", "/splunk"),
+        ("/splunk/", "/splunk"),
+    ],
+)
+@pytest.mark.parametrize("place", ["https://splunk.example.com:8088", "http://[2001:db8::1]:8088"])
+def test_every_address_of_the_collector_leads_to_that_of_events(place: str, given: str, path: str) -> None:
+    """Whatever people copy from Splunk's pages, behind whatever prefix a proxy adds."""
+    assert event_url(place + given) == f"{place}{path}/services/collector/event"
+
+
+def offending(script_of: Any, batch: Batch, offenders: set[str], **options: Any) -> HecReceiver:
+    """Send the batch to a Splunk that refuses the offenders; check what is promised of every surgery."""
+    splunk = HecReceiver(script_of(scripts.offender(lambda event: event["id"] in offenders)))
+    with splunk, sender_to(splunk.url, **options) as sender:
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert {event_id for event_id, verdict in ruled.items() if verdict is REFUSED} == offenders
+    assert {
+        event_id for event_id, verdict in ruled.items() if verdict is ACCEPTED
+    } == ruled.keys() - offenders
+    assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - offenders)
+    carried = Counter(event_id for request in splunk.posts for event_id in request.ids)
+    assert max(carried.values()) <= MAX_REQUESTS
+    assert [carried[event.id] for event in batch.events] == list(batch.carried)
+    return splunk
+
+
+def draw_offenders(dice: random.Random) -> tuple[Batch, set[str]]:
+    """Draw a batch of up to 120 events, and which of them are bad: none, a few, or nearly all."""
+    batch = batch_of(dice.randint(1, 120))
+    share = dice.choice([0.01, 0.05, 0.3, 0.9, 1.0])
+    return batch, {event.id for event in batch.events if dice.random() < share}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
+    """Whichever events are bad: exactly they are refused, every other is taken once, in four requests."""
+    batch, offenders = draw_offenders(random.Random(seed))
+
+    offending(lambda script: script, batch, offenders)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_surgery_holds_where_requests_are_too_large_as_well(seed: int) -> None:
+    """A limit that nobody told us, on top of bad events, costs no event its four requests either."""
+    dice = random.Random(1_000 + seed)
+    batch, offenders = draw_offenders(dice)
+    limit: dict[str, Any] = dice.choice(
+        [{"max_events": dice.randint(1, 60)}, {"max_bytes": dice.randint(150, 9_000)}]
+    )
+
+    offending(lambda script: scripts.too_large(**limit, then=script), batch, offenders)
+
+
+@pytest.mark.parametrize("offenders", [{"e0"}, {"e59"}, {"e0", "e1", "e2", "e58", "e59"}])
+def test_surgery_needs_few_requests_when_few_are_bad(offenders: set[str]) -> None:
+    """Up to two offenders cost a request each; beyond that, parts of about the square root."""
+    splunk = offending(lambda script: script, batch_of(60), offenders)
+
+    assert len(splunk.posts) <= (2 if len(offenders) == 1 else 20)
+
+
+def test_an_offender_that_is_not_named_is_found() -> None:
+    """Splunk answers a code without a place; parts get smaller until the offender is alone."""
+
+    def anonymous(request: scripts.Request) -> scripts.Action:
+        bad = "e17" in request.ids
+        return scripts.status(400, code=6)(request) if bad else scripts.ok()(request)
+
+    batch = batch_of(60)
+    with HecReceiver(anonymous) as splunk, sender_to(splunk.url) as sender:
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert {event_id for event_id, verdict in ruled.items() if verdict is not ACCEPTED} == {"e17"}
+    assert ruled["e17"] is REFUSED
+    assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - {"e17"})
+    assert max(batch.carried) <= MAX_REQUESTS
+
+
+def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
+    """What was taken stays taken, the offender refused; the rest comes back, some of it not even carried."""
+    batch = batch_of(30)
+    bad = scripts.offender(lambda event: event["id"] == "e4")
+    with (
+        HecReceiver(scripts.sequence(bad, scripts.throttled(7))) as splunk,
+        sender_to(splunk.url, batch_events=10) as sender,
+    ):
+        rulings = sender.send(batch, soon())
+
+    ruled = verdicts(batch, rulings)
+    assert [ruled[f"e{place}"] for place in range(30)] == [ACCEPTED] * 4 + [REFUSED] + [RETRY] * 25
+    assert list(batch.carried) == [1] * 5 + [2] * 5 + [0] * 20
+    assert len(splunk.posts) == 2
+    assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
+
+
+def test_an_event_without_requests_left_is_not_carried_again() -> None:
+    """Behind an offender, what earlier attempts carried four times is given back, the rest goes on."""
+    batch = batch_of(4)
+    batch.carried[:] = bytes([0, 0, MAX_REQUESTS - 1, 0])
+    bad = scripts.offender(lambda event: event["id"] == "e0")
+    with HecReceiver(bad) as splunk, sender_to(splunk.url) as sender:
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert ruled == {"e0": REFUSED, "e1": ACCEPTED, "e2": RETRY, "e3": ACCEPTED}
+    assert splunk.carried("e2") == 1
+
+
+def test_after_the_deadline_nothing_is_sent() -> None:
+    """A batch that comes late is put off without a request."""
+    batch = batch_of(5)
+    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+        rulings = sender.send(batch, time.monotonic())
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert findings(rulings) == {"out_of_time"}
+    assert (splunk.requests, set(batch.carried)) == ([], {0})
+
+
+def test_the_deadline_ends_a_request_that_hangs() -> None:
+    """The rest of the batch is not even tried: there is no time left for it."""
+    batch = batch_of(4)
+    with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, batch_events=2) as sender:
+        rulings = sender.send(batch, time.monotonic() + 0.2)
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert findings(rulings) == {"timed_out"}
+    assert list(batch.carried) == [1, 1, 0, 0]
+
+
+def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
+    """After a 413 the same sender cuts by half of what was too large, and needs no surgery any more."""
+    with HecReceiver(scripts.too_large(max_bytes=20_000)) as splunk, sender_to(splunk.url) as sender:
+        first, second = batch_of(100, padding=200), batch_of(100, padding=200)
+        assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
+        before = len(splunk.posts)
+        assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
+
+    assert [len(request.events) for request in splunk.posts[:before]] == [100] + [10] * 10
+    assert len(splunk.posts) - before == 3
+    assert set(second.carried) == {1}
+
+
+def test_a_single_event_that_is_too_large_is_refused() -> None:
+    """Alone, it cannot be made smaller; what is behind it goes on, and the limit is not blamed."""
+    with HecReceiver(scripts.too_large(max_bytes=100)) as splunk, sender_to(splunk.url) as sender:
+        rulings = sender.send(batch := batch_of(1, padding=200), soon())
+
+    assert verdicts(batch, rulings) == {"e0": REFUSED}
+    assert findings(rulings) == {"too_large"}
+    assert len(splunk.posts) == 1
+
+
+SCRIPTS = [
+    scripts.busy(),
+    scripts.reject_token(),
+    scripts.html(),
+    scripts.redirect(f"http://127.0.0.1/{TOKEN}"),
+    scripts.status(404),
+    scripts.close_mid_response(taking=False),
+    scripts.close_mid_response("nothing", reset=True, taking=False),
+    scripts.too_large(max_bytes=1),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_finding_tells_the_token(script: scripts.Script) -> None:
+    """Whatever goes wrong, the words about it may be shown to anybody, and say something."""
+    with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
+        rulings = sender.send(batch := batch_of(3), soon())
+
+    assert ACCEPTED not in verdicts(batch, rulings).values()
+    assert findings(rulings)
+    assert TOKEN not in repr(rulings)
+
+
+def test_an_unreachable_splunk_is_described() -> None:
+    """Nobody listens: the batch comes back with the reason."""
+    with HecReceiver() as gone:
+        pass
+    with sender_to(gone.url) as sender:
+        rulings = sender.send(batch := batch_of(3), soon())
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert findings(rulings) == {"connect_failed"}
+    assert TOKEN not in repr(rulings)
+
+
+def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
+    monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
+    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+        rulings = sender.send(batch := batch_of(3), soon())
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert findings(rulings) == {"address_refused"}
+    assert splunk.requests == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ca_pem": "not a certificate"},
+        {"ca_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+        {"client_cert_pem": "cert", "client_key_pem": f"key {TOKEN}"},
+    ],
+)
+def test_tls_options_that_cannot_be_read_are_described(options: dict[str, str]) -> None:
+    """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
+    with HecReceiver() as splunk, sender_to(splunk.url.replace("http:", "https:"), **options) as sender:
+        rulings = sender.send(batch := batch_of(3), soon())
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert findings(rulings) == {"configuration"}
+    assert TOKEN not in repr(rulings)
+    assert splunk.requests == []

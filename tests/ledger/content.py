@@ -1,0 +1,25 @@
+"""Reads back, as plain tuples, everything that a recorder wrote."""
+
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from worker.ledger.engine import reading
+
+_TABLES = ("deliveries", "dead_letters", "minute_counts", "recorded_entries")
+
+
+def recorded_rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of what was recorded, but for the time of the recording."""
+    with reading(engine) as connection:
+        rows = {
+            table: sorted(tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}")))  # noqa: S608 - tables of ours
+            for table in _TABLES
+        }
+    rows["recorded_entries"] = [row[:1] for row in rows["recorded_entries"]]
+    return rows
+
+
+def minute_counts(engine: Engine) -> list[tuple[Any, ...]]:
+    """Return integration, minute, delivered, retried, dead, latency sum and maximum of each row."""
+    return recorded_rows(engine)["minute_counts"]

@@ -1,0 +1,251 @@
+"""Recording: every entry once, however often, in whatever order, and by however many recorders."""
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.ledger.content import minute_counts, recorded_rows
+from tests.ledger.entries import NOON, REFUSAL, letter, outcome
+from worker.ledger.queries import DeliveryRow, dead_letters, deliveries, tallies
+from worker.ledger.recording import record
+from worker.model.deliveries import Cause, EventTrace, Finding, Outcome, Status
+
+_MINUTE = 60_000
+
+
+def test_settlement_becomes_a_row(engine: Engine) -> None:
+    """Everything that an outcome says of an event stands in its row."""
+    recorded = record(engine, [("1795385700000-0", [outcome(["evt_1"], Status.RETRYING, attempts=2)])], [])
+
+    assert recorded == 1
+    assert deliveries(engine) == [
+        DeliveryRow(
+            integration_id="int_a",
+            event_id="evt_1",
+            event_type="policy.deny",
+            status=Status.RETRYING,
+            attempts=2,
+            http_status=503,
+            error_code="http_503",
+            error="the server is busy",
+            hint="wait until it is well",
+            event_ms=NOON - 30,
+            published_ms=NOON - 10,
+            settled_ms=NOON,
+            latency_ms=None,
+            retry_at_ms=NOON + 2000,
+        )
+    ]
+
+
+def test_delivery_has_a_latency(engine: Engine) -> None:
+    """The latency runs from the publication to the reply, and is never negative."""
+    late = Outcome("int_a", "delivered", NOON, None, None, [EventTrace("evt_2", "x", 1, NOON + 5, 1)])
+    record(engine, [("5-0", [outcome(["evt_1"]), late])], [])
+
+    assert {row.event_id: (row.latency_ms, row.http_status) for row in deliveries(engine)} == {
+        "evt_1": (10, 200),
+        "evt_2": (0, None),
+    }
+
+
+def test_same_entries_again_change_nothing(engine: Engine) -> None:
+    """Rows, counts and dead letters are the same after the second time, which says that nothing was new."""
+    outcomes = [("5-0", [outcome(["evt_1", "evt_2"])]), ("5-1", [outcome(["evt_3"], Status.DEAD)])]
+    dead = [("5-0", letter({"evt_3": b"{}"}))]
+    first = record(engine, outcomes, dead)
+    before = recorded_rows(engine)
+    second = record(engine, outcomes, dead)
+
+    assert (first, second) == (4, 0)
+    assert recorded_rows(engine) == before
+
+
+def test_overlap_is_recorded_once(engine: Engine) -> None:
+    """Of entries of which half were recorded before, the other half counts."""
+    entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(4)]
+    record(engine, entries[:2], [])
+    recorded = record(engine, entries, [])
+
+    assert recorded == 2
+    assert minute_counts(engine) == [("int_a", NOON, 4, 0, 0, 40, 10)]
+
+
+def test_entry_given_twice_counts_once(engine: Engine) -> None:
+    """One entry twice within one call is one entry."""
+    recorded = record(engine, [("5-0", [outcome(["evt_1"])])] * 2, [("5-0", letter({"evt_2": b"{}"}))] * 2)
+
+    assert recorded == 2
+    assert minute_counts(engine) == [("int_a", NOON, 1, 0, 0, 10, 10)]
+
+
+def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None:
+    """Entries of the two streams that have the same id are two entries."""
+    record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD)])], [])
+    recorded = record(engine, [], [("5-0", letter({"evt_1": b"{}"}))])
+
+    assert recorded == 1
+    assert len(dead_letters(engine)) == 1
+
+
+def test_nothing_is_recorded_of_nothing(engine: Engine) -> None:
+    """A call without entries is allowed, as is an entry without events."""
+    assert record(engine, [], []) == 0
+    assert record(engine, [("5-0", []), ("5-1", [outcome([])])], []) == 0
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_later_settlement_wins_in_any_order(engine: Engine, order: tuple[int, int]) -> None:
+    """A retry that is recorded after the delivery that followed it does not undo that."""
+    entries = [
+        ("9-0", [outcome(["evt_1"], Status.RETRYING)]),
+        ("10-0", [outcome(["evt_1"], settled_ms=NOON + 2000, attempts=2)]),
+    ]
+    for place in order:
+        record(engine, [entries[place]], [])
+    [row] = deliveries(engine)
+
+    assert (row.status, row.attempts, row.error, row.retry_at_ms) == (Status.DELIVERED, 2, None, None)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_event_may_come_twice_within_a_call(engine: Engine, *, reverse: bool) -> None:
+    """Of settlements of one event in one call the latest is kept, and each is counted."""
+    entries = [
+        ("9-9", [outcome(["evt_1", "evt_2"], Status.RETRYING)]),
+        ("9-10", [outcome(["evt_2", "evt_1"], attempts=2)]),
+    ]
+    record(engine, entries[::-1] if reverse else entries, [])
+
+    assert [row.status for row in deliveries(engine)] == [Status.DELIVERED] * 2
+    assert minute_counts(engine) == [("int_a", NOON, 2, 2, 0, 20, 10)]
+
+
+def test_event_may_come_twice_within_an_entry(engine: Engine) -> None:
+    """Of settlements of one event in one entry the first is kept, in both databases."""
+    record(engine, [("9-0", [outcome(["evt_1"], attempts=3), outcome(["evt_1"], Status.RETRYING)])], [])
+
+    assert [(row.status, row.attempts) for row in deliveries(engine)] == [(Status.DELIVERED, 3)]
+
+
+def test_sequence_beyond_the_version_does_not_spill(engine: Engine) -> None:
+    """An entry of the next millisecond is later than any of this one."""
+    record(engine, [("9-99999999", [outcome(["evt_1"], Status.RETRYING)])], [])
+    record(engine, [("10-0", [outcome(["evt_1"])])], [])
+
+    assert [row.status for row in deliveries(engine)] == [Status.DELIVERED]
+
+
+def test_event_stands_once_per_integration(engine: Engine) -> None:
+    """What becomes of an event at one integration does not touch its row at another."""
+    record(
+        engine, [("5-0", [outcome(["evt_1"]), outcome(["evt_1"], Status.DEAD, integration_id="int_b")])], []
+    )
+
+    assert {row.integration_id: row.status for row in deliveries(engine)} == {
+        "int_a": Status.DELIVERED,
+        "int_b": Status.DEAD,
+    }
+
+
+def test_counts_are_by_minute_and_integration(engine: Engine) -> None:
+    """Each settlement counts in the minute of its reply, and latencies only where something arrived."""
+    record(engine, [("5-0", [outcome(["e1", "e2"]), outcome(["e3"], Status.RETRYING)])], [])
+    record(
+        engine,
+        [
+            ("6-0", [outcome(["e3"], settled_ms=NOON + _MINUTE - 1, attempts=2)]),
+            ("6-1", [outcome(["e4"], Status.DEAD, settled_ms=NOON + _MINUTE)]),
+            ("6-2", [outcome(["e1"], integration_id="int_b")]),
+        ],
+        [],
+    )
+
+    assert minute_counts(engine) == [
+        ("int_a", NOON, 3, 1, 0, 30, 10),
+        ("int_a", NOON + _MINUTE, 0, 0, 1, 0, 0),
+        ("int_b", NOON, 1, 0, 0, 10, 10),
+    ]
+
+
+def test_longest_latency_of_a_minute_stays(engine: Engine) -> None:
+    """A quicker delivery does not shorten the longest latency; a slower one lengthens it."""
+
+    def delivered(event_id: str, latency_ms: int) -> list[Outcome]:
+        trace = EventTrace(event_id, "policy.deny", NOON, NOON, 1)
+        return [Outcome("int_a", "delivered", NOON + latency_ms, None, None, [trace])]
+
+    longest = []
+    for number, latency_ms in enumerate((20, 5, 30)):
+        record(engine, [(f"5-{number}", delivered(f"evt_{number}", latency_ms))], [])
+        longest.append(minute_counts(engine)[0][-1])
+
+    assert longest == [20, 20, 30]
+
+
+def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
+    """The payload comes back byte by byte, whatever it is, with the reason and an id of its own."""
+    every_byte = bytes(range(256)) * 3
+    payloads = {"evt_1": every_byte, "evt_2": b'{"id":"evt_2"}', "evt_3": b""}
+    recorded = record(engine, [], [("1795385700000-7", letter(payloads))])
+    rows = dead_letters(engine)
+
+    assert recorded == 3
+    assert {row.event_id: row.payload for row in rows} == payloads
+    assert [row.id for row in rows] == [f"1795385700000-7-{place}" for place in (2, 1, 0)]
+    assert {(row.cause, row.error_code, row.http_status, row.attempts, row.state) for row in rows} == {
+        (Cause.EXHAUSTED, "http_503", 503, 4, "waiting")
+    }
+
+
+def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
+    """Bytes that no integration was to get are a dead letter without ids and without a type."""
+    record(engine, [], [("5-0", letter({"": b"\xff\x00nonsense"}, integration_id=None, cause=Cause.INVALID))])
+    [row] = dead_letters(engine)
+
+    assert (row.integration_id, row.event_id, row.event_type) == (None, None, None)
+    assert (row.payload, row.cause) == (b"\xff\x00nonsense", Cause.INVALID)
+
+
+@pytest.mark.parametrize(
+    "nasty", ["nu\0l", "back\\slash", 'quo"te', "{curly},", "żółć 🙂", "new\nline", "NULL"]
+)
+def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
+    """Text of any characters comes back as it was, but for NUL, which PostgreSQL cannot hold."""
+    finding = Finding(nasty, nasty, nasty, 400)
+    entry = outcome([nasty], Status.DEAD, integration_id=nasty, finding=finding)
+    record(
+        engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, finding=finding))]
+    )
+    kept = nasty.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    [row], [dead] = deliveries(engine, event_id=nasty), dead_letters(engine, integration_id=nasty)
+
+    assert {row.integration_id, row.event_id, row.error_code, row.error, row.hint} == {kept}
+    assert {dead.integration_id, dead.event_id, dead.error_code, dead.error, dead.hint} == {kept}
+
+
+def test_long_reasons_are_cut(engine: Engine) -> None:
+    """A SIEM that answers with a novel does not fill the ledger, nor does half a character stop it."""
+    finding = Finding("http_500", "\ud800" + "x" * 10_000, "y" * 10_000)
+    record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD, finding=finding)])], [])
+    [row] = deliveries(engine)
+
+    assert (row.error, row.hint) == ("?" + "x" * 499, "y" * 500)
+
+
+def test_more_entries_than_a_statement_takes(engine: Engine) -> None:
+    """A call may bring any number of entries."""
+    entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(2000)]
+    first = record(engine, entries, [])
+    second = record(engine, entries, [])
+
+    assert (first, second) == (2000, 0)
+    assert tallies(engine)["int_a"].delivered == 2000
+
+
+def test_version_conflict_leaves_the_reason(engine: Engine) -> None:
+    """A death that is recorded before the retry that led to it keeps its own reason."""
+    final = Finding("http_400", "the event was refused", "look at its fields", 400)
+    record(engine, [("10-0", [outcome(["evt_1"], Status.DEAD, finding=final)])], [])
+    record(engine, [("9-0", [outcome(["evt_1"], Status.RETRYING, finding=REFUSAL)])], [])
+
+    assert [(row.status, row.error) for row in deliveries(engine)] == [(Status.DEAD, final.message)]

@@ -1,0 +1,96 @@
+"""The migrations: what they make, from where, and how often."""
+
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from worker.ledger.engine import open_ledger, reading, require_current, schema_is_current, upgrade, writing
+from worker.ledger.schema import metadata
+from worker.model.errors import SchemaOutdated
+
+_UPGRADE = """
+import sys
+from worker.ledger.engine import open_ledger, upgrade
+engine = open_ledger(sys.argv[1])
+upgrade(engine)
+engine.dispose()
+"""
+
+
+def test_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
+    """After every migration the tables, columns and indexes are those that the code knows."""
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        differences = compare_metadata(context, metadata)
+
+    assert differences == []
+
+
+def test_partial_indexes_are_partial(engine: Engine) -> None:
+    """The indexes that are to hold few rows hold few rows, in the database as in the code."""
+    inspector = inspect(engine)
+    option = f"{engine.dialect.name}_where"
+    conditions = {
+        index["name"]: str(index["dialect_options"][option]).replace("::text", "").strip("()")
+        for table in ("integrations", "deliveries")
+        for index in inspector.get_indexes(table)
+        if option in index.get("dialect_options", {})
+    }
+
+    assert conditions == {
+        "integrations_living_name": "deleted_ms IS NULL",
+        "deliveries_unwell": "status <> 'delivered'",
+    }
+
+
+def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
+    """An upgrade of tables that are current keeps what is in them."""
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO recorded_entries VALUES ('o:1-1', 7)"))
+    upgrade(engine)
+    with reading(engine) as connection:
+        kept = connection.execute(text("SELECT recorded_ms FROM recorded_entries")).scalars().all()
+
+    assert kept == [7]
+    assert schema_is_current(engine)
+    require_current(engine)
+
+
+def test_processes_may_upgrade_at_once(url: str) -> None:
+    """Of processes that start at once on an empty ledger, each ends well and finds the tables."""
+    processes = [subprocess.Popen([sys.executable, "-c", _UPGRADE, url]) for _ in range(3)]
+    codes = [process.wait() for process in processes]
+    engine = open_ledger(url)
+    current = schema_is_current(engine)
+    engine.dispose()
+
+    assert (codes, current) == ([0, 0, 0], True)
+
+
+def test_ledger_without_tables_says_what_to_run(empty: Engine) -> None:
+    """Before the first upgrade nobody works with the ledger, and everybody is told what to do."""
+    assert not schema_is_current(empty)
+    with pytest.raises(SchemaOutdated, match="no tables yet: run `siem db upgrade`"):
+        require_current(empty)
+
+
+def test_tables_of_an_older_release(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the code has moved on, the words are to upgrade the ledger."""
+    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _self: "0002")
+
+    with pytest.raises(SchemaOutdated, match="run `siem db upgrade`"):
+        require_current(engine)
+
+
+def test_tables_of_a_newer_release_are_left_alone(engine: Engine) -> None:
+    """When the ledger has moved on, the words are to upgrade the code, not the ledger."""
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    for refused in (require_current, upgrade):
+        with pytest.raises(SchemaOutdated, match="newer release"):
+            refused(engine)

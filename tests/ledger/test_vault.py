@@ -1,0 +1,226 @@
+"""Secrets at rest: what is sealed, who can open it, and where the key comes from."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, SecretStr
+
+from worker.ledger.vault import (
+    Vault,
+    forget_secrets,
+    open_document,
+    open_vault,
+    public_document,
+    seal_document,
+)
+from worker.model.errors import InvalidSetting, SecretUnreadable
+from worker.model.integrations import Integration, parse_integration
+from worker.settings import Settings
+
+_PRINT_KEY = """
+import sys
+from pathlib import Path
+from worker.ledger.vault import open_vault
+from worker.settings import Settings
+sys.stdout.write(open_vault(Settings(data_dir=Path(sys.argv[1]))).seal("x"))
+"""
+
+_DOCUMENT = {
+    "id": "int_a",
+    "name": "Splunk",
+    "event_types": ["policy.hold", "policy.deny"],
+    "destination": {
+        "type": "splunk_hec",
+        "url": "https://splunk.example.com:8088/services/collector/event",
+        "token": "plain-token",
+        "client_cert_pem": "certificate",
+        "client_key_pem": "plain-key",
+    },
+}
+
+
+def _key() -> str:
+    return Fernet.generate_key().decode()
+
+
+@pytest.fixture
+def integration() -> Integration:
+    """Give an integration with two secrets."""
+    return parse_integration(_DOCUMENT)
+
+
+@pytest.fixture
+def vault() -> Vault:
+    """Give a vault with a new key."""
+    return Vault([_key()])
+
+
+def test_document_holds_no_secret(integration: Integration, vault: Vault) -> None:
+    """No secret stands in the document in the clear, and everything else does."""
+    document = seal_document(integration, vault)
+    text = json.dumps(document)
+
+    assert "plain-" not in text
+    assert text.count("$sealed") == 2
+    assert document["destination"]["url"] == _DOCUMENT["destination"]["url"]  # type: ignore[index]  # a dict
+    assert document["event_types"] == ["policy.deny", "policy.hold"]
+
+
+def test_document_for_anybody_holds_no_secret(integration: Integration) -> None:
+    """What is shown to people says of a secret that it is set, and nothing else."""
+    document = public_document(integration)
+
+    assert document["destination"]["token"] == document["destination"]["client_key_pem"] == "set"
+    assert "plain-" not in json.dumps(document)
+
+
+def test_document_opens_to_the_same_integration(integration: Integration, vault: Vault) -> None:
+    """Sealing, writing as JSON, reading and opening gives the integration back."""
+    document = json.loads(json.dumps(seal_document(integration, vault)))
+
+    assert open_document(document, vault) == integration
+
+
+def test_secrets_are_known_by_their_type(vault: Vault) -> None:
+    """A secret of a destination that does not exist today is sealed as well, at any depth."""
+
+    class Auth(BaseModel):
+        value: SecretStr
+        spare: SecretStr | None = None
+
+    class Webhook(BaseModel):
+        auths: tuple[Auth, ...]
+        by_name: dict[str, SecretStr]
+
+    class Future(Integration):
+        destination: Webhook  # type: ignore[assignment]  # what a later release may have
+
+    destination = Webhook(auths=(Auth(value=SecretStr("plain-1")),), by_name={"x": SecretStr("plain-2")})
+    document = seal_document(Future(id="a", name="b", destination=destination), vault)
+
+    assert "plain-" not in json.dumps(document)
+    assert document["destination"]["auths"][0]["spare"] is None
+    assert vault.open(document["destination"]["by_name"]["x"]["$sealed"]) == "plain-2"
+
+
+def test_keys_rotate(integration: Integration) -> None:
+    """With a new key before the old one, what the old one sealed opens, and the new one seals."""
+    old, new = _key(), _key()
+    document = seal_document(integration, Vault([old]))
+    both = Vault([new, old])
+
+    assert open_document(document, both) == integration
+    assert Vault([new]).open(both.seal("text")) == "text"
+
+
+def test_lost_key_is_told_with_the_integration(integration: Integration, vault: Vault) -> None:
+    """A document that no key opens names the integration and the setting, and no secret."""
+    document = seal_document(integration, Vault([_key()]))
+
+    with pytest.raises(SecretUnreadable, match=r"integration Splunk .* SIEM_SECRET_KEYS") as raised:
+        open_document(document, vault)
+    assert "plain" not in str(raised.value)
+
+
+def test_secrets_are_forgotten_without_a_key(integration: Integration, vault: Vault) -> None:
+    """Forgetting leaves null in the place of each secret, even if its key is lost."""
+    forgotten = forget_secrets(seal_document(integration, vault))
+
+    assert forgotten["destination"]["token"] is None
+    assert forgotten["destination"]["client_key_pem"] is None
+    assert "$sealed" not in json.dumps(forgotten)
+
+
+@pytest.mark.parametrize("text", ["", "a", "zażółć\0\n🙂", "x" * 100_000])
+def test_any_text_is_sealed(vault: Vault, text: str) -> None:
+    """Whatever the secret is, it comes back as it was."""
+    assert vault.open(vault.seal(text)) == text
+
+
+@pytest.mark.parametrize("sealed", ["", "nonsense", "ż", "gAAAAA=="])
+def test_what_was_never_sealed_does_not_open(vault: Vault, sealed: str) -> None:
+    """Text that no vault made is unreadable, not an accident."""
+    with pytest.raises(SecretUnreadable):
+        vault.open(sealed)
+
+
+def test_key_of_the_setting(tmp_path: Path) -> None:
+    """Keys from the environment are used, spaces around them ignored, and no file is made."""
+    first, second = _key(), _key()
+    vault = open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr(f" {first} , {second},")))
+
+    assert vault.open(Vault([second]).seal("text")) == "text"
+    assert Vault([first]).open(vault.seal("text")) == "text"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keys", ["hunter2", f"{_key()},hunter2", ",", "ż"])
+def test_malformed_key_is_named_but_not_shown(tmp_path: Path, keys: str) -> None:
+    """A setting that holds no Fernet keys says so, how to make one, and does not repeat it."""
+    with pytest.raises(InvalidSetting, match=r"SIEM_SECRET_KEYS: .*generate_key") as raised:
+        open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr(keys)))
+
+    assert "hunter2" not in str(raised.value)
+
+
+def test_key_is_made_once(tmp_path: Path) -> None:
+    """Without the setting a key is made, for its owner alone, and used from then on."""
+    settings = Settings(data_dir=tmp_path / "data", secret_keys=SecretStr(""))
+    sealed = open_vault(settings).seal("text")
+    path = tmp_path / "data" / "secret.key"
+
+    assert open_vault(settings).open(sealed) == "text"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_processes_that_make_a_key_agree(tmp_path: Path) -> None:
+    """Of processes that start at once, all use one key, and none leaves anything behind."""
+    command = [sys.executable, "-c", _PRINT_KEY, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    sealed = [process.communicate()[0] for process in processes]
+    vault = open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr("")))
+
+    assert [vault.open(text) for text in sealed] == ["x"] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+
+
+def test_key_that_came_first_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that loses the race to make the key uses the winner's."""
+    winner = _key()
+    path = tmp_path / "secret.key"
+    generate = Fernet.generate_key
+
+    def generate_late() -> bytes:
+        path.write_text(winner)
+        return generate()
+
+    monkeypatch.setattr(Fernet, "generate_key", generate_late)
+    vault = open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr("")))
+
+    assert Vault([winner]).open(vault.seal("text")) == "text"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_broken_key_file_is_named(tmp_path: Path) -> None:
+    """A key file that holds something else is not overwritten: it may have sealed every secret."""
+    path = tmp_path / "secret.key"
+    path.write_text("half a k")
+    with pytest.raises(InvalidSetting, match="does not hold a Fernet key; restore that file") as raised:
+        open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr("")))
+
+    assert raised.value.field == str(path)
+    assert path.read_text() == "half a k"
+
+
+def test_key_file_that_cannot_be_made(tmp_path: Path) -> None:
+    """A data directory that is a file is told as such."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InvalidSetting, match="SIEM_DATA_DIR"):
+        open_vault(Settings(data_dir=tmp_path / "file", secret_keys=SecretStr("")))

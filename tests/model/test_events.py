@@ -1,0 +1,328 @@
+"""What is a governance event and what is not: one judge, whose refusals can be acted upon."""
+
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.demo.samples import sample_lines
+from worker.model.errors import InvalidEvent
+from worker.model.events import (
+    MAX_EVENT_BYTES,
+    Decision,
+    EventType,
+    EventTypeName,
+    GovernanceEvent,
+    decode_event,
+)
+
+VALID: dict[str, Any] = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
+OPTIONAL = [
+    "agent_id",
+    "agent_name",
+    "action_type",
+    "policy",
+    "decision",
+    "drift_score",
+    "behavioral_hash",
+    "behavioral_hash_delta",
+    "hold",
+    "reason",
+    "context",
+]
+WHOLE = "give one JSON object in UTF-8, of at most 256 KiB"
+
+
+def encoded(**fields: Any) -> bytes:
+    """Write a valid event with these fields changed."""
+    return json.dumps(VALID | fields).encode()
+
+
+def spliced(member: str) -> bytes:
+    """Write a valid event with one more member, as it stands."""
+    return json.dumps(VALID).encode()[:-1] + b"," + member.encode("utf-8", "surrogatepass") + b"}"
+
+
+def refusal(raw: bytes) -> InvalidEvent:
+    """Return the error with which the bytes are refused."""
+    with pytest.raises(InvalidEvent) as caught:
+        decode_event(raw)
+    return caught.value
+
+
+def test_the_least_event_has_defaults() -> None:
+    """Three fields suffice; the tenant is `default`, the rest is unknown."""
+    event = decode_event(encoded())
+
+    assert (event.id, event.type, event.tenant_id) == ("evt_1", "policy.deny", "default")
+    assert event.time_ms == 1_795_342_272_345
+    assert {getattr(event, name) for name in OPTIONAL} == {None}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason", "remedy"),
+    [
+        ("id", 7, "expected str, got int", "128 printable characters"),
+        ("id", None, "expected str, got null", "128 printable characters"),
+        ("id", "", "expected str of length >= 1", "128 printable characters"),
+        ("id", "x" * 129, "expected str of length <= 128", "128 printable characters"),
+        ("id", "a\nb", "has characters that cannot be printed", "128 printable characters"),
+        ("id", "a\u200bb", "has characters that cannot be printed", "128 printable characters"),
+        ("id", "\0", "has characters that cannot be printed", "128 printable characters"),
+        (
+            "type",
+            "policy.maybe",
+            "invalid enum value 'policy.maybe'",
+            "give one of policy.deny, policy.alert",
+        ),
+        ("type", "POLICY.DENY", "invalid enum value 'POLICY.DENY'", "give one of policy.deny"),
+        ("type", None, "expected str, got null", "give one of policy.deny"),
+        ("timestamp", 1, "expected datetime, got int", "give RFC 3339 with a zone"),
+        ("timestamp", "yesterday", "invalid RFC3339 encoded datetime", "give RFC 3339 with a zone"),
+        ("timestamp", "2026-11-22", "invalid RFC3339 encoded datetime", "give RFC 3339 with a zone"),
+        ("timestamp", "2026-11-22T10:11:12", "expected datetime with a timezone component", "with a zone"),
+        ("timestamp", "1969-12-31T23:59:59.999Z", "lies before 1970", "give RFC 3339 with a zone"),
+        ("timestamp", "1970-01-01T00:00:00+00:01", "lies before 1970", "give RFC 3339 with a zone"),
+        ("timestamp", "0001-01-01T00:00:00+23:59", "lies before 1970", "give RFC 3339 with a zone"),
+        ("timestamp", "2016-12-31T23:59:60Z", "invalid RFC3339 encoded datetime", "give RFC 3339"),
+        ("timestamp", "2026-02-30T00:00:00Z", "invalid RFC3339 encoded datetime", "give RFC 3339"),
+        ("tenant_id", "", "expected str of length >= 1", "128 characters, or leave it out"),
+        ("tenant_id", None, "expected str, got null", "128 characters, or leave it out"),
+        ("agent_id", 7, "expected str | null, got int", "give a string, or leave it out"),
+        ("agent_name", [], "expected str | null, got array", "give a string, or leave it out"),
+        ("action_type", {}, "expected str | null, got object", "give a string, or leave it out"),
+        ("policy", "x", "expected object | null, got str", "give an object with id, name and version"),
+        ("decision", "perhaps", "invalid enum value 'perhaps'", "give one of allow, deny, alert, hold"),
+        ("drift_score", "0.5", "expected float | null, got str", "give a number"),
+        ("drift_score", True, "expected float | null, got bool", "give a number"),
+        ("behavioral_hash", 7, "expected str | null, got int", "give a string, or leave it out"),
+        ("behavioral_hash_delta", [], "expected float | str | null, got array", "give a number or a string"),
+        ("hold", "x", "expected object | null, got str", "give an object, or leave it out"),
+        ("reason", 7, "expected str | null, got int", "give a string, or leave it out"),
+        ("context", [], "expected object | null, got array", "give an object, or leave it out"),
+    ],
+)
+def test_a_refusal_names_field_reason_and_remedy(field: str, value: Any, reason: str, remedy: str) -> None:
+    """Whoever reads it knows what to change, and into what."""
+    error = refusal(encoded(**{field: value}))
+
+    assert (error.field, error.reason) == (field, reason)
+    assert remedy in error.remedy
+    assert str(error) == f"{error.field}: {error.reason}; {error.remedy}"
+
+
+@pytest.mark.parametrize("field", ["id", "type", "timestamp"])
+def test_a_missing_field_is_named(field: str) -> None:
+    """Each of the three required fields is missed by its name, with what it should be."""
+    error = refusal(json.dumps({name: value for name, value in VALID.items() if name != field}).encode())
+
+    assert (error.field, error.reason) == (field, "is missing")
+    assert error.remedy.startswith("give ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [({"id": 1}, "policy.id"), ({"version": 1.5}, "policy.version"), ({"name": []}, "policy.name")],
+)
+def test_a_field_within_the_policy_is_named_with_its_path(policy: dict[str, Any], field: str) -> None:
+    """The remedy is that of the policy."""
+    error = refusal(encoded(policy=policy))
+
+    assert error.field == field
+    assert error.remedy.startswith("give an object with id, name and version")
+
+
+def test_a_number_too_large_within_an_object_is_refused_with_the_objects_remedy() -> None:
+    """Where exactly it stands is not told, but whose fault it is."""
+    error = refusal(spliced('"hold":{"a":1e400}'))
+
+    assert error.field.startswith("hold")
+    assert (error.reason, error.remedy) == ("number out of range", "give an object, or leave it out")
+
+
+@pytest.mark.parametrize("field", ["type", "decision"])
+def test_a_value_cannot_pretend_to_be_another_field(field: str) -> None:
+    """A value that imitates the decoder's way of naming a place misleads nobody."""
+    assert refusal(encoded(**{field: "x - at `$.id`"})).field == field
+
+
+def test_a_refusal_does_not_repeat_a_mass_of_data() -> None:
+    """The value that is refused may be as large as an event; the reason is not."""
+    assert len(str(refusal(encoded(type="x" * 200_000)))) < 500
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_null_is_the_same_as_leaving_an_optional_field_out(field: str) -> None:
+    """Encoders that write null for what they do not know are understood."""
+    assert getattr(decode_event(encoded(**{field: None})), field) is None
+
+
+def test_block_is_a_decision() -> None:
+    """What older control planes call `block` is accepted."""
+    assert decode_event(encoded(decision="block")).decision is Decision.BLOCK
+
+
+def test_the_type_names_are_those_of_the_enum() -> None:
+    """The two spellings of the list of types never drift apart."""
+    assert list(get_args(EventTypeName)) == [one.value for one in EventType]
+    assert len(EventType) == 11
+
+
+@pytest.mark.parametrize("kind", list(EventType))
+def test_every_type_is_accepted(kind: EventType) -> None:
+    """All that the control plane reports is a governance event."""
+    assert decode_event(encoded(type=kind)).type == kind
+
+
+@pytest.mark.parametrize("event_id", ["x", "x" * 128, "é" * 128, "🚀" * 128, "with blanks", '"|\\='])
+def test_ids_count_characters_not_bytes(event_id: str) -> None:
+    """An id of 128 characters is accepted in any script, whatever its punctuation."""
+    assert decode_event(encoded(id=event_id)).id == event_id
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ms"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("9999-12-31T23:59:59.999Z", 253_402_300_799_999),
+        ("9999-12-31T23:59:59-23:59", 253_402_300_799_000 + (23 * 60 + 59) * 60_000),
+        ("2026-11-22T10:11:12.123999Z", 1_795_342_272_123),
+        ("2026-11-22t10:11:12z", 1_795_342_272_000),
+        ("2024-02-29T00:00:00.001Z", 1_709_164_800_001),
+    ],
+)
+def test_times_are_exact_to_the_millisecond(text: str, time_ms: int) -> None:
+    """Any zone, any year from 1970 to 9999; what is finer than a millisecond is cut off."""
+    assert decode_event(encoded(timestamp=text)).time_ms == time_ms
+
+
+def test_an_event_of_exactly_the_limit_is_accepted() -> None:
+    """256 KiB is in, one byte more is out."""
+    raw = encoded(padding="")
+    full = encoded(padding="x" * (MAX_EVENT_BYTES - len(raw)))
+
+    assert decode_event(full).id == "evt_1"
+    assert refusal(full + b" ").reason == f"is {256 * 1024 + 1} bytes long"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"x":NaN',
+        '"drift_score":NaN',
+        '"x":-Infinity',
+        '"x":01',
+        '"x":1.',
+        '"x":"\\q"',
+        '"x":"\n"',
+        '"x":[1,]',
+        "'x':1",
+        '"x":"\\ud800"',
+        '"id":"\\udc00"',
+        '"hold":{"a":"\\ud800"}',
+        '"x":"\ud800"',
+        '"x":1}{"y":1',
+    ],
+)
+def test_what_is_not_json_is_refused_even_in_unknown_fields(member: str) -> None:
+    """No byte of an event is left unread: a SIEM would choke on it later."""
+    error = refusal(spliced(member))
+
+    assert (error.field, error.remedy) == ("event", WHOLE)
+    assert error.reason.startswith("is not JSON")
+
+
+def test_invalid_utf8_is_refused_even_in_unknown_fields() -> None:
+    """Half a character in a field that nobody reads still breaks the event."""
+    error = refusal(encoded(note="@").replace(b"@", b"\xff"))
+
+    assert error.reason.startswith("is not JSON ('utf-8' codec can't decode byte 0xff")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "is not JSON"),
+        (b"null", "expected object, got null"),
+        (b"[]", "expected object, got array"),
+        (b'"x"', "expected object, got str"),
+        (encoded() + encoded(), "is not JSON"),
+        (encoded()[:-1], "is not JSON"),
+        (b"\xef\xbb\xbf" + encoded(), "is not JSON"),
+        (encoded().decode().encode("utf-16"), "is not JSON"),
+        (encoded() + b"\0", "is not JSON"),
+    ],
+)
+def test_what_is_not_one_object_in_utf8_is_refused_as_a_whole(raw: bytes, reason: str) -> None:
+    """Nothing, a list, two objects, half an object, a byte order mark, another encoding."""
+    error = refusal(raw)
+
+    assert (error.field, error.remedy) == ("event", WHOLE)
+    assert error.reason.startswith(reason)
+
+
+def test_white_space_around_the_object_is_accepted() -> None:
+    """The newline of a line of NDJSON does no harm."""
+    assert decode_event(b" \r\n\t" + encoded() + b"\n ").id == "evt_1"
+
+
+def test_of_duplicate_keys_the_last_counts() -> None:
+    """As in nearly every JSON reader, those of SIEMs included."""
+    assert decode_event(spliced('"id":"second"')).id == "second"
+
+
+def test_unknown_fields_are_no_reason_to_refuse() -> None:
+    """They are kept in the bytes, whatever JSON they hold."""
+    assert decode_event(spliced('"x":{"y":[1e400,"\\u0000",null]}')).id == "evt_1"
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("field", ["x", "context"])
+def test_deep_nesting_is_refused_and_never_crashes(opening: str, field: str) -> None:
+    """Two hundred levels pass, forty thousand do not."""
+    closing = {"[": "]", '{"a":': "}"}[opening]
+
+    def nested(levels: int) -> bytes:
+        inner = opening * levels + "1" + closing * levels
+        return spliced(f'"{field}":{{"b":{inner}}}')
+
+    assert decode_event(nested(198)).id == "evt_1"
+    assert refusal(nested(40_000)).reason == "is nested too deeply"
+
+
+def test_every_sample_is_valid() -> None:
+    """What the demonstration publishes is what we ask of others; one cycle holds all types."""
+    assert {decode_event(line).type for line in sample_lines(200)} == set(EventType)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+field_names = st.sampled_from([*VALID, "tenant_id", *OPTIONAL, "unknown"])
+near_events = st.dictionaries(field_names, json_values | st.sampled_from(list(VALID.values())), max_size=6)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.binary(max_size=200)
+    | near_events.map(lambda fields: json.dumps(VALID | fields).encode())
+    | st.tuples(st.integers(0, 80), st.binary(max_size=3)).map(
+        lambda cut: encoded()[: cut[0]] + cut[1] + encoded()[cut[0] :]
+    )
+)
+def test_whatever_comes_in_is_judged(raw: bytes) -> None:
+    """Out comes an event or InvalidEvent with words, and what is an event is JSON to others, too."""
+    try:
+        event = decode_event(raw)
+    except InvalidEvent as error:
+        assert error.field  # noqa: PT017 - either way is right, and says so
+        assert error.remedy.startswith(("give ", "nest "))  # noqa: PT017 - the same
+    else:
+        assert isinstance(event, GovernanceEvent)
+        assert event.time_ms >= 0
+        assert json.loads(raw)["id"] == event.id

@@ -1,0 +1,214 @@
+"""An integration is refused in words that name the field and never repeat a value."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.model.errors import InvalidIntegration
+from worker.model.events import EventType
+from worker.model.integrations import Integration, parse_integration
+
+SECRET = "hunter2"
+
+
+def document(**destination: Any) -> dict[str, Any]:
+    """Describe an integration with these changes to its destination."""
+    valid = {"type": "splunk_hec", "url": "https://splunk.example.com:8088", "token": SECRET}
+    return {"id": "int_1", "name": "Security", "destination": valid | destination}
+
+
+def refusal(given_document: Any) -> InvalidIntegration:
+    """Return the error with which the document is refused, having looked for secrets in it."""
+    with pytest.raises(InvalidIntegration) as caught:
+        parse_integration(given_document)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__, "the cause that pydantic raised holds the values"
+    return caught.value
+
+
+def test_what_may_be_left_out() -> None:
+    """Id, name, url and token suffice; without types it gets all but the masses of policy.allow."""
+    integration = parse_integration(document())
+
+    assert integration.type == "splunk_hec"
+    assert integration.enabled
+    assert (integration.tenant_id, integration.max_retries) == ("default", 3)
+    assert integration.event_types == set(EventType) - {EventType.POLICY_ALLOW}
+    assert (integration.destination.batch_events, integration.destination.batch_bytes) == (500, 900_000)
+    assert integration.destination.verify_tls
+
+
+def test_secrets_are_never_printed() -> None:
+    """Neither token nor key stands in a repr, a str, or any dump."""
+    integration = parse_integration(document(client_cert_pem="cert", client_key_pem=SECRET))
+    shown = [
+        repr(integration),
+        str(integration),
+        f"{integration.destination!r}",
+        integration.model_dump_json(),
+    ]
+
+    assert [text for text in [*shown, str(integration.model_dump())] if SECRET in text] == []
+    assert integration.destination.token.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": "x" * 65}, "id"),
+        ({"id": SECRET + "/x"}, "id"),
+        ({"id": SECRET + "\n"}, "id"),
+        ({"id": 7}, "id"),
+        ({"name": ""}, "name"),
+        ({"name": SECRET + "\n"}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": SECRET + "\ud800"}, "name"),
+        ({"tenant_id": ""}, "tenant_id"),
+        ({"tenant_id": SECRET + "\0"}, "tenant_id"),
+        ({"enabled": SECRET}, "enabled"),
+        ({"event_types": []}, "event_types"),
+        ({"event_types": SECRET}, "event_types"),
+        ({"event_types": [SECRET]}, "event_types.0"),
+        ({"max_retries": 4}, "max_retries"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"destination": SECRET}, "destination"),
+        ({"unknown": SECRET}, "unknown"),
+    ],
+)
+def test_a_refusal_names_the_field(changes: dict[str, Any], field: str) -> None:
+    """Every part of an integration that can be wrong is called by its name."""
+    assert refusal(document() | changes).field == field
+
+
+@pytest.mark.parametrize("field", ["id", "name", "destination"])
+def test_a_missing_field_is_named(field: str) -> None:
+    """What is required and absent is said to be so."""
+    error = refusal({name: value for name, value in document().items() if name != field})
+
+    assert (error.field, error.reason) == (field, "field required")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("type", SECRET),
+        ("source_type", ""),
+        ("host", "x" * 257),
+        ("source", SECRET + "\ud800"),
+        ("batch_events", 0),
+        ("batch_events", 1001),
+        ("batch_events", SECRET),
+        ("batch_bytes", 999),
+        ("batch_bytes", 4_000_001),
+        ("timeout_seconds", 0),
+        ("timeout_seconds", 30.1),
+        ("timeout_seconds", float("nan")),
+        ("verify_tls", SECRET),
+        ("gzip", SECRET),
+        ("client_key_pem", 7),
+        ("tokens", SECRET),
+    ],
+)
+def test_a_refusal_names_the_field_of_the_destination(field: str, value: Any) -> None:
+    """The path is the one that a person would use: without `destination`."""
+    assert refusal(document(**{field: value})).field == field
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "splunk.example.com:8088",
+        "ftp://splunk.example.com",
+        "https://",
+        "https:///services/collector",
+        "https://:8088",
+        f"https://admin:{SECRET}@splunk.example.com/",
+        f"https://admin:{SECRET}/x@splunk.example.com/",
+        f"https://{SECRET}@splunk.example.com/",
+        "https://@splunk.example.com/",
+        f"https://splunk.example.com/?token={SECRET}",
+        "https://splunk.example.com/#events",
+        f"https://splunk.example.com:{SECRET}/",
+        "https://splunk.example.com:0/",
+        "https://splunk.example.com:65536/",
+        "https://splunk.example.com:-1/",
+        "https://[::1",
+        f"https://[{SECRET}]/",
+        f"https://{SECRET}\u2100.example.com/",
+        "https://splunk.example.com ",
+        " https://splunk.example.com",
+        "https://splunk.example.com /services",
+        "https://splunk.example.com/\r\nX-Injected: 1",
+        "https://splunk.example.com\n",
+    ],
+)
+def test_a_url_that_cannot_be_dialled_is_refused(url: str) -> None:
+    """No host, no port, credentials, a query, blanks: all are found at set-up, not at the first use."""
+    error = refusal(document(url=url))
+
+    assert error.field == "url"
+    assert "give an address like https://" in error.reason or "has a user name" in error.reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://splunk",
+        "https://splunk.example.com:8088/services/collector/event",
+        "https://10.0.0.1/splunk/services/collector",
+        "https://[2001:db8::1]:8088/",
+        "HTTPS://SPLUNK.EXAMPLE.COM",
+        "https://splunk.münchen.example/",
+    ],
+)
+def test_a_url_is_kept_as_it_was_given(url: str) -> None:
+    """Whatever names a host by http or https is a destination."""
+    assert parse_integration(document(url=url)).destination.url == url
+
+
+@pytest.mark.parametrize(
+    "token", ["", " x", "a b", "a\r\nX-Injected: 1", "a\tb", "é", "\x7f", "x" * 513, None, 7]
+)
+def test_a_token_that_no_header_can_carry_is_refused(token: Any) -> None:
+    """A line break would be another header, a blank the end of the token."""
+    assert refusal(document(token=token)).field == "token"
+
+
+@pytest.mark.parametrize("index", ["Main", "-main", "x" * 81, "main\n", "", "ä", "a b", "a/b"])
+def test_an_index_that_splunk_could_not_have_is_refused(index: str) -> None:
+    """Lower-case letters, digits, underscores and hyphens, not beginning with a hyphen."""
+    assert refusal(document(index=index)).field == "index"
+
+
+@pytest.mark.parametrize("index", ["main", "_internal", "x" * 80, "a-b_c9", None])
+def test_an_index_may_be_named_or_left_to_the_token(index: str | None) -> None:
+    """Without one, the token's own default decides."""
+    assert parse_integration(document(index=index)).destination.index == index
+
+
+@pytest.mark.parametrize("half", ["client_cert_pem", "client_key_pem"])
+def test_a_client_certificate_and_its_key_go_together(half: str) -> None:
+    """Half a pair is refused in words that name both."""
+    assert "client_cert_pem and client_key_pem go together" in str(refusal(document(**{half: SECRET})))
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+names = st.sampled_from([*Integration.model_fields, "unknown"])
+inner = st.sampled_from(["type", "url", "token", "index", "host", "batch_bytes", "ca_pem", "unknown"])
+urls = st.text(alphabet="htps:/[]@?#%.0x\uff11\u2100 \n", max_size=20).map(lambda tail: "https://" + tail)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.dictionaries(names, values, max_size=3), st.dictionaries(inner, values | urls, max_size=3))
+def test_whatever_is_configured_is_judged(changes: dict[str, Any], destination: dict[str, Any]) -> None:
+    """Out comes an integration, or InvalidIntegration that names a field."""
+    try:
+        integration = parse_integration(document(**destination) | changes)
+    except InvalidIntegration as error:
+        assert error.field  # noqa: PT017 - either way is right
+    else:
+        assert integration.destination.url

@@ -1,0 +1,149 @@
+"""Every knob comes from the environment, and a wrong one is called by the name of its variable."""
+
+import os
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from worker.model.errors import InvalidSetting
+from worker.settings import Settings, settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin with an environment that sets nothing, and forget afterwards what was read."""
+    for name in [name for name in os.environ if name.upper().startswith("SIEM_")]:
+        monkeypatch.delenv(name)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> InvalidSetting:
+    """Return the error with which these variables are refused."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting) as caught:
+        settings()
+    return caught.value
+
+
+def test_nothing_needs_to_be_set() -> None:
+    """Every knob has a default, the environment is read once."""
+    assert settings().slots == 4
+    assert settings().allowed_networks == ()
+    assert settings() is settings()
+
+
+def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers, paths and lists, with blanks and empty parts between the commas."""
+    monkeypatch.setenv("SIEM_SLOTS", "9")
+    monkeypatch.setenv("SIEM_LEASE", "61.5")
+    monkeypatch.setenv("SIEM_DATA_DIR", "/var/lib/siem")
+    monkeypatch.setenv("SIEM_LOG_LEVEL", "warning")
+    monkeypatch.setenv("SIEM_ALLOWED_NETWORKS", " 10.0.0.0/8, ,fd00::/8,192.0.2.1 ")
+
+    read = settings()
+
+    assert (read.slots, read.lease, read.data_dir) == (9, 61.5, Path("/var/lib/siem"))
+    assert read.log_level == "warning"
+    assert read.allowed_networks == tuple(map(ip_network, ("10.0.0.0/8", "fd00::/8", "192.0.2.1/32")))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SIEM_SLOTS", "abc"),
+        ("SIEM_SLOTS", ""),
+        ("SIEM_SLOTS", "0"),
+        ("SIEM_SLOTS", "65"),
+        ("SIEM_WORKER_THREADS", "257"),
+        ("SIEM_LEASE", "nan"),
+        ("SIEM_LEASE", "-1"),
+        ("SIEM_RETRY_BACKOFF", "0"),
+        ("SIEM_RECORDER_LINGER", "-0.1"),
+        ("SIEM_LOG_LEVEL", "loud"),
+        ("SIEM_ALLOWED_NETWORKS", "10.0.0.0/33"),
+        ("SIEM_ALLOWED_NETWORKS", "10.0.0.1/8"),
+        ("SIEM_ALLOWED_NETWORKS", "10.0.0.0/8;fd00::/8"),
+        ("SIEM_REDIS_URL", "localhost:6379"),
+        ("SIEM_REDIS_URL", "REDIS://localhost"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The operator reads which variable to change, and where its meaning is written down."""
+    error = refusal(monkeypatch, **{name: value})
+
+    assert error.field == name
+    assert error.reason
+    assert "README.md" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SIEM_SEND_DEADLINE": "60"},
+        {"SIEM_LEASE": "45"},
+        {"SIEM_LEASE": "300"},
+        {"SIEM_VISIBILITY_TIMEOUT": "60"},
+    ],
+)
+def test_the_waits_must_be_nested(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """A send ends before its lease, and a lease before Celery hands the message to another."""
+    assert "SIEM_SEND_DEADLINE < SIEM_LEASE < SIEM_VISIBILITY_TIMEOUT" in str(
+        refusal(monkeypatch, **variables)
+    )
+
+
+@pytest.mark.parametrize("tail", ["", "/0", "/0?ssl_cert_reqs=none"])
+def test_tls_to_redis_without_verification_is_refused(monkeypatch: pytest.MonkeyPatch, tail: str) -> None:
+    """Kombu verifies nothing unless the URL says so; the refusal does not repeat the password."""
+    error = refusal(monkeypatch, SIEM_REDIS_URL=f"rediss://:hunter2@redis.example.com{tail}")
+
+    assert error.field == "SIEM_REDIS_URL"
+    assert "ssl_cert_reqs=required" in error.reason
+    assert "hunter2" not in str(error)
+
+
+def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords in URLs and keys stay out of a repr."""
+    monkeypatch.setenv("SIEM_REDIS_URL", "rediss://:hunter2@r/0?ssl_cert_reqs=required")
+    monkeypatch.setenv("SIEM_DATABASE_URL", "postgresql+psycopg://u:hunter2@d/siem")
+    monkeypatch.setenv("SIEM_SECRET_KEYS", "hunter2")
+
+    assert "hunter2" not in repr(settings()) + str(settings())
+
+
+def test_the_address_of_redis_is_the_one_that_was_set(tmp_path: Path) -> None:
+    """What is set wins over the embedded server's."""
+    (tmp_path / "redis.url").write_text("redis://embedded/0")
+    given = Settings.model_validate({"redis_url": "redis://given/0", "data_dir": tmp_path})
+
+    assert given.broker_address() == "redis://given/0"
+
+
+def test_the_address_of_redis_may_be_the_embedded_servers(tmp_path: Path) -> None:
+    """Left out, it stands in the data directory."""
+    (tmp_path / "redis.url").write_text("redis://embedded/0\n")
+
+    assert Settings(data_dir=tmp_path).broker_address() == "redis://embedded/0"
+
+
+def test_no_redis_at_all_is_said_with_what_to_do(tmp_path: Path) -> None:
+    """Neither set nor started: the message names the variable and `siem up`."""
+    with pytest.raises(InvalidSetting) as caught:
+        Settings(data_dir=tmp_path).broker_address()
+
+    assert caught.value.field == "SIEM_REDIS_URL"
+    assert "siem up" in caught.value.remedy
+
+
+def test_the_ledger_is_sqlite_unless_it_was_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Left out, it is a file in the data directory, by its absolute path."""
+    monkeypatch.chdir(tmp_path)
+    expected = f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite3'}"
+
+    assert Settings(data_dir=Path("data")).ledger_address() == expected
+    assert Settings.model_validate({"database_url": "sqlite:////x"}).ledger_address() == "sqlite:////x"

@@ -1,0 +1,254 @@
+"""From rulings to a settlement: every event ends in exactly one place, and retries keep their distance."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.model.deliveries import (
+    MAX_REQUESTS,
+    SETTLED,
+    Batch,
+    Finding,
+    Retry,
+    Ruling,
+    Settlement,
+    Verdict,
+)
+from worker.model.events import QueuedEvent
+from worker.model.orders import WorkOrder
+from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
+
+POLICY = RetryPolicy(max_retries=3, backoff=2.0)
+BUSY = Finding("destination_busy", "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
+BAD = Finding("event_refused", "HTTP 400: Invalid data format (code 6)", "look at the event", 400)
+CLAIMED_MS = 1_000_000
+
+
+def batch_of(carried: Sequence[int], *, attempts: int = 0) -> Batch:
+    """Make a batch whose events were carried that often."""
+    events = [QueuedEvent(f"e{at}", "policy.deny", 10 + at, 20 + at, b"{}") for at in range(len(carried))]
+    order = WorkOrder("int_1", 0, 1)
+    return Batch(order, events, b"{}", bytearray(carried), attempts, CLAIMED_MS, time.monotonic(), [], [])
+
+
+def failing(places: Sequence[int], *, retry_after: float | None = None, elapsed_ms: int = 5) -> Ruling:
+    """Rule that these are to be sent again."""
+    return Ruling(places, Verdict.RETRY, elapsed_ms, BUSY, retry_after, 503)
+
+
+def retry_of(settlement: Settlement) -> Retry:
+    """Return the retry, which there is."""
+    assert settlement.retry is not None
+    return settlement.retry
+
+
+def ids_by_status(settlement: Settlement) -> dict[str, list[str]]:
+    """Name the events of each status, in order."""
+    found: dict[str, list[str]] = {}
+    for outcome in settlement.outcomes:
+        found.setdefault(outcome.status, []).extend(trace.id for trace in outcome.events)
+    return found
+
+
+def test_a_batch_that_was_accepted_is_delivered() -> None:
+    """One outcome, at the moment of the reply, with how many requests carried each event; no finding."""
+    batch = batch_of([1, 2])
+    settlement = settle_rulings(batch, [Ruling([0, 1], Verdict.ACCEPTED, 7, None, None, 200)], POLICY)
+
+    [outcome] = settlement.outcomes
+    assert (outcome.integration_id, outcome.status, outcome.settled_ms) == (
+        "int_1",
+        "delivered",
+        CLAIMED_MS + 7,
+    )
+    assert (outcome.finding, outcome.retry_at_ms, outcome.http_status) == (None, None, 200)
+    assert [(trace.id, trace.time_ms, trace.published_ms, trace.attempts) for trace in outcome.events] == [
+        ("e0", 10, 20, 1),
+        ("e1", 11, 21, 2),
+    ]
+    assert (settlement.settled, settlement.dead, settlement.retry) == (2, [], None)
+    assert batch.open_places() == []
+
+
+def test_what_is_refused_is_dead_with_its_payload_and_takes_nobody_along() -> None:
+    """The offender becomes a dead letter at once; what stood beside it is delivered or tried again."""
+    batch = batch_of([1, 1, 1])
+    rulings = [
+        Ruling([0], Verdict.ACCEPTED, 5),
+        Ruling([1], Verdict.REFUSED, 6, BAD, None, 400),
+        failing([2]),
+    ]
+    settlement = settle_rulings(batch, rulings, POLICY)
+
+    assert ids_by_status(settlement) == {"delivered": ["e0"], "dead": ["e1"], "retrying": ["e2"]}
+    [letter] = settlement.dead
+    assert (letter.integration_id, letter.cause, letter.finding) == ("int_1", "refused", BAD)
+    assert (letter.events, letter.attempts, letter.dead_ms) == ([batch.events[1]], [1], CLAIMED_MS + 6)
+    assert settlement.settled == 2
+    assert list(batch.carried) == [SETTLED, SETTLED, 1]
+    assert retry_of(settlement).carried == bytes(batch.carried)
+
+
+def test_a_retry_says_why_and_when_it_is_due() -> None:
+    """Its outcome carries the moment, its reason is the first failure's."""
+    settlement = settle_rulings(batch_of([1, 1]), [failing([0]), failing([1], elapsed_ms=40)], POLICY)
+    retry = retry_of(settlement)
+
+    due = CLAIMED_MS + 40 + round(retry.seconds * 1000)
+    assert [outcome.retry_at_ms for outcome in settlement.outcomes] == [due, due]
+    assert [outcome.finding for outcome in settlement.outcomes] == [BUSY, BUSY]
+    assert (retry.reason, retry.attempts, retry.by_celery) == (BUSY.message, 1, True)
+
+
+@pytest.mark.parametrize(("attempts", "doubled"), [(0, 2.0), (1, 4.0), (2, 8.0)])
+def test_delays_double_and_stray_by_a_fifth_at_the_most(attempts: int, doubled: float) -> None:
+    """The first retry waits for the backoff, each further one twice as long; no two the same."""
+    delays = {
+        retry_of(settle_rulings(batch_of([1], attempts=attempts), [failing([0])], POLICY)).seconds
+        for _ in range(200)
+    }
+
+    assert len(delays) > 100
+    assert doubled * 0.8 <= min(delays) < doubled < max(delays) <= doubled * 1.2
+
+
+def test_retry_after_wins_over_a_shorter_backoff() -> None:
+    """The longest wish among the replies is granted, to the second."""
+    rulings = [failing([0], retry_after=7), failing([1], retry_after=33), failing([2])]
+
+    assert retry_of(settle_rulings(batch_of([1, 1, 1]), rulings, POLICY)).seconds == 33
+
+
+@pytest.mark.parametrize("asked", [0.0, 1.0])
+def test_retry_after_does_not_shorten_the_backoff(asked: float) -> None:
+    """A destination that says "at once" is still not hammered."""
+    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=asked)], POLICY)
+
+    assert retry_of(settlement).seconds >= 1.6
+
+
+def test_retry_after_is_capped_at_an_hour() -> None:
+    """No reply can put events off for days."""
+    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=1e9)], POLICY)
+
+    assert retry_of(settlement).seconds == 3600
+
+
+@pytest.mark.parametrize(
+    ("asked", "celery_can", "by_celery"),
+    [(60.0, True, True), (60.001, True, False), (3600.0, True, False), (10.0, False, False)],
+)
+def test_celery_waits_for_a_minute_at_the_most(asked: float, celery_can: bool, by_celery: bool) -> None:  # noqa: FBT001 - pytest passes by name
+    """Longer waits, and those for which Celery has no retry left, are the sweeper's."""
+    policy = RetryPolicy(3, 2.0, celery_can)
+
+    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=asked)], policy)
+
+    assert retry_of(settlement).by_celery is by_celery
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 2, 3])
+def test_after_the_last_retry_an_event_is_dead(max_retries: int) -> None:
+    """An integration gets one attempt and its retries, then dead letters that say they are exhausted."""
+    policy = RetryPolicy(max_retries, 2.0)
+    batch = batch_of([0, 0])
+    for attempt in range(1, max_retries + 1):
+        batch.carried[:] = bytes([attempt, attempt])
+        retry = retry_of(settle_rulings(batch, [failing([0, 1])], policy))
+        assert retry.attempts == attempt
+        batch = batch_of(retry.carried, attempts=retry.attempts)
+    batch.carried[:] = bytes([max_retries + 1] * 2)
+
+    settlement = settle_rulings(batch, [failing([0, 1])], policy)
+
+    assert ids_by_status(settlement) == {"dead": ["e0", "e1"]}
+    assert [(one.cause, one.attempts) for one in settlement.dead] == [("exhausted", [max_retries + 1] * 2)]
+    assert (settlement.settled, settlement.retry) == (2, None)
+
+
+def test_an_event_that_was_carried_four_times_is_dead_before_the_others() -> None:
+    """What surgery has carried often does not come back, though its batch has retries left."""
+    settlement = settle_rulings(batch_of([MAX_REQUESTS, 1]), [failing([0, 1])], POLICY)
+
+    assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
+    assert settlement.dead[0].cause == "exhausted"
+
+
+@pytest.mark.parametrize(("carried", "attempts"), [([0], 0), ([3], 3), ([MAX_REQUESTS], 3), ([9], 5)])
+def test_what_was_not_sent_was_no_attempt(carried: list[int], attempts: int) -> None:
+    """A configuration that cannot be read kills nothing, however often the events were carried before."""
+    batch = batch_of(carried, attempts=attempts)
+
+    settlement = settle_rulings(batch, [failing([0])], POLICY, sent=False)
+
+    assert (settlement.settled, settlement.dead) == (0, [])
+    assert (retry_of(settlement).attempts, list(batch.carried)) == (attempts, carried)
+
+
+def test_a_ruling_on_nothing_is_nothing() -> None:
+    """No outcome is written for no events, and no retry is due."""
+    rulings = [Ruling([], verdict, 5, BUSY) for verdict in Verdict]
+
+    assert settle_rulings(batch_of([]), rulings, POLICY) == Settlement(0, [], [], None)
+
+
+def test_a_refusal_without_a_reason_still_has_words() -> None:
+    """A dead letter always says something."""
+    [letter] = settle_rulings(batch_of([1]), [Ruling([0], Verdict.REFUSED, 5)], POLICY).dead
+
+    assert letter.finding.code == "unknown"
+
+
+def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
+    """All that is open is buried with a reason; what was settled before stays as it is."""
+    batch = batch_of([0, SETTLED, 2], attempts=1)
+    settlement = settle_deleted(batch)
+
+    [letter] = settlement.dead
+    assert (letter.cause, letter.finding.code, letter.attempts) == ("deleted", "integration_deleted", [0, 2])
+    assert ids_by_status(settlement) == {"dead": ["e0", "e2"]}
+    assert (settlement.settled, settlement.retry, batch.open_places()) == (2, None, [])
+
+
+@st.composite
+def ruled_batches(draw: st.DrawFn) -> tuple[Batch, list[Ruling], RetryPolicy]:
+    """Make a batch at any stage of its life, and rulings that cover what is open of it."""
+    carried = draw(st.lists(st.integers(0, 6) | st.just(SETTLED), min_size=1, max_size=30))
+    batch = batch_of(carried, attempts=draw(st.integers(0, 4)))
+    verdicts = [
+        (place, draw(st.sampled_from(Verdict)), draw(st.integers(0, 2))) for place in batch.open_places()
+    ]
+    groups: dict[tuple[Verdict, int], list[int]] = {}
+    for place, verdict, group in verdicts:
+        groups.setdefault((verdict, group), []).append(place)
+    rulings = [Ruling(places, verdict, group, BUSY) for (verdict, group), places in groups.items()]
+    return batch, rulings, RetryPolicy(draw(st.integers(0, 3)), 2.0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(ruled_batches(), st.booleans())
+def test_every_open_event_ends_in_exactly_one_place(
+    given_batch: tuple[Batch, list[Ruling], RetryPolicy],
+    sent: bool,  # noqa: FBT001 - hypothesis passes by place
+) -> None:
+    """Delivered, dead, or still open for the retry; counts, outcomes and letters all agree."""
+    batch, rulings, policy = given_batch
+    were_open = {batch.events[place].id for place in batch.open_places()}
+
+    settlement = settle_rulings(batch, rulings, policy, sent=sent)
+
+    found = ids_by_status(settlement)
+    delivered, dead, retrying = (found.get(status, []) for status in ("delivered", "dead", "retrying"))
+    assert sorted(delivered + dead + retrying) == sorted(were_open)
+    assert settlement.settled == len(delivered) + len(dead)
+    assert dead == [event.id for letter in settlement.dead for event in letter.events]
+    assert [len(letter.events) for letter in settlement.dead] == [
+        len(one.attempts) for one in settlement.dead
+    ]
+    assert sorted(batch.events[place].id for place in batch.open_places()) == sorted(retrying)
+    assert (settlement.retry is None) == (not retrying)
+    if settlement.retry is not None:
+        assert settlement.retry.carried == bytes(batch.carried)
