@@ -19,7 +19,7 @@ app.conf.update(task_ignore_result=True, task_acks_late=True, worker_prefetch_mu
 _session = requests.Session()
 
 
-@app.task(autoretry_for=(requests.RequestException,), max_retries=3, retry_backoff=True)
+@app.task(name="deliver", autoretry_for=(requests.RequestException,), max_retries=3, retry_backoff=True)
 def deliver(event: dict[str, Any]) -> None:
     """Post one event to the HTTP Event Collector."""
     envelope = {"time": time.time(), "sourcetype": "mitrity:governance", "event": event}

@@ -160,7 +160,7 @@ def _emptied(sink: Sink, events: int, environment: dict[str, str], module: str) 
         "2",
     ]
     options = ["-l", "ERROR", "--without-gossip", "--without-mingle"]
-    worker = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.DEVNULL)
+    worker = subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: sink.events() > 0, "the first event arrives", 60)
         first, started = sink.events(), time.monotonic()

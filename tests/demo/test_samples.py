@@ -27,7 +27,7 @@ def test_samples_are_of_the_promised_size(seed: int) -> None:
 
 def test_the_mixture_is_lifelike() -> None:
     """All eleven types occur; half of them are allowed actions, few are agents coming and going."""
-    kinds = Counter(decode_event(line).type for line in sample_lines(2000))
+    kinds: Counter[str] = Counter(decode_event(line).type for line in sample_lines(2000))
 
     assert kinds.keys() == set(EventType)
     assert kinds[EventType.POLICY_ALLOW] == 1000
