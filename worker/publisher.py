@@ -7,6 +7,7 @@ with EventPublisher("redis://localhost:6379/0") as publisher:
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -111,6 +112,11 @@ def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
 
 
 def _encoded(event: Mapping[str, Any]) -> bytes:
+    for field in ("drift_score", "behavioral_hash_delta"):
+        value = event.get(field)
+        # JSON has neither, and msgspec would write null instead without a word.
+        if isinstance(value, float) and not isfinite(value):
+            raise InvalidEvent(field, f"is {value}", "give a finite number, or leave it out")
     try:
         return msgspec.json.encode(dict(event))
     except (TypeError, ValueError, RecursionError) as error:

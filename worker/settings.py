@@ -4,6 +4,7 @@ import ipaddress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -124,7 +125,9 @@ class Settings(BaseSettings):
         if text and not text.startswith(("redis://", "rediss://")):
             msg = "must begin with redis:// or rediss://"
             raise ValueError(msg)
-        if text.startswith("rediss://") and "ssl_cert_reqs=required" not in text:
+        if text.startswith("rediss://") and parse_qs(urlsplit(text).query).get("ssl_cert_reqs") != [
+            "required"
+        ]:
             msg = "must say ?ssl_cert_reqs=required (and ssl_ca_certs=/path): without it nothing is verified"
             raise ValueError(msg)
         return url

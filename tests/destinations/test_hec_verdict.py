@@ -42,7 +42,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.receivers.scripts import http_date
 from worker.broker.packing import pack_outcomes
 from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
 from worker.model.deliveries import Outcome
@@ -206,50 +205,6 @@ def test_a_place_counts_only_where_an_event_was_refused(code: int, status: int) 
     verdict = judge(status, {}, answer(code, **{"invalid-event-number": 1}), COUNT)
 
     assert verdict.meaning is Meaning.RETRY
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0.0),
-        ("7", 7.0),
-        (" 120 ", 120.0),
-        ("-5", None),
-        ("1.5", None),
-        ("soon", None),
-        ("", None),
-        ("\u0665", None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("Sun, 06 Nov 1994 08:49:37", 0.0),
-        ("Mon, 01 Jan 99999 00:00:00 GMT", None),
-        ("Wed, 21 Oct 2999 07:28:00 +999999999999999999", None),
-        ("99999999999999999999 Jan 2999 07:28:00 GMT", None),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(text: str, seconds: float | None) -> None:
-    """Whole seconds or an HTTP date (RFC 9110, section 10.2.3); whatever else is no wish at all."""
-    assert judge(503, {"Retry-After": text}, b"", COUNT).retry_after == seconds
-
-
-def test_a_date_becomes_the_seconds_until_then() -> None:
-    """By our own clock, and never negative."""
-    wish = judge(429, {"Retry-After": http_date(3_000)}, b"", COUNT).retry_after
-
-    assert wish is not None
-    assert 2_900 < wish <= 3_000
-
-
-def test_a_huge_retry_after_is_still_a_number() -> None:
-    """Where it ends is for the settlement to say."""
-    wish = judge(503, {"Retry-After": "9" * 5_000}, b"", COUNT).retry_after
-
-    assert wish is not None
-    assert wish > 3_600
-
-
-def test_retry_after_is_no_matter_of_configuration() -> None:
-    """A wrong token stays wrong for longer than any header says; the backoff decides."""
-    assert judge(403, {"Retry-After": "7"}, answer(4), COUNT).retry_after is None
 
 
 @pytest.mark.parametrize("status", [200, 400, 503])

@@ -1,10 +1,7 @@
 """A batch on its way to Splunk: cut into requests, and into pieces where an event is refused."""
 
 import gzip
-import random
 import time
-from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -12,7 +9,7 @@ from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdict
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec import event_url
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, Ruling, Verdict
+from worker.model.deliveries import SETTLED, Ruling, Verdict
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
@@ -102,104 +99,6 @@ def test_only_what_is_open_is_sent() -> None:
 def test_every_address_of_the_collector_leads_to_that_of_events(place: str, given: str, path: str) -> None:
     """Whatever people copy from Splunk's pages, behind whatever prefix a proxy adds."""
     assert event_url(place + given) == f"{place}{path}/services/collector/event"
-
-
-def offending(script_of: Any, batch: Batch, offenders: set[str], **options: Any) -> HecReceiver:
-    """Send the batch to a Splunk that refuses the offenders; check what is promised of every surgery."""
-    splunk = HecReceiver(script_of(scripts.offender(lambda event: event["id"] in offenders)))
-    with splunk, sender_to(splunk.url, **options) as sender:
-        ruled = verdicts(batch, sender.send(batch, soon()))
-
-    assert {event_id for event_id, verdict in ruled.items() if verdict is REFUSED} == offenders
-    assert {
-        event_id for event_id, verdict in ruled.items() if verdict is ACCEPTED
-    } == ruled.keys() - offenders
-    assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - offenders)
-    carried = Counter(event_id for request in splunk.posts for event_id in request.ids)
-    assert max(carried.values()) <= MAX_REQUESTS
-    assert [carried[event.id] for event in batch.events] == list(batch.carried)
-    return splunk
-
-
-def draw_offenders(dice: random.Random) -> tuple[Batch, set[str]]:
-    """Draw a batch of up to 120 events, and which of them are bad: none, a few, or nearly all."""
-    batch = batch_of(dice.randint(1, 120))
-    share = dice.choice([0.01, 0.05, 0.3, 0.9, 1.0])
-    return batch, {event.id for event in batch.events if dice.random() < share}
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
-    """Whichever events are bad: exactly they are refused, every other is taken once, in four requests."""
-    batch, offenders = draw_offenders(random.Random(seed))
-
-    offending(lambda script: script, batch, offenders)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_surgery_holds_where_requests_are_too_large_as_well(seed: int) -> None:
-    """A limit that nobody told us, on top of bad events, costs no event its four requests either."""
-    dice = random.Random(1_000 + seed)
-    batch, offenders = draw_offenders(dice)
-    limit: dict[str, Any] = dice.choice(
-        [{"max_events": dice.randint(1, 60)}, {"max_bytes": dice.randint(150, 9_000)}]
-    )
-
-    offending(lambda script: scripts.too_large(**limit, then=script), batch, offenders)
-
-
-@pytest.mark.parametrize("offenders", [{"e0"}, {"e59"}, {"e0", "e1", "e2", "e58", "e59"}])
-def test_surgery_needs_few_requests_when_few_are_bad(offenders: set[str]) -> None:
-    """Up to two offenders cost a request each; beyond that, parts of about the square root."""
-    splunk = offending(lambda script: script, batch_of(60), offenders)
-
-    assert len(splunk.posts) <= (2 if len(offenders) == 1 else 20)
-
-
-def test_an_offender_that_is_not_named_is_found() -> None:
-    """Splunk answers a code without a place; parts get smaller until the offender is alone."""
-
-    def anonymous(request: scripts.Request) -> scripts.Action:
-        bad = "e17" in request.ids
-        return scripts.status(400, code=6)(request) if bad else scripts.ok()(request)
-
-    batch = batch_of(60)
-    with HecReceiver(anonymous) as splunk, sender_to(splunk.url) as sender:
-        ruled = verdicts(batch, sender.send(batch, soon()))
-
-    assert {event_id for event_id, verdict in ruled.items() if verdict is not ACCEPTED} == {"e17"}
-    assert ruled["e17"] is REFUSED
-    assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - {"e17"})
-    assert max(batch.carried) <= MAX_REQUESTS
-
-
-def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
-    """What was taken stays taken, the offender refused; the rest comes back, some of it not even carried."""
-    batch = batch_of(30)
-    bad = scripts.offender(lambda event: event["id"] == "e4")
-    with (
-        HecReceiver(scripts.sequence(bad, scripts.throttled(7))) as splunk,
-        sender_to(splunk.url, batch_events=10) as sender,
-    ):
-        rulings = sender.send(batch, soon())
-
-    ruled = verdicts(batch, rulings)
-    assert [ruled[f"e{place}"] for place in range(30)] == [ACCEPTED] * 4 + [REFUSED] + [RETRY] * 25
-    assert list(batch.carried) == [1] * 5 + [2] * 5 + [0] * 20
-    assert len(splunk.posts) == 2
-    assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
-
-
-def test_an_event_without_requests_left_is_not_carried_again() -> None:
-    """Behind an offender, what earlier attempts carried four times is given back, the rest goes on."""
-    batch = batch_of(4)
-    batch.carried[:] = bytes([0, 0, MAX_REQUESTS - 1, 0])
-    bad = scripts.offender(lambda event: event["id"] == "e0")
-    with HecReceiver(bad) as splunk, sender_to(splunk.url) as sender:
-        ruled = verdicts(batch, sender.send(batch, soon()))
-
-    assert ruled == {"e0": REFUSED, "e1": ACCEPTED, "e2": RETRY, "e3": ACCEPTED}
-    assert splunk.carried("e2") == 1
 
 
 def test_after_the_deadline_nothing_is_sent() -> None:

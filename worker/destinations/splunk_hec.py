@@ -30,6 +30,11 @@ _OUT_OF_TIME = Finding(
     "the time for this batch ran out before these events were sent",
     "nothing to do: they are sent again; if it lasts, the destination is slow",
 )
+_NOT_REACHED = Finding(
+    "not_reached",
+    "Splunk refused another event of the same request, and this one's requests were used up",
+    "replay it: nothing is known to be wrong with it",
+)
 
 
 class SplunkHecSender:
@@ -136,7 +141,7 @@ class _Sending:
         at = verdict.offender
         self._rule(part[:at], Verdict.ACCEPTED, verdict)
         self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
-        self._queue(part[at + 1 :], verdict, whole_if_left=3)
+        self._queue(part[at + 1 :], HecVerdict(Meaning.RETRY, _NOT_REACHED), whole_if_left=3)
 
     def _split(self, part: Sequence[int], verdict: HecVerdict, size: int) -> None:
         """Send in smaller parts what was refused without naming an offender, or was too large."""
@@ -147,10 +152,11 @@ class _Sending:
             self._sender.learn_limit(size)
         self._queue(part, verdict, whole_if_left=MAX_REQUESTS)
 
-    def _queue(self, places: Sequence[int], verdict: HecVerdict, *, whole_if_left: int) -> None:
+    def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole_if_left: int) -> None:
         """Send these next, in parts so small that the requests that are left suffice to settle them all."""
         carried = self._batch.carried
-        self._rule([place for place in places if carried[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
+        spent = [place for place in places if carried[place] >= MAX_REQUESTS]
+        self._rule(spent, Verdict.RETRY, if_spent)
         able = [place for place in places if carried[place] < MAX_REQUESTS]
         if not able:
             return

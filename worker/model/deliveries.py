@@ -14,7 +14,8 @@ import msgspec
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 
-#: No event is carried by more requests than this, whatever happens.
+#: No event is carried by more requests than this; but one whose worker died, so that nobody heard the
+#: reply, is always sent once more.
 MAX_REQUESTS = 4
 
 

@@ -1,0 +1,52 @@
+"""A fleet for the tests of the command line, with something to tell: deliveries, dead letters, a retry."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fleet import Fleet, wait_until
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+
+#: What a hostile SIEM might answer, and a hostile publisher write: terminal escapes, markup, a line break.
+HOSTILE = "\x1b[31m[bold]owned\x9b2J\u202e\nnext"
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Give a fleet without any process but the server: for those who only write to it."""
+    with Fleet(tmp_path_factory.mktemp("desk")) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Give a running fleet whose ledger tells of 300 deliveries, 2 dead letters and an invalid event.
+
+    Nobody may change what is in it. `well` takes events of tenant one, `ill` refuses those of tenant two.
+    """
+    refusal = scripts.Action(403, json.dumps({"text": HOSTILE, "code": 4}).encode())
+    with HecReceiver() as well, HecReceiver(lambda _request: refusal) as ill:
+        with Fleet(tmp_path_factory.mktemp("told")) as fleet:
+            fleet.integrate(well.url, "well", tenant_id="one")
+            fleet.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
+            fleet.start()
+            fleet.publish_at_once(denial(f"well-{number}", "one") for number in range(300))
+            fleet.publish_at_once([denial("ill-1", "two"), denial("ill-2", "two")])
+            fleet.client.xadd("siem:events", {"event": json.dumps({"id": "invalid-1", "type": HOSTILE})})
+            fleet.settled(300, "int_well")
+            fleet.settled(2, "int_ill")
+            wait_until(lambda: len(fleet.dead(None)) == 3, "the invalid event is a dead letter")
+            yield fleet
+
+
+def denial(event_id: str, tenant: str = "default") -> dict[str, str]:
+    """Make an event whose content must not appear where only its outcome is asked for."""
+    return {
+        "id": event_id,
+        "tenant_id": tenant,
+        "type": "policy.deny",
+        "timestamp": "2026-11-22T10:11:12.345Z",
+        "reason": "private-content",
+    }

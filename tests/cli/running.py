@@ -1,0 +1,79 @@
+"""Runs the program `siem` as its users do: in a shell, in a pipe, in a terminal.
+
+In comes an environment and what is typed, out comes what a person would see and the exit status.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SIEM = str(Path(sys.executable).parent / "siem")
+PATIENCE = 60.0
+
+#: Gives a program a terminal of its own, between whose ends it copies; a fork here would copy our threads.
+_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of an error; nothing else may have been printed."""
+        assert self.out == ""
+        assert self.err.startswith("Error: ")
+        assert self.err.count("\n") == 1
+        return self.err.removeprefix("Error: ").rstrip("\n")
+
+    @property
+    def json(self) -> Any:
+        """The document on standard output, which nothing may surround."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+def run(environment: Mapping[str, str], *arguments: str, stdin: bytes = b"", **changes: str) -> Ran:
+    """Run `siem` to its end, with these variables changed."""
+    done = subprocess.run(
+        [SIEM, *arguments],
+        env={**environment, **changes},
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def start(environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start `siem` with pipes on all sides."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([SIEM, *arguments], env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def in_terminal(environment: Mapping[str, str], *arguments: str, prompt: str, answer: bytes) -> Ran:
+    """Run `siem` in a terminal; type the answer once it shows the prompt. What it prints comes as `out`."""
+    command = [sys.executable, "-c", _TERMINAL, SIEM, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        shown = b""
+        while prompt.encode() not in shown:
+            piece = os.read(process.stdout.fileno(), 4096)
+            assert piece, f"ended without asking: {shown.decode()}"
+            shown += piece
+        process.stdin.write(answer)
+        process.stdin.flush()
+        shown += process.stdout.read()
+        return Ran(process.wait(PATIENCE), shown.decode(), "")

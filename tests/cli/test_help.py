@@ -1,0 +1,89 @@
+"""The program explains itself, and at once."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from tests.cli.running import run
+from worker.cli import COMMANDS, siem
+
+#: What takes its time to import, and has no place in help.
+SLOW = {"sqlalchemy", "alembic", "celery", "redis", "cryptography", "pydantic", "requests", "rich"}
+
+
+def test_help_imports_nothing_slow() -> None:
+    """`siem --help` answers as fast as Python starts."""
+    code = "import sys; from worker.cli import siem; siem(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert SLOW & set(done.stdout.decode().split()) == set()
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_command_and_option_is_explained(command: str) -> None:
+    """No command without help, no option without a sentence."""
+    unexplained = [
+        f"{path} {option.opts[0]}"
+        for path, found in _commands(command)
+        for option in found.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+
+    assert unexplained == []
+    assert [path for path, found in _commands(command) if not found.help] == []
+
+
+def test_help_needs_no_valid_setting() -> None:
+    """Whoever set a variable wrong can still read how to set it right."""
+    ran = run({"SIEM_SLOTS": "many"}, "integrations", "--help")
+
+    assert ran.code == 0
+    assert "create" in ran.out
+
+
+def test_without_a_command_it_shows_help() -> None:
+    """A newcomer types `siem` and sees what there is; it did nothing, and says so by its exit code."""
+    ran = run({})
+
+    assert ran.code == 2
+    assert all(command.name in ran.err for command in COMMANDS)
+
+
+def test_it_knows_its_version() -> None:
+    """The version can be quoted in a report."""
+    ran = run({}, "--version")
+
+    assert ran.code == 0
+    assert ran.out.startswith("siem, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["nonsense", "`siem --help`"]),
+        (["publish"], ["FILE", "`siem publish --help`"]),
+        (["publish", "no-such-file"], ["no-such-file", "does not exist"]),
+        (["publish", "-", "--jason"], ["--jason"]),
+        (["publish", "/"], ["directory"]),
+        (["publish", "\x1b[31m"], [r"\x1b[31m"]),
+    ],
+)
+def test_what_is_typed_wrong_is_named(arguments: list[str], words: list[str]) -> None:
+    """One line tells what is wrong and where to read on; exit code 2."""
+    ran = run({}, *arguments)
+
+    assert ran.code == 2
+    assert [word for word in words if word not in ran.complaint] == []
+
+
+def _commands(name: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield a command and those below it, with their paths."""
+    context = click.Context(siem)
+    top = siem.get_command(context, name)
+    assert top is not None
+    yield name, top
+    if isinstance(top, click.Group):
+        yield from ((f"{name} {below}", command) for below, command in top.commands.items())

@@ -1,0 +1,169 @@
+"""`siem integrations`: what is set up is what was asked for, and no secret is ever shown."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.cli.running import Ran, in_terminal, run
+from tests.fleet import Fleet
+from worker.model.events import DEFAULT_EVENT_TYPES
+
+URL = "https://splunk.example.com:8088/services/collector/event"
+SECRET = "hec-secret-token"
+
+
+@pytest.fixture
+def empty(desk: Fleet) -> Iterator[Fleet]:
+    """Give a fleet without integrations, and leave it so."""
+    yield desk
+    for integration in desk.store.list():
+        desk.store.delete(integration.id)
+
+
+def test_the_simplest_integration(empty: Fleet, tmp_path: Path) -> None:
+    """Name, address and token suffice; it is told to the fleet at once, and can be deleted by its name."""
+    token_file = tmp_path / "token"
+    token_file.write_text(f"{SECRET}\n")
+    created = _create(empty, "--token-file", str(token_file), "--json").json
+    listed = run(empty.environment, "integrations", "list", "--json").json
+    in_redis = empty.client.hgetall("siem:integrations")
+
+    assert [created] == listed
+    assert (created["name"], created["tenant_id"], created["enabled"]) == ("splunk", "default", True)
+    assert set(created["event_types"]) == DEFAULT_EVENT_TYPES
+    assert created["destination"]["token"] == "set"
+    assert created["id"].encode() in in_redis
+    assert SECRET not in str(in_redis)
+
+    deleted = run(empty.environment, "integrations", "delete", "splunk", "--yes", "--json").json
+    assert deleted == {"deleted": created["id"]}
+    assert empty.store.list() == []
+
+
+def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
+    """What was asked for is what stands in the ledger; pipes bring the token; a secret is only \"set\"."""
+    ca = trustme.CA()
+    certificate = ca.issue_cert("client")
+    ca.cert_pem.write_to_path(tmp_path / "ca")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    options = (
+        "--token-file - --tenant acme --disabled --index security --source-type st --host h --source s --gzip "
+        "--batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 1 --insecure "
+        f"--event-type policy.deny --event-type hold.denied --ca-file {tmp_path / 'ca'} "
+        f"--client-cert-file {tmp_path / 'cert'} --client-key-file {tmp_path / 'key'}"
+    )
+    created = _create(empty, *options.split(), "--json", stdin=SECRET.encode()).json
+    destination = created.pop("destination")
+    shown = run(empty.environment, "integrations", "show", "splunk")
+
+    assert created.pop("id").startswith("int_")
+    assert created == {
+        "name": "splunk",
+        "tenant_id": "acme",
+        "enabled": False,
+        "max_retries": 1,
+        "event_types": ["hold.denied", "policy.deny"],
+    }
+    assert destination == {
+        "type": "splunk_hec",
+        "url": URL,
+        "token": "set",
+        "source_type": "st",
+        "index": "security",
+        "host": "h",
+        "source": "s",
+        "gzip": True,
+        "batch_events": 9,
+        "batch_bytes": 9000,
+        "timeout_seconds": 7.5,
+        "verify_tls": False,
+        "ca_pem": ca.cert_pem.bytes().decode().strip(),
+        "client_cert_pem": certificate.cert_chain_pems[0].bytes().decode().strip(),
+        "client_key_pem": "set",
+    }
+    assert SECRET not in shown.out
+    assert "PRIVATE KEY" not in shown.out
+    assert empty.store.get("splunk").destination.token.get_secret_value() == SECRET
+
+
+def test_the_token_is_asked_for_without_being_shown(empty: Fleet) -> None:
+    """In a terminal, a token that was not given is typed unseen; Ctrl-C there exits with 130."""
+    words = ("integrations", "create", "--name", "splunk", "--url", URL)
+    typed = in_terminal(empty.environment, *words, prompt="HEC token", answer=f"{SECRET}\n".encode())
+    left = in_terminal(empty.environment, *words, prompt="HEC token", answer=b"\x03")
+
+    assert typed.code == 0, typed.out
+    assert SECRET not in typed.out
+    assert empty.store.get("splunk").destination.token.get_secret_value() == SECRET
+    assert left.code == 130
+    assert "Traceback" not in left.out
+
+
+def test_deleting_asks_first(empty: Fleet) -> None:
+    """The question tells what is at stake; no is no, and where nobody can be asked, --yes must be given."""
+    integration = empty.integrate(URL, "splunk")
+    words = ("integrations", "delete", "splunk")
+    refused = in_terminal(empty.environment, *words, prompt="[y/N]", answer=b"n\n")
+    unasked = run(empty.environment, *words)
+
+    assert refused.code == 1
+    assert "0 undelivered events become dead letters" in refused.out
+    assert unasked.code == 2
+    assert "--yes" in unasked.complaint
+    assert empty.store.list() == [integration]
+
+
+def test_names_that_do_not_tell(empty: Fleet) -> None:
+    """A taken name is wrong input; an unknown one, and one that two tenants use, are \"nothing of that name\"."""
+    first = empty.integrate(URL, "splunk")
+    taken = _create(empty, "--token", SECRET)
+    second = _create(empty, "--token", SECRET, "--tenant", "acme", "--json").json
+    ambiguous = run(empty.environment, "integrations", "show", "splunk")
+    unknown = run(empty.environment, "integrations", "delete", "nobody", "--yes")
+
+    assert (taken.code, "splunk is taken" in taken.complaint) == (2, True)
+    assert ambiguous.code == 4
+    assert first.id in ambiguous.complaint
+    assert second["id"] in ambiguous.complaint
+    assert (unknown.code, "no integration nobody" in unknown.complaint) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--token a --url ftp://x", "--url:"),
+        ("--token a --timeout 31", "--timeout:"),
+        ("--token a --token-file /dev/null", "--token-file"),
+        ("--token-file /dev/null", "holds no text"),
+        ("--token-file /usr/bin/env", "holds no text"),
+        ("--token a --event-type policy.nope", "policy.deny"),
+        ("--token a --event-type policy.deny --all-events", "not both"),
+        ("--token a --client-key-file /etc/passwd", "go together"),
+        ("--token a --ca-file /etc/passwd", "--ca-file: is not a certificate in PEM"),
+        ("", "--token-file"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(empty: Fleet, options: str, words: str) -> None:
+    """One line names the option and what would be right, and nothing is created."""
+    ran = _create(empty, *options.split())
+
+    assert ran.code == 2
+    assert words in ran.complaint
+    assert empty.store.list() == []
+
+
+def test_a_secret_is_not_repeated_in_an_error(empty: Fleet) -> None:
+    """A token that cannot be one is refused, and not shown."""
+    ran = _create(empty, "--token", f"{SECRET} with blanks")
+
+    assert ran.code == 2
+    assert ran.complaint.startswith("--token: ")
+    assert SECRET not in ran.err
+
+
+def _create(fleet: Fleet, *options: str, stdin: bytes = b"") -> Ran:
+    words = ("integrations", "create", "--name", "splunk", "--url", URL)
+    return run(fleet.environment, *words, *options, stdin=stdin)

@@ -1,0 +1,139 @@
+"""The recorder finishes in Redis only what stands in the ledger, however often that takes."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from worker.broker.outcomes import Outcomes
+from worker.broker.packing import pack_dead, pack_outcomes
+from worker.model.deliveries import DeadLetter, Finding, Outcome
+from worker.model.errors import LedgerUnavailable
+from worker.recorder import Recorder
+
+FINDING = Finding("invalid_event", "id: is missing", "give one")
+
+
+class Ledger:
+    """Records in memory, unless it is down."""
+
+    def __init__(self) -> None:
+        """Begin empty, and up."""
+        self.down = False
+        self.tries = 0
+        self.outcomes: list[tuple[str, list[Outcome]]] = []
+        self.dead: list[tuple[str, DeadLetter]] = []
+
+    def record(
+        self, outcomes: Sequence[tuple[str, list[Outcome]]], dead: Sequence[tuple[str, DeadLetter]]
+    ) -> int:
+        """Take the entries, or raise."""
+        self.tries += 1
+        if self.down:
+            raise LedgerUnavailable
+        self.outcomes += outcomes
+        self.dead += dead
+        return len(outcomes) + len(dead)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Give an empty ledger that works."""
+    return Ledger()
+
+
+def recorder_of(client: redis.Redis, ledger: Ledger, name: str = "recorder-1") -> Recorder:
+    """Make a recorder that has joined its group."""
+    recorder = Recorder(Outcomes(client, name, claim_idle=30), ledger.record, lambda: True, linger=0)
+    recorder.step(threading.Event())
+    return recorder
+
+
+def settle(client: redis.Redis) -> None:
+    """Append one entry to each of the two streams."""
+    outcome = Outcome("int_1", "delivered", 1, None, None, [])
+    client.xadd("siem:outcomes", {"outcomes": pack_outcomes([outcome])})
+    client.xadd("siem:dead-letters", {"dead": pack_dead(DeadLetter(None, "invalid", FINDING, 1, [], []))})
+
+
+def left(client: redis.Redis) -> list[int]:
+    """Count the entries that stand in the streams."""
+    return [int(str(client.xlen(name))) for name in ("siem:outcomes", "siem:dead-letters")]
+
+
+def test_what_was_recorded_is_finished(client: redis.Redis, ledger: Ledger) -> None:
+    """Both kinds of entry reach the ledger in one transaction, and are gone from Redis."""
+    recorder = recorder_of(client, ledger)
+    settle(client)
+
+    assert recorder.step(threading.Event()) == 2
+    assert (ledger.tries, len(ledger.outcomes), len(ledger.dead)) == (1, 1, 1)
+    assert left(client) == [0, 0]
+
+
+def test_what_could_not_be_recorded_is_read_again(client: redis.Redis, ledger: Ledger) -> None:
+    """With the database down entries stay in Redis; once it is back, each is recorded once."""
+    recorder = recorder_of(client, ledger)
+    settle(client)
+    ledger.down = True
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailable):
+            recorder.step(threading.Event())
+    assert left(client) == [1, 1]
+    ledger.down = False
+
+    assert recorder.step(threading.Event()) == 2
+    assert (ledger.tries, len(ledger.outcomes), len(ledger.dead)) == (4, 1, 1)
+    assert left(client) == [0, 0]
+
+
+def test_newer_entries_come_after_those_that_failed(client: redis.Redis, ledger: Ledger) -> None:
+    """What came meanwhile is not forgotten over what is read again."""
+    recorder = recorder_of(client, ledger)
+    settle(client)
+    ledger.down = True
+    with pytest.raises(LedgerUnavailable):
+        recorder.step(threading.Event())
+    ledger.down = False
+    settle(client)
+
+    assert [recorder.step(threading.Event()) for _ in range(2)] == [2, 2]
+    assert len({entry_id for entry_id, _ in ledger.outcomes}) == 2
+    assert left(client) == [0, 0]
+
+
+def test_two_recorders_share_the_work(client: redis.Redis, ledger: Ledger) -> None:
+    """No entry is handed to both."""
+    first, second = (recorder_of(client, ledger, name) for name in ("recorder-1", "recorder-2"))
+    settle(client)
+    first.step(threading.Event())
+    settle(client)
+    second.step(threading.Event())
+
+    assert len({entry_id for entry_id, _ in ledger.outcomes}) == len(ledger.outcomes) == 2
+
+
+def test_a_recorder_outlives_its_database(
+    client: redis.Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps trying, says once that the database is lost and once that it is back, and stops when told."""
+    recorder_of(client, ledger)
+    settle(client)
+    stopping = threading.Event()
+
+    def back_at_the_third_try(*entries: Any) -> int:
+        ledger.down = ledger.tries < 2
+        if not ledger.down:
+            stopping.set()
+        return ledger.record(*entries)
+
+    outcomes = Outcomes(client, "recorder-1", claim_idle=30)
+    Recorder(outcomes, back_at_the_third_try, lambda: True, linger=0).run(stopping)
+
+    assert (ledger.tries, left(client)) == (3, [0, 0])
+    assert [entry.message[:20] for entry in caplog.records] == [
+        "lost the database: T",
+        "the database is back",
+    ]

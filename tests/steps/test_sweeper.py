@@ -1,0 +1,110 @@
+"""The sweeper puts back on the way what others dropped, one sweeper at a time."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.broker.sending import append, claim, subscribe
+from tests.embedded_servers import RunningServer
+from worker.broker.backlog import Backlog, Timing
+from worker.broker.connection import connect
+from worker.broker.housekeeping import Housekeeping
+from worker.broker.snapshot import Snapshot
+from worker.model.orders import WorkOrder
+from worker.sweeper import Sweeper
+
+TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
+IMPATIENT = Timing(lease=0, order_lease=0, retry_grace=0)
+
+
+class Fleet:
+    """A sweeper of its own for each call, and what all of them issued."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Sweep in this Redis."""
+        self._client = client
+        self.issued: list[tuple[WorkOrder, str]] = []
+
+    def sweeper(self, timing: Timing = TIMING) -> Sweeper:
+        """Make a sweeper as another router would run it."""
+        return Sweeper(
+            Backlog(self._client, timing),
+            Snapshot(self._client),
+            Housekeeping(self._client),
+            lambda order, kind: self.issued.append((order, kind)),
+            60,
+        )
+
+
+@pytest.fixture
+def fleet(client: redis.Redis) -> Fleet:
+    """Give a fleet without work."""
+    return Fleet(client)
+
+
+@pytest.fixture
+def other_client(server: RunningServer) -> Iterator[redis.Redis]:
+    """Give a second connection to the same server."""
+    made = connect(server.url)
+    yield made
+    made.close()
+
+
+def test_a_backlog_that_nobody_woke_is_woken(client: redis.Redis, fleet: Fleet) -> None:
+    """A router that died between the hand-over and the work order costs time and nothing else."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+
+    assert fleet.sweeper().step() == 1
+    [(order, kind)] = fleet.issued
+    assert (order.integration_id, kind) == ("a", "splunk_hec")
+
+
+def test_one_of_two_sweeps(client: redis.Redis, other_client: redis.Redis, fleet: Fleet) -> None:
+    """Who holds the lock goes on sweeping, the other does nothing until that one falls silent."""
+    first, second = fleet.sweeper(), Fleet(other_client).sweeper()
+    assert first.step() == 0
+    subscribe(client, "a", "b")
+    append(client, "a", [["e1"]])
+
+    assert second.step() == 0
+    assert first.step() == 1
+    append(client, "b", [["e2"]])
+    client.delete("siem:sweeper")
+    assert second.step() == 1
+    assert first.step() == 0
+
+
+def test_a_lost_order_is_issued_again(client: redis.Redis, fleet: Fleet) -> None:
+    """An order that Celery never delivered comes back as it was: a late copy of it does no harm."""
+    subscribe(client, "a", slots=1)
+    append(client, "a", [["e1"]])
+    [lost] = Backlog(client, IMPATIENT).wake(["a"])
+
+    assert fleet.sweeper().step() == 1
+    assert fleet.issued == [(lost, "splunk_hec")]
+
+
+def test_a_batch_whose_worker_died_is_sent_again(
+    client: redis.Redis, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its lease ran out: the slot is leased anew, and the log tells."""
+    subscribe(client, "a", slots=1)
+    append(client, "a", [["e1"]])
+    claim(Backlog(client, IMPATIENT), "a")
+
+    assert fleet.sweeper().step() == 1
+    assert "1 batches were lost with their workers" in caplog.text
+
+
+def test_nothing_to_do_is_nothing_issued(client: redis.Redis, fleet: Fleet) -> None:
+    """An idle fleet is left alone, and so is work that is under way."""
+    subscribe(client, "a")
+    assert fleet.sweeper().step() == 0
+    append(client, "a", [["e1"]])
+    claim(Backlog(client, TIMING), "a")
+    client.delete("siem:sweeper")
+
+    assert fleet.sweeper().step() == 0
+    assert fleet.issued == []
