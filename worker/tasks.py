@@ -44,6 +44,12 @@ CARRY_ON = 0.5
 #: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
 OpenSender = Callable[[bytes], tuple[Integration, Sender]]
 
+_UNKNOWN = Finding(
+    "configuration",
+    "Redis does not know this integration",
+    "see that a recorder runs: it brings the integrations of the ledger back into Redis",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -106,9 +112,11 @@ class Courier:
 
     def _carry(self, batch: Batch, retries: int) -> Settlement:
         """Send the batch; what comes back says what to write."""
+        policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
+        if not batch.configuration:
+            return settle_rulings(batch, [_ruling(batch, _UNKNOWN)], policy, sent=False)
         if _is_gone(batch):
             return settle_deleted(batch)
-        policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
         try:
             integration, sender = self._senders.of(batch)
         except (SecretUnreadable, InvalidIntegration) as error:
@@ -164,8 +172,7 @@ class _Senders:
 
 
 def _is_gone(batch: Batch) -> bool:
-    if not batch.configuration:
-        return True
+    """Only a tombstone says so: what Redis has lost is still in the ledger, and a recorder brings it back."""
     return msgspec.json.decode(batch.configuration, type=_Tombstone).deleted
 
 

@@ -27,18 +27,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     Nobody may change what is in it. `well` takes events of tenant one, `ill` refuses those of tenant two.
     """
     refusal = scripts.Action(403, json.dumps({"text": HOSTILE, "code": 4}).encode())
-    with HecReceiver() as well, HecReceiver(lambda _request: refusal) as ill:
-        with Fleet(tmp_path_factory.mktemp("told")) as fleet:
-            fleet.integrate(well.url, "well", tenant_id="one")
-            fleet.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
-            fleet.start()
-            fleet.publish_at_once(denial(f"well-{number}", "one") for number in range(300))
-            fleet.publish_at_once([denial("ill-1", "two"), denial("ill-2", "two")])
-            fleet.client.xadd("siem:events", {"event": json.dumps({"id": "invalid-1", "type": HOSTILE})})
-            fleet.settled(300, "int_well")
-            fleet.settled(2, "int_ill")
-            wait_until(lambda: len(fleet.dead(None)) == 3, "the invalid event is a dead letter")
-            yield fleet
+    with (
+        HecReceiver() as well,
+        HecReceiver(lambda _request: refusal) as ill,
+        Fleet(tmp_path_factory.mktemp("told")) as fleet,
+    ):
+        fleet.integrate(well.url, "well", tenant_id="one")
+        fleet.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
+        fleet.start()
+        fleet.publish_at_once(denial(f"well-{number}", "one") for number in range(300))
+        fleet.publish_at_once([denial("ill-1", "two"), denial("ill-2", "two")])
+        fleet.client.xadd("siem:events", {"event": json.dumps({"id": "invalid-1", "type": HOSTILE})})
+        fleet.settled(300, "int_well")
+        fleet.settled(2, "int_ill")
+        wait_until(lambda: len(fleet.dead(None)) == 3, "the invalid event is a dead letter")
+        yield fleet
 
 
 def denial(event_id: str, tenant: str = "default") -> dict[str, str]:

@@ -8,11 +8,12 @@ import click
 import pytest
 
 from tests.cli.conftest import HOSTILE
-from tests.cli.running import run, start
+from tests.cli.running import call, run, start
 from tests.fleet import Fleet
 from worker.cli.output import Since, plain
 
 DAY_MS = 86_400_000
+HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ATTEMPTS", "MS", "ERROR")
 
 
 def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
@@ -44,7 +45,7 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
     ran = run(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
     heading, *rows = ran.out.splitlines()
 
-    assert heading.split() == "SETTLED INTEGRATION EVENT TYPE STATUS ATTEMPTS MS ERROR".split()
+    assert heading.split() == list(HEADINGS)
     assert len(rows) == 2
     assert all(row.isprintable() for row in rows)
     assert all(plain(HOSTILE) in row for row in rows)
@@ -55,11 +56,9 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
     ("filters", "count"),
     [
         ("--limit 10000", 302),
-        ("", 50),
         ("--integration well --limit 299", 299),
-        ("--integration int_ill", 2),
+        ("--integration int_ill --status dead", 2),
         ("--status delivered --since 1h --limit 1000", 300),
-        ("--status dead", 2),
         ("--status retrying", 0),
         ("--event-id well-7", 1),
         ("--since 2999-01-01", 0),
@@ -67,7 +66,7 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
 )
 def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) -> None:
     """Each filter leaves what it says, the latest first, and nobody sees an event's content."""
-    ran = run(told.environment, "deliveries", "--json", *filters.split())
+    ran = call(told.environment, "deliveries", "--json", *filters.split())
     moments = [row["settled_ms"] for row in ran.json]
 
     assert len(moments) == count

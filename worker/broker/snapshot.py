@@ -93,24 +93,36 @@ class Snapshot:
 
 
 def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
-    """Make Redis hold exactly these integrations; return whether anything had to change."""
+    """Make Redis hold these integrations as they are; return whether anything had to change.
+
+    One that the records do not know is left alone: what was deleted has a record that says so, and to
+    forget an integration by mistake would be to lose its events.
+    """
     with broker_errors():
         standing: Any = client.hgetall(keys.INTEGRATIONS)
-        wanted = {one.id.encode(): _value(one) for one in records}
-        changed = {key: value for key, value in wanted.items() if standing.get(key) != value}
-        gone = [key for key in standing if key not in wanted]
-        if not changed and not gone and client.exists(keys.INTEGRATIONS_VERSION):
+        known_slots = _slots(client, records)
+        changed = [
+            one
+            for one, known in zip(records, known_slots, strict=True)
+            if standing.get(one.id.encode()) != _value(one) or known != slots
+        ]
+        if not changed and client.exists(keys.INTEGRATIONS_VERSION):
             return False
         pipeline = client.pipeline(transaction=True)
-        for one in records:
-            if one.id.encode() in changed:
-                pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
-                pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
-        for key in gone:
-            pipeline.hdel(keys.INTEGRATIONS, key)
+        for one in changed:
+            pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
+            pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
         pipeline.incr(keys.INTEGRATIONS_VERSION)
         pipeline.execute()
     return True
+
+
+def _slots(client: redis.Redis, records: Sequence[Record]) -> list[int]:
+    """Return how many slots Redis grants each; 0 where it knows nothing of it."""
+    pipeline = client.pipeline(transaction=False)
+    for one in records:
+        pipeline.hget(keys.state(one.id), "slots")
+    return [int(found or 0) for found in pipeline.execute()]
 
 
 def _value(one: Record) -> bytes:

@@ -1,56 +1,100 @@
 """The program `siem`: one door for operators and admins.
 
 Exit codes: 0 done; 1 failed; 2 what was given is wrong (the message names it); 3 Redis or the database
-does not answer; 4 nothing of that name is here; 130 interrupted.
+does not answer; 4 nothing of that name is here; 130 interrupted. An error is one line on stderr.
 """
 
+import io
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
-from worker.cli.integrations import integrations
-from worker.cli.ledger import db, dead_letters, deliveries
-from worker.cli.processes import record, route, up
-from worker.cli.publishing import publish
-from worker.cli.status import status
-from worker.logs import log_to_stderr
+from worker.cli.lazy import LazyCommand, LazyGroup
+from worker.cli.output import plain
 from worker.model.errors import InvalidInput, NotFoundError, SiemError, UnavailableError
-from worker.settings import settings
 
 FAILED, WRONG_INPUT, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 4, 130
 
+#: In the order in which a newcomer meets them.
+COMMANDS = (
+    LazyCommand("up", "worker.cli.up:up", "Run everything on this machine; --demo shows it at work."),
+    LazyCommand(
+        "integrations", "worker.cli.integrations:integrations", "Set up the SIEMs that events go to."
+    ),
+    LazyCommand("publish", "worker.cli.publishing:publish", "Publish events from a file or a pipe."),
+    LazyCommand(
+        "status", "worker.cli.status:status", "Show how each integration fares, and what waits in Redis."
+    ),
+    LazyCommand("deliveries", "worker.cli.ledger:deliveries", "List what became of each event."),
+    LazyCommand(
+        "dead-letters", "worker.cli.ledger:dead_letters", "See what could not be delivered, and why."
+    ),
+    LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
+    LazyCommand(
+        "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."
+    ),
+    LazyCommand("record", "worker.cli.processes:record", "Run a recorder: from outcomes to the ledger."),
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=LazyGroup, lazy_commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mitrity-siem-worker", prog_name="siem")
 def siem() -> None:
     """Deliver governance events into every SIEM that subscribed.
 
+    \b
+    A first look, with Splunk played on this machine:
+        siem up --demo
+    A real one:
+        siem up
+        siem integrations create --name splunk --token-file token.txt \\
+            --url https://splunk.example.com:8088/services/collector/event
+        siem publish events.jsonl
+        siem status
+
     Settings come from the environment (SIEM_REDIS_URL, SIEM_DATABASE_URL, SIEM_DATA_DIR, …); README.md
-    lists them.
+    lists them. Tables are for people; --json prints one JSON document for scripts.
 
     \b
-    Exit codes: 0 done, 1 failed, 2 wrong input, 3 Redis or the database does not answer,
-    4 nothing of that name, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong input, 3 Redis or the database does not
+    answer, 4 nothing of that name, 130 interrupted.
     """
-    log_to_stderr(settings().log_level)
-
-
-for command in (up, route, record, publish, integrations, status, deliveries, dead_letters, db):
-    siem.add_command(command)
 
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    _write_any_character()
     try:
         siem.main(prog_name="siem", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(_in_one_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except SiemError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_exit_code(error))
+        _fail(str(error), _exit_code(error))
+    except OSError as error:
+        _forget_unwritten_output()
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", FAILED)
+
+
+def _write_any_character() -> None:
+    """Never fail for a character that the terminal's encoding lacks: show its code instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _in_one_line(error: click.ClickException) -> str:
+    message = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{message.rstrip('.')} (see `{error.ctx.command_path} --help`)"
+    return message
 
 
 def _exit_code(error: SiemError) -> int:
@@ -59,3 +103,14 @@ def _exit_code(error: SiemError) -> int:
     if isinstance(error, UnavailableError):
         return UNAVAILABLE
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
+
+
+def _forget_unwritten_output() -> None:
+    """Keep Python from failing once more, at exit, on what could not be written (a full disk)."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {plain(message)}", err=True)
+    sys.exit(code)

@@ -1,39 +1,52 @@
-"""Tables for people, JSON for scripts, times that a person reads at a glance."""
+"""Tables for people, JSON for scripts, times that a person reads at a glance.
+
+Whatever text comes in, from an event, a SIEM's answer or a name, only printable characters go out:
+nobody reaches the reader's terminal through us.
+"""
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_GAP = "  "
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
+)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON document, in ASCII: the same in every terminal and every pipe."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
-    """Print a table, or the sentence that says why there is none. Cells are plain text, never markup."""
+    """Print a line for each row, whole, however long; or the sentence that says why there is none.
+
+    Lines are never folded: `grep` and `less -S` want them whole, and so does a terminal that is resized.
+    """
     if not rows:
         click.echo(empty)
         return
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        numeric = all(isinstance(row[number], (int, float)) or row[number] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    # A pipe has no width of its own: leave lines whole for grep.
-    console.print(table, width=None if console.is_terminal else 250)
+    lines = [[column.upper() for column in columns], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
+    numeric = [_is_numeric(values) for values in zip(*rows, strict=True)]
+    for line in lines:
+        padded = map(_padded, line, widths, numeric)
+        click.echo(_GAP.join(padded).rstrip())
+
+
+def plain(text: str) -> str:
+    r"""Return the text with its codes for what cannot be printed: `\x1b`, `\n`, `\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
 def when(milliseconds: int | None) -> str:
@@ -44,29 +57,61 @@ def when(milliseconds: int | None) -> str:
     return moment.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Count things: `1 event`, `2 events`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 class Since(click.ParamType[int]):
     """A time in the past: `15m`, `1h`, `2d`, or an RFC 3339 timestamp; given on as ms since 1970."""
 
-    name = "duration"
+    name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reckon from now."""
+        """Reckon from now; a time without a zone is UTC."""
         if isinstance(value, int):
             return value
-        short = re.fullmatch(r"(\d{1,6})([smhd])", value)
+        short = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
         if short:
             ago = int(short[1]) * _UNITS[short[2]]
             return round((datetime.now(UTC).timestamp() - ago) * 1000)
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: give 15m, 1h, 2d or 2026-11-22T10:00:00Z", param, ctx)
+            self.fail(
+                f"{value!r} is no time: give 30s, 15m, 1h, 2d, 2026-11-22 or 2026-11-22T10:00:00Z", param, ctx
+            )
         return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
         return f"{value:,}".replace(",", " ")
-    return str(value)
+    return plain(str(value))
+
+
+def _is_numeric(values: Sequence[Any]) -> bool:
+    return all(value is None or isinstance(value, (int, float)) for value in values)
+
+
+def _padded(text: str, width: int, is_numeric: bool) -> str:  # noqa: FBT001 - given by map, by its place
+    gap = " " * (width - _width(text))
+    return gap + text if is_numeric else text + gap
+
+
+def _width(text: str) -> int:
+    """Count the columns that a terminal needs: two for wide characters, none for combining ones."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
+
+
+def _code(char: str) -> str:
+    return char.encode("unicode_escape").decode()

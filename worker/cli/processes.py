@@ -1,10 +1,9 @@
-"""`siem up`, `siem route`, `siem record`: the long-running processes."""
+"""`siem route` and `siem record`: the processes of a fleet that run until SIGTERM."""
 
 import logging
 import os
 import platform
 import signal
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -21,40 +20,21 @@ from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
 from worker.broker.outcomes import Outcomes
 from worker.broker.snapshot import Snapshot
-from worker.cli.stores import reconcile
-from worker.demo.play import run_demo
-from worker.ledger.engine import open_ledger, require_current
+from worker.cli.configuration import configuration
+from worker.cli.stores import Ledger, open_standing_ledger, reconcile
+from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.recording import record as record_in
 from worker.ledger.vault import open_vault
+from worker.model.availability import Availability
+from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
 from worker.recorder import Recorder
 from worker.router import Router
-from worker.settings import Settings, settings
+from worker.settings import Settings
 from worker.sweeper import Sweeper
-from worker.up import run_up
 
 log = logging.getLogger(__name__)
-
-
-@click.command()
-@click.option(
-    "--demo", is_flag=True, help="Add receivers on loopback, publish sample events, show them arrive."
-)
-@click.option("--events", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True)
-@click.option("--exit", "leave", is_flag=True, help="With --demo: end once every event is accounted for.")
-@click.option("--json", "as_json", is_flag=True, help="With --demo: print the account as JSON, last line.")
-def up(*, demo: bool, events: int, leave: bool, as_json: bool) -> None:
-    """Run everything on this machine: Redis, ledger, router, recorder, worker. Ctrl-C ends it.
-
-    Without SIEM_REDIS_URL and SIEM_DATABASE_URL it brings its own server and SQLite, and keeps their data
-    in SIEM_DATA_DIR. The demo exits with 1 if an event is not accounted for.
-    """
-    if (leave or as_json) and not demo:
-        raise click.UsageError("--exit and --json go with --demo")
-    if demo:
-        sys.exit(run_demo(settings(), events=events, leave=leave, as_json=as_json))
-    sys.exit(run_up(settings()))
 
 
 @click.command()
@@ -63,9 +43,9 @@ def route() -> None:
 
     Run as many as you like. Ends cleanly on SIGTERM.
     """
+    config = configuration()
     from worker.celery import issue_order  # noqa: PLC0415 - needs the address of Redis, which --help does not
 
-    config = settings()
     backlog = Backlog(connect(config.broker_address()), Timing.of(config))
     client = connect(config.broker_address())
     ingress = Ingress(client, _consumer(), config.claim_idle)
@@ -79,10 +59,12 @@ def route() -> None:
 
 @click.command()
 def record() -> None:
-    """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM."""
-    config = settings()
-    engine = open_ledger(config.ledger_address())
-    require_current(engine)
+    """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
+
+    While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
+    """
+    config = configuration()
+    engine = open_standing_ledger()
     client = connect(config.broker_address())
     recorder = Recorder(
         Outcomes(client, _consumer(), config.claim_idle),
@@ -90,9 +72,12 @@ def record() -> None:
         partial(reconcile, IntegrationStore(engine, open_vault(config))),
         config.recorder_linger,
     )
-    with _process("recorder", client) as stopping:
-        recorder.run(stopping)
-    engine.dispose()
+    try:
+        with _process("recorder", client) as stopping:
+            _await_ledger(engine, stopping)
+            recorder.run(stopping)
+    finally:
+        engine.dispose()
 
 
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:
@@ -104,6 +89,19 @@ def _sweeper(config: Settings, issue: Issue) -> Sweeper:
         issue,
         config.sweep_interval,
     )
+
+
+def _await_ledger(engine: Ledger, stopping: threading.Event) -> None:
+    """Wait for the database, then raise SchemaOutdated unless its tables are those of this release."""
+    database = Availability("the database", log)
+    while not stopping.is_set():
+        try:
+            require_current(engine)
+        except LedgerUnavailable as error:
+            stopping.wait(database.lost(error))
+        else:
+            database.back()
+            return
 
 
 @contextmanager
@@ -119,8 +117,10 @@ def _process(role: str, client: Client) -> Iterator[threading.Event]:
     sign = SignOfLife(client, role)
     sign.start()
     log.info("%s started", role)
-    yield stopping
-    sign.stop()
+    try:
+        yield stopping
+    finally:
+        sign.stop()
     log.info("%s ended", role)
 
 

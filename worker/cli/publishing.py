@@ -1,19 +1,19 @@
 """`siem publish`: JSON lines from a file or standard input into the broker."""
 
+import os
+import stat
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.cli.output import print_json
-from worker.model.errors import BrokerUnavailable
-from worker.model.events import MAX_EVENT_BYTES
-from worker.publisher import EventPublisher, Receipt
-from worker.settings import settings
+from worker.cli.configuration import configuration
+from worker.cli.lines import Line, arriving_lines
+from worker.cli.output import as_json_option, counted, plain, print_json
+from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.publisher import EventPublisher
 
 #: Refusals that are shown one by one; the rest is counted.
 SHOWN = 20
@@ -21,90 +21,95 @@ SHOWN = 20
 
 @click.command()
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@as_json_option
 def publish(source: str, *, as_json: bool) -> None:
     """Publish governance events: one JSON object a line, from FILE or - for standard input.
 
-    What is refused is named by line and field; the rest is published. Exit code 2 if any was refused.
+    \b
+    siem publish events.jsonl
+    tail -f events.jsonl | siem publish -
+
+    Each event needs an id, a type and a timestamp; blank lines are skipped. What is published is in Redis
+    when the command says so. What is refused is named on stderr by line and field, and the rest is
+    published: exit code 2 tells that something was refused.
     """
-    published = refused = 0
-    with (
-        click.open_file(source, "rb") as stream,
-        EventPublisher(settings().broker_address()) as publisher,
-        _progress() as progress,
-    ):
-        lines = _Lines(stream)
-        task = progress.add_task("publishing", total=_count_lines(source))
-        for receipt, number in zip(publisher.publish_many(lines), lines.numbers(), strict=False):
-            if receipt.error is None:
-                published += 1
-            else:
-                refused += 1
-                _complain(receipt, number, refused)
-            if (published + refused) % 200 == 0:
-                progress.update(task, completed=published + refused)
-        progress.update(task, completed=published + refused)
-    _summary(published, refused, as_json=as_json)
-
-
-class _Lines:
-    """The lines of a stream that hold something, and their numbers, in step."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._numbers: list[int] = []
-
-    def __iter__(self) -> Iterator[bytes]:
-        for number, line in enumerate(_bounded_lines(self._stream), start=1):
-            if line.strip():
-                self._numbers.append(number)
-                yield line.strip()
-
-    def numbers(self) -> Iterator[int]:
-        """Yield the numbers of the lines read so far, in their order."""
-        place = 0
-        while place < len(self._numbers):
-            yield self._numbers[place]
-            place += 1
-
-
-def _bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Read lines; of one that is longer than any event, only as much as shows that."""
-    most = MAX_EVENT_BYTES + 2
-    while line := stream.readline(most):
-        yield line
-        while len(line) == most and not line.endswith(b"\n"):
-            line = stream.readline(most)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _count_lines(source: str) -> int | None:
-    if source == "-":
-        return None
-    with Path(source).open("rb") as stream:
-        return sum(1 for line in _bounded_lines(stream) if line.strip())
-
-
-def _complain(receipt: Receipt, number: int, refused: int) -> None:
-    if isinstance(receipt.error, BrokerUnavailable):
-        raise BrokerUnavailable(
-            f"stopped at line {number}, from there on nothing was published: {receipt.error}"
-        )
-    if refused <= SHOWN:
-        click.echo(f"line {number}: {receipt.error}", err=True)
-
-
-def _summary(published: int, refused: int, *, as_json: bool) -> None:
-    if refused > SHOWN:
-        click.echo(f"… and {refused - SHOWN} more", err=True)
+    tally = _Tally()
+    try:
+        _publish(source, tally)
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted; until then: {tally.summary()}", err=True)
+        raise
+    tally.count_unshown()
     if as_json:
-        print_json({"published": published, "refused": refused})
+        print_json({"published": tally.published, "refused": tally.refused})
     else:
-        click.echo(f"Published {published} events" + (f", refused {refused}." if refused else "."))
-    if refused:
+        click.echo(tally.summary())
+    if tally.refused:
         sys.exit(2)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts what became of the lines, and complains about those that were refused."""
+
+    published: int = 0
+    refused: int = 0
+
+    def note(self, line: Line, error: InvalidEvent | BrokerUnavailable | None) -> None:
+        if error is None:
+            self.published += 1
+        elif isinstance(error, BrokerUnavailable):
+            raise BrokerUnavailable(
+                f"stopped at line {line.number} ({counted(self.published, 'event')} published): {error}; "
+                "publish again from that line on"
+            )
+        else:
+            self.refused += 1
+            if self.refused <= SHOWN:
+                click.echo(f"line {line.number}: {plain(str(_of_the_whole(line, error)))}", err=True)
+
+    def count_unshown(self) -> None:
+        if self.refused > SHOWN:
+            click.echo(f"… and {counted(self.refused - SHOWN, 'more line')} refused", err=True)
+
+    def summary(self) -> str:
+        text = f"Published {counted(self.published, 'event')}"
+        return f"{text}, refused {self.refused}." if self.refused else f"{text}."
+
+
+def _publish(source: str, tally: _Tally) -> None:
+    with (
+        EventPublisher(configuration().broker_address()) as publisher,
+        click.open_file(source, "rb") as stream,
+        _progress(stream.fileno(), tally) as advance,
+    ):
+        for lines in arriving_lines(stream.fileno()):
+            receipts = publisher.publish_many(line.text for line in lines)
+            for line, receipt in zip(lines, receipts, strict=True):
+                tally.note(line, receipt.error)
+            advance()
+
+
+@contextmanager
+def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
+    """Give what to call now and then: it moves a bar on the terminal, if there is one, along a file."""
+    status = os.fstat(descriptor)
+    if not (stat.S_ISREG(status.st_mode) and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and only a terminal needs it
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - the same
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("publishing", total=status.st_size)
+        yield lambda: bar.update(
+            task, completed=os.lseek(descriptor, 0, os.SEEK_CUR), description=tally.summary()
+        )
+
+
+def _of_the_whole(line: Line, error: InvalidEvent) -> InvalidEvent:
+    """Say how long a line is of which only a part was judged."""
+    if not line.is_cut:
+        return error
+    return InvalidEvent(error.field, f"is {line.length} bytes long", error.remedy)

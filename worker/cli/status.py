@@ -10,24 +10,34 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
-from worker.cli.output import Since, print_json, print_table, when
+from worker.cli.configuration import configuration
+from worker.cli.output import Since, as_json_option, counted, print_json, print_table, when
 from worker.cli.stores import Ledger, integration_store
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
 from worker.model.integrations import Integration
-from worker.settings import settings
 
 ROLES = ("router", "recorder", "worker")
 
 
 @click.command()
 @click.option(
-    "--since", type=Since(), default="1h", show_default=True, help="Count deliveries since 15m, 1h, 2d, …"
+    "--since",
+    metavar="TIME",
+    type=Since(),
+    default="1h",
+    show_default=True,
+    help="Count the deliveries of the last 30s, 15m, 1h, 2d, or since a time like 2026-11-22T10:00:00Z.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@as_json_option
 def status(since: int, *, as_json: bool) -> None:
-    """Show how each integration fares, and what waits in Redis."""
-    client = connect(settings().broker_address())
+    """Show how each integration fares, and what waits in Redis.
+
+    BACKLOG counts the events that are not settled yet, RETRIED those that took more than one attempt,
+    RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
+    10000 deliveries, from the publication to the SIEM's answer.
+    """
+    client = connect(configuration().broker_address())
     try:
         with integration_store() as store:
             report = _report(client, store, since)
@@ -36,7 +46,7 @@ def status(since: int, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        _print(report)
+        _print(report, since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class _Sources:
 
 def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
     sources = _Sources(
-        Backlog(client, Timing.of(settings())), store.engine, tallies(store.engine, since_ms=since)
+        Backlog(client, Timing.of(configuration())), store.engine, tallies(store.engine, since_ms=since)
     )
     return {
         "processes": {role: role in roles_alive(client) for role in ROLES},
@@ -79,18 +89,19 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
     }
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], since: int) -> None:
     missing = [role for role, alive in report["processes"].items() if not alive]
     if missing:
         click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
     click.echo(
-        f"Waiting: {report['waiting_to_be_routed']} events to be routed, "
-        f"{report['waiting_to_be_recorded']} batches to be recorded."
+        f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
+        f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
+    click.echo(f"Deliveries since {when(since)}:")
     print_table(
         ["name", "backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms", "last problem"],
         [_row(one) for one in report["integrations"]],
-        empty="No integrations yet: create one with `siem integrations create --help`.",
+        empty="No integrations yet: `siem integrations create --help` tells how to create one.",
     )
 
 
@@ -106,5 +117,5 @@ def _row(one: dict[str, Any]) -> list[Any]:
         one["dead"],
         latency.get("p50"),
         latency.get("p99"),
-        f"{problem['at']} {problem['error']}" if problem else "",
+        f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else "",
     ]

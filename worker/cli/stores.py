@@ -1,27 +1,43 @@
 """What the commands open: the ledger with its current tables, the integrations, Redis."""
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from worker.broker.connection import connect
 from worker.broker.snapshot import publish_integrations
+from worker.cli.configuration import configuration
 from worker.ledger.engine import open_ledger, require_current
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
-from worker.model.errors import BrokerUnavailable, InvalidSetting
-from worker.settings import settings
+from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
 Ledger = Any
+_SQLITE = "sqlite:///"
+
+
+def open_standing_ledger() -> Ledger:
+    """Return the ledger's engine. Raises SchemaOutdated instead of making an SQLite file in a wrong place."""
+    address = configuration().ledger_address()
+    path = Path(address.removeprefix(_SQLITE).partition("?")[0])
+    if address.startswith(_SQLITE) and not path.exists():
+        raise SchemaOutdated(
+            f"there is no ledger {path} yet: run `siem up` or `siem db upgrade`, "
+            "or let SIEM_DATA_DIR name the directory where it is"
+        )
+    return open_ledger(address)
 
 
 @contextmanager
 def ledger() -> "Iterator[Ledger]":
     """Open the ledger. Raises LedgerUnavailable, SchemaOutdated."""
-    engine = open_ledger(settings().ledger_address())
+    engine = open_standing_ledger()
     try:
         require_current(engine)
         yield engine
@@ -33,14 +49,22 @@ def ledger() -> "Iterator[Ledger]":
 def integration_store() -> Iterator[IntegrationStore]:
     """Open the integrations of the ledger, with the keys that seal their secrets."""
     with ledger() as engine:
-        yield IntegrationStore(engine, open_vault(settings()))
+        yield IntegrationStore(engine, open_vault(configuration()))
+
+
+def names_by_id(store: IntegrationStore) -> dict[str, str]:
+    """Name every integration there is or was; those that share a name, as tenants may, by their id."""
+    names = {record.id: str(json.loads(record.document)["name"]) for record in store.records()}
+    bearers = Counter(names.values())
+    return {key: name if bearers[name] == 1 else key for key, name in names.items()}
 
 
 def reconcile(store: IntegrationStore) -> bool:
     """Make the integrations in Redis those of the ledger; return whether anything had to change."""
-    client = connect(settings().broker_address())
+    config = configuration()
+    client = connect(config.broker_address())
     try:
-        return publish_integrations(client, store.records(), settings().slots)
+        return publish_integrations(client, store.records(), config.slots)
     finally:
         client.close()
 

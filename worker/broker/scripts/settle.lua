@@ -21,6 +21,8 @@ local function finish(lane, first, last)
   end
 end
 
+-- First of the writes, because it frees memory: after it a script may go on even if Redis is full.
+redis.call('HDEL', KEYS[2], 'claimed_at')
 if ARGV[6] ~= '' then
   redis.call('XADD', KEYS[5], '*', 'outcomes', ARGV[6])
 end
@@ -29,7 +31,6 @@ for place = 8, rest do
   redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
 end
 redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - tonumber(ARGV[5]))
-redis.call('HDEL', KEYS[2], 'claimed_at')
 redis.call('HSET', KEYS[2], 'last_send_ms', now_ms() - found[3])
 
 if ARGV[rest + 1] == 'retry' then

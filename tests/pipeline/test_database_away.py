@@ -1,0 +1,141 @@
+"""With the database gone, events are delivered all the same; once it is back, every outcome stands in it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, wait_until
+from tests.ledger.postgres import PostgresServer, postgres_server
+from tests.ledger.power_switch import PowerSwitch
+from tests.pipeline.conftest import denial
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+from worker.model.deliveries import Cause, Status
+
+AWAY = "lost the database"
+BACK = "the database is back"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """Give a PostgreSQL that this module may turn off."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of an empty database."""
+    with postgres.database(tmp_path.name) as address:
+        yield address
+
+
+@pytest.fixture
+def power(url: str) -> Iterator[PowerSwitch]:
+    """Give the switch of that database's server, which is on again afterwards."""
+    switch = PowerSwitch(url)
+    yield switch
+    switch.on()
+
+
+@pytest.fixture
+def own(url: str, power: PowerSwitch, tmp_path: Path) -> Iterator[Fleet]:
+    """Give a fleet whose ledger is in PostgreSQL; nothing runs yet."""
+    with Fleet(tmp_path, database_url=url) as fleet:
+        yield fleet
+        power.on()
+
+
+def test_a_fleet_records_into_postgres(own: Fleet) -> None:
+    """Deliveries, retries and dead letters stand in PostgreSQL as they would in SQLite."""
+    with (
+        HecReceiver(scripts.first(1, scripts.busy())) as moody,
+        HecReceiver(scripts.reject_token()) as ill,
+    ):
+        own.integrate(moody.url, "moody", tenant_id="one")
+        own.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
+        own.start()
+        own.publish_at_once(denial(f"moody-{number}", tenant_id="one") for number in range(300))
+        own.publish_at_once([denial("ill-1", tenant_id="two")])
+        rows = own.settled(300, "int_moody")
+        [dead_row] = own.settled(1, "int_ill")
+        [letter] = wait_until(lambda: own.dead("int_ill"), "the dead letter is recorded")
+        status = {one["name"]: one for one in own.siem_json("status")["integrations"]}
+
+        assert Counter(row.status for row in rows) == {Status.DELIVERED: 300}
+        assert {row.attempts for row in rows} == {2}
+        assert (dead_row.status, dead_row.http_status) == (Status.DEAD, 403)
+        assert (letter.event_id, letter.cause) == ("ill-1", Cause.EXHAUSTED)
+        assert b'"ill-1"' in letter.payload
+        assert (status["moody"]["delivered"], status["moody"]["retried"]) == (300, 300)
+        assert status["ill"]["dead"] == 1
+
+
+def test_deliveries_go_on_without_the_database(own: Fleet, power: PowerSwitch) -> None:
+    """Even after a restart of router and worker; later each outcome is there once, and the log was brief."""
+    with HecReceiver() as well, HecReceiver(scripts.reject_token()) as ill:
+        own.integrate(well.url, "well", tenant_id="one")
+        own.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
+        own.start()
+        ids = own.publish_at_once(denial(f"before-{number}", tenant_id="one") for number in range(100))
+        own.settled(100, "int_well")
+
+        power.off()
+        ids += own.publish_at_once(denial(f"meanwhile-{number}", tenant_id="one") for number in range(200))
+        well.wait_for_events(300, 30)
+        for role in ("router", "worker"):
+            assert own.terminate(role) == 0
+            own.start(role)
+        ids += own.publish_at_once(denial(f"restarted-{number}", tenant_id="one") for number in range(200))
+        own.publish_at_once([denial("ill-1", tenant_id="two")])
+        well.wait_for_events(500, 30)
+        ill.wait_for_requests(1, 30)
+        wait_until(lambda: AWAY in own.log("recorder"), "the recorder misses the database")
+
+        power.on()
+        rows = own.settled(500, "int_well")
+        own.settled(1, "int_ill")
+        wait_until(lambda: BACK in own.log("recorder"), "the recorder has the database back")
+        status = {one["name"]: one for one in own.siem_json("status")["integrations"]}
+
+        assert sorted(well.accepted_ids) == sorted(ids)
+        assert sorted(row.event_id for row in rows) == sorted(ids)
+        assert {row.status for row in rows} == {Status.DELIVERED}
+        assert [letter.event_id for letter in own.dead("int_ill")] == ["ill-1"]
+        assert status["well"]["delivered"] == 500
+        assert own.log("recorder").count(AWAY) == 1
+        assert own.log("recorder").count(BACK) == 1
+        assert "Traceback" not in own.log("recorder")
+
+
+def test_a_recorder_that_starts_without_the_database_waits_for_it(own: Fleet, power: PowerSwitch) -> None:
+    """It does not give up, and records what was settled meanwhile once the database answers."""
+    with HecReceiver() as well:
+        own.integrate(well.url)
+        own.start("router", "worker")
+        power.off()
+        own.publish_at_once(denial(f"e{number}") for number in range(50))
+        own.start("recorder")
+        well.wait_for_events(50, 30)
+        wait_until(lambda: AWAY in own.log("recorder"), "the recorder misses the database")
+        asked = own.siem("status")
+        power.on()
+        rows = own.settled(50)
+
+        assert asked.returncode == 3
+        assert b"does not answer" in asked.stderr
+        assert asked.stderr.count(b"\n") == 1
+        assert len(rows) == 50
+        assert own.log("recorder").count(AWAY) == 1
+
+
+def test_a_recorder_that_waits_for_the_database_can_be_ended(own: Fleet, power: PowerSwitch) -> None:
+    """SIGTERM ends it at once and cleanly, database or not."""
+    power.off()
+    own.start("recorder")
+    wait_until(lambda: AWAY in own.log("recorder"), "the recorder misses the database")
+
+    assert own.terminate("recorder") == 0
+    assert "Traceback" not in own.log("recorder")
