@@ -159,7 +159,9 @@ def test_key_of_the_setting(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("keys", ["hunter2", f"{_key()},hunter2", ",", "ż"])
+@pytest.mark.parametrize(
+    "keys", ["hunter2", f"{_key()},hunter2", ",", "ż"], ids=["no key", "second", "none", "ż"]
+)
 def test_malformed_key_is_named_but_not_shown(tmp_path: Path, keys: str) -> None:
     """A setting that holds no Fernet keys says so, how to make one, and does not repeat it."""
     with pytest.raises(InvalidSetting, match=r"SIEM_SECRET_KEYS: .*generate_key") as raised:

@@ -45,7 +45,6 @@ def own(url: str, power: PowerSwitch, tmp_path: Path) -> Iterator[Fleet]:
     """Give a fleet whose ledger is in PostgreSQL; nothing runs yet."""
     with Fleet(tmp_path, database_url=url) as fleet:
         yield fleet
-        power.on()
 
 
 def test_a_fleet_records_into_postgres(own: Fleet) -> None:
