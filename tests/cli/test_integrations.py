@@ -156,6 +156,15 @@ def test_what_cannot_work_is_refused_at_once(empty: Fleet, options: str, words: 
     assert empty.store.list() == []
 
 
+def test_any_name_can_be_shown_in_any_terminal(empty: Fleet) -> None:
+    """A terminal that lacks a character gets its code instead of a crash."""
+    words = ("integrations", "create", "--name", "\u0416", "--url", URL, "--token", SECRET)
+    ran = run(empty.environment, *words, PYTHONIOENCODING="latin-1")
+
+    assert ran.code == 0
+    assert ran.out.startswith(r"Created \u0416 ")
+
+
 def test_a_secret_is_not_repeated_in_an_error(empty: Fleet) -> None:
     """A token that cannot be one is refused, and not shown."""
     ran = _create(empty, "--token", f"{SECRET} with blanks")

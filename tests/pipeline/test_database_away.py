@@ -41,7 +41,7 @@ def power(url: str) -> Iterator[PowerSwitch]:
 
 
 @pytest.fixture
-def own(url: str, power: PowerSwitch, tmp_path: Path) -> Iterator[Fleet]:
+def own(url: str, tmp_path: Path) -> Iterator[Fleet]:
     """Give a fleet whose ledger is in PostgreSQL; nothing runs yet."""
     with Fleet(tmp_path, database_url=url) as fleet:
         yield fleet

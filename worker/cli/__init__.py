@@ -5,9 +5,7 @@ does not answer; 4 nothing of that name is here; 130 interrupted. An error is on
 """
 
 import io
-import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -79,7 +77,6 @@ def main() -> None:
     except SiemError as error:
         _fail(str(error), _exit_code(error))
     except OSError as error:
-        _forget_unwritten_output()
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", FAILED)
 
 
@@ -103,12 +100,6 @@ def _exit_code(error: SiemError) -> int:
     if isinstance(error, UnavailableError):
         return UNAVAILABLE
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
-
-
-def _forget_unwritten_output() -> None:
-    """Keep Python from failing once more, at exit, on what could not be written (a full disk)."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -142,7 +142,7 @@ class _Play:
     def _show(self, account: "_Account") -> None:
         lines = account.lines()
         self.status = 0 if account.complete() else 1
-        _print_table(lines, Console(stderr=self._as_json))
+        _print_table(lines, _console(stderr=self._as_json))
         missing = sum(line.missing for line in lines)
         verdict = "every event is accounted for" if not missing else f"{missing} events are NOT accounted for"
         click.echo(f"{account.summary()}; {verdict}.", err=self._as_json)
@@ -235,6 +235,12 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr)
+    # A pipe has no width of its own, and a table cut to 80 columns says nothing.
+    return console if console.is_terminal else Console(stderr=stderr, width=110)
+
+
 def _print_table(lines: Sequence[Line], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("integration", no_wrap=True)
@@ -242,7 +248,7 @@ def _print_table(lines: Sequence[Line], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*("" if value is None else str(value) for value in asdict(line).values()))
-    console.print(table, width=None if console.is_terminal else 110)
+    console.print(table)
 
 
 def _report(published: int, lines: Sequence[Line], account: _Account) -> dict[str, Any]:
