@@ -195,5 +195,5 @@ def _ending(order: WorkOrder, settlement: Settlement) -> DeliveryError | None:
     buried = [dead for dead in settlement.dead if dead.cause != Cause.DELETED]
     if buried:
         count = sum(len(dead.events) for dead in buried)
-        return DeliveryDead(f"{count} events became dead letters: {buried[0].finding.message}")
+        return DeliveryDead(f"dead letters: {count}; {buried[0].finding.code}")
     return None

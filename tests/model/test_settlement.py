@@ -100,7 +100,7 @@ def test_a_retry_says_why_and_when_it_is_due() -> None:
     due = CLAIMED_MS + 40 + round(retry.seconds * 1000)
     assert [outcome.retry_at_ms for outcome in settlement.outcomes] == [due, due]
     assert [outcome.finding for outcome in settlement.outcomes] == [BUSY, BUSY]
-    assert (retry.reason, retry.attempts, retry.by_celery) == (BUSY.message, 1, True)
+    assert (retry.reason, retry.attempts, retry.by_celery) == (BUSY.code, 1, True)
 
 
 @pytest.mark.parametrize(("attempts", "doubled"), [(0, 2.0), (1, 4.0), (2, 8.0)])

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from worker.model.errors import BrokerUnavailable
+from worker.model.errors import BrokerUnavailable, InvalidSetting
 
 #: A connection to Redis, for those who only pass it on.
 Client = redis.Redis
@@ -28,9 +28,23 @@ READ_SIZE = 1 << 18
 def connect(url: str) -> redis.Redis:
     """Make a client for the URL; it connects when it is first used.
 
-    Replies of XREADGROUP and XAUTOCLAIM are left as Redis sends them: nested lists of bytes.
+    Replies of XREADGROUP and XAUTOCLAIM are left as Redis sends them: nested lists of bytes. Raises
+    InvalidSetting when the URL is none.
     """
-    client = redis.Redis.from_url(
+    try:
+        client = _client(url)
+    except ValueError:
+        # What it says may repeat the password.
+        raise InvalidSetting(
+            "SIEM_REDIS_URL", "is no address of Redis", "give redis://:password@host:6379/0"
+        ) from None
+    for command in ("XREADGROUP", "XAUTOCLAIM"):
+        client.set_response_callback(command, _as_sent)
+    return client
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
         url,
         protocol=2,
         socket_timeout=REPLY_TIMEOUT,
@@ -40,9 +54,6 @@ def connect(url: str) -> redis.Redis:
         socket_read_size=READ_SIZE,
         retry=Retry(NoBackoff(), 0),
     )
-    for command in ("XREADGROUP", "XAUTOCLAIM"):
-        client.set_response_callback(command, _as_sent)
-    return client
 
 
 def ask(client: Any, *command: Any) -> Any:
@@ -56,16 +67,16 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
 
 @contextmanager
 def broker_errors() -> Iterator[None]:
-    """Turn "Redis is away", "is full" and "does not write" into BrokerUnavailable."""
+    """Turn whatever keeps Redis from doing as asked into BrokerUnavailable, in words that help."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+        raise BrokerUnavailable(
+            f"Redis does not answer ({error}): see that it runs, and that SIEM_REDIS_URL names it"
+        ) from error
     except OutOfMemoryError as error:
         raise BrokerUnavailable("Redis is full (maxmemory): nothing can be written to it") from error
     except ReadOnlyError as error:
         raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from error
     except RedisError as error:
-        if "LOADING" in str(error) or "MASTERDOWN" in str(error):
-            raise BrokerUnavailable(f"Redis is not ready: {error}") from error
-        raise
+        raise BrokerUnavailable(f"Redis refuses: {error}") from error

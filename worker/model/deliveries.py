@@ -147,7 +147,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When what is left of a batch is due again; Celery waits for it when it may, else the sweeper."""
+    """When what is left of a batch is due again; Celery waits for it when it may, else the sweeper.
+
+    `reason` is a finding's code: Celery's log and Flower show it, and a destination's own words might
+    repeat an event.
+    """
 
     seconds: float
     by_celery: bool

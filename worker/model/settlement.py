@@ -132,7 +132,7 @@ class _Desk:
             self._record(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
         by_celery = self._policy.celery_can and seconds <= LONGEST_COUNTDOWN
         first = self._failed[0][1].finding
-        reason = first.message if first else "an attempt failed"
+        reason = first.code if first else "an attempt failed"
         return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
 
     def _delay(self) -> float:
