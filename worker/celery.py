@@ -17,7 +17,7 @@ from celery import Celery, Task
 from celery.signals import worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import keys
+from worker.broker import celery_channel, keys
 from worker.broker.alive import SignOfLife
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
@@ -129,6 +129,7 @@ def courier(kind: str) -> Courier:
     )
 
 
+celery_channel.install()
 app = make_app(settings())
 hush_libraries()
 

@@ -8,11 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from worker.broker.outcomes import Outcomes, Settled
-from worker.model.availability import Availability
+from worker.model.availability import Availability, persevere
 from worker.model.deliveries import DeadLetter, Outcome
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
@@ -40,36 +41,49 @@ class Recorder:
         self._reconcile = reconcile
         self._linger = linger
         self._next_reconcile = 0.0
-        self._redis = Availability("Redis", log)
-        self._database = Availability("the database", log)
 
     def run(self, stopping: threading.Event) -> None:
         """Record until told to stop; outlive any absence of Redis or the database."""
-        while not stopping.is_set():
-            try:
-                self.step(stopping)
-            except BrokerUnavailable as error:
-                stopping.wait(self._redis.lost(error))
-            except LedgerUnavailable as error:
-                stopping.wait(self._database.lost(error))
-            else:
-                self._redis.back()
-                self._database.back()
+        watched: dict[type[Exception], Availability] = {
+            BrokerUnavailable: Availability("Redis", log),
+            LedgerUnavailable: Availability("the database", log),
+        }
+        persevere(partial(self.step, stopping), stopping, watched, log)
 
     def step(self, stopping: threading.Event) -> int:
         """Record what waits; return how many entries. Raises BrokerUnavailable, LedgerUnavailable."""
-        if time.monotonic() >= self._next_reconcile:
-            self._reconcile()
-            self._next_reconcile = time.monotonic() + RECONCILE_EVERY
         settled = self._gather(stopping)
         if settled:
+            self._record_all(settled)
+            self._outcomes.finish(settled)
+        if time.monotonic() >= self._next_reconcile:
+            # Only after recording, which frees memory: Redis may be too full to take a change.
+            self._next_reconcile = time.monotonic() + RECONCILE_EVERY
+            self._reconcile()
+        return len(settled)
+
+    def _record_all(self, settled: Settled) -> None:
+        """Record in one transaction; if that cannot be, find the entries that are to blame."""
+        try:
+            self._record(settled.outcomes, settled.dead)
+        except (LedgerUnavailable, SchemaOutdated):
+            self._outcomes.read_again()
+            raise
+        except Exception:
+            log.exception("entries cannot be recorded together; recording them one by one")
+            self._record_each(settled)
+
+    def _record_each(self, settled: Settled) -> None:
+        """Record entry by entry, and set aside those that cannot be recorded."""
+        for one in settled.singly():
             try:
-                self._record(settled.outcomes, settled.dead)
-            except BaseException:
+                self._record(one.outcomes, one.dead)
+            except (LedgerUnavailable, SchemaOutdated):
                 self._outcomes.read_again()
                 raise
-            self._outcomes.finish(settled)
-        return len(settled)
+            except Exception:
+                log.exception("set aside in siem:unrecordable")
+                self._outcomes.set_aside(one)
 
     def _gather(self, stopping: threading.Event) -> Settled:
         """Read until a transaction is full, or nothing came for the time of the linger."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
 from worker.broker.snapshot import Snapshot, Subscription
-from worker.model.availability import Availability
+from worker.model.availability import Availability, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 READ_COUNT = 1000
 #: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
 READ_BLOCK_MS = 500
+#: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
+#: answers nobody else meanwhile.
+HEAVIEST = 16 << 20
 
 
 class Router:
@@ -35,29 +38,43 @@ class Router:
         self._backlog = backlog
         self._snapshot = snapshot
         self._issue = issue
-        self._redis = Availability("Redis", log)
+        self._read_count = READ_COUNT
 
     def run(self, stopping: threading.Event) -> None:
         """Route until told to stop; outlive any absence of Redis."""
-        while not stopping.is_set():
-            try:
-                self.step()
-            except BrokerUnavailable as error:
-                stopping.wait(self._redis.lost(error))
-            else:
-                self._redis.back()
+        persevere(self.step, stopping, {BrokerUnavailable: Availability("Redis", log)}, log)
 
     def step(self) -> int:
         """Route what waits, up to a thousand events; return how many. Raises BrokerUnavailable."""
-        arrivals = self._ingress.read(READ_COUNT, READ_BLOCK_MS)
+        arrivals = self._ingress.read(self._read_count, READ_BLOCK_MS)
         if not arrivals:
             return 0
-        # Read after the events: an integration made before an event was published is never missed.
-        subscriptions = self._snapshot.subscriptions()
+        self._suit_reads_to(sum(len(arrival.raw or b"") for arrival in arrivals))
+        try:
+            # Read after the events: an integration made before an event was published is never missed.
+            self._hand_over(arrivals, self._snapshot.subscriptions())
+        except BaseException:
+            self._ingress.read_again()
+            raise
+        return len(arrivals)
+
+    def _hand_over(self, arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> None:
+        """Hand over in transactions that Redis can swallow, each whole."""
         handover = route(arrivals, subscriptions)
+        if handover.weight() > HEAVIEST and len(arrivals) > 1:
+            middle = len(arrivals) // 2
+            self._hand_over(arrivals[:middle], subscriptions)
+            self._hand_over(arrivals[middle:], subscriptions)
+            return
         self._ingress.hand_over(handover)
         self._wake(handover, subscriptions)
-        return len(arrivals)
+
+    def _suit_reads_to(self, size: int) -> None:
+        """Read fewer events at a time while they are large, and more again afterwards."""
+        if size > HEAVIEST:
+            self._read_count = max(READ_COUNT // 50, self._read_count // 4)
+        elif size < HEAVIEST // 4:
+            self._read_count = min(READ_COUNT, self._read_count * 2)
 
     def _wake(self, handover: HandOver, subscriptions: Mapping[str, Subscription]) -> None:
         woken = {one for consignment in handover.consignments for one in consignment.integration_ids}

@@ -11,7 +11,7 @@ from collections import Counter
 from worker.broker.backlog import Backlog
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.snapshot import Snapshot
-from worker.model.availability import Availability
+from worker.model.availability import Availability, persevere
 from worker.model.errors import BrokerUnavailable
 from worker.model.orders import Issue, WorkOrder
 
@@ -30,17 +30,15 @@ class Sweeper:
         self._housekeeping = housekeeping
         self._issue = issue
         self._interval = interval
-        self._redis = Availability("Redis", log)
 
     def run(self, stopping: threading.Event) -> None:
         """Sweep until told to stop; outlive any absence of Redis."""
-        while not stopping.wait(self._interval):
-            try:
+
+        def rest_and_sweep() -> None:
+            if not stopping.wait(self._interval):
                 self.step()
-            except BrokerUnavailable as error:
-                self._redis.lost(error)
-            else:
-                self._redis.back()
+
+        persevere(rest_and_sweep, stopping, {BrokerUnavailable: Availability("Redis", log)}, log)
 
     def step(self) -> int:
         """Sweep once, unless another sweeper does; return how many orders were issued."""

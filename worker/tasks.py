@@ -15,6 +15,7 @@ import msgspec
 from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.model.deliveries import (
+    SETTLED,
     Batch,
     Cause,
     Finding,
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 #: How long a task goes on with the batches that follow its own, in seconds: long enough to spread the
 #: cost of a message, short enough that no integration keeps a thread from the others.
 CARRY_ON = 0.5
+
+#: A sender that was not asked for in this many seconds is closed; longer than any sending lasts.
+SENDER_IDLE = 60.0
 
 #: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
 OpenSender = Callable[[bytes], tuple[Integration, Sender]]
@@ -115,11 +119,11 @@ class Courier:
         policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
         if not batch.configuration:
             return settle_rulings(batch, [_ruling(batch, _UNKNOWN)], policy, sent=False)
-        if _is_gone(batch):
-            return settle_deleted(batch)
         try:
+            if _is_gone(batch):
+                return settle_deleted(batch)
             integration, sender = self._senders.of(batch)
-        except (SecretUnreadable, InvalidIntegration) as error:
+        except (SecretUnreadable, InvalidIntegration, msgspec.DecodeError) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
         own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
         return settle_rulings(batch, self._send(sender, batch), own)
@@ -130,6 +134,8 @@ class Courier:
         except Exception:
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("sending failed in an unforeseen way")
+            for place in batch.open_places():
+                batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
             hint = "report this with the worker's log of that time"
             return [_ruling(batch, Finding("internal_error", "the worker failed while sending", hint))]
 
@@ -150,25 +156,50 @@ class Courier:
             pause = min(pause * 2, 1.0)
 
 
+@dataclass(slots=True)
+class _Known:
+    """A sender, what it was made of, and when it was last asked for (monotonic seconds)."""
+
+    configuration: bytes
+    integration: Integration
+    sender: Sender
+    used: float = 0.0
+
+
 class _Senders:
-    """The senders of a process, one for each integration, made anew when its configuration changes."""
+    """The senders of a process, one for each integration that is in use, as it is configured now."""
 
     def __init__(self, open_sender: OpenSender) -> None:
         self._open = open_sender
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[bytes, Integration, Sender]] = {}
+        self._known: dict[str, _Known] = {}
+        self._next_look = time.monotonic() + SENDER_IDLE
 
     def of(self, batch: Batch) -> tuple[Integration, Sender]:
-        integration_id = batch.order.integration_id
         with self._lock:
-            known = self._known.get(integration_id)
-            if known is not None and known[0] == batch.configuration:
-                return known[1], known[2]
-            integration, sender = self._open(batch.configuration)
-            self._known[integration_id] = (batch.configuration, integration, sender)
-        if known is not None:
-            known[2].close()
-        return integration, sender
+            known, replaced = self._current(batch)
+            known.used = time.monotonic()
+            idle = self._take_idle(known.used)
+        for sender in (*replaced, *idle):
+            sender.close()
+        return known.integration, known.sender
+
+    def _current(self, batch: Batch) -> tuple[_Known, list[Sender]]:
+        integration_id = batch.order.integration_id
+        before = self._known.get(integration_id)
+        if before is not None and before.configuration == batch.configuration:
+            return before, []
+        integration, sender = self._open(batch.configuration)
+        made = self._known[integration_id] = _Known(batch.configuration, integration, sender)
+        return made, [before.sender] if before is not None else []
+
+    def _take_idle(self, now: float) -> list[Sender]:
+        """Now and then, forget senders that nobody asks for: each may hold connections open."""
+        if now < self._next_look:
+            return []
+        self._next_look = now + SENDER_IDLE
+        idle = [key for key, known in self._known.items() if now - known.used > SENDER_IDLE]
+        return [self._known.pop(key).sender for key in idle]
 
 
 def _is_gone(batch: Batch) -> bool:

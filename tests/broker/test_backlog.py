@@ -244,6 +244,23 @@ def test_a_lost_worker_s_batch_is_issued_again_and_its_late_settle_refused(clien
     assert client.xlen("siem:backlog:a:urgent") == 0
 
 
+def test_a_settle_that_is_repeated_cannot_end_the_next_claim(client: redis.Redis, backlog: Backlog) -> None:
+    """A retry keeps its epoch: whoever settles again, because the reply was lost, is refused all the same."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    first = claim(backlog, "a").batch
+    settlement = failed(first)
+    backlog.settle(first, settlement)
+    _make_due(client, "a", first.order.slot)
+    _let_time_pass(client)
+    second = backlog.claim(first.order)
+    assert isinstance(second, Claim)
+
+    with pytest.raises(LeaseLost):
+        backlog.settle(first, settlement)
+    backlog.settle(second.batch, delivered(second.batch))
+
+
 def test_an_order_that_waited_long_stays_good(client: redis.Redis, backlog: Backlog) -> None:
     """Issuing an order again does not spoil the copy that is still in a long queue."""
     subscribe(client, "a")
@@ -321,6 +338,14 @@ def test_a_backlog_whose_groups_were_lost_goes_on(client: redis.Redis, backlog: 
 
 def _make_due(client: redis.Redis, integration_id: str, slot: int) -> None:
     client.hset(f"siem:slot:{integration_id}:{slot}", "due", 0)
+
+
+def _let_time_pass(client: redis.Redis) -> None:
+    """Wait until the clock of Redis shows another millisecond."""
+    before: Any = client.time()
+    now: Any = before
+    while (now[0], now[1] // 1000) == (before[0], before[1] // 1000):
+        now = client.time()
 
 
 def _let_leases_run_out(client: redis.Redis) -> None:

@@ -8,6 +8,7 @@ A slot is in one of four states; every arrow is one Lua script, so a process may
                    (lease ran out: new epoch)    (reissue: a late retry becomes ordered, same epoch)
 """
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from worker.model.deliveries import SETTLED, Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.orders import WorkOrder
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import redis
@@ -76,12 +79,15 @@ class Backlog:
                     args=[*_args(integration_id), _ms(self._timing.order_lease)],
                     client=pipeline,
                 )
-            replies = pipeline.execute() if ids else []
-        return [
-            WorkOrder(integration_id, int(reply[0]), int(reply[1]))
-            for integration_id, reply in zip(ids, replies, strict=True)
-            if reply
-        ]
+            replies = pipeline.execute(raise_on_error=False) if ids else []
+        orders = []
+        for integration_id, reply in zip(ids, replies, strict=True):
+            if isinstance(reply, Exception):
+                # One backlog whose keys are not what they should be must not keep the others waiting.
+                log.error("integration %s cannot be woken: %s", integration_id, reply)
+            elif reply:
+                orders.append(WorkOrder(integration_id, int(reply[0]), int(reply[1])))
+        return orders
 
     def claim(self, order: WorkOrder) -> Claim | str:
         """Claim a batch for the order, or say in a word why there is nothing to do.
@@ -123,6 +129,7 @@ class Backlog:
                     len(settlement.dead),
                     *map(pack_dead, settlement.dead),
                     *self._ending(batch, settlement),
+                    batch.claimed_ms,
                 ],
             )
         if reply[0] == b"stale":

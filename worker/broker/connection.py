@@ -4,6 +4,7 @@ redis-py repeats a command whose reply was lost, which would append a chunk twic
 an error, and the caller, who knows what may be repeated, decides.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,9 +75,11 @@ def broker_errors() -> Iterator[None]:
         raise BrokerUnavailable(
             f"Redis does not answer ({error}): see that it runs, and that SIEM_REDIS_URL names it"
         ) from error
-    except OutOfMemoryError as error:
-        raise BrokerUnavailable("Redis is full (maxmemory): nothing can be written to it") from error
-    except ReadOnlyError as error:
-        raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from error
+    except OutOfMemoryError:
+        raise BrokerUnavailable("Redis is full (maxmemory): nothing can be written to it") from None
+    except ReadOnlyError:
+        raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from None
     except RedisError as error:
-        raise BrokerUnavailable(f"Redis refuses: {error}") from error
+        # redis-py quotes the command, and with it perhaps an event.
+        reason = re.sub(r"^Command # \d+ .* of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+        raise BrokerUnavailable(f"Redis refuses: {reason}") from None

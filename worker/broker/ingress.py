@@ -16,6 +16,9 @@ from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import QueuedEvent
 
+#: The latest moment that is taken for one, in milliseconds: the end of the year 9999.
+LATEST_MS = 253_402_300_799_999
+
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One entry of the ingress stream: its id, when Redis took it (ms), and the event's bytes.
@@ -53,6 +56,13 @@ class HandOver:
     unwanted: int = 0
     done: list[bytes] = field(default_factory=list)
 
+    def weight(self) -> int:
+        """Count the bytes of events that the hand-over will send to Redis."""
+        return sum(
+            len(consignment.integration_ids) * sum(len(event.raw) for event in consignment.events)
+            for consignment in self.consignments
+        )
+
 
 class Ingress:
     """One router's end of `siem:events`. Every method raises BrokerUnavailable when Redis is away."""
@@ -70,7 +80,7 @@ class Ingress:
     def hand_over(self, handover: HandOver) -> None:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
 
-        After BrokerUnavailable the arrivals are read again, unless the hand-over did happen.
+        After BrokerUnavailable call `read_again`: it comes back unless the hand-over did happen.
         """
         pipeline = self._client.pipeline(transaction=True)
         for consignment in handover.consignments:
@@ -80,12 +90,12 @@ class Ingress:
         _count(pipeline, handover)
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
         pipeline.xdel(keys.EVENTS, *handover.done)
-        try:
-            with broker_errors():
-                pipeline.execute()
-        except BaseException:
-            self._reader.read_again()
-            raise
+        with broker_errors():
+            pipeline.execute()
+
+    def read_again(self) -> None:
+        """Begin anew with what this router holds: it could not be handed over."""
+        self._reader.read_again()
 
 
 def publish(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Exception]:
@@ -136,7 +146,9 @@ def _in_words(error: ResponseError) -> Exception:
 
 def _arrival(entry_id: bytes, fields: list[bytes]) -> Arrival:
     raw = fields[1] if len(fields) == 2 and fields[0] == b"event" else _named_event(fields)  # noqa: PLR2004 - name and value
-    return Arrival(entry_id, int(entry_id.partition(b"-")[0]), raw, fields)
+    # Whoever publishes may choose the id of an entry, and choose one that no clock and no column can hold.
+    published_ms = min(int(entry_id.partition(b"-")[0]), LATEST_MS)
+    return Arrival(entry_id, published_ms, raw, fields)
 
 
 def _named_event(fields: list[bytes]) -> bytes | None:

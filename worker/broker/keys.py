@@ -16,8 +16,9 @@
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
+| `siem:unrecordable`          | stream | what no recorder could record, and why: for a person to see    |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
-| `siem:integrations:version`  | string | counts up with every change of that hash                       |
+| `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
@@ -30,6 +31,7 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 EVENTS = "siem:events"
 OUTCOMES = "siem:outcomes"
 DEAD_LETTERS = "siem:dead-letters"
+UNRECORDABLE = "siem:unrecordable"
 LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"

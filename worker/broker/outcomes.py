@@ -1,14 +1,22 @@
 """What was settled, on its way to the ledger: one recorder's end of the two streams."""
 
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import msgspec
 import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.packing import unpack_dead, unpack_outcomes
+from worker.broker.packing import pack_dead, pack_outcomes, unpack_dead, unpack_outcomes
 from worker.broker.streams import Entry, GroupReader
 from worker.model.deliveries import DeadLetter, Outcome
+
+log = logging.getLogger(__name__)
+
+Unpacked = TypeVar("Unpacked")
 
 
 @dataclass(slots=True)
@@ -27,6 +35,11 @@ class Settled:
         self.outcomes += other.outcomes
         self.dead += other.dead
 
+    def singly(self) -> "Iterator[Settled]":
+        """Yield the entries one by one."""
+        yield from (Settled(outcomes=[entry]) for entry in self.outcomes)
+        yield from (Settled(dead=[entry]) for entry in self.dead)
+
 
 class Outcomes:
     """Reads what was settled and finishes what was recorded. Raises BrokerUnavailable."""
@@ -41,8 +54,8 @@ class Outcomes:
         """Read up to `count` entries of each stream, waiting up to `block_ms` for the first."""
         entries = self._reader.read(count, block_ms)
         return Settled(
-            [(_id(entry), unpack_outcomes(entry[1][1])) for entry in entries.get(keys.OUTCOMES, [])],
-            [(_id(entry), unpack_dead(entry[1][1])) for entry in entries.get(keys.DEAD_LETTERS, [])],
+            self._unpacked(keys.OUTCOMES, entries, unpack_outcomes),
+            self._unpacked(keys.DEAD_LETTERS, entries, unpack_dead),
         )
 
     def finish(self, settled: Settled) -> None:
@@ -62,6 +75,34 @@ class Outcomes:
             self._reader.read_again()
             raise
 
+    def set_aside(self, settled: Settled) -> None:
+        """Move entries that cannot be recorded to `siem:unrecordable`, where a person finds them."""
+        for entry_id, outcomes in settled.outcomes:
+            self._move(keys.OUTCOMES, entry_id, pack_outcomes(outcomes))
+        for entry_id, dead in settled.dead:
+            self._move(keys.DEAD_LETTERS, entry_id, pack_dead(dead))
+
+    def _unpacked(
+        self, stream: str, entries: dict[str, list[Entry]], unpack: Callable[[bytes], Unpacked]
+    ) -> list[tuple[str, Unpacked]]:
+        """Unpack entries; set aside what was not packed by us."""
+        unpacked = []
+        for entry_id, fields in entries.get(stream, []):
+            try:
+                unpacked.append((entry_id.decode(), unpack(fields[1])))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.error("entry %s of %s is not ours (%s): set aside", entry_id.decode(), stream, error)  # noqa: TRY400 - no fault of the code, so no traceback
+                self._move(stream, entry_id.decode(), b" ".join(fields))
+        return unpacked
+
+    def _move(self, stream: str, entry_id: str, raw: bytes) -> None:
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.xadd(keys.UNRECORDABLE, {"stream": stream, "entry": entry_id, "raw": raw})
+        pipeline.xack(stream, keys.RECORDER_GROUP, entry_id)
+        pipeline.xdel(stream, entry_id)
+        with broker_errors():
+            pipeline.execute()
+
     def read_again(self) -> None:
         """Begin anew with what this recorder holds: it could not be recorded."""
         self._reader.read_again()
@@ -71,7 +112,3 @@ def lag(client: redis.Redis) -> int:
     """Count the entries that wait to be recorded."""
     with broker_errors():
         return int(client.xlen(keys.OUTCOMES)) + int(client.xlen(keys.DEAD_LETTERS))
-
-
-def _id(entry: Entry) -> str:
-    return entry[0].decode()

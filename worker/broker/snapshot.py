@@ -5,6 +5,8 @@ under which what is left of its backlog finds its way to the dead letters.
 """
 
 import json
+import logging
+import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -67,6 +69,8 @@ class Record(Protocol):
         ...
 
 
+log = logging.getLogger(__name__)
+
 _decoder = msgspec.json.Decoder(Subscription)
 
 
@@ -85,11 +89,18 @@ class Snapshot:
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
             if version != self._version or version is None:
                 documents: Any = self._client.hgetall(keys.INTEGRATIONS)
-                self._subscriptions = {
-                    key.decode(): _decoder.decode(document) for key, document in documents.items()
-                }
+                self._subscriptions = dict(self._read(key.decode(), documents[key]) for key in documents)
                 self._version = version
         return self._subscriptions
+
+    def _read(self, integration_id: str, document: bytes) -> tuple[str, Subscription]:
+        """Read one; of a document that cannot be read, what it said before, or that it wants nothing."""
+        try:
+            return integration_id, _decoder.decode(document)
+        except msgspec.DecodeError as error:
+            log.error("integration %s cannot be read (%s): it stays as it was", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
+            nothing = Subscription(integration_id, Limits("unknown"))
+            return integration_id, self._subscriptions.get(integration_id, nothing)
 
 
 def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
@@ -112,7 +123,8 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
         for one in changed:
             pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
             pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
-        pipeline.incr(keys.INTEGRATIONS_VERSION)
+        # Not a counter: after a loss of data it might come back to a number that a reader knows.
+        pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
         pipeline.execute()
     return True
 

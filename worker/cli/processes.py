@@ -120,6 +120,8 @@ def _process(role: str, client: Client) -> Iterator[threading.Event]:
     try:
         yield stopping
     finally:
+        # A main thread that fails must take its other threads along: half a process is worse than none.
+        stopping.set()
         sign.stop()
     log.info("%s ended", role)
 

@@ -93,6 +93,11 @@ class SplunkHecSender:
         """Remember that a body of this many bytes was too large, so that the next one is smaller."""
         self._most_bytes = max(1, min(self._most_bytes, refused // 2))
 
+    def learn_room(self, accepted: int) -> None:
+        """After a body near the limit was accepted, dare a little more, up to what is configured."""
+        if accepted > self._most_bytes // 2:
+            self._most_bytes = min(self._config.batch_bytes, self._most_bytes + self._most_bytes // 10 + 1)
+
 
 class _Sending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
@@ -107,7 +112,8 @@ class _Sending:
     def run(self) -> list[Ruling]:
         places = self._batch.open_places()
         self._envelopes = self._sender.envelopes(self._batch, places)
-        self._parts.extend(self._sender.parts(places, self._envelopes))
+        for part in self._sender.parts(places, self._envelopes):
+            self._parts.extend(self._cut(part, whole=2, single=0))
         while self._parts:
             self._send(self._parts.popleft())
         return self._rulings
@@ -121,6 +127,7 @@ class _Sending:
         body = b"".join([self._envelopes[place] for place in part])
         verdict = self._sender.post(body, len(part), self._deadline)
         if verdict.meaning is Meaning.ACCEPTED:
+            self._sender.learn_room(len(body))
             self._rule(part, Verdict.ACCEPTED, verdict)
         elif verdict.meaning is Meaning.RETRY:
             self._give_up(part, verdict)
@@ -141,7 +148,7 @@ class _Sending:
         at = verdict.offender
         self._rule(part[:at], Verdict.ACCEPTED, verdict)
         self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
-        self._queue(part[at + 1 :], HecVerdict(Meaning.RETRY, _NOT_REACHED), whole_if_left=3)
+        self._queue(part[at + 1 :], HecVerdict(Meaning.RETRY, _NOT_REACHED), whole=3)
 
     def _split(self, part: Sequence[int], verdict: HecVerdict, size: int) -> None:
         """Send in smaller parts what was refused without naming an offender, or was too large."""
@@ -150,19 +157,30 @@ class _Sending:
             return
         if verdict.finding is not None and verdict.finding.code == "too_large":
             self._sender.learn_limit(size)
-        self._queue(part, verdict, whole_if_left=MAX_REQUESTS)
+        self._queue(part, verdict, whole=MAX_REQUESTS)
 
-    def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole_if_left: int) -> None:
+    def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
         """Send these next, in parts so small that the requests that are left suffice to settle them all."""
         carried = self._batch.carried
         spent = [place for place in places if carried[place] >= MAX_REQUESTS]
         self._rule(spent, Verdict.RETRY, if_spent)
         able = [place for place in places if carried[place] < MAX_REQUESTS]
-        if not able:
-            return
-        left = MAX_REQUESTS - max(carried[place] for place in able)
-        step = len(able) if left >= whole_if_left else isqrt(len(able)) if left > 1 else 1
-        self._parts.extendleft(reversed([able[at : at + step] for at in range(0, len(able), step)]))
+        self._parts.extendleft(reversed(self._cut(able, whole=whole, single=1)))
+
+    def _cut(self, places: Sequence[int], *, whole: int, single: int) -> list[Sequence[int]]:
+        """Cut into parts by the requests that are left to these events.
+
+        They stay whole while `whole` are left, go one by one once `single` are, and in parts of about their
+        square root in between. So does a batch that failed three times, with its last request: an offender
+        in it takes but a few along.
+        """
+        if not places:
+            return []
+        left = MAX_REQUESTS - max(self._batch.carried[place] for place in places)
+        if left >= whole:
+            return [places]
+        step = 1 if left <= single else isqrt(len(places))
+        return [places[at : at + step] for at in range(0, len(places), step)]
 
     def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
         if places:

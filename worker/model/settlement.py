@@ -117,7 +117,8 @@ class _Desk:
     def _retry_or_bury(self, ruling: Ruling) -> None:
         carried = self._batch.carried
         last = self._attempts > self._policy.max_retries
-        spent = [place for place in ruling.places if last or carried[place] >= MAX_REQUESTS]
+        # What no request has carried yet (time ran out before it) has not been tried at all.
+        spent = [place for place in ruling.places if carried[place] >= (1 if last else MAX_REQUESTS)]
         self.bury(Cause.EXHAUSTED, spent if self._sent else (), ruling)
         left = [place for place in ruling.places if carried[place] != SETTLED]
         if left:
@@ -130,12 +131,14 @@ class _Desk:
         due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
         for places, ruling in self._failed:
             self._record(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
-        by_celery = self._policy.celery_can and seconds <= LONGEST_COUNTDOWN
+        by_celery = self._policy.celery_can and self._sent and seconds <= LONGEST_COUNTDOWN
         first = self._failed[0][1].finding
         reason = first.code if first else "an attempt failed"
         return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
 
     def _delay(self) -> float:
+        if not self._sent:
+            return LONGEST_COUNTDOWN
         backoff: float = self._policy.backoff * 2 ** max(self._attempts - 1, 0)
         spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
         asked = max(ruling.retry_after or 0.0 for _, ruling in self._failed)

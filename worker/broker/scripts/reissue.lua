@@ -12,8 +12,8 @@ local reissued = {}
 
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
   local integration, slot = string.match(name, '^(.*)/(%d+)$')
-  local key = ARGV[1] .. integration .. ':' .. slot
-  local state = redis.call('HGET', key, 'state')
+  local key = ARGV[1] .. (integration or '') .. ':' .. (slot or '')
+  local state = integration and redis.call('HGET', key, 'state')
   if not state then
     redis.call('ZREM', KEYS[1], name)
   else

@@ -3,13 +3,18 @@
 -- ARGV: 3 slot, 4 epoch, 5 how many events are settled for good, 6 outcomes (packed, or empty),
 --       7 how many dead letters (packed) follow; then either
 --       'done', an order's lease in ms, number of urgent entries, their ids, the ids of bulk entries, or
---       'retry', an order's lease in ms, ms until it is due, ms until the sweeper steps in, carried, attempts.
+--       'retry', an order's lease in ms, ms until it is due, ms until the sweeper steps in, carried, attempts;
+--       and last of all when the batch was claimed (ms).
 -- Returns {'stale'} when the lease was lost (nothing was written), {'settled'}, or
 -- {'settled', {slot, epoch}} when more work waits and a slot was leased for it.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
 local found = redis.call('HMGET', key, 'state', 'epoch', 'since')
-if found[1] ~= 'sending' or found[2] ~= ARGV[4] then
+local since = ARGV[#ARGV]
+table.remove(ARGV)
+-- The claim is told by its moment as well: a retry keeps its epoch, and a settle that was repeated because
+-- its reply was lost must not end the claim of whoever came next.
+if found[1] ~= 'sending' or found[2] ~= ARGV[4] or found[3] ~= since then
   return {'stale'}
 end
 
