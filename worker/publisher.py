@@ -6,10 +6,9 @@ with EventPublisher("redis://localhost:6379/0") as publisher:
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -22,8 +21,7 @@ from worker.model.events import decode_event
 PIPELINE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of one event: the id of its entry in `siem:events`, or why it was not taken."""
 
     entry_id: str | None

@@ -1,5 +1,6 @@
 """`siem route` and `siem record`: the processes of a fleet that run until SIGTERM."""
 
+import gc
 import logging
 import os
 import platform
@@ -46,6 +47,8 @@ def route() -> None:
     config = configuration()
     from worker.celery import issue_order  # noqa: PLC0415 - needs the address of Redis, which --help does not
 
+    # A read makes thousands of short-lived objects and no cycles: looking for some costs a sixth of the time.
+    gc.set_threshold(100_000, 50, 100)
     backlog = Backlog(connect(config.broker_address()), Timing.of(config))
     client = connect(config.broker_address())
     ingress = Ingress(client, _consumer(), config.claim_idle)
