@@ -150,7 +150,7 @@ class Courier:
                 if time.monotonic() + pause >= deadline:
                     raise
             except LeaseLost:
-                log.warning("%s was settled before, or its lease was lost: then it is sent again", batch.order)
+                log.warning("%s was settled before, or lost its lease and is sent again", batch.order)
                 raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
