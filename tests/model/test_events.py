@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from worker.demo.samples import sample_lines
 from worker.model.errors import InvalidEvent
 from worker.model.events import (
+    MAX_DEPTH,
     MAX_EVENT_BYTES,
     Decision,
     EventType,
@@ -197,8 +198,21 @@ def test_deep_nesting_is_refused_and_never_crashes(opening: str, field: str) -> 
         inner = opening * levels + "1" + closing * levels
         return spliced(f'"{field}":{{"b":{inner}}}')
 
-    assert decode_event(nested(198)).id == "evt_1"
+    assert decode_event(nested(MAX_DEPTH - 2)).id == "evt_1"
+    assert refusal(nested(MAX_DEPTH - 1)).reason == "is nested too deeply"
     assert refusal(nested(40_000)).reason == "is nested too deeply"
+
+
+def test_brackets_inside_strings_do_not_count() -> None:
+    """A text may be full of them, and of quotes."""
+    assert decode_event(spliced('"x":"' + '[{\\"' * 1000 + '"')).id == "evt_1"
+
+
+def test_a_string_without_an_end_is_read_once() -> None:
+    """Looking for its end anew at each of its quotes would take hours."""
+    raw = b'{"x":' + b"[]," * (MAX_DEPTH * 2) + b'"' + b'\\"' * 120_000
+
+    assert refusal(raw).reason.startswith("is not JSON")
 
 
 def test_every_sample_is_valid() -> None:

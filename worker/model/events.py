@@ -16,6 +16,11 @@ from worker.model.errors import InvalidEvent
 #: The largest event that is accepted, in bytes of JSON.
 MAX_EVENT_BYTES = 256 * 1024
 
+#: How deep an event may be nested. Readers differ in what they bear; all of them bear this.
+MAX_DEPTH = 200
+
+# A string that never ends is one token as well: else each of its quotes would be tried as a beginning.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
@@ -155,6 +160,8 @@ def decode_event(raw: bytes) -> GovernanceEvent:
     """
     if len(raw) > MAX_EVENT_BYTES:
         raise InvalidEvent(_WHOLE, f"is {len(raw)} bytes long", _WHOLE_REMEDY)
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise InvalidEvent(_WHOLE, "is nested too deeply", f"nest at most {MAX_DEPTH} levels")
     try:
         # msgspec does not look into the strings of fields that it skips.
         raw.isascii() or raw.decode()
@@ -163,10 +170,20 @@ def decode_event(raw: bytes) -> GovernanceEvent:
         raise _refused(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(_WHOLE, f"is not JSON ({error})", _WHOLE_REMEDY) from None
-    except RecursionError:
-        raise InvalidEvent(_WHOLE, "is nested too deeply", "nest at most 200 levels") from None
     _check_beyond_shape(event)
     return event
+
+
+def _depth(raw: bytes) -> int:
+    """Return how deep brackets are nested, strings aside; for what is not JSON, any number."""
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.findall(raw):
+        if token in {b"[", b"{"}:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in {b"]", b"}"}:
+            depth -= 1
+    return deepest
 
 
 def _check_beyond_shape(event: GovernanceEvent) -> None:
