@@ -69,6 +69,7 @@ def make_app(config: Settings) -> Celery:
             "socket_keepalive": True,
             "global_keyprefix": keys.CELERY_PREFIX,
             "priority_steps": [0],  # one list for each queue, not four
+            "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
         },
         broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
         broker_connection_max_retries=None,  # for as long as it takes
@@ -86,7 +87,10 @@ def make_app(config: Settings) -> Celery:
         task_queues=[Queue(kind, exchange, routing_key=kind) for kind in DESTINATION_TYPES],
         worker_pool="threads",  # waits on sockets; gevent would never restore a dead worker's messages
         worker_concurrency=config.worker_threads,
-        worker_send_task_events=False,
+        worker_soft_shutdown_timeout=30,  # on SIGQUIT: let running batches be settled first
+        worker_enable_soft_shutdown_on_idle=True,  # a retry that waits is given back, not forgotten
+        task_reject_on_worker_lost=False,  # else a batch that kills its worker comes back at once, for ever
+        worker_send_task_events=False,  # Flower switches them on when it looks
         worker_hijack_root_logger=True,
         worker_redirect_stdouts=False,
     )
