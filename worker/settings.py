@@ -145,8 +145,8 @@ class Settings(BaseSettings):
         except OSError:
             raise InvalidSetting(
                 "SIEM_REDIS_URL",
-                f"is not set, and no embedded server has been started in {self.data_dir}",
-                "set it, or run `siem up` first",
+                f"is not set, and no embedded server has been started in {self.data_dir.absolute()}",
+                "set it, run `siem up` first, or let SIEM_DATA_DIR name the directory of the one that runs",
             ) from None
 
     def ledger_address(self) -> str:

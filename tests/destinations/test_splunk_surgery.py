@@ -112,11 +112,11 @@ def test_an_event_without_requests_left_is_not_carried_again() -> None:
     assert splunk.carried("e3") == 1
 
 
-def test_an_offender_in_the_last_request_takes_but_a_few_along() -> None:
-    """The fourth sending goes out in parts; what an offender leaves behind is not called refused."""
-    batch = batch_of(25)
-    batch.carried[:] = bytes([MAX_REQUESTS - 1] * 25)
-    script = scripts.offender(lambda event: event["id"] == batch.events[0].id)
+def test_innocents_of_a_last_request_are_not_called_refused() -> None:
+    """An offender in the fourth request leaves events behind it without one: their finding says so."""
+    batch = batch_of(5)
+    batch.carried[:] = bytes([MAX_REQUESTS - 1] * 5)
+    script = scripts.offender(lambda event: event["id"] == batch.events[1].id)
     with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
         findings = {
             batch.events[place].id: ruling.finding.code
@@ -125,5 +125,15 @@ def test_an_offender_in_the_last_request_takes_but_a_few_along() -> None:
             if ruling.finding is not None
         }
 
-    behind = dict.fromkeys((event.id for event in batch.events[1:5]), "not_reached")
-    assert findings == {batch.events[0].id: "event_refused", **behind}
+    behind = dict.fromkeys((event.id for event in batch.events[2:]), "not_reached")
+    assert findings == {batch.events[1].id: "event_refused", **behind}
+
+
+def test_a_batch_that_killed_its_workers_goes_out_one_by_one() -> None:
+    """With no request left to it, each event goes alone, so that one that kills is alone in doing so."""
+    batch = batch_of(5)
+    batch.carried[:] = bytes([MAX_REQUESTS] * 5)
+    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+        sender.send(batch, soon())
+
+    assert [len(request.ids) for request in splunk.posts] == [1] * 5

@@ -37,7 +37,7 @@ def connect(url: str) -> redis.Redis:
     except ValueError:
         # What it says may repeat the password.
         raise InvalidSetting(
-            "SIEM_REDIS_URL", "is no address of Redis", "give redis://:password@host:6379/0"
+            "SIEM_REDIS_URL", "is no address of Redis", "give redis://default:password@host:6379/0"
         ) from None
     for command in ("XREADGROUP", "XAUTOCLAIM"):
         client.set_response_callback(command, _as_sent)

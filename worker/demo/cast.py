@@ -69,13 +69,18 @@ def integrate(
     roles: Sequence[Role], directory: Path, store: IntegrationStore, client: Client, slots: int
 ) -> list[Integration]:
     """Create an integration to each receiver, in place of those of an earlier demo."""
-    for left in store.list(TENANT):
-        store.delete(left.id)
+    remove(store)
     made = [_integration(role, directory) for role in roles]
     for integration in made:
         store.create(integration)
     publish_integrations(client, store.records(), slots)
     return made
+
+
+def remove(store: IntegrationStore) -> None:
+    """Delete the integrations of an earlier demo."""
+    for left in store.list(TENANT):
+        store.delete(left.id)
 
 
 def _integration(role: Role, directory: Path) -> Integration:

@@ -14,11 +14,11 @@ from typing import Any
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from worker.broker.connection import connect
-from worker.demo.cast import TENANT, Role, cast, commands, forget_ports, integrate, listening
+from worker.demo.cast import TENANT, Role, cast, commands, forget_ports, integrate, listening, remove
 from worker.demo.samples import sample_lines
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
@@ -71,7 +71,13 @@ def run_demo(settings: Settings, *, events: int, leave: bool, as_json: bool) -> 
     )
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     play = _Play(cast(), settings.data_dir.absolute(), events=events, leave=leave, as_json=as_json)
-    status = Stack(settings, extra=play.commands(), quiet=True).run(play.perform)
+    try:
+        status = Stack(settings, extra=play.commands(), quiet=True).run(play.perform)
+    finally:
+        if play.integrated:
+            _strike(settings)
+    if not leave:
+        click.echo("Everything has ended.", err=True)
     return status or play.status
 
 
@@ -82,6 +88,7 @@ class _Play:
         self, roles: Sequence[Role], directory: Path, *, events: int, leave: bool, as_json: bool
     ) -> None:
         self.status = 1
+        self.integrated = False
         self._roles = roles
         self._directory = directory
         self._events = events
@@ -96,11 +103,13 @@ class _Play:
         """Publish and account beside the running stack; true ends it."""
         self._wait_for_receivers(handle)
         with _stage(handle.settings) as (store, client):
+            self.integrated = True
             integrations = integrate(self._roles, self._directory, store, client, handle.settings.slots)
             account = _Account(store, integrations)
             with _progress() as progress:
-                self._publish(handle, account, progress)
-                self._watch(handle, account, progress)
+                bars = _Bars(progress, account, self._events)
+                self._publish(handle, account, bars)
+                self._watch(handle, account, bars)
             self._show(account)
         if not self._leave and not handle.stopping.is_set():
             click.echo("The stack stays up; Ctrl-C ends it.", err=True)
@@ -113,8 +122,7 @@ class _Play:
                 raise UnavailableError(f"the demo's receivers do not listen: see {self._directory / 'logs'}")
             handle.stopping.wait(0.05)
 
-    def _publish(self, handle: StackHandle, account: "_Account", progress: Progress) -> None:
-        task = progress.add_task("published", total=self._events)
+    def _publish(self, handle: StackHandle, account: "_Account", bars: "_Bars") -> None:
         account.begin()
         with EventPublisher(handle.settings.broker_address()) as publisher:
             for batch in _paced(sample_lines(self._events, run=secrets.token_hex(4), tenant_id=TENANT)):
@@ -122,20 +130,17 @@ class _Play:
                     if receipt.error is not None:
                         raise SiemError(f"an event could not be published: {receipt.error}")
                 account.note_published(batch)
-                progress.advance(task, len(batch))
+                bars.draw_now_and_then()
                 if handle.stopping.is_set():
                     return
 
-    def _watch(self, handle: StackHandle, account: "_Account", progress: Progress) -> None:
+    def _watch(self, handle: StackHandle, account: "_Account", bars: "_Bars") -> None:
         """Look at the ledger until every event is accounted for, or patience ends."""
-        tasks: dict[str, TaskID] = {
-            name: progress.add_task(name, total=total) for name, total in account.expected().items()
-        }
         deadline = time.monotonic() + ARRIVE_SECONDS
         while not handle.stopping.is_set() and time.monotonic() < deadline:
-            for line in account.lines():
-                progress.update(tasks[line.integration], completed=line.delivered + line.dead)
-            if account.complete():
+            complete = account.complete()
+            bars.draw()
+            if complete:
                 return
             handle.stopping.wait(LOOK_EVERY)
 
@@ -145,7 +150,7 @@ class _Play:
         _print_table(lines, _console(stderr=self._as_json))
         missing = sum(line.missing for line in lines)
         verdict = "every event is accounted for" if not missing else f"{missing} events are NOT accounted for"
-        click.echo(f"{account.summary()}; {verdict}.", err=self._as_json)
+        click.echo(f"{account.summary()}.\n{verdict.capitalize()}.", err=self._as_json)
         if self._as_json:
             click.echo(json.dumps(_report(self._events, lines, account)))
 
@@ -169,8 +174,8 @@ class _Account:
         for integration in self._integrations:
             self._published[integration.id] += sum(types[wanted.value] for wanted in integration.event_types)
 
-    def expected(self) -> dict[str, int]:
-        return {one.name: self._published[one.id] for one in self._integrations}
+    def names(self) -> list[str]:
+        return [one.name for one in self._integrations]
 
     def lines(self) -> list[Line]:
         ids = [one.id for one in self._integrations]
@@ -209,6 +214,29 @@ class _Account:
         )
 
 
+class _Bars:
+    """One bar for what is published, and one for what has arrived at each integration."""
+
+    def __init__(self, progress: Progress, account: _Account, events: int) -> None:
+        self._progress = progress
+        self._account = account
+        self._published = progress.add_task("published", total=events)
+        self._arrived = {name: progress.add_task(name, total=None) for name in account.names()}
+        self._drawn = 0.0
+
+    def draw(self) -> None:
+        self._progress.update(self._published, completed=self._account.total_published)
+        for line in self._account.lines():
+            done = line.delivered + line.dead
+            self._progress.update(self._arrived[line.integration], completed=done, total=line.published)
+
+    def draw_now_and_then(self) -> None:
+        """Draw, but leave most of the time to what is shown."""
+        if time.monotonic() - self._drawn > LOOK_EVERY * 2:
+            self.draw()
+            self._drawn = time.monotonic()
+
+
 def _paced(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
     """Yield small batches at the rate of the demo."""
     size = RATE // 50
@@ -217,6 +245,15 @@ def _paced(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield batch
         sent += len(batch)
         time.sleep(max(0.0, started + sent / RATE - time.monotonic()))
+
+
+def _strike(settings: Settings) -> None:
+    """Take the demo's integrations away; its deliveries and dead letters stay, to be looked at."""
+    engine = open_ledger(settings.ledger_address())
+    try:
+        remove(IntegrationStore(engine, open_vault(settings)))
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -244,7 +281,7 @@ def _console(*, stderr: bool) -> Console:
 def _print_table(lines: Sequence[Line], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("integration", no_wrap=True)
-    for column in ("published", "delivered", "retried", "dead", "events/s", "p50 ms", "p99 ms"):
+    for column in ("published", "delivered", "retried", "dead", "ev/s", "p50 ms", "p99 ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*("" if value is None else str(value) for value in asdict(line).values()))

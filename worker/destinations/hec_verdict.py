@@ -67,7 +67,7 @@ _HINTS = {
     22: ("token_disabled", "enable the token in Splunk: Settings > Data inputs > HTTP Event Collector"),
     28: ("channel_missing", _ACK),
 }
-_BUSY_HINT = "nothing to do: it is sent again; if it lasts, Splunk's queues are full or it is too small"
+_BUSY_HINT = "if it lasts, Splunk's queues are full, or it is too small for what it is sent"
 
 
 def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:

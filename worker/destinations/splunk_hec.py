@@ -28,7 +28,7 @@ _GZIP_LEVEL = 1  # the network is rarely the limit; a core is
 _OUT_OF_TIME = Finding(
     "out_of_time",
     "the time for this batch ran out before these events were sent",
-    "nothing to do: they are sent again; if it lasts, the destination is slow",
+    "if it lasts, the destination is too slow for what it is sent",
 )
 _NOT_REACHED = Finding(
     "not_reached",
@@ -113,7 +113,7 @@ class _Sending:
         places = self._batch.open_places()
         self._envelopes = self._sender.envelopes(self._batch, places)
         for part in self._sender.parts(places, self._envelopes):
-            self._parts.extend(self._cut(part, whole=2, single=0))
+            self._parts.extend(self._cut(part, whole=1, single=0))
         while self._parts:
             self._send(self._parts.popleft())
         return self._rulings
@@ -171,8 +171,8 @@ class _Sending:
         """Cut into parts by the requests that are left to these events.
 
         They stay whole while `whole` are left, go one by one once `single` are, and in parts of about their
-        square root in between. So does a batch that failed three times, with its last request: an offender
-        in it takes but a few along.
+        square root in between. One that is sent again although none is left has killed its workers: it goes
+        one by one, so that the next death tells which event it is.
         """
         if not places:
             return []

@@ -15,12 +15,12 @@ _WORDS: dict[type[TransportError], tuple[str, str]] = {
     NameUnknown: ("name_unknown", "correct the host name in the integration's url, or mend DNS"),
     AddressRefused: (
         "address_refused",
-        "use a public address, or have the operator list this network in SIEM_ALLOWED_NETWORKS",
+        "start the workers with its network in SIEM_ALLOWED_NETWORKS, or use a public address",
     ),
     ConnectFailed: ("connect_failed", "check host and port, that the SIEM runs, and firewalls in between"),
     TlsFailed: ("tls_failed", "check the certificate and its name; give `ca_pem` for a private CA"),
-    ConnectionLost: ("connection_lost", "it is sent again; if it lasts, look at proxies and the SIEM's log"),
-    DeadlinePassed: ("timed_out", "it is sent again; if it lasts, the SIEM is overloaded or unreachable"),
+    ConnectionLost: ("connection_lost", "if it lasts, look at proxies and the SIEM's log"),
+    DeadlinePassed: ("timed_out", "if it lasts, the SIEM is overloaded or unreachable"),
 }
 
 

@@ -35,7 +35,7 @@ _ANSWER_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 
-_URL = re.compile(r"redis://:(?P<password>[A-Za-z0-9_-]{16,})@127\.0\.0\.1:(?P<port>\d{4,5})/0")
+_URL = re.compile(r"redis://(?:default)?:(?P<password>[A-Za-z0-9_-]{16,})@127\.0\.0\.1:(?P<port>\d{4,5})/0")
 
 _CONFIGURATION = """\
 bind 127.0.0.1
@@ -107,7 +107,8 @@ class EmbeddedServer:
         port = int(remembered["port"]) if remembered else 0
         if port not in PORTS or not _is_free(port):
             port = _free_port()
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        # With the user named, redis-cli takes the URL too: without, it sends an empty name and is refused.
+        url = f"redis://default:{password}@127.0.0.1:{port}/0"
         _write_secret(self._home / "server.conf", _CONFIGURATION.format(port=port, password=password))
         _write_secret(self._url_file, url + "\n")
         return url

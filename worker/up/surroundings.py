@@ -40,6 +40,7 @@ def explain(settings: Settings, *, embedded: bool) -> list[str]:
         f"Redis:    {redis if embedded else place}",
         f"Data:     {settings.data_dir}",
         f"Publish:  {_command(settings)} publish FILE",
+        f"Watch:    {_command(settings)} status",
         "Stop:     Ctrl-C",
     ]
 

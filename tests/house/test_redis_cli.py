@@ -1,0 +1,26 @@
+"""The line of README.md that publishes with `redis-cli` works as it is printed."""
+
+import subprocess
+
+import pytest
+import redis
+
+from tests.embedded_servers import REDIS
+from worker.up.embedded import EmbeddedServer
+
+
+@pytest.mark.skipif(REDIS is None, reason="no wheel brings redis-cli for this Python; CI's has one")
+def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServer) -> None:
+    """The URL in `redis.url` is one that redis-cli takes."""
+    assert REDIS is not None
+    embedded.start()
+    done = subprocess.run(
+        [REDIS.with_name("redis-cli"), "-u", embedded.url, "--no-auth-warning"]
+        + ["XADD", "siem:events", "*", "event", '{"id":"evt_1"}'],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+
+    with redis.Redis.from_url(embedded.url) as client:
+        assert client.xrange("siem:events") == [(done.stdout.strip(), {b"event": b'{"id":"evt_1"}'})]
