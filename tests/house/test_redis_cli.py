@@ -1,6 +1,7 @@
 """The line of README.md that publishes with `redis-cli` works as it is printed."""
 
 import subprocess
+from typing import Any
 
 import pytest
 import redis
@@ -14,13 +15,10 @@ def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServe
     """The URL in `redis.url` is one that redis-cli takes."""
     assert REDIS is not None
     embedded.start()
-    done = subprocess.run(
-        [REDIS.with_name("redis-cli"), "-u", embedded.url, "--no-auth-warning"]
-        + ["XADD", "siem:events", "*", "event", '{"id":"evt_1"}'],
-        capture_output=True,
-        timeout=30,
-        check=True,
-    )
+    program = [str(REDIS.with_name("redis-cli")), "--no-auth-warning", "-u", embedded.url]
+    xadd = ["XADD", "siem:events", "*", "event", '{"id":"evt_1"}']
+    done = subprocess.run([*program, *xadd], capture_output=True, timeout=30, check=True)
 
     with redis.Redis.from_url(embedded.url) as client:
-        assert client.xrange("siem:events") == [(done.stdout.strip(), {b"event": b'{"id":"evt_1"}'})]
+        stands: Any = client.xrange("siem:events")
+        assert stands == [(done.stdout.strip(), {b"event": b'{"id":"evt_1"}'})]
