@@ -279,7 +279,7 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _print_table(lines: Sequence[Line], console: Console) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("integration", no_wrap=True)
     for column in ("published", "delivered", "retried", "dead", "ev/s", "p50 ms", "p99 ms"):
         table.add_column(column, justify="right", no_wrap=True)
