@@ -191,7 +191,7 @@ def test_unknown_fields_are_no_reason_to_refuse() -> None:
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("field", ["x", "context"])
 def test_deep_nesting_is_refused_and_never_crashes(opening: str, field: str) -> None:
-    """Two hundred levels pass, forty thousand do not."""
+    """As many levels as are promised pass, one more does not."""
     closing = {"[": "]", '{"a":': "}"}[opening]
 
     def nested(levels: int) -> bytes:

@@ -17,7 +17,7 @@ from worker.model.errors import InvalidEvent
 MAX_EVENT_BYTES = 256 * 1024
 
 #: How deep an event may be nested. Readers differ in what they bear; all of them bear this.
-MAX_DEPTH = 200
+MAX_DEPTH = 500
 
 # A string that never ends is one token as well: else each of its quotes would be tried as a beginning.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -160,7 +160,7 @@ def decode_event(raw: bytes) -> GovernanceEvent:
     """
     if len(raw) > MAX_EVENT_BYTES:
         raise InvalidEvent(_WHOLE, f"is {len(raw)} bytes long", _WHOLE_REMEDY)
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+    if len(raw) > 2 * MAX_DEPTH and _depth(raw) > MAX_DEPTH:  # what is shorter cannot be deeper
         raise InvalidEvent(_WHOLE, "is nested too deeply", f"nest at most {MAX_DEPTH} levels")
     try:
         # msgspec does not look into the strings of fields that it skips.
@@ -175,7 +175,9 @@ def decode_event(raw: bytes) -> GovernanceEvent:
 
 
 def _depth(raw: bytes) -> int:
-    """Return how deep brackets are nested, strings aside; for what is not JSON, any number."""
+    """Return how deep brackets are nested, strings aside: 0 if there are few, anything if it is no JSON."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return 0
     depth = deepest = 0
     for token in _STRING_OR_BRACKET.findall(raw):
         if token in {b"[", b"{"}:
