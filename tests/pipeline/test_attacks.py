@@ -41,16 +41,20 @@ def test_readers_that_redis_unblocks_go_on(own: Fleet) -> None:
     with HecReceiver() as splunk:
         own.integrate(splunk.url)
         own.start()
-        waiting = [client["id"] for client in own.client.client_list() if client["cmd"] == "xreadgroup"]
-        for client_id in waiting:
-            own.client.client_unblock(int(client_id), error=True)
+        for client_id in wait_until(lambda: len(found := _readers(own)) == 2 and found, "both wait"):
+            own.client.client_unblock(client_id, error=True)
         own.publish([denial("e1")])
         own.settled(1)
 
-        assert len(waiting) >= 2
         assert {role: process.poll() for role, process in own.processes.items()} == dict.fromkeys(
             own.processes
         )
+
+
+def _readers(fleet: Fleet) -> list[int]:
+    """Name the connections that wait in a blocking read at this moment."""
+    clients = fleet.client.client_list()
+    return [int(one["id"]) for one in clients if "b" in one["flags"] and one["cmd"] == "xreadgroup"]
 
 
 def test_large_events_for_many_integrations_are_handed_over_in_pieces(own: Fleet) -> None:
