@@ -93,6 +93,12 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
         except InvalidEvent as error:
             handover.dead.append(_dead(arrival, error))
             continue
+        except Exception:
+            # A fault of ours that one event brings to light must not hold up all that stand behind it.
+            log.exception("an event cannot be judged: it becomes a dead letter")
+            unjudged = InvalidEvent("event", "could not be judged", "report this with the router's log")
+            handover.dead.append(_dead(arrival, unjudged))
+            continue
         queued = QueuedEvent(event.id, event.type, event.time_ms, arrival.published_ms, raw)
         handover.unwanted += not sorting.add(event.type, event.tenant_id, queued)
     handover.consignments = sorting.consignments()

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker import router
 from worker.broker.ingress import Arrival, HandOver
 from worker.broker.snapshot import Limits, Subscription
-from worker.model.events import DEFAULT_EVENT_TYPES, EventType
+from worker.model.events import DEFAULT_EVENT_TYPES, EventType, GovernanceEvent, decode_event
 from worker.router import route
 
 BULK = {"policy.allow", "agent.connected", "agent.disconnected"}
@@ -201,3 +202,19 @@ def test_every_subscriber_gets_exactly_what_it_wants(kinds: list[str], wanting: 
         assert all(size <= one.destination.batch_bytes for size in sizes)
     assert handover.unwanted == sum(not any(one.wants(kind, "default") for one in wanting) for kind in kinds)
     assert handover.done == [one.entry_id for one in arrived]
+
+
+def test_a_fault_of_ours_costs_one_event_its_way_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw buries one event alone; it cannot be caused for real."""
+
+    def faulty(raw: bytes) -> GovernanceEvent:
+        if b'"e1"' in raw:
+            raise ZeroDivisionError
+        return decode_event(raw)
+
+    monkeypatch.setattr(router, "decode_event", faulty)
+    handover = route(arrivals("policy.deny", "policy.deny", "policy.deny"), subscribers("a"))
+
+    assert sorted_out(handover) == [(("a",), True, ["e0", "e2"])]
+    assert [b'"e1"' in dead.events[0].raw for dead in handover.dead] == [True]
+    assert len(handover.done) == 3
