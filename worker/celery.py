@@ -1,6 +1,7 @@
 """The Celery app of the delivery fleet.
 
-    celery -A worker worker -Q splunk_hec        a worker for one type of destination
+    celery -A worker worker -Q webhook           a worker for one type of destination
+    celery -A worker worker -Q webhook,syslog_cef             or for several
     celery -A worker flower                      a look at all of them
 
 A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
@@ -18,12 +19,13 @@ from celery.signals import worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
 from worker.broker import celery_channel, keys
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
-from worker.destinations.opening import DESTINATION_TYPES, sender_opener
+from worker.destinations.opening import sender_opener
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import DeliveryDead, LeaseLost, TransientDelivery
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
@@ -146,6 +148,18 @@ def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> No
     _deliver("splunk_hec", task, WorkOrder(integration, slot, epoch))
 
 
+@app.task(bind=True, base=DeliveryTask, name="deliver_syslog_cef")
+def deliver_syslog_cef(task: Any, integration: str, slot: int, epoch: int) -> None:
+    """Deliver a batch as CEF over syslog."""
+    _deliver("syslog_cef", task, WorkOrder(integration, slot, epoch))
+
+
+@app.task(bind=True, base=DeliveryTask, name="deliver_webhook")
+def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> None:
+    """Deliver a batch to a webhook."""
+    _deliver("webhook", task, WorkOrder(integration, slot, epoch))
+
+
 def _deliver(kind: str, task: Any, order: WorkOrder) -> None:
     with _courier_lock:
         found = courier(kind)
@@ -156,10 +170,12 @@ _signs: list[SignOfLife] = []
 
 
 @worker_ready.connect
-def _say_alive(**_: Any) -> None:
-    sign = SignOfLife(connect(settings().broker_address()), "worker")
-    sign.start()
-    _signs.append(sign)
+def _say_alive(sender: Any, **_: Any) -> None:
+    """Give a sign of life for each type of destination that this worker delivers to."""
+    for kind in sender.app.amqp.queues.consume_from:
+        sign = SignOfLife(connect(settings().broker_address()), worker_role(kind))
+        sign.start()
+        _signs.append(sign)
 
 
 @worker_shutdown.connect

@@ -97,8 +97,24 @@ class Settings(BaseSettings):
         Field(ge=0, description="How long the recorder gathers outcomes for one transaction."),
     ] = 0.1
     worker_threads: Annotated[
-        int, Field(ge=1, le=256, description="Threads of one Celery worker process.")
-    ] = 16
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Threads of one Celery worker process; a destination that hangs holds one of them.",
+        ),
+    ] = 128
+    breaker_failures: Annotated[
+        int,
+        Field(ge=1, description="Failed sendings in a row after which an integration's backlog is held."),
+    ] = 5
+    breaker_first_probe: Annotated[
+        float,
+        Field(gt=0, description="How long it is held before one batch tries again; then twice as long."),
+    ] = 15.0
+    breaker_longest_probe: Annotated[
+        float, Field(gt=0, description="The longest interval between two such tries.")
+    ] = 300.0
     visibility_timeout: Annotated[
         float,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),

@@ -34,7 +34,8 @@ from worker.model.errors import (
 )
 from worker.model.integrations import MAX_RETRIES, Integration
 from worker.model.orders import Issue, WorkOrder
-from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
+from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
+from worker.model.suspicion import only_suspects
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +108,15 @@ class Courier:
             self._issue(claim.further, self._kind)
         settlement = self._carry(claim.batch, retries)
         following = self._settle(claim.batch, settlement)
-        ending = _ending(order, settlement)
-        if ending is None:
+        again = settlement.retry is not None and not settlement.retry.seconds
+        ending = None if again else _ending(order, settlement)
+        if ending is None and not again:
             return following
         if following is not None:
             self._issue(following, self._kind)
-        raise ending
+        if ending is not None:
+            raise ending
+        return order  # the next part of the same batch
 
     def _carry(self, batch: Batch, retries: int) -> Settlement:
         """Send the batch; what comes back says what to write."""
@@ -126,7 +130,12 @@ class Courier:
         except (SecretUnreadable, InvalidIntegration, msgspec.DecodeError) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
         own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
-        return settle_rulings(batch, self._send(sender, batch), own)
+        if batch.lost_alone >= LOST_ALONE:
+            return settle_lost(batch)
+        before = bytes(batch.carried)
+        with only_suspects(batch):
+            rulings = self._send(sender, batch)
+        return settle_rulings(batch, rulings, own, before=before)
 
     def _send(self, sender: Sender, batch: Batch) -> Sequence[Ruling]:
         try:

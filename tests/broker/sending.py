@@ -27,10 +27,17 @@ def arrivals(names: list[str]) -> list[Arrival]:
 
 
 def subscribe(
-    client: redis.Redis, *ids: str, slots: int = 4, enabled: bool = True, batch_events: int = 500
+    client: redis.Redis,
+    *ids: str,
+    slots: int = 4,
+    window: int = 4,
+    enabled: bool = True,
+    batch_events: int = 500,
 ) -> None:
-    """Make integrations of these ids known to the fleet."""
+    """Make integrations of these ids known to the fleet, grown to so many slots already."""
     publish_integrations(client, [_record(one, enabled, batch_events) for one in ids], slots)
+    for one in ids:
+        client.hset(f"siem:state:{one}", "window", window)
 
 
 def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *, urgent: bool = True) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.model.destinations import SplunkHec
 from worker.model.errors import InvalidIntegration
 from worker.model.events import EventType
 from worker.model.integrations import Integration, parse_integration
@@ -51,6 +52,7 @@ def test_secrets_are_never_printed() -> None:
     ]
 
     assert [text for text in [*shown, str(integration.model_dump())] if SECRET in text] == []
+    assert isinstance(integration.destination, SplunkHec)
     assert integration.destination.token.get_secret_value() == SECRET
 
 
@@ -187,7 +189,10 @@ def test_an_index_that_splunk_could_not_have_is_refused(index: str) -> None:
 @pytest.mark.parametrize("index", ["main", "_internal", "x" * 80, "a-b_c9", None])
 def test_an_index_may_be_named_or_left_to_the_token(index: str | None) -> None:
     """Without one, the token's own default decides."""
-    assert parse_integration(document(index=index)).destination.index == index
+    destination = parse_integration(document(index=index)).destination
+
+    assert isinstance(destination, SplunkHec)
+    assert destination.index == index
 
 
 @pytest.mark.parametrize("half", ["client_cert_pem", "client_key_pem"])

@@ -59,7 +59,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SIEM_SLOTS", ""),
         ("SIEM_SLOTS", "0"),
         ("SIEM_SLOTS", "65"),
-        ("SIEM_WORKER_THREADS", "257"),
+        ("SIEM_WORKER_THREADS", "1025"),
         ("SIEM_LEASE", "nan"),
         ("SIEM_LEASE", "-1"),
         ("SIEM_RETRY_BACKOFF", "0"),

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.model.deliveries import (
+    GONE,
     MAX_REQUESTS,
     SETTLED,
+    Assurance,
     Batch,
     Finding,
     Retry,
@@ -19,7 +21,7 @@ from worker.model.deliveries import (
 )
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
-from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
+from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
 BUSY = Finding("destination_busy", "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
@@ -252,3 +254,43 @@ def test_every_open_event_ends_in_exactly_one_place(
     assert (settlement.retry is None) == (not retrying)
     if settlement.retry is not None:
         assert settlement.retry.carried == bytes(batch.carried)
+
+
+def test_what_a_delivery_can_claim_is_recorded_with_it() -> None:
+    """Delivered events carry the assurance of their ruling; what is not delivered carries none."""
+    batch = batch_of([1, 1, 1])
+    rulings = [
+        Ruling([0], Verdict.ACCEPTED, 5, assurance=Assurance.SENT),
+        Ruling([1], Verdict.REFUSED, 5, BAD),
+        failing([2]),
+    ]
+
+    settlement = settle_rulings(batch, rulings, POLICY)
+
+    assert {outcome.status: outcome.assurance for outcome in settlement.outcomes} == {
+        "delivered": "sent",
+        "dead": None,
+        "retrying": None,
+    }
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(0.0, 0.0), (2.5, 2.5), (1e9, LONGEST_REST)])
+def test_a_destination_that_asks_to_be_spared_is_spared_for_a_while(asked: float, granted: float) -> None:
+    """The longest rest that any reply asked for counts, up to a bound that no destination can exceed."""
+    batch = batch_of([1, 1])
+    rulings = [Ruling([0], Verdict.ACCEPTED, 5, rest=asked), Ruling([1], Verdict.ACCEPTED, 5)]
+
+    assert settle_rulings(batch, rulings, POLICY).rest == granted
+
+
+def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
+    """The event that was told so is dead; those that were not sent wait, not attempted yet."""
+    batch = batch_of([1, 0])
+    gone = Finding(GONE, "HTTP 410: Gone", "switch it on again", 410)
+    rulings = [Ruling([0], Verdict.REFUSED, 5, gone), Ruling([1], Verdict.RETRY, 5, gone)]
+
+    settlement = settle_rulings(batch, rulings, RetryPolicy(max_retries=0, backoff=2.0))
+
+    assert settlement.switch_off
+    assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
+    assert retry_of(settlement).carried == bytes([SETTLED, 0])

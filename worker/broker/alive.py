@@ -11,6 +11,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
 
 #: How long a sign of life lasts, and how often it is given, in seconds.
@@ -20,11 +21,20 @@ EVERY = 2.0
 log = logging.getLogger(__name__)
 
 
+def worker_role(kind: str) -> str:
+    """Name the role of a worker that delivers to this type of destination."""
+    return f"worker-{kind}"
+
+
+#: A fleet in which every event finds its way has a process of each.
+ROLES = ("router", "recorder", *map(worker_role, DESTINATION_TYPES))
+
+
 class SignOfLife:
     """Keeps `siem:alive:<role>:<host>:<pid>` alive from a thread of its own until it is stopped."""
 
     def __init__(self, client: redis.Redis, role: str) -> None:
-        """Name the role: router, recorder or worker."""
+        """Name the role: `router`, `recorder`, or what `worker_role` gives."""
         self._client = client
         self._key = keys.alive(role, platform.node(), os.getpid())
         self._stopping = threading.Event()

@@ -9,9 +9,10 @@ A slot is in one of four states; every arrow is one Lua script, so a process may
 """
 
 import logging
+import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from worker.broker.connection import broker_errors
 from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk
 from worker.model.deliveries import SETTLED, Batch, Settlement
 from worker.model.errors import LeaseLost
+from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
+from worker.model.settlement import JITTER
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,11 +40,15 @@ class Timing:
     lease: float
     order_lease: float
     retry_grace: float
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
     @classmethod
     def of(cls, config: Settings) -> "Timing":
         """Pick what the backlog needs to know of time."""
-        return cls(config.lease, config.order_lease, config.retry_grace)
+        breaker = BreakerPolicy(
+            config.breaker_failures, config.breaker_first_probe, config.breaker_longest_probe
+        )
+        return cls(config.lease, config.order_lease, config.retry_grace, breaker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class Backlog:
         """Claim a batch for the order, or say in a word why there is nothing to do.
 
         The words: `stale` (another order took its place), `early` (a retry that is not due), `held`
-        (the integration takes no deliveries), `empty` (nothing waits).
+        (the integration takes no deliveries at present), `empty` (nothing waits).
         """
         with broker_errors():
             reply = self._claim(
@@ -126,6 +133,9 @@ class Backlog:
                     order.epoch,
                     settlement.settled,
                     pack_outcomes(settlement.outcomes) if settlement.outcomes else b"",
+                    _ms(settlement.rest),
+                    int(settlement.switch_off),
+                    *self._breaker(settlement),
                     len(settlement.dead),
                     *map(pack_dead, settlement.dead),
                     *self._ending(batch, settlement),
@@ -134,13 +144,15 @@ class Backlog:
             )
         if reply[0] == b"stale":
             raise LeaseLost
+        _report(order, settlement, reply[2])
         return _further(order, reply[1])
 
     def reissue(self, most: int = 1000) -> list[tuple[WorkOrder, str]]:
         """Lease again the slots that nobody has settled in time; say in which state each was."""
         with broker_errors():
             reply = self._reissue(
-                keys=[keys.LEASES], args=[keys.SLOT_PREFIX, _ms(self._timing.order_lease), most]
+                keys=[keys.LEASES],
+                args=[keys.SLOT_PREFIX, _ms(self._timing.order_lease), most, keys.STATE_PREFIX],
             )
         return [
             (WorkOrder(integration.decode(), int(slot), int(epoch)), state.decode())
@@ -158,13 +170,40 @@ class Backlog:
         if retry is None:
             return ["done", lease, len(batch.urgent), *batch.urgent, *batch.bulk]
         sweeper_in = retry.seconds + (self._timing.retry_grace if retry.by_celery else 0)
-        return ["retry", lease, _ms(retry.seconds), _ms(sweeper_in), retry.carried, retry.attempts]
+        return [
+            *("retry", lease, _ms(retry.seconds), _ms(sweeper_in)),
+            *(retry.carried, retry.attempts, int(settlement.suspicious)),
+        ]
+
+    def _breaker(self, settlement: Settlement) -> list[Any]:
+        policy = self._timing.breaker
+        return [
+            *(settlement.health.value, settlement.cause),
+            *(policy.failures, _ms(policy.first_probe), _ms(policy.longest_probe)),
+            random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
+            _ms(settlement.asked),
+        ]
 
 
 def _script(client: "redis.Redis", name: str, *, shared: bool = True) -> "Script":
     folder = files("worker.broker") / "scripts"
-    text = (folder / f"{name}.lua").read_text()
-    return client.register_script((folder / "slots.lua").read_text() + text if shared else text)
+    parts = [*(_SHARED if shared else ()), name]
+    return client.register_script("".join((folder / f"{part}.lua").read_text() for part in parts))
+
+
+#: What stands before each script, in this order.
+_SHARED = ("slots", "breaker", "ordering")
+
+
+def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
+    if breaker == b"opened":
+        log.warning(
+            "integration %s takes nothing (%s): its backlog is held, and a batch tries it now and then",
+            order.integration_id,
+            settlement.cause,
+        )
+    elif breaker == b"closed":
+        log.warning("integration %s is well again", order.integration_id)
 
 
 def _keys(integration_id: str) -> list[str]:
@@ -181,7 +220,7 @@ def _args(integration_id: str) -> list[str]:
 
 
 def _batch(order: WorkOrder, reply: list[Any]) -> Batch:
-    _, now, configuration, carried, attempts, losses, urgent, bulk, _ = reply
+    _, now, configuration, carried, attempts, losses, urgent, bulk, _, probing, suspects, alone = reply
     events = [event for entry in (*urgent, *bulk) for event in unpack_chunk(entry[1][5])]
     return Batch(
         order=order,
@@ -193,6 +232,9 @@ def _batch(order: WorkOrder, reply: list[Any]) -> Batch:
         claimed_at=time.monotonic(),
         urgent=[entry[0] for entry in urgent],
         bulk=[entry[0] for entry in bulk],
+        probing=bool(probing),
+        suspects=int(suspects),
+        lost_alone=int(alone),
     )
 
 

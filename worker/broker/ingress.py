@@ -84,7 +84,7 @@ class Ingress:
         """
         pipeline = self._client.pipeline(transaction=True)
         for consignment in handover.consignments:
-            _append(pipeline, consignment)
+            append(pipeline, consignment)
         for dead in handover.dead:
             pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
         _count(pipeline, handover)
@@ -156,7 +156,8 @@ def _named_event(fields: list[bytes]) -> bytes | None:
     return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
 
 
-def _append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
+def append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
+    """Add to a transaction what puts the events into the backlogs."""
     packed = pack_chunk(consignment.events)
     count = len(consignment.events)
     size = sum(len(event.raw) for event in consignment.events)

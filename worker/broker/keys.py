@@ -6,13 +6,18 @@
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed)|
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
-|                              |        | `batch_bytes`, `held`, `backlog_events` (not yet settled),     |
+|                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |
+|                              |        | nothing is claimed), `backlog_events` (not yet settled),       |
 |                              |        | `unclaimed_events` (of these, held by no slot), `claims`,      |
 |                              |        | `ordered_at`, `claimed_at` (ms; of the latest, while it lasts),|
-|                              |        | `last_send_ms` (how long the last batch took)                  |
+|                              |        | `last_send_ms` (how long the last batch took), `rests_until`   |
+|                              |        | (ms; the destination asked to be spared), `window` (slots at   |
+|                              |        | present, up to `slots`), `failures` (sendings, in a row);      |
+|                              |        | `breaker` (open, or absent), `opened_at`, `opened_by`,         |
+|                              |        | `probe_at`, `probe_wait` (ms), `probe` (the slot that tries)   |
 | `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
 |                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
-|                              |        | `due`, `reissues`                                              |
+|                              |        | `due`, `reissues`, `suspects`, `alone`                         |
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
@@ -20,9 +25,12 @@
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
+| `siem:replayer`              | string | the lock of the one replayer                                   |
+| `siem:retention`             | string | the lock of the one that prunes the ledger                     |
+| `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
-| `siem:celery:*`              |        | Celery's own: queues `splunk_hec`, …; unacknowledged messages  |
+| `siem:celery:*`              |        | Celery's own: queues `webhook`, …;    unacknowledged messages  |
 
 "Packed" is MessagePack (see `worker.broker.packing`). Entries are deleted once they are settled, so the
 length of a stream is what is still to do. No stream is ever trimmed: that would drop events.
@@ -36,10 +44,14 @@ LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
 SWEEPER_LOCK = "siem:sweeper"
+REPLAYER_LOCK = "siem:replayer"
+RETENTION_LOCK = "siem:retention"
+REPLAYS = "siem:replays"
 COUNTERS = "siem:counters"
 ALIVE_PREFIX = "siem:alive:"
 CELERY_PREFIX = "siem:celery:"
 SLOT_PREFIX = "siem:slot:"
+STATE_PREFIX = "siem:state:"
 
 ROUTER_GROUP = "router"
 RECORDER_GROUP = "recorder"
@@ -58,7 +70,7 @@ def bulk(integration_id: str) -> str:
 
 def state(integration_id: str) -> str:
     """Name the hash of an integration's limits and counts."""
-    return f"siem:state:{integration_id}"
+    return f"{STATE_PREFIX}{integration_id}"
 
 
 def slot_prefix(integration_id: str) -> str:

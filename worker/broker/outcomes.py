@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import redis
@@ -112,3 +112,10 @@ def lag(client: redis.Redis) -> int:
     """Count the entries that wait to be recorded."""
     with broker_errors():
         return int(client.xlen(keys.OUTCOMES)) + int(client.xlen(keys.DEAD_LETTERS))
+
+
+def oldest_ms(client: redis.Redis) -> int | None:
+    """Return when the oldest entry came that waits to be recorded, by Redis's clock; None without any."""
+    with broker_errors():
+        found: list[Any] = [client.xrange(stream, count=1) for stream in (keys.OUTCOMES, keys.DEAD_LETTERS)]
+    return min((int(entry_id.partition(b"-")[0]) for ((entry_id, _),) in filter(None, found)), default=None)

@@ -8,6 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,16 @@ class Limits(msgspec.Struct, frozen=True):
     type: str
     batch_events: int = 500
     batch_bytes: int = 900_000
+    use_ack: bool = False
+
+    @property
+    def requests_a_claim(self) -> int:
+        """How many requests a batch may fill: with acknowledgement each batch waits a second or more."""
+        return _ACKNOWLEDGED_REQUESTS if self.use_ack else 1
+
+
+#: What is acknowledged as a whole can also be claimed as a whole; more would only be repeated if it fails.
+_ACKNOWLEDGED_REQUESTS = 4
 
 
 class Subscription(msgspec.Struct, frozen=True):
@@ -61,6 +72,11 @@ class Record(Protocol):
     @property
     def document(self) -> str:
         """The whole integration as JSON."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Another number with every change."""
         ...
 
     @property
@@ -110,31 +126,41 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
     forget an integration by mistake would be to lose its events.
     """
     with broker_errors():
-        standing: Any = client.hgetall(keys.INTEGRATIONS)
-        known_slots = _slots(client, records)
-        changed = [
-            one
-            for one, known in zip(records, known_slots, strict=True)
-            if standing.get(one.id.encode()) != _value(one) or known != slots
-        ]
-        if not changed and client.exists(keys.INTEGRATIONS_VERSION):
+        changes = _changes(client, records, slots)
+        if not changes and client.exists(keys.INTEGRATIONS_VERSION):
             return False
         pipeline = client.pipeline(transaction=True)
-        for one in changed:
-            pipeline.hset(keys.INTEGRATIONS, one.id, _value(one))
-            pipeline.hset(keys.state(one.id), mapping=_limits(one, slots))
+        for change in changes:
+            pipeline.hset(keys.INTEGRATIONS, change.record.id, _value(change.record))
+            pipeline.hset(keys.state(change.record.id), mapping=_state(change, slots))
+            # Whoever changed it may have mended it: the next probe need not wait.
+            pipeline.hdel(keys.state(change.record.id), "probe_at")
         # Not a counter: after a loss of data it might come back to a number that a reader knows.
         pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
         pipeline.execute()
     return True
 
 
-def _slots(client: redis.Redis, records: Sequence[Record]) -> list[int]:
-    """Return how many slots Redis grants each; 0 where it knows nothing of it."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A record that Redis does not have as it is; `itself` unless only the number of slots is another."""
+
+    record: Record
+    itself: bool
+
+
+def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list[_Change]:
+    standing: Any = client.hgetall(keys.INTEGRATIONS)
     pipeline = client.pipeline(transaction=False)
     for one in records:
-        pipeline.hget(keys.state(one.id), "slots")
-    return [int(found or 0) for found in pipeline.execute()]
+        pipeline.hmget(keys.state(one.id), "slots", "revision")
+    changes = []
+    for one, (known_slots, known_revision) in zip(records, pipeline.execute(), strict=True):
+        # Switched off and on again between two looks, a document is what it was, and `held` is not.
+        itself = standing.get(one.id.encode()) != _value(one) or known_revision != b"%d" % one.revision
+        if itself or known_slots != b"%d" % slots:
+            changes.append(_Change(one, itself))
+    return changes
 
 
 def _value(one: Record) -> bytes:
@@ -143,12 +169,17 @@ def _value(one: Record) -> bytes:
     return one.document.encode()
 
 
-def _limits(one: Record, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
-    subscription = _decoder.decode(_value(one))
-    return {
+def _state(change: _Change, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
+    subscription = _decoder.decode(_value(change.record))
+    limits = subscription.destination
+    state: dict[bytes | bytearray | memoryview | str | int | float, Any] = {
         "slots": slots,
-        "batch_events": subscription.destination.batch_events,
-        "batch_bytes": subscription.destination.batch_bytes,
-        # What was deleted drains into the dead letters; what is switched off waits.
-        "held": int(not subscription.enabled and not subscription.deleted),
+        "revision": change.record.revision,
+        "batch_events": limits.batch_events * limits.requests_a_claim,
+        "batch_bytes": limits.batch_bytes * limits.requests_a_claim,
     }
+    if change.itself:
+        # What was deleted drains into the dead letters; what is switched off waits. Else left alone: a
+        # worker that finds a destination gone sets it too, and the ledger learns of that a little later.
+        state["held"] = int(not subscription.enabled and not subscription.deleted)
+    return state

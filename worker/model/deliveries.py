@@ -41,6 +41,8 @@ class Cause(StrEnum):
     INVALID = "invalid"
     #: Its integration was deleted before it could be sent.
     DELETED = "deleted"
+    #: Worker after worker died while sending it, and it alone.
+    WORKER_LOST = "worker_lost"
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
@@ -60,12 +62,30 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
+class Assurance(StrEnum):
+    """What a delivery can honestly claim: how far the event is known to have come."""
+
+    #: The bytes were handed over to the network (UDP), or to the receiver's system (TCP, TLS).
+    SENT = "sent"
+    #: The receiver has read all bytes and closed the connection in answer to our end of it.
+    RECEIVED = "received"
+    #: The receiver's software has said yes (HTTP).
+    ACCEPTED = "accepted"
+    #: It can be searched (HEC with indexer acknowledgement).
+    INDEXED = "indexed"
+
+
+#: A finding with this code switches its integration off: the destination says that it is gone for good.
+GONE = "endpoint_gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """The verdict on some events of a batch, which are named by their places in it.
 
     `elapsed_ms` counts from the claim of the batch to the reply; `retry_after` is what the
-    destination asked for, in seconds.
+    destination asked for, in seconds. `assurance` goes with ACCEPTED. `rest` is for how many seconds the
+    integration should be spared, although all went well: the destination is about to be overrun.
     """
 
     places: Sequence[int]
@@ -74,6 +94,8 @@ class Ruling:
     finding: Finding | None = None
     retry_after: float | None = None
     http_status: int | None = None
+    assurance: Assurance = Assurance.ACCEPTED
+    rest: float = 0.0
 
 
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,7 +111,8 @@ class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """Events of one batch that share a fate. `settled_ms` is when the destination's reply came.
 
-    `http_status` is that reply's; what failed without one, or without HTTP, has none.
+    `http_status` is that reply's; what failed without one, or without HTTP, has none. `assurance` is set
+    with what was delivered.
     """
 
     integration_id: str
@@ -99,6 +122,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     retry_at_ms: int | None
     events: list[EventTrace]
     http_status: int | None = None
+    assurance: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -127,7 +151,9 @@ class Batch:
     `carried` says of each event how many requests have carried it so far, or SETTLED; `attempts`
     counts the failed sendings of this batch. `configuration`
     is the integration as JSON with sealed secrets, or empty when it is gone. `urgent` and `bulk` are
-    the ids of the stream entries that hold the events.
+    the ids of the stream entries that hold the events. `probing` is whether it tries a destination whose
+    breaker is open. After three workers died with it, no more than `suspects` of its events are sent
+    together (0: all may be); `lost_alone` counts the workers that died with the first of them alone.
     """
 
     order: WorkOrder
@@ -139,10 +165,26 @@ class Batch:
     claimed_at: float
     urgent: list[bytes]
     bulk: list[bytes]
+    probing: bool = False
+    suspects: int = 0
+    lost_alone: int = 0
 
     def open_places(self) -> list[int]:
         """Name the events that are neither delivered nor dead yet."""
         return [place for place, carried in enumerate(self.carried) if carried != SETTLED]
+
+
+class Health(StrEnum):
+    """What one sending says of the destination as a whole."""
+
+    #: Something came through, or was refused for what it is: it answers.
+    WELL = "well"
+    #: Nothing came through.
+    FAILED = "failed"
+    #: Nothing will come through before a person has mended a setting, here or there.
+    MISCONFIGURED = "misconfigured"
+    #: Nothing was sent, so that nothing is known.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +204,21 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a batch: `settled` events are delivered or dead, the rest awaits its retry."""
+    """What became of a batch: `settled` events are delivered or dead, the rest awaits its retry.
+
+    For `rest` seconds no further slot is leased. With `switch_off`, nothing more is claimed until somebody
+    switches the integration on again. `health` is what the sending says of the destination, `cause` the code
+    of the finding behind it, `asked` the seconds that it wants to be left alone. What is `suspicious` is
+    still sent in parts when it is claimed again.
+    """
 
     settled: int
     outcomes: list[Outcome]
     dead: list[DeadLetter]
     retry: Retry | None
+    rest: float = 0.0
+    switch_off: bool = False
+    health: Health = Health.UNKNOWN
+    cause: str = ""
+    asked: float = 0.0
+    suspicious: bool = False

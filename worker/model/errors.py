@@ -4,6 +4,7 @@ SiemError
 ├── InvalidInput            what somebody gave us is wrong: the field, why, and what would be right
 │   ├── InvalidEvent
 │   ├── InvalidIntegration
+│   ├── InvalidReplay
 │   └── InvalidSetting
 ├── NotFoundError           nothing of that name or id is here
 ├── AlreadyRunningError     another process holds the data directory
@@ -18,6 +19,8 @@ SiemError
 │   ├── ConnectFailed
 │   ├── TlsFailed
 │   ├── ConnectionLost
+│   │   └── ClosedBehindBatch
+│   ├── Unconfirmed
 │   └── DeadlinePassed
 └── DeliveryError           how a delivery task ends when it does not end well
     ├── TransientDelivery   Celery retries it
@@ -53,6 +56,10 @@ class InvalidEvent(InvalidInput):
 
 class InvalidIntegration(InvalidInput):
     """The integration cannot work as configured."""
+
+
+class InvalidReplay(InvalidInput):
+    """What is to be replayed, or how, cannot be."""
 
 
 class InvalidSetting(InvalidInput):
@@ -109,6 +116,14 @@ class TlsFailed(TransportError):
 
 class ConnectionLost(TransportError):
     """The connection broke before the whole answer had come: it may have been delivered."""
+
+
+class ClosedBehindBatch(ConnectionLost):
+    """The other side closed the connection on which a batch had just gone out: it may have been delivered."""
+
+
+class Unconfirmed(TransportError):
+    """The receiver has everything, but did not confirm it: it may have been delivered."""
 
 
 class DeadlinePassed(TransportError):

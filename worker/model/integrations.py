@@ -4,89 +4,16 @@ Secrets are `SecretStr` while they are in memory and sealed text everywhere else
 `worker.ledger.vault`); nothing here can print one by accident.
 """
 
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from worker.model.destinations import AUTH_KINDS, DESTINATION_TYPES, Destination
 from worker.model.errors import InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 
 #: After the first attempt, an event is sent at most this often again.
 MAX_RETRIES = 3
-
-
-class TlsOptions(BaseModel):
-    """How the other side proves who it is, and we do: custom CA, client certificate, verification."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ca_pem: str | None = None
-    client_cert_pem: str | None = None
-    client_key_pem: SecretStr | None = None
-    verify_tls: bool = True
-
-    @model_validator(mode="after")
-    def _key_comes_with_certificate(self) -> Self:
-        if (self.client_cert_pem is None) != (self.client_key_pem is None):
-            msg = "client_cert_pem and client_key_pem go together: give both or neither"
-            raise ValueError(msg)
-        return self
-
-
-class SplunkHec(TlsOptions):
-    """Splunk's HTTP Event Collector.
-
-    Batches are bounded by `batch_events` and by `batch_bytes` (uncompressed); `timeout_seconds`
-    is the whole time that one request may take, from dialling to the last byte of the answer.
-    """
-
-    type: Literal["splunk_hec"] = "splunk_hec"
-    url: str
-    token: SecretStr
-    source_type: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity:governance"
-    index: Annotated[str, Field(pattern=r"^[a-z0-9_][a-z0-9_-]{0,79}$")] | None = None
-    host: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity"
-    source: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity"
-    gzip: bool = False
-    batch_events: Annotated[int, Field(ge=1, le=1000)] = 500
-    batch_bytes: Annotated[int, Field(ge=1000, le=4_000_000)] = 900_000
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 20.0
-
-    @field_validator("url")
-    @classmethod
-    def _http_with_host(cls, url: str) -> str:
-        msg = "give an address like https://splunk.example.com:8088/services/collector/event"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:  # its words repeat the url, in which a secret may stand
-            raise ValueError(msg) from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(msg)
-        if port == 0 or " " in url or not url.isprintable():
-            raise ValueError(msg)
-        if parts.username is not None:
-            msg = "has a user name in it: leave it out, the token is all that Splunk needs"
-            raise ValueError(msg)
-        return url
-
-    @field_validator("token")
-    @classmethod
-    def _token_fits_a_header(cls, token: SecretStr) -> SecretStr:
-        text = token.get_secret_value()
-        if not text or len(text) > 512 or not all(" " < char <= "~" for char in text):  # noqa: PLR2004 - a header's sane length
-            msg = "give the token as Splunk shows it: printable characters, no spaces"
-            raise ValueError(msg)
-        return token
 
 
 class Integration(BaseModel):
@@ -100,7 +27,9 @@ class Integration(BaseModel):
     enabled: bool = True
     event_types: frozenset[EventType] = DEFAULT_EVENT_TYPES
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = MAX_RETRIES
-    destination: SplunkHec
+    #: Whether what died in an outage of the destination is sent again once that is over.
+    redrive: bool = True
+    destination: Destination
 
     @field_validator("event_types")
     @classmethod
@@ -120,7 +49,7 @@ class Integration(BaseModel):
 
     @property
     def type(self) -> str:
-        """The destination's type, as in the API: `splunk_hec`."""
+        """The destination's type, as in the API: `splunk_hec`, `syslog_cef` or `webhook`."""
         return self.destination.type
 
 
@@ -138,11 +67,26 @@ def parse_integration(document: dict[str, Any]) -> Integration:
 
 def _first_complaint(error: ValidationError) -> InvalidIntegration:
     complaint = error.errors(include_input=False, include_url=False)[0]
-    path = [str(part) for part in complaint["loc"] if part != "destination"] or complaint["loc"]
+    remedy = "see `siem integrations create --help`"
+    if complaint["type"].startswith("union_tag"):
+        place = _field(complaint["loc"])
+        kinds, name = (AUTH_KINDS, f"{place}.kind") if place == "auth" else (DESTINATION_TYPES, "type")
+        return InvalidIntegration(name, f"give one of {', '.join(kinds)}", remedy)
     reason = complaint["msg"].removeprefix("Value error, ")
+    field = _field(complaint["loc"])
+    # What is wrong with several fields together names the one to look at itself.
+    named, colon, rest = reason.partition(": ")
+    if not field and colon and named.isidentifier():
+        field, reason = named, rest
     return InvalidIntegration(
-        ".".join(map(str, path)) or "integration", _as_clause(reason), "see `siem integrations create --help`"
+        field or ("destination" if complaint["loc"] else "integration"), _as_clause(reason), remedy
     )
+
+
+def _field(path: tuple[int | str, ...]) -> str:
+    """Write pydantic's path as the API names the field: without the tags that unions add."""
+    tags = {"destination", *DESTINATION_TYPES, *AUTH_KINDS}
+    return ".".join(str(part) for part in path if part not in tags)
 
 
 def _as_clause(reason: str) -> str:

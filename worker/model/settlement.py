@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.model.deliveries import (
+    GONE,
     MAX_REQUESTS,
     SETTLED,
     Batch,
@@ -15,6 +16,7 @@ from worker.model.deliveries import (
     DeadLetter,
     EventTrace,
     Finding,
+    Health,
     Outcome,
     Retry,
     Ruling,
@@ -22,11 +24,16 @@ from worker.model.deliveries import (
     Status,
     Verdict,
 )
+from worker.model.health import health_of
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
 LONGEST_COUNTDOWN = 60.0
 #: The longest `Retry-After` that is obeyed, in seconds.
 LONGEST_RETRY_AFTER = 3600.0
+#: The longest that a destination is spared because it said that it is about to be overrun, in seconds.
+LONGEST_REST = 30.0
+#: An event that this many workers have died with, when nothing else was sent beside it, is a dead letter.
+LOST_ALONE = 2
 #: How far a delay may stray from the doubling series, as a share of it.
 JITTER = 0.2
 
@@ -45,15 +52,35 @@ class RetryPolicy:
 
 
 def settle_rulings(
-    batch: Batch, rulings: Sequence[Ruling], policy: RetryPolicy, *, sent: bool = True
+    batch: Batch,
+    rulings: Sequence[Ruling],
+    policy: RetryPolicy,
+    *,
+    sent: bool = True,
+    before: bytes | None = None,
 ) -> Settlement:
     """Decide what becomes of each event that a ruling names; `batch.carried` is brought up to date.
 
-    With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it.
+    With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it. Nor
+    does anything of a probe that failed, or of a sending that a wrong setting turned away: `before` is then
+    what `batch.carried` goes back to.
     """
-    desk = _Desk(batch, policy, sent=sent)
+    health = health_of(rulings)
+    spared = health is Health.MISCONFIGURED or (batch.probing and health is not Health.WELL)
+    if spared and before is not None:
+        _take_back(batch, rulings, before)
+    desk = _Desk(batch, policy, sent=sent and not spared)
     for ruling in rulings:
         desk.take(ruling)
+    return desk.settlement(health)
+
+
+def settle_lost(batch: Batch) -> Settlement:
+    """Make a dead letter of the event that worker after worker died with; the rest is sent at once."""
+    hint = "show it to those who run the workers, with the log of one that died"
+    finding = Finding("worker_lost", "every worker that sent this event died of it", hint)
+    desk = _Desk(batch, RetryPolicy(0, 0), sent=False)
+    desk.bury(Cause.WORKER_LOST, batch.open_places()[:1], Ruling((), Verdict.REFUSED, 0, finding))
     return desk.settlement()
 
 
@@ -69,6 +96,14 @@ def settle_deleted(batch: Batch) -> Settlement:
     return desk.settlement()
 
 
+def _take_back(batch: Batch, rulings: Sequence[Ruling], before: bytes) -> None:
+    """Forget the requests that were turned away before anybody looked at the events."""
+    for ruling in rulings:
+        if ruling.verdict is Verdict.RETRY:
+            for place in ruling.places:
+                batch.carried[place] = before[place]
+
+
 class _Desk:
     """Gathers the decisions on one batch."""
 
@@ -81,10 +116,14 @@ class _Desk:
         self._dead: list[DeadLetter] = []
         self._settled = 0
         self._failed: list[tuple[Sequence[int], Ruling]] = []
+        self._rest = 0.0
+        self._gone = False
 
     def take(self, ruling: Ruling) -> None:
         if not ruling.places:
             return
+        self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
+        self._gone |= ruling.finding is not None and ruling.finding.code == GONE
         if ruling.verdict is Verdict.ACCEPTED:
             self._record(Status.DELIVERED, ruling.places, ruling, None)
             self._close(ruling.places)
@@ -111,14 +150,33 @@ class _Desk:
         )
         self._close(places)
 
-    def settlement(self) -> Settlement:
-        return Settlement(self._settled, self._outcomes, self._dead, self._retry())
+    def settlement(self, health: Health = Health.UNKNOWN) -> Settlement:
+        finding = self._failed[0][1].finding if self._failed else None
+        return Settlement(
+            self._settled,
+            self._outcomes,
+            self._dead,
+            self._retry(),
+            rest=self._rest,
+            switch_off=self._gone,
+            health=health,
+            cause=finding.code if finding else "",
+            asked=self._asked(),
+            suspicious=self._is_suspicious(),
+        )
+
+    def _is_suspicious(self) -> bool:
+        """Say whether an event that workers die of may still be in the batch."""
+        batch = self._batch
+        return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(batch.open_places())
 
     def _retry_or_bury(self, ruling: Ruling) -> None:
         carried = self._batch.carried
         last = self._attempts > self._policy.max_retries
-        # What no request has carried yet (time ran out before it) has not been tried at all.
-        spent = [place for place in ruling.places if carried[place] >= (1 if last else MAX_REQUESTS)]
+        # Events of one batch may have been carried by different numbers of requests: time ran out before
+        # some, and a destination that sends each by itself stops at the first signs of an outage.
+        most = self._policy.max_retries + 1 if last else MAX_REQUESTS
+        spent = [place for place in ruling.places if carried[place] >= most]
         self.bury(Cause.EXHAUSTED, spent if self._sent else (), ruling)
         left = [place for place in ruling.places if carried[place] != SETTLED]
         if left:
@@ -126,7 +184,7 @@ class _Desk:
 
     def _retry(self) -> Retry | None:
         if not self._failed:
-            return None
+            return self._go_on()
         seconds = self._delay()
         due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
         for places, ruling in self._failed:
@@ -136,13 +194,29 @@ class _Desk:
         reason = first.code if first else "an attempt failed"
         return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
 
+    def _go_on(self) -> Retry | None:
+        """Of a batch that is sent in parts, the next one is due at once."""
+        if not self._batch.open_places():
+            return None
+        return Retry(
+            0,
+            by_celery=False,
+            carried=bytes(self._batch.carried),
+            attempts=self._batch.attempts,
+            reason="isolating",
+        )
+
+    def _asked(self) -> float:
+        asked = max((ruling.retry_after or 0.0 for _, ruling in self._failed), default=0.0)
+        return min(asked, LONGEST_RETRY_AFTER)
+
     def _delay(self) -> float:
         if not self._sent:
             return LONGEST_COUNTDOWN
-        backoff: float = self._policy.backoff * 2 ** max(self._attempts - 1, 0)
+        doublings = min(max(self._attempts - 1, 0), self._policy.max_retries)
+        backoff: float = self._policy.backoff * 2**doublings
         spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-        asked = max(ruling.retry_after or 0.0 for _, ruling in self._failed)
-        return max(backoff * spread, min(asked, LONGEST_RETRY_AFTER))
+        return max(backoff * spread, self._asked())
 
     def _record(self, status: Status, places: Sequence[int], ruling: Ruling, retry_at_ms: int | None) -> None:
         batch = self._batch
@@ -151,11 +225,17 @@ class _Desk:
             for place, event in ((place, batch.events[place]) for place in places)
         ]
         settled_ms = batch.claimed_ms + ruling.elapsed_ms
-        finding = ruling.finding if status is not Status.DELIVERED else None
-        integration_id = batch.order.integration_id
+        delivered = status is Status.DELIVERED
         self._outcomes.append(
             Outcome(
-                integration_id, status.value, settled_ms, finding, retry_at_ms, traces, ruling.http_status
+                batch.order.integration_id,
+                status.value,
+                settled_ms,
+                None if delivered else ruling.finding,
+                retry_at_ms,
+                traces,
+                ruling.http_status,
+                ruling.assurance.value if delivered else None,
             )
         )
 

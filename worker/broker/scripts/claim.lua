@@ -1,7 +1,9 @@
 -- Claims a batch for the bearer of a work order, or reads again what its slot holds already.
 -- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms.
 -- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty'; else
--- {'batch', now, configuration, carried, attempts, losses, urgent entries, bulk entries, further order}.
+-- {'batch', now, configuration, carried, attempts, losses, urgent entries, bulk entries, further order,
+--  whether it probes a destination whose breaker is open, how many suspects to send together, or 0, and how
+--  often the first of them has been lost alone}.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
 local lease_ms, order_lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -92,7 +94,8 @@ local function claim_new()
   return urgent, bulk
 end
 
-local found = redis.call('HMGET', key, 'state', 'epoch', 'due', 'chunks', 'carried', 'attempts', 'losses')
+local found = redis.call('HMGET', key, 'state', 'epoch', 'due', 'chunks', 'carried', 'attempts', 'losses',
+  'suspects', 'alone')
 local state, epoch, chunks = found[1], found[2], tonumber(found[4] or 0)
 
 if not state or state == 'sending' or epoch ~= ARGV[4] then
@@ -102,7 +105,8 @@ if state == 'waiting' and tonumber(found[3]) > now + EARLY_MS then
   return {'early'}
 end
 redis.call('HDEL', KEYS[2], 'ordered_at')
-if held() then
+local probing = is_open() and is_probe(slot)
+if held() or (is_open() and not probing) or (rests() and chunks == 0) then
   if chunks == 0 then
     free(slot)
   else
@@ -128,5 +132,6 @@ redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
   'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', tonumber(found[6] or 0),
-  tonumber(found[7] or 0), urgent, bulk, order_free_slot(order_lease_ms),
+  tonumber(found[7] or 0), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
+  tonumber(found[8] or 0), tonumber(found[9] or 0),
 }

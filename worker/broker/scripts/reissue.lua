@@ -1,5 +1,5 @@
 -- Finds slots whose lease ran out and leases them again, so that their work order can be issued again.
--- KEYS: 1 leases.  ARGV: 1 prefix of all slots, 2 an order's lease in ms, 3 how many at most.
+-- KEYS: 1 leases.  ARGV: 1 prefix of all slots, 2 an order's lease in ms, 3 how many at most, 4 prefix of states.
 -- Returns {integration, slot, epoch, state that it was in} for each.
 --
 -- Only a slot that was sending gets a new epoch: an order that merely waited long, or a retry that is
@@ -10,15 +10,42 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease_ms = tonumber(ARGV[2])
 local reissued = {}
 
+-- A batch that is lost with its worker for the third time is under suspicion: from then on it is sent in
+-- parts, ever smaller ones, until the single event that ends workers is known.
+local SUSPICIOUS = 3
+local LARGEST_PART, SHRINKS_BY = 64, 8
+
+local function suspect(key)
+  if redis.call('HINCRBY', key, 'losses', 1) < SUSPICIOUS then
+    return
+  end
+  local part = tonumber(redis.call('HGET', key, 'suspects') or LARGEST_PART * SHRINKS_BY)
+  if part == 1 then
+    redis.call('HINCRBY', key, 'alone', 1)
+  end
+  redis.call('HSET', key, 'suspects', math.max(1, part / SHRINKS_BY))
+end
+
+-- A retry has to wait while nothing may be sent: an order for it would be turned away.
+local function waits_in_vain(state, integration, slot)
+  if state ~= 'waiting' then
+    return false
+  end
+  local found = redis.call('HMGET', ARGV[4] .. integration, 'held', 'breaker', 'probe')
+  return found[1] == '1' or (found[2] == 'open' and found[3] ~= slot)
+end
+
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
   local integration, slot = string.match(name, '^(.*)/(%d+)$')
   local key = ARGV[1] .. (integration or '') .. ':' .. (slot or '')
   local state = integration and redis.call('HGET', key, 'state')
   if not state then
     redis.call('ZREM', KEYS[1], name)
+  elseif waits_in_vain(state, integration, slot) then
+    redis.call('ZADD', KEYS[1], now + lease_ms, name)
   else
     if state == 'sending' then
-      redis.call('HINCRBY', key, 'losses', 1)
+      suspect(key)
       redis.call('HINCRBY', key, 'epoch', 1)
     end
     local times = redis.call('HINCRBY', key, 'reissues', 1)

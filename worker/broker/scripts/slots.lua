@@ -39,6 +39,12 @@ local function held()
   return redis.call('HGET', KEYS[2], 'held') == '1'
 end
 
+-- The destination has asked to be spared for a while: the sweeper wakes it when that is over.
+local function rests()
+  local until_ms = redis.call('HGET', KEYS[2], 'rests_until')
+  return until_ms and tonumber(until_ms) > now_ms()
+end
+
 -- A slot that began to send this short a time ago will soon come back for what waits: a further slot
 -- beside it would only make more and smaller batches, and cost the workers as much again. Unless the last
 -- batch showed that this destination takes its time, and there is a batch to fill.
@@ -70,23 +76,4 @@ local function order(slot, lease_ms)
   redis.call('HSET', KEYS[2], 'ordered_at', now)
   redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
   return epoch
-end
-
-local function free(slot)
-  redis.call('HDEL', ARGV[2] .. slot, 'state', 'since', 'chunks', 'carried', 'attempts', 'losses', 'due', 'reissues')
-  redis.call('ZREM', KEYS[1], member(slot))
-end
-
--- Leases a free slot for work that waits: {slot, epoch}, or false.
-local function order_free_slot(lease_ms)
-  if held() or on_its_way() or taken_soon() or not work_waits() then
-    return false
-  end
-  local slots = tonumber(redis.call('HGET', KEYS[2], 'slots') or 4)
-  for slot = 1, slots do
-    if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
-      return {slot, order(slot, lease_ms)}
-    end
-  end
-  return false
 end

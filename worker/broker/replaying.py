@@ -1,0 +1,102 @@
+"""Puts the events of dead letters into backlogs again, each page of them exactly once.
+
+Comes in: consignments, and the page that they make up. Goes out: chunks in the backlogs and, in the same
+transaction, the page as a record of it. Whoever finds a record that the ledger has not got finishes it
+there, and hands nothing over. A process that slept while another worked is refused by Redis.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from redis.exceptions import WatchError
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.ingress import Consignment, append
+from worker.model.replays import Page
+
+if TYPE_CHECKING:
+    import redis
+    from redis.client import Pipeline
+
+#: While more events than this wait at an integration, no dead letter is added to them.
+DEEPEST_BACKLOG = 10_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Page).decode
+
+
+class Hand:
+    """One look at the records, and the right to hand over one page if nobody else does meanwhile."""
+
+    def __init__(self, pipeline: "Pipeline") -> None:
+        """Take a pipeline that watches the records."""
+        self._pipeline = pipeline
+
+    def records(self) -> list[Page]:
+        """Return the latest page of every replay that Redis knows."""
+        with broker_errors():
+            found: Any = self._pipeline.hgetall(keys.REPLAYS)
+        return [_decode(packed) for packed in found.values()]
+
+    def now_ms(self) -> int:
+        """Tell the time by the clock of Redis."""
+        with broker_errors():
+            seconds, microseconds = self._pipeline.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def over(self, page: Page, consignments: Iterable[Consignment]) -> bool:
+        """Append the consignments and record the page: all of it, or, if another was quicker, nothing.
+
+        After BrokerUnavailable nobody knows; the records tell.
+        """
+        with broker_errors():
+            self._pipeline.multi()
+            for consignment in consignments:
+                append(self._pipeline, consignment)
+            self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
+            try:
+                self._pipeline.execute()
+            except WatchError:
+                return False
+        return True
+
+
+class Replaying:
+    """One replayer's way to the backlogs. Raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use a client of its own thread."""
+        self._client = client
+
+    @contextmanager
+    def hand(self) -> Iterator[Hand]:
+        """Begin: from here to `Hand.over`, nobody else may hand anything over."""
+        pipeline = self._client.pipeline(transaction=True)
+        try:
+            with broker_errors():
+                pipeline.watch(keys.REPLAYS)  # type: ignore[no-untyped-call]  # redis-py
+            yield Hand(pipeline)
+        finally:
+            pipeline.reset()
+
+    def forget(self, replay_ids: Collection[str]) -> None:
+        """Remove the records of replays that have ended; those that the ledger has got."""
+        with broker_errors():
+            self._client.hdel(keys.REPLAYS, *replay_ids)
+
+    def ready(self, integration_ids: Iterable[str]) -> set[str]:
+        """Return those that can do with more: switched on, breaker closed, not too much in the backlog."""
+        ids = list(integration_ids)
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for one in ids:
+                pipeline.hmget(keys.state(one), "held", "breaker", "backlog_events")
+            states = pipeline.execute() if ids else []
+        return {one for one, state in zip(ids, states, strict=True) if _can_take(*state)}
+
+
+def _can_take(held: bytes | None, breaker: bytes | None, backlog: bytes | None) -> bool:
+    return held != b"1" and not breaker and int(backlog or 0) < DEEPEST_BACKLOG

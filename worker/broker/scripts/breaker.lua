@@ -1,0 +1,113 @@
+-- The circuit breaker of an integration, and how many slots it may have; what the scripts share of it.
+-- It stands behind slots.lua. Fields of the state hash:
+--   failures   sendings in a row of which nothing came through
+--   breaker    'open', or absent while it is closed;  opened_at (ms), opened_by (a finding's code)
+--   probe_at   when the next batch may try whether the destination is well again (ms)
+--   probe_wait the interval until then (ms);  probe: the slot whose batch is trying
+--   window     how many slots it may have at present, at most `slots`; a fraction is kept, not used
+
+local function is_open()
+  return redis.call('HGET', KEYS[2], 'breaker') == 'open'
+end
+
+local function is_probe(slot)
+  return redis.call('HGET', KEYS[2], 'probe') == tostring(slot)
+end
+
+local function slots_allowed()
+  local found = redis.call('HMGET', KEYS[2], 'slots', 'window')
+  return math.max(1, math.min(tonumber(found[1] or 4), math.floor(tonumber(found[2] or 1))))
+end
+
+local function all_slots()
+  return tonumber(redis.call('HGET', KEYS[2], 'slots') or 4)
+end
+
+-- Batches that wait for a retry go at once: the destination is well again.
+local function release_waiting()
+  local now = now_ms()
+  for slot = 1, all_slots() do
+    if redis.call('HGET', ARGV[2] .. slot, 'state') == 'waiting' then
+      redis.call('HSET', ARGV[2] .. slot, 'due', now)
+      redis.call('ZADD', KEYS[1], now, member(slot))
+    end
+  end
+end
+
+-- Sets when the next probe is due: after the interval, but not before the destination wants to be asked.
+local function set_probe(wait, intervals)
+  local in_ms = math.max(wait * intervals.jitter, intervals.asked)
+  redis.call('HSET', KEYS[2], 'probe_wait', wait, 'probe_at', math.floor(now_ms() + in_ms))
+end
+
+local function open_breaker(cause, intervals)
+  redis.call('HSET', KEYS[2], 'breaker', 'open', 'opened_at', now_ms(), 'opened_by', cause)
+  set_probe(intervals.first, intervals)
+end
+
+local function close_breaker()
+  redis.call('HDEL', KEYS[2], 'breaker', 'opened_at', 'opened_by', 'probe_at', 'probe_wait', 'probe')
+  release_waiting()
+end
+
+local function probe_failed(intervals)
+  local before = tonumber(redis.call('HGET', KEYS[2], 'probe_wait') or intervals.first)
+  redis.call('HDEL', KEYS[2], 'probe')
+  set_probe(math.min(intervals.longest, 2 * before), intervals)
+end
+
+-- Another slot helps only where the slots that there may be are all taken, by sendings that take their time.
+-- Who is quick stays with one, so that it holds no more than one thread should it begin to hang.
+local function wants_more(window)
+  local taken = 0
+  for slot = 1, all_slots() do
+    taken = taken + redis.call('HEXISTS', ARGV[2] .. slot, 'state')
+  end
+  return taken >= math.floor(window) and tonumber(redis.call('HGET', KEYS[2], 'last_send_ms') or 0) >= SOON_MS
+end
+
+local function note_well(window)
+  if wants_more(window) then
+    redis.call('HSET', KEYS[2], 'window', math.min(all_slots(), window + 1))
+  end
+  redis.call('HDEL', KEYS[2], 'failures')
+  if is_open() then
+    close_breaker()
+    return 'closed'
+  end
+  return ''
+end
+
+-- While more waits, it opens before the batch in hand has used up its retries: that is an outage, not one
+-- unlucky batch, and no batch should have to die to prove it.
+local EARLY = 3
+
+local function is_enough(failures, threshold)
+  return failures >= threshold or (failures >= EARLY and work_waits())
+end
+
+local function note_ill(slot, window, health, cause, intervals)
+  redis.call('HSET', KEYS[2], 'window', math.max(1, window / 2))
+  local failures = redis.call('HINCRBY', KEYS[2], 'failures', 1)
+  if is_open() then
+    if is_probe(slot) then
+      probe_failed(intervals)
+    end
+  elseif health == 'misconfigured' or is_enough(failures, intervals.threshold) then
+    open_breaker(cause, intervals)
+    return 'opened'
+  end
+  return ''
+end
+
+-- What a sending says of the destination: 'well', 'failed' or 'misconfigured'; anything else says nothing.
+-- Returns 'opened' or 'closed' when the breaker changed, else ''.
+local function note(slot, health, cause, intervals)
+  local window = tonumber(redis.call('HGET', KEYS[2], 'window') or 1)
+  if health == 'well' then
+    return note_well(window)
+  elseif health == 'failed' or health == 'misconfigured' then
+    return note_ill(slot, window, health, cause, intervals)
+  end
+  return ''
+end

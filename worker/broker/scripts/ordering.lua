@@ -1,0 +1,56 @@
+-- How slots are given back and leased; it stands behind slots.lua and breaker.lua.
+
+local function free(slot)
+  redis.call('HDEL', ARGV[2] .. slot, 'state', 'since', 'chunks', 'carried', 'attempts', 'losses', 'due',
+    'reissues', 'suspects', 'alone')
+  redis.call('ZREM', KEYS[1], member(slot))
+  if is_probe(slot) then
+    redis.call('HDEL', KEYS[2], 'probe')
+  end
+end
+
+-- While the breaker is open, one batch at a time may try whether the destination is well again, when that
+-- is due: one that is claimed already comes first, for it has waited longest. {slot, epoch}, or false.
+local function order_probe(lease_ms)
+  local found = redis.call('HMGET', KEYS[2], 'probe', 'probe_at')
+  if found[1] or now_ms() < tonumber(found[2] or 0) then
+    return false
+  end
+  local chosen
+  for slot = all_slots(), 1, -1 do
+    local state = redis.call('HGET', ARGV[2] .. slot, 'state')
+    if state == 'waiting' then
+      redis.call('HSET', KEYS[2], 'probe', slot)
+      redis.call('HSET', ARGV[2] .. slot, 'state', 'ordered')
+      redis.call('HDEL', ARGV[2] .. slot, 'due')
+      redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
+      return {slot, tonumber(redis.call('HGET', ARGV[2] .. slot, 'epoch'))}
+    elseif not state then
+      chosen = slot
+    end
+  end
+  if not chosen or not work_waits() then
+    return false
+  end
+  redis.call('HSET', KEYS[2], 'probe', chosen)
+  return {chosen, order(chosen, lease_ms)}
+end
+
+-- Leases a free slot for work that waits: {slot, epoch}, or false.
+local function order_free_slot(lease_ms)
+  if held() then
+    return false
+  end
+  if is_open() then
+    return order_probe(lease_ms)
+  end
+  if rests() or on_its_way() or taken_soon() or not work_waits() then
+    return false
+  end
+  for slot = 1, slots_allowed() do
+    if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
+      return {slot, order(slot, lease_ms)}
+    end
+  end
+  return false
+end

@@ -1,0 +1,36 @@
+"""Whose turn it is, where one process at a time should work: a lock that its holder keeps by asking for it.
+
+It spares double work. Nothing may depend on it: a holder that was asleep does not know that it lost it.
+"""
+
+import uuid
+
+import redis
+
+from worker.broker.connection import broker_errors
+
+
+class Turn:
+    """One candidate's right to work. Raises BrokerUnavailable."""
+
+    def __init__(self, client: redis.Redis, key: str, seconds: float) -> None:
+        """Compete for the key; another may have it once its holder was silent for that long."""
+        self._client = client
+        self._key = key
+        self._name = uuid.uuid4().hex
+        self._expires_ms = max(1, round(seconds * 1000))
+
+    def is_mine(self) -> bool:
+        """Take the lock, or keep it."""
+        with broker_errors():
+            if self._client.set(self._key, self._name, nx=True, px=self._expires_ms):
+                return True
+            if self._client.get(self._key) != self._name.encode():
+                return False
+            return bool(self._client.pexpire(self._key, self._expires_ms))
+
+    def pass_on(self) -> None:
+        """Let the next one have it at once."""
+        with broker_errors():
+            if self._client.get(self._key) == self._name.encode():
+                self._client.delete(self._key)

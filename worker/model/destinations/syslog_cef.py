@@ -1,0 +1,92 @@
+"""CEF over syslog, as a customer configures it."""
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from worker.model.destinations.tls import TlsOptions
+from worker.model.destinations.urls import parts_of
+
+Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
+
+#: What a syslog url's scheme says of the way, and the port that it means when it names none.
+SYSLOG_PORTS = {"syslog": 514, "syslog+tcp": 514, "syslog+udp": 514, "syslog+tls": 6514}
+
+
+class SyslogCef(TlsOptions):
+    """CEF over syslog, for QRadar, ArcSight and everything else that reads it.
+
+    The url's scheme chooses the way: `syslog://` is TCP, `syslog+udp://`, `syslog+tls://`. `framing` and
+    `max_message_bytes` are those that suit the way unless they are given: RFC 6587's newline on TCP and
+    counted octets on TLS (RFC 5425), 8000 bytes there and 2048 over UDP. `send_src` is whether `src`
+    carries the agent's id. With `confirm_by_shutdown`, every batch has a connection of its own, and
+    counts once the receiver has closed it in answer to our end. `timeout_seconds` is for one batch.
+    """
+
+    type: Literal["syslog_cef"] = "syslog_cef"
+    url: str
+    facility: Facility = "local0"
+    header: Literal["rfc3164", "rfc5424"] = "rfc3164"
+    framing: Literal["newline", "octet_counted"] | None = None
+    hostname: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] = "mitrity"
+    send_src: bool = True
+    max_message_bytes: Annotated[int, Field(ge=480, le=200_000)] | None = None
+    confirm_by_shutdown: bool = False
+    max_datagrams_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    batch_events: Annotated[int, Field(ge=1, le=1000)] = 500
+    batch_bytes: Annotated[int, Field(ge=1000, le=4_000_000)] = 900_000
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 20.0
+
+    @field_validator("url")
+    @classmethod
+    def _syslog_with_host(cls, url: str) -> str:
+        example = "give an address like syslog://siem:514, syslog+udp://siem:514 or syslog+tls://siem:6514"
+        parts = parts_of(url, set(SYSLOG_PORTS), example)
+        if parts.path not in {"", "/"} or parts.query or parts.username is not None:
+            raise ValueError(example)
+        return url
+
+    @model_validator(mode="after")
+    def _fits_the_way(self) -> Self:
+        if self.transport == "udp":
+            self._fits_datagrams()
+        if self.transport != "tls" and (self.ca_pem or self.client_cert_pem or not self.verify_tls):
+            msg = "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
+            raise ValueError(msg)
+        return self
+
+    def _fits_datagrams(self) -> None:
+        if self.framing is not None:
+            msg = "framing: a datagram needs none; leave it out, or use syslog:// or syslog+tls://"
+            raise ValueError(msg)
+        if self.confirm_by_shutdown:
+            msg = "confirm_by_shutdown: a datagram is never confirmed; use syslog:// or syslog+tls://"
+            raise ValueError(msg)
+        if self.message_limit > 65_507:  # noqa: PLR2004 - what IPv4 leaves of 65535 bytes
+            msg = "max_message_bytes: a datagram carries 65507 bytes at the most"
+            raise ValueError(msg)
+
+    @property
+    def transport(self) -> Literal["tcp", "udp", "tls"]:
+        """The way that the url chooses."""
+        scheme = urlsplit(self.url).scheme
+        if scheme == "syslog+udp":
+            return "udp"
+        return "tls" if scheme == "syslog+tls" else "tcp"
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or SYSLOG_PORTS[parts.scheme]
+
+    @property
+    def counts_octets(self) -> bool:
+        """Whether each message goes behind its length (RFC 6587, 3.4.1) instead of before a newline."""
+        return self.framing == "octet_counted" or (self.framing is None and self.transport == "tls")
+
+    @property
+    def message_limit(self) -> int:
+        """The longest message, header included, in bytes."""
+        return self.max_message_bytes or (2048 if self.transport == "udp" else 8000)

@@ -1,0 +1,167 @@
+"""A webhook, as a customer configures it."""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from worker.model.destinations.tls import TlsOptions
+from worker.model.destinations.urls import parts_of
+
+#: The most header fields that an integration may add to each request.
+MOST_HEADERS = 20
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+#: Headers that are ours to set, or that change how a request is read (RFC 9110, 7.6.1).
+_OUR_HEADERS = frozenset(
+    {
+        *("authorization", "connection", "cookie", "expect", "host", "keep-alive", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "user-agent", "webhook-id", "webhook-timestamp"),
+        "webhook-signature",
+    }
+)
+_LONGEST_SECRET = 4096
+
+
+class NoAuth(BaseModel):
+    """The endpoint asks for nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["none"] = "none"
+
+
+class BearerAuth(BaseModel):
+    """`Authorization: Bearer <token>` (RFC 6750)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["bearer"] = "bearer"
+    token: SecretStr
+
+    @field_validator("token")
+    @classmethod
+    def _token68(cls, token: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
+            msg = "give the token alone: printable characters, no spaces, without the word Bearer"
+            raise ValueError(msg)
+        return token
+
+
+class ApiKeyAuth(BaseModel):
+    """A key in a header of the endpoint's choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["api_key"] = "api_key"
+    header: str = "X-Api-Key"
+    value: SecretStr
+
+    @field_validator("header")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return _checked_name(name, except_for=frozenset({"authorization"}))
+
+    @field_validator("value")
+    @classmethod
+    def _value(cls, value: SecretStr) -> SecretStr:
+        return _checked_value(value)
+
+
+Auth = Annotated[NoAuth | BearerAuth | ApiKeyAuth, Field(discriminator="kind")]
+
+
+class Webhook(TlsOptions):
+    """Any endpoint that takes JSON by POST: an event a request, or an array or lines of several.
+
+    The events' own bytes are sent, as they were published. `signing_secrets` are those of Standard
+    Webhooks, `whsec_…`, the newest first; with two, every request carries both signatures, so that a
+    secret can be changed without a gap. `headers` may hold secrets and are kept as such.
+    `timeout_seconds` is for one request; `connections` bounds the requests of one batch in flight.
+    """
+
+    type: Literal["webhook"] = "webhook"
+    url: str
+    auth: Auth = NoAuth()
+    headers: Annotated[dict[str, SecretStr], Field(max_length=MOST_HEADERS, default_factory=dict)]
+    signing_secrets: Annotated[tuple[SecretStr, ...], Field(max_length=2)] = ()
+    body: Literal["event", "array", "lines"] = "event"
+    connections: Annotated[int, Field(ge=1, le=128)] = 32
+    batch_events: Annotated[int, Field(ge=1, le=1000)] = 250
+    batch_bytes: Annotated[int, Field(ge=1000, le=4_000_000)] = 900_000
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 15.0
+
+    @field_validator("url")
+    @classmethod
+    def _http_with_host(cls, url: str) -> str:
+        parts = parts_of(url, {"http", "https"}, "give an address like https://endpoint.example.com/webhook")
+        if parts.username is not None:
+            msg = "has a user name in it: leave it out, and give `auth` or a header instead"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _fit_for_http(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            _checked_name(name)
+            _checked_value(value)
+        if len({name.lower() for name in headers}) < len(headers):
+            msg = "names a header twice: upper and lower case are the same to HTTP"
+            raise ValueError(msg)
+        return headers
+
+    @field_validator("signing_secrets")
+    @classmethod
+    def _of_standard_webhooks(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in secrets:
+            signing_key(secret)
+        return secrets
+
+    @model_validator(mode="after")
+    def _key_is_not_overwritten(self) -> Self:
+        if isinstance(self.auth, ApiKeyAuth) and self.auth.header.lower() in {
+            name.lower() for name in self.headers
+        }:
+            msg = "headers: names the header of the API key; give it in one place"
+            raise ValueError(msg)
+        return self
+
+
+def signing_key(secret: SecretStr) -> bytes:
+    """Return the bytes that a secret of Standard Webhooks 1.0.0 stands for: 24 to 64, behind `whsec_`.
+
+    Raises ValueError, which does not repeat it.
+    """
+    prefix, _, encoded = secret.get_secret_value().partition("whsec_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if prefix or not 24 <= len(key) <= 64:  # noqa: PLR2004 - the specification's bounds
+        msg = "give whsec_ and 24 to 64 random bytes in base64, as `siem integrations new-secret` prints them"
+        raise ValueError(msg)
+    return key
+
+
+def _checked_name(name: str, *, except_for: frozenset[str] = frozenset()) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        msg = "give a header's name: letters, digits, hyphens and underscores"
+        raise ValueError(msg)
+    if name.lower().startswith("content-") or name.lower() in _OUR_HEADERS - except_for:
+        msg = f"the header {name} is not for you to set: choose another, or `auth`"
+        raise ValueError(msg)
+    return name
+
+
+def _checked_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or len(text) > _LONGEST_SECRET or text != text.strip():
+        msg = "give a header's value: not empty, no spaces around it"
+        raise ValueError(msg)
+    if not all(" " <= char <= "~" for char in text):
+        msg = "give a header's value in printable ASCII, on one line"
+        raise ValueError(msg)
+    return value
