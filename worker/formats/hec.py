@@ -1,13 +1,15 @@
 """Envelopes of Splunk's HTTP Event Collector, spliced around the untouched bytes of each event.
 
-An envelope is `{"time":…,"host":…,"source":…,"sourcetype":…,"index":…,"event":<the event>}`; a body is
-envelopes one after the other, with nothing between them (Splunk: "Format events for HTTP Event Collector").
+An envelope is `{"time":…,"host":…,"source":…,"sourcetype":…,"index":…,"fields":{…},"event":<the event>}`; a
+body is envelopes one after the other, with nothing between them (Splunk: "Format events for HTTP Event
+Collector"). `fields` are flat, of text, and the same for every event of an integration.
 Of its keys only these may be used: an unknown one makes Splunk drop the rest of the body with a 200.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from worker.model.events import QueuedEvent
 
@@ -22,12 +24,16 @@ class HecFormat:
     head: bytes
 
     @classmethod
-    def of(cls, *, host: str, source: str, source_type: str, index: str | None) -> "HecFormat":
+    def of(
+        cls, *, host: str, source: str, source_type: str, index: str | None, fields: Mapping[str, str]
+    ) -> "HecFormat":
         """Build the constant part; without an index, the token's own default decides in Splunk."""
-        fields = {"host": host, "source": source, "sourcetype": source_type}
+        constant: dict[str, Any] = {"host": host, "source": source, "sourcetype": source_type}
         if index is not None:
-            fields["index"] = index
-        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+            constant["index"] = index
+        if fields:
+            constant["fields"] = dict(fields)
+        text = json.dumps(constant, separators=(",", ":"), ensure_ascii=False)
         return cls(b"," + text[1:-1].encode() + b',"event":')
 
     def envelope(self, event: QueuedEvent) -> bytes:

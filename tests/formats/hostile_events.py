@@ -1,0 +1,87 @@
+"""Events made to break formats: strategies for text that ends lines, forges keys and fills limits."""
+
+import datetime as dt
+import itertools
+import json
+import unicodedata
+from typing import Any
+
+from hypothesis import strategies as st
+
+from worker.model.events import EventType, QueuedEvent, decode_event
+
+#: Pieces that mean something to CEF, to syslog or to JSON, and characters that end a line for someone.
+_PIECES = (
+    *("\\", "=", "|", "\\=", "\\|", "\\n", "\\\\", " ", "  ", '"', "{", "}", "[", "<13>", "%s", "{agent}"),
+    *(" act=allow", " suid=root", "|10|", "CEF:0|", "flexString1=true", "\n<13>Jan  1 00:00:00 h CEF:0|x"),
+    *("\n", "\r", "\r\n", "\t", "\0", "\v", "\f", "\x1b", "\x1c", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"),
+    *("é", "経", "🚀", "\ufeff", "\u00a0", "\u202e", "e\u0301", "a", "0"),
+)
+hostile_text = st.lists(st.sampled_from(_PIECES) | st.characters(codec="utf-8"), max_size=40).map("".join)
+long_text = st.builds(lambda piece, count: piece * count, hostile_text, st.integers(1, 60))
+#: Ids are printable, and at most 128 characters long.
+printable_ids = st.text(
+    st.sampled_from("\\=|é経🚀 a0") | st.characters(codec="utf-8").filter(str.isprintable),
+    min_size=1,
+    max_size=128,
+)
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | hostile_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hostile_text, inner, max_size=4),
+    max_leaves=8,
+)
+_objects = st.dictionaries(hostile_text, _json, max_size=5)
+_scores = st.floats(allow_nan=False, allow_infinity=False)
+_moments = st.datetimes(dt.datetime(1970, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001 - hypothesis adds the zone
+_texts = hostile_text | long_text
+
+hostile_events = st.fixed_dictionaries(
+    {
+        "id": printable_ids,
+        "type": st.sampled_from([event_type.value for event_type in EventType]),
+        "timestamp": _moments.map(dt.datetime.isoformat),
+    },
+    optional={
+        "tenant_id": printable_ids,
+        "agent_id": _texts,
+        "agent_name": _texts,
+        "action_type": _texts,
+        "policy": st.fixed_dictionaries({}, optional={"id": _texts, "name": _texts}),
+        "decision": st.sampled_from(["allow", "deny", "block", "alert", "hold"]),
+        "drift_score": _scores,
+        "behavioral_hash": _texts,
+        "behavioral_hash_delta": _scores | _texts,
+        "hold": _objects,
+        "reason": _texts,
+        "context": _objects,
+    },
+)
+
+
+def published(event: dict[str, Any]) -> QueuedEvent:
+    """Queue it as the router does; control characters that JSON lets stand stay as they are."""
+    raw = json.dumps(event, ensure_ascii=False).encode()
+    judged = decode_event(raw)
+    return QueuedEvent(judged.id, judged.type, judged.time_ms, 0, raw)
+
+
+def documented(text: str, most: int) -> str:
+    """Say what becomes of an extension's value: controls blank, line ends kept, stripped, cut, stripped."""
+    plain = ""
+    for character in text.replace("\r\n", "\n"):
+        if character in "\n\r\v\f\x85\u2028\u2029":
+            plain += "\n"
+        else:
+            plain += " " if _is_control(character) else character
+    return plain.strip()[:most].rstrip()
+
+
+def documented_in_header(text: str, most: int) -> str:
+    """Say what becomes of a header field: a blank for each run of controls, stripped, cut, stripped."""
+    runs = itertools.groupby(text, _is_control)
+    plain = "".join(" " if control else "".join(run) for control, run in runs)
+    return plain.strip()[:most].rstrip()
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Zl", "Zp"}

@@ -1,0 +1,59 @@
+"""Readers of syslog's headers and frames, written from RFC 3164, RFC 5424 and RFC 6587 alone."""
+
+import re
+from dataclasses import dataclass
+
+_RFC3164 = re.compile(
+    rb"<(?P<priority>[1-9]?[0-9]|1[0-9]{2})>"
+    rb"(?P<time>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (?: [1-9]|[12][0-9]|3[01])"
+    rb" [0-2][0-9]:[0-5][0-9]:[0-5][0-9]) (?P<host>[!-~]{1,255}) (?P<text>CEF:.*)",
+    re.DOTALL,
+)
+_RFC5424 = re.compile(
+    rb"<(?P<priority>[1-9]?[0-9]|1[0-9]{2})>1 "
+    rb"(?P<time>[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{1,6}Z) "
+    rb"(?P<host>[!-~]{1,255}) (?P<app>[!-~]{1,48}) - (?P<message_id>[!-~]{1,32}) - (?P<text>CEF:.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class SyslogMessage:
+    """What a reader makes of a message; `text` is the CEF."""
+
+    priority: int
+    time: str
+    host: str
+    text: bytes
+    app: str = ""
+    message_id: str = ""
+
+
+def parse_syslog(message: bytes, header: str) -> SyslogMessage:
+    """Read one message with the header rfc3164 or rfc5424; raises ValueError."""
+    found = (_RFC3164 if header == "rfc3164" else _RFC5424).fullmatch(message)
+    if found is None:
+        raise ValueError(f"no {header} header: {message[:300]!r}")
+    words = {name: value.decode() for name, value in found.groupdict().items() if name != "text"}
+    return SyslogMessage(int(words.pop("priority")), **words, text=found["text"])
+
+
+def read_lines(stream: bytes) -> list[bytes]:
+    """Take a stream of newline frames apart (RFC 6587, 3.4.2); raises ValueError if the last is open."""
+    *messages, rest = stream.split(b"\n")
+    if rest:
+        raise ValueError("the last frame does not end")
+    return messages
+
+
+def read_counted(stream: bytes) -> list[bytes]:
+    """Take a stream of counted frames apart (RFC 6587, 3.4.1); raises ValueError where a length is wrong."""
+    messages = []
+    while stream:
+        found = re.match(rb"([1-9][0-9]*) ", stream)
+        if found is None or len(stream) < found.end() + int(found[1]):
+            raise ValueError(f"no frame: {stream[:40]!r}")
+        end = found.end() + int(found[1])
+        messages.append(stream[found.end() : end])
+        stream = stream[end:]
+    return messages

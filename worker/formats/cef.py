@@ -1,0 +1,143 @@
+"""A governance event as one CEF message: what each field of the event becomes.
+
+In goes a queued event, out comes `CEF:0|MITRITY|MITRITY Platform|1.0|type|name|severity|extension` (ArcSight
+CEF standard) behind whatever header it travels with. Only what the message needs is read from the event's
+bytes. An event that cannot be read any more is told by its id, type and time: it is never held up here.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
+from worker.formats.cef_fitting import fitted
+from worker.formats.cef_keys import KEYS
+from worker.formats.cef_kinds import Kind
+from worker.model.events import QueuedEvent
+
+#: The longest name in the header, in characters (ArcSight CEF standard, `name`).
+_LONGEST_NAME = 512
+_COMPACT = -1
+
+_LEADS = [(key.lead, key.most) for key in KEYS]
+_LONGEST_HOLD, _LONGEST_CONTEXT = (
+    next(key.most for key in KEYS if key.name == name) for name in ("cs5", "requestContext")
+)
+_OUTCOMES = {"allow": "allow", "deny": "deny", "block": "deny", "alert": "alert", "hold": "hold"}
+
+
+class _Policy(msgspec.Struct, gc=False):
+    id: str | None = None
+    name: str | None = None
+
+
+class _Facts(msgspec.Struct, gc=False):
+    """What a message says of an event beyond its id, type and time."""
+
+    tenant_id: str = "default"
+    agent_id: str | None = None
+    agent_name: str | None = None
+    action_type: str | None = None
+    policy: _Policy | None = None
+    decision: str | None = None
+    drift_score: float | None = None
+    behavioral_hash: str | None = None
+    behavioral_hash_delta: float | str | None = None
+    hold: msgspec.Raw = msgspec.Raw()
+    reason: str | None = None
+    context: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(_Facts)
+_NO_POLICY = _Policy()
+_UNREADABLE = _Facts(
+    tenant_id="", reason="the event could not be read any more: only its id, type and time are known"
+)
+
+
+def cef_message(event: QueuedEvent, kind: Kind, *, header: str, send_src: bool, limit: int) -> bytes:
+    """Return the header, which is plain ASCII, and the event in CEF behind it: `limit` bytes at most.
+
+    `send_src` is whether `src` carries the agent's id. Never raises, whatever the event holds.
+    """
+    facts = _facts(event.raw)
+    start, name = header + kind.head, _name(kind, facts.policy or _NO_POLICY)
+    values = _values(event, kind, facts, send_src=send_src)
+    message = (start + name + kind.tail + _extension(values)).encode("utf-8", "replace")
+    return message if len(message) <= limit else fitted(start, name, kind.tail, values, limit)
+
+
+def _extension(values: Sequence[str | None]) -> str:
+    """Write each key that has a value: an empty one would be a mistake to some parsers."""
+    written: list[str] = []
+    for (lead, most), value in zip(_LEADS, values, strict=True):
+        if value and (escaped := extension_value(value, most)):
+            written += (lead, escaped)
+    return "".join(written)[1:]
+
+
+def _facts(raw: bytes) -> _Facts:
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _UNREADABLE
+
+
+def _name(kind: Kind, policy: _Policy) -> str:
+    """Return the name for the header: the policy's where a policy decided, else the kind's own words."""
+    if not kind.is_named_by_policy:
+        return kind.name
+    named = header_value(policy.name or "", _LONGEST_NAME) or header_value(policy.id or "", _LONGEST_NAME)
+    return named or kind.name
+
+
+def _values(event: QueuedEvent, kind: Kind, facts: _Facts, *, send_src: bool) -> tuple[str | None, ...]:
+    """Return the raw value of every key, in the order of `KEYS`."""
+    score = None if facts.drift_score is None else str(facts.drift_score)
+    delta = facts.behavioral_hash_delta
+    return (
+        str(event.time_ms),
+        facts.action_type,
+        _OUTCOMES.get(facts.decision or "", kind.outcome),
+        event.id,
+        event.id,
+        facts.agent_id,
+        facts.agent_name,
+        facts.agent_id if send_src else None,
+        kind.category,
+        facts.tenant_id,
+        score,
+        score,
+        facts.behavioral_hash,
+        None if facts.policy is None else facts.policy.id,
+        None if delta is None else str(delta),
+        _json(facts.hold, _LONGEST_HOLD),
+        _json(facts.context, _LONGEST_CONTEXT),
+        facts.reason,
+        _sentence(kind, facts, score),
+    )
+
+
+def _json(raw: msgspec.Raw, most: int) -> str | None:
+    """Return an object of the event as compact JSON; nothing if it is empty or missing."""
+    if len(raw) <= len("{}"):
+        return None
+    try:
+        compact = msgspec.json.format(raw, indent=_COMPACT)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        compact = bytes(raw)
+    return None if compact in {b"null", b"{}"} else json_value(compact, most)
+
+
+def _sentence(kind: Kind, facts: _Facts, score: str | None) -> str:
+    """Sum the event up for people, in one line."""
+    policy = facts.policy or _NO_POLICY
+    policy_name = policy.name or policy.id
+    agent = facts.agent_name or facts.agent_id
+    sentence = kind.sentence.format(
+        policy=f'Policy "{policy_name}"' if policy_name else "A policy",
+        action=facts.action_type or "an action",
+        agent=f'agent "{agent}"' if agent else "an agent",
+        score=f", with a score of {score}" if score else "",
+    )
+    return one_line(sentence)

@@ -1,0 +1,70 @@
+"""Bodies of webhooks, and the ids under which they go: an event's own bytes, an array or lines of several.
+
+What was published is sent as it is. Only for lines, an event that was written over several of them is
+written on one: the blanks between its tokens go, and nothing else changes.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+BodyKind = Literal["event", "array", "lines"]
+
+#: Letters and digits that need no care, neither in a header nor in what is signed.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_~-]+")
+
+
+def content_type(kind: BodyKind) -> str:
+    """Return the media type of such a body."""
+    return "application/x-ndjson" if kind == "lines" else "application/json"
+
+
+def body(kind: BodyKind, events: Sequence[bytes]) -> bytes:
+    """Write the body of a request that carries these events; of the kind `event`, it carries one."""
+    return _WRITERS[kind](events)
+
+
+def message_id(event_id: str) -> str:
+    """Return an event's `webhook-id`: its id, percent-encoded where that is needed (RFC 3986, section 2.1).
+
+    It holds no dot, no blank and nothing beyond ASCII, and `urllib.parse.unquote` makes the id of it again.
+    """
+    if _PLAIN_ID.fullmatch(event_id):
+        return event_id
+    return quote(event_id, safe="").replace(".", "%2E")
+
+
+def batch_id(event_ids: Sequence[str]) -> str:
+    """Return the `webhook-id` of several events: the same for the same events in the same order."""
+    parts = (event_id.encode() for event_id in event_ids)
+    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+    return f"batch_{digest.hexdigest()[:32]}"
+
+
+def _array(events: Sequence[bytes]) -> bytes:
+    return b"[%b]" % b",".join(events)
+
+
+def _lines(events: Sequence[bytes]) -> bytes:
+    return b"".join([_one_line(event) + b"\n" for event in events])
+
+
+def _one_line(event: bytes) -> bytes:
+    if b"\n" not in event and b"\r" not in event:
+        return event
+    try:
+        return msgspec.json.format(event, indent=-1)
+    except msgspec.DecodeError:
+        # A line break inside a string, which JSON forbids and some readers let through.
+        return event.replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+_WRITERS: dict[str, Callable[[Sequence[bytes]], bytes]] = {
+    "event": b"".join,
+    "array": _array,
+    "lines": _lines,
+}
