@@ -1,25 +1,25 @@
 """What the tests of the demonstration share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.demo.running import Running, Start, launch, wait_for_port
+from tests.demo.running import Start, starter
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Return what starts a receiver with options and stops it at the end of its `with` block."""
+    """Return what starts a Splunk with options and stops it at the end of its `with` block."""
+    return starter("receiver", tmp_path / "port")
 
-    @contextmanager
-    def started(*options: str) -> Iterator[Running]:
-        port_file = tmp_path / "port"
-        with launch(port_file, *options) as process:
-            try:
-                yield Running(process, wait_for_port(process, port_file))
-            finally:
-                process.terminate()
 
-    return started
+@pytest.fixture
+def start_syslog(tmp_path: Path) -> Start:
+    """Return what starts a syslog receiver likewise."""
+    return starter("syslog_receiver", tmp_path / "port")
+
+
+@pytest.fixture
+def start_webhook(tmp_path: Path) -> Start:
+    """Return what starts an endpoint for webhooks likewise."""
+    return starter("webhook_receiver", tmp_path / "port")

@@ -1,10 +1,11 @@
-"""Starts the receiver of the demonstration as a program, and speaks to it."""
+"""Starts receivers of the demonstration as programs, and speaks to them."""
 
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ PATH = "/services/collector/event"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A receiver in its own process."""
+    """A receiver in its own process; where it takes events, and where it tells its counts."""
 
     process: subprocess.Popen[str]
     port: int
+    counts_port: int
 
     @property
     def base_url(self) -> str:
@@ -33,7 +35,14 @@ class Running:
 
     def counts(self) -> dict[str, Any]:
         """Ask what came."""
-        return dict(requests.get(self.base_url + "/counts", timeout=10).json())
+        return dict(requests.get(f"http://127.0.0.1:{self.counts_port}/counts", timeout=10).json())
+
+    def wait_for(self, count: int, field: str) -> dict[str, Any]:
+        """Ask what came until it is so much; fails after ten seconds."""
+        deadline = time.monotonic() + 10
+        while (counts := self.counts())[field] < count:
+            assert time.monotonic() < deadline, f"{field} is not {count}: {counts}"
+        return counts
 
     def exchange(self, sent: bytes) -> bytes:
         """Send raw bytes, and return what comes until the receiver hangs up."""
@@ -42,21 +51,36 @@ class Running:
             return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-#: What the fixture `start` gives: call it with options of the command line.
+#: What the fixture `start` and its like give: call it with options of the command line.
 Start = Callable[..., AbstractContextManager[Running]]
 
 
-def launch(port_file: Path, *options: str) -> subprocess.Popen[str]:
-    """Start the program."""
-    command = [sys.executable, "-W", "error", "-m", "worker.demo.receiver", "--port-file", str(port_file)]
+def starter(program: str, port_file: Path) -> Start:
+    """Return what starts a receiver with options and stops it at the end of its `with` block."""
+
+    @contextmanager
+    def started(*options: str) -> Iterator[Running]:
+        with launch(port_file, *options, program=program) as process:
+            try:
+                ports = wait_for_ports(process, port_file)
+                yield Running(process, ports[0], ports[-1])
+            finally:
+                process.terminate()
+
+    return started
+
+
+def launch(port_file: Path, *options: str, program: str = "receiver") -> subprocess.Popen[str]:
+    """Start a program of the demonstration."""
+    command = [sys.executable, "-W", "error", "-m", f"worker.demo.{program}", "--port-file", str(port_file)]
     return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_port(process: subprocess.Popen[str], port_file: Path) -> int:
-    """Return the port once the file is there; the process may take ten seconds."""
+def wait_for_ports(process: subprocess.Popen[str], port_file: Path) -> list[int]:
+    """Return the ports once the file is there; the process may take ten seconds."""
     for _ in range(200):
         if port_file.exists():
-            return int(port_file.read_text())
+            return [int(line) for line in port_file.read_text().splitlines()]
         try:
             process.wait(0.05)
         except subprocess.TimeoutExpired:

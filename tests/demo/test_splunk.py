@@ -4,8 +4,17 @@ import json
 
 import pytest
 
-from worker.demo.splunk import REPLIES, Reply, index_body, judge_token, read_envelopes
+from worker.demo.splunk import (
+    REPLIES,
+    Acknowledgements,
+    Reply,
+    index_body,
+    judge_channel,
+    judge_token,
+    read_envelopes,
+)
 
+CHANNEL = "FE0ECFAD-13D5-401B-847D-77833BD77131"
 GOOD = b'{"time":1.5,"event":{"id":"a"}}'
 
 
@@ -105,10 +114,38 @@ def test_the_token_that_opens() -> None:
     assert judge_token("Splunk right", "right") is None
 
 
+@pytest.mark.parametrize(
+    ("channel", "code"),
+    [(None, 10), ("", 10), ("x", 11), ("FE0ECFAD13D5401B847D77833BD77131", 11), (f"{CHANNEL} ", 11)],
+)
+def test_channels_that_are_none(channel: str | None, code: int) -> None:
+    """A channel is a GUID with its hyphens."""
+    assert judge_channel(channel) == Reply(code)
+
+
+@pytest.mark.parametrize("channel", [CHANNEL, CHANNEL.lower()])
+def test_a_channel_in_either_case(channel: str) -> None:
+    """Any GUID will do."""
+    assert judge_channel(channel) is None
+
+
+def test_a_restart_forgets_all_numbers() -> None:
+    """What was taken before reads `false`, and the numbers begin anew."""
+    splunk = Acknowledgements()
+    assert [splunk.number(CHANNEL), splunk.number(CHANNEL)] == [0, 1]
+
+    splunk.forget()
+
+    assert splunk.answer(CHANNEL, b'{"acks":[0,1]}') == b'{"acks":{"0":false,"1":false}}'
+    assert splunk.number(CHANNEL) == 0
+    assert splunk.answer(CHANNEL, b'{"acks":[0]}') == b'{"acks":{"0":true}}'
+
+
 @pytest.mark.parametrize("code", REPLIES)
 def test_replies_read_as_splunk_writes_them(code: int) -> None:
     """Text, code, and the number of the event where there is one, in this order."""
     assert list(json.loads(Reply(code, 3).body)) == ["text", "code", "invalid-event-number"]
+    assert list(json.loads(Reply(code, 3, 0).body)) == ["text", "code", "invalid-event-number", "ackId"]
     assert list(json.loads(Reply(code).body)) == ["text", "code"]
     assert Reply(code).status >= 200
 

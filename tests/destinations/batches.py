@@ -10,8 +10,8 @@ from typing import Any
 
 from worker.destinations.splunk_hec import SplunkHecSender
 from worker.model.deliveries import Batch, Ruling, Verdict
+from worker.model.destinations import SplunkHec
 from worker.model.events import QueuedEvent
-from worker.model.integrations import SplunkHec
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 

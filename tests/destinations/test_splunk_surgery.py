@@ -2,14 +2,19 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.destinations.batches import batch_of, sender_to, soon, verdicts
 from tests.receivers import scripts
+from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
-from worker.model.deliveries import MAX_REQUESTS, Batch, Verdict
+from worker.destinations.splunk_hec import SplunkHecSender
+from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, DeadLetter, Verdict
+from worker.model.integrations import MAX_RETRIES
+from worker.model.settlement import RetryPolicy, settle_rulings
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
@@ -58,6 +63,16 @@ def test_surgery_holds_where_requests_are_too_large_as_well(seed: int) -> None:
     offending(lambda script: scripts.too_large(**limit, then=script), batch, offenders)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_surgery_holds_where_every_part_is_to_be_confirmed(seed: int) -> None:
+    """With indexer acknowledgement the same events are refused, and all others are confirmed, once each."""
+    batch, offenders = draw_offenders(random.Random(3_000 + seed))
+
+    splunk = offending(AckSplunk, batch, offenders, use_ack=True)
+
+    assert len({request.channel for request in splunk.requests}) == 1
+
+
 @pytest.mark.parametrize("offenders", [{"e0"}, {"e59"}, {"e0", "e1", "e2", "e58", "e59"}])
 def test_surgery_needs_few_requests_when_few_are_bad(offenders: set[str]) -> None:
     """Up to two offenders cost a request each; beyond that, parts of about the square root."""
@@ -98,6 +113,51 @@ def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
     assert list(batch.carried) == [1] * 5 + [2] * 5 + [0] * 20
     assert len(splunk.posts) == 2
     assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
+
+
+def through_all_attempts(sender: SplunkHecSender, batch: Batch) -> list[DeadLetter]:
+    """Send the batch and settle it, again and again, until nothing of it is left; return what died."""
+    dead: list[DeadLetter] = []
+    while True:
+        settlement = settle_rulings(batch, sender.send(batch, soon()), RetryPolicy(MAX_RETRIES, 0))
+        dead += settlement.dead
+        if settlement.retry is None:
+            return dead
+        batch = replace(batch, attempts=settlement.retry.attempts)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_innocent_dies_once_a_batch_has_come_apart(seed: int) -> None:
+    """However often Splunk is busy in between, an event that goes out for the fourth time goes alone."""
+    dice = random.Random(2_000 + seed)
+    batch, offenders = draw_offenders(dice)
+    refuses = scripts.offender(lambda event: event["id"] in offenders)
+    moody = scripts.sequence(
+        refuses, *(scripts.busy() if dice.random() < 0.4 else refuses for _ in range(60)), refuses
+    )
+    with HecReceiver(moody) as splunk, sender_to(splunk.url) as sender:
+        dead = through_all_attempts(sender, batch)
+
+    carried = Counter(event_id for request in splunk.posts for event_id in request.ids)
+    accepted = set(splunk.accepted_ids)
+    assert {letter.finding.code for letter in dead} <= {"event_refused", "destination_busy"}
+    assert {
+        event.id for letter in dead if letter.finding.code == "event_refused" for event in letter.events
+    } <= offenders
+    assert accepted.isdisjoint(event.id for letter in dead for event in letter.events)
+    assert max(carried.values()) <= MAX_REQUESTS
+
+
+def test_a_batch_that_came_apart_is_sent_in_parts_by_what_each_has_left() -> None:
+    """A busy answer costs the part a request that met it; the others keep theirs, and are not cut further."""
+    batch = batch_of(100)
+    batch.carried[:] = bytes([SETTLED] * 20 + [3] * 8 + [2] * 64 + [1] * 8)
+    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert set(ruled.values()) == {ACCEPTED}
+    assert [len(request.ids) for request in splunk.posts] == [1] * 8 + [8] * 8 + [8]
+    assert splunk.accepted_ids == [f"e{place}" for place in range(20, 100)]
 
 
 def test_an_event_without_requests_left_is_not_carried_again() -> None:

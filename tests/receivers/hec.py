@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.receivers.scripts import Action, Request, Script, Wire, event_ids, ok
-from worker.demo.splunk import EVENT_PATHS, read_envelopes
+from worker.demo.splunk import ACK_PATH, EVENT_PATHS, read_envelopes
 
 _PATIENCE = 10.0
 
@@ -74,6 +74,11 @@ class HecReceiver:
     def posts(self) -> list[Request]:
         """The requests that were posted to the collector: those that should carry events."""
         return [request for request in self.requests if request.path.partition("?")[0] in EVENT_PATHS]
+
+    @property
+    def polls(self) -> list[Request]:
+        """The requests that ask which of the posts are indexed."""
+        return [request for request in self.requests if request.path.partition("?")[0] == ACK_PATH]
 
     @property
     def events(self) -> list[Any]:

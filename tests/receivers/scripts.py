@@ -15,6 +15,7 @@ from email.message import Message
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from worker.demo.splunk import EVENT_PATHS, HEALTH_PATHS, Reply, index_body, judge_token
 
@@ -36,6 +37,12 @@ class Request:
     wire_body: bytes
     body: bytes
     events: Sequence[Any]
+
+    @property
+    def channel(self) -> str:
+        """The channel it names: in its header, or else in its query; empty without one."""
+        asked = parse_qs(urlsplit(self.path).query).get("channel", [""])
+        return str(self.headers.get("X-Splunk-Request-Channel", asked[0]))
 
     @property
     def ids(self) -> list[str]:
@@ -99,12 +106,12 @@ def offender(refuses: Callable[[Any], bool], *, code: int = 6) -> Script:
     def script(request: Request) -> Action:
         path = request.path.partition("?")[0]
         if request.method == "GET" or path not in EVENT_PATHS:
-            return _answer(Reply(17 if path in HEALTH_PATHS else 404))
+            return answer(Reply(17 if path in HEALTH_PATHS else 404))
         indexed = index_body(request.body, refuses)
         reply = indexed.reply
         if reply.code == 6 and indexed.refused is not None:
             reply = replace(reply, code=code)
-        return _answer(reply, indexed.events)
+        return answer(reply, indexed.events)
 
     return script
 
@@ -112,12 +119,21 @@ def offender(refuses: Callable[[Any], bool], *, code: int = 6) -> Script:
 def status(number: int, code: int | None = None, *, headers: dict[str, str] | None = None) -> Script:
     """Take nothing; answer with the status, and with Splunk's text for the code if one is given."""
     body = b"" if code is None else Reply(code).body
-    return _always(Action(number, body, headers=headers or {}))
+    return always(Action(number, body, headers=headers or {}))
 
 
 def busy() -> Script:
     """Answer 503, code 9, and take nothing."""
     return status(503, code=9)
+
+
+def strained(code: int = 24) -> Script:
+    """Take the events, and say that the queue (24) or the acknowledgements (25) will soon be full."""
+
+    def script(request: Request) -> Action:
+        return answer(Reply(code), request.events)
+
+    return script
 
 
 def throttled(retry_after: str | float) -> Script:
@@ -144,7 +160,7 @@ def demand_token(token: str, then: Script | None = None) -> Script:
         objection = judge_token(request.headers.get("Authorization"), token)
         if objection is None or request.method == "GET":
             return following(request)
-        return _answer(objection)
+        return answer(objection)
 
     return script
 
@@ -153,7 +169,7 @@ def incorrect_index(place: int = 0) -> Script:
     """Answer 400, code 7, for the event at `place`. Splunk reports one too many here (measured)."""
 
     def script(request: Request) -> Action:
-        return _answer(Reply(7, place + 1), request.events[:place])
+        return answer(Reply(7, place + 1), request.events[:place])
 
     return script
 
@@ -174,7 +190,7 @@ def too_large(
 
 def html() -> Script:
     """Answer 200 with a page, as a portal or proxy in the way does, and take nothing."""
-    return _always(_page(200))
+    return always(_page(200))
 
 
 def redirect(location: str, number: int = 302) -> Script:
@@ -206,10 +222,13 @@ def hang(*, taking: bool = False) -> Script:
     return _in_manner(wait, ok(), taking=taking)
 
 
-def close_mid_response(after: str = "body", *, reset: bool = False, taking: bool = True) -> Script:
+def close_mid_response(
+    after: str = "body", *, reset: bool = False, taking: bool = True, of: Script | None = None
+) -> Script:
     """Break off the answer: before anything (`nothing`), or amid the `status`, the `headers`, the `body`.
 
-    The connection is closed, or with `reset` torn down (RST). With `taking`, the events were taken.
+    The connection is closed, or with `reset` torn down (RST). With `taking`, the events were taken. The
+    answer is that of another script (left out: ok).
     """
 
     def cut(wire: Wire, payload: bytes) -> None:
@@ -218,7 +237,7 @@ def close_mid_response(after: str = "body", *, reset: bool = False, taking: bool
             no_linger = struct.pack("ii", 1, 0)
             wire.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
 
-    return _in_manner(cut, ok(), taking=taking)
+    return _in_manner(cut, of or ok(), taking=taking)
 
 
 def drip(interval: float, of: Script | None = None) -> Script:
@@ -254,11 +273,13 @@ def _in_manner(manner: Callable[[Wire, bytes], None], of: Script, *, taking: boo
     return script
 
 
-def _always(action: Action) -> Script:
+def always(action: Action) -> Script:
+    """Do the same with every request."""
     return lambda _request: action
 
 
-def _answer(reply: Reply, takes: Sequence[Any] = ()) -> Action:
+def answer(reply: Reply, takes: Sequence[Any] = ()) -> Action:
+    """Answer as Splunk would, and take these events."""
     return Action(reply.status, reply.body, takes)
 
 

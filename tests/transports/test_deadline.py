@@ -11,8 +11,8 @@ import trustme
 
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers
+from worker.model.destinations import TlsOptions
 from worker.model.errors import DeadlinePassed
-from worker.model.integrations import TlsOptions
 from worker.transports.deadline import seconds_left, within
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

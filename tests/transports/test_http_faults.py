@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
+from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     AddressRefused,
     ConnectFailed,
@@ -17,7 +18,6 @@ from worker.model.errors import (
     NameUnknown,
     TransportError,
 )
-from worker.model.integrations import TlsOptions
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 

@@ -1,15 +1,21 @@
-"""Who plays in the demo: three receivers on loopback, and an integration to each.
+"""Who plays in the demo: six receivers on loopback, and an integration to each.
 
-One is healthy, one is an archive that wants every event, one is moody: now and then it is busy, and
-there are events that it cannot stand. So all that a ledger can say is to be seen.
+Three speak Splunk's HEC: one is healthy, one is an archive that wants every event, one is moody: now and
+then it is busy, and there are events that it cannot stand. Two take CEF over syslog, by TCP and by UDP, and
+one is a signed webhook. So all that a ledger can say is to be seen.
 """
 
+import base64
+import json
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from worker.broker.connection import Client
 from worker.broker.snapshot import publish_integrations
@@ -23,21 +29,53 @@ TENANT = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One receiver, and what its integration wants."""
+    """One receiver: its program with its options, and the destination that leads to it.
+
+    `destination` may name the receiver's port as `{port}` in its url.
+    """
 
     name: str
     event_types: frozenset[EventType]
-    options: Sequence[str] = ()
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    program: str
+    options: Sequence[str]
+    destination: Mapping[str, Any]
 
 
 def cast() -> list[Role]:
-    """Name the receivers of a demo, each with a token of its own."""
+    """Name the receivers of a demo, each with a secret of its own."""
     return [
-        Role("splunk", DEFAULT_EVENT_TYPES),
-        Role("archive", frozenset(EventType)),
-        Role("moody", DEFAULT_EVENT_TYPES, ("--flaky", "0.05", "--refuse", "0.001")),
+        _splunk("splunk", DEFAULT_EVENT_TYPES),
+        _splunk("archive", frozenset(EventType)),
+        _splunk("moody", DEFAULT_EVENT_TYPES, "--flaky", "0.02", "--refuse", "0.001"),
+        _syslog("qradar", "syslog://127.0.0.1:{port}"),
+        _syslog("arcsight", "syslog+udp://127.0.0.1:{port}", "--udp"),
+        _webhook("webhook"),
     ]
+
+
+def _splunk(name: str, event_types: frozenset[EventType], *options: str) -> Role:
+    token = secrets.token_urlsafe(16)
+    url = "http://127.0.0.1:{port}/services/collector/event"
+    destination = {"type": "splunk_hec", "url": url, "token": token}
+    return Role(name, event_types, "receiver", ("--token", token, *options), destination)
+
+
+def _syslog(name: str, url: str, *options: str) -> Role:
+    destination = {"type": "syslog_cef", "url": url}
+    return Role(name, DEFAULT_EVENT_TYPES, "syslog_receiver", options, destination)
+
+
+def _webhook(name: str) -> Role:
+    token = secrets.token_urlsafe(16)
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    destination = {
+        "type": "webhook",
+        "url": "http://127.0.0.1:{port}/webhook",
+        "auth": {"kind": "bearer", "token": token},
+        "signing_secrets": [secret],
+    }
+    options = ("--bearer", token, "--secret", secret)
+    return Role(name, DEFAULT_EVENT_TYPES, "webhook_receiver", options, destination)
 
 
 def commands(roles: Sequence[Role], directory: Path) -> dict[str, str]:
@@ -45,8 +83,8 @@ def commands(roles: Sequence[Role], directory: Path) -> dict[str, str]:
     return {
         role.name: shlex.join(
             [
-                *(sys.executable, "-m", "worker.demo.receiver"),
-                *("--port-file", str(_port_file(role, directory)), "--token", role.token),
+                *(sys.executable, "-m", f"worker.demo.{role.program}"),
+                *("--port-file", str(_port_file(role, directory))),
                 *role.options,
             ]
         )
@@ -83,21 +121,35 @@ def remove(store: IntegrationStore) -> None:
         store.delete(left.id)
 
 
+def received(role: Role, directory: Path) -> int | None:
+    """Ask a receiver how many different events it has had; None if it does not answer."""
+    # Not by urllib, which might ask a proxy of the environment.
+    with closing(HTTPConnection("127.0.0.1", _ports(role, directory)[-1], timeout=5)) as connection:
+        try:
+            connection.request("GET", "/counts")
+            counted: int | None = json.load(connection.getresponse())["distinct"]
+        except (OSError, HTTPException, ValueError, KeyError):
+            return None
+    return counted
+
+
 def _integration(role: Role, directory: Path) -> Integration:
-    port = int(_port_file(role, directory).read_text())
+    port = _ports(role, directory)[0]
+    url = str(role.destination["url"]).format(port=port)
     return parse_integration(
         {
             "id": f"demo_{role.name}_{secrets.token_hex(4)}",
             "tenant_id": TENANT,
             "name": f"demo {role.name}",
             "event_types": sorted(role.event_types),
-            "destination": {
-                "type": "splunk_hec",
-                "url": f"http://127.0.0.1:{port}/services/collector/event",
-                "token": role.token,
-            },
+            "destination": {**role.destination, "url": url},
         }
     )
+
+
+def _ports(role: Role, directory: Path) -> list[int]:
+    """Return where a receiver listens, and, last of all, where it tells its counts."""
+    return [int(port) for port in _port_file(role, directory).read_text().split()]
 
 
 def _port_file(role: Role, directory: Path) -> Path:

@@ -1,40 +1,72 @@
 """A small HTTP/1.1 server protocol for asyncio: bytes come in, whole requests go to a function.
 
 It knows what clients of a collector use: keep-alive, pipelining, Content-Length. `Expect` is ignored;
-what it does not know (chunked bodies, requests without end) it answers with an error and hangs up.
+what it does not know (chunked bodies, requests without end) it answers with an error and hangs up. Of a head
+it reads what HTTP itself needs; the rest is read by those who ask for it.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 
 #: Splunk's own limit for a body (limits.conf, max_content_length), in bytes.
 LONGEST_BODY = 838_860_800
+#: What has arrived is read into this and taken out at once, by all connections in turn: memory of its own
+#: for each reading costs more than a small request does.
+ARRIVALS = memoryview(bytearray(256 * 1024))
+
 _LONGEST_HEAD = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 
+#: Request line and fields (RFC 9112, sections 3 and 5), without the empty line.
+_HEAD = re.compile(rb"([^ \r\n]+) ([^ \r\n]+) ([^ \r\n]+)((?:\r\n[^:\r\n]+:[^\r\n]*)*)")
+_FRAMING = re.compile(rb"\r\n(connection|content-length|transfer-encoding):([^\r\n]*)", re.IGNORECASE)
+_PERSISTS = {b"HTTP/1.1": True, b"HTTP/1.0": False}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(eq=False)
 class Request:
-    """One request; the names of headers are in lower case, the path is without its query."""
+    """One request; the path is without its query (`a=b&…`), `fields` are its headers as they came."""
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    fields: bytes = b""
     body: bytes = b""
     keeps_alive: bool = True
+    query: str = ""
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; their names are in lower case."""
+        pairs = (line.split(":", 1) for line in self.fields.decode("latin-1").split("\r\n")[1:])
+        return {name.lower(): value.strip() for name, value in pairs}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
-    """What is answered."""
+    """What is answered, and how many seconds later."""
 
     status: int
     body: bytes
     content_type: str = "application/json; charset=UTF-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+
+    @cached_property
+    def head(self) -> bytes:
+        """The status line and headers; what is to become of the connection is still missing."""
+        headers = {
+            "Content-Type": self.content_type,
+            "Content-Length": str(len(self.body)),
+            **self.headers,
+        }
+        status = f"HTTP/1.1 {self.status:d} {HTTPStatus(self.status).phrase}"
+        lines = [status, *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join(lines).encode("latin-1")
 
 
 class BadRequest(Exception):
@@ -46,7 +78,17 @@ class BadRequest(Exception):
         self.status = status
 
 
-class HttpConnection(asyncio.Protocol):
+class _Head(NamedTuple):
+    """A request's head, and how many bytes of body follow it."""
+
+    method: bytes
+    target: bytes
+    fields: bytes
+    keeps_alive: bool
+    length: int
+
+
+class HttpConnection(asyncio.BufferedProtocol):
     """One connection of a client; registers itself in `connections` as long as it is open."""
 
     def __init__(self, answer: Callable[[Request], Response], connections: set[asyncio.Transport]) -> None:
@@ -54,8 +96,8 @@ class HttpConnection(asyncio.Protocol):
         self._answer = answer
         self._connections = connections
         self._unread = bytearray()
-        self._head: Request | None = None
-        self._missing = 0
+        self._head: _Head | None = None
+        self._waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve."""
@@ -66,76 +108,85 @@ class HttpConnection(asyncio.Protocol):
         """Forget the connection."""
         self._connections.discard(self._transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Lend the place to read into."""
+        return ARRIVALS
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Answer every request that is complete by now."""
-        self._unread += data
+        self._unread += ARRIVALS[:nbytes]
+        self._serve()
+
+    def _serve(self) -> None:
+        """Answer one request after the other; a delayed answer keeps those behind it waiting."""
         try:
-            while not self._transport.is_closing() and (request := self._take_request()):
-                self._send(self._answer(request), keep_alive=request.keeps_alive)
+            while not self._waits and not self._transport.is_closing() and (request := self._take_request()):
+                response = self._answer(request)
+                if response.delay:
+                    self._send_later(response, keep_alive=request.keeps_alive)
+                else:
+                    self._send(response, keep_alive=request.keeps_alive)
         except BadRequest as error:
             text = f"<html><body>{error.status.phrase}</body></html>".encode()
             self._send(Response(error.status, text, "text/html"), keep_alive=False)
 
     def _take_request(self) -> Request | None:
         """Cut the first request off what was read, if all of it is there."""
-        if self._head is None:
-            self._head = self._take_head()
-        if self._head is None or len(self._unread) < self._missing:
+        head = self._head = self._head or self._take_head()
+        if head is None or len(self._unread) < head.length:
             return None
-        head, self._head = self._head, None
-        body = bytes(self._unread[: self._missing])
-        del self._unread[: self._missing]
-        return Request(head.method, head.path, head.headers, body, head.keeps_alive)
+        self._head = None
+        body = bytes(self._unread[: head.length])
+        del self._unread[: head.length]
+        path, _, query = head.target.decode("latin-1").partition("?")
+        return Request(head.method.decode("latin-1"), path, head.fields, body, head.keeps_alive, query)
 
-    def _take_head(self) -> Request | None:
+    def _take_head(self) -> _Head | None:
         end = self._unread.find(_END_OF_HEAD)
         if (len(self._unread) if end < 0 else end) > _LONGEST_HEAD:
             raise BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if end < 0:
             return None
-        head = read_head(bytes(self._unread[:end]))
-        self._missing = _body_length(head)
+        head = _read_head(bytes(self._unread[:end]))
         del self._unread[: end + len(_END_OF_HEAD)]
         return head
 
     def _send(self, response: Response, *, keep_alive: bool) -> None:
-        headers = {
-            "Content-Type": response.content_type,
-            "Content-Length": str(len(response.body)),
-            "Connection": "keep-alive" if keep_alive else "close",
-            **response.headers,
-        }
-        status = f"HTTP/1.1 {response.status:d} {HTTPStatus(response.status).phrase}"
-        lines = [status, *(f"{name}: {value}" for name, value in headers.items())]
-        self._transport.write("\r\n".join(lines).encode("latin-1") + _END_OF_HEAD + response.body)
+        fate = b"\r\nConnection: keep-alive\r\n\r\n" if keep_alive else b"\r\nConnection: close\r\n\r\n"
+        self._transport.write(response.head + fate + response.body)
         if not keep_alive:
             self._transport.close()
 
+    def _send_later(self, response: Response, *, keep_alive: bool) -> None:
+        def send() -> None:
+            self._waits = False
+            if not self._transport.is_closing():
+                self._send(response, keep_alive=keep_alive)
+                self._serve()
 
-def read_head(head: bytes) -> Request:
-    """Read request line and headers (RFC 9112, sections 3 and 5), without the empty line.
+        self._waits = True
+        asyncio.get_running_loop().call_later(response.delay, send)
 
-    Raises BadRequest.
-    """
-    first, *lines = head.decode("latin-1").split("\r\n")
-    try:
-        method, target, version = first.split(" ")
-        pairs = [line.split(":", 1) for line in lines]
-        headers = {name.lower(): value.strip() for name, value in pairs}
-    except ValueError:
-        raise BadRequest(HTTPStatus.BAD_REQUEST) from None
-    if version not in ("HTTP/1.1", "HTTP/1.0"):
+
+def _read_head(head: bytes) -> _Head:
+    """Read a head. Raises BadRequest."""
+    found = _HEAD.fullmatch(head)
+    if found is None:
+        raise BadRequest(HTTPStatus.BAD_REQUEST)
+    method, target, version, fields = found.groups()
+    if version not in _PERSISTS:
         raise BadRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-    default = "keep-alive" if version == "HTTP/1.1" else "close"
-    keeps_alive = headers.get("connection", default).lower() != "close"
-    return Request(method, target.partition("?")[0], headers, keeps_alive=keeps_alive)
+    framing = {name.lower(): value.strip() for name, value in _FRAMING.findall(fields)}
+    wish = framing.get(b"connection")
+    keeps_alive = _PERSISTS[version] if wish is None else wish.lower() != b"close"
+    return _Head(method, target, fields, keeps_alive, _body_length(framing))
 
 
-def _body_length(head: Request) -> int:
-    if "transfer-encoding" in head.headers:
+def _body_length(framing: Mapping[bytes, bytes]) -> int:
+    if b"transfer-encoding" in framing:
         raise BadRequest(HTTPStatus.LENGTH_REQUIRED)
-    length = head.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdecimal()):
+    length = framing.get(b"content-length", b"0")
+    if not length.isdigit():
         raise BadRequest(HTTPStatus.BAD_REQUEST)
     if int(length) > LONGEST_BODY:
         raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

@@ -1,8 +1,9 @@
 """A Splunk to try things with: an HTTP Event Collector on loopback that counts what it is sent.
 
 `python -m worker.demo.receiver --port-file F` listens, writes its port to F and answers as Splunk does,
-until SIGTERM. It can be told to be busy now and then, or to refuse certain events for good; `GET /counts`
-tells what came. With `--count-only` it reads nothing of what comes, so that a benchmark measures the sender.
+until SIGTERM. It can be told to be busy now and then, to refuse certain events for good, or to acknowledge
+what it has indexed; `GET /counts` tells what came. With `--count-only` it reads nothing of what comes, so
+that a benchmark measures the sender.
 """
 
 import asyncio
@@ -13,17 +14,28 @@ import random
 import signal
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import click
 
 from worker.demo.connection import LONGEST_BODY, HttpConnection, Request, Response
-from worker.demo.splunk import EVENT_PATHS, HEALTH_PATHS, Indexed, Reply, index_body, judge_token
+from worker.demo.splunk import (
+    ACK_PATH,
+    EVENT_PATHS,
+    HEALTH_PATHS,
+    Acknowledgements,
+    Indexed,
+    Reply,
+    index_body,
+    judge_channel,
+    judge_token,
+)
 
 _HOST = "127.0.0.1"
-_BUSY, _HEALTHY, _NOT_FOUND, _NOT_ALLOWED = 9, 17, 404, 405
+_BUSY, _ACK_DISABLED, _HEALTHY, _NOT_FOUND, _NOT_ALLOWED = 9, 14, 17, 404, 405
 
 
 @click.command()
@@ -32,16 +44,24 @@ _BUSY, _HEALTHY, _NOT_FOUND, _NOT_ALLOWED = 9, 17, 404, 405
 @click.option("--token", help="Demand `Authorization: Splunk TOKEN`.")
 @click.option("--flaky", type=click.FloatRange(0, 1), default=0.0, help="Share of requests answered 503.")
 @click.option("--refuse", type=click.FloatRange(0, 1), default=0.0, help="Share of events refused for good.")
+@click.option("--ack", is_flag=True, help="Be a token with indexer acknowledgement: demand a channel.")
 @click.option("--count-only", is_flag=True, help="Count envelopes without reading them; for benchmarks.")
 def main(
-    *, port_file: Path, port: int, token: str | None, flaky: float, refuse: float, count_only: bool
+    *,
+    port_file: Path,
+    port: int,
+    token: str | None,
+    flaky: float,
+    refuse: float,
+    ack: bool,
+    count_only: bool,
 ) -> None:
     """Receive HEC events on loopback, count them, and forget them."""
     if count_only and refuse:
         raise click.UsageError(
             "--refuse: has to read the events, and --count-only does not; give one of the two"
         )
-    collector = Collector(Temper(token=token, flaky=flaky, refuse=refuse, count_only=count_only))
+    collector = Collector(Temper(token=token, flaky=flaky, refuse=refuse, ack=ack, count_only=count_only))
     try:
         port_file.unlink(missing_ok=True)  # an old port must not be taken for the new one
         asyncio.run(serve(collector, port, port_file))
@@ -82,6 +102,7 @@ class Temper:
     token: str | None = None
     flaky: float = 0.0
     refuse: float = 0.0
+    ack: bool = False
     count_only: bool = False
 
 
@@ -94,6 +115,7 @@ class Collector:
         self._dice = random.Random()  # noqa: S311 - whether to be busy is no secret
         self._seen: set[str] = set()
         self._refused: set[str] = set()
+        self._acknowledgements = Acknowledgements()
         self._requests = self._bytes = self._events = self._unavailable = self._unreadable = 0
 
     def answer(self, request: Request) -> Response:
@@ -103,6 +125,8 @@ class Collector:
                 return Response(200, json.dumps(self.counts()).encode())
             case "POST", path if path in EVENT_PATHS:
                 return self._collect(request)
+            case "POST", path if path == ACK_PATH:
+                return self._acknowledge(request)
             case "GET", path if path in HEALTH_PATHS:
                 return _response(Reply(_HEALTHY))
             case _, path:
@@ -127,10 +151,9 @@ class Collector:
     def _collect(self, request: Request) -> Response:
         self._requests += 1
         self._bytes += len(request.body)
-        if self._temper.token is not None:
-            objection = judge_token(request.headers.get("authorization"), self._temper.token)
-            if objection is not None:
-                return _response(objection)
+        objection = self._token_objection(request) or self._channel_objection(request)
+        if objection is not None:
+            return _response(objection)
         if self._temper.flaky and self._dice.random() < self._temper.flaky:
             self._unavailable += 1
             return _response(Reply(_BUSY))
@@ -139,7 +162,29 @@ class Collector:
             # Measured: Splunk answers this one with a page.
             return Response(415, b"<html><body>Unsupported Media Type</body></html>", "text/html")
         body = gunzip(request.body) if encoding == "gzip" else request.body
-        return _response(Reply(6) if body is None else self._take(body))
+        return _response(Reply(6) if body is None else self._numbered(request, self._take(body)))
+
+    def _token_objection(self, request: Request) -> Reply | None:
+        if self._temper.token is None:
+            return None
+        return judge_token(request.headers.get("authorization"), self._temper.token)
+
+    def _channel_objection(self, request: Request) -> Reply | None:
+        return judge_channel(_channel(request)) if self._temper.ack else None
+
+    def _numbered(self, request: Request, reply: Reply) -> Reply:
+        """Add the ackId to the reply to a request of which something was taken."""
+        if self._temper.ack and (reply.code == 0 or reply.invalid_event):
+            return replace(reply, ack_id=self._acknowledgements.number(_channel(request)))
+        return reply
+
+    def _acknowledge(self, request: Request) -> Response:
+        disabled = None if self._temper.ack else Reply(_ACK_DISABLED)
+        objection = self._token_objection(request) or disabled or self._channel_objection(request)
+        if objection is not None:
+            return _response(objection)
+        told = self._acknowledgements.answer(_channel(request), request.body)
+        return _response(Reply(6)) if told is None else Response(200, told)
 
     def _take(self, body: bytes) -> Reply:
         if self._temper.count_only:
@@ -163,6 +208,12 @@ class Collector:
     def _refuses(self, event: Any) -> bool:
         """Refuse an event always or never: what decides is its id."""
         return zlib.crc32(event_id(event).encode()) < self._temper.refuse * 2**32
+
+
+def _channel(request: Request) -> str:
+    """Return the channel of a request, from its header or else from the query; empty without one."""
+    asked = parse_qs(request.query).get("channel", [""])
+    return request.headers.get("x-splunk-request-channel", asked[0])
 
 
 def event_id(event: Any) -> str:

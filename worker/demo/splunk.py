@@ -1,19 +1,27 @@
 """What Splunk makes of a request to its HTTP Event Collector: from bytes to events and a reply.
 
-Pure, and as strict as Splunk was measured to be (Enterprise 10.4): a batch is read up to its first
-bad envelope, what stands before that one is indexed, and the reply names its place, counted from 0.
+As strict as Splunk was measured to be (Enterprise 10.4): a batch is read up to its first bad envelope,
+what stands before that one is indexed, and the reply names its place, counted from 0. With indexer
+acknowledgement, each request that was taken has a number, and its `true` is said once.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 #: Where envelopes are posted; a query may follow.
 EVENT_PATHS = frozenset({"/services/collector", "/services/collector/event", "/services/collector/event/1.0"})
+ACK_PATH = "/services/collector/ack"
 HEALTH_PATHS = frozenset({"/services/collector/health", "/services/collector/health/1.0"})
 
-#: Status and text of each code, as Splunk's "Troubleshoot HTTP Event Collector" lists them.
+_STICKY = (
+    "If you have multiple indexers, sticky session load balancers must be provisioned and client requests "
+    "must be routed accordingly."
+)
+#: Status and text of each code, as Splunk's "Troubleshoot HTTP Event Collector" lists them; 28 is what
+#: Splunk Cloud was seen to answer where Splunk Enterprise says 10.
 REPLIES = {
     0: (200, "Success"),
     1: (403, "Token disabled"),
@@ -31,11 +39,19 @@ REPLIES = {
     13: (400, "Event field cannot be blank"),
     14: (400, "ACK is disabled"),
     15: (400, "Error in handling indexed fields"),
+    16: (400, "Query string authorization is not enabled"),
     17: (200, "HEC is healthy"),
     18: (503, "HEC is unhealthy, queues are full"),
+    19: (503, "HEC is unhealthy, ack service unavailable"),
+    20: (503, "HEC is unhealthy, queues are full, ack service unavailable"),
+    21: (400, "Invalid token"),
+    22: (400, "Token disabled"),
     23: (503, "Server is shutting down"),
     24: (200, "HEC queue is approaching its capacity limit"),
-    26: (429, "HEC queue is at capacity"),
+    25: (200, "HEC ACK is approaching its capacity limit"),
+    26: (429, "HEC queue is at capacity and cannot process any more requests"),
+    27: (429, "HEC ACK channel is at capacity and cannot process any more requests"),
+    28: (400, f"Data channel is missing. {_STICKY}"),
     404: (404, "The requested URL was not found on this server."),
     405: (405, "The requested URL was not found on this server."),
 }
@@ -46,10 +62,14 @@ _NO_DATA, _INVALID, _EVENT_MISSING, _EVENT_BLANK, _FIELDS_BAD = 5, 6, 12, 13, 15
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of the collector; `invalid_event` is the place of the first bad envelope, from 0."""
+    """An answer of the collector; `invalid_event` is the place of the first bad envelope, from 0.
+
+    `ack_id` is the number of what was taken, if the token has indexer acknowledgement.
+    """
 
     code: int
     invalid_event: int | None = None
+    ack_id: int | None = None
 
     @property
     def status(self) -> int:
@@ -63,6 +83,8 @@ class Reply:
         answer = {"text": REPLIES[self.code][1], "code": min(self.code, 404)}
         if self.invalid_event is not None:
             answer["invalid-event-number"] = self.invalid_event
+        if self.ack_id is not None:
+            answer["ackId"] = self.ack_id
         return json.dumps(answer, separators=(",", ":")).encode()
 
 
@@ -82,6 +104,50 @@ def judge_token(authorization: str | None, token: str) -> Reply | None:
     if scheme != "Splunk":
         return Reply(3)
     return None if given.strip() == token else Reply(4)
+
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def judge_channel(channel: str | None) -> Reply | None:
+    """Return the reply to a request without a proper channel, where the token demands one; else None."""
+    if not channel:
+        return Reply(10)
+    return None if _GUID.fullmatch(channel) else Reply(11)
+
+
+class Acknowledgements:
+    """The numbers of what was taken, counted from 0 in each channel, and what is indexed of it."""
+
+    def __init__(self) -> None:
+        """Begin with nothing taken."""
+        self._next: dict[str, int] = {}
+        self._told: dict[str, set[int]] = {}
+
+    def number(self, channel: str) -> int:
+        """Give the request that was just taken its number; it is indexed at once."""
+        number = self._next.get(channel, 0)
+        self._next[channel] = number + 1
+        self._told.setdefault(channel, set()).add(number)
+        return number
+
+    def answer(self, channel: str, question: bytes) -> bytes | None:
+        """Answer `{"acks":[…]}`: `true` once for what is indexed, `false` ever after. Else None."""
+        try:
+            asked = json.loads(question)["acks"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return None
+        if not isinstance(asked, list) or not all(type(number) is int for number in asked):
+            return None
+        indexed = self._told.get(channel, set())
+        told = {str(number): number in indexed for number in asked}
+        indexed.difference_update(asked)
+        return json.dumps({"acks": told}, separators=(",", ":")).encode()
+
+    def forget(self) -> None:
+        """Forget everything, as a Splunk that is restarted does."""
+        self._next.clear()
+        self._told.clear()
 
 
 def index_body(body: bytes, refuses: Callable[[Any], bool] = lambda _event: False) -> Indexed:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from worker.model.deliveries import Batch, Ruling
+from worker.model.events import QueuedEvent
 
 
 class Sender(Protocol):
@@ -14,6 +15,10 @@ class Sender(Protocol):
 
         Counts each request in `batch.carried`. Raises nothing that the destination can cause.
         """
+        ...
+
+    def preview(self, events: Sequence[QueuedEvent]) -> bytes:
+        """Return the very bytes that would be sent for these events, but for secrets; dials nothing."""
         ...
 
     def close(self) -> None:

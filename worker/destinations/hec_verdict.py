@@ -1,12 +1,13 @@
 """What a reply of Splunk's HTTP Event Collector means for the events of the request. Pure.
 
-Splunk answers `{"text":…,"code":N[,"invalid-event-number":n]}`; the HTTP status alone does not tell a
-wrong token from a full queue from one bad event, so both are read. Codes and texts: "Troubleshoot HTTP
-Event Collector" in Splunk's documentation. The place of the offender counts from 0, and what stands
-before it was indexed; what stands behind it was not.
+Splunk answers `{"text":…,"code":N[,"invalid-event-number":n][,"ackId":k]}`; the HTTP status alone does
+not tell a wrong token from a full queue from one bad event, so both are read. Codes and texts:
+"Troubleshoot HTTP Event Collector" in Splunk's documentation. The place of the offender counts from 0,
+and what stands before it was taken; what stands behind it was not.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,57 +33,123 @@ class Meaning(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HecVerdict:
-    """The meaning, the place of the offender, the reason in words, and when to come back (seconds)."""
+    """The meaning, the place of the offender, the reason in words, and when to come back (seconds).
+
+    `ack_id` is the number under which Splunk can be asked whether what it took is indexed; `strained` says
+    that it took the request but is about to be overrun, and `rest` for how many seconds to spare it.
+    """
 
     meaning: Meaning
     finding: Finding | None = None
     offender: int = 0
     retry_after: float | None = None
     http_status: int | None = None
+    code: int | None = None
+    ack_id: int | None = None
+    rest: float = 0.0
+
+    @property
+    def strained(self) -> bool:
+        """Whether Splunk asks to be sent less (codes 24 and 25)."""
+        return self.code in _STRAINED_CODES
+
+    @property
+    def spends_channel(self) -> bool:
+        """Whether Splunk takes nothing more on this channel (codes 10, 11, 27 and 28)."""
+        return self.code in _CHANNEL_CODES
+
+    @property
+    def is_configuration(self) -> bool:
+        """Whether only a person can mend it, in Splunk or in the integration."""
+        named = self.http_status == _BAD_REQUEST and self.code in _HINTS
+        return named or self.http_status in _UNAUTHORIZED
 
 
 _HTTP_OK = 200
 _BUSY_STATUSES = frozenset({408, 425, 429})
 _TOO_LARGE = 413
 _BAD_REQUEST = 400
+_UNAUTHORIZED = frozenset({401, 403})
 
-_ACCEPTED_CODES = frozenset({0, 24, 25})
+_STRAINED_CODES = frozenset({24, 25})
+_ACCEPTED_CODES = frozenset({0}) | _STRAINED_CODES
 #: Codes by which Splunk refuses one event (protocol: invalid data format, event field, indexed fields).
 _EVENT_CODES = frozenset({6, 12, 13, 15})
+#: Codes that pass by themselves, whatever status a proxy makes of theirs.
+_BUSY_CODES = frozenset({8, 9, 18, 19, 20, 23, 26, 27})
+_ACK_ID = re.compile(r"[0-9]{1,18}")
+_ACK_ID_LIMIT = 10**18
+_CHANNEL_FULL = 27
+_CHANNEL_CODES = frozenset({10, 11, _CHANNEL_FULL, 28})
 
-_TOKEN = "check the integration's token against Splunk: Settings > Data inputs > HTTP Event Collector"  # noqa: S105 - advice, no secret
-_ACK = "switch indexer acknowledgement off for this token in Splunk"
+_WHERE = "Settings > Data inputs > HTTP Event Collector"
+_TOKEN = f"correct the integration's `token`: compare it with the one in Splunk, {_WHERE}"
+_ENABLE = f"enable the token in Splunk, {_WHERE}, or give the integration another `token`"
+_CHANNEL = (
+    "let proxies pass the header X-Splunk-Request-Channel, and lead a client to one indexer (sticky sessions)"
+    "; or give the integration a token without indexer acknowledgement and switch `use_ack` off"
+)
+ENABLE_ACK = (
+    f"enable indexer acknowledgement for this token in Splunk, {_WHERE}, "
+    "or switch the integration's `use_ack` off"
+)
+#: Splunk's codes that no waiting mends: our code for each, and the setting that does.
 _HINTS = {
-    1: ("token_disabled", "enable the token in Splunk: Settings > Data inputs > HTTP Event Collector"),
+    1: ("token_disabled", _ENABLE),
     2: ("token_missing", _TOKEN),
     3: ("token_invalid", _TOKEN),
     4: ("token_invalid", _TOKEN),
     5: ("no_data", "tell us: an empty request was sent"),
-    7: ("index_incorrect", "allow the integration's index for this token in Splunk, or correct `index`"),
-    10: ("channel_missing", _ACK),
-    11: ("channel_invalid", _ACK),
-    14: ("ack_disabled", _ACK),
-    16: ("query_token", "remove the query string from the integration's url"),
+    7: ("index_incorrect", "correct the integration's `index`, or allow it for this token in Splunk"),
+    10: ("channel_missing", _CHANNEL),
+    11: ("channel_invalid", _CHANNEL),
+    14: ("ack_disabled", ENABLE_ACK),
+    16: ("query_token", "correct the integration's `url`: something adds a query with a token to it"),
     21: ("token_invalid", _TOKEN),
-    22: ("token_disabled", "enable the token in Splunk: Settings > Data inputs > HTTP Event Collector"),
-    28: ("channel_missing", _ACK),
+    22: ("token_disabled", _ENABLE),
+    28: ("channel_missing", _CHANNEL),
 }
 _BUSY_HINT = "if it lasts, Splunk's queues are full, or it is too small for what it is sent"
+_FULL_CHANNEL_HINT = (
+    "if it lasts, nobody asks for the acknowledgements of this token: switch the integration's `use_ack` on, "
+    "or indexer acknowledgement off for the token in Splunk"
+)
+
+
+#: A connection that is cut behind the headers looks like this: no setting is known to be wrong.
+_CUT = HecVerdict(
+    Meaning.RETRY,
+    Finding(
+        "answer_cut",
+        "HTTP 200 without an answer",
+        "if it lasts, look at proxies, and check that the integration's `url` is that of Splunk's HEC",
+        _HTTP_OK,
+    ),
+    http_status=_HTTP_OK,
+)
 
 
 def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
     """Judge the reply to a request that carried `count` events."""
-    return replace(_judge(status, headers, body, count), http_status=status)
-
-
-def _judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
+    if status == _HTTP_OK and not body:
+        return _CUT
     answer = _parsed(body)
+    code, ack_id = _number(answer.get("code")), _number(answer.get("ackId"))
+    known = ack_id is not None and 0 <= ack_id < _ACK_ID_LIMIT
+    verdict = _judge(status, headers, answer, count)
+    return replace(verdict, http_status=status, code=code, ack_id=ack_id if known else None)
+
+
+def _judge(status: int, headers: Mapping[str, str], answer: dict[str, Any], count: int) -> HecVerdict:
     code = _number(answer.get("code"))
     words = _words(status, answer)
     if status == _HTTP_OK:
         return _judge_ok(code, words)
-    if status in _BUSY_STATUSES or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110
-        finding = Finding("destination_busy", words, _BUSY_HINT, status)
+    # A busy Splunk may name an event as well. Those who met it disagree on whether it took what stands
+    # before that one, so all of it is sent again: a duplicate is better than a loss.
+    if status in _BUSY_STATUSES or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004 - the 5xx class of RFC 9110
+        hint = _FULL_CHANNEL_HINT if code == _CHANNEL_FULL else _BUSY_HINT
+        finding = Finding("destination_busy", words, hint, status)
         return HecVerdict(Meaning.RETRY, finding, retry_after=_retry_after(headers))
     if status == _TOO_LARGE:
         hint = "raise max_content_length in Splunk's limits.conf, or lower the integration's batch_bytes"
@@ -92,15 +159,34 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> 
     return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words))
 
 
+def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
+    """Return which ackIds are said to be indexed, or the meaning of an answer that does not tell.
+
+    Only `true` counts; whatever else stands there is no confirmation.
+    """
+    answer = _parsed(body)
+    acks = answer.get("acks")
+    if status == _HTTP_OK and isinstance(acks, dict):
+        return frozenset(int(key) for key, told in acks.items() if told is True and _ACK_ID.fullmatch(key))
+    verdict = judge(status, headers, body, 0)
+    if verdict.finding is not None:
+        return verdict
+    return replace(verdict, meaning=Meaning.RETRY, finding=_not_splunk(_words(status, answer)))
+
+
 def _judge_ok(code: int | None, words: str) -> HecVerdict:
     if code in _ACCEPTED_CODES:
         return HecVerdict(Meaning.ACCEPTED)
-    hint = "correct the integration's url: it should end in /services/collector/event"
-    return HecVerdict(Meaning.RETRY, Finding("not_splunk", words, hint, _HTTP_OK))
+    return HecVerdict(Meaning.RETRY, _not_splunk(words))
+
+
+def _not_splunk(words: str) -> Finding:
+    hint = "correct the integration's `url`: it should end in /services/collector/event"
+    return Finding("not_splunk", words, hint, _HTTP_OK)
 
 
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
-    hint = "look at the event: Splunk cannot read it"
+    hint = "look at the event and the integration's `fields`: Splunk cannot read them"
     finding = Finding("event_refused", words, hint, _BAD_REQUEST)
     place = _number(answer.get("invalid-event-number"))
     if place is not None and 0 <= place < count:
@@ -114,9 +200,13 @@ def _misconfigured(status: int, code: int | None, words: str) -> Finding:
         return Finding(name, words, hint, status)
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
         return Finding(
-            "redirected", words, "put the final address into the integration's url: none is followed", status
+            "redirected",
+            words,
+            "put the final address into the integration's `url`: none is followed",
+            status,
         )
-    return Finding("refused", words, "check the integration's url and token; is this Splunk's HEC?", status)
+    hint = "check the integration's `url` and `token`: is this Splunk's HTTP Event Collector?"
+    return Finding("refused", words, hint, status)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import msgspec
 
 from worker.destinations import Sender
 from worker.destinations.splunk_hec import SplunkHecSender
-from worker.model.integrations import Integration, SplunkHec
+from worker.destinations.syslog_cef import SyslogCefSender
+from worker.destinations.webhook import WebhookSender
+from worker.model.destinations import SplunkHec, SyslogCef, Webhook
+from worker.model.integrations import Integration
 from worker.settings import Network
 from worker.transports.guard import Guard
-
-#: Every type of destination; each has a Celery queue of that name.
-DESTINATION_TYPES = ("splunk_hec",)
 
 #: Opens the secrets of a document. Raises SecretUnreadable, InvalidIntegration.
 OpenDocument = Callable[[Mapping[str, Any]], Integration]
@@ -32,6 +32,11 @@ def sender_opener(
 
 
 def make_sender(integration: Integration, guard: Guard, *, connections: int) -> Sender:
-    """Make the sender of the integration's type."""
-    destination: SplunkHec = integration.destination
-    return SplunkHecSender(destination, guard, connections=connections)
+    """Make the sender of the integration's type; `connections` are as many as there are threads."""
+    match integration.destination:
+        case SplunkHec() as splunk:
+            return SplunkHecSender(splunk, guard, connections=connections)
+        case SyslogCef() as syslog:
+            return SyslogCefSender(syslog, guard, connections=connections)
+        case Webhook() as webhook:
+            return WebhookSender(webhook, guard)

@@ -18,13 +18,14 @@ from worker.model.errors import DeadlinePassed
 class Deadline:
     """A moment by which `peer` ("host:port") must be done, `seconds` from now."""
 
-    __slots__ = ("_end", "_peer", "_seconds")
+    __slots__ = ("_cargo", "_end", "_peer", "_seconds")
 
-    def __init__(self, seconds: float, peer: str) -> None:
-        """Start the clock."""
+    def __init__(self, seconds: float, peer: str, cargo: str = "request") -> None:
+        """Start the clock; `cargo` is what the peer is to take, in one word."""
         self._end = monotonic() + seconds
         self._peer = peer
         self._seconds = seconds
+        self._cargo = cargo
 
     def remaining(self) -> float:
         """Return the seconds that are left, never less than zero."""
@@ -32,7 +33,8 @@ class Deadline:
 
     def passed(self, undone: str) -> NoReturn:
         """Raise DeadlinePassed, saying what the peer did not do: "answer in full"."""
-        raise DeadlinePassed(f"{self._peer} did not {undone} within {self._seconds:g} s") from None
+        words = undone.format(cargo=self._cargo)
+        raise DeadlinePassed(f"{self._peer} did not {words} within {self._seconds:g} s") from None
 
 
 class _InForce(threading.local):
@@ -43,10 +45,10 @@ _in_force = _InForce()
 
 
 @contextlib.contextmanager
-def within(seconds: float, peer: str) -> Iterator[Deadline]:
+def within(seconds: float, peer: str, cargo: str = "request") -> Iterator[Deadline]:
     """Put a deadline in force for the sockets of this module that the running thread uses."""
     outer = _in_force.deadline
-    _in_force.deadline = Deadline(seconds, peer)
+    _in_force.deadline = Deadline(seconds, peer, cargo)
     try:
         yield _in_force.deadline
     finally:
@@ -63,7 +65,7 @@ def seconds_left() -> float | None:
 # at each packet (Modules/socketmodule.c, Modules/_ssl.c), and SSLSocket.sendall loops over send.
 
 _ANSWER = "answer in full"
-_TAKE = "take the whole request"
+_TAKE = "take the whole {cargo}"
 _SHAKE_HANDS = "complete the TLS handshake"
 
 
@@ -74,6 +76,22 @@ class DeadlineSocket(socket):
         """Receive, as `socket.recv`."""
         with _obeying(self, _ANSWER):
             return super().recv(bufsize, flags)
+
+    def receive_at_once(self, most: int) -> bytes:
+        """Return what has come, `most` bytes of it; nothing at the peer's end. Never waits.
+
+        Raises BlockingIOError where there is neither.
+        """
+        self.settimeout(0)
+        return super().recv(most)
+
+    def send_at_once(self, data: bytes) -> int:
+        """Send what our own system takes without waiting, and return how much that was.
+
+        Raises BlockingIOError where that is nothing.
+        """
+        self.settimeout(0)
+        return super().send(data)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive, as `socket.recv_into`; what `makefile` reads with."""

@@ -3,12 +3,14 @@
 from worker.model.deliveries import Finding
 from worker.model.errors import (
     AddressRefused,
+    ClosedBehindBatch,
     ConnectFailed,
     ConnectionLost,
     DeadlinePassed,
     NameUnknown,
     TlsFailed,
     TransportError,
+    Unconfirmed,
 )
 
 _WORDS: dict[type[TransportError], tuple[str, str]] = {
@@ -20,6 +22,14 @@ _WORDS: dict[type[TransportError], tuple[str, str]] = {
     ConnectFailed: ("connect_failed", "check host and port, that the SIEM runs, and firewalls in between"),
     TlsFailed: ("tls_failed", "check the certificate and its name; give `ca_pem` for a private CA"),
     ConnectionLost: ("connection_lost", "if it lasts, look at proxies and the SIEM's log"),
+    ClosedBehindBatch: (
+        "connection_lost",
+        "if it lasts, the SIEM closes every connection: switch the integration's `confirm_by_shutdown` on",
+    ),
+    Unconfirmed: (
+        "unconfirmed",
+        "if it lasts, this SIEM never confirms so: switch the integration's `confirm_by_shutdown` off",
+    ),
     DeadlinePassed: ("timed_out", "if it lasts, the SIEM is overloaded or unreachable"),
 }
 

@@ -58,15 +58,23 @@ class Guard:
     ) -> list[Address]:
         """Return the addresses of the host that may be dialled, in the resolver's order.
 
-        Raises NameUnknown if the name does not resolve, DeadlinePassed if that takes longer than
-        `timeout` seconds, AddressRefused if all of its addresses are closed.
+        Raises what `judged` raises, and AddressRefused if all of its addresses are closed.
         """
-        found = _resolve(host, port, kind, timeout)
-        objections = {address: self._objection(address) for address in found}
+        objections = self.judged(host, port, kind, timeout)
         open_ones = [address for address, reason in objections.items() if reason is None]
         if not open_ones:
             raise AddressRefused(_refusal(host, objections))
         return open_ones
+
+    def judged(
+        self, host: str, port: int, kind: socket.SocketKind, timeout: float
+    ) -> dict[Address, str | None]:
+        """Return every address of the host, in the resolver's order, and why it may not be dialled, or None.
+
+        Raises NameUnknown if the name does not resolve, DeadlinePassed if that takes longer than
+        `timeout` seconds.
+        """
+        return {address: self._objection(address) for address in _resolve(host, port, kind, timeout)}
 
     def dial(self, host: str, port: int, timeout: float) -> DeadlineSocket:
         """Connect over TCP, trying the addresses in turn; `timeout` in seconds bounds it all.
@@ -74,8 +82,18 @@ class Guard:
         The socket obeys the deadline in force (`worker.transports.deadline`); its own timeout is
         left at `timeout`. Raises what `addresses` raises, ConnectFailed, and DeadlinePassed.
         """
+        return self._dial(host, port, socket.SOCK_STREAM, timeout)
+
+    def dial_datagrams(self, host: str, port: int, timeout: float) -> DeadlineSocket:
+        """Connect a UDP socket to the first of the addresses that a route leads to; nothing is sent.
+
+        In all else as `dial`. Only a connected one hears that nothing listens at the other end.
+        """
+        return self._dial(host, port, socket.SOCK_DGRAM, timeout)
+
+    def _dial(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
         end = monotonic() + timeout
-        found = self.addresses(host, port, timeout=timeout)
+        found = self.addresses(host, port, kind, timeout)
         failures: list[str] = []
         timed_out = True
         # Each address gets a fair share of what is left, lest a dead one starve those behind it.
@@ -89,6 +107,10 @@ class Guard:
         if timed_out:
             raise DeadlinePassed(f"no connection to {host} within {timeout:g} s: {reasons}")
         raise ConnectFailed(reasons)
+
+    def judge(self, address: Address) -> str | None:
+        """Say why the very address may not be dialled and what would help, or None if it may be."""
+        return self._objection(address)
 
     def _objection(self, address: Address) -> str | None:
         # A scope (fe80::1%eth0) says which interface, not which address.
@@ -148,7 +170,7 @@ def _connect(address: Address, share: float, timeout: float) -> DeadlineSocket:
         raise TimeoutError
     sock = DeadlineSocket(address.family, address.kind, address.protocol)
     try:
-        for level, option, value in _OPTIONS:
+        for level, option, value in _OPTIONS if address.kind is socket.SOCK_STREAM else ():
             sock.setsockopt(level, option, value)
         sock.settimeout(share)
         sock.connect(address.target)
@@ -159,14 +181,20 @@ def _connect(address: Address, share: float, timeout: float) -> DeadlineSocket:
     return sock
 
 
-#: Keepalive finds a peer that vanished without a word in under two minutes of silence.
+#: A peer that vanished without a word is found after a minute of silence, or once it has left unacknowledged
+#: for 20 s what it was sent (RFC 5482; in milliseconds).
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-        if hasattr(socket, name)  # not every system has all three
+        for name, value in (
+            ("TCP_KEEPIDLE", 30),
+            ("TCP_KEEPINTVL", 10),
+            ("TCP_KEEPCNT", 3),
+            ("TCP_USER_TIMEOUT", 20_000),
+        )
+        if hasattr(socket, name)  # not every system has all of them
     ),
 )
 

@@ -15,8 +15,8 @@ from requests import PreparedRequest, RequestException, Response
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
+from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, InvalidIntegration
-from worker.model.integrations import TlsOptions
 from worker.transports.deadline import within
 from worker.transports.guard import Guard
 from worker.transports.http_adapter import GuardedAdapter
@@ -66,7 +66,7 @@ class HttpTransport:
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpReply:
-        target, peer = _target(url)
+        target, peer = target_of(url)
         request = _prepared(method, target, headers, body)
         with within(seconds, peer):
             try:
@@ -78,8 +78,29 @@ class HttpTransport:
         raise fault
 
 
+def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return request line and headers as they would go over the wire, with the empty line behind them.
+
+    Dials nothing. Raises InvalidIntegration, as sending the request would.
+    """
+    target, _ = target_of(url)
+    request = _prepared(method, target, headers, body)
+    lines = [f"{method} {request.path_url} HTTP/1.1", f"Host: {_host(target)}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _host(target: str) -> str:
+    """Write the Host header as http.client does: without the port that the scheme means anyhow."""
+    parts = urlsplit(target)
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    is_usual = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return host if is_usual else f"{host}:{parts.port}"
+
+
 @functools.lru_cache(maxsize=1024)
-def _target(url: str) -> tuple[str, str]:
+def target_of(url: str) -> tuple[str, str]:
     """Return the URL as it goes over the wire, and "host:port"."""
     blank = PreparedRequest()
     try:
@@ -97,11 +118,11 @@ def _target(url: str) -> tuple[str, str]:
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
     """Fill in a request by hand: `prepare` would parse it all again, for every batch."""
     for name, value in headers.items():
-        _check_header(name, value)
+        check_header(name, value)
     request = PreparedRequest()
     request.method = method
     request.url = url
-    request.headers = CaseInsensitiveDict(_OWN_HEADERS)
+    request.headers = CaseInsensitiveDict(OWN_HEADERS)
     request.headers.update(headers)
     if body is not None:
         request.body = body
@@ -110,12 +131,12 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
 
 
 #: Nothing compressed is asked for: a small reply could unfold into gigabytes.
-_OWN_HEADERS = {"User-Agent": "mitrity-siem-worker", "Accept-Encoding": "identity"}
+OWN_HEADERS = {"User-Agent": "mitrity-siem-worker", "Accept-Encoding": "identity"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
-def _check_header(name: str, value: str) -> None:
+def check_header(name: str, value: str) -> None:
     """Refuse what would break out of the header (RFC 9110, section 5.5), without repeating the value."""
     if not _HEADER_NAME.fullmatch(name):
         raise InvalidIntegration(

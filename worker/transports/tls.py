@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
-from worker.model.integrations import TlsOptions
 from worker.transports.deadline import DeadlineTlsSocket
 
 _KEY_REMEDY = "give the certificate's own private key, unencrypted, in PEM (-----BEGIN PRIVATE KEY-----)"

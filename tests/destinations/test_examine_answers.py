@@ -1,0 +1,67 @@
+"""What went wrong, and what mends it, are told apart, whoever has said it."""
+
+import pytest
+
+from worker.destinations.examine_answers import Answer, Result, failed_with
+from worker.model.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    DeadlinePassed,
+    InvalidInput,
+    InvalidIntegration,
+    NameUnknown,
+    TlsFailed,
+    TransportError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "remedy"),
+    [
+        (
+            NameUnknown("siem does not resolve (unknown): check the name, or the DNS"),
+            "siem does not resolve (unknown)",
+            "check the name, or the DNS",
+        ),
+        (
+            TlsFailed("the certificate of siem:1 has expired: renew it (here it is 2026-11-23 08:10 UTC)"),
+            "the certificate of siem:1 has expired",
+            "renew it (here it is 2026-11-23 08:10 UTC)",
+        ),
+        (
+            ConnectionLost("siem:1 did not answer in HTTP: check that the url's port and scheme are right"),
+            "siem:1 did not answer in HTTP",
+            "check that the url's port and scheme are right",
+        ),
+        (
+            InvalidIntegration("ca_pem", "is not a certificate in PEM", "give one or more blocks"),
+            "ca_pem: is not a certificate in PEM",
+            "give one or more blocks",
+        ),
+    ],
+)
+def test_an_error_that_says_what_mends_it(
+    error: TransportError | InvalidInput, message: str, remedy: str
+) -> None:
+    """The sentence is cut where the request to the reader begins."""
+    assert failed_with(error) == Answer(Result.FAILED, message, remedy)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectFailed("cannot connect to 127.0.0.1:1: Permission denied"),
+        ConnectionLost("the connection to siem:1 broke: Protocol error"),
+        DeadlinePassed("no connection to siem within 5 s: no answer from 127.0.0.1:1"),
+        TlsFailed("TLS with siem:1 failed: DECRYPTION_FAILED"),
+        TlsFailed("the certificate of siem:1 is not trusted: certificate revoked"),
+        TransportError("gone"),
+    ],
+)
+def test_an_error_that_only_says_what_happened(error: TransportError) -> None:
+    """A system's reason behind a colon is no remedy: the sentence stays whole, and the general hint helps."""
+    answer = failed_with(error)
+
+    assert answer.message == str(error)
+    assert answer.remedy
+    assert answer.remedy not in answer.message

@@ -1,0 +1,178 @@
+"""The way to any SIEM: what deserves a warning before it fails, and what UDP cannot tell."""
+
+import datetime as dt
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.destinations.examining import HOST, examined, results
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+from tests.transports.certificates import demanding, server_context
+from worker.transports.guard import Guard
+
+CA = trustme.CA()
+TRUSTED = {"ca_pem": CA.cert_pem.bytes().decode()}
+
+
+def _splunk(url: str, **options: Any) -> dict[str, Any]:
+    return {"type": "splunk_hec", "url": url, "token": "t", "timeout_seconds": 2.0} | options
+
+
+def _in(days: float) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+
+
+def _ca_until(end: dt.datetime) -> trustme.CA:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Old CA")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_in(-1))
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return trustme.CA.from_pem(certificate.public_bytes(Encoding.PEM), secret)
+
+
+def _resolving_to(*ips: str) -> Callable[..., list[Any]]:
+    """Stand in for the resolver of names, where no real one would give such answers."""
+    real = socket.getaddrinfo
+
+    def look_up(host: str, port: int, **options: Any) -> list[Any]:
+        if options.get("flags"):
+            return real(host, port, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port)) for ip in ips]
+
+    return look_up
+
+
+@pytest.mark.parametrize(("days", "result"), [(20.5, "warning"), (21.5, "ok")])
+def test_a_certificate_that_ends_soon_is_warned_of(days: float, result: str) -> None:
+    """Three weeks are enough to renew it, if somebody says so; deliveries work until then."""
+    context = server_context(CA.issue_cert(HOST, not_after=_in(days)))
+    with HecReceiver(tls=context) as splunk:
+        checks = examined(_splunk(splunk.url, **TRUSTED))
+    check = checks["tls"]
+
+    assert check.result == result
+    assert f"ends in {int(days)} days, on {_in(days):%Y-%m-%d}" in check.message
+    assert checks["test event"].result == "ok"
+    assert ("renew it" in (check.remedy or "")) is (result == "warning")
+
+
+def test_our_own_certificate_may_end_as_well() -> None:
+    """Nobody else will say so before the day on which the server turns us away."""
+    own = CA.issue_cert("worker", not_after=_in(3.5))
+    identity = {
+        "client_cert_pem": own.cert_chain_pems[0].bytes().decode(),
+        "client_key_pem": own.private_key_pem.bytes().decode(),
+    }
+    context = demanding(server_context(CA.issue_cert(HOST)), CA)
+    with HecReceiver(tls=context) as splunk:
+        check = examined(_splunk(splunk.url, **TRUSTED, **identity))["mutual tls"]
+
+    assert check.result == "warning"
+    assert "let us in with our own certificate of" in check.message
+    assert "ends in 3 days" in check.message
+
+
+def test_the_end_of_a_ca_counts_as_well() -> None:
+    """A chain holds only as long as the first of its certificates to end, and that one is named."""
+    old = _ca_until(_in(5.5))
+    with HecReceiver(tls=server_context(old.issue_cert(HOST))) as splunk:
+        check = examined(_splunk(splunk.url, ca_pem=old.cert_pem.bytes().decode()))["tls"]
+
+    assert check.result == "warning"
+    assert f"chain of 2, ends in 5 days, on {_in(5.5):%Y-%m-%d} (that of Old CA)" in check.message
+
+
+def test_who_verifies_nothing_is_warned() -> None:
+    """It works, and anybody can pose as the SIEM: the way back is named."""
+    with HecReceiver(tls=server_context(CA.issue_cert("other.example.com"))) as splunk:
+        checks = examined(_splunk(splunk.url, verify_tls=False))
+
+    assert checks["tls"].result == "warning"
+    assert "for other.example.com" in checks["tls"].message
+    assert "verify_tls on again" in (checks["tls"].remedy or "")
+    assert checks["test event"].result == "ok"
+
+
+def test_a_token_in_plain_text_is_warned_of() -> None:
+    """Whoever is on the way reads the token, and can then send what he likes."""
+    with HecReceiver() as splunk:
+        check = examined(_splunk(splunk.url))["tls"]
+
+    assert (check.result, "use https://" in (check.remedy or "")) == ("warning", True)
+
+
+def test_some_addresses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every address has its verdict; only the open ones are dialled, so it works, and is said."""
+    with HecReceiver() as splunk:
+        monkeypatch.setattr(socket, "getaddrinfo", _resolving_to("10.0.0.5", HOST))
+        checks = examined(_splunk(f"http://siem.example.com:{splunk.port}"))
+
+    assert checks["name"].message == "siem.example.com is 10.0.0.5, 127.0.0.1"
+    assert checks["address"].result == "warning"
+    assert checks["address"].message == (
+        "10.0.0.5 is a private address, 127.0.0.1 is open by SIEM_ALLOWED_NETWORKS here"
+    )
+    assert "SIEM_ALLOWED_NETWORKS=10.0.0.5/32" in (checks["address"].remedy or "")
+    assert checks["test event"].result == "ok"
+
+
+def test_a_dead_address_among_others_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every delivery loses time by trying it first."""
+    with HecReceiver() as splunk:
+        monkeypatch.setattr(socket, "getaddrinfo", _resolving_to("127.0.0.2", HOST))
+        check = examined(_splunk(f"http://siem.example.com:{splunk.port}"))["connection"]
+
+    assert check.result == "warning"
+    assert check.message == f"connected to 127.0.0.1, but: connection refused by 127.0.0.2:{splunk.port}"
+
+
+def test_udp_says_what_it_cannot_know() -> None:
+    """There is no connection to make, so none is made up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((HOST, 0))
+        port = receiver.getsockname()[1]
+        checks = examined({"type": "syslog_cef", "url": f"syslog+udp://{HOST}:{port}"})
+        received = receiver.recv(4096)
+
+    assert checks["connection"].result == "skipped"
+    assert "nothing can be known before something is sent" in checks["connection"].message
+    assert checks["test event"].result == "ok"
+    assert "only a search in the SIEM shows whether it came" in checks["test event"].message
+    assert b"|integration.test|" in received
+
+
+def test_a_long_list_of_addresses_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with fifty addresses does not fill the screen."""
+    monkeypatch.setattr(socket, "getaddrinfo", _resolving_to(*(f"10.0.0.{last}" for last in range(50))))
+    check = examined(_splunk("https://siem.example.com"))["name"]
+
+    assert check.message.endswith("10.0.0.6, 10.0.0.7 and 42 more")
+
+
+def test_what_was_found_closed_is_not_dialled() -> None:
+    """The guard's verdict ends the examination before anything is sent."""
+    with HecReceiver(scripts.ok()) as splunk:
+        checks = examined(_splunk(splunk.url), guard=Guard([]))
+
+    assert results(checks)["connection"] == "skipped"
+    assert splunk.requests == []

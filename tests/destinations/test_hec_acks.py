@@ -1,0 +1,295 @@
+"""With `use_ack`, delivered means indexed: who is confirmed, who is sent again, and why.
+
+Source: Splunk, "About HEC indexer acknowledgment": every request of a channel has an ackId, `true` is
+said once and then forgotten, and what is unknown reads `false`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdicts
+from tests.receivers import scripts
+from tests.receivers.acks import AckSplunk, not_yet, unnumbered
+from tests.receivers.hec import HecReceiver
+from worker.destinations.splunk_hec import SplunkHecSender
+from worker.model.deliveries import Assurance, Finding, Ruling, Verdict
+
+ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
+
+
+@contextmanager
+def acknowledged(script: scripts.Script, **options: Any) -> Iterator[tuple[HecReceiver, SplunkHecSender]]:
+    """Give a Splunk that follows the script, and a sender to it that wants confirmations."""
+    with HecReceiver(script) as splunk, sender_to(splunk.url, use_ack=True, **options) as sender:
+        yield splunk, sender
+
+
+def asked(splunk: HecReceiver) -> list[list[int]]:
+    """Return which ackIds each question was about."""
+    return [json.loads(request.body)["acks"] for request in splunk.polls]
+
+
+def finding_of(rulings: list[Ruling]) -> Finding:
+    """Return the one finding that all rulings share."""
+    [finding] = {ruling.finding for ruling in rulings}
+    assert finding is not None
+    return finding
+
+
+def test_what_splunk_confirms_is_delivered_as_indexed() -> None:
+    """Three requests on one channel, one question about all of them, and three rulings that say indexed."""
+    batch = batch_of(6)
+    with acknowledged(scripts.demand_token(TOKEN, AckSplunk()), batch_events=2) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    [question] = splunk.polls
+    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
+    assert {(ruling.assurance, ruling.http_status, ruling.finding) for ruling in rulings} == {
+        (Assurance.INDEXED, 200, None)
+    }
+    assert question.body == b'{"acks":[0,1,2]}'
+    assert question.path == f"/services/collector/ack?channel={splunk.posts[0].channel}"
+    # Some implementations refuse a channel that is named twice.
+    assert "X-Splunk-Request-Channel" not in question.headers
+    assert len({post.channel for post in splunk.posts}) == 1
+
+
+def test_only_what_is_open_is_asked_again() -> None:
+    """`true` is said once: whoever has it is not asked about any more, and keeps it."""
+    answers = [b'{"acks":{"0":false,"1":true}}', b'{"acks":{"0":false}}', b'{"acks":{"0":true}}']
+    polls = scripts.sequence(*(scripts.always(scripts.Action(200, body)) for body in answers))
+    batch = batch_of(2)
+    with acknowledged(AckSplunk(polls=polls), batch_events=1) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    assert asked(splunk) == [[0, 1], [0], [0]]
+    assert [list(ruling.places) for ruling in rulings] == [[1], [0]]
+    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
+    assert rulings[0].elapsed_ms <= rulings[1].elapsed_ms
+
+
+def test_what_is_never_confirmed_is_sent_again() -> None:
+    """After `ack_timeout_seconds` the events come back, with the reason and what to do about it."""
+    batch = batch_of(3)
+    with acknowledged(AckSplunk(polls=not_yet), ack_timeout_seconds=1) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    finding = finding_of(rulings)
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert finding.code == "not_indexed"
+    assert finding.message == "Splunk took these events, but did not confirm within 1 s that they are indexed"
+    assert "`ack_timeout_seconds`" in finding.hint
+    assert len(splunk.polls) > 1
+    assert (len(splunk.posts), set(batch.carried)) == (1, {1})
+
+
+def test_the_deadline_ends_the_waiting() -> None:
+    """However long an integration wants to wait, the batch is ruled upon before its deadline."""
+    batch = batch_of(3)
+    with acknowledged(AckSplunk(polls=not_yet), ack_timeout_seconds=250) as (_, sender):
+        rulings = sender.send(batch, time.monotonic() + 2)
+
+    assert finding_of(rulings).code == "not_indexed"
+
+
+def test_a_request_that_hangs_leaves_time_to_ask_about_the_others() -> None:
+    """Half of the time is kept for confirmations: what was taken before the silence is delivered."""
+    batch = batch_of(2)
+    events = scripts.sequence(scripts.ok(), scripts.hang())
+    with acknowledged(AckSplunk(events), batch_events=1) as (_, sender):
+        rulings = sender.send(batch, time.monotonic() + 2)
+
+    assert verdicts(batch, rulings) == {"e0": ACCEPTED, "e1": RETRY}
+    assert [ruling.finding.code for ruling in rulings if ruling.finding] == ["timed_out"]
+
+
+def test_a_token_without_acknowledgement_is_told() -> None:
+    """A 200 without an ackId can never be confirmed; the rest of the batch is not sent in vain."""
+    batch = batch_of(4)
+    with acknowledged(unnumbered(scripts.ok()), batch_events=2) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    finding = finding_of(rulings)
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert finding.code == "ack_missing"
+    assert "enable indexer acknowledgement" in finding.hint
+    assert "`use_ack`" in finding.hint
+    assert (len(splunk.posts), splunk.polls) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "finding", "setting"),
+    [
+        (400, 14, "ack_disabled", "`use_ack`"),
+        (400, 10, "channel_missing", "`use_ack`"),
+        (401, 2, "token_missing", "`token`"),
+        (403, 4, "token_invalid", "`token`"),
+        (403, None, "refused", "`token`"),
+    ],
+)
+def test_a_question_that_a_setting_forbids_is_not_repeated(
+    status: int, code: int | None, finding: str, setting: str
+) -> None:
+    """No waiting mends a configuration: the events come back at once with the setting to mend."""
+    batch = batch_of(2)
+    with acknowledged(AckSplunk(polls=scripts.status(status, code))) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    assert set(verdicts(batch, rulings).values()) == {RETRY}
+    assert finding_of(rulings).code == finding
+    assert setting in finding_of(rulings).hint
+    assert len(splunk.polls) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        scripts.busy(),
+        scripts.status(500, code=8),
+        scripts.status(404),
+        scripts.status(429, code=26),
+        scripts.status(200, code=0),
+        scripts.html(),
+        scripts.redirect("http://127.0.0.1/"),
+        scripts.close_mid_response("nothing", reset=True, of=not_yet),
+        scripts.close_mid_response("body", of=not_yet),
+    ],
+)
+def test_a_question_that_fails_is_asked_again(trouble: scripts.Script) -> None:
+    """Neither a busy Splunk nor a broken connection says anything about what is indexed."""
+    batch = batch_of(2)
+    splunk = AckSplunk()
+    splunk.polls = scripts.first(2, trouble, then=splunk.truth)
+    with acknowledged(splunk) as (receiver, sender):
+        rulings = sender.send(batch, soon())
+
+    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
+    assert len(receiver.polls) == 3
+
+
+def test_the_last_trouble_is_named() -> None:
+    """Where the questions themselves fail, the finding says how, and what mends that."""
+    batch = batch_of(2)
+    with acknowledged(AckSplunk(polls=scripts.status(404, 404)), ack_timeout_seconds=1) as (_, sender):
+        finding = finding_of(sender.send(batch, soon()))
+
+    assert finding.code == "not_indexed"
+    assert finding.message.endswith(
+        "asked at last: HTTP 404: The requested URL was not found on this server. (code 404)"
+    )
+    assert "`url`" in finding.hint
+
+
+def test_a_true_that_nobody_heard_means_a_duplicate() -> None:
+    """Splunk forgets what it has said: the events are sent again, with the same ids, and confirmed then."""
+    splunk = AckSplunk()
+    lost = scripts.close_mid_response("nothing", of=splunk.truth)
+    splunk.polls = scripts.first(1, lost, then=splunk.truth)
+    batch = batch_of(2)
+    with acknowledged(splunk, ack_timeout_seconds=1) as (receiver, sender):
+        first = sender.send(batch, soon())
+        second = sender.send(batch, soon())
+
+    assert finding_of(first).code == "not_indexed"
+    assert set(verdicts(batch, second).values()) == {ACCEPTED}
+    assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
+
+
+def test_what_a_restarted_splunk_forgot_is_sent_again() -> None:
+    """After a restart every ackId reads `false`; only sending again tells."""
+    splunk = AckSplunk()
+
+    def restarted(request: scripts.Request) -> scripts.Action:
+        splunk.restart()
+        splunk.polls = splunk.truth
+        return splunk.truth(request)
+
+    splunk.polls = restarted
+    batch = batch_of(2)
+    with acknowledged(splunk, ack_timeout_seconds=1) as (receiver, sender):
+        first = sender.send(batch, soon())
+        second = sender.send(batch, soon())
+
+    assert finding_of(first).code == "not_indexed"
+    assert set(verdicts(batch, second).values()) == {ACCEPTED}
+    assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
+
+
+def test_what_was_taken_before_splunk_got_busy_is_confirmed() -> None:
+    """A 503 in mid-batch puts the rest off, and takes nothing back."""
+    batch = batch_of(4)
+    events = scripts.sequence(scripts.ok(), scripts.throttled(7))
+    with acknowledged(AckSplunk(events), batch_events=1) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    assert verdicts(batch, rulings) == {"e0": ACCEPTED, "e1": RETRY, "e2": RETRY, "e3": RETRY}
+    assert {ruling.assurance for ruling in rulings if ruling.verdict is ACCEPTED} == {Assurance.INDEXED}
+    assert list(batch.carried) == [1, 1, 0, 0]
+    assert asked(splunk) == [[0]]
+
+
+def test_what_stands_before_an_offender_is_confirmed_as_well() -> None:
+    """The 400 carries the ackId of what was taken before the offender."""
+    batch = batch_of(5)
+    events = scripts.offender(lambda event: event["id"] == "e2")
+    with acknowledged(AckSplunk(events)) as (splunk, sender):
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert ruled == {"e0": ACCEPTED, "e1": ACCEPTED, "e2": REFUSED, "e3": ACCEPTED, "e4": ACCEPTED}
+    assert asked(splunk) == [[0, 1]]
+    assert splunk.accepted_ids == ["e0", "e1", "e3", "e4"]
+
+
+def test_an_offender_at_the_head_leaves_nothing_to_ask_about() -> None:
+    """Nothing stands before it, so nothing of its request was taken."""
+    batch = batch_of(2)
+    events = scripts.offender(lambda event: event["id"] == "e0")
+    with acknowledged(AckSplunk(events)) as (splunk, sender):
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert ruled == {"e0": REFUSED, "e1": ACCEPTED}
+    assert asked(splunk) == [[0]]
+
+
+def test_what_an_offender_leaves_unnumbered_is_sent_again() -> None:
+    """A 400 without an ackId: what it took goes out once more, to be told from what was lost."""
+    batch = batch_of(4)
+    splunk = AckSplunk()
+    offender = scripts.offender(lambda event: event["id"] == "e2")
+
+    def forgetful(request: scripts.Request) -> scripts.Action:
+        return offender(request) if "e2" in request.ids else splunk(request)
+
+    with acknowledged(forgetful) as (receiver, sender):
+        ruled = verdicts(batch, sender.send(batch, soon()))
+
+    assert ruled == {"e0": ACCEPTED, "e1": ACCEPTED, "e2": REFUSED, "e3": ACCEPTED}
+    assert sorted(receiver.accepted_ids) == ["e0", "e0", "e1", "e1", "e3"]
+    assert list(batch.carried) == [2, 2, 1, 2]
+
+
+def test_what_has_no_request_left_to_be_confirmed_by_comes_back() -> None:
+    """The fourth request took it without an ackId: it is not delivered, and not carried a fifth time."""
+    batch = batch_of(2)
+    batch.carried[:] = bytes([3, 3])
+    with acknowledged(scripts.offender(lambda event: event["id"] == "e1")) as (splunk, sender):
+        rulings = sender.send(batch, soon())
+
+    assert verdicts(batch, rulings) == {"e0": RETRY, "e1": REFUSED}
+    assert {ruling.finding.code for ruling in rulings if ruling.finding} == {"not_indexed", "event_refused"}
+    assert len(splunk.posts) == 1
+
+
+def test_without_use_ack_an_ack_id_means_nothing() -> None:
+    """The integration did not ask for it: accepted is delivered, and nobody is polled."""
+    batch = batch_of(3)
+    with HecReceiver(AckSplunk()) as splunk, sender_to(splunk.url) as sender:
+        [ruling] = sender.send(batch, soon())
+
+    assert (ruling.verdict, ruling.assurance) == (ACCEPTED, Assurance.ACCEPTED)
+    assert splunk.polls == []

@@ -1,0 +1,57 @@
+"""Splunk codes 24 and 25: what was sent is taken, but Splunk will soon be full, so it is sent less."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.destinations.batches import batch_of, sender_to, soon
+from tests.receivers import scripts
+from tests.receivers.acks import AckSplunk
+from tests.receivers.hec import HecReceiver
+from worker.destinations.hec_pace import Pace
+from worker.destinations.hec_verdict import HecVerdict, Meaning
+from worker.destinations.splunk_hec import SplunkHecSender
+from worker.model.deliveries import Ruling, Verdict
+
+STRAINED = HecVerdict(Meaning.ACCEPTED, code=24)
+
+
+def send(sender: SplunkHecSender) -> Ruling:
+    """Send one event; return its ruling."""
+    [ruling] = sender.send(batch_of(1), soon())
+    return ruling
+
+
+@pytest.mark.parametrize("use_ack", [False, True])
+@pytest.mark.parametrize("code", [24, 25])
+def test_rests_grow_until_splunk_is_well_again(code: int, use_ack: bool) -> None:  # noqa: FBT001 - pytest passes by name
+    """1 s at first, twice that with every such reply, 16 s at most; none any more after a plain 0."""
+    replies = [scripts.strained(code)] * 6 + [scripts.ok(), scripts.strained(code), scripts.ok()]
+    script = AckSplunk(scripts.sequence(*replies))
+    with HecReceiver(script) as splunk, sender_to(splunk.url, use_ack=use_ack) as sender:
+        rulings = [send(sender) for _ in replies]
+
+    assert {ruling.verdict for ruling in rulings} == {Verdict.ACCEPTED}
+    assert [ruling.rest for ruling in rulings] == [1, 2, 4, 8, 16, 16, 0, 1, 0]
+    assert len(splunk.accepted_ids) == len(replies)
+
+
+def test_a_failure_says_nothing_about_the_pace() -> None:
+    """Between two strained replies, a busy or a broken one neither ends the rests nor makes them longer."""
+    replies = [
+        scripts.strained(24),
+        scripts.busy(),
+        scripts.close_mid_response("nothing"),
+        scripts.strained(24),
+    ]
+    with HecReceiver(scripts.sequence(*replies)) as splunk, sender_to(splunk.url) as sender:
+        assert [send(sender).rest for _ in replies] == [1, 0, 0, 2]
+
+
+def test_threads_count_together() -> None:
+    """Every reply doubles the rest exactly once, whichever thread hears it."""
+    pace = Pace()
+    with ThreadPoolExecutor(4) as threads:
+        rests = list(threads.map(lambda _: pace.rest_after(STRAINED), range(5)))
+
+    assert sorted(rests) == [1, 2, 4, 8, 16]

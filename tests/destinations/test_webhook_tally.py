@@ -1,0 +1,47 @@
+"""Rulings that are alike become one, unless they lie too far apart."""
+
+from worker.destinations.webhook_tally import Reason, Tally
+from worker.model.deliveries import Finding, Ruling, Verdict
+
+YES = Reason(Verdict.ACCEPTED, http_status=200)
+NO = Reason(Verdict.RETRY, Finding("destination_busy", "HTTP 503", "wait", 503), 7.0, 503)
+
+
+def tallied(*entries: tuple[int, Reason, int]) -> list[Ruling]:
+    """Rule on these places, for these reasons, at these milliseconds."""
+    tally = Tally()
+    for place, reason, elapsed_ms in entries:
+        tally.add([place], reason, elapsed_ms)
+    return tally.rulings()
+
+
+def test_what_is_alike_is_one() -> None:
+    """Same verdict, same reason, same time."""
+    rulings = tallied((0, YES, 10), (1, NO, 10), (2, YES, 12), (3, NO, 14))
+
+    assert rulings == [
+        Ruling([0, 2], Verdict.ACCEPTED, 11, http_status=200),
+        Ruling([1, 3], Verdict.RETRY, 12, NO.finding, 7.0, 503),
+    ]
+
+
+def test_times_stay_near() -> None:
+    """Within five milliseconds and a fifth of the age; the ruling says the middle."""
+    ages = [0, 3, 5, 6, 12, 13, 20, 100, 120, 125, 126, 500]
+    rulings = tallied(*((place, YES, age) for place, age in enumerate(ages)))
+
+    assert [(list(r.places), r.elapsed_ms) for r in rulings] == [
+        ([0, 1, 2], 2),
+        ([3, 4], 9),
+        ([5, 6], 16),
+        ([7, 8, 9], 112),
+        ([10], 126),
+        ([11], 500),
+    ]
+
+
+def test_other_words_are_another_ruling() -> None:
+    """What an endpoint says differently is recorded differently."""
+    other = Reason(Verdict.RETRY, Finding("destination_busy", "HTTP 503: later", "wait", 503), 7.0, 503)
+
+    assert [list(ruling.places) for ruling in tallied((0, NO, 1), (1, other, 1), (2, NO, 1))] == [[0, 2], [1]]

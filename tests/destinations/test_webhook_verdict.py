@@ -1,0 +1,120 @@
+"""What every status of a webhook's endpoint means, and how its own words are shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.broker.packing import pack_outcomes
+from worker.destinations.webhook_verdict import Meaning, judge, words_of
+from worker.model.deliveries import GONE, Outcome
+
+SECRET = "hunter2-hunter2"
+ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE, Meaning.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("statuses", "meaning", "code"),
+    [
+        (range(200, 300), ACCEPTED, None),
+        (range(300, 400), RETRY, "redirected"),
+        ([408, 425, *range(500, 600)], RETRY, "destination_busy"),
+        ([429], PAUSE, "destination_busy"),
+        ([401, 403], RETRY, "auth_refused"),
+        ([404, 405, 414, 421, 426], RETRY, "url_refused"),
+        ([407], RETRY, "proxy_in_the_way"),
+        ([431], RETRY, "headers_refused"),
+        ([410], Meaning.GONE, GONE),
+        ([413], REFUSED, "too_large"),
+        (
+            [400, 402, 406, 409, 411, 412, 415, 416, 417, 418, 422, 424, 428, 451, 499],
+            REFUSED,
+            "event_refused",
+        ),
+    ],
+)
+def test_every_status(statuses: list[int], meaning: Meaning, code: str | None) -> None:
+    """RFC 9110, section 15, and Standard Webhooks 1.0.0: each class has its meaning, words and a remedy."""
+    for status in statuses:
+        verdict = judge(status, "some words", None)
+
+        assert (verdict.meaning, verdict.http_status) == (meaning, status)
+        assert (verdict.finding.code if verdict.finding else None) == code
+        if verdict.finding is not None:
+            assert verdict.finding.message == f"HTTP {status}: some words"
+            assert verdict.finding.http_status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [(401, "`auth`"), (403, "`signing_secrets`"), (404, "`url`"), (302, "`url`"), (431, "`headers`")],
+)
+def test_what_a_setting_mends_names_it(status: int, setting: str) -> None:
+    """The hint says where to look in the integration."""
+    finding = judge(status, "", None).finding
+
+    assert finding is not None
+    assert setting in finding.hint
+
+
+def test_gone_says_how_to_come_back() -> None:
+    """Standard Webhooks 1.0.0: 410 means that the endpoint should be disabled."""
+    finding = judge(410, "", None).finding
+
+    assert finding is not None
+    assert "was switched off" in finding.hint
+    assert "siem integrations enable" in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "meaning", "kept"),
+    [
+        (503, 7.0, PAUSE, 7.0),
+        (503, None, RETRY, None),
+        (429, 7.0, PAUSE, 7.0),
+        (429, None, PAUSE, None),
+        (500, 7.0, RETRY, 7.0),
+        (404, 7.0, RETRY, None),
+        (302, 7.0, RETRY, None),
+        (400, 7.0, REFUSED, None),
+    ],
+)
+def test_retry_after_counts_where_waiting_helps(
+    status: int, retry_after: float, meaning: Meaning, kept: float | None
+) -> None:
+    """With 429, and with 503 that names a time, the endpoint asks for a pause (RFC 6585, RFC 9110)."""
+    verdict = judge(status, "", retry_after)
+
+    assert (verdict.meaning, verdict.retry_after) == (meaning, kept)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ""),
+        (b'{"error": "no such field"}', '{"error": "no such field"}'),
+        (b"two\r\n  lines\x00\x1b[31m", "two lines [31m"),
+        ("schön".encode(), "schön"),
+        (b"\xff\xfe", ""),
+        (b"  <!doctype html><p>Not Found", ""),
+        (f"unknown token {SECRET}, and {SECRET}".encode(), "unknown token ***, and ***"),
+        (b"Cannot POST /services/T0/B1", "Cannot POST ***"),
+        (b"x" * 10_000, "x" * 200),
+        ("ä".encode() * 10_000, "ä" * 200),
+        ("ä".encode() * 10 + b"\xc3", "ä" * 10),
+        (b"\xc3 and more", ""),
+    ],
+)
+def test_an_endpoints_own_words(body: bytes, words: str) -> None:
+    """Text is shown on one line, short, and without what nobody may read; a page is not shown at all."""
+    assert words_of(body, [SECRET, "/services/T0/B1"]) == words
+
+
+@given(st.binary(max_size=300), st.integers(300, 599), st.none() | st.floats(0, 1e9))
+def test_whatever_is_answered_can_be_written_down(body: bytes, status: int, wish: float | None) -> None:
+    """Nothing raises, and the finding can be stored."""
+    finding = judge(status, words_of(body, [SECRET]), wish).finding
+
+    assert finding is not None
+    assert finding.hint
+    assert len(finding.message) < 300
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, finding, None, [])])

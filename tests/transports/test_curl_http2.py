@@ -1,0 +1,74 @@
+"""HTTP/2 by libcurl: many requests over one connection, where the other side offers that."""
+
+import trustme
+
+from tests.transports.certificates import server_context
+from tests.transports.endpoint import Endpoint, answers
+from tests.transports.flying import land, post, post_all, posting
+from tests.transports.http2 import Http2, offering_http2
+from worker.model.destinations import TlsOptions
+from worker.transports.curl_exchange import Answer
+from worker.transports.guard import Guard
+
+ALONE = b"alone"
+BODIES = [b"%06d" % number for number in range(200)]
+
+
+def test_requests_share_a_connection_of_http2(guard: Guard, ca: trustme.CA) -> None:
+    """Where it is offered, requests go side by side over one connection (RFC 9113)."""
+    server = Http2()
+    trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
+    tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
+    with (
+        Endpoint(server.behaviour(), tls=tls) as endpoint,
+        posting(guard, endpoint.url(), trusting, connections=10) as many,
+    ):
+        post(many, ALONE)
+        server.hold = 10
+        outcomes = post_all(many, BODIES)
+
+        assert endpoint.accepted == 1
+        assert server.most_open == 10
+        assert {one.status for one in outcomes.values() if isinstance(one, Answer)} == {200}
+        assert sorted(server.bodies.values()) == [*BODIES, ALONE]
+
+
+def test_the_first_request_goes_alone(guard: Guard, ca: trustme.CA) -> None:
+    """Before it is known whether requests can share a connection, a second one would be dialled in vain."""
+    server = Http2()
+    tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
+    trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
+    with Endpoint(server.behaviour(), tls=tls) as endpoint, posting(guard, endpoint.url(), trusting) as many:
+        with many.flight(10) as flight:
+            flight.start("first", (), b"x", 10)
+            assert not flight.has_room
+        with many.flight(10) as flight:
+            flight.start("again", (), b"x", 10)
+            land(flight)
+            assert flight.has_room
+
+
+def test_a_new_flight_shares_from_the_start(guard: Guard, ca: trustme.CA) -> None:
+    """What one flight has learned is known to the others: ten requests wait for one connection."""
+    server = Http2()
+    tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
+    trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
+    with (
+        Endpoint(server.behaviour(), tls=tls) as endpoint,
+        posting(guard, endpoint.url(), trusting, connections=10) as many,
+    ):
+        post(many, ALONE)
+        many.close()
+        server.hold = 10
+        post_all(many, BODIES)
+
+        assert endpoint.accepted == 2
+
+
+def test_http2_is_not_spoken_unasked(guard: Guard) -> None:
+    """Without TLS nobody offers it, and nothing asks for it (RFC 9113, section 3.1)."""
+    with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
+        post(many)
+
+    assert b"Upgrade" not in endpoint.requests[0]
+    assert b"POST" in endpoint.requests[0]

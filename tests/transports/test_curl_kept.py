@@ -1,0 +1,104 @@
+"""Which of the kept connections the other side has closed, by real sockets and what libcurl tells of them."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.transports.endpoint import Endpoint, answers
+from tests.transports.flying import post, posting
+from worker.model.errors import ConnectFailed
+from worker.transports.curl_kept import Ends, KeptConnections
+from worker.transports.guard import Guard
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Give two ends of a connection over loopback: ours and theirs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def ends_of(sock: socket.socket) -> Ends:
+    """Tell of a connection as libcurl does."""
+    (own_ip, own_port), (ip, port) = sock.getsockname(), sock.getpeername()
+    return ip, own_ip, port, own_port
+
+
+def test_a_connection_is_dead_once_the_other_side_has_closed_it(pair: Pair) -> None:
+    """Whatever still lies unread in it, as the end of TLS does."""
+    ours, theirs = pair
+    kept = KeptConnections()
+    kept.learn(ends_of(ours), [ours.fileno()])
+    ends = ends_of(ours)
+
+    assert not kept.is_dead(ends)
+    theirs.sendall(b"not read yet")
+    assert not kept.is_dead(ends)
+    theirs.close()
+    assert kept.is_dead(ends)
+
+
+def test_of_several_descriptors_the_right_one_is_learned(pair: Pair) -> None:
+    """Several addresses are dialled at once; those that lost are closed, or somebody else's by now."""
+    ours, theirs = pair
+    closed = socket.socket()
+    gone = closed.fileno()
+    closed.close()
+    kept = KeptConnections()
+    with socket.socket() as other, socket.socket(socket.AF_UNIX) as local:
+        kept.learn(ends_of(ours), [gone, other.fileno(), local.fileno(), ours.fileno()])
+        theirs.close()
+
+        assert kept.is_dead(ends_of(ours))
+
+
+def test_an_unknown_connection_is_used(pair: Pair) -> None:
+    """To send over a dead one costs an attempt; to send over none would stop everything."""
+    ours, theirs = pair
+    theirs.close()
+
+    assert not KeptConnections().is_dead(ends_of(ours))
+
+
+def test_a_descriptor_belongs_to_one_connection(pair: Pair) -> None:
+    """When a number is used again, what it stood for before is forgotten."""
+    ours, theirs = pair
+    kept = KeptConnections()
+    before: Ends = ("127.0.0.1", "127.0.0.1", 9, ours.getsockname()[1])
+    kept.learn(before, [ours.fileno()])
+    kept.learn(ends_of(ours), [ours.fileno()])
+    theirs.close()
+
+    assert kept.is_dead(ends_of(ours))
+    assert not kept.is_dead(before)
+
+
+def test_a_process_without_descriptors_says_so(guard: Guard) -> None:
+    """Instead of a reason that is unknown."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
+        post(many)  # libcurl needs some of its own to begin with
+        many.close()
+        with many.flight(10):
+            pass
+        taken: list[int] = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(1))
+            with pytest.raises(ConnectFailed, match=r"cannot connect to 127\.0\.0\.1:\d+: Too many open"):
+                post(many)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken:
+                os.close(descriptor)

@@ -1,0 +1,61 @@
+"""Which idle connections are kept, and which is handed out."""
+
+import pytest
+
+from worker.transports import syslog_pool
+from worker.transports.syslog_pool import Pool
+
+
+class Connection:
+    """Notes whether it was closed."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        """Note it."""
+        self.is_closed = True
+
+
+def test_the_newest_is_taken_first() -> None:
+    """Under light load the others can grow old."""
+    pool: Pool[Connection] = Pool(3)
+    old, new = Connection(), Connection()
+    pool.give_back(old)
+    pool.give_back(new)
+
+    assert [pool.take(), pool.take(), pool.take()] == [new, old, None]
+
+
+def test_no_more_are_kept_than_agreed() -> None:
+    """The oldest of them goes."""
+    pool: Pool[Connection] = Pool(2)
+    connections = [Connection() for _ in range(3)]
+    for connection in connections:
+        pool.give_back(connection)
+
+    assert [connection.is_closed for connection in connections] == [True, False, False]
+
+
+def test_what_sat_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found out when another is given back."""
+    now = 1_000.0
+    monkeypatch.setattr(syslog_pool, "monotonic", lambda: now)
+    pool: Pool[Connection] = Pool(3)
+    idle, used = Connection(), Connection()
+    pool.give_back(idle)
+    now += syslog_pool.LONGEST_IDLE + 1
+    pool.give_back(used)
+
+    assert (idle.is_closed, used.is_closed) == (True, False)
+    assert [pool.take(), pool.take()] == [used, None]
+
+
+def test_a_closed_pool_keeps_nothing() -> None:
+    """What was in use when it was closed is closed when it comes back."""
+    pool: Pool[Connection] = Pool(2)
+    idle, used = Connection(), Connection()
+    pool.give_back(idle)
+    pool.close()
+    pool.give_back(used)
+
+    assert (idle.is_closed, used.is_closed, pool.take()) == (True, True, None)

@@ -1,0 +1,93 @@
+"""What the demo says in the end: the account as a table, in words, and as JSON.
+
+Closed lines of the account go in, one for each integration; text for people comes out, or one document for
+programs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from worker.demo.account import Line
+
+_COLUMNS = ("published", "delivered", "dead", "received", "retried", "p50 ms", "p99 ms")
+#: What a pipe gets, which has no width of its own: an account with columns cut off says nothing.
+_WIDE = 110
+
+
+def print_table(lines: Sequence[Line], *, stderr: bool) -> None:
+    """Print the account; it fits into 80 columns."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, width=_WIDE)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("receiver", no_wrap=True)
+    table.add_column("over", no_wrap=True)
+    for column in _COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(short_name(line), line.over, *_figures(line))
+    console.print(table)
+
+
+def short_name(line: Line) -> str:
+    """Return an integration's name without the "demo " that all of them share."""
+    return line.integration.removeprefix("demo ")
+
+
+def _figures(line: Line) -> list[str]:
+    found = (
+        line.published,
+        line.delivered,
+        line.dead,
+        line.received,
+        line.retried,
+        line.p50_ms,
+        line.p99_ms,
+    )
+    return ["?" if figure is None else str(figure) for figure in found]
+
+
+def summary(published: int, lines: Sequence[Line], seconds: float) -> str:
+    """Say in a sentence what was done."""
+    deliveries = sum(line.delivered for line in lines)
+    speed = round(deliveries / seconds) if seconds else 0
+    return f"{published} events published, {deliveries} deliveries in {seconds:.1f} s ({speed} a second)."
+
+
+def verdict(lines: Sequence[Line]) -> str:
+    """Say whether every event is accounted for, and where ledger and receivers differ; a line for each."""
+    if all(line.is_sound for line in lines):
+        agree = "and the receivers agree." if all(line.agrees for line in lines) else "but:"
+        return "\n".join([f"Every event is accounted for, {agree}", *_differences(lines)])
+    return "\n".join(["NOT every event is accounted for:", *_differences(lines)])
+
+
+def _differences(lines: Sequence[Line]) -> list[str]:
+    return [f"  {short_name(line)}: {', '.join(words)}" for line in lines if (words := _words(line))]
+
+
+def _words(line: Line) -> list[str]:
+    lost = "sent and lost, for UDP promises nothing" if line.over == "UDP" else "delivered, but not received"
+    found = {
+        "neither delivered nor dead": line.missing,
+        "delivered or dead, but not published": -line.missing,
+        lost: 0 if line.received is None else line.unseen,
+        "received, but not published": line.surplus,
+    }
+    words = [f"{what}: {count}" for what, count in found.items() if count > 0]
+    return words if line.received is not None else [*words, "the receiver does not say what it has"]
+
+
+def document(published: int, lines: Sequence[Line], seconds: float) -> dict[str, Any]:
+    """Return the account for JSON; `published` is how many events were to be."""
+    return {
+        "published": published,
+        "accounted_for": all(line.is_sound for line in lines),
+        "seconds": round(seconds, 2),
+        "integrations": [asdict(line) for line in lines],
+    }

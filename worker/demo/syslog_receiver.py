@@ -1,0 +1,217 @@
+"""A SIEM to try things with: a syslog receiver on loopback that counts the CEF messages that it is sent.
+
+`python -m worker.demo.syslog_receiver --port-file F` takes messages over TCP, or with `--udp` as datagrams,
+until SIGTERM. F gets two lines: its port, and the port where `GET /counts` tells over HTTP what came. It
+answers nothing, as syslog has it. With `--count-only` it reads nothing of what comes, so that a benchmark
+measures the sender.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import click
+
+from worker.demo.cef import event_id
+from worker.demo.connection import ARRIVALS, Request, Response
+from worker.demo.listening import HOST, Connections, listen, listen_http, run
+
+#: The longest frame that is taken, in bytes: rsyslog's own limit (imtcp, MaxFrameSize).
+LONGEST_FRAME = 200_000
+#: How much the system is asked to keep of what has not been read, in bytes; it may allow less.
+_RECEIVE_BUFFER = 8 * 1024 * 1024
+#: So many datagrams are read before others have their turn.
+_AT_ONCE = 256
+_NEWLINE, _SPACE = b"\n", b" "
+_ZERO, _ONE, _NINE = b"019"
+
+
+@click.command()
+@click.option(
+    "--port-file", type=click.Path(path_type=Path), required=True, help="Gets both ports when ready."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; left out, a free one.")
+@click.option("--udp", is_flag=True, help="Take datagrams instead of connections.")
+@click.option("--count-only", is_flag=True, help="Count messages without reading them; for benchmarks.")
+def main(*, port_file: Path, port: int, udp: bool, count_only: bool) -> None:
+    """Receive CEF over syslog on loopback, count it, and forget it."""
+    run(serve(Log(count_only=count_only), port, udp=udp), port, port_file)
+
+
+@asynccontextmanager
+async def serve(log: "Log", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
+    """Take messages, and tell their counts over HTTP; yields the ports of both. Raises OSError."""
+    door: AbstractAsyncContextManager[Sequence[int]] = (
+        _take_datagrams(log, port)
+        if udp
+        else listen(lambda connections: FrameConnection(log, connections), port)
+    )
+    async with door as taking, listen_http(log.answer, 0) as telling:
+        yield [*taking, *telling]
+
+
+class Log:
+    """Counts messages, and the events that they are about."""
+
+    def __init__(self, *, count_only: bool = False) -> None:
+        """Begin with nothing counted."""
+        self._count_only = count_only
+        self._seen: set[str] = set()
+        self._messages = self._bytes = self._malformed = 0
+
+    def take(self, message: bytes) -> None:
+        """Count a message."""
+        self._messages += 1
+        self._bytes += len(message)
+        if self._count_only:
+            return
+        event = event_id(message)
+        if event is None:
+            self._malformed += 1
+        else:
+            self._seen.add(event)
+
+    def take_malformed(self, size: int) -> None:
+        """Count what is no frame, or only the beginning of one, as a message that cannot be read."""
+        self._messages += 1
+        self._malformed += 1
+        self._bytes += size
+
+    def counts(self) -> Mapping[str, int | None]:
+        """Tell what came: `bytes` without frames, `events` the messages that can be read.
+
+        `distinct` and `duplicates` are None when the messages are not read.
+        """
+        events = self._messages - self._malformed
+        distinct = None if self._count_only else len(self._seen)
+        return {
+            "messages": self._messages,
+            "events": events,
+            "distinct": distinct,
+            "duplicates": None if distinct is None else events - distinct,
+            "malformed": self._malformed,
+            "bytes": self._bytes,
+        }
+
+    def answer(self, request: Request) -> Response:
+        """Answer the question for the counts."""
+        if (request.method, request.path) == ("GET", "/counts"):
+            return Response(200, json.dumps(self.counts()).encode())
+        return Response(404, b'{"error":"GET /counts is all that is answered here"}')
+
+
+class NotSyslog(Exception):
+    """What was sent is no frame; where the next one begins cannot be known."""
+
+
+class FrameConnection(asyncio.BufferedProtocol):
+    """One connection of a sender; registers itself in `connections` as long as it is open."""
+
+    def __init__(self, log: Log, connections: Connections) -> None:
+        """Take where messages are counted."""
+        self._log = log
+        self._connections = connections
+        self._unread = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to listen."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the connection; a frame that has not ended never will."""
+        self._connections.discard(self._transport)
+        self._give_up()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Lend the place to read into."""
+        return ARRIVALS
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Count every message that is complete by now; hang up on what is no frame."""
+        self._unread += ARRIVALS[:nbytes]
+        try:
+            for message in take_frames(self._unread):
+                self._log.take(message)
+        except NotSyslog:
+            self._give_up()
+            self._transport.close()
+
+    def _give_up(self) -> None:
+        if self._unread:
+            self._log.take_malformed(len(self._unread))
+            self._unread.clear()
+
+
+def take_frames(unread: bytearray) -> Iterator[bytes]:
+    """Cut whole frames off what was read, and yield their messages; what is left is the start of a frame.
+
+    A frame that begins with a digit says its length (RFC 6587, 3.4.1), any other ends with a newline
+    (3.4.2); either may follow the other. Raises NotSyslog.
+    """
+    at = 0
+    try:
+        while at < len(unread):
+            start, end, following = _bounds(unread, at)
+            if following > len(unread):
+                break
+            yield bytes(unread[start:end])
+            at = following
+    finally:
+        del unread[:at]
+
+
+def _bounds(unread: bytearray, at: int) -> tuple[int, int, int]:
+    """Return where the message of a frame begins and ends, and where the next frame begins.
+
+    That is beyond what was read as long as the frame is not whole. Raises NotSyslog.
+    """
+    if _ZERO <= unread[at] <= _NINE:
+        start, end = _counted(unread, at)
+        return start, end, end
+    end = unread.find(_NEWLINE, at, at + LONGEST_FRAME + 1)
+    if end < 0:
+        if len(unread) - at > LONGEST_FRAME:
+            raise NotSyslog
+        end = len(unread)
+    return at, end, end + 1
+
+
+def _counted(unread: bytearray, at: int) -> tuple[int, int]:
+    """Read MSG-LEN, which has no leading zero, and its space; see `_bounds`."""
+    longest = len(str(LONGEST_FRAME))
+    space = unread.find(_SPACE, at, at + longest + 1)
+    number = unread[at : space if space >= 0 else at + longest + 1]
+    if not number.isdigit() or number[0] < _ONE or int(number) > LONGEST_FRAME:
+        raise NotSyslog
+    start = at + len(number) + 1
+    if space < 0:
+        return start, len(unread) + 1
+    return start, start + int(number)
+
+
+@asynccontextmanager
+async def _take_datagrams(log: Log, port: int) -> AsyncIterator[Sequence[int]]:
+    """Take a message from each datagram (RFC 5426, 3.1). Raises OSError."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        door.settimeout(0)
+        door.bind((HOST, port))
+
+        def drain() -> None:
+            with suppress(BlockingIOError):
+                for _ in range(_AT_ONCE):
+                    log.take(bytes(ARRIVALS[: door.recv_into(ARRIVALS)]))
+
+        loop.add_reader(door, drain)
+        yield [door.getsockname()[1]]
+        loop.remove_reader(door)
+
+
+if __name__ == "__main__":
+    main()

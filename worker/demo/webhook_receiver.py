@@ -1,0 +1,193 @@
+"""An endpoint to try things with: a webhook on loopback that counts the events that it is sent.
+
+`python -m worker.demo.webhook_receiver --port-file F` listens, writes its port to F and takes events by POST,
+one a request or several (an array, or lines), until SIGTERM. It can be told to demand a bearer token or a
+signature, to be slow or busy, or to refuse certain events for good; `GET /counts` tells what came. With
+`--count-only` it reads as little as it can of what comes, so that a benchmark measures the sender.
+"""
+
+import json
+import random
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from worker.demo.connection import Request, Response
+from worker.demo.listening import listen_http, run
+from worker.demo.signatures import judge_signature, read_secret
+
+_AS_LINES = b"\r\ncontent-type: application/x-ndjson"
+
+
+def _key(_context: click.Context, _option: click.Parameter, secret: str | None) -> bytes | None:
+    try:
+        return None if secret is None else read_secret(secret)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.option("--port-file", type=click.Path(path_type=Path), required=True, help="Gets the port when ready.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; left out, a free one.")
+@click.option("--bearer", metavar="TOKEN", help="Demand `Authorization: Bearer TOKEN`.")
+@click.option("--secret", "key", callback=_key, help="Demand a signature with this secret, whsec_….")
+@click.option("--flaky", type=click.FloatRange(0, 1), default=0.0, help="Share of requests answered 503.")
+@click.option("--refuse", type=click.FloatRange(0, 1), default=0.0, help="Share of events refused for good.")
+@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Milliseconds until each answer.")
+@click.option("--count-only", is_flag=True, help="Count events without reading them; for benchmarks.")
+def main(*, port_file: Path, port: int, **temper: Any) -> None:
+    """Receive webhooks on loopback, count their events, and forget them."""
+    if temper["count_only"] and temper["refuse"]:
+        raise click.UsageError(
+            "--refuse: has to read the events, and --count-only does not; give one of the two"
+        )
+    run(listen_http(Endpoint(Temper(**temper)).answer, port), port, port_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """How the endpoint behaves; the shares are from 0 to 1, the delay is in milliseconds."""
+
+    bearer: str | None = None
+    key: bytes | None = None
+    flaky: float = 0.0
+    refuse: float = 0.0
+    delay: float = 0.0
+    count_only: bool = False
+
+
+class _Event(msgspec.Struct, gc=False):
+    id: str
+
+
+_event = msgspec.json.Decoder(_Event)
+_events = msgspec.json.Decoder(list[_Event])
+_anything = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Endpoint:
+    """Answers requests as a careful endpoint does, and counts what they carried."""
+
+    def __init__(self, temper: Temper) -> None:
+        """Begin with nothing counted."""
+        self._temper = temper
+        self._dice = random.Random()  # noqa: S311 - whether to be busy is no secret
+        self._taken = Response(200, b"{}", delay=temper.delay / 1000)
+        self._seen: set[str] = set()
+        self._refused: set[str] = set()
+        self._requests = self._bytes = self._events = 0
+        self._unauthorized = self._unavailable = self._unreadable = 0
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request; any path will do to post to."""
+        if request.method == "POST":
+            return self._receive(request)
+        if (request.method, request.path) == ("GET", "/counts"):
+            return Response(200, json.dumps(self.counts()).encode())
+        return Response(405, b'{"error":"post events, or GET /counts"}', headers={"Allow": "POST"})
+
+    def counts(self) -> Mapping[str, int | None]:
+        """Tell what came: `bytes` of bodies, `events` accepted, `refused` distinct ones.
+
+        `distinct` and `duplicates` are None when the events are not read.
+        """
+        distinct = None if self._temper.count_only else len(self._seen)
+        return {
+            "requests": self._requests,
+            "events": self._events,
+            "distinct": distinct,
+            "duplicates": None if distinct is None else self._events - distinct,
+            "refused": len(self._refused) + self._unreadable,
+            "bytes": self._bytes,
+            "unauthorized": self._unauthorized,
+            "unavailable": self._unavailable,
+        }
+
+    def _receive(self, request: Request) -> Response:
+        self._requests += 1
+        self._bytes += len(request.body)
+        if (objection := self._objection(request)) is not None:
+            self._unauthorized += 1
+            return self._refuse(401, objection)
+        if self._temper.flaky and self._dice.random() < self._temper.flaky:
+            self._unavailable += 1
+            return self._refuse(503, "busy: try again later")
+        return self._count(request) if self._temper.count_only else self._read(request)
+
+    def _objection(self, request: Request) -> str | None:
+        """Say why the sender is not believed, if it is not."""
+        temper = self._temper
+        if temper.bearer is not None and request.headers.get("authorization") != f"Bearer {temper.bearer}":
+            return "the bearer token is missing or wrong"
+        if temper.key is None:
+            return None
+        return judge_signature(temper.key, request.headers, request.body, time.time())
+
+    def _count(self, request: Request) -> Response:
+        try:
+            self._events += count_events(request)
+        except _UNREADABLE:
+            return self._refuse_unreadable()
+        return self._taken
+
+    def _read(self, request: Request) -> Response:
+        try:
+            ids = read_ids(request)
+        except _UNREADABLE:
+            return self._refuse_unreadable()
+        refused = [one for one in ids if self._refuses(one)] if self._temper.refuse else []
+        if refused:
+            self._refused.update(refused)
+            return self._refuse(400, f"{len(refused)} of {len(ids)} events cannot be processed")
+        self._events += len(ids)
+        self._seen.update(ids)
+        return self._taken
+
+    def _refuses(self, event_id: str) -> bool:
+        """Refuse an event always or never: what decides is its id."""
+        return zlib.crc32(event_id.encode()) < self._temper.refuse * 2**32
+
+    def _refuse_unreadable(self) -> Response:
+        self._unreadable += 1
+        return self._refuse(400, "the body is no event, array or lines of events with an id")
+
+    def _refuse(self, status: int, reason: str) -> Response:
+        body = json.dumps({"error": reason}).encode()
+        return Response(status, body, delay=self._temper.delay / 1000)
+
+
+#: What a body may raise that is not what it should be.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def read_ids(request: Request) -> list[str]:
+    """Return the ids of the events that a request carries, in order. Raises one of _UNREADABLE."""
+    body = request.body
+    if _comes_in_lines(request):
+        return [event.id for event in _event.decode_lines(body)]
+    return [event.id for event in (_events.decode(body) if body[:1] == b"[" else [_event.decode(body)])]
+
+
+def count_events(request: Request) -> int:
+    """Count the events that a request carries; of lines and of a single one nothing is read.
+
+    Raises one of _UNREADABLE.
+    """
+    body = request.body
+    if body[:1] == b"[":
+        return len(_anything.decode(body))
+    return body.count(b"\n") + (body[-1:] != b"\n") if _comes_in_lines(request) else 1
+
+
+def _comes_in_lines(request: Request) -> bool:
+    return _AS_LINES in request.fields.lower()
+
+
+if __name__ == "__main__":
+    main()

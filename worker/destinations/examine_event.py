@@ -1,0 +1,110 @@
+"""The one real event of an examination: plainly marked, harmless, and sent as every other event is.
+
+Comes in: an integration, then the ruling of its sender. Goes out: the event, then the answer, which says how
+much it proves.
+"""
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.destinations import Sender
+from worker.destinations.examine_answers import Answer, failed_by, ok, skipped
+from worker.destinations.opening import make_sender
+from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict
+from worker.model.events import QueuedEvent
+from worker.model.integrations import Integration
+from worker.model.orders import WorkOrder
+from worker.transports.guard import Guard
+
+#: No event of the control plane has this type.
+TEST_TYPE = "integration.test"
+
+_PROOFS = {
+    Assurance.SENT: "nothing answers in syslog, so only a search in the SIEM shows whether it came",
+    Assurance.RECEIVED: "it was read to the end; whether it was kept, only a search in the SIEM shows",
+    Assurance.ACCEPTED: "whether it can be found, only a search in the SIEM shows",
+    Assurance.INDEXED: "the SIEM has said that it can be found",
+}
+#: What stands in place of an event that nobody wants sent.
+UNWANTED = skipped("no test event is sent, as was asked: only one shows whether the SIEM takes events")
+_NO_RULING = Finding("internal_error", "the sender did not say what became of it", "report this")
+
+
+class Trial:
+    """The event of one examination, and the sender that would send every other; `close` it."""
+
+    def __init__(self, integration: Integration, guard: Guard, seconds: float, *, wanted: bool) -> None:
+        """Send, if it is `wanted`, within so many seconds."""
+        self._integration = integration
+        self._guard = guard
+        self._seconds = seconds
+        self._sender: Sender | None = None
+        self.is_wanted = wanted
+        self.event = _marked_event(integration)
+
+    def prepare(self) -> Sender:
+        """Make the sender, if there is none, and write the event without sending it.
+
+        Raises InvalidIntegration when that shows that the integration cannot work.
+        """
+        if self._sender is None:
+            self._sender = make_sender(self._integration, self._guard, connections=1)
+            self._sender.preview([self.event])
+        return self._sender
+
+    def send(self) -> Ruling:
+        """Send the event as a batch of its own; nothing of that is settled or recorded."""
+        now = time.monotonic()
+        order = WorkOrder(self._integration.id, 0, 1)
+        batch = Batch(order, [self.event], b"", bytearray(1), 0, self.event.published_ms, now, [], [])
+        rulings = self.prepare().send(batch, now + self._seconds)
+        return rulings[0] if rulings else Ruling([0], Verdict.RETRY, 0, _NO_RULING)
+
+    def answer(self) -> Answer:
+        """Send the event if it is wanted, and say what became of it."""
+        return arrived(self.send(), self.event) if self.is_wanted else UNWANTED
+
+    def varied(self, **changes: Any) -> "Trial":
+        """Return a trial of the same event with other settings of the destination."""
+        destination = self._integration.destination.model_copy(update=changes)
+        integration = self._integration.model_copy(update={"destination": destination})
+        other = Trial(integration, self._guard, self._seconds, wanted=self.is_wanted)
+        other.event = self.event
+        return other
+
+    def close(self) -> None:
+        """Let go of the sender's connections."""
+        if self._sender is not None:
+            self._sender.close()
+
+
+def _marked_event(integration: Integration) -> QueuedEvent:
+    """Make an event that says of itself, in every form, that it is a test; its id is new."""
+    now_ms = time.time_ns() // 1_000_000
+    event_id = f"test_{uuid.uuid4().hex}"
+    document = {
+        "id": event_id,
+        "type": TEST_TYPE,
+        "timestamp": _rfc3339(now_ms),
+        "tenant_id": integration.tenant_id,
+        "test": True,
+        "reason": f"Test of the integration {integration.id}: no agent did anything, nobody has to act.",
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    return QueuedEvent(event_id, TEST_TYPE, now_ms, now_ms, raw)
+
+
+def arrived(ruling: Ruling, event: QueuedEvent) -> Answer:
+    """Say what became of the event, and what that proves."""
+    if ruling.verdict is not Verdict.ACCEPTED:
+        return failed_by(ruling.finding or _NO_RULING)
+    words = ruling.assurance.value + (f" (HTTP {ruling.http_status})" if ruling.http_status else "")
+    return ok(f"{words}, under the id {event.id}: {_PROOFS[ruling.assurance]}")
+
+
+def _rfc3339(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

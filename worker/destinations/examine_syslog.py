@@ -1,0 +1,122 @@
+"""What a syslog receiver is asked, which never answers: does a real event leave, and what happens then.
+
+A sender is done once the receiver's system has the bytes. Here there is time to wait a little longer, and to
+see whether the receiver hangs up on what it was sent, as one does that waits for TLS, or that is not there.
+"""
+
+import contextlib
+from dataclasses import replace
+
+from worker.destinations.examine_answers import Answer, Step, failed
+from worker.destinations.examine_event import UNWANTED, Trial, arrived
+from worker.destinations.examine_way import Target
+from worker.model.deliveries import Ruling, Verdict
+from worker.model.destinations import SyslogCef
+from worker.transports.probe import speaks_tls
+from worker.transports.watched_guard import Reaction, WatchedGuard
+
+#: How long a reaction is waited for, in seconds: several round trips around the world.
+_WATCH = 1.0
+
+_LISTENS = "check host and port (514 for TCP and 6514 for TLS, unless changed), that the receiver runs there"
+_LISTENS_UDP = "check the port (514 unless changed), and that the receiver listens on UDP, not on TCP alone"
+_FRAMING = (
+    "look into the receiver's log: it may allow only certain clients, or expect the other `framing` "
+    "(newline, octet_counted); if it closes behind every message, switch `confirm_by_shutdown` on"
+)
+
+
+def syslog_target(config: SyslogCef) -> Target:
+    """Say where the receiver listens."""
+    host, port = config.target
+    return Target(
+        host=host,
+        port=port,
+        way=config.transport,
+        secure_form="syslog+tls://",
+        plain_form="syslog://",
+        check_first=_LISTENS,
+        plain_is_risky=False,
+    )
+
+
+class SyslogExamination:
+    """The step of one receiver beyond the way there."""
+
+    def __init__(self, config: SyslogCef, target: Target, guard: WatchedGuard, trial: Trial) -> None:
+        """Send nothing yet; the trial's sender must dial through this very guard."""
+        self._config = config
+        self._target = target
+        self._guard = guard
+        self._trial = trial
+
+    def summary(self) -> str:
+        """Say what is configured, as far as the steps depend on it."""
+        config = self._config
+        if config.transport == "udp":
+            framing = "one datagram a message"
+        else:
+            framing = "counted octets" if config.counts_octets else "a newline behind each message"
+        return f"{config.header}, {framing}, at most {config.message_limit} bytes a message"
+
+    def steps(self) -> list[Step]:
+        """Return the only step."""
+        return [Step("test event", self._test_event, "mutual tls")]
+
+    def close(self) -> None:
+        """Let go of nothing: the trial does."""
+
+    def _test_event(self) -> Answer:
+        if not self._trial.is_wanted:
+            return UNWANTED
+        if self._target.way == "tcp" and self._config.confirm_by_shutdown and self._is_hung_up_on():
+            instead = self._tls_instead()
+            if instead is not None:
+                return instead
+        return self._send()
+
+    def _is_hung_up_on(self) -> bool:
+        """Send it once more, without an end of ours: the other side's would pass for a confirmation."""
+        with contextlib.closing(self._trial.varied(confirm_by_shutdown=False)) as unconfirmed:
+            ruling = unconfirmed.send()
+            return ruling.verdict is not Verdict.ACCEPTED or self._reaction() is not Reaction.NONE
+
+    def _send(self) -> Answer:
+        ruling = self._trial.send()
+        if ruling.verdict is not Verdict.ACCEPTED:
+            return self._refused(ruling)
+        match self._reaction():
+            case Reaction.NONE:
+                return arrived(ruling, self._trial.event)
+            case Reaction.REFUSED:
+                return self._nobody_there()
+            case Reaction.ANSWERED:
+                return self._tls_instead() or self._odd("answered it, where a syslog receiver is silent")
+            case Reaction.HUNG_UP:
+                return self._tls_instead() or self._odd("closed the connection behind the event")
+
+    def _reaction(self) -> Reaction:
+        # What goes on below TLS is none of ours, and its sender has seen whether it was let in.
+        return Reaction.NONE if self._target.way == "tls" else self._guard.reaction(_WATCH)
+
+    def _refused(self, ruling: Ruling) -> Answer:
+        """Say why; a receiver that waits for TLS closes or resets the connection."""
+        code = ruling.finding.code if ruling.finding is not None else ""
+        answer = arrived(ruling, self._trial.event)
+        if self._target.way == "udp" and code == "connect_failed":
+            return replace(answer, remedy=_LISTENS_UDP)
+        # Of one that keeps silent, this must not be asked: it would log our half of a handshake.
+        return (self._tls_instead() if code == "connection_lost" else None) or answer
+
+    def _tls_instead(self) -> Answer | None:
+        target = self._target
+        if target.way != "tcp" or not speaks_tls(self._guard, target.host, target.port, _WATCH):
+            return None
+        return failed(f"{target} speaks TLS, and the url does not", f"write {target.secure_form} in the url")
+
+    def _nobody_there(self) -> Answer:
+        what = f"{self._target} refused the datagram: nothing listens on that UDP port"
+        return failed(what, _LISTENS_UDP)
+
+    def _odd(self, what: str) -> Answer:
+        return failed(f"{self._target} took the event {self._trial.event.id}, but {what}", _FRAMING)

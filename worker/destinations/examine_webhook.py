@@ -1,0 +1,85 @@
+"""What a webhook's endpoint is asked: does it take a real event, and what time it is there.
+
+An endpoint owes nothing to any other request than the events themselves, so only these are tried in earnest.
+"""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from worker.destinations.examine_answers import Answer, Step, skipped
+from worker.destinations.examine_event import UNWANTED, Trial, arrived
+from worker.destinations.examine_http import Questions, http_target
+from worker.destinations.examine_way import Target
+from worker.model.deliveries import GONE, Verdict
+from worker.model.destinations import NoAuth, Webhook
+from worker.model.errors import TransportError
+
+_LISTENS = "check host and port (443 for https unless the url names one), that the endpoint runs there"
+_BRING_BACK = (
+    "correct the integration's `url`, or have the endpoint brought back: it says that it is gone for good, "
+    "at which a delivery would have switched the integration off, and this examination does not"
+)
+_SIGNED_LATE = (
+    "receivers refuse signatures that are five minutes off (Standard Webhooks), and searches by time err"
+)
+
+
+def webhook_target(config: Webhook) -> Target:
+    """Say where the endpoint listens."""
+    has_secret = bool(config.headers) or not isinstance(config.auth, NoAuth)
+    return http_target(config.url, _LISTENS, has_secret=has_secret)
+
+
+class WebhookExamination:
+    """The steps of one endpoint beyond the way there."""
+
+    def __init__(self, config: Webhook, questions: Questions, trial: Trial) -> None:
+        """Ask nothing yet."""
+        self._config = config
+        self._questions = questions
+        self._trial = trial
+
+    def summary(self) -> str:
+        """Say what is configured, as far as the steps depend on it."""
+        config = self._config
+        auth = {"none": "no authentication", "bearer": "a bearer token", "api_key": "an API key"}
+        return f"{auth[config.auth.kind]}, {self._signature()}, body: {config.body}"
+
+    def steps(self) -> list[Step]:
+        """Return the steps in their order."""
+        return [
+            Step("test event", self._test_event, "mutual tls"),
+            Step("clock", self._clock, "mutual tls"),
+        ]
+
+    def close(self) -> None:
+        """Let go of nothing: the others do."""
+
+    def _signature(self) -> str:
+        count = len(self._config.signing_secrets)
+        if not count:
+            return "not signed"
+        return "signed" if count == 1 else f"signed with {count} secrets"
+
+    def _test_event(self) -> Answer:
+        if not self._trial.is_wanted:
+            return UNWANTED
+        ruling = self._trial.send()
+        self._trial.close()
+        answer = arrived(ruling, self._trial.event)
+        if ruling.verdict is Verdict.ACCEPTED:
+            return replace(answer, message=f"{answer.message}; {self._signature()}")
+        if ruling.finding is not None and ruling.finding.code == GONE:
+            return replace(answer, remedy=_BRING_BACK)
+        if ruling.http_status is None:
+            return self._questions.tls_instead() or answer
+        return answer
+
+    def _clock(self) -> Answer:
+        parts = urlsplit(self._config.url)
+        try:
+            # No secret goes there, and nobody else's endpoint is touched: every answer tells the time.
+            self._questions.get(f"{parts.scheme}://{parts.netloc}/", {})
+        except TransportError as error:
+            return skipped(f"no answer told the time: {error}")
+        return self._questions.clock(_SIGNED_LATE)

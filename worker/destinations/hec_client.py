@@ -1,0 +1,104 @@
+"""Single requests to an HTTP Event Collector: what is posted, and what the answer, or its absence, means."""
+
+import contextlib
+import gzip
+import json
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from worker.destinations.hec_channels import Channel, Channels
+from worker.destinations.hec_pace import Pace
+from worker.destinations.hec_urls import ack_url, event_url
+from worker.destinations.hec_verdict import HecVerdict, Meaning, judge, judge_acks
+from worker.model.deliveries import Finding
+from worker.model.destinations import SplunkHec
+from worker.model.errors import InvalidIntegration, TransportError
+from worker.transports.findings import describe
+from worker.transports.guard import Guard
+from worker.transports.http import HttpReply, HttpTransport, request_head
+
+_GZIP_LEVEL = 1  # the network is rarely the limit; a core is
+_SCHEME = "Splunk"
+
+
+class HecClient:
+    """Speaks to one collector; shared by the threads of a process."""
+
+    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int) -> None:
+        """Prepare; connect when the first request is posted."""
+        self._config = config
+        self._event_url = event_url(config.url)
+        self._authorization = {"Authorization": f"{_SCHEME} {config.token.get_secret_value()}"}
+        self._packing = {"Content-Encoding": "gzip"} if config.gzip else {}
+        self._transport = HttpTransport(guard, config, connections=connections)
+        self._channels = Channels()
+        self._pace = Pace()
+
+    @property
+    def ack_timeout(self) -> float | None:
+        """How long to ask whether a request is indexed, in seconds from its reply; None: do not ask."""
+        return self._config.ack_timeout_seconds if self._config.use_ack else None
+
+    def channel(self) -> contextlib.AbstractContextManager[Channel]:
+        """Lend a channel for one sending."""
+        return self._channels.borrow()
+
+    def post(self, channel: Channel, body: bytes, count: int, deadline: float) -> HecVerdict:
+        """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds."""
+        if self._config.use_ack:
+            channel.unconfirmed += 1
+        reply = self._ask(self._event_url, self._headers(channel), self._packed(body), deadline)
+        if isinstance(reply, Finding):
+            return HecVerdict(Meaning.RETRY, reply)
+        self._remember(channel, reply)
+        verdict = judge(reply.status, reply.headers, reply.body, count)
+        channel.spent |= verdict.spends_channel
+        return replace(verdict, rest=self._pace.rest_after(verdict))
+
+    def ask_indexed(
+        self, channel: Channel, ack_ids: Collection[int], deadline: float
+    ) -> frozenset[int] | HecVerdict:
+        """Return which of these requests are indexed, which Splunk says once only; else what it answered."""
+        question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
+        headers = self._authorization | {"Content-Type": "application/json"} | channel.cookie()
+        reply = self._ask(ack_url(self._config.url, channel.id), headers, question, deadline)
+        if isinstance(reply, Finding):
+            return HecVerdict(Meaning.RETRY, reply)
+        self._remember(channel, reply)
+        return judge_acks(reply.status, reply.headers, reply.body)
+
+    def written(self, channel: Channel, body: bytes) -> bytes:
+        """Return the request that would carry this body: head with the token as `***`, body uncompressed."""
+        headers = self._headers(channel) | {"Authorization": f"{_SCHEME} ***"}
+        return request_head("POST", self._event_url, headers, self._packed(body)) + body
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        self._transport.close()
+
+    def _headers(self, channel: Channel) -> dict[str, str]:
+        return {
+            **self._authorization,
+            "Content-Type": "application/json",
+            **self._packing,
+            # Harmless without indexer acknowledgement, required with it.
+            "X-Splunk-Request-Channel": channel.id,
+            **channel.cookie(),
+        }
+
+    def _packed(self, body: bytes) -> bytes:
+        return gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._config.gzip else body
+
+    def _remember(self, channel: Channel, reply: HttpReply) -> None:
+        if self._config.use_ack:
+            channel.remember(reply.headers)
+
+    def _ask(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> HttpReply | Finding:
+        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        try:
+            return self._transport.post(url, headers, body, seconds)
+        except TransportError as error:
+            return describe(error)
+        except InvalidIntegration as error:
+            return Finding("configuration", str(error), "correct the integration's TLS settings")

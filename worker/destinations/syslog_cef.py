@@ -1,0 +1,117 @@
+"""CEF over syslog: events become messages, messages go out as a stream of frames or as datagrams.
+
+Nobody answers, so no event is ever refused by the other side: a batch is delivered as far as can be known,
+or it is unconfirmed and goes out again, with the same ids. `Assurance` says how far that is.
+"""
+
+import time
+from collections.abc import Sequence
+
+from worker.formats.syslog import SyslogCefFormat, framed
+from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, Verdict
+from worker.model.destinations import SyslogCef
+from worker.model.errors import InvalidIntegration, TransportError
+from worker.model.events import QueuedEvent
+from worker.transports.findings import describe
+from worker.transports.guard import Guard
+from worker.transports.syslog_datagrams import SyslogDatagrams
+from worker.transports.syslog_stream import SyslogStream
+
+_OUT_OF_TIME = Finding(
+    "out_of_time",
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, raise the integration's `max_datagrams_per_second`, or lower its `batch_events`",
+)
+_TOO_LARGE = Finding(
+    "too_large",
+    "this event makes a datagram larger than the network takes",
+    "lower the integration's `max_message_bytes`: longer messages are shortened",
+)
+
+
+class SyslogCefSender:
+    """Sends batches to one syslog receiver."""
+
+    def __init__(self, config: SyslogCef, guard: Guard, *, connections: int) -> None:
+        """Prepare the format; connect when the first batch comes."""
+        self._config = config
+        self._format = SyslogCefFormat.of(
+            facility=config.facility,
+            header=config.header,
+            hostname=config.hostname,
+            send_src=config.send_src,
+            limit=config.message_limit,
+        )
+        self._way = (
+            SyslogDatagrams(guard, config, connections=connections)
+            if config.transport == "udp"
+            else SyslogStream(guard, config, connections=connections)
+        )
+
+    def send(self, batch: Batch, deadline: float) -> list[Ruling]:
+        """Send what is open of the batch; see `worker.destinations.Sender`."""
+        places = batch.open_places()
+        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        if seconds <= 0:
+            return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
+        messages = self._format.messages([batch.events[place] for place in places])
+        try:
+            return self._carry(batch, places, messages, seconds)
+        except TransportError as error:
+            finding = describe(error)
+        except InvalidIntegration as error:
+            finding = Finding("configuration", str(error), "correct the integration's TLS settings")
+        _count(batch, places)
+        return _rulings(batch, (places, Verdict.RETRY, finding))
+
+    def preview(self, events: Sequence[QueuedEvent]) -> bytes:
+        """Return the very bytes for these events, frames and all; dials nothing.
+
+        Over UDP each message is a datagram of its own, and the newlines between them are only shown here.
+        """
+        messages = self._format.messages(events)
+        if isinstance(self._way, SyslogDatagrams):
+            return b"\n".join(messages)
+        return b"".join(framed(messages, counts_octets=self._config.counts_octets))
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        self._way.close()
+
+    def _carry(
+        self, batch: Batch, places: Sequence[int], messages: Sequence[bytes], seconds: float
+    ) -> list[Ruling]:
+        if isinstance(self._way, SyslogStream):
+            frames = framed(messages, counts_octets=self._config.counts_octets)
+            assurance = self._way.send(frames, seconds)
+            _count(batch, places)
+            return _rulings(batch, (places, Verdict.ACCEPTED, None), assurance=assurance)
+        handed = self._way.send(messages, seconds)
+        tried, late = places[: handed.count], places[handed.count :]
+        _count(batch, tried)
+        refused = [places[at] for at in sorted(handed.too_long)]
+        gone = [place for place in tried if place not in set(refused)]
+        return _rulings(
+            batch,
+            (gone, Verdict.ACCEPTED, None),
+            (refused, Verdict.REFUSED, _TOO_LARGE),
+            (late, Verdict.RETRY, _OUT_OF_TIME),
+        )
+
+
+def _count(batch: Batch, places: Sequence[int]) -> None:
+    for place in places:
+        batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
+
+
+def _rulings(
+    batch: Batch,
+    *parts: tuple[Sequence[int], Verdict, Finding | None],
+    assurance: Assurance = Assurance.SENT,
+) -> list[Ruling]:
+    elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
+    return [
+        Ruling(places, verdict, elapsed, finding, assurance=assurance)
+        for places, verdict, finding in parts
+        if places
+    ]

@@ -1,0 +1,120 @@
+"""What the reply of a webhook's endpoint means for the events of the request. Pure.
+
+The status decides (RFC 9110; Standard Webhooks 1.0.0, "Operational considerations"): an endpoint may say
+what it likes in the body, which is shown to people and read by nobody else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from worker.model.deliveries import GONE, Finding
+
+
+class Meaning(Enum):
+    """The closed set of what a reply can mean for a request."""
+
+    #: It was accepted.
+    ACCEPTED = auto()
+    #: It may be accepted later, or once a setting is mended.
+    RETRY = auto()
+    #: As RETRY, and the endpoint asks that nothing else be sent for now.
+    PAUSE = auto()
+    #: What it carried will never be accepted; of several events, one may be to blame.
+    REFUSED = auto()
+    #: The endpoint wants no event ever again.
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookVerdict:
+    """The meaning, the reason in words, when to come back (in seconds), the status."""
+
+    meaning: Meaning
+    finding: Finding | None = None
+    retry_after: float | None = None
+    http_status: int | None = None
+
+
+_GONE = 410
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+_TOO_LARGE = 413
+_BUSY = frozenset({408, 425, _TOO_MANY})
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
+_MOST_WORDS = 200
+
+_BUSY_HINT = "if it lasts, the endpoint is overloaded or out of order"
+_AUTH_HINT = "correct the integration's `auth`, `headers` or `signing_secrets`: they do not open the endpoint"
+_URL_HINT = "correct the integration's `url`: the endpoint takes no events at this address"
+_REDIRECT_HINT = "put the final address into the integration's `url`: none is followed"
+_GONE_HINT = (
+    "the integration was switched off, and its events wait: once the endpoint is back, or its `url` is "
+    "corrected, switch it on again with `siem integrations enable`"
+)
+_REFUSED_HINT = "look at the event and at the endpoint's own words: it does not take this event"
+_TOO_LARGE_HINT = "raise the endpoint's limit, or lower the integration's `batch_bytes`"
+
+#: Statuses that would meet every other event as well: our code, and the setting that mends it.
+_SETTINGS = {
+    401: ("auth_refused", _AUTH_HINT),
+    403: ("auth_refused", _AUTH_HINT),
+    407: (
+        "proxy_in_the_way",
+        "a proxy in front of the endpoint wants a password: correct the integration's `url`",
+    ),
+    404: ("url_refused", _URL_HINT),
+    405: ("url_refused", _URL_HINT),
+    414: ("url_refused", _URL_HINT),
+    421: ("url_refused", _URL_HINT),
+    426: ("url_refused", _URL_HINT),
+    431: ("headers_refused", "shorten the integration's `headers`, or the key of its `auth`"),
+}
+
+
+def judge(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
+    """Judge a reply by its status; `words` are what it said, and may be shown to anybody."""
+    if 200 <= status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
+        return WebhookVerdict(Meaning.ACCEPTED, http_status=status)
+    said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    if status in _BUSY or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110
+        pauses = status == _TOO_MANY or (status == _UNAVAILABLE and retry_after is not None)
+        finding = Finding("destination_busy", said, _BUSY_HINT, status)
+        return WebhookVerdict(Meaning.PAUSE if pauses else Meaning.RETRY, finding, retry_after, status)
+    meaning, code, hint = _unwelcome(status)
+    return WebhookVerdict(meaning, Finding(code, said, hint, status), None, status)
+
+
+def _unwelcome(status: int) -> tuple[Meaning, str, str]:
+    if status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
+        return (Meaning.RETRY, "redirected", _REDIRECT_HINT)
+    if status in _SETTINGS:
+        return (Meaning.RETRY, *_SETTINGS[status])
+    if status == _GONE:
+        return (Meaning.GONE, GONE, _GONE_HINT)
+    if status == _TOO_LARGE:
+        return (Meaning.REFUSED, "too_large", _TOO_LARGE_HINT)
+    return (Meaning.REFUSED, "event_refused", _REFUSED_HINT)
+
+
+def words_of(body: bytes, secrets: Sequence[str]) -> str:
+    """Return the beginning of what an endpoint says, on one line and without the secrets that it repeats.
+
+    Of a page, or of what is no text, it returns nothing.
+    """
+    text = _decoded(body)
+    if text.lstrip().startswith("<"):
+        return ""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_MOST_WORDS]
+
+
+def _decoded(body: bytes) -> str:
+    """Decode UTF-8, of which the last character may have been cut."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        is_cut = error.start > len(body) - _LONGEST_CHARACTER
+        return body[: error.start].decode() if is_cut else ""

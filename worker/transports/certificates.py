@@ -1,0 +1,93 @@
+"""X.509 certificates as facts for people: bytes of DER or text of PEM come in, names and dates go out."""
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+#: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
+_DER = 2
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whose it is, who signed it, for which hosts it is made out, and the moment when it ends."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    ends: datetime
+    is_self_signed: bool
+
+    @property
+    def days_left(self) -> int:
+        """Whole days until it ends, by this machine's clock; negative once it has ended."""
+        return (self.ends - datetime.now(UTC)).days
+
+
+def verified_chain(sock: ssl.SSLSocket) -> tuple[Certificate, ...]:
+    """Return the chain by which the peer is trusted, from its own certificate to the one that we trust."""
+    return _chain(sock, "get_verified_chain")
+
+
+def shown_chain(sock: ssl.SSLSocket) -> tuple[Certificate, ...]:
+    """Return what the peer has shown, trusted or not, its own certificate first; () when nothing came.
+
+    Also after a handshake that failed for the certificate. What cannot be read is left out.
+    """
+    return _chain(sock, "get_unverified_chain")
+
+
+def certificates_in(pem: str) -> tuple[Certificate, ...]:
+    """Read certificates in PEM that `worker.transports.tls` has judged usable."""
+    return tuple(_facts(one) for one in x509.load_pem_x509_certificates(pem.encode()))
+
+
+def _chain(sock: ssl.SSLSocket, method: str) -> tuple[Certificate, ...]:
+    readable = (_read(der) for der in _ders(sock, method))
+    return tuple(one for one in readable if one is not None)
+
+
+def _ders(sock: ssl.SSLSocket, method: str) -> list[bytes]:
+    if hasattr(sock, method):
+        public: list[bytes] = getattr(sock, method)()
+        return public
+    # Before Python 3.13 only the object below knows them, by the same names since 3.10.
+    below = getattr(sock, "_sslobj", None)
+    found = getattr(below, method)() if below is not None else None
+    return [one.public_bytes(_DER) for one in found or ()]
+
+
+def _read(der: bytes) -> Certificate | None:
+    try:
+        return _facts(x509.load_der_x509_certificate(der))
+    except ValueError:
+        return None
+
+
+def _facts(certificate: x509.Certificate) -> Certificate:
+    return Certificate(
+        subject=_name(certificate.subject),
+        issuer=_name(certificate.issuer),
+        names=_hosts(certificate),
+        ends=certificate.not_valid_after_utc,
+        is_self_signed=certificate.subject == certificate.issuer,
+    )
+
+
+def _name(name: x509.Name) -> str:
+    """Return the common name where there is one, as people know it."""
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return (str(common[0].value) if common else name.rfc4514_string())[:_LONGEST]
+
+
+def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    hosts = names.get_values_for_type(x509.DNSName)
+    return (*hosts, *map(str, names.get_values_for_type(x509.IPAddress)))

@@ -1,0 +1,175 @@
+"""One easy handle of libcurl: a request goes out, an answer or a fault comes back, and then the next.
+
+The guard judges the very address that libcurl is about to dial, at every connection. A body is lent to
+libcurl in a way that it cannot take back: else it would send a request again by itself whenever a
+connection that it had kept breaks without an answer, although the other side may have read it.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pycurl
+
+from worker.transports.curl_kept import KeptConnections
+from worker.transports.curl_options import Options
+from worker.transports.guard import Address, Guard
+from worker.transports.http import MOST_BODY
+
+#: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
+#: than another connection. A longer one costs its connection.
+_LONGEST_BODY = 200_000
+_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side answered: its status, the first 20 000 bytes of the body, its Retry-After.
+
+    `retry_after` is in seconds, whichever form it had, and None for none or for zero.
+    """
+
+    status: int
+    body: bytes
+    retry_after: float | None
+
+
+@dataclass(slots=True)
+class Dialect:
+    """Whether requests share a connection there, as in HTTP/2; None until the first answer."""
+
+    is_shared: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where requests go, and what is the same in all of them; `peer` is "host:port"."""
+
+    host: str
+    port: int
+    peer: str
+    encrypts: bool
+    headers: tuple[str, ...]
+    options: Options
+    dialect: Dialect
+
+
+class Exchange:
+    """Carries one request at a time. `tried` and `refused` are the addresses of the present one."""
+
+    def __init__(self, route: Route, guard: Guard, kept: KeptConnections) -> None:
+        """Make the handle, for the thread that drives it and the connections that it shares with others."""
+        self.route = route
+        self.easy = easy = pycurl.Curl()
+        self.key: Any = None
+        self.seconds = 0.0
+        self.length = 0
+        self.tried: list[Address] = []
+        self.refused: list[str] = []
+        self.own_errno = 0
+        self._guard = guard
+        self._kept = kept
+        self._opened: list[int] = []
+        self._waits = False
+        self._lent: socket.socket | None = None
+        self._body = bytearray()
+        self._received = 0
+        for option, value in route.options:
+            easy.setopt(option, value)
+        easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
+        easy.setopt(pycurl.SOCKOPTFUNCTION, self._keep)
+        easy.setopt(pycurl.PREREQFUNCTION, self._begin)
+        easy.setopt(pycurl.WRITEFUNCTION, self._receive)
+
+    def load(self, key: Any, headers: Sequence[str], body: bytes, seconds: float) -> None:
+        """Prepare the next request, which may take that long from dialling to the last byte."""
+        self.key = key
+        self.length = len(body)
+        self.own_errno = 0
+        self._received = 0
+        self._body.clear()
+        self.tried.clear()
+        self.refused.clear()
+        self._opened.clear()
+        easy = self.easy
+        if seconds != self.seconds:
+            self.seconds = seconds
+            easy.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
+            easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(seconds * 1000)))
+        if self._waits is not (waits := bool(self.route.dialect.is_shared)):
+            # Not with HTTP/1.1: there, libcurl would dial no second connection before the first has answered.
+            self._waits = waits
+            easy.setopt(pycurl.PIPEWAIT, int(waits))
+        easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
+        easy.setopt(pycurl.POSTFIELDSIZE, len(body))
+        easy.setopt(pycurl.READFUNCTION, BytesIO(body).read)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether we have ended it ourselves, because of the length of the answer."""
+        return self._received > _LONGEST_BODY
+
+    def answer(self) -> Answer:
+        """Return what came back."""
+        easy = self.easy
+        if self.route.encrypts:
+            self.route.dialect.is_shared = (
+                easy.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2
+            )
+        wish: int = easy.getinfo(pycurl.RETRY_AFTER)
+        return Answer(easy.getinfo(pycurl.RESPONSE_CODE), bytes(self._body), float(wish) if wish else None)
+
+    def close(self) -> None:
+        """Let go of the handle."""
+        self.easy.close()
+        self._drop_lent()
+
+    def _open(self, _purpose: int, found: Any) -> Any:
+        """Judge the address, and open a socket for it; libcurl connects it."""
+        family, _, protocol, target = found
+        if family not in _FAMILIES:
+            self.refused.append("is no address of the internet")
+            return pycurl.SOCKET_BAD
+        address = Address(socket.AddressFamily(family), socket.SOCK_STREAM, protocol, target)
+        if (objection := self._guard.judge(address)) is not None:
+            self.refused.append(f"{target[0]} {objection}")
+            return pycurl.SOCKET_BAD
+        self.tried.append(address)
+        self._drop_lent()
+        try:
+            self._lent = socket.socket(family, socket.SOCK_STREAM, protocol)
+        except OSError as error:  # out of descriptors, or no IPv6 here
+            self.own_errno = error.errno or 0
+            return pycurl.SOCKET_BAD
+        return self._lent
+
+    def _keep(self, descriptor: int, _purpose: int) -> int:
+        """Close ours: pycurl has duplicated it, but for the flag that keeps it from child processes."""
+        self._drop_lent()
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
+        self._opened.append(descriptor)
+        self._kept.notice(descriptor)
+        return 0
+
+    def _begin(self, *ends: Any) -> int:
+        """Send the request over this connection, unless it was kept and is dead: then over another one."""
+        if self._opened:
+            self._kept.learn(ends, self._opened)
+        elif self._kept.is_dead(ends):
+            return int(pycurl.PREREQFUNC_ABORT)
+        return int(pycurl.PREREQFUNC_OK)
+
+    def _drop_lent(self) -> None:
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None
+
+    def _receive(self, piece: bytes) -> int | None:
+        """Keep what there is room for; None is for all of it, and zero breaks the exchange off."""
+        self._received += len(piece)
+        if len(self._body) < MOST_BODY:
+            self._body += piece[: MOST_BODY - len(self._body)]
+        return 0 if self.was_cut else None

@@ -1,0 +1,136 @@
+"""What libcurl complains of, in the words of `worker.model.errors`.
+
+An exchange comes in with libcurl's code and words for its end, one `TransportError` goes out. It repeats
+nothing that was sent or received, for that may be a secret.
+"""
+
+import errno
+import os
+import re
+import ssl
+from collections.abc import Callable
+
+import pycurl
+
+from worker.model.errors import (
+    AddressRefused,
+    ConnectFailed,
+    ConnectionLost,
+    DeadlinePassed,
+    NameUnknown,
+    TlsFailed,
+    TransportError,
+)
+from worker.transports.curl_exchange import Exchange
+from worker.transports.guard import Address
+from worker.transports.tls import handshake_failure
+
+#: How OpenSSL writes its reason: "error:0A00045C:SSL routines::tlsv13 alert certificate required".
+_OPENSSL_REASON = re.compile(r"error:[0-9A-F]{8}:SSL routines:[^:]*:([^,:]+)")
+#: Of x509_vfy.h. libcurl compares names by itself, and leaves OpenSSL's verdict at the first.
+_UNSPECIFIED, _OTHER_NAME = 1, 62
+_NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
+
+_HALF_WAY = "broke off its answer half-way"
+
+_WORDS = {
+    pycurl.E_GOT_NOTHING: "closed the connection without an answer",
+    # libcurl wanted to send it again over a new connection, which we do not let it.
+    pycurl.E_SEND_FAIL_REWIND: "closed the connection without an answer",
+    pycurl.E_PARTIAL_FILE: _HALF_WAY,
+    pycurl.E_HTTP2: "broke the rules of HTTP/2",
+    92: _HALF_WAY,  # CURLE_HTTP2_STREAM, which pycurl does not name
+    pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: _NOT_HTTP,  # CURLE_WEIRD_SERVER_REPLY
+    100: _NOT_HTTP,  # CURLE_TOO_LARGE, which pycurl does not name
+}
+
+
+def curl_fault(exchange: Exchange, code: int, words: str) -> TransportError:
+    """Name the fault; `code` and `words` are libcurl's."""
+    if code in _FAULTS:
+        return _FAULTS[code](exchange, words)
+    peer = exchange.route.peer
+    if (reason := _OPENSSL_REASON.search(words)) is not None:
+        return _handshake_failure(reason[1], peer)
+    if code in _WORDS:
+        return ConnectionLost(f"{peer} {_WORDS[code]}")
+    if code == pycurl.E_RECV_ERROR and "chunk" in words:
+        return ConnectionLost(f"{peer} {_HALF_WAY}")
+    return _broken(exchange, code)
+
+
+def no_final_answer(exchange: Exchange, status: int) -> ConnectionLost:
+    """Say that an interim status came in place of the final one (RFC 9110, section 15.2)."""
+    return ConnectionLost(f"{exchange.route.peer} gave no final answer, only {status}")
+
+
+def _unknown(exchange: Exchange, _words: str) -> NameUnknown:
+    return NameUnknown(f"{exchange.route.host} does not resolve: check the name, or the DNS")
+
+
+def _too_late(exchange: Exchange, _words: str) -> DeadlinePassed:
+    route, seconds = exchange.route, f"{exchange.seconds:g} s"
+    easy = exchange.easy
+    if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T):
+        silent = "; ".join(f"no answer from {address}" for address in exchange.tried)
+        return DeadlinePassed(f"no connection to {route.host} within {seconds}: {silent}")
+    if exchange.tried and route.encrypts and not easy.getinfo(pycurl.APPCONNECT_TIME_T):
+        return DeadlinePassed(f"{route.peer} did not complete the TLS handshake within {seconds}")
+    if easy.getinfo(pycurl.SIZE_UPLOAD_T) < exchange.length:
+        return DeadlinePassed(f"{route.peer} did not take the whole request within {seconds}")
+    return DeadlinePassed(f"{route.peer} did not answer in full within {seconds}")
+
+
+def _unconnected(exchange: Exchange, _words: str) -> TransportError:
+    if exchange.refused and not exchange.tried:
+        return AddressRefused(exchange.refused[0])
+    number = exchange.easy.getinfo(pycurl.OS_ERRNO) or exchange.own_errno
+    return ConnectFailed("; ".join(_failure(number, address) for address in exchange.tried))
+
+
+def _failure(number: int, address: Address) -> str:
+    if number == errno.ECONNREFUSED:
+        return f"connection refused by {address}"
+    if number in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
+        return f"no route to {address}"
+    return f"cannot connect to {address}: {os.strerror(number) if number else 'unknown reason'}"
+
+
+def _distrusted(exchange: Exchange, words: str) -> TlsFailed:
+    code = exchange.easy.getinfo(pycurl.SSL_VERIFYRESULT)
+    complaint = ssl.SSLCertVerificationError(words)
+    complaint.verify_code = code if code > _UNSPECIFIED else _OTHER_NAME
+    complaint.verify_message = words
+    return handshake_failure(complaint, exchange.route.peer)
+
+
+def _handshake_failure(reason: str, peer: str) -> TlsFailed:
+    complaint = ssl.SSLError()
+    complaint.reason = reason.strip()
+    return handshake_failure(complaint, peer)
+
+
+def _broken(exchange: Exchange, code: int) -> ConnectionLost:
+    peer = exchange.route.peer
+    number = exchange.easy.getinfo(pycurl.OS_ERRNO)
+    if number in {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}:
+        return ConnectionLost(f"{peer} reset the connection")
+    if number:
+        return ConnectionLost(f"the connection to {peer} broke: {os.strerror(number)}")
+    return ConnectionLost(f"the exchange with {peer} broke (libcurl's error {code})")
+
+
+def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:
+    reason = _OPENSSL_REASON.search(words)
+    peer = exchange.route.peer
+    return _handshake_failure(reason[1], peer) if reason else handshake_failure(ConnectionResetError(), peer)
+
+
+_FAULTS: dict[int, Callable[[Exchange, str], TransportError]] = {
+    pycurl.E_OPERATION_TIMEDOUT: _too_late,
+    pycurl.E_COULDNT_RESOLVE_HOST: _unknown,
+    pycurl.E_COULDNT_CONNECT: _unconnected,
+    pycurl.E_PEER_FAILED_VERIFICATION: _distrusted,
+    pycurl.E_SSL_CONNECT_ERROR: _shaken_off,
+}

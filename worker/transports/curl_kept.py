@@ -1,0 +1,63 @@
+"""The connections that a flight keeps open: which of them the other side has closed meanwhile.
+
+libcurl looks only once a second, and would send a request over a dead connection in between. Comes in: what
+libcurl tells of its connections. Goes out: whether the one that it is about to use can still carry a request.
+"""
+
+import select
+import socket
+from collections.abc import Sequence
+
+#: The two addresses and the two ports of a connection, as libcurl tells them.
+Ends = tuple[str, str, int, int]
+
+#: `select` sees no descriptor from this one on.
+_SELECT_LIMIT = 1024
+#: The other side will send nothing more. Not every system has a flag for it; those tell it as POLLHUP.
+_CLOSED = getattr(select, "POLLRDHUP", 0)
+
+
+class KeptConnections:
+    """The descriptors of the connections of one flight."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        #: Whether some descriptor is beyond what `select` can see.
+        self.some_are_unseen = False
+        self._descriptors: dict[Ends, int] = {}
+        self._ends: dict[int, Ends] = {}
+
+    def notice(self, descriptor: int) -> None:
+        """Hear of a descriptor that libcurl is about to connect."""
+        self.some_are_unseen |= descriptor >= _SELECT_LIMIT
+
+    def learn(self, ends: Ends, opened: Sequence[int]) -> None:
+        """Remember a new connection, which has one of these descriptors: libcurl dials several at once."""
+        for descriptor in opened:
+            if _own_port(descriptor) == ends[3]:
+                # A descriptor that is used again belonged to a connection that is closed.
+                self._descriptors.pop(self._ends.get(descriptor, ends), None)
+                self._descriptors[ends] = descriptor
+                self._ends[descriptor] = ends
+
+    def is_dead(self, ends: Ends) -> bool:
+        """Say whether the other side has closed this connection."""
+        descriptor = self._descriptors.get(ends)
+        if descriptor is None:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, _CLOSED)
+        return bool(poll.poll(0))
+
+
+def _own_port(descriptor: int) -> int | None:
+    """Return the port at our end, or None if libcurl has closed the descriptor again."""
+    try:
+        borrowed = socket.socket(fileno=descriptor)
+        try:
+            port: int = borrowed.getsockname()[1]
+        finally:
+            borrowed.detach()
+    except (OSError, IndexError):  # it may be somebody else's by now, and no socket of the internet
+        return None
+    return port

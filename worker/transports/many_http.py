@@ -1,0 +1,118 @@
+"""HTTP to one url of a customer's SIEM, with many requests in flight from each thread.
+
+Requests come in with a key each, answers go out by those keys, whatever their status. Each request is one
+attempt with one deadline, over connections that the guard has judged, HTTP/2 where it is offered; nothing
+is sent again, redirected, sent through a proxy of the environment, unfolded or remembered here.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from requests.structures import CaseInsensitiveDict
+
+from worker.model.destinations import TlsOptions
+from worker.model.errors import TransportError
+from worker.transports.curl_exchange import Dialect, Route
+from worker.transports.curl_flight import Flight
+from worker.transports.curl_options import request_options
+from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
+from worker.transports.http import OWN_HEADERS, check_header, request_head, target_of
+
+#: How long, in seconds, a look-up of the name holds for the flights that begin. A connection that is open
+#: stays where it leads; one that is made anew leads where the name did when its flight began.
+FRESH = 5.0
+
+#: libcurl would add the first, and wait for leave to send a large body because of the second.
+_LEFT_OUT = ("Accept:", "Expect:")
+
+
+class ManyHttp:
+    """Posts to one url with one set of TLS options; shared by the threads of a process, a flight for each."""
+
+    def __init__(
+        self, guard: Guard, tls: TlsOptions, url: str, headers: Mapping[str, str], *, connections: int
+    ) -> None:
+        """Dial nothing yet; each flight has at most `connections` requests under way.
+
+        Raises InvalidIntegration when the url, a header or a PEM cannot be used. No message repeats the
+        value of a header or the url's path.
+        """
+        self._guard = guard
+        self._headers = dict(headers)
+        self._url, peer = target_of(url)
+        for name, value in headers.items():
+            check_header(name, value)
+        parts = urlsplit(self._url)
+        own = CaseInsensitiveDict(OWN_HEADERS)
+        own.update(self._headers)
+        encrypts = parts.scheme == "https"
+        self._route = Route(
+            host=parts.hostname or "",
+            port=parts.port or (443 if encrypts else 80),
+            peer=peer,
+            encrypts=encrypts,
+            headers=(*(f"{name}: {value}" for name, value in own.items()), *_LEFT_OUT),
+            options=request_options(self._url, tls),
+            dialect=Dialect(is_shared=None if encrypts else False),
+        )
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._landed: list[Flight] = []
+        self._generation = 0
+        self._found: tuple[float, Sequence[str]] = (0.0, ())
+
+    @contextlib.contextmanager
+    def flight(self, seconds: float) -> Iterator[Flight]:
+        """Lend a flight, the one that landed last; the look-up of the name takes no longer than `seconds`.
+
+        What keeps connections from being made at all becomes the answer to every request that is started.
+        What is still in flight at the end of the `with` is broken off.
+        """
+        with self._lock:
+            generation = self._generation
+            flight = self._landed.pop() if self._landed else None
+        if flight is None:
+            flight = Flight(self._route, self._guard, self._connections)
+        try:
+            flight.lead_to(self._look_up(seconds))
+            yield flight
+        finally:
+            flight.abandon()
+            self._take_back(flight, generation)
+
+    def written(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return the very bytes of a request over HTTP/1.1; dials nothing."""
+        return request_head("POST", self._url, {**self._headers, **headers}, body) + body
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use are closed when their flight ends."""
+        with self._lock:
+            self._generation += 1
+            landed, self._landed = self._landed, []
+        for flight in landed:
+            flight.close()
+
+    def _take_back(self, flight: Flight, generation: int) -> None:
+        with self._lock:
+            keeps = generation == self._generation
+            if keeps:
+                self._landed.append(flight)
+        if not keeps:
+            flight.close()
+
+    def _look_up(self, seconds: float) -> Sequence[str] | TransportError:
+        """Find where the name leads to now. By our own guard: a resolver that hangs would stop libcurl."""
+        until, ips = self._found
+        if time.monotonic() < until:
+            return ips
+        route = self._route
+        try:
+            found = self._guard.addresses(route.host, route.port, timeout=min(seconds, LOOK_UP_TIMEOUT))
+        except TransportError as error:
+            return error
+        ips = [str(address.target[0]) for address in found]
+        self._found = (time.monotonic() + FRESH, ips)
+        return ips

@@ -1,0 +1,176 @@
+"""What the way to a SIEM is like, one stretch at a time: its addresses, a connection, the TLS handshake.
+
+Comes in: a host, a port, the guard of every delivery. Goes out: facts, or a leaf of TransportError; what
+they mean to an integration is for others to say. Nothing but the handshake is ever sent.
+"""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from select import select
+from time import monotonic
+
+from worker.model.destinations import TlsOptions
+from worker.model.errors import ConnectFailed, ConnectionLost, DeadlinePassed, TransportError
+from worker.transports.certificates import Certificate, shown_chain, verified_chain
+from worker.transports.deadline import DeadlineSocket, within
+from worker.transports.guard import Guard
+from worker.transports.ranges import objection
+from worker.transports.tls import client_context, handshake_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address: why it may not be dialled, or None; `is_listed` if only the allow-list opens it."""
+
+    ip: str
+    objection: str | None
+    is_listed: bool
+
+
+def candidates(guard: Guard, host: str, port: int, seconds: float, *, datagrams: bool) -> list[Candidate]:
+    """Look the host up and have each address judged, in the resolver's order.
+
+    Raises NameUnknown, and DeadlinePassed when the look-up takes longer than that.
+    """
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    found = guard.judged(host, port, kind, seconds)
+    return [_candidate(str(address.target[0]), reason) for address, reason in found.items()]
+
+
+def _candidate(ip: str, reason: str | None) -> Candidate:
+    unlisted = reason or objection(ip_address(ip.partition("%")[0]), ())
+    return Candidate(ip, reason, is_listed=reason is None and unlisted is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What TLS came to: the version, and the chain by which the server is trusted, its own certificate first.
+
+    With a `failure` there is no version, and the chain is what the server has shown, if anything. So it is
+    where nothing is verified.
+    """
+
+    version: str
+    chain: tuple[Certificate, ...]
+    failure: TransportError | None = None
+
+
+class Connection:
+    """A connection to `ip`, and TLS upon it; `missed` says which addresses before that one did not answer."""
+
+    def __init__(self, sock: DeadlineSocket, ip: str, peer: str, missed: tuple[str, ...]) -> None:
+        """Take a connected socket, and the peer's name in messages: "host:port"."""
+        self.ip = ip
+        self.missed = missed
+        self._peer = peer
+        self._socket: socket.socket = sock
+
+    def shake_hands(self, options: TlsOptions, host: str, seconds: float) -> Handshake:
+        """Begin TLS as a delivery would. Raises InvalidIntegration when a PEM cannot be used."""
+        context = client_context(options)
+        try:
+            encrypted = context.wrap_socket(
+                self._socket, server_hostname=host.rstrip("."), do_handshake_on_connect=False
+            )
+        except (OSError, ValueError) as error:
+            return Handshake("", (), handshake_failure(error, self._peer))
+        self._socket = encrypted
+        try:
+            with within(seconds, self._peer):
+                encrypted.do_handshake()
+        except OSError as error:
+            return Handshake("", shown_chain(encrypted), handshake_failure(error, self._peer))
+        except DeadlinePassed as error:
+            return Handshake("", (), error)
+        chain = verified_chain(encrypted) if options.verify_tls else shown_chain(encrypted)
+        return Handshake(encrypted.version() or "TLS", chain)
+
+    def hear_whether_let_in(self, seconds: float) -> bool:
+        """Wait for what the server makes of us; return whether it said that we are let in.
+
+        In TLS 1.3 it judges the client's certificate after the handshake has ended (RFC 8446, 4.4.2.4), and
+        the session ticket that most servers send comes after that. Who says nothing has not refused us.
+        Raises TlsFailed for a refusal, ConnectionLost for a connection that is closed without a word.
+        """
+        encrypted = self._socket
+        if not isinstance(encrypted, ssl.SSLSocket) or encrypted.version() != "TLSv1.3":
+            return True
+        encrypted.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        end = monotonic() + seconds
+        while not _is_let_in(encrypted, self._peer):
+            left = end - monotonic()
+            if left <= 0 or not select([encrypted], [], [], left)[0]:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: float) -> Connection:
+    """Connect to the first of these addresses that answers, each with a fair share of the time.
+
+    Raises ConnectFailed, or DeadlinePassed when every one of them stays silent; and AddressRefused.
+    """
+    failures: list[ConnectFailed | DeadlinePassed] = []
+    end = monotonic() + seconds
+    for shares, ip in zip(range(len(ips), 0, -1), ips, strict=True):
+        try:
+            sock = guard.dial(ip, port, max(0.0, end - monotonic()) / shares)
+        except (ConnectFailed, DeadlinePassed) as error:
+            failures.append(error)
+        else:
+            return Connection(sock, ip, _peer(host, port), tuple(map(str, failures)))
+    if len(failures) == 1:
+        raise failures[0]
+    silent = all(isinstance(failure, DeadlinePassed) for failure in failures)
+    raise (DeadlinePassed if silent else ConnectFailed)("; ".join(map(str, failures)))
+
+
+def speaks_tls(guard: Guard, host: str, port: int, seconds: float) -> bool:
+    """Say whether TLS is spoken on this port; whose certificate it is does not matter.
+
+    To be asked only of a peer that hung up on plain text: it would log our half of a handshake.
+    """
+    with suppress(TransportError, OSError):
+        context = client_context(TlsOptions(verify_tls=False))
+        with (
+            within(seconds, _peer(host, port)),
+            guard.dial(host, port, seconds) as plain,
+            context.wrap_socket(
+                plain, server_hostname=host.rstrip("."), do_handshake_on_connect=False
+            ) as encrypted,
+        ):
+            return _shakes_hands(encrypted)
+    return False
+
+
+def _shakes_hands(encrypted: ssl.SSLSocket) -> bool:
+    try:
+        encrypted.do_handshake()
+    except ssl.SSLError as error:
+        # Whoever refuses us in TLS speaks it: it may want a client's certificate.
+        return "ALERT" in (error.reason or "")
+    return True
+
+
+def _is_let_in(encrypted: ssl.SSLSocket, peer: str) -> bool:
+    try:
+        received = encrypted.recv(1)
+    except ssl.SSLWantReadError:
+        session = encrypted.session
+        return session is not None and session.has_ticket
+    except OSError as error:
+        raise handshake_failure(error, peer) from None
+    if not received:
+        raise ConnectionLost(f"{peer} closed the connection right after the TLS handshake")
+    return True
+
+
+def _peer(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,215 @@
+"""One connection to a syslog receiver, in plain TCP or TLS, and what can be known of its other end.
+
+Syslog has no answers. What tells of the receiver is the end of its side, a reset, an alert of TLS, and on
+Linux the number of bytes that its system has yet to acknowledge. A system that throws away bytes which its
+program has not read must say so by a reset (RFC 1122, 4.2.2.13), but a program that ends after it has read
+them, and before it has stored them, leaves the same trace as one that is done.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import ssl
+import struct
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import Enum, auto
+
+from worker.model.errors import (
+    ClosedBehindBatch,
+    ConnectionLost,
+    DeadlinePassed,
+    TlsFailed,
+    TransportError,
+    Unconfirmed,
+)
+from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
+from worker.transports.tls import handshake_failure
+
+_PIECE = 65_536
+_MOST_READS = 16
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_1, 0.01
+_RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
+_TAKE = "take the whole {cargo}"
+
+
+class _End(Enum):
+    """How far the other side has ended the connection."""
+
+    NONE = auto()
+    #: A FIN in plain TCP, a close_notify in TLS.
+    ORDERLY = auto()
+    #: A FIN in TLS without close_notify before it.
+    CUT_OFF = auto()
+
+
+class SyslogConnection:
+    """A connection that was made, and the peer's name in messages: "host:port". For one thread at a time."""
+
+    def __init__(self, sock: DeadlineSocket, peer: str) -> None:
+        """Take over the socket; its calls obey the deadline in force."""
+        self._sock = sock
+        self._peer = peer
+        self._layer: Layer = PlainLayer(sock)
+        self._was_answered = False
+
+    def begin_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
+        """Speak TLS from now on, with a server of this name. Raises TlsFailed and DeadlinePassed."""
+        try:
+            layer = TlsLayer(self._sock, context, host)
+            layer.shake_hands()
+        except DeadlinePassed:
+            deadline.passed("complete the TLS handshake")
+        except (OSError, ValueError) as error:
+            raise handshake_failure(error, self._peer) from None
+        self._layer = layer
+
+    def is_open(self) -> bool:
+        """Return, without waiting, whether the other side is still open; what it has said is read off.
+
+        In plain TCP and in TLS alike, only a read that finds nothing says so: what has come before the end,
+        such as the session tickets of TLS 1.3, would hide it from a mere peek. Raises ConnectionLost when
+        the connection was reset, and TlsFailed for an alert.
+        """
+        return self._look() is _End.NONE
+
+    def hear_verdict(self, seconds: float) -> None:
+        """Give a TLS 1.3 server time to judge our certificate, which it does after the handshake has ended.
+
+        Most then send a session ticket, and end the wait by it (RFC 8446, 4.6.1). Raises TlsFailed when we
+        are not let in.
+        """
+        if isinstance(self._layer, TlsLayer) and self._layer.may_be_judged_late:
+            _wait_to_read(self._sock, seconds)
+        if not self.is_open():
+            words = "closed the connection right behind the TLS handshake: it may want a client certificate"
+            raise TlsFailed(f"{self._peer} {words}")
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Hand the frames to our own system. Raises ConnectionLost, TlsFailed and DeadlinePassed."""
+        cargo = memoryview(b"".join(frames))
+        try:
+            for at in range(0, len(cargo), _PIECE):
+                self._layer.sendall(cargo[at : at + _PIECE])
+        except OSError as error:
+            self._look()  # an alert that has come says more than a broken pipe
+            raise self._fault(error) from None
+
+    def see_taken(self, deadline: Deadline) -> None:
+        """Wait until the receiver's system has acknowledged every byte, and see that it is still open then.
+
+        Raises DeadlinePassed, TlsFailed, ConnectionLost, and ClosedBehindBatch for an orderly end: as a rule
+        the receiver had read everything before, but a program that was killed looks the same.
+        """
+        self._await_acknowledged(deadline)
+        if not self.is_open():
+            raise ClosedBehindBatch(f"{self._peer} closed the connection behind the batch{self._remark()}")
+
+    def confirm(self, deadline: Deadline) -> None:
+        """End our side, and wait until the receiver has ended its own in answer to that, without a word.
+
+        In TLS, only its close_notify counts, which it must send in answer to ours (RFC 5425, 4.4). Raises
+        Unconfirmed when nothing more than that is missing, DeadlinePassed when it has not even taken all
+        bytes, ConnectionLost, and TlsFailed. An end that crosses ours on the way, although it answers
+        nothing, passes for an answer if no reset follows.
+        """
+        if not self.is_open():
+            raise ConnectionLost(f"{self._peer} closed the connection before it had all{self._remark()}")
+        try:
+            self._layer.end()
+        except OSError as error:
+            self._look()
+            raise self._fault(error) from None
+        self._await_end(deadline)
+        # An end that crossed our bytes on the way is followed by a reset.
+        self._await_acknowledged(deadline)
+        if self._was_answered:
+            raise ConnectionLost(f"{self._peer} closed the connection{self._remark()}")
+
+    def close(self) -> None:
+        """Close in order, without waiting: TLS says goodbye, and nothing is left unread.
+
+        Else our system would reset the connection, and some receivers then forget what they have not read
+        yet, earlier batches included. So a batch that failed half-way may still arrive, and then once more.
+        """
+        with suppress(TransportError, OSError):
+            self._look()
+        with suppress(OSError):
+            self._layer.leave()
+        self._sock.close()
+
+    def _look(self) -> _End:
+        for _ in range(_MOST_READS):
+            try:
+                if not self._layer.receive_at_once(_PIECE):
+                    return _End.ORDERLY
+            except BlockingIOError:
+                return _End.NONE
+            except ssl.SSLEOFError:
+                return _End.CUT_OFF
+            except OSError as error:
+                raise self._fault(error) from None
+            self._was_answered = True
+        raise ConnectionLost(f"{self._peer} sends without end, where a syslog receiver is silent")
+
+    def _await_acknowledged(self, deadline: Deadline) -> None:
+        pause = _SHORTEST_PAUSE
+        while _unacknowledged(self._sock):
+            self._see_no_error()
+            if not deadline.remaining():
+                deadline.passed(_TAKE)
+            time.sleep(min(pause, deadline.remaining()))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        self._see_no_error()
+
+    def _see_no_error(self) -> None:
+        """Raise what has become of the connection, also where the end of the other side came first."""
+        number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._look()  # an alert that has come says more than a reset
+            raise self._fault(OSError(number, os.strerror(number)))
+
+    def _await_end(self, deadline: Deadline) -> None:
+        while (end := self._look()) is _End.NONE:
+            if not _wait_to_read(self._sock, deadline.remaining()):
+                if _unacknowledged(self._sock):
+                    deadline.passed(_TAKE)
+                words = "took the whole batch, but did not close the connection in answer to our end of it"
+                raise Unconfirmed(f"{self._peer} {words}{self._remark()}")
+        if end is _End.CUT_OFF:
+            raise Unconfirmed(f"{self._peer} closed the connection without TLS's close_notify")
+
+    def _remark(self) -> str:
+        return ", having answered something: is it a syslog port?" if self._was_answered else ""
+
+    def _fault(self, error: OSError) -> TransportError:
+        if isinstance(error, ssl.SSLError):
+            return handshake_failure(error, self._peer)
+        if error.errno in _RESETS:
+            return ConnectionLost(f"{self._peer} reset the connection{self._remark()}")
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        return ConnectionLost(f"the connection to {self._peer} broke: {reason}")
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Return how many bytes, our end of the connection included, the other system has not acknowledged.
+
+    That is what SIOCOUTQ counts on Linux; elsewhere nothing does, and none are assumed.
+    """
+    if sys.platform != "linux":
+        return 0
+    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return int(count)
+
+
+def _wait_to_read(sock: socket.socket, seconds: float) -> bool:
+    """Wait for something to read; return whether it came. Unlike select, poll takes sockets of any number."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -1,0 +1,148 @@
+"""Syslog over UDP: messages come in, one datagram each goes out, in small bursts (RFC 5426).
+
+Nothing says whether a datagram arrived. What can be noticed is a port where nobody listens: the other system
+then answers by ICMP, which a connected socket reports at its next use.
+"""
+
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from worker.model.destinations import SyslogCef
+from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
+from worker.transports.deadline import Deadline
+from worker.transports.guard import Guard
+from worker.transports.syslog_pool import Pool
+from worker.transports.syslog_stream import peer_name
+
+#: How long a refusal of the last datagram is waited for, in seconds: a round trip within a data centre.
+_LAST_LOOK = 0.01
+#: After this long, in seconds, the name is looked up again: a socket that connects nothing never breaks.
+_LONGEST_LIFE = 60.0
+#: What goes out without a pause: a default receive buffer of Linux holds several such bursts.
+_LARGEST_BURST = 32
+#: A shorter pause than this, in seconds, is not worth sleeping for; it is owed, and added to the next.
+_SHORTEST_PAUSE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The first `count` messages of those given went to the network, but for those at `too_long`."""
+
+    count: int
+    too_long: frozenset[int]
+
+
+class SyslogDatagrams:
+    """Sends to one receiver; shared by the threads of a process, which share `max_datagrams_per_second`."""
+
+    def __init__(self, guard: Guard, config: SyslogCef, *, connections: int) -> None:
+        """Open nothing yet; keep as many sockets as threads send at once."""
+        self._guard = guard
+        self._host, self._port = config.target
+        self._peer = peer_name(config)
+        self._pace = _Pace(config.max_datagrams_per_second)
+        self._pool: Pool[_Line] = Pool(connections)
+
+    def send(self, messages: Sequence[bytes], seconds: float) -> Handed:
+        """Send one datagram each; `seconds` is all the time there is, from the look-up to the last look.
+
+        What the pace does not allow in that time is not sent. Raises what `Guard.dial_datagrams` raises,
+        and ConnectFailed when the other system refused one, or one that was sent shortly before: then nothing
+        is known of any.
+        """
+        deadline = Deadline(seconds, self._peer)
+        line = self._take(deadline)
+        try:
+            handed = self._send_all(line.sock, messages, deadline)
+            _look(line.sock)
+        except OSError as error:
+            line.close()
+            raise self._fault(error, seconds) from None
+        except BaseException:
+            line.close()
+            raise
+        self._pool.give_back(line)
+        return handed
+
+    def close(self) -> None:
+        """Close the sockets that are idle; those in use are closed behind their batch."""
+        self._pool.close()
+
+    def _take(self, deadline: Deadline) -> "_Line":
+        while (line := self._pool.take()) is not None:
+            if time.monotonic() - line.since <= _LONGEST_LIFE:
+                return line
+            line.close()
+        return _Line(self._guard.dial_datagrams(self._host, self._port, deadline.remaining()))
+
+    def _send_all(self, sock: socket.socket, messages: Sequence[bytes], deadline: Deadline) -> Handed:
+        too_long: set[int] = set()
+        count = 0
+        while burst := messages[count : count + self._pace.burst]:
+            if not self._pace.wait_for_turn(len(burst), deadline):
+                break
+            sock.settimeout(max(deadline.remaining(), _SHORTEST_PAUSE))
+            for place, message in enumerate(burst, count):
+                try:
+                    sock.send(message)
+                except OSError as error:
+                    if error.errno != errno.EMSGSIZE:
+                        raise
+                    too_long.add(place)
+            count += len(burst)
+        return Handed(count, frozenset(too_long))
+
+    def _fault(self, error: OSError, seconds: float) -> TransportError:
+        if isinstance(error, TimeoutError):
+            return DeadlinePassed(f"this machine's network did not take the batch within {seconds:g} s")
+        if isinstance(error, ConnectionRefusedError):
+            return ConnectFailed(f"{self._peer} refused the datagrams: nothing listens on that UDP port")
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        return ConnectFailed(f"cannot send to {self._peer}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A connected socket, and since when (monotonic seconds)."""
+
+    sock: socket.socket
+    since: float = field(default_factory=time.monotonic)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class _Pace:
+    """Spreads bursts of up to `burst` datagrams over time, so that all threads together keep to the rate."""
+
+    def __init__(self, rate: int) -> None:
+        self.burst = max(1, min(rate // 100, _LARGEST_BURST))
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def wait_for_turn(self, count: int, deadline: Deadline) -> bool:
+        """Wait until so many may go; return False at once where that would be past the deadline."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            if turn - now >= deadline.remaining():
+                return False
+            self._free_at = turn + count / self._rate
+        if turn - now >= _SHORTEST_PAUSE:
+            time.sleep(turn - now)
+        return True
+
+
+def _look(sock: socket.socket) -> None:
+    """Raise the refusal of a datagram that was sent, if it comes within a moment."""
+    poll = select.poll()
+    poll.register(sock, 0)  # errors are reported whatever is asked for
+    if poll.poll(_LAST_LOOK * 1000) and (number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+        raise OSError(number, os.strerror(number))
