@@ -43,6 +43,8 @@ HASTY = {
     "SIEM_CLAIM_IDLE": "2",
     "SIEM_RECORDER_LINGER": "0.02",
     "SIEM_WORKER_THREADS": "8",
+    "SIEM_BREAKER_FIRST_PROBE": "1",
+    "SIEM_BREAKER_LONGEST_PROBE": "4",
     "SIEM_LOG_LEVEL": "INFO",
 }
 
@@ -50,7 +52,7 @@ COMMANDS = {
     "router": [str(_BIN / "siem"), "route"],
     "recorder": [str(_BIN / "siem"), "record"],
     "worker": [
-        *(str(_BIN / "celery"), "-A", "worker", "worker", "-Q", "splunk_hec"),
+        *(str(_BIN / "celery"), "-A", "worker", "worker", "-Q", "splunk_hec,syslog_cef,webhook"),
         *("--without-gossip", "--without-mingle", "-l"),
     ],
 }
@@ -96,7 +98,10 @@ class Fleet:
         for role in roles or tuple(COMMANDS):
             self.spawn(role)
         wanted = {role.partition("-")[0] for role in roles or tuple(COMMANDS)}
-        wait_until(lambda: wanted <= roles_alive(self.client), f"{wanted} are alive")
+        wait_until(
+            lambda: wanted <= {role.partition("-")[0] for role in roles_alive(self.client)},
+            f"{wanted} are alive",
+        )
         return self
 
     def spawn(self, role: str) -> None:
@@ -131,9 +136,11 @@ class Fleet:
         return (self.directory / f"{role}.log").read_text()
 
     def integrate(self, url: str, name: str = "splunk", **changes: Any) -> Integration:
-        """Create an integration and tell the fleet of it."""
+        """Create an integration (Splunk's, unless url or `type` say otherwise); tell the fleet of it."""
         own = {key: changes.pop(key) for key in tuple(changes) if key in Integration.model_fields}
-        destination = {"type": "splunk_hec", "url": url, "token": "secret-token", "timeout_seconds": 1.0}
+        destination = {"type": _type_of(url), "url": url, "timeout_seconds": 1.0}
+        if changes.get("type", destination["type"]) == "splunk_hec":
+            destination["token"] = "secret-token"
         document = {"id": f"int_{name}", "name": name, "destination": destination | changes, **own}
         integration = parse_integration(document)
         self.store.create(integration)
@@ -220,6 +227,10 @@ class Fleet:
         self.client.close()
         self.engine.dispose()
         self.server.stop()
+
+
+def _type_of(url: str) -> str:
+    return "syslog_cef" if url.startswith("syslog") else "splunk_hec"
 
 
 def _settings(given: dict[str, str]) -> Settings:

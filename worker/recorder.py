@@ -1,7 +1,8 @@
 """From the outcomes in Redis to rows in the ledger, in large transactions.
 
-On the side it brings the ledger's integrations back into Redis, should the copy there differ. An
-outcome is finished in Redis only once its rows are committed, and recording it twice changes nothing.
+On the side it brings the ledger's integrations back into Redis, should the copy there differ: at once
+when an outcome has switched one off. An outcome is finished in Redis only once its rows are committed, and
+recording it twice changes nothing.
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from worker.broker.outcomes import Outcomes, Settled
+from worker.ledger.answers import Recorded
 from worker.model.availability import Availability, persevere
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
@@ -24,9 +26,14 @@ READ_BLOCK_MS = 500
 TRANSACTION = 64
 #: How often the integrations in Redis are compared with the ledger's, in seconds.
 RECONCILE_EVERY = 5.0
+#: Without the destination's own words, which may repeat an event: those stand in the ledger.
+SWITCHED_OFF = (
+    "integration %s (%s) is switched off, because its destination says that it is gone for good; "
+    "`siem integrations enable %s` switches it on again"
+)
 
 #: Writes settled entries to the ledger in one transaction. Raises LedgerUnavailable.
-Record = Callable[[Sequence[tuple[str, list[Outcome]]], Sequence[tuple[str, DeadLetter]]], int]
+Record = Callable[[Sequence[tuple[str, list[Outcome]]], Sequence[tuple[str, DeadLetter]]], Recorded]
 #: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
 Reconcile = Callable[[], bool]
 
@@ -65,25 +72,35 @@ class Recorder:
     def _record_all(self, settled: Settled) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
         try:
-            self._record(settled.outcomes, settled.dead)
+            recorded = self._record(settled.outcomes, settled.dead)
         except (LedgerUnavailable, SchemaOutdated):
             self._outcomes.read_again()
             raise
         except Exception:
             log.exception("entries cannot be recorded together; recording them one by one")
             self._record_each(settled)
+        else:
+            self._announce(recorded)
 
     def _record_each(self, settled: Settled) -> None:
         """Record entry by entry, and set aside those that cannot be recorded."""
         for one in settled.singly():
             try:
-                self._record(one.outcomes, one.dead)
+                recorded = self._record(one.outcomes, one.dead)
             except (LedgerUnavailable, SchemaOutdated):
                 self._outcomes.read_again()
                 raise
             except Exception:
                 log.exception("set aside in siem:unrecordable")
                 self._outcomes.set_aside(one)
+            else:
+                self._announce(recorded)
+
+    def _announce(self, recorded: Recorded) -> None:
+        """Say what was switched off, and let the copy in Redis follow at once."""
+        for off in recorded.switched_off:
+            log.warning(SWITCHED_OFF, off.name, off.integration_id, off.integration_id)
+            self._next_reconcile = 0.0
 
     def _gather(self, stopping: threading.Event) -> Settled:
         """Read until a transaction is full, or nothing came for the time of the linger."""

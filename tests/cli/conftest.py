@@ -20,6 +20,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture
+def empty(desk: Fleet) -> Iterator[Fleet]:
+    """Give a fleet without integrations, and leave it so."""
+    yield desk
+    for integration in desk.store.list():
+        desk.store.delete(integration.id)
+    desk.announce()
+
+
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Give a running fleet whose ledger tells of 300 deliveries, 2 dead letters and an invalid event.

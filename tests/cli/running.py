@@ -76,6 +76,11 @@ def call(environment: Mapping[str, str], *arguments: str) -> Ran:
     return Ran(code, out.getvalue(), err.getvalue())
 
 
+def create(environment: Mapping[str, str], url: str, *options: str, name: str = "siem") -> Ran:
+    """Create an integration, within this process."""
+    return call(environment, "integrations", "create", "--name", name, "--url", url, *options)
+
+
 def start(environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
     """Start `siem` with pipes on all sides."""
     pipe = subprocess.PIPE

@@ -1,6 +1,5 @@
 """`siem integrations`: what is set up is what was asked for, and no secret is ever shown."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,19 +7,11 @@ import trustme
 
 from tests.cli.running import Ran, call, in_terminal, run
 from tests.fleet import Fleet
+from worker.model.destinations import SplunkHec
 from worker.model.events import DEFAULT_EVENT_TYPES
 
 URL = "https://splunk.example.com:8088/services/collector/event"
 SECRET = "hec-secret-token"
-
-
-@pytest.fixture
-def empty(desk: Fleet) -> Iterator[Fleet]:
-    """Give a fleet without integrations, and leave it so."""
-    yield desk
-    for integration in desk.store.list():
-        desk.store.delete(integration.id)
-    desk.announce()
 
 
 def test_the_simplest_integration(empty: Fleet, tmp_path: Path) -> None:
@@ -52,7 +43,8 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
     certificate.private_key_pem.write_to_path(tmp_path / "key")
     options = (
         "--token-file - --tenant acme --disabled --index security --source-type st --host h --source s "
-        "--gzip --batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 1 --insecure "
+        "--gzip --use-ack --ack-timeout 9 --field env=prod --field team=a=b "
+        "--batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 1 --no-redrive --insecure "
         f"--event-type policy.deny --event-type hold.denied --ca-file {tmp_path / 'ca'} "
         f"--client-cert-file {tmp_path / 'cert'} --client-key-file {tmp_path / 'key'}"
     )
@@ -66,7 +58,10 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "tenant_id": "acme",
         "enabled": False,
         "max_retries": 1,
+        "redrive": False,
         "event_types": ["hold.denied", "policy.deny"],
+        "disabled_reason": None,
+        "disabled_ms": None,
     }
     assert destination == {
         "type": "splunk_hec",
@@ -76,7 +71,10 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "index": "security",
         "host": "h",
         "source": "s",
+        "fields": {"env": "prod", "team": "a=b"},
         "gzip": True,
+        "use_ack": True,
+        "ack_timeout_seconds": 9.0,
         "batch_events": 9,
         "batch_bytes": 9000,
         "timeout_seconds": 7.5,
@@ -87,7 +85,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
     }
     assert SECRET not in shown.out
     assert "PRIVATE KEY" not in shown.out
-    assert empty.store.get("splunk").destination.token.get_secret_value() == SECRET
+    assert _token(empty) == SECRET
 
 
 def test_the_token_is_asked_for_without_being_shown(empty: Fleet) -> None:
@@ -98,7 +96,7 @@ def test_the_token_is_asked_for_without_being_shown(empty: Fleet) -> None:
 
     assert typed.code == 0, typed.out
     assert SECRET not in typed.out
-    assert empty.store.get("splunk").destination.token.get_secret_value() == SECRET
+    assert _token(empty) == SECRET
     assert left.code == 130
     assert "Traceback" not in left.out
 
@@ -135,8 +133,23 @@ def test_names_that_do_not_tell(empty: Fleet) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--token a --url ftp://x", "--url:"),
+        ("--token a --url ftp://x", "--url: begins with nothing that we know"),
         ("--token a --timeout 31", "--timeout:"),
+        ("--token a --type splunk_hec --url https://[::1", "--url: give an address like https://splunk"),
+        ("--token a --index Main", "--index:"),
+        ("--token a --batch-events 0", "--batch-events:"),
+        ("--token a --batch-bytes many", "--batch-bytes"),
+        ("--token a --max-retries 4", "--max-retries:"),
+        ("--token a --source-type=", "--source-type:"),
+        ("--token a --field a", "--field: number 1 is not written as NAME=VALUE"),
+        ("--token a --field a=b --field a=c", "--field: a comes twice"),
+        ("--token a --field 1a=b", "--field:"),
+        ("--token a --ack-timeout 3", "--ack-timeout goes with --use-ack"),
+        ("--token a --use-ack --ack-timeout 251", "--ack-timeout:"),
+        ("--token a --token-file /dev/null", "not both"),
+        ("--token a --facility local1", "--facility is of no use for splunk_hec: it goes with syslog_cef"),
+        ("--token a --body lines", "--body is of no use for splunk_hec: it goes with webhook"),
+        ("--token a --auth none", "--auth is of no use for splunk_hec: it goes with webhook"),
         ("--token-file /dev/null", "holds no text"),
         ("--token-file /usr/bin/env", "holds no text"),
         ("--token a --event-type policy.nope", "policy.deny"),
@@ -177,3 +190,9 @@ def test_a_secret_is_not_repeated_in_an_error(empty: Fleet) -> None:
 def _create(fleet: Fleet, *options: str, stdin: bytes = b"") -> Ran:
     words = ("integrations", "create", "--name", "splunk", "--url", URL)
     return run(fleet.environment, *words, *options, stdin=stdin)
+
+
+def _token(fleet: Fleet) -> str:
+    destination = fleet.store.get("splunk").destination
+    assert isinstance(destination, SplunkHec)
+    return destination.token.get_secret_value()

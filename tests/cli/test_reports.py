@@ -13,7 +13,7 @@ from tests.fleet import Fleet
 from worker.cli.output import Since, plain
 
 DAY_MS = 86_400_000
-HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ATTEMPTS", "MS", "ERROR")
+HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
 
 
 def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
@@ -21,7 +21,13 @@ def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     report = run(told.environment, "status", "--json").json
     ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
 
-    assert report["processes"] == {"router": True, "recorder": True, "worker": True}
+    assert report["processes"] == {
+        "router": True,
+        "recorder": True,
+        "worker-splunk_hec": True,
+        "worker-syslog_cef": True,
+        "worker-webhook": True,
+    }
     assert (report["waiting_to_be_routed"], report["waiting_to_be_recorded"]) == (0, 0)
     assert (well["delivered"], well["dead"], well["backlog"]) == (300, 0, 0)
     assert well["latency_ms"]["p50"] >= 0
@@ -36,7 +42,7 @@ def test_status_says_who_does_not_run(desk: Fleet) -> None:
     ran = run(desk.environment, "status")
 
     assert ran.code == 0
-    assert "Not running: router, recorder, worker (see `siem up`)." in ran.out
+    assert "Not running: router, recorder (see `siem up`)." in ran.out
     assert "`siem integrations create --help`" in ran.out
 
 
@@ -45,7 +51,7 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
     ran = run(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
     heading, *rows = ran.out.splitlines()
 
-    assert heading.split() == list(HEADINGS)
+    assert tuple(heading.split()) == HEADINGS
     assert len(rows) == 2
     assert all(row.isprintable() for row in rows)
     assert all(plain(HOSTILE) in row for row in rows)
@@ -72,6 +78,16 @@ def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) 
     assert len(moments) == count
     assert moments == sorted(moments, reverse=True)
     assert "private-content" not in ran.out
+
+
+def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
+    """Splunk has accepted what is delivered; what is dead claims nothing."""
+    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json
+    table = call(told.environment, "deliveries", "--event-id", "well-7").out.splitlines()
+    at = table[0].index("ASSURANCE")
+
+    assert {(row["status"], row["assurance"]) for row in rows} == {("delivered", "accepted"), ("dead", None)}
+    assert table[1][at:].startswith("accepted")
 
 
 def test_dead_letters_show_their_payload_in_json_alone(told: Fleet) -> None:

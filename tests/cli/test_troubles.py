@@ -68,7 +68,7 @@ def test_an_empty_ledger_is_upgraded_as_often_as_one_likes(tmp_path: Path) -> No
 
 def test_an_integration_can_be_changed_while_redis_is_away(desk: Fleet) -> None:
     """It is saved, a warning says that the fleet learns of it later, and the exit code is 0."""
-    words = ("--name", "later", "--url", "https://splunk.example.com/", "--token", "t")
+    words = ("--name", "later", "--url", "https://splunk.example.com/services/collector", "--token", "t")
     created = run(desk.environment, "integrations", "create", *words, SIEM_REDIS_URL=NO_REDIS)
     deleted = run(desk.environment, "integrations", "delete", "later", "--yes", SIEM_REDIS_URL=NO_REDIS)
 

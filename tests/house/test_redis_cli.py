@@ -3,14 +3,12 @@
 import subprocess
 from typing import Any
 
-import pytest
 import redis
 
 from tests.embedded_servers import REDIS
 from worker.up.embedded import EmbeddedServer
 
 
-@pytest.mark.skipif(REDIS is None, reason="no wheel brings redis-cli for this Python; CI's has one")
 def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServer) -> None:
     """The URL in `redis.url` is one that redis-cli takes."""
     assert REDIS is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from honcho.environ import parse_procfile
 from pydantic import SecretStr
 
 import worker
@@ -21,6 +22,8 @@ from tests.house.programs import (
     procfile,
     wait_until,
 )
+from worker.broker.alive import ROLES
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings
 from worker.up import Stack, StackHandle, run_up
@@ -45,6 +48,15 @@ draft.write_text(json.dumps(found))
 draft.rename(sys.argv[1])
 while True: __import__("time").sleep(60)
 """
+
+
+def test_the_procfile_has_a_process_of_each_role() -> None:
+    """Whoever takes events for a type of destination in the Procfile is waited for, under that very name."""
+    processes = parse_procfile((Path(worker.__file__).parents[1] / "Procfile").read_text()).processes
+
+    assert set(processes) == set(ROLES)
+    for kind in DESTINATION_TYPES:
+        assert f"-Q {kind} " in processes[f"worker-{kind}"]
 
 
 def test_silent_roles_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

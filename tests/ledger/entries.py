@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.deliveries import Assurance, Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.events import QueuedEvent
 
 #: 2026-11-22T22:15:00Z, the first millisecond of a minute.
@@ -19,6 +19,7 @@ def outcome(
     settled_ms: int = NOON,
     attempts: int = 1,
     finding: Finding | None = None,
+    assurance: Assurance | None = None,
 ) -> Outcome:
     """Say what became of the events; each was published ten milliseconds before it was settled."""
     if status is not Status.DELIVERED and finding is None:
@@ -28,7 +29,7 @@ def outcome(
     ]
     retry_at_ms = settled_ms + 2000 if status is Status.RETRYING else None
     http_status = finding.http_status if finding else 200
-    return Outcome(integration_id, status, settled_ms, finding, retry_at_ms, traces, http_status)
+    return Outcome(integration_id, status, settled_ms, finding, retry_at_ms, traces, http_status, assurance)
 
 
 def letter(

@@ -15,7 +15,8 @@ from worker.model.integrations import Integration, parse_integration
 
 
 def _integration(integration_id: str, name: str, tenant_id: str = "default") -> Integration:
-    destination = {"url": "https://splunk.example.com:8088/services/collector/event", "token": "plain-token"}
+    url = "https://splunk.example.com:8088/services/collector/event"
+    destination = {"type": "splunk_hec", "url": url, "token": "plain-token"}
     return parse_integration(
         {"id": integration_id, "name": name, "tenant_id": tenant_id, "destination": destination}
     )
@@ -131,6 +132,64 @@ def test_deleting_twice_is_an_error(store: IntegrationStore) -> None:
 
     with pytest.raises(NotFoundError):
         store.delete("int_a")
+
+
+def test_switching_off_and_on(store: IntegrationStore) -> None:
+    """Column, document and revision follow; its secrets stay what they were."""
+    made = _integration("int_a", "Splunk")
+    store.create(made)
+    off = store.set_enabled("int_a", False)
+    [sealed] = store.records()
+
+    assert off == made.model_copy(update={"enabled": False}) == store.get("int_a")
+    assert (sealed.revision, json.loads(sealed.document)["enabled"]) == (2, False)
+    assert "plain-token" not in sealed.document
+    assert store.set_enabled("int_a", True) == made == store.get("int_a")
+    assert store.records()[0].revision == 3
+
+
+def test_switching_is_dated_and_stands_in_its_column(store: IntegrationStore, engine: Engine) -> None:
+    """Who asks the database alone gets the same answer as who reads the document."""
+    store.create(_integration("int_a", "Splunk"))
+    store.set_enabled("int_a", False)
+    columns = "enabled, updated_ms >= created_ms, disabled_reason, disabled_ms"
+    with reading(engine) as connection:
+        row = connection.execute(text(f"SELECT {columns} FROM integrations")).one()  # noqa: S608 - columns of ours
+
+    assert tuple(row) == (False, True, None, None)
+    assert store.switched_off() == {}
+
+
+def test_switching_to_what_it_is_counts_as_a_change(store: IntegrationStore) -> None:
+    """The copy in Redis may have been held by a worker, and must be written anew."""
+    store.create(_integration("int_a", "Splunk"))
+    store.set_enabled("int_a", True)
+
+    assert store.records()[0].revision == 2
+
+
+@pytest.mark.parametrize("missing", ["int_x", "Splunk", "with\0nul", "int_gone"])
+def test_only_what_lives_is_switched(store: IntegrationStore, missing: str) -> None:
+    """What is deleted stays deleted; what was never there is told with where to look."""
+    store.create(_integration("int_gone", "Splunk"))
+    store.delete("int_gone")
+    before = store.records()
+
+    for enabled in (True, False):
+        with pytest.raises(NotFoundError, match="siem integrations list"):
+            store.set_enabled(missing, enabled)
+    assert store.records() == before
+
+
+def test_nothing_is_switched_without_the_key(store: IntegrationStore, engine: Engine) -> None:
+    """What cannot be answered is not changed either."""
+    store.create(_integration("int_a", "Splunk"))
+    before = store.records()
+    stranger = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
+
+    with pytest.raises(SecretUnreadable, match="Splunk"):
+        stranger.set_enabled("int_a", False)
+    assert store.records() == before
 
 
 def test_tenants_do_not_see_each_other(store: IntegrationStore) -> None:

@@ -1,16 +1,16 @@
 """How the databases find their answers: by an index, or the lists grow slower with every event."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
+from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.queries import Place, dead_letters, deliveries, last_problem, latencies
 from worker.ledger.recording import record
 from worker.model.deliveries import Cause, Status
+from worker.model.replays import LetterState
 
 _PLACE = Place(NOON, "e1", "int_a")
 
@@ -28,6 +28,8 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     "letters of an integration": lambda engine: dead_letters(engine, integration_id="int_a"),
     "letters since": lambda engine: dead_letters(engine, since_ms=NOON),
     "letters of a cause": lambda engine: dead_letters(engine, cause=Cause.REFUSED),
+    "letters that wait": lambda engine: dead_letters(engine, state=LetterState.WAITING),
+    "letters of a state": lambda engine: dead_letters(engine, state=LetterState.REPLAYED),
     "latencies": lambda engine: latencies(engine, "int_a"),
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {
@@ -44,49 +46,12 @@ def filled(engine: Engine) -> Engine:
     return engine
 
 
-@contextmanager
-def _statements(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
-    """Collect what the block asks the database, with its values."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
-        if "SELECT" in statement:
-            asked.append((statement, values))
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield asked
-    event.remove(engine, "before_cursor_execute", note)
-
-
-def _plan(engine: Engine, question: Callable[[Engine], object]) -> list[str]:
-    """Return the lines of the plans of all statements that the question takes."""
-    with _statements(engine) as asked:
-        question(engine)
-    assert asked
-    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            # It reads small tables whole; what counts is whether it could do otherwise.
-            connection.exec_driver_sql("SET enable_seqscan = off")
-        return [
-            str(row[-1])
-            for statement, values in asked
-            for row in connection.exec_driver_sql(f"{explain} {statement}", values)
-        ]
-
-
-def _reads_all(line: str) -> bool:
-    """Whether a line says that a table is read whole, or all of its rows sorted."""
-    in_sqlite = line.startswith(("SCAN deliveries", "SCAN dead_letters")) and "USING INDEX" not in line
-    return in_sqlite or "Seq Scan" in line
-
-
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_question_is_answered_by_an_index(filled: Engine, name: str) -> None:
     """No list reads its table from end to end."""
-    plan = _plan(filled, QUESTIONS[name])
+    plan = plan_of(filled, QUESTIONS[name])
 
-    assert not [line for line in plan if _reads_all(line)]
+    assert not [line for line in plan if reads_all(line)]
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -96,7 +61,7 @@ def test_page_is_read_without_sorting_all(filled: Engine, name: str) -> None:
 
     PostgreSQL chooses by the numbers of rows, of which there are few here; SQLite does not.
     """
-    plan = _plan(filled, QUESTIONS[name])
+    plan = plan_of(filled, QUESTIONS[name])
 
     assert name.startswith("event") or "USE TEMP B-TREE FOR ORDER BY" not in plan
 
@@ -104,6 +69,6 @@ def test_page_is_read_without_sorting_all(filled: Engine, name: str) -> None:
 @pytest.mark.parametrize("name", UNWELL)
 def test_problems_are_found_in_the_index_of_problems(filled: Engine, name: str) -> None:
     """What is not well is found in the index that holds nothing else."""
-    plan = _plan(filled, UNWELL[name])
+    plan = plan_of(filled, UNWELL[name])
 
     assert any("deliveries_unwell" in line for line in plan)

@@ -7,14 +7,16 @@ from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from worker.ledger.queries import DeliveryRow, dead_letters, deliveries, tallies
 from worker.ledger.recording import record
-from worker.model.deliveries import Cause, EventTrace, Finding, Outcome, Status
+from worker.model.deliveries import Assurance, Cause, EventTrace, Finding, Outcome, Status
 
 _MINUTE = 60_000
 
 
 def test_settlement_becomes_a_row(engine: Engine) -> None:
     """Everything that an outcome says of an event stands in its row."""
-    recorded = record(engine, [("1795385700000-0", [outcome(["evt_1"], Status.RETRYING, attempts=2)])], [])
+    recorded = record(
+        engine, [("1795385700000-0", [outcome(["evt_1"], Status.RETRYING, attempts=2)])], []
+    ).count
 
     assert recorded == 1
     assert deliveries(engine) == [
@@ -37,6 +39,33 @@ def test_settlement_becomes_a_row(engine: Engine) -> None:
     ]
 
 
+@pytest.mark.parametrize("assurance", list(Assurance))
+def test_delivery_says_how_far_it_came(engine: Engine, assurance: Assurance) -> None:
+    """What a delivery can claim stands in its row, as the word that it is."""
+    record(engine, [("5-0", [outcome(["evt_1"], assurance=assurance)])], [])
+    [row] = deliveries(engine)
+
+    assert row.assurance is assurance
+
+
+def test_only_deliveries_claim_to_have_come_far(engine: Engine) -> None:
+    """A retry undoes what an earlier settlement claimed; what nobody vouched for claims nothing."""
+    record(engine, [("5-0", [outcome(["evt_1"], assurance=Assurance.INDEXED)])], [])
+    record(engine, [("6-0", [outcome(["evt_1"], Status.RETRYING, assurance=Assurance.SENT)])], [])
+    record(engine, [("7-0", [outcome(["evt_2"])])], [])
+
+    assert {row.event_id: row.assurance for row in deliveries(engine)} == {"evt_1": None, "evt_2": None}
+
+
+def test_deliveries_of_several_claims_in_one_transaction(engine: Engine) -> None:
+    """With and without a claim, rows are written in one statement."""
+    claims = {"evt_1": Assurance.SENT, "evt_2": None, "evt_3": Assurance.RECEIVED}
+    entries = [outcome([event], assurance=assurance) for event, assurance in claims.items()]
+    record(engine, [("5-0", [*entries, outcome(["evt_4"], Status.DEAD)])], [])
+
+    assert {row.event_id: row.assurance for row in deliveries(engine)} == {**claims, "evt_4": None}
+
+
 def test_delivery_has_a_latency(engine: Engine) -> None:
     """The latency runs from the publication to the reply, and is never negative."""
     late = Outcome("int_a", "delivered", NOON, None, None, [EventTrace("evt_2", "x", 1, NOON + 5, 1)])
@@ -52,9 +81,9 @@ def test_same_entries_again_change_nothing(engine: Engine) -> None:
     """Rows, counts and dead letters are the same after the second time, which says that nothing was new."""
     outcomes = [("5-0", [outcome(["evt_1", "evt_2"])]), ("5-1", [outcome(["evt_3"], Status.DEAD)])]
     dead = [("5-0", letter({"evt_3": b"{}"}))]
-    first = record(engine, outcomes, dead)
+    first = record(engine, outcomes, dead).count
     before = recorded_rows(engine)
-    second = record(engine, outcomes, dead)
+    second = record(engine, outcomes, dead).count
 
     assert (first, second) == (4, 0)
     assert recorded_rows(engine) == before
@@ -64,7 +93,7 @@ def test_overlap_is_recorded_once(engine: Engine) -> None:
     """Of entries of which half were recorded before, the other half counts."""
     entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(4)]
     record(engine, entries[:2], [])
-    recorded = record(engine, entries, [])
+    recorded = record(engine, entries, []).count
 
     assert recorded == 2
     assert minute_counts(engine) == [("int_a", NOON, 4, 0, 0, 40, 10)]
@@ -72,7 +101,9 @@ def test_overlap_is_recorded_once(engine: Engine) -> None:
 
 def test_entry_given_twice_counts_once(engine: Engine) -> None:
     """One entry twice within one call is one entry."""
-    recorded = record(engine, [("5-0", [outcome(["evt_1"])])] * 2, [("5-0", letter({"evt_2": b"{}"}))] * 2)
+    recorded = record(
+        engine, [("5-0", [outcome(["evt_1"])])] * 2, [("5-0", letter({"evt_2": b"{}"}))] * 2
+    ).count
 
     assert recorded == 2
     assert minute_counts(engine) == [("int_a", NOON, 1, 0, 0, 10, 10)]
@@ -81,7 +112,7 @@ def test_entry_given_twice_counts_once(engine: Engine) -> None:
 def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None:
     """Entries of the two streams that have the same id are two entries."""
     record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD)])], [])
-    recorded = record(engine, [], [("5-0", letter({"evt_1": b"{}"}))])
+    recorded = record(engine, [], [("5-0", letter({"evt_1": b"{}"}))]).count
 
     assert recorded == 1
     assert len(dead_letters(engine)) == 1
@@ -89,8 +120,8 @@ def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None
 
 def test_nothing_is_recorded_of_nothing(engine: Engine) -> None:
     """A call without entries is allowed, as is an entry without events."""
-    assert record(engine, [], []) == 0
-    assert record(engine, [("5-0", []), ("5-1", [outcome([])])], []) == 0
+    assert record(engine, [], []).count == 0
+    assert record(engine, [("5-0", []), ("5-1", [outcome([])])], []).count == 0
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -186,7 +217,7 @@ def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
     """The payload comes back byte by byte, whatever it is, with the reason and an id of its own."""
     every_byte = bytes(range(256)) * 3
     payloads = {"evt_1": every_byte, "evt_2": b'{"id":"evt_2"}', "evt_3": b""}
-    recorded = record(engine, [], [("1795385700000-7", letter(payloads))])
+    recorded = record(engine, [], [("1795385700000-7", letter(payloads))]).count
     rows = dead_letters(engine)
 
     assert recorded == 3
@@ -235,8 +266,8 @@ def test_long_reasons_are_cut(engine: Engine) -> None:
 def test_more_entries_than_a_statement_takes(engine: Engine) -> None:
     """A call may bring any number of entries."""
     entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(2000)]
-    first = record(engine, entries, [])
-    second = record(engine, entries, [])
+    first = record(engine, entries, []).count
+    second = record(engine, entries, []).count
 
     assert (first, second) == (2000, 0)
     assert tallies(engine)["int_a"].delivered == 2000

@@ -29,7 +29,7 @@ def test_failure_on_the_way_writes_nothing(engine: Engine) -> None:
     before = recorded_rows(engine)
 
     assert not any(before.values())
-    assert record(engine, entries, []) == 1
+    assert record(engine, entries, []).count == 1
 
 
 def _at_once(*calls: Callable[[], int]) -> list[int]:
@@ -57,7 +57,8 @@ def test_recorders_with_the_same_entries(engine: Engine) -> None:
     ]
     dead = [(f"5-{place}", letter({f"evt_{place}": b"{}"})) for place in range(20)]
     results = _at_once(
-        lambda: record(engine, entries, dead), lambda: record(engine, entries[::-1], dead[::-1])
+        lambda: record(engine, entries, dead).count,
+        lambda: record(engine, entries[::-1], dead[::-1]).count,
     )
 
     assert sorted(results) == [0, 1020]
@@ -71,7 +72,9 @@ def test_recorders_with_the_same_events(engine: Engine) -> None:
 
     def rounds(parity: int, direction: int) -> int:
         return sum(
-            record(engine, [(f"{number}-{parity}", [outcome(events[::direction], attempts=number)])], [])
+            record(
+                engine, [(f"{number}-{parity}", [outcome(events[::direction], attempts=number)])], []
+            ).count
             for number in range(1, 16)
         )
 

@@ -2,14 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from worker.ledger import migrations
 from worker.ledger.engine import open_ledger, reading, require_current, schema_is_current, upgrade, writing
+from worker.ledger.queries import deliveries
 from worker.ledger.schema import metadata
+from worker.model.deliveries import Status
 from worker.model.errors import SchemaOutdated
 
 _UPGRADE = """
@@ -78,12 +84,49 @@ def test_ledger_without_tables_says_what_to_run(empty: Engine) -> None:
         require_current(empty)
 
 
-def test_tables_of_an_older_release(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def _step(engine: Engine, revision: str) -> None:
+    """Bring the tables to the release that made this revision, up or down."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        (command.downgrade if schema_is_current(engine) else command.upgrade)(config, revision)
+
+
+def test_tables_of_an_older_release(empty: Engine) -> None:
     """When the code has moved on, the words are to upgrade the ledger."""
-    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _self: "0002")
+    _step(empty, "0001")
 
     with pytest.raises(SchemaOutdated, match="run `siem db upgrade`"):
-        require_current(engine)
+        require_current(empty)
+
+
+def test_upgrade_keeps_what_an_older_release_wrote(empty: Engine) -> None:
+    """Rows of the first release are there after the upgrade; of what nobody asked then, they say nothing."""
+    _step(empty, "0001")
+    delivery = "'evt_1', 'int_a', 'policy.deny', 'delivered', 1, 200, NULL, NULL, NULL, 1, 2, 3, 1, NULL, 5"
+    integration = "'int_a', 'default', 'splunk_hec', 'Splunk', false, '{}', 7, 1, 2, NULL"
+    with writing(empty) as connection:
+        connection.execute(text(f"INSERT INTO deliveries VALUES ({delivery})"))  # noqa: S608 - values of ours
+        connection.execute(text(f"INSERT INTO integrations VALUES ({integration})"))  # noqa: S608 - values of ours
+    upgrade(empty)
+    [row] = deliveries(empty)
+    with reading(empty) as connection:
+        kept = connection.execute(
+            text("SELECT revision, disabled_reason, disabled_ms FROM integrations")
+        ).one()
+
+    assert (row.event_id, row.status, row.assurance) == ("evt_1", Status.DELIVERED, None)
+    assert tuple(kept) == (7, None, None)
+
+
+def test_the_way_back_to_the_first_release(engine: Engine) -> None:
+    """Down to the first release and up again, the tables are those of this release."""
+    _step(engine, "0001")
+    assert not schema_is_current(engine)
+    upgrade(engine)
+
+    assert schema_is_current(engine)
 
 
 def test_tables_of_a_newer_release_are_left_alone(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """Secrets at rest: what is sealed, who can open it, and where the key comes from."""
 
+import base64
 import json
 import stat
 import subprocess
@@ -41,6 +42,13 @@ _DOCUMENT = {
         "client_cert_pem": "certificate",
         "client_key_pem": "plain-key",
     },
+}
+
+
+_KEY_ONE, _KEY_TWO = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"a", b"b"))
+_AUTHS = {
+    "token": {"kind": "bearer", "token": "plain-bearer"},
+    "value": {"kind": "api_key", "header": "X-Key", "value": "plain-value"},
 }
 
 
@@ -106,6 +114,57 @@ def test_secrets_are_known_by_their_type(vault: Vault) -> None:
     assert "plain-" not in json.dumps(document)
     assert document["destination"]["auths"][0]["spare"] is None
     assert vault.open(document["destination"]["by_name"]["x"]["$sealed"]) == "plain-2"
+
+
+def _webhook(secret_of_auth: str) -> Integration:
+    """Make a webhook with a secret in every place that has room for one."""
+    destination = {
+        "type": "webhook",
+        "url": "https://endpoint.example.com/",
+        "auth": _AUTHS[secret_of_auth],
+        "headers": {"X-One": "plain-one", "X-Two": "plain-two"},
+        "signing_secrets": [_KEY_ONE, _KEY_TWO],
+        "client_cert_pem": "certificate",
+        "client_key_pem": "plain-key",
+    }
+    return parse_integration({"id": "int_w", "name": "Hook", "destination": destination})
+
+
+def _has_a_secret(document: object) -> bool:
+    return any(part in json.dumps(document) for part in ("plain-", "whsec_", _KEY_ONE[6:], _KEY_TWO[6:]))
+
+
+@pytest.mark.parametrize("secret_of_auth", _AUTHS)
+def test_secrets_within_a_webhook_are_sealed(vault: Vault, secret_of_auth: str) -> None:
+    """In `auth`, in each header, in each signing secret: sealed one by one, and opened to the same."""
+    integration = _webhook(secret_of_auth)
+    sealed = json.loads(json.dumps(seal_document(integration, vault)))
+
+    assert not _has_a_secret(sealed)
+    assert json.dumps(sealed).count("$sealed") == 6
+    assert open_document(sealed, vault) == integration
+
+
+@pytest.mark.parametrize("secret_of_auth", _AUTHS)
+def test_secrets_within_a_webhook_are_only_set(secret_of_auth: str) -> None:
+    """People see which headers there are, how many signing secrets, and how we prove who we are."""
+    shown = public_document(_webhook(secret_of_auth))["destination"]
+
+    assert not _has_a_secret(shown)
+    assert shown["auth"] == _AUTHS[secret_of_auth] | {secret_of_auth: "set"}
+    assert shown["headers"] == {"X-One": "set", "X-Two": "set"}
+    assert shown["signing_secrets"] == ["set", "set"]
+
+
+@pytest.mark.parametrize("secret_of_auth", _AUTHS)
+def test_secrets_within_a_webhook_are_forgotten(vault: Vault, secret_of_auth: str) -> None:
+    """After its deletion nothing is left of any of them."""
+    forgotten = forget_secrets(seal_document(_webhook(secret_of_auth), vault))["destination"]
+
+    assert "$sealed" not in json.dumps(forgotten)
+    assert forgotten["auth"] == _AUTHS[secret_of_auth] | {secret_of_auth: None}
+    assert forgotten["headers"] == {"X-One": None, "X-Two": None}
+    assert forgotten["signing_secrets"] == [None, None]
 
 
 def test_keys_rotate(integration: Integration) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import Fleet
+from tests.fleet import Fleet, wait_until
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
+from worker.model.deliveries import Status
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,27 @@ class Customer:
     def settled(self, count: int) -> dict[str, DeliveryRow]:
         """Wait until that many are delivered or dead; return the rows by event."""
         return {row.event_id: row for row in self.fleet.settled(count, self.integration)}
+
+    def ended(self) -> DeliveryRow:
+        """Wait until its only event is delivered or dead, or held by its breaker; return the row."""
+        state = f"siem:state:{self.integration}"
+        client = self.fleet.client
+
+        def has_ended() -> bool:
+            rows = self.fleet.rows(self.integration)
+            held = client.hget(state, "breaker") == b"open"
+            return any(row.status is not Status.RETRYING or held for row in rows)
+
+        wait_until(has_ended, "the event is settled or held")
+        return self.fleet.first_row(self.integration)
+
+    def held(self) -> DeliveryRow:
+        """Wait until its breaker is open, and what that kept back is in the ledger; return the latest row."""
+        state = f"siem:state:{self.integration}"
+        wait_until(lambda: self.fleet.client.hget(state, "breaker") == b"open", "the breaker is open")
+        row = self.fleet.first_row(self.integration)
+        assert row.status is Status.RETRYING
+        return row
 
     def dead(self) -> list[DeadLetterRow]:
         """Return its dead letters."""

@@ -51,7 +51,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
     """Deliveries, retries and dead letters stand in PostgreSQL as they would in SQLite."""
     with (
         HecReceiver(scripts.first(1, scripts.busy())) as moody,
-        HecReceiver(scripts.reject_token()) as ill,
+        HecReceiver(scripts.busy()) as ill,
     ):
         own.integrate(moody.url, "moody", tenant_id="one")
         own.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
@@ -65,7 +65,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
 
         assert Counter(row.status for row in rows) == {Status.DELIVERED: 300}
         assert {row.attempts for row in rows} == {2}
-        assert (dead_row.status, dead_row.http_status) == (Status.DEAD, 403)
+        assert (dead_row.status, dead_row.http_status) == (Status.DEAD, 503)
         assert (letter.event_id, letter.cause) == ("ill-1", Cause.EXHAUSTED)
         assert b'"ill-1"' in letter.payload
         assert (status["moody"]["delivered"], status["moody"]["retried"]) == (300, 300)
@@ -74,7 +74,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
 
 def test_deliveries_go_on_without_the_database(own: Fleet, power: PowerSwitch) -> None:
     """Even after a restart of router and worker; later each outcome is there once, and the log was brief."""
-    with HecReceiver() as well, HecReceiver(scripts.reject_token()) as ill:
+    with HecReceiver() as well, HecReceiver(scripts.busy()) as ill:
         own.integrate(well.url, "well", tenant_id="one")
         own.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
         own.start()

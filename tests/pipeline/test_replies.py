@@ -209,13 +209,13 @@ def test_a_receiver_that_resets_every_connection(customer: Customer) -> None:
 
 
 def test_a_receiver_that_refuses_tls(customer: Customer) -> None:
-    """An https url to a port that speaks plain HTTP ends in a dead letter that names TLS."""
+    """An https url to a port that speaks plain HTTP is a setting to mend: it is named, the event held."""
     with HecReceiver() as splunk:
         customer.integrate(splunk.url.replace("http://", "https://"), max_retries=1)
-        [event_id] = customer.publish(customer.events(1))
-        row = customer.settled(1)[event_id]
+        customer.publish(customer.events(1))
+        row = customer.held()
 
-        assert (row.status, row.attempts, row.error_code) == (Status.DEAD, 2, "tls_failed")
+        assert row.error_code == "tls_failed"
         assert splunk.events == []
 
 
@@ -246,17 +246,16 @@ def test_nobody_listens(customer: Customer) -> None:
 def test_a_setting_that_is_wrong_is_named(
     customer: Customer, script: scripts.Script, code: str, words: str
 ) -> None:
-    """What only a person can mend is said in words that name it; the event is kept as a dead letter."""
+    """What only a person can mend is said in words that name it; until then the event is held."""
     with HecReceiver(script) as splunk:
-        customer.integrate(splunk.url, max_retries=1)
-        [event_id] = customer.publish(customer.events(1))
-        row = customer.settled(1)[event_id]
-        [letter] = customer.dead()
+        customer.integrate(splunk.url, max_retries=0)
+        customer.publish(customer.events(1))
+        row = customer.held()
 
-        assert (row.status, row.error_code) == (Status.DEAD, code)
+        assert row.error_code == code
         assert (row.error or "").startswith(words)
         assert row.hint
-        assert letter.cause == "exhausted"
+        assert customer.dead() == []
 
 
 @pytest.fixture
@@ -271,9 +270,9 @@ def test_a_redirect_is_not_followed(customer: Customer, second_receiver: HecRece
     with HecReceiver(scripts.redirect(second_receiver.url, 307)) as splunk:
         customer.integrate(splunk.url, max_retries=0)
         [event_id] = customer.publish(customer.events(1))
-        customer.settled(1)
+        customer.held()
 
-        assert splunk.carried(event_id) == 1
+        assert splunk.carried(event_id) >= 1
         assert second_receiver.requests == []
 
 

@@ -9,6 +9,7 @@ import redis
 
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
+from worker.ledger.answers import Recorded
 from worker.model.deliveries import DeadLetter, Finding, Outcome
 from worker.model.errors import LedgerUnavailable
 from worker.recorder import Recorder
@@ -28,14 +29,14 @@ class Ledger:
 
     def record(
         self, outcomes: Sequence[tuple[str, list[Outcome]]], dead: Sequence[tuple[str, DeadLetter]]
-    ) -> int:
+    ) -> Recorded:
         """Take the entries, or raise."""
         self.tries += 1
         if self.down:
             raise LedgerUnavailable
         self.outcomes += outcomes
         self.dead += dead
-        return len(outcomes) + len(dead)
+        return Recorded(len(outcomes) + len(dead))
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_a_recorder_outlives_its_database(
     settle(client)
     stopping = threading.Event()
 
-    def back_at_the_third_try(*entries: Any) -> int:
+    def back_at_the_third_try(*entries: Any) -> Recorded:
         ledger.down = ledger.tries < 2
         if not ledger.down:
             stopping.set()

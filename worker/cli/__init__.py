@@ -22,14 +22,19 @@ COMMANDS = (
     LazyCommand(
         "integrations", "worker.cli.integrations:integrations", "Set up the SIEMs that events go to."
     ),
+    LazyCommand("doctor", "worker.cli.doctor:doctor", "Find out why an integration fails, step by step."),
+    LazyCommand("preview", "worker.cli.preview:preview", "Print the very bytes that would be sent."),
     LazyCommand("publish", "worker.cli.publishing:publish", "Publish events from a file or a pipe."),
     LazyCommand(
         "status", "worker.cli.status:status", "Show how each integration fares, and what waits in Redis."
     ),
     LazyCommand("deliveries", "worker.cli.ledger:deliveries", "List what became of each event."),
     LazyCommand(
-        "dead-letters", "worker.cli.ledger:dead_letters", "See what could not be delivered, and why."
+        "dead-letters",
+        "worker.cli.dead_letters:dead_letters",
+        "See what could not be delivered, and why; send it again.",
     ),
+    LazyCommand("replays", "worker.cli.replays:replays", "Follow the replays of dead letters."),
     LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
     LazyCommand(
         "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."

@@ -1,240 +1,198 @@
-"""What an integration is made of, as options of the command line: their help, and how they are read.
+"""From the options that describe an integration to the integration.
 
-Comes in: options. Goes out: an Integration that is known to work as far as can be told without dialling;
-or an error that names the option, and never repeats a secret.
+Comes in: the options of `worker.cli.integration_options`. Goes out: an Integration that is known to work as
+far as can be told without dialling; or an error that names the option, and never repeats a secret.
 """
 
 import secrets
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
+from pydantic import BaseModel
 
-from worker.destinations.opening import DESTINATION_TYPES
+from worker.cli.form_inputs import one_reader, pairs, secret, text_in
+from worker.cli.form_option import MODELS, FormOption
+from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS, NO_AUTH, TLS
 from worker.model.errors import InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import MAX_RETRIES, Integration, parse_integration
+from worker.model.integrations import Integration, parse_integration
 from worker.transports.tls import client_context
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-_TYPES = [event_type.value for event_type in EventType]
-
-_OPTIONS = (
-    click.option(
-        "--name", required=True, metavar="NAME", help="A name of your choice, unique in the tenant."
-    ),
-    click.option(
-        "--url",
-        required=True,
-        metavar="URL",
-        help="Where Splunk's HEC listens: https://splunk.example.com:8088/services/collector/event.",
-    ),
-    click.option(
-        "--token-file",
-        metavar="FILE",
-        type=_FILE,
-        help="Read the HEC token from a file, or from standard input with -. Left out, you are asked for it.",
-    ),
-    click.option(
-        "--token",
-        metavar="TOKEN",
-        help="The HEC token itself. Others on this machine can see it while the command runs: "
-        "rather use --token-file.",
-    ),
-    click.option(
-        "--type",
-        "kind",
-        type=click.Choice(DESTINATION_TYPES),
-        default="splunk_hec",
-        show_default=True,
-        help="What kind of SIEM it is.",
-    ),
-    click.option(
-        "--tenant",
-        metavar="TENANT",
-        default="default",
-        show_default=True,
-        help="Whose events it gets: those with this tenant_id.",
-    ),
-    click.option(
-        "--event-type",
-        "event_types",
-        metavar="TYPE",
-        multiple=True,
-        type=click.Choice(_TYPES),
-        help=f"An event type to deliver; repeat it for several: {', '.join(_TYPES)}. "
-        "Left out, all but policy.allow.",
-    ),
-    click.option("--all-events", is_flag=True, help="Deliver every event type, policy.allow too."),
-    click.option("--disabled", is_flag=True, help="Create it, but deliver nothing to it yet."),
-    click.option(
-        "--index", metavar="INDEX", help="The Splunk index; left out, the default one of the token."
-    ),
-    click.option(
-        "--source-type",
-        metavar="TEXT",
-        default="mitrity:governance",
-        show_default=True,
-        help="The sourcetype of each event in Splunk.",
-    ),
-    click.option(
-        "--host", metavar="TEXT", default="mitrity", show_default=True, help="The host of each event."
-    ),
-    click.option(
-        "--source", metavar="TEXT", default="mitrity", show_default=True, help="The source of each event."
-    ),
-    click.option("--gzip/--no-gzip", default=False, show_default=True, help="Whether to compress requests."),
-    click.option(
-        "--batch-events",
-        metavar="NUMBER",
-        type=int,
-        default=500,
-        show_default=True,
-        help="The most events of one request, up to 1000.",
-    ),
-    click.option(
-        "--batch-bytes",
-        metavar="NUMBER",
-        type=int,
-        default=900_000,
-        show_default=True,
-        help="The most bytes of one request before compression, 1000 to 4000000.",
-    ),
-    click.option(
-        "--timeout",
-        metavar="SECONDS",
-        type=float,
-        default=20.0,
-        show_default=True,
-        help="How long one request may take in all, up to 30.",
-    ),
-    click.option(
-        "--max-retries",
-        metavar="NUMBER",
-        type=int,
-        default=MAX_RETRIES,
-        show_default=True,
-        help=f"How often an event is sent again before it becomes a dead letter, 0 to {MAX_RETRIES}.",
-    ),
-    click.option(
-        "--ca-file",
-        metavar="FILE",
-        type=_FILE,
-        help="The CA that signed the SIEM's certificate, in PEM; left out, the public ones.",
-    ),
-    click.option(
-        "--client-cert-file", metavar="FILE", type=_FILE, help="A client certificate to present, in PEM."
-    ),
-    click.option(
-        "--client-key-file", metavar="FILE", type=_FILE, help="The client certificate's key, in PEM."
-    ),
-    click.option(
-        "--insecure", is_flag=True, help="Do not verify the SIEM's certificate: anybody can pose as it."
-    ),
-)
-
-#: Fields of the model whose option has another name than they.
-_FIELD_OPTIONS = {
-    "timeout_seconds": "--timeout",
-    "tenant_id": "--tenant",
-    "ca_pem": "--ca-file",
-    "client_cert_pem": "--client-cert-file",
-    "client_key_pem": "--client-key-file",
-}
+_COLLECTOR = "/services/collector"
+_OVER_HTTP = ("splunk_hec", "webhook")
+_EXAMPLES = "https://splunk.example.com:8088/services/collector/event or syslog://siem:514"
+_OPTIONS = {str(option.name): option for option in INTEGRATION_OPTIONS}
+#: The options that prove who we are to a webhook, by the `--auth` that they go with.
+_AUTH_OPTIONS = {BEARER: ("token", "token_file"), API_KEY: ("api_key_file", "api_key_header")}
 
 
-def integration_form(command: _Command) -> _Command:
-    """Give a command all the options that an integration takes."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def read_form(options: dict[str, Any]) -> Integration:
-    """Make an integration, with a new id, of the options' values; ask for the token if it is missing.
+def read_form(values: Mapping[str, Any]) -> Integration:
+    """Make an integration, with a new id, of the options' values; ask for a secret that is missing.
 
     Raises InvalidIntegration, and click.UsageError for options that contradict each other.
     """
-    document = _document(options)
+    kind = values["kind"] or _told_by_url(values)
+    _refuse_useless(kind, values)
+    _refuse_contradictions(values)
+    document = _document(kind, values)
     try:
         integration = parse_integration(document)
         client_context(integration.destination)
     except InvalidIntegration as error:
-        raise InvalidIntegration(_option_of(error.field), error.reason, error.remedy) from None
+        raise InvalidIntegration(_blamed(error.field, values), error.reason, error.remedy) from None
     return integration
 
 
-def _option_of(field: str) -> str:
-    """Name the option that gave a field, if there is one."""
-    command = click.get_current_context().command
-    option = _FIELD_OPTIONS.get(field, f"--{field.replace('_', '-')}")
-    return option if option in {name for param in command.params for name in param.opts} else field
+def _told_by_url(values: Mapping[str, Any]) -> str:
+    """Tell the type by the url; where only an option tells Splunk from a webhook, by that."""
+    scheme = _scheme(values)
+    if scheme.startswith("syslog"):
+        return "syslog_cef"
+    if scheme not in {"http", "https"}:
+        raise InvalidIntegration("--url", "begins with nothing that we know", f"give one like {_EXAMPLES}")
+    if _COLLECTOR in values["url"].partition("?")[0]:
+        return "splunk_hec"
+    able = [kind for kind in _OVER_HTTP if all(kind in option.types for option in _given(values))]
+    if len(able) != 1:
+        raise click.UsageError(
+            f"the url does not tell what stands there: give --type {' or --type '.join(_OVER_HTTP)}"
+        )
+    return able[0]
 
 
-def _document(options: dict[str, Any]) -> dict[str, Any]:
-    if (options["client_cert_file"] is None) != (options["client_key_file"] is None):
+def _scheme(values: Mapping[str, Any]) -> str:
+    scheme: str = values["url"].partition("://")[0]
+    return scheme.lower()
+
+
+def _given(values: Mapping[str, Any]) -> Iterator[FormOption]:
+    return (option for option in INTEGRATION_OPTIONS if option.is_given(values))
+
+
+def _refuse_useless(kind: str, values: Mapping[str, Any]) -> None:
+    """Refuse an option that would have no effect: whoever gave it expects one."""
+    scheme = _scheme(values)
+    for option in _given(values):
+        if kind not in option.types:
+            reason = f"is of no use for {kind}: it goes with {' and '.join(option.types)}"
+        elif option.section == TLS and kind == "syslog_cef" and scheme != "syslog+tls":
+            reason = "is of no use without TLS: give an address like syslog+tls://siem:6514"
+        elif option.name == "max_datagrams_per_second" and scheme != "syslog+udp":
+            reason = "is of no use without UDP: leave it out, or give an address like syslog+udp://siem:514"
+        elif option.name == "ack_timeout_seconds" and not values["use_ack"]:
+            reason = "goes with --use-ack: give both or neither"
+        else:
+            continue
+        raise click.UsageError(f"{option.flag} {reason}")
+
+
+def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    if (values["client_cert_file"] is None) != (values["client_key_file"] is None):
         raise click.UsageError("--client-cert-file and --client-key-file go together: give both or neither")
-    destination = {
-        "type": options["kind"],
-        "url": options["url"],
-        "ca_pem": _text(options, "ca_file"),
-        "client_cert_pem": _text(options, "client_cert_file"),
-        "client_key_pem": _text(options, "client_key_file"),
-        "verify_tls": not options["insecure"],
-        "timeout_seconds": options["timeout"],
-    }
-    for name in ("source_type", "index", "host", "source", "gzip", "batch_events", "batch_bytes"):
-        destination[name] = options[name]
-    return {
-        "id": f"int_{secrets.token_hex(8)}",
-        "tenant_id": options["tenant"],
-        "name": options["name"],
-        "enabled": not options["disabled"],
-        "event_types": _event_types(options),
-        "max_retries": options["max_retries"],
-        "destination": destination | {"token": _token(options)},
-    }
-
-
-def _event_types(options: dict[str, Any]) -> list[str]:
-    if options["all_events"] and options["event_types"]:
+    if values["all_events"] and values["event_types"]:
         raise click.UsageError("give --event-type or --all-events, not both")
-    if options["all_events"]:
-        return sorted(EventType)
-    return sorted(options["event_types"] or DEFAULT_EVENT_TYPES)
+    one_reader([path for value in values.values() for path in _paths(value)])
 
 
-def _token(options: dict[str, Any]) -> str:
-    given: str | None = options["token"]
-    in_file = _text(options, "token_file")
-    if given is not None and in_file is not None:
-        raise click.UsageError("give --token or --token-file, not both")
-    if given is None and in_file is None:
-        return _asked_token()
-    return given or in_file or ""
+def _paths(value: Any) -> list[Path]:
+    return [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Path)]
 
 
-def _asked_token() -> str:
-    if not sys.stdin.isatty():
-        raise click.UsageError("the token is missing, and there is no terminal to ask at: give --token-file")
-    token: str = click.prompt("HEC token (not shown)", hide_input=True, err=True)
-    return token
+def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    destination = {
+        **_as_given(values, MODELS[kind]),
+        "type": kind,
+        "ca_pem": _text(values, "ca_file"),
+        "client_cert_pem": _text(values, "client_cert_file"),
+        "client_key_pem": _text(values, "client_key_file"),
+        "verify_tls": not values["insecure"],
+    }
+    match kind:
+        case "splunk_hec":
+            destination |= _splunk(values)
+        case "webhook":
+            destination |= _webhook(values)
+    return {
+        **_as_given(values, Integration),
+        "id": f"int_{secrets.token_hex(8)}",
+        "enabled": not values["disabled"],
+        "event_types": _event_types(values),
+        "destination": destination,
+    }
 
 
-def _text(options: dict[str, Any], name: str) -> str | None:
-    """Read the file that an option names; text of UTF-8, or - for standard input."""
-    path: Path | None = options[name]
-    if path is None:
-        return None
-    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise click.UsageError(f"--{name.replace('_', '-')}: {path} holds no text")
-    return text
+def _as_given(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields whose option has their name and stands on the command line."""
+    return {field: values[field] for field in model.model_fields if values.get(field) is not None}
+
+
+def _event_types(values: Mapping[str, Any]) -> list[str]:
+    return sorted(EventType if values["all_events"] else values["event_types"] or DEFAULT_EVENT_TYPES)
+
+
+def _splunk(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "token": _token("HEC token", values),
+        "fields": pairs("--field", values["fields"], "=", "NAME=VALUE"),
+    }
+
+
+def _webhook(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "auth": _auth(values),
+        "headers": _headers(values),
+        "signing_secrets": [text_in("--signing-secret-file", path) for path in values["signing_secret_file"]],
+    }
+
+
+def _auth(values: Mapping[str, Any]) -> dict[str, str]:
+    """Read how we prove who we are: as `--auth` says, or as the options tell that go with one kind of it."""
+    told = {
+        kind: [name for name in names if values[name] is not None] for kind, names in _AUTH_OPTIONS.items()
+    }
+    kind = values["auth"] or next((kind for kind, names in told.items() if names), NO_AUTH)
+    for other, names in told.items():
+        if names and other != kind:
+            raise click.UsageError(
+                f"{_OPTIONS[names[0]].flag} goes with --auth {other}, not with --auth {kind}"
+            )
+    if kind == BEARER:
+        return {"kind": "bearer", "token": _token("bearer token", values)}
+    if kind == NO_AUTH:
+        return {"kind": "none"}
+    key = secret("API key", "--api-key-file", values["api_key_file"])
+    header = values["api_key_header"]
+    return {"kind": "api_key", "value": key} | ({} if header is None else {"header": header})
+
+
+def _token(what: str, values: Mapping[str, Any]) -> str:
+    return secret(what, "--token-file", values["token_file"], values["token"])
+
+
+def _headers(values: Mapping[str, Any]) -> dict[str, str]:
+    flag, example = "--header-file", "NAME: VALUE"
+    lines = [
+        line for path in values["header_file"] for line in text_in(flag, path).splitlines() if line.strip()
+    ]
+    in_files = pairs(flag, lines, ":", f"{example}, one a line")
+    typed = pairs("--add-header", values["add_header"], ":", f"'{example}'")
+    if twice := in_files.keys() & typed.keys():
+        raise click.UsageError(f"--add-header and --header-file both have {min(twice)}: give it once")
+    return typed | in_files
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    return None if values[name] is None else text_in(_OPTIONS[name].flag, values[name])
+
+
+def _blamed(field: str, values: Mapping[str, Any]) -> str:
+    """Name the options that gave a field, as far as there are some."""
+    path = field
+    while path:
+        named = [option for option in _given(values) if path in option.gives]
+        if named:
+            return " or ".join(option.flag for option in named)
+        path = path.rpartition(".")[0]
+    return field

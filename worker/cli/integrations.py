@@ -1,5 +1,7 @@
-"""`siem integrations`: create, list, show, delete."""
+"""`siem integrations`: create, list, show, enable, disable, delete, new-secret."""
 
+import base64
+import secrets
 import sys
 from typing import Any
 
@@ -8,13 +10,13 @@ import click
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
 from worker.cli.configuration import configuration
-from worker.cli.integration_form import integration_form, read_form
-from worker.cli.output import as_json_option, counted, print_json, print_table
+from worker.cli.form_option import SectionedCommand
+from worker.cli.integration_form import read_form
+from worker.cli.integration_options import INTEGRATION_OPTIONS
+from worker.cli.integration_views import document, fields, goodbyes, misgivings, row
+from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
-from worker.ledger.vault import public_document
 from worker.model.errors import BrokerUnavailable, InvalidSetting
-from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import Integration
 
 
 @click.group()
@@ -22,8 +24,7 @@ def integrations() -> None:
     """Set up the SIEMs that events go to: each is an integration of one tenant."""
 
 
-@integrations.command()
-@integration_form
+@integrations.command(cls=SectionedCommand, params=list(INTEGRATION_OPTIONS))
 @as_json_option
 def create(*, as_json: bool, **options: Any) -> None:
     """Create an integration; events reach it from now on.
@@ -33,15 +34,20 @@ def create(*, as_json: bool, **options: Any) -> None:
         --url https://splunk.example.com:8088/services/collector/event --index security
     pass show splunk/hec | siem integrations create --name splunk --token-file - \\
         --url https://splunk.example.com:8088/services/collector/event
+    siem integrations create --name qradar --url syslog+tls://qradar.example.com:6514
+    siem integrations create --name hooks --type webhook --token-file token.txt \\
+        --url https://endpoint.example.com/webhook
 
-    The token and the key are sealed before they are stored, and are never shown again.
+    Tokens, keys, headers and signing secrets are sealed before they are stored, and are never shown again.
     """
     integration = read_form(options)
     with integration_store() as store:
         store.create(integration)
         announce(store)
+    for misgiving in misgivings(integration):
+        click.echo(f"Warning: {plain(misgiving)}.", err=True)
     if as_json:
-        print_json(public_document(integration))
+        print_json(document(integration, None))
     else:
         click.echo(f"Created {integration.name} ({integration.id}).")
 
@@ -52,15 +58,17 @@ def create(*, as_json: bool, **options: Any) -> None:
 def list_(tenant: str | None, *, as_json: bool) -> None:
     """List the integrations, by tenant and name."""
     with integration_store() as store:
-        found = store.list(tenant)
+        found, off = store.list(tenant), store.switched_off()
     if as_json:
-        print_json([public_document(one) for one in found])
+        print_json([document(one, off.get(one.id)) for one in found])
         return
     print_table(
         ["id", "name", "type", "tenant", "enabled", "event types", "url"],
-        [_row(one) for one in found],
+        [row(one) for one in found],
         empty="No integrations here yet: `siem integrations create --help` tells how to create one.",
     )
+    for goodbye in goodbyes(found, off):
+        click.echo(plain(goodbye))
 
 
 @integrations.command()
@@ -69,13 +77,49 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 def show(integration: str, *, as_json: bool) -> None:
     """Show one integration, by id or name. Of a secret, only that it is set."""
     with integration_store() as store:
-        document = public_document(store.get(integration))
+        found = store.get(integration)
+        off = store.switched_off().get(found.id)
     if as_json:
-        print_json(document)
-        return
-    destination = document.pop("destination")
-    pairs = {**document, **destination}
-    print_table(["field", "value"], [[key, _shown(key, value)] for key, value in pairs.items()], empty="")
+        print_json(document(found, off))
+    else:
+        print_table(["field", "value"], fields(found, off), empty="")
+
+
+@integrations.command()
+@click.argument("integration")
+@as_json_option
+def enable(integration: str, *, as_json: bool) -> None:
+    """Switch an integration on, by id or name.
+
+    What waits for it is sent, and events are collected for it again. This is also the way back for one that
+    its destination switched off, by saying that it is gone for good (a webhook's HTTP 410).
+    """
+    _switch(integration, enabled=True, as_json=as_json)
+
+
+@integrations.command()
+@click.argument("integration")
+@as_json_option
+def disable(integration: str, *, as_json: bool) -> None:
+    """Switch an integration off, by id or name.
+
+    Nothing more is sent to it, but for what is under way. What waits for it already, waits until it is
+    switched on again. Events that are published meanwhile are not collected for it: they never reach it.
+    """
+    _switch(integration, enabled=False, as_json=as_json)
+
+
+@integrations.command("new-secret")
+def new_secret() -> None:
+    """Print a new signing secret for a webhook.
+
+    It is of the form that Standard Webhooks want, whsec_ and 32 random bytes in base64. It is stored nowhere:
+    give it to the endpoint, and to --signing-secret-file.
+
+    \b
+    (umask 077; siem integrations new-secret > secret.txt)
+    """
+    click.echo("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
 
 
 @integrations.command()
@@ -96,18 +140,15 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
         click.echo(f"Deleted {integration} ({found}).")
 
 
-def _row(one: Integration) -> list[Any]:
-    types = "all" if one.event_types == frozenset(EventType) else ", ".join(sorted(one.event_types))
-    if one.event_types == DEFAULT_EVENT_TYPES:
-        types = "all but policy.allow"
-    return [one.id, one.name, one.type, one.tenant_id, one.enabled, types, one.destination.url]
-
-
-def _shown(key: str, value: Any) -> Any:
-    """Show one value; certificates are pages long, and `--json` has them."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "set" if key.endswith("_pem") and value else value
+def _switch(id_or_name: str, *, enabled: bool, as_json: bool) -> None:
+    with integration_store() as store:
+        changed = store.set_enabled(store.resolve(id_or_name), enabled)
+        announce(store)
+        off = store.switched_off().get(changed.id)
+    if as_json:
+        print_json(document(changed, off))
+    else:
+        click.echo(f"{'Enabled' if enabled else 'Disabled'} {changed.name} ({changed.id}).")
 
 
 def _confirm(name: str, integration_id: str) -> None:

@@ -14,23 +14,31 @@ from types import FrameType
 
 import click
 
+from worker import replay, retention
+from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
-from worker.broker.outcomes import Outcomes
+from worker.broker.outcomes import Outcomes, oldest_ms
+from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
+from worker.broker.turns import Turn
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.pruning import prune
 from worker.ledger.recording import record as record_in
+from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
 from worker.model.availability import Availability
 from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
 from worker.recorder import Recorder
+from worker.replay import Replayer
+from worker.retention import Retention
 from worker.router import Router
 from worker.settings import Settings
 from worker.sweeper import Sweeper
@@ -64,6 +72,7 @@ def route() -> None:
 def record() -> None:
     """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
 
+    Beside it, replay dead letters as asked (and those of an outage that is over), and prune what is old.
     While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
     """
     config = configuration()
@@ -78,9 +87,43 @@ def record() -> None:
     try:
         with _process("recorder", client) as stopping:
             _await_ledger(engine, stopping)
-            recorder.run(stopping)
+            with _beside_recorder(config, stopping):
+                recorder.run(stopping)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _beside_recorder(config: Settings, stopping: threading.Event) -> Iterator[None]:
+    """Replay and prune in threads of their own, on connections of their own, until told to stop."""
+    engine = open_standing_ledger()
+    steps = (_replayer(config, engine), _retention(config, engine))
+    threads = [threading.Thread(target=step.run, args=[stopping], name=type(step).__name__) for step in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        engine.dispose()
+
+
+def _replayer(config: Settings, engine: Ledger) -> Replayer:
+    client = connect(config.broker_address())
+    return Replayer(
+        ReplayStore(engine),
+        Replaying(client),
+        Snapshot(client),
+        Turn(client, keys.REPLAYER_LOCK, replay.TURN),
+    )
+
+
+def _retention(config: Settings, engine: Ledger) -> Retention:
+    client = connect(config.broker_address())
+    turn = Turn(client, keys.RETENTION_LOCK, retention.TURN)
+    return Retention(partial(prune, engine), partial(oldest_ms, client), turn)
 
 
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:

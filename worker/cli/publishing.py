@@ -66,7 +66,7 @@ class _Tally:
         else:
             self.refused += 1
             if self.refused <= SHOWN:
-                click.echo(f"line {line.number}: {plain(str(_of_the_whole(line, error)))}", err=True)
+                click.echo(f"line {line.number}: {plain(str(of_the_whole(line, error)))}", err=True)
 
     def count_unshown(self) -> None:
         if self.refused > SHOWN:
@@ -108,7 +108,7 @@ def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
         )
 
 
-def _of_the_whole(line: Line, error: InvalidEvent) -> InvalidEvent:
+def of_the_whole(line: Line, error: InvalidEvent) -> InvalidEvent:
     """Say how long a line is of which only a part was judged."""
     if not line.is_cut:
         return error

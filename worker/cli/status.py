@@ -5,19 +5,20 @@ from typing import Any
 
 import click
 
-from worker.broker.alive import roles_alive
+from worker.broker.alive import ROLES, roles_alive, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
 from worker.cli.configuration import configuration
+from worker.cli.integration_views import state
 from worker.cli.output import Since, as_json_option, counted, print_json, print_table, when
 from worker.cli.stores import Ledger, integration_store
+from worker.ledger.answers import SwitchedOff
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import Integration
-
-ROLES = ("router", "recorder", "worker")
 
 
 @click.command()
@@ -54,11 +55,15 @@ class _Sources:
     backlog: Backlog
     engine: Ledger
     tallies: dict[str, Tally]
+    off: dict[str, SwitchedOff]
 
 
 def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
     sources = _Sources(
-        Backlog(client, Timing.of(configuration())), store.engine, tallies(store.engine, since_ms=since)
+        Backlog(client, Timing.of(configuration())),
+        store.engine,
+        tallies(store.engine, since_ms=since),
+        store.switched_off(),
     )
     return {
         "processes": {role: role in roles_alive(client) for role in ROLES},
@@ -72,11 +77,13 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
     tally = sources.tallies.get(one.id, Tally())
     latency = latencies(sources.engine, one.id)
     problem = last_problem(sources.engine, one.id)
+    off = sources.off.get(one.id)
     return {
         "id": one.id,
         "name": one.name,
         "type": one.type,
         "enabled": one.enabled,
+        "disabled_reason": off.reason if off else None,
         "backlog": sources.backlog.depth(one.id),
         "delivered": tally.delivered,
         "retried": tally.retried,
@@ -90,8 +97,7 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any], since: int) -> None:
-    missing = [role for role, alive in report["processes"].items() if not alive]
-    if missing:
+    if missing := _missed(report):
         click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
     click.echo(
         f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
@@ -105,11 +111,18 @@ def _print(report: dict[str, Any], since: int) -> None:
     )
 
 
+def _missed(report: dict[str, Any]) -> list[str]:
+    """Name the roles that no process plays; a worker is missed if there is an integration of its type."""
+    types = {one["type"] for one in report["integrations"]}
+    needless = {worker_role(kind) for kind in DESTINATION_TYPES if kind not in types}
+    return [role for role, alive in report["processes"].items() if not alive and role not in needless]
+
+
 def _row(one: dict[str, Any]) -> list[Any]:
     latency = one["latency_ms"] or {}
     problem = one["last_problem"]
     return [
-        one["name"] + ("" if one["enabled"] else " (disabled)"),
+        one["name"] + state(enabled=one["enabled"], reason=one["disabled_reason"]),
         one["backlog"],
         one["delivered"],
         one["retried"],

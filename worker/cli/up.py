@@ -11,7 +11,9 @@ from worker.up import run_up
 
 @click.command()
 @click.option(
-    "--demo", is_flag=True, help="Play a Splunk on loopback too, publish sample events, show them arrive."
+    "--demo",
+    is_flag=True,
+    help="Play six receivers on loopback too, publish sample events, show them arrive.",
 )
 @click.option(
     "--events",
@@ -26,7 +28,7 @@ from worker.up import run_up
     "--json", "as_json", is_flag=True, help="With --demo: print the account as JSON, as the last line."
 )
 def up(*, demo: bool, events: int, leave: bool, as_json: bool) -> None:
-    """Run everything on this machine: Redis, ledger, router, recorder, worker. Ctrl-C ends it.
+    """Run everything on this machine: Redis, ledger, router, recorder, workers. Ctrl-C ends it.
 
     Without SIEM_REDIS_URL and SIEM_DATABASE_URL it brings its own server and SQLite, and keeps their data
     in SIEM_DATA_DIR. The demo exits with 1 if an event is not accounted for.

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.model.deliveries import Cause, Status
+from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.replays import LetterState
 
 
 class Place(NamedTuple):
@@ -16,7 +17,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """What became of one event at one integration. Times are milliseconds since 1970 UTC."""
+    """What became of one event at one integration. Times are milliseconds since 1970 UTC.
+
+    `assurance` says how far a delivered event is known to have come; what is not delivered has none, nor
+    has what an earlier release delivered.
+    """
 
     integration_id: str
     event_id: str
@@ -32,6 +37,7 @@ class DeliveryRow:
     settled_ms: int
     latency_ms: int | None
     retry_at_ms: int | None
+    assurance: Assurance | None = None
 
     @property
     def place(self) -> Place:
@@ -41,7 +47,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
-    """A dead letter with its payload. What was never a valid event has no ids and no type."""
+    """A dead letter with its payload. What was never a valid event has no ids and no type.
+
+    `state_ms` is when it ceased to wait, and `replay_id` the replay that saw to that.
+    """
 
     id: str
     integration_id: str | None
@@ -57,7 +66,9 @@ class DeadLetterRow:
     event_ms: int
     published_ms: int
     dead_ms: int
-    state: str
+    state: LetterState
+    state_ms: int | None = None
+    replay_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +88,21 @@ class Percentiles:
     p50: int
     p95: int
     p99: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """An integration whose destination said that it is gone for good: in which words, and when."""
+
+    integration_id: str
+    name: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a transaction of the recorder changed: new settlements and dead letters, and who is off now."""
+
+    count: int
+    switched_off: tuple[SwitchedOff, ...] = ()

@@ -54,9 +54,11 @@ COUNTS = Upsert(
     + ", latency_max_ms = CASE WHEN excluded.latency_max_ms > minute_counts.latency_max_ms"
     " THEN excluded.latency_max_ms ELSE minute_counts.latency_max_ms END",
 )
+#: Columns of a dead letter that say what was done about it.
+_LATER = {"state", "state_ms", "replay_id"}
 DEAD_LETTERS = Upsert(
     dead_letters,
-    tuple(name for name in dead_letters.c.keys() if name != "state"),  # noqa: SIM118 - columns, not a dict
+    tuple(name for name in dead_letters.c.keys() if name not in _LATER),  # noqa: SIM118 - columns, not a dict
     "ON CONFLICT (id) DO NOTHING",
 )
 _ENTRIES = Upsert(recorded_entries, tuple(recorded_entries.c.keys()), "ON CONFLICT (stream_entry) DO NOTHING")

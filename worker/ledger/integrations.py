@@ -1,4 +1,4 @@
-"""Keeps the integrations: makes, finds, lists and deletes them, their secrets sealed.
+"""Keeps the integrations: makes, finds, lists, switches and deletes them, their secrets sealed.
 
 Comes in: integrations from the doors. Goes out: integrations with their secrets opened, and, for the
 copy in Redis, records whose secrets stay sealed. A deleted integration keeps its row and loses its secrets.
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
+from worker.ledger.switching import locked_document, switch
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
@@ -88,16 +90,34 @@ class IntegrationStore:
         documents = self._living(_LIVING, tenant_id)
         return [open_document(json.loads(document), self._vault) for document in documents.values()]
 
+    def set_enabled(self, integration_id: str, enabled: bool) -> Integration:  # noqa: FBT001 - the value to set
+        """Switch it on or off, also in its document, and return it; switching on forgets why it was off.
+
+        Counts as a change even if it was so before: the copy in Redis is then written anew. Raises
+        NotFoundError, and SecretUnreadable, having changed nothing.
+        """
+        with writing(self.engine) as connection:
+            document = locked_document(connection, integration_id)
+            if document is None:
+                raise _not_found(integration_id)
+            return open_document(switch(connection, document, enabled=enabled), self._vault)
+
+    def switched_off(self) -> dict[str, SwitchedOff]:
+        """Return why and when, by id, for each that its destination had switched off."""
+        columns = integrations.c
+        wanted = select(columns.id, columns.name, columns.disabled_reason, columns.disabled_ms).where(
+            _LIVING, columns.disabled_reason.is_not(None)
+        )
+        with reading(self.engine) as connection:
+            return {row.id: SwitchedOff(*row) for row in connection.execute(wanted)}
+
     def delete(self, integration_id: str) -> None:
         """Delete it and forget its secrets. Raises NotFoundError."""
-        wanted = storable(integration_id)
         with writing(self.engine) as connection:
-            row = connection.execute(
-                select(integrations.c.document).where(integrations.c.id == wanted, _LIVING).with_for_update()
-            ).one_or_none()
-            if row is None:
+            document = locked_document(connection, integration_id)
+            if document is None:
                 raise _not_found(integration_id)
-            _bury(connection, wanted, json.loads(row.document))
+            _bury(connection, document)
 
     def records(self) -> builtins.list[IntegrationRecord]:
         """Return every integration there is or ever was, by id."""
@@ -148,11 +168,11 @@ class IntegrationStore:
         )
 
 
-def _bury(connection: Connection, integration_id: str, document: dict[str, object]) -> None:
+def _bury(connection: Connection, document: dict[str, object]) -> None:
     now_ms = time.time_ns() // 1_000_000
     connection.execute(
         update(integrations)
-        .where(integrations.c.id == integration_id)
+        .where(integrations.c.id == document["id"])
         .values(
             document=json.dumps(forget_secrets(document)),
             revision=integrations.c.revision + 1,

@@ -4,7 +4,7 @@ Comes in: filters from the doors. Goes out: rows, the newest first, or figures o
 writes; on SQLite nothing here waits for the recorder either.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -28,7 +28,8 @@ from worker.ledger.engine import reading
 from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.text import storable
-from worker.model.deliveries import Cause, Status
+from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.replays import LetterState
 
 __all__ = [
     "DeadLetterRow",
@@ -36,6 +37,7 @@ __all__ = [
     "Percentiles",
     "Place",
     "Tally",
+    "dead_letter_row",
     "dead_letters",
     "deliveries",
     "last_problem",
@@ -48,6 +50,7 @@ _letter = dead_letters_table.c
 
 #: A partial index serves a question only if these very words stand in it.
 _UNWELL = text("status <> 'delivered'")
+WAITS = text("state = 'waiting'")
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
@@ -80,6 +83,7 @@ def dead_letters(
     *,
     integration_id: str | None = None,
     cause: Cause | None = None,
+    state: LetterState | None = None,
     since_ms: int | None = None,
     limit: int = 50,
 ) -> list[DeadLetterRow]:
@@ -89,12 +93,19 @@ def dead_letters(
         wanted = wanted.where(_letter.integration_id == storable(integration_id))
     if cause is not None:
         wanted = wanted.where(_letter.cause == cause)
+    if state is not None:
+        wanted = wanted.where(WAITS if state is LetterState.WAITING else _letter.state == state)
     if since_ms is not None:
         wanted = wanted.where(_letter.dead_ms >= since_ms)
     wanted = wanted.order_by(_letter.dead_ms.desc(), _letter.id.desc()).limit(limit)
     with reading(engine) as connection:
         rows = connection.execute(wanted).mappings()
-        return [DeadLetterRow(**{**row, "cause": Cause(row["cause"])}) for row in rows]
+        return [dead_letter_row(row) for row in rows]
+
+
+def dead_letter_row(row: Mapping[Any, Any]) -> DeadLetterRow:
+    """Read a row of all the columns that a DeadLetterRow has."""
+    return DeadLetterRow(**{**row, "cause": Cause(row["cause"]), "state": LetterState(row["state"])})
 
 
 def tallies(
@@ -196,4 +207,13 @@ def _integrations_with_deliveries(connection: Connection) -> list[str]:
 
 def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryRow]:
     rows = connection.execute(wanted).mappings()
-    return [DeliveryRow(**{**row, "status": Status(row["status"])}) for row in rows]
+    return [
+        DeliveryRow(
+            **{**row, "status": Status(row["status"]), "assurance": _assurance_or_none(row["assurance"])}
+        )
+        for row in rows
+    ]
+
+
+def _assurance_or_none(text: str | None) -> Assurance | None:
+    return Assurance(text) if text else None

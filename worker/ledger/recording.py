@@ -1,17 +1,21 @@
 """Writes what the broker recorded into the ledger: deliveries, dead letters, counts.
 
-Comes in: entries of the streams of outcomes and of dead letters. Goes out: rows, in one transaction.
-Recording an entry again changes nothing, counts included, whichever recorder does it, and however often.
+Comes in: entries of the streams of outcomes and of dead letters. Goes out: rows, in one transaction, in
+which integrations whose destination is gone for good are switched off as well. Recording an entry again
+changes nothing, counts included, whichever recorder does it, and however often.
 """
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 
 from sqlalchemy import Connection, Engine
 
+from worker.ledger.answers import Recorded
 from worker.ledger.bulk import COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
 from worker.ledger.engine import writing
 from worker.ledger.rows import Row, dead_letter_rows, newest_only, settlement_rows
+from worker.ledger.switching import switch_off_gone
 from worker.model.deliveries import DeadLetter, Outcome
 
 _OUTCOMES = "o:"
@@ -20,25 +24,25 @@ _DEAD = "d:"
 
 def record(
     engine: Engine, outcomes: Sequence[tuple[str, list[Outcome]]], dead: Sequence[tuple[str, DeadLetter]]
-) -> int:
+) -> Recorded:
     """Write the entries that are not written yet, each named by its id in its stream ("ms-seq").
 
-    Returns how many settlements and dead letters were new. Entries may come in any order: of the
-    settlements of one delivery, the one that the stream got last is kept. Raises LedgerUnavailable or
-    SchemaOutdated, and then has written nothing.
+    Says how many settlements and dead letters were new, and what was switched off. Entries may come in any
+    order: of the settlements of one delivery, the one that the stream got last is kept. Raises
+    LedgerUnavailable or SchemaOutdated, and then has written nothing.
     """
     settled, letters = dict(outcomes), dict(dead)
     names = [_OUTCOMES + entry for entry in settled] + [_DEAD + entry for entry in letters]
     with writing(engine) as connection:
         fresh = claim_entries(connection, names, time.time_ns() // 1_000_000)
-        rows, counts = settlement_rows(
-            {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
-        )
+        fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
+        rows, counts = settlement_rows(fresh_outcomes)
         dead_rows = dead_letter_rows(
             [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
         )
         _write(connection, rows, counts, dead_rows)
-    return len(rows) + len(dead_rows)
+        off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
+    return Recorded(len(rows) + len(dead_rows), off)
 
 
 def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows: list[Row]) -> None:

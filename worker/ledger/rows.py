@@ -15,8 +15,8 @@ Row = tuple[Any, ...]
 _MINUTE_MS = 60_000
 _SEQUENCE_BITS = 20
 
-#: Where a delivery's row holds its latency.
-_LATENCY = 12
+#: Where a delivery's row holds its latency, and its version.
+_LATENCY, _VERSION = 12, 14
 
 
 def version_of(entry_id: str) -> int:
@@ -60,6 +60,7 @@ def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
     _, code, error, hint = _finding_columns(outcome.finding)
     http_status = outcome.http_status
     delivered = status == Status.DELIVERED
+    assurance = outcome.assurance if delivered else None
     return [
         (
             event.id if "\0" not in event.id else storable(event.id),
@@ -77,6 +78,7 @@ def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
             (settled - event.published_ms if settled > event.published_ms else 0) if delivered else None,
             retry_at,
             version,
+            assurance,
         )
         for event in outcome.events
     ]
@@ -97,7 +99,7 @@ def _count(counts: dict[tuple[str, int], list[int]], outcome: Outcome, latencies
 
 
 def _version(row: Row) -> int:
-    version: int = row[-1]
+    version: int = row[_VERSION]
     return version
 
 

@@ -39,6 +39,9 @@ integrations = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
+    # Why and when its destination had it switched off; NULL while it is on, and when a person did it.
+    Column("disabled_reason", Text),
+    Column("disabled_ms", BigInteger),
 )
 
 _LIVING = text("deleted_ms IS NULL")
@@ -76,6 +79,8 @@ deliveries = Table(
     Column("retry_at_ms", BigInteger),
     # Orders the settlements of one delivery: `milliseconds << 20 | sequence` of its stream entry.
     Column("version", BigInteger, nullable=False),
+    # How far it is known to have come (`worker.model.deliveries.Assurance`); only of what was delivered.
+    Column("assurance", Text),
 )
 
 # "The latest deliveries of this integration", and percentiles over them. It grows at one end per
@@ -114,11 +119,61 @@ dead_letters = Table(
     Column("published_ms", BigInteger, nullable=False),
     Column("dead_ms", BigInteger, nullable=False),
     Column("state", Text, nullable=False, server_default="waiting"),
+    # When it ceased to wait, by the clock of Redis if it was replayed; and which replay saw to that.
+    Column("state_ms", BigInteger),
+    Column("replay_id", _ID),
 )
 
-# The latest dead letters of an integration, and of all. Dead letters are few: both are affordable.
+# Dead letters are few, so that indexes are affordable: the latest of an integration, and of all,
 Index("dead_letters_latest", dead_letters.c.integration_id, dead_letters.c.dead_ms)
 Index("dead_letters_latest_of_all", dead_letters.c.dead_ms)
+# those that a replay may take, which leave these two as it goes on,
+_WAITS = text("state = 'waiting'")
+Index(
+    "dead_letters_waiting",
+    dead_letters.c.integration_id,
+    dead_letters.c.dead_ms,
+    sqlite_where=_WAITS,
+    postgresql_where=_WAITS,
+)
+Index("dead_letters_waiting_of_all", dead_letters.c.dead_ms, sqlite_where=_WAITS, postgresql_where=_WAITS)
+# how often an event has died,
+Index("dead_letters_of_event", dead_letters.c.event_id, dead_letters.c.integration_id)
+# and what a replay has sent.
+_REPLAYED = text("replay_id IS NOT NULL")
+Index(
+    "dead_letters_replayed",
+    dead_letters.c.replay_id,
+    sqlite_where=_REPLAYED,
+    postgresql_where=_REPLAYED,
+)
+
+# Jobs that send dead letters again (`worker.model.replays.Replay`).
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    # Which letters are meant, as JSON.
+    Column("selection", Text, nullable=False),
+    # NULL: each letter's own integration.
+    Column("target_id", _ID),
+    Column("state", Text, nullable=False),
+    Column("rate", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("replayed", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
+    Column("pages", BigInteger, nullable=False),
+    Column("upto_ms", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("note", Text),
+)
+
+# The latest, and to forget the old ones; and those that run, which are looked for every second.
+Index("replays_age", replays.c.created_ms)
+_RUNS = text("state = 'running'")
+Index("replays_running", replays.c.created_ms, sqlite_where=_RUNS, postgresql_where=_RUNS)
 
 # What happened to an integration in each minute, by `settled_ms`: health reads this, not the deliveries.
 minute_counts = Table(

@@ -20,7 +20,7 @@ from honcho.environ import parse_procfile
 
 import worker
 from worker.broker import keys
-from worker.broker.alive import wait_for_roles
+from worker.broker.alive import ROLES, wait_for_roles
 from worker.broker.connection import broker_errors, connect
 from worker.ledger.engine import open_ledger, upgrade
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
@@ -31,9 +31,6 @@ from worker.up.possession import Possession, is_alive
 from worker.up.screen import Screen
 from worker.up.surroundings import environment, explain, located
 from worker.up.warden import Warden
-
-#: The processes that give signs of life.
-ROLES = ("router", "recorder", "worker")
 
 #: How long the processes have, in seconds, to report, and to end once they are asked to.
 READY_SECONDS = 60.0

@@ -1,0 +1,92 @@
+"""What may be a mistake is said on stderr, and created all the same."""
+
+import pytest
+
+from tests.cli.running import create
+from tests.fleet import Fleet
+
+IN_THE_CLEAR = "will go over the network unencrypted, where others may read along"
+MUST_ALLOW = "nothing is sent there unless the workers' SIEM_ALLOWED_NETWORKS lists its network."
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "secret"),
+    [
+        ("http://splunk/services/collector", "--token t", "the HEC token"),
+        ("HTTP://splunk/services/collector", "--token t", "the HEC token"),
+        ("http://hook/", "--type webhook --token t", "the bearer token"),
+        ("http://hook/", "--type webhook --api-key-file /etc/hostname", "the API key"),
+        ("http://hook/", "--type webhook --add-header X-Env:prod", "the added headers"),
+    ],
+)
+def test_a_secret_in_the_clear_is_warned_of(empty: Fleet, url: str, options: str, secret: str) -> None:
+    """Once, on stderr, with what would be better; the document on stdout stays whole."""
+    ran = create(empty.environment, url, *options.split(), "--json")
+
+    assert ran.json["destination"]["url"] == url
+    assert (
+        ran.err == f"Warning: {secret} {IN_THE_CLEAR}: give an address with https:// if the SIEM has one.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("https://splunk/services/collector", "--token t"),
+        ("http://hook/", "--type webhook"),
+        ("https://hook/", "--type webhook --token t"),
+        ("syslog://siem", ""),
+        ("https://8.8.8.8/", "--type webhook"),
+        ("https://localhost.example.com/", "--type webhook"),
+    ],
+)
+def test_what_is_well_is_not_warned_of(empty: Fleet, url: str, options: str) -> None:
+    """A warning that comes always is read never."""
+    assert create(empty.environment, url, *options.split()).err == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "words"),
+    [
+        ("syslog://10.1.2.3:514", "", "10.1.2.3 is a private address: "),
+        ("syslog+udp://192.168.0.1", "", "192.168.0.1 is a private address: "),
+        ("syslog+tls://[fd00::1]:6514", "", "fd00::1 is a private address: "),
+        ("https://127.0.0.1:8088/services/collector", "--token t", "127.0.0.1 is a loopback address: "),
+        ("http://127.0.0.1/services/collector", "--token t", "127.0.0.1 is a loopback address: "),
+        ("http://[::1]/", "--type webhook --token t", "::1 is a loopback address: "),
+        ("https://localhost/", "--type webhook", "localhost is a loopback address: "),
+    ],
+)
+def test_an_address_that_workers_must_allow(empty: Fleet, url: str, options: str, words: str) -> None:
+    """The setting that counts is the workers': this command's own says nothing of theirs."""
+    assert empty.environment["SIEM_ALLOWED_NETWORKS"] == "127.0.0.0/8"
+    ran = create(empty.environment, url, *options.split())
+
+    assert ran.code == 0
+    assert ran.err == f"Warning: {words}{MUST_ALLOW}\n"
+
+
+def test_an_address_that_nobody_can_allow(empty: Fleet) -> None:
+    """No setting is suggested where none helps."""
+    ran = create(empty.environment, "http://169.254.169.254/", "--type", "webhook")
+
+    assert ran.code == 0
+    assert "169.254.169.254 is link-local" in ran.err
+    assert "no setting opens it" in ran.err
+    assert "SIEM_ALLOWED_NETWORKS" not in ran.err
+
+
+def test_both_at_once(empty: Fleet) -> None:
+    """A token in the clear to a private address is two things to think of."""
+    ran = create(empty.environment, "http://10.0.0.1/services/collector", "--token", "t")
+
+    assert [line.split()[0] for line in ran.err.splitlines()] == ["Warning:", "Warning:"]
+
+
+def test_what_is_refused_is_not_warned_of(empty: Fleet) -> None:
+    """Nothing was created, so that there is nothing to be wary of."""
+    create(empty.environment, "syslog://siem")
+    ran = create(empty.environment, "syslog://10.0.0.1")
+
+    assert ran.code == 2
+    assert "name: siem is taken" in ran.complaint

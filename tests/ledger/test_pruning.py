@@ -1,0 +1,131 @@
+"""What is old goes, a few rows at a time; what is young, or still needed, stays."""
+
+from contextlib import AbstractContextManager
+
+import pytest
+from sqlalchemy import Connection, Engine, func, select, text
+
+from tests.ledger.entries import NOON, letter, outcome
+from tests.ledger.letters import bury, deliver, live
+from tests.ledger.plans import plan_of, reads_all
+from worker.ledger import pruning
+from worker.ledger.engine import reading, writing
+from worker.ledger.pruning import Kind, Pruned, prune
+from worker.ledger.queries import dead_letters, deliveries
+from worker.ledger.recording import record
+from worker.ledger.replays import create_replay, end_replay, list_replays
+from worker.ledger.schema import minute_counts, recorded_entries
+from worker.model.replays import ReplayState, Selection
+
+DAY_MS = 86_400_000
+#: Everything is older than that.
+LATER = NOON + DAY_MS
+
+
+def count(engine: Engine, table: str) -> int:
+    """Count the rows of a table."""
+    with reading(engine) as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608 - tables of ours
+
+
+def test_deliveries_go_by_age_a_few_at_a_time(engine: Engine) -> None:
+    """Of every integration, the oldest first, and no more than was asked for."""
+    for number in range(5):
+        deliver(engine, [f"e{number}"], settled_ms=NOON + number)
+        deliver(engine, [f"e{number}"], settled_ms=NOON + number, integration_id="int_b")
+    steps = [prune(engine, Kind.DELIVERIES, NOON + 3, 2) for _ in range(5)]
+
+    assert steps == [Pruned(2), Pruned(1), Pruned(2), Pruned(1), Pruned(0)]
+    assert {row.event_id for row in deliveries(engine)} == {"e3", "e4"}
+    assert len(deliveries(engine)) == 4
+
+
+def test_the_oldest_go_first(engine: Engine) -> None:
+    """A step that is too small for all takes the beginning."""
+    bury(engine, *(f"e{number}" for number in range(6)))
+
+    assert prune(engine, Kind.DEAD_LETTERS, LATER, 2) == Pruned(2, 2)
+    assert [row.event_id for row in dead_letters(engine)] == ["e5", "e4", "e3", "e2"]
+
+
+def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
+    """Of those that go, the answer tells how many nobody had done anything about."""
+    live(engine, "int_a")
+    bury(engine, "e1", "e2", "e3")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE dead_letters SET state = 'replayed' WHERE event_id = 'e1'"))
+
+    assert prune(engine, Kind.DEAD_LETTERS, NOON + 2, 10) == Pruned(2, 1)
+    assert [row.event_id for row in dead_letters(engine)] == ["e3"]
+
+
+def test_a_delivery_that_keeps_a_letter_from_being_replayed_stays(engine: Engine) -> None:
+    """Until that letter is gone: without it, a replay would send what was delivered."""
+    bury(engine, "e1", "e2")
+    deliver(engine, ["e1", "f1"], settled_ms=NOON + 10)
+
+    assert prune(engine, Kind.DELIVERIES, LATER, 10) == Pruned(2)
+    assert [row.event_id for row in deliveries(engine)] == ["e1"]
+    prune(engine, Kind.DEAD_LETTERS, LATER, 10)
+    assert prune(engine, Kind.DELIVERIES, LATER, 10) == Pruned(1)
+
+
+def test_notes_of_what_was_recorded(engine: Engine) -> None:
+    """They go by the time of the recording; what is noted and young is not recorded twice."""
+    record(engine, [("1-1", [outcome(["e1"])])], [("1-2", letter({"e2": b"{}"}))])
+    with reading(engine) as connection:
+        newest = connection.execute(select(func.max(recorded_entries.c.recorded_ms))).scalar_one()
+
+    assert prune(engine, Kind.RECORDED_ENTRIES, newest, 10) == Pruned(0)
+    assert record(engine, [("1-1", [outcome(["e1"])])], []).count == 0
+    assert prune(engine, Kind.RECORDED_ENTRIES, newest + 1, 10) == Pruned(2)
+    assert count(engine, "recorded_entries") == 0
+
+
+def test_replays_go_unless_they_run(engine: Engine) -> None:
+    """However old it is, a replay that runs is known."""
+    ended, running = (
+        create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test") for _ in range(2)
+    )
+    end_replay(engine, ended.id, ReplayState.DONE)
+
+    assert prune(engine, Kind.REPLAYS, running.created_ms + 1, 10) == Pruned(1)
+    assert [one.id for one in list_replays(engine)] == [running.id]
+
+
+def test_minute_counts_go_by_minute(engine: Engine) -> None:
+    """Of each integration."""
+    for minute in range(3):
+        deliver(engine, [f"e{minute}"], settled_ms=NOON + minute * 60_000)
+        deliver(engine, [f"e{minute}"], settled_ms=NOON + minute * 60_000, integration_id="int_b")
+    with reading(engine) as connection:
+        assert connection.execute(select(func.count()).select_from(minute_counts)).scalar_one() == 6
+
+    assert [prune(engine, Kind.MINUTE_COUNTS, NOON + 60_000, 10).count for _ in range(3)] == [1, 1, 0]
+    assert count(engine, "minute_counts") == 4
+
+
+def test_a_row_that_became_young_meanwhile_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay may settle an old delivery anew between the look and the removal."""
+    deliver(engine, ["e1"], settled_ms=NOON)
+
+    def renewing_first(given: Engine) -> AbstractContextManager[Connection]:
+        deliver(given, ["e1"], settled_ms=LATER)
+        return writing(given)
+
+    monkeypatch.setattr(pruning, "writing", renewing_first)
+
+    assert prune(engine, Kind.DELIVERIES, NOON + 1, 10).count == 0
+    assert [row.settled_ms for row in deliveries(engine)] == [LATER]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_is_old_is_found_by_an_index(engine: Engine, kind: Kind) -> None:
+    """No step reads its table from end to end."""
+    live(engine, "int_a")
+    bury(engine, "e1")
+    deliver(engine, ["e2"])
+    create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
+    plan = plan_of(engine, lambda given: prune(given, kind, LATER, 10))
+
+    assert not [line for line in plan if reads_all(line)]

@@ -1,0 +1,312 @@
+"""Replays in the ledger: which letters are meant, page by page, and that a page counts once."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, inspect
+
+from tests.ledger.entries import NOON
+from tests.ledger.letters import bury, delete, deliver, live, states
+from tests.ledger.plans import plan_of, reads_all
+from worker.ledger import replays
+from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
+from worker.ledger.redriving import redrivable
+from worker.ledger.replays import (
+    create_replay,
+    end_replay,
+    fates,
+    get_replay,
+    list_replays,
+    mark_page,
+    next_page,
+    running_replays,
+)
+from worker.model.deliveries import Cause, Finding
+from worker.model.errors import InvalidReplay, NotFoundError
+from worker.model.replays import Fates, Page, Replay, ReplayState, Selection
+
+
+def replay_of(engine: Engine, selection: Selection | None = None, target_id: str | None = None) -> Replay:
+    """Make a replay of all that waits, or of less."""
+    return create_replay(engine, selection or Selection(), target_id=target_id, rate=200, made_by="a test")
+
+
+def events(engine: Engine, replay: Replay, most: int = 100) -> list[str]:
+    """Name the events of the next page."""
+    return [letter.event.id for letter in next_page(engine, replay, most)[0]]
+
+
+def hand_over(engine: Engine, replay: Replay, most: int = 100, *, at_ms: int = NOON + 120_000) -> list[str]:
+    """Take the next page and note that it was handed over; name its events."""
+    letters, superseded = next_page(engine, replay, most)
+    number = get_replay(engine, replay.id).pages + 1
+    mark_page(engine, Page(replay.id, number, [letter.id for letter in letters], superseded, at_ms))
+    return [letter.event.id for letter in letters]
+
+
+@pytest.fixture
+def filled(engine: Engine) -> Engine:
+    """Give a ledger with letters of two integrations, of a deleted one, and of no event."""
+    live(engine, "int_a", "int_b", "int_gone")
+    live(engine, "int_other", tenant="other")
+    bury(engine, "a1", "a2")
+    bury(engine, "b1", integration_id="int_b", dead_ms=NOON + 10_000)
+    refused = Finding("event_refused", "no such index", "create it", 400)
+    bury(engine, "b2", integration_id="int_b", cause=Cause.REFUSED, finding=refused, dead_ms=NOON + 20_000)
+    bury(engine, "o1", integration_id="int_other", dead_ms=NOON + 30_000)
+    bury(engine, "g1", integration_id="int_gone", cause=Cause.DELETED, dead_ms=NOON + 40_000)
+    bury(engine, "", integration_id=None, cause=Cause.INVALID, dead_ms=NOON + 50_000)
+    delete(engine, "int_gone")
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("selection", "meant"),
+    [
+        (Selection(), ["a1", "a2", "b1", "b2", "o1"]),
+        (Selection(integration_id="int_a"), ["a1", "a2"]),
+        (Selection(tenant_id="other"), ["o1"]),
+        (Selection(tenant_id="default"), ["a1", "a2", "b1", "b2"]),
+        (Selection(since_ms=NOON + 1, until_ms=NOON + 10_000), ["a2", "b1"]),
+        (Selection(event_types=("policy.deny",)), ["a1", "a2", "b1", "b2", "o1"]),
+        (Selection(event_types=("policy.allow",)), []),
+        (Selection(causes=("refused",)), ["b2"]),
+        (Selection(codes=("event_refused", "nonsense")), ["b2"]),
+        (Selection(most_deaths=1), ["a1", "a2", "b1", "b2", "o1"]),
+        (Selection(most_deaths=0), []),
+    ],
+)
+def test_a_selection_means_what_it_says(filled: Engine, selection: Selection, meant: list[str]) -> None:
+    """By integration, tenant, time, type, cause, code and number of deaths; the oldest first."""
+    replay = replay_of(filled, selection)
+
+    assert events(filled, replay) == meant
+    assert replay.total == len(meant)
+
+
+def test_letters_are_chosen_by_id(filled: Engine) -> None:
+    """Ids may be mixed with what is not there."""
+    [first, *_], _ = next_page(filled, replay_of(filled), 10)
+
+    assert events(filled, replay_of(filled, Selection(ids=(first.id, "1-1-1")))) == [first.event.id]
+
+
+def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
+    """What was no event has nowhere to go; what had a deleted integration has not either, unless named."""
+    at_home = census(filled, Selection())
+    elsewhere = census(filled, Selection(), elsewhere=True)
+
+    assert at_home == Census(
+        5,
+        1,
+        1,
+        {
+            ("int_a", "http_503"): 2,
+            ("int_b", "event_refused"): 1,
+            ("int_b", "http_503"): 1,
+            ("int_gone", "http_503"): 1,
+            ("int_other", "http_503"): 1,
+            (None, "http_503"): 1,
+        },
+        NOON + 50_000,
+    )
+    assert (elsewhere.replayable, elsewhere.invalid, elsewhere.homeless) == (6, 1, 0)
+    assert at_home.total == elsewhere.total == 7
+
+
+def test_a_replay_into_another_integration(filled: Engine) -> None:
+    """It gets all of it, even of an integration that is gone; each event once."""
+    bury(filled, "a1", integration_id="int_b", dead_ms=NOON + 15_000)
+    letters, superseded = next_page(filled, replay_of(filled, target_id="int_a"), 100)
+
+    assert [letter.event.id for letter in letters] == ["a1", "a2", "b1", "b2", "o1", "g1"]
+    assert {letter.target_id for letter in letters} == {"int_a"}
+    assert len(superseded) == 1
+
+
+def test_pages_go_through_everything_once(filled: Engine) -> None:
+    """Page after page, in order, until nothing is left; the replay counts them."""
+    replay = replay_of(filled)
+    pages = [hand_over(filled, replay, 2) for _ in range(4)]
+    ended = get_replay(filled, replay.id)
+
+    assert pages == [["a1", "a2"], ["b1", "b2"], ["o1"], []]
+    assert (ended.replayed, ended.skipped, ended.pages) == (5, 0, 4)
+    assert states(filled)["a1"] == "replayed"
+    assert states(filled)["g1"] == "waiting"
+
+
+def test_a_page_counts_once(filled: Engine) -> None:
+    """Whoever tells of a page again changes nothing."""
+    replay = replay_of(filled)
+    letters, _ = next_page(filled, replay, 2)
+    page = Page(replay.id, 1, [letter.id for letter in letters], [], NOON)
+
+    assert [mark_page(filled, page), mark_page(filled, page)] == [True, False]
+    assert get_replay(filled, replay.id).replayed == 2
+    assert events(filled, replay) == ["b1", "b2", "o1"]
+
+
+def test_what_was_delivered_meanwhile_is_not_replayed(filled: Engine) -> None:
+    """Its letter waits no longer all the same; delivered elsewhere does not count."""
+    deliver(filled, ["a1"])
+    deliver(filled, ["a2"], integration_id="int_b")
+    replay = replay_of(filled, Selection(integration_id="int_a"))
+    handed = hand_over(filled, replay)
+
+    assert handed == ["a2"]
+    assert states(filled, "int_a") == {"a1": "superseded", "a2": "replayed"}
+    assert (get_replay(filled, replay.id).replayed, get_replay(filled, replay.id).skipped) == (1, 1)
+
+
+@pytest.mark.parametrize("most", [1, 100], ids=["one a page", "all on one page"])
+def test_several_letters_of_an_event_send_it_once(engine: Engine, most: int) -> None:
+    """On one page or on several, the oldest letter stands for all."""
+    live(engine, "int_a")
+    for dead_ms in (NOON, NOON + 10, NOON + 20):
+        bury(engine, "e1", dead_ms=dead_ms)
+    replay = replay_of(engine)
+    handed = [hand_over(engine, replay, most) for _ in range(4)]
+    ended = get_replay(engine, replay.id)
+
+    assert [event for page in handed for event in page] == ["e1"]
+    assert (ended.total, ended.replayed, ended.skipped) == (3, 1, 2)
+
+
+def test_what_dies_of_a_replay_is_not_in_it(engine: Engine) -> None:
+    """Nor is anything else that died after the replay was made: it comes to an end."""
+    live(engine, "int_a")
+    bury(engine, "e1")
+    replay = replay_of(engine)
+    hand_over(engine, replay)
+    bury(engine, "e1", dead_ms=NOON + 130_000)
+
+    assert events(engine, replay) == []
+    assert events(engine, replay_of(engine)) == ["e1"]
+
+
+def test_closed_integrations_are_left_for_later(filled: Engine) -> None:
+    """Their letters are passed over, and come when asked for without."""
+    replay = replay_of(filled)
+    letters, _ = next_page(filled, replay, 100, {"int_a", "int_other"})
+
+    assert [letter.event.id for letter in letters] == ["b1", "b2"]
+    assert events(filled, replay) == ["a1", "a2", "b1", "b2", "o1"]
+
+
+def test_a_page_is_not_too_heavy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are cut by bytes; a letter that is too heavy by itself has one of its own."""
+    live(engine, "int_a")
+    bury(engine, "e1", "e2", "e3")
+    monkeypatch.setattr(replays, "HEAVIEST_PAGE", 25)
+    replay = replay_of(engine)
+    two_fit = hand_over(engine, replay)
+    monkeypatch.setattr(replays, "HEAVIEST_PAGE", 1)
+
+    assert two_fit == ["e1", "e2"]
+    assert events(engine, replay) == ["e3"]
+
+
+def test_the_events_are_as_they_were_published(engine: Engine) -> None:
+    """The very bytes, and the times that a delivery tells."""
+    live(engine, "int_a")
+    bury(engine, "e1")
+    [letter], _ = next_page(engine, replay_of(engine), 1)
+
+    assert letter.event.raw == b'{"id": "e1"}'
+    assert (letter.event.time_ms, letter.event.published_ms) == (NOON - 30, NOON - 10)
+    assert (letter.event.type, letter.target_id) == ("policy.deny", "int_a")
+
+
+def test_fates_tell_what_became_of_a_replay(engine: Engine) -> None:
+    """Delivered, dead once more, or neither yet: by settlements after the hand-over alone."""
+    live(engine, "int_a", "int_b")
+    bury(engine, "e1", "e2", "e3")
+    replay = replay_of(engine, target_id="int_b")
+    hand_over(engine, replay)
+    at_first = fates(engine, replay)
+    deliver(engine, ["e1"], integration_id="int_b", settled_ms=NOON + 121_000)
+    deliver(engine, ["e3"], integration_id="int_a", settled_ms=NOON + 121_000)
+    bury(engine, "e2", integration_id="int_b", dead_ms=NOON + 122_000)
+
+    assert at_first == Fates(under_way=3)
+    assert fates(engine, replay) == Fates(delivered=1, dead=1, under_way=1)
+
+
+def test_replays_are_listed_and_end(filled: Engine) -> None:
+    """The newest comes first; what has ended runs no more, and does not end twice."""
+    first, second = replay_of(filled), replay_of(filled, Selection(integration_id="int_b"))
+
+    assert {one.id for one in list_replays(filled)} == {first.id, second.id}
+    assert [one.selection for one in running_replays(filled) if one.id == second.id] == [second.selection]
+    assert end_replay(filled, first.id, ReplayState.CANCELLED, "why")
+    assert not end_replay(filled, first.id, ReplayState.DONE)
+    assert [one.id for one in running_replays(filled)] == [second.id]
+    assert get_replay(filled, first.id).note == "why"
+    with pytest.raises(NotFoundError, match="no replay rpl_1"):
+        get_replay(filled, "rpl_1")
+
+
+@pytest.mark.parametrize("rate", [0, -1, 10_001])
+def test_a_rate_that_is_none_is_refused(engine: Engine, rate: int) -> None:
+    """The error says what would be right."""
+    with pytest.raises(InvalidReplay, match=r"rate: is .*; give 1 to 10000"):
+        create_replay(engine, Selection(), target_id=None, rate=rate, made_by="a test")
+
+
+def test_too_many_ids_are_refused() -> None:
+    """The error says how many would do."""
+    with pytest.raises(InvalidReplay, match="id: 501 are too many; name at most 500"):
+        Selection(ids=tuple(map(str, range(501))))
+
+
+def test_discarded_letters_wait_no_longer(filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small transactions; the letter keeps its payload, and no replay takes it."""
+    monkeypatch.setattr("worker.ledger.letters.STEP", 1)
+    discarded = discard(filled, Selection(integration_id="int_a"), NOON)
+    [waiting], _ = next_page(filled, replay_of(filled, Selection(integration_id="int_a")), 10)
+    everything = discard(filled, Selection(), NOON + 60_000)
+
+    assert (discarded, everything) == (1, 6)
+    assert waiting.event.id == "a2"
+    assert set(states(filled).values()) == {"discarded"}
+    assert find_letter(filled, waiting.id).payload == b'{"id": "a2"}'
+
+
+QUESTIONS: dict[str, Callable[[Engine, Replay, Replay], object]] = {
+    "a page of all": lambda engine, of_all, _: next_page(engine, of_all, 10),
+    "a page of one": lambda engine, _, of_one: next_page(engine, of_one, 10),
+    "what runs": lambda engine, *_: running_replays(engine),
+    "the latest": lambda engine, *_: list_replays(engine),
+    "fates": lambda engine, of_all, _: fates(engine, of_all),
+    "deaths of an event": lambda engine, *_: deaths_of(engine, "a1", "int_a"),
+    "what can be redriven": lambda engine, *_: redrivable(engine),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_questions_about_replays_are_answered_by_an_index(filled: Engine, name: str) -> None:
+    """Nothing that is asked every second, or for every page, reads a table from end to end."""
+    first, second = replay_of(filled), replay_of(filled, Selection(integration_id="int_b"))
+    hand_over(filled, first, 1)
+    plan = plan_of(filled, lambda engine: QUESTIONS[name](engine, first, second))
+
+    assert not [line for line in plan if reads_all(line) and "integrations" not in line]
+
+
+def test_partial_indexes_of_replays_are_partial(engine: Engine) -> None:
+    """What makes way as a replay goes on leaves its index, in the database as in the code."""
+    option = f"{engine.dialect.name}_where"
+    conditions = {
+        index["name"]: str(index["dialect_options"][option]).replace("::text", "").strip("()")
+        for table in ("dead_letters", "replays")
+        for index in inspect(engine).get_indexes(table)
+        if option in index.get("dialect_options", {})
+    }
+
+    assert conditions == {
+        "dead_letters_replayed": "replay_id IS NOT NULL",
+        "dead_letters_waiting": "state = 'waiting'",
+        "dead_letters_waiting_of_all": "state = 'waiting'",
+        "replays_running": "state = 'running'",
+    }

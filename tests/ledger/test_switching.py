@@ -1,0 +1,210 @@
+"""An outcome that says its destination is gone switches the integration off: once, and with the reason."""
+
+import threading
+from contextlib import suppress
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine, event
+
+from tests.ledger.content import recorded_rows
+from tests.ledger.entries import NOON, outcome
+from worker.ledger.answers import Recorded, SwitchedOff
+from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.recording import record
+from worker.ledger.vault import Vault
+from worker.model.deliveries import GONE, Finding, Outcome, Status
+from worker.model.integrations import parse_integration
+
+WORDS = "HTTP 410: Gone"
+
+
+@pytest.fixture
+def store(engine: Engine) -> IntegrationStore:
+    """Give a store with two integrations that are enabled."""
+    store = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
+    for name in ("a", "b"):
+        destination = {
+            "type": "webhook",
+            "url": "https://endpoint.example.com/",
+            "headers": {"X-Key": "secret"},
+        }
+        store.create(
+            parse_integration({"id": f"int_{name}", "name": f"Hook {name}", "destination": destination})
+        )
+    return store
+
+
+def gone(
+    *, integration_id: str = "int_a", settled_ms: int = NOON, status: Status = Status.DEAD, words: str = WORDS
+) -> Outcome:
+    """Say that an event met an endpoint that is gone."""
+    finding = Finding(GONE, words, "mend it", 410)
+    return outcome(
+        [f"evt_{settled_ms}"], status, integration_id=integration_id, settled_ms=settled_ms, finding=finding
+    )
+
+
+def revisions(store: IntegrationStore) -> dict[str, tuple[int, bool]]:
+    """Return revision and state of each."""
+    enabled = {one.id: one.enabled for one in store.list()}
+    return {one.id: (one.revision, enabled[one.id]) for one in store.records() if one.id in enabled}
+
+
+@pytest.mark.parametrize("status", [Status.DEAD, Status.RETRYING])
+def test_a_destination_that_is_gone_is_switched_off(store: IntegrationStore, status: Status) -> None:
+    """Whether the event died of it or waits, its integration is off, with reason and time; no other is."""
+    recorded = record(store.engine, [("5-0", [gone(status=status)])], [])
+
+    off = SwitchedOff("int_a", "Hook a", WORDS, NOON)
+    assert recorded == Recorded(1, (off,))
+    assert store.switched_off() == {"int_a": off}
+    assert revisions(store) == {"int_a": (2, False), "int_b": (1, True)}
+
+
+def test_document_and_secrets_stay_whole(store: IntegrationStore) -> None:
+    """Nothing but `enabled` changes in the document, which is the copy for Redis."""
+    before = store.get("int_a")
+    record(store.engine, [("5-0", [gone()])], [])
+
+    assert store.get("int_a") == before.model_copy(update={"enabled": False})
+
+
+def test_the_same_entry_again_switches_nothing(store: IntegrationStore) -> None:
+    """Somebody has switched it on meanwhile: what was recorded before does not undo that."""
+    entries = [("5-0", [gone()])]
+    record(store.engine, entries, [])
+    store.set_enabled("int_a", True)
+    again = record(store.engine, entries, [])
+
+    assert again == Recorded(0, ())
+    assert store.switched_off() == {}
+    assert revisions(store)["int_a"] == (3, True)
+
+
+def test_a_further_answer_switches_off_again(store: IntegrationStore) -> None:
+    """Switched on too early, it goes off with the next answer, and tells of that one."""
+    record(store.engine, [("5-0", [gone()])], [])
+    store.set_enabled("int_a", True)
+    record(store.engine, [("6-0", [gone(settled_ms=NOON + 5, words="HTTP 410: still gone")])], [])
+
+    assert store.switched_off() == {"int_a": SwitchedOff("int_a", "Hook a", "HTTP 410: still gone", NOON + 5)}
+
+
+def test_the_first_answer_counts(store: IntegrationStore) -> None:
+    """Of several in one transaction or after it, one switches off, and its words stay."""
+    first = record(store.engine, [("5-0", [gone()]), ("5-1", [gone(settled_ms=NOON + 1, words="later")])], [])
+    later = record(store.engine, [("6-0", [gone(settled_ms=NOON + 2, words="later still")])], [])
+
+    assert [len(recorded.switched_off) for recorded in (first, later)] == [1, 0]
+    assert store.switched_off()["int_a"].reason == WORDS
+    assert revisions(store)["int_a"] == (2, False)
+
+
+def test_what_a_person_has_switched_off_keeps_no_reason(store: IntegrationStore) -> None:
+    """It was off already: the destination did not do that."""
+    store.set_enabled("int_a", False)
+    recorded = record(store.engine, [("5-0", [gone()])], [])
+
+    assert recorded.switched_off == ()
+    assert store.switched_off() == {}
+
+
+def test_switching_on_forgets_the_reason_and_off_keeps_it(store: IntegrationStore) -> None:
+    """A person who switches off what is off changes nothing about why; on again, nothing is left of it."""
+    record(store.engine, [("5-0", [gone()])], [])
+    store.set_enabled("int_a", False)
+    kept = store.switched_off()
+    store.set_enabled("int_a", True)
+    store.set_enabled("int_a", False)
+
+    assert list(kept) == ["int_a"]
+    assert store.switched_off() == {}
+
+
+@pytest.mark.parametrize("unknown", ["int_gone", "int_x", "with\0nul"])
+def test_one_that_does_not_live_is_left_alone(store: IntegrationStore, unknown: str) -> None:
+    """The outcome is recorded all the same; a deleted integration gets no further revision."""
+    store.delete("int_b")
+    before = store.records()
+    recorded = record(
+        store.engine, [("5-0", [gone(integration_id=unknown), gone(integration_id="int_b")])], []
+    )
+
+    assert recorded == Recorded(2, ())
+    assert store.records() == before
+
+
+def test_other_findings_switch_nothing(store: IntegrationStore) -> None:
+    """A refusal, however often, is no farewell."""
+    entries = [(f"5-{place}", [outcome([f"evt_{place}"], Status.DEAD)]) for place in range(20)]
+    record(store.engine, entries, [])
+
+    assert revisions(store) == {"int_a": (1, True), "int_b": (1, True)}
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"), [("x" * 10_000, "x" * 500), ("nu\0l", "nu\N{REPLACEMENT CHARACTER}l")]
+)
+def test_any_words_are_kept(store: IntegrationStore, words: str, kept: str) -> None:
+    """What a destination says is cut and made storable, as every reason is."""
+    [off] = record(store.engine, [("5-0", [gone(words=words)])], []).switched_off
+
+    assert off.reason == kept == store.switched_off()["int_a"].reason
+
+
+def test_all_of_it_or_nothing(store: IntegrationStore) -> None:
+    """A transaction that fails at the switching leaves no row behind either, and does all of it later."""
+
+    def fail(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("UPDATE integrations"):
+            raise KeyError
+
+    event.listen(store.engine, "before_cursor_execute", fail)
+    with pytest.raises(KeyError):
+        record(store.engine, [("5-0", [gone()])], [])
+    event.remove(store.engine, "before_cursor_execute", fail)
+
+    assert not any(recorded_rows(store.engine).values())
+    assert len(record(store.engine, [("5-0", [gone()])], []).switched_off) == 1
+
+
+def test_recorders_at_once_switch_each_off_once(store: IntegrationStore) -> None:
+    """Two recorders that learn of the same two destinations in opposite orders do not stop each other."""
+    results: list[Recorded] = []
+    both_have_one = threading.Barrier(2)
+
+    def linger(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        """Keep the first row until the other has one too: if it waits for this very row, that never comes."""
+        if statement.startswith("SELECT integrations.document") and not both_have_one.broken:
+            with suppress(threading.BrokenBarrierError):
+                both_have_one.wait(0.5)
+            both_have_one.abort()
+
+    def run(entry: str, settled_ms: int, order: tuple[str, ...]) -> None:
+        outcomes = [gone(integration_id=one, settled_ms=settled_ms) for one in order]
+        results.append(record(store.engine, [(entry, outcomes)], []))
+
+    event.listen(store.engine, "after_cursor_execute", linger)
+    threads = [
+        threading.Thread(target=run, args=("5-0", NOON, ("int_a", "int_b"))),
+        threading.Thread(target=run, args=("5-1", NOON + 60_000, ("int_b", "int_a"))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    event.remove(store.engine, "after_cursor_execute", linger)
+
+    assert sorted(off.integration_id for one in results for off in one.switched_off) == ["int_a", "int_b"]
+    assert revisions(store) == {"int_a": (2, False), "int_b": (2, False)}
+    assert len(results) == 2
+
+
+def test_a_record_of_a_switched_off_integration_says_so(store: IntegrationStore) -> None:
+    """What is published to Redis has the state in its document."""
+    record(store.engine, [("5-0", [gone()])], [])
+    [off, on] = store.records()
+
+    assert isinstance(off, IntegrationRecord)
+    assert ('"enabled": false' in off.document, '"enabled": true' in on.document) == (True, True)

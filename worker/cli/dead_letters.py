@@ -1,0 +1,253 @@
+"""`siem dead-letters`: list, show, replay, discard."""
+
+import getpass
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from worker.cli.filters import (
+    integration_option,
+    limit_option,
+    resolved,
+    selecting,
+    selection_of,
+    since_option,
+)
+from worker.cli.letter_views import document, groups, letter_fields, payload_lines, row, shortfall
+from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
+from worker.cli.replays import announce_replay, follow, replay_document
+from worker.cli.stores import integration_store, names_by_id
+from worker.cli.targets import refuse_other_tenant, target_of
+from worker.ledger.integrations import IntegrationStore
+from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
+from worker.ledger.queries import dead_letters as find_dead_letters
+from worker.ledger.queries import deliveries
+from worker.ledger.replays import create_replay
+from worker.model.deliveries import Cause
+from worker.model.errors import InvalidReplay
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, LetterState, Replay, Selection
+
+_yes = click.option("--yes", is_flag=True, help="Do not ask first, as a script must.")
+_ANY = "any"
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """See what could not be delivered, and why; send it again, or discard it."""
+
+
+@dead_letters.command("list")
+@integration_option
+@click.option(
+    "--cause",
+    type=click.Choice([cause.value for cause in Cause]),
+    help="Only those that died of this: every attempt failed; the SIEM refused the event; "
+    "it was no valid event; its integration was deleted.",
+)
+@click.option(
+    "--state",
+    type=click.Choice([*(state.value for state in LetterState), _ANY]),
+    default=LetterState.WAITING.value,
+    show_default=True,
+    help="Only those that wait, were replayed, need no replay any more, were discarded; or any.",
+)
+@since_option
+@limit_option
+@as_json_option
+def list_(
+    integration: str | None, cause: str | None, state: str, since: int | None, limit: int, *, as_json: bool
+) -> None:
+    """List dead letters, the latest first, with what to do about them.
+
+    The table leaves the events' content out; --json has it, as `payload`.
+
+    \b
+    siem dead-letters list --integration splunk
+    siem dead-letters list --cause invalid --json
+    """
+    with integration_store() as store:
+        names = names_by_id(store)
+        rows = find_dead_letters(
+            store.engine,
+            integration_id=resolved(store, integration),
+            cause=Cause(cause) if cause else None,
+            state=None if state == _ANY else LetterState(state),
+            since_ms=since,
+            limit=limit,
+        )
+    if as_json:
+        print_json([document(one) for one in rows])
+        return
+    print_table(
+        ["id", "dead since", "integration", "event", "type", "cause", "attempts", "error", "what to do"],
+        [row(one, names) for one in rows],
+        empty="No dead letters match.",
+    )
+
+
+@dead_letters.command()
+@click.argument("letter", metavar="ID")
+@as_json_option
+def show(letter: str, *, as_json: bool) -> None:
+    """Show one dead letter: its payload, why it died, and each time that its event was given up."""
+    with integration_store() as store:
+        names = names_by_id(store)
+        found = find_letter(store.engine, letter)
+        event, home = found.event_id or "", found.integration_id or ""
+        deaths = deaths_of(store.engine, event, home) or [found]
+        now = deliveries(store.engine, event_id=event, integration_id=home, limit=1)
+    if as_json:
+        given_up = [{**document(one), "payload": None} for one in deaths]
+        print_json({**document(found), "deaths": given_up, "delivery": asdict(now[0]) if now else None})
+        return
+    print_table(["field", "value"], letter_fields(found, names), empty="")
+    click.echo("\nPayload:")
+    for line in payload_lines(found.payload):
+        click.echo(line)
+    click.echo("\nGiven up:")
+    print_table(
+        ["when", "id", "attempts", "cause", "error", "state"],
+        [[when(one.dead_ms), one.id, one.attempts, one.cause, one.error, one.state] for one in deaths],
+        empty="",
+    )
+    for delivery in now:
+        click.echo(f"\nIts event is {delivery.status.value} there, since {when(delivery.settled_ms)}.")
+
+
+@dead_letters.command("discard")
+@selecting
+@_yes
+@as_json_option
+def discard_(*, yes: bool, as_json: bool, **options: Any) -> None:
+    """Discard dead letters: they wait no longer, and no replay sends them.
+
+    They keep their content, and can be shown, until they are pruned by age.
+
+    \b
+    siem dead-letters discard --integration splunk --cause refused --until 2d
+    """
+    with integration_store() as store:
+        selection = selection_of(store, options)
+        found = _counted(store, selection, elsewhere=True)
+        if found.total and not yes:
+            _confirm(f"Discard {counted(found.total, 'dead letter')}?", "nothing was discarded")
+        discarded = discard(store.engine, selection, found.upto_ms) if found.total else 0
+    if as_json:
+        print_json({"discarded": discarded})
+    else:
+        click.echo(
+            f"Discarded {counted(discarded, 'dead letter')}." if discarded else "No dead letters match."
+        )
+
+
+@dead_letters.command()
+@selecting
+@click.option(
+    "--into", metavar="INTEGRATION", help="Send them to this integration of the same tenant instead."
+)
+@click.option(
+    "--rate",
+    metavar="NUMBER",
+    type=click.IntRange(1, FASTEST_RATE),
+    default=DEFAULT_RATE,
+    show_default=True,
+    help="The most events a second.",
+)
+@click.option("--dry-run", is_flag=True, help="Count what would be replayed, and replay nothing.")
+@click.option("--wait", is_flag=True, help="Wait until each event is delivered, or has died once more.")
+@_yes
+@as_json_option
+def replay(
+    *,
+    into: str | None,
+    rate: int,
+    dry_run: bool,
+    wait: bool,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Send dead letters again: a job that a recorder carries out, and that survives whatever is killed.
+
+    What was delivered meanwhile is not sent once more. An event that dies again is a new dead letter. What
+    never was a valid event cannot be replayed. With --wait, the exit code is 1 if any event died again.
+
+    \b
+    siem dead-letters replay --integration splunk --since 2d --dry-run
+    siem dead-letters replay --integration splunk --since 2d --rate 500 --wait
+    siem dead-letters replay --all --cause deleted --into splunk
+    """
+    with integration_store() as store:
+        target, tenant = target_of(store, into)
+        selection = selection_of(store, options, tenant)
+        refuse_other_tenant(store, selection)
+        found = _counted(store, selection, elsewhere=target is not None)
+        if dry_run or not found.replayable:
+            _tell(found, names_by_id(store), as_json=as_json)
+            return
+        if not yes:
+            question = f"Replay {counted(found.replayable, 'dead letter')}?"
+            _confirm(question, "nothing is replayed", shortfall(found))
+        made = create_replay(store.engine, selection, target_id=target, rate=rate, made_by=_user())
+        if wait:
+            _wait_for(store, made, as_json=as_json)
+        else:
+            announce_replay(made, as_json=as_json)
+
+
+def _counted(store: IntegrationStore, selection: Selection, *, elsewhere: bool) -> Census:
+    """Count what is meant. Raises NotFoundError or InvalidReplay for an id of which nothing waits."""
+    found = census(store.engine, selection, elsewhere=elsewhere)
+    if found.total < len(set(selection.ids)):
+        for one in selection.ids:
+            letter = find_letter(store.engine, one)
+            if letter.state is not LetterState.WAITING:
+                raise InvalidReplay("--id", f"{one} is {letter.state} already", "give one that waits")
+    return found
+
+
+def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
+    """Wait for its end. Raises ClickException when events died again."""
+    ended, fates = follow(store.engine, made)
+    if as_json:
+        print_json(replay_document(ended, fates))
+    if fates.dead:
+        raise click.ClickException(f"{counted(fates.dead, 'event')} died again: `siem dead-letters list`")
+
+
+def _tell(found: Census, names: Mapping[str, str], *, as_json: bool) -> None:
+    """Say what a replay would do."""
+    if as_json:
+        kinds = {"replayable": found.replayable, "invalid": found.invalid, "homeless": found.homeless}
+        by = [
+            {"integration_id": home, "error_code": code, "count": count}
+            for (home, code), count in found.groups.items()
+        ]
+        print_json({"replay": None, **kinds, "groups": by})
+        return
+    print_table(["integration", "reason", "count"], groups(found, names), empty="No dead letters match.")
+    if found.total:
+        click.echo(f"{counted(found.replayable, 'dead letter')} can be replayed.")
+    for line in shortfall(found):
+        click.echo(line)
+
+
+def _confirm(question: str, nothing: str, remarks: Iterable[str] = ()) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{nothing}: there is no terminal to ask at, so give --yes")
+    for remark in remarks:
+        click.echo(remark, err=True)
+    if not click.confirm(plain(question), err=True):
+        raise click.ClickException(nothing)
+
+
+def _user() -> str:
+    """Name who asks, as far as the machine knows."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:{os.getuid()}"

@@ -1,0 +1,100 @@
+"""`siem doctor`: why an integration fails, or would, step by step."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from worker.cli.configuration import configuration
+from worker.cli.output import as_json_option, counted, plain, print_json
+from worker.cli.stores import integration_store
+from worker.doctor import Check, Result, examine
+from worker.model.integrations import Integration
+from worker.settings import Settings
+from worker.transports.guard import Guard
+
+_MARKS = {Result.OK: "ok", Result.WARNING: "warning", Result.FAILED: "FAILED", Result.SKIPPED: "skipped"}
+#: Where messages begin, and the remedies below them.
+_INDENT = " " * 34
+
+
+@click.command()
+@click.argument("integration")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 30),
+    help="How long each question may take; left out, the integration's own timeout.",
+)
+@click.option(
+    "--test-event/--no-test-event",
+    default=True,
+    show_default=True,
+    help="Whether to send a real event, of the type integration.test.",
+)
+@as_json_option
+def doctor(integration: str, *, timeout: float | None, test_event: bool, as_json: bool) -> None:
+    """Find out why an integration, given by id or name, fails: each step with what would mend it.
+
+    \b
+    siem doctor splunk
+    siem doctor splunk --no-test-event --json
+
+    It looks up the name, connects, and sends one marked, harmless event, as a worker would, but from this
+    machine and with this environment's SIEM_ALLOWED_NETWORKS: workers may run elsewhere, with another.
+    Nothing is recorded. Exits with 1 if a step failed; warnings are no failure.
+    """
+    with integration_store() as store:
+        found = _within(store.get(integration), timeout)
+    checks = _checks(found, configuration(), test_event=test_event)
+    done = list(checks) if as_json else _print_each(checks)
+    failed = [check for check in done if check.result is Result.FAILED]
+    if as_json:
+        print_json(_document(found, done))
+    else:
+        click.echo(plain(_summary(found.name, done)))
+    if failed:
+        sys.exit(1)
+
+
+def _within(integration: Integration, timeout: float | None) -> Integration:
+    if timeout is None:
+        return integration
+    hasty = integration.destination.model_copy(update={"timeout_seconds": timeout})
+    return integration.model_copy(update={"destination": hasty})
+
+
+def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[Check]:
+    guard = Guard(config.allowed_networks)
+    return examine(integration, guard, send_seconds=config.send_deadline, test_event=test_event)
+
+
+def _print_each(checks: Iterable[Check]) -> list[Check]:
+    """Print each check as soon as it has ended: a step may take its time."""
+    done = []
+    for check in checks:
+        took = f"{check.milliseconds:6.0f} ms" if check.result is not Result.SKIPPED else " " * 9
+        click.echo(plain(f"{_MARKS[check.result]:8}{check.step:16}{took} {check.message}"))
+        if check.remedy:
+            click.echo(plain(f"{_INDENT}Remedy: {check.remedy}"))
+        done.append(check)
+    return done
+
+
+def _summary(name: str, done: list[Check]) -> str:
+    failed = [check.step for check in done if check.result is Result.FAILED]
+    warned = [check.step for check in done if check.result is Result.WARNING]
+    verdict = f"{counted(len(failed), 'step')} failed ({', '.join(failed)})" if failed else "no step failed"
+    return f"{name}: {verdict}" + (f", with a warning of {', '.join(warned)}." if warned else ".")
+
+
+def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:
+    return {
+        "id": integration.id,
+        "name": integration.name,
+        "type": integration.type,
+        "failed": any(check.result is Result.FAILED for check in done),
+        "steps": [asdict(check) for check in done],
+    }

@@ -1,0 +1,122 @@
+"""How integrations look to people, and to scripts: rows, fields, and what to be wary of.
+
+Comes in: an Integration, and why it was switched off if its destination did that. Goes out: text and JSON
+values, in which a secret is only "set".
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from worker.cli.output import when
+from worker.ledger.answers import SwitchedOff
+from worker.ledger.vault import public_document
+from worker.model.destinations import NoAuth, SplunkHec, Webhook
+from worker.model.events import DEFAULT_EVENT_TYPES, EventType
+from worker.model.integrations import Integration
+from worker.transports.ranges import IpAddress, objection
+
+#: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
+_SHORT = 60
+
+
+def document(integration: Integration, off: SwitchedOff | None) -> dict[str, Any]:
+    """Return it as JSON values, with why and when (ms since 1970 UTC) its destination had it switched off."""
+    return {
+        **public_document(integration),
+        "disabled_reason": off.reason if off else None,
+        "disabled_ms": off.at_ms if off else None,
+    }
+
+
+def row(one: Integration) -> list[Any]:
+    """Return the cells of one line of the list."""
+    types = "all" if one.event_types == frozenset(EventType) else ", ".join(sorted(one.event_types))
+    if one.event_types == DEFAULT_EVENT_TYPES:
+        types = "all but policy.allow"
+    return [one.id, one.name, one.type, one.tenant_id, one.enabled, types, one.destination.url]
+
+
+def fields(integration: Integration, off: SwitchedOff | None) -> list[list[Any]]:
+    """Return a row for each field; those of the destination stand beside the others."""
+    shown = public_document(integration)
+    destination = shown.pop("destination")
+    rows = [[name, _cell(name, value)] for name, value in {**shown, **destination}.items()]
+    if not integration.enabled:
+        rows.append(["switched off", f"{_why(off)}; {_way_back(integration)}"])
+    return rows
+
+
+def goodbyes(integrations: list[Integration], off: Mapping[str, SwitchedOff]) -> Iterator[str]:
+    """Yield a sentence for each that is switched off: why, and the way back."""
+    for one in integrations:
+        if not one.enabled:
+            yield f"{one.name} is switched off ({_why(off.get(one.id))}); {_way_back(one)}."
+
+
+def state(*, enabled: bool, reason: str | None) -> str:
+    """Return what stands behind the name of an integration that is switched off, or nothing."""
+    if enabled:
+        return ""
+    if reason is None:
+        return " (disabled)"
+    return f" (switched off: {reason if len(reason) <= _SHORT else reason[: _SHORT - 1] + '…'})"
+
+
+def misgivings(integration: Integration) -> Iterator[str]:
+    """Yield what may be as intended, but may not be: secrets in the clear, addresses that need a setting."""
+    parts = urlsplit(integration.destination.url)
+    address = _literal(parts.hostname or "")
+    secrets = _secrets(integration)
+    if parts.scheme == "http" and secrets and not (address and address.is_loopback):
+        yield (
+            f"{secrets} will go over the network unencrypted, where others may read along: give an address "
+            "with https:// if the SIEM has one"
+        )
+    if address and (reason := objection(address, ())):
+        name, _, remedy = reason.partition(": ")
+        if "SIEM_ALLOWED_NETWORKS" in remedy:
+            remedy = "nothing is sent there unless the workers' SIEM_ALLOWED_NETWORKS lists its network"
+        yield f"{parts.hostname} {name}: {remedy}"
+
+
+def _why(off: SwitchedOff | None) -> str:
+    return f"on {when(off.at_ms)} its destination said: {off.reason}" if off else "by hand"
+
+
+def _way_back(integration: Integration) -> str:
+    """Tell how it is switched on again; by its id, because another tenant may have its name as well."""
+    return f"`siem integrations enable {integration.id}` switches it on again"
+
+
+def _secrets(integration: Integration) -> str:
+    """Name what secrets a request carries, or return nothing."""
+    match integration.destination:
+        case SplunkHec():
+            return "the HEC token"
+        case Webhook(auth=NoAuth(), headers=headers):
+            return "the added headers" if headers else ""
+        case Webhook(auth=auth):
+            return "the bearer token" if auth.kind == "bearer" else "the API key"
+        case _:
+            return ""
+
+
+def _literal(host: str) -> IpAddress | None:
+    """Return the address that a host is written as, if it is no name."""
+    try:
+        return ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
+
+
+def _cell(name: str, value: Any) -> Any:
+    """Show one value; certificates are pages long, and `--json` has them."""
+    match value:
+        case Mapping():
+            return ", ".join(f"{key}: {one}" for key, one in value.items())
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return "set" if name.endswith("_pem") and value else value

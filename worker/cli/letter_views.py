@@ -1,0 +1,83 @@
+"""How dead letters look to people, and to scripts: rows, fields, payloads, counts."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from worker.cli.output import counted, plain, when
+from worker.ledger.answers import DeadLetterRow
+from worker.ledger.letters import Census
+
+
+def document(letter: DeadLetterRow) -> dict[str, Any]:
+    """Return it as JSON values; what is no UTF-8 in its payload is shown by code."""
+    return asdict(letter) | {"payload": letter.payload.decode("utf-8", errors="backslashreplace")}
+
+
+def row(letter: DeadLetterRow, names: Mapping[str, str]) -> list[Any]:
+    """Return the cells of one line of the list."""
+    return [
+        letter.id,
+        when(letter.dead_ms),
+        names.get(letter.integration_id or "", letter.integration_id),
+        letter.event_id,
+        letter.event_type,
+        letter.cause.value,
+        letter.attempts,
+        letter.error,
+        letter.hint,
+    ]
+
+
+def letter_fields(letter: DeadLetterRow, names: Mapping[str, str]) -> list[list[Any]]:
+    """Return a row for each field but the payload."""
+    return [
+        ["id", letter.id],
+        ["integration", names.get(letter.integration_id or "", letter.integration_id)],
+        ["event", letter.event_id],
+        ["type", letter.event_type],
+        ["happened", when(letter.event_ms) if letter.event_id else None],
+        ["published", when(letter.published_ms)],
+        ["dead since", when(letter.dead_ms)],
+        ["cause", letter.cause.value],
+        ["attempts", letter.attempts],
+        ["HTTP status", letter.http_status],
+        ["reason", letter.error_code],
+        ["error", letter.error],
+        ["what to do", letter.hint],
+        ["state", _state(letter)],
+    ]
+
+
+def payload_lines(payload: bytes) -> Iterator[str]:
+    """Yield a payload for people: JSON with indents, anything else in one line; all of it printable."""
+    text = payload.decode("utf-8", errors="backslashreplace")
+    try:
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        yield plain(text)
+        return
+    yield from map(plain, text.split("\n"))
+
+
+def groups(found: Census, names: Mapping[str, str]) -> list[list[Any]]:
+    """Return a row for each integration and reason, the largest first."""
+    largest_first = sorted(found.groups.items(), key=lambda group: -group[1])
+    return [[names.get(home or "", home), code, count] for (home, code), count in largest_first]
+
+
+def shortfall(found: Census) -> Iterator[str]:
+    """Yield a sentence for each kind of letters that a replay leaves out."""
+    if found.invalid:
+        yield f"{counted(found.invalid, 'dead letter')} never held a valid event: nothing to replay there."
+    if found.homeless:
+        yield (
+            f"{counted(found.homeless, 'dead letter')} had an integration that was deleted: "
+            "--into sends them to another one."
+        )
+
+
+def _state(letter: DeadLetterRow) -> str:
+    since = f" since {when(letter.state_ms)}" if letter.state_ms else ""
+    return f"{letter.state.value}{since}{f' by {letter.replay_id}' if letter.replay_id else ''}"

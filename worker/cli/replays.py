@@ -1,0 +1,147 @@
+"""`siem replays`: list, show, cancel; and how a replay is told of."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from msgspec import structs
+
+from worker.cli.filters import limit_option
+from worker.cli.output import as_json_option, counted, print_json, print_table, when
+from worker.cli.stores import Ledger, integration_store, ledger, names_by_id
+from worker.ledger.replays import end_replay, fates, get_replay, list_replays
+from worker.model.errors import InvalidReplay
+from worker.model.replays import Fates, Replay, ReplayState
+
+#: How often somebody who waits looks at the ledger, in seconds.
+_LOOK_EVERY = 0.5
+
+
+@click.group()
+def replays() -> None:
+    """Follow the replays of dead letters, and cancel them."""
+
+
+@replays.command("list")
+@limit_option
+@as_json_option
+def list_(limit: int, *, as_json: bool) -> None:
+    """List the replays, the newest first; those of an outage were made by `redrive`."""
+    with integration_store() as store:
+        names, found = names_by_id(store), list_replays(store.engine, limit)
+    if as_json:
+        print_json([replay_document(one) for one in found])
+        return
+    print_table(
+        ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"],
+        [_row(one, names) for one in found],
+        empty="No replays yet: `siem dead-letters replay --help` tells how to make one.",
+    )
+
+
+@replays.command()
+@click.argument("replay", metavar="ID")
+@as_json_option
+def show(replay: str, *, as_json: bool) -> None:
+    """Show how far a replay is, and what became of its events."""
+    with integration_store() as store:
+        names, found = names_by_id(store), get_replay(store.engine, replay)
+        became = fates(store.engine, found)
+    if as_json:
+        print_json(replay_document(found, became))
+    else:
+        print_table(["field", "value"], _fields(found, became, names), empty="")
+
+
+@replays.command()
+@click.argument("replay", metavar="ID")
+@as_json_option
+def cancel(replay: str, *, as_json: bool) -> None:
+    """Cancel a replay that runs. What it has handed over is sent; the rest waits on."""
+    with ledger() as engine:
+        found = get_replay(engine, replay)
+        if not end_replay(engine, replay, ReplayState.CANCELLED, "by hand"):
+            raise InvalidReplay("ID", f"{replay} is {found.state} already", "give one that runs")
+        found = get_replay(engine, replay)
+    if as_json:
+        print_json(replay_document(found))
+    else:
+        click.echo(f"Cancelled {replay}: {found.replayed} of {counted(found.total, 'dead letter')} are sent.")
+
+
+def replay_document(replay: Replay, became: Fates | None = None) -> dict[str, Any]:
+    """Return it as JSON values."""
+    document = structs.asdict(replay) | {"selection": structs.asdict(replay.selection)}
+    return document if became is None else document | {"fates": structs.asdict(became)}
+
+
+def announce_replay(replay: Replay, *, as_json: bool) -> None:
+    """Tell of a replay that was just made."""
+    if as_json:
+        print_json(replay_document(replay))
+        return
+    click.echo(
+        f"{replay.id}: {counted(replay.total, 'dead letter')}, {replay.rate} a second at the most. "
+        f"`siem replays show {replay.id}` tells how far it is."
+    )
+
+
+def follow(engine: Ledger, replay: Replay) -> tuple[Replay, Fates]:
+    """Wait until it has ended and each of its events is delivered or dead; tell on stderr how it goes.
+
+    Raises ClickException when it was cancelled.
+    """
+    told = ""
+    while True:
+        replay, became = get_replay(engine, replay.id), fates(engine, replay)
+        if (line := _line(replay, became)) != told:
+            click.echo(line, err=True)
+            told = line
+        if replay.state is ReplayState.CANCELLED:
+            raise click.ClickException(f"{replay.id} was cancelled: {replay.note}")
+        if replay.state is ReplayState.DONE and not became.under_way:
+            return replay, became
+        time.sleep(_LOOK_EVERY)
+
+
+def _line(replay: Replay, became: Fates) -> str:
+    return (
+        f"{replay.id}: {replay.replayed + replay.skipped} of {replay.total} handed over; "
+        f"{became.delivered} delivered, {became.dead} dead again, {became.under_way} under way"
+    )
+
+
+def _row(replay: Replay, names: Mapping[str, str]) -> list[Any]:
+    home, target = replay.selection.integration_id, replay.target_id
+    return [
+        replay.id,
+        when(replay.created_ms),
+        replay.made_by,
+        replay.state.value,
+        names.get(home, home) if home else "all",
+        names.get(target, target) if target else None,
+        replay.total,
+        replay.replayed,
+        replay.skipped,
+        replay.rate,
+    ]
+
+
+def _fields(replay: Replay, became: Fates, names: Mapping[str, str]) -> list[list[Any]]:
+    columns = ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"]
+    chosen = structs.asdict(replay.selection)
+    narrowed = ", ".join(f"{name}: {_shown(value)}" for name, value in chosen.items() if value)
+    return [
+        *map(list, zip(columns, _row(replay, names), strict=True)),
+        ["ended", when(replay.ended_ms)],
+        ["note", replay.note],
+        ["selected by", narrowed],
+        ["delivered", became.delivered],
+        ["dead again", became.dead],
+        ["under way", became.under_way],
+    ]
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

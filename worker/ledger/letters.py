@@ -1,0 +1,164 @@
+"""Picks dead letters that wait: counts them, discards them, shows one.
+
+Comes in: a selection. Goes out: figures and rows. What is changed is changed in small transactions, so that
+the recorder never waits for long.
+"""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from msgspec import structs
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
+
+from worker.ledger.answers import DeadLetterRow
+from worker.ledger.engine import reading, writing
+from worker.ledger.queries import WAITS, dead_letter_row
+from worker.ledger.schema import dead_letters, integrations
+from worker.ledger.text import storable
+from worker.model.deliveries import Cause
+from worker.model.errors import NotFoundError
+from worker.model.replays import LetterState, Selection
+
+#: Letters that one transaction changes.
+STEP = 500
+
+_letter = dead_letters.c
+_columns = [_letter[field.name] for field in fields(DeadLetterRow)]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many letters a selection means.
+
+    `replayable` can be sent again; `invalid` never were valid events; `homeless` have an integration that
+    was deleted, and nobody named another one. `groups` counts all of them by integration and code of the
+    finding. `upto_ms` is when the last of them died.
+    """
+
+    replayable: int
+    invalid: int
+    homeless: int
+    groups: dict[tuple[str | None, str], int]
+    upto_ms: int
+
+    @property
+    def total(self) -> int:
+        """All letters that are meant."""
+        return self.replayable + self.invalid + self.homeless
+
+
+def chosen(selection: Selection) -> list[ColumnElement[bool]]:
+    """Return the conditions under which a dead letter is meant; that it waits is the first."""
+    conditions: list[Any] = [WAITS, *_about_its_event(selection)]
+    if selection.ids:
+        conditions.append(_letter.id.in_(map(storable, selection.ids)))
+    if selection.since_ms is not None:
+        conditions.append(_letter.dead_ms >= selection.since_ms)
+    if selection.until_ms is not None:
+        conditions.append(_letter.dead_ms <= selection.until_ms)
+    if selection.causes:
+        conditions.append(_letter.cause.in_(selection.causes))
+    if selection.codes:
+        conditions.append(_letter.error_code.in_(map(storable, selection.codes)))
+    return conditions
+
+
+def living() -> ColumnElement[bool]:
+    """Return the condition that a letter's integration is there to get it."""
+    home = integrations.c.id == _letter.integration_id
+    return select(1).where(home, integrations.c.deleted_ms.is_(None)).exists()
+
+
+def census(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> Census:
+    """Count what is meant; with `elsewhere`, for another integration than each letter's own."""
+    is_home = living() if not elsewhere else _letter.integration_id.is_not(None)
+    wanted = (
+        select(_letter.integration_id, _letter.cause, _letter.error_code, is_home, func.count())
+        .add_columns(func.max(_letter.dead_ms))
+        .where(*chosen(selection))
+        .group_by(_letter.integration_id, _letter.cause, _letter.error_code, is_home)
+    )
+    kinds: Counter[str] = Counter()
+    groups: Counter[tuple[str | None, str]] = Counter()
+    upto_ms = 0
+    with reading(engine) as connection:
+        for integration_id, cause, code, has_home, count, last_ms in connection.execute(wanted):
+            kinds[_kind(cause, has_home=has_home)] += count
+            groups[integration_id, code] += count
+            upto_ms = max(upto_ms, last_ms)
+    return Census(kinds["replayable"], kinds["invalid"], kinds["homeless"], dict(groups), upto_ms)
+
+
+def discard(engine: Engine, selection: Selection, upto_ms: int) -> int:
+    """Let those that are meant wait no longer, and return how many; one that died after `upto_ms` is not.
+
+    They keep their payload until they are pruned by age: a mistake can be put right that long.
+    """
+    until_ms = upto_ms if selection.until_ms is None else min(upto_ms, selection.until_ms)
+    bounded = chosen(structs.replace(selection, until_ms=until_ms))
+    discarded = 0
+    while True:
+        with reading(engine) as connection:
+            ids = list(connection.execute(select(_letter.id).where(*bounded).limit(STEP)).scalars())
+        if not ids:
+            return discarded
+        with writing(engine) as connection:
+            discarded += _discard(connection, ids)
+
+
+def find_letter(engine: Engine, letter_id: str) -> DeadLetterRow:
+    """Return one dead letter. Raises NotFoundError."""
+    with reading(engine) as connection:
+        wanted = select(*_columns).where(_letter.id == storable(letter_id))
+        row = connection.execute(wanted).mappings().first()
+    if row is None:
+        raise NotFoundError(
+            f"there is no dead letter {letter_id}: `siem dead-letters list` shows those there are"
+        )
+    return dead_letter_row(row)
+
+
+def deaths_of(engine: Engine, event_id: str, integration_id: str) -> list[DeadLetterRow]:
+    """Return every time that this event died at this integration, the first first; without payloads."""
+    wanted = select(*_columns).where(_letter.event_id == event_id, _letter.integration_id == integration_id)
+    with reading(engine) as connection:
+        rows = connection.execute(wanted.order_by(_letter.dead_ms, _letter.id)).mappings()
+        return [replace(dead_letter_row(row), payload=b"") for row in rows]
+
+
+def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if selection.integration_id is not None:
+        conditions.append(_letter.integration_id == storable(selection.integration_id))
+    if selection.tenant_id is not None:
+        home = integrations.c.id == _letter.integration_id
+        tenant = integrations.c.tenant_id == storable(selection.tenant_id)
+        conditions.append(select(1).where(home, tenant).exists())
+    if selection.event_types:
+        conditions.append(_letter.event_type.in_(map(storable, selection.event_types)))
+    if selection.most_deaths is not None:
+        conditions.append(_deaths() <= selection.most_deaths)
+    return conditions
+
+
+def _deaths() -> Any:
+    """Count, within a statement, how often a letter's event has died at its integration."""
+    other = dead_letters.alias()
+    same = (other.c.event_id == _letter.event_id) & (other.c.integration_id == _letter.integration_id)
+    return select(func.count()).select_from(other).where(same).scalar_subquery()
+
+
+def _discard(connection: Connection, ids: list[str]) -> int:
+    return connection.execute(
+        update(dead_letters)
+        .where(_letter.id.in_(ids), WAITS)
+        .values(state=LetterState.DISCARDED, state_ms=time.time_ns() // 1_000_000)
+    ).rowcount
+
+
+def _kind(cause: str, *, has_home: bool) -> str:
+    if cause == Cause.INVALID:
+        return "invalid"
+    return "replayable" if has_home else "homeless"

@@ -1,0 +1,120 @@
+"""Removes what is older than it has to be kept, a few rows at a time.
+
+Comes in: a kind of record, and a moment. Goes out: how many were removed. Whether anything
+is to go is found out by reading alone; what writes is one short statement, for on SQLite a recorder waits.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Column, Connection, Engine, Select, Table, and_, delete, func, not_, select, tuple_
+
+from worker.ledger.engine import reading, writing
+from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries, replays
+from worker.model.deliveries import Status
+from worker.model.replays import LetterState, ReplayState
+
+
+class Kind(StrEnum):
+    """What can be pruned."""
+
+    DELIVERIES = "deliveries"
+    DEAD_LETTERS = "dead letters"
+    RECORDED_ENTRIES = "recorded entries"
+    REPLAYS = "replays"
+    MINUTE_COUNTS = "minute counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went, and how many of those were dead letters that still waited.
+
+    For `seconds` nobody else could write, if the ledger is SQLite.
+    """
+
+    count: int
+    waited: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where rows of a kind are, how old each is, and which must stay whatever their age.
+
+    With `by`, the index by age begins with that column: it is gone through value by value.
+    """
+
+    table: Table
+    age: Column[Any]
+    by: Column[Any] | None = None
+    stays: Callable[[], Any] | None = None
+
+
+def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
+    """Remove up to `most` rows that are older than `before_ms`, the oldest first where that is no detour.
+
+    None were removed only if none are left.
+    """
+    plan = _PLANS[kind]
+    with reading(engine) as connection:
+        aged = _aged(connection, plan, before_ms)
+        if aged is None:
+            return Pruned(0)
+        waited = _waiting(connection, aged.limit(most)) if kind is Kind.DEAD_LETTERS else 0
+    with writing(engine) as connection:
+        begun = time.monotonic()
+        # One statement: with one a row, the interpreter's lock changes hands at each, and every row waits
+        # for the other threads while the ledger is locked.
+        keys = tuple_(*plan.table.primary_key)
+        removed = connection.execute(delete(plan.table).where(keys.in_(aged.limit(most)))).rowcount
+    return Pruned(removed, waited, time.monotonic() - begun)
+
+
+def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Select[Any] | None:
+    """Return what selects the keys of rows that may go, of one value of `by`; None when there are none."""
+    wanted = select(*plan.table.primary_key).where(plan.age < before_ms).order_by(plan.age)
+    if plan.stays is not None:
+        wanted = wanted.where(not_(plan.stays()))
+    if plan.by is None:
+        return wanted if connection.execute(wanted.limit(1)).first() else None
+    parts = (wanted.where(plan.by == value) for value in _values(connection, plan.by))
+    return next((part for part in parts if connection.execute(part.limit(1)).first()), None)
+
+
+def _waiting(connection: Connection, keys: Select[Any]) -> int:
+    waits = dead_letters.c.state == LetterState.WAITING
+    wanted = select(func.count()).select_from(dead_letters).where(dead_letters.c.id.in_(keys), waits)
+    return int(connection.execute(wanted).scalar_one())
+
+
+def _values(connection: Connection, column: Column[Any]) -> list[Any]:
+    """Return the values that a column has, hopping through its index."""
+    hops = select(func.min(column).label("value")).cte("hops", recursive=True)
+    following = select(func.min(column)).where(column > hops.c.value)
+    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.value.is_not(None)))
+    return list(connection.execute(select(hops.c.value).where(hops.c.value.is_not(None))).scalars())
+
+
+def _tells_a_waiting_letter() -> Any:
+    """Whether a delivery is what keeps a dead letter of its event from being replayed: a rare thing."""
+    of_event = and_(
+        dead_letters.c.event_id == deliveries.c.event_id,
+        dead_letters.c.integration_id == deliveries.c.integration_id,
+    )
+    waits = select(dead_letters.c.id).where(of_event, dead_letters.c.state == LetterState.WAITING)
+    # Not EXISTS: PostgreSQL would gather all letters that wait, for each step anew.
+    return and_(deliveries.c.status == Status.DELIVERED, waits.limit(1).scalar_subquery().is_not(None))
+
+
+_PLANS = {
+    Kind.DELIVERIES: _Plan(
+        deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _tells_a_waiting_letter
+    ),
+    Kind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),
+    Kind.RECORDED_ENTRIES: _Plan(recorded_entries, recorded_entries.c.recorded_ms),
+    Kind.REPLAYS: _Plan(replays, replays.c.created_ms, stays=lambda: replays.c.state == ReplayState.RUNNING),
+    Kind.MINUTE_COUNTS: _Plan(minute_counts, minute_counts.c.minute_ms, minute_counts.c.integration_id),
+}

@@ -1,0 +1,95 @@
+"""Finds dead letters of an outage that is over, and makes replays of them.
+
+Only what died although nothing was wrong with it, and only where something was delivered since: the events
+that a destination refused, or that were none, are never meant. An event that has died several times is left
+to a person: sending it a further time would not be about the outage.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from worker.ledger.engine import reading
+from worker.ledger.letters import census
+from worker.ledger.replays import create_replay, running_replays
+from worker.ledger.schema import dead_letters, deliveries, integrations
+from worker.model.deliveries import Cause, Status
+from worker.model.replays import DEFAULT_RATE, Replay, Selection
+
+#: An event that has died more often than that at one integration is not sent again by itself.
+MOST_DEATHS = 2
+#: Who made such a replay.
+REDRIVE = "redrive"
+#: How far back among an integration's settlements one that is well has delivered something.
+_LATELY = 1000
+
+_WAITS_FOR_BETTER_DAYS = text("state = 'waiting' AND cause = 'exhausted'")
+_letter = dead_letters.c
+_delivery = deliveries.c
+
+
+def redrivable(engine: Engine) -> dict[str, int]:
+    """Return integrations with letters of an outage, and when each has last delivered something (ms).
+
+    Those that are switched off, were deleted, or do not want it, are left out.
+    """
+    with reading(engine) as connection:
+        return {
+            integration_id: last_ms
+            for integration_id in _with_letters(connection)
+            if _wants_redrive(connection, integration_id)
+            and (last_ms := _last_delivered_ms(connection, integration_id))
+        }
+
+
+def redrive(engine: Engine, integration_id: str, well_since_ms: int) -> Replay | None:
+    """Make a replay of what died before that; None when nothing did, or one is running."""
+    if any(one.made_by == REDRIVE and _is_of(one, integration_id) for one in running_replays(engine)):
+        return None
+    selection = Selection(
+        integration_id=integration_id,
+        until_ms=well_since_ms - 1,
+        causes=(Cause.EXHAUSTED.value,),
+        most_deaths=MOST_DEATHS,
+    )
+    if not census(engine, selection).replayable:
+        return None
+    return create_replay(engine, selection, target_id=None, rate=DEFAULT_RATE, made_by=REDRIVE)
+
+
+def _is_of(replay: Replay, integration_id: str) -> bool:
+    return replay.selection.integration_id == integration_id
+
+
+def _with_letters(connection: Connection) -> list[str]:
+    """Name the integrations, hopping from one to the next in the index of the letters that wait."""
+    first = select(func.min(_letter.integration_id).label("id")).where(_WAITS_FOR_BETTER_DAYS)
+    hops = first.cte("hops", recursive=True)
+    following = select(func.min(_letter.integration_id)).where(
+        _letter.integration_id > hops.c.id, _WAITS_FOR_BETTER_DAYS
+    )
+    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.id.is_not(None)))
+    return list(connection.execute(select(hops.c.id).where(hops.c.id.is_not(None))).scalars())
+
+
+def _wants_redrive(connection: Connection, integration_id: str) -> bool:
+    columns = integrations.c
+    wanted = select(columns.document).where(
+        columns.id == integration_id, columns.enabled, columns.deleted_ms.is_(None)
+    )
+    document: Any = connection.execute(wanted).scalar_one_or_none()
+    return document is not None and bool(json.loads(document).get("redrive", True))
+
+
+def _last_delivered_ms(connection: Connection, integration_id: str) -> int | None:
+    lately = (
+        select(_delivery.settled_ms, _delivery.status)
+        .where(_delivery.integration_id == integration_id)
+        .order_by(_delivery.settled_ms.desc())
+        .limit(_LATELY)
+        .subquery()
+    )
+    wanted = select(func.max(lately.c.settled_ms)).where(lately.c.status == Status.DELIVERED)
+    last_ms: int | None = connection.execute(wanted).scalar_one()
+    return last_ms

@@ -1,0 +1,221 @@
+"""Keeps the replays, and tells each its next page.
+
+Comes in: selections from the doors, pages that were handed over from the replayer. Goes out: jobs, letters,
+figures. That a page was handed over is noted once, however often it is told.
+"""
+
+import secrets
+import time
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, insert, literal, select, text, true, update
+
+from worker.ledger.engine import reading, writing
+from worker.ledger.letters import census, chosen, living
+from worker.ledger.schema import dead_letters, deliveries
+from worker.ledger.schema import replays as table
+from worker.ledger.text import storable
+from worker.model.deliveries import Cause, Status
+from worker.model.errors import NotFoundError
+from worker.model.events import QueuedEvent
+from worker.model.replays import (
+    Fates,
+    Letter,
+    LetterState,
+    Page,
+    Replay,
+    ReplayState,
+    Selection,
+    check_rate,
+)
+
+#: Bytes of events that one page should not exceed.
+HEAVIEST_PAGE = 4 << 20
+
+#: A partial index serves a question only if these very words stand in it.
+_RUNS = text("state = 'running'")
+
+_replay = table.c
+_letter = dead_letters.c
+_delivery = deliveries.c
+
+
+def create_replay(
+    engine: Engine, selection: Selection, *, target_id: str | None, rate: int, made_by: str
+) -> Replay:
+    """Make a job of all letters that are meant and can be replayed, and return it; it runs from now on.
+
+    Raises InvalidReplay for a rate that is none.
+    """
+    check_rate(rate)
+    counted = census(engine, selection, elsewhere=target_id is not None)
+    replay = Replay(
+        id=f"rpl_{secrets.token_hex(8)}",
+        selection=selection,
+        target_id=target_id,
+        state=ReplayState.RUNNING,
+        rate=rate,
+        total=counted.replayable,
+        replayed=0,
+        skipped=0,
+        pages=0,
+        # Not the time by some clock: what dies of this very replay dies later than the last of these did.
+        upto_ms=counted.upto_ms,
+        made_by=storable(made_by),
+        created_ms=_now_ms(),
+    )
+    row = msgspec.structs.asdict(replay) | {"selection": msgspec.json.encode(selection).decode()}
+    with writing(engine) as connection:
+        connection.execute(insert(table).values(row))
+    return replay
+
+
+def get_replay(engine: Engine, replay_id: str) -> Replay:
+    """Return one. Raises NotFoundError."""
+    with reading(engine) as connection:
+        found = _found(connection, _replay.id == storable(replay_id), 1)
+    if not found:
+        raise NotFoundError(f"there is no replay {replay_id}: `siem replays list` shows those there are")
+    return found[0]
+
+
+def list_replays(engine: Engine, limit: int = 50) -> list[Replay]:
+    """Return the latest, the newest first."""
+    with reading(engine) as connection:
+        return _found(connection, true(), limit)
+
+
+def running_replays(engine: Engine) -> list[Replay]:
+    """Return those that run, the oldest first."""
+    with reading(engine) as connection:
+        return _found(connection, _RUNS, None)[::-1]
+
+
+def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
+    """End one that runs, as done or cancelled; return whether it ran."""
+    runs = update(table).where(_replay.id == storable(replay_id), _RUNS)
+    with writing(engine) as connection:
+        ended = connection.execute(runs.values(state=state, ended_ms=_now_ms(), note=note))
+        return ended.rowcount == 1
+
+
+def fates(engine: Engine, replay: Replay) -> Fates:
+    """Count what became of the events that a replay handed over, as far as the ledger knows."""
+    home = _letter.integration_id if replay.target_id is None else literal(replay.target_id)
+    since = _delivery.settled_ms >= _letter.state_ms
+    joined = dead_letters.outerjoin(
+        deliveries, (_delivery.event_id == _letter.event_id) & (_delivery.integration_id == home) & since
+    )
+    mine = (_letter.replay_id == replay.id, _letter.state == LetterState.REPLAYED)
+    wanted = select(_delivery.status, func.count()).select_from(joined).where(*mine)
+    with reading(engine) as connection:
+        rows = connection.execute(wanted.group_by(_delivery.status))
+        counts: dict[str | None, int] = {status: count for status, count in rows}  # noqa: C416 - rows are no pairs to mypy
+    delivered, dead = counts.pop(Status.DELIVERED, 0), counts.pop(Status.DEAD, 0)
+    return Fates(delivered, dead, sum(counts.values()))
+
+
+def next_page(
+    engine: Engine, replay: Replay, most: int, closed: Collection[str] = ()
+) -> tuple[list[Letter], list[str]]:
+    """Return up to `most` letters to hand over next, and the ids of letters that need not be.
+
+    Letters of the integrations in `closed` are left for later. The oldest come first. Both lists are empty
+    when nothing is left; else each page, once it was marked, makes way for the next.
+    """
+    with reading(engine) as connection:
+        rows = _within_weight(_next_rows(connection, replay, most, closed))
+        done = _dealt_with(connection, replay, [row.event_id for row in rows])
+        wanted: dict[str, str] = {}
+        superseded = []
+        for row in rows:
+            pair = (row.event_id, replay.target_id or row.integration_id)
+            if pair in done:
+                superseded.append(row.id)
+            else:
+                done.add(pair)
+                wanted[row.id] = pair[1]
+        return _letters(connection, wanted), superseded
+
+
+def mark_page(engine: Engine, page: Page) -> bool:
+    """Note in the ledger what a page did; return False, and change nothing, when that stands there."""
+    with writing(engine) as connection:
+        counted = connection.execute(
+            update(table)
+            .where(_replay.id == page.replay_id, _replay.pages == page.number - 1)
+            .values(
+                pages=page.number,
+                replayed=_replay.replayed + len(page.replayed),
+                skipped=_replay.skipped + len(page.superseded),
+            )
+        )
+        if not counted.rowcount:
+            return False
+        for ids, state in (
+            (page.replayed, LetterState.REPLAYED),
+            (page.superseded, LetterState.SUPERSEDED),
+        ):
+            # Whatever was done about a letter meanwhile: this is what became of it.
+            change = update(dead_letters).where(_letter.id.in_(sorted(ids)))
+            values = {"state": state, "state_ms": page.handed_ms, "replay_id": page.replay_id}
+            connection.execute(change.values(values))
+    return True
+
+
+def _found(connection: Connection, condition: Any, limit: int | None) -> list[Replay]:
+    wanted = select(table).where(condition).order_by(_replay.created_ms.desc(), _replay.id.desc())
+    rows = connection.execute(wanted.limit(limit)).mappings()
+    return [_read(row) for row in rows]
+
+
+def _read(row: Any) -> Replay:
+    selection = msgspec.json.decode(row["selection"], type=Selection)
+    return Replay(**{**row, "selection": selection, "state": ReplayState(row["state"])})
+
+
+def _next_rows(connection: Connection, replay: Replay, most: int, closed: Collection[str]) -> list[Any]:
+    conditions = [*chosen(replay.selection), _letter.cause != Cause.INVALID]
+    conditions.append(_letter.dead_ms <= replay.upto_ms)
+    conditions.append(_letter.integration_id.is_not(None) if replay.target_id else living())
+    if closed and not replay.target_id:
+        conditions.append(_letter.integration_id.not_in(closed))
+    columns = (_letter.id, _letter.event_id, _letter.integration_id, func.length(_letter.payload))
+    wanted = select(*columns).where(*conditions).order_by(_letter.dead_ms, _letter.id)
+    return list(connection.execute(wanted.limit(most)))
+
+
+def _within_weight(rows: list[Any]) -> list[Any]:
+    """Cut off what would make a page too heavy; one letter always fits."""
+    weight = 0
+    for place, (_, _, _, length) in enumerate(rows):
+        weight += length
+        if place and weight > HEAVIEST_PAGE:
+            return rows[:place]
+    return rows
+
+
+def _dealt_with(connection: Connection, replay: Replay, event_ids: list[str]) -> set[tuple[str, str]]:
+    """Return the events that need no replay, each with the integration that has or will have got it."""
+    got = select(_delivery.event_id, _delivery.integration_id).where(
+        _delivery.event_id.in_(event_ids), _delivery.status == Status.DELIVERED
+    )
+    sent = select(_letter.event_id, _letter.integration_id).where(
+        _letter.event_id.in_(event_ids), _letter.replay_id == replay.id
+    )
+    sent_to = [(event, replay.target_id or home) for event, home in connection.execute(sent)]
+    return {(event, home) for event, home in connection.execute(got)}.union(sent_to)
+
+
+def _letters(connection: Connection, targets: dict[str, str]) -> list[Letter]:
+    """Read the letters with these ids, in this order."""
+    columns = (_letter.event_id, _letter.event_type, _letter.event_ms, _letter.published_ms, _letter.payload)
+    wanted = select(_letter.id, *columns).where(_letter.id.in_(list(targets)))
+    events = {letter_id: QueuedEvent(*event) for letter_id, *event in connection.execute(wanted)}
+    return [Letter(one, target, events[one]) for one, target in targets.items() if one in events]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,88 @@
+"""Switches integrations on and off, so that the column and the document always say the same.
+
+Comes in: a person's wish, or outcomes of which some say that their destination is gone for good. Goes
+out: rows of `integrations`, changed in the caller's transaction.
+"""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from worker.ledger.answers import SwitchedOff
+from worker.ledger.schema import integrations
+from worker.ledger.text import storable, storable_prose
+from worker.model.deliveries import GONE, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an integration is switched off, in its destination's words, and since when (ms since 1970 UTC)."""
+
+    words: str
+    at_ms: int
+
+
+def locked_document(connection: Connection, integration_id: str) -> dict[str, Any] | None:
+    """Return the sealed document of a living integration, and let nobody change it until the end.
+
+    None when there is none of that id.
+    """
+    columns = integrations.c
+    wanted = select(columns.document).where(
+        columns.id == storable(integration_id), columns.deleted_ms.is_(None)
+    )
+    found = connection.execute(wanted.with_for_update()).scalar_one_or_none()
+    return None if found is None else dict(json.loads(found))
+
+
+def switch(
+    connection: Connection, document: dict[str, Any], *, enabled: bool, reason: Reason | None = None
+) -> dict[str, Any]:
+    """Switch on or off the integration whose locked document this is; return the new document.
+
+    Switching on forgets the reason; switching off without one leaves what stands there.
+    """
+    changed = document | {"enabled": enabled}
+    values: dict[str, Any] = {}
+    if enabled:
+        values = {"disabled_reason": None, "disabled_ms": None}
+    elif reason is not None:
+        values = {"disabled_reason": storable_prose(reason.words), "disabled_ms": reason.at_ms}
+    connection.execute(
+        update(integrations)
+        .where(integrations.c.id == document["id"])
+        .values(
+            enabled=enabled,
+            document=json.dumps(changed),
+            revision=integrations.c.revision + 1,
+            updated_ms=time.time_ns() // 1_000_000,
+            **values,
+        )
+    )
+    return changed
+
+
+def switch_off_gone(connection: Connection, outcomes: Iterable[Outcome]) -> tuple[SwitchedOff, ...]:
+    """Switch off each integration of which an outcome says that its destination is gone for good.
+
+    Nothing changes for one that is off already, or deleted. Locks rows in the order of their ids, so that
+    two recorders cannot deadlock.
+    """
+    reasons: dict[str, Reason] = {}
+    for outcome in outcomes:
+        finding = outcome.finding
+        if finding is not None and finding.code == GONE:
+            reasons.setdefault(outcome.integration_id, Reason(finding.message, outcome.settled_ms))
+    return tuple(off for one in sorted(reasons) if (off := _switch_off(connection, one, reasons[one])))
+
+
+def _switch_off(connection: Connection, integration_id: str, reason: Reason) -> SwitchedOff | None:
+    document = locked_document(connection, integration_id)
+    if document is None or not document["enabled"]:
+        return None
+    switch(connection, document, enabled=False, reason=reason)
+    return SwitchedOff(document["id"], document["name"], storable_prose(reason.words), reason.at_ms)

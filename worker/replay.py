@@ -1,0 +1,231 @@
+"""From dead letters in the ledger back into the backlogs, page by page, at the pace of each replay.
+
+Runs beside every recorder; a lock in Redis lets one of them work at a time. It also makes the replays that
+nobody has to ask for: of what died in an outage that is over. No page is handed over twice, whatever is
+killed and whoever else works: see `worker.broker.replaying`.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from worker.broker.ingress import Consignment
+from worker.broker.replaying import Hand, Replaying
+from worker.broker.snapshot import Limits, Snapshot
+from worker.broker.turns import Turn
+from worker.ledger.replay_store import ReplayStore
+from worker.model.availability import Availability, persevere
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
+from worker.model.replays import Letter, Page, Replay, ReplayState
+
+log = logging.getLogger(__name__)
+
+#: Letters of one page at the most.
+LARGEST_PAGE = 500
+#: A second's worth of letters is cut into so many pages, so that the destination sees an even flow.
+PAGES_A_SECOND = 4
+#: How long to rest when there is nothing to do, in seconds.
+IDLE = 1.0
+#: How long to rest when all that is left is for integrations that take nothing for now, in seconds.
+CLOSED_REST = 3.0
+#: How often to look for integrations that are well again, in seconds.
+REDRIVE_EVERY = 30.0
+#: Another replayer takes over when the one at work was silent for this long, in seconds.
+TURN = 5.0
+
+_GONE = "the integration that it was for is not there any more"
+
+
+class Pace:
+    """When each replay may go on; counts from the first page that this process hands over."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Reckon by this clock, in seconds."""
+        self._clock = clock
+        self._next: dict[str, float] = {}
+
+    def wait(self, replay: Replay) -> float:
+        """Return for how many seconds the replay is to rest."""
+        return max(0.0, self._next.get(replay.id, 0.0) - self._clock())
+
+    def spent(self, replay: Replay, events: int) -> None:
+        """Note that so many events went out."""
+        begun = max(self._clock(), self._next.get(replay.id, 0.0))
+        self._next[replay.id] = begun + events / replay.rate
+
+    def rest(self, replay: Replay, seconds: float) -> None:
+        """Let the replay rest, although it has sent nothing."""
+        self._next[replay.id] = self._clock() + seconds
+
+    def forget_all_but(self, replays: Iterable[Replay]) -> None:
+        """Keep no times of replays that have ended."""
+        running = {replay.id for replay in replays}
+        self._next = {one: when for one, when in self._next.items() if one in running}
+
+
+class Replayer:
+    """One replayer; runs in one thread."""
+
+    def __init__(
+        self,
+        ledger: ReplayStore,
+        replaying: Replaying,
+        snapshot: Snapshot,
+        turn: Turn,
+        pace: Pace | None = None,
+    ) -> None:
+        """Take letters from the ledger, and hand their events over to the backlogs."""
+        self._ledger = ledger
+        self._replaying = replaying
+        self._snapshot = snapshot
+        self._turn = turn
+        self._pace = pace or Pace()
+        self._next_redrive = 0.0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Replay until told to stop; outlive any absence of Redis or the database."""
+        watched: dict[type[Exception], Availability] = {
+            BrokerUnavailable: Availability("Redis", log),
+            LedgerUnavailable: Availability("the database", log),
+        }
+        persevere(lambda: stopping.wait(self.step()), stopping, watched, log)
+        with suppress(BrokerUnavailable):
+            self._turn.pass_on()
+
+    def step(self) -> float:
+        """Hand over a page of each replay that may go on; return for how many seconds to rest then.
+
+        Raises BrokerUnavailable, LedgerUnavailable; what was under way is then finished by the next step.
+        """
+        if not self._turn.is_mine():
+            return IDLE
+        if time.monotonic() >= self._next_redrive:
+            self._next_redrive = time.monotonic() + REDRIVE_EVERY
+            self._redrive()
+        running = self._ledger.running()
+        self._pace.forget_all_but(running)
+        for replay in running:
+            if self._pace.wait(replay) == 0:
+                self._go_on(replay.id)
+        return min([IDLE, *map(self._pace.wait, running)])
+
+    def _go_on(self, replay_id: str) -> None:
+        """Hand over the next page of a replay, or end it."""
+        with self._replaying.hand() as hand:
+            # Only now, when nobody else can hand anything over, is what the ledger says not out of date.
+            replay = self._with_all_pages_noted(hand).get(replay_id)
+            if replay is None:
+                return
+            closed = self._closed(replay)
+            if _only(replay) in closed:
+                self._wait(replay)
+                return
+            letters, superseded = self._ledger.next_page(replay, _page_size(replay), closed)
+            if letters or superseded:
+                self._hand_over(hand, replay, letters, superseded)
+            else:
+                self._wait(replay)
+
+    def _with_all_pages_noted(self, hand: Hand) -> dict[str, Replay]:
+        """Note in the ledger what was handed over by one who did not get to that; return what runs."""
+        running = {replay.id: replay for replay in self._ledger.running()}
+        records = hand.records()
+        missing = [page for page in records if not _is_noted(page, running.get(page.replay_id))]
+        for page in missing:
+            if self._ledger.mark(page):
+                log.warning("replay %s goes on where another process left it", page.replay_id)
+        if ended := {page.replay_id for page in records} - running.keys():
+            self._replaying.forget(ended)
+        return {replay.id: replay for replay in self._ledger.running()} if missing else running
+
+    def _hand_over(self, hand: Hand, replay: Replay, letters: list[Letter], superseded: list[str]) -> None:
+        limits = {one.id: one.destination for one in self._snapshot.subscriptions().values()}
+        # What Redis does not know yet, a recorder will tell it.
+        known = [letter for letter in letters if letter.target_id in limits]
+        if not known and not superseded:
+            self._pace.rest(replay, IDLE)
+            return
+        ids = [letter.id for letter in known]
+        page = Page(replay.id, replay.pages + 1, ids, superseded, hand.now_ms())
+        if hand.over(page, consignments(known, limits)):
+            self._ledger.mark(page)
+            self._pace.spent(replay, len(known))
+
+    def _closed(self, replay: Replay) -> set[str]:
+        """Name the integrations that cannot do with more for now, of those that the replay may be for."""
+        known = self._snapshot.subscriptions()
+        living = {one.id for one in known.values() if not one.deleted}
+        only = _only(replay)
+        if only is not None:
+            return {only} - self._replaying.ready(living & {only})
+        return set(known) - self._replaying.ready(living)
+
+    def _wait(self, replay: Replay) -> None:
+        """Let it rest, or end it when there is nothing to wait for."""
+        target = self._snapshot.subscriptions().get(replay.target_id or "")
+        if target is not None and target.deleted:
+            self._ledger.end(replay.id, ReplayState.CANCELLED, _GONE)
+        elif any(self._ledger.next_page(replay, 1)):
+            self._pace.rest(replay, CLOSED_REST)
+        else:
+            self._end(replay)
+
+    def _end(self, replay: Replay) -> None:
+        if self._ledger.end(replay.id, ReplayState.DONE):
+            self._replaying.forget([replay.id])
+            log.info(
+                "replay %s is done: %d of %d dead letters were replayed, %d needed no replay",
+                *(replay.id, replay.replayed, replay.total, replay.skipped),
+            )
+
+    def _redrive(self) -> None:
+        """Make replays for integrations that are well again."""
+        candidates = self._ledger.redrivable()
+        for integration_id in sorted(self._replaying.ready(candidates)):
+            replay = self._ledger.redrive(integration_id, candidates[integration_id])
+            if replay is not None:
+                log.warning(
+                    "integration %s is well again: %d dead letters of its outage are replayed (%s)",
+                    *(integration_id, replay.total, replay.id),
+                )
+
+
+def consignments(letters: Iterable[Letter], limits: Mapping[str, Limits]) -> list[Consignment]:
+    """Sort letters by target and lane, and cut them into chunks that fit into a request; pure."""
+    lanes: dict[tuple[str, bool], list[QueuedEvent]] = defaultdict(list)
+    for letter in letters:
+        lanes[letter.target_id, letter.event.type not in BULK_EVENT_TYPES].append(letter.event)
+    return [
+        Consignment([target], urgent, chunk)
+        for (target, urgent), events in lanes.items()
+        for chunk in _chunks(events, limits[target])
+    ]
+
+
+def _chunks(events: Sequence[QueuedEvent], limits: Limits) -> Iterator[list[QueuedEvent]]:
+    chunk: list[QueuedEvent] = []
+    size = 0
+    for event in events:
+        size += len(event.raw)
+        if chunk and (len(chunk) >= limits.batch_events or size > limits.batch_bytes):
+            yield chunk
+            chunk, size = [], len(event.raw)
+        chunk.append(event)
+    yield chunk
+
+
+def _page_size(replay: Replay) -> int:
+    return max(1, min(LARGEST_PAGE, replay.rate // PAGES_A_SECOND))
+
+
+def _only(replay: Replay) -> str | None:
+    """Name the one integration that gets all of it, if it is one."""
+    return replay.target_id or replay.selection.integration_id
+
+
+def _is_noted(page: Page, replay: Replay | None) -> bool:
+    return replay is not None and page.number <= replay.pages

@@ -1,0 +1,122 @@
+"""Forgets what has been kept for long enough, in small steps that hold up no recorder.
+
+Runs beside every recorder; a lock in Redis lets one of them work at a time. Dead letters expire as well,
+those that still wait included: how many, the log says.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from worker.broker.turns import Turn
+from worker.ledger.pruning import Kind, Pruned
+from worker.model.availability import Availability, persevere
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+
+#: For how many days records are kept, unless somebody says otherwise.
+KEPT_DAYS: Mapping[Kind, float] = {
+    Kind.DELIVERIES: 30,
+    Kind.DEAD_LETTERS: 90,
+    Kind.RECORDED_ENTRIES: 7,
+    Kind.REPLAYS: 90,
+    Kind.MINUTE_COUNTS: 400,
+}
+
+#: Rows of one transaction: at first, at the least and at the most.
+FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 100, 100, 1000
+#: How long a transaction should take, in seconds: so long may it hold up the recorder. Measured with SQLite
+#: and a million deliveries on two busy cores: 5 ms for 100 rows, which is the disk, 10 ms for 300.
+SHORT, LONG = 0.008, 0.03
+#: After each step, rest for this many times what it took, and for no less than so many seconds.
+RESTS, SHORTEST_REST = 3, 0.02
+#: How often to look when nothing is old enough, in seconds.
+LOOK_EVERY = 60.0
+#: Another process takes over when the one at work was silent for this long, in seconds.
+TURN = 3 * LOOK_EVERY
+#: What Redis still has to be recorded is told from what was recorded by notes that are never younger than
+#: it, but for the clocks of two machines.
+CLOCKS_APART_MS = 3_600_000
+
+#: Removes up to so many rows of a kind that are older than a moment (ms). Raises LedgerUnavailable.
+Prune = Callable[[Kind, int, int], Pruned]
+#: When the oldest entry that is not finished in Redis came there (ms); None when there is none.
+Oldest = Callable[[], int | None]
+
+
+class Retention:
+    """Prunes; runs in one thread."""
+
+    def __init__(
+        self, prune: Prune, oldest: Oldest, turn: Turn, kept_days: Mapping[Kind, float] = KEPT_DAYS
+    ) -> None:
+        """Keep each kind for so many days."""
+        self._prune = prune
+        self._oldest = oldest
+        self._turn = turn
+        self._kept_days = kept_days
+        self._most = dict.fromkeys(kept_days, FIRST_STEP)
+        self._gone: Counter[Kind] = Counter()
+        self._waited = 0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Prune until told to stop; outlive any absence of Redis or the database."""
+        watched: dict[type[Exception], Availability] = {
+            BrokerUnavailable: Availability("Redis", log),
+            LedgerUnavailable: Availability("the database", log),
+        }
+        persevere(lambda: stopping.wait(self.step()), stopping, watched, log)
+        with suppress(BrokerUnavailable):
+            self._turn.pass_on()
+
+    def step(self) -> float:
+        """Prune a little of every kind; return for how many seconds to rest then.
+
+        Raises BrokerUnavailable, LedgerUnavailable.
+        """
+        if not self._turn.is_mine():
+            return LOOK_EVERY
+        pruned = [self._prune_some(kind) for kind in self._kept_days]
+        if any(one.count for one in pruned):
+            return max(SHORTEST_REST, RESTS * sum(one.seconds for one in pruned))
+        self._report()
+        return LOOK_EVERY
+
+    def _prune_some(self, kind: Kind) -> Pruned:
+        """Take one step, and let its length tell how large the next one may be."""
+        most = self._most[kind]
+        pruned = self._prune(kind, self._before_ms(kind), most)
+        if pruned.count:
+            self._most[kind] = suited(most, pruned.seconds)
+        self._gone[kind] += pruned.count
+        self._waited += pruned.waited
+        return pruned
+
+    def _before_ms(self, kind: Kind) -> int:
+        before_ms = time.time_ns() // 1_000_000 - round(self._kept_days[kind] * DAY_MS)
+        if kind is Kind.RECORDED_ENTRIES and (oldest := self._oldest()) is not None:
+            # As long as an entry stands in Redis, it may come once more.
+            return min(before_ms, oldest - CLOCKS_APART_MS)
+        return before_ms
+
+    def _report(self) -> None:
+        gone = ", ".join(f"{count} {kind}" for kind, count in self._gone.items() if count)
+        if gone:
+            log.info("pruned by age: %s", gone)
+        if self._waited:
+            log.warning("%d of the dead letters that were pruned still waited for a replay", self._waited)
+        self._gone.clear()
+        self._waited = 0
+
+
+def suited(most: int, seconds: float) -> int:
+    """Return how many rows the next step should take, going by how long this one took; pure."""
+    if seconds > LONG:
+        return max(SMALLEST_STEP, most // 2)
+    return min(LARGEST_STEP, most * 2) if seconds < SHORT else most
