@@ -1,6 +1,10 @@
-"""What every test may ask for: real servers, of both kinds that we support."""
+"""What every test may ask for: real servers, of both kinds that we support.
 
-from collections.abc import Iterator
+With SIEM_TESTS_SKIP_NOTHING in the environment, as in .ci/run, a test that is skipped has failed.
+"""
+
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,34 @@ from tests.embedded_servers import REDIS, VALKEY, RunningServer, start_server
 from worker.broker.connection import connect
 
 SERVERS = {"valkey": VALKEY} | ({"redis-6.2": REDIS} if REDIS else {})
+SKIP_NOTHING = bool(os.environ.get("SIEM_TESTS_SKIP_NOTHING"))
+
+# What tests redis-cli needs it, and the wheel that brings Redis 6.2 brings it.
+collect_ignore = [] if REDIS else ["house/test_redis_cli.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped; one that was expected to fail is none."""
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that was skipped."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if SKIP_NOTHING and report.skipped:
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nWith SIEM_TESTS_SKIP_NOTHING set, nothing may be skipped."
 
 
 @pytest.fixture(scope="session", params=SERVERS)

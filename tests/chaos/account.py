@@ -1,0 +1,104 @@
+"""The account: every event that was acknowledged to a publisher, at every integration that wants it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+#: What a CEF message says of the payload is not its hash.
+_UNHASHED = "cef"
+_SHOWN = 5
+
+
+@dataclass
+class Account:
+    """What was found at one integration; the first few of each kind of fault are named."""
+
+    acknowledged: int = 0
+    received: int = 0
+    copies: int = 0
+    dead: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    fault_counts: Counter[str] = field(default_factory=Counter)
+
+    def blame(self, fault: str, event_id: str) -> None:
+        """Note a fault of one event."""
+        self.fault_counts[fault] += 1
+        named = self.faults.setdefault(fault, [])
+        if len(named) < _SHOWN:
+            named.append(event_id)
+
+    def report(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "acknowledged": self.acknowledged,
+            "received": self.received,
+            "duplicates": self.copies - self.received,
+            "dead": dict(self.dead),
+            "faults": dict(self.fault_counts),
+            "for example": self.faults,
+        }
+
+
+def account_for(
+    book: Path, acknowledged: dict[str, str], rows: dict[str, str], dead: dict[str, str]
+) -> Account:
+    """Compare a witness's book with what was published and with what the ledger says.
+
+    `rows` are the ledger's deliveries (event to status), `dead` the letters that wait (event to cause).
+    """
+    found = Account(acknowledged=len(acknowledged))
+    received = _read(book, found)
+    for event_id, digest in acknowledged.items():
+        hashes = received.get(event_id)
+        _judge(found, event_id, digest, hashes, rows.get(event_id), dead.get(event_id))
+    for event_id in received.keys() - acknowledged.keys():
+        # A publisher whose answer was lost may have been killed with it: accepted, never acknowledged.
+        found.blame("received but never acknowledged", event_id)
+    found.dead = Counter(dead.values())
+    return found
+
+
+def _judge(
+    found: Account, event_id: str, digest: str, hashes: set[str] | None, status: str | None, cause: str | None
+) -> None:
+    if hashes is None and cause is None:
+        found.blame("LOST: neither received nor a dead letter", event_id)
+    elif hashes is not None and not hashes <= {digest, _UNHASHED}:
+        found.blame("received with another payload", event_id)
+    if status is None:
+        found.blame("without a row in the ledger", event_id)
+    elif status == "delivered" and hashes is None:
+        found.blame("LOST: the ledger says delivered, the destination never saw it", event_id)
+    elif status == "dead" and cause is None:
+        found.blame("dead in the ledger without a dead letter", event_id)
+    elif status == "retrying":
+        found.blame("still retrying", event_id)
+
+
+def _read(book: Path, found: Account) -> dict[str, set[str]]:
+    received: dict[str, set[str]] = {}
+    with book.open() as lines:
+        for line in lines:
+            digest, _, event_id = line.rstrip("\n").partition(" ")
+            received.setdefault(event_id, set()).add(digest)
+            found.copies += 1
+    found.received = len(received)
+    return received
+
+
+def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return status by event, and cause by event of the dead letters that wait."""
+    with engine.connect() as connection:
+        given = {"id": integration_id}
+        rows = connection.execute(
+            text("SELECT event_id, status FROM deliveries WHERE integration_id = :id"), given
+        )
+        statuses = {row[0]: row[1] for row in rows}
+        letters = connection.execute(
+            text("SELECT event_id, cause FROM dead_letters WHERE integration_id = :id AND state = 'waiting'"),
+            given,
+        )
+        return statuses, {row[0]: row[1] for row in letters}

@@ -1,0 +1,166 @@
+"""Chaos for a set time, then silence, then the account. Exit status 1 if a single event is missing.
+
+Publishers with retry, two routers, two workers for all three types, a recorder; three healthy destinations
+and five hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
+database is locked. Afterwards the hostile destinations are healed, everything settles, and each event that
+was acknowledged to a publisher must have reached every integration with its exact payload, or be a dead
+letter; and the ledger must say the same. Prints JSON.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.account import Account, account_for, ledger_of
+from tests.chaos.monkey import VICTIMS, Monkey
+from tests.chaos.publishing import Publishers
+from tests.fleet import Fleet, wait_until
+from worker.model.events import EventType
+
+#: Name, type and mood of each destination.
+WITNESSES = {
+    "hec_well": ("splunk_hec", "healthy"),
+    "cef_well": ("syslog_cef", "healthy"),
+    "hook_well": ("webhook", "healthy"),
+    "hec_slow": ("splunk_hec", "slow"),
+    "hook_flapping": ("webhook", "flapping"),
+    "hec_moody": ("splunk_hec", "moody"),
+    "hook_resets": ("webhook", "resets"),
+    "hec_hole": ("splunk_hec", "black_hole"),
+}
+_URLS = {
+    "splunk_hec": "http://127.0.0.1:{}/services/collector/event",
+    "syslog_cef": "syslog://127.0.0.1:{}",
+    "webhook": "http://127.0.0.1:{}/hook",
+}
+#: Patience long enough for a busy machine, short enough for a test.
+KNOBS: dict[str, Any] = {
+    "SIEM_WORKER_THREADS": "64",
+    "SIEM_SEND_DEADLINE": "6",
+    "SIEM_LEASE": "8",
+    "SIEM_VISIBILITY_TIMEOUT": "60",
+    "SIEM_BREAKER_LONGEST_PROBE": "3",
+    "SIEM_LOG_LEVEL": "WARNING",
+}
+
+
+def main() -> None:
+    """Run as told, print the account, and exit with 1 if anything is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1, help="what goes wrong, and in which order (default 1)")
+    parser.add_argument("--seconds", type=float, default=30, help="how long (default 30)")
+    parser.add_argument("--rate", type=int, default=500, help="events published a second (default 500)")
+    parser.add_argument(
+        "--pause", type=float, default=1.5, help="mean seconds between two deeds (default 1.5)"
+    )
+    parser.add_argument(
+        "--settle", type=float, default=180, help="how long things may take to settle, in seconds"
+    )
+    given = parser.parse_args()
+    result = run(given)
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    sys.exit(1 if result["faults"] else 0)
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    """Let chaos reign and return the account."""
+    with tempfile.TemporaryDirectory(prefix="siem-chaos-") as name, Fleet(Path(name), **KNOBS) as fleet:
+        folder = Path(name) / "witnesses"
+        folder.mkdir()
+        witnesses = _start_witnesses(folder, given.seed)
+        try:
+            _integrate(fleet, folder)
+            fleet.start(*VICTIMS)
+            publishers, monkey = _reign(fleet, given)
+            (folder / "healed").touch()
+            settled_after = _settle(fleet, len(publishers.acknowledged), given.settle)
+            accounts = {one: _account(fleet, folder, one, publishers) for one in WITNESSES}
+        finally:
+            witnesses.terminate()
+            witnesses.wait()
+    return _summary(given, publishers, monkey, accounts) | {"seconds_to_settle": settled_after}
+
+
+def _start_witnesses(folder: Path, seed: int) -> "subprocess.Popen[bytes]":
+    wanted = [f"{name}={kind}:{mood}" for name, (kind, mood) in WITNESSES.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos.witnesses", str(folder), str(seed), *wanted]
+    )
+    wait_until((folder / "ports.json").exists, "the witnesses listen")
+    return process
+
+
+def _integrate(fleet: Fleet, folder: Path) -> None:
+    for name, port in json.loads((folder / "ports.json").read_text()).items():
+        kind = WITNESSES[name][0]
+        fleet.integrate(
+            _URLS[kind].format(port), name, type=kind, event_types=[*EventType], timeout_seconds=2.0
+        )
+
+
+def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]:
+    publishers = Publishers(
+        fleet.server.url, seed=given.seed, rate=given.rate, count=int(given.rate * given.seconds)
+    )
+    monkey, over = Monkey(fleet, given.seed), threading.Event()
+    publishers.start()
+    chaos = threading.Thread(target=monkey.run, args=(over, given.pause))
+    chaos.start()
+    deadline = time.monotonic() + given.seconds
+    while publishers.running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    over.set()
+    chaos.join()
+    publishers.stop()
+    return publishers, monkey
+
+
+def _settle(fleet: Fleet, acknowledged: int, seconds: float) -> float:
+    """Wait until every event is delivered or dead at every integration, or patience ends; return how long."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        time.sleep(0.5)
+        if all(_is_settled(fleet, f"int_{name}", acknowledged) for name in WITNESSES):
+            break
+    return round(time.monotonic() - started, 1)
+
+
+def _is_settled(fleet: Fleet, integration_id: str, acknowledged: int) -> bool:
+    statuses, _ = ledger_of(fleet.engine, integration_id)
+    return sum(status != "retrying" for status in statuses.values()) >= acknowledged and not int(
+        fleet.client.hget(f"siem:state:{integration_id}", "backlog_events") or 0
+    )
+
+
+def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers) -> Account:
+    rows, dead = ledger_of(fleet.engine, f"int_{name}")
+    return account_for(folder / f"{name}.received", publishers.acknowledged, rows, dead)
+
+
+def _summary(
+    given: argparse.Namespace, publishers: Publishers, monkey: Monkey, accounts: dict[str, Account]
+) -> dict[str, Any]:
+    received = sum(account.received for account in accounts.values())
+    copies = sum(account.copies for account in accounts.values())
+    return {
+        "seed": given.seed,
+        "events": len(publishers.acknowledged),
+        "deeds": dict(monkey.done),
+        "received": received,
+        "duplicates": copies - received,
+        "share_of_duplicates": round((copies - received) / max(1, copies), 4),
+        "dead": sum(account.dead.total() for account in accounts.values()),
+        "faults": sum(account.fault_counts.total() for account in accounts.values()),
+        "integrations": {name: account.report() for name, account in accounts.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Publishers that do not give up: an event counts, and is done, once Redis has acknowledged it."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from worker.demo.samples import sample_lines
+from worker.model.errors import UnavailableError
+from worker.model.events import decode_event
+from worker.publisher import EventPublisher
+
+_BATCH = 50
+
+
+class Publishers:
+    """Threads that publish, and what was acknowledged to them: for each event, the SHA-256 of its payload."""
+
+    def __init__(self, url: str, *, seed: int, rate: int, count: int, threads: int = 2) -> None:
+        """Publish `count` events at `rate` a second in all."""
+        self.acknowledged: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(url, f"{seed}-{number}", rate / threads, count // threads)
+            )
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def running(self) -> bool:
+        """Say whether there is more to publish."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Publish what is begun, and no more."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, url: str, run: str, rate: float, count: int) -> None:
+        started, sent = time.monotonic(), 0
+        with EventPublisher(url) as publisher:
+            for batch in _batches(run, count):
+                self._publish(publisher, batch)
+                sent += len(batch)
+                if self._over.wait(max(0.0, started + sent / rate - time.monotonic())):
+                    return
+
+    def _publish(self, publisher: EventPublisher, batch: list[bytes]) -> None:
+        """Publish until each event is acknowledged; one whose answer was lost is published again."""
+        left = batch
+        while left:
+            refused = []
+            try:
+                for line, receipt in zip(left, publisher.publish_many(left), strict=True):
+                    if receipt.error is None:
+                        self._note(line)
+                    else:
+                        refused.append(line)
+                left = refused
+            except UnavailableError:
+                left = [line for line in left if decode_event(line).id not in self.acknowledged]
+            if left:
+                time.sleep(0.1)  # Redis is away: as any client, it asks again a little later
+
+    def _note(self, line: bytes) -> None:
+        with self._lock:
+            self.acknowledged[decode_event(line).id] = hashlib.sha256(line).hexdigest()
+
+
+def _batches(run: str, count: int) -> Iterator[list[bytes]]:
+    lines = sample_lines(count, run=run)
+    while batch := list(islice(lines, _BATCH)):
+        yield batch

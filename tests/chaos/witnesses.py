@@ -1,0 +1,139 @@
+"""Destinations that write down what they accepted: healthy ones, and some that no one would wish for.
+
+They run in a process of their own, which chaos spares: `python -m tests.chaos.witnesses FOLDER SEED
+NAME=KIND:MOOD …` listens on a port for each name, leaves the ports in `FOLDER/ports.json`, and appends a line
+to `FOLDER/NAME.received` for each event that it accepts: the SHA-256 of its payload, and its id. Once
+`FOLDER/healed` exists, all are healthy.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+_HEC_OK, _HEC_BUSY = b'{"text":"Success","code":0}', b'{"text":"Server is busy","code":9}'
+_ENVELOPES = re.compile(rb'\}(?=\{"time":)')
+_FLAP_SECONDS, _LATE_SECONDS, _FOR_EVER = 4.0, 1.5, 1e6
+#: The identifier of an event in CEF, which sample events never have to be escaped in.
+_CEF_ID = re.compile(rb" devicePayloadId=([^ ]+)")
+
+
+class Witness:
+    """One destination: its mood decides what becomes of a request, its book holds what it accepted."""
+
+    def __init__(self, name: str, kind: str, mood: str, folder: Path, seed: int) -> None:
+        """Open the book."""
+        self.kind = kind
+        self._mood = mood
+        self._folder = folder
+        self._dice = random.Random(f"{seed}{name}")
+        self._book: BinaryIO = (folder / f"{name}.received").open("ab", buffering=0)
+
+    @property
+    def mood(self) -> str:
+        """How it behaves now."""
+        return "healthy" if (self._folder / "healed").exists() else self._mood
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection until it ends."""
+        try:
+            if self.kind == "syslog_cef":
+                await self._take_lines(reader)
+            else:
+                await self._take_requests(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _take_lines(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            found = _CEF_ID.search(line)
+            self._write([(b"cef", found[1] if found else b"?")])
+
+    async def _take_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(_length(head))
+            status = await self._judge()
+            if status == 200:
+                self._write(_payloads(self.kind, body))
+            elif not status:
+                return
+            answer = _HEC_OK if status == 200 else _HEC_BUSY
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer))
+            await writer.drain()
+
+    async def _judge(self) -> int:
+        """Return the status to answer with; 0 is to hang up without a word."""
+        mood = self.mood
+        if mood == "slow":
+            await asyncio.sleep(_LATE_SECONDS)
+        elif mood == "flapping":
+            return 200 if int(time.time() / _FLAP_SECONDS) % 2 else 503
+        elif mood == "moody":
+            return 503 if self._dice.random() < 0.05 else 200
+        elif mood == "resets":
+            return 0 if self._dice.random() < 0.5 else 200
+        elif mood == "black_hole":
+            await asyncio.sleep(_FOR_EVER)
+            return 0
+        return 200
+
+    def _write(self, received: list[tuple[bytes, bytes]]) -> None:
+        # One write to a file opened for appending: what was accepted is in the book before the answer is out.
+        self._book.write(b"".join(b"%b %b\n" % line for line in received))
+
+
+def _payloads(kind: str, body: bytes) -> list[tuple[bytes, bytes]]:
+    if kind == "webhook":
+        return [_digest(body)]
+    envelopes = _ENVELOPES.split(body)
+    whole = [envelope + b"}" for envelope in envelopes[:-1]] + envelopes[-1:]
+    return [_digest(envelope[envelope.index(b'"event":') + 8 : -1]) for envelope in whole]
+
+
+class _Identity(msgspec.Struct):
+    id: str
+
+
+_decoder = msgspec.json.Decoder(_Identity)
+
+
+def _digest(payload: bytes) -> tuple[bytes, bytes]:
+    return hashlib.sha256(payload).hexdigest().encode(), _decoder.decode(payload).id.encode()
+
+
+def _length(head: bytes) -> int:
+    found = re.search(rb"(?i)content-length: *(\d+)", head)
+    return int(found[1]) if found else 0
+
+
+async def _main(folder: Path, seed: int, wanted: list[str]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ports, servers = {}, []
+    for word in wanted:
+        name, _, rest = word.partition("=")
+        kind, _, mood = rest.partition(":")
+        witness = Witness(name, kind, mood, folder, seed)
+        server = await asyncio.start_server(witness.serve, "127.0.0.1", 0, limit=1 << 24, backlog=500)
+        ports[name] = server.sockets[0].getsockname()[1]
+        servers.append(server)
+    draft = folder / "ports.draft"
+    draft.write_text(json.dumps(ports))
+    draft.replace(folder / "ports.json")
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,36 @@
+"""What the interoperability tests ask of a fleet: patience with a busy machine, and when all is done."""
+
+from pathlib import Path
+
+from tests.fleet import Fleet
+from worker.broker.backlog import Backlog, Timing
+from worker.broker.ingress import waiting
+from worker.broker.outcomes import lag
+from worker.ledger.answers import Tally
+from worker.ledger.queries import tallies
+
+#: How long to wait for a fleet, in seconds: less than a lease, so that nobody takes over what hangs.
+WAIT = 80.0
+
+
+def patient_fleet(directory: Path) -> Fleet:
+    """Prepare a fleet that sends nothing twice only because a machine is busy."""
+    return Fleet(
+        directory,
+        SIEM_SEND_DEADLINE="60",
+        SIEM_LEASE="90",
+        SIEM_ORDER_LEASE="60",
+        SIEM_CLAIM_IDLE="60",
+    )
+
+
+def all_settled(fleet: Fleet) -> bool:
+    """Whether every event that was published is delivered or dead, and the ledger knows."""
+    backlog = Backlog(fleet.client, Timing.of(fleet.settings))
+    waits = waiting(fleet.client) or any(backlog.depth(one.id) for one in fleet.store.list())
+    return not waits and not lag(fleet.client)
+
+
+def tallies_of(fleet: Fleet) -> dict[str, Tally]:
+    """Count the deliveries of each integration."""
+    return tallies(fleet.engine)

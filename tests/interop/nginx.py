@@ -1,0 +1,108 @@
+"""nginx in front of a webhook's receiver: TLS 1.3 and HTTP/2 as most endpoints speak them.
+
+In comes the port of a receiver that speaks plain HTTP/1.1; out comes an https address, and a log of the
+connections and the protocol by which every request came.
+"""
+
+import getpass
+import os
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from tests.interop.credentials import Credentials
+from tests.interop.programs import Program, free_port, unpacked
+
+_LOG_FORMAT = (
+    '{"connection":$connection,"protocol":"$server_protocol","tls":"$ssl_protocol",'
+    '"status":$status,"client":"$ssl_client_verify"}'
+)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """A line of the access log; connections are numbered."""
+
+    connection: int
+    protocol: str
+    tls: str
+    status: int
+    client: str
+
+
+class Nginx:
+    """Listens on loopback while its `with` block lasts; `mutual` demands a client's certificate.
+
+    All limits are nginx's own: it closes a connection after a thousand requests, for one.
+    """
+
+    def __init__(
+        self, directory: Path, upstream: int, credentials: Credentials, *, mutual: bool = False
+    ) -> None:
+        """Choose a port and write the configuration; `upstream` is the port of the receiver behind it."""
+        directory.mkdir()
+        self._directory = directory
+        self._log = directory / "access.jsonl"
+        self._port = free_port()
+        file = directory / "configuration"
+        file.write_text(self._configuration(upstream, credentials, "on" if mutual else "off"))
+        errors = directory / "errors"
+        command: list[str | Path] = [unpacked("nginx"), "-c", file, "-p", directory, "-e", errors]
+        self.program = Program(command, directory, tcp=[self._port])
+        self.url = f"https://127.0.0.1:{self._port}/webhook"
+
+    def reload(self) -> None:
+        """Let new processes take over, while the old ones finish what they have begun."""
+        self.program.tell(signal.SIGHUP)
+
+    def restart(self) -> None:
+        """End it at once, connections and all, and start it again."""
+        self.program.stop()
+        self.program.start()
+
+    def accesses(self) -> list[Access]:
+        """Read the access log."""
+        return [msgspec.json.decode(line, type=Access) for line in self._log.read_bytes().splitlines()]
+
+    def _configuration(self, upstream: int, credentials: Credentials, demands: str) -> str:
+        user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+        scratch = "\n".join(
+            f"  {kind}_temp_path {self._directory / kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        return f"""{user}
+daemon off;
+worker_processes 2;
+pid {self._directory / "pid"};
+events {{ }}
+http {{
+{scratch}
+  log_format received escape=json '{_LOG_FORMAT}';
+  access_log {self._log} received;
+  upstream receiver {{ server 127.0.0.1:{upstream}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{self._port} ssl http2;
+    ssl_protocols TLSv1.3;
+    ssl_certificate {credentials.certificate};
+    ssl_certificate_key {credentials.key};
+    ssl_client_certificate {credentials.ca_file};
+    ssl_verify_client {demands};
+    location / {{
+      proxy_pass http://receiver;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+    }}
+  }}
+}}
+"""
+
+    def __enter__(self) -> Self:
+        self.program.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.program.stop()

@@ -1,0 +1,43 @@
+"""Batches and senders without a fleet, for tests that ask what one sending to a receiver comes to."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from typing import Any
+
+import msgspec
+
+from tests.formats.golden_events import queued
+from tests.interop.traffic import traffic
+from worker.destinations import Sender
+from worker.destinations.opening import make_sender
+from worker.model.deliveries import Batch
+from worker.model.integrations import parse_integration
+from worker.model.orders import WorkOrder
+from worker.transports.guard import Guard
+
+_GUARD = Guard([ip_network("127.0.0.0/8")])
+
+
+@contextmanager
+def sender_to(destination: dict[str, Any]) -> Iterator[Sender]:
+    """Give a sender to the destination, which may be on loopback."""
+    integration = parse_integration({"id": "int_1", "name": "one", "destination": destination})
+    sender = make_sender(integration, _GUARD, connections=2)
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+def batch_of(count: int) -> Batch:
+    """Make a batch of events that nobody has tried to send yet."""
+    events = [queued(msgspec.json.encode(event)) for event in traffic(count)]
+    order = WorkOrder("int_1", 0, 1)
+    return Batch(order, events, b"{}", bytearray(count), 0, 1_000, time.monotonic(), [], [])
+
+
+def soon() -> float:
+    """Return a deadline that no test reaches."""
+    return time.monotonic() + 60

@@ -1,0 +1,132 @@
+"""nginx stands in front of a webhook's endpoint, with TLS 1.3 and HTTP/2, and hands on what was published."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+import trustme
+
+from tests.fleet import Fleet, wait_until
+from tests.interop.credentials import Credentials
+from tests.interop.fleets import WAIT, all_settled, patient_fleet, tallies_of
+from tests.interop.nginx import Nginx
+from tests.interop.traffic import traffic
+from tests.receivers.webhook import WebhookReceiver, demands_signature
+from worker.ledger.answers import Tally
+from worker.model.deliveries import Status
+from worker.model.events import EventType
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+EVENTS = 10_000
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Give a fleet that runs; each test has a tenant of its own in it."""
+    with patient_fleet(tmp_path_factory.mktemp("fleet")) as running:
+        yield running.start()
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Credentials:
+    """Give nginx a certificate, and a CA of our own."""
+    return Credentials(tmp_path, trustme.CA())
+
+
+@pytest.fixture
+def endpoint() -> Iterator[WebhookReceiver]:
+    """Give the endpoint behind nginx, which takes nothing that is not signed."""
+    with WebhookReceiver(demands_signature(SECRET)) as receiver:
+        yield receiver
+
+
+def integrate(fleet: Fleet, nginx: Nginx, tenant: str, options: dict[str, Any]) -> str:
+    """Create the tenant's integration with nginx; return its id."""
+    common = {"type": "webhook", "signing_secrets": [SECRET], "timeout_seconds": 15}
+    made = fleet.integrate(
+        nginx.url, tenant, tenant_id=tenant, event_types=list(EventType), **common, **options
+    )
+    return made.id
+
+
+def publish(fleet: Fleet, tenant: str, count: int) -> dict[str, bytes]:
+    """Publish so many events of the tenant; return the bytes of each."""
+    events = {event["id"]: msgspec.json.encode(event) for event in traffic(count, tenant)}
+    assert [receipt.error for receipt in fleet.publisher.publish_many(events.values())] == [None] * count
+    return events
+
+
+def arrived(endpoint: WebhookReceiver) -> dict[str, list[bytes]]:
+    """Return what came under each `webhook-id`, by the event that it names."""
+    bodies = defaultdict(list)
+    for request in endpoint.requests:
+        bodies[unquote(request.headers["webhook-id"])].append(request.body)
+    return bodies
+
+
+def test_ten_thousand_events_over_http2(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path
+) -> None:
+    """Each arrives once, byte by byte, under its own id; connections are kept until nginx ends them.
+
+    It does so after a thousand requests, and what it turns away then is sent again.
+    """
+    with Nginx(tmp_path / "nginx", endpoint.port, credentials) as nginx:
+        integration = integrate(fleet, nginx, "quiet", credentials.options(mutual=False))
+        events = publish(fleet, "quiet", EVENTS)
+        wait_until(lambda: all_settled(fleet), "every event is settled", WAIT)
+        accesses = nginx.accesses()
+
+    assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
+    tally = tallies_of(fleet)[integration]
+    assert (tally.delivered, tally.dead, tally.retrying) == (EVENTS, 0, 0)
+    assert Counter((one.protocol, one.tls, one.status) for one in accesses) == {
+        ("HTTP/2.0", "TLSv1.3", 200): EVENTS
+    }
+    assert len({one.connection for one in accesses}) <= 50
+
+
+def test_nginx_reloads_and_restarts_amid_the_traffic(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path
+) -> None:
+    """Nothing is lost, neither when its processes change in good order nor when all of them are gone."""
+    with Nginx(tmp_path / "nginx", endpoint.port, credentials) as nginx:
+        integration = integrate(fleet, nginx, "restarts", credentials.options(mutual=False))
+        events = publish(fleet, "restarts", EVENTS)
+        wait_until(lambda: len(endpoint.requests) >= EVENTS // 5, "a fifth has arrived")
+        nginx.reload()
+        wait_until(lambda: len(endpoint.requests) >= EVENTS // 2, "half of them have arrived")
+        nginx.restart()
+        before = len(endpoint.requests)
+        wait_until(lambda: all_settled(fleet), "every event is settled", WAIT)
+
+    assert before < EVENTS
+    assert {event_id: set(bodies) for event_id, bodies in arrived(endpoint).items()} == {
+        event_id: {raw} for event_id, raw in events.items()
+    }
+    tally = tallies_of(fleet)[integration]
+    assert (tally.delivered, tally.dead, tally.retrying) == (EVENTS, 0, 0)
+
+
+def test_nginx_demands_a_certificate(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path
+) -> None:
+    """With it, all arrives; without, nginx answers each request with 400, and nothing counts as delivered."""
+    with Nginx(tmp_path / "nginx", endpoint.port, credentials, mutual=True) as nginx:
+        known = integrate(fleet, nginx, "known", credentials.options(mutual=True))
+        stranger = integrate(fleet, nginx, "stranger", credentials.options(mutual=False))
+        events = publish(fleet, "known", 500)
+        publish(fleet, "stranger", 5)
+        wait_until(lambda: all_settled(fleet), "every event is settled", WAIT)
+        accesses = nginx.accesses()
+
+    assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
+    assert tallies_of(fleet)[known] == Tally(delivered=500)
+    assert {(row.status, row.http_status) for row in fleet.rows(stranger)} == {(Status.DEAD, 400)}
+    assert {(one.client, one.status) for one in accesses} == {("SUCCESS", 200), ("NONE", 400)}
