@@ -49,7 +49,7 @@ class Witness:
                 await self._take_lines(reader)
             else:
                 await self._take_requests(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             writer.close()

@@ -35,7 +35,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
     Nobody may change what is in it. `well` takes events of tenant one, `ill` refuses those of tenant two.
     """
-    refusal = scripts.Action(403, json.dumps({"text": HOSTILE, "code": 4}).encode())
+    refusal = scripts.Action(503, json.dumps({"text": HOSTILE, "code": 9}).encode())
     with (
         HecReceiver() as well,
         HecReceiver(lambda _request: refusal) as ill,

@@ -33,7 +33,7 @@ def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     assert well["latency_ms"]["p50"] >= 0
     assert well["last_problem"] is None
     assert (ill["delivered"], ill["dead"]) == (0, 2)
-    assert "403" in ill["last_problem"]["error"]
+    assert "503" in ill["last_problem"]["error"]
     assert ill["last_problem"]["hint"]
 
 

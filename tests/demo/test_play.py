@@ -4,8 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from worker.demo import play
+from worker.demo.cast import Role, cast
+from worker.settings import Settings
 
 
 def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
@@ -49,3 +56,23 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
             assert line["p50_ms"] <= line["p99_ms"]
         assert 0 < lines["arcsight"]["received"] <= lines["arcsight"]["published"]
         assert lines["archive"]["delivered"] == 1500
+
+
+def test_what_no_receiver_confirms_is_not_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A receiver that cannot tell which events it has makes the demo fail, though the ledger is complete."""
+
+    def counting_cast() -> list[Role]:
+        return [replace(role, options=("--count-only",)) for role in cast() if role.name == "qradar"]
+
+    monkeypatch.setattr(play, "cast", counting_cast)
+    for name in ("SIEM_REDIS_URL", "SIEM_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    status = play.run_demo(Settings(data_dir=tmp_path), events=50, leave=True, as_json=True)
+    said = capsys.readouterr()
+    [line] = json.loads(said.out.splitlines()[-1])["integrations"]
+
+    assert status == 1
+    assert line["published"] == line["delivered"]
+    assert "qradar: the receiver does not say what it has" in said.err

@@ -129,3 +129,16 @@ def test_what_is_old_is_found_by_an_index(engine: Engine, kind: Kind) -> None:
     plan = plan_of(engine, lambda given: prune(given, kind, LATER, 10))
 
     assert not [line for line in plan if reads_all(line)]
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("kind", Kind)
+def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: Kind) -> None:
+    """PostgreSQL goes to the places that it was told, however many other rows there are."""
+    bury(engine, "e1")
+    deliver(engine, ["e2"])
+    made = create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
+    end_replay(engine, made.id, ReplayState.DONE)
+    plan = plan_of(engine, lambda given: prune(given, kind, made.created_ms + DAY_MS, 10))
+
+    assert [line for line in plan if "Tid Scan" in line]

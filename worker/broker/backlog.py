@@ -59,6 +59,15 @@ class Claim:
     further: WorkOrder | None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An open breaker: why (a finding's code), since when, and when the next batch tries (ms)."""
+
+    cause: str
+    since_ms: int
+    next_try_ms: int
+
+
 class Backlog:
     """The backlogs of all integrations, as one Redis holds them.
 
@@ -164,6 +173,14 @@ class Backlog:
         with broker_errors():
             found = self._client.hget(keys.state(integration_id), "backlog_events")
         return int(found or 0)
+
+    def hold(self, integration_id: str) -> Hold | None:
+        """Say why nothing is sent to the integration at present, if its circuit breaker is open."""
+        with broker_errors():
+            fields = ("breaker", "opened_by", "opened_at", "probe_at")
+            found: Any = self._client.hmget(keys.state(integration_id), *fields)
+        breaker, cause, since, next_try = (value or b"0" for value in found)
+        return Hold(cause.decode(), int(since), int(next_try)) if breaker == b"open" else None
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)

@@ -34,6 +34,8 @@ from worker.model.integrations import Integration
 def status(since: int, *, as_json: bool) -> None:
     """Show how each integration fares, and what waits in Redis.
 
+    An integration that takes nothing is held: its events wait, and one batch tries again now and then.
+
     BACKLOG counts the events that are not settled yet, RETRIED those that took more than one attempt,
     RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
     10000 deliveries, from the publication to the SIEM's answer.
@@ -78,12 +80,20 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
     latency = latencies(sources.engine, one.id)
     problem = last_problem(sources.engine, one.id)
     off = sources.off.get(one.id)
+    hold = sources.backlog.hold(one.id)
     return {
         "id": one.id,
         "name": one.name,
         "type": one.type,
         "enabled": one.enabled,
         "disabled_reason": off.reason if off else None,
+        "held": {
+            "cause": hold.cause,
+            "since": when(hold.since_ms),
+            "next_try": when(hold.next_try_ms or None),
+        }
+        if hold
+        else None,
         "backlog": sources.backlog.depth(one.id),
         "delivered": tally.delivered,
         "retried": tally.retried,
@@ -118,11 +128,15 @@ def _missed(report: dict[str, Any]) -> list[str]:
     return [role for role, alive in report["processes"].items() if not alive and role not in needless]
 
 
+def _held(hold: dict[str, Any] | None) -> str:
+    return f" (held: {hold['cause']}; next try {hold['next_try'] or 'at once'})" if hold else ""
+
+
 def _row(one: dict[str, Any]) -> list[Any]:
     latency = one["latency_ms"] or {}
     problem = one["last_problem"]
     return [
-        one["name"] + state(enabled=one["enabled"], reason=one["disabled_reason"]),
+        one["name"] + state(enabled=one["enabled"], reason=one["disabled_reason"]) + _held(one["held"]),
         one["backlog"],
         one["delivered"],
         one["retried"],

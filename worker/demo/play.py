@@ -98,7 +98,7 @@ class _Play:
             with drawing(account, self._events) as bars:
                 self._publish(handle, account, bars)
                 self._watch(handle, account, bars)
-            self._show(account)
+            self._show(handle, account)
         if not self._leave and not handle.stopping.is_set():
             click.echo("The stack stays up; Ctrl-C ends it.", err=True)
         return self._leave
@@ -132,8 +132,8 @@ class _Play:
                 return
             handle.stopping.wait(LOOK_EVERY)
 
-    def _show(self, account: Account) -> None:
-        lines = self._beside_receivers(account.close())
+    def _show(self, handle: StackHandle, account: Account) -> None:
+        lines = self._beside_receivers(handle, account.close())
         said = document(self._events, lines, account.seconds)
         self.status = 0 if said["accounted_for"] else 1
         print_table(lines, stderr=self._as_json)
@@ -142,7 +142,7 @@ class _Play:
         if self._as_json:
             click.echo(json.dumps(said))
 
-    def _beside_receivers(self, lines: Sequence[Line]) -> Sequence[Line]:
+    def _beside_receivers(self, handle: StackHandle, lines: Sequence[Line]) -> Sequence[Line]:
         """Ask the receivers what they have, for a while as long as they have less than was delivered."""
         deadline = time.monotonic() + READ_SECONDS
         while True:
@@ -150,7 +150,8 @@ class _Play:
             lines = [replace(line, received=count) for line, count in zip(lines, counts, strict=True)]
             if all(line.agrees for line in lines) or time.monotonic() > deadline:
                 return lines
-            time.sleep(LOOK_EVERY)
+            if handle.stopping.wait(LOOK_EVERY):
+                return lines
 
 
 def _paced(lines: Iterator[bytes]) -> Iterator[list[bytes]]:

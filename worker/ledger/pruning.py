@@ -10,7 +10,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Select, Table, and_, delete, func, not_, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnClause,
+    Connection,
+    Delete,
+    Engine,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    literal_column,
+    not_,
+    select,
+)
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries, replays
@@ -68,14 +82,29 @@ def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
         begun = time.monotonic()
         # One statement: with one a row, the interpreter's lock changes hands at each, and every row waits
         # for the other threads while the ledger is locked.
-        keys = tuple_(*plan.table.primary_key)
-        removed = connection.execute(delete(plan.table).where(keys.in_(aged.limit(most)))).rowcount
+        removed = connection.execute(_removal(connection, plan.table, aged.limit(most))).rowcount
     return Pruned(removed, waited, time.monotonic() - begun)
 
 
+def _removal(connection: Connection, table: Table, places: Select[Any]) -> Delete:
+    """Return the statement that removes the rows at these places, and looks at no others."""
+    place = _place(connection, table)
+    if connection.dialect.name == "postgresql":
+        # An array, because PostgreSQL would join the rows that it got by IN with the whole table.
+        return delete(table).where(place == func.any(func.array(places.scalar_subquery())))
+    return delete(table).where(place.in_(places))
+
+
+def _place(connection: Connection, table: Table) -> ColumnClause[Any]:
+    """Return what tells where a row is: shorter than its key, and good for one statement."""
+    name = "ctid" if connection.dialect.name == "postgresql" else "rowid"
+    return literal_column(f"{table.name}.{name}")
+
+
 def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Select[Any] | None:
-    """Return what selects the keys of rows that may go, of one value of `by`; None when there are none."""
-    wanted = select(*plan.table.primary_key).where(plan.age < before_ms).order_by(plan.age)
+    """Return what selects the places of rows that may go, of one value of `by`; None when there are none."""
+    places = select(_place(connection, plan.table)).select_from(plan.table)
+    wanted = places.where(plan.age < before_ms).order_by(plan.age)
     if plan.stays is not None:
         wanted = wanted.where(not_(plan.stays()))
     if plan.by is None:
@@ -84,10 +113,10 @@ def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Select[Any] | 
     return next((part for part in parts if connection.execute(part.limit(1)).first()), None)
 
 
-def _waiting(connection: Connection, keys: Select[Any]) -> int:
-    waits = dead_letters.c.state == LetterState.WAITING
-    wanted = select(func.count()).select_from(dead_letters).where(dead_letters.c.id.in_(keys), waits)
-    return int(connection.execute(wanted).scalar_one())
+def _waiting(connection: Connection, places: Select[Any]) -> int:
+    """Count those at these places that wait."""
+    states = connection.execute(places.with_only_columns(dead_letters.c.state)).scalars()
+    return sum(state == LetterState.WAITING for state in states)
 
 
 def _values(connection: Connection, column: Column[Any]) -> list[Any]:

@@ -105,7 +105,7 @@ dead_letters = Table(
     Column("id", _ID, primary_key=True),
     # These three are NULL for what was never a valid event.
     Column("integration_id", _ID),
-    Column("event_id", Text),
+    Column("event_id", _ID),
     Column("event_type", Text),
     Column("cause", Text, nullable=False),
     Column("error_code", Text, nullable=False),

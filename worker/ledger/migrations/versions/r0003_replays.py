@@ -12,6 +12,7 @@ _ID = sa.Text().with_variant(TEXT(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Add the table of replays; letters that are there wait, as they did."""
+    _compare_event_ids(sa.Text(), TEXT(collation="C"))
     op.add_column("dead_letters", sa.Column("state_ms", sa.BigInteger()))
     op.add_column("dead_letters", sa.Column("replay_id", _ID))
     _index("dead_letters_waiting", ["integration_id", "dead_ms"], "state = 'waiting'")
@@ -28,6 +29,13 @@ def downgrade() -> None:
         op.drop_index(f"dead_letters_{index}", "dead_letters")
     op.drop_column("dead_letters", "replay_id")
     op.drop_column("dead_letters", "state_ms")
+    _compare_event_ids(TEXT(collation="C"), TEXT(collation="default"))
+
+
+def _compare_event_ids(before: sa.Text, after: sa.Text) -> None:
+    """Let PostgreSQL compare them as it does those of the deliveries, or no index serves both."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column("dead_letters", "event_id", existing_type=before, type_=after)
 
 
 def _index(name: str, columns: list[str], condition: str) -> None:
