@@ -56,15 +56,15 @@ def _ours(events: int, integrations: int) -> dict[str, Any]:
         refused = [receipt.error for receipt in fleet.publisher.publish_many(lines) if receipt.error]
         published = time.monotonic()
         wanted = events * integrations
-        wait_until(lambda: _recorded(fleet) >= wanted, f"{wanted} rows stand in the ledger", 600)
+        wait_until(lambda: recorded(fleet) >= wanted, f"{wanted} rows stand in the ledger", 600)
         seconds = time.monotonic() - started
         after = cpu_by_role(fleet, sink)
         assert not refused, refused[0]
-        statuses, counts = _statuses(fleet), sink.counts()
+        found, counts = statuses(fleet), sink.counts()
     return {
         "published": events,
         "bytes_an_event": round(sum(map(len, lines)) / events),
-        "rows": statuses,
+        "rows": found,
         "received": counts["events"],
         "events_a_request": round(counts["events"] / counts["requests"]),
         "seconds": round(seconds, 2),
@@ -83,7 +83,7 @@ def _latency(rate: int, seconds: int) -> dict[str, Any]:
             if ahead > 0:
                 time.sleep(ahead)  # keeps the rate: this is the load, not a wait for something
             fleet.publisher.publish(line)
-        wait_until(lambda: _recorded(fleet) >= rate * seconds, "all rows stand in the ledger", 60)
+        wait_until(lambda: recorded(fleet) >= rate * seconds, "all rows stand in the ledger", 60)
         with fleet.engine.connect() as connection:
             rows = connection.execute(text("SELECT latency_ms FROM deliveries ORDER BY latency_ms"))
             latencies = [row[0] for row in rows]
@@ -117,7 +117,7 @@ class _fleet:  # noqa: N801 - a context manager that reads as a function
         self._directory.cleanup()
 
 
-def _recorded(fleet: Fleet) -> int:
+def recorded(fleet: Fleet) -> int:
     """Count rows cheaply; asking the ledger for all of them would slow what is measured."""
     time.sleep(0.05)
     with fleet.engine.connect() as connection:
@@ -125,7 +125,8 @@ def _recorded(fleet: Fleet) -> int:
         return int(counted.scalar_one())
 
 
-def _statuses(fleet: Fleet) -> dict[str, int]:
+def statuses(fleet: Fleet) -> dict[str, int]:
+    """Count the ledger's rows by status."""
     with fleet.engine.connect() as connection:
         rows = connection.execute(text("SELECT status, count(*) FROM deliveries GROUP BY status"))
         return {str(status): int(count) for status, count in rows}
