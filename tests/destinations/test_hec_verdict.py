@@ -60,7 +60,6 @@ def test_what_a_status_alone_tells(status: int, finding: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"{}",
         b"[]",
         b"[0]",

@@ -56,7 +56,7 @@ def has_replayed(own: Fleet, replay_id: str, letters: int) -> bool:
 
 def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
     """Killed several times, it hands over each letter once, and its counts are exact."""
-    with HecReceiver(scripts.reject_token()) as splunk:
+    with HecReceiver(scripts.busy()) as splunk:
         ids = die(own, splunk, 1_000, redrive=False)
         made = own.siem_json("dead-letters", "replay", "--all", "--rate", "400", "--yes")
         for share in (100, 300, 600):
@@ -78,7 +78,7 @@ def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
 
 def test_dead_letters_of_an_outage_go_out_by_themselves(own: Fleet) -> None:
     """Once something was delivered again; what the SIEM refused stays where it is."""
-    with HecReceiver(scripts.reject_token()) as splunk:
+    with HecReceiver(scripts.busy()) as splunk:
         ids = die(own, splunk, 20)
         splunk.script = scripts.offender(lambda event: event["id"] == "bad")
         own.publish([denial("bad")])
@@ -98,7 +98,7 @@ def test_dead_letters_of_an_outage_go_out_by_themselves(own: Fleet) -> None:
 
 def test_a_replay_into_another_integration(own: Fleet) -> None:
     """It gets the very bytes; the one where they died gets nothing."""
-    with HecReceiver(scripts.reject_token()) as splunk, HecReceiver() as archive:
+    with HecReceiver(scripts.busy()) as splunk, HecReceiver() as archive:
         ids = die(own, splunk, 30, redrive=False)
         own.integrate(archive.url, "archive")
         done = own.siem(
@@ -113,9 +113,9 @@ def test_a_replay_into_another_integration(own: Fleet) -> None:
 
 def test_what_dies_again_is_told_by_the_exit_code(own: Fleet) -> None:
     """With --wait, 1 says that events died again; their new letters wait, the old ones do not."""
-    with HecReceiver(scripts.reject_token()) as splunk:
+    with HecReceiver(scripts.busy()) as splunk:
         die(own, splunk, 5, redrive=False)
-        splunk.script = scripts.reject_token()
+        splunk.script = scripts.busy()
         done = own.siem("dead-letters", "replay", "--all", "--yes", "--wait", "--json")
         waiting = own.siem_json("dead-letters", "list")
 

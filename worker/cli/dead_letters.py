@@ -46,7 +46,7 @@ def dead_letters() -> None:
     "--cause",
     type=click.Choice([cause.value for cause in Cause]),
     help="Only those that died of this: every attempt failed; the SIEM refused the event; "
-    "it was no valid event; its integration was deleted.",
+    "it was no valid event; its integration was deleted; it took worker after worker down with it.",
 )
 @click.option(
     "--state",
