@@ -17,9 +17,9 @@ def patient_fleet(directory: Path) -> Fleet:
     """Prepare a fleet that sends nothing twice only because a machine is busy."""
     return Fleet(
         directory,
-        SIEM_SEND_DEADLINE="60",
-        SIEM_LEASE="90",
-        SIEM_ORDER_LEASE="60",
+        SIEM_SEND_DEADLINE="15",
+        SIEM_LEASE="20",
+        SIEM_ORDER_LEASE="20",
         SIEM_CLAIM_IDLE="60",
     )
 
