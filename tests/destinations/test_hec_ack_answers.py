@@ -49,9 +49,7 @@ def test_only_true_confirms(acks: dict[str, Any], confirmed: set[int]) -> None:
     assert judge_acks(200, {}, json.dumps({"acks": acks}).encode()) == frozenset(confirmed)
 
 
-@pytest.mark.parametrize(
-    "body", [b"[]", b'{"acks":[0]}', b'{"acks":true}', b"<html>", answer(0), answer(24)]
-)
+@pytest.mark.parametrize("body", [b"[]", b'{"acks":[0]}', b'{"acks":true}', b"<html>", answer(0), answer(24)])
 def test_what_tells_nothing_about_acknowledgements_is_trouble(body: bytes) -> None:
     """A 200 that is no answer to the question confirms nothing, and is said to be none."""
     verdict = judge_acks(200, {}, body)

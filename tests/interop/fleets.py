@@ -9,7 +9,7 @@ from worker.broker.outcomes import lag
 from worker.ledger.answers import Tally
 from worker.ledger.queries import tallies
 
-#: How long to wait for a fleet, in seconds: less than a lease, so that nobody takes over what hangs.
+#: How long to wait for a fleet, in seconds: several leases, so that what was lost has time to be sent again.
 WAIT = 80.0
 
 
