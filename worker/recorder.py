@@ -13,9 +13,9 @@ from functools import partial
 
 from worker.broker.outcomes import Outcomes, Settled
 from worker.ledger.answers import Recorded
-from worker.model.availability import Availability, persevere
+from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import DeadLetter, Outcome
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
+from worker.model.errors import LedgerUnavailable, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,9 @@ class Recorder:
         self._linger = linger
         self._next_reconcile = 0.0
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Record until told to stop; outlive any absence of Redis or the database."""
-        watched: dict[type[Exception], Availability] = {
-            BrokerUnavailable: Availability("Redis", log),
-            LedgerUnavailable: Availability("the database", log),
-        }
-        persevere(partial(self.step, stopping), stopping, watched, log)
+        persevere(partial(self.step, stopping), stopping, dependencies or Dependencies(log), log)
 
     def step(self, stopping: threading.Event) -> int:
         """Record what waits; return how many entries. Raises BrokerUnavailable, LedgerUnavailable."""
@@ -65,8 +61,8 @@ class Recorder:
             self._outcomes.finish(settled)
         if time.monotonic() >= self._next_reconcile:
             # Only after recording, which frees memory: Redis may be too full to take a change.
-            self._next_reconcile = time.monotonic() + RECONCILE_EVERY
             self._reconcile()
+            self._next_reconcile = time.monotonic() + RECONCILE_EVERY
         return len(settled)
 
     def _record_all(self, settled: Settled) -> None:

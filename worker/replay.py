@@ -17,8 +17,8 @@ from worker.broker.replaying import Hand, Replaying
 from worker.broker.snapshot import Limits, Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.replay_store import ReplayStore
-from worker.model.availability import Availability, persevere
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.availability import Dependencies, persevere
+from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
 from worker.model.replays import Letter, Page, Replay, ReplayState
 
@@ -86,13 +86,9 @@ class Replayer:
         self._pace = pace or Pace()
         self._next_redrive = 0.0
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Replay until told to stop; outlive any absence of Redis or the database."""
-        watched: dict[type[Exception], Availability] = {
-            BrokerUnavailable: Availability("Redis", log),
-            LedgerUnavailable: Availability("the database", log),
-        }
-        persevere(lambda: stopping.wait(self.step()), stopping, watched, log)
+        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 

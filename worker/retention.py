@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from worker.broker.turns import Turn
 from worker.ledger.pruning import Kind, Pruned
-from worker.model.availability import Availability, persevere
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.availability import Dependencies, persevere
+from worker.model.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,9 @@ class Retention:
         self._gone: Counter[Kind] = Counter()
         self._waited = 0
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Prune until told to stop; outlive any absence of Redis or the database."""
-        watched: dict[type[Exception], Availability] = {
-            BrokerUnavailable: Availability("Redis", log),
-            LedgerUnavailable: Availability("the database", log),
-        }
-        persevere(lambda: stopping.wait(self.step()), stopping, watched, log)
+        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 

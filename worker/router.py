@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
 from worker.broker.snapshot import Snapshot, Subscription
-from worker.model.availability import Availability, persevere
+from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
-from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.errors import InvalidEvent
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
 from worker.model.orders import Issue
 
@@ -40,9 +40,9 @@ class Router:
         self._issue = issue
         self._read_count = READ_COUNT
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Route until told to stop; outlive any absence of Redis."""
-        persevere(self.step, stopping, {BrokerUnavailable: Availability("Redis", log)}, log)
+        persevere(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
         """Route what waits, up to a thousand events; return how many. Raises BrokerUnavailable."""

@@ -11,8 +11,7 @@ from collections import Counter
 from worker.broker.backlog import Backlog
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.snapshot import Snapshot
-from worker.model.availability import Availability, persevere
-from worker.model.errors import BrokerUnavailable
+from worker.model.availability import Dependencies, persevere
 from worker.model.orders import Issue, WorkOrder
 
 log = logging.getLogger(__name__)
@@ -31,14 +30,14 @@ class Sweeper:
         self._issue = issue
         self._interval = interval
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Sweep until told to stop; outlive any absence of Redis."""
 
         def rest_and_sweep() -> None:
             if not stopping.wait(self._interval):
                 self.step()
 
-        persevere(rest_and_sweep, stopping, {BrokerUnavailable: Availability("Redis", log)}, log)
+        persevere(rest_and_sweep, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
         """Sweep once, unless another sweeper does; return how many orders were issued."""

@@ -14,8 +14,8 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.model.deliveries import Cause, Status
 
-AWAY = "worker.recorder: lost the database"
-BACK = "worker.recorder: the database is back"
+AWAY = "lost the database"
+BACK = "the database is back"
 
 
 @pytest.fixture(scope="module")

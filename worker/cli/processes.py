@@ -7,10 +7,11 @@ import platform
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 import click
 
@@ -33,7 +34,7 @@ from worker.ledger.pruning import prune
 from worker.ledger.recording import record as record_in
 from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
-from worker.model.availability import Availability
+from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
 from worker.recorder import Recorder
@@ -61,11 +62,9 @@ def route() -> None:
     client = connect(config.broker_address())
     ingress = Ingress(client, _consumer(), config.claim_idle)
     router = Router(ingress, backlog, Snapshot(client), issue_order)
-    with _process("router", client) as stopping:
-        sweeper = threading.Thread(target=_sweeper(config, issue_order).run, args=[stopping], name="sweeper")
-        sweeper.start()
-        router.run(stopping)
-        sweeper.join()
+    sweeper = _sweeper(config, issue_order)
+    with _process("router", client) as (stopping, dependencies), _beside([sweeper], stopping, dependencies):
+        router.run(stopping, dependencies)
 
 
 @click.command()
@@ -85,20 +84,38 @@ def record() -> None:
         config.recorder_linger,
     )
     try:
-        with _process("recorder", client) as stopping:
-            _await_ledger(engine, stopping)
-            with _beside_recorder(config, stopping):
-                recorder.run(stopping)
+        with _process("recorder", client) as (stopping, dependencies):
+            _await_ledger(engine, stopping, dependencies)
+            with _beside_recorder(config, stopping, dependencies):
+                recorder.run(stopping, dependencies)
     finally:
         engine.dispose()
 
 
 @contextmanager
-def _beside_recorder(config: Settings, stopping: threading.Event) -> Iterator[None]:
-    """Replay and prune in threads of their own, on connections of their own, until told to stop."""
+def _beside_recorder(
+    config: Settings, stopping: threading.Event, dependencies: Dependencies
+) -> Iterator[None]:
+    """Replay and prune beside it, on connections of their own, until told to stop."""
     engine = open_standing_ledger()
-    steps = (_replayer(config, engine), _retention(config, engine))
-    threads = [threading.Thread(target=step.run, args=[stopping], name=type(step).__name__) for step in steps]
+    try:
+        with _beside([_replayer(config, engine), _retention(config, engine)], stopping, dependencies):
+            yield
+    finally:
+        engine.dispose()
+
+
+class _Step(Protocol):
+    def run(self, stopping: threading.Event, dependencies: Dependencies) -> None: ...
+
+
+@contextmanager
+def _beside(steps: Sequence[_Step], stopping: threading.Event, dependencies: Dependencies) -> Iterator[None]:
+    """Take these steps in threads of their own; all end when the process does."""
+    threads = [
+        threading.Thread(target=step.run, args=[stopping, dependencies], name=type(step).__name__)
+        for step in steps
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -107,7 +124,6 @@ def _beside_recorder(config: Settings, stopping: threading.Event) -> Iterator[No
         stopping.set()
         for thread in threads:
             thread.join()
-        engine.dispose()
 
 
 def _replayer(config: Settings, engine: Ledger) -> Replayer:
@@ -137,21 +153,21 @@ def _sweeper(config: Settings, issue: Issue) -> Sweeper:
     )
 
 
-def _await_ledger(engine: Ledger, stopping: threading.Event) -> None:
+def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> None:
     """Wait for the database, then raise SchemaOutdated unless its tables are those of this release."""
-    database = Availability("the database", log)
+    me = object()
     while not stopping.is_set():
         try:
             require_current(engine)
         except LedgerUnavailable as error:
-            stopping.wait(database.lost(error))
+            stopping.wait(dependencies.database.lost(me, error))
         else:
-            database.back()
+            dependencies.database.back(me)
             return
 
 
 @contextmanager
-def _process(role: str, client: Client) -> Iterator[threading.Event]:
+def _process(role: str, client: Client) -> Iterator[tuple[threading.Event, Dependencies]]:
     """Give signs of life until SIGTERM or SIGINT asks for an end."""
     stopping = threading.Event()
 
@@ -164,7 +180,7 @@ def _process(role: str, client: Client) -> Iterator[threading.Event]:
     sign.start()
     log.info("%s started", role)
     try:
-        yield stopping
+        yield stopping, Dependencies(logging.getLogger(f"worker.{role}"))
     finally:
         # A main thread that fails must take its other threads along: half a process is worse than none.
         stopping.set()
