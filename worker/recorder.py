@@ -16,6 +16,7 @@ from worker.ledger.answers import Recorded
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
+from worker.model.parking import ParkedChunk
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,14 @@ SWITCHED_OFF = (
 )
 
 #: Writes settled entries to the ledger in one transaction. Raises LedgerUnavailable.
-Record = Callable[[Sequence[tuple[str, list[Outcome]]], Sequence[tuple[str, DeadLetter]]], Recorded]
+Record = Callable[
+    [
+        Sequence[tuple[str, list[Outcome]]],
+        Sequence[tuple[str, DeadLetter]],
+        Sequence[tuple[str, ParkedChunk]],
+    ],
+    Recorded,
+]
 #: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
 Reconcile = Callable[[], bool]
 
@@ -68,7 +76,7 @@ class Recorder:
     def _record_all(self, settled: Settled) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
         try:
-            recorded = self._record(settled.outcomes, settled.dead)
+            recorded = self._record(settled.outcomes, settled.dead, settled.parked)
         except (LedgerUnavailable, SchemaOutdated):
             self._outcomes.read_again()
             raise
@@ -82,7 +90,7 @@ class Recorder:
         """Record entry by entry, and set aside those that cannot be recorded."""
         for one in settled.singly():
             try:
-                recorded = self._record(one.outcomes, one.dead)
+                recorded = self._record(one.outcomes, one.dead, one.parked)
             except (LedgerUnavailable, SchemaOutdated):
                 self._outcomes.read_again()
                 raise

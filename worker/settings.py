@@ -115,6 +115,17 @@ class Settings(BaseSettings):
     breaker_longest_probe: Annotated[
         float, Field(gt=0, description="The longest interval between two such tries.")
     ] = 300.0
+    backlog_events: Annotated[
+        int,
+        Field(
+            ge=1000,
+            description="Events that one backlog may hold in Redis; the database keeps what is older.",
+        ),
+    ] = 200_000
+    backlog_bytes: Annotated[
+        int,
+        Field(ge=1_000_000, description="Bytes of these events, as published."),
+    ] = 256_000_000
     visibility_timeout: Annotated[
         float,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),

@@ -7,9 +7,11 @@ worker that held one, costs time and nothing else.
 import logging
 import threading
 from collections import Counter
+from collections.abc import Iterable
 
 from worker.broker.backlog import Backlog
 from worker.broker.housekeeping import Housekeeping
+from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
 from worker.model.availability import Dependencies, persevere
 from worker.model.orders import Issue, WorkOrder
@@ -21,10 +23,17 @@ class Sweeper:
     """One sweeper; runs in one thread."""
 
     def __init__(
-        self, backlog: Backlog, snapshot: Snapshot, housekeeping: Housekeeping, issue: Issue, interval: float
+        self,
+        backlog: Backlog,
+        parking: Parking,
+        snapshot: Snapshot,
+        housekeeping: Housekeeping,
+        issue: Issue,
+        interval: float,
     ) -> None:
         """Sweep every `interval` seconds, if the lock can be had."""
         self._backlog = backlog
+        self._parking = parking
         self._snapshot = snapshot
         self._housekeeping = housekeeping
         self._issue = issue
@@ -52,8 +61,20 @@ class Sweeper:
             subscription = subscriptions.get(order.integration_id)
             if subscription is not None:
                 self._issue(order, subscription.destination.type)
+        self._park_overflow(subscriptions)
         self._housekeeping.forget_dead_consumers()
         return len(orders)
+
+    def _park_overflow(self, integration_ids: Iterable[str]) -> None:
+        """Let no backlog stay above its cap: a recorder keeps in the ledger what it gives up."""
+        for one in self._parking.overflowing(integration_ids):
+            parked = 0
+            while taken := self._parking.park(one):
+                parked += taken
+            if parked:
+                log.warning(
+                    "the backlog of integration %s is full: its %d oldest events are parked", one, parked
+                )
 
     def _report(self, reissued: list[tuple[WorkOrder, str]]) -> None:
         """Say what was lost; a retry that the sweeper itself was to wait for is nothing to report."""

@@ -59,6 +59,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "enabled": False,
         "max_retries": 1,
         "redrive": False,
+        "paused": False,
         "event_types": ["hold.denied", "policy.deny"],
         "disabled_reason": None,
         "disabled_ms": None,

@@ -12,6 +12,7 @@ from worker.broker.packing import pack_dead, pack_outcomes
 from worker.ledger.answers import Recorded
 from worker.model.deliveries import DeadLetter, Finding, Outcome
 from worker.model.errors import LedgerUnavailable
+from worker.model.parking import ParkedChunk
 from worker.recorder import Recorder
 
 FINDING = Finding("invalid_event", "id: is missing", "give one")
@@ -28,7 +29,10 @@ class Ledger:
         self.dead: list[tuple[str, DeadLetter]] = []
 
     def record(
-        self, outcomes: Sequence[tuple[str, list[Outcome]]], dead: Sequence[tuple[str, DeadLetter]]
+        self,
+        outcomes: Sequence[tuple[str, list[Outcome]]],
+        dead: Sequence[tuple[str, DeadLetter]],
+        _parked: Sequence[tuple[str, ParkedChunk]],
     ) -> Recorded:
         """Take the entries, or raise."""
         self.tries += 1

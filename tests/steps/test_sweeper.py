@@ -10,12 +10,17 @@ from tests.embedded_servers import RunningServer
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
 from worker.broker.housekeeping import Housekeeping
+from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
 from worker.model.orders import WorkOrder
+from worker.model.parking import Cap
 from worker.sweeper import Sweeper
 
 TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
 IMPATIENT = Timing(lease=0, order_lease=0, retry_grace=0)
+
+
+CAP = Cap(events=1000, size=1_000_000)
 
 
 class Fleet:
@@ -30,6 +35,7 @@ class Fleet:
         """Make a sweeper as another router would run it."""
         return Sweeper(
             Backlog(self._client, timing),
+            Parking(self._client, CAP),
             Snapshot(self._client),
             Housekeeping(self._client),
             lambda order, kind: self.issued.append((order, kind)),

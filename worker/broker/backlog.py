@@ -13,12 +13,12 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk
+from worker.broker.scripting import shared_script, single_script
 from worker.model.deliveries import SETTLED, Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import redis
-    from redis.commands.core import Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,10 @@ class Backlog:
         """Use the client, which may be shared between threads."""
         self._client = client
         self._timing = timing
-        self._wake = _script(client, "wake")
-        self._claim = _script(client, "claim")
-        self._settle = _script(client, "settle")
-        self._reissue = _script(client, "reissue", shared=False)
+        self._wake = shared_script(client, "wake")
+        self._claim = shared_script(client, "claim")
+        self._settle = shared_script(client, "settle")
+        self._reissue = single_script(client, "reissue")
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
         """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
@@ -200,16 +199,6 @@ class Backlog:
             random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
             _ms(settlement.asked),
         ]
-
-
-def _script(client: "redis.Redis", name: str, *, shared: bool = True) -> "Script":
-    folder = files("worker.broker") / "scripts"
-    parts = [*(_SHARED if shared else ()), name]
-    return client.register_script("".join((folder / f"{part}.lua").read_text() for part in parts))
-
-
-#: What stands before each script, in this order.
-_SHARED = ("slots", "breaker", "ordering")
 
 
 def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:

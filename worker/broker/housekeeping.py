@@ -5,7 +5,7 @@ import uuid
 
 import redis
 
-from worker.broker import keys
+from worker.broker import keys, outcomes
 from worker.broker.connection import broker_errors
 from worker.broker.streams import forget_idle_consumers
 
@@ -39,9 +39,6 @@ class Housekeeping:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_EVERY
-        for stream, group in (
-            (keys.EVENTS, keys.ROUTER_GROUP),
-            (keys.OUTCOMES, keys.RECORDER_GROUP),
-            (keys.DEAD_LETTERS, keys.RECORDER_GROUP),
-        ):
-            forget_idle_consumers(self._client, stream, group, GONE_AFTER)
+        forget_idle_consumers(self._client, keys.EVENTS, keys.ROUTER_GROUP, GONE_AFTER)
+        for stream in outcomes.STREAMS:
+            forget_idle_consumers(self._client, stream, keys.RECORDER_GROUP, GONE_AFTER)

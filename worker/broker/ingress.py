@@ -167,6 +167,7 @@ def append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
         ask(pipeline, "XADD", lane(integration_id), "*", "n", count, "bytes", size, "events", packed)
         pipeline.hincrby(keys.state(integration_id), "backlog_events", count)
         pipeline.hincrby(keys.state(integration_id), "unclaimed_events", count)
+        pipeline.hincrby(keys.state(integration_id), "unclaimed_bytes", size)
 
 
 def _count(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:

@@ -8,26 +8,36 @@
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |
 |                              |        | nothing is claimed), `backlog_events` (not yet settled),       |
-|                              |        | `unclaimed_events` (of these, held by no slot), `claims`,      |
+|                              |        | `unclaimed_events` (of these, held by no slot) and their       |
+|                              |        | `unclaimed_bytes`, `unparked` (the page that came back last    |
+|                              |        | from the ledger), `claims`,                                    |
 |                              |        | `ordered_at`, `claimed_at` (ms; of the latest, while it lasts),|
 |                              |        | `last_send_ms` (how long the last batch took), `rests_until`   |
 |                              |        | (ms; the destination asked to be spared), `window` (slots at   |
 |                              |        | present, up to `slots`), `failures` (sendings, in a row);      |
 |                              |        | `breaker` (open, or absent), `opened_at`, `opened_by`,         |
-|                              |        | `probe_at`, `probe_wait` (ms), `probe` (the slot that tries)   |
+|                              |        | `probe_at`, `probe_wait` (ms), `probe` (the slot that tries);  |
+|                              |        | `closed_at` (ms; when it closed last)                          |
 | `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
 |                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
 |                              |        | `due`, `reissues`, `suspects`, `alone`                         |
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
+| `siem:parked`                | stream | what a backlog has no room for, on its way to the ledger, which |
+|                              |        | keeps it until there is: chunks and whose they are; `recorder` |
 | `siem:unrecordable`          | stream | what no recorder could record, and why: for a person to see    |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
+| `siem:unparker`              | string | the lock of the one that brings parked events back             |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
+| `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
+| `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
+| `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
+| `siem:health:watch`          | string | the lock of the one that watches                               |
 | `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
 | `siem:celery:*`              |        | Celery's own: queues `webhook`, …;    unacknowledged messages  |
@@ -39,6 +49,7 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 EVENTS = "siem:events"
 OUTCOMES = "siem:outcomes"
 DEAD_LETTERS = "siem:dead-letters"
+PARKED = "siem:parked"
 UNRECORDABLE = "siem:unrecordable"
 LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
@@ -46,7 +57,12 @@ INTEGRATIONS_VERSION = "siem:integrations:version"
 SWEEPER_LOCK = "siem:sweeper"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"
+UNPARKER_LOCK = "siem:unparker"
 REPLAYS = "siem:replays"
+HEALTH = "siem:health"
+HEALTH_STATES = "siem:health:states"
+HEALTH_UNTOLD = "siem:health:untold"
+HEALTH_LOCK = "siem:health:watch"
 COUNTERS = "siem:counters"
 ALIVE_PREFIX = "siem:alive:"
 CELERY_PREFIX = "siem:celery:"

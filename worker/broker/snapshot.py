@@ -43,6 +43,7 @@ class Subscription(msgspec.Struct, frozen=True):
     destination: Limits
     tenant_id: str = "default"
     enabled: bool = False
+    paused: bool = False
     event_types: frozenset[str] = frozenset()
     deleted: bool = False
 
@@ -179,7 +180,8 @@ def _state(change: _Change, slots: int) -> dict[bytes | bytearray | memoryview |
         "batch_bytes": limits.batch_bytes * limits.requests_a_claim,
     }
     if change.itself:
-        # What was deleted drains into the dead letters; what is switched off waits. Else left alone: a
-        # worker that finds a destination gone sets it too, and the ledger learns of that a little later.
-        state["held"] = int(not subscription.enabled and not subscription.deleted)
+        # What was deleted drains into the dead letters; what is switched off or paused waits. Else left
+        # alone: a worker that finds a destination gone sets it too, and the ledger learns of that later.
+        waits = subscription.paused or not subscription.enabled
+        state["held"] = int(waits and not subscription.deleted)
     return state

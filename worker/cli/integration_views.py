@@ -35,7 +35,7 @@ def row(one: Integration) -> list[Any]:
     types = "all" if one.event_types == frozenset(EventType) else ", ".join(sorted(one.event_types))
     if one.event_types == DEFAULT_EVENT_TYPES:
         types = "all but policy.allow"
-    return [one.id, one.name, one.type, one.tenant_id, one.enabled, types, one.destination.url]
+    return [one.id, one.name, one.type, one.tenant_id, _state(one), types, one.destination.url]
 
 
 def fields(integration: Integration, off: SwitchedOff | None) -> list[list[Any]]:
@@ -55,13 +55,19 @@ def goodbyes(integrations: list[Integration], off: Mapping[str, SwitchedOff]) ->
             yield f"{one.name} is switched off ({_why(off.get(one.id))}); {_way_back(one)}."
 
 
-def state(*, enabled: bool, reason: str | None) -> str:
-    """Return what stands behind the name of an integration that is switched off, or nothing."""
+def state(*, enabled: bool, paused: bool, reason: str | None) -> str:
+    """Return what stands behind the name of an integration that is switched off or paused, or nothing."""
     if enabled:
-        return ""
+        return " (paused)" if paused else ""
     if reason is None:
         return " (disabled)"
     return f" (switched off: {reason if len(reason) <= _SHORT else reason[: _SHORT - 1] + '…'})"
+
+
+def _state(one: Integration) -> str:
+    if not one.enabled:
+        return "off"
+    return "paused" if one.paused else "on"
 
 
 def misgivings(integration: Integration) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`siem integrations`: create, list, show, enable, disable, delete, new-secret."""
+"""`siem integrations`: create, list, show, enable, disable, pause, resume, delete, new-secret."""
 
 import base64
 import secrets
@@ -16,7 +16,9 @@ from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_views import document, fields, goodbyes, misgivings, row
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
+from worker.ledger.integrations import IntegrationStore
 from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.model.integrations import Integration
 
 
 @click.group()
@@ -63,7 +65,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
         print_json([document(one, off.get(one.id)) for one in found])
         return
     print_table(
-        ["id", "name", "type", "tenant", "enabled", "event types", "url"],
+        ["id", "name", "type", "tenant", "state", "event types", "url"],
         [row(one) for one in found],
         empty="No integrations here yet: `siem integrations create --help` tells how to create one.",
     )
@@ -109,6 +111,31 @@ def disable(integration: str, *, as_json: bool) -> None:
     _switch(integration, enabled=False, as_json=as_json)
 
 
+@integrations.command()
+@click.argument("integration")
+@as_json_option
+def pause(integration: str, *, as_json: bool) -> None:
+    """Keep the events of an integration waiting, by id or name.
+
+    Nothing more is sent to it, but for what is under way. Its events are collected all the same, those that
+    are published meanwhile as well, and are sent once it is resumed: use it while a SIEM is being maintained.
+    What Redis should not hold any longer (SIEM_BACKLOG_EVENTS) rests in the database.
+    """
+    _pause(integration, paused=True, as_json=as_json)
+
+
+@integrations.command()
+@click.argument("integration")
+@as_json_option
+def resume(integration: str, *, as_json: bool) -> None:
+    """End the pause of an integration, by id or name: what waits is sent.
+
+    An integration whose backlog is held because its SIEM took nothing is tried again at once, instead of when
+    the next try is due.
+    """
+    _pause(integration, paused=False, as_json=as_json)
+
+
 @integrations.command("new-secret")
 def new_secret() -> None:
     """Print a new signing secret for a webhook.
@@ -143,12 +170,23 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
 def _switch(id_or_name: str, *, enabled: bool, as_json: bool) -> None:
     with integration_store() as store:
         changed = store.set_enabled(store.resolve(id_or_name), enabled)
-        announce(store)
-        off = store.switched_off().get(changed.id)
+        _tell(store, changed, "Enabled" if enabled else "Disabled", as_json=as_json)
+
+
+def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:
+    with integration_store() as store:
+        changed = store.set_paused(store.resolve(id_or_name), paused)
+        _tell(store, changed, "Paused" if paused else "Resumed", as_json=as_json)
+        if not (paused or changed.enabled or as_json):
+            click.echo(f"It is switched off all the same: see `siem integrations enable {changed.id}`.")
+
+
+def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: bool) -> None:
+    announce(store)
     if as_json:
-        print_json(document(changed, off))
+        print_json(document(changed, store.switched_off().get(changed.id)))
     else:
-        click.echo(f"{'Enabled' if enabled else 'Disabled'} {changed.name} ({changed.id}).")
+        click.echo(f"{what} {changed.name} ({changed.id}).")
 
 
 def _confirm(name: str, integration_id: str) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import click
 
-from worker import replay, retention
+from worker import replay, retention, unparking
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.backlog import Backlog, Timing
@@ -23,6 +23,7 @@ from worker.broker.connection import Client, connect
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
 from worker.broker.outcomes import Outcomes, oldest_ms
+from worker.broker.parking import Parking
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
@@ -30,6 +31,7 @@ from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.parked import ParkedStore
 from worker.ledger.pruning import prune
 from worker.ledger.recording import record as record_in
 from worker.ledger.replay_store import ReplayStore
@@ -37,12 +39,14 @@ from worker.ledger.vault import open_vault
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
+from worker.model.parking import Cap
 from worker.recorder import Recorder
 from worker.replay import Replayer
 from worker.retention import Retention
 from worker.router import Router
 from worker.settings import Settings
 from worker.sweeper import Sweeper
+from worker.unparking import Unparker
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +75,8 @@ def route() -> None:
 def record() -> None:
     """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
 
-    Beside it, replay dead letters as asked (and those of an outage that is over), and prune what is old.
+    Beside it, replay dead letters as asked (and those of an outage that is over), bring back what was parked
+    when a backlog has room again, and prune what is old.
     While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
     """
     config = configuration()
@@ -96,10 +101,15 @@ def record() -> None:
 def _beside_recorder(
     config: Settings, stopping: threading.Event, dependencies: Dependencies
 ) -> Iterator[None]:
-    """Replay and prune beside it, on connections of their own, until told to stop."""
+    """Replay, bring back what was parked, and prune, on connections of their own, until told to stop."""
     engine = open_standing_ledger()
     try:
-        with _beside([_replayer(config, engine), _retention(config, engine)], stopping, dependencies):
+        steps: list[_Step] = [
+            _replayer(config, engine),
+            _unparker(config, engine),
+            _retention(config, engine),
+        ]
+        with _beside(steps, stopping, dependencies):
             yield
     finally:
         engine.dispose()
@@ -142,10 +152,21 @@ def _retention(config: Settings, engine: Ledger) -> Retention:
     return Retention(partial(prune, engine), partial(oldest_ms, client), turn)
 
 
+def _unparker(config: Settings, engine: Ledger) -> Unparker:
+    client = connect(config.broker_address())
+    turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN)
+    return Unparker(ParkedStore(engine), Parking(client, _cap(config)), turn)
+
+
+def _cap(config: Settings) -> Cap:
+    return Cap(config.backlog_events, config.backlog_bytes)
+
+
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:
     client = connect(config.broker_address())
     return Sweeper(
         Backlog(client, Timing.of(config)),
+        Parking(client, _cap(config)),
         Snapshot(client),
         Housekeeping(client),
         issue,

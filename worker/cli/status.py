@@ -16,6 +16,7 @@ from worker.cli.output import Since, as_json_option, counted, print_json, print_
 from worker.cli.stores import Ledger, integration_store
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.parked import Parked, ParkedStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import Integration
@@ -36,7 +37,8 @@ def status(since: int, *, as_json: bool) -> None:
 
     An integration that takes nothing is held: its events wait, and one batch tries again now and then.
 
-    BACKLOG counts the events that are not settled yet, RETRIED those that took more than one attempt,
+    BACKLOG counts the events that are not settled yet, and in parentheses those that rest in the database
+    until it has room for them; RETRIED those that took more than one attempt,
     RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
     10000 deliveries, from the publication to the SIEM's answer.
     """
@@ -58,6 +60,7 @@ class _Sources:
     engine: Ledger
     tallies: dict[str, Tally]
     off: dict[str, SwitchedOff]
+    parked: dict[str, Parked]
 
 
 def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
         store.engine,
         tallies(store.engine, since_ms=since),
         store.switched_off(),
+        ParkedStore(store.engine).counts(),
     )
     return {
         "processes": {role: role in roles_alive(client) for role in ROLES},
@@ -86,6 +90,7 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
         "name": one.name,
         "type": one.type,
         "enabled": one.enabled,
+        "paused": one.paused,
         "disabled_reason": off.reason if off else None,
         "held": {
             "cause": hold.cause,
@@ -95,6 +100,7 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
         if hold
         else None,
         "backlog": sources.backlog.depth(one.id),
+        "parked": sources.parked[one.id].events if one.id in sources.parked else 0,
         "delivered": tally.delivered,
         "retried": tally.retried,
         "retrying": tally.retrying,
@@ -128,16 +134,19 @@ def _missed(report: dict[str, Any]) -> list[str]:
     return [role for role, alive in report["processes"].items() if not alive and role not in needless]
 
 
-def _held(hold: dict[str, Any] | None) -> str:
-    return f" (held: {hold['cause']}; next try {hold['next_try'] or 'at once'})" if hold else ""
+def _standing(one: dict[str, Any]) -> str:
+    """Return what stands behind the name of one that is not sent to as usual."""
+    hold = one["held"]
+    held = f" (held: {hold['cause']}; next try {hold['next_try'] or 'at once'})" if hold else ""
+    return state(enabled=one["enabled"], paused=one["paused"], reason=one["disabled_reason"]) + held
 
 
 def _row(one: dict[str, Any]) -> list[Any]:
     latency = one["latency_ms"] or {}
     problem = one["last_problem"]
     return [
-        one["name"] + state(enabled=one["enabled"], reason=one["disabled_reason"]) + _held(one["held"]),
-        one["backlog"],
+        one["name"] + _standing(one),
+        f"{one['backlog']} (+{one['parked']})" if one["parked"] else one["backlog"],
         one["delivered"],
         one["retried"],
         one["retrying"],

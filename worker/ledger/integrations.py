@@ -7,7 +7,10 @@ copy in Redis, records whose secrets stay sealed. A deleted integration keeps it
 import builtins
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
-from worker.ledger.switching import locked_document, switch
+from worker.ledger.switching import locked_document, set_pause, switch
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
@@ -96,11 +99,15 @@ class IntegrationStore:
         Counts as a change even if it was so before: the copy in Redis is then written anew. Raises
         NotFoundError, and SecretUnreadable, having changed nothing.
         """
-        with writing(self.engine) as connection:
-            document = locked_document(connection, integration_id)
-            if document is None:
-                raise _not_found(integration_id)
-            return open_document(switch(connection, document, enabled=enabled), self._vault)
+        return self._change(integration_id, partial(switch, enabled=enabled))
+
+    def set_paused(self, integration_id: str, paused: bool) -> Integration:  # noqa: FBT001 - the value to set
+        """Keep its events waiting, or no longer, and return it.
+
+        Counts as a change even if it was so before, so that resuming tries a destination at once whose
+        backlog is held for another reason. Raises NotFoundError, or SecretUnreadable: then nothing changed.
+        """
+        return self._change(integration_id, partial(set_pause, paused=paused))
 
     def switched_off(self) -> dict[str, SwitchedOff]:
         """Return why and when, by id, for each that its destination had switched off."""
@@ -127,6 +134,15 @@ class IntegrationStore:
         ).order_by(columns.id)
         with reading(self.engine) as connection:
             return [IntegrationRecord(*row) for row in connection.execute(wanted)]
+
+    def _change(
+        self, integration_id: str, change: Callable[[Connection, dict[str, Any]], dict[str, Any]]
+    ) -> Integration:
+        with writing(self.engine) as connection:
+            document = locked_document(connection, integration_id)
+            if document is None:
+                raise _not_found(integration_id)
+            return open_document(change(connection, document), self._vault)
 
     def _find(self, id_or_name: str, tenant_id: str | None) -> tuple[str, str]:
         """Return id and document of the only one that is meant."""

@@ -1,8 +1,8 @@
-"""Writes what the broker recorded into the ledger: deliveries, dead letters, counts.
+"""Writes what the broker recorded into the ledger: deliveries, dead letters, counts, parked events.
 
-Comes in: entries of the streams of outcomes and of dead letters. Goes out: rows, in one transaction, in
-which integrations whose destination is gone for good are switched off as well. Recording an entry again
-changes nothing, counts included, whichever recorder does it, and however often.
+Comes in: entries of the streams of outcomes, of dead letters and of what was parked. Goes out: rows, in
+one transaction, in which integrations whose destination is gone for good are switched off as well.
+Recording an entry again changes nothing, counts included, whichever recorder does it, and however often.
 """
 
 import time
@@ -14,16 +14,22 @@ from sqlalchemy import Connection, Engine
 from worker.ledger.answers import Recorded
 from worker.ledger.bulk import COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
 from worker.ledger.engine import writing
+from worker.ledger.parked import keep
 from worker.ledger.rows import Row, dead_letter_rows, newest_only, settlement_rows
 from worker.ledger.switching import switch_off_gone
 from worker.model.deliveries import DeadLetter, Outcome
+from worker.model.parking import ParkedChunk
 
 _OUTCOMES = "o:"
 _DEAD = "d:"
+_PARKED = "p:"
 
 
 def record(
-    engine: Engine, outcomes: Sequence[tuple[str, list[Outcome]]], dead: Sequence[tuple[str, DeadLetter]]
+    engine: Engine,
+    outcomes: Sequence[tuple[str, list[Outcome]]],
+    dead: Sequence[tuple[str, DeadLetter]],
+    parked: Sequence[tuple[str, ParkedChunk]] = (),
 ) -> Recorded:
     """Write the entries that are not written yet, each named by its id in its stream ("ms-seq").
 
@@ -32,7 +38,12 @@ def record(
     LedgerUnavailable or SchemaOutdated, and then has written nothing.
     """
     settled, letters = dict(outcomes), dict(dead)
-    names = [_OUTCOMES + entry for entry in settled] + [_DEAD + entry for entry in letters]
+    chunks = dict(parked)
+    names = [
+        *(_OUTCOMES + entry for entry in settled),
+        *(_DEAD + entry for entry in letters),
+        *(_PARKED + entry for entry in chunks),
+    ]
     with writing(engine) as connection:
         fresh = claim_entries(connection, names, time.time_ns() // 1_000_000)
         fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
@@ -41,6 +52,8 @@ def record(
             [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
         )
         _write(connection, rows, counts, dead_rows)
+        parked_at_ms = time.time_ns() // 1_000_000
+        keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, parked_at_ms)
         off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
 

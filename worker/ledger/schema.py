@@ -175,6 +175,27 @@ Index("replays_age", replays.c.created_ms)
 _RUNS = text("state = 'running'")
 Index("replays_running", replays.c.created_ms, sqlite_where=_RUNS, postgresql_where=_RUNS)
 
+# Events that a backlog had no room for, in the chunks in which it held them (`worker.model.parking`).
+parked = Table(
+    "parked",
+    metadata,
+    # The id of its stream entry, "ms-seq": the same chunk has the same name again.
+    Column("name", _ID, primary_key=True),
+    Column("integration_id", _ID, nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    # `milliseconds << 20 | sequence` of the entry of the backlog that held it.
+    Column("position", BigInteger, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+    Column("parked_ms", BigInteger, nullable=False),
+)
+
+# The oldest of an integration's lane, and how many there are: both without a look at the events.
+Index("parked_order", parked.c.integration_id, parked.c.urgent, parked.c.position, parked.c.events)
+# To forget the old ones.
+Index("parked_age", parked.c.parked_ms)
+
 # What happened to an integration in each minute, by `settled_ms`: health reads this, not the deliveries.
 minute_counts = Table(
     "minute_counts",
@@ -195,7 +216,7 @@ minute_counts = Table(
 recorded_entries = Table(
     "recorded_entries",
     metadata,
-    # `o:<id>` for an entry of the outcomes, `d:<id>` for one of the dead letters.
+    # `o:<id>` for an entry of the outcomes, `d:<id>` for one of the dead letters, `p:<id>` of the parked.
     Column("stream_entry", _ID, primary_key=True),
     Column("recorded_ms", BigInteger, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""Switches integrations on and off, so that the column and the document always say the same.
+"""Switches integrations on and off, pauses and resumes them; column and document always say the same.
 
 Comes in: a person's wish, or outcomes of which some say that their destination is gone for good. Goes
 out: rows of `integrations`, changed in the caller's transaction.
@@ -46,24 +46,31 @@ def switch(
 
     Switching on forgets the reason; switching off without one leaves what stands there.
     """
-    changed = document | {"enabled": enabled}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"enabled": enabled}
     if enabled:
-        values = {"disabled_reason": None, "disabled_ms": None}
+        values |= {"disabled_reason": None, "disabled_ms": None}
     elif reason is not None:
-        values = {"disabled_reason": storable_prose(reason.words), "disabled_ms": reason.at_ms}
+        values |= {"disabled_reason": storable_prose(reason.words), "disabled_ms": reason.at_ms}
+    return _write(connection, document | {"enabled": enabled}, values)
+
+
+def set_pause(connection: Connection, document: dict[str, Any], *, paused: bool) -> dict[str, Any]:
+    """Pause or resume the integration whose locked document this is; return the new document."""
+    return _write(connection, document | {"paused": paused}, {})
+
+
+def _write(connection: Connection, document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     connection.execute(
         update(integrations)
         .where(integrations.c.id == document["id"])
         .values(
-            enabled=enabled,
-            document=json.dumps(changed),
+            document=json.dumps(document),
             revision=integrations.c.revision + 1,
             updated_ms=time.time_ns() // 1_000_000,
             **values,
         )
     )
-    return changed
+    return document
 
 
 def switch_off_gone(connection: Connection, outcomes: Iterable[Outcome]) -> tuple[SwitchedOff, ...]:

@@ -25,6 +25,8 @@ class Integration(BaseModel):
     tenant_id: Annotated[str, Field(min_length=1, max_length=128)] = "default"
     name: Annotated[str, Field(min_length=1, max_length=200)]
     enabled: bool = True
+    #: Whether its events are kept waiting for now; they are collected all the same.
+    paused: bool = False
     event_types: frozenset[EventType] = DEFAULT_EVENT_TYPES
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = MAX_RETRIES
     #: Whether what died in an outage of the destination is sent again once that is over.

@@ -15,19 +15,6 @@ local EARLY_MS = 1000
 local BULK_TURN = 8
 local MOST_AT_A_LOOK = 16
 
-local function last_delivered(lane)
-  local group = redis.call('XINFO', 'GROUPS', lane)[1]
-  for place = 1, #group, 2 do
-    if group[place] == 'last-delivered-id' then
-      return group[place + 1]
-    end
-  end
-end
-
-local function size(entry)
-  return tonumber(entry[2][2]), tonumber(entry[2][4])
-end
-
 local function read(lane, count)
   local reply = redis.call('XREADGROUP', 'GROUP', GROUP, slot, 'COUNT', count, 'STREAMS', lane, '>')
   return reply and reply[1][2] or {}
@@ -58,7 +45,7 @@ local function take(lane, room)
     for _, entry in ipairs(entries) do
       local n, b = size(entry)
       room.events, room.bytes, room.untouched = room.events - n, room.bytes - b, false
-      room.taken = room.taken + n
+      room.taken, room.taken_bytes = room.taken + n, room.taken_bytes + b
       taken[#taken + 1] = entry
     end
     if #entries < look then
@@ -80,7 +67,7 @@ local function claim_new()
   local limits = redis.call('HMGET', KEYS[2], 'batch_events', 'batch_bytes')
   local room = {
     events = tonumber(limits[1] or 500), bytes = tonumber(limits[2] or 900000), untouched = true,
-    taken = 0,
+    taken = 0, taken_bytes = 0,
   }
   local urgent, bulk
   if redis.call('HINCRBY', KEYS[2], 'claims', 1) % BULK_TURN == 0 then
@@ -91,6 +78,7 @@ local function claim_new()
     bulk = take(KEYS[4], room)
   end
   redis.call('HINCRBY', KEYS[2], 'unclaimed_events', 0 - room.taken)
+  redis.call('HINCRBY', KEYS[2], 'unclaimed_bytes', 0 - room.taken_bytes)
   return urgent, bulk
 end
 

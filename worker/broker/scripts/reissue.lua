@@ -8,6 +8,8 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease_ms = tonumber(ARGV[2])
+-- So soon after a pause ends, or the breaker closes, a retry that had to wait goes on.
+local LOOK_AGAIN_MS = 3000
 local reissued = {}
 
 -- A batch that is lost with its worker for the third time is under suspicion: from then on it is sent in
@@ -42,7 +44,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT',
   if not state then
     redis.call('ZREM', KEYS[1], name)
   elseif waits_in_vain(state, integration, slot) then
-    redis.call('ZADD', KEYS[1], now + lease_ms, name)
+    redis.call('ZADD', KEYS[1], now + math.min(lease_ms, LOOK_AGAIN_MS), name)
   else
     if state == 'sending' then
       suspect(key)

@@ -31,6 +31,21 @@ local function unclaimed(lane)
   return length - pending_in(lane)
 end
 
+-- Up to where a lane's chunks were claimed; its group is there.
+local function last_delivered(lane)
+  local group = redis.call('XINFO', 'GROUPS', lane)[1]
+  for place = 1, #group, 2 do
+    if group[place] == 'last-delivered-id' then
+      return group[place + 1]
+    end
+  end
+end
+
+-- How many events a chunk has, and how many bytes they are.
+local function size(entry)
+  return tonumber(entry[2][2]), tonumber(entry[2][4])
+end
+
 local function work_waits()
   return unclaimed(KEYS[3]) + unclaimed(KEYS[4]) > 0
 end

@@ -1,0 +1,106 @@
+"""Parked events come back once, whoever dies in between."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from tests.broker.sending import append, subscribe
+from worker.broker import keys
+from worker.broker.outcomes import Outcomes
+from worker.broker.parking import Parking
+from worker.broker.turns import Turn
+from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.parked import ParkedStore
+from worker.ledger.recording import record
+from worker.model.parking import Cap
+from worker.unparking import Unparker
+
+CAP = Cap(events=10, size=1_000)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Give an empty ledger."""
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+class Died(BaseException):
+    """What a kill leaves undone, the test leaves undone."""
+
+
+class Mortal(ParkedStore):
+    """Dies when it is to forget what has gone back."""
+
+    def forget(self, names: object) -> None:
+        """Forget nothing, and die, unless there is nothing to forget."""
+        if names:
+            raise Died
+
+
+def unparker(client: redis.Redis, store: ParkedStore, turn: str = "turn") -> Unparker:
+    """Make an unparker as a recorder runs it."""
+    return Unparker(store, Parking(client, CAP), Turn(client, turn, 60))
+
+
+def fill_and_drain(client: redis.Redis, engine: Engine) -> None:
+    """Park twenty events in the ledger, and leave the backlog empty."""
+    subscribe(client, "a")
+    append(client, "a", [[f"e{number}"] for number in range(29)])
+    Parking(client, CAP).park("a")
+    outcomes = Outcomes(client, "test", 30)
+    outcomes.read(1, 1)
+    settled = outcomes.read(100, 1)
+    record(engine, [], [], settled.parked)
+    outcomes.finish(settled)
+    client.delete(keys.urgent("a"))
+    client.hset(keys.state("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0, "backlog_events": 0})
+
+
+def waiting(client: redis.Redis) -> int:
+    """Count the chunks in the backlog; each of them is one event here."""
+    return int(client.xlen(keys.urgent("a")))
+
+
+def test_it_fills_the_backlog_and_no_more(client: redis.Redis, engine: Engine) -> None:
+    """Up to three quarters of the cap, and again when half of it is free."""
+    fill_and_drain(client, engine)
+    store = ParkedStore(engine)
+
+    assert [unparker(client, store).step() for _ in range(2)] == [8, 0]
+    assert waiting(client) == 8
+    assert store.counts()["a"].events == 12
+
+
+def test_a_death_between_the_two_writes_doubles_nothing(client: redis.Redis, engine: Engine) -> None:
+    """Redis has the page, the ledger has it still: the next one forgets it there, and sends it nowhere."""
+    fill_and_drain(client, engine)
+    with pytest.raises(Died):
+        unparker(client, Mortal(engine)).step()
+    assert waiting(client) == 8
+    assert ParkedStore(engine).counts()["a"].events == 20
+
+    assert unparker(client, ParkedStore(engine), "another's turn").step() == 0
+    assert waiting(client) == 8
+    assert ParkedStore(engine).counts()["a"].events == 12
+
+
+def test_one_works_at_a_time_and_passes_its_turn_on(client: redis.Redis, engine: Engine) -> None:
+    """The second waits until the first has ended."""
+    fill_and_drain(client, engine)
+    first, second = (unparker(client, ParkedStore(engine)) for _ in range(2))
+    first.step()
+    client.delete(keys.urgent("a"))
+    client.hset(keys.state("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
+    assert second.step() == 0
+    ended = threading.Event()
+    ended.set()
+    first.run(ended)
+
+    assert second.step() == 8

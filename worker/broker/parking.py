@@ -1,0 +1,97 @@
+"""Keeps each backlog below its cap: parks its oldest events, and puts them back when there is room.
+
+Comes in: a cap. Goes out: chunks in `siem:parked`, which a recorder moves into the ledger; and chunks of
+the ledger in their backlogs again, each of them once, whoever is killed in between.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.scripting import shared_script, single_script
+from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
+
+if TYPE_CHECKING:
+    import redis
+
+#: Chunks that one script moves: Redis answers nobody else meanwhile.
+CHUNKS_AT_ONCE = 100
+#: Between the names of a page's chunks.
+_AND = ","
+
+
+class Parking:
+    """The backlogs of all integrations, and what they may hold. Raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis", cap: Cap) -> None:
+        """Hold every integration to the same cap."""
+        self._client = client
+        self._cap = cap
+        self._park = shared_script(client, "park")
+        self._unpark = single_script(client, "unpark")
+
+    def overflowing(self, integration_ids: Iterable[str]) -> list[str]:
+        """Name those whose backlog has passed the cap."""
+        ids = list(integration_ids)
+        return [
+            one
+            for one, (events, size) in zip(ids, self._waiting(ids), strict=True)
+            if events > self._cap.events or size > self._cap.size
+        ]
+
+    def park(self, integration_id: str) -> int:
+        """Park the oldest events of a backlog that passed its cap; return how many.
+
+        Call it again until it returns 0: it moves no more at a time than Redis can do in a moment. What a
+        slot has claimed stays.
+        """
+        with broker_errors():
+            return int(
+                self._park(
+                    keys=[*_lanes(integration_id), keys.PARKED],
+                    args=[
+                        integration_id,
+                        keys.slot_prefix(integration_id),
+                        round(self._cap.events * PARKED_DOWN_TO),
+                        round(self._cap.size * PARKED_DOWN_TO),
+                        CHUNKS_AT_ONCE,
+                    ],
+                )
+            )
+
+    def room(self, integration_id: str) -> Room:
+        """Say how much may come back to a backlog: nothing, unless half of its cap is free."""
+        with broker_errors():
+            page: Any = self._client.hget(keys.state(integration_id), "unparked")
+        last_page = tuple(page.decode().split(_AND)) if page else ()
+        [(events, size)] = self._waiting([integration_id])
+        if events >= self._cap.events * ROOM_BELOW or size >= self._cap.size * ROOM_BELOW:
+            return Room(0, 0, last_page)
+        most_events, most_bytes = self._cap.events * FILLED_UP_TO, self._cap.size * FILLED_UP_TO
+        return Room(round(most_events) - events, round(most_bytes) - size, last_page)
+
+    def unpark(self, room: Room, page: Sequence[tuple[str, ParkedChunk]]) -> bool:
+        """Put chunks of one integration back, each under its name in the ledger; say whether that was done.
+
+        It was not when another page came first since `room` was asked.
+        """
+        integration_id = page[0][1].integration_id
+        args: list[str | int | bytes] = [_AND.join(room.last_page), _AND.join(name for name, _ in page)]
+        for _, chunk in page:
+            args += ["urgent" if chunk.urgent else "bulk", chunk.events, chunk.size, chunk.packed]
+        with broker_errors():
+            return bool(self._unpark(keys=_lanes(integration_id)[1:], args=args))
+
+    def _waiting(self, integration_ids: Sequence[str]) -> list[tuple[int, int]]:
+        """Count the events that no slot has claimed, and their bytes."""
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for one in integration_ids:
+                pipeline.hmget(keys.state(one), "unclaimed_events", "unclaimed_bytes")
+            replies: list[Any] = pipeline.execute() if integration_ids else []
+        return [(int(events or 0), int(size or 0)) for events, size in replies]
+
+
+def _lanes(integration_id: str) -> list[str]:
+    return [keys.LEASES, keys.state(integration_id), keys.urgent(integration_id), keys.bulk(integration_id)]

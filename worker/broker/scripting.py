@@ -1,0 +1,25 @@
+"""Loads the Lua scripts, each of which makes one step of an event's journey whole or not at all."""
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import redis
+    from redis.commands.core import Script
+
+#: What stands before each script that works on one backlog, in this order.
+_SHARED = ("slots", "breaker", "ordering")
+
+
+def shared_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that works on one backlog: see `slots.lua` for the keys it begins with."""
+    return client.register_script("".join(map(_text, (*_SHARED, name))))
+
+
+def single_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that stands alone."""
+    return client.register_script(_text(name))
+
+
+def _text(name: str) -> str:
+    return (files("worker.broker") / "scripts" / f"{name}.lua").read_text()

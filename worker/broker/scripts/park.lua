@@ -1,0 +1,47 @@
+-- Takes the oldest events out of a backlog that passed its cap; a recorder keeps them in the ledger.
+-- KEYS: 5 parked.  ARGV: 3 events and 4 bytes that may stay, 5 how many chunks at most.
+-- Returns how many events were taken.
+--
+-- Only what no slot has claimed. The bulk lane goes first, so that what is urgent need not queue twice.
+
+local most_events, most_bytes, chunks = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function is_over()
+  local found = redis.call('HMGET', KEYS[2], 'unclaimed_events', 'unclaimed_bytes')
+  return tonumber(found[1] or 0) > most_events or tonumber(found[2] or 0) > most_bytes
+end
+
+local function oldest(lane)
+  if unclaimed(lane) == 0 then
+    return nil
+  end
+  return redis.call('XRANGE', lane, '(' .. last_delivered(lane), '+', 'COUNT', 1)[1]
+end
+
+local function move(lane, name, entry)
+  local events, bytes = size(entry)
+  -- Deleted first, because that frees memory: what follows in a script then goes through in a full Redis.
+  redis.call('XDEL', lane, entry[1])
+  redis.call('XADD', KEYS[5], '*', 'integration', ARGV[1], 'lane', name, 'entry', entry[1],
+    'n', events, 'bytes', bytes, 'events', entry[2][6])
+  redis.call('HINCRBY', KEYS[2], 'unclaimed_events', 0 - events)
+  redis.call('HINCRBY', KEYS[2], 'unclaimed_bytes', 0 - bytes)
+  redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - events)
+  return events
+end
+
+local taken = 0
+while chunks > 0 and is_over() do
+  local lane, name = KEYS[4], 'bulk'
+  local entry = oldest(lane)
+  if not entry then
+    lane, name = KEYS[3], 'urgent'
+    entry = oldest(lane)
+  end
+  if not entry then
+    break
+  end
+  taken = taken + move(lane, name, entry)
+  chunks = chunks - 1
+end
+return taken

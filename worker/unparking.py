@@ -1,0 +1,65 @@
+"""From the ledger back into the backlogs: what was parked, oldest first, as soon as there is room.
+
+Runs beside every recorder; a lock in Redis lets one of them work at a time. No page comes back twice,
+whatever is killed and whoever else works: Redis keeps the name of the last page until the ledger has
+forgotten it.
+"""
+
+import logging
+import threading
+from contextlib import suppress
+
+from worker.broker.parking import Parking
+from worker.broker.turns import Turn
+from worker.ledger.parked import ParkedStore
+from worker.model.availability import Dependencies, persevere
+from worker.model.errors import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+#: How long to rest when nothing could be brought back, in seconds.
+IDLE = 2.0
+#: Another process takes over when the one at work was silent for this long, in seconds.
+TURN = 5.0
+
+
+class Unparker:
+    """Brings parked events back; runs in one thread."""
+
+    def __init__(self, ledger: ParkedStore, parking: Parking, turn: Turn) -> None:
+        """Take chunks from the ledger, and put them into the backlogs."""
+        self._ledger = ledger
+        self._parking = parking
+        self._turn = turn
+
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
+        """Bring back until told to stop; outlive any absence of Redis or the database."""
+        persevere(
+            lambda: stopping.wait(0 if self.step() else IDLE),
+            stopping,
+            dependencies or Dependencies(log),
+            log,
+        )
+        with suppress(BrokerUnavailable):
+            self._turn.pass_on()
+
+    def step(self) -> int:
+        """Bring back a page for each integration that has room; return how many events.
+
+        Raises BrokerUnavailable, LedgerUnavailable; what was under way is then finished by the next step.
+        """
+        if not self._turn.is_mine():
+            return 0
+        return sum(self._bring_back(one) for one in sorted(self._ledger.counts()))
+
+    def _bring_back(self, integration_id: str) -> int:
+        room = self._parking.room(integration_id)
+        # Whoever brought the last page back may not have lived to say so here.
+        self._ledger.forget(room.last_page)
+        page = self._ledger.oldest(integration_id, room)
+        if not page or not self._parking.unpark(room, page):
+            return 0
+        self._ledger.forget([name for name, _ in page])
+        events = sum(chunk.events for _, chunk in page)
+        log.info("%d parked events are back in the backlog of integration %s", events, integration_id)
+        return events
