@@ -42,8 +42,8 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
     certificate.private_key_pem.write_to_path(tmp_path / "key")
     options = (
-        "--token-file - --tenant acme --disabled --index security --source-type st --host h --source s "
-        "--gzip --use-ack --ack-timeout 9 --field env=prod --field team=a=b "
+        "--token-file - --tenant acme --disabled --paused --index security --source-type st --host h "
+        "--source s --gzip --use-ack --ack-timeout 9 --field env=prod --field team=a=b "
         "--batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 1 --no-redrive --insecure "
         f"--event-type policy.deny --event-type hold.denied --ca-file {tmp_path / 'ca'} "
         f"--client-cert-file {tmp_path / 'cert'} --client-key-file {tmp_path / 'key'}"
@@ -59,7 +59,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "enabled": False,
         "max_retries": 1,
         "redrive": False,
-        "paused": False,
+        "paused": True,
         "event_types": ["hold.denied", "policy.deny"],
         "disabled_reason": None,
         "disabled_ms": None,

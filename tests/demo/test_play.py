@@ -30,6 +30,7 @@ def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(lines[-1])
 
 
+@pytest.mark.slow
 def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: Path) -> None:
     """On a bare directory, and again on what the first demo left, every event is delivered or dead.
 

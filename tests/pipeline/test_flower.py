@@ -97,6 +97,7 @@ def flower_beside(fleet: Fleet) -> Iterator[Flower]:
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
     """Batches are listed by task name: done, retried, failed; arguments are ids and numbers alone."""
     with (

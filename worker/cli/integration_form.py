@@ -118,6 +118,7 @@ def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         **_as_given(values, Integration),
         "id": f"int_{secrets.token_hex(8)}",
         "enabled": not values["disabled"],
+        "paused": bool(values["paused"]),
         "event_types": _event_types(values),
         "destination": destination,
     }

@@ -76,6 +76,11 @@ _GENERAL = (
         help="Create it switched off: no event is collected for it until `siem integrations enable`.",
     ),
     FormOption(
+        "--paused",
+        is_flag=True,
+        help="Create it paused: its events are collected, and wait until `siem integrations resume`.",
+    ),
+    FormOption(
         "--token-file",
         **_FILE,
         gives=["token", "auth.token"],
