@@ -91,7 +91,7 @@ def test_every_field_has_an_option(kind: str) -> None:
     }
 
     assert set(MODELS[kind].model_fields) - given == set()
-    assert set(Integration.model_fields) - given == {"id", "enabled", "destination"}
+    assert set(Integration.model_fields) - given == {"id", "enabled", "paused", "destination"}
 
 
 @pytest.mark.parametrize("kind", MODELS)
