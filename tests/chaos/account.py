@@ -102,3 +102,16 @@ def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict
             given,
         )
         return statuses, {row[0]: row[1] for row in letters}
+
+
+def is_redriven(engine: Engine, integration_id: str) -> bool:
+    """Whether no dead letter is left that is sent again by itself: it died of an outage, at most twice."""
+    with engine.connect() as connection:
+        left = connection.execute(
+            text(
+                "SELECT event_id FROM dead_letters WHERE integration_id = :id GROUP BY event_id"
+                " HAVING count(*) <= 2 AND sum(state = 'waiting' AND cause = 'exhausted') > 0"
+            ),
+            {"id": integration_id},
+        )
+        return left.first() is None

@@ -43,11 +43,11 @@ def test_it_closes_in_answer_to_our_end(receiver: SyslogReceiver, way: Way) -> N
     for number in (1, 2):
         with sender_to(receiver.integration(way) | {"confirm_by_shutdown": True}) as sender:
             rulings = sender.send(batch_of(EVENTS), soon())
-        wait_until(lambda: receiver.count(way) >= number * EVENTS, "the batch is written")  # noqa: B023 - called at once
 
-        assert {(ruling.verdict, ruling.assurance) for ruling in rulings} == {
-            (Verdict.ACCEPTED, Assurance.RECEIVED)
+        assert {(ruling.verdict, ruling.assurance, ruling.finding) for ruling in rulings} == {
+            (Verdict.ACCEPTED, Assurance.RECEIVED, None)
         }
+        wait_until(lambda: receiver.count(way) >= number * EVENTS, "the batch is written")  # noqa: B023 - called at once
         assert receiver.count(way) == number * EVENTS
 
 
