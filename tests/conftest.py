@@ -20,7 +20,7 @@ SKIP_NOTHING = bool(os.environ.get("SIEM_TESTS_SKIP_NOTHING"))
 collect_ignore = [] if REDIS else ["house/test_redis_cli.py"]
 
 
-#: Folders whose tests wait for whole fleets: what takes longest begins first, so that nobody waits at the end.
+#: Folders whose tests wait for whole fleets: what takes longest begins first, and nobody waits at the end.
 LONGEST_FIRST = ("chaos", "interop", "pipeline", "demo", "house", "cli")
 
 
