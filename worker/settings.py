@@ -4,12 +4,12 @@ import ipaddress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.errors import InvalidSetting
+from worker.model.redis_address import check_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[
         SecretStr,
         Field(
-            description="The Redis or Valkey that carries the events; `redis://` or `rediss://`. "
+            description="The Redis or Valkey that carries the events: `redis://`, `rediss://`, or the "
+            "sentinels that know where it is, `sentinel://host1:26379,host2:26379/0?service=mymaster`. "
             "Left out, the embedded server of `siem up` in the data directory."
         ),
     ] = SecretStr("")
@@ -130,8 +131,89 @@ class Settings(BaseSettings):
         float,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),
     ] = 300.0
+    health_window: Annotated[
+        float,
+        Field(ge=60, description="Over how long an integration's error rate is reckoned, in whole minutes."),
+    ] = 300.0
+    health_degraded_rate: Annotated[
+        float, Field(gt=0, le=1, description="From this error rate on it is degraded; 0.05 is 5 %.")
+    ] = 0.05
+    health_failing_rate: Annotated[
+        float, Field(gt=0, le=1, description="From this error rate on it is failing.")
+    ] = 0.5
+    health_fewest_failures: Annotated[
+        int,
+        Field(
+            ge=1, description="Fewer failed attempts than these say nothing, unless an event died of them."
+        ),
+    ] = 3
+    health_oldest: Annotated[
+        float, Field(gt=0, description="It is degraded when an event has waited for it for so long.")
+    ] = 60.0
+    health_silence: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="It is failing when events wait and nothing has happened for so long; "
+            "never less than the lease.",
+        ),
+    ] = 120.0
+    health_idle: Annotated[
+        float, Field(gt=0, description="It is idle when no event was routed to it for so long.")
+    ] = 3600.0
+    health_steady: Annotated[
+        float,
+        Field(ge=0, description="A state must hold for so long before it is announced on `siem:health`."),
+    ] = 15.0
+    health_interval: Annotated[
+        float, Field(gt=0, le=60, description="How often it is looked how integrations fare.")
+    ] = 5.0
+    health_lag: Annotated[
+        float,
+        Field(
+            gt=0, description="The fleet is not ready when its router or recorder is so late with an entry."
+        ),
+    ] = 30.0
+    health_webhook_url: Annotated[
+        SecretStr,
+        Field(description="Where changes of health are posted to as JSON, `https://…`; left out, nowhere."),
+    ] = SecretStr("")
 
-    @field_validator("allowed_networks", mode="before")
+    api_host: Annotated[str, Field(min_length=1, description="The address that `siem api` listens at.")] = (
+        "127.0.0.1"
+    )
+    api_port: Annotated[
+        int,
+        Field(ge=0, le=65535, description="Its port; 0 is any that is free. `siem up` avoids one in use."),
+    ] = 8080
+    api_trusted_proxies: Annotated[
+        tuple[Network, ...],
+        NoDecode,
+        Field(description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed."),
+    ] = ()
+
+    api_body_bytes: Annotated[
+        int,
+        Field(ge=1024, description="The largest body of a request, and the largest that it may unpack to."),
+    ] = 16_777_216
+    api_body_seconds: Annotated[
+        float, Field(gt=0, description="The longest that the body of a request may take to come.")
+    ] = 30.0
+    ingress_most: Annotated[
+        int,
+        Field(
+            ge=1, description="While so many events wait to be routed, the API takes none and answers 429."
+        ),
+    ] = 1_000_000
+    metrics_token: Annotated[
+        SecretStr,
+        Field(
+            description="What `/metrics`, and the words of `/readyz`, ask for as a bearer token. "
+            "Left out, they are open to whoever reaches the API."
+        ),
+    ] = SecretStr("")
+
+    @field_validator("allowed_networks", "api_trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, text: object) -> object:
         if isinstance(text, str):
@@ -145,18 +227,28 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _health_grows_worse(self) -> Self:
+        if self.health_degraded_rate > self.health_failing_rate:
+            msg = "must hold: SIEM_HEALTH_DEGRADED_RATE <= SIEM_HEALTH_FAILING_RATE"
+            raise ValueError(msg)
+        return self
+
+    @field_validator("health_webhook_url")
+    @classmethod
+    def _is_web_address(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        if text and not text.startswith(("https://", "http://")):
+            msg = "must begin with https:// or http://"
+            raise ValueError(msg)
+        return url
+
     @field_validator("redis_url")
     @classmethod
-    def _tls_is_verified(cls, url: SecretStr) -> SecretStr:
+    def _is_address_of_redis(cls, url: SecretStr) -> SecretStr:
         text = url.get_secret_value()
-        if text and not text.startswith(("redis://", "rediss://")):
-            msg = "must begin with redis:// or rediss://"
-            raise ValueError(msg)
-        if text.startswith("rediss://") and parse_qs(urlsplit(text).query).get("ssl_cert_reqs") != [
-            "required"
-        ]:
-            msg = "must say ?ssl_cert_reqs=required (and ssl_ca_certs=/path): without it nothing is verified"
-            raise ValueError(msg)
+        if text:
+            check_address(text)
         return url
 
     def broker_address(self) -> str:

@@ -11,6 +11,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.overdraft import ask_anyway
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
 
@@ -28,13 +29,15 @@ def worker_role(kind: str) -> str:
 
 #: A fleet in which every event finds its way has a process of each.
 ROLES = ("router", "recorder", *map(worker_role, DESTINATION_TYPES))
+#: Events find their way without it.
+API = "api"
 
 
 class SignOfLife:
     """Keeps `siem:alive:<role>:<host>:<pid>` alive from a thread of its own until it is stopped."""
 
     def __init__(self, client: redis.Redis, role: str) -> None:
-        """Name the role: `router`, `recorder`, or what `worker_role` gives."""
+        """Name the role: `router`, `recorder`, `api`, or what `worker_role` gives."""
         self._client = client
         self._key = keys.alive(role, platform.node(), os.getpid())
         self._stopping = threading.Event()
@@ -58,7 +61,8 @@ class SignOfLife:
         while not self._stopping.is_set():
             try:
                 with broker_errors():
-                    self._client.set(self._key, int(time.time()), ex=LASTS)
+                    # A process lives although Redis is full.
+                    ask_anyway(self._client, "SET", self._key, int(time.time()), "EX", LASTS)
             except BrokerUnavailable:
                 log.debug("no Redis to give a sign of life to")
             self._stopping.wait(EVERY)

@@ -39,6 +39,11 @@
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
 | `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
+| `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
+| `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
+|                              |        | SHA-256                                                        |
+| `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
+| `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
 | `siem:celery:*`              |        | Celery's own: queues `webhook`, …;    unacknowledged messages  |
 
@@ -92,6 +97,21 @@ def state(integration_id: str) -> str:
 def slot_prefix(integration_id: str) -> str:
     """Name the hashes of an integration's slots, less the number."""
     return f"{SLOT_PREFIX}{integration_id}:"
+
+
+def volume(hour: int, tenant_id: str) -> str:
+    """Name what a tenant published in one hour, counted in hours since 1970 UTC."""
+    return f"siem:volume:{hour}:{tenant_id}"
+
+
+def session(digest: str) -> str:
+    """Name what is known of one session, by the digest of its token in hexadecimal."""
+    return f"siem:session:{digest}"
+
+
+def idempotency(digest: str) -> str:
+    """Name what was answered to a key that a client chose, by the digest of tenant, purpose and key."""
+    return f"siem:idempotency:{digest}"
 
 
 def alive(role: str, host: str, pid: int) -> str:

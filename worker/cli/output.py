@@ -13,8 +13,12 @@ from typing import Any
 
 import click
 
+from worker.model import printable
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GAP = "  "
+
+plain = printable.plain
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
@@ -40,13 +44,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty:
     for line in lines:
         padded = map(_padded, line, widths, numeric)
         click.echo(_GAP.join(padded).rstrip())
-
-
-def plain(text: str) -> str:
-    r"""Return the text with its codes for what cannot be printed: `\x1b`, `\n`, `\u202e`."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
 def when(milliseconds: int | None) -> str:
@@ -111,7 +108,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in text
     )
-
-
-def _code(char: str) -> str:
-    return char.encode("unicode_escape").decode()

@@ -15,9 +15,10 @@ from typing import Protocol
 
 import click
 
-from worker import replay, retention, unparking
+from worker import health_watch, replay, retention, unparking
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
+from worker.broker.announcing import Announcements
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.housekeeping import Housekeeping
@@ -29,6 +30,8 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconcile
+from worker.health import Health
+from worker.health_watch import HealthWatch, Steadiness, webhook
 from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
@@ -76,7 +79,7 @@ def record() -> None:
     """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
 
     Beside it, replay dead letters as asked (and those of an outage that is over), bring back what was parked
-    when a backlog has room again, and prune what is old.
+    when a backlog has room again, prune what is old, and tell of integrations that begin to fare differently.
     While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
     """
     config = configuration()
@@ -101,13 +104,14 @@ def record() -> None:
 def _beside_recorder(
     config: Settings, stopping: threading.Event, dependencies: Dependencies
 ) -> Iterator[None]:
-    """Replay, bring back what was parked, and prune, on connections of their own, until told to stop."""
+    """Replay, bring back what was parked, prune, and watch health, on connections of their own."""
     engine = open_standing_ledger()
     try:
         steps: list[_Step] = [
             _replayer(config, engine),
             _unparker(config, engine),
             _retention(config, engine),
+            _health_watch(config, engine),
         ]
         with _beside(steps, stopping, dependencies):
             yield
@@ -156,6 +160,20 @@ def _unparker(config: Settings, engine: Ledger) -> Unparker:
     client = connect(config.broker_address())
     turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN)
     return Unparker(ParkedStore(engine), Parking(client, _cap(config)), turn)
+
+
+def _health_watch(config: Settings, engine: Ledger) -> HealthWatch:
+    client = connect(config.broker_address())
+    seconds = health_watch.TURN_INTERVALS * config.health_interval
+    # Latencies are of no consequence for a state.
+    return HealthWatch(
+        partial(Health(engine, client, config).all, None, sample=1),
+        Announcements(client),
+        Turn(client, keys.HEALTH_LOCK, seconds),
+        Steadiness(config.health_steady),
+        webhook(config),
+        interval=config.health_interval,
+    )
 
 
 def _cap(config: Settings) -> Cap:

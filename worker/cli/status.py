@@ -1,5 +1,6 @@
 """`siem status`: every integration at a glance, and what waits in Redis."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,18 @@ from worker.cli.configuration import configuration
 from worker.cli.integration_views import state
 from worker.cli.output import Since, as_json_option, counted, print_json, print_table, when
 from worker.cli.stores import Ledger, integration_store
+from worker.cli.watching import watch
+from worker.health import Health
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import Parked, ParkedStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import Integration
+from worker.model.wellbeing import IntegrationHealth
+
+#: How often a watched status is shown anew, in seconds.
+_EVERY = 2.0
 
 
 @click.command()
@@ -31,8 +38,9 @@ from worker.model.integrations import Integration
     show_default=True,
     help="Count the deliveries of the last 30s, 15m, 1h, 2d, or since a time like 2026-11-22T10:00:00Z.",
 )
+@click.option("--watch", "watched", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @as_json_option
-def status(since: int, *, as_json: bool) -> None:
+def status(since: int, *, watched: bool, as_json: bool) -> None:
     """Show how each integration fares, and what waits in Redis.
 
     An integration that takes nothing is held: its events wait, and one batch tries again now and then.
@@ -40,18 +48,27 @@ def status(since: int, *, as_json: bool) -> None:
     BACKLOG counts the events that are not settled yet, and in parentheses those that rest in the database
     until it has room for them; RETRIED those that took more than one attempt,
     RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
-    10000 deliveries, from the publication to the SIEM's answer.
+    10000 deliveries, from the publication to the SIEM's answer. STATE and REASON are those of `siem health`.
     """
+    if watched and as_json:
+        raise click.UsageError("give --watch or --json, not both")
+    began_ms = time.time_ns() // 1_000_000
     client = connect(configuration().broker_address())
     try:
         with integration_store() as store:
-            report = _report(client, store, since)
+            if watched:
+                # What "the last hour" is moves on while somebody watches.
+                watch(lambda: _show(client, store, since + time.time_ns() // 1_000_000 - began_ms), _EVERY)
+            elif as_json:
+                print_json(_report(client, store, since))
+            else:
+                _show(client, store, since)
     finally:
         client.close()
-    if as_json:
-        print_json(report)
-    else:
-        _print(report, since)
+
+
+def _show(client: Client, store: IntegrationStore, since: int) -> None:
+    _print(_report(client, store, since), since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class _Sources:
     tallies: dict[str, Tally]
     off: dict[str, SwitchedOff]
     parked: dict[str, Parked]
+    health: dict[str, IntegrationHealth]
 
 
 def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
@@ -70,6 +88,10 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
         tallies(store.engine, since_ms=since),
         store.switched_off(),
         ParkedStore(store.engine).counts(),
+        {
+            one.integration_id: one
+            for one in Health(store.engine, client, configuration()).all(None, sample=1)
+        },
     )
     return {
         "processes": {role: role in roles_alive(client) for role in ROLES},
@@ -91,6 +113,8 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
         "type": one.type,
         "enabled": one.enabled,
         "paused": one.paused,
+        "state": sources.health[one.id].state.value,
+        "reason": sources.health[one.id].reason,
         "disabled_reason": off.reason if off else None,
         "held": {
             "cause": hold.cause,
@@ -120,8 +144,9 @@ def _print(report: dict[str, Any], since: int) -> None:
         f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
     click.echo(f"Deliveries since {when(since)}:")
+    figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
     print_table(
-        ["name", "backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms", "last problem"],
+        ["name", "state", *figures, "last problem", "reason"],
         [_row(one) for one in report["integrations"]],
         empty="No integrations yet: `siem integrations create --help` tells how to create one.",
     )
@@ -146,6 +171,7 @@ def _row(one: dict[str, Any]) -> list[Any]:
     problem = one["last_problem"]
     return [
         one["name"] + _standing(one),
+        one["state"].replace("_", " "),
         f"{one['backlog']} (+{one['parked']})" if one["parked"] else one["backlog"],
         one["delivered"],
         one["retried"],
@@ -154,4 +180,5 @@ def _row(one: dict[str, Any]) -> list[Any]:
         latency.get("p50"),
         latency.get("p99"),
         f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else "",
+        one["reason"],
     ]

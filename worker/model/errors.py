@@ -2,14 +2,17 @@
 
 SiemError
 ├── InvalidInput            what somebody gave us is wrong: the field, why, and what would be right
+│   ├── InvalidApiKey
 │   ├── InvalidEvent
 │   ├── InvalidIntegration
 │   ├── InvalidReplay
 │   └── InvalidSetting
 ├── NotFoundError           nothing of that name or id is here
+├── ChangedMeanwhile        somebody else has changed it since it was read
 ├── AlreadyRunningError     another process holds the data directory
 ├── UnavailableError        something that we depend on does not answer
 │   ├── BrokerUnavailable
+│   │   └── BrokerFull
 │   └── LedgerUnavailable
 ├── SchemaOutdated          the ledger's tables are not those of this release
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
@@ -50,6 +53,10 @@ class InvalidInput(SiemError):
         self.remedy = remedy
 
 
+class InvalidApiKey(InvalidInput):
+    """What was said of a new API key is not valid."""
+
+
 class InvalidEvent(InvalidInput):
     """The event is not a governance event."""
 
@@ -70,6 +77,10 @@ class NotFoundError(SiemError):
     """Nothing of that name or id is here."""
 
 
+class ChangedMeanwhile(SiemError):
+    """Somebody else has changed it since it was read: read it again, and decide anew."""
+
+
 class AlreadyRunningError(SiemError):
     """Another process holds the data directory."""
 
@@ -80,6 +91,10 @@ class UnavailableError(SiemError):
 
 class BrokerUnavailable(UnavailableError):
     """Redis does not answer, or refuses to write."""
+
+
+class BrokerFull(BrokerUnavailable):
+    """Redis is full (maxmemory) and did not take this."""
 
 
 class LedgerUnavailable(UnavailableError):

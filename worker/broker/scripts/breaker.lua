@@ -4,6 +4,7 @@
 --   breaker    'open', or absent while it is closed;  opened_at (ms), opened_by (a finding's code)
 --   probe_at   when the next batch may try whether the destination is well again (ms)
 --   probe_wait the interval until then (ms);  probe: the slot whose batch is trying
+--   closed_at  when it closed the last time (ms)
 --   window     how many slots it may have at present, at most `slots`; a fraction is kept, not used
 
 local function is_open()
@@ -47,6 +48,7 @@ end
 
 local function close_breaker()
   redis.call('HDEL', KEYS[2], 'breaker', 'opened_at', 'opened_by', 'probe_at', 'probe_wait', 'probe')
+  redis.call('HSET', KEYS[2], 'closed_at', now_ms())
   release_waiting()
 end
 

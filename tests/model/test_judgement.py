@@ -1,0 +1,262 @@
+"""What the facts amount to: the state, and a reason that a person can act upon."""
+
+from dataclasses import replace
+
+import pytest
+
+from worker.model.judgement import health_of, judge, moment, span
+from worker.model.wellbeing import (
+    Breaker,
+    Counts,
+    Facts,
+    Latency,
+    Parked,
+    Problem,
+    Record,
+    State,
+    Subject,
+    Thresholds,
+    Vitals,
+)
+
+#: 2026-11-23T14:02:07Z.
+NOW = 1_795_442_527_000
+SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
+LIMITS = Thresholds()
+
+HOOK = Subject("int_hook", "default", "hook", "webhook")
+REFUSED = Problem(NOW - 5 * SECOND, "connect_failed", "connection refused", "see that it runs")
+OPEN = Breaker("connect_failed", NOW - 10 * MINUTE, NOW + 40 * SECOND)
+
+
+def facts(
+    vitals: Vitals | None = None, record: Record | None = None, subject: Subject = HOOK, **other: object
+) -> Facts:
+    """Say what is known of the integration; a minute ago something was delivered, unless `record` differs."""
+    known = Record(Counts(delivered=10), NOW - MINUTE, NOW - MINUTE) if record is None else record
+    made = Facts(NOW, subject, vitals or Vitals(), known, recorded_until_ms=NOW)
+    return replace(made, **other)  # type: ignore[arg-type]  # the fields of Facts
+
+
+def attempts(delivered: int, retried: int = 0, dead: int = 0, problem: Problem | None = REFUSED) -> Record:
+    """Say how the attempts of the last minutes ended."""
+    return Record(Counts(delivered, retried, dead), NOW - MINUTE, NOW - SECOND, problem)
+
+
+def waiting(seconds: float, **other: object) -> Vitals:
+    """Say for how long the oldest of seven events has waited."""
+    made = Vitals(backlog_events=7, waiting_since_ms=NOW - round(seconds * SECOND))
+    return replace(made, **other)  # type: ignore[arg-type]  # the fields of Vitals
+
+
+LONG_AGO = Record(last_success_ms=NOW - 2 * HOUR, last_settled_ms=NOW - 2 * HOUR)
+GONE = replace(HOOK, enabled=False, off_reason="410 Gone", off_ms=NOW - HOUR)
+
+CASES: dict[str, tuple[Facts, State, str]] = {
+    "well": (facts(), State.HEALTHY, "10 events delivered in 5 min"),
+    "well but for a hiccup": (
+        facts(record=attempts(1, retried=2)),
+        State.HEALTHY,
+        "1 event delivered in 5 min; 2 attempts failed",
+    ),
+    "well, and quiet": (
+        facts(record=Record(last_success_ms=NOW - HOUR // 2, last_settled_ms=NOW - HOUR // 2)),
+        State.HEALTHY,
+        "its latest delivery was at 2026-11-23 13:32:07Z, and nothing waits for long",
+    ),
+    "its first events": (
+        facts(waiting(1), Record()),
+        State.HEALTHY,
+        "nothing waits for long",
+    ),
+    "breaker open": (
+        facts(Vitals(12, breaker=OPEN), attempts(0, 5)),
+        State.FAILING,
+        (
+            "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused (next try in 40 s); "
+            "12 events wait"
+        ),
+    ),
+    "breaker open, nothing else known": (
+        facts(Vitals(1, breaker=OPEN), Record()),
+        State.FAILING,
+        (
+            "its circuit breaker is open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); "
+            "1 event waits"
+        ),
+    ),
+    "breaker open, opened by something else than the latest problem": (
+        facts(Vitals(breaker=replace(OPEN, cause="token_invalid", next_try_ms=0)), attempts(0, 1)),
+        State.FAILING,
+        (
+            "its circuit breaker is open since 2026-11-23 13:52:07Z: token invalid (the next try is due); "
+            "nothing waits"
+        ),
+    ),
+    "breaker open, trying": (
+        facts(Vitals(breaker=replace(OPEN, trying=True)), attempts(0, 5)),
+        State.FAILING,
+        (
+            "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused "
+            "(a batch is trying it now); nothing waits"
+        ),
+    ),
+    "half of it fails": (
+        facts(record=attempts(60, retried=40, dead=20)),
+        State.FAILING,
+        (
+            "50 % of the attempts of the last 5 min failed (60 of 120); the latest at 2026-11-23 14:02:02Z: "
+            "connection refused"
+        ),
+    ),
+    "less than half of it fails": (
+        facts(record=attempts(61, retried=40, dead=20)),
+        State.DEGRADED,
+        (
+            "50 % of the attempts of the last 5 min failed (60 of 121); the latest at 2026-11-23 14:02:02Z: "
+            "connection refused"
+        ),
+    ),
+    "a twentieth of it fails": (
+        facts(record=attempts(95, retried=5, problem=None)),
+        State.DEGRADED,
+        "5 % of the attempts of the last 5 min failed (5 of 100)",
+    ),
+    "less than a twentieth of it fails": (
+        facts(record=attempts(96, retried=5)),
+        State.HEALTHY,
+        "96 events delivered in 5 min; 5 attempts failed",
+    ),
+    "one event died, and little else happened": (
+        facts(record=attempts(1, dead=1, problem=None)),
+        State.DEGRADED,
+        "50 % of the attempts of the last 5 min failed (1 of 2)",
+    ),
+    "silent": (
+        facts(waiting(130), LONG_AGO),
+        State.FAILING,
+        "it is silent: events were routed to it, and none was delivered or failed for 2 min; 7 events wait",
+    ),
+    "silent, and why": (
+        facts(waiting(200), Record(), has_worker=False),
+        State.FAILING,
+        (
+            "it is silent: events were routed to it, and none was delivered or failed for 3 min; "
+            "7 events wait; no worker that delivers to webhook gives a sign of life"
+        ),
+    ),
+    "silent for all we know, but the recorder lags": (
+        facts(waiting(130), LONG_AGO, recorded_until_ms=NOW - MINUTE),
+        State.DEGRADED,
+        "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait",
+    ),
+    "not silent: its destination asked for it": (
+        facts(waiting(130, rests_until_ms=NOW + SECOND), LONG_AGO),
+        State.DEGRADED,
+        "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait",
+    ),
+    "not silent: the retry is planned": (
+        facts(
+            waiting(130),
+            replace(LONG_AGO, problem=replace(REFUSED, retry_at_ms=NOW + SECOND)),
+        ),
+        State.DEGRADED,
+        (
+            "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait; "
+            "the latest at 2026-11-23 14:02:02Z: connection refused"
+        ),
+    ),
+    "late": (
+        facts(waiting(60)),
+        State.DEGRADED,
+        "its oldest undelivered event waits for 1 min (the limit is 1 min); 7 events wait",
+    ),
+    "nearly late": (facts(waiting(59)), State.HEALTHY, "10 events delivered in 5 min"),
+    "parked": (
+        facts(parked=Parked(1200, NOW - HOUR)),
+        State.DEGRADED,
+        "its backlog has no room for all of its events; nothing waits, 1200 more are parked",
+    ),
+    "paused": (
+        facts(waiting(9999), LONG_AGO, replace(HOOK, paused=True)),
+        State.PAUSED,
+        "it was paused by hand; 7 events wait",
+    ),
+    "switched off by hand": (
+        facts(Vitals(breaker=OPEN), subject=replace(HOOK, enabled=False, paused=True)),
+        State.SWITCHED_OFF,
+        "it was switched off by hand",
+    ),
+    "switched off by its destination": (
+        facts(subject=GONE),
+        State.SWITCHED_OFF,
+        "its destination said at 2026-11-23 13:02:07Z that it is gone: 410 Gone",
+    ),
+    "idle": (
+        facts(record=LONG_AGO),
+        State.IDLE,
+        "no event was routed to it since 2026-11-23 12:02:07Z",
+    ),
+    "never used": (facts(record=Record()), State.IDLE, "no event was routed to it yet"),
+    "no longer idle": (
+        facts(waiting(1), LONG_AGO),
+        State.HEALTHY,
+        "its latest delivery was at 2026-11-23 12:02:07Z, and nothing waits for long",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_facts_amount_to_a_state_and_a_reason(name: str) -> None:
+    """Each in words that say what is the matter."""
+    given, state, reason = CASES[name]
+
+    assert judge(given, LIMITS) == (state, reason)
+
+
+def test_thresholds_are_what_decides() -> None:
+    """Whoever wants to hear of less, or more, sets them."""
+    stricter = Thresholds(degraded_rate=0.01, failing_rate=0.02, fewest_failures=1)
+    milder = Thresholds(degraded_rate=0.9, failing_rate=1.0, oldest=600, silence=600)
+
+    assert judge(facts(record=attempts(98, 1)), stricter)[0] is State.DEGRADED
+    assert judge(facts(record=attempts(98, 2)), stricter)[0] is State.FAILING
+    assert judge(facts(record=attempts(50, 50)), milder)[0] is State.HEALTHY
+    assert judge(facts(waiting(500), LONG_AGO), milder)[0] is State.HEALTHY
+
+
+def test_the_figures_stand_beside_the_judgement() -> None:
+    """What waits here counts from when it came here; an event that is replayed may be older by far."""
+    vitals = waiting(3, oldest_published_ms=NOW - HOUR)
+    record = replace(attempts(3, 1), latency=Latency(1, 2, 3))
+    health = health_of(facts(vitals, record), LIMITS)
+
+    assert (health.error_rate, health.latency, health.last_error) == (0.25, Latency(1, 2, 3), REFUSED)
+    assert (health.backlog_events, health.parked_events) == (7, 0)
+    assert (health.oldest_event_ms, health.waiting_seconds) == (NOW - HOUR, 3.0)
+    assert not health.breaker_open
+
+
+def test_what_is_parked_is_not_forgotten() -> None:
+    """The oldest undelivered event may rest in the ledger."""
+    health = health_of(facts(waiting(3), parked=Parked(5, NOW - HOUR)), LIMITS)
+
+    assert (health.parked_events, health.oldest_event_ms, health.waiting_seconds) == (5, NOW - HOUR, 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        *((0, "0 s"), (1499, "1 s"), (59_000, "59 s"), (60_000, "1 min"), (90_000, "90 s")),
+        *((120_000, "2 min"), (3_600_000, "1 h"), (7_199_000, "119 min"), (90_000_000, "25 h")),
+        *((172_800_000, "2 d"), (-5, "0 s")),
+    ],
+)
+def test_how_long_is_told_roughly(milliseconds: int, words: str) -> None:
+    """In the largest unit of which there are two."""
+    assert span(milliseconds) == words
+
+
+def test_moments_are_utc() -> None:
+    """To the second, with the zone."""
+    assert moment(NOW) == "2026-11-23 14:02:07Z"

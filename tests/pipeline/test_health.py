@@ -1,0 +1,110 @@
+"""Health over the whole fleet: whoever listens is told why a destination fails, and that it is well again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet import Fleet, wait_until
+from tests.pipeline.conftest import denial
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+from tests.receivers.webhook import WebhookReceiver
+from worker.broker import keys
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def listener() -> Iterator[WebhookReceiver]:
+    """Give an endpoint for notifications."""
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def own_watched(tmp_path: Path, listener: WebhookReceiver) -> Iterator[Fleet]:
+    """Give a fleet whose health is looked at often, and told to the listener."""
+    knobs: dict[str, Any] = {
+        "SIEM_HEALTH_INTERVAL": "0.2",
+        "SIEM_HEALTH_STEADY": "0.5",
+        "SIEM_HEALTH_WEBHOOK_URL": listener.url,
+        "SIEM_BREAKER_LONGEST_PROBE": "1",
+    }
+    with Fleet(tmp_path, **knobs) as fleet:
+        yield fleet.start()
+
+
+def told(listener: WebhookReceiver) -> list[tuple[Any, Any]]:
+    """Return the states that were posted, each with the one before."""
+    posts = [json.loads(request.body) for request in listener.posts]
+    return [(post["previous"], post["state"]) for post in posts]
+
+
+def test_a_change_is_told_with_its_reason(own_watched: Fleet, listener: WebhookReceiver) -> None:
+    """On the channel, in the hash, and to the webhook; and so is the end of the trouble."""
+    fleet = own_watched
+    with HecReceiver() as splunk:
+        fleet.integrate(splunk.url)
+        ear: Any = fleet.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        ear.subscribe(keys.HEALTH)
+        ear.get_message(timeout=5)
+        fleet.publish([denial("e1")])
+        fleet.settled(1)
+        splunk.script = scripts.reject_token()
+        fleet.publish([denial("e2")])
+        wait_until(lambda: "failing" in [state for _, state in told(listener)], "the trouble is told")
+        asked = fleet.siem("health", "splunk", "--json")
+        splunk.script = scripts.ok()
+        wait_until(lambda: told(listener)[-1][1] == "healthy", "the end of it is told")
+        kept: Any = fleet.client.hget(keys.HEALTH_STATES, "int_splunk")
+        heard = []
+        while message := ear.get_message(timeout=1):
+            heard.append(json.loads(message["data"])["state"])
+        ear.close()
+
+    failing = next(
+        post for post in map(json.loads, (one.body for one in listener.posts)) if post["state"] == "failing"
+    )
+    assert "its circuit breaker is open" in failing["reason"]
+    assert "Invalid token" in failing["reason"]
+    assert (failing["integration_id"], failing["name"]) == ("int_splunk", "splunk")
+    assert asked.returncode == 1
+    assert json.loads(asked.stdout)["state"] == "failing"
+    assert json.loads(kept)["state"] == "healthy"
+    assert heard[-2:] == ["failing", "healthy"]
+    assert fleet.siem("health", "splunk").returncode == 0
+
+
+def test_another_process_goes_on_and_tells_nothing_twice(
+    own_watched: Fleet, listener: WebhookReceiver
+) -> None:
+    """The recorder that watched is killed; the next one knows what was told."""
+    fleet = own_watched
+    with HecReceiver(scripts.reject_token()) as splunk:
+        fleet.integrate(splunk.url)
+        fleet.publish([denial("e1")])
+        wait_until(lambda: told(listener), "the trouble is told")
+        before = told(listener)
+        fleet.kill("recorder")
+        fleet.start("recorder")
+        splunk.script = scripts.ok()
+        wait_until(lambda: told(listener)[-1][1] == "healthy", "the end of it is told")
+
+    assert told(listener)[: len(before)] == before
+    assert [state for _, state in told(listener)].count("failing") == 1
+
+
+def test_the_fleet_itself_is_asked_for(own_watched: Fleet) -> None:
+    """Which part is missing, in words; exit status 1 while one is."""
+    fleet = own_watched
+    ready = fleet.siem_json("health")["fleet"]
+    fleet.kill("router")
+    wait_until(lambda: fleet.siem("health").returncode == 1, "it is not ready")
+    broken = json.loads(fleet.siem("health", "--json").stdout)["fleet"]
+
+    assert ready["ready"] is True
+    assert [part["name"] for part in broken["parts"] if not part["ok"]] == ["router"]
+    assert "none runs" in next(part["words"] for part in broken["parts"] if part["name"] == "router")

@@ -1,0 +1,188 @@
+"""How integrations and the fleet fare, asked of a real Redis and a real ledger."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from tests.broker.sending import append, subscribe
+from tests.ledger.entries import outcome
+from tests.ledger.letters import delete, live, switch_off
+from worker.broker import keys
+from worker.broker.connection import connect
+from worker.broker.vital_signs import VitalSigns
+from worker.health import Health, thresholds_of
+from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.recording import record
+from worker.model.deliveries import Status
+from worker.model.errors import BrokerUnavailable, NotFoundError
+from worker.model.wellbeing import FleetHealth, State
+from worker.settings import Settings
+
+MINUTE = 60_000
+ROLES = ["router", "recorder", "worker-splunk_hec", "worker-syslog_cef", "worker-webhook"]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Give a ledger with two integrations of Splunk that Redis knows as well."""
+    made = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    upgrade(made)
+    live(made, "int_a", "int_b")
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def health(client: redis.Redis, engine: Engine) -> Health:
+    """Give what answers, with the thresholds that nobody has changed."""
+    subscribe(client, "int_a", "int_b")
+    return Health(engine, client, Settings())
+
+
+def alive(client: redis.Redis, *roles: str) -> None:
+    """Let a process of each role give a sign of life."""
+    for role in roles:
+        client.set(f"siem:alive:{role}:host:1", 1)
+
+
+def parts(fleet: FleetHealth) -> dict[str, tuple[bool, str]]:
+    """Return the parts by their names."""
+    return {part.name: (part.ok, part.words) for part in fleet.parts}
+
+
+def test_redis_and_the_ledger_make_one_picture(client: redis.Redis, engine: Engine, health: Health) -> None:
+    """What waits comes from one, what became of the rest from the other."""
+    now = VitalSigns(client).now_ms()
+    record(
+        engine,
+        [
+            ("1-0", [outcome([f"e{number}" for number in range(8)], settled_ms=now - MINUTE)]),
+            ("2-0", [outcome(["e8", "e9"], Status.RETRYING, settled_ms=now - MINUTE)]),
+        ],
+        [],
+    )
+    append(client, "int_a", [["e10", "e11", "e12"]])
+    found = health.of("int_a")
+
+    assert (found.state, found.error_rate, found.backlog_events) == (State.HEALTHY, 0.2, 3)
+    assert found.last_success_ms == now - MINUTE
+    assert found.last_error is not None
+    assert found.last_error.error == "the server is busy"
+    assert found.oldest_event_ms == 2_000  # as the test's events say
+    assert found.waiting_seconds is not None
+    assert found.waiting_seconds < 60
+
+
+def test_failures_of_an_outage_that_is_over_count_no_more(
+    client: redis.Redis, engine: Engine, health: Health
+) -> None:
+    """Once its breaker has closed, an integration need not wait for the window to pass."""
+    now = VitalSigns(client).now_ms()
+    record(engine, [("1-0", [outcome(["e1", "e2", "e3"], Status.RETRYING, settled_ms=now)])], [])
+    ill = health.of("int_a")
+    client.hset(keys.state("int_a"), "closed_at", now + 1)
+    well = health.of("int_a")
+
+    assert (ill.state, ill.error_rate) == (State.FAILING, 1.0)
+    assert (well.state, well.error_rate) == (State.HEALTHY, None)
+
+
+def test_all_are_told_by_tenant(engine: Engine, health: Health) -> None:
+    """Those that were deleted are not; those that are switched off are."""
+    live(engine, "int_c", "int_d", tenant="other")
+    switch_off(engine, "int_a")
+    delete(engine, "int_d")
+
+    assert [(one.integration_id, one.state) for one in health.all(None)] == [
+        ("int_a", State.SWITCHED_OFF),
+        ("int_b", State.IDLE),
+        ("int_c", State.IDLE),
+    ]
+    assert [one.integration_id for one in health.all("other")] == ["int_c"]
+    assert health.all("nobody") == []
+
+
+def test_what_is_not_there_has_no_health(engine: Engine, health: Health) -> None:
+    """Never made, or deleted."""
+    delete(engine, "int_b")
+
+    for integration_id in ("int_b", "int_never", ""):
+        with pytest.raises(NotFoundError, match="there is no integration"):
+            health.of(integration_id)
+
+
+def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> None:
+    """A worker of a type that no integration has is not missed."""
+    alive(client, "router", "recorder", "worker-splunk_hec")
+    client.lpush("siem:celery:splunk_hec", b"order")
+    fleet = health.fleet()
+
+    assert fleet.ok
+    assert parts(fleet) == {
+        "redis": (True, "it answers"),
+        "database": (True, "it answers, and its tables are those of this release"),
+        "router": (True, "1 running; 0 events to be routed wait"),
+        "recorder": (True, "1 running; 0 batches to be recorded wait"),
+        "worker-splunk_hec": (True, "1 running; 1 work orders wait in its queue"),
+        "worker-syslog_cef": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
+        "worker-webhook": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
+    }
+
+
+@pytest.mark.parametrize("missing", ["router", "recorder", "worker-splunk_hec"])
+def test_who_is_missing_is_told(client: redis.Redis, health: Health, missing: str) -> None:
+    """Each part for itself."""
+    alive(client, *({"router", "recorder", "worker-splunk_hec"} - {missing}))
+    fleet = health.fleet()
+
+    assert not fleet.ok
+    assert [part.name for part in fleet.parts if not part.ok] == [missing]
+    assert parts(fleet)[missing][1].startswith("none runs; ")
+
+
+@pytest.mark.parametrize(("stream", "part"), [(keys.EVENTS, "router"), (keys.OUTCOMES, "recorder")])
+def test_who_lags_is_told(client: redis.Redis, health: Health, stream: str, part: str) -> None:
+    """A router or recorder that runs, and leaves an entry for long, does not do its work."""
+    alive(client, *ROLES)
+    client.xadd(stream, {"event": b"{}"}, id=f"{VitalSigns(client).now_ms() - 45_000}-0")
+    client.xadd(keys.UNRECORDABLE, {"raw": b""})
+    fleet = health.fleet()
+
+    assert [one.name for one in fleet.parts if not one.ok] == [part]
+    assert ", the oldest for 45 s" in parts(fleet)[part][1]
+    assert "(1 more cannot be: see siem:unrecordable)" in parts(fleet)["recorder"][1]
+
+
+def test_without_redis_the_rest_is_told(engine: Engine) -> None:
+    """Nothing is raised: it is the one who asks that has to know."""
+    fleet = Health(engine, connect("redis://127.0.0.1:1/0"), Settings()).fleet()
+
+    assert not fleet.ok
+    assert "Redis does not answer" in parts(fleet)["redis"][1]
+    assert parts(fleet)["database"][0]
+    assert [name for name in parts(fleet) if name in ROLES] == ROLES
+    assert {parts(fleet)[role] for role in ROLES} == {(False, "not known without Redis")}
+    with pytest.raises(BrokerUnavailable):
+        Health(engine, connect("redis://127.0.0.1:1/0"), Settings()).all(None)
+
+
+def test_without_tables_the_rest_is_told(client: redis.Redis, tmp_path: Path) -> None:
+    """Without the integrations, a worker of each type is wanted."""
+    alive(client, "router", "recorder", "worker-splunk_hec", "worker-webhook")
+    empty = open_ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    fleet = Health(empty, client, Settings()).fleet()
+    empty.dispose()
+
+    assert [one.name for one in fleet.parts if not one.ok] == ["database", "worker-syslog_cef"]
+    assert "siem db upgrade" in parts(fleet)["database"][1]
+
+
+def test_a_lease_is_no_silence() -> None:
+    """Who sends for as long as a lease allows is not silent, whatever the setting says."""
+    impatient = Settings(health_silence=1.0, lease=50.0)
+
+    assert thresholds_of(impatient).silence == 50.0
+    assert thresholds_of(Settings()).silence == 120.0

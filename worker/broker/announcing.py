@@ -1,0 +1,92 @@
+"""Tells whoever listens that an integration fares differently: `siem:health`.
+
+A change is published on the channel `siem:health` as one JSON object, and stands in the hash
+`siem:health:states` under the integration's id until the next one, so that a late subscriber (or one that
+was away: a channel remembers nothing) reads there how all fare:
+
+    {"integration_id": "int_1", "tenant_id": "default", "name": "splunk", "type": "splunk_hec",
+     "state": "failing", "previous": "healthy", "at": "2026-11-23T14:02:07.123Z",
+     "reason": "its circuit breaker is open since 2026-11-23 14:02:07Z: connection refused (next try in …)"}
+
+`state` and `previous` are `healthy`, `degraded`, `failing`, `paused`, `idle` or `switched_off`; `previous` is
+null when the integration is new. `reason` is for people, and as of `at`.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.scripting import single_script
+from worker.model.wellbeing import Change
+
+if TYPE_CHECKING:
+    import redis
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Change).decode
+
+
+class Announcements:
+    """What was told of each integration, and to whom it is still to be told. Raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._told = single_script(client, "told")
+
+    def known(self) -> dict[str, Change]:
+        """Return what was told last of each integration, by id; what cannot be read was never told."""
+        with broker_errors():
+            found: Any = self._client.hgetall(keys.HEALTH_STATES)
+        return {key.decode(): change for key, value in found.items() if (change := _read(value))}
+
+    def announce(self, changes: Sequence[Change], *, to_webhook: bool) -> None:
+        """Publish and keep all of them, or none; what is for the webhook waits for `untold`."""
+        if not changes:
+            return
+        pipeline = self._client.pipeline(transaction=True)
+        for change in changes:
+            encoded = _encode(change)
+            pipeline.hset(keys.HEALTH_STATES, change.integration_id, encoded)
+            pipeline.publish(keys.HEALTH, encoded)
+            if to_webhook:
+                pipeline.hset(keys.HEALTH_UNTOLD, change.integration_id, encoded)
+        with broker_errors():
+            pipeline.execute()
+
+    def keep(self, changes: Sequence[Change]) -> None:
+        """Keep what need not be announced."""
+        if changes:
+            with broker_errors():
+                pipeline = self._client.pipeline(transaction=True)
+                for change in changes:
+                    pipeline.hset(keys.HEALTH_STATES, change.integration_id, _encode(change))
+                pipeline.execute()
+
+    def forget(self, integration_ids: Collection[str]) -> None:
+        """Keep nothing of integrations that are not there any more."""
+        if integration_ids:
+            with broker_errors():
+                self._client.hdel(keys.HEALTH_STATES, *integration_ids)
+                self._client.hdel(keys.HEALTH_UNTOLD, *integration_ids)
+
+    def untold(self) -> dict[str, bytes]:
+        """Return what the webhook does not know yet, the latest of each integration, as JSON by id."""
+        with broker_errors():
+            found: Any = self._client.hgetall(keys.HEALTH_UNTOLD)
+        return {key.decode(): value for key, value in found.items()}
+
+    def told(self, integration_id: str, encoded: bytes) -> None:
+        """Note that the webhook knows this; what is newer stays to be told."""
+        with broker_errors():
+            self._told(keys=[keys.HEALTH_UNTOLD], args=[integration_id, encoded])
+
+
+def _read(encoded: bytes) -> Change | None:
+    try:
+        return _decode(encoded)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,156 @@
+"""What Redis knows of how integrations, and the fleet itself, fare: a few round trips for all of them.
+
+Comes in: ids. Goes out: facts, for others to judge. Nothing here writes.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.outcomes import lag, oldest_ms
+from worker.broker.scripting import single_script
+from worker.model.destinations import DESTINATION_TYPES
+from worker.model.wellbeing import Breaker, Vitals
+
+if TYPE_CHECKING:
+    import redis
+
+log = logging.getLogger(__name__)
+
+_STATE = (
+    *("backlog_events", "rests_until", "closed_at"),
+    *("breaker", "opened_by", "opened_at", "probe_at", "probe"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Entries of a stream that are still to do, and when the oldest came (ms since 1970 UTC)."""
+
+    entries: int
+    oldest_ms: int | None
+
+    def seconds(self, now_ms: int) -> float:
+        """Say how long the oldest has waited; 0 without any."""
+        return 0.0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSigns:
+    """How many processes of each role live, what waits between them, and the length of each Celery queue."""
+
+    now_ms: int
+    processes: Counter[str]
+    to_route: Waiting
+    to_record: Waiting
+    unrecordable: int
+    queues: Mapping[str, int]
+
+
+class VitalSigns:
+    """Asks Redis. Every method raises BrokerUnavailable when it is away."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._oldest = single_script(client, "oldest")
+
+    def now_ms(self) -> int:
+        """Tell the time by the clock of Redis."""
+        with broker_errors():
+            seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def of(self, integration_ids: Collection[str]) -> dict[str, Vitals]:
+        """Return the vitals of each, in one round trip."""
+        ids = list(integration_ids)
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for one in ids:
+                pipeline.hmget(keys.state(one), *_STATE)
+                self._oldest(keys=[keys.urgent(one), keys.bulk(one)], client=pipeline)
+            replies = pipeline.execute(raise_on_error=False) if ids else []
+        return {
+            one: _vitals(one, state, oldest)
+            for one, state, oldest in zip(ids, replies[::2], replies[1::2], strict=True)
+        }
+
+    def recorded_until_ms(self) -> int:
+        """Say up to when what was settled stands in the ledger."""
+        # The time first: what is settled after it says nothing against it.
+        now_ms = self.now_ms()
+        waiting_since = oldest_ms(self._client)
+        return now_ms if waiting_since is None else min(now_ms, waiting_since)
+
+    def of_fleet(self) -> FleetSigns:
+        """Return what tells how the fleet itself fares."""
+        return FleetSigns(
+            self.now_ms(),
+            processes_alive(self._client),
+            self._to_route(),
+            Waiting(lag(self._client), oldest_ms(self._client)),
+            self._length(keys.UNRECORDABLE),
+            {kind: self._orders(kind) for kind in DESTINATION_TYPES},
+        )
+
+    def _to_route(self) -> Waiting:
+        with broker_errors():
+            first: Any = self._client.xrange(keys.EVENTS, count=1)
+        return Waiting(self._length(keys.EVENTS), _ids_ms(first[0][0]) if first else None)
+
+    def _length(self, stream: str) -> int:
+        with broker_errors():
+            return int(self._client.xlen(stream))
+
+    def _orders(self, kind: str) -> int:
+        """Count the work orders that wait in a queue of Celery."""
+        with broker_errors():
+            length: Any = self._client.llen(keys.CELERY_PREFIX + kind)
+        return int(length)
+
+
+def processes_alive(client: "redis.Redis") -> Counter[str]:
+    """Count the living processes of each role. Raises BrokerUnavailable."""
+    with broker_errors():
+        found: Iterable[bytes] = client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)
+        # A scan may name a key twice.
+        names = {key.decode().removeprefix(keys.ALIVE_PREFIX) for key in found}
+    return Counter(name.partition(":")[0] for name in names)
+
+
+def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
+    for reply in (state, oldest):
+        if isinstance(reply, Exception):
+            # One backlog whose keys are not what they should be must not hide how the others fare.
+            log.error("how integration %s fares cannot be read: %s", integration_id, reply)
+            return Vitals()
+    backlog, rests_until, closed, *breaker = state
+    came_ms, published_ms = oldest or (None, None)
+    return Vitals(
+        backlog_events=max(0, int(backlog or 0)),
+        waiting_since_ms=came_ms,
+        oldest_published_ms=published_ms,
+        breaker=_breaker(*breaker),
+        closed_ms=int(closed or 0),
+        rests_until_ms=int(rests_until or 0),
+    )
+
+
+def _breaker(
+    breaker: bytes | None,
+    cause: bytes | None,
+    since: bytes | None,
+    next_try: bytes | None,
+    probe: bytes | None,
+) -> Breaker | None:
+    if breaker != b"open":
+        return None
+    return Breaker((cause or b"").decode(), int(since or 0), int(next_try or 0), probe is not None)
+
+
+def _ids_ms(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])

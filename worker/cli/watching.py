@@ -1,0 +1,41 @@
+"""A picture that renews itself in the terminal, until Ctrl-C."""
+
+import io
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+
+import click
+
+from worker.model.errors import UnavailableError
+
+#: Home, and from there on clear: nothing flickers, as a clearing beforehand would.
+_HOME, _CLEAR_REST_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_CLEAR_ALL = "\x1b[2J"
+
+
+def watch(show: Callable[[], None], every: float) -> None:
+    """Print what `show` prints again and again, every so many seconds, over what stood there.
+
+    What it depends on may be away meanwhile: that is shown, and tried again. Ends with KeyboardInterrupt.
+    """
+    click.echo(_CLEAR_ALL, nl=False, color=True)
+    while True:
+        click.echo(_over(_captured(show)), nl=False, color=True)
+        time.sleep(every)
+
+
+def _captured(show: Callable[[], None]) -> str:
+    gathered = io.StringIO()
+    with redirect_stdout(gathered):
+        try:
+            show()
+        except UnavailableError as error:
+            click.echo(f"{error}; trying again …")
+    return gathered.getvalue()
+
+
+def _over(text: str) -> str:
+    """Lay the lines over those that stand there."""
+    lines = "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in text.splitlines())
+    return f"{_HOME}{lines}{_CLEAR_BELOW}"

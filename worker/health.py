@@ -1,0 +1,147 @@
+"""How every integration fares, and the fleet itself: asked of Redis and the ledger, and judged.
+
+Comes in: a question. Goes out: an answer in words that help. Nothing here writes.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from worker.broker.alive import worker_role
+from worker.broker.vital_signs import FleetSigns, VitalSigns, Waiting, processes_alive
+from worker.ledger.engine import require_current
+from worker.ledger.health_queries import records, subjects
+from worker.ledger.parked import ParkedStore
+from worker.model.destinations import DESTINATION_TYPES
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
+from worker.model.judgement import health_of, span
+from worker.model.wellbeing import (
+    Facts,
+    FleetHealth,
+    IntegrationHealth,
+    Parked,
+    Part,
+    Record,
+    Subject,
+    Thresholds,
+    Vitals,
+)
+from worker.settings import Settings
+
+#: Latencies are of so many settlements, the latest: of one integration, and of each when all are asked for.
+OF_ONE, OF_EACH = 2000, 100
+
+_MINUTE_MS = 60_000
+
+
+class Health:
+    """Answers how integrations and the fleet fare."""
+
+    def __init__(self, engine: Any, client: Any, config: Settings) -> None:
+        """Ask this ledger and this Redis, both of which may be shared between threads."""
+        self._engine = engine
+        self._client = client
+        self._signs = VitalSigns(client)
+        self._parked = ParkedStore(engine)
+        self._thresholds = thresholds_of(config)
+        self._longest_lag = config.health_lag
+
+    def of(self, integration_id: str) -> IntegrationHealth:
+        """Say how one integration fares. Raises NotFoundError, BrokerUnavailable, LedgerUnavailable."""
+        found = subjects(self._engine, integration_id=integration_id)
+        if not found:
+            raise NotFoundError(f"there is no integration {integration_id}")
+        [health] = self._judged(found, OF_ONE)
+        return health
+
+    def all(self, tenant_id: str | None, *, sample: int = OF_EACH) -> list[IntegrationHealth]:
+        """Say how the integrations of a tenant fare, or all there are, by tenant and name.
+
+        Takes latencies from `sample` settlements of each. Raises BrokerUnavailable, LedgerUnavailable.
+        """
+        return self._judged(subjects(self._engine, tenant_id=tenant_id), sample)
+
+    def fleet(self) -> FleetHealth:
+        """Say how the fleet itself fares; what does not answer is a part that is not well, never an error."""
+        types, database = self._types_in_use()
+        try:
+            signs = self._signs.of_fleet()
+        except BrokerUnavailable as error:
+            unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
+            return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
+        redis = Part("redis", ok=True, words="it answers")
+        return FleetHealth([redis, database, *_parts(signs, types, self._longest_lag)])
+
+    def _types_in_use(self) -> tuple[set[str], Part]:
+        try:
+            require_current(self._engine)
+            types = {one.type for one in subjects(self._engine) if one.enabled}
+        except (LedgerUnavailable, SchemaOutdated) as error:
+            return set(DESTINATION_TYPES), Part("database", ok=False, words=str(error))
+        return types, Part("database", ok=True, words="it answers, and its tables are those of this release")
+
+    def _judged(self, asked: Sequence[Subject], sample: int) -> list[IntegrationHealth]:
+        return [health_of(facts, self._thresholds) for facts in self._facts(asked, sample)]
+
+    def _facts(self, asked: Sequence[Subject], sample: int) -> Iterator[Facts]:
+        # What the ledger holds by then is read after it, and so is all there.
+        recorded_until_ms = self._signs.recorded_until_ms()
+        vitals = self._signs.of([one.id for one in asked])
+        now_ms = self._signs.now_ms()
+        alive = processes_alive(self._client)
+        parked = self._parked.counts() if asked else {}
+        known = records(self._engine, self._since(vitals, now_ms), sample=sample)
+        for one in asked:
+            resting = parked.get(one.id)
+            yield Facts(
+                now_ms=now_ms,
+                subject=one,
+                vitals=vitals[one.id],
+                record=known.get(one.id, Record()),
+                parked=Parked(resting.events, resting.oldest_ms) if resting else Parked(),
+                recorded_until_ms=recorded_until_ms,
+                has_worker=alive[worker_role(one.type)] > 0,
+            )
+
+    def _since(self, vitals: dict[str, Vitals], now_ms: int) -> dict[str, int]:
+        """Say from when on minutes count: the window, but nothing of an outage that is over."""
+        window = now_ms - round(self._thresholds.window * 1000) - _MINUTE_MS
+        return {one: max(window, found.closed_ms) for one, found in vitals.items()}
+
+
+def thresholds_of(config: Settings) -> Thresholds:
+    """Pick the thresholds; a batch may be under way for a lease, which is no silence."""
+    return Thresholds(
+        window=config.health_window,
+        degraded_rate=config.health_degraded_rate,
+        failing_rate=config.health_failing_rate,
+        fewest_failures=config.health_fewest_failures,
+        oldest=config.health_oldest,
+        silence=max(config.health_silence, config.lease),
+        idle=config.health_idle,
+    )
+
+
+def _roles() -> list[str]:
+    return ["router", "recorder", *map(worker_role, DESTINATION_TYPES)]
+
+
+def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[Part]:
+    def queue(role: str, words: str, waiting: Waiting) -> Part:
+        alive, waited = signs.processes[role], waiting.seconds(signs.now_ms)
+        since = f", the oldest for {span(waited * 1000)}" if waiting.entries else ""
+        return Part(
+            role, ok=alive > 0 and waited < longest_lag, words=f"{_running(alive)}; {words} wait{since}"
+        )
+
+    yield queue("router", f"{signs.to_route.entries} events to be routed", signs.to_route)
+    aside = f" ({signs.unrecordable} more cannot be: see siem:unrecordable)" if signs.unrecordable else ""
+    yield queue("recorder", f"{signs.to_record.entries} batches to be recorded{aside}", signs.to_record)
+    for kind in DESTINATION_TYPES:
+        alive, orders = signs.processes[worker_role(kind)], signs.queues[kind]
+        needed = "" if kind in types else "; no integration needs one"
+        words = f"{_running(alive)}; {orders} work orders wait in its queue{needed}"
+        yield Part(worker_role(kind), ok=alive > 0 or kind not in types, words=words)
+
+
+def _running(alive: int) -> str:
+    return f"{alive} running" if alive else "none runs"

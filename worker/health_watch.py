@@ -1,0 +1,200 @@
+"""Tells of every integration that begins to fare differently: on `siem:health`, and to a webhook if so set.
+
+Comes in: how all fare, every few seconds. Goes out: each change of state, once, with its reason. Runs beside
+every recorder; a lock in Redis lets one of them work at a time, and what was told stands in Redis, so that
+nobody repeats it. The webhook is told from a thread of its own: however slow it is, nobody waits for it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from worker.broker.announcing import Announcements
+from worker.broker.turns import Turn
+from worker.model.availability import Dependencies, persevere
+from worker.model.destinations.tls import TlsOptions
+from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
+from worker.model.wellbeing import Change, IntegrationHealth, State
+from worker.settings import Settings
+from worker.transports.guard import Guard
+from worker.transports.http import HttpTransport
+
+log = logging.getLogger(__name__)
+
+#: Another process takes over when the one at work was silent for so many intervals.
+TURN_INTERVALS = 3
+#: The webhook may take so long to answer, and after a failure it has so long a rest, at first and at most,
+#: in seconds.
+POST_SECONDS, FIRST_REST, LONGEST_REST = 10.0, 1.0, 60.0
+#: How often the notifier looks whether there is something to tell, in seconds.
+LOOK_EVERY = 1.0
+
+#: States in which an integration that is new need not be announced.
+_AS_EXPECTED = frozenset({State.HEALTHY, State.IDLE})
+
+#: How all integrations fare. Raises BrokerUnavailable, LedgerUnavailable.
+JudgeAll = Callable[[], Sequence[IntegrationHealth]]
+#: Tells the webhook, or returns why that failed, in words without a secret.
+Post = Callable[[bytes], str | None]
+
+
+class Steadiness:
+    """Which states have held for long enough to be told."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask for so many seconds, by this clock."""
+        self._seconds = seconds
+        self._clock = clock
+        self._since: dict[str, tuple[State, float]] = {}
+
+    def steady(self, healths: Iterable[IntegrationHealth], known: Mapping[str, Change]) -> list[Change]:
+        """Return the changes that are to be told now; an open breaker is told at once."""
+        now = self._clock()
+        before, self._since = self._since, {}
+        changes = []
+        for health in healths:
+            told = known.get(health.integration_id)
+            if told is not None and told.state is health.state:
+                continue
+            state, since = before.get(health.integration_id, (None, now))
+            since = since if state is health.state else now
+            self._since[health.integration_id] = (health.state, since)
+            if _is_certain(health) or now - since >= self._seconds:
+                changes.append(_change(health, told))
+        return changes
+
+
+class HealthWatch:
+    """Watches; runs in one thread, and in a second one that tells the webhook."""
+
+    def __init__(
+        self,
+        judge_all: JudgeAll,
+        announcements: Announcements,
+        turn: Turn,
+        steadiness: Steadiness,
+        post: Post | None = None,
+        *,
+        interval: float = 5.0,
+    ) -> None:
+        """Look every `interval` seconds; `post` is None when there is no webhook."""
+        self._judge_all = judge_all
+        self._announcements = announcements
+        self._turn = turn
+        self._steadiness = steadiness
+        self._interval = interval
+        self._notifier = Notifier(post, announcements, turn) if post else None
+
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
+        """Watch until told to stop; outlive any absence of Redis or the database."""
+        shared = dependencies or Dependencies(log)
+        notifier = self._notifier
+        thread = threading.Thread(
+            target=notifier.run if notifier else lambda *_: None, args=[stopping, shared], name="notifier"
+        )
+        thread.start()
+        persevere(lambda: stopping.wait(self.step()), stopping, shared, log)
+        thread.join()
+        with suppress(BrokerUnavailable):
+            self._turn.pass_on()
+
+    def step(self) -> float:
+        """Look once, and tell what has changed; return for how many seconds to rest then.
+
+        Raises BrokerUnavailable, LedgerUnavailable; nothing was told then.
+        """
+        if not self._turn.is_mine():
+            return self._interval
+        healths = self._judge_all()
+        known = self._announcements.known()
+        changes = self._steadiness.steady(healths, known)
+        news = [one for one in changes if one.previous is not None or one.state not in _AS_EXPECTED]
+        self._announcements.keep([one for one in changes if one not in news])
+        self._announcements.announce(news, to_webhook=self._notifier is not None)
+        self._announcements.forget(known.keys() - {one.integration_id for one in healths})
+        for change in news:
+            log.warning("integration %s is %s: %s", change.integration_id, change.state, change.reason)
+        return self._interval
+
+
+class Notifier:
+    """Tells the webhook the latest of each integration, again and again until it takes it."""
+
+    def __init__(self, post: Post, announcements: Announcements, turn: Turn) -> None:
+        """Work while it is the watch's turn."""
+        self._post = post
+        self._announcements = announcements
+        self._turn = turn
+        self._rest = FIRST_REST
+        self._complained = False
+
+    def run(self, stopping: threading.Event, dependencies: Dependencies) -> None:
+        """Tell until told to stop."""
+        persevere(lambda: stopping.wait(self.step(stopping)), stopping, dependencies, log)
+
+    def step(self, stopping: threading.Event) -> float:
+        """Tell what is untold, once; return for how many seconds to rest then. Raises BrokerUnavailable."""
+        failures = []
+        if self._turn.is_mine():
+            for integration_id, encoded in self._announcements.untold().items():
+                if stopping.is_set():
+                    break
+                if failure := self._post(encoded):
+                    failures.append(failure)
+                else:
+                    self._announcements.told(integration_id, encoded)
+        return self._rest_after(failures)
+
+    def _rest_after(self, failures: Sequence[str]) -> float:
+        if not failures:
+            self._rest, self._complained = FIRST_REST, False
+            return LOOK_EVERY
+        if not self._complained:
+            log.warning(
+                "SIEM_HEALTH_WEBHOOK_URL takes no notice (%s): trying again until it does", failures[0]
+            )
+            self._complained = True
+        rest, self._rest = self._rest, min(LONGEST_REST, 2 * self._rest)
+        return rest
+
+
+def webhook(config: Settings) -> Post | None:
+    """Return how to tell the webhook of the settings; None when there is none.
+
+    It is dialled through the guard, as a customer's SIEM is: a private address must be allowed.
+    """
+    url = config.health_webhook_url.get_secret_value()
+    if not url:
+        return None
+    transport = HttpTransport(Guard(config.allowed_networks), TlsOptions(), connections=1)
+    headers = {"Content-Type": "application/json"}
+
+    def post(encoded: bytes) -> str | None:
+        try:
+            reply = transport.post(url, headers, encoded, POST_SECONDS)
+        except (TransportError, InvalidIntegration) as error:
+            return str(error)
+        return None if reply.status // 100 == 2 else f"it answers HTTP {reply.status}"  # noqa: PLR2004 - 2xx
+
+    return post
+
+
+def _is_certain(health: IntegrationHealth) -> bool:
+    """Whether waiting would tell no more: a breaker does not open for a moment."""
+    return health.breaker_open and health.state is State.FAILING
+
+
+def _change(health: IntegrationHealth, told: Change | None) -> Change:
+    return Change(
+        integration_id=health.integration_id,
+        tenant_id=health.tenant_id,
+        name=health.name,
+        type=health.type,
+        state=health.state,
+        previous=told.state if told else None,
+        reason=health.reason,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )

@@ -1,0 +1,188 @@
+"""What the ledger knows of how integrations fare: a few statements for any number of them.
+
+Comes in: ids, and from when on minutes count. Goes out: a `Record` for each. Every question is answered from
+the near end of an index, so that neither a long history nor a large ledger makes it slow.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    CompoundSelect,
+    Connection,
+    Engine,
+    Select,
+    Text,
+    bindparam,
+    select,
+    text,
+    union_all,
+)
+
+from worker.ledger.engine import reading
+from worker.ledger.schema import deliveries, integrations, minute_counts
+from worker.ledger.text import storable
+from worker.model.deliveries import Status
+from worker.model.wellbeing import Counts, Latency, Problem, Record, Subject
+
+#: Parts of one UNION: SQLite takes 500.
+_MOST_PARTS = 100
+#: Bound values of one SQLite statement: older releases take 999.
+_MOST_VALUES = 900
+
+#: A partial index serves a question only if these very words stand in it.
+_UNWELL = text("status <> 'delivered'")
+
+_delivery = deliveries.c
+_minute = minute_counts.c
+
+#: When it was settled (ms), where it stands, how long it took (ms).
+_Settled = tuple[int, str, int | None]
+_Id = BindParameter[str]
+
+
+def subjects(
+    engine: Engine, *, tenant_id: str | None = None, integration_id: str | None = None
+) -> list[Subject]:
+    """Return the integrations of a tenant, or of all, by tenant and name; or the one of that id."""
+    columns = integrations.c
+    wanted = select(
+        *(columns.id, columns.tenant_id, columns.name, columns.type, columns.enabled),
+        *(columns.document, columns.disabled_reason, columns.disabled_ms),
+    ).where(columns.deleted_ms.is_(None))
+    if tenant_id is not None:
+        wanted = wanted.where(columns.tenant_id == storable(tenant_id))
+    if integration_id is not None:
+        wanted = wanted.where(columns.id == storable(integration_id))
+    with reading(engine) as connection:
+        rows = connection.execute(wanted.order_by(columns.tenant_id, columns.name)).all()
+    return [
+        Subject(*row[:5], bool(json.loads(row.document).get("paused")), row.disabled_reason, row.disabled_ms)
+        for row in rows
+    ]
+
+
+def records(engine: Engine, since: Mapping[str, int], *, sample: int) -> dict[str, Record]:
+    """Return what is known of each of these integrations, as of one moment.
+
+    `since` says for each the first minute that counts (its first ms, or a moment before it); `sample` of how
+    many settlements, the latest, latencies are reckoned.
+    """
+    ids = list(since)
+    if not ids:
+        return {}
+    with reading(engine) as connection:
+        counts = _counts(connection, since)
+        settled = _latest_settled(connection, ids, sample)
+        problems = _problems(connection, ids)
+        last_success = {one: next(_successes(settled[one]), None) for one in ids}
+        further_back = [one for one, found in last_success.items() if found is None and settled[one]]
+        last_success |= _last_good_minutes(connection, further_back)
+    return {
+        one: Record(
+            counts=counts.get(one, Counts()),
+            last_success_ms=last_success[one],
+            last_settled_ms=settled[one][0][0] if settled[one] else None,
+            problem=problems.get(one),
+            latency=_latency(settled[one]),
+        )
+        for one in ids
+    }
+
+
+def _counts(connection: Connection, since: Mapping[str, int]) -> dict[str, Counts]:
+    """Add up the minutes that count."""
+    ids, first = list(since), min(since.values())
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for start in range(0, len(ids), _MOST_VALUES):
+        wanted = select(
+            *(_minute.integration_id, _minute.minute_ms, _minute.delivered, _minute.retried, _minute.dead)
+        ).where(_minute.integration_id.in_(ids[start : start + _MOST_VALUES]), _minute.minute_ms >= first)
+        for one, minute_ms, *counts in connection.execute(wanted):
+            if minute_ms >= since[one]:
+                sums[one] = [total + count for total, count in zip(sums[one], counts, strict=True)]
+    return {one: Counts(*totals) for one, totals in sums.items()}
+
+
+def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> dict[str, list[_Settled]]:
+    """Return the latest settlements of each, the latest first."""
+    found: dict[str, list[_Settled]] = {one: [] for one in ids}
+    for one, at_ms, status, took_ms in _of_each(connection, ids, _latest, sample):
+        found[one].append((at_ms, status, took_ms))
+    return {one: sorted(settled, key=_moment, reverse=True) for one, settled in found.items()}
+
+
+def _moment(settled: _Settled) -> int:
+    return settled[0]
+
+
+def _problems(connection: Connection, ids: Sequence[str]) -> dict[str, Problem]:
+    """Return the latest delivery of each that is dead or to be tried again."""
+    return {
+        one: Problem(at_ms, code or "", error or "", hint or "", retry_at_ms)
+        for one, at_ms, code, error, hint, retry_at_ms in _of_each(connection, ids, _unwell)
+    }
+
+
+def _last_good_minutes(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Return for each the first millisecond of the last minute in which something was delivered."""
+    return dict(_of_each(connection, ids, _good_minute))
+
+
+def _latest(integration_id: _Id) -> Select[Any]:
+    return (
+        select(_delivery.integration_id, _delivery.settled_ms, _delivery.status, _delivery.latency_ms)
+        .where(_delivery.integration_id == integration_id)
+        .order_by(_delivery.settled_ms.desc())
+    )
+
+
+def _unwell(integration_id: _Id) -> Select[Any]:
+    return (
+        select(
+            *(_delivery.integration_id, _delivery.settled_ms, _delivery.error_code),
+            *(_delivery.error, _delivery.hint, _delivery.retry_at_ms),
+        )
+        .where(_delivery.integration_id == integration_id, _UNWELL)
+        .order_by(_delivery.settled_ms.desc())
+    )
+
+
+def _good_minute(integration_id: _Id) -> Select[Any]:
+    return (
+        select(_minute.integration_id, _minute.minute_ms)
+        .where(_minute.integration_id == integration_id, _minute.delivered > 0)
+        .order_by(_minute.minute_ms.desc())
+    )
+
+
+def _of_each(
+    connection: Connection, ids: Sequence[str], question: Callable[[_Id], Select[Any]], limit: int = 1
+) -> Iterator[Any]:
+    """Ask the same of each integration, of many in one statement; up to `limit` rows of each."""
+    for start in range(0, len(ids), _MOST_PARTS):
+        some = ids[start : start + _MOST_PARTS]
+        values = {f"id_{place}": one for place, one in enumerate(some)}
+        yield from connection.execute(_union(question, limit, len(some)), values)
+
+
+@lru_cache(maxsize=256)
+def _union(question: Callable[[_Id], Select[Any]], limit: int, parts: int) -> CompoundSelect[Any]:
+    """Put the question so many times; to build it anew takes longer than to answer it."""
+    asked = (question(bindparam(f"id_{place}", type_=Text())).limit(limit) for place in range(parts))
+    return union_all(*(select(part.subquery()) for part in asked))
+
+
+def _successes(settled: Sequence[_Settled]) -> Iterator[int]:
+    return (at_ms for at_ms, status, _ in settled if status == Status.DELIVERED)
+
+
+def _latency(settled: Sequence[_Settled]) -> Latency | None:
+    ascending = sorted(took for _, status, took in settled if status == Status.DELIVERED and took is not None)
+    if not ascending:
+        return None
+    return Latency(*(ascending[-(-len(ascending) * percent // 100) - 1] for percent in (50, 95, 99)))

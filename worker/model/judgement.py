@@ -1,0 +1,209 @@
+"""What the facts about an integration amount to: a state, and the reason in words that help. Pure.
+
+The first rule that applies decides. Each says what is the matter before it says how it is known, so that a
+reader who stops early has still read what counts.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from worker.model.wellbeing import Breaker, Facts, IntegrationHealth, Problem, State, Thresholds
+
+Judgement = tuple[State, str]
+
+
+def judge(facts: Facts, thresholds: Thresholds) -> Judgement:
+    """Return the state and the reason."""
+    for rule in _RULES:
+        if found := rule(facts, thresholds):
+            return found
+    return _well(facts, thresholds)
+
+
+def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
+    """Judge, and put the figures beside the judgement."""
+    state, reason = judge(facts, thresholds)
+    subject, vitals, record, parked = facts.subject, facts.vitals, facts.record, facts.parked
+    since = _earliest(vitals.waiting_since_ms, parked.oldest_ms)
+    return IntegrationHealth(
+        integration_id=subject.id,
+        tenant_id=subject.tenant_id,
+        name=subject.name,
+        type=subject.type,
+        state=state,
+        reason=reason,
+        last_success_ms=record.last_success_ms,
+        last_error=record.problem,
+        error_rate=record.counts.error_rate,
+        latency=record.latency,
+        backlog_events=vitals.backlog_events,
+        parked_events=parked.events,
+        oldest_event_ms=_earliest(vitals.oldest_published_ms, parked.oldest_ms),
+        waiting_seconds=None if since is None else max(0, facts.now_ms - since) / 1000,
+        breaker_open=vitals.breaker is not None,
+    )
+
+
+def _switched_off(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+    subject = facts.subject
+    if subject.enabled:
+        return None
+    if subject.off_reason is None:
+        return State.SWITCHED_OFF, "it was switched off by hand"
+    since = f" at {moment(subject.off_ms)}" if subject.off_ms else ""
+    return State.SWITCHED_OFF, f"its destination said{since} that it is gone: {subject.off_reason}"
+
+
+def _paused(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+    if not facts.subject.paused:
+        return None
+    return State.PAUSED, f"it was paused by hand; {_waiting(facts)}"
+
+
+def _held_by_breaker(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+    breaker, problem = facts.vitals.breaker, facts.record.problem
+    if breaker is None:
+        return None
+    words = problem.error if problem and problem.code == breaker.cause else breaker.cause.replace("_", " ")
+    return State.FAILING, (
+        f"its circuit breaker is open since {moment(breaker.since_ms)}: {words} "
+        f"({_next_try(breaker, facts.now_ms)}); {_waiting(facts)}"
+    )
+
+
+def _mostly_fails(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    rate = facts.record.counts.error_rate or 0.0
+    if rate < thresholds.failing_rate or facts.record.counts.failed < thresholds.fewest_failures:
+        return None
+    return State.FAILING, _rate_in_words(facts, thresholds)
+
+
+def _silent(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    since = facts.vitals.waiting_since_ms
+    if since is None or _wait_is_agreed(facts):
+        return None
+    limit_ms = thresholds.silence * 1000
+    last_sign_ms = max(since, facts.record.last_settled_ms or 0)
+    # The ledger may lag behind: what it does not know yet may be the sign that is missed.
+    if facts.now_ms - since < limit_ms or facts.recorded_until_ms - last_sign_ms < limit_ms:
+        return None
+    why = (
+        "" if facts.has_worker else f"; no worker that delivers to {facts.subject.type} gives a sign of life"
+    )
+    return State.FAILING, (
+        f"it is silent: events were routed to it, and none was delivered or failed for "
+        f"{span(facts.now_ms - last_sign_ms)}; {_waiting(facts)}{why}"
+    )
+
+
+def _partly_fails(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    counts = facts.record.counts
+    if (counts.error_rate or 0.0) < thresholds.degraded_rate:
+        return None
+    if counts.failed < thresholds.fewest_failures and not counts.dead:
+        return None
+    return State.DEGRADED, _rate_in_words(facts, thresholds)
+
+
+def _is_late(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    since = facts.vitals.waiting_since_ms
+    if since is None or facts.now_ms - since < thresholds.oldest * 1000:
+        return None
+    problem = facts.record.problem
+    words = _latest(problem) if problem and problem.at_ms >= since else ""
+    return State.DEGRADED, (
+        f"its oldest undelivered event waits for {span(facts.now_ms - since)} "
+        f"(the limit is {span(thresholds.oldest * 1000)}); {_waiting(facts)}{words}"
+    )
+
+
+def _is_parked(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+    if not facts.parked.events:
+        return None
+    return State.DEGRADED, f"its backlog has no room for all of its events; {_waiting(facts)}"
+
+
+def _idle(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    last_ms = facts.record.last_settled_ms
+    if facts.vitals.backlog_events:
+        return None
+    if last_ms is None:
+        return State.IDLE, "no event was routed to it yet"
+    if facts.now_ms - last_ms < thresholds.idle * 1000:
+        return None
+    return State.IDLE, f"no event was routed to it since {moment(last_ms)}"
+
+
+_RULES: tuple[Callable[[Facts, Thresholds], Judgement | None], ...] = (
+    *(_switched_off, _paused, _held_by_breaker, _mostly_fails, _silent),
+    *(_partly_fails, _is_late, _is_parked, _idle),
+)
+
+
+def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
+    counts, last_ms = facts.record.counts, facts.record.last_success_ms
+    if counts.delivered:
+        failed = f"; {_counted(counts.failed, 'attempt')} failed" if counts.failed else ""
+        span_ms = thresholds.window * 1000
+        return State.HEALTHY, f"{_counted(counts.delivered, 'event')} delivered in {span(span_ms)}{failed}"
+    if last_ms is not None:
+        return State.HEALTHY, f"its latest delivery was at {moment(last_ms)}, and nothing waits for long"
+    return State.HEALTHY, "nothing waits for long"
+
+
+def moment(milliseconds: int) -> str:
+    """Write a moment as UTC to the second: `2026-11-23 14:02:07Z`."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(milliseconds: float) -> str:
+    """Write how long something takes, roughly: `40 s`, `12 min`, `3 h`, `2 d`."""
+    seconds = max(0, round(milliseconds / 1000))
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        # From two of a unit on: what is lost to rounding is then less than half.
+        if seconds >= 2 * length or seconds == length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _rate_in_words(facts: Facts, thresholds: Thresholds) -> str:
+    counts, window = facts.record.counts, span(thresholds.window * 1000)
+    percent = f"{(counts.error_rate or 0.0) * 100:.0f} %"
+    return (
+        f"{percent} of the attempts of the last {window} failed ({counts.failed} of {counts.attempts})"
+        f"{_latest(facts.record.problem)}"
+    )
+
+
+def _latest(problem: Problem | None) -> str:
+    return f"; the latest at {moment(problem.at_ms)}: {problem.error}" if problem else ""
+
+
+def _waiting(facts: Facts) -> str:
+    backlog, parked = facts.vitals.backlog_events, facts.parked.events
+    words = f"{_counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
+    return f"{words}, {_counted(parked, 'more')} are parked" if parked else words
+
+
+def _counted(number: int, noun: str) -> str:
+    plural = "" if number == 1 or noun == "more" else "s"
+    return f"{number} {noun}{plural}"
+
+
+def _next_try(breaker: Breaker, now_ms: int) -> str:
+    if breaker.trying:
+        return "a batch is trying it now"
+    if breaker.next_try_ms <= now_ms:
+        return "the next try is due"
+    return f"next try in {span(breaker.next_try_ms - now_ms)}"
+
+
+def _wait_is_agreed(facts: Facts) -> bool:
+    """Whether the destination asked for it, or the next attempt is planned for later."""
+    problem = facts.record.problem
+    retry_at_ms = problem.retry_at_ms if problem else None
+    return max(facts.vitals.rests_until_ms, retry_at_ms or 0) > facts.now_ms
+
+
+def _earliest(*moments: int | None) -> int | None:
+    return min((one for one in moments if one is not None), default=None)

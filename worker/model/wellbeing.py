@@ -1,0 +1,233 @@
+"""How an integration fares, and the fleet itself: the facts, and what is told of them.
+
+Comes in: what Redis and the ledger know, as `Facts`. Goes out: `IntegrationHealth`, of which every change of
+state is told as a `Change`; and `FleetHealth`. What the facts amount to is said by `worker.model.judgement`.
+Moments are in milliseconds since 1970 UTC.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """How an integration fares, in a word."""
+
+    #: What was routed to it is delivered.
+    HEALTHY = "healthy"
+    #: Some of it is not, or late.
+    DEGRADED = "degraded"
+    #: Most of it is not, or nothing.
+    FAILING = "failing"
+    #: Somebody wants its events to wait.
+    PAUSED = "paused"
+    #: Nothing was routed to it for long.
+    IDLE = "idle"
+    #: It gets no events: switched off by a person, or because its destination is gone for good.
+    SWITCHED_OFF = "switched_off"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From where on an integration is not well. Rates are fractions of the attempts, times are in seconds."""
+
+    window: float = 300.0
+    degraded_rate: float = 0.05
+    failing_rate: float = 0.5
+    #: Fewer failed attempts than these in the window say nothing, unless an event died.
+    fewest_failures: int = 3
+    oldest: float = 60.0
+    silence: float = 120.0
+    idle: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose health it is. `off_reason` and `off_ms` are set if its destination had it switched off."""
+
+    id: str
+    tenant_id: str
+    name: str
+    type: str
+    enabled: bool = True
+    paused: bool = False
+    off_reason: str | None = None
+    off_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """An open circuit breaker: the finding's code that opened it, since when, and when a batch tries again.
+
+    `next_try_ms` is 0 when nothing is to be waited for; `trying` says that a batch is on its way.
+    """
+
+    cause: str
+    since_ms: int
+    next_try_ms: int = 0
+    trying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What Redis knows: `backlog_events` are not settled yet, on their way included.
+
+    `waiting_since_ms` is when the oldest of them came into the backlog, `oldest_published_ms` when it was
+    published: much earlier, if it is replayed. `rests_until_ms`: the destination asked to be spared.
+    `closed_ms` is when the breaker closed the last time.
+    """
+
+    backlog_events: int = 0
+    waiting_since_ms: int | None = None
+    oldest_published_ms: int | None = None
+    breaker: Breaker | None = None
+    closed_ms: int = 0
+    rests_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What ended how in the window; a retry counts as a failed attempt, each time."""
+
+    delivered: int = 0
+    retried: int = 0
+    dead: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many attempts failed."""
+        return self.retried + self.dead
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts came to an end."""
+        return self.delivered + self.failed
+
+    @property
+    def error_rate(self) -> float | None:
+        """How many of them failed, from 0 to 1; None without any."""
+        return self.failed / self.attempts if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The latest delivery that is dead or to be tried again: when that was settled, and why."""
+
+    at_ms: int
+    code: str
+    error: str
+    hint: str
+    retry_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From the publication to the destination's acceptance, in milliseconds, by nearest rank."""
+
+    p50: int
+    p95: int
+    p99: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the ledger knows. `latency` is of the latest settlements; None if none of them was a delivery.
+
+    `last_success_ms` is exact while a success is among those, else the beginning of its minute.
+    """
+
+    counts: Counts = Counts()
+    last_success_ms: int | None = None
+    last_settled_ms: int | None = None
+    problem: Problem | None = None
+    latency: Latency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Events that a backlog has no room for: how many rest in the ledger, and since when the oldest waits."""
+
+    events: int = 0
+    oldest_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is known of one integration at one moment, by the clock of Redis.
+
+    What was settled before `recorded_until_ms` stands in the ledger. `has_worker`: some worker delivers to
+    destinations of its type.
+    """
+
+    now_ms: int
+    subject: Subject
+    vitals: Vitals = Vitals()
+    record: Record = Record()
+    parked: Parked = Parked()
+    recorded_until_ms: int = 0
+    has_worker: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationHealth:
+    """How one integration fares, and why that is so, in words.
+
+    `error_rate` (0 to 1) is over the window, or since the breaker closed; None without an attempt.
+    `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
+    waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe.
+    """
+
+    integration_id: str
+    tenant_id: str
+    name: str
+    type: str
+    state: State
+    reason: str
+    last_success_ms: int | None
+    last_error: Problem | None
+    error_rate: float | None
+    latency: Latency | None
+    backlog_events: int
+    parked_events: int
+    oldest_event_ms: int | None
+    waiting_seconds: float | None
+    breaker_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the fleet: whether it does its work, and what there is to say of it."""
+
+    name: str
+    ok: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHealth:
+    """The fleet: ready when all of its parts are."""
+
+    parts: Sequence[Part]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every event finds its way."""
+        return all(part.ok for part in self.parts)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """An integration is in another state than before; `previous` is None when nobody told of it before.
+
+    `at` is the moment of the telling, in RFC 3339, UTC.
+    """
+
+    integration_id: str
+    tenant_id: str
+    name: str
+    type: str
+    state: State
+    previous: State | None
+    reason: str
+    at: str
