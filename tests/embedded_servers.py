@@ -181,14 +181,14 @@ def start_server(
         return RunningServer(binary, directory, port, password, extra)
     for _ in range(_PORTS_TO_TRY - 1):
         try:
-            return RunningServer(binary, directory, _free_port(), password, extra)
+            return RunningServer(binary, directory, free_port(), password, extra)
         except ServerDied as death:
             if "Address already in use" not in str(death):
                 raise
-    return RunningServer(binary, directory, _free_port(), password, extra)
+    return RunningServer(binary, directory, free_port(), password, extra)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Choose below the ports that systems hand out: there, a client of a killed server may meet itself."""
     while True:
         port = random.randrange(20_000, 32_000)

@@ -72,25 +72,31 @@ class Fleet:
     """The processes, their server and their ledger."""
 
     def __init__(
-        self, directory: Path, *, binary: Path = VALKEY, database_url: str = "", **knobs: str
+        self,
+        directory: Path,
+        *,
+        binary: Path = VALKEY,
+        redis_url: str = "",
+        database_url: str = "",
+        **knobs: str,
     ) -> None:
-        """Prepare; `start` starts the roles that are named."""
+        """Prepare; `start` starts the roles that are named. With `redis_url`, its own server idles."""
         self.directory = directory
         self.server: RunningServer = start_server(binary, directory / "server")
         given = {
             **HASTY,
-            "SIEM_REDIS_URL": self.server.url,
+            "SIEM_REDIS_URL": redis_url or self.server.url,
             "SIEM_DATA_DIR": str(directory),
             "SIEM_DATABASE_URL": database_url,
             **knobs,
         }
         self.environment = {**os.environ, **given}
         self.settings = _settings(given)
-        self.client = connect(self.server.url)
+        self.client = connect(self.settings.broker_address())
         self.engine = open_ledger(self.settings.ledger_address())
         upgrade(self.engine)
         self.store = IntegrationStore(self.engine, open_vault(self.settings))
-        self.publisher = EventPublisher(self.server.url)
+        self.publisher = EventPublisher(self.settings.broker_address())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *roles: str) -> Self:

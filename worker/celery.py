@@ -18,7 +18,7 @@ from celery import Celery, Task
 from celery.signals import worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import celery_channel, keys
+from worker.broker import celery_channel, celery_log, keys
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
@@ -57,22 +57,10 @@ class DeliveryTask(Task):
 
 def make_app(config: Settings) -> Celery:
     """Configure Celery; what is not set here is at its default on purpose."""
-    made = Celery("worker", broker=config.broker_address(), set_as_current=True)
+    made = Celery("worker", set_as_current=True)
     exchange = Exchange("siem", type="direct")
     made.conf.update(
-        broker_transport_options={
-            # Longer than a lease: whatever is redelivered after it finds its order stale.
-            "visibility_timeout": config.visibility_timeout,
-            "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
-            "unacked_restore_throttle": 1,
-            "health_check_interval": 10,  # notice half-open connections within seconds
-            "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "global_keyprefix": keys.CELERY_PREFIX,
-            "priority_steps": [0],  # one list for each queue, not four
-            "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
-        },
+        **celery_channel.broker_settings(config.broker_address(), _transport_options(config)),
         broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
         broker_connection_max_retries=None,  # for as long as it takes
         broker_channel_error_retry=True,  # outlive OOM and READONLY answers, which else end the worker
@@ -97,6 +85,22 @@ def make_app(config: Settings) -> Celery:
         worker_redirect_stdouts=False,
     )
     return made
+
+
+def _transport_options(config: Settings) -> dict[str, Any]:
+    return {
+        # Longer than a lease: whatever is redelivered after it finds its order stale.
+        "visibility_timeout": config.visibility_timeout,
+        "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
+        "unacked_restore_throttle": 1,
+        "health_check_interval": 10,  # notice half-open connections within seconds
+        "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "global_keyprefix": keys.CELERY_PREFIX,
+        "priority_steps": [0],  # one list for each queue, not four
+        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
+    }
 
 
 def task_name(kind: str) -> str:
@@ -136,6 +140,7 @@ def courier(kind: str) -> Courier:
 
 
 celery_channel.install()
+celery_log.install()
 app = make_app(settings())
 hush_libraries()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
 from worker.broker.snapshot import Snapshot, Subscription
+from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
 from worker.model.errors import InvalidEvent
@@ -102,6 +103,7 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
         queued = QueuedEvent(event.id, event.type, event.time_ms, arrival.published_ms, raw)
         handover.unwanted += not sorting.add(event.type, event.tenant_id, queued)
     handover.consignments = sorting.consignments()
+    handover.volumes = sorting.volumes()
     return handover
 
 
@@ -125,20 +127,26 @@ class _Sorting:
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._subscriptions = subscriptions
-        self._by_kind: dict[tuple[str, str], list[QueuedEvent] | None] = {}
+        self._by_kind: dict[tuple[str, str], tuple[list[QueuedEvent] | None, Volume]] = {}
         self._by_audience: dict[_Audience, list[QueuedEvent]] = {}
 
     def add(self, event_type: str, tenant_id: str, event: QueuedEvent) -> bool:
         """Add the event; return whether anybody wants it."""
         kind = (event_type, tenant_id)
         try:
-            bundle = self._by_kind[kind]
+            bundle, volume = self._by_kind[kind]
         except KeyError:
-            bundle = self._by_kind[kind] = self._bundle(event_type, tenant_id)
+            bundle, volume = self._by_kind[kind] = self._bundle(event_type, tenant_id), Volume()
+        volume.events += 1
+        volume.size += len(event.raw)
         if bundle is None:
             return False
         bundle.append(event)
         return True
+
+    def volumes(self) -> dict[tuple[str, str], Volume]:
+        """Return how much came of each type and tenant."""
+        return {kind: volume for kind, (_, volume) in self._by_kind.items()}
 
     def consignments(self) -> list[Consignment]:
         """Cut what was gathered into chunks of which every one fits into a single request."""

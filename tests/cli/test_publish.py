@@ -105,7 +105,9 @@ def test_a_redis_that_takes_nothing_ends_it(empty: Fleet) -> None:
         empty.client.config_set("maxmemory", 0)
 
     assert ran.code == 3
-    assert "stopped at line 2 (0 events published): Redis is full" in ran.complaint
+    assert (
+        "stopped at line 2 (0 events published): the event was not accepted: Redis is full" in ran.complaint
+    )
     assert "publish again from that line on" in ran.complaint
 
 

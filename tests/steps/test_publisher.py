@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.embedded_servers import VALKEY, RunningServer, start_server
-from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
 from worker.publisher import PIPELINE, EventPublisher, Receipt
 
 VALID: dict[str, Any] = {"type": "policy.deny", "timestamp": "2026-11-22T10:11:12Z"}
@@ -129,13 +129,13 @@ def test_a_full_redis_says_so(client: redis.Redis, publisher: EventPublisher) ->
     """Nothing is taken that cannot be kept; with room again, publishing goes on."""
     client.config_set("maxmemory", "1")
     try:
-        with pytest.raises(BrokerUnavailable, match="Redis is full"):
+        with pytest.raises(BrokerFull, match="the event was not accepted: Redis is full"):
             publisher.publish(event("e1"))
         receipts = list(publisher.publish_many([event("e2"), b"no json"]))
     finally:
         client.config_set("maxmemory", "0")
 
-    assert [type(receipt.error) for receipt in receipts] == [BrokerUnavailable, InvalidEvent]
+    assert [type(receipt.error) for receipt in receipts] == [BrokerFull, InvalidEvent]
     entry_id = publisher.publish(event("e3"))
     assert list(stood(client)) == [entry_id]
 

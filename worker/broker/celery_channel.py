@@ -1,25 +1,121 @@
-"""A correction to kombu's Redis transport, without which a worker ends when Redis restarts.
+"""Two corrections to kombu's Redis transports, without which a fleet stops when Redis restarts or is full.
 
 After a lost connection kombu 5.7 closes the old channel, and pool threads acknowledge on it, while the
 connection behind it is already gone; it then fails with an AttributeError, which no caller takes for the
 connection error that it is, and the worker exits (measured: whenever a delivery was under way).
+
+A full Redis refuses work orders, and with 6.2 their acknowledgement too: nobody would then send what fills
+it. Orders are small and few, at most one for each slot, so they are written all the same.
 """
 
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import redis
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import (
+    Channel,
+    PrefixedRedisPipeline,
+    PrefixedStrictRedis,
+    SentinelChannel,
+    SentinelTransport,
+    Transport,
+)
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from worker.broker.connection import is_full, sentinel_options
+from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
+from worker.model.redis_address import SentinelAddress, sentinel_address
 
 
-class PatientChannel(Channel):
-    """Reports a connection that is gone as one that was lost."""
+class DauntlessPipeline(PrefixedRedisPipeline):
+    """A transaction that is carried out although Redis is full."""
+
+    def execute(self, raise_on_error: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's signature
+        """Execute; with the raw replies of Redis if it was full."""
+        commands = [command for command, _ in self.command_stack]
+        try:
+            return super().execute(raise_on_error)
+        except ResponseError as error:
+            if not is_full(error):
+                raise
+            client = redis.Redis(connection_pool=self.connection_pool)
+            if any(command[0] == "EVALSHA" for command in commands):  # no script can call another
+                return [ask_anyway(client, *command) for command in commands]
+            return overdraw(client, commands)
+
+
+class DauntlessRedis(PrefixedStrictRedis):
+    """A client that writes although Redis is full."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command; with the raw reply of Redis if it was full."""
+        try:
+            return super().execute_command(*args, **options)
+        except OutOfMemoryError:
+            return overdraw(self, [self._prefix_args(args)])[0]
+
+    def register_script(self, script: Any) -> Any:
+        """Prepare a script of kombu's so that it writes although Redis is full."""
+        return super().register_script(ANYWAY + script)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> DauntlessPipeline:  # noqa: FBT001, FBT002 - kombu's signature
+        """Begin a transaction."""
+        return DauntlessPipeline(
+            self.connection_pool,
+            self.response_callbacks,
+            transaction,
+            shard_hint,
+            global_keyprefix=self.global_keyprefix,
+        )
+
+
+class _Patient(Channel):
+    """Reports a connection that is gone as one that was lost; has its orders written in a full Redis."""
 
     def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("the connection behind this channel is closed")
         return super()._connparams(asynchronous)
 
+    def _get_client(self) -> Any:
+        super()._get_client()  # refuses releases of redis-py that kombu cannot work with
+        return partial(DauntlessRedis, global_keyprefix=self.global_keyprefix)
+
+
+class PatientChannel(_Patient):
+    """The corrected channel to one server."""
+
+
+class PatientSentinelChannel(_Patient, SentinelChannel):
+    """The corrected channel to the master that sentinels name."""
+
 
 def install() -> None:
-    """Have every Redis connection of Celery in this process use the corrected channel."""
+    """Have every Redis connection of Celery in this process use a corrected channel."""
     Transport.Channel = PatientChannel
+    SentinelTransport.Channel = PatientSentinelChannel
+
+
+def broker_settings(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of Celery that lead it to Redis, with these options of its transport."""
+    address = sentinel_address(url)
+    if address is None:
+        return {"broker_url": url, "broker_transport_options": options}
+    watched = {"master_name": address.service, "sentinel_kwargs": sentinel_options(address)}
+    made = {"broker_url": _sentinel_urls(address), "broker_transport_options": options | watched}
+    return made | ({"broker_use_ssl": dict(address.tls)} if address.tls else {})
+
+
+def _sentinel_urls(address: SentinelAddress) -> str:
+    """Write the sentinels as kombu wants them; name and password are those of the server behind them."""
+    secret = f":{quote(address.password, safe='')}" if address.password else ""
+    user = quote(address.username or "", safe="") + secret
+    return ";".join(
+        f"sentinel://{user}{'@' if user else ''}{_bracketed(host)}:{port}/{address.database}"
+        for host, port in address.hosts
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,7 +1,8 @@
 """A connection to Redis that never repeats a command behind our back.
 
 redis-py repeats a command whose reply was lost, which would append a chunk twice; here a lost reply is
-an error, and the caller, who knows what may be repeated, decides.
+an error, and the caller, who knows what may be repeated, decides. Behind sentinels, each new connection
+asks them where the master is.
 """
 
 import re
@@ -11,10 +12,12 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidSetting
+from worker.model.redis_address import SentinelAddress, sentinel_address
 
 #: A connection to Redis, for those who only pass it on.
 Client = redis.Redis
@@ -22,8 +25,22 @@ Client = redis.Redis
 #: How long a reply may take, in seconds; every blocking read blocks for less.
 REPLY_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
+SENTINEL_TIMEOUT = 2.0
 #: Bytes of one read: a claimed chunk is some hundred kilobytes, and each read costs a system call.
 READ_SIZE = 1 << 18
+#: How long a replica may take to confirm what was written, in milliseconds.
+REPLICA_MS = 5000
+NO_REPLICA = (
+    f"no replica of Redis confirmed what was written within {REPLICA_MS // 1000} s, and a failover might "
+    "lose it: see that a replica is connected"
+)
+TOO_FEW_REPLICAS = (
+    "Redis takes nothing while too few replicas follow it (min-replicas-to-write): see that they run"
+)
+FULL = (
+    "Redis is full (maxmemory) and takes nothing new. Try again later: deliveries go on and free memory, and "
+    "`siem status` shows whose backlog waits; or raise maxmemory"
+)
 
 
 def connect(url: str) -> redis.Redis:
@@ -32,29 +49,93 @@ def connect(url: str) -> redis.Redis:
     Replies of XREADGROUP and XAUTOCLAIM are left as Redis sends them: nested lists of bytes. Raises
     InvalidSetting when the URL is none.
     """
-    try:
-        client = _client(url)
-    except ValueError:
-        # What it says may repeat the password.
-        raise InvalidSetting(
-            "SIEM_REDIS_URL", "is no address of Redis", "give redis://default:password@host:6379/0"
-        ) from None
+    client = _client(url, _read(url))
     for command in ("XREADGROUP", "XAUTOCLAIM"):
         client.set_response_callback(command, _as_sent)
     return client
 
 
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=REPLY_TIMEOUT,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=True,
-        health_check_interval=30,
-        socket_read_size=READ_SIZE,
-        retry=Retry(NoBackoff(), 0),
+def fails_over(client: redis.Redis) -> bool:
+    """Say whether sentinels may put a replica into its server's place."""
+    return isinstance(client.connection_pool, SentinelConnectionPool)
+
+
+def await_replica(client: redis.Redis) -> None:
+    """Behind sentinels, wait until a replica has all that Redis has now: a failover then keeps it.
+
+    Raises BrokerUnavailable when none has it in time. Elsewhere there is nothing to wait for.
+    """
+    if not fails_over(client):
+        return
+    with broker_errors():
+        pipeline = client.pipeline(transaction=False)
+        # WAIT counts from what its own connection sent to the replicas last; this costs no memory.
+        pipeline.publish("siem:replicated", "")
+        ask(pipeline, "WAIT", 1, REPLICA_MS)
+        _, replicas = pipeline.execute()
+    if replicas < 1:
+        raise BrokerUnavailable(NO_REPLICA)
+
+
+def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
+    """Return redis-py's options of a connection to a sentinel: one that is dead must not hold up the next."""
+    return {
+        "username": address.sentinel_username,
+        "password": address.sentinel_password,
+        "socket_timeout": SENTINEL_TIMEOUT,
+        "socket_connect_timeout": SENTINEL_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        **_tls(address),
+    }
+
+
+def _read(url: str) -> SentinelAddress | None:
+    try:
+        return sentinel_address(url)
+    except ValueError as error:
+        raise InvalidSetting("SIEM_REDIS_URL", str(error), "see the settings in README.md") from None
+
+
+def _client(url: str, address: SentinelAddress | None) -> redis.Redis:
+    if address is not None:
+        return _master(address)
+    try:
+        return redis.Redis.from_url(url, **_options())
+    except ValueError:
+        # What it says may repeat the password.
+        raise InvalidSetting(
+            "SIEM_REDIS_URL", "is no address of Redis", "give redis://default:password@host:6379/0"
+        ) from None
+
+
+def _master(address: SentinelAddress) -> redis.Redis:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # so is redis-py
+        list(address.hosts),
+        sentinel_kwargs=sentinel_options(address),
+        username=address.username,
+        password=address.password,
+        db=address.database,
+        **_options(),
+        **_tls(address),
     )
+    found: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]  # so is redis-py
+    return found
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "socket_timeout": REPLY_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        "socket_read_size": READ_SIZE,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def _tls(address: SentinelAddress) -> dict[str, Any]:
+    return {"ssl": True, **address.tls} if address.tls else {}
 
 
 def ask(client: Any, *command: Any) -> Any:
@@ -66,20 +147,38 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
     return reply
 
 
+def is_full(error: RedisError) -> bool:
+    """Say whether Redis refused for lack of memory; a transaction and a script say more than this."""
+    return "command not allowed when used memory >" in str(error)
+
+
 @contextmanager
 def broker_errors() -> Iterator[None]:
     """Turn whatever keeps Redis from doing as asked into BrokerUnavailable, in words that help."""
     try:
         yield
+    except MasterNotFoundError as error:
+        raise BrokerUnavailable(_no_master(error)) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise BrokerUnavailable(
             f"Redis does not answer ({error}): see that it runs, and that SIEM_REDIS_URL names it"
         ) from error
-    except OutOfMemoryError:
-        raise BrokerUnavailable("Redis is full (maxmemory): nothing can be written to it") from None
     except ReadOnlyError:
         raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from None
     except RedisError as error:
+        if is_full(error):
+            raise BrokerFull(FULL) from None
+        if str(error).startswith("NOREPLICAS"):
+            raise BrokerUnavailable(TOO_FEW_REPLICAS) from None
         # redis-py quotes the command, and with it perhaps an event.
         reason = re.sub(r"^Command # \d+ .* of pipeline caused error: ", "", str(error), flags=re.DOTALL)
         raise BrokerUnavailable(f"Redis refuses: {reason}") from None
+
+
+def _no_master(error: MasterNotFoundError) -> str:
+    told, _, unreachable = str(error).partition(" : ")  # behind it redis-py lists how it connects
+    silent = ", and some do not answer" if unreachable else ""
+    return (
+        f"no sentinel knows a master ({told}{silent}): see that the sentinels run, and that SIEM_REDIS_URL "
+        "names them, with ?service= and the name that they watch"
+    )

@@ -7,6 +7,7 @@ import redis
 
 from worker.broker import keys, outcomes
 from worker.broker.connection import broker_errors
+from worker.broker.overdraft import ask_anyway
 from worker.broker.streams import forget_idle_consumers
 
 #: A reader that held nothing and was silent for this long is gone, in seconds.
@@ -28,7 +29,7 @@ class Housekeeping:
         """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
         expires_ms = max(1, round(interval * 3000))
         with broker_errors():
-            if self._client.set(keys.SWEEPER_LOCK, self._name, nx=True, px=expires_ms):
+            if ask_anyway(self._client, "SET", keys.SWEEPER_LOCK, self._name, "NX", "PX", expires_ms):
                 return True
             if self._client.get(keys.SWEEPER_LOCK) != self._name.encode():
                 return False

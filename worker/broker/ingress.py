@@ -9,11 +9,13 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
+from worker.broker.overdraft import execute_anyway
 from worker.broker.packing import pack_chunk, pack_dead
 from worker.broker.streams import GroupReader
+from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
-from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
 from worker.model.events import QueuedEvent
 
 #: The latest moment that is taken for one, in milliseconds: the end of the year 9999.
@@ -49,11 +51,15 @@ class Consignment:
 
 @dataclass(slots=True)
 class HandOver:
-    """What becomes of the arrivals that were read: consignments, dead letters, or nobody wants them."""
+    """What becomes of the arrivals that were read: consignments, dead letters, or nobody wants them.
+
+    `volumes` counts all events by type and tenant.
+    """
 
     consignments: list[Consignment] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     unwanted: int = 0
+    volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
 
     def weight(self) -> int:
@@ -88,10 +94,12 @@ class Ingress:
         for dead in handover.dead:
             pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
         _count(pipeline, handover)
+        count_volumes(pipeline, handover.volumes.items())
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
         pipeline.xdel(keys.EVENTS, *handover.done)
         with broker_errors():
-            pipeline.execute()
+            # Only what is handed over is ever sent, and only what is sent frees memory.
+            execute_anyway(self._client, pipeline, within_bounds=True)
 
     def read_again(self) -> None:
         """Begin anew with what this router holds: it could not be handed over."""
@@ -108,10 +116,13 @@ def publish(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Except
         connection = pool.get_connection()
         try:
             connection.send_packed_command([_XADD % (len(raw), raw) for raw in events])
-            return [_answer(connection) for _ in events]
+            answers = [_answer(connection) for _ in events]
+            _await_replica(client, connection, answers)
         except BaseException:
             connection.disconnect()  # answers that were not read must not be taken for later ones
             raise
+        else:
+            return answers
         finally:
             pool.release(connection)
 
@@ -140,8 +151,20 @@ def _in_words(error: ResponseError) -> Exception:
     try:
         with broker_errors():
             raise error
+    except BrokerFull as full:
+        return BrokerFull(f"the event was not accepted: {full}")
     except (BrokerUnavailable, ResponseError) as told:
         return told
+
+
+def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | Exception]) -> None:
+    """Behind sentinels, take for accepted only what a replica has as well: a failover then keeps it."""
+    if not fails_over(client) or not any(isinstance(answer, bytes) for answer in answers):
+        return
+    connection.send_command("WAIT", 1, REPLICA_MS)
+    if connection.read_response() < 1:
+        unconfirmed = BrokerUnavailable(f"the event was not accepted: {NO_REPLICA}")
+        answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 
 def _arrival(entry_id: bytes, fields: list[bytes]) -> Arrival:
@@ -183,3 +206,10 @@ def waiting(client: redis.Redis) -> int:
     """Count the events that no router has handed over yet."""
     with broker_errors():
         return int(client.xlen(keys.EVENTS))
+
+
+def counters(client: redis.Redis) -> dict[str, int]:
+    """Count what has been routed since the beginning: `published`, and of these `unwanted` and `invalid`."""
+    with broker_errors():
+        found: Any = client.hgetall(keys.COUNTERS)
+    return {name: int(found.get(name.encode(), 0)) for name in ("published", "unwanted", "invalid")}

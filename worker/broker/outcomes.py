@@ -10,6 +10,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.overdraft import execute_anyway
 from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk, unpack_dead, unpack_outcomes
 from worker.broker.streams import Entry, GroupReader
 from worker.model.deliveries import DeadLetter, Outcome
@@ -78,7 +79,7 @@ class Outcomes:
                 pipeline.xdel(stream, *ids)
         try:
             with broker_errors():
-                pipeline.execute()
+                execute_anyway(self._client, pipeline)
         except BaseException:
             self._reader.read_again()
             raise

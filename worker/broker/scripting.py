@@ -13,13 +13,14 @@ _SHARED = ("slots", "breaker", "ordering")
 
 def shared_script(client: "redis.Redis", name: str) -> "Script":
     """Return the script that works on one backlog: see `slots.lua` for the keys it begins with."""
-    return client.register_script("".join(map(_text, (*_SHARED, name))))
+    return client.register_script("".join(map(script_text, (*_SHARED, name))))
 
 
 def single_script(client: "redis.Redis", name: str) -> "Script":
     """Return the script that stands alone."""
-    return client.register_script(_text(name))
+    return client.register_script(script_text(name))
 
 
-def _text(name: str) -> str:
+def script_text(name: str) -> str:
+    """Return the script as it stands in its file."""
     return (files("worker.broker") / "scripts" / f"{name}.lua").read_text()

@@ -12,6 +12,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker.connection import ask, broker_errors
+from worker.broker.overdraft import ask_anyway
 
 #: One entry: its id, and field, value, field, value, …
 Entry = tuple[bytes, list[bytes]]
@@ -94,7 +95,7 @@ class GroupReader:
     def _make_groups(self) -> None:
         for stream in self._streams:
             try:
-                self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
+                ask_anyway(self._client, "XGROUP", "CREATE", stream, self._group, "0", "MKSTREAM")
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise

@@ -20,7 +20,6 @@ end
 
 local function move(lane, name, entry)
   local events, bytes = size(entry)
-  -- Deleted first, because that frees memory: what follows in a script then goes through in a full Redis.
   redis.call('XDEL', lane, entry[1])
   redis.call('XADD', KEYS[5], '*', 'integration', ARGV[1], 'lane', name, 'entry', entry[1],
     'n', events, 'bytes', bytes, 'events', entry[2][6])

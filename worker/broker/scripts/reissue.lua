@@ -11,6 +11,8 @@ local lease_ms = tonumber(ARGV[2])
 -- So soon after a pause ends, or the breaker closes, a retry that had to wait goes on.
 local LOOK_AGAIN_MS = 3000
 local reissued = {}
+-- Needs no memory: after it a script may go on even if Redis is full, which it stays unless orders go out.
+redis.call('ZREM', KEYS[1], '')
 
 -- A batch that is lost with its worker for the third time is under suspicion: from then on it is sent in
 -- parts, ever smaller ones, until the single event that ends workers is known.
@@ -18,14 +20,25 @@ local SUSPICIOUS = 3
 local LARGEST_PART, SHRINKS_BY = 64, 8
 
 local function suspect(key)
-  if redis.call('HINCRBY', key, 'losses', 1) < SUSPICIOUS then
+  local part = tonumber(redis.call('HGET', key, 'suspects') or 0)
+  if redis.call('HINCRBY', key, 'losses', 1) < SUSPICIOUS and part == 0 then
     return
   end
-  local part = tonumber(redis.call('HGET', key, 'suspects') or LARGEST_PART * SHRINKS_BY)
+  part = part > 0 and part or LARGEST_PART * SHRINKS_BY
   if part == 1 then
     redis.call('HINCRBY', key, 'alone', 1)
   end
   redis.call('HSET', key, 'suspects', math.max(1, part / SHRINKS_BY))
+end
+
+-- While the breaker is open, a batch that waits may be the one that tries the destination, when that is due:
+-- one in a slot above a limit that was lowered meanwhile is looked for nowhere else.
+local function becomes_probe(hash, probe, probe_at, slot)
+  if probe or now < tonumber(probe_at or 0) then
+    return false
+  end
+  redis.call('HSET', hash, 'probe', slot)
+  return true
 end
 
 -- A retry has to wait while nothing may be sent: an order for it would be turned away.
@@ -33,8 +46,12 @@ local function waits_in_vain(state, integration, slot)
   if state ~= 'waiting' then
     return false
   end
-  local found = redis.call('HMGET', ARGV[4] .. integration, 'held', 'breaker', 'probe')
-  return found[1] == '1' or (found[2] == 'open' and found[3] ~= slot)
+  local hash = ARGV[4] .. integration
+  local found = redis.call('HMGET', hash, 'held', 'breaker', 'probe', 'probe_at')
+  if found[1] == '1' or found[2] ~= 'open' or found[3] == slot then
+    return found[1] == '1'
+  end
+  return not becomes_probe(hash, found[3], found[4], slot)
 end
 
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do

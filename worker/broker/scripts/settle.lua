@@ -31,7 +31,6 @@ local function finish(lane, first, last)
   end
 end
 
--- First of the writes, because it frees memory: after it a script may go on even if Redis is full.
 redis.call('HDEL', KEYS[2], 'claimed_at')
 if ARGV[6] ~= '' then
   redis.call('XADD', KEYS[5], '*', 'outcomes', ARGV[6])
@@ -54,8 +53,10 @@ if ARGV[rest + 1] == 'retry' then
   local now = now_ms()
   redis.call('HSET', key, 'state', 'waiting', 'due', now + tonumber(ARGV[rest + 3]),
     'carried', ARGV[rest + 5], 'attempts', ARGV[rest + 6])
+  -- What was carried has counted them.
+  redis.call('HDEL', key, 'losses')
   if ARGV[rest + 7] == '0' then
-    redis.call('HDEL', key, 'losses', 'suspects', 'alone')
+    redis.call('HDEL', key, 'suspects', 'alone')
   end
   redis.call('ZADD', KEYS[1], now + tonumber(ARGV[rest + 4]), member(slot))
 else

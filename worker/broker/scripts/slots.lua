@@ -3,6 +3,10 @@
 
 local GROUP = 'delivery'
 
+-- First of all writes one that needs no memory: after it a script may go on even if Redis is full. Claims
+-- and orders must, for only what is sent frees memory.
+redis.call('HDEL', KEYS[2], '')
+
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

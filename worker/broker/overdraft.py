@@ -1,0 +1,71 @@
+"""Writing although Redis is full, for what lets the fleet go on until memory is free again.
+
+A Redis at `maxmemory` with `noeviction` refuses whatever may need memory; Redis 6.2 refuses every
+transaction as well, even one that only deletes. It lets a script go on that has begun to write with a
+command that needs none. What uses this is small, or frees memory soon: signs of life, the sweeper's lock,
+work orders, hand-overs. What brings in new events must never use it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from worker.broker.connection import ask, is_full
+from worker.broker.scripting import script_text
+
+if TYPE_CHECKING:
+    from redis.client import Pipeline
+
+#: Beyond `maxmemory` by this part of it, hand-overs wait until the backlogs have been sent. The host must
+#: have that much to spare.
+OVERDRAFT = 0.1
+
+#: Behind this line a script may write in a full Redis, for it has begun to, with what needs no memory.
+ANYWAY = "redis.call('DEL', 'siem:none')\n"
+_SCRIPT = ANYWAY + script_text("overdraw")
+
+
+def overdraw(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
+    """Carry out commands as one, full or not; return their raw replies. Raises the first error of one."""
+    words: list[Any] = []
+    for command in commands:
+        words += [len(command), *command]
+    # A client of Celery's would write its prefix before keys; here that has been done.
+    replies: list[Any] = redis.Redis.execute_command(client, "EVAL", _SCRIPT, 0, *words)  # type: ignore[no-untyped-call]  # so is redis-py
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def ask_anyway(client: redis.Redis, *command: Any) -> Any:
+    """Send a command; if Redis is too full for it, have it done all the same."""
+    try:
+        return ask(client, *command)
+    except OutOfMemoryError:
+        return overdraw(client, [command])[0]
+
+
+def execute_anyway(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False) -> list[Any]:
+    """Execute a transaction; if Redis is too full for it, have it done all the same.
+
+    What may take up more memory than it frees stays `within_bounds`: it is refused once the overdraft is
+    used up.
+    """
+    commands = [command for command, _ in pipeline.command_stack]
+    try:
+        replies: list[Any] = pipeline.execute()
+    except ResponseError as error:
+        if not is_full(error) or (within_bounds and not _may_overdraw(client)):
+            raise
+        return overdraw(client, commands)
+    return replies
+
+
+def _may_overdraw(client: redis.Redis) -> bool:
+    """Say whether the overdraft leaves room, as Redis itself counts its memory."""
+    memory: Any = client.info("memory")
+    used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
+    return bool(used <= memory["maxmemory"] * (1 + OVERDRAFT))

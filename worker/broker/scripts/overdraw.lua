@@ -1,0 +1,10 @@
+-- Does commands, all of them at once; what stands before it lets it do so in a full Redis.
+-- ARGV: for each command how many words it has, and these.  Returns their replies, errors among them.
+
+local replies, place = {}, 1
+while place < #ARGV do
+  local last = place + tonumber(ARGV[place])
+  replies[#replies + 1] = redis.pcall(unpack(ARGV, place + 1, last))
+  place = last + 1
+end
+return replies

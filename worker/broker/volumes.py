@@ -1,0 +1,63 @@
+"""How many events of each type a tenant publishes, wanted or not: counted by the hour, for a day.
+
+Comes in: what a hand-over has seen. Goes out: events and bytes of the last 24 hours, by type.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+
+if TYPE_CHECKING:
+    import redis
+
+_HOUR = 3600
+HOURS = 24
+#: An hour's figures are kept until they cannot be asked for any more, in seconds.
+_KEPT = (HOURS + 2) * _HOUR
+_BYTES = ":bytes"
+
+
+@dataclass(slots=True)
+class Volume:
+    """Events, and the bytes of their JSON as it was published."""
+
+    events: int = 0
+    size: int = 0
+
+
+def count_volumes(
+    pipeline: "redis.client.Pipeline", volumes: Iterable[tuple[tuple[str, str], Volume]]
+) -> None:
+    """Add to a transaction what counts these, by event type and tenant."""
+    hour = int(time.time()) // _HOUR
+    tenants = set()
+    for (event_type, tenant_id), volume in volumes:
+        key = keys.volume(hour, tenant_id)
+        pipeline.hincrby(key, event_type, volume.events)
+        pipeline.hincrby(key, event_type + _BYTES, volume.size)
+        tenants.add(key)
+    for key in tenants:
+        pipeline.expire(key, _KEPT)
+
+
+def volumes_of(client: "redis.Redis", tenant_id: str) -> dict[str, Volume]:
+    """Return what the tenant published in the last 24 hours, by event type. Raises BrokerUnavailable."""
+    hour = int(time.time()) // _HOUR
+    pipeline = client.pipeline(transaction=False)
+    for back in range(HOURS):
+        pipeline.hgetall(keys.volume(hour - back, tenant_id))
+    found: defaultdict[str, Volume] = defaultdict(Volume)
+    with broker_errors():
+        for counts in pipeline.execute():
+            for name, number in counts.items():
+                event_type, is_size, _ = name.decode().partition(_BYTES)
+                if is_size:
+                    found[event_type].size += int(number)
+                else:
+                    found[event_type].events += int(number)
+    return dict(found)
