@@ -13,6 +13,9 @@ import redis
 from tests.embedded_servers import REDIS, VALKEY, RunningServer, start_server
 from worker.broker.connection import connect
 
+# Whatever stack a test starts, its API gets a port of its own.
+os.environ.setdefault("SIEM_API_PORT", "0")
+
 SERVERS = {"valkey": VALKEY} | ({"redis-6.2": REDIS} if REDIS else {})
 SKIP_NOTHING = bool(os.environ.get("SIEM_TESTS_SKIP_NOTHING"))
 

@@ -3,7 +3,7 @@
 import logging
 
 #: These report at INFO what is no news, or at WARNING what may hold a customer's address.
-_HUSHED = {"alembic": logging.WARNING, "urllib3": logging.ERROR}
+_HUSHED = {"alembic": logging.WARNING, "urllib3": logging.ERROR, "uvicorn": logging.WARNING}
 
 
 def log_to_stderr(level: str) -> None:

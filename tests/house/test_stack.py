@@ -22,7 +22,7 @@ from tests.house.programs import (
     procfile,
     wait_until,
 )
-from worker.broker.alive import ROLES
+from worker.broker.alive import API, ROLES
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings
@@ -54,7 +54,7 @@ def test_the_procfile_has_a_process_of_each_role() -> None:
     """Whoever takes events for a type of destination in the Procfile is waited for, under that very name."""
     processes = parse_procfile((Path(worker.__file__).parents[1] / "Procfile").read_text()).processes
 
-    assert set(processes) == set(ROLES)
+    assert set(processes) == {*ROLES, API}
     for kind in DESTINATION_TYPES:
         assert f"-Q {kind} " in processes[f"worker-{kind}"]
 

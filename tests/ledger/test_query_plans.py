@@ -7,8 +7,10 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
+from worker.ledger.letter_pages import LetterQuestion, letters_page
 from worker.ledger.queries import Place, dead_letters, deliveries, last_problem, latencies
 from worker.ledger.recording import record
+from worker.ledger.replays import replays_of
 from worker.model.deliveries import Cause, Status
 from worker.model.replays import LetterState
 
@@ -23,6 +25,11 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     "integration since": lambda engine: deliveries(engine, integration_id="int_a", since_ms=NOON),
     "integration before": lambda engine: deliveries(engine, integration_id="int_a", before=_PLACE),
     "event": lambda engine: deliveries(engine, event_id="e1"),
+    "integration and type": lambda engine: deliveries(
+        engine, integration_id="int_a", event_type="policy.deny"
+    ),
+    "integration until": lambda engine: deliveries(engine, integration_id="int_a", until_ms=NOON),
+    "event of a tenant": lambda engine: deliveries(engine, event_id="e1", tenant_id="default"),
     "event and integration": lambda engine: deliveries(engine, event_id="e1", integration_id="int_a"),
     "letters": dead_letters,
     "letters of an integration": lambda engine: dead_letters(engine, integration_id="int_a"),
@@ -30,6 +37,12 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     "letters of a cause": lambda engine: dead_letters(engine, cause=Cause.REFUSED),
     "letters that wait": lambda engine: dead_letters(engine, state=LetterState.WAITING),
     "letters of a state": lambda engine: dead_letters(engine, state=LetterState.REPLAYED),
+    "page of letters": lambda engine: letters_page(engine, LetterQuestion("int_a"), 9),
+    "next page of letters": lambda engine: letters_page(engine, LetterQuestion("int_a"), 9, (NOON, "1-0-0")),
+    "page of letters that wait": lambda engine: letters_page(
+        engine, LetterQuestion("int_a", LetterState.WAITING, Cause.REFUSED, since_ms=NOON, until_ms=NOON), 9
+    ),
+    "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
     "latencies": lambda engine: latencies(engine, "int_a"),
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {

@@ -28,6 +28,9 @@ COMMANDS = (
     LazyCommand(
         "status", "worker.cli.status:status", "Show how each integration fares, and what waits in Redis."
     ),
+    LazyCommand(
+        "health", "worker.cli.health:health", "Say how each integration and the fleet fare, and why."
+    ),
     LazyCommand("deliveries", "worker.cli.ledger:deliveries", "List what became of each event."),
     LazyCommand(
         "dead-letters",
@@ -35,11 +38,14 @@ COMMANDS = (
         "See what could not be delivered, and why; send it again.",
     ),
     LazyCommand("replays", "worker.cli.replays:replays", "Follow the replays of dead letters."),
+    LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
     LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
     LazyCommand(
         "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."
     ),
     LazyCommand("record", "worker.cli.processes:record", "Run a recorder: from outcomes to the ledger."),
+    LazyCommand("api", "worker.cli.api:api", "Run the HTTP API and its pages."),
+    LazyCommand("completion", "worker.cli.completion:completion", "Have your shell complete commands."),
 )
 
 

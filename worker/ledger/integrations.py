@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
+from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_pause, switch
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
@@ -61,6 +62,7 @@ class IntegrationStore:
             "revision": 1,
             "created_ms": now_ms,
             "updated_ms": now_ms,
+            "secrets_set": marks_of(integration, now_ms),
         }
         try:
             with writing(self.engine) as connection:
@@ -191,6 +193,7 @@ def _bury(connection: Connection, document: dict[str, object]) -> None:
         .where(integrations.c.id == document["id"])
         .values(
             document=json.dumps(forget_secrets(document)),
+            secrets_set=None,
             revision=integrations.c.revision + 1,
             updated_ms=now_ms,
             deleted_ms=now_ms,

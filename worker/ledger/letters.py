@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, literal, or_, select, update
 
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.engine import reading, writing
@@ -106,6 +106,26 @@ def discard(engine: Engine, selection: Selection, upto_ms: int) -> int:
             return discarded
         with writing(engine) as connection:
             discarded += _discard(connection, ids)
+
+
+def waiting_letters(
+    engine: Engine, selection: Selection, limit: int, before: tuple[int, str] | None = None
+) -> list[DeadLetterRow]:
+    """Return letters that are meant, the latest first, without payloads.
+
+    `before` is `dead_ms` and id of the last one of the page before this.
+    """
+    columns = [column for column in _columns if column.name != "payload"]
+    wanted = select(*columns, literal(b"").label("payload")).where(*chosen(selection))
+    if before is not None:
+        at_ms, letter_id = before
+        wanted = wanted.where(
+            _letter.dead_ms <= at_ms,
+            or_(_letter.dead_ms < at_ms, _letter.id < storable(letter_id)),
+        )
+    wanted = wanted.order_by(_letter.dead_ms.desc(), _letter.id.desc()).limit(limit)
+    with reading(engine) as connection:
+        return [dead_letter_row(row) for row in connection.execute(wanted).mappings()]
 
 
 def find_letter(engine: Engine, letter_id: str) -> DeadLetterRow:

@@ -27,6 +27,7 @@ from worker.ledger.answers import DeadLetterRow, DeliveryRow, Percentiles, Place
 from worker.ledger.engine import reading
 from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
+from worker.ledger.schema import integrations
 from worker.ledger.text import storable
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.replays import LetterState
@@ -56,18 +57,34 @@ WAITS = text("state = 'waiting'")
 _MOST_PARTS = 100
 
 
-def deliveries(
+def deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     engine: Engine,
     *,
     integration_id: str | None = None,
     status: Status | None = None,
+    failed: bool = False,
     event_id: str | None = None,
+    event_type: str | None = None,
+    tenant_id: str | None = None,
     since_ms: int | None = None,
+    until_ms: int | None = None,
     limit: int = 50,
     before: Place | None = None,
 ) -> list[DeliveryRow]:
-    """Return deliveries, the latest settled first; `since_ms` is inclusive, `before` exclusive."""
+    """Return deliveries, the latest settled first; `since_ms` and `until_ms` are inclusive, `before` is not.
+
+    `failed` means those that are dead or to be tried again. Only the event and the integration spare a look
+    at those that another filter leaves out.
+    """
     conditions = _delivery_conditions(status, since_ms, before)
+    if failed:
+        conditions.append(_UNWELL)
+    if until_ms is not None:
+        conditions.append(_delivery.settled_ms <= until_ms)
+    if event_type is not None:
+        conditions.append(_delivery.event_type == storable(event_type))
+    if tenant_id is not None:
+        conditions.append(_is_of_tenant(tenant_id))
     if integration_id is not None:
         conditions.append(_delivery.integration_id == storable(integration_id))
     if event_id is not None:
@@ -167,6 +184,12 @@ def _delivery_conditions(status: Status | None, since_ms: int | None, before: Pl
         place = tuple_(_delivery.settled_ms, _delivery.event_id, _delivery.integration_id)
         conditions += [place < tuple(before), _delivery.settled_ms <= before.settled_ms]
     return conditions
+
+
+def _is_of_tenant(tenant_id: str) -> Any:
+    """Return the condition that a delivery's integration is, or was, of this tenant."""
+    home = integrations.c.id == _delivery.integration_id
+    return select(1).where(home, integrations.c.tenant_id == storable(tenant_id)).exists()
 
 
 def _newest(conditions: list[Any], limit: int) -> Select[Any]:

@@ -10,7 +10,19 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, literal, select, text, true, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    and_,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.letters import census, chosen, living
@@ -85,6 +97,20 @@ def list_replays(engine: Engine, limit: int = 50) -> list[Replay]:
     """Return the latest, the newest first."""
     with reading(engine) as connection:
         return _found(connection, true(), limit)
+
+
+def replays_of(
+    engine: Engine, integration_id: str, limit: int, before: tuple[int, str] | None = None
+) -> list[Replay]:
+    """Return those of one integration's dead letters, the newest first.
+
+    `before` is `created_ms` and id of the last one of the page before this.
+    """
+    conditions = [_is_of(integration_id)]
+    if before is not None:
+        conditions += [tuple_(_replay.created_ms, _replay.id) < before, _replay.created_ms <= before[0]]
+    with reading(engine) as connection:
+        return _found(connection, and_(*conditions), limit)
 
 
 def running_replays(engine: Engine) -> list[Replay]:
@@ -163,6 +189,15 @@ def mark_page(engine: Engine, page: Page) -> bool:
             values = {"state": state, "state_ms": page.handed_ms, "replay_id": page.replay_id}
             connection.execute(change.values(values))
     return True
+
+
+def _is_of(integration_id: str) -> Any:
+    """Return the condition that a replay selects this integration's letters, and no others.
+
+    Within a string of JSON each quote has a backslash before it, so that this cannot stand in one.
+    """
+    named = msgspec.json.encode({"integration_id": integration_id}).decode()[1:-1]
+    return _replay.selection.contains(named, autoescape=True)
 
 
 def _found(connection: Connection, condition: Any, limit: int | None) -> list[Replay]:

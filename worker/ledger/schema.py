@@ -42,6 +42,8 @@ integrations = Table(
     # Why and when its destination had it switched off; NULL while it is on, and when a person did it.
     Column("disabled_reason", Text),
     Column("disabled_ms", BigInteger),
+    # Of each secret since when it is set, and how it ends, as JSON (`worker.ledger.secret_marks`).
+    Column("secrets_set", Text),
 )
 
 _LIVING = text("deleted_ms IS NULL")
@@ -223,3 +225,17 @@ recorded_entries = Table(
 
 # To forget the old ones.
 Index("recorded_entries_age", recorded_entries.c.recorded_ms)
+
+# The keys of the HTTP API (`worker.model.api_keys`).
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # SHA-256 of the key's text, in hexadecimal digits.
+    Column("digest", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)

@@ -55,21 +55,22 @@ class Integration(BaseModel):
         return self.destination.type
 
 
-def parse_integration(document: dict[str, Any]) -> Integration:
+def parse_integration(
+    document: dict[str, Any], remedy: str = "see `siem integrations create --help`"
+) -> Integration:
     """Read an integration from plain values.
 
-    Raises InvalidIntegration, which names the first field that is wrong; it never repeats a value,
-    for it may be a secret.
+    Raises InvalidIntegration, which names the first field that is wrong, and where to read what would be
+    right; it never repeats a value, for it may be a secret.
     """
     try:
         return Integration.model_validate(document)
     except ValidationError as error:
-        raise _first_complaint(error) from None
+        raise _first_complaint(error, remedy) from None
 
 
-def _first_complaint(error: ValidationError) -> InvalidIntegration:
+def _first_complaint(error: ValidationError, remedy: str) -> InvalidIntegration:
     complaint = error.errors(include_input=False, include_url=False)[0]
-    remedy = "see `siem integrations create --help`"
     if complaint["type"].startswith("union_tag"):
         place = _field(complaint["loc"])
         kinds, name = (AUTH_KINDS, f"{place}.kind") if place == "auth" else (DESTINATION_TYPES, "type")

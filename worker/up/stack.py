@@ -20,7 +20,7 @@ from honcho.environ import parse_procfile
 
 import worker
 from worker.broker import keys
-from worker.broker.alive import ROLES, wait_for_roles
+from worker.broker.alive import API, ROLES, wait_for_roles
 from worker.broker.connection import broker_errors, connect
 from worker.ledger.engine import open_ledger, upgrade
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
@@ -81,7 +81,7 @@ class Stack:
         *,
         procfile: str | None = None,
         extra: Mapping[str, str] | None = None,
-        roles: Collection[str] = ROLES,
+        roles: Collection[str] = (*ROLES, API),
         quiet: bool = False,
     ) -> None:
         """Take the settings, a Procfile's text (left out: the project's), and further commands by name.

@@ -4,23 +4,29 @@ Settings go in; the environment that says the same to every process comes out, a
 person where things are.
 """
 
+import errno
 import ipaddress
 import os
 import shlex
+import socket
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from worker.model.redis_address import place
 from worker.settings import REDIS_URL_FILE, Settings
 
 
 def located(settings: Settings, redis_url: str) -> Settings:
-    """Pin down what depends on where one stands: the data directory, absolute, and the address of Redis."""
+    """Pin down what depends on where one stands: the data directory, absolute, addresses of Redis and API."""
     return settings.model_copy(
-        update={"data_dir": settings.data_dir.absolute(), "redis_url": SecretStr(redis_url)}
+        update={
+            "data_dir": settings.data_dir.absolute(),
+            "redis_url": SecretStr(redis_url),
+            "api_port": _api_port(settings),
+        }
     )
 
 
@@ -33,16 +39,33 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
     """Tell where Redis and the data are, how to publish and how to stop; never a password."""
-    address = urlsplit(settings.broker_address())
-    place = f"{address.hostname}:{address.port or 6379}"
-    redis = f"embedded server on {place}, its URL is in {settings.data_dir / REDIS_URL_FILE}"
+    where = place(settings.broker_address())
+    redis = f"embedded server on {where}, its URL is in {settings.data_dir / REDIS_URL_FILE}"
     return [
-        f"Redis:    {redis if embedded else place}",
+        f"Redis:    {redis if embedded else where}",
         f"Data:     {settings.data_dir}",
+        f"API:      http://{settings.api_host}:{settings.api_port or '…'}/api/v1",
         f"Publish:  {_command(settings)} publish FILE",
         f"Watch:    {_command(settings)} status",
         "Stop:     Ctrl-C",
     ]
+
+
+def _api_port(settings: Settings) -> int:
+    """Return the port that was asked for; the usual one only if nobody else has it."""
+    if "api_port" in settings.model_fields_set or not _is_taken(settings.api_host, settings.api_port):
+        return settings.api_port
+    with socket.create_server((settings.api_host, 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _is_taken(host: str, port: int) -> bool:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _spell(value: object) -> str:

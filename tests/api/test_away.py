@@ -1,0 +1,63 @@
+"""What the API answers about integrations while Redis or the database is away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Api, running
+from tests.fleet import Fleet, wait_until
+
+WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
+PATH = "/integrations/siem"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Api]:
+    """Give an API whose Redis and ledger may be taken away."""
+    with Fleet(tmp_path) as fleet, running(fleet) as served:
+        yield served
+
+
+def test_without_redis_a_change_is_saved_and_told_later(own: Api) -> None:
+    """Nobody who sets up a SIEM waits for Redis; a recorder tells the fleet once it is back."""
+    own.fleet.server.kill()
+    made = own.create()
+    shown = own.get(f"{PATH}/{made['id']}")
+    own.fleet.server.restart()
+    own.fleet.start("recorder")
+
+    assert shown == made
+    wait_until(lambda: own.fleet.client.hexists("siem:integrations", made["id"]), "the fleet knows it")
+
+
+def test_without_redis_nothing_is_promised_to_be_done_once(own: Api) -> None:
+    """A request with an Idempotency-Key is refused before anything is done; health is not made up."""
+    made = own.create()
+    own.fleet.server.kill()
+    refused = [
+        own.ask("POST", PATH, json=WEBHOOK, headers={"Idempotency-Key": "once"}),
+        own.ask("GET", f"{PATH}/{made['id']}/health"),
+    ]
+
+    for answer in refused:
+        assert answer.status_code == 503
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Retry-After"] == "5"
+        assert "Redis does not answer" in answer.json()["detail"]
+    assert len(own.get(PATH)["items"]) == 1
+
+
+def test_without_the_database_the_answer_says_so(own: Api) -> None:
+    """Who was let in before is told what is away, and when to come back; others as well."""
+    own.get("/event-types")
+    ledger = own.fleet.directory / "ledger.sqlite3"
+    own.resources.engine.dispose()
+    ledger.rename(ledger.with_suffix(".away"))
+    ledger.mkdir()
+    known = own.ask("GET", PATH)
+    stranger = own.http.get(f"{own.url}/api/v1{PATH}", headers={"Authorization": "Bearer siem_who"})
+
+    assert (known.status_code, stranger.status_code) == (503, 503)
+    assert known.headers["Retry-After"] == "5"
+    assert own.ask("GET", "/event-types").status_code == 200

@@ -1,0 +1,137 @@
+"""Tests of an integration over HTTP, its health, and the types of events."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import PUBLISH_ONLY, Api
+from tests.fleet import wait_until
+from tests.receivers.hec import HecReceiver
+from tests.receivers.scripts import Action
+from worker.api.examining import MOST_OF_TENANT
+from worker.model.events import EventType
+
+LINES = {"Accept": "application/x-ndjson"}
+
+
+@pytest.fixture
+def splunk() -> Iterator[HecReceiver]:
+    """Give a Splunk that takes everything."""
+    with HecReceiver() as receiver:
+        yield receiver
+
+
+def integrate(api: Api, url: str) -> str:
+    """Create an integration to that Splunk; return its path."""
+    made = api.create({"type": "splunk_hec", "url": url, "token": "secret-token", "timeout_seconds": 2})
+    return f"/integrations/siem/{made['id']}"
+
+
+def step(steps: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the step of that name."""
+    [found] = [one for one in steps if one["step"] == name]
+    return found
+
+
+def test_a_test_tells_each_step(api: Api, splunk: HecReceiver) -> None:
+    """The steps are those of `siem doctor`; the test event has reached the SIEM."""
+    answer = api.ask("POST", integrate(api, splunk.url) + "/test")
+    told = answer.json()
+
+    assert answer.status_code == 200
+    assert told["failed"] is False
+    assert told["type"] == "splunk_hec"
+    assert step(told["steps"], "test event")["result"] == "ok"
+    assert splunk.events
+    assert {one["result"] for one in told["steps"]} <= {"ok", "warning", "skipped"}
+    assert "secret-token" not in answer.text
+
+
+def test_a_test_without_an_event_sends_none(api: Api, splunk: HecReceiver) -> None:
+    """Whoever wants nothing in his index says so."""
+    told = api.ask("POST", integrate(api, splunk.url) + "/test?test_event=false").json()
+
+    assert step(told["steps"], "test event")["result"] == "skipped"
+    assert not splunk.events
+
+
+def test_a_failure_is_no_error_of_the_request(api: Api, splunk: HecReceiver) -> None:
+    """That a destination cannot be reached is what the test found out."""
+    path = integrate(api, splunk.url.replace("127.0.0.1", "192.168.77.1"))
+    answer = api.ask("POST", path + "/test")
+    failed = [one for one in answer.json()["steps"] if one["result"] == "failed"]
+
+    assert answer.status_code == 200
+    assert answer.json()["failed"] is True
+    assert failed
+    assert all(one["remedy"] for one in failed)
+
+
+def test_steps_come_as_they_end(api: Api) -> None:
+    """As lines, the first steps are read while the SIEM still thinks about a later one."""
+    thought = threading.Event()
+
+    def think(_request: object) -> Action:
+        thought.wait(20)
+        return Action(200, b'{"text":"Success","code":0}')
+
+    with HecReceiver(think) as slow:
+        path = integrate(api, slow.url)
+        headers = {**LINES, "Authorization": f"Bearer {api.keys['ours', 'admin']}"}
+        with api.http.stream("POST", f"{api.url}/api/v1{path}/test", headers=headers) as answer:
+            lines = answer.iter_lines()
+            first = json.loads(next(lines))
+            thought.set()
+            rest = [json.loads(line) for line in lines]
+
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert first["result"] == "ok"
+    assert step(rest, "test event")["result"] == "ok"
+
+
+def test_a_tenant_has_few_tests_at_once(api: Api) -> None:
+    """Whoever tests again and again waits; nobody else does, and the places are free again afterwards."""
+    thought = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def think(_request: object) -> Action:
+        waiting.release()
+        thought.wait(20)
+        return Action(200, b'{"text":"Success","code":0}')
+
+    with HecReceiver(think) as slow, ThreadPoolExecutor(MOST_OF_TENANT) as pool:
+        path = integrate(api, slow.url) + "/test"
+        running = [pool.submit(api.ask, "POST", path) for _ in range(MOST_OF_TENANT)]
+        for _ in running:
+            assert waiting.acquire(timeout=20)
+        refused = api.ask("POST", path)
+        thought.set()
+        done = [one.result().status_code for one in running]
+        wait_until(lambda: api.ask("POST", path).status_code == 200, "a place is free again")
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+    assert done == [200] * MOST_OF_TENANT
+
+
+def test_health_says_how_it_fares(api: Api) -> None:
+    """It is the health of `siem health`, with times of RFC 3339."""
+    made = api.create(name="healthy")
+    health = api.get(f"/integrations/siem/{made['id']}/health")
+    api.ask("POST", f"/integrations/siem/{made['id']}/pause")
+
+    assert (health["name"], health["state"], health["backlog"]) == ("healthy", "idle", 0)
+    assert health["last_error"] is None
+    assert api.get(f"/integrations/siem/{made['id']}/health")["state"] == "paused"
+
+
+def test_event_types_are_told_to_whoever_publishes(api: Api) -> None:
+    """All eleven, each with what it means, and whether an integration gets it unasked."""
+    types = {one["type"]: one for one in api.get("/event-types", role=PUBLISH_ONLY)["items"]}
+
+    assert set(types) == set(EventType)
+    assert [name for name, one in types.items() if not one["default"]] == ["policy.allow"]
+    assert types["policy.deny"]["description"] == "An action was blocked by a deny policy"

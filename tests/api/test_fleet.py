@@ -1,0 +1,201 @@
+"""/healthz, /readyz and /metrics: without an API key, and without anything that is nobody's business."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import ADMIN, OURS, Api, running
+from tests.api.settled import settle
+from tests.fleet import Fleet, wait_until
+from worker.broker import keys
+from worker.broker.announcing import Announcements
+from worker.broker.ingress import Consignment, append
+from worker.model.deliveries import Status
+from worker.model.events import QueuedEvent
+from worker.model.wellbeing import Change, State
+
+TOKEN = "of prometheus"
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Api]:
+    """Give an API with a fleet of its own, of which nothing runs."""
+    with Fleet(tmp_path) as fleet, running(fleet) as served:
+        yield served
+
+
+def _ask(api: Api, path: str, token: str | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return api.http.get(api.url + path, headers=headers)
+
+
+def _parts(answer: Any) -> dict[str, Any]:
+    return {part["name"]: part for part in answer.json()["parts"]}
+
+
+def _figures(api: Api) -> dict[str, float]:
+    """Scrape anew; return the samples by their names and labels."""
+    api.http.get(api.url + "/metrics")
+    text = _fresh(api)
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if not line.startswith("#")
+    }
+
+
+def _fresh(api: Api) -> str:
+    """Scrape until the process looks again: what it tells is a second old at the most."""
+    client, before = api.fleet.client, _looks(api)
+    wait_until(lambda: _ask(api, "/metrics") and _looks(api) > before, "it looks again")
+    client.ping()
+    return str(_ask(api, "/metrics").text)
+
+
+def _looks(api: Api) -> int:
+    """Count how often the counters were asked for; nothing else asks for them."""
+    found: Any = api.fleet.client.info("commandstats")
+    return int(found.get("cmdstat_xlen", {"calls": 0})["calls"])
+
+
+def test_the_process_lives_whatever_is_away(alone: Api) -> None:
+    """Nothing but the process itself is asked."""
+    alone.fleet.server.kill()
+    answer = _ask(alone, "/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"ok": True})
+
+
+def test_a_fleet_of_which_nothing_runs_is_not_ready(alone: Api) -> None:
+    """Each part says what is wrong with it."""
+    answer = _ask(alone, "/readyz")
+    parts = _parts(answer)
+
+    assert answer.status_code == 503
+    assert answer.json()["ok"] is False
+    assert {name for name, part in parts.items() if part["ok"]} >= {"redis", "database"}
+    assert not parts["router"]["ok"]
+    assert "none runs" in parts["router"]["detail"]
+    assert "0 work orders wait in its queue" in parts["worker-webhook"]["detail"]
+
+
+def test_a_fleet_that_runs_is_ready(alone: Api) -> None:
+    """200 as soon as a router and a recorder run, and no integration needs more."""
+    alone.fleet.start("router", "recorder")
+    answer = wait_until(lambda: _ready(_ask(alone, "/readyz")), "the fleet is ready")
+
+    assert all(part["ok"] for part in answer.json()["parts"])
+
+
+def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
+    """Whoever reaches the API does not learn where Redis is."""
+    alone.fleet.server.kill()
+    answer = _ask(alone, "/readyz")
+    redis = _parts(answer)["redis"]
+
+    assert answer.status_code == 503
+    assert redis == {"name": "redis", "ok": False, "detail": "it does not do its work: the logs say why"}
+    assert str(alone.fleet.server.port) not in answer.text
+
+
+def test_metrics_tell_of_each_integration(alone: Api) -> None:
+    """Its backlog, its oldest event, what became of the others, and its state; by id, never by name."""
+    home = alone.create(name="a name that is nobody's business")["id"]
+    mark = f'{{integration="{home}",tenant="{OURS}",type="webhook"}}'
+    before = _figures(alone)
+    now_ms = _now_ms(alone)
+    settle(alone, home, Status.DELIVERED, "a", "b", at_ms=now_ms)
+    settle(alone, home, Status.RETRYING, "c", at_ms=now_ms)
+    settle(alone, home, Status.DEAD, "d", at_ms=now_ms)
+    pipeline = alone.fleet.client.pipeline()
+    append(
+        pipeline,
+        Consignment([home], urgent=True, events=[QueuedEvent("e", "policy.deny", 1, now_ms, b"{}")] * 3),
+    )
+    pipeline.execute()
+    alone.fleet.client.hset(keys.state(home), mapping={"breaker": "open", "opened_at": now_ms})
+    change = Change(home, OURS, "n", "webhook", State.FAILING, None, "it fails", "2026-11-23T00:00:00Z")
+    Announcements(alone.fleet.client).keep([change])
+    after = _figures(alone)
+
+    assert after["siem_redis_up"] == after["siem_database_up"] == 1
+    assert before[f"siem_integration_delivered_total{mark}"] == 0
+    assert after[f"siem_integration_delivered_total{mark}"] == 2
+    assert after[f"siem_integration_retried_total{mark}"] == 1
+    assert after[f"siem_integration_dead_total{mark}"] == 1
+    assert after[f"siem_integration_backlog_events{mark}"] == 3
+    assert after[f"siem_integration_oldest_event_seconds{mark}"] >= 0
+    assert after[f"siem_integration_breaker_open{mark}"] == 1
+    assert after[f"siem_integration_parked_events{mark}"] == 0
+    assert after[f'siem_integration_state{mark[:-1]},state="failing"}}'] == 1
+    assert "nobody" not in _ask(alone, "/metrics").text
+
+
+def test_metrics_tell_of_the_fleet(alone: Api) -> None:
+    """What waits between its processes, and how many there are of each."""
+    alone.fleet.client.xadd(keys.EVENTS, {"event": "{}"})
+    alone.fleet.client.set(keys.alive("router", "there", 1), 1)
+    alone.fleet.client.lpush(f"{keys.CELERY_PREFIX}webhook", "order")
+    alone.fleet.client.hset(keys.COUNTERS, mapping={"published": 7})
+    found = _figures(alone)
+
+    assert found["siem_ingress_entries"] == 1
+    assert found["siem_recorder_entries"] == 0
+    assert found['siem_processes{role="router"}'] == 1
+    assert found['siem_queue_orders{queue="webhook"}'] == 1
+    assert found["siem_events_published_total"] == 7
+
+
+def test_metrics_are_what_prometheus_reads(alone: Api) -> None:
+    """Each family once, with its kind before its samples; each line whole."""
+    alone.create()
+    answer = _ask(alone, "/metrics")
+    lines = answer.text.splitlines()
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert len(families) == len(set(families)) > 10
+    sample = re.compile(r'[a-z_]+(\{([a-z]+="[^"\\\n]*",?)+\})? [0-9.e+-]+')
+    assert [line for line in lines if not line.startswith("# ") and not sample.fullmatch(line)] == []
+    assert answer.text.endswith("\n")
+
+
+def test_metrics_without_redis_or_database(alone: Api) -> None:
+    """They say what is away, and answer."""
+    alone.create()
+    alone.fleet.server.kill()
+    answer = _ask(alone, "/metrics")
+
+    assert answer.status_code == 200
+    assert "siem_redis_up 0\n" in answer.text
+    assert "siem_database_up 1\n" in answer.text
+    assert "siem_integration" not in answer.text
+
+
+def test_a_token_closes_what_it_opens(bare_fleet: Fleet) -> None:
+    """With SIEM_METRICS_TOKEN set, figures ask for it; readiness is told without words."""
+    secret = type(bare_fleet.settings.metrics_token)(TOKEN)
+    with running(bare_fleet, metrics_token=secret) as api:
+        refused = [
+            _ask(api, "/metrics", token).status_code for token in (None, "x", "\x7f", api.keys[OURS, ADMIN])
+        ]
+        silent, told = (_parts(_ask(api, "/readyz", token)) for token in (None, TOKEN))
+
+        assert refused == [401] * 4
+        assert _ask(api, "/metrics").headers["WWW-Authenticate"] == "Bearer"
+        assert _ask(api, "/metrics", TOKEN).status_code == 200
+        assert {part["detail"] for part in silent.values()} == {None}
+        assert told["redis"]["detail"] == "it answers"
+        assert _ask(api, "/healthz").status_code == 200
+
+
+def _ready(answer: Any) -> Any:
+    return answer if answer.status_code == 200 else None
+
+
+def _now_ms(api: Api) -> int:
+    seconds, _ = api.fleet.client.time()
+    return int(seconds) * 1000

@@ -1,0 +1,83 @@
+"""/openapi.json tells what is there: every type with an example that works, every problem, who may enter."""
+
+from typing import Any
+
+import pytest
+from jsonschema_rs import Draft202012Validator
+
+from tests.api.conftest import Api
+from worker.api.examples import CHANGES, EXAMPLES
+from worker.model.destinations import DESTINATION_TYPES
+
+
+@pytest.fixture
+def told(api: Api) -> Any:
+    """Give the document."""
+    answer = api.http.get(f"{api.url}/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def validator(told: Any, schema: dict[str, Any]) -> Draft202012Validator:
+    """Make a validator of a schema of the document."""
+    return Draft202012Validator({**schema, "components": told["components"]})
+
+
+def body(told: Any, method: str, path: str) -> Any:
+    """Return the content of a request's body."""
+    [content] = told["paths"][f"/api/v1{path}"][method]["requestBody"]["content"].values()
+    return content
+
+
+def test_every_type_has_an_example(told: Any) -> None:
+    """Somebody who wants to set one up finds what to send."""
+    examples = body(told, "post", "/integrations/siem")["examples"]
+
+    assert {one["value"]["type"] for one in examples.values()} == set(DESTINATION_TYPES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_works_and_fits(api: Api, told: Any, name: str) -> None:
+    """An example is what the schema says, it creates an integration, and the answer is what is documented."""
+    example = body(told, "post", "/integrations/siem")
+    value = example["examples"][name]["value"]
+    made = api.create({**value, "name": f"example {name}"})
+
+    assert validator(told, example["schema"]).is_valid(value)
+    shown = {"$ref": "#/components/schemas/Integration"}
+    assert list(validator(told, shown).iter_errors(made)) == []
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_example_of_a_change_works(api: Api, told: Any, name: str) -> None:
+    """The same of changes, each of an integration of Splunk."""
+    given = body(told, "patch", "/integrations/siem/{integration_id}")
+    value = given["examples"][name]["value"]
+    made = api.create(EXAMPLES["splunk_hec"]["value"], name=f"changed {name}")
+
+    assert validator(told, given["schema"]).is_valid(value)
+    assert api.ask("PATCH", f"/integrations/siem/{made['id']}", json=value).status_code == 200
+    as_read = api.get(f"/integrations/siem/{made['id']}")
+    assert list(validator(told, given["schema"]).iter_errors(as_read)) == []
+
+
+def test_every_route_below_the_api_says_that_it_wants_a_key(told: Any) -> None:
+    """The scheme is a bearer's, and 401 and 403 are told of."""
+    assert told["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for path, methods in told["paths"].items():
+        if path.startswith("/api/v1"):
+            for operation in methods.values():
+                assert operation["security"] == [{"HTTPBearer": []}]
+                assert {"401", "403", "422", "429", "503"} <= operation["responses"].keys()
+                assert "application/problem+json" in operation["responses"]["401"]["content"]
+
+
+def test_secrets_are_marked_as_such(told: Any) -> None:
+    """A client's generator learns which fields are written and never read."""
+    schemas = told["components"]["schemas"]
+
+    assert schemas["SplunkHecCreation"]["properties"]["token"]["writeOnly"] is True
+    assert schemas["SplunkHecIntegration"]["properties"]["token"] == {
+        "$ref": "#/components/schemas/SecretMark"
+    }
+    assert schemas["SplunkHecCreation"]["required"] == ["type", "url", "token"]

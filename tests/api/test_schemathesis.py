@@ -1,0 +1,73 @@
+"""The API is asked whatever its description allows, and more: no fault, and no answer that is not told of."""
+
+import itertools
+from typing import Any
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.api.conftest import ADMIN, OURS, Api
+from worker.api.app import create_app
+
+pytestmark = pytest.mark.slow
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """Send text as it stands; whether it is lines of JSON is for the API to find out."""
+    return str(value).encode(errors="replace")
+
+
+_turns = itertools.count()
+# What the application tells of itself does not depend on what it has at hand.
+_NOTHING: Any = None
+description = schemathesis.openapi.from_dict(create_app(_NOTHING).openapi())
+
+
+@description.parametrize()
+@hypothesis.settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+def test_every_answer_is_documented(case: schemathesis.Case[Any], api: Api) -> None:
+    """Whatever is asked, the status, the type of content and the content are those of the description."""
+    if "integration_id" in case.path_parameters and next(_turns) % 5 == 0:
+        # Text at random would never name one that is there.
+        case.path_parameters["integration_id"] = _living(api)
+    with requests.Session() as session:
+        session.trust_env = False
+        case.call_and_validate(
+            base_url=api.url,
+            session=session,
+            headers={"Authorization": f"Bearer {api.keys[OURS, ADMIN]}"},
+            # Of a fleet of which nothing runs, 503 is the right thing to say here.
+            checks=CHECKS[1:] if case.path == "/readyz" else CHECKS,
+            timeout=30,
+        )
+
+
+def _living(api: Api) -> str:
+    """Return the id of an integration that nobody has deleted yet."""
+    found = api.get("/integrations/siem?limit=1")["items"] or [api.create()]
+    return str(found[0]["id"])

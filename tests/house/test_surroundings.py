@@ -1,0 +1,38 @@
+"""What `siem up` decides for the processes that it starts, and what it tells of that."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.settings import Settings
+from worker.up.surroundings import environment, explain, located
+
+URL = "redis://127.0.0.1:6379/0"
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Give a port that somebody listens at; nobody has wished for one."""
+    monkeypatch.delenv("SIEM_API_PORT", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+def test_a_port_in_use_is_avoided(tmp_path: Path, taken: int) -> None:
+    """Whoever has something at the usual port starts all the same, and reads where the API is."""
+
+    class Occupied(Settings):
+        api_port: int = taken
+
+    found = located(Occupied(data_dir=tmp_path), URL)
+
+    assert found.api_port not in {0, taken}
+    assert environment(found)["SIEM_API_PORT"] == str(found.api_port)
+    assert f"API:      http://127.0.0.1:{found.api_port}/api/v1" in explain(found, embedded=False)
+
+
+def test_a_port_that_was_wished_for_stays(tmp_path: Path, taken: int) -> None:
+    """Somebody has told others of it: what is in the way is to be known."""
+    assert located(Settings(data_dir=tmp_path, api_port=taken), URL).api_port == taken

@@ -1,0 +1,18 @@
+"""Tells the fleet of a change of integrations, as soon as it is saved."""
+
+import logging
+
+from worker.api.resources import Resources
+from worker.broker.snapshot import publish_integrations
+from worker.model.errors import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def announce(resources: Resources) -> None:
+    """Tell the fleet; while Redis is away, the change is saved, and a recorder tells it later."""
+    records = resources.all_integrations().records()
+    try:
+        publish_integrations(resources.client, records, resources.config.slots)
+    except BrokerUnavailable as error:
+        log.warning("saved, but the fleet does not know yet (%s): a recorder will tell it", error)

@@ -1,0 +1,164 @@
+"""Bounds the body of every request: its size as it comes and unpacked, how long it takes, what all hold.
+
+Comes in: an ASGI application. Goes out: the same, in which reading a body that is too large or too slow ends
+in a Problem. A route that knows better may ask for less.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.api.problems import Problem
+from worker.settings import Settings
+
+#: Bytes that the bodies under way in one process may hold together.
+MOST_HELD = 256 << 20
+#: Parts of one gzip; each costs a copy of what follows it.
+_MOST_MEMBERS = 64
+_GZIP = zlib.MAX_WBITS | 16
+
+
+class BoundedBodies:
+    """ASGI middleware; the settings stand in `app.state.resources`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap the application."""
+        self._app = app
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, scope, self._hold)
+
+        async def send_and_end(message: Message) -> None:
+            if message["type"] == "http.response.start" and body.is_unread:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, body.receive, send_and_end)
+        finally:
+            self._held -= body.size
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > MOST_HELD:
+            raise Problem(
+                503,
+                "too many large requests are under way",
+                headers={"Retry-After": "1"},
+                remedy="send less at once, or later",
+            )
+
+
+class _Body:
+    """The body of one request, on its way in."""
+
+    def __init__(self, receive: Receive, scope: Scope, hold: Callable[[int], None]) -> None:
+        self.size = 0
+        #: Whoever was answered before could drip on for ever, and hold a connection: it is to be closed.
+        self.is_unread = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in scope["headers"]
+        )
+        self._receive = receive
+        self._config: Settings = scope["app"].state.resources.config
+        self._hold = hold
+        self._ends = time.monotonic() + self._config.api_body_seconds
+        self._is_whole = False
+
+    async def receive(self) -> Message:
+        if self._is_whole:
+            return await self._receive()
+        message = await self._receive_in_time()
+        piece = len(message.get("body", b""))
+        self.size += piece
+        self._hold(piece)
+        if self.size > self._config.api_body_bytes:
+            raise too_large(self._config.api_body_bytes)
+        if not message.get("more_body", False):
+            self._is_whole, self.is_unread = True, False
+        return message
+
+    async def _receive_in_time(self) -> Message:
+        try:
+            async with asyncio.timeout(self._ends - time.monotonic()):
+                return await self._receive()
+        except TimeoutError:
+            raise Problem(
+                408,
+                f"the body has not come within {self._config.api_body_seconds:g} s",
+                field="body",
+                remedy="send less at once, or faster",
+            ) from None
+
+
+async def raw_body(request: Request, most: int) -> bytes:
+    """Return the body as it came. Raises a Problem, 413, when that says it is longer than `most`."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most:
+        raise too_large(most)
+    return b"".join([piece async for piece in request.stream()])
+
+
+def unpacked(raw: bytes, encoding: str, most: int) -> bytes:
+    """Return the body without its Content-Encoding: none or gzip. No more than `most` bytes are unpacked.
+
+    Raises a Problem: 415 for another encoding, 400 for what is no gzip, 413 when it is larger.
+    """
+    if encoding in {"", "identity"}:
+        return raw
+    if encoding not in {"gzip", "x-gzip"}:
+        raise Problem(
+            415,
+            "Content-Encoding: is not gzip",
+            headers={"Accept-Encoding": "gzip"},
+            field="Content-Encoding",
+            remedy="send gzip, or leave it out",
+        )
+    plain, rest, members = bytearray(), raw, 0
+    while rest or not members:
+        members += 1
+        member, rest = _unpacked_member(rest, most + 1 - len(plain))
+        plain += member
+        if len(plain) > most:
+            raise too_large(most)
+        if members == _MOST_MEMBERS and rest:
+            raise _no_gzip(f"has more than {_MOST_MEMBERS} members")
+    return bytes(plain)
+
+
+def _unpacked_member(packed: bytes, most: int) -> tuple[bytes, bytes]:
+    """Return what the first member holds, up to so many bytes, and what follows it."""
+    gzip = zlib.decompressobj(_GZIP)
+    try:
+        plain = gzip.decompress(packed, most)
+    except zlib.error:
+        raise _no_gzip("is not gzip") from None
+    if not gzip.eof and len(plain) < most:
+        raise _no_gzip("is gzip that was cut short")
+    return plain, gzip.unused_data
+
+
+def _no_gzip(reason: str) -> Problem:
+    return Problem(
+        400, f"body: {reason}", field="body", reason=reason, remedy="send one whole gzip (RFC 1952)"
+    )
+
+
+def too_large(most: int) -> Problem:
+    """Return the problem of a body that is larger than so many bytes."""
+    return Problem(
+        413,
+        f"the body is larger than {most} bytes, packed or unpacked",
+        field="body",
+        remedy="send less at once",
+    )

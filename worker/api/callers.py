@@ -1,0 +1,54 @@
+"""FastAPI's way to the caller of a route, and to what the doors share."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.model.api_keys import ApiKey, Role
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `siem api-keys create` prints it.")
+
+
+async def shared(request: Request) -> Resources:
+    """Return what the doors of this process share."""
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+Shared = Annotated[Resources, Depends(shared)]
+
+
+def _caller(
+    request: Request,
+    resources: Shared,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> ApiKey:
+    if credentials is None:
+        raise Problem(
+            401,
+            "Authorization: is missing; give `Bearer` and an API key",
+            headers={"WWW-Authenticate": "Bearer"},
+            field="Authorization",
+        )
+    return resources.access.admit(credentials.credentials, request.client.host if request.client else "")
+
+
+def _only(*roles: Role) -> Callable[[ApiKey], Awaitable[ApiKey]]:
+    async def check(caller: Annotated[ApiKey, Depends(_caller)]) -> ApiKey:
+        if caller.role not in roles:
+            allowed = " or ".join(role.value for role in roles)
+            raise Problem(403, f"this API key is {caller.role.value}", remedy=f"give one that is {allowed}")
+        return caller
+
+    return check
+
+
+#: The caller of a route, turned away unless the key may do that.
+Admin = Annotated[ApiKey, Depends(_only(Role.ADMIN))]
+Reader = Annotated[ApiKey, Depends(_only(Role.ADMIN, Role.READ_ONLY))]
+Publisher = Annotated[ApiKey, Depends(_only(Role.ADMIN, Role.PUBLISH_ONLY))]
+Anyone = Annotated[ApiKey, Depends(_only(*Role))]

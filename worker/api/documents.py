@@ -1,0 +1,69 @@
+"""An integration as the API shows it: one flat object, in which a secret is a mark that it is set.
+
+Comes in: a Configured integration. Goes out: JSON values, such as
+
+    {"id": "int_1", "type": "splunk_hec", "name": "splunk", "url": "https://…",
+     "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3"}, …}
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from worker.api.moments import moment
+from worker.ledger.secret_marks import SecretMark
+from worker.ledger.tenancy import Configured
+from worker.model.destinations import SplunkHec, SyslogCef, Webhook
+from worker.model.integrations import Integration
+
+DESTINATIONS: Mapping[str, type[BaseModel]] = {
+    "splunk_hec": SplunkHec,
+    "syslog_cef": SyslogCef,
+    "webhook": Webhook,
+}
+#: What every type of integration has, beside the fields of its destination.
+COMMON = ("name", "enabled", "paused", "event_types", "max_retries", "redrive")
+#: What is shown, and not for anybody to set.
+READ_ONLY = ("id", "tenant_id", "disabled_reason", "disabled_at", "created_at", "updated_at")
+
+
+def document(one: Configured) -> dict[str, Any]:
+    """Return it as JSON values; what an earlier release did not store yet has its default."""
+    stored, model = one.document, DESTINATIONS[one.type]
+    return {
+        "id": one.id,
+        "type": one.type,
+        "tenant_id": stored["tenant_id"],
+        **{name: _field(Integration, stored, name) for name in COMMON},
+        **{name: _field(model, stored["destination"], name) for name in model.model_fields},
+        "disabled_reason": one.off.reason if one.off else None,
+        "disabled_at": moment(one.off.at_ms) if one.off else None,
+        "created_at": moment(one.created_ms),
+        "updated_at": moment(one.updated_ms),
+    }
+
+
+def etag(one: Configured) -> str:
+    """Return what stands for this version in ETag and If-Match."""
+    return f'"{one.revision}"'
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case SecretMark(set_ms, tail):
+            return {"set": True, "since": moment(set_ms), "ends_in": tail}
+        case Mapping():
+            return {name: _shown(item) for name, item in value.items()}
+        case list():
+            return [_shown(item) for item in value]
+        case _:
+            return value
+
+
+def _field(model: type[BaseModel], stored: Mapping[str, Any], name: str) -> Any:
+    if name in stored:
+        return _shown(stored[name])
+    default = model.model_fields[name].get_default(call_default_factory=True)
+    return sorted(default) if isinstance(default, frozenset) else to_jsonable_python(default)

@@ -1,0 +1,155 @@
+"""`…/{id}/test` and `…/{id}/health`: does an integration work, and how has it fared.
+
+A test dials the destination and may take long: a tenant has few at once, so that nobody waits for others.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import chain
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel
+
+from worker.api.callers import Admin, Reader, Shared
+from worker.api.documentation import problems
+from worker.api.health_documents import HealthDocument, health_document
+from worker.api.problems import Problem
+from worker.doctor import Check, Result, examine
+from worker.health import Health
+from worker.model.integrations import Integration
+from worker.settings import Settings
+from worker.transports.guard import Guard
+
+router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"])
+
+LINES = "application/x-ndjson"
+#: Tests at once: of one tenant, and in one process.
+MOST_OF_TENANT, MOST = 2, 8
+
+
+class StepDocument(BaseModel):
+    """One step of a test; `remedy` goes with `failed` and `warning`."""
+
+    step: str
+    result: Result
+    message: str
+    remedy: str | None
+    milliseconds: float
+
+
+class TestDocument(BaseModel):
+    """All steps; `failed` is whether one of them did."""
+
+    __test__ = False
+
+    id: str
+    name: str
+    type: str
+    failed: bool
+    steps: list[StepDocument]
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The steps; as lines, each is sent as soon as it has ended",
+        "content": {LINES: {"schema": {"$ref": "#/components/schemas/StepDocument"}}},
+    }
+}
+
+
+class Places:
+    """Counts the tests that are under way."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    def take(self, tenant_id: str) -> None:
+        """Begin one. Raises a Problem, 429, when there are too many."""
+        with self._lock:
+            if self._taken[tenant_id] >= MOST_OF_TENANT or self._taken.total() >= MOST:
+                raise Problem(
+                    429,
+                    "too many tests are under way",
+                    headers={"Retry-After": "5"},
+                    remedy="wait until one has ended",
+                )
+            self._taken[tenant_id] += 1
+
+    def give_back(self, tenant_id: str) -> None:
+        """End one."""
+        with self._lock:
+            self._taken[tenant_id] -= 1
+
+
+_places = Places()
+
+
+@router.post(
+    "/test",
+    response_model=TestDocument,
+    responses=_ANSWERS | problems(401, 403, 404, 429, 503),
+)
+def examine_integration(
+    caller: Admin,
+    resources: Shared,
+    integration_id: str,
+    request: Request,
+    *,
+    test_event: Annotated[
+        bool, Query(description="Whether to send a real event, marked as a test, as the last step.")
+    ] = True,
+) -> Response:
+    """Find out whether an integration works, step by step, each with what would mend it.
+
+    It dials and sends from the API's machine, as a worker would. 200 says that the test ran, not that it
+    went well. With `Accept: application/x-ndjson` each step is a line, sent as soon as it has ended.
+    """
+    integration = resources.integrations_of(caller.tenant_id).open(integration_id)
+    checks = _begun(_checks(integration, resources.config, caller.tenant_id, test_event=test_event))
+    if LINES in request.headers.get("accept", ""):
+        return StreamingResponse(map(_line, checks), media_type=LINES)
+    return JSONResponse(_document(integration, list(checks)))
+
+
+@router.get("/health", responses=problems(401, 403, 404, 429, 503))
+def show_health(caller: Reader, resources: Shared, integration_id: str) -> HealthDocument:
+    """Say how an integration fares, and why."""
+    found = resources.integrations_of(caller.tenant_id).show(integration_id)
+    return health_document(Health(resources.engine, resources.client, resources.config).of(found.id))
+
+
+def _checks(
+    integration: Integration, config: Settings, tenant_id: str, *, test_event: bool
+) -> Iterator[Check]:
+    _places.take(tenant_id)
+    try:
+        guard = Guard(config.allowed_networks)
+        yield from examine(integration, guard, send_seconds=config.send_deadline, test_event=test_event)
+    finally:
+        _places.give_back(tenant_id)
+
+
+def _begun(checks: Iterator[Check]) -> Iterator[Check]:
+    """Take the first step now: what keeps a test from beginning is answered before anything is sent."""
+    return chain([next(checks)], checks)
+
+
+def _line(check: Check) -> str:
+    return json.dumps(asdict(check)) + "\n"
+
+
+def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:
+    return {
+        "id": integration.id,
+        "name": integration.name,
+        "type": integration.type,
+        "failed": any(check.result is Result.FAILED for check in done),
+        "steps": [asdict(check) for check in done],
+    }

@@ -1,0 +1,133 @@
+"""`/healthz`, `/readyz`, `/metrics`: how the fleet itself fares, for whatever runs it. Without an API key.
+
+They tell nothing of what is configured but ids, tenants and types; SIEM_METRICS_TOKEN keeps even that to
+those who have it. Each answer is remembered for a second: to ask often costs nobody anything.
+"""
+
+import hmac
+import threading
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from worker.api.callers import Shared
+from worker.api.documentation import problems
+from worker.api.exposition import MEDIA_TYPE
+from worker.api.metrics import FRESH, Metrics
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.health import Health
+from worker.model.wellbeing import FleetHealth, Part
+
+router = APIRouter(tags=["fleet"])
+
+_token = HTTPBearer(auto_error=False, scheme_name="MetricsToken", description="SIEM_METRICS_TOKEN, if set.")
+Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
+#: What is said of these without the token: an error may name addresses within.
+_INNER = {"redis", "database"}
+
+
+class PartDocument(BaseModel):
+    """One part of the fleet; `detail` is left out where only a token opens it."""
+
+    name: str
+    ok: bool
+    detail: str | None
+
+
+class ReadyDocument(BaseModel):
+    """Whether every event finds its way: `ok` is whether all parts do their work."""
+
+    ok: bool = Field(description="Also told by the status: 200 or 503.")
+    parts: list[PartDocument]
+
+
+class _Watch:
+    """How the fleet fares, and its figures, as one process knows them."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.metrics = Metrics(resources)
+        self._health = Health(resources.engine, resources.client, resources.config)
+        self._lock = threading.Lock()
+        self._fleet: tuple[float, FleetHealth] | None = None
+
+    def fleet(self) -> FleetHealth:
+        """Return how the fleet fares, at most a second old."""
+        with self._lock:
+            if self._fleet is None or time.monotonic() - self._fleet[0] >= FRESH:
+                found = self._health.fleet()
+                self._fleet = (time.monotonic(), found)
+            return self._fleet[1]
+
+
+async def _watch(request: Request, resources: Shared) -> _Watch:
+    state = request.app.state
+    if not hasattr(state, "watch"):
+        state.watch = _Watch(resources)
+    watch: _Watch = state.watch
+    return watch
+
+
+Watching = Annotated[_Watch, Depends(_watch)]
+
+
+@router.get("/healthz")
+async def say_alive() -> dict[str, bool]:
+    """Say that this process lives and answers; nothing else is looked at."""
+    return {"ok": True}
+
+
+@router.get(
+    "/readyz",
+    response_model=ReadyDocument,
+    responses={503: {"description": "Some part does not do its work", "model": ReadyDocument}},
+)
+def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Response:
+    """Tell how the fleet fares: Redis, the database, routers, recorders, and workers of each queue."""
+    found = watch.fleet()
+    holder = _holds_token(resources, token)
+    parts = [
+        PartDocument(name=part.name, ok=part.ok, detail=_detail(resources, part, holder=holder))
+        for part in found.parts
+    ]
+    document = ReadyDocument(ok=found.ok, parts=parts)
+    return JSONResponse(document.model_dump(), 200 if found.ok else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses=problems(401),
+)
+def tell_metrics(watch: Watching, resources: Shared, token: Token) -> Response:
+    """Tell Prometheus how the fleet and each integration fare."""
+    if _is_closed(resources) and not _holds_token(resources, token):
+        raise Problem(
+            401,
+            "these figures ask for a token",
+            headers={"WWW-Authenticate": "Bearer"},
+            remedy="give the one of SIEM_METRICS_TOKEN as a bearer token",
+        )
+    return Response(watch.metrics.scrape(), media_type=MEDIA_TYPE)
+
+
+def _is_closed(resources: Resources) -> bool:
+    return bool(resources.config.metrics_token.get_secret_value())
+
+
+def _holds_token(resources: Resources, given: HTTPAuthorizationCredentials | None) -> bool:
+    wanted = resources.config.metrics_token.get_secret_value()
+    text = given.credentials if given else ""
+    return bool(wanted) and hmac.compare_digest(text.encode(), wanted.encode())
+
+
+def _detail(resources: Resources, part: Part, *, holder: bool) -> str | None:
+    if holder:
+        return part.words
+    if _is_closed(resources):
+        return None
+    return "it does not do its work: the logs say why" if part.name in _INNER and not part.ok else part.words

@@ -1,0 +1,246 @@
+"""`POST /events`: takes events for the fleet, and says so only when Redis has them.
+
+Needs no database: a key that was recognised opens while it is away. Threads of its own publish, so that a
+Redis that hangs holds up nobody who asks for something else.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from worker.api.bodies import raw_body, unpacked
+from worker.api.callers import Publisher, Shared
+from worker.api.documentation import problems
+from worker.api.judging import Judged, judge, lines_of
+from worker.api.problems import Problem
+from worker.api.repeating import IdempotencyKey, once
+from worker.api.resources import Resources
+from worker.broker.connection import Client
+from worker.broker.ingress import publish, waiting
+from worker.model.api_keys import ApiKey
+from worker.model.errors import BrokerUnavailable
+from worker.model.events import EventType
+
+router = APIRouter(tags=["events"])
+
+#: Lines of one request, and events of one round trip to Redis.
+MOST_LINES, WINDOW = 10_000, 1000
+#: When to come back, in seconds: Redis is away or full, or too much waits in it.
+_AWAY, _CROWDED = "5", "5"
+
+_ONE, _LINES = "application/json", ("application/x-ndjson", "application/ndjson")
+
+_publishers = ThreadPoolExecutor(16, "publisher")
+#: So many bodies may wait for these threads, or be with them: a Redis that hangs must not gather them all.
+MOST_UNDER_WAY = 128
+places = BoundedSemaphore(MOST_UNDER_WAY)
+
+_EVENT = {
+    "type": "object",
+    "required": ["id", "type", "timestamp"],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "type": {"enum": list(EventType)},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "tenant_id": {"type": "string", "description": "That of the API key; left out, it is filled in."},
+    },
+}
+_EXAMPLE = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One event, or one a line; Content-Encoding: gzip is understood.",
+        "content": {
+            _ONE: {"schema": _EVENT, "example": _EXAMPLE},
+            _LINES[0]: {"schema": {"type": "string"}},
+        },
+    }
+}
+_COMPLAINT = {
+    "type": "object",
+    "required": ["line", "field", "reason", "remedy"],
+    "properties": {
+        "line": {"type": "integer"},
+        **{name: {"type": "string"} for name in ("id", "field", "reason", "remedy")},
+    },
+}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Redis has those accepted; the lines in `errors` are not among them",
+        "content": {
+            _ONE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["accepted", "errors"],
+                    "properties": {
+                        "accepted": {"type": "integer"},
+                        "errors": {"type": "array", "items": _COMPLAINT},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A body as it was sent, and what its headers say it is."""
+
+    raw: bytes
+    kind: str
+    encoding: str
+
+
+class _Publication:
+    """Events on their way into Redis: `accepted` is how many it has said to have."""
+
+    def __init__(self, judged: Judged) -> None:
+        self.judged = judged
+        self.accepted = 0
+        self._missed: int | None = 0
+
+    def run(self, client: Client) -> None:
+        """Publish. Raises BrokerUnavailable when Redis did not take all of them."""
+        events = self.judged.events
+        for start in range(0, len(events), WINDOW):
+            self._missed = start
+            answers = publish(client, events[start : start + WINDOW])
+            errors = [place for place, answer in enumerate(answers) if isinstance(answer, Exception)]
+            self.accepted += len(answers) - len(errors)
+            if errors:
+                self._missed = start + errors[0]
+                raise BrokerUnavailable(str(answers[errors[0]]))
+        self._missed = None
+
+    def cut_short(self, error: BrokerUnavailable) -> Problem:
+        """Say how far it came; to send again from `resume_at_line` on loses nothing."""
+        more: dict[str, Any] = {}
+        if self._missed is not None:
+            more["resume_at_line"] = self.judged.lines[self._missed]
+        return Problem(
+            503,
+            f"{error} ({self.accepted} events were accepted)",
+            headers={"Retry-After": _AWAY},
+            remedy="send those that were not accepted again; an event that came twice has the same id",
+            accepted=self.accepted,
+            errors=_documents(self.judged),
+            **more,
+        )
+
+
+@router.post(
+    "/events",
+    status_code=202,
+    response_class=JSONResponse,
+    openapi_extra=_BODY,
+    responses=_ACCEPTED | problems(400, 401, 403, 408, 409, 413, 415, 429, 503),
+)
+async def publish_events(
+    caller: Publisher, resources: Shared, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Publish one event, or one a line; each is delivered to every integration that subscribed to it.
+
+    202 says that Redis has them. Lines that hold no valid event are told, and do not keep the others out.
+    """
+    sent = _Sent(
+        await raw_body(request, resources.config.api_body_bytes),
+        _kind(request.headers.get("content-type", "")),
+        request.headers.get("content-encoding", "").strip().lower(),
+    )
+    if not places.acquire(blocking=False):
+        raise Problem(
+            503,
+            "too many requests wait for Redis already",
+            headers={"Retry-After": _AWAY},
+            remedy="send it again later: it was not accepted",
+            accepted=0,
+        )
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        _publishers, _publish_in_place, resources, caller, idempotency_key, sent
+    )
+
+
+def _kind(content_type: str) -> str:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != _ONE and kind not in _LINES:
+        raise Problem(
+            415,
+            "Content-Type: is neither JSON nor NDJSON",
+            field="Content-Type",
+            remedy=f"send one event as {_ONE}, or one a line as {_LINES[0]}",
+        )
+    return kind
+
+
+def _publish_in_place(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent) -> Response:
+    # Whether or not anybody waits for the answer still: the place is taken until the thread is done.
+    try:
+        return _publish(resources, caller, key, sent)
+    finally:
+        places.release()
+
+
+def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent) -> Response:
+    publication = _Publication(_judged(sent, caller.tenant_id, resources.config.api_body_bytes))
+
+    def do(_leave: object) -> Response:
+        _refuse_if_crowded(resources)
+        publication.run(resources.client)
+        content = {"accepted": publication.accepted, "errors": _documents(publication.judged)}
+        return JSONResponse(content, 202)
+
+    asked = b"\0".join([sent.kind.encode(), sent.encoding.encode(), sent.raw])
+    try:
+        return once(resources, caller, key, ("events", asked), do)
+    except BrokerUnavailable as error:
+        raise publication.cut_short(error) from None
+
+
+def _judged(sent: _Sent, tenant_id: str, most: int) -> Judged:
+    """Judge what was sent. Raises a Problem when nothing of it can be published."""
+    body = unpacked(sent.raw, sent.encoding, most)
+    if sent.kind == _ONE:
+        judged = judge([(1, body)], tenant_id)
+    elif body.count(b"\n") > MOST_LINES:
+        raise Problem(413, f"the body has more than {MOST_LINES} lines", remedy="send less at once")
+    else:
+        judged = judge(lines_of(body), tenant_id)
+    if not judged.events:
+        raise _nothing_valid(judged)
+    return judged
+
+
+def _nothing_valid(judged: Judged) -> Problem:
+    if not judged.complaints:
+        reason, remedy = "holds no event", "send one event a line"
+        return Problem(422, f"body: {reason}; {remedy}", field="body", reason=reason, remedy=remedy)
+    errors = _documents(judged)
+    first = {name: errors[0][name] for name in ("field", "reason", "remedy")}
+    told = "{field}: {reason}; {remedy}".format(**first)
+    where = "" if len(errors) == 1 else f"none of {len(errors)} events is valid; line {errors[0]['line']}: "
+    return Problem(422, where + told, **first, accepted=0, errors=errors)
+
+
+def _refuse_if_crowded(resources: Resources) -> None:
+    found, most = waiting(resources.client), resources.config.ingress_most
+    if found >= most:
+        raise Problem(
+            429,
+            f"{found} events wait to be routed already",
+            headers={"Retry-After": _CROWDED},
+            remedy="send it again later: it was not accepted",
+            accepted=0,
+        )
+
+
+def _documents(judged: Judged) -> list[dict[str, Any]]:
+    documents: list[dict[str, Any]] = msgspec.to_builtins(judged.complaints)
+    return documents

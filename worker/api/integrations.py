@@ -1,0 +1,144 @@
+"""`/integrations/siem`: create, list, show, change, delete, pause and resume the integrations of a tenant."""
+
+import secrets
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from worker.api import schemas
+from worker.api.announcing import announce
+from worker.api.callers import Admin, Reader, Shared
+from worker.api.documentation import problems
+from worker.api.documents import document, etag
+from worker.api.integration_changes import change, create
+from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.reading import Body
+from worker.api.repeating import IdempotencyKey, once
+from worker.api.resources import Resources
+from worker.api.versions import IfMatch, seen_in
+from worker.broker.idempotency import Leave
+from worker.ledger.tenancy import Configured
+from worker.model.integrations import Integration
+
+router = APIRouter(prefix="/integrations/siem", tags=["integrations"])
+
+#: What any route of one integration may answer.
+_USUAL = (401, 403, 404, 429, 503)
+#: And any that reads a body.
+_OF_A_BODY = (400, 408, 413, 415)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_class=JSONResponse,
+    openapi_extra=schemas.CREATION,
+    responses=schemas.one(201) | problems(401, 403, 409, 429, 503, *_OF_A_BODY),
+)
+def create_integration(
+    caller: Admin, resources: Shared, body: Body, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Create an integration; events reach it from now on. Without a name, it is named by type and host."""
+
+    def do(leave: Leave | None) -> Response:
+        integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
+        create(
+            resources, caller.tenant_id, body.value, integration_id, again=bool(leave and not leave.is_first)
+        )
+        announce(resources)
+        made = resources.integrations_of(caller.tenant_id).show(integration_id)
+        response = _answer(made, 201)
+        response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
+        return response
+
+    return once(resources, caller, idempotency_key, ("integrations", body.raw), do)
+
+
+@router.get("", response_class=JSONResponse, responses=schemas.PAGE | problems(401, 403, 429, 503))
+def list_integrations(
+    caller: Reader, resources: Shared, limit: Limit = USUAL, cursor: Cursor = None
+) -> Response:
+    """List the integrations, the oldest first."""
+    after = place_in(cursor, tuple[Milliseconds, str]) if cursor is not None else None
+    found = resources.integrations_of(caller.tenant_id).page(limit + 1, after)
+    shown = found[:limit]
+    more = cursor_after(shown[-1].place) if len(found) > limit else None
+    return JSONResponse({"items": [document(one) for one in shown], "next": more})
+
+
+@router.get("/{integration_id}", response_class=JSONResponse, responses=schemas.one(200) | problems(*_USUAL))
+def show_integration(caller: Reader, resources: Shared, integration_id: str) -> Response:
+    """Show an integration. Of a secret: since when it is set, and how it ends if it is long enough."""
+    return _answer(resources.integrations_of(caller.tenant_id).show(integration_id))
+
+
+@router.patch(
+    "/{integration_id}",
+    response_class=JSONResponse,
+    openapi_extra=schemas.CHANGE,
+    responses=schemas.one(200) | problems(*_USUAL, 412, *_OF_A_BODY),
+)
+def change_integration(
+    caller: Admin, resources: Shared, integration_id: str, body: Body, if_match: IfMatch = None
+) -> Response:
+    """Change an integration by a JSON merge patch (RFC 7396): null brings back the default.
+
+    A secret that is left out stays, and so does one whose mark is sent back as it was read. The body may be
+    called application/json as well.
+    """
+    integrations = resources.integrations_of(caller.tenant_id)
+    change(integrations, integration_id, body.value, seen_in(if_match))
+    return _changed(resources, caller.tenant_id, integration_id)
+
+
+@router.delete("/{integration_id}", status_code=204, responses=problems(*_USUAL, 412))
+def delete_integration(
+    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+) -> Response:
+    """Delete an integration and forget its secrets. Its undelivered events become dead letters."""
+    resources.integrations_of(caller.tenant_id).delete(integration_id, seen_in(if_match))
+    announce(resources)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{integration_id}/pause",
+    response_class=JSONResponse,
+    responses=schemas.one(200) | problems(*_USUAL, 412),
+)
+def pause_integration(
+    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+) -> Response:
+    """Keep its events waiting: they are collected, and nothing more is sent."""
+    return _pause(resources, caller.tenant_id, integration_id, if_match, paused=True)
+
+
+@router.post(
+    "/{integration_id}/resume",
+    response_class=JSONResponse,
+    responses=schemas.one(200) | problems(*_USUAL, 412),
+)
+def resume_integration(
+    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+) -> Response:
+    """Send what has waited; also tries a SIEM at once that is held because it took nothing."""
+    return _pause(resources, caller.tenant_id, integration_id, if_match, paused=False)
+
+
+def _pause(
+    resources: Resources, tenant_id: str, integration_id: str, if_match: str | None, *, paused: bool
+) -> Response:
+    def switch(one: Integration) -> Integration:
+        return one.model_copy(update={"paused": paused})
+
+    resources.integrations_of(tenant_id).change(integration_id, switch, seen_in(if_match))
+    return _changed(resources, tenant_id, integration_id)
+
+
+def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Response:
+    announce(resources)
+    return _answer(resources.integrations_of(tenant_id).show(integration_id))
+
+
+def _answer(one: Configured, status: int = 200) -> Response:
+    return JSONResponse(document(one), status, {"ETag": etag(one)})

@@ -1,0 +1,100 @@
+"""Judges the events of a request: which may be published, and what is wrong with the others.
+
+Comes in: a body of one event or of lines, and the tenant of the key. Goes out: the bytes of the valid events,
+each of which names that tenant, and a complaint about each other one.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from worker.model.errors import InvalidEvent
+from worker.model.events import MAX_EVENT_BYTES, decode_event
+
+DEFAULT_TENANT = "default"
+
+
+class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with the event of a line, counted from 1; `id` is the event's, if it can be read."""
+
+    line: int
+    field: str
+    reason: str
+    remedy: str
+    id: str | None = None
+
+
+@dataclass(slots=True)
+class Judged:
+    """The events that may be published, the lines that they stand in, and what is wrong with the others."""
+
+    events: list[bytes] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+
+class _Naming(msgspec.Struct):
+    """What an event says of its tenant."""
+
+    tenant_id: Any = msgspec.UNSET
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_naming = msgspec.json.Decoder(_Naming)
+_named = msgspec.json.Decoder(_Named)
+
+
+def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each line that is not blank, with its number."""
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if text := line.strip():
+            yield number, text
+
+
+def judge(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Judged:
+    """Judge each event: it must be valid, and of this tenant; one that names none is given it."""
+    judged = Judged()
+    for number, line in lines:
+        try:
+            raw = _of_tenant(line, tenant_id)
+        except InvalidEvent as error:
+            judged.complaints.append(
+                Complaint(number, error.field, error.reason, error.remedy, _id_in(line, error))
+            )
+        else:
+            judged.events.append(raw)
+            judged.lines.append(number)
+    return judged
+
+
+def _of_tenant(raw: bytes, tenant_id: str) -> bytes:
+    """Return the event, untouched if it names its tenant or needs not. Raises InvalidEvent."""
+    named = decode_event(raw).tenant_id
+    if named == tenant_id:
+        return raw
+    if named != DEFAULT_TENANT or _naming.decode(raw).tenant_id is not msgspec.UNSET:
+        raise InvalidEvent(
+            "tenant_id",
+            "is not the tenant of this API key",
+            "leave it out, or publish with a key of that tenant",
+        )
+    begin = raw.index(b"{") + 1
+    filled = b'%s"tenant_id":%s,%s' % (raw[:begin], msgspec.json.encode(tenant_id), raw[begin:])
+    if len(filled) > MAX_EVENT_BYTES:
+        raise InvalidEvent("event", f"is {len(filled)} bytes long with its tenant_id", "give at most 256 KiB")
+    return filled
+
+
+def _id_in(line: bytes, error: InvalidEvent) -> str | None:
+    """Return the event's id, unless that is what is wrong, or the line is not worth another look."""
+    if error.field in {"id", "event"}:
+        return None
+    try:
+        return _named.decode(line).id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,129 @@
+"""What became of events, as the API tells it: deliveries, and dead letters."""
+
+import base64
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from worker.api.moments import moment
+from worker.ledger.answers import DeadLetterRow, DeliveryRow
+from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.replays import LetterState
+
+
+class DeliveryDocument(BaseModel):
+    """What became of one event at one integration, and why. Times are RFC 3339."""
+
+    integration_id: str
+    event_id: str
+    event_type: str
+    status: Status
+    attempts: int
+    http_status: int | None
+    error_code: str | None
+    error: str | None
+    hint: str | None = Field(description="What would mend it.")
+    event_at: str | None
+    published_at: str | None
+    settled_at: str | None
+    latency_ms: int | None = Field(description="From the publication to the destination's acceptance.")
+    next_try_at: str | None
+    assurance: Assurance | None = Field(description="How far a delivered event is known to have come.")
+
+
+class DeliveryPage(BaseModel):
+    """Deliveries, the latest settled first; `next` is the cursor of the next page."""
+
+    items: list[DeliveryDocument]
+    next: str | None
+
+
+class LetterDocument(BaseModel):
+    """An event that was given up at an integration, and why. Times are RFC 3339."""
+
+    id: str
+    integration_id: str | None
+    event_id: str | None
+    event_type: str | None
+    cause: Cause
+    error_code: str
+    error: str
+    hint: str = Field(description="What would mend it.")
+    http_status: int | None
+    attempts: int
+    event_at: str | None
+    published_at: str | None
+    dead_at: str | None
+    state: LetterState
+    state_at: str | None = Field(description="When it ceased to wait.")
+    replay_id: str | None
+
+
+class LetterPage(BaseModel):
+    """Dead letters, the latest first; `next` is the cursor of the next page."""
+
+    items: list[LetterDocument]
+    next: str | None
+
+
+class WholeLetter(LetterDocument):
+    """A dead letter with its event: as text, or in base64 when it is not UTF-8."""
+
+    payload: str | None
+    payload_base64: str | None
+
+
+def delivery_document(row: DeliveryRow) -> DeliveryDocument:
+    """Tell of a delivery."""
+    return DeliveryDocument(
+        integration_id=row.integration_id,
+        event_id=row.event_id,
+        event_type=row.event_type,
+        status=row.status,
+        attempts=row.attempts,
+        http_status=row.http_status,
+        error_code=row.error_code,
+        error=row.error,
+        hint=row.hint,
+        event_at=moment(row.event_ms),
+        published_at=moment(row.published_ms),
+        settled_at=moment(row.settled_ms),
+        latency_ms=row.latency_ms,
+        next_try_at=moment(row.retry_at_ms),
+        assurance=row.assurance,
+    )
+
+
+def letter_document(row: DeadLetterRow) -> LetterDocument:
+    """Tell of a dead letter, less its payload."""
+    return LetterDocument(**_told(row))
+
+
+def whole_letter(row: DeadLetterRow) -> WholeLetter:
+    """Tell of a dead letter with its payload."""
+    try:
+        text, packed = row.payload.decode(), None
+    except UnicodeDecodeError:
+        text, packed = None, base64.b64encode(row.payload).decode()
+    return WholeLetter(**_told(row), payload=text, payload_base64=packed)
+
+
+def _told(row: DeadLetterRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "integration_id": row.integration_id,
+        "event_id": row.event_id,
+        "event_type": row.event_type,
+        "cause": row.cause,
+        "error_code": row.error_code,
+        "error": row.error,
+        "hint": row.hint,
+        "http_status": row.http_status,
+        "attempts": row.attempts,
+        "event_at": moment(row.event_ms) if row.event_id else None,
+        "published_at": moment(row.published_ms),
+        "dead_at": moment(row.dead_ms),
+        "state": row.state,
+        "state_at": moment(row.state_ms),
+        "replay_id": row.replay_id,
+    }

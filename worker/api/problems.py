@@ -1,0 +1,139 @@
+"""What went wrong, as RFC 9457 problem details: which field, what is wrong with it, what would be right.
+
+Comes in: any error that this software raises on purpose. Goes out: `application/problem+json`. No answer
+repeats a value, for it may be a secret, and none tells whether another tenant has something.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from worker.api.access import TooManyFailures, UnknownKey
+from worker.model.errors import (
+    ChangedMeanwhile,
+    InvalidInput,
+    NotFoundError,
+    SiemError,
+    UnavailableError,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+#: When to come back while something that we depend on is away, in seconds.
+_AWAY = "5"
+
+TITLES = {
+    400: "The request cannot be read",
+    401: "An API key is needed",
+    403: "This API key may not do that",
+    404: "There is no such thing",
+    405: "That cannot be done here",
+    408: "The request took too long to come",
+    409: "It is in the way of something else",
+    412: "It has changed meanwhile",
+    413: "The request is too large",
+    415: "This kind of content is not understood",
+    422: "Something in the request is wrong",
+    428: "Say which version you have seen",
+    429: "Too many requests",
+    431: "The request's headers are too large",
+    500: "Something is broken here",
+    503: "Something that is needed is away",
+}
+
+
+class Problem(SiemError):
+    """An answer that is a problem."""
+
+    def __init__(
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        """Answer this HTTP status; `more` stands beside the detail: `field`, `reason`, `remedy`, `errors`."""
+        super().__init__(detail)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.more = more
+
+    @property
+    def title(self) -> str:
+        """What kind of problem it is, in words."""
+        return TITLES.get(self.status, "Something is wrong")
+
+    def response(self) -> JSONResponse:
+        """Return it as an answer."""
+        content = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self),
+            **self.more,
+        }
+        return JSONResponse(content, self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what to answer to an error; what nobody foresaw is not told, but logged."""
+    if isinstance(error, Problem):
+        return error
+    for kind, tell in _TOLD:
+        if isinstance(error, kind):
+            return tell(error)
+    log.error("a request has failed", exc_info=error)
+    return Problem(500, "this is a fault of ours; the log has it")
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Have every error of this application answered as a problem."""
+
+    def answer(_request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error).response()
+
+    for kind in (SiemError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, answer)
+
+
+def _of_input(error: InvalidInput) -> Problem:
+    return Problem(422, str(error), field=error.field, reason=error.reason, remedy=error.remedy)
+
+
+def _of_failures(error: TooManyFailures) -> Problem:
+    seconds = str(math.ceil(error.retry_after))
+    return Problem(429, str(error), headers={"Retry-After": seconds}, remedy=f"wait {seconds} s")
+
+
+def _of_unknown_key(error: UnknownKey) -> Problem:
+    return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, remedy="give another one")
+
+
+def _of_change(error: ChangedMeanwhile) -> Problem:
+    return Problem(412, str(error), remedy="read it again, and send the ETag of what you have read")
+
+
+def _of_parameters(error: RequestValidationError) -> Problem:
+    errors = [
+        {"field": ".".join(map(str, one["loc"][1:])) or str(one["loc"][0]), "reason": one["msg"]}
+        for one in error.errors()
+    ]
+    first = errors[0]
+    return Problem(422, f"{first['field']}: {first['reason']}", **first, errors=errors)
+
+
+#: The first kind that fits tells.
+_TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
+    (InvalidInput, _of_input),
+    (UnknownKey, _of_unknown_key),
+    (TooManyFailures, _of_failures),
+    (NotFoundError, lambda error: Problem(404, str(error))),
+    (ChangedMeanwhile, _of_change),
+    (UnavailableError, lambda error: Problem(503, str(error), headers={"Retry-After": _AWAY})),
+    (SiemError, lambda error: Problem(503, str(error))),
+    (HTTPException, lambda error: Problem(error.status_code, str(error.detail), headers=error.headers)),
+    (RequestValidationError, _of_parameters),
+]

@@ -1,0 +1,77 @@
+"""Idempotency-Key: a request that comes twice with the same key is done once, and answered twice alike.
+
+Comes in: a caller, the key, the bytes of the request, and what does it. Goes out: the answer.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Header, Response
+
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother
+from worker.model.api_keys import ApiKey
+from worker.model.errors import InvalidInput
+
+FIELD = "Idempotency-Key"
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Any text of your choice. The same request with the same key is done once in 24 hours, "
+        "and answered as it was the first time.",
+    ),
+]
+_KEPT_HEADERS = ("location", "etag", "content-type")
+
+
+def once(
+    resources: Resources,
+    caller: ApiKey,
+    key: str | None,
+    request: tuple[str, bytes],
+    do: Callable[[Leave | None], Response],
+) -> Response:
+    """Do the request (its purpose and its bytes), unless that was done already; return the answer.
+
+    Problems are not kept: the key may be used again with what is right. Raises a Problem, 422 or 409, and
+    BrokerUnavailable; without a key, only what `do` raises.
+    """
+    if key is None:
+        return do(None)
+    purpose, raw = request
+    try:
+        found = Idempotency(resources.client).begin(caller.tenant_id, purpose, key, raw)
+    except UsedForAnother:
+        reason, remedy = "was given before, with another request", "give another key"
+        raise Problem(
+            422, f"{FIELD}: {reason}; {remedy}", field=FIELD, reason=reason, remedy=remedy
+        ) from None
+    except StillUnderWay:
+        raise Problem(
+            409,
+            "a request with this Idempotency-Key is under way",
+            headers={"Retry-After": "1"},
+            field=FIELD,
+            remedy="try again in a second",
+        ) from None
+    if isinstance(found, Answer):
+        return Response(found.body, found.status, found.headers)
+    return _done(found, do)
+
+
+def _done(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:
+    try:
+        response = do(leave)
+    except (InvalidInput, Problem):
+        leave.forget()
+        raise
+    except BaseException:
+        # Nobody knows how far it came: the next try goes on under the same name.
+        leave.give_up()
+        raise
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    leave.keep(Answer(response.status_code, headers, bytes(response.body)))
+    return response

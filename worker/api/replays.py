@@ -1,0 +1,160 @@
+"""`…/{id}/replays`: sends an integration's dead letters again, tells how far that is, cancels it.
+
+Comes in: which dead letters. Goes out: a job that a recorder carries out. The integration must be one of the
+caller's tenant, and the replay one of that integration's letters; any other is unknown.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from worker.api.callers import Admin, Reader, Shared
+from worker.api.documentation import problems
+from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.problems import Problem
+from worker.api.reading import Body
+from worker.api.replay_documents import (
+    CountDocument,
+    ReplayDocument,
+    ReplayPage,
+    ReplayRequest,
+    WholeReplay,
+    count_document,
+    replay_document,
+    request_in,
+    whole_replay,
+)
+from worker.api.resources import Resources
+from worker.ledger.letters import Census, census
+from worker.ledger.replays import create_replay, end_replay, fates, get_replay, replays_of
+from worker.model.api_keys import ApiKey
+from worker.model.deliveries import Cause
+from worker.model.errors import InvalidReplay, NotFoundError
+from worker.model.events import EventType
+from worker.model.replays import Replay, ReplayState, Selection
+
+router = APIRouter(prefix="/integrations/siem/{integration_id}/replays", tags=["replays"])
+
+_USUAL = (401, 403, 404, 429, 503)
+_SCHEMA = ReplayRequest.model_json_schema()
+_SCHEMA.pop("$defs")
+_SCHEMA["properties"]["event_types"]["items"] = {"enum": list(EventType)}
+_SCHEMA["properties"]["causes"]["items"] = {"enum": list(Cause)}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What would be replayed (`dry_run`)", "model": CountDocument},
+    201: {"description": "The replay, which runs from now on", "model": ReplayDocument},
+}
+_REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _SCHEMA,
+                "example": {"since": "2026-11-22T10:00:00Z", "causes": ["exhausted"], "dry_run": True},
+            }
+        },
+    }
+}
+
+
+class Paged(BaseModel):
+    """Which page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = USUAL
+    cursor: Cursor = None
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_class=JSONResponse,
+    openapi_extra=_REQUEST,
+    responses=_ANSWERS | problems(*_USUAL, 400, 408, 413, 415),
+)
+def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Body) -> Response:
+    """Send dead letters again. What was delivered meanwhile is not sent once more."""
+    home = resources.integrations_of(caller.tenant_id).show(integration_id).id
+    asked = request_in(body.value)
+    selection = asked.selection(home)
+    target = _target(resources, caller, asked.into)
+    found = census(resources.engine, selection, elsewhere=target is not None)
+    _refuse_unknown_ids(selection, found)
+    if asked.dry_run:
+        return JSONResponse(count_document(found).model_dump(mode="json"))
+    if not found.replayable:
+        raise InvalidReplay("body", "means no dead letter that waits", "ask with dry_run how many there are")
+    made = create_replay(
+        resources.engine, selection, target_id=target, rate=asked.rate, made_by=f"api:{caller.name}"
+    )
+    where = f"/api/v1/integrations/siem/{home}/replays/{made.id}"
+    return JSONResponse(replay_document(made).model_dump(mode="json"), 201, {"Location": where})
+
+
+@router.get("", responses=problems(*_USUAL))
+def list_replays(
+    caller: Reader, resources: Shared, integration_id: str, asked: Annotated[Paged, Query()]
+) -> ReplayPage:
+    """List the replays of an integration's dead letters, the newest first; `redrive` made some by itself."""
+    home = resources.integrations_of(caller.tenant_id).show(integration_id).id
+    before = None if asked.cursor is None else place_in(asked.cursor, tuple[Milliseconds, str])
+    found = replays_of(resources.engine, home, asked.limit + 1, before)
+    shown = found[: asked.limit]
+    more = cursor_after((shown[-1].created_ms, shown[-1].id)) if len(found) > asked.limit else None
+    return ReplayPage(items=[replay_document(one) for one in shown], next=more)
+
+
+@router.get("/{replay_id}", responses=problems(*_USUAL))
+def show_replay(caller: Reader, resources: Shared, integration_id: str, replay_id: str) -> WholeReplay:
+    """Show how far a replay is, and what became of its events."""
+    return _whole(resources, _replay(resources, caller, integration_id, replay_id))
+
+
+@router.delete("/{replay_id}", responses=problems(*_USUAL, 409))
+def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_id: str) -> WholeReplay:
+    """Cancel a replay that runs. What it has handed over is sent; the rest waits on."""
+    found = _replay(resources, caller, integration_id, replay_id)
+    if not end_replay(resources.engine, found.id, ReplayState.CANCELLED, f"by api:{caller.name}"):
+        state = get_replay(resources.engine, found.id).state
+        raise Problem(409, f"it is {state} already", remedy="cancel one that runs")
+    return _whole(resources, get_replay(resources.engine, found.id))
+
+
+def _whole(resources: Resources, replay: Replay) -> WholeReplay:
+    return whole_replay(replay, fates(resources.engine, replay))
+
+
+def _replay(resources: Resources, caller: ApiKey, integration_id: str, replay_id: str) -> Replay:
+    """Return one of this integration's. Raises NotFoundError."""
+    home = resources.integrations_of(caller.tenant_id).show(integration_id).id
+    try:
+        found = get_replay(resources.engine, replay_id)
+    except NotFoundError:
+        found = None
+    if found is None or found.selection.integration_id != home:
+        raise NotFoundError("there is no replay with this id")
+    return found
+
+
+def _target(resources: Resources, caller: ApiKey, into: str | None) -> str | None:
+    if into is None:
+        return None
+    try:
+        return resources.integrations_of(caller.tenant_id).show(into).id
+    except NotFoundError:
+        raise InvalidReplay(
+            "into", "is none of your integrations", "give the id of one, or leave it out"
+        ) from None
+
+
+def _refuse_unknown_ids(selection: Selection, found: Census) -> None:
+    missing = len(set(selection.ids)) - found.total
+    if missing > 0:
+        raise InvalidReplay(
+            "ids",
+            f"{missing} of them do not wait at this integration, or are not what else was asked for",
+            "give those that GET …/dead-letters lists",
+        )

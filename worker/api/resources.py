@@ -1,0 +1,49 @@
+"""What the doors of one process share: the settings, the ledger, Redis, the vault."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from worker.api.access import Access
+from worker.broker.connection import Client, connect
+from worker.ledger.api_keys import ApiKeyStore
+from worker.ledger.engine import open_ledger
+from worker.ledger.integrations import IntegrationStore
+from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.vault import Vault, open_vault
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """All of it may be shared between threads."""
+
+    config: Settings
+    engine: Any = field(repr=False)
+    client: Client = field(repr=False)
+    vault: Vault = field(repr=False)
+    access: Access = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Settings) -> Self:
+        """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
+        engine = open_ledger(config.ledger_address())
+        return cls(
+            config=config,
+            engine=engine,
+            client=connect(config.broker_address()),
+            vault=open_vault(config),
+            access=Access(ApiKeyStore(engine).recognise),
+        )
+
+    def integrations_of(self, tenant_id: str) -> TenantIntegrations:
+        """Return the integrations that people of this tenant may see."""
+        return TenantIntegrations(self.engine, self.vault, tenant_id)
+
+    def all_integrations(self) -> IntegrationStore:
+        """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""
+        return IntegrationStore(self.engine, self.vault)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+        self.engine.dispose()

@@ -1,0 +1,161 @@
+"""What /openapi.json says of integrations: a schema for each type, whole, as a change, and as it is shown.
+
+Comes in: the models of `worker.model`. Goes out: JSON schemas and examples. They are made of the models, so
+that they cannot say anything else.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker.api.documents import COMMON, DESTINATIONS
+from worker.api.examples import CHANGES, EXAMPLES
+from worker.model.integrations import Integration
+
+_MARK = {"$ref": "#/components/schemas/SecretMark"}
+_SECRET_MARK = {
+    "type": "object",
+    "description": "A secret is never shown: only since when it is set, and the end of a long one.",
+    "required": ["set", "since", "ends_in"],
+    "additionalProperties": False,
+    "properties": {
+        "set": {"const": True},
+        "since": {"type": ["string", "null"], "format": "date-time"},
+        "ends_in": {"type": ["string", "null"]},
+    },
+}
+_MOMENT = {"type": "string", "format": "date-time"}
+_SHOWN_ONLY: dict[str, Any] = {
+    "id": {"type": "string"},
+    "tenant_id": {"type": "string"},
+    "disabled_reason": {
+        "type": ["string", "null"],
+        "description": "Why its destination had it switched off.",
+    },
+    "disabled_at": {"type": ["string", "null"], "format": "date-time"},
+    "created_at": _MOMENT,
+    "updated_at": _MOMENT,
+}
+
+Convert = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _resolved(schema: Any, definitions: Mapping[str, Any], secret: Convert) -> Any:
+    """Return the schema with what it refers to in its place, and each secret as it is wanted."""
+    match schema:
+        case {"$ref": str(place)}:
+            return _resolved(definitions[place.rpartition("/")[2]], definitions, secret)
+        case {"writeOnly": True}:
+            return secret(schema)
+        case Mapping():
+            kept = {name: part for name, part in schema.items() if name not in {"discriminator", "title"}}
+            return {name: _resolved(part, definitions, secret) for name, part in kept.items()}
+        case list():
+            return [_resolved(part, definitions, secret) for part in schema]
+        case _:
+            return schema
+
+
+def _properties(kind: str, secret: Convert) -> dict[str, Any]:
+    whole = Integration.model_json_schema()
+    common = {name: whole["properties"][name] for name in COMMON}
+    # A set has no order, and the document should not change by itself.
+    common["event_types"] = {**common["event_types"], "default": sorted(common["event_types"]["default"])}
+    own = DESTINATIONS[kind].model_json_schema()
+    properties = {
+        **_resolved(common, whole["$defs"], secret),
+        **_resolved(own["properties"], own.get("$defs", {}), secret),
+    }
+    return {"type": {"const": kind}, **{name: properties[name] for name in properties if name != "type"}}
+
+
+def _object(kind: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": " ".join((DESTINATIONS[kind].__doc__ or "").partition("\n\n")[0].split()),
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _creation(kind: str) -> dict[str, Any]:
+    required = ["type", *DESTINATIONS[kind].model_json_schema()["required"]]
+    return _object(kind, _properties(kind, lambda secret: secret), required)
+
+
+def _change(kind: str) -> dict[str, Any]:
+    properties = _properties(kind, lambda secret: {"anyOf": [secret, _MARK]})
+    nullable = {
+        name: schema if name == "type" else {"anyOf": [_without_default(schema), {"type": "null"}]}
+        for name, schema in properties.items()
+    }
+    as_read = {name: {**schema, "readOnly": True} for name, schema in _SHOWN_ONLY.items()}
+    return _object(kind, nullable | as_read, [])
+
+
+def _shown(kind: str) -> dict[str, Any]:
+    properties = _properties(kind, lambda _secret: _MARK)
+    known = {name: _without_default(schema) for name, schema in properties.items()} | _SHOWN_ONLY
+    return _object(kind, known, list(known))
+
+
+def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in schema.items() if name != "default"}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_NAMES = {"splunk_hec": "SplunkHec", "syslog_cef": "SyslogCef", "webhook": "Webhook"}
+
+
+def _one_of(role: str) -> dict[str, Any]:
+    mapping = {kind: _ref(f"{name}{role}")["$ref"] for kind, name in _NAMES.items()}
+    choice = {"oneOf": [_ref(f"{name}{role}") for name in _NAMES.values()]}
+    return {**choice, "discriminator": {"propertyName": "type", "mapping": mapping}}
+
+
+COMPONENTS: dict[str, Any] = {
+    "SecretMark": _SECRET_MARK,
+    **{f"{name}Creation": _creation(kind) for kind, name in _NAMES.items()},
+    **{f"{name}Change": _change(kind) for kind, name in _NAMES.items()},
+    **{f"{name}Integration": _shown(kind) for kind, name in _NAMES.items()},
+    "Integration": _one_of("Integration"),
+    "IntegrationPage": {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {
+            "items": {"type": "array", "items": _ref("Integration")},
+            "next": {"type": ["string", "null"], "description": "The cursor of the next page, if any."},
+        },
+    },
+}
+
+
+def _body(schema: dict[str, Any], examples: dict[str, Any], kind: str) -> dict[str, Any]:
+    content = {kind: {"schema": schema, "examples": examples}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+CREATION = _body(_one_of("Creation"), EXAMPLES, "application/json")
+CHANGE = _body(
+    {"anyOf": [_ref(f"{name}Change") for name in _NAMES.values()]},
+    CHANGES,
+    "application/merge-patch+json",
+)
+PAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A page of integrations",
+        "content": {"application/json": {"schema": _ref("IntegrationPage")}},
+    }
+}
+
+
+def one(status: int) -> dict[int | str, dict[str, Any]]:
+    """Document that a route answers with an integration and its ETag."""
+    headers: dict[str, Any] = {"ETag": {"description": "For If-Match.", "schema": {"type": "string"}}}
+    if status == 201:  # noqa: PLR2004 - Created
+        headers["Location"] = {"description": "Where it is now.", "schema": {"type": "string"}}
+    content = {"application/json": {"schema": _ref("Integration")}}
+    return {status: {"description": "The integration", "headers": headers, "content": content}}

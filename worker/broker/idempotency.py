@@ -1,0 +1,126 @@
+"""Requests that may come twice, and must be done once: what was answered to each key is kept for a day.
+
+Comes in: a tenant, the key that its client chose, and the digest of what was asked. Goes out: a leave to do
+it, or what was answered the first time.
+
+Each leave carries a name that stays the same when the first attempt was cut short, so that what is made
+under that name is not made twice even if nobody knows how far that attempt came.
+"""
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.turns import Turn
+from worker.model.errors import SiemError
+
+if TYPE_CHECKING:
+    import redis
+
+#: How long an answer is kept, and how long an attempt may be under way, in seconds.
+KEPT, UNDER_WAY = 24 * 3600, 60.0
+
+
+class UsedForAnother(SiemError):
+    """The key was given before, with another request."""
+
+
+class StillUnderWay(SiemError):
+    """A request with this key is being done at this moment."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered: the HTTP status, some headers, and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class _Request(msgspec.Struct, frozen=True):
+    digest: str
+    name: str
+    answer: Answer | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+class Leave:
+    """The right to do a request, until `keep` or `give_up`. `name` is for what it makes: 16 letters or so.
+
+    `is_first` is whether nobody has begun with it before.
+    """
+
+    def __init__(
+        self, client: "redis.Redis", key: str, request: _Request, turn: Turn, *, first: bool
+    ) -> None:
+        """Take what `Idempotency.begin` found."""
+        self._client = client
+        self._key = key
+        self._request = request
+        self._turn = turn
+        self.name = request.name
+        self.is_first = first
+
+    def keep(self, answer: Answer) -> None:
+        """Keep the answer for a day. Raises BrokerUnavailable."""
+        done = _Request(self._request.digest, self.name, answer)
+        with broker_errors():
+            self._client.set(self._key, _encode(done), ex=KEPT)
+        self._turn.pass_on()
+
+    def forget(self) -> None:
+        """Let the key be used anew: nothing was done. Raises BrokerUnavailable."""
+        with broker_errors():
+            self._client.delete(self._key)
+        self._turn.pass_on()
+
+    def give_up(self) -> None:
+        """Let the same request be tried again under the same name. Raises BrokerUnavailable."""
+        self._turn.pass_on()
+
+
+class Idempotency:
+    """The requests of all tenants that gave a key. Raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+
+    def begin(self, tenant_id: str, purpose: str, key: str, request: bytes) -> Leave | Answer:
+        """Return a leave to do the request, or what was answered to the very same one before.
+
+        `purpose` tells apart what may be asked for. Raises UsedForAnother, StillUnderWay.
+        """
+        digest = hashlib.sha256(request).hexdigest()
+        place = keys.idempotency(hashlib.sha256(_encode([tenant_id, purpose, key])).hexdigest())
+        if (before := self._find(place, digest)) and before.answer:
+            return before.answer
+        turn = Turn(self._client, f"{place}:lock", UNDER_WAY)
+        if not turn.is_mine():
+            raise StillUnderWay
+        # It may have been done between the two looks.
+        if (before := self._find(place, digest)) and before.answer:
+            turn.pass_on()
+            return before.answer
+        asked = before or _Request(digest, secrets.token_hex(8))
+        if before is None:
+            with broker_errors():
+                self._client.set(place, _encode(asked), ex=KEPT)
+        return Leave(self._client, place, asked, turn, first=before is None)
+
+    def _find(self, place: str, digest: str) -> _Request | None:
+        with broker_errors():
+            found: Any = self._client.get(place)
+        if found is None:
+            return None
+        request = _decode(found)
+        if request.digest != digest:
+            raise UsedForAnother
+        return request

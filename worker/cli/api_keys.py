@@ -1,0 +1,95 @@
+"""`siem api-keys`: create, list, revoke."""
+
+from typing import Any
+
+import click
+
+from worker.cli.output import as_json_option, plain, print_json, print_table, when
+from worker.cli.stores import ledger
+from worker.ledger.api_keys import ApiKeyStore
+from worker.model.api_keys import ApiKey, Role
+
+_ROLES = [role.value for role in Role]
+
+
+@click.group("api-keys")
+def api_keys() -> None:
+    """Make and revoke the keys of the HTTP API: each belongs to one tenant."""
+
+
+@api_keys.command()
+@click.option("--name", required=True, metavar="NAME", help="Who will use it, for the list.")
+@click.option(
+    "--tenant",
+    default="default",
+    show_default=True,
+    metavar="TENANT",
+    help="Whose integrations it opens, and for whom it publishes.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default=Role.ADMIN.value,
+    show_default=True,
+    help="What it may do: everything; read; or publish events and nothing else.",
+)
+@as_json_option
+def create(name: str, tenant: str, role: str, *, as_json: bool) -> None:
+    """Make a key, and print it this once: only its digest is stored.
+
+    \b
+    siem api-keys create --name terraform
+    siem api-keys create --name control-plane --tenant acme --role publish-only
+    """
+    with ledger() as engine:
+        made = ApiKeyStore(engine).create(tenant, Role(role), name)
+    if as_json:
+        print_json({**_document(made.key), "api_key": made.text})
+        return
+    click.echo(made.text)
+    note = f"This is key {made.key.id}, {role} of tenant {tenant}. It is not shown again."
+    click.echo(plain(note), err=True)
+
+
+@api_keys.command("list")
+@click.option("--tenant", metavar="TENANT", help="Only this tenant's; left out, all tenants'.")
+@as_json_option
+def list_(tenant: str | None, *, as_json: bool) -> None:
+    """List the keys, the oldest first, those that were revoked as well. What they are is not known."""
+    with ledger() as engine:
+        found = ApiKeyStore(engine).list(tenant)
+    if as_json:
+        print_json([_document(key) for key in found])
+        return
+    print_table(
+        ["id", "name", "tenant", "role", "created", "revoked"],
+        [
+            [key.id, key.name, key.tenant_id, key.role.value, when(key.created_ms), when(key.revoked_ms)]
+            for key in found
+        ],
+        empty="No keys yet: `siem api-keys create --help` tells how to make one.",
+    )
+
+
+@api_keys.command()
+@click.argument("key", metavar="ID")
+@as_json_option
+def revoke(key: str, *, as_json: bool) -> None:
+    """Revoke a key, by its id: some seconds later it opens nothing any more, and never will again."""
+    with ledger() as engine:
+        revoked = ApiKeyStore(engine).revoke(key)
+    if as_json:
+        print_json(_document(revoked))
+    else:
+        click.echo(plain(f"Revoked {revoked.name} ({revoked.id})."))
+
+
+def _document(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant_id": key.tenant_id,
+        "role": key.role.value,
+        "created": when(key.created_ms),
+        "revoked": when(key.revoked_ms) or None,
+    }

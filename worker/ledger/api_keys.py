@@ -1,0 +1,110 @@
+"""Keeps the keys of the HTTP API: makes, lists, revokes and recognises them.
+
+Comes in: what a door was given. Goes out: keys, without their text. A revoked key keeps its row, so that
+it can be told who it was.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine, insert, select, update
+
+from worker.ledger.engine import reading, writing
+from worker.ledger.schema import api_keys
+from worker.ledger.text import storable
+from worker.model.api_keys import (
+    NO_DIGEST,
+    ApiKey,
+    NewApiKey,
+    Role,
+    digest_of,
+    id_in,
+    make_id,
+    make_text,
+    matches,
+)
+from worker.model.errors import InvalidApiKey, NotFoundError
+
+_LONGEST_TENANT, _LONGEST_NAME = 128, 200
+_columns = [column for column in api_keys.c if column.name != "digest"]
+
+
+class ApiKeyStore:
+    """The keys of all tenants. Every method may raise LedgerUnavailable or SchemaOutdated."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Take the ledger."""
+        self._engine = engine
+
+    def create(self, tenant_id: str, role: Role, name: str) -> NewApiKey:
+        """Make a key of that tenant. Raises InvalidApiKey naming `tenant` or `name`."""
+        _check("tenant", tenant_id, _LONGEST_TENANT)
+        _check("name", name, _LONGEST_NAME)
+        key = ApiKey(make_id(), tenant_id, name, role, _now_ms())
+        text = make_text(key.id)
+        row = {
+            "id": key.id,
+            "tenant_id": tenant_id,
+            "name": name,
+            "role": role.value,
+            "digest": digest_of(text),
+            "created_ms": key.created_ms,
+        }
+        with writing(self._engine) as connection:
+            connection.execute(insert(api_keys).values(row))
+        return NewApiKey(key, text)
+
+    def list(self, tenant_id: str | None = None) -> "list[ApiKey]":
+        """Return those of one tenant, or all, the oldest first; revoked ones as well."""
+        wanted = select(*_columns).order_by(api_keys.c.created_ms, api_keys.c.id)
+        if tenant_id is not None:
+            wanted = wanted.where(api_keys.c.tenant_id == storable(tenant_id))
+        with reading(self._engine) as connection:
+            return [_read(row) for row in connection.execute(wanted).mappings()]
+
+    def revoke(self, key_id: str) -> ApiKey:
+        """Let a key open nothing any more, and return it. Raises NotFoundError."""
+        mine = api_keys.c.id == storable(key_id)
+        with writing(self._engine) as connection:
+            stands = update(api_keys).where(mine, api_keys.c.revoked_ms.is_(None))
+            connection.execute(stands.values(revoked_ms=_now_ms()))
+            row = connection.execute(select(*_columns).where(mine)).mappings().first()
+        if row is None:
+            raise NotFoundError(
+                f"there is no API key with the id {key_id}: `siem api-keys list` shows those there are"
+            )
+        return _read(row)
+
+    def find(self, key_id: str) -> ApiKey | None:
+        """Return the key with this id, unless it was revoked."""
+        mine = (api_keys.c.id == storable(key_id), api_keys.c.revoked_ms.is_(None))
+        with reading(self._engine) as connection:
+            row = connection.execute(select(*_columns).where(*mine)).mappings().first()
+        return _read(row) if row else None
+
+    def recognise(self, text: str) -> ApiKey | None:
+        """Return the key with this text; None when there is none, or when it was revoked."""
+        wanted = select(api_keys).where(api_keys.c.id == (id_in(text) or ""))
+        with reading(self._engine) as connection:
+            row = connection.execute(wanted).mappings().first()
+        is_it = matches(text, row["digest"] if row else NO_DIGEST)
+        if row is None or not is_it or row["revoked_ms"] is not None:
+            return None
+        return _read(row)
+
+
+def _read(row: Any) -> ApiKey:
+    return ApiKey(
+        row["id"], row["tenant_id"], row["name"], Role(row["role"]), row["created_ms"], row["revoked_ms"]
+    )
+
+
+def _check(field: str, text: str, longest: int) -> None:
+    if not 1 <= len(text) <= longest:
+        raise InvalidApiKey(field, f"has {len(text)} characters", f"give 1 to {longest}")
+    if not text.isprintable():
+        raise InvalidApiKey(field, "has characters that cannot be printed", "leave those out")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
