@@ -1,0 +1,63 @@
+"""A real browser on pages with a whole fleet behind them: chromium, driven through its own driver."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+
+from tests.browser.driving import Browser
+from tests.fleet import Fleet
+from tests.pages.conftest import Site, running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+#: Where pictures of the pages are kept, for people to look at.
+PICTURES = Path(__file__).parents[2] / ".artifacts" / "pages"
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give the pages of a fleet whose processes run; its backlogs are held for a second at the most."""
+    with (
+        Fleet(tmp_path_factory.mktemp("staged"), SIEM_BREAKER_LONGEST_PROBE="1") as fleet,
+        running(fleet.start()) as served,
+    ):
+        yield served
+        while served.visitors:
+            served.visitors.pop().http.close()
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Give a browser without a screen; skip where there is none."""
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium and its driver are not here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def browser(driver: webdriver.Chrome, staged: Site) -> Iterator[Browser]:
+    """Give the browser, signed in; whatever a page had to complain about in its console fails the test."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    driver.delete_all_cookies()
+    browser = Browser(driver, staged.url, PICTURES)
+    browser.sign_in(staged)
+    yield browser
+    assert browser.complaints() == []

@@ -1,0 +1,99 @@
+"""Every page, in both themes and on a phone, under axe-core: nothing serious stands in anybody's way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.driving import Browser
+from tests.pages.conftest import HOME, OURS, Site
+from tests.pipeline.conftest import denial
+from tests.receivers import webhook
+from tests.receivers.webhook import WebhookReceiver
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text()
+_RUN = "const done = arguments[arguments.length - 1]; axe.run().then(found => done(found.violations))"
+#: Width of a phone's window, in CSS pixels.
+PHONE = 390
+
+PAGES = {
+    "list": HOME,
+    "new": HOME + "/new",
+    "new-splunk": HOME + "/new/splunk_hec",
+    "new-syslog": HOME + "/new/syslog_cef",
+    "new-webhook": HOME + "/new/webhook",
+    "one": HOME + "/int_axe",
+    "edit": HOME + "/int_axe/edit",
+    "letters": HOME + "/dead-letters",
+    "letter": HOME + "/dead-letters/{letter}",
+    "event": HOME + "/events?id=axe-1",
+    "problem": HOME + "/int_nobody",
+}
+
+
+@pytest.fixture(scope="module")
+def letter(staged: Site) -> str:
+    """Give an integration with deliveries and dead letters; return the id of one of these."""
+    with WebhookReceiver(webhook.answers(400, b"no")) as hook:
+        staged.fleet.integrate(hook.url, "axe", tenant_id=OURS, type="webhook")
+        staged.fleet.publish([denial(f"axe-{n}", tenant_id=OURS) for n in range(3)])
+        staged.fleet.settled(3, "int_axe")
+    return staged.fleet.dead("int_axe")[0].id
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_serious_is_found(browser: Browser, letter: str, name: str, theme: str) -> None:
+    """By the rules of WCAG 2 and those that axe calls best practices."""
+    browser.theme(theme)
+    browser.go(PAGES[name].format(letter=letter))
+    if details := browser.driver.find_elements("css selector", "main details"):
+        browser.run("arguments[0].open = true", details[0])
+    found = _violations(browser)
+    browser.photograph(f"{name}-{theme}")
+
+    assert found == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_phone_shows_it_whole(browser: Browser, letter: str, name: str) -> None:
+    """Nothing has to be scrolled sideways."""
+    browser.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        browser.go(PAGES[name].format(letter=letter))
+        width = browser.run("return document.documentElement.scrollWidth")
+        browser.driver.save_screenshot(str(browser.pictures / f"{name}-phone.png"))
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    assert width <= PHONE
+
+
+def test_a_keyboard_reaches_everything(browser: Browser, letter: str) -> None:
+    """From the skip link on, in the order of the page, and never into a trap."""
+    browser.go(PAGES["one"].format(letter=letter))
+    reached: list[Any] = []
+    for _ in range(60):
+        browser.driver.switch_to.active_element.send_keys("\ue004")
+        words = browser.run("return document.activeElement.textContent.trim()")
+        if reached and words == reached[0]:
+            break
+        reached.append(words)
+
+    assert reached[0] == "Skip to the content"
+    assert {"Integrations", "Dead letters", "Sign out", "Pause", "Edit", "Test now", "Delete"} <= set(reached)
+
+
+def _violations(browser: Browser) -> list[str]:
+    browser.run(AXE)
+    found = browser.driver.execute_async_script(_RUN)
+    return [
+        f"{one['impact']} {one['id']}: {one['help']} {[node['target'] for node in one['nodes']][:4]}"
+        for one in found
+        if one["impact"] in {"serious", "critical", "moderate"}
+    ]

@@ -1,0 +1,189 @@
+"""What a page must not let others do: forge forms, frame it, run scripts in it, change what it says."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.pages.conftest import HOME, OURS, THEIRS, Site
+from worker.model.api_keys import Role
+
+#: Forms that change something; `{}` is an integration.
+FORMS = (
+    *("/sign-out", HOME + "/new/webhook", HOME + "/{}/edit", HOME + "/{}/pause", HOME + "/{}/resume"),
+    *(HOME + "/{}/enable", HOME + "/{}/disable", HOME + "/{}/delete", HOME + "/{}/test"),
+    *(HOME + "/{}/preview", HOME + "/{}/secret/new", HOME + "/{}/secret/old", HOME + "/replays"),
+    *(HOME + "/dead-letters/count", HOME + "/dead-letters/1-0-0/discard", HOME + "/replays/rpl_1/cancel"),
+    *(HOME + "/new/splunk_hec/test", HOME + "/new/syslog_cef/preview"),
+)
+PAGES = (
+    HOME,
+    HOME + "/new",
+    HOME + "/new/webhook",
+    HOME + "/dead-letters",
+    HOME + "/events?id=x",
+    "/sign-in",
+)
+NASTY = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("proof", [None, "", "0" * 43, "é"])
+def test_a_form_without_the_sessions_proof_changes_nothing(site: Site, form: str, proof: str | None) -> None:
+    """CSRF: the cookie alone is not enough."""
+    path = form.format(site_integration(site))
+    data = {"name": "forged", "url": "https://evil.example/"} | ({} if proof is None else {"csrf": proof})
+    answer = site.visitor().http.post(path, data=data)
+
+    assert answer.status_code == 403
+    assert "not sent from a page of yours" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_form_from_another_site_is_refused_even_with_the_proof(site: Site, headers: dict[str, str]) -> None:
+    """The browser itself says where a form comes from."""
+    visitor = site.visitor()
+    data = {"csrf": visitor.csrf()}
+    signing_in = {"key": site.keys[OURS, Role.ADMIN]}
+
+    assert visitor.http.post("/sign-out", data=data, headers=headers).status_code == 403
+    assert visitor.http.post("/sign-in", data=signing_in, headers=headers).status_code == 403
+    assert visitor.http.get(HOME).status_code == 200
+
+
+def test_the_proof_of_one_session_is_no_proof_in_another(site: Site) -> None:
+    """Also not when both are of the same key."""
+    one, other = site.visitor(), site.visitor()
+
+    assert other.http.post("/sign-out", data={"csrf": one.csrf()}).status_code == 403
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_forbids_frames_foreign_sources_and_inline_scripts(site: Site, page: str) -> None:
+    """Clickjacking and injected markup: the browser is told what a page may do."""
+    answer = site.visitor().http.get(page)
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+
+    assert answer.status_code == 200
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["form-action"] == "'self'"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_needs_what_the_policy_forbids(site: Site, page: str) -> None:
+    """No inline script or style, no handler in an attribute, nothing from elsewhere."""
+    markup = site.visitor().http.get(page).text
+
+    assert re.search(r"\son[a-z]+=|\sstyle=|javascript:|<style", markup) is None
+    assert re.findall(r"<script(?![^>]*src=\"/static/)", markup) == []
+    assert re.findall(r"(?:src|href)=\"(?:https?:)?//", markup) == []
+
+
+def test_a_name_is_never_markup(site: Site) -> None:
+    """Stored XSS through the name and the url of an integration, in every page that shows it."""
+    integration = site.integrate("nasty", url=f"https://hook.example.com/{NASTY.replace(' ', '')}")
+    changes: dict[str, Any] = {
+        "revision": "1",
+        "name": NASTY,
+        "url": "https://h.example/",
+        "auth.kind": "none",
+    }
+    site.visitor().post(f"{HOME}/{integration}/edit", **changes, event_types="policy.deny")
+    visitor = site.visitor()
+    for path in (HOME, f"{HOME}/{integration}", f"{HOME}/{integration}/edit", f"{HOME}/dead-letters"):
+        page = visitor.get(path)
+
+        assert page.all("script", src="") == []
+        assert page.all("img") == []
+        assert "alert(1)" in page.text or "alert(1)" in page.markup
+        assert "<script>alert" not in page.markup
+
+
+def test_text_that_turns_around_or_hides_is_shown_by_its_code(site: Site) -> None:
+    """A name with U+202E would make a page say something else than it holds."""
+    page = site.visitor().get(HOME + "/events", params={"id": "x\u202ey"})
+
+    assert "\u202e" not in page.text
+
+
+@pytest.mark.parametrize("path", ["", "/edit"])
+def test_another_tenants_integration_is_as_unknown_as_none(site: Site, path: str) -> None:
+    """Byte for byte, but for the id."""
+    theirs = site.integrate(f"theirs-{len(path)}", THEIRS)
+    visitor = site.visitor()
+    answers = [visitor.http.get(f"{HOME}/{one}{path}") for one in (theirs, "int_nobody")]
+    texts = [answer.text.replace(theirs, "X").replace("int_nobody", "X") for answer in answers]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("what", ["pause", "delete", "edit", "test", "preview", "secret/new"])
+def test_nothing_can_be_done_to_another_tenants_integration(site: Site, what: str) -> None:
+    """The form's proof is for one's own."""
+    theirs = site.integrate(f"untouched-{what.replace('/', '-')}", THEIRS)
+    site.visitor().post(f"{HOME}/{theirs}/{what}", status=404, name="taken")
+    record = site.fleet.store.get(theirs)
+
+    assert (record.name, record.paused) == (f"untouched-{what.replace('/', '-')}", False)
+
+
+@pytest.mark.parametrize("form", [one for one in FORMS if one != "/sign-out"])
+def test_a_reader_changes_nothing(site: Site, form: str) -> None:
+    """Read-only is more than hidden buttons."""
+    answer = site.visitor(Role.READ_ONLY).post(form.format(site_integration(site)), status=403)
+
+    assert "read-only" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", json.dumps({"csrf": "x"})),
+        ("multipart/form-data; boundary=x", "--x--"),
+        ("text/plain", "csrf=x"),
+    ],
+)
+def test_only_forms_are_read(site: Site, content_type: str, body: str) -> None:
+    """What another site can send without asking first is not taken for a form."""
+    answer = site.visitor().http.post("/sign-out", content=body, headers={"Content-Type": content_type})
+
+    assert answer.status_code == 415
+
+
+def test_a_form_of_too_many_fields_is_refused(site: Site) -> None:
+    """Before it costs anything."""
+    visitor = site.visitor()
+    body = "&".join(f"a{number}=1" for number in range(2000))
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = visitor.http.post("/sign-out", content=body, headers=form)
+
+    assert answer.status_code == 400
+
+
+def test_a_path_that_is_no_page_says_so(site: Site) -> None:
+    """As a page; below /api as a problem."""
+    assert "There is no such thing" in site.visitor().get("/elsewhere", status=404).text
+    answer = httpx.get(site.url + "/api/v1/elsewhere", trust_env=False)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def site_integration(site: Site) -> str:
+    """Return the id of an integration of ours, made once."""
+    if site.fleet.store.list(OURS) and any(one.name == "formed" for one in site.fleet.store.list(OURS)):
+        return "int_formed"
+    return site.integrate("formed")

@@ -1,0 +1,97 @@
+"""What can be done with an integration without a form: pause, switch, delete, change its signing secret."""
+
+import base64
+import secrets
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import SecretStr
+
+from worker.api.announcing import announce
+from worker.api.callers import Shared
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.model.destinations import Webhook
+from worker.model.integrations import Integration
+from worker.pages.rendering import render
+from worker.pages.visitors import HOME, Changing, Posted, Visitor
+
+router = APIRouter(include_in_schema=False)
+
+_ONE = HOME + "/{integration_id}"
+#: What a button changes.
+_SWITCHES = {
+    "pause": {"paused": True},
+    "resume": {"paused": False},
+    "enable": {"enabled": True},
+    "disable": {"enabled": False},
+}
+
+
+@router.post(_ONE + "/delete")
+def delete(resources: Shared, visitor: Changing, _form: Posted, integration_id: str) -> Response:
+    """Delete it; its undelivered events become dead letters."""
+    resources.integrations_of(visitor.tenant_id).delete(integration_id)
+    announce(resources)
+    return RedirectResponse(HOME, 303)
+
+
+@router.post(_ONE + "/secret/new")
+def new_secret(
+    request: Request, resources: Shared, visitor: Changing, _form: Posted, integration_id: str
+) -> Response:
+    """Sign with a new secret and with the one before, and show the new one: this once."""
+    text = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+    def rotate(webhook: Webhook) -> tuple[SecretStr, ...]:
+        return (SecretStr(text), *webhook.signing_secrets[:1])
+
+    _sign(resources, visitor, integration_id, rotate)
+    one = resources.integrations_of(visitor.tenant_id).show(integration_id)
+    return render(request, "secret.html", visitor, one=one, text=text)
+
+
+@router.post(_ONE + "/secret/{what}")
+def forget_secret(
+    resources: Shared, visitor: Changing, _form: Posted, integration_id: str, what: str
+) -> Response:
+    """Sign no more with the `old` secret, or with `none` at all."""
+    kept = {"old": 1, "none": 0}.get(what)
+    if kept is None:
+        raise Problem(404, "there is no such page")
+    _sign(resources, visitor, integration_id, lambda webhook: webhook.signing_secrets[:kept])
+    return RedirectResponse(f"{HOME}/{integration_id}", 303)
+
+
+@router.post(_ONE + "/{switch}")
+def switch(resources: Shared, visitor: Changing, _form: Posted, integration_id: str, switch: str) -> Response:
+    """Pause, resume, enable or disable it."""
+    changes = _SWITCHES.get(switch)
+    if changes is None:
+        raise Problem(404, "there is no such page")
+    _change(resources, visitor, integration_id, lambda one: one.model_copy(update=changes))
+    return RedirectResponse(f"{HOME}/{integration_id}", 303)
+
+
+def _sign(
+    resources: Resources,
+    visitor: Visitor,
+    integration_id: str,
+    choose: Callable[[Webhook], tuple[SecretStr, ...]],
+) -> None:
+    def sign(one: Integration) -> Integration:
+        webhook = one.destination
+        if not isinstance(webhook, Webhook):
+            raise Problem(422, "only webhooks are signed", field="signing_secrets")
+        signed = webhook.model_copy(update={"signing_secrets": choose(webhook)})
+        return one.model_copy(update={"destination": signed})
+
+    _change(resources, visitor, integration_id, sign)
+
+
+def _change(
+    resources: Resources, visitor: Visitor, integration_id: str, change: Callable[[Integration], Integration]
+) -> None:
+    resources.integrations_of(visitor.tenant_id).change(integration_id, change)
+    announce(resources)

@@ -1,0 +1,149 @@
+"""Charts as SVG, drawn on the server: pure geometry, whose colours are the style sheet's.
+
+Comes in: numbers of equal spans of time, the oldest first. Goes out: markup that needs no script. A chart has
+a name that says what is to be seen; the numbers themselves stand in a table beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+#: The area of a sparkline, and of a chart, in units of its own.
+_SPARK_WIDTH, _SPARK_HEIGHT = 120, 28
+_WIDTH, _HEIGHT, _FOOT, _LEFT = 720, 180, 22, 44
+_GRID_LINES = 4
+
+
+class Bar(NamedTuple):
+    """How many were delivered and failed in one span of time, and what to call it."""
+
+    delivered: int
+    failed: int
+    label: str
+
+
+def sparkline(bars: Sequence[Bar], name: str) -> Markup:
+    """Draw small bars, failures on top, as high as the highest of them."""
+    most = max((bar.delivered + bar.failed for bar in bars), default=0)
+    if not most:
+        return _svg("spark", _SPARK_WIDTH, _SPARK_HEIGHT, name, [_line(0, 27.5, _SPARK_WIDTH, 27.5)])
+    step = _SPARK_WIDTH / len(bars)
+    return _svg(
+        "spark",
+        _SPARK_WIDTH,
+        _SPARK_HEIGHT,
+        name,
+        [
+            piece
+            for place, bar in enumerate(bars)
+            for piece in _stack(bar, place * step, step - 0.4, _SPARK_HEIGHT, most)
+        ],
+    )
+
+
+def bar_chart(bars: Sequence[Bar], name: str) -> Markup:
+    """Draw bars over a grid with its numbers, and the labels of some of them below."""
+    most = _round_up(max((bar.delivered + bar.failed for bar in bars), default=0))
+    step = (_WIDTH - _LEFT) / max(1, len(bars))
+    pieces = [*_grid(most), *_labels([bar.label for bar in bars], step)]
+    for place, bar in enumerate(bars):
+        pieces += _stack(bar, _LEFT + place * step, max(0.5, step - 1), _HEIGHT, most, titled=True)
+    return _svg("chart", _WIDTH, _HEIGHT + _FOOT, name, pieces)
+
+
+class Point(NamedTuple):
+    """A mean and a highest value of one span of time; None without any."""
+
+    mean: float | None
+    highest: float | None
+    label: str
+
+
+def line_chart(points: Sequence[Point], name: str) -> Markup:
+    """Draw the means as a line, and the highest values as a fainter one; gaps stay gaps."""
+    most = _round_up(max((point.highest or 0 for point in points), default=0))
+    step = (_WIDTH - _LEFT) / max(1, len(points))
+    pieces = [*_grid(most), *_labels([point.label for point in points], step)]
+    for kind, values in (
+        ("highest", [point.highest for point in points]),
+        ("mean", [point.mean for point in points]),
+    ):
+        pieces += _runs(values, step, most, kind)
+    return _svg("chart", _WIDTH, _HEIGHT + _FOOT, name, pieces)
+
+
+def _runs(values: Sequence[float | None], step: float, most: float, kind: str) -> Iterator[Markup]:
+    run: list[str] = []
+    for place, value in enumerate([*values, None]):
+        if value is not None:
+            run.append(f"{_LEFT + (place + 0.5) * step:.1f},{_HEIGHT - value / most * _HEIGHT:.1f}")
+            continue
+        if len(run) == 1:
+            left, top = run[0].split(",")
+            yield Markup('<circle class="{}" cx="{}" cy="{}" r="1.5"/>').format(kind, left, top)
+        elif run:
+            yield Markup('<polyline class="{}" points="{}"/>').format(kind, " ".join(run))
+        run = []
+
+
+def _stack(
+    bar: Bar, left: float, width: float, height: float, most: float, *, titled: bool = False
+) -> Iterator[Markup]:
+    good, bad = bar.delivered / most * height, bar.failed / most * height
+    parts = Markup("").join(
+        [*_part("good", left, width, good, height), *_part("bad", left, width, bad, height - good)]
+    )
+    if parts:
+        title = Markup("<title>{}: {:,} delivered, {:,} failed</title>").format(*_titled(bar))
+        yield Markup("<g>{}{}</g>").format(title if titled else "", parts)
+
+
+def _titled(bar: Bar) -> tuple[str, int, int]:
+    return bar.label, bar.delivered, bar.failed
+
+
+def _part(kind: str, left: float, width: float, height: float, foot: float) -> Iterator[Markup]:
+    if height:
+        # A single failure among thousands must be seen.
+        seen = max(height, 1.5 if kind == "bad" else 0.5)
+        yield Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
+            kind, left, max(0, foot - seen), width, seen
+        )
+
+
+def _grid(most: float) -> Iterator[Markup]:
+    for line in range(_GRID_LINES + 1):
+        top = _HEIGHT - line / _GRID_LINES * _HEIGHT
+        yield _line(_LEFT, top, _WIDTH, top)
+        words = f"{most * line / _GRID_LINES:,.10g}"
+        yield Markup('<text x="{}" y="{:.1f}" class="end">{}</text>').format(
+            _LEFT - 6, max(9, top + 3), words
+        )
+
+
+def _labels(labels: Sequence[str], step: float) -> Iterator[Markup]:
+    every = max(1, len(labels) // 6)
+    for place in range(0, len(labels), every):
+        left = _LEFT + place * step
+        yield Markup('<text x="{:.1f}" y="{}">{}</text>').format(left, _HEIGHT + _FOOT - 6, labels[place])
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(x1, y1, x2, y2)
+
+
+def _svg(kind: str, width: int, height: int, name: str, pieces: Sequence[Markup]) -> Markup:
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        kind, width, height, escape(name), Markup("").join(pieces)
+    )
+
+
+def _round_up(most: float) -> float:
+    """Return the next number above that a person reads with ease, divisible by the lines of the grid."""
+    scale = 1.0
+    while most > scale * 8:
+        scale *= 10
+    return next(
+        scale * step for step in (0.4, 0.8, 1, 2, 4, 8) if most <= scale * step or scale * step >= scale * 8
+    )

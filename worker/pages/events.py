@@ -1,0 +1,30 @@
+"""Finding an event by its id: what became of it at every integration."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from worker.api.callers import Shared
+from worker.ledger.queries import deliveries
+from worker.pages.rendering import render
+from worker.pages.visitors import HOME, Looking
+
+router = APIRouter(include_in_schema=False)
+
+#: Rows of one event at the most; it has one for each integration.
+_MOST = 1000
+
+
+@router.get(HOME + "/events")
+def find_event(
+    request: Request,
+    resources: Shared,
+    visitor: Looking,
+    wanted: Annotated[str, Query(alias="id", max_length=128)] = "",
+) -> Response:
+    """Show the deliveries of one event to integrations of this tenant."""
+    names = resources.integrations_of(visitor.tenant_id).names()
+    rows = deliveries(resources.engine, event_id=wanted, limit=_MOST) if wanted else []
+    ours = [row for row in rows if row.integration_id in names]
+    return render(request, "events.html", visitor, wanted=wanted, rows=ours, names=names)

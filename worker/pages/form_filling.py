@@ -1,0 +1,86 @@
+"""What stands in a form before somebody changes it: defaults, an integration, or what they had written.
+
+A secret is never among it, not even for the one who wrote it a moment ago: only the mark that it is set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from starlette.datastructures import FormData
+
+from worker.api.documents import COMMON, DESTINATIONS
+from worker.model.destinations import DESTINATION_TYPES
+from worker.model.errors import NotFoundError
+from worker.model.events import DEFAULT_EVENT_TYPES
+from worker.model.integrations import Integration
+from worker.pages.form_fields import Field, Kind, all_fields
+from worker.pages.form_reading import SECRETS, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The values of a form's fields by name; those of secrets are marks, or the names of secret pairs."""
+
+    kind: str
+    name: str
+    event_types: frozenset[str]
+    values: Mapping[str, Any]
+
+
+def known(kind: str) -> str:
+    """Return the type. Raises NotFoundError when there is no such type."""
+    if kind not in DESTINATION_TYPES:
+        raise NotFoundError("there is no such type of integration")
+    return kind
+
+
+def blank(kind: str) -> Filled:
+    """Return the form of an integration that says nothing of itself."""
+    model = DESTINATIONS[kind]
+    common = {name: _default(Integration, name) for name in COMMON}
+    own = {name: _default(model, name) for name in model.model_fields}
+    types = sorted(DEFAULT_EVENT_TYPES)
+    return filled_from({**common, **own, "type": kind, "name": "", "event_types": types})
+
+
+def filled_from(shown: Mapping[str, Any]) -> Filled:
+    """Return the form of an integration, given as the API shows it."""
+    kind = shown["type"]
+    values = {field.name: _shown(field, _at(shown, field.name)) for field in all_fields(kind)}
+    return Filled(kind, shown["name"], frozenset(shown["event_types"]), values)
+
+
+def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) -> Filled:
+    """Return the form as somebody had filled it in; its secrets are those of the integration, if any."""
+    before = filled_from(shown).values if shown else {}
+    values = {field.name: _written(field, form, before) for field in all_fields(kind)}
+    return Filled(kind, text_of(form, "name"), frozenset(map(str, form.getlist("event_types"))), values)
+
+
+def _default(model: Any, name: str) -> Any:
+    field = model.model_fields[name]
+    return None if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
+
+
+def _written(field: Field, form: FormData, before: Mapping[str, Any]) -> Any:
+    if field.kind in SECRETS:
+        return before.get(field.name)
+    return text_of(form, field.name) or (False if field.kind is Kind.CHECK else "")
+
+
+def _at(document: Mapping[str, Any], path: str) -> Any:
+    first, dot, rest = path.partition(".")
+    value = document.get(first)
+    if not dot:
+        return value
+    return _at(value, rest) if isinstance(value, Mapping) else None
+
+
+def _shown(field: Field, value: Any) -> Any:
+    if field.kind is Kind.PAIRS and isinstance(value, Mapping):
+        return "\n".join(f"{name}: {text}" for name, text in value.items())
+    if field.kind is Kind.HIDDEN_PAIRS and isinstance(value, Mapping):
+        return ", ".join(value)
+    return value

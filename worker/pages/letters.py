@@ -1,0 +1,114 @@
+"""Dead letters: found by filter, read one by one, discarded."""
+
+import json
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from worker.api.callers import Shared
+from worker.ledger.answers import DeadLetterRow
+from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
+from worker.model.deliveries import Cause
+from worker.model.errors import NotFoundError
+from worker.model.events import EventType
+from worker.model.printable import plain
+from worker.model.replays import LetterState, Selection
+from worker.pages.letter_filter import LetterFilter
+from worker.pages.rendering import render
+from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
+
+router = APIRouter(include_in_schema=False)
+
+LETTERS = HOME + "/dead-letters"
+PAGE = 50
+CAUSES = {
+    Cause.EXHAUSTED: "every attempt failed",
+    Cause.REFUSED: "refused by the destination",
+    Cause.INVALID: "not a governance event",
+    Cause.DELETED: "its integration was deleted",
+    Cause.WORKER_LOST: "workers died while sending it",
+}
+
+
+@router.get(LETTERS)
+def show_letters(
+    request: Request,
+    resources: Shared,
+    visitor: Looking,
+    before: Annotated[str, Query(pattern=r"^([0-9]{1,16},.{1,128})?$")] = "",
+) -> Response:
+    """Show the letters that wait, the latest first."""
+    narrowed = LetterFilter.of(request.query_params)
+    found = waiting_letters(resources.engine, narrowed.selection(visitor.tenant_id), PAGE + 1, _place(before))
+    names = resources.integrations_of(visitor.tenant_id).names()
+    return render(
+        request,
+        "letters.html",
+        visitor,
+        letters=found[:PAGE],
+        before=f"{found[PAGE - 1].dead_ms},{found[PAGE - 1].id}" if len(found) > PAGE else None,
+        narrowed=narrowed,
+        names=names,
+        causes=CAUSES,
+        types=[kind.value for kind in EventType],
+    )
+
+
+@router.get(HOME + "/{integration_id}/dead-letters")
+def show_of_one(integration_id: str) -> Response:
+    """Go to the letters of one integration."""
+    return RedirectResponse(f"{LETTERS}?{urlencode({'integration': integration_id})}", 303)
+
+
+@router.get(LETTERS + "/{letter_id}")
+def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id: str) -> Response:
+    """Show one letter: the event, why it died, and every time that it did."""
+    letter = _letter(resources, visitor, letter_id)
+    integration_id = letter.integration_id or ""
+    return render(
+        request,
+        "letter.html",
+        visitor,
+        letter=letter,
+        payload=_readable(letter.payload),
+        deaths=deaths_of(resources.engine, letter.event_id or "", integration_id),
+        names=resources.integrations_of(visitor.tenant_id).names(),
+        causes=CAUSES,
+        waits=letter.state is LetterState.WAITING,
+    )
+
+
+@router.post(LETTERS + "/{letter_id}/discard")
+def discard_letter(resources: Shared, visitor: Changing, _form: Posted, letter_id: str) -> Response:
+    """Let a letter wait no longer; it stays readable until it is pruned."""
+    letter = _letter(resources, visitor, letter_id)
+    discard(resources.engine, Selection(ids=(letter.id,), tenant_id=visitor.tenant_id), letter.dead_ms)
+    return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
+
+
+def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRow:
+    """Return a letter of the visitor's tenant. Raises NotFoundError for any other."""
+    unknown = NotFoundError("there is no dead letter with this id")
+    try:
+        letter = find_letter(resources.engine, letter_id)
+    except NotFoundError:
+        raise unknown from None
+    if not resources.integrations_of(visitor.tenant_id).knew(letter.integration_id or ""):
+        raise unknown
+    return letter
+
+
+def _readable(payload: bytes) -> str:
+    """Lay the JSON out in lines; what cannot be printed is shown by its code."""
+    try:
+        text = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = payload.decode(errors="backslashreplace")
+    return "\n".join(map(plain, text.split("\n")))
+
+
+def _place(before: str) -> tuple[int, str] | None:
+    at_ms, comma, letter_id = before.partition(",")
+    return (int(at_ms), letter_id) if comma else None

@@ -1,0 +1,108 @@
+"""The list: every integration of the tenant, those in trouble first, fifty at a time."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from markupsafe import Markup
+
+from worker.api.callers import Shared
+from worker.broker.vital_signs import VitalSigns
+from worker.health import Health
+from worker.ledger.health_queries import records
+from worker.ledger.minutes import Minute, minutes_of
+from worker.model.wellbeing import IntegrationHealth, Latency, State
+from worker.pages.charts import sparkline
+from worker.pages.rendering import render
+from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
+from worker.pages.visitors import HOME, Looking
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = 50
+#: Events per minute are those of so many whole minutes.
+_RATE_MINUTES = 5
+#: Latencies are of so many settlements, the latest.
+_SAMPLE = 200
+_TROUBLE_FIRST = (
+    *(State.FAILING, State.DEGRADED, State.PAUSED, State.HEALTHY),
+    *(State.IDLE, State.SWITCHED_OFF),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the list shows of one integration."""
+
+    health: IntegrationHealth
+    url: str
+    per_minute: float
+    latency: Latency | None
+    spark: Markup
+
+
+@router.get(HOME)
+def show_list(
+    request: Request,
+    resources: Shared,
+    visitor: Looking,
+    state: Annotated[State | None, Query()] = None,
+    q: Annotated[str, Query(max_length=200)] = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> Response:
+    """Show the integrations; `state` and `q`, a part of the name, narrow the list."""
+    health = Health(resources.engine, resources.client, resources.config)
+    everyone = sorted(health.all(visitor.tenant_id, sample=1), key=_by_trouble)
+    chosen = [one for one in everyone if state in {None, one.state} and q.lower() in one.name.lower()]
+    visible = chosen[(page - 1) * PAGE : page * PAGE]
+    return render(
+        request,
+        "list.html",
+        visitor,
+        rows=_rows(resources, visitor.tenant_id, visible),
+        counts=Counter(one.state for one in everyone),
+        states=_TROUBLE_FIRST,
+        everyone=len(everyone),
+        chosen=len(chosen),
+        state=state,
+        q=q,
+        page=page,
+        pages=-(-len(chosen) // PAGE),
+    )
+
+
+def _by_trouble(one: IntegrationHealth) -> tuple[int, str]:
+    return _TROUBLE_FIRST.index(one.state), one.name.lower()
+
+
+def _rows(resources: Shared, tenant_id: str, visible: list[IntegrationHealth]) -> list[Row]:
+    ids = [one.integration_id for one in visible]
+    now_ms = VitalSigns(resources.client).now_ms()
+    minutes = minutes_of(resources.engine, ids, now_ms - HOUR_MS)
+    known = records(resources.engine, dict.fromkeys(ids, now_ms), sample=_SAMPLE)
+    urls = resources.integrations_of(tenant_id).urls(ids)
+    return [
+        Row(
+            one,
+            urls.get(one.integration_id, ""),
+            _per_minute(minutes[one.integration_id], now_ms),
+            known[one.integration_id].latency,
+            _spark(minutes[one.integration_id], now_ms),
+        )
+        for one in visible
+    ]
+
+
+def _per_minute(minutes: list[Minute], now_ms: int) -> float:
+    """Return the deliveries of a minute on average; the minute under way would make it look smaller."""
+    until_ms = now_ms // MINUTE_MS * MINUTE_MS
+    since_ms = until_ms - _RATE_MINUTES * MINUTE_MS
+    return sum(one.delivered for one in minutes if since_ms <= one.minute_ms < until_ms) / _RATE_MINUTES
+
+
+def _spark(minutes: list[Minute], now_ms: int) -> Markup:
+    delivered, failed = sum(one.delivered for one in minutes), sum(one.failed for one in minutes)
+    name = f"Last hour: {delivered:,} delivered, {failed:,} failed attempts"
+    return sparkline(bars(minutes, now_ms, span_ms=2 * MINUTE_MS, count=30), name)

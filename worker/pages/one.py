@@ -1,0 +1,47 @@
+"""One integration: how it fares and why, the last day, the latest failures in full, and what can be done."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from worker.api.callers import Shared
+from worker.broker.vital_signs import VitalSigns
+from worker.health import Health
+from worker.ledger.minutes import minutes_of
+from worker.ledger.queries import deliveries
+from worker.pages.charts import bar_chart, line_chart
+from worker.pages.rendering import render
+from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latencies
+from worker.pages.visitors import HOME, Looking
+
+router = APIRouter(include_in_schema=False)
+
+_DAY_MS = 24 * HOUR_MS
+_SPAN_MS, _SPANS = 15 * MINUTE_MS, 96
+#: How many of the latest failures are shown.
+_FAILURES = 20
+
+
+@router.get(HOME + "/{integration_id}")
+def show_one(request: Request, resources: Shared, visitor: Looking, integration_id: str) -> Response:
+    """Show an integration; another tenant's is as unknown as one that never was."""
+    configured = resources.integrations_of(visitor.tenant_id).show(integration_id)
+    health = Health(resources.engine, resources.client, resources.config)
+    now_ms = VitalSigns(resources.client).now_ms()
+    minutes = minutes_of(resources.engine, [configured.id], now_ms - _DAY_MS)[configured.id]
+    drawn = bars(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS)
+    delivered, failed = sum(bar.delivered for bar in drawn), sum(bar.failed for bar in drawn)
+    return render(
+        request,
+        "one.html",
+        visitor,
+        one=configured,
+        health=health.of(configured.id),
+        delivered=delivered,
+        failed=failed,
+        drawn=drawn,
+        chart=bar_chart(drawn, f"Last 24 hours: {delivered:,} delivered, {failed:,} failed attempts"),
+        latency=line_chart(
+            latencies(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS), "Latency of the last 24 hours"
+        ),
+        failures=deliveries(resources.engine, integration_id=configured.id, failed=True, limit=_FAILURES),
+    )

@@ -1,0 +1,86 @@
+"""Signing in with an API key, and out again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from worker.api.access import TooManyFailures, UnknownKey
+from worker.api.callers import Shared
+from worker.broker.sessions import Sessions
+from worker.model.api_keys import ApiKey, Role
+from worker.pages.rendering import render
+from worker.pages.visitors import (
+    COOKIE,
+    HOME,
+    SIGN_IN,
+    Looking,
+    Posted,
+    fields_of,
+    refuse_foreign,
+    safe_place,
+)
+
+router = APIRouter(include_in_schema=False)
+
+_UNKNOWN = "This key is not known here, or was revoked. `siem api-keys create` makes one."
+_NO_PAGES = "This key may only publish events. Sign in with one that is admin or read-only."
+
+
+@router.get("/")
+def home() -> RedirectResponse:
+    """Go to the list."""
+    return RedirectResponse(HOME, 303)
+
+
+@router.get(SIGN_IN)
+def sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = HOME) -> Response:
+    """Ask for a key."""
+    return render(request, "sign_in.html", wanted=safe_place(wanted), error=None)
+
+
+@router.post(SIGN_IN)
+async def begin(request: Request, resources: Shared) -> Response:
+    """Begin a session with the key that was given."""
+    refuse_foreign(request)
+    form = await fields_of(request)
+    wanted, text = safe_place(str(form.get("next", HOME))), str(form.get("key", "")).strip()
+    return await run_in_threadpool(_begin, request, resources, text, wanted)
+
+
+def _begin(request: Request, resources: Shared, text: str, wanted: str) -> Response:
+    try:
+        key = resources.access.admit(text, request.client.host if request.client else "")
+    except UnknownKey:
+        return render(request, "sign_in.html", status=401, wanted=wanted, error=_UNKNOWN)
+    except TooManyFailures as error:
+        words = f"Too many wrong keys came from here. Wait {error.retry_after:.0f} s."
+        return render(request, "sign_in.html", status=429, wanted=wanted, error=words)
+    if key.role is Role.PUBLISH_ONLY:
+        return render(request, "sign_in.html", status=403, wanted=wanted, error=_NO_PAGES)
+    return _welcome(request, resources, key, wanted)
+
+
+def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> Response:
+    """Begin with a token that nobody had before, whatever cookie came with the request."""
+    sessions = Sessions(resources.client)
+    sessions.close(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse(wanted, 303)
+    answer.set_cookie(
+        COOKIE,
+        sessions.open(key.id, key.tenant_id, key.role.value),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.post("/sign-out")
+def sign_out(resources: Shared, visitor: Looking, _form: Posted) -> Response:
+    """End the session."""
+    Sessions(resources.client).close(visitor.token)
+    answer = RedirectResponse(SIGN_IN, 303)
+    answer.delete_cookie(COOKIE)
+    return answer

@@ -1,0 +1,117 @@
+"""Trying what a form says before it is saved: the doctor's steps as they end, and the bytes to be sent.
+
+Comes in: a form, of a new integration or of one that is there. Goes out: markup, a line for each step.
+"""
+
+from collections.abc import Callable, Iterator
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+
+from worker.api.callers import Shared
+from worker.api.documents import document
+from worker.api.merging import changed, created
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.demo.samples import sample_lines
+from worker.destinations.opening import make_sender
+from worker.doctor import examine
+from worker.model.errors import InvalidIntegration
+from worker.model.events import QueuedEvent, decode_event
+from worker.model.integrations import Integration
+from worker.pages.complaints import complaint
+from worker.pages.form_filling import known
+from worker.pages.form_reading import document_in, patch_in, text_of
+from worker.pages.rendering import HEADERS, environment
+from worker.pages.visitors import HOME, Changing, Posted, Visitor
+from worker.transports.guard import Guard
+
+router = APIRouter(include_in_schema=False)
+
+#: Among so many samples there is one of every type.
+_SAMPLES = 500
+
+
+@router.post(HOME + "/new/{kind}/test")
+def test_new(resources: Shared, visitor: Changing, form: Posted, kind: str) -> Response:
+    """Examine what the form of a new integration says."""
+    return _examined(resources, lambda: _new(visitor, form, known(kind)))
+
+
+@router.post(HOME + "/{integration_id}/test")
+def test_changed(resources: Shared, visitor: Changing, form: Posted, integration_id: str) -> Response:
+    """Examine an integration as its form says; secrets that were left empty are those it has."""
+    return _examined(resources, lambda: _changed(resources, visitor, form, integration_id))
+
+
+@router.post(HOME + "/new/{kind}/preview")
+def preview_new(visitor: Changing, form: Posted, kind: str) -> Response:
+    """Show the bytes that a new integration would be sent."""
+    return _previewed(visitor, form, lambda: _new(visitor, form, known(kind)))
+
+
+@router.post(HOME + "/{integration_id}/preview")
+def preview_changed(resources: Shared, visitor: Changing, form: Posted, integration_id: str) -> Response:
+    """Show the bytes that an integration would be sent."""
+    return _previewed(visitor, form, lambda: _changed(resources, visitor, form, integration_id))
+
+
+def _new(visitor: Visitor, form: Posted, kind: str) -> Integration:
+    given = document_in(form, kind)
+    return created({**given, "name": given["name"] or "test"}, "int_test", visitor.tenant_id)
+
+
+def _changed(resources: Resources, visitor: Visitor, form: Posted, integration_id: str) -> Integration:
+    integrations = resources.integrations_of(visitor.tenant_id)
+    shown = document(integrations.show(integration_id))
+    old = integrations.open(integration_id)
+    # The page of an integration has a button as well, and nothing filled in.
+    if "event_types" not in form:
+        return old
+    return changed(old, patch_in(form, old.type, shown), shown)
+
+
+def _examined(resources: Resources, integration: Callable[[], Integration]) -> Response:
+    try:
+        found = integration()
+    except (InvalidIntegration, Problem) as error:
+        return _markup(_part("complaint", error=complaint(error)))
+    guard = Guard(resources.config.allowed_networks)
+    checks = examine(found, guard, send_seconds=resources.config.send_deadline)
+
+    def lines() -> Iterator[str]:
+        for check in checks:
+            yield _part("check", check=check) + "\n"
+
+    return StreamingResponse(lines(), media_type="text/html; charset=utf-8", headers=HEADERS)
+
+
+def _previewed(visitor: Visitor, form: Posted, integration: Callable[[], Integration]) -> Response:
+    try:
+        sender = make_sender(integration(), Guard(()), connections=1)
+        try:
+            content = sender.preview([_sample(visitor.tenant_id, text_of(form, "sample"))])
+        finally:
+            sender.close()
+    except (InvalidIntegration, Problem) as error:
+        return _markup(_part("complaint", error=complaint(error)))
+    return _markup(_part("bytes", text=content.decode(errors="backslashreplace")))
+
+
+def _sample(tenant_id: str, event_type: str) -> QueuedEvent:
+    """Return a sample of the type, or of any if there is no such type."""
+    samples = ((raw, decode_event(raw)) for raw in sample_lines(_SAMPLES, tenant_id=tenant_id))
+    first = next(samples)
+    raw, event = next((one for one in samples if one[1].type == event_type), first)
+    return QueuedEvent(event.id, event.type, event.time_ms, event.time_ms, raw)
+
+
+def _part(name: str, **shown: object) -> str:
+    """Render a piece; it holds no line end, which is what tells one piece from the next."""
+    module = environment().get_template("trying.html").make_module({})
+    rendered = str(getattr(module, name)(**shown))
+    return rendered if name == "bytes" else rendered.replace("\n", " ")
+
+
+def _markup(text: str) -> Response:
+    return HTMLResponse(text, headers=HEADERS)

@@ -1,0 +1,119 @@
+"""Who looks at a page: a cookie becomes a visitor, or the way to the sign-in page.
+
+Comes in: a request. Goes out: a Visitor, whose forms carry what proves that they are ours. Sessions stand in
+Redis under the digest of their token; a key that was revoked ends its sessions within seconds.
+"""
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+
+from worker.api.callers import Shared
+from worker.api.problems import Problem
+from worker.broker.sessions import Session, Sessions
+from worker.ledger.api_keys import ApiKeyStore
+from worker.model.api_keys import Role
+from worker.model.errors import SiemError
+
+COOKIE = "siem_session"
+HOME = "/settings/integrations"
+SIGN_IN = "/sign-in"
+#: The field of a form, and the header of htmx, that carry the session's proof.
+CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
+#: Fields of one form at the most.
+_MOST_FIELDS = 400
+
+
+class SignInFirst(SiemError):
+    """Nobody is signed in."""
+
+    def __init__(self, wanted: str) -> None:
+        """Remember where the visitor wanted to go."""
+        super().__init__()
+        self.location = f"{SIGN_IN}?next={quote(wanted, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who signed in."""
+
+    tenant_id: str
+    role: Role
+    csrf: str
+    token: str
+
+    @property
+    def may_change(self) -> bool:
+        """Whether there is anything but reading to be done."""
+        return self.role is Role.ADMIN
+
+
+def _visitor(request: Request, resources: Shared) -> Visitor:
+    token = request.cookies.get(COOKIE, "")
+    session = Sessions(resources.client).find(token) if token else None
+    if session is None or not _stands(resources, session):
+        raise SignInFirst(_wanted(request))
+    return Visitor(session.tenant_id, Role(session.role), session.csrf, token)
+
+
+def _stands(resources: Shared, session: Session) -> bool:
+    return resources.access.stands(session.key_id, ApiKeyStore(resources.engine).find)
+
+
+def _wanted(request: Request) -> str:
+    """Return where to go after the sign-in: what was asked for, if asking again does no harm."""
+    if request.method != "GET" or "hx-request" in request.headers:
+        return safe_place(urlsplit(request.headers.get("referer", "")).path)
+    return safe_place(str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""))
+
+
+def safe_place(path: str) -> str:
+    """Return the path if it is one of ours, else the list: no link may send anybody elsewhere."""
+    parts = urlsplit(path)
+    ours = path.startswith(HOME) and not parts.scheme and not parts.netloc and path.isprintable()
+    return path if ours and "\\" not in path else HOME
+
+
+async def _posted(request: Request, visitor: Annotated[Visitor, Depends(_visitor)]) -> FormData:
+    """Return a form that this visitor's own page has sent. Raises Problem."""
+    refuse_foreign(request)
+    form = await fields_of(request)
+    proof = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
+    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), visitor.csrf.encode()):
+        raise Problem(403, "this form was not sent from a page of yours", remedy="load the page again")
+    return form
+
+
+def _changing(visitor: Annotated[Visitor, Depends(_visitor)]) -> Visitor:
+    if not visitor.may_change:
+        raise Problem(403, "your key is read-only", remedy="sign in with an admin key")
+    return visitor
+
+
+async def fields_of(request: Request) -> FormData:
+    """Read a form of text fields. Raises Problem when it is none."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        raise Problem(415, "a form is application/x-www-form-urlencoded")
+    return await request.form(max_files=0, max_fields=_MOST_FIELDS)
+
+
+def refuse_foreign(request: Request) -> None:
+    """Turn away what another site had sent. Raises Problem.
+
+    Browsers say so themselves, by `Sec-Fetch-Site` and `Origin`; the proof in the form is for the others.
+    """
+    if request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        raise Problem(403, "this form was sent from another site")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(403, "this form was sent from another site")
+
+
+#: Parameters of routes: who looks; who changes; and the form, once it has proved to be ours.
+Looking = Annotated[Visitor, Depends(_visitor)]
+Changing = Annotated[Visitor, Depends(_changing)]
+Posted = Annotated[FormData, Depends(_posted)]

@@ -1,0 +1,80 @@
+"""Numbers, times and sizes in the words of a page. Times are milliseconds since 1970 UTC."""
+
+from datetime import UTC, datetime
+
+_STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
+_SECOND = 1000
+#: Below this share, a percentage needs its decimal.
+_FINE = 0.1
+#: From so many seconds on, their tenths are left out.
+_TENS = 10
+
+
+def ago(at_ms: int | None, now_ms: int) -> str:
+    """Say how long ago that was: `4 min ago`; `in 20 s` for what is still to come; nothing for None."""
+    if at_ms is None:
+        return ""
+    seconds = (now_ms - at_ms) / _SECOND
+    if abs(seconds) < 1:
+        return "now"
+    return f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span by its largest unit: `3 d`, `2 h`, `45 s`, `80 ms`."""
+    if seconds is None:
+        return ""
+    for unit, name in _STEPS:
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds * _SECOND:.0f} ms"
+
+
+def milliseconds(value: float) -> str:
+    """Write a latency, given in ms, as finely as it matters: `80 ms`, `1.2 s`, `3 min`."""
+    if value < _SECOND:
+        return f"{value:.0f} ms"
+    seconds = value / _SECOND
+    return f"{seconds:.1f} s" if seconds < _TENS else duration(seconds)
+
+
+def clock(at_ms: int | None) -> str:
+    """Write a moment to the second, in UTC."""
+    if at_ms is None:
+        return ""
+    return datetime.fromtimestamp(at_ms / _SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at_ms: int) -> str:
+    """Write a moment as RFC 3339 has it, for `<time>`."""
+    return datetime.fromtimestamp(at_ms / _SECOND, UTC).isoformat(timespec="milliseconds")
+
+
+def from_iso(text: str) -> int:
+    """Read a moment as RFC 3339 has it."""
+    return round(datetime.fromisoformat(text).timestamp() * _SECOND)
+
+
+def number(value: float | None) -> str:
+    """Write a number with commas between thousands; one decimal below ten, if it has any."""
+    if value is None:
+        return ""
+    if value == int(value) or value >= 10:  # noqa: PLR2004 - ten
+        return f"{value:,.0f}"
+    return f"{value:.1f}"
+
+
+def percent(rate: float | None) -> str:
+    """Write a share, from 0 to 1, in percent."""
+    if rate is None:
+        return ""
+    return f"{rate:.1%}" if 0 < rate < _FINE else f"{rate:.0%}"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes."""
+    for unit, name in _SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count:.0f} B"
