@@ -5,7 +5,7 @@ far as can be told without dialling; or an error that names the option, and neve
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,14 @@ def read_form(values: Mapping[str, Any]) -> Integration:
     Raises InvalidIntegration, and click.UsageError for options that contradict each other.
     """
     kind = values["kind"] or _told_by_url(values)
-    _refuse_useless(kind, values)
-    _refuse_contradictions(values)
+    refuse_useless(kind, values)
+    refuse_contradictions(values)
     document = _document(kind, values)
     try:
         integration = parse_integration(document)
         client_context(integration.destination)
     except InvalidIntegration as error:
-        raise InvalidIntegration(_blamed(error.field, values), error.reason, error.remedy) from None
+        raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
     return integration
 
 
@@ -71,7 +71,7 @@ def _given(values: Mapping[str, Any]) -> Iterator[FormOption]:
     return (option for option in INTEGRATION_OPTIONS if option.is_given(values))
 
 
-def _refuse_useless(kind: str, values: Mapping[str, Any]) -> None:
+def refuse_useless(kind: str, values: Mapping[str, Any]) -> None:
     """Refuse an option that would have no effect: whoever gave it expects one."""
     scheme = _scheme(values)
     for option in _given(values):
@@ -88,7 +88,8 @@ def _refuse_useless(kind: str, values: Mapping[str, Any]) -> None:
         raise click.UsageError(f"{option.flag} {reason}")
 
 
-def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+def refuse_contradictions(values: Mapping[str, Any]) -> None:
+    """Refuse options that say two things at once. Raises click.UsageError."""
     if (values["client_cert_file"] is None) != (values["client_key_file"] is None):
         raise click.UsageError("--client-cert-file and --client-key-file go together: give both or neither")
     if values["all_events"] and values["event_types"]:
@@ -102,11 +103,11 @@ def _paths(value: Any) -> list[Path]:
 
 def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     destination = {
-        **_as_given(values, MODELS[kind]),
+        **as_given(values, MODELS[kind]),
         "type": kind,
-        "ca_pem": _text(values, "ca_file"),
-        "client_cert_pem": _text(values, "client_cert_file"),
-        "client_key_pem": _text(values, "client_key_file"),
+        "ca_pem": text_of(values, "ca_file"),
+        "client_cert_pem": text_of(values, "client_cert_file"),
+        "client_key_pem": text_of(values, "client_key_file"),
         "verify_tls": not values["insecure"],
     }
     match kind:
@@ -115,7 +116,7 @@ def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         case "webhook":
             destination |= _webhook(values)
     return {
-        **_as_given(values, Integration),
+        **as_given(values, Integration),
         "id": f"int_{secrets.token_hex(8)}",
         "enabled": not values["disabled"],
         "paused": bool(values["paused"]),
@@ -124,9 +125,12 @@ def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _as_given(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def as_given(
+    values: Mapping[str, Any], model: type[BaseModel], without: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the fields whose option has their name and stands on the command line."""
-    return {field: values[field] for field in model.model_fields if values.get(field) is not None}
+    names = model.model_fields.keys() - set(without)
+    return {field: values[field] for field in names if values.get(field) is not None}
 
 
 def _event_types(values: Mapping[str, Any]) -> list[str]:
@@ -135,20 +139,20 @@ def _event_types(values: Mapping[str, Any]) -> list[str]:
 
 def _splunk(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "token": _token("HEC token", values),
+        "token": token_of("HEC token", values),
         "fields": pairs("--field", values["fields"], "=", "NAME=VALUE"),
     }
 
 
 def _webhook(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "auth": _auth(values),
-        "headers": _headers(values),
+        "auth": auth_of(values),
+        "headers": headers_of(values),
         "signing_secrets": [text_in("--signing-secret-file", path) for path in values["signing_secret_file"]],
     }
 
 
-def _auth(values: Mapping[str, Any]) -> dict[str, str]:
+def auth_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Read how we prove who we are: as `--auth` says, or as the options tell that go with one kind of it."""
     told = {
         kind: [name for name in names if values[name] is not None] for kind, names in _AUTH_OPTIONS.items()
@@ -160,7 +164,7 @@ def _auth(values: Mapping[str, Any]) -> dict[str, str]:
                 f"{_OPTIONS[names[0]].flag} goes with --auth {other}, not with --auth {kind}"
             )
     if kind == BEARER:
-        return {"kind": "bearer", "token": _token("bearer token", values)}
+        return {"kind": "bearer", "token": token_of("bearer token", values)}
     if kind == NO_AUTH:
         return {"kind": "none"}
     key = secret("API key", "--api-key-file", values["api_key_file"])
@@ -168,11 +172,13 @@ def _auth(values: Mapping[str, Any]) -> dict[str, str]:
     return {"kind": "api_key", "value": key} | ({} if header is None else {"header": header})
 
 
-def _token(what: str, values: Mapping[str, Any]) -> str:
+def token_of(what: str, values: Mapping[str, Any]) -> str:
+    """Return the token that is given, or ask for it."""
     return secret(what, "--token-file", values["token_file"], values["token"])
 
 
-def _headers(values: Mapping[str, Any]) -> dict[str, str]:
+def headers_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that are given, typed or in files."""
     flag, example = "--header-file", "NAME: VALUE"
     lines = [
         line for path in values["header_file"] for line in text_in(flag, path).splitlines() if line.strip()
@@ -184,11 +190,12 @@ def _headers(values: Mapping[str, Any]) -> dict[str, str]:
     return typed | in_files
 
 
-def _text(values: Mapping[str, Any], name: str) -> str | None:
+def text_of(values: Mapping[str, Any], name: str) -> str | None:
+    """Return what is in the file that the option of this name gives."""
     return None if values[name] is None else text_in(_OPTIONS[name].flag, values[name])
 
 
-def _blamed(field: str, values: Mapping[str, Any]) -> str:
+def blamed(field: str, values: Mapping[str, Any]) -> str:
     """Name the options that gave a field, as far as there are some."""
     path = field
     while path:

@@ -1,4 +1,4 @@
-"""`siem integrations`: create, list, show, enable, disable, pause, resume, delete, new-secret."""
+"""`siem integrations`: create, update, list, show, test, switch on and off, pause, delete."""
 
 import base64
 import secrets
@@ -10,9 +10,11 @@ import click
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
 from worker.cli.configuration import configuration
+from worker.cli.doctor import doctor
 from worker.cli.form_option import SectionedCommand
 from worker.cli.integration_form import read_form
 from worker.cli.integration_options import INTEGRATION_OPTIONS
+from worker.cli.integration_update import update
 from worker.cli.integration_views import document, fields, goodbyes, misgivings, row
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
@@ -52,6 +54,17 @@ def create(*, as_json: bool, **options: Any) -> None:
         print_json(document(integration, None))
     else:
         click.echo(f"Created {integration.name} ({integration.id}).")
+
+
+integrations.add_command(update)
+
+
+@integrations.command()
+@click.argument("integration")
+@click.pass_context
+def test(context: click.Context, integration: str) -> None:
+    """Test an integration, by id or name: another word for `siem doctor`, which has options."""
+    context.invoke(doctor, integration=integration, timeout=None, test_event=True, as_json=False)
 
 
 @integrations.command("list")

@@ -20,6 +20,7 @@ from worker.model.deliveries import Status
 @click.option(
     "--status", type=click.Choice([status.value for status in Status]), help="Only those in this state."
 )
+@click.option("--failed", is_flag=True, help="Only those that are dead or to be tried again.")
 @click.option("--event-id", metavar="ID", help="Only this event, at every integration.")
 @since_option
 @limit_option
@@ -32,6 +33,7 @@ def deliveries(
     *,
     as_json: bool,
     event_id: str,
+    failed: bool,
 ) -> None:
     """List deliveries, the latest first: each event at each integration, with what became of it.
 
@@ -40,14 +42,18 @@ def deliveries(
 
     \b
     siem deliveries --event-id evt_1
+    siem deliveries --failed --since 1h
     siem deliveries --integration splunk --status dead --since 1h --json
     """
+    if failed and status:
+        raise click.UsageError("give --failed or --status, not both")
     with integration_store() as store:
         names = names_by_id(store)
         rows = find_deliveries(
             store.engine,
             integration_id=resolved(store, integration),
             status=Status(status) if status else None,
+            failed=failed,
             event_id=event_id,
             since_ms=since,
             limit=limit,

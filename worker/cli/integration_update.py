@@ -1,0 +1,142 @@
+"""`siem integrations update`: change what is given, and leave the rest, secrets above all, as it is."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from worker.cli.configuration import configuration
+from worker.cli.form_inputs import pairs, text_in
+from worker.cli.form_option import MODELS, FormOption, SectionedCommand
+from worker.cli.integration_form import (
+    as_given,
+    auth_of,
+    blamed,
+    headers_of,
+    refuse_contradictions,
+    refuse_useless,
+    text_of,
+    token_of,
+)
+from worker.cli.integration_options import INTEGRATION_OPTIONS
+from worker.cli.integration_views import document, misgivings
+from worker.cli.output import as_json_option, plain, print_json
+from worker.cli.stores import announce, integration_store
+from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.vault import open_vault
+from worker.model.errors import InvalidIntegration
+from worker.model.events import EventType
+from worker.model.integrations import Integration, parse_integration
+from worker.transports.tls import client_context
+
+#: What has commands of its own, or cannot change.
+_FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})
+#: What a person may bring back to its default, by the field's name in `siem integrations show`.
+_RESETTABLE = sorted(
+    {field for model in MODELS.values() for field in model.model_fields}
+    | {"event_types", "max_retries", "redrive"} - {"type", "url"}
+)
+_FILES = {"ca_pem": "ca_file", "client_cert_pem": "client_cert_file", "client_key_pem": "client_key_file"}
+_AUTH = ("auth", "token", "token_file", "api_key_file", "api_key_header")
+
+
+def _optional(option: FormOption) -> FormOption:
+    optional = copy.copy(option)
+    optional.required = False
+    return optional
+
+
+_OPTIONS = [_optional(one) for one in INTEGRATION_OPTIONS if one.name not in _FIXED]
+_RESET = FormOption(
+    "--reset",
+    multiple=True,
+    metavar="FIELD",
+    type=click.Choice(_RESETTABLE),
+    help="Bring a field, as `siem integrations show` names it, back to its default; repeat it for several. "
+    "So `--reset verify_tls` verifies again, and `--reset signing_secrets` signs no more.",
+)
+
+
+@click.command(cls=SectionedCommand, params=[*_OPTIONS, _RESET])
+@click.argument("integration")
+@as_json_option
+def update(integration: str, *, as_json: bool, **options: Any) -> None:
+    """Change an integration, by id or name: what is given, and nothing else.
+
+    \b
+    siem integrations update splunk --token-file new.txt
+    siem integrations update splunk --index security --max-retries 1
+    siem integrations update hook --signing-secret-file new.txt --signing-secret-file old.txt
+
+    Its SIEM is tried again at once, should its events be held. Options that may be repeated (event types,
+    fields, headers, signing secrets) replace what was there.
+    """
+    if not any(value not in (None, ()) for value in options.values()):
+        raise click.UsageError("say what to change: nothing was given")
+    with integration_store() as store:
+        old = store.get(store.resolve(integration))
+        mine = TenantIntegrations(store.engine, open_vault(configuration()), old.tenant_id)
+        changed = read_changes(old, options)
+        mine.change(old.id, lambda _: changed, {mine.show(old.id).revision})
+        announce(store)
+        off = store.switched_off().get(old.id)
+    for misgiving in misgivings(changed):
+        click.echo(f"Warning: {plain(misgiving)}.", err=True)
+    if as_json:
+        print_json(document(changed, off))
+    else:
+        click.echo(f"Updated {changed.name} ({changed.id}).")
+
+
+def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
+    """Return the integration with what is given. Raises InvalidIntegration, click.UsageError."""
+    values = {**dict.fromkeys(_FIXED), **given, "url": given["url"] or old.destination.url}
+    refuse_useless(
+        old.type, {**values, "use_ack": given["use_ack"] or getattr(old.destination, "use_ack", None)}
+    )
+    refuse_contradictions(values)
+    whole = old.model_dump()
+    whole |= as_given(values, Integration, without={"event_types"})
+    whole["destination"] |= dict(_destination(old.type, values))
+    if values["all_events"] or values["event_types"]:
+        whole["event_types"] = sorted(EventType if values["all_events"] else values["event_types"])
+    for field in given["reset"]:
+        whole.pop(field, None)
+        whole["destination"].pop(field, None)
+    try:
+        changed = parse_integration(whole)
+        client_context(changed.destination)
+    except InvalidIntegration as error:
+        raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
+    return changed
+
+
+def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the destination that were given."""
+    yield from as_given(values, MODELS[kind], without={"fields", "auth", "token"}).items()
+    for field, option in _FILES.items():
+        if values[option] is not None:
+            yield field, text_of(values, option)
+    if values["insecure"]:
+        yield "verify_tls", False
+    if kind == "splunk_hec":
+        yield from _splunk(values)
+    if kind == "webhook":
+        yield from _webhook(values)
+
+
+def _splunk(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if values["token"] is not None or values["token_file"] is not None:
+        yield "token", token_of("HEC token", values)
+    if values["fields"]:
+        yield "fields", pairs("--field", values["fields"], "=", "NAME=VALUE")
+
+
+def _webhook(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if any(values[name] is not None for name in _AUTH):
+        yield "auth", auth_of(values)
+    if values["add_header"] or values["header_file"]:
+        yield "headers", headers_of(values)
+    if secrets := values["signing_secret_file"]:
+        yield "signing_secrets", [text_in("--signing-secret-file", path) for path in secrets]
