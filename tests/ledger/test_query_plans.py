@@ -8,11 +8,13 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.letter_pages import LetterQuestion, letters_page
+from worker.ledger.letters import waiting_letters
+from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import Place, dead_letters, deliveries, last_problem, latencies
 from worker.ledger.recording import record
 from worker.ledger.replays import replays_of
 from worker.model.deliveries import Cause, Status
-from worker.model.replays import LetterState
+from worker.model.replays import LetterState, Selection
 
 _PLACE = Place(NOON, "e1", "int_a")
 
@@ -43,10 +45,17 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
         engine, LetterQuestion("int_a", LetterState.WAITING, Cause.REFUSED, since_ms=NOON, until_ms=NOON), 9
     ),
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
+    "letters of a tenant": lambda engine: waiting_letters(engine, Selection(tenant_id="default"), 9),
+    "next letters of a tenant": lambda engine: waiting_letters(
+        engine, Selection(tenant_id="default", causes=("refused",)), 9, (NOON, "1-0-0")
+    ),
+    "letters of one that wait": lambda engine: waiting_letters(engine, Selection(integration_id="int_a"), 9),
+    "minutes": lambda engine: minutes_of(engine, ["int_a", "int_b"], NOON),
     "latencies": lambda engine: latencies(engine, "int_a"),
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {
     "retrying": lambda engine: deliveries(engine, integration_id="int_a", status=Status.RETRYING),
+    "failed": lambda engine: deliveries(engine, integration_id="int_a", failed=True),
     "last problem": lambda engine: last_problem(engine, "int_a"),
 }
 

@@ -7,8 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ledger.entries import NOON, letter, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
+from tests.pages.reading import Page
+from worker.ledger.recording import record
 from worker.model.api_keys import Role
+from worker.model.deliveries import Finding, Status
 
 #: Forms that change something; `{}` is an integration.
 FORMS = (
@@ -111,6 +115,35 @@ def test_a_name_is_never_markup(site: Site) -> None:
         assert page.all("img") == []
         assert "alert(1)" in page.text or "alert(1)" in page.markup
         assert "<script>alert" not in page.markup
+
+
+def test_an_event_is_never_markup(site: Site) -> None:
+    """Stored XSS through every field of an event and the words of a destination, wherever they show."""
+    home = site.integrate("struck")
+    payload = json.dumps(
+        dict.fromkeys(("id", "type", "agent_id", "agent_name", "reason", "policy", NASTY), NASTY)
+    )
+    entry = f"{NOON}-77"
+    struck = Finding("event_refused", f"HTTP 400: {NASTY}", NASTY, 400)
+    dead = letter({NASTY: payload.encode()}, integration_id=home, finding=struck)
+    ended = outcome([NASTY], Status.DEAD, integration_id=home, finding=struck)
+    record(site.fleet.engine, [(entry, [ended])], [(entry, dead)])
+    visitor = site.visitor()
+    pages = [
+        visitor.get(f"{HOME}/dead-letters"),
+        visitor.get(f"{HOME}/dead-letters/{entry}-0"),
+        visitor.get(f"{HOME}/events", params={"id": NASTY}),
+        visitor.get(f"{HOME}/{home}"),
+        Page(visitor.post(f"{HOME}/dead-letters/count", status=200, integration=home).text),
+    ]
+
+    for page in pages:
+        assert page.all("img") == []
+        assert [
+            one for one in page.all("script") if not one.attributes.get("src", "").startswith("/static/")
+        ] == []
+        assert "<script>alert" not in page.markup
+    assert all("alert(1)" in page.text for page in pages[:4])
 
 
 def test_text_that_turns_around_or_hides_is_shown_by_its_code(site: Site) -> None:
