@@ -45,6 +45,9 @@
 | `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
+| `siem:none`                  |        | never there: what is written in a full Redis begins by         |
+|                              |        | deleting it                                                    |
+| `siem:replicated`            | channel| nothing: what goes through it to the replicas is waited for    |
 | `siem:celery:*`              |        | Celery's own: queues `webhook`, …;    unacknowledged messages  |
 
 "Packed" is MessagePack (see `worker.broker.packing`). Entries are deleted once they are settled, so the

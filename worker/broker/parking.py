@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import await_replica, broker_errors
 from worker.broker.scripting import shared_script, single_script
 from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
 
@@ -65,6 +65,8 @@ class Parking:
         with broker_errors():
             page: Any = self._client.hget(keys.state(integration_id), "unparked")
         last_page = tuple(page.decode().split(_AND)) if page else ()
+        if last_page:
+            await_replica(self._client)  # the ledger will forget it
         [(events, size)] = self._waiting([integration_id])
         if events >= self._cap.events * ROOM_BELOW or size >= self._cap.size * ROOM_BELOW:
             return Room(0, 0, last_page)
@@ -81,7 +83,10 @@ class Parking:
         for _, chunk in page:
             args += ["urgent" if chunk.urgent else "bulk", chunk.events, chunk.size, chunk.packed]
         with broker_errors():
-            return bool(self._unpark(keys=_lanes(integration_id)[1:], args=args))
+            done = bool(self._unpark(keys=_lanes(integration_id)[1:], args=args))
+        if done:
+            await_replica(self._client)
+        return done
 
     def _waiting(self, integration_ids: Sequence[str]) -> list[tuple[int, int]]:
         """Count the events that no slot has claimed, and their bytes."""

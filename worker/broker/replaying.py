@@ -13,7 +13,7 @@ import msgspec
 from redis.exceptions import WatchError
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import Consignment, append
 from worker.model.replays import Page
 
@@ -31,9 +31,10 @@ _decode = msgspec.msgpack.Decoder(Page).decode
 class Hand:
     """One look at the records, and the right to hand over one page if nobody else does meanwhile."""
 
-    def __init__(self, pipeline: "Pipeline") -> None:
+    def __init__(self, pipeline: "Pipeline", client: "redis.Redis") -> None:
         """Take a pipeline that watches the records."""
         self._pipeline = pipeline
+        self._client = client
 
     def records(self) -> list[Page]:
         """Return the latest page of every replay that Redis knows."""
@@ -61,6 +62,7 @@ class Hand:
                 self._pipeline.execute()
             except WatchError:
                 return False
+        await_replica(self._client)
         return True
 
 
@@ -78,7 +80,8 @@ class Replaying:
         try:
             with broker_errors():
                 pipeline.watch(keys.REPLAYS)  # type: ignore[no-untyped-call]  # redis-py
-            yield Hand(pipeline)
+            await_replica(self._client)  # the ledger will note what the records tell
+            yield Hand(pipeline, self._client)
         finally:
             pipeline.reset()
 
