@@ -1,0 +1,293 @@
+"""A fleet in one thread: routers, workers, sweeper, recorder and unparker, each of which may die or sleep.
+
+Comes in: what happens next. Goes out: what it did to a real Redis, told to the mirrors, which refuse what
+the rules of a backlog do not allow.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import redis
+
+from tests.broker.backlog_mirror import Chunk, Mirror
+from tests.broker.backlog_stand_ins import Ledger, Page, carry, event
+from tests.broker.backlog_truth import Truth, now_ms, turn_on
+from worker.broker import keys
+from worker.broker.backlog import Backlog, Timing
+from worker.broker.ingress import Consignment, HandOver, Ingress
+from worker.broker.outcomes import Outcomes
+from worker.broker.packing import unpack_chunk
+from worker.broker.parking import Parking
+from worker.broker.snapshot import publish_integrations
+from worker.ledger.integrations import IntegrationRecord
+from worker.model.deliveries import Batch, Settlement
+from worker.model.errors import LeaseLost
+from worker.model.health import BreakerPolicy
+from worker.model.orders import WorkOrder
+from worker.model.parking import PARKED_DOWN_TO, Cap, Room
+
+BREAKER = BreakerPolicy(failures=4, first_probe=5, longest_probe=20)
+TIMING = Timing(lease=30, order_lease=10, retry_grace=5, breaker=BREAKER)
+CAP = Cap(events=12, size=150)
+#: Claims, clocks and limits of workers may stray so far from the moment that a test looked at them (ms).
+_CLOSE = 200
+_EARLY = 1000
+
+
+class Fleet:
+    """All roles, their messages and their memories."""
+
+    def __init__(self, client: redis.Redis, ids: Sequence[str]) -> None:
+        """Begin with an empty Redis and these integrations."""
+        client.flushall()
+        self._client = client
+        self.backlog = Backlog(client, TIMING)
+        self.parking = Parking(client, CAP)
+        self._ingress = Ingress(client, "router", 30)
+        self._recorder = Outcomes(client, "recorder", 30)
+        self._recorder.read(1, 1)
+        self.truth = Truth(client)
+        self.mirrors = [Mirror(one, BREAKER) for one in ids]
+        self.appended: list[str] = []
+        self.orders: list[WorkOrder] = []
+        self.issued: list[WorkOrder] = []
+        self.sending: list[Batch] = []
+        self.repeated: list[tuple[Batch, Settlement]] = []
+        self.ledger = Ledger()
+        self._asleep: list[tuple[Mirror, Room, Page]] = []
+        self._revision = 0
+        for mirror in self.mirrors:
+            self.configure(mirror, active=True)
+            client.hset(keys.state(mirror.id), mapping={"window": 4, "last_send_ms": 100})
+
+    def check(self) -> None:
+        """Compare all of Redis with the mirrors."""
+        back = {name for mirror in self.mirrors for name in mirror.last_page}
+        resting = [
+            one.id
+            for name, chunk in self.ledger.rows.items()
+            if name not in back
+            for one in unpack_chunk(chunk.packed)
+        ]
+        self.truth.check(self.mirrors, self.appended, resting)
+
+    def configure(
+        self,
+        mirror: Mirror,
+        *,
+        active: bool,
+        paused: bool = False,
+        deleted: bool = False,
+        slots: int = 4,
+        batch_events: int = 4,
+    ) -> None:
+        """Make a change of the integration known, as the recorder does."""
+        self._revision += 1
+        batch_bytes = 60 if batch_events > 2 else 25
+        document = {
+            "id": mirror.id,
+            "enabled": active,
+            "paused": paused,
+            "event_types": ["policy.deny"],
+            "destination": {"type": "webhook", "batch_events": batch_events, "batch_bytes": batch_bytes},
+        }
+        record = IntegrationRecord(
+            mirror.id, "webhook", json.dumps(document), self._revision, deleted=deleted
+        )
+        assert publish_integrations(self._client, [record], slots)
+        mirror.most_slots, mirror.deleted = slots, deleted
+        mirror.held = (paused or not active) and not deleted
+        mirror.batch_events, mirror.batch_bytes = (500, 900_000) if deleted else (batch_events, batch_bytes)
+
+    def append(self, mirrors: Sequence[Mirror], sizes: Sequence[int], *, urgent: bool) -> None:
+        """Hand one chunk of fresh events over to these integrations; each of the sizes is an event's."""
+        entry: Any = self._client.xadd("siem:events", {"event": b"{}"})
+        consignments = []
+        for mirror in mirrors:
+            first = len(self.appended)
+            names = tuple(f"e{first + place}" for place in range(len(sizes)))
+            events = [event(name, size) for name, size in zip(names, sizes, strict=True)]
+            self.appended += names
+            consignments.append(Consignment([mirror.id], urgent, events))
+            mirror.lane(urgent=urgent).append(Chunk(names, sum(len(one.raw) for one in events)))
+        self._ingress.hand_over(HandOver(consignments=consignments, done=[entry]))
+
+    def pass_time(self, ms: int) -> None:
+        """Let time pass, for Redis and for every worker's memory of when it claimed what."""
+        turn_on(self._client, self.mirrors, ms)
+        self.sending = [replace(one, claimed_ms=one.claimed_ms - ms) for one in self.sending]
+        self.repeated = [
+            (replace(batch, claimed_ms=batch.claimed_ms - ms), settlement)
+            for batch, settlement in self.repeated
+        ]
+        for mirror in self.mirrors:
+            for slot in mirror.slots.values():
+                slot.since -= ms
+
+    def wake(self) -> None:
+        """Wake all integrations."""
+        self._issue(self.backlog.wake([mirror.id for mirror in self.mirrors]))
+
+    def sweep(self) -> None:
+        """Issue again the orders of all slots whose lease ran out: every one of them, and no other."""
+        before = now_ms(self._client)
+        leases: Any = self._client.zrange(keys.LEASES, 0, -1, withscores=True)
+        due = {name.decode() for name, at in leases if at <= before}
+        possible = {name.decode() for name, at in leases if at <= before + _CLOSE}
+        found = self.backlog.reissue()
+        named = {f"{order.integration_id}/{order.slot}" for order, _ in found}
+        assert {name for name in due if self._must_go(name)} <= named <= possible
+        for order, was in found:
+            mirror = self._mirror(order.integration_id)
+            if mirror.may_become_probe(order.slot):
+                self._see_probe_due(mirror)
+            mirror.reissued(order, was)
+            self._send_out(order)
+
+    def claim(self, order: WorkOrder) -> None:
+        """Bear an order, good or not; but first a copy of the one that its slot had before."""
+        mirror = self._mirror(order.integration_id)
+        words = self._expected(mirror, order)
+        self._outwait(mirror, order)
+        if mirror.is_good(order):
+            assert self.backlog.claim(replace(order, epoch=order.epoch - 1)) == "stale"
+        found = self.backlog.claim(order)
+        assert (found if isinstance(found, str) else "batch") in words
+        if isinstance(found, str):
+            if found == "held":
+                mirror.turned_away(order.slot)
+            elif found == "empty":
+                mirror.claims += 1
+                mirror.give_back(order.slot)
+            return
+        mirror.claimed(found.batch)
+        self.sending.append(found.batch)
+        self._issue([found.further] if found.further else [])
+
+    def settle(self, batch: Batch, fates: Sequence[str]) -> None:
+        """Let a worker end its sending: in what it wanted, or in finding that the batch is not its own."""
+        settlement = carry(batch, fates)
+        self.sending.remove(batch)
+        mirror = self._mirror(batch.order.integration_id)
+        if not mirror.is_claim_of(batch):
+            self.repeat(batch, settlement)
+            return
+        mirror.must_hold(settlement)
+        further = self.backlog.settle(batch, settlement)
+        mirror.settled(batch, settlement)
+        self.repeated.append((batch, settlement))
+        self._issue([further] if further else [])
+        if settlement.retry is not None:
+            self._send_out(batch.order)
+
+    def repeat(self, batch: Batch, settlement: Settlement) -> None:
+        """Settle what is settled, or was lost: it must be refused."""
+        try:
+            self.backlog.settle(batch, settlement)
+        except LeaseLost:
+            return
+        raise AssertionError("a claim of somebody else was settled")
+
+    def park(self, mirror: Mirror, cap: Cap) -> None:
+        """Take out of a backlog what is above the cap."""
+        parking = Parking(self._client, cap)
+        expected: list[tuple[bool, Chunk]] = []
+        if parking.overflowing([mirror.id]):
+            expected = mirror.park(cap.events * PARKED_DOWN_TO, cap.size * PARKED_DOWN_TO)
+            assert expected
+            assert parking.park(mirror.id) == sum(len(chunk.names) for _, chunk in expected)
+        entries: Any = self._client.xrevrange(keys.PARKED, count=len(expected)) if expected else []
+        assert [
+            (fields[b"lane"] == b"urgent", tuple(one.id for one in unpack_chunk(fields[b"events"])))
+            for _, fields in reversed(entries)
+        ] == [(urgent, chunk.names) for urgent, chunk in expected]
+
+    def record(self) -> None:
+        """Move into the ledger what is on its way there."""
+        self.truth.read_the_ended()
+        while len(settled := self._recorder.read(100, 1)):
+            self.ledger.rows.update(settled.parked)
+            self._recorder.finish(settled)
+
+    def unpark(self, mirror: Mirror, then: str) -> None:
+        """Bring a page back; the unparker may fall asleep before, or die before it says so in the ledger."""
+        room = self.parking.room(mirror.id)
+        assert room.last_page == mirror.last_page
+        self.ledger.forget(room.last_page)
+        page = self.ledger.oldest(mirror.id, room)
+        if then in {"sleeps", "is overtaken"}:
+            self._asleep.append((mirror, room, page))
+        if then != "sleeps":
+            self._put_back(mirror, room, page)
+        if then == "is overtaken":
+            self.wake_unparker()
+        if then == "goes on":
+            self.ledger.forget([name for name, _ in page])
+
+    def wake_unparker(self) -> None:
+        """Let an unparker that slept go on with what it had in hand."""
+        if self._asleep:
+            self._put_back(*self._asleep.pop())
+
+    def _put_back(self, mirror: Mirror, room: Room, page: Page) -> None:
+        """Put a page back, unless another came first."""
+        if not page:
+            return
+        done = self.parking.unpark(room, page)
+        assert done == (room.last_page == mirror.last_page)
+        if done:
+            mirror.last_page = tuple(name for name, _ in page)
+            for _, chunk in page:
+                names = tuple(one.id for one in unpack_chunk(chunk.packed))
+                mirror.lane(urgent=chunk.urgent).append(Chunk(names, chunk.size))
+
+    def _must_go(self, lease: str) -> bool:
+        one, _, slot = lease.rpartition("/")
+        mirror = self._mirror(one)
+        return not mirror.waits_in_vain(int(slot)) and not mirror.may_become_probe(int(slot))
+
+    def _mirror(self, integration_id: str) -> Mirror:
+        return next(mirror for mirror in self.mirrors if mirror.id == integration_id)
+
+    def _issue(self, orders: Sequence[WorkOrder]) -> None:
+        for order in orders:
+            mirror = self._mirror(order.integration_id)
+            if mirror.breaker_open:
+                self._see_probe_due(mirror)
+            mirror.leased(order)
+            self._send_out(order)
+
+    def _send_out(self, order: WorkOrder) -> None:
+        self.orders.append(order)
+        self.issued.append(order)
+
+    def _see_probe_due(self, mirror: Mirror) -> None:
+        found: Any = self._client.hget(keys.state(mirror.id), "probe_at")
+        assert int(found or 0) <= now_ms(self._client), "a probe before its time"
+
+    def _expected(self, mirror: Mirror, order: WorkOrder) -> set[str]:
+        """Say what may be answered to the bearer of an order; two words, if it depends on the moment."""
+        if not mirror.is_good(order):
+            return {"stale"}
+        slot, now = mirror.slots[order.slot], now_ms(self._client)
+        words = set()
+        if slot.state == "waiting":
+            due: Any = self._client.hget(f"{keys.slot_prefix(mirror.id)}{order.slot}", "due")
+            if int(due) > now + _EARLY:
+                words = {"early"}
+                if int(due) > now + _EARLY + _CLOSE:
+                    return words
+        rests: Any = self._client.hget(keys.state(mirror.id), "rests_until")
+        left = 0 if slot.names() else int(rests or 0) - now
+        blocked = mirror.breaker_open and mirror.probe != order.slot
+        if mirror.held or blocked or left > _CLOSE:
+            return {*words, "held"}
+        words |= {"held"} if left > 0 else set()
+        return {*words, "batch" if slot.names() or mirror.waiting() else "empty"}
+
+    def _outwait(self, mirror: Mirror, order: WorkOrder) -> None:
+        """Let the clock go on since the slot's last claim: it is told from the next by its millisecond."""
+        while mirror.is_good(order) and now_ms(self._client) <= mirror.slots[order.slot].since:
+            pass

@@ -1,0 +1,79 @@
+"""Stand-ins for what is beside Redis: what a destination replies to a batch, and the rows of the ledger.
+
+Comes in: a batch and the fates of its events; chunks that were parked. Goes out: a settlement, as a worker
+makes it; pages, as the ledger gives them back.
+"""
+
+import json
+from collections.abc import Sequence
+
+from worker.model.deliveries import GONE, Batch, Finding, Ruling, Settlement, Verdict
+from worker.model.events import QueuedEvent
+from worker.model.parking import ParkedChunk, Room
+from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
+from worker.model.suspicion import only_suspects
+
+#: How an attempt may end for one event; `unsent` is what time ran out before.
+FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")
+_CODES = {"misconfigured": "token_invalid", "gone": GONE}
+
+Page = list[tuple[str, ParkedChunk]]
+
+
+class Ledger:
+    """What was parked, by the names of its rows; it can fail to forget."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.rows: dict[str, ParkedChunk] = {}
+
+    def oldest(self, integration_id: str, room: Room) -> Page:
+        """Return what fits of the urgent lane, or else of the other; the first fits always."""
+        own = [row for row in self.rows.items() if row[1].integration_id == integration_id]
+        lane = [row for row in own if row[1].urgent] or own
+        page: Page = []
+        events, size = room.events, room.size
+        for name, chunk in sorted(lane, key=lambda row: row[1].position):
+            if events <= 0 or size <= 0 or (page and (chunk.events > events or chunk.size > size)):
+                break
+            page.append((name, chunk))
+            events, size = events - chunk.events, size - chunk.size
+        return page
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Forget rows."""
+        for name in names:
+            self.rows.pop(name, None)
+
+
+def event(name: str, size: int) -> QueuedEvent:
+    """Make an event whose bytes are its name and so many more."""
+    return QueuedEvent(name, "policy.deny", 1_000, 2_000, name.encode() + b"x" * size)
+
+
+def carry(batch: Batch, fates: Sequence[str]) -> Settlement:
+    """Send as a worker does, with these replies in turn for the events that are sent."""
+    if json.loads(batch.configuration).get("deleted"):
+        return settle_deleted(batch)
+    if batch.lost_alone >= LOST_ALONE:
+        return settle_lost(batch)
+    before = bytes(batch.carried)
+    with only_suspects(batch):
+        rulings = _rulings(batch, fates)
+    return settle_rulings(batch, rulings, RetryPolicy(3, 2.0), before=before)
+
+
+def _rulings(batch: Batch, fates: Sequence[str]) -> list[Ruling]:
+    places: dict[str, list[int]] = {}
+    for number, place in enumerate(batch.open_places()):
+        fate = fates[number % len(fates)]
+        batch.carried[place] = min(batch.carried[place] + (fate != "unsent"), 254)
+        places.setdefault(fate, []).append(place)
+    return [_ruling(fate, chosen) for fate, chosen in places.items()]
+
+
+def _ruling(fate: str, places: list[int]) -> Ruling:
+    if fate.startswith("accepted"):
+        return Ruling(places, Verdict.ACCEPTED, 5, rest=5.0 if "rest" in fate else 0.0)
+    verdict = Verdict.REFUSED if fate == "refused" else Verdict.RETRY
+    return Ruling(places, verdict, 5, Finding(_CODES.get(fate, "http_503"), fate, "wait"))

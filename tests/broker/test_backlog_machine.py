@@ -1,0 +1,236 @@
+"""Whatever happens in whatever order: no event is lost, none is in two places, and the counts are exact."""
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from tests.broker.backlog_fleet import CAP, Fleet
+from tests.broker.backlog_mirror import Mirror
+from tests.broker.backlog_stand_ins import FATES
+from worker.model.parking import Cap
+
+IDS = ("a", "b")
+#: Milliseconds, around what the scripts wait for: a slot soon back, an order on its way, a retry, a lease.
+SPANS = (30, 1_100, 6_000, 35_000, 400_000)
+#: A cap that was lowered for a while.
+SMALL = Cap(2, 100)
+#: So many rounds of the whole fleet empty any backlog of these tests, once all is well.
+ROUNDS = 60
+
+#: So many messages, and so many settles, may come late at once.
+LATE = 4
+
+which = st.integers(0, len(IDS) - 1)
+age = st.integers(0, 7)
+
+
+class Machine(RuleBasedStateMachine):
+    """Each rule is something that the fleet, a person or misfortune does."""
+
+    client: redis.Redis
+
+    def __init__(self) -> None:
+        """Begin with an empty Redis."""
+        super().__init__()
+        self.fleet = Fleet(self.client, IDS)
+
+    @rule(
+        chosen=st.sampled_from([(0,), (0,), (1,), (0, 1)]),
+        sizes=st.lists(st.sampled_from([3, 10, 40]), min_size=1, max_size=3),
+        chunks=st.integers(1, 4),
+        urgent=st.booleans(),
+    )
+    def append(self, chosen: Sequence[int], sizes: list[int], chunks: int, urgent: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Let a router hand events over."""
+        for _ in range(chunks):
+            self.fleet.append([self.fleet.mirrors[one] for one in chosen], sizes, urgent=urgent)
+
+    @rule()
+    def wake(self) -> None:
+        """Let a router or the sweeper wake who has a free slot."""
+        self.fleet.wake()
+
+    @rule(age=age)
+    def claim(self, age: int) -> None:
+        """Let a worker bear an order; the message may come again."""
+        if orders := self.fleet.orders:
+            self.fleet.claim(orders.pop(-1 - age % len(orders)))
+
+    @rule(age=age, fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4))
+    def settle(self, age: int, fates: list[str]) -> None:
+        """Let a worker end a sending, in time or far too late."""
+        if sending := self.fleet.sending:
+            self.fleet.settle(sending[-1 - age % len(sending)], fates)
+
+    @rule(
+        fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4),
+        span=st.sampled_from(SPANS),
+        late=st.booleans(),
+    )
+    def deliver(self, fates: list[str], span: int, late: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Let a worker claim, settle, and after a while claim again, while messages come late."""
+        self.fleet.wake()
+        self._bear_latest()
+        if sending := self.fleet.sending:
+            self.fleet.settle(sending[-1], fates)
+        self.fleet.pass_time(span)
+        if late:
+            self._come_again()
+        self._bear_latest()
+        if late:
+            self._come_again()
+
+    @rule(age=age)
+    def crash(self, age: int) -> None:
+        """Let a worker die with its batch."""
+        if sending := self.fleet.sending:
+            sending.pop(-1 - age % len(sending))
+
+    @rule(span=st.sampled_from(SPANS))
+    def pass_time(self, span: int) -> None:
+        """Let time pass."""
+        self.fleet.pass_time(span)
+
+    @rule(span=st.sampled_from(SPANS))
+    def sweep(self, span: int) -> None:
+        """Let the sweeper look again, after a while."""
+        self.fleet.pass_time(span)
+        self.fleet.sweep()
+
+    @rule(deaths=st.integers(1, 7))
+    def die_of_it(self, deaths: int) -> None:
+        """Let worker after worker die with whatever it claims."""
+        for _ in range(deaths):
+            self.fleet.pass_time(40_000)
+            self.fleet.sweep()
+            self._bear_all()
+            self.fleet.sending.clear()
+
+    @rule(
+        one=which,
+        status=st.sampled_from(["active", "active", "paused", "switched off"]),
+        slots=st.integers(1, 4),
+        batch_events=st.sampled_from([2, 4]),
+    )
+    def configure(self, one: int, status: str, slots: int, batch_events: int) -> None:
+        """Let somebody change, pause, resume or switch an integration while an order is on its way."""
+        mirror = self.fleet.mirrors[one]
+        self.fleet.wake()
+        if not mirror.deleted:
+            self.fleet.configure(
+                mirror,
+                active=status != "switched off",
+                paused=status == "paused",
+                slots=slots,
+                batch_events=batch_events,
+            )
+        self._bear_latest()
+
+    @rule(one=which, sure=st.integers(0, 3))
+    def delete(self, one: int, sure: int) -> None:
+        """Let somebody delete an integration, once in a while."""
+        if sure == 3:
+            self.fleet.configure(self.fleet.mirrors[one], active=True, deleted=True)
+
+    @rule(one=which, cap=st.sampled_from([CAP, SMALL, Cap(100, 60)]))
+    def park(self, one: int, cap: Cap) -> None:
+        """Let the sweeper park what a backlog has no room for."""
+        self.fleet.park(self.fleet.mirrors[one], cap)
+
+    @rule(one=which, then=st.sampled_from(["goes on", "dies", "sleeps", "is overtaken"]), flood=st.booleans())
+    def unpark(self, one: int, then: str, flood: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Let the recorder take what is parked, perhaps after a flood, and the unparker bring a page back."""
+        mirror = self.fleet.mirrors[one]
+        if flood:
+            for urgent in (False, True, False):
+                self.fleet.append([mirror], [3, 10], urgent=urgent)
+            self.fleet.park(mirror, SMALL)
+        self.fleet.record()
+        self.fleet.unpark(mirror, then)
+        if then == "goes on":
+            self.fleet.wake_unparker()
+
+    @invariant()
+    def redis_is_as_it_must_be(self) -> None:
+        """Compare all of Redis after each step."""
+        self.fleet.check()
+
+    def teardown(self) -> None:
+        """See that everything comes to its end once nothing is wrong any more."""
+        if sys.exc_info()[0] is None:
+            self._mend_all()
+            for _ in range(ROUNDS):
+                if not self._is_left():
+                    break
+                self._go_round()
+                self.fleet.check()
+            assert not self._is_left(), "something waits for ever"
+
+    @rule()
+    def come_again(self) -> None:
+        """Let late messages arrive."""
+        self._come_again()
+
+    def _come_again(self) -> None:
+        """Let late copies of orders arrive, and workers that missed a reply settle once more."""
+        for order in self.fleet.issued[-LATE:]:
+            self.fleet.claim(order)
+        for batch, settlement in self.fleet.repeated[-LATE:]:
+            self.fleet.repeat(batch, settlement)
+
+    def _mend_all(self) -> None:
+        self.fleet.sending.clear()
+        self.fleet.orders.clear()
+        for mirror in self.fleet.mirrors:
+            if mirror.held:
+                self.fleet.configure(mirror, active=True, slots=mirror.most_slots)
+
+    def _go_round(self) -> None:
+        self.fleet.pass_time(400_000)
+        self.fleet.sweep()
+        self.fleet.wake()
+        self._bear_all()
+        while self.fleet.sending:
+            self.fleet.settle(self.fleet.sending[0], ["accepted"])
+        self.fleet.record()
+        for mirror in self.fleet.mirrors:
+            self.fleet.unpark(mirror, "goes on")
+
+    def _bear_latest(self) -> None:
+        if orders := self.fleet.orders:
+            self.fleet.claim(orders[-1])
+
+    def _bear_all(self) -> None:
+        while self.fleet.orders:
+            self.fleet.claim(self.fleet.orders.pop())
+
+    def _is_left(self) -> bool:
+        mirrors: list[Mirror] = self.fleet.mirrors
+        busy = any(slot.state != "free" for mirror in mirrors for slot in mirror.slots.values())
+        return busy or bool(self.fleet.ledger.rows) or any(mirror.waiting() for mirror in mirrors)
+
+
+@pytest.fixture
+def machine(client: redis.Redis) -> type[Machine]:
+    """Give the machine for one server."""
+    return type("Machine", (Machine,), {"client": client})
+
+
+@pytest.mark.timeout(400)  # what fails is made as short as it can be
+def test_nothing_is_lost_and_nothing_is_in_two_places(machine: type[Machine]) -> None:
+    """Any history of a fleet leaves Redis as plain rules say, and every event comes to one end."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=15,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
