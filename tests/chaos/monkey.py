@@ -1,13 +1,19 @@
-"""What goes wrong: processes are killed, Redis is killed or freezes, the database is locked away."""
+"""What goes wrong, and what people do meanwhile.
+
+Processes are killed, Redis is killed or freezes, the database is locked away; integrations are paused and
+resumed, dead letters are replayed.
+"""
 
 import random
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.fleet import Fleet
+from worker.ledger.replays import create_replay
+from worker.model.replays import Selection
 
 _FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
 
@@ -18,29 +24,44 @@ VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
 class Monkey:
     """Does one bad thing after the other; everything that it ends, it starts again."""
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
-        """Take the fleet; the same seed does the same things in the same order."""
+    def __init__(
+        self, fleet: Fleet, seed: int, integration_ids: Sequence[str], only: str | None = None
+    ) -> None:
+        """Take the fleet; the same seed does the same things in the same order.
+
+        With `only`, nothing but processes of this role are killed.
+        """
         self.done: Counter[str] = Counter()
         self._fleet = fleet
         self._dice = random.Random(seed)
+        self._integration_ids = integration_ids
+        self._paused: set[str] = set()
+        self._victims = [one for one in VICTIMS if only in {None, one.partition("-")[0]}]
+        self._kills_alone = only is not None
 
     def run(self, over: threading.Event, pause: float) -> None:
         """Act until told to stop, with a pause after each deed, in seconds."""
         while not over.wait(self._dice.uniform(0.5, 1.5) * pause):
             deed = self._dice.choices(*zip(*self._deeds(), strict=True))[0]
             deed()
+        for paused in sorted(self._paused):
+            self._pause(paused, paused=False)
 
     def _deeds(self) -> list[tuple[Callable[[], None], int]]:
         """Return what may happen, and how often, one against the other."""
+        if self._kills_alone:
+            return [(self._kill_a_process, 1)]
         return [
             (self._kill_a_process, 10),
             (self._kill_redis, 2),
             (self._freeze_redis, 1),
             (self._lock_the_database, 1),
+            (self._pause_or_resume, 4),
+            (self._replay, 2),
         ]
 
     def _kill_a_process(self) -> None:
-        victim = self._dice.choice(VICTIMS)
+        victim = self._dice.choice(self._victims)
         self._fleet.kill(victim)
         self._fleet.spawn(victim)
         self.done[victim.partition("-")[0]] += 1
@@ -67,3 +88,20 @@ class Monkey:
         finally:
             connection.close()
         self.done["database locked"] += 1
+
+    def _pause_or_resume(self) -> None:
+        """Pause one integration, or end its pause."""
+        chosen = self._dice.choice(self._integration_ids)
+        self._pause(chosen, paused=chosen not in self._paused)
+        self.done["paused or resumed"] += 1
+
+    def _pause(self, integration_id: str, *, paused: bool) -> None:
+        self._fleet.store.set_paused(integration_id, paused)
+        self._fleet.announce()
+        (self._paused.add if paused else self._paused.discard)(integration_id)
+
+    def _replay(self) -> None:
+        """Send every dead letter of one integration again, as a person would who believes that it is well."""
+        selection = Selection(integration_id=self._dice.choice(self._integration_ids))
+        create_replay(self._fleet.engine, selection, target_id=None, rate=1000, made_by="monkey")
+        self.done["replay"] += 1

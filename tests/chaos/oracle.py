@@ -2,9 +2,10 @@
 
 Publishers with retry, two routers, two workers for all three types, a recorder; three healthy destinations
 and five hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
-database is locked. Afterwards the hostile destinations are healed, everything settles, and each event that
-was acknowledged to a publisher must have reached every integration with its exact payload, or be a dead
-letter; and the ledger must say the same. Prints JSON.
+database is locked, integrations are paused and resumed, dead letters are replayed. Afterwards the hostile
+destinations are healed, everything settles, and each event that was acknowledged to a publisher must have
+reached every integration with its exact payload, or be a dead letter with a true reason; and the ledger must
+say the same. Prints JSON. A long run: `tests/chaos/run --seconds 700 --rate 1500 --pause 4 --settle 600`.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 from tests.chaos.account import Account, account_for, is_redriven, ledger_of
 from tests.chaos.monkey import VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
+from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
 from tests.fleet import Fleet, wait_until
 from worker.model.events import EventType
 
@@ -62,6 +64,9 @@ def main() -> None:
     parser.add_argument(
         "--settle", type=float, default=180, help="how long things may take to settle, in seconds"
     )
+    parser.add_argument(
+        "--sabotage", choices=sorted(SABOTAGES), default="", help="break this on purpose: it must be noticed"
+    )
     given = parser.parse_args()
     result = run(given)
     json.dump(result, sys.stdout, indent=2)
@@ -71,7 +76,11 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Let chaos reign and return the account."""
-    with tempfile.TemporaryDirectory(prefix="siem-chaos-") as name, Fleet(Path(name), **KNOBS) as fleet:
+    with (
+        tempfile.TemporaryDirectory(prefix="siem-chaos-") as name,
+        SabotagedFleet(Path(name), **KNOBS) as fleet,
+    ):
+        fleet.sabotage = given.sabotage
         folder = Path(name) / "witnesses"
         folder.mkdir()
         witnesses = _start_witnesses(folder, given.seed)
@@ -109,7 +118,10 @@ def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]
     publishers = Publishers(
         fleet.server.url, seed=given.seed, rate=given.rate, count=int(given.rate * given.seconds)
     )
-    monkey, over = Monkey(fleet, given.seed), threading.Event()
+    monkey, over = (
+        Monkey(fleet, given.seed, [f"int_{one}" for one in WITNESSES], VICTIM.get(given.sabotage)),
+        threading.Event(),
+    )
     publishers.start()
     chaos = threading.Thread(target=monkey.run, args=(over, given.pause))
     chaos.start()

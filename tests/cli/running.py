@@ -92,17 +92,25 @@ def in_terminal(environment: Mapping[str, str], *arguments: str, prompt: str, an
     command = [sys.executable, "-c", _TERMINAL, SIEM, *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        shown = b""
-        while prompt.encode() not in shown:
-            piece = os.read(process.stdout.fileno(), 4096)
-            assert piece, f"ended without asking: {shown.decode()}"
-            shown += piece
-        process.stdin.write(answer)
-        process.stdin.flush()
-        shown += process.stdout.read()
-        return Ran(process.wait(PATIENCE), shown.decode(), "")
+        try:
+            return _dialogue(process, prompt.encode(), answer)
+        finally:
+            process.kill()
+
+
+def _dialogue(process: "subprocess.Popen[bytes]", prompt: bytes, answer: bytes) -> Ran:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    shown = b""
+    # The space behind a prompt comes last, once what was typed before has been thrown away.
+    while not (prompt in shown and (shown.endswith(b" ") or not answer)):
+        piece = os.read(process.stdout.fileno(), 4096)
+        assert piece, f"ended without asking: {shown.decode()}"
+        shown += piece
+    process.stdin.write(answer)
+    process.stdin.flush()
+    shown += process.stdout.read()
+    return Ran(process.wait(PATIENCE), shown.decode(), "")
 
 
 def _exit_code_of(program: Callable[[], None]) -> int:

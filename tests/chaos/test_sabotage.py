@@ -1,0 +1,24 @@
+"""The oracle can fail: each break of a promise is noticed, and named."""
+
+import argparse
+
+import pytest
+
+from tests.chaos.oracle import run
+from tests.chaos.sabotage import SABOTAGES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+#: What the account says of each; events lost on their way, or settled without a trace.
+LOST = "LOST: neither received nor a dead letter"
+UNRECORDED = "without a row in the ledger"
+CONSEQUENCES = {"settle": LOST, "claim": LOST, "handover": LOST, "recorder": UNRECORDED}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES)
+def test_each_break_is_noticed(sabotage: str) -> None:
+    """By events that are missing, at some destination at least."""
+    found = run(argparse.Namespace(seed=5, seconds=10.0, rate=150, pause=0.8, settle=12.0, sabotage=sabotage))
+    faults = {fault for one in found["integrations"].values() for fault in one["faults"]}
+
+    assert CONSEQUENCES[sabotage] in faults
