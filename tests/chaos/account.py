@@ -104,6 +104,20 @@ def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict
         return statuses, {row[0]: row[1] for row in letters}
 
 
+def progress_of(engine: Engine, integration_id: str) -> tuple[int, int]:
+    """Count the events that the ledger knows, and those that are delivered or wait as dead letters."""
+    with engine.connect() as connection:
+        known, ended = connection.execute(
+            text(
+                "SELECT count(*), sum(status = 'delivered' OR EXISTS (SELECT 1 FROM dead_letters l"
+                " WHERE l.event_id = d.event_id AND l.integration_id = d.integration_id"
+                " AND l.state = 'waiting')) FROM deliveries d WHERE integration_id = :id"
+            ),
+            {"id": integration_id},
+        ).one()
+        return known, ended or 0
+
+
 def is_redriven(engine: Engine, integration_id: str) -> bool:
     """Whether no dead letter is left that is sent again by itself: it died of an outage, at most twice."""
     with engine.connect() as connection:
