@@ -1,7 +1,7 @@
 """Forgets what has been kept for long enough, in small steps that hold up no recorder.
 
 Runs beside every recorder; a lock in Redis lets one of them work at a time. Dead letters expire as well,
-those that still wait included: how many, the log says.
+those that still wait included, and so do parked events: how many, the log says.
 """
 
 import logging
@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 DAY_MS = 86_400_000
 
 #: For how many days records are kept, unless somebody says otherwise.
-KEPT_DAYS: Mapping[Kind, float] = {
+KEPT_DAYS: dict[Kind, float] = {
     Kind.DELIVERIES: 30,
     Kind.DEAD_LETTERS: 90,
+    Kind.PARKED: 90,
     Kind.RECORDED_ENTRIES: 7,
     Kind.REPLAYS: 90,
     Kind.MINUTE_COUNTS: 400,
@@ -105,6 +106,8 @@ class Retention:
         gone = ", ".join(f"{count} {kind}" for kind, count in self._gone.items() if count)
         if gone:
             log.info("pruned by age: %s", gone)
+        if parked := self._gone[Kind.PARKED]:
+            log.warning("%d %s were pruned: they were never delivered", parked, Kind.PARKED)
         if self._waited:
             log.warning("%d of the dead letters that were pruned still waited for a replay", self._waited)
         self._gone.clear()

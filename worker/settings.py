@@ -127,6 +127,15 @@ class Settings(BaseSettings):
         int,
         Field(ge=1_000_000, description="Bytes of these events, as published."),
     ] = 256_000_000
+    keep_deliveries_days: Annotated[
+        float, Field(gt=0, description="For how many days it is known what became of each event.")
+    ] = 30.0
+    keep_dead_letters_days: Annotated[
+        float, Field(gt=0, description="For how many days dead letters are kept, replayed or not.")
+    ] = 90.0
+    keep_parked_days: Annotated[
+        float, Field(gt=0, description="For how many days events are kept that a backlog has no room for.")
+    ] = 90.0
     visibility_timeout: Annotated[
         float,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),

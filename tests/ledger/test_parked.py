@@ -1,8 +1,9 @@
 """Parked events in the ledger: recorded once, given back oldest first, forgotten when told."""
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from worker.ledger.parked import HEAVIEST_PAGE, LARGEST_PAGE, Parked, ParkedStore
+from worker.ledger.pruning import Kind, prune
 from worker.ledger.recording import record
 from worker.model.parking import ParkedChunk, Room
 
@@ -66,3 +67,15 @@ def test_a_page_stays_small_enough_for_redis(engine: Engine) -> None:
 
     assert len(store.oldest("a", PLENTY)) == LARGEST_PAGE
     assert len(store.oldest("b", PLENTY)) == 2
+
+
+def test_what_has_rested_for_too_long_is_forgotten(engine: Engine) -> None:
+    """By when it was parked, a few chunks at a time."""
+    store = ParkedStore(engine)
+    keep(engine, chunk(1), chunk(2), chunk(3))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE parked SET parked_ms = :then"), {"then": NOON_MS})
+    steps = [prune(engine, Kind.PARKED, NOON_MS + later, 2).count for later in (0, 1, 1, 1)]
+
+    assert steps == [0, 2, 1, 0]
+    assert store.counts() == {}

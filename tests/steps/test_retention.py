@@ -66,6 +66,7 @@ def test_each_kind_has_its_age(client: redis.Redis) -> None:
     assert days == {
         Kind.DELIVERIES: 30,
         Kind.DEAD_LETTERS: 90,
+        Kind.PARKED: 90,
         Kind.RECORDED_ENTRIES: 7,
         Kind.REPLAYS: 90,
         Kind.MINUTE_COUNTS: 400,

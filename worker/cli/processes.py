@@ -35,7 +35,7 @@ from worker.health_watch import HealthWatch, Steadiness, webhook
 from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
-from worker.ledger.pruning import prune
+from worker.ledger.pruning import Kind, prune
 from worker.ledger.recording import record as record_in
 from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
@@ -153,7 +153,12 @@ def _replayer(config: Settings, engine: Ledger) -> Replayer:
 def _retention(config: Settings, engine: Ledger) -> Retention:
     client = connect(config.broker_address())
     turn = Turn(client, keys.RETENTION_LOCK, retention.TURN)
-    return Retention(partial(prune, engine), partial(oldest_ms, client), turn)
+    kept_days = retention.KEPT_DAYS | {
+        Kind.DELIVERIES: config.keep_deliveries_days,
+        Kind.DEAD_LETTERS: config.keep_dead_letters_days,
+        Kind.PARKED: config.keep_parked_days,
+    }
+    return Retention(partial(prune, engine), partial(oldest_ms, client), turn, kept_days)
 
 
 def _unparker(config: Settings, engine: Ledger) -> Unparker:

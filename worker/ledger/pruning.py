@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from worker.ledger.engine import reading, writing
-from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries, replays
+from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
@@ -37,6 +37,7 @@ class Kind(StrEnum):
 
     DELIVERIES = "deliveries"
     DEAD_LETTERS = "dead letters"
+    PARKED = "chunks of parked events"
     RECORDED_ENTRIES = "recorded entries"
     REPLAYS = "replays"
     MINUTE_COUNTS = "minute counts"
@@ -143,6 +144,7 @@ _PLANS = {
         deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _tells_a_waiting_letter
     ),
     Kind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),
+    Kind.PARKED: _Plan(parked, parked.c.parked_ms),
     Kind.RECORDED_ENTRIES: _Plan(recorded_entries, recorded_entries.c.recorded_ms),
     Kind.REPLAYS: _Plan(replays, replays.c.created_ms, stays=lambda: replays.c.state == ReplayState.RUNNING),
     Kind.MINUTE_COUNTS: _Plan(minute_counts, minute_counts.c.minute_ms, minute_counts.c.integration_id),
