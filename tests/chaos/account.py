@@ -1,14 +1,13 @@
 """The account: every event that was acknowledged to a publisher, at every integration that wants it."""
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, text
 
-#: What a CEF message says of the payload is not its hash.
-_UNHASHED = "cef"
 _SHOWN = 5
 
 
@@ -43,11 +42,16 @@ class Account:
 
 
 def account_for(
-    book: Path, acknowledged: dict[str, str], rows: dict[str, str], dead: dict[str, str]
+    book: Path,
+    acknowledged: dict[str, str],
+    rows: dict[str, str],
+    dead: dict[str, str],
+    reasons: Container[str],
 ) -> Account:
     """Compare a witness's book with what was published and with what the ledger says.
 
-    `rows` are the ledger's deliveries (event to status), `dead` the letters that wait (event to cause).
+    `acknowledged` are the digests of what it should have received, by event; `rows` the ledger's deliveries
+    (event to status), `dead` the letters that wait (event to the finding's code); `reasons` are true codes.
     """
     found = Account(acknowledged=len(acknowledged))
     received = _read(book, found)
@@ -58,6 +62,9 @@ def account_for(
         # A publisher whose answer was lost may have been killed with it: accepted, never acknowledged.
         found.blame("received but never acknowledged", event_id)
     found.dead = Counter(dead.values())
+    for event_id, code in dead.items():
+        if code not in reasons:
+            found.blame(f"dead for a reason that is not true of it: {code}", event_id)
     return found
 
 
@@ -66,7 +73,7 @@ def _judge(
 ) -> None:
     if hashes is None and cause is None:
         found.blame("LOST: neither received nor a dead letter", event_id)
-    elif hashes is not None and not hashes <= {digest, _UNHASHED}:
+    elif hashes is not None and not hashes <= {digest}:
         found.blame("received with another payload", event_id)
     if status is None:
         found.blame("without a row in the ledger", event_id)
@@ -90,7 +97,7 @@ def _read(book: Path, found: Account) -> dict[str, set[str]]:
 
 
 def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return status by event, and cause by event of the dead letters that wait."""
+    """Return status by event, and by event why dead letters died that wait."""
     with engine.connect() as connection:
         given = {"id": integration_id}
         rows = connection.execute(
@@ -98,7 +105,10 @@ def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict
         )
         statuses = {row[0]: row[1] for row in rows}
         letters = connection.execute(
-            text("SELECT event_id, cause FROM dead_letters WHERE integration_id = :id AND state = 'waiting'"),
+            text(
+                "SELECT event_id, error_code FROM dead_letters"
+                " WHERE integration_id = :id AND state = 'waiting'"
+            ),
             given,
         )
         return statuses, {row[0]: row[1] for row in letters}

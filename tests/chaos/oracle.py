@@ -41,6 +41,14 @@ _URLS = {
     "syslog_cef": "syslog://127.0.0.1:{}",
     "webhook": "http://127.0.0.1:{}/hook",
 }
+#: Why events may die, by the finding's code: anywhere, since a machine may be too busy to answer in time and
+#: whoever sends may be killed; and for each mood.
+_EVERYWHERE = ("timed_out", "worker_lost")
+_REASONS = {
+    "flapping": ("destination_busy",),
+    "moody": ("destination_busy",),
+    "resets": ("connection_lost",),
+}
 #: Patience long enough for a busy machine, short enough for a test.
 KNOBS: dict[str, Any] = {
     "SIEM_WORKER_THREADS": "64",
@@ -155,7 +163,10 @@ def _is_settled(fleet: Fleet, integration_id: str, acknowledged: int) -> bool:
 
 def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers) -> Account:
     rows, dead = ledger_of(fleet.engine, f"int_{name}")
-    return account_for(folder / f"{name}.received", publishers.acknowledged, rows, dead)
+    kind, mood = WITNESSES[name]
+    expected = publishers.as_cef if kind == "syslog_cef" else publishers.acknowledged
+    reasons = {*_EVERYWHERE, *_REASONS.get(mood, ())}
+    return account_for(folder / f"{name}.received", expected, rows, dead, reasons)
 
 
 def _summary(

@@ -7,19 +7,26 @@ from collections.abc import Iterator
 from itertools import islice
 
 from worker.demo.samples import sample_lines
+from worker.formats.syslog import SyslogCefFormat
 from worker.model.errors import UnavailableError
-from worker.model.events import decode_event
+from worker.model.events import QueuedEvent, decode_event
 from worker.publisher import EventPublisher
 
 _BATCH = 50
+#: As an integration has it that says nothing but where it is.
+_CEF = SyslogCefFormat.of(facility="local0", header="rfc3164", hostname="mitrity", send_src=True, limit=8000)
 
 
 class Publishers:
-    """Threads that publish, and what was acknowledged to them: for each event, the SHA-256 of its payload."""
+    """Threads that publish, and what was acknowledged to them.
+
+    For each event, `acknowledged` has the SHA-256 of its payload, and `as_cef` that of its CEF message.
+    """
 
     def __init__(self, url: str, *, seed: int, rate: int, count: int, threads: int = 2) -> None:
         """Publish `count` events at `rate` a second in all."""
         self.acknowledged: dict[str, str] = {}
+        self.as_cef: dict[str, str] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._threads = [
@@ -71,8 +78,11 @@ class Publishers:
                 time.sleep(0.1)  # Redis is away: as any client, it asks again a little later
 
     def _note(self, line: bytes) -> None:
+        event = decode_event(line)
+        [message] = _CEF.messages([QueuedEvent(event.id, event.type, event.time_ms, 0, line)])
         with self._lock:
-            self.acknowledged[decode_event(line).id] = hashlib.sha256(line).hexdigest()
+            self.acknowledged[event.id] = hashlib.sha256(line).hexdigest()
+            self.as_cef[event.id] = hashlib.sha256(message).hexdigest()
 
 
 def _batches(run: str, count: int) -> Iterator[list[bytes]]:

@@ -2,8 +2,8 @@
 
 They run in a process of their own, which chaos spares: `python -m tests.chaos.witnesses FOLDER SEED
 NAME=KIND:MOOD …` listens on a port for each name, leaves the ports in `FOLDER/ports.json`, and appends a line
-to `FOLDER/NAME.received` for each event that it accepts: the SHA-256 of its payload, and its id. Once
-`FOLDER/healed` exists, all are healthy.
+to `FOLDER/NAME.received` for each event that it accepts: the SHA-256 of its payload (of CEF, of the whole
+message), and its id. Once `FOLDER/healed` exists, all are healthy.
 """
 
 import asyncio
@@ -57,7 +57,8 @@ class Witness:
     async def _take_lines(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
             found = _CEF_ID.search(line)
-            self._write([(b"cef", found[1] if found else b"?")])
+            digest = hashlib.sha256(line.rstrip(b"\n")).hexdigest().encode()
+            self._write([(digest, found[1] if found else b"?")])
 
     async def _take_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
