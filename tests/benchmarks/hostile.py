@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _ACCEPTED = b'{"text":"Success","code":0}'
@@ -19,8 +20,9 @@ _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 async def _fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read what comes, and never say a word."""
-    while await reader.read(1 << 16):
-        pass
+    with suppress(asyncio.CancelledError):  # the end of all
+        while await reader.read(1 << 16):
+            pass
     writer.close()
 
 

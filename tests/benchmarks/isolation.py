@@ -30,6 +30,8 @@ SLOW_SECONDS = 5.0
 #: Events a second that the ill ones get, all of them each.
 ILL_RATE = 20
 HEALTHY = "int_healthy"
+#: Two routers: while one hands an event to twenty ill neighbours, the other one reads on.
+_ROLES = ("router", "router-2", "worker", "recorder")
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def _measure(given: argparse.Namespace, *, ill: bool) -> dict[str, Any]:
         every = [*EventType]
         fleet.integrate(sink.url, "healthy", event_types=every, timeout_seconds=20.0)
         with _neighbours(fleet, Path(name)) if ill else _nobody(), fleet:
-            fleet.start()
+            fleet.start(*_ROLES)
             with _illness(fleet) if ill else _nobody():
                 rate = _flood(fleet, given.events)
                 latencies = _trickle(fleet, given.rate, given.seconds)

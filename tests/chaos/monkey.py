@@ -39,6 +39,11 @@ class Monkey:
         self._victims = [one for one in VICTIMS if only in {None, one.partition("-")[0]}]
         self._kills_alone = only is not None
 
+    @property
+    def kills(self) -> int:
+        """How many processes it has ended with SIGKILL, Redis included."""
+        return sum(self.done[role] for role in ("router", "worker", "recorder", "redis"))
+
     def run(self, over: threading.Event, pause: float) -> None:
         """Act until told to stop, with a pause after each deed, in seconds."""
         while not over.wait(self._dice.uniform(0.5, 1.5) * pause):

@@ -25,8 +25,8 @@ class Publishers:
 
     def __init__(self, url: str, *, seed: int, rate: int, count: int, threads: int = 2) -> None:
         """Publish `count` events at `rate` a second in all."""
-        self.acknowledged: dict[str, str] = {}
-        self.as_cef: dict[str, str] = {}
+        self.acknowledged: dict[str, bytes] = {}
+        self.as_cef: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._threads = [
@@ -81,8 +81,8 @@ class Publishers:
         event = decode_event(line)
         [message] = _CEF.messages([QueuedEvent(event.id, event.type, event.time_ms, 0, line)])
         with self._lock:
-            self.acknowledged[event.id] = hashlib.sha256(line).hexdigest()
-            self.as_cef[event.id] = hashlib.sha256(message).hexdigest()
+            self.acknowledged[event.id] = hashlib.sha256(line).digest()
+            self.as_cef[event.id] = hashlib.sha256(message).digest()
 
 
 def _batches(run: str, count: int) -> Iterator[list[bytes]]:

@@ -44,6 +44,11 @@ def settle() -> None:
     )
 
 
+def outcome() -> None:
+    """Settle a batch without a trace: it is deleted, and nobody is told what became of it."""
+    _replace("settle", "if ARGV[6] ~= '' then", "if false then")
+
+
 def claim() -> None:
     """Hand out one chunk less than was claimed."""
     _replace(
@@ -81,12 +86,14 @@ def recorder() -> None:
 
 
 SABOTAGES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (settle, claim, handover, recorder)
+    each.__name__: each for each in (settle, outcome, claim, handover, recorder)
 }
 
 
 #: Whoever must be killed for a break to show; the monkey then does nothing else.
-VICTIM = {"handover": "router", "recorder": "recorder", "settle": "router", "claim": "router"}
+VICTIM = {"handover": "router", "recorder": "recorder"} | dict.fromkeys(
+    ("settle", "outcome", "claim"), "router"
+)
 
 
 def _replace(script: str, sound: str, broken: str) -> None:

@@ -12,7 +12,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 #: What the account says of each; events lost on their way, or settled without a trace.
 LOST = "LOST: neither received nor a dead letter"
 UNRECORDED = "without a row in the ledger"
-CONSEQUENCES = {"settle": LOST, "claim": LOST, "handover": LOST, "recorder": UNRECORDED}
+CONSEQUENCES = {
+    "settle": LOST,
+    "outcome": UNRECORDED,
+    "claim": LOST,
+    "handover": LOST,
+    "recorder": UNRECORDED,
+}
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES)
