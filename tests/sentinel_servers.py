@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import redis
 
-from tests.embedded_servers import VALKEY, RunningServer, ServerDied, free_port, start_server
+from tests.embedded_servers import VALKEY, RunningServer, ServerDied, start_server
+from tests.ports import free_port
 
 SERVICE = "mymaster"
 PASSWORD = "of-the:servers@"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
+from tests.ports import free_port
 from worker.doctor import Check, examine
 from worker.model.integrations import Integration, parse_integration
 from worker.transports.guard import Guard
@@ -38,7 +39,7 @@ def results(checks: dict[str, Check]) -> dict[str, str]:
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[int]:
     """Serve HTTP without threads, so that who holds a connection open keeps all others out; give the port."""
-    server = http.server.HTTPServer((HOST, 0), _Simple)
+    server = http.server.HTTPServer((HOST, free_port()), _Simple)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

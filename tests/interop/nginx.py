@@ -14,7 +14,8 @@ from typing import Self
 import msgspec
 
 from tests.interop.credentials import Credentials
-from tests.interop.programs import Program, free_port, unpacked
+from tests.interop.programs import Program, unpacked
+from tests.ports import free_port
 
 _LOG_FORMAT = (
     '{"connection":$connection,"protocol":"$server_protocol","tls":"$ssl_protocol",'

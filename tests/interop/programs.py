@@ -5,7 +5,6 @@ word is kept for the message of the test that fails.
 """
 
 import os
-import random
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -121,12 +120,6 @@ def sockets(protocol: str) -> list[list[str]]:
 def port_of(columns: Sequence[str]) -> int:
     """Return the port of our end of a socket."""
     return int(columns[1].partition(":")[2], 16)
-
-
-def free_port() -> int:
-    """Choose a port that is free for TCP and UDP, below those that systems hand out by themselves."""
-    taken = _ports("tcp") | _ports("udp")
-    return random.choice([port for port in range(20_000, 32_000) if port not in taken])
 
 
 def _ports(protocol: str, state: str = "") -> set[int]:

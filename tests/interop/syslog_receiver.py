@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 import msgspec
 
 from tests.interop.credentials import Credentials
-from tests.interop.programs import Program, free_port, port_of, sockets
+from tests.interop.programs import Program, port_of, sockets
+from tests.ports import free_port
 
 #: The longest message that the receivers take, in bytes.
 LONGEST = 65_536

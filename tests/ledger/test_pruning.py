@@ -15,6 +15,7 @@ from worker.ledger.queries import dead_letters, deliveries
 from worker.ledger.recording import record
 from worker.ledger.replays import create_replay, end_replay, list_replays
 from worker.ledger.schema import minute_counts, recorded_entries
+from worker.model.parking import ParkedChunk
 from worker.model.replays import ReplayState, Selection
 
 DAY_MS = 86_400_000
@@ -139,6 +140,12 @@ def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: Kind) -> 
     deliver(engine, ["e2"])
     made = create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
     end_replay(engine, made.id, ReplayState.DONE)
+    record(
+        engine,
+        [],
+        [],
+        [("7-1", ParkedChunk("int_a", urgent=True, position=1, events=1, size=6, packed=b"events"))],
+    )
     plan = plan_of(engine, lambda given: prune(given, kind, made.created_ms + DAY_MS, 10))
 
     assert [line for line in plan if "Tid Scan" in line]

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
+from tests.ports import free_port
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 
@@ -73,7 +73,7 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
 @contextmanager
 def flower_beside(fleet: Fleet) -> Iterator[Flower]:
     """Run Flower until the block ends; when it begins, Flower has switched the worker's events on."""
-    port = _free_port()
+    port = free_port()
     command = [
         str(Path(sys.executable).parent / "celery"),
         "-A",
@@ -152,10 +152,3 @@ def _read_everything(flower: Flower) -> None:
     details = [path for uuid in uuids for path in (f"/task/{uuid}", f"/api/task/info/{uuid}")]
     for path in ("/workers", f"/worker/{worker}", "/tasks", "/broker", "/metrics", *details):
         assert flower.ask(path)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -18,6 +18,7 @@ from email.message import Message
 from types import TracebackType
 from typing import Any, Self
 
+from tests.ports import free_port
 from tests.receivers.scripts import Action, Request, Script, Wire, event_ids, ok
 from worker.demo.splunk import ACK_PATH, EVENT_PATHS, read_envelopes
 
@@ -45,7 +46,7 @@ class HecReceiver:
         self._requests: list[Request] = []
         self._accepted: list[Any] = []
         self._failures: list[BaseException] = []
-        self._server = _Server((host, port), self, tls)
+        self._server = _Server((host, port or free_port()), self, tls)
         scheme = "http" if tls is None else "https"
         self.port: int = self._server.server_address[1]
         self.base_url = f"{scheme}://{host}:{self.port}"

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from tests.ports import free_port
 from tests.receivers.syslog_behaviours import TICK, Behaviour, Over, Visit, reads
 from tests.receivers.syslog_frames import Frames, NotSyslog, checked, newline_frames, octet_frames
 
@@ -28,7 +29,7 @@ class _Receiver(ABC):
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
-        self.port = port
+        self.port = port or free_port()
         self.over = threading.Event()
         self._changed = threading.Condition()
         self._messages: list[bytes] = []
