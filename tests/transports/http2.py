@@ -2,6 +2,7 @@
 
 import ssl
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.transports.endpoint import Behaviour, Visit
@@ -11,6 +12,8 @@ _DATA, _HEADERS, _SETTINGS, _WINDOW_UPDATE = 0, 1, 4, 8
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 #: ":status: 200", the eighth entry of HPACK's static table (RFC 7541, 6.1 and appendix A).
 _STATUS_200 = b"\x88"
+#: In seconds: how long a connection rests before it is ended. Less than a second, within which libcurl looks.
+_SOON = 0.2
 
 
 @dataclass
@@ -58,3 +61,15 @@ def offering_http2(context: ssl.SSLContext) -> ssl.SSLContext:
 
 def _frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def leaving_first(behaviour: Behaviour) -> Behaviour:
+    """End the first connection after a single request, without a word: as a server that is restarted."""
+
+    def behave(visit: Visit) -> None:
+        if visit.endpoint.accepted == 1:
+            visit.connection.settimeout(_SOON)
+        with suppress(TimeoutError):
+            behaviour(visit)
+
+    return behave

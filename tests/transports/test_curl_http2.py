@@ -1,13 +1,15 @@
 """HTTP/2 by libcurl: many requests over one connection, where the other side offers that."""
 
+import pytest
 import trustme
 
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, answers
-from tests.transports.flying import land, post, post_all, posting
-from tests.transports.http2 import Http2, offering_http2
+from tests.transports.flying import PATIENCE, land, post, post_all, posting
+from tests.transports.http2 import Http2, leaving_first, offering_http2
 from worker.model.destinations import TlsOptions
-from worker.transports.curl_exchange import Answer
+from worker.model.errors import ConnectionLost, DeadlinePassed
+from worker.transports.curl_exchange import Answer, Exchange
 from worker.transports.guard import Guard
 
 ALONE = b"alone"
@@ -63,6 +65,46 @@ def test_a_new_flight_shares_from_the_start(guard: Guard, ca: trustme.CA) -> Non
         post_all(many, BODIES)
 
         assert endpoint.accepted == 2
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_a_shared_connection_that_died_is_replaced(guard: Guard, ca: trustme.CA, count: int) -> None:
+    """Whatever libcurl thinks of it: it would offer the dead connection to each request again and again."""
+    server = Http2()
+    trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
+    tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
+    with (
+        Endpoint(leaving_first(server.behaviour()), tls=tls) as endpoint,
+        posting(guard, endpoint.url(), trusting, connections=10) as many,
+    ):
+        post(many, ALONE)
+        assert endpoint.left.wait(PATIENCE)
+        outcomes = post_all(many, BODIES[:count])
+
+        # The one that takes its place, and another where that one was closed with its first requests.
+        assert endpoint.accepted in {2, 3}
+        assert {one.status for one in outcomes.values() if isinstance(one, Answer)} == {200}
+        assert sorted(server.bodies.values()) == [*BODIES[:count], ALONE]
+
+
+def test_a_connection_that_stays_dead_ends_with_the_time(
+    guard: Guard, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If libcurl offers nothing else, a request lands all the same."""
+    monkeypatch.setattr(Exchange, "_let_go", lambda *_, **__: None)
+    server = Http2()
+    trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
+    tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
+    with (
+        Endpoint(leaving_first(server.behaviour()), tls=tls) as endpoint,
+        posting(guard, endpoint.url(), trusting) as many,
+    ):
+        post(many, ALONE)
+        assert endpoint.left.wait(PATIENCE)
+        with pytest.raises((ConnectionLost, DeadlinePassed)):
+            post(many, b"never", seconds=0.2)
+
+        assert list(server.bodies.values()) == [ALONE]
 
 
 def test_http2_is_not_spoken_unasked(guard: Guard) -> None:

@@ -7,6 +7,7 @@ connection that it had kept breaks without an answer, although the other side ma
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -74,6 +75,8 @@ class Exchange:
         self._kept = kept
         self._opened: list[int] = []
         self._waits = False
+        self._lets_go = False
+        self._due = 0.0
         self._lent: socket.socket | None = None
         self._body = bytearray()
         self._received = 0
@@ -94,6 +97,8 @@ class Exchange:
         self.tried.clear()
         self.refused.clear()
         self._opened.clear()
+        self._due = time.monotonic() + seconds
+        self._let_go(after=False)
         easy = self.easy
         if seconds != self.seconds:
             self.seconds = seconds
@@ -106,6 +111,14 @@ class Exchange:
         easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
         easy.setopt(pycurl.POSTFIELDSIZE, len(body))
         easy.setopt(pycurl.READFUNCTION, BytesIO(body).read)
+
+    def may_go_again(self) -> bool:
+        """Say whether there is time to send it over another connection: the one it was given is dead.
+
+        libcurl closes such a connection by itself, unless requests share it: it would offer that for ever.
+        """
+        self._let_go(after=bool(self.route.dialect.is_shared))
+        return time.monotonic() < self._due
 
     @property
     def was_cut(self) -> bool:
@@ -126,6 +139,12 @@ class Exchange:
         """Let go of the handle."""
         self.easy.close()
         self._drop_lent()
+
+    def _let_go(self, *, after: bool) -> None:
+        """Choose whether its connection is closed after it, once nobody else uses it."""
+        if self._lets_go is not after:
+            self._lets_go = after
+            self.easy.setopt(pycurl.FORBID_REUSE, int(after))
 
     def _open(self, _purpose: int, found: Any) -> Any:
         """Judge the address, and open a socket for it; libcurl connects it."""

@@ -34,6 +34,7 @@ _NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http 
 _HALF_WAY = "broke off its answer half-way"
 
 _WORDS = {
+    pycurl.E_ABORTED_BY_CALLBACK: "had closed the connection, and there was no time for another one",
     pycurl.E_GOT_NOTHING: "closed the connection without an answer",
     # libcurl wanted to send it again over a new connection, which we do not let it.
     pycurl.E_SEND_FAIL_REWIND: "closed the connection without an answer",

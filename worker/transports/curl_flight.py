@@ -112,7 +112,7 @@ class Flight:
                 self._idle.append(exchange)
             for easy, code, words in failed:
                 exchange = self._take_off(easy)
-                if code == pycurl.E_ABORTED_BY_CALLBACK:
+                if code == pycurl.E_ABORTED_BY_CALLBACK and exchange.may_go_again():
                     self._put_on(exchange)  # nothing was sent: the connection was dead
                     continue
                 landed.append((exchange.key, _outcome(exchange, code, words)))
