@@ -59,6 +59,7 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
         assert lines["archive"]["delivered"] == 1500
 
 
+@pytest.mark.slow
 def test_what_no_receiver_confirms_is_not_accounted_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,8 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.model.deliveries import Status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Fleet]:

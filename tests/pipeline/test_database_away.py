@@ -17,6 +17,8 @@ from worker.model.deliveries import Cause, Status
 AWAY = "lost the database"
 BACK = "the database is back"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:

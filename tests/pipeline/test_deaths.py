@@ -14,6 +14,8 @@ from worker.model.deliveries import Status
 
 BINARIES = [binary for binary in (VALKEY, REDIS) if binary]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Fleet]:

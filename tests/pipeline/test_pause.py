@@ -14,6 +14,8 @@ from tests.receivers.hec import HecReceiver
 from worker.ledger.parked import ParkedStore
 from worker.model.deliveries import Status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own_patient(tmp_path: Path) -> Iterator[Fleet]:
@@ -84,7 +86,6 @@ def test_a_resume_tries_a_held_destination_at_once(own_patient: Fleet) -> None:
         assert row.status is Status.DELIVERED
 
 
-@pytest.mark.slow
 def test_what_redis_should_not_hold_rests_in_the_ledger(own_small: Fleet) -> None:
     """A long pause, a small cap, kills on the way: every event arrives, and each of them once."""
     fleet, store = own_small, ParkedStore(own_small.engine)

@@ -18,6 +18,8 @@ from worker.ledger.replays import get_replay, list_replays
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
@@ -54,7 +56,6 @@ def has_replayed(own: Fleet, replay_id: str, letters: int) -> bool:
     return get_replay(own.engine, replay_id).replayed >= letters
 
 
-@pytest.mark.slow
 def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
     """Killed several times, it hands over each letter once, and its counts are exact."""
     with HecReceiver(scripts.busy()) as splunk:
