@@ -23,6 +23,8 @@ from worker.model.integrations import Integration, parse_integration
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "hec-secret-token"
 #: Nobody listens there, and nobody needs to.
 SPLUNK = {"type": "splunk_hec", "url": "http://127.0.0.1:9", "token": TOKEN}

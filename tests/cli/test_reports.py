@@ -12,6 +12,8 @@ from tests.cli.running import call, run, start
 from tests.fleet import Fleet
 from worker.cli.output import Since, plain
 
+pytestmark = pytest.mark.slow
+
 DAY_MS = 86_400_000
 HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
 

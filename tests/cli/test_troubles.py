@@ -9,6 +9,8 @@ import pytest
 from tests.cli.running import SIEM, call, run
 from tests.fleet import Fleet
 
+pytestmark = pytest.mark.slow
+
 NO_REDIS = "redis://:hunter2@127.0.0.1:1/0"
 NO_DATABASE = "postgresql+psycopg://siem:hunter2@127.0.0.1:1/siem"
 NEWCOMER = {"PATH": os.environ["PATH"]}

@@ -12,6 +12,8 @@ from tests.receivers.webhook import WebhookReceiver
 from worker.model.destinations import ApiKeyAuth, SplunkHec, Webhook
 from worker.model.integrations import Integration, parse_integration
 
+pytestmark = pytest.mark.slow
+
 OLD_SECRET = "whsec_" + "A" * 43 + "="
 NEW_SECRET = "whsec_" + "B" * 43 + "="
 

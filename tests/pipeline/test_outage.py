@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from tests.fleet import wait_until
 from tests.pipeline.conftest import Customer
 from tests.receivers import scripts
@@ -32,6 +34,7 @@ def test_an_outage_costs_no_event(customer: Customer) -> None:
         assert seen_while_away < 20
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> None:
     """Even without a single retry: the event waits for whoever mends the setting, and counts one attempt."""
     mended = threading.Event()
