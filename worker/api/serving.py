@@ -10,6 +10,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from worker.api.impatience import ImpatientProtocol
 from worker.model.errors import InvalidSetting
 from worker.settings import Settings
 
@@ -61,7 +62,7 @@ def server_of(app: FastAPI, config: Settings) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             ws="none",
-            http="h11",
+            http=ImpatientProtocol,
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
             timeout_keep_alive=KEEP_ALIVE,

@@ -1,0 +1,108 @@
+"""What buttons do to an integration, what the list shows of many, and how an event is found by its id."""
+
+import pytest
+
+from tests.ledger.entries import NOON, outcome
+from tests.pages.conftest import HOME, OURS, THEIRS, Site
+from tests.pages.reading import Page
+from worker.ledger.recording import record
+from worker.model.deliveries import Status
+from worker.model.destinations import Webhook
+
+
+@pytest.mark.parametrize(
+    ("button", "enabled", "paused", "next_button"),
+    [
+        ("pause", True, True, "resume"),
+        ("resume", True, False, "pause"),
+        ("disable", False, False, "enable"),
+        ("enable", True, False, "pause"),
+    ],
+)
+def test_a_button_does_what_it_says(
+    site: Site, button: str, *, enabled: bool, paused: bool, next_button: str
+) -> None:
+    """And the page then offers the way back."""
+    integration = site.integrate(f"button-{button}", paused=button == "resume", enabled=button != "enable")
+    visitor = site.visitor()
+    visitor.post(f"{HOME}/{integration}/{button}")
+    now = site.resources.integrations_of(OURS).open(integration)
+    page = visitor.get(f"{HOME}/{integration}")
+
+    assert (now.enabled, now.paused) == (enabled, paused)
+    assert page.all("form", action=f"{HOME}/{integration}/{next_button}")
+
+
+def test_what_is_deleted_is_gone(site: Site) -> None:
+    """From the list and by its address."""
+    integration = site.integrate("to-be-deleted")
+    visitor = site.visitor()
+    visitor.post(f"{HOME}/{integration}/delete")
+
+    visitor.get(f"{HOME}/{integration}", 404)
+    assert "to-be-deleted" not in visitor.get(HOME, params={"q": "to-be"}).text
+
+
+def test_a_signing_secret_is_changed_without_a_gap(site: Site) -> None:
+    """Shown once; the old one goes on signing until it is dropped, and both can go."""
+    integration = site.integrate("signed")
+    visitor, place = site.visitor(), f"{HOME}/{integration}"
+
+    def secrets() -> list[str]:
+        webhook = site.resources.integrations_of(OURS).open(integration).destination
+        assert isinstance(webhook, Webhook)
+        return [secret.get_secret_value() for secret in webhook.signing_secrets]
+
+    shown = [Page(visitor.post(place + "/secret/new", status=200).text) for _ in range(3)]
+    third, second = secrets()
+    assert third in shown[2].text
+    assert second in shown[1].text
+    assert "signed with two secrets" in visitor.get(place).text
+    assert third not in visitor.get(place).markup
+
+    visitor.post(place + "/secret/old")
+    assert secrets() == [third]
+    visitor.post(place + "/secret/none")
+    assert secrets() == []
+
+
+def test_only_webhooks_are_signed(site: Site) -> None:
+    """A form made by hand gets an answer in words."""
+    integration = site.integrate("unsigned", url="syslog://siem.example.com", type="syslog_cef")
+
+    assert "only webhooks" in site.visitor().post(f"{HOME}/{integration}/secret/new", status=422).text
+    site.visitor().post(f"{HOME}/{integration}/explode", status=404)
+
+
+def test_the_list_is_narrowed_by_name_and_state(site: Site) -> None:
+    """Fifty at a time; the numbers beside the states count everything."""
+    for number in range(51):
+        site.integrate(f"listed-{number:02}", paused=number == 7)
+    visitor = site.visitor()
+    first = visitor.get(HOME, params={"q": "listed"})
+    second = visitor.get(first.all("a", rel="next")[0].attributes["href"])
+    paused = visitor.get(HOME, params={"q": "LISTED", "state": "paused"})
+
+    assert names(first)[0] == "listed-07"
+    assert (len(names(first)), len(names(second))) == (50, 1)
+    assert names(paused) == ["listed-07"]
+    assert "No integration is like that" in visitor.get(HOME, params={"q": "nobody"}).text
+
+
+def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> None:
+    """With what became of it at each; nothing of another tenant."""
+    homes = [site.integrate("found-a"), site.integrate("found-b"), site.integrate("found-c", THEIRS)]
+    ended = [Status.DELIVERED, Status.DEAD, Status.DELIVERED]
+    for number, (home, status) in enumerate(zip(homes, ended, strict=True)):
+        told = outcome(["evt_sought"], status, integration_id=home)
+        record(site.fleet.engine, [(f"{NOON}-{8000 + number}", [told])], [])
+    page = site.visitor().get(HOME + "/events", params={"id": "evt_sought"})
+
+    assert {"found-a", "found-b", "delivered", "dead"} <= set(page.words)
+    assert "found-c" not in page.text
+    assert "No delivery of this event is known" in site.visitor().get(HOME + "/events?id=evt_x").text
+
+
+def names(page: Page) -> list[str]:
+    """Return the names that the list shows, in its order."""
+    return [word for word in page.words if word.startswith("listed-")]

@@ -1,0 +1,204 @@
+"""The forms of the three types: what they create, what a change leaves alone, how a mistake is answered."""
+
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.pages.conftest import HOME, OURS, Site
+from worker.model.integrations import Integration
+from worker.pages.form_fields import MAIN
+
+TOKEN = "the-token-of-splunk-f3"
+#: What somebody fills in who knows nothing but the address.
+LEAST: dict[str, dict[str, str]] = {
+    "splunk_hec": {"url": "https://splunk.example.com:8088/services/collector/event", "token": TOKEN},
+    "syslog_cef": {"url": "syslog://siem.example.com"},
+    "webhook": {"url": "https://hook.example.com/in"},
+}
+#: What somebody has set up who knows everything; nothing of it is a default.
+FULL: dict[str, dict[str, Any]] = {
+    "splunk_hec": {
+        **LEAST["splunk_hec"],
+        "index": "security",
+        "source_type": "ours",
+        "host": "h",
+        "source": "s",
+        "gzip": True,
+        "use_ack": True,
+        "ack_timeout_seconds": 60.0,
+        "fields": {"team": "red", "zone": "a: b"},
+        "batch_events": 17,
+        "batch_bytes": 54_321,
+        "timeout_seconds": 2.5,
+        "verify_tls": False,
+    },
+    "syslog_cef": {
+        "url": "syslog+tls://siem.example.com:6514",
+        "facility": "local7",
+        "header": "rfc5424",
+        "framing": "newline",
+        "hostname": "us",
+        "send_src": False,
+        "confirm_by_shutdown": True,
+        "max_message_bytes": 4000,
+        "max_datagrams_per_second": 77,
+        "timeout_seconds": 3.0,
+    },
+    "webhook": {
+        **LEAST["webhook"],
+        "auth": {"kind": "api_key", "header": "X-Key", "value": "the-key-itself"},
+        "body": "array",
+        "headers": {"X-Team": "red"},
+        "connections": 3,
+        "batch_events": 11,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_the_least_that_can_be_filled_in_makes_an_integration(site: Site, kind: str) -> None:
+    """As a browser sends the form: what was left empty has its default."""
+    visitor = site.visitor()
+    form = visitor.get(f"{HOME}/new/{kind}").filled | {"name": [f"least {kind}"]} | LEAST[kind]
+    answer = visitor.http.post(f"{HOME}/new/{kind}", data=form)
+    made = opened(site, answer.headers["location"].rpartition("/")[2])
+
+    assert answer.status_code == 303
+    assert made.tenant_id == OURS
+    assert made == Integration.model_validate(
+        {"id": made.id, "name": f"least {kind}", "tenant_id": OURS}
+        | {"destination": {"type": kind, **LEAST[kind]}}
+    )
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_form_that_is_saved_unchanged_changes_nothing(site: Site, kind: str) -> None:
+    """No field is forgotten, no secret is lost, and nothing that the form does not show is set back."""
+    more: dict[str, Any] = {
+        "max_retries": 1,
+        "redrive": False,
+        "event_types": ["policy.allow", "hold.denied"],
+    }
+    integration_id = site.integrate(f"full_{kind}", type=kind, **FULL[kind], **more)
+    visitor, before = site.visitor(), opened(site, integration_id)
+    answer = visitor.http.post(edit_of(integration_id), data=visitor.get(edit_of(integration_id)).filled)
+
+    assert answer.status_code == 303, answer.text
+    assert opened(site, integration_id) == before
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_no_form_holds_a_secret(site: Site, kind: str) -> None:
+    """Only that it is set, and how it ends."""
+    integration_id = site.integrate(f"hidden_{kind}", type=kind, **FULL[kind])
+    page = site.visitor().get(edit_of(integration_id))
+
+    assert TOKEN not in page.markup
+    assert "the-key-itself" not in page.markup
+    if kind == "splunk_hec":
+        assert "ends in …f3" in page.text
+
+
+@pytest.mark.parametrize("kind", MAIN)
+def test_a_form_shows_the_fields_of_its_type_alone(site: Site, kind: str) -> None:
+    """Nobody is asked for a token by a form for syslog."""
+    names = set(site.visitor().get(f"{HOME}/new/{kind}").filled)
+    others = {field.name for other in MAIN if other != kind for field in MAIN[other]}
+
+    assert {field.name for field in MAIN[kind]} <= names
+    assert not names & (others - {field.name for field in MAIN[kind]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("splunk_hec", "url", "ftp://splunk.example.com"),
+        ("splunk_hec", "token", ""),
+        ("splunk_hec", "timeout_seconds", "soon"),
+        ("splunk_hec", "fields", "no pair"),
+        ("syslog_cef", "url", "http://siem.example.com"),
+        ("syslog_cef", "facility", "local9"),
+        ("syslog_cef", "max_message_bytes", "1"),
+        ("webhook", "batch_events", "0"),
+        ("webhook", "headers", "X-Team red"),
+        ("webhook", "ca_pem", "no certificate"),
+        ("webhook", "max_retries", "4"),
+        ("webhook", "event_types", "policy.unheard"),
+    ],
+)
+def test_a_mistake_is_told_beside_its_field(site: Site, kind: str, field: str, value: str) -> None:
+    """Nothing is saved, and what was filled in is still there, but for secrets."""
+    visitor, before = site.visitor(), len(site.fleet.store.records())
+    form = visitor.get(f"{HOME}/new/{kind}").filled | {"name": "wrong"} | LEAST[kind] | {field: value}
+    answer = visitor.http.post(f"{HOME}/new/{kind}", data=form)
+    page = type(visitor.get(HOME))(answer.text)
+
+    assert answer.status_code == 422
+    assert "Nothing was saved" in page.text
+    assert field in page.text
+    places = [one for one in page.elements if one.attributes.get("aria-invalid") == "true"]
+    assert [one.attributes["name"] for one in places] == ([field] if field != "event_types" else [])
+    assert page.filled["name"] == ["wrong"]
+    assert TOKEN not in answer.text
+    assert len(site.fleet.store.records()) == before
+
+
+def test_a_change_that_somebody_has_overtaken_is_not_saved(site: Site) -> None:
+    """The form then shows what the other one made."""
+    integration_id = site.integrate("overtaken")
+    visitor = site.visitor()
+    form = visitor.get(edit_of(integration_id)).filled
+    first = visitor.http.post(edit_of(integration_id), data=form | {"name": "of the other"})
+    second = visitor.http.post(edit_of(integration_id), data=form | {"name": "of mine"})
+
+    assert (first.status_code, second.status_code) == (303, 412)
+    assert "Somebody else has changed" in second.text
+    assert opened(site, integration_id).name == "of the other"
+
+
+def test_secrets_are_kept_replaced_or_forgotten_as_asked(site: Site) -> None:
+    """Empty keeps, a value replaces, a tick forgets."""
+    integration_id = site.integrate("secretive", type="webhook", **FULL["webhook"])
+    visitor = site.visitor()
+
+    def save(**changes: str) -> Any:
+        form = visitor.get(edit_of(integration_id)).filled | changes
+        assert visitor.http.post(edit_of(integration_id), data=form).status_code == 303
+        return opened(site, integration_id).destination
+
+    kept = save()
+    replaced = save(**{"auth.value": "another-key"})
+    forgotten = save(**{"forget:headers": "yes"})
+
+    assert kept.auth.value.get_secret_value() == "the-key-itself"
+    assert replaced.auth.value.get_secret_value() == "another-key"
+    assert {name: value.get_secret_value() for name, value in replaced.headers.items()} == {"X-Team": "red"}
+    assert dict(forgotten.headers) == {}
+
+
+def test_a_client_certificate_is_kept_with_its_key(site: Site) -> None:
+    """A key of many lines comes back as it was given, without ever being shown."""
+    issued = trustme.CA().issue_cert("client.example.com")
+    integration_id = site.integrate(
+        "mutual",
+        client_cert_pem=issued.cert_chain_pems[0].bytes().decode().strip(),
+        client_key_pem=issued.private_key_pem.bytes().decode().strip(),
+    )
+    visitor, before = site.visitor(), opened(site, integration_id)
+    page = visitor.get(edit_of(integration_id))
+    answer = visitor.http.post(edit_of(integration_id), data=page.filled)
+
+    assert answer.status_code == 303, answer.text
+    assert "PRIVATE KEY" not in page.markup
+    assert opened(site, integration_id) == before
+
+
+def edit_of(integration_id: str) -> str:
+    """Return where an integration is changed."""
+    return f"{HOME}/{integration_id}/edit"
+
+
+def opened(site: Site, integration_id: str) -> Integration:
+    """Return the integration as it is now, with its secrets."""
+    return site.resources.integrations_of(OURS).open(integration_id)

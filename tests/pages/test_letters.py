@@ -1,0 +1,165 @@
+"""Dead letters on their pages: found, counted before they are replayed, followed, discarded."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.ledger.entries import NOON, letter
+from tests.pages.conftest import HOME, THEIRS, Site
+from tests.pages.reading import Page
+from worker.ledger.letters import find_letter
+from worker.ledger.recording import record
+from worker.ledger.replays import get_replay, list_replays
+from worker.model.deliveries import Cause, Finding
+from worker.model.replays import LetterState, ReplayState
+
+LETTERS, REPLAYS = HOME + "/dead-letters", HOME + "/replays"
+_REFUSED = Finding("event_refused", "HTTP 400: no such index", "correct the index", 400)
+_entries = itertools.count(1)
+
+
+def bury(site: Site, home: str, *events: str, **more: Any) -> list[str]:
+    """Record dead letters; return their ids."""
+    entry = f"{more.get('dead_ms', NOON)}-{9000 + next(_entries)}"
+    payloads = {event: b'{"reason": "of %b"}' % event.encode() for event in events}
+    record(site.fleet.engine, [], [(entry, letter(payloads, integration_id=home, **more))])
+    return [f"{entry}-{place}" for place in range(len(events))]
+
+
+@pytest.fixture
+def home(site: Site) -> str:
+    """Give an integration with three dead letters, of two causes, a day apart."""
+    made = site.integrate(f"buried-{next(_entries)}")
+    bury(site, made, f"{made}-1", f"{made}-2")
+    bury(site, made, f"{made}-3", cause=Cause.REFUSED, finding=_REFUSED, dead_ms=NOON + 86_400_000)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, {"1", "2", "3"}),
+        ({"cause": "refused"}, {"3"}),
+        ({"code": "http_503"}, {"1", "2"}),
+        ({"type": "policy.alert"}, set()),
+        ({"type": "policy.deny", "since": "2026-11-23T00:00"}, {"3"}),
+        ({"until": "2026-11-23T00:00+00:00"}, {"1", "2"}),
+    ],
+)
+def test_a_filter_finds_what_it_says(site: Site, home: str, query: dict[str, str], found: set[str]) -> None:
+    """And what it found is what the form below it counts, and would replay."""
+    visitor = site.visitor()
+    page = visitor.get(LETTERS, params={"integration": home, **query})
+    counted = Page(visitor.post(LETTERS + "/count", status=200, integration=home, **query).text)
+
+    assert {number for number in "123" if f"{home}-{number}" in page.text} == found
+    assert ("None like that" in page.text) == (not found)
+    assert f"{len(found)} dead letter" in counted.text
+
+
+@pytest.mark.parametrize(("field", "value"), [("cause", "boredom"), ("type", "policy"), ("since", "then")])
+def test_a_filter_that_means_nothing_is_named(site: Site, field: str, value: str) -> None:
+    """Instead of a list of everything, which somebody might replay."""
+    visitor = site.visitor()
+
+    assert field in visitor.get(LETTERS, 422, params={field: value}).text
+    visitor.post(LETTERS + "/count", status=422, **{field: value})
+    visitor.post(REPLAYS, status=422, **{field: value})
+
+
+def test_many_are_shown_a_page_at_a_time(site: Site) -> None:
+    """The latest first, none twice and none left out."""
+    home = site.integrate(f"many-{next(_entries)}")
+    bury(site, home, *(f"{home}-{number:03}" for number in range(120)))
+    visitor, path, seen = site.visitor(), f"{LETTERS}?integration={home}", []
+    while path:
+        page = visitor.get(path)
+        seen.append({word for word in page.words if word.startswith(home + "-")})
+        path = next((one.attributes["href"] for one in page.all("a", rel="next")), "")
+
+    assert [len(one) for one in seen] == [50, 50, 20]
+    assert len(set().union(*seen)) == 120
+
+
+def test_counting_sends_nothing(site: Site, home: str) -> None:
+    """It names integration and reason, and asks how fast."""
+    counted = Page(site.visitor().post(LETTERS + "/count", status=200, integration=home).text)
+
+    assert counted.filled["integration"] == [home]
+    assert {"http_503", "event_refused"} <= set(counted.words)
+    assert not any(one.integration_id == home for one in replays(site))
+
+
+def test_what_was_counted_is_replayed_and_followed(site: Site, home: str) -> None:
+    """The form of the count makes the replay; its page shows it, and can end it."""
+    visitor = site.visitor()
+    counted = Page(visitor.post(LETTERS + "/count", status=200, integration=home, cause="refused").text)
+    place = visitor.http.post(REPLAYS, data=counted.filled | {"rate": "7"}).headers["location"]
+    page = visitor.get(place)
+    made = get_replay(site.fleet.engine, place.rpartition("/")[2])
+
+    assert (made.total, made.rate, made.selection.causes) == (1, 7, (Cause.REFUSED.value,))
+    assert "Replay of 1 dead letter" in page.text
+    assert "at most 7 events a second" in page.text
+    assert page.all("progress", max="1")
+
+    visitor.post(place + "/cancel")
+    assert "Cancelled" in visitor.get(place).text
+    assert get_replay(site.fleet.engine, made.id).state is ReplayState.CANCELLED
+
+
+def test_one_letter_is_read_and_replayed_into_another_integration(site: Site, home: str) -> None:
+    """Its page shows the event as it was published, why it died, and what mends it."""
+    other = site.integrate(f"other-{next(_entries)}")
+    [letter_id] = bury(site, home, f"{home}-4", cause=Cause.REFUSED, finding=_REFUSED)
+    visitor = site.visitor()
+    page = visitor.get(f"{LETTERS}/{letter_id}")
+    answer = visitor.post(REPLAYS, id=letter_id, into=other)
+    made = get_replay(site.fleet.engine, answer.headers["location"].rpartition("/")[2])
+
+    assert '"reason": "of' in page.text
+    assert "HTTP 400: no such index" in page.text
+    assert "What to do: correct the index" in page.text
+    assert (made.total, made.target_id) == (1, other)
+
+
+@pytest.mark.parametrize("rate", ["0", "fast", "1000000000"])
+def test_a_rate_that_cannot_be_is_named(site: Site, home: str, rate: str) -> None:
+    """No replay is made."""
+    answer = site.visitor().post(REPLAYS, status=422, integration=home, rate=rate)
+
+    assert "rate" in answer.text
+    assert not any(one.integration_id == home for one in replays(site))
+
+
+def test_a_discarded_letter_waits_no_more(site: Site, home: str) -> None:
+    """It can still be read, but is neither listed nor replayed."""
+    [letter_id] = bury(site, home, f"{home}-5")
+    visitor = site.visitor()
+    visitor.post(f"{LETTERS}/{letter_id}/discard")
+
+    assert find_letter(site.fleet.engine, letter_id).state is LetterState.DISCARDED
+    assert f"{home}-5" not in visitor.get(LETTERS, params={"integration": home}).text
+    assert "discarded" in visitor.get(f"{LETTERS}/{letter_id}").text
+
+
+def test_another_tenants_letters_are_neither_found_nor_touched(site: Site) -> None:
+    """Whatever a form says of integration, letter or target."""
+    theirs, ours = site.integrate(f"far-{next(_entries)}", THEIRS), site.integrate(f"near-{next(_entries)}")
+    [letter_id] = bury(site, theirs, "evt_theirs")
+    visitor = site.visitor()
+
+    assert "evt_theirs" not in visitor.get(LETTERS, params={"integration": theirs}).text
+    visitor.get(f"{LETTERS}/{letter_id}", 404)
+    visitor.post(f"{LETTERS}/{letter_id}/discard", status=404)
+    visitor.post(REPLAYS, status=404, integration=ours, into=theirs)
+    answer = visitor.http.post(REPLAYS, data={"csrf": visitor.csrf(), "id": letter_id})
+    if answer.status_code == 303:
+        assert get_replay(site.fleet.engine, answer.headers["location"].rpartition("/")[2]).total == 0
+    assert find_letter(site.fleet.engine, letter_id).state is LetterState.WAITING
+
+
+def replays(site: Site) -> list[Any]:
+    """Return the selections of all replays."""
+    return [one.selection for one in list_replays(site.fleet.engine, 1000)]

@@ -1,0 +1,50 @@
+"""Connections that take too long over the head of a request. Come in: bytes; go out: requests, or the end.
+
+Uvicorn limits how long a connection may be idle, but not how long a line and headers may take that come a
+byte at a time: a thousand such connections would be all that the API may have.
+"""
+
+import asyncio
+from typing import ClassVar, cast
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection, without an answer, whose head has not come whole in time."""
+
+    #: From the connection, or from the first byte after an answer, to the end of the headers, in seconds.
+    HEAD_SECONDS: ClassVar[float] = 15.0
+
+    _head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; wait on for a head that is not whole, and no more for one that is."""
+        super().data_received(data)
+        if self._has_request():
+            self._wait_no_more()
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _has_request(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        if self._head_due is None:
+            self._head_due = self.loop.call_later(self.HEAD_SECONDS, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
