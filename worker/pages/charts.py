@@ -14,6 +14,8 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 120, 28
 _WIDTH, _HEIGHT, _FOOT, _LEFT = 720, 180, 22, 44
 _GRID_LINES = 4
 
+_PATH = Markup('<path class="{}" d="{}"/>')
+
 
 class Bar(NamedTuple):
     """How many were delivered and failed in one span of time, and what to call it."""
@@ -29,17 +31,18 @@ def sparkline(bars: Sequence[Bar], name: str) -> Markup:
     if not most:
         return _svg("spark", _SPARK_WIDTH, _SPARK_HEIGHT, name, [_line(0, 27.5, _SPARK_WIDTH, 27.5)])
     step = _SPARK_WIDTH / len(bars)
-    return _svg(
-        "spark",
-        _SPARK_WIDTH,
-        _SPARK_HEIGHT,
-        name,
-        [
-            piece
-            for place, bar in enumerate(bars)
-            for piece in _stack(bar, place * step, step - 0.4, _SPARK_HEIGHT, most)
-        ],
-    )
+    drawn: dict[str, list[str]] = {"good": [], "bad": []}
+    for place, bar in enumerate(bars):
+        foot = float(_SPARK_HEIGHT)
+        for kind, count in (("good", bar.delivered), ("bad", bar.failed)):
+            if count:
+                height = count / most * _SPARK_HEIGHT
+                seen = _seen(kind, height)
+                drawn[kind].append(_block(place * step, max(0, foot - seen), step - 0.4, seen))
+                foot -= height
+    # A path for all bars of a kind: fifty sparklines of sixty elements each are a third of a list's time.
+    paths = [_PATH.format(kind, "".join(blocks)) for kind, blocks in drawn.items() if blocks]
+    return _svg("spark", _SPARK_WIDTH, _SPARK_HEIGHT, name, paths)
 
 
 def bar_chart(bars: Sequence[Bar], name: str) -> Markup:
@@ -105,11 +108,19 @@ def _titled(bar: Bar) -> tuple[str, int, int]:
 
 def _part(kind: str, left: float, width: float, height: float, foot: float) -> Iterator[Markup]:
     if height:
-        # A single failure among thousands must be seen.
-        seen = max(height, 1.5 if kind == "bad" else 0.5)
+        seen = _seen(kind, height)
         yield Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
             kind, left, max(0, foot - seen), width, seen
         )
+
+
+def _seen(kind: str, height: float) -> float:
+    """Return how high a bar is drawn: a single failure among thousands must be seen."""
+    return max(height, 1.5 if kind == "bad" else 0.5)
+
+
+def _block(left: float, top: float, width: float, height: float) -> str:
+    return f"M{left:.1f} {top:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z"
 
 
 def _grid(most: float) -> Iterator[Markup]:

@@ -25,7 +25,7 @@ PAGE = 50
 #: Events per minute are those of so many whole minutes.
 _RATE_MINUTES = 5
 #: Latencies are of so many settlements, the latest.
-_SAMPLE = 200
+_SAMPLE = 100
 _TROUBLE_FIRST = (
     *(State.FAILING, State.DEGRADED, State.PAUSED, State.HEALTHY),
     *(State.IDLE, State.SWITCHED_OFF),
