@@ -30,7 +30,9 @@ def test_a_port_in_use_is_avoided(tmp_path: Path, taken: int) -> None:
 
     assert found.api_port not in {0, taken}
     assert environment(found)["SIEM_API_PORT"] == str(found.api_port)
-    assert f"API:      http://127.0.0.1:{found.api_port}/api/v1" in explain(found, embedded=False)
+    told = explain(found, embedded=False)
+    assert f"API:      http://127.0.0.1:{found.api_port}/api/v1" in told
+    assert [line for line in told if line.startswith(f"Pages:    http://127.0.0.1:{found.api_port}, ")]
 
 
 def test_a_port_that_was_wished_for_stays(tmp_path: Path, taken: int) -> None:

@@ -40,11 +40,13 @@ def environment(settings: Settings) -> dict[str, str]:
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
     """Tell where Redis and the data are, how to publish and how to stop; never a password."""
     where = place(settings.broker_address())
+    site = f"http://{settings.api_host}:{settings.api_port or '…'}"
     redis = f"embedded server on {where}, its URL is in {settings.data_dir / REDIS_URL_FILE}"
     return [
         f"Redis:    {redis if embedded else where}",
         f"Data:     {settings.data_dir}",
-        f"API:      http://{settings.api_host}:{settings.api_port or '…'}/api/v1",
+        f"API:      {site}/api/v1",
+        f"Pages:    {site}, with a key of `{_command(settings)} api-keys create --name me`",
         f"Publish:  {_command(settings)} publish FILE",
         f"Watch:    {_command(settings)} status",
         "Stop:     Ctrl-C",
