@@ -26,7 +26,7 @@ from worker.destinations.opening import sender_opener
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
 from worker.model.destinations import DESTINATION_TYPES
-from worker.model.errors import DeliveryDead, LeaseLost, TransientDelivery
+from worker.model.errors import BrokerUnavailable, DeliveryDead, LeaseLost, TransientDelivery
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
@@ -46,7 +46,7 @@ class DeliveryTask(Task):
     retry_jitter = False
     max_retries = MAX_RETRIES
     # Expected endings: Flower shows them as failed, the log needs no traceback of ours.
-    throws = (DeliveryDead, LeaseLost)
+    throws = (DeliveryDead, LeaseLost, BrokerUnavailable)
 
     def retry(self, *args: Any, exc: Any = None, **options: Any) -> Any:
         """Retry the batch that failed, when it is due: later than Celery's own series, if so asked."""
@@ -140,7 +140,7 @@ def courier(kind: str) -> Courier:
 
 
 celery_channel.install()
-celery_log.install()
+_news = celery_log.install()
 app = make_app(settings())
 hush_libraries()
 
@@ -168,7 +168,15 @@ def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> None:
 def _deliver(kind: str, task: Any, order: WorkOrder) -> None:
     with _courier_lock:
         found = courier(kind)
-    found.deliver(order, task.request.retries)
+    try:
+        found.deliver(order, task.request.retries)
+    except BrokerUnavailable as error:
+        _news.missed(error)
+        raise
+    except (TransientDelivery, DeliveryDead, LeaseLost):
+        _news.answered()
+        raise
+    _news.answered()
 
 
 _signs: list[SignOfLife] = []

@@ -11,7 +11,7 @@ CONSUMER, CONNECTION, REQUEST, WARNINGS = (logging.getLogger(name) for name in L
 
 
 @pytest.fixture(autouse=True)
-def news(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def news(caplog: pytest.LogCaptureFixture) -> Iterator[ConnectionNews]:
     """Filter what Celery says, anew for each test."""
     caplog.set_level(logging.INFO)
     own = ConnectionNews()
@@ -19,7 +19,7 @@ def news(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     before = [logger.filters for logger in loggers]
     for logger in loggers:
         logger.filters = [own]
-    yield
+    yield own
     for logger, filters in zip(loggers, before, strict=True):
         logger.filters = filters
 
@@ -60,6 +60,34 @@ def test_a_worker_that_starts_without_redis_says_so(caplog: pytest.LogCaptureFix
     [said] = caplog.messages
     assert said.startswith("lost Redis: consumer: Cannot connect to sentinel://one:26379/0: No master")
     assert said.endswith("found for 'm'; trying again until it is back")
+
+
+def test_tasks_that_miss_redis_say_so_once(caplog: pytest.LogCaptureFixture, news: ConnectionNews) -> None:
+    """A hundred may be under way; the first that is answered again says that it is back."""
+    for _ in range(3):
+        news.missed(ConnectionError("cut"))
+    news.answered()
+    news.answered()
+
+    assert [(record.levelname, record.getMessage()[:12]) for record in caplog.records] == [
+        ("ERROR", "lost Redis: "),
+        ("WARNING", "Redis is bac"),
+    ]
+
+
+def test_tasks_and_the_consumer_speak_with_one_voice(
+    caplog: pytest.LogCaptureFixture, news: ConnectionNews
+) -> None:
+    """Whoever notices it first: it is lost once, and back when the consumer is."""
+    for task_first in (True, False):
+        if task_first:
+            news.missed(ConnectionError("cut"))
+        lose()
+        news.missed(ConnectionError("cut"))
+        news.answered()
+        CONNECTION.info("Connected to %s", "redis://one:6379/0")
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
 
 
 def test_everything_else_is_said_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

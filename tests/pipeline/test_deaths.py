@@ -10,6 +10,7 @@ from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
+from worker.broker import keys
 from worker.model.deliveries import Status
 
 BINARIES = [binary for binary in (VALKEY, REDIS) if binary]
@@ -134,6 +135,34 @@ def test_connections_cut_while_a_batch_is_under_way(own: Fleet) -> None:
         own.settled(1_000)
 
         assert len(set(splunk.accepted_ids)) == 1_000
+        assert "Traceback" not in own.log("worker")
+
+
+def test_a_redis_that_refuses_is_told_once_and_without_a_traceback(own: Fleet) -> None:
+    """However many orders come to nothing by it; the sweeper issues them again."""
+    with HecReceiver() as splunk:
+        for number in range(5):
+            own.integrate(splunk.url, f"splunk{number}")
+        own.start("router", "recorder")
+        own.publish([denial("e1")])
+        wait_until(lambda: own.client.llen("siem:celery:splunk_hec") == 5, "the orders stand in their queue")
+        states = [keys.state(f"int_splunk{number}") for number in range(5)]
+        for state in states:
+            own.client.rename(state, state + ":aside")
+            own.client.set(state, "no hash")
+        own.start("worker")
+        wait_until(lambda: own.log("worker").count("raised expected") >= 5, "each order has come to nothing")
+        with own.client.pipeline(transaction=True) as restoring:
+            for state in states:
+                restoring.rename(state + ":aside", state)
+            restoring.execute()
+        for number in range(5):
+            own.settled(1, f"int_splunk{number}")
+        told = own.log("worker")
+
+        assert told.count("lost Redis: Redis refuses: ") == 1
+        assert told.count("Redis is back after ") == 1
+        assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("role", ["router", "recorder", "worker"])

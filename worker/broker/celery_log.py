@@ -16,6 +16,8 @@ LOGGERS = (
     "py.warnings",
 )
 
+log = logging.getLogger(__name__)
+
 _LOSSES = ("consumer: Connection to broker lost", "consumer: Cannot connect to")
 _BACK = "Connected to"
 _ECHOES = (
@@ -38,6 +40,20 @@ class ConnectionNews(logging.Filter):
         super().__init__()
         self._lock = threading.Lock()
         self._lost_at: float | None = None
+        self._by_task = False
+
+    def missed(self, error: Exception) -> None:
+        """Note that a task could not reach Redis: the first of them says so, unless the consumer has."""
+        with self._lock:
+            if self._lost_at is None:
+                self._lost_at, self._by_task = time.monotonic(), True
+                log.error("%s", _loss(str(error)))
+
+    def answered(self) -> None:
+        """Note that Redis has answered a task; whether the consumer has it back, that one says itself."""
+        with self._lock:
+            if self._lost_at is not None and self._by_task:
+                log.warning("%s", self._return(self._lost_at))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether to log the record; reword it if it is news."""
@@ -50,6 +66,7 @@ class ConnectionNews(logging.Filter):
         return not text.startswith(_ECHOES) and _DEFAULT_TO_COME not in text
 
     def _is_first_loss(self, record: logging.LogRecord, text: str) -> bool:
+        self._by_task = False
         if self._lost_at is not None:
             return False
         self._lost_at = time.monotonic()
@@ -57,23 +74,29 @@ class ConnectionNews(logging.Filter):
             text.removeprefix(_LOSSES[0]).partition("...")[2].removeprefix(" (").removesuffix(")") or text
         )
         reason = reason.partition(" : <")[0]  # where redis-py begins to list how it connects
-        _reword(
-            record, logging.ERROR, f"lost Redis: {' '.join(reason.split())}; trying again until it is back"
-        )
+        _reword(record, logging.ERROR, _loss(reason))
         return True
 
     def _is_return(self, record: logging.LogRecord) -> bool:
         if self._lost_at is not None:
-            seconds, self._lost_at = time.monotonic() - self._lost_at, None
-            _reword(record, logging.WARNING, f"Redis is back after {seconds:.1f} s")
+            _reword(record, logging.WARNING, self._return(self._lost_at))
         return True
 
+    def _return(self, lost_at: float) -> str:
+        self._lost_at, self._by_task = None, False
+        return f"Redis is back after {time.monotonic() - lost_at:.1f} s"
 
-def install() -> None:
-    """Have Celery's worker in this process speak so."""
+
+def install() -> ConnectionNews:
+    """Have Celery's worker in this process speak so; return whom its tasks tell of Redis."""
     news = ConnectionNews()
     for name in LOGGERS:
         logging.getLogger(name).addFilter(news)
+    return news
+
+
+def _loss(reason: str) -> str:
+    return f"lost Redis: {' '.join(reason.split())}; trying again until it is back"
 
 
 def _reword(record: logging.LogRecord, level: int, text: str) -> None:
