@@ -13,8 +13,8 @@ import pytest
 from tests.api.conftest import OURS, PUBLISH_ONLY, Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
-from worker.api import bodies
-from worker.api.problems import Problem
+from worker.api import bodies, wrapping
+from worker.api.problems import Problem, problem_of
 
 _MOST = 400_000
 
@@ -109,6 +109,24 @@ def test_a_body_that_comes_too_slowly(strict: Api) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in answer.lower()
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["field"] == "body"
+
+
+def test_whoever_hangs_up_amid_a_body_is_no_news(
+    strict: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that gives up is no fault of ours, and its traceback would bury those that are."""
+    told: list[Problem] = []
+
+    def tell(error: Exception) -> Problem:
+        told.append(problem_of(error))
+        return told[-1]
+
+    monkeypatch.setattr(wrapping, "problem_of", tell)
+    with _connected(strict) as connection:
+        connection.sendall(_head(strict, "Content-Length: 300000") + b" " * 1000)
+
+    assert wait_until(lambda: told, "the API has noticed")[0].status == 400
+    assert "a request has failed" not in caplog.text
 
 
 def test_a_body_that_nobody_reads(strict: Api) -> None:

@@ -57,6 +57,27 @@ def test_a_request_that_is_quick_may_be_answered_late(api: Api, monkeypatch: pyt
         assert connection.recv(65_536).startswith(b"HTTP/1.1 201 ")
 
 
+def test_answers_that_nobody_takes_end_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks a lot and reads nothing holds no connection with it."""
+    monkeypatch.setattr(ImpatientProtocol, "ANSWER_SECONDS", 0.3)
+    with _connected(api) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(0)
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n" * 100
+
+        assert wait_until(lambda: _is_cut_off(connection, asked), "the connection is cut")
+
+
+def _is_cut_off(connection: socket.socket, asked: bytes) -> bool:
+    try:
+        connection.send(asked)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return False
+
+
 def _connected(api: Api) -> socket.socket:
     address = urlsplit(api.url)
     connection = socket.create_connection((address.hostname, address.port))

@@ -8,7 +8,10 @@ import pytest
 from tests.api.conftest import PUBLISH_ONLY, READ_ONLY, THEIRS, Api
 from tests.api.settled import bury, pages, settle
 from tests.ledger.entries import NOON
-from worker.model.deliveries import Cause, Finding, Status
+from worker.cli.output import when
+from worker.ledger.recording import record
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.events import QueuedEvent
 
 _AT = "2026-11-22T22:15:00"
 _TIMEOUT = Finding("timeout", "no answer", "see that it is well")
@@ -97,6 +100,23 @@ def test_a_wrong_filter_is_named(
     answer = api.ask("GET", f"/integrations/siem/{settled}/{lists}", params=query)
 
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_a_time_beyond_every_calendar_keeps_no_list_from_being_shown(api: Api) -> None:
+    """By its offset an event may lie in the year 10000: what its neighbours became is told all the same."""
+    home = api.create()["id"]
+    late = QueuedEvent("evt_late", "policy.deny", 253_402_387_139_000, NOON, b"{}")
+    dead = DeadLetter(home, Cause.REFUSED, Finding("refused", "no", "mend it"), NOON, [late], [1])
+    trace = EventTrace(late.id, late.type, late.time_ms, NOON, 1)
+    ended = Outcome(home, Status.DEAD, NOON, dead.finding, None, [trace], 400, None)
+    record(api.resources.engine, [(f"{NOON}-70001", [ended])], [(f"{NOON}-70001", dead)])
+    settle(api, home, Status.DELIVERED, "evt_early")
+
+    found = api.get(f"/integrations/siem/{home}/deliveries")["items"]
+    [letter] = api.get(f"/integrations/siem/{home}/dead-letters")["items"]
+    assert {one["event_id"] for one in found} == {"evt_late", "evt_early"}
+    assert letter["event_at"] == "9999-12-31T23:59:59.999Z"
+    assert when(late.time_ms) == "9999-12-31 23:59:59.999Z"
 
 
 def test_deliveries_are_paged(api: Api) -> None:

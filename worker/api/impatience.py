@@ -1,7 +1,8 @@
-"""Connections that take too long over the head of a request. Come in: bytes; go out: requests, or the end.
+"""Connections that take too long, over a head or an answer. Come in: bytes; go out: requests, or the end.
 
-Uvicorn limits how long a connection may be idle, but not how long a line and headers may take that come a
-byte at a time: a thousand such connections would be all that the API may have.
+Uvicorn limits how long a connection may be idle, but neither how long a line and headers may take that come
+a byte at a time, nor how long an answer may wait for somebody who does not read: a thousand such connections
+would be all that the API may have.
 """
 
 import asyncio
@@ -11,12 +12,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection, without an answer, whose head has not come whole in time."""
+    """HTTP/1.1 that ends a connection whose head does not come, or whose answers are not taken, in time."""
 
     #: From the connection, or from the first byte after an answer, to the end of the headers, in seconds.
     HEAD_SECONDS: ClassVar[float] = 15.0
 
+    #: How long an answer may wait until enough of it is taken for more to be sent, in seconds.
+    ANSWER_SECONDS: ClassVar[float] = 30.0
+
     _head_due: asyncio.TimerHandle | None = None
+    _taken_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin to wait for the first head."""
@@ -34,7 +39,23 @@ class ImpatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait_no_more()
+        self._is_taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the other side to read; a close would wait for it as well."""
+        super().pause_writing()
+        self._taken_due = self.loop.call_later(self.ANSWER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: enough was taken."""
+        super().resume_writing()
+        self._is_taken()
+
+    def _is_taken(self) -> None:
+        if self._taken_due is not None:
+            self._taken_due.cancel()
+            self._taken_due = None
 
     def _has_request(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request

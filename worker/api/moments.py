@@ -1,11 +1,10 @@
 """Times, as the API writes them."""
 
-from datetime import UTC, datetime
+from worker.model.calendar import in_utc
 
 
 def moment(milliseconds: int | None) -> str | None:
     """Write a time (ms since 1970 UTC) as RFC 3339, to the millisecond."""
     if milliseconds is None:
         return None
-    told = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return told.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return in_utc(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")

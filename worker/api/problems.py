@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from worker.api.access import TooManyFailures, UnknownKey
 from worker.model.errors import (
@@ -136,4 +137,6 @@ _TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (SiemError, lambda error: Problem(503, str(error))),
     (HTTPException, lambda error: Problem(error.status_code, str(error.detail), headers=error.headers)),
     (RequestValidationError, _of_parameters),
+    # Nobody reads this one; it is no fault of ours, and no news.
+    (ClientDisconnect, lambda _: Problem(400, "the connection ended before the body did")),
 ]

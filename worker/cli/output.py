@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from worker.model import printable
+from worker.model.calendar import in_utc
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GAP = "  "
@@ -50,8 +51,7 @@ def when(milliseconds: int | None) -> str:
     """Show a time as UTC to the millisecond."""
     if milliseconds is None:
         return ""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
+    return in_utc(milliseconds).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
