@@ -83,8 +83,9 @@ install() {
     renew_venv &&
         touch .venv/.unfinished &&
         rm -f .venv/.*-installed &&
-        pip_install --require-hashes -r "$lock" &&
+        pip_install --no-deps --require-hashes -r "$lock" &&
         pip_install --no-deps --no-build-isolation -e . &&
+        .venv/bin/python -I -m pip --disable-pip-version-check check &&
         leave_stamps "$lock" &&
         rm -f .venv/.unfinished
 }
