@@ -17,6 +17,7 @@ from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
 from worker.model.errors import InvalidEvent
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
+from worker.model.failures import FailureCode
 from worker.model.orders import Issue
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
 
 def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
     raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
-    finding = Finding("invalid_event", f"{error.field}: {error.reason}", error.remedy)
+    finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}", error.remedy)
     event = QueuedEvent("", "", 0, arrival.published_ms, raw)
     return DeadLetter(None, Cause.INVALID.value, finding, arrival.published_ms, [event], [0])
 

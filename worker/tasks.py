@@ -32,6 +32,7 @@ from worker.model.errors import (
     SecretUnreadable,
     TransientDelivery,
 )
+from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES, Integration
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
@@ -50,7 +51,7 @@ SENDER_IDLE = 60.0
 OpenSender = Callable[[bytes], tuple[Integration, Sender]]
 
 _UNKNOWN = Finding(
-    "configuration",
+    FailureCode.CONFIGURATION,
     "Redis does not know this integration",
     "see that a recorder runs: it brings the integrations of the ledger back into Redis",
 )
@@ -146,7 +147,9 @@ class Courier:
             for place in batch.open_places():
                 batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
             hint = "report this with the worker's log of that time"
-            return [_ruling(batch, Finding("internal_error", "the worker failed while sending", hint))]
+            return [
+                _ruling(batch, Finding(FailureCode.INTERNAL_ERROR, "the worker failed while sending", hint))
+            ]
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
@@ -218,7 +221,8 @@ def _is_gone(batch: Batch) -> bool:
 
 def _unusable(batch: Batch, error: Exception) -> Ruling:
     return _ruling(
-        batch, Finding("configuration", str(error), "correct the integration; its events wait until then")
+        batch,
+        Finding(FailureCode.CONFIGURATION, str(error), "correct the integration; its events wait until then"),
     )
 
 

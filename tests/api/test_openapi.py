@@ -8,6 +8,7 @@ from jsonschema_rs import Draft202012Validator
 from tests.api.conftest import Api
 from worker.api.examples import CHANGES, EXAMPLES
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.failures import FailureCode
 
 
 @pytest.fixture
@@ -81,3 +82,11 @@ def test_secrets_are_marked_as_such(told: Any) -> None:
         "$ref": "#/components/schemas/SecretMark"
     }
     assert schemas["SplunkHecCreation"]["required"] == ["type", "url", "token"]
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_every_failure_code_is_documented(told: Any, code: FailureCode) -> None:
+    """Whoever filters by `error_code` finds each value, and whether a setting causes it."""
+    words = told["components"]["schemas"]["DeliveryDocument"]["properties"]["error_code"]["description"]
+
+    assert f"`{code}` ({code.origin.value})" in words

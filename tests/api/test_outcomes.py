@@ -12,9 +12,10 @@ from worker.cli.output import when
 from worker.ledger.recording import record
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 
 _AT = "2026-11-22T22:15:00"
-_TIMEOUT = Finding("timeout", "no answer", "see that it is well")
+_TIMEOUT = Finding(FailureCode.TIMED_OUT, "no answer", "see that it is well")
 
 
 def _events(page: Any) -> list[str]:
@@ -45,7 +46,7 @@ def test_deliveries_tell_what_became_of_events(api: Api, settled: str) -> None:
         "status": "retrying",
         "attempts": 1,
         "http_status": 503,
-        "error_code": "http_503",
+        "error_code": "destination_busy",
         "error": "the server is busy",
         "hint": "wait until it is well",
         "event_at": "2026-11-22T22:15:00.970Z",
@@ -106,7 +107,7 @@ def test_a_time_beyond_every_calendar_keeps_no_list_from_being_shown(api: Api) -
     """By its offset an event may lie in the year 10000: what its neighbours became is told all the same."""
     home = api.create()["id"]
     late = QueuedEvent("evt_late", "policy.deny", 253_402_387_139_000, NOON, b"{}")
-    dead = DeadLetter(home, Cause.REFUSED, Finding("refused", "no", "mend it"), NOON, [late], [1])
+    dead = DeadLetter(home, Cause.REFUSED, Finding(FailureCode.REFUSED, "no", "mend it"), NOON, [late], [1])
     trace = EventTrace(late.id, late.type, late.time_ms, NOON, 1)
     ended = Outcome(home, Status.DEAD, NOON, dead.finding, None, [trace], 400, None)
     record(api.resources.engine, [(f"{NOON}-70001", [ended])], [(f"{NOON}-70001", dead)])
@@ -166,7 +167,7 @@ def test_dead_letters_are_listed_without_payload(api: Api) -> None:
         "event_id": "evt_3",
         "event_type": "policy.deny",
         "cause": "refused",
-        "error_code": "timeout",
+        "error_code": "timed_out",
         "error": "no answer",
         "hint": "see that it is well",
         "http_status": None,
@@ -180,7 +181,7 @@ def test_dead_letters_are_listed_without_payload(api: Api) -> None:
     }
     assert ids() == [third, second, first]
     assert ids(cause="exhausted") == [second, first]
-    assert ids(code="timeout") == [third]
+    assert ids(code="timed_out") == [third]
     assert ids(event_id="evt_2") == [second]
     assert ids(since=f"{_AT}.500Z") == [third]
     assert ids(until=f"{_AT}.500Z", type="policy.deny") == [second, first]
@@ -208,7 +209,7 @@ def test_one_dead_letter_is_shown_with_its_event(api: Api) -> None:
     whole = api.get(f"{path}/{text}")
 
     assert (whole["payload"], whole["payload_base64"]) == ('{"id": "é"}', None)
-    assert whole["error_code"] == "http_503"
+    assert whole["error_code"] == "destination_busy"
     other = api.get(f"{path}/{odd}")
     assert (other["payload"], other["payload_base64"]) == (None, "/w==")
 

@@ -13,9 +13,10 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import NOON
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause, Finding
+from worker.model.failures import FailureCode
 from worker.model.replays import Selection
 
-_TIMEOUT = Finding("timeout", "no answer", "see that it is well")
+_TIMEOUT = Finding(FailureCode.TIMED_OUT, "no answer", "see that it is well")
 
 
 def _path(home: str, replay: str = "") -> str:
@@ -43,7 +44,7 @@ def test_a_dry_run_counts(api: Api, home: str) -> None:
     assert answer.json() == {
         "replayable": 3,
         "invalid": 0,
-        "groups": [{"error_code": "http_503", "count": 2}, {"error_code": "timeout", "count": 1}],
+        "groups": [{"error_code": "destination_busy", "count": 2}, {"error_code": "timed_out", "count": 1}],
     }
     assert api.get(_path(home))["items"] == []
 
@@ -52,7 +53,7 @@ def test_a_dry_run_counts(api: Api, home: str) -> None:
     ("asked", "count"),
     [
         ({"causes": ["refused"]}, 1),
-        ({"codes": ["http_503", "timeout"]}, 3),
+        ({"codes": ["destination_busy", "timed_out"]}, 3),
         ({"since": "2026-11-22T22:15:00.500Z"}, 1),
         ({"until": "2026-11-23T00:15:00.500+02:00"}, 2),
         ({"event_types": ["policy.deny"], "causes": ["exhausted"]}, 2),

@@ -7,15 +7,16 @@ makes it; pages, as the ledger gives them back.
 import json
 from collections.abc import Sequence
 
-from worker.model.deliveries import GONE, Batch, Finding, Ruling, Settlement, Verdict
+from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk, Room
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_suspects
 
 #: How an attempt may end for one event; `unsent` is what time ran out before.
 FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")
-_CODES = {"misconfigured": "token_invalid", "gone": GONE}
+_CODES = {"misconfigured": FailureCode.TOKEN_INVALID, "gone": FailureCode.ENDPOINT_GONE}
 
 Page = list[tuple[str, ParkedChunk]]
 
@@ -76,4 +77,4 @@ def _ruling(fate: str, places: list[int]) -> Ruling:
     if fate.startswith("accepted"):
         return Ruling(places, Verdict.ACCEPTED, 5, rest=5.0 if "rest" in fate else 0.0)
     verdict = Verdict.REFUSED if fate == "refused" else Verdict.RETRY
-    return Ruling(places, verdict, 5, Finding(_CODES.get(fate, "http_503"), fate, "wait"))
+    return Ruling(places, verdict, 5, Finding(_CODES.get(fate, FailureCode.DESTINATION_BUSY), fate, "wait"))

@@ -10,6 +10,7 @@ from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
 
 TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
@@ -69,7 +70,7 @@ def failed(batch: Batch, *, delivered_places: tuple[int, ...] = ()) -> Settlemen
     for place in batch.open_places():
         batch.carried[place] += 1
     left = [place for place in batch.open_places() if place not in delivered_places]
-    finding = Finding("destination_busy", "HTTP 503", "wait", 503)
+    finding = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
     rulings = [
         Ruling(delivered_places, Verdict.ACCEPTED, 5),
         Ruling(left, Verdict.RETRY, 5, finding),

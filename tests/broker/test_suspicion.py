@@ -6,6 +6,7 @@ import redis
 from tests.broker.sending import POLICY, TIMING, append, claim, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
 from worker.model.deliveries import Batch, Cause, Ruling, Verdict
+from worker.model.failures import FailureCode
 from worker.model.settlement import LOST_ALONE, settle_lost, settle_rulings
 from worker.model.suspicion import only_suspects
 
@@ -79,7 +80,7 @@ def test_the_event_that_ends_workers_is_found_and_the_others_are_delivered(
 
     [letter] = settlement.dead
     assert ([event.id for event in letter.events], letter.cause) == ([KILLER], Cause.WORKER_LOST.value)
-    assert letter.finding.code == "worker_lost"
+    assert letter.finding.code == FailureCode.WORKER_LOST
     assert len(send(rest.batch)) == 0
     assert deaths == 7
     assert backlog.depth("a") == 0

@@ -14,8 +14,9 @@ from tests.ledger.letters import bury, deliver, states
 from worker.ledger.queries import dead_letters
 from worker.ledger.replays import list_replays
 from worker.model.deliveries import Cause, Finding
+from worker.model.failures import FailureCode
 
-REFUSED = Finding("event_refused", HOSTILE, "create the index", 400)
+REFUSED = Finding(FailureCode.EVENT_REFUSED, HOSTILE, "create the index", 400)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from tests.cli.running import call, run
 from tests.fleet import Fleet
 from worker.ledger.recording import record
-from worker.model.deliveries import GONE, EventTrace, Finding, Outcome
+from worker.model.deliveries import EventTrace, Finding, Outcome
+from worker.model.failures import FailureCode
 from worker.model.integrations import Integration, parse_integration
 
 WORDS = "HTTP 410: \x1b[31mGone"
@@ -35,7 +36,7 @@ def integrate(fleet: Fleet, name: str, **destination: str) -> Integration:
 
 def lose(fleet: Fleet, integration: Integration, words: str = WORDS) -> None:
     """Record that the endpoint is gone, and tell Redis, as a recorder does."""
-    finding = Finding(GONE, words, "mend it", 410)
+    finding = Finding(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
     trace = EventTrace("evt_1", "policy.deny", GONE_MS, GONE_MS, 1)
     entry = f"{GONE_MS}-{next(_entries)}"
     record(

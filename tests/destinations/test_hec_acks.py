@@ -18,6 +18,7 @@ from tests.receivers.acks import AckSplunk, not_yet, unnumbered
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec import SplunkHecSender
 from worker.model.deliveries import Assurance, Finding, Ruling, Verdict
+from worker.model.failures import FailureCode
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
@@ -81,7 +82,7 @@ def test_what_is_never_confirmed_is_sent_again() -> None:
 
     finding = finding_of(rulings)
     assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert finding.code == "not_indexed"
+    assert finding.code == FailureCode.NOT_INDEXED
     assert finding.message == "Splunk took these events, but did not confirm within 1 s that they are indexed"
     assert "`ack_timeout_seconds`" in finding.hint
     assert len(splunk.polls) > 1
@@ -94,7 +95,7 @@ def test_the_deadline_ends_the_waiting() -> None:
     with acknowledged(AckSplunk(polls=not_yet), ack_timeout_seconds=250) as (_, sender):
         rulings = sender.send(batch, time.monotonic() + 2)
 
-    assert finding_of(rulings).code == "not_indexed"
+    assert finding_of(rulings).code == FailureCode.NOT_INDEXED
 
 
 def test_a_request_that_hangs_leaves_time_to_ask_about_the_others() -> None:
@@ -116,7 +117,7 @@ def test_a_token_without_acknowledgement_is_told() -> None:
 
     finding = finding_of(rulings)
     assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert finding.code == "ack_missing"
+    assert finding.code == FailureCode.ACK_MISSING
     assert "enable indexer acknowledgement" in finding.hint
     assert "`use_ack`" in finding.hint
     assert (len(splunk.posts), splunk.polls) == (1, [])
@@ -178,7 +179,7 @@ def test_the_last_trouble_is_named() -> None:
     with acknowledged(AckSplunk(polls=scripts.status(404, 404)), ack_timeout_seconds=1) as (_, sender):
         finding = finding_of(sender.send(batch, soon()))
 
-    assert finding.code == "not_indexed"
+    assert finding.code == FailureCode.NOT_INDEXED
     assert finding.message.endswith(
         "asked at last: HTTP 404: The requested URL was not found on this server. (code 404)"
     )
@@ -195,7 +196,7 @@ def test_a_true_that_nobody_heard_means_a_duplicate() -> None:
         first = sender.send(batch, soon())
         second = sender.send(batch, soon())
 
-    assert finding_of(first).code == "not_indexed"
+    assert finding_of(first).code == FailureCode.NOT_INDEXED
     assert set(verdicts(batch, second).values()) == {ACCEPTED}
     assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
 
@@ -215,7 +216,7 @@ def test_what_a_restarted_splunk_forgot_is_sent_again() -> None:
         first = sender.send(batch, soon())
         second = sender.send(batch, soon())
 
-    assert finding_of(first).code == "not_indexed"
+    assert finding_of(first).code == FailureCode.NOT_INDEXED
     assert set(verdicts(batch, second).values()) == {ACCEPTED}
     assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
 

@@ -13,6 +13,7 @@ from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec import SplunkHecSender
 from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, DeadLetter, Verdict
+from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES
 from worker.model.settlement import RetryPolicy, settle_rulings
 
@@ -142,7 +143,10 @@ def test_no_innocent_dies_once_a_batch_has_come_apart(seed: int) -> None:
     accepted = set(splunk.accepted_ids)
     assert {letter.finding.code for letter in dead} <= {"event_refused", "destination_busy"}
     assert {
-        event.id for letter in dead if letter.finding.code == "event_refused" for event in letter.events
+        event.id
+        for letter in dead
+        if letter.finding.code == FailureCode.EVENT_REFUSED
+        for event in letter.events
     } <= offenders
     assert accepted.isdisjoint(event.id for letter in dead for event in letter.events)
     assert max(carried.values()) <= MAX_REQUESTS

@@ -11,7 +11,8 @@ from tests.destinations.batches import batch_of, soon, verdicts
 from tests.destinations.webhooks import OLDER, findings, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, demands_signature, refuses, takes
-from worker.model.deliveries import GONE, MAX_REQUESTS, Batch, Verdict
+from worker.model.deliveries import MAX_REQUESTS, Batch, Verdict
+from worker.model.failures import FailureCode
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 ARRAY: dict[str, Any] = {"body": "array"}
@@ -152,6 +153,6 @@ def test_gone_refuses_no_batch() -> None:
         rulings = sender.send(batch, soon())
 
     assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {GONE}
+    assert set(findings(batch, rulings).values()) == {FailureCode.ENDPOINT_GONE}
     assert list(batch.carried) == [1] * 10 + [0] * 20
     assert len(endpoint.requests) == 1

@@ -8,7 +8,8 @@ from tests.destinations.batches import batch_of, soon, verdicts
 from tests.destinations.webhooks import findings, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, by_event, takes
-from worker.model.deliveries import GONE, Verdict
+from worker.model.deliveries import Verdict
+from worker.model.failures import FailureCode
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
@@ -25,7 +26,7 @@ def test_gone_switches_off_and_spares_the_rest() -> None:
     ruled = verdicts(batch, rulings)
     assert [ruled[f"e{place}"] for place in range(50)] == [ACCEPTED] * 5 + [REFUSED] + [RETRY] * 44
     assert list(batch.carried) == [1] * 6 + [0] * 44
-    assert findings(batch, rulings)["e5"] == GONE
+    assert findings(batch, rulings)["e5"] == FailureCode.ENDPOINT_GONE
     assert endpoint.ids == {f"e{place}": 1 for place in range(6)}
 
 

@@ -2,9 +2,10 @@
 
 from worker.destinations.webhook_tally import Reason, Tally
 from worker.model.deliveries import Finding, Ruling, Verdict
+from worker.model.failures import FailureCode
 
 YES = Reason(Verdict.ACCEPTED, http_status=200)
-NO = Reason(Verdict.RETRY, Finding("destination_busy", "HTTP 503", "wait", 503), 7.0, 503)
+NO = Reason(Verdict.RETRY, Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503), 7.0, 503)
 
 
 def tallied(*entries: tuple[int, Reason, int]) -> list[Ruling]:
@@ -42,6 +43,8 @@ def test_times_stay_near() -> None:
 
 def test_other_words_are_another_ruling() -> None:
     """What an endpoint says differently is recorded differently."""
-    other = Reason(Verdict.RETRY, Finding("destination_busy", "HTTP 503: later", "wait", 503), 7.0, 503)
+    other = Reason(
+        Verdict.RETRY, Finding(FailureCode.DESTINATION_BUSY, "HTTP 503: later", "wait", 503), 7.0, 503
+    )
 
     assert [list(ruling.places) for ruling in tallied((0, NO, 1), (1, other, 1), (2, NO, 1))] == [[0, 2], [1]]

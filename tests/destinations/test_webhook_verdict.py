@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from worker.broker.packing import pack_outcomes
 from worker.destinations.webhook_verdict import Meaning, judge, words_of
-from worker.model.deliveries import GONE, Outcome
+from worker.model.deliveries import Outcome
+from worker.model.failures import FailureCode
 
 SECRET = "hunter2-hunter2"
 ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE, Meaning.REFUSED
@@ -23,7 +24,7 @@ ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE
         ([404, 405, 414, 421, 426], RETRY, "url_refused"),
         ([407], RETRY, "proxy_in_the_way"),
         ([431], RETRY, "headers_refused"),
-        ([410], Meaning.GONE, GONE),
+        ([410], Meaning.GONE, FailureCode.ENDPOINT_GONE),
         ([413], REFUSED, "too_large"),
         (
             [400, 402, 406, 409, 411, 412, 415, 416, 417, 418, 422, 424, 428, 451, 499],

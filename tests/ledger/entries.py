@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from worker.model.deliveries import Assurance, Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 
 #: 2026-11-22T22:15:00Z, the first millisecond of a minute.
 NOON = 1_795_385_700_000
 
-REFUSAL = Finding("http_503", "the server is busy", "wait until it is well", 503)
+REFUSAL = Finding(FailureCode.DESTINATION_BUSY, "the server is busy", "wait until it is well", 503)
 
 
 def outcome(

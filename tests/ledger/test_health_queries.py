@@ -11,6 +11,7 @@ from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.health_queries import records, subjects
 from worker.ledger.recording import record
 from worker.model.deliveries import Finding, Outcome, Status
+from worker.model.failures import FailureCode
 from worker.model.wellbeing import Counts, Latency, Problem, Record, Subject
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
@@ -44,7 +45,7 @@ def test_everything_is_told_of_each(engine: Engine) -> None:
         Counts(delivered=2, retried=1, dead=1),
         last_success_ms=NOON - 4 * MINUTE,
         last_settled_ms=NOON - MINUTE,
-        problem=Problem(NOON - MINUTE, "http_503", "the server is busy", "wait until it is well"),
+        problem=Problem(NOON - MINUTE, "destination_busy", "the server is busy", "wait until it is well"),
         latency=Latency(10, 10, 10),
     )
     assert found["int_b"] == Record(
@@ -159,7 +160,7 @@ def test_nothing_is_sorted(engine: Engine) -> None:
 def test_whose_health_it_is(engine: Engine) -> None:
     """By tenant and name; of one that its destination had switched off, why and when."""
     live(engine, "int_a", "int_b")
-    gone = Finding("endpoint_gone", "410 Gone", "ask its owner", 410)
+    gone = Finding(FailureCode.ENDPOINT_GONE, "410 Gone", "ask its owner", 410)
     note(engine, outcome(["e1"], Status.RETRYING, finding=gone))
     switch_off(engine, "int_b")
     off, by_hand = subjects(engine)

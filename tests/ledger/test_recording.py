@@ -8,6 +8,7 @@ from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from worker.ledger.queries import DeliveryRow, dead_letters, deliveries, tallies
 from worker.ledger.recording import record
 from worker.model.deliveries import Assurance, Cause, EventTrace, Finding, Outcome, Status
+from worker.model.failures import FailureCode
 
 _MINUTE = 60_000
 
@@ -27,7 +28,7 @@ def test_settlement_becomes_a_row(engine: Engine) -> None:
             status=Status.RETRYING,
             attempts=2,
             http_status=503,
-            error_code="http_503",
+            error_code="destination_busy",
             error="the server is busy",
             hint="wait until it is well",
             event_ms=NOON - 30,
@@ -224,7 +225,7 @@ def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
     assert {row.event_id: row.payload for row in rows} == payloads
     assert [row.id for row in rows] == [f"1795385700000-7-{place}" for place in (2, 1, 0)]
     assert {(row.cause, row.error_code, row.http_status, row.attempts, row.state) for row in rows} == {
-        (Cause.EXHAUSTED, "http_503", 503, 4, "waiting")
+        (Cause.EXHAUSTED, "destination_busy", 503, 4, "waiting")
     }
 
 
@@ -242,7 +243,7 @@ def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
 )
 def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
     """Text of any characters comes back as it was, but for NUL, which PostgreSQL cannot hold."""
-    finding = Finding(nasty, nasty, nasty, 400)
+    finding = Finding(FailureCode.read(nasty), nasty, nasty, 400)
     entry = outcome([nasty], Status.DEAD, integration_id=nasty, finding=finding)
     record(
         engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, finding=finding))]
@@ -256,7 +257,7 @@ def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
 
 def test_long_reasons_are_cut(engine: Engine) -> None:
     """A SIEM that answers with a novel does not fill the ledger, nor does half a character stop it."""
-    finding = Finding("http_500", "\ud800" + "x" * 10_000, "y" * 10_000)
+    finding = Finding(FailureCode.DESTINATION_BUSY, "\ud800" + "x" * 10_000, "y" * 10_000)
     record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD, finding=finding)])], [])
     [row] = deliveries(engine)
 
@@ -275,7 +276,7 @@ def test_more_entries_than_a_statement_takes(engine: Engine) -> None:
 
 def test_version_conflict_leaves_the_reason(engine: Engine) -> None:
     """A death that is recorded before the retry that led to it keeps its own reason."""
-    final = Finding("http_400", "the event was refused", "look at its fields", 400)
+    final = Finding(FailureCode.EVENT_REFUSED, "the event was refused", "look at its fields", 400)
     record(engine, [("10-0", [outcome(["evt_1"], Status.DEAD, finding=final)])], [])
     record(engine, [("9-0", [outcome(["evt_1"], Status.RETRYING, finding=REFUSAL)])], [])
 

@@ -23,6 +23,7 @@ from worker.ledger.replays import (
 )
 from worker.model.deliveries import Cause, Finding
 from worker.model.errors import InvalidReplay, NotFoundError
+from worker.model.failures import FailureCode
 from worker.model.replays import Fates, Page, Replay, ReplayState, Selection
 
 
@@ -51,7 +52,7 @@ def filled(engine: Engine) -> Engine:
     live(engine, "int_other", tenant="other")
     bury(engine, "a1", "a2")
     bury(engine, "b1", integration_id="int_b", dead_ms=NOON + 10_000)
-    refused = Finding("event_refused", "no such index", "create it", 400)
+    refused = Finding(FailureCode.EVENT_REFUSED, "no such index", "create it", 400)
     bury(engine, "b2", integration_id="int_b", cause=Cause.REFUSED, finding=refused, dead_ms=NOON + 20_000)
     bury(engine, "o1", integration_id="int_other", dead_ms=NOON + 30_000)
     bury(engine, "g1", integration_id="int_gone", cause=Cause.DELETED, dead_ms=NOON + 40_000)
@@ -101,12 +102,12 @@ def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
         1,
         1,
         {
-            ("int_a", "http_503"): 2,
+            ("int_a", "destination_busy"): 2,
             ("int_b", "event_refused"): 1,
-            ("int_b", "http_503"): 1,
-            ("int_gone", "http_503"): 1,
-            ("int_other", "http_503"): 1,
-            (None, "http_503"): 1,
+            ("int_b", "destination_busy"): 1,
+            ("int_gone", "destination_busy"): 1,
+            ("int_other", "destination_busy"): 1,
+            (None, "destination_busy"): 1,
         },
         NOON + 50_000,
     )

@@ -13,7 +13,8 @@ from worker.ledger.answers import Recorded, SwitchedOff
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.recording import record
 from worker.ledger.vault import Vault
-from worker.model.deliveries import GONE, Finding, Outcome, Status
+from worker.model.deliveries import Finding, Outcome, Status
+from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
 
 WORDS = "HTTP 410: Gone"
@@ -39,7 +40,7 @@ def gone(
     *, integration_id: str = "int_a", settled_ms: int = NOON, status: Status = Status.DEAD, words: str = WORDS
 ) -> Outcome:
     """Say that an event met an endpoint that is gone."""
-    finding = Finding(GONE, words, "mend it", 410)
+    finding = Finding(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
     return outcome(
         [f"evt_{settled_ms}"], status, integration_id=integration_id, settled_ms=settled_ms, finding=finding
     )

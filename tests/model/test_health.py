@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tests.model.test_settlement import BAD, BUSY, POLICY, batch_of, failing, ids_by_status, retry_of
-from worker.model.deliveries import GONE, SETTLED, Batch, Cause, Finding, Health, Ruling, Verdict
-from worker.model.health import MISCONFIGURATIONS, health_of
+from worker.model.deliveries import SETTLED, Batch, Cause, Finding, Health, Ruling, Verdict
+from worker.model.failures import FailureCode
+from worker.model.health import health_of
 from worker.model.settlement import RetryPolicy, settle_lost, settle_rulings
 from worker.model.suspicion import only_suspects
 
-TOKEN = Finding("token_invalid", "HTTP 403: Invalid token (code 4)", "check the token", 403)
-ENDED = Finding(GONE, "HTTP 410", "switch it on again", 410)
+TOKEN = Finding(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token (code 4)", "check the token", 403)
+ENDED = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410", "switch it on again", 410)
 NO_RETRIES = RetryPolicy(max_retries=0, backoff=2.0)
 
 
@@ -125,8 +126,9 @@ def test_the_event_that_ends_workers_is_buried_alone() -> None:
 
 def test_what_waiting_mends_is_no_wrong_setting() -> None:
     """Busy, slow, lost: these come back by themselves."""
-    assert BUSY.code not in MISCONFIGURATIONS
-    assert not {"timed_out", "connection_lost", "connect_failed", "worker_lost"} & MISCONFIGURATIONS
+    assert not BUSY.code.is_setting
+    passing = (FailureCode.TIMED_OUT, FailureCode.CONNECTION_LOST, FailureCode.CONNECT_FAILED)
+    assert not any(code.is_setting for code in passing)
 
 
 def _probing(carried: list[int], *, attempts: int) -> Batch:

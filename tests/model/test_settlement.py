@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.model.deliveries import (
-    GONE,
     MAX_REQUESTS,
     SETTLED,
     Assurance,
@@ -20,12 +19,13 @@ from worker.model.deliveries import (
     Verdict,
 )
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
-BUSY = Finding("destination_busy", "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
-BAD = Finding("event_refused", "HTTP 400: Invalid data format (code 6)", "look at the event", 400)
+BUSY = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
+BAD = Finding(FailureCode.EVENT_REFUSED, "HTTP 400: Invalid data format (code 6)", "look at the event", 400)
 CLAIMED_MS = 1_000_000
 
 
@@ -201,7 +201,7 @@ def test_a_refusal_without_a_reason_still_has_words() -> None:
     """A dead letter always says something."""
     [letter] = settle_rulings(batch_of([1]), [Ruling([0], Verdict.REFUSED, 5)], POLICY).dead
 
-    assert letter.finding.code == "unknown"
+    assert letter.finding.code == FailureCode.UNKNOWN
 
 
 def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
@@ -286,7 +286,7 @@ def test_a_destination_that_asks_to_be_spared_is_spared_for_a_while(asked: float
 def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
     """The event that was told so is dead; those that were not sent wait, not attempted yet."""
     batch = batch_of([1, 0])
-    gone = Finding(GONE, "HTTP 410: Gone", "switch it on again", 410)
+    gone = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410: Gone", "switch it on again", 410)
     rulings = [Ruling([0], Verdict.REFUSED, 5, gone), Ruling([1], Verdict.RETRY, 5, gone)]
 
     settlement = settle_rulings(batch, rulings, RetryPolicy(max_retries=0, backoff=2.0))

@@ -13,6 +13,7 @@ from tests.pages.reading import Page
 from worker.ledger.recording import record
 from worker.model.api_keys import Role
 from worker.model.deliveries import Finding, Status
+from worker.model.failures import FailureCode
 
 #: Forms that change something; `{}` is an integration.
 FORMS = (
@@ -124,7 +125,7 @@ def test_an_event_is_never_markup(site: Site) -> None:
         dict.fromkeys(("id", "type", "agent_id", "agent_name", "reason", "policy", NASTY), NASTY)
     )
     entry = f"{NOON}-77"
-    struck = Finding("event_refused", f"HTTP 400: {NASTY}", NASTY, 400)
+    struck = Finding(FailureCode.EVENT_REFUSED, f"HTTP 400: {NASTY}", NASTY, 400)
     dead = letter({NASTY: payload.encode()}, integration_id=home, finding=struck)
     ended = outcome([NASTY], Status.DEAD, integration_id=home, finding=struck)
     record(site.fleet.engine, [(entry, [ended])], [(entry, dead)])

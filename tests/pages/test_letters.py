@@ -12,10 +12,11 @@ from worker.ledger.letters import find_letter
 from worker.ledger.recording import record
 from worker.ledger.replays import get_replay, list_replays
 from worker.model.deliveries import Cause, Finding
+from worker.model.failures import FailureCode
 from worker.model.replays import LetterState, ReplayState
 
 LETTERS, REPLAYS = HOME + "/dead-letters", HOME + "/replays"
-_REFUSED = Finding("event_refused", "HTTP 400: no such index", "correct the index", 400)
+_REFUSED = Finding(FailureCode.EVENT_REFUSED, "HTTP 400: no such index", "correct the index", 400)
 _entries = itertools.count(1)
 
 
@@ -41,7 +42,7 @@ def home(site: Site) -> str:
     [
         ({}, {"1", "2", "3"}),
         ({"cause": "refused"}, {"3"}),
-        ({"code": "http_503"}, {"1", "2"}),
+        ({"code": "destination_busy"}, {"1", "2"}),
         ({"type": "policy.alert"}, set()),
         ({"type": "policy.deny", "since": "2026-11-23T00:00"}, {"3"}),
         ({"until": "2026-11-23T00:00+00:00"}, {"1", "2"}),
@@ -87,7 +88,7 @@ def test_counting_sends_nothing(site: Site, home: str) -> None:
     counted = Page(site.visitor().post(LETTERS + "/count", status=200, integration=home).text)
 
     assert counted.filled["integration"] == [home]
-    assert {"http_503", "event_refused"} <= set(counted.words)
+    assert {"destination_busy", "event_refused"} <= set(counted.words)
     assert not any(one.integration_id == home for one in replays(site))
 
 

@@ -18,7 +18,8 @@ from tests.receivers.webhook import (
     refuses,
     takes,
 )
-from worker.model.deliveries import GONE, MAX_REQUESTS, Status
+from worker.model.deliveries import MAX_REQUESTS, Status
+from worker.model.failures import FailureCode
 
 OLDER, NEWER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "Ab1+" * 8
 TOKEN = "hunter2-hunter2"
@@ -87,7 +88,7 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
     assert set(letters) == {refused, gone}
     assert {letter.cause for letter in letters.values()} == {"refused"}
     assert (rows[refused].error_code, rows[refused].error) == ("event_refused", "HTTP 400: no such policy")
-    assert (rows[gone].error_code, rows[gone].http_status) == (GONE, 410)
+    assert (rows[gone].error_code, rows[gone].http_status) == (FailureCode.ENDPOINT_GONE, 410)
     assert "siem integrations enable" in (rows[gone].hint or "")
 
 

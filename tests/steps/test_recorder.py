@@ -12,10 +12,11 @@ from worker.broker.packing import pack_dead, pack_outcomes
 from worker.ledger.answers import Recorded
 from worker.model.deliveries import DeadLetter, Finding, Outcome
 from worker.model.errors import LedgerUnavailable
+from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
 from worker.recorder import Recorder
 
-FINDING = Finding("invalid_event", "id: is missing", "give one")
+FINDING = Finding(FailureCode.INVALID_EVENT, "id: is missing", "give one")
 
 
 class Ledger:

@@ -22,8 +22,9 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import deliveries
 from worker.ledger.recording import record
 from worker.ledger.vault import Vault
-from worker.model.deliveries import GONE, Finding, Ruling, Verdict
+from worker.model.deliveries import Finding, Ruling, Verdict
 from worker.model.errors import BrokerUnavailable
+from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
 from worker.model.settlement import settle_rulings
 from worker.recorder import Recorder
@@ -100,7 +101,7 @@ def settle_gone(client: redis.Redis) -> None:
     backlog = Backlog(client, TIMING)
     batch = claim(backlog, "int_a").batch
     batch.carried[0] = 1
-    gone = Finding(GONE, WORDS, "switch it on again once the endpoint is back", 410)
+    gone = Finding(FailureCode.ENDPOINT_GONE, WORDS, "switch it on again once the endpoint is back", 410)
     rulings = [Ruling([0], Verdict.REFUSED, 5, gone, None, 410), Ruling([1], Verdict.RETRY, 5, gone)]
     backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
 

@@ -8,7 +8,13 @@ from pydantic import BaseModel, Field
 from worker.api.moments import moment
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
 from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.failures import FailureCode
 from worker.model.replays import LetterState
+
+#: One line for each code, from the only place that defines them.
+_CODES = "Why it failed, and where the cause lies:\n\n" + "\n".join(
+    f"- `{code.value}` ({code.origin.value}): {code.meaning}" for code in FailureCode
+)
 
 
 class DeliveryDocument(BaseModel):
@@ -20,7 +26,7 @@ class DeliveryDocument(BaseModel):
     status: Status
     attempts: int
     http_status: int | None
-    error_code: str | None
+    error_code: str | None = Field(description=_CODES)
     error: str | None
     hint: str | None = Field(description="What would mend it.")
     event_at: str | None
@@ -46,7 +52,7 @@ class LetterDocument(BaseModel):
     event_id: str | None
     event_type: str | None
     cause: Cause
-    error_code: str
+    error_code: str = Field(description="As of a delivery.")
     error: str
     hint: str = Field(description="What would mend it.")
     http_status: int | None

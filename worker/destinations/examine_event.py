@@ -15,6 +15,7 @@ from worker.destinations.examine_answers import Answer, failed_by, ok, skipped
 from worker.destinations.opening import make_sender
 from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
@@ -30,7 +31,7 @@ _PROOFS = {
 }
 #: What stands in place of an event that nobody wants sent.
 UNWANTED = skipped("no test event is sent, as was asked: only one shows whether the SIEM takes events")
-_NO_RULING = Finding("internal_error", "the sender did not say what became of it", "report this")
+_NO_RULING = Finding(FailureCode.INTERNAL_ERROR, "the sender did not say what became of it", "report this")
 
 
 class Trial:

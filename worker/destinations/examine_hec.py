@@ -17,6 +17,7 @@ from worker.destinations.hec_verdict import HecVerdict, judge
 from worker.model.deliveries import Ruling, Verdict
 from worker.model.destinations import SplunkHec
 from worker.model.errors import ConnectionLost
+from worker.model.failures import FailureCode
 from worker.transports.guard import Guard
 
 _HEALTHY = 17
@@ -85,7 +86,7 @@ class HecExamination:
         if verdict.code == _HEALTHY:
             return ok("Splunk says that HEC is healthy")
         finding = verdict.finding
-        if finding is not None and finding.code == "destination_busy":
+        if finding is not None and finding.code == FailureCode.DESTINATION_BUSY:
             return warning(finding.message, finding.hint)
         # What waits for TLS may also say in plain text, as nginx does, that the request is bad.
         instead = self._questions.tls_instead() if verdict.code is None else None

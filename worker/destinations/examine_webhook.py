@@ -10,9 +10,10 @@ from worker.destinations.examine_answers import Answer, Step, skipped
 from worker.destinations.examine_event import UNWANTED, Trial, arrived
 from worker.destinations.examine_http import Questions, http_target
 from worker.destinations.examine_way import Target
-from worker.model.deliveries import GONE, Verdict
+from worker.model.deliveries import Verdict
 from worker.model.destinations import NoAuth, Webhook
 from worker.model.errors import TransportError
+from worker.model.failures import FailureCode
 
 _LISTENS = "check host and port (443 for https unless the url names one), that the endpoint runs there"
 _BRING_BACK = (
@@ -69,7 +70,7 @@ class WebhookExamination:
         answer = arrived(ruling, self._trial.event)
         if ruling.verdict is Verdict.ACCEPTED:
             return replace(answer, message=f"{answer.message}; {self._signature()}")
-        if ruling.finding is not None and ruling.finding.code == GONE:
+        if ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE:
             return replace(answer, remedy=_BRING_BACK)
         if ruling.http_status is None:
             return self._questions.tls_instead() or answer

@@ -12,6 +12,7 @@ from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_verdict import HecVerdict
 from worker.model.deliveries import Finding, Verdict
+from worker.model.failures import FailureCode
 
 #: Splunk was seen to index within about a second; each further question comes after twice the time.
 _FIRST_PAUSE = 0.2
@@ -21,7 +22,7 @@ _LAST_ANSWER = 0.5
 
 _STICKY = "let load balancers keep a client on one indexer (sticky sessions)"
 _AMBIGUOUS = Finding(
-    "not_indexed",
+    FailureCode.NOT_INDEXED,
     "Splunk gave two requests the same ackId: it was restarted, or they reached two indexers",
     f"if it lasts, {_STICKY}, or switch the integration's `use_ack` off",
 )
@@ -109,11 +110,11 @@ class Confirmations:
 def _not_indexed(waited: float, trouble: Finding | None) -> Finding:
     words = f"Splunk took these events, but did not confirm within {waited:.0f} s that they are indexed"
     if trouble is not None:
-        return Finding("not_indexed", f"{words}; asked at last: {trouble.message}", trouble.hint)
+        return Finding(FailureCode.NOT_INDEXED, f"{words}; asked at last: {trouble.message}", trouble.hint)
     hint = (
         "look at Splunk's indexing queues, raise the integration's `ack_timeout_seconds` (SIEM_SEND_DEADLINE "
     )
-    return Finding("not_indexed", words, f"if it lasts, {hint}bounds it), and {_STICKY}")
+    return Finding(FailureCode.NOT_INDEXED, words, f"if it lasts, {hint}bounds it), and {_STICKY}")
 
 
 def _because(verdict: HecVerdict, finding: Finding) -> HecVerdict:

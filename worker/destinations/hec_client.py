@@ -14,6 +14,7 @@ from worker.destinations.hec_verdict import HecVerdict, Meaning, judge, judge_ac
 from worker.model.deliveries import Finding
 from worker.model.destinations import SplunkHec
 from worker.model.errors import InvalidIntegration, TransportError
+from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport, request_head
@@ -101,4 +102,4 @@ class HecClient:
         except TransportError as error:
             return describe(error)
         except InvalidIntegration as error:
-            return Finding("configuration", str(error), "correct the integration's TLS settings")
+            return Finding(FailureCode.CONFIGURATION, str(error), "correct the integration's TLS settings")

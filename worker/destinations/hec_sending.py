@@ -28,24 +28,25 @@ from worker.model.deliveries import (
     Ruling,
     Verdict,
 )
+from worker.model.failures import FailureCode
 
 _OUT_OF_TIME = Finding(
-    "out_of_time",
+    FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, the destination is too slow for what it is sent",
 )
 _NOT_REACHED = Finding(
-    "not_reached",
+    FailureCode.NOT_REACHED,
     "Splunk refused another event of the same request, and this one's requests were used up",
     "replay it: nothing is known to be wrong with it",
 )
 _ACK_MISSING = Finding(
-    "ack_missing",
+    FailureCode.ACK_MISSING,
     "Splunk took these events but gave no ackId, so nobody can tell when they are indexed",
     ENABLE_ACK,
 )
 _PREFIX_UNCONFIRMED = Finding(
-    "not_indexed",
+    FailureCode.NOT_INDEXED,
     "Splunk refused another event of the same request, and gave no ackId for these",
     "replay it: nothing is known to be wrong with it",
 )
@@ -142,7 +143,7 @@ class Sending:
         if len(part) == 1:
             self._rule(part, Verdict.REFUSED, verdict)
             return
-        if verdict.finding is not None and verdict.finding.code == "too_large":
+        if verdict.finding is not None and verdict.finding.code == FailureCode.TOO_LARGE:
             self._portions.learn_limit(size)
         self._queue(part, verdict, whole=MAX_REQUESTS)
 

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from worker.model.deliveries import Finding
+from worker.model.failures import FailureCode
 
 
 class Meaning(Enum):
@@ -95,19 +96,25 @@ ENABLE_ACK = (
 )
 #: Splunk's codes that no waiting mends: our code for each, and the setting that does.
 _HINTS = {
-    1: ("token_disabled", _ENABLE),
-    2: ("token_missing", _TOKEN),
-    3: ("token_invalid", _TOKEN),
-    4: ("token_invalid", _TOKEN),
-    5: ("no_data", "tell us: an empty request was sent"),
-    7: ("index_incorrect", "correct the integration's `index`, or allow it for this token in Splunk"),
-    10: ("channel_missing", _CHANNEL),
-    11: ("channel_invalid", _CHANNEL),
-    14: ("ack_disabled", ENABLE_ACK),
-    16: ("query_token", "correct the integration's `url`: something adds a query with a token to it"),
-    21: ("token_invalid", _TOKEN),
-    22: ("token_disabled", _ENABLE),
-    28: ("channel_missing", _CHANNEL),
+    1: (FailureCode.TOKEN_DISABLED, _ENABLE),
+    2: (FailureCode.TOKEN_MISSING, _TOKEN),
+    3: (FailureCode.TOKEN_INVALID, _TOKEN),
+    4: (FailureCode.TOKEN_INVALID, _TOKEN),
+    5: (FailureCode.NO_DATA, "tell us: an empty request was sent"),
+    7: (
+        FailureCode.INDEX_INCORRECT,
+        "correct the integration's `index`, or allow it for this token in Splunk",
+    ),
+    10: (FailureCode.CHANNEL_MISSING, _CHANNEL),
+    11: (FailureCode.CHANNEL_INVALID, _CHANNEL),
+    14: (FailureCode.ACK_DISABLED, ENABLE_ACK),
+    16: (
+        FailureCode.QUERY_TOKEN,
+        "correct the integration's `url`: something adds a query with a token to it",
+    ),
+    21: (FailureCode.TOKEN_INVALID, _TOKEN),
+    22: (FailureCode.TOKEN_DISABLED, _ENABLE),
+    28: (FailureCode.CHANNEL_MISSING, _CHANNEL),
 }
 _BUSY_HINT = "if it lasts, Splunk's queues are full, or it is too small for what it is sent"
 _FULL_CHANNEL_HINT = (
@@ -120,7 +127,7 @@ _FULL_CHANNEL_HINT = (
 _CUT = HecVerdict(
     Meaning.RETRY,
     Finding(
-        "answer_cut",
+        FailureCode.ANSWER_CUT,
         "HTTP 200 without an answer",
         "if it lasts, look at proxies, and check that the integration's `url` is that of Splunk's HEC",
         _HTTP_OK,
@@ -149,11 +156,11 @@ def _judge(status: int, headers: Mapping[str, str], answer: dict[str, Any], coun
     # before that one, so all of it is sent again: a duplicate is better than a loss.
     if status in _BUSY_STATUSES or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004 - the 5xx class of RFC 9110
         hint = _FULL_CHANNEL_HINT if code == _CHANNEL_FULL else _BUSY_HINT
-        finding = Finding("destination_busy", words, hint, status)
+        finding = Finding(FailureCode.DESTINATION_BUSY, words, hint, status)
         return HecVerdict(Meaning.RETRY, finding, retry_after=_retry_after(headers))
     if status == _TOO_LARGE:
         hint = "raise max_content_length in Splunk's limits.conf, or lower the integration's batch_bytes"
-        return HecVerdict(Meaning.SPLIT, Finding("too_large", words, hint, status))
+        return HecVerdict(Meaning.SPLIT, Finding(FailureCode.TOO_LARGE, words, hint, status))
     if status == _BAD_REQUEST and code in _EVENT_CODES:
         return _judge_refused(answer, words, count)
     return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words))
@@ -182,12 +189,12 @@ def _judge_ok(code: int | None, words: str) -> HecVerdict:
 
 def _not_splunk(words: str) -> Finding:
     hint = "correct the integration's `url`: it should end in /services/collector/event"
-    return Finding("not_splunk", words, hint, _HTTP_OK)
+    return Finding(FailureCode.NOT_SPLUNK, words, hint, _HTTP_OK)
 
 
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
     hint = "look at the event and the integration's `fields`: Splunk cannot read them"
-    finding = Finding("event_refused", words, hint, _BAD_REQUEST)
+    finding = Finding(FailureCode.EVENT_REFUSED, words, hint, _BAD_REQUEST)
     place = _number(answer.get("invalid-event-number"))
     if place is not None and 0 <= place < count:
         return HecVerdict(Meaning.OFFENDER, finding, offender=place)
@@ -200,13 +207,13 @@ def _misconfigured(status: int, code: int | None, words: str) -> Finding:
         return Finding(name, words, hint, status)
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
         return Finding(
-            "redirected",
+            FailureCode.REDIRECTED,
             words,
             "put the final address into the integration's `url`: none is followed",
             status,
         )
     hint = "check the integration's `url` and `token`: is this Splunk's HTTP Event Collector?"
-    return Finding("refused", words, hint, status)
+    return Finding(FailureCode.REFUSED, words, hint, status)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

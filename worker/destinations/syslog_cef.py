@@ -12,18 +12,19 @@ from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, 
 from worker.model.destinations import SyslogCef
 from worker.model.errors import InvalidIntegration, TransportError
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
 from worker.transports.syslog_stream import SyslogStream
 
 _OUT_OF_TIME = Finding(
-    "out_of_time",
+    FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, raise the integration's `max_datagrams_per_second`, or lower its `batch_events`",
 )
 _TOO_LARGE = Finding(
-    "too_large",
+    FailureCode.TOO_LARGE,
     "this event makes a datagram larger than the network takes",
     "lower the integration's `max_message_bytes`: longer messages are shortened",
 )
@@ -60,7 +61,7 @@ class SyslogCefSender:
         except TransportError as error:
             finding = describe(error)
         except InvalidIntegration as error:
-            finding = Finding("configuration", str(error), "correct the integration's TLS settings")
+            finding = Finding(FailureCode.CONFIGURATION, str(error), "correct the integration's TLS settings")
         _count(batch, places)
         return _rulings(batch, (places, Verdict.RETRY, finding))
 

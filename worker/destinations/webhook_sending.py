@@ -21,6 +21,7 @@ from worker.destinations.webhook_verdict import Meaning, WebhookVerdict
 from worker.model.deliveries import MAX_REQUESTS, Batch, Finding, Ruling, Verdict
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.transports.curl_exchange import Answer
 from worker.transports.curl_flight import Flight
 
@@ -29,7 +30,7 @@ _ENOUGH = 5
 #: How long to wait for an answer before looking at the clock again, in seconds.
 _LOOK_UP = 1.0
 _OUT_OF_TIME = Finding(
-    "out_of_time",
+    FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, the endpoint is too slow for what it is sent: raise the integration's `connections`",
 )
@@ -116,7 +117,11 @@ class Sending:
     def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         """Send in smaller parts what was refused as a whole."""
         carried = self._batch.carried
-        if self._portions is not None and verdict.finding is not None and verdict.finding.code == "too_large":
+        if (
+            self._portions is not None
+            and verdict.finding is not None
+            and verdict.finding.code == FailureCode.TOO_LARGE
+        ):
             self._portions.learn_limit(sum(len(self._batch.events[place].raw) for place in part))
         self._rule([place for place in part if carried[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
         able = [place for place in part if carried[place] < MAX_REQUESTS]

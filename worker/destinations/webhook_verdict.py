@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from worker.model.deliveries import GONE, Finding
+from worker.model.deliveries import Finding
+from worker.model.failures import FailureCode
 
 
 class Meaning(Enum):
@@ -57,18 +58,18 @@ _TOO_LARGE_HINT = "raise the endpoint's limit, or lower the integration's `batch
 
 #: Statuses that would meet every other event as well: our code, and the setting that mends it.
 _SETTINGS = {
-    401: ("auth_refused", _AUTH_HINT),
-    403: ("auth_refused", _AUTH_HINT),
+    401: (FailureCode.AUTH_REFUSED, _AUTH_HINT),
+    403: (FailureCode.AUTH_REFUSED, _AUTH_HINT),
     407: (
-        "proxy_in_the_way",
+        FailureCode.PROXY_IN_THE_WAY,
         "a proxy in front of the endpoint wants a password: correct the integration's `url`",
     ),
-    404: ("url_refused", _URL_HINT),
-    405: ("url_refused", _URL_HINT),
-    414: ("url_refused", _URL_HINT),
-    421: ("url_refused", _URL_HINT),
-    426: ("url_refused", _URL_HINT),
-    431: ("headers_refused", "shorten the integration's `headers`, or the key of its `auth`"),
+    404: (FailureCode.URL_REFUSED, _URL_HINT),
+    405: (FailureCode.URL_REFUSED, _URL_HINT),
+    414: (FailureCode.URL_REFUSED, _URL_HINT),
+    421: (FailureCode.URL_REFUSED, _URL_HINT),
+    426: (FailureCode.URL_REFUSED, _URL_HINT),
+    431: (FailureCode.HEADERS_REFUSED, "shorten the integration's `headers`, or the key of its `auth`"),
 }
 
 
@@ -79,22 +80,22 @@ def judge(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status in _BUSY or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110
         pauses = status == _TOO_MANY or (status == _UNAVAILABLE and retry_after is not None)
-        finding = Finding("destination_busy", said, _BUSY_HINT, status)
+        finding = Finding(FailureCode.DESTINATION_BUSY, said, _BUSY_HINT, status)
         return WebhookVerdict(Meaning.PAUSE if pauses else Meaning.RETRY, finding, retry_after, status)
     meaning, code, hint = _unwelcome(status)
     return WebhookVerdict(meaning, Finding(code, said, hint, status), None, status)
 
 
-def _unwelcome(status: int) -> tuple[Meaning, str, str]:
+def _unwelcome(status: int) -> tuple[Meaning, FailureCode, str]:
     if status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
-        return (Meaning.RETRY, "redirected", _REDIRECT_HINT)
+        return (Meaning.RETRY, FailureCode.REDIRECTED, _REDIRECT_HINT)
     if status in _SETTINGS:
         return (Meaning.RETRY, *_SETTINGS[status])
     if status == _GONE:
-        return (Meaning.GONE, GONE, _GONE_HINT)
+        return (Meaning.GONE, FailureCode.ENDPOINT_GONE, _GONE_HINT)
     if status == _TOO_LARGE:
-        return (Meaning.REFUSED, "too_large", _TOO_LARGE_HINT)
-    return (Meaning.REFUSED, "event_refused", _REFUSED_HINT)
+        return (Meaning.REFUSED, FailureCode.TOO_LARGE, _TOO_LARGE_HINT)
+    return (Meaning.REFUSED, FailureCode.EVENT_REFUSED, _REFUSED_HINT)
 
 
 def words_of(body: bytes, secrets: Sequence[str]) -> str:

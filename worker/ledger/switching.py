@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select, update
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable, storable_prose
-from worker.model.deliveries import GONE, Outcome
+from worker.model.deliveries import Outcome
+from worker.model.failures import FailureCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def switch_off_gone(connection: Connection, outcomes: Iterable[Outcome]) -> tupl
     reasons: dict[str, Reason] = {}
     for outcome in outcomes:
         finding = outcome.finding
-        if finding is not None and finding.code == GONE:
+        if finding is not None and finding.code == FailureCode.ENDPOINT_GONE:
             reasons.setdefault(outcome.integration_id, Reason(finding.message, outcome.settled_ms))
     return tuple(off for one in sorted(reasons) if (off := _switch_off(connection, one, reasons[one])))
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 
 #: No event is carried by more requests than this; but one whose worker died, so that nobody heard the
@@ -48,7 +49,7 @@ class Cause(StrEnum):
 class Finding(msgspec.Struct, frozen=True, array_like=True):
     """What went wrong, for people: a stable code, a sentence, the sentence that mends it."""
 
-    code: str
+    code: FailureCode
     message: str
     hint: str
     http_status: int | None = None
@@ -73,10 +74,6 @@ class Assurance(StrEnum):
     ACCEPTED = "accepted"
     #: It can be searched (HEC with indexer acknowledgement).
     INDEXED = "indexed"
-
-
-#: A finding with this code switches its integration off: the destination says that it is gone for good.
-GONE = "endpoint_gone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,8 @@ tries whether the destination is well again.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from worker.model.deliveries import GONE, Health, Ruling, Verdict
-
-#: Findings that no waiting mends: a setting of the integration, or of its SIEM, is wrong.
-MISCONFIGURATIONS = frozenset(
-    {
-        *("configuration", "name_unknown", "address_refused", "tls_failed", "redirected", "refused"),
-        *("token_disabled", "token_missing", "token_invalid", "query_token", "index_incorrect"),
-        *("auth_refused", "url_refused"),
-        *("channel_missing", "channel_invalid", "ack_disabled", "ack_missing", "not_splunk", "no_data"),
-    }
-)
+from worker.model.deliveries import Health, Ruling, Verdict
+from worker.model.failures import FailureCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +28,7 @@ def health_of(rulings: Iterable[Ruling]) -> Health:
         if not ruling.places:
             continue
         if ruling.verdict is not Verdict.RETRY:
-            if ruling.finding is None or ruling.finding.code != GONE:
+            if ruling.finding is None or ruling.finding.code != FailureCode.ENDPOINT_GONE:
                 return Health.WELL
         elif found is Health.UNKNOWN:
             found = _of_failure(ruling)
@@ -45,6 +36,6 @@ def health_of(rulings: Iterable[Ruling]) -> Health:
 
 
 def _of_failure(ruling: Ruling) -> Health:
-    if ruling.finding is not None and ruling.finding.code in MISCONFIGURATIONS:
+    if ruling.finding is not None and ruling.finding.code.is_setting:
         return Health.MISCONFIGURED
     return Health.FAILED

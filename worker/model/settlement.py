@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.model.deliveries import (
-    GONE,
     MAX_REQUESTS,
     SETTLED,
     Batch,
@@ -24,6 +23,7 @@ from worker.model.deliveries import (
     Status,
     Verdict,
 )
+from worker.model.failures import FailureCode
 from worker.model.health import health_of
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
@@ -78,7 +78,7 @@ def settle_rulings(
 def settle_lost(batch: Batch) -> Settlement:
     """Make a dead letter of the event that worker after worker died with; the rest is sent at once."""
     hint = "show it to those who run the workers, with the log of one that died"
-    finding = Finding("worker_lost", "every worker that sent this event died of it", hint)
+    finding = Finding(FailureCode.WORKER_LOST, "every worker that sent this event died of it", hint)
     desk = _Desk(batch, RetryPolicy(0, 0), sent=False)
     desk.bury(Cause.WORKER_LOST, batch.open_places()[:1], Ruling((), Verdict.REFUSED, 0, finding))
     return desk.settlement()
@@ -87,7 +87,7 @@ def settle_lost(batch: Batch) -> Settlement:
 def settle_deleted(batch: Batch) -> Settlement:
     """Make dead letters of a batch whose integration is gone."""
     finding = Finding(
-        "integration_deleted",
+        FailureCode.INTEGRATION_DELETED,
         "the integration was deleted before this event could be sent",
         "replay it into another integration, or discard it",
     )
@@ -123,7 +123,7 @@ class _Desk:
         if not ruling.places:
             return
         self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
-        self._gone |= ruling.finding is not None and ruling.finding.code == GONE
+        self._gone |= ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE
         if ruling.verdict is Verdict.ACCEPTED:
             self._record(Status.DELIVERED, ruling.places, ruling, None)
             self._close(ruling.places)
@@ -136,7 +136,9 @@ class _Desk:
         if not places:
             return
         batch = self._batch
-        finding = ruling.finding or Finding("unknown", "no reason was given", "look at the destination")
+        finding = ruling.finding or Finding(
+            FailureCode.UNKNOWN, "no reason was given", "look at the destination"
+        )
         self._record(Status.DEAD, places, ruling, None)
         self._dead.append(
             DeadLetter(

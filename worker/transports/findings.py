@@ -12,29 +12,33 @@ from worker.model.errors import (
     TransportError,
     Unconfirmed,
 )
+from worker.model.failures import FailureCode
 
-_WORDS: dict[type[TransportError], tuple[str, str]] = {
-    NameUnknown: ("name_unknown", "correct the host name in the integration's url, or mend DNS"),
+_WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
+    NameUnknown: (FailureCode.NAME_UNKNOWN, "correct the host name in the integration's url, or mend DNS"),
     AddressRefused: (
-        "address_refused",
+        FailureCode.ADDRESS_REFUSED,
         "start the workers with its network in SIEM_ALLOWED_NETWORKS, or use a public address",
     ),
-    ConnectFailed: ("connect_failed", "check host and port, that the SIEM runs, and firewalls in between"),
-    TlsFailed: ("tls_failed", "check the certificate and its name; give `ca_pem` for a private CA"),
-    ConnectionLost: ("connection_lost", "if it lasts, look at proxies and the SIEM's log"),
+    ConnectFailed: (
+        FailureCode.CONNECT_FAILED,
+        "check host and port, that the SIEM runs, and firewalls in between",
+    ),
+    TlsFailed: (FailureCode.TLS_FAILED, "check the certificate and its name; give `ca_pem` for a private CA"),
+    ConnectionLost: (FailureCode.CONNECTION_LOST, "if it lasts, look at proxies and the SIEM's log"),
     ClosedBehindBatch: (
-        "connection_lost",
+        FailureCode.CONNECTION_LOST,
         "if it lasts, the SIEM closes every connection: switch the integration's `confirm_by_shutdown` on",
     ),
     Unconfirmed: (
-        "unconfirmed",
+        FailureCode.UNCONFIRMED,
         "if it lasts, this SIEM never confirms so: switch the integration's `confirm_by_shutdown` off",
     ),
-    DeadlinePassed: ("timed_out", "if it lasts, the SIEM is overloaded or unreachable"),
+    DeadlinePassed: (FailureCode.TIMED_OUT, "if it lasts, the SIEM is overloaded or unreachable"),
 }
 
 
 def describe(error: TransportError) -> Finding:
     """Describe the failure; its code is stable, its words may change."""
-    code, hint = _WORDS.get(type(error), ("unreachable", "check that the SIEM can be reached"))
+    code, hint = _WORDS.get(type(error), (FailureCode.UNREACHABLE, "check that the SIEM can be reached"))
     return Finding(code, str(error), hint)

@@ -1,0 +1,50 @@
+"""Every failure code is classified, documented and understood by every release."""
+
+import msgspec
+import pytest
+
+from worker.model.deliveries import Finding, Health, Ruling, Verdict
+from worker.model.failures import FailureCode, Origin
+from worker.model.health import health_of
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_a_code_says_who_can_mend_it(code: FailureCode) -> None:
+    """A code without an origin would be retried until its events die, whatever its hint promises."""
+    assert isinstance(code.origin, Origin)
+    assert code.meaning
+    assert code.is_setting == (code.origin is Origin.SETTING)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        FailureCode.PROXY_IN_THE_WAY,
+        FailureCode.HEADERS_REFUSED,
+        FailureCode.AUTH_REFUSED,
+        FailureCode.TOKEN_INVALID,
+    ],
+)
+def test_what_a_setting_causes_holds_the_backlog(code: FailureCode) -> None:
+    """Its hint names a setting, so no event dies before somebody has changed it."""
+    ruling = Ruling([0], Verdict.RETRY, 5, Finding(code, "HTTP 407", "change a setting", 407))
+
+    assert health_of([ruling]) is Health.MISCONFIGURED
+
+
+def test_a_code_of_another_release_keeps_its_text() -> None:
+    """Workers and recorders of two releases run side by side during an upgrade."""
+    packed = msgspec.msgpack.encode(Finding(FailureCode.read("brand_new"), "words", "hint"))
+
+    finding = msgspec.msgpack.decode(packed, type=Finding)
+
+    assert finding.code == "brand_new"
+    assert not finding.code.is_setting
+    assert msgspec.msgpack.encode(finding) == packed
+
+
+def test_a_known_code_is_read_as_its_member() -> None:
+    """What comes back from Redis is the member itself, so that it can be asked for its origin."""
+    packed = msgspec.msgpack.encode(Finding(FailureCode.NAME_UNKNOWN, "words", "hint"))
+
+    assert msgspec.msgpack.decode(packed, type=Finding).code is FailureCode.NAME_UNKNOWN
