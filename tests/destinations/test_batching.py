@@ -26,7 +26,7 @@ def test_parts_keep_to_the_configured_limits() -> None:
 def test_what_was_too_much_is_halved_down_to_one_event() -> None:
     """However small the receiver's appetite is, it is found in a few steps."""
     size = PartSize(events=500, size=900_000)
-    sent = []
+    sent: list[int] = []
     while not sent or sent[-1] > 1:
         sent.append(parts_of(size)[0])
         size.missed(sent[-1] * 600)
@@ -87,7 +87,8 @@ def test_an_offender_is_alone_with_the_last_request(seed: int) -> None:
     offenders = {place for place in range(count) if dice.random() < dice.choice([0.001, 0.1, 0.9])}
     carried = bytearray(count)
     waiting = isolating(range(count), carried)
-    dead, taken = set(), set()
+    dead: set[int] = set()
+    taken: set[int] = set()
     while waiting:
         part = waiting.pop()
         for place in part:
