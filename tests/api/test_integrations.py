@@ -5,10 +5,12 @@ import subprocess
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.api.conftest import OURS, PREFIX, THEIRS, Api
 
 WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
+CA_PEM = trustme.CA().cert_pem.bytes().decode()
 SPLUNK = {"type": "splunk_hec", "url": "https://splunk.example.com:8088/services/collector/event"}
 
 
@@ -161,6 +163,8 @@ def test_a_name_may_be_taken_once(api: Api) -> None:
         ({"auth": {"kind": "basic"}}, "auth.kind", "give one of none, bearer, api_key"),
         ({"auth": {"kind": "bearer", "token": {"set": True}}}, "auth.token", "does not tell which secret"),
         ({"ca_pem": "nonsense"}, "ca_pem", ""),
+        ({"ca_pem": "\ufeff# \u00dcber uns"}, "ca_pem", "is not a certificate in PEM"),
+        ({"ca_pem": f"# \u00dc\n{CA_PEM[:90]}"}, "ca_pem", "holds a certificate that is cut off"),
         ({"signing_secrets": ["whsec_short"]}, "signing_secrets", "give whsec_ and 24 to 64 random bytes"),
         ({"name": "a\nb"}, "name", "has characters that cannot be printed"),
     ],
@@ -177,6 +181,15 @@ def test_what_is_wrong_is_named(api: Api, change: dict[str, Any], field: str, re
     assert problem["remedy"]
     assert "secret-host" not in answer.text
     assert "`siem " not in answer.text
+
+
+def test_text_around_certificates_does_not_matter(api: Api) -> None:
+    """Comments in any script come in bundles; of what is given, only the blocks are kept and shown."""
+    bundle = f"\ufeff# Корень, 証明書\r\n{CA_PEM}# — Ende —\r\n"
+    answer = api.ask("POST", "/integrations/siem", json={**WEBHOOK, "name": "bundle", "ca_pem": bundle})
+
+    assert answer.status_code == 201
+    assert answer.json()["ca_pem"] == CA_PEM.strip()
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,25 @@ def test_every_option_has_its_effect(empty: Fleet, folder: Path) -> None:
     assert (SECRET in in_redis, "whsec_" in in_redis) == (False, False)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_files_in_pem_may_hold_more_than_their_blocks(empty: Fleet, tmp_path: Path, encoding: str) -> None:
+    """Comments do not matter, and of a file with certificate and key each option takes its own."""
+    ca = trustme.CA()
+    own = ca.issue_cert("worker")
+    blocks = [one.bytes().decode() for one in (ca.cert_pem, own.cert_chain_pems[0], own.private_key_pem)]
+    for name, text in (("ca", blocks[0]), ("own", blocks[2] + blocks[1])):
+        (tmp_path / name).write_bytes(f"# Größe\r\n{text}# ± Ende\r\n".encode(encoding))
+    files = {"--ca-file": "ca", "--client-cert-file": "own", "--client-key-file": "own"}
+    created = _create(empty, *(word for flag, name in files.items() for word in (flag, str(tmp_path / name))))
+    stored = _stored(empty)
+    key = stored.client_key_pem
+
+    assert (created.code, created.err) == (0, "")
+    assert [stored.ca_pem, stored.client_cert_pem, key and key.get_secret_value()] == [
+        block.strip() for block in blocks
+    ]
+
+
 _LOOKS = (("list",), ("list", "--json"), ("show", "siem"), ("show", "siem", "--json"))
 
 

@@ -123,6 +123,7 @@ def test_a_form_shows_the_fields_of_its_type_alone(site: Site, kind: str) -> Non
         ("webhook", "batch_events", "0"),
         ("webhook", "headers", "X-Team red"),
         ("webhook", "ca_pem", "no certificate"),
+        ("webhook", "ca_pem", "# Größe"),
         ("webhook", "max_retries", "4"),
         ("webhook", "event_types", "policy.unheard"),
     ],

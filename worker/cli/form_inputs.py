@@ -10,17 +10,30 @@ from pathlib import Path
 
 import click
 
+from worker.model.pem import pem_text
+
 
 def text_in(flag: str, path: Path) -> str:
     """Read a file, UTF-8 without the white space around it; - is standard input."""
-    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     try:
-        text = content.decode("utf-8-sig").strip()
+        text = _content(path).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         text = ""
     if not text:
         raise click.UsageError(f"{flag}: {path} holds no text")
     return text
+
+
+def pem_in(flag: str, path: Path) -> str:
+    """Read a file in PEM, with anything around its blocks, in whichever encoding; - is standard input."""
+    text = pem_text(_content(path)).strip()
+    if not text:
+        raise click.UsageError(f"{flag}: {path} is empty")
+    return text
+
+
+def _content(path: Path) -> bytes:
+    return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
 
 
 def secret(what: str, flag: str, path: Path | None, given: str | None = None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from worker.cli.form_inputs import one_reader, pairs, secret, text_in
+from worker.cli.form_inputs import one_reader, pairs, pem_in, secret, text_in
 from worker.cli.form_option import MODELS, FormOption
 from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS, NO_AUTH, TLS
 from worker.model.errors import InvalidIntegration
@@ -105,9 +105,9 @@ def _document(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     destination = {
         **as_given(values, MODELS[kind]),
         "type": kind,
-        "ca_pem": text_of(values, "ca_file"),
-        "client_cert_pem": text_of(values, "client_cert_file"),
-        "client_key_pem": text_of(values, "client_key_file"),
+        "ca_pem": pem_of(values, "ca_file"),
+        "client_cert_pem": pem_of(values, "client_cert_file"),
+        "client_key_pem": pem_of(values, "client_key_file"),
         "verify_tls": not values["insecure"],
     }
     match kind:
@@ -190,9 +190,9 @@ def headers_of(values: Mapping[str, Any]) -> dict[str, str]:
     return typed | in_files
 
 
-def text_of(values: Mapping[str, Any], name: str) -> str | None:
-    """Return what is in the file that the option of this name gives."""
-    return None if values[name] is None else text_in(_OPTIONS[name].flag, values[name])
+def pem_of(values: Mapping[str, Any], name: str) -> str | None:
+    """Return what is in the PEM file that the option of this name gives."""
+    return None if values[name] is None else pem_in(_OPTIONS[name].flag, values[name])
 
 
 def blamed(field: str, values: Mapping[str, Any]) -> str:

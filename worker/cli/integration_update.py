@@ -14,9 +14,9 @@ from worker.cli.integration_form import (
     auth_of,
     blamed,
     headers_of,
+    pem_of,
     refuse_contradictions,
     refuse_useless,
-    text_of,
     token_of,
 )
 from worker.cli.integration_options import INTEGRATION_OPTIONS
@@ -117,7 +117,7 @@ def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, An
     yield from as_given(values, MODELS[kind], without={"fields", "auth", "token"}).items()
     for field, option in _FILES.items():
         if values[option] is not None:
-            yield field, text_of(values, option)
+            yield field, pem_of(values, option)
     if values["insecure"]:
         yield "verify_tls", False
     if kind == "splunk_hec":

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from worker.model.pem import CERTIFICATE_LABELS, pem_blocks
+
 #: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
 _DER = 2
 _LONGEST = 200
@@ -42,8 +44,10 @@ def shown_chain(sock: ssl.SSLSocket) -> tuple[Certificate, ...]:
 
 
 def certificates_in(pem: str) -> tuple[Certificate, ...]:
-    """Read certificates in PEM that `worker.transports.tls` has judged usable."""
-    return tuple(_facts(one) for one in x509.load_pem_x509_certificates(pem.encode()))
+    """Read certificates in PEM that `worker.transports.tls` has judged usable; what is odd is left out."""
+    blocks = pem_blocks(pem, CERTIFICATE_LABELS)
+    found = (_read(ssl.PEM_cert_to_DER_cert(block.text)) for block in blocks)
+    return tuple(one for one in found if one is not None)
 
 
 def _chain(sock: ssl.SSLSocket, method: str) -> tuple[Certificate, ...]:
@@ -64,7 +68,7 @@ def _ders(sock: ssl.SSLSocket, method: str) -> list[bytes]:
 def _read(der: bytes) -> Certificate | None:
     try:
         return _facts(x509.load_der_x509_certificate(der))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         return None
 
 

@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import certifi
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
 from worker.transports.deadline import DeadlineTlsSocket
-
-_KEY_REMEDY = "give the certificate's own private key, unencrypted, in PEM (-----BEGIN PRIVATE KEY-----)"
+from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
 
 
 def client_context(options: TlsOptions) -> ssl.SSLContext:
@@ -75,37 +72,36 @@ def _blank_context(*, verify: bool) -> ssl.SSLContext:
 
 
 def _trust_only(context: ssl.SSLContext, ca_pem: str) -> None:
-    _certificates("ca_pem", ca_pem)
-    context.load_verify_locations(cadata=ca_pem)
+    certificates("ca_pem", ca_pem)
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise _refused_by_openssl("ca_pem", error) from None
     # What the customer pasted is trusted as it stands, be it a root, an intermediate or the server itself.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _present(context: ssl.SSLContext, cert_pem: str, key_pem: str) -> None:
-    certificate = _certificates("client_cert_pem", cert_pem)[0]
+    certificate = certificates("client_cert_pem", cert_pem)[0]
+    key = private_key("client_key_pem", key_pem)
     try:
-        key = load_pem_private_key(key_pem.encode(), password=None)
+        belongs = key.public_key() == certificate.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise InvalidIntegration("client_key_pem", "is not a private key in PEM", _KEY_REMEDY) from None
-    if key.public_key() != certificate.public_key():
+        belongs = False
+    if not belongs:
         reason = "does not belong to the first certificate in client_cert_pem"
-        raise InvalidIntegration("client_key_pem", reason, _KEY_REMEDY)
+        raise InvalidIntegration("client_key_pem", reason, KEY_HINT)
     try:
         with _unreadable_file(f"{cert_pem.strip()}\n{key_pem}") as path:
             context.load_cert_chain(path, password="")
-    except ssl.SSLError as error:
-        reason = f"is refused by OpenSSL ({error.reason})"
-        raise InvalidIntegration(
-            "client_cert_pem", reason, "give a certificate with a key of today's size"
-        ) from None
+    except (ssl.SSLError, ValueError) as error:
+        raise _refused_by_openssl("client_cert_pem", error) from None
 
 
-def _certificates(field: str, pem: str) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
-        remedy = "give one or more blocks of -----BEGIN CERTIFICATE-----"
-        raise InvalidIntegration(field, "is not a certificate in PEM", remedy) from None
+def _refused_by_openssl(field: str, error: Exception) -> InvalidIntegration:
+    reason = getattr(error, "reason", None) or type(error).__name__
+    hint = "give a certificate with a key of today's size"
+    return InvalidIntegration(field, f"is refused by OpenSSL ({reason})", hint)
 
 
 @contextlib.contextmanager
