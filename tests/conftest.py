@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -15,6 +16,12 @@ from worker.broker.connection import connect
 
 # Whatever stack a test starts, its API gets a port of its own.
 os.environ.setdefault("SIEM_API_PORT", "0")
+
+# A property holds or it does not: how long an example takes says only how busy the machine is.
+hypothesis.settings.register_profile(
+    "no_clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("no_clock")
 
 SERVERS = {"valkey": VALKEY} | ({"redis-6.2": REDIS} if REDIS else {})
 SKIP_NOTHING = bool(os.environ.get("SIEM_TESTS_SKIP_NOTHING"))

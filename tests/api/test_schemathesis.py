@@ -45,7 +45,6 @@ description = schemathesis.openapi.from_dict(create_app(_NOTHING).openapi())
 @description.parametrize()
 @hypothesis.settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],

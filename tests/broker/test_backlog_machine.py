@@ -229,7 +229,6 @@ def test_nothing_is_lost_and_nothing_is_in_two_places(machine: type[Machine]) ->
         settings=settings(
             max_examples=15,
             stateful_step_count=40,
-            deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),

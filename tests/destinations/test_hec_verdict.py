@@ -156,7 +156,7 @@ answers = st.dictionaries(members, json_values | st.integers(0, 30)).map(
 wishes = st.text(max_size=30) | st.text("0123456789+-: ,GMTJanWed", max_size=40)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.integers(200, 599) | st.sampled_from([200, 400]),
     st.dictionaries(st.just("Retry-After"), wishes),

@@ -29,7 +29,7 @@ TEXTS = {
 OBJECTS = {"cs5": ("hold", 4000), "requestContext": ("context", 2048)}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(hostile_events)
 def test_any_text_comes_back_from_a_strict_reader(event: dict[str, Any]) -> None:
     """CEF standard, "Character Encoding": each value is its own again, cut and stripped as documented."""
@@ -45,7 +45,7 @@ def test_any_text_comes_back_from_a_strict_reader(event: dict[str, Any]) -> None
     assert extension["rt"] == str(published(event).time_ms)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(hostile_events)
 def test_objects_come_back_as_json(event: dict[str, Any]) -> None:
     """Hold and context are the same JSON again, control characters too, unless they had to be cut."""
@@ -58,7 +58,7 @@ def test_objects_come_back_as_json(event: dict[str, Any]) -> None:
             assert json.loads(text) == event.get(field, {})
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(hostile_events)
 def test_the_header_is_ours_but_for_the_name(event: dict[str, Any]) -> None:
     """CEF standard, "Header": seven fields, of which an event's text can be one, the name."""
@@ -73,7 +73,7 @@ def test_the_header_is_ours_but_for_the_name(event: dict[str, Any]) -> None:
         assert read.name == (names[0] or names[1] or event["type"].replace(".", " ").capitalize())
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(hostile_events)
 def test_a_lenient_reader_sees_the_same_keys(event: dict[str, Any]) -> None:
     """One that takes a value to end at blank, word and equals sign, as Logstash does, is not deceived."""
@@ -86,7 +86,7 @@ def test_a_lenient_reader_sees_the_same_keys(event: dict[str, Any]) -> None:
     assert [key for key, _ in pairs] == [*parse_cef(text).extension]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hostile_events, hostile_events)
 def test_no_event_makes_a_second_message(first: dict[str, Any], second: dict[str, Any]) -> None:
     """RFC 6587, 3.4.1 and 3.4.2: two events are two messages, in either kind of frame."""

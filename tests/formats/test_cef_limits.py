@@ -145,7 +145,7 @@ def test_the_worst_that_fits_nowhere(header: str, character: str, event_type: st
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     hostile_events,
     st.integers(480, 3000),

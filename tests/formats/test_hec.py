@@ -126,7 +126,7 @@ extras = st.dictionaries(
 moments = st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(9999, 12, 31), timezones=st.just(dt.UTC))  # noqa: DTZ001 - hypothesis adds the zone
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(names, names, st.none() | st.just("security"), st.dictionaries(names, names), moments, extras)
 def test_any_event_comes_back_whole(
     host: str,

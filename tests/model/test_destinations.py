@@ -132,7 +132,7 @@ names = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(VALID)), st.dictionaries(names, nested, max_size=3))
 def test_whatever_is_configured_is_judged(kind: str, destination: dict[str, Any]) -> None:
     """Out comes an integration, or InvalidIntegration that names a field."""

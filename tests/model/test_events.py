@@ -229,7 +229,7 @@ field_names = st.sampled_from([*VALID, "tenant_id", *OPTIONAL, "unknown"])
 near_events = st.dictionaries(field_names, json_values | st.sampled_from(list(VALID.values())), max_size=6)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.binary(max_size=200)
     | near_events.map(lambda fields: json.dumps(VALID | fields).encode())

@@ -207,7 +207,7 @@ inner = st.sampled_from(["type", "url", "token", "index", "host", "batch_bytes",
 urls = st.text(alphabet="htps:/[]@?#%.0x\uff11\u2100 \n", max_size=20).map(lambda tail: "https://" + tail)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.dictionaries(names, values, max_size=3), st.dictionaries(inner, values | urls, max_size=3))
 def test_whatever_is_configured_is_judged(changes: dict[str, Any], destination: dict[str, Any]) -> None:
     """Out comes an integration, or InvalidIntegration that names a field."""

@@ -230,7 +230,7 @@ def ruled_batches(draw: st.DrawFn) -> tuple[Batch, list[Ruling], RetryPolicy]:
     return batch, rulings, RetryPolicy(draw(st.integers(0, 3)), 2.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(ruled_batches(), st.booleans())
 def test_every_open_event_ends_in_exactly_one_place(
     given_batch: tuple[Batch, list[Ruling], RetryPolicy],

@@ -185,7 +185,7 @@ subscriptions = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(kinds, subscriptions)
 def test_every_subscriber_gets_exactly_what_it_wants(kinds: list[str], wanting: list[Subscription]) -> None:
     """Each event reaches each integration that wants it once, in the right lane, within its limits."""

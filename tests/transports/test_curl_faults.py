@@ -294,7 +294,7 @@ def test_every_code_of_libcurl_has_words(guard: Guard, code: int) -> None:
     ),
     rest=st.binary(max_size=200),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_nothing_else_escapes(guard: Guard, head: bytes, rest: bytes) -> None:
     """Whatever bytes come back, the outcome is an answer, or one of our own errors without the secret."""
     with Endpoint(answers_once(head + rest)) as endpoint:

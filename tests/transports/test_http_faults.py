@@ -117,7 +117,7 @@ def test_a_header_name_cannot_be_broken_out_of(transport: HttpTransport, name: s
     ),
     rest=st.binary(max_size=200),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_nothing_else_escapes(guard: Guard, head: bytes, rest: bytes) -> None:
     """Whatever bytes come back, the outcome is a reply or one of our own errors without the secret in it."""
     transport = HttpTransport(guard, TlsOptions(), connections=1)
