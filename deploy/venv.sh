@@ -68,7 +68,8 @@ set_up() {
         echo 'Setting up .venv (first run, about a minute)…' >&2
     fi
     log=$(mktemp)
-    if ! install "$lock" >"$log" 2>&1; then
+    # The whole output goes to the log, which is shown if something fails; people see the steps.
+    if ! (set -o pipefail && install "$lock" 2>&1 | tee "$log" | show_progress "$(count_pins "$lock")" >&2); then
         cat "$log" >&2
         rm -f "$log"
         echo 'Setting up .venv failed, for the reason above; the next run tries again from scratch.' >&2
@@ -77,17 +78,45 @@ set_up() {
     rm -f "$log"
 }
 
+count_pins() {
+    grep -c '^[a-z]' "$1"
+}
+
+show_progress() {
+    # Reads pip's output; says which step is under way, and how many of the pins are there.
+    local pins=$1 line count=0
+    while IFS= read -r line; do
+        case $line in
+        '== '*) echo "  ${line#== }…" ;;
+        Collecting\ * | Processing\ * | Requirement\ already\ satisfied:*)
+            count=$((count + 1))
+            [ $((count % 10)) -ne 0 ] || [ "$count" -gt "$pins" ] || echo "  packages: $count of $pins"
+            ;;
+        Installing\ collected\ packages:*,*) echo '  installing them…' ;;
+        esac
+    done
+}
+
 install() {
     # Called where `set -e` is off, hence the chain.
     local lock=$1
-    renew_venv &&
+    echo '== making the virtual environment' &&
+        renew_venv &&
         touch .venv/.unfinished &&
         rm -f .venv/.*-installed &&
-        pip_install --no-deps --require-hashes -r "$lock" &&
+        echo '== fetching the locked packages' &&
+        install_pins "$lock" &&
+        echo '== installing the project itself' &&
         pip_install --no-deps --no-build-isolation -e . &&
-        .venv/bin/python -I -m pip --disable-pip-version-check check &&
         leave_stamps "$lock" &&
         rm -f .venv/.unfinished
+}
+
+install_pins() {
+    # The lock is complete, so pip resolves nothing: what was released since cannot matter. The check then
+    # says what a lock lacks that is not complete.
+    pip_install --no-deps --require-hashes -r "$1" &&
+        .venv/bin/python -I -m pip --disable-pip-version-check check
 }
 
 renew_venv() {
@@ -103,7 +132,7 @@ renew_venv() {
 pip_install() {
     # A person's own pip settings (mirror, certificates) hold, except those that lead out of .venv.
     PIP_USER=0 PIP_TARGET='' PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
-        .venv/bin/python -I -m pip install --quiet "$@"
+        .venv/bin/python -I -m pip install --progress-bar off "$@"
 }
 
 leave_stamps() {

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.package_index import PackageIndex
+
 TOP = Path(__file__).parent.parent.parent
 RUNTIME = TOP / "deploy" / "requirements.lock"
 DEVELOPMENT = TOP / "deploy" / "requirements-dev.lock"
@@ -135,6 +137,81 @@ def test_a_change_is_noticed(tmp_path: Path, changed: str) -> None:
 
     with pytest.raises(subprocess.CalledProcessError):
         _in_checkout(checkout, "is_current deploy/requirements.lock")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> PackageIndex:
+    """Make a package index on this machine."""
+    return PackageIndex(tmp_path / "index")
+
+
+def test_an_install_from_a_lock_resolves_nothing(tmp_path: Path, index: PackageIndex) -> None:
+    """A release that came after the lock was made changes nothing, though a pinned package wants its name.
+
+    pip in hash mode would resolve `needed[extra]`, which no pin fulfils by that name, to the newest release,
+    and give up for want of its hash.
+    """
+    wanting = index.add("wanting", "1.0", requires=["needed[extra]>=1.0"])
+    needed = index.add("needed", "1.0", extras=["extra"])
+    index.add("needed", "1.1", extras=["extra"])
+    checkout = _copy_of_scripts(tmp_path / "a checkout")
+    (checkout / "tiny.lock").write_text(f"{wanting}\n{needed}\n")
+
+    _install_pins(checkout, index)
+
+    [installed] = checkout.glob(".venv/lib/*/site-packages/needed-*.dist-info")
+    assert installed.name == "needed-1.0.dist-info"
+
+
+def test_a_lock_that_lacks_a_package_is_told(tmp_path: Path, index: PackageIndex) -> None:
+    """Nothing is resolved, so what is missing is found by a check, and named."""
+    wanting = index.add("wanting", "1.0", requires=["needed>=1.0"])
+    index.add("needed", "1.0")
+    checkout = _copy_of_scripts(tmp_path / "a checkout")
+    (checkout / "tiny.lock").write_text(f"{wanting}\n")
+
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _install_pins(checkout, index)
+
+    assert "requires needed, which is not installed" in failed.value.stdout
+
+
+@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT], ids=lambda path: path.name)
+def test_locks_keep_extras(lock: Path) -> None:
+    """A lock without them tells another installer to resolve `coverage[toml]` by itself."""
+    assert "\npsycopg[binary]==" in lock.read_text()
+
+
+def test_the_first_run_says_what_it_does(tmp_path: Path) -> None:
+    """Setting up takes a minute: each step is announced, and the packages are counted."""
+    said = "".join(f"Collecting p{number}==1\n" for number in range(20))
+    checkout = _copy_of_scripts(tmp_path)
+    ran = subprocess.run(
+        ["/bin/bash", "-euc", "source deploy/venv.sh; show_progress 20"],
+        input=f"== fetching the locked packages\n{said}Installing collected packages: p1, p2\n",
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.strip() for line in ran.stdout.splitlines()] == [
+        "fetching the locked packages…",
+        "packages: 10 of 20",
+        "packages: 20 of 20",
+        "installing them…",
+    ]
+
+
+def _install_pins(checkout: Path, index: PackageIndex) -> None:
+    """Install tiny.lock as the scripts do, from that index alone."""
+    subprocess.run(
+        ["/bin/bash", "-euc", "source deploy/venv.sh; find_python; renew_venv; install_pins tiny.lock"],
+        cwd=checkout,
+        env={"PATH": os.environ["PATH"], "HOME": str(checkout), **index.environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def _names(requirements: list[str]) -> set[str]:
