@@ -15,8 +15,8 @@ from worker.demo.cast import Role, cast
 from worker.settings import Settings
 
 
-def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    """Run the demo; return its exit status and the account on its last line."""
+def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+    """Run the demo; return its exit status, the account on its last line, and what it told people."""
     program = Path(sys.executable).parent / "siem"
     done = subprocess.run(
         [program, "up", "--demo", "--exit", "--json", *options],
@@ -27,7 +27,7 @@ def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
     )
     lines = done.stdout.decode().splitlines()
     assert lines, done.stderr.decode()
-    return done.returncode, json.loads(lines[-1])
+    return done.returncode, json.loads(lines[-1]), done.stderr.decode()
 
 
 @pytest.mark.slow
@@ -37,10 +37,12 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
     The receivers have seen what was delivered, but for datagrams, of which only none may be too many.
     """
     for _ in range(2):
-        status, account = _demo(tmp_path, "--events", "1500")
+        status, account, told = _demo(tmp_path, "--events", "1500")
         lines = {line["integration"].removeprefix("demo "): line for line in account["integrations"]}
 
         assert status == 0
+        for step in ("Starting the embedded", "Preparing the ledger", "router", "Ready.", "Publishing 1500"):
+            assert step in told
         assert account["published"] == 1500
         assert account["accounted_for"] is True
         assert {name: line["over"] for name, line in lines.items()} == {

@@ -95,6 +95,7 @@ class _Play:
             self.integrated = True
             integrations = integrate(self._roles, self._directory, store, client, handle.settings.slots)
             account = Account(store, integrations)
+            click.echo(f"Publishing {self._events} events, {RATE} a second…", err=True)
             with drawing(account, self._events) as bars:
                 self._publish(handle, account, bars)
                 self._watch(handle, account, bars)

@@ -16,7 +16,7 @@ class Screen:
     """Prints the lines of many threads without mixing them."""
 
     def __init__(self, names: Iterable[str], *, quiet: bool) -> None:
-        """Take the processes' names; when `quiet`, only failures are shown, and on standard error."""
+        """Take the processes' names; when `quiet`, only progress and failures show, on standard error."""
         self._quiet = quiet
         self._one_at_a_time = threading.Lock()
         names = [_OURSELVES, *names]
@@ -37,11 +37,21 @@ class Screen:
             for line in lines:
                 self.show(_OURSELVES, line.encode())
 
+    def progress(self, line: str) -> None:
+        """Print how far the start has come: quiet or not, somebody waits for it."""
+        if self._quiet:
+            self._write_error(line)
+        else:
+            self.say(line)
+
     def complain(self, line: str) -> None:
         """Print what went wrong, quiet or not."""
-        if not self._quiet:
+        if self._quiet:
+            self._write_error(line)
+        else:
             self.say(line)
-            return
+
+    def _write_error(self, line: str) -> None:
         with self._one_at_a_time, suppress(OSError, ValueError):
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()

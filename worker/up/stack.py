@@ -123,13 +123,16 @@ class Stack:
         """Start one after the other; a Ctrl-C meanwhile lets the rest be."""
         embedded = not self._settings.redis_url.get_secret_value()
         if embedded:
+            self._screen.progress("Starting the embedded Redis server…")
             self._start_server(EmbeddedServer(self._settings.data_dir, possession), warden)
         if self._stopping.is_set():
             return
         self._forget_the_dead()
+        self._screen.progress("Preparing the ledger…")
         _upgrade_ledger(self._settings)
         self._screen.say(*explain(self._settings, embedded=embedded))
         surroundings = environment(self._settings)
+        self._screen.progress(f"Starting {len(self._commands)} processes…")
         for name, command in self._commands.items():
             if not self._stopping.is_set():
                 warden.watch_process(self._crew.start(name, command, surroundings))
@@ -162,7 +165,7 @@ class Stack:
             if missing:
                 self._miss(missing, may_go_on=while_up is None)
             else:
-                self._screen.say("Ready.")
+                self._screen.progress("Ready.")
             if while_up is not None and while_up(StackHandle(self._settings, self._stopping)):
                 self._news.put(_Finished())
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
@@ -176,10 +179,16 @@ class Stack:
             while missing and not self._stopping.is_set() and time.monotonic() < deadline:
                 # While Redis is away nobody can report; if it has died, that is news of its own.
                 with suppress(BrokerUnavailable):
-                    missing = wait_for_roles(client, missing, 0.5)
+                    still_missing = wait_for_roles(client, missing, 0.5)
+                    self._tell_who_is_up(missing - still_missing)
+                    missing = still_missing
                     continue
                 self._stopping.wait(0.5)
         return missing
+
+    def _tell_who_is_up(self, roles: Collection[str]) -> None:
+        if roles:
+            self._screen.progress(f"  {', '.join(sorted(roles))}: up")
 
     def _miss(self, roles: set[str], *, may_go_on: bool) -> None:
         """Make known who has not reported; raises UnavailableError if somebody waits for them."""
