@@ -69,7 +69,9 @@ def test_the_header_is_ours_but_for_the_name(event: dict[str, Any]) -> None:
 
     assert (read.vendor, read.product, read.version) == ("MITRITY", "MITRITY Platform", "1.0")
     assert read.event_class == event["type"]
-    if event["type"].startswith("policy."):
+    if event["type"].startswith("drift."):
+        assert read.name == "behavioral_anomaly"
+    else:
         assert read.name == (names[0] or names[1] or event["type"].replace(".", " ").capitalize())
 
 

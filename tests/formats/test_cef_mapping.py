@@ -95,6 +95,31 @@ def test_severity_follows_the_type(event_type: str, severity: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("event_type", "decision", "severity"),
+    [
+        ("policy.alert", "block", 8),
+        ("policy.alert", "deny", 8),
+        ("policy.hold", "block", 8),
+        ("policy.allow", "alert", 5),
+        ("policy.deny", "allow", 8),
+        ("drift.warning", "block", 8),
+        ("drift.warning", "allow", 5),
+        ("hold.denied", "deny", 5),
+        ("hold.approved", "allow", 2),
+    ],
+)
+def test_a_decision_that_weighs_more_than_the_type_counts(
+    event_type: str, decision: str, severity: int
+) -> None:
+    """Customers are told: deny and block are High. What a person decided about a hold is its type already."""
+    read_back = cef(type=event_type, decision=decision)
+    (message,) = FORMAT.messages([published(BARE | {"type": event_type, "decision": decision})])
+
+    assert read_back.severity == severity
+    assert message.startswith({8: b"<131>", 5: b"<132>", 2: b"<134>"}[severity])
+
+
+@pytest.mark.parametrize(
     ("fields", "name"),
     [
         ({"policy": {"id": "p", "name": "Block writes"}}, "Block writes"),
@@ -107,7 +132,9 @@ def test_severity_follows_the_type(event_type: str, severity: int) -> None:
         ({"type": "drift.critical"}, "behavioral_anomaly"),
         ({"type": "agent.connected"}, "Agent connected"),
         ({"type": "agent.disconnected"}, "Agent disconnected"),
-        ({"type": "hold.approved", "policy": {"name": "Four eyes"}}, "Hold approved"),
+        ({"type": "agent.disconnected", "policy": {"name": "Sessions"}}, "Sessions"),
+        ({"type": "hold.approved", "policy": {"name": "Four eyes"}}, "Four eyes"),
+        ({"type": "hold.denied", "policy": {"id": "pol_pay"}}, "pol_pay"),
         ({"type": "hold.denied"}, "Hold denied"),
         ({"type": "hold.expired"}, "Hold expired"),
         ({"policy": {"name": "x" * 513}}, "x" * 512),
@@ -132,13 +159,19 @@ def test_the_name(fields: dict[str, Any], name: str) -> None:
         ({"type": "policy.hold"}, "hold"),
         ({"type": "policy.allow"}, "allow"),
         ({"type": "drift.critical", "decision": "block"}, "deny"),
-        ({"type": "drift.critical"}, None),
-        ({"type": "hold.approved"}, None),
+        ({"type": "drift.warning"}, "alert"),
+        ({"type": "drift.critical"}, "alert"),
+        ({"type": "hold.approved"}, "allow"),
+        ({"type": "hold.denied"}, "deny"),
+        ({"type": "hold.expired"}, "deny"),
+        ({"type": "hold.expired", "decision": "allow"}, "allow"),
         ({"type": "agent.connected"}, None),
+        ({"type": "agent.disconnected"}, None),
+        ({"type": "agent.disconnected", "decision": "block"}, "deny"),
     ],
 )
 def test_the_outcome(fields: dict[str, Any], outcome: str | None) -> None:
-    """The decision in the four documented words; a policy event without one takes it from its type."""
+    """The decision in the four documented words; an event without one takes it from its type."""
     assert cef(**fields).extension.get("outcome") == outcome
 
 

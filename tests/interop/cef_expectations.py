@@ -29,6 +29,18 @@ SEVERITIES = {
     "hold.denied": MEDIUM,
     "hold.expired": MEDIUM,
 }
+#: What an event without a decision says of it by its type; nothing is decided about an agent's connection.
+OUTCOMES = {
+    "policy.deny": "deny",
+    "policy.alert": "alert",
+    "policy.hold": "hold",
+    "policy.allow": "allow",
+    "drift.warning": "alert",
+    "drift.critical": "alert",
+    "hold.approved": "allow",
+    "hold.denied": "deny",
+    "hold.expired": "deny",
+}
 #: Without these, a message is of no use; they stay in the shortest.
 _INDISPENSABLE = {"rt", "act", "outcome", "externalId", "devicePayloadId"}
 _NEVER_SHORTENED = {"rt", "outcome"}
@@ -110,7 +122,7 @@ def _name(event: dict[str, Any]) -> str:
     if family == "drift":
         return "behavioral_anomaly"
     policy = event.get("policy") or {}
-    named = [_on_one_line(policy.get(key) or "") for key in ("name", "id")] if family == "policy" else []
+    named = [_on_one_line(policy.get(key) or "") for key in ("name", "id")]
     return next(filter(None, named), f"{family.capitalize()} {rest}")
 
 
@@ -118,12 +130,12 @@ def _plain_values(event: dict[str, Any]) -> dict[str, str]:
     """Say what each key must be that has a value, but for those that hold objects, and the sentence."""
     score = event.get("drift_score")
     policy = event.get("policy") or {}
-    decision = {"block": "deny"}.get(event.get("decision", ""), event.get("decision"))
+    decision = event.get("decision") or OUTCOMES.get(event["type"])
     delta = event.get("behavioral_hash_delta")
     values = {
         "rt": str(time_ms(event)),
         "act": _text(event.get("action_type"), 63),
-        "outcome": decision,
+        "outcome": "deny" if decision == "block" else decision,
         "externalId": _text(event["id"], 40),
         "devicePayloadId": event["id"],
         "suid": _text(event.get("agent_id"), 1023),

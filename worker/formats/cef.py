@@ -12,7 +12,7 @@ import msgspec
 from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
 from worker.formats.cef_fitting import fitted
 from worker.formats.cef_keys import KEYS
-from worker.formats.cef_kinds import Kind
+from worker.formats.cef_kinds import ANOMALY, OUTCOMES, Kind
 from worker.model.events import QueuedEvent
 
 #: The longest name in the header, in characters (ArcSight CEF standard, `name`).
@@ -23,7 +23,6 @@ _LEADS = [(key.lead, key.most) for key in KEYS]
 _LONGEST_HOLD, _LONGEST_CONTEXT = (
     next(key.most for key in KEYS if key.name == name) for name in ("cs5", "requestContext")
 )
-_OUTCOMES = {"allow": "allow", "deny": "deny", "block": "deny", "alert": "alert", "hold": "hold"}
 
 
 class _Policy(msgspec.Struct, gc=False):
@@ -31,7 +30,7 @@ class _Policy(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class _Facts(msgspec.Struct, gc=False):
+class Facts(msgspec.Struct, gc=False):
     """What a message says of an event beyond its id, type and time."""
 
     tenant_id: str = "default"
@@ -48,19 +47,28 @@ class _Facts(msgspec.Struct, gc=False):
     context: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(_Facts)
+_decoder = msgspec.json.Decoder(Facts)
 _NO_POLICY = _Policy()
-_UNREADABLE = _Facts(
+_UNREADABLE = Facts(
     tenant_id="", reason="the event could not be read any more: only its id, type and time are known"
 )
 
 
-def cef_message(event: QueuedEvent, kind: Kind, *, header: str, send_src: bool, limit: int) -> bytes:
+def facts_of(raw: bytes) -> Facts:
+    """Read an event's bytes; what cannot be read any more says so as its reason. Never raises."""
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _UNREADABLE
+
+
+def cef_message(
+    event: QueuedEvent, facts: Facts, kind: Kind, *, header: str, send_src: bool, limit: int
+) -> bytes:
     """Return the header, which is plain ASCII, and the event in CEF behind it: `limit` bytes at most.
 
     `send_src` is whether `src` carries the agent's id. Never raises, whatever the event holds.
     """
-    facts = _facts(event.raw)
     start, name = header + kind.head, _name(kind, facts.policy or _NO_POLICY)
     values = _values(event, kind, facts, send_src=send_src)
     message = (start + name + kind.tail + _extension(values)).encode("utf-8", "replace")
@@ -76,29 +84,22 @@ def _extension(values: Sequence[str | None]) -> str:
     return "".join(written)[1:]
 
 
-def _facts(raw: bytes) -> _Facts:
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _UNREADABLE
-
-
 def _name(kind: Kind, policy: _Policy) -> str:
-    """Return the name for the header: the policy's where a policy decided, else the kind's own words."""
-    if not kind.is_named_by_policy:
-        return kind.name
+    """Return the name for the header: the policy's wherever one is named, but for drift; else the kind's."""
+    if kind.name == ANOMALY:
+        return ANOMALY
     named = header_value(policy.name or "", _LONGEST_NAME) or header_value(policy.id or "", _LONGEST_NAME)
     return named or kind.name
 
 
-def _values(event: QueuedEvent, kind: Kind, facts: _Facts, *, send_src: bool) -> tuple[str | None, ...]:
+def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> tuple[str | None, ...]:
     """Return the raw value of every key, in the order of `KEYS`."""
     score = None if facts.drift_score is None else str(facts.drift_score)
     delta = facts.behavioral_hash_delta
     return (
         str(event.time_ms),
         facts.action_type,
-        _OUTCOMES.get(facts.decision or "", kind.outcome),
+        OUTCOMES.get(facts.decision or "", kind.outcome),
         event.id,
         event.id,
         facts.agent_id,
@@ -129,7 +130,7 @@ def _json(raw: msgspec.Raw, most: int) -> str | None:
     return None if compact in {b"null", b"{}"} else json_value(compact, most)
 
 
-def _sentence(kind: Kind, facts: _Facts, score: str | None) -> str:
+def _sentence(kind: Kind, facts: Facts, score: str | None) -> str:
     """Sum the event up for people, in one line."""
     policy = facts.policy or _NO_POLICY
     policy_name = policy.name or policy.id

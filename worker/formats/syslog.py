@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from worker.formats.cef import cef_message
+from worker.formats.cef import cef_message, facts_of
 from worker.formats.cef_kinds import HIGH, LOW, MEDIUM, Kind, kind_of
 from worker.model.events import QueuedEvent
 
@@ -54,9 +54,10 @@ class SyslogCefFormat:
         return [self._message(event) for event in events]
 
     def _message(self, event: QueuedEvent) -> bytes:
-        kind = kind_of(event.type)
+        facts = facts_of(event.raw)
+        kind = kind_of(event.type, facts.decision)
         header = self.header(self.priorities[kind.severity], self.hostname, kind, event.time_ms)
-        return cef_message(event, kind, header=header, send_src=self.send_src, limit=self.limit)
+        return cef_message(event, facts, kind, header=header, send_src=self.send_src, limit=self.limit)
 
 
 def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:
