@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from worker.broker.announcing import Announcements
 from worker.broker.turns import Turn
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.destinations.tls import TlsOptions
 from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
 from worker.model.wellbeing import Change, IntegrationHealth, State
@@ -96,7 +96,7 @@ class HealthWatch:
             target=notifier.run if notifier else lambda *_: None, args=[stopping, shared], name="notifier"
         )
         thread.start()
-        persevere(lambda: stopping.wait(self.step()), stopping, shared, log)
+        persevere_resting(self.step, stopping, shared, log)
         thread.join()
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -133,7 +133,7 @@ class Notifier:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies) -> None:
         """Tell until told to stop."""
-        persevere(lambda: stopping.wait(self.step(stopping)), stopping, dependencies, log)
+        persevere_resting(lambda: self.step(stopping), stopping, dependencies, log)
 
     def step(self, stopping: threading.Event) -> float:
         """Tell what is untold, once; return for how many seconds to rest then. Raises BrokerUnavailable."""

@@ -2,7 +2,8 @@
 
 On the side it brings the ledger's integrations back into Redis, should the copy there differ: at once
 when an outcome has switched one off. An outcome is finished in Redis only once its rows are committed, and
-recording it twice changes nothing.
+recording it twice changes nothing. An entry is set aside only if the ledger takes others at that moment: a
+database that refuses every entry is an outage, through which entries wait.
 """
 
 import logging
@@ -15,7 +16,7 @@ from worker.broker.outcomes import Outcomes, Settled
 from worker.ledger.answers import Recorded
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import DeadLetter, Outcome
-from worker.model.errors import LedgerUnavailable, SchemaOutdated
+from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, SchemaOutdated
 from worker.model.parking import ParkedChunk
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,19 @@ SWITCHED_OFF = (
     "`siem integrations enable %s` switches it on again"
 )
 
-#: Writes settled entries to the ledger in one transaction. Raises LedgerUnavailable.
+SET_ASIDE = (
+    "an entry cannot be recorded (%s): it is set aside; `siem unrecordable list` shows it, and `siem "
+    "unrecordable retry` puts it back"
+)
+NOTHING_IS_TAKEN = (
+    "the ledger takes no entry at all ({}): see whether its tables were changed, and the server's log"
+)
+
+#: What is no fault of an entry: it waits.
+NO_FAULT_OF_AN_ENTRY = (BrokerUnavailable, LedgerUnavailable, SchemaOutdated, MemoryError, OSError)
+
+#: Writes settled entries to the ledger in one transaction. Raises LedgerUnavailable, SchemaOutdated,
+#: DataRefused.
 Record = Callable[
     [
         Sequence[tuple[str, list[Outcome]]],
@@ -42,6 +55,8 @@ Record = Callable[
     ],
     Recorded,
 ]
+#: Writes an entry of each kind and takes it back. Raises what Record raises.
+Probe = Callable[[], None]
 #: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
 Reconcile = Callable[[], bool]
 
@@ -49,10 +64,13 @@ Reconcile = Callable[[], bool]
 class Recorder:
     """One recorder; runs in one thread."""
 
-    def __init__(self, outcomes: Outcomes, record: Record, reconcile: Reconcile, linger: float) -> None:
+    def __init__(
+        self, outcomes: Outcomes, record: Record, probe: Probe, reconcile: Reconcile, linger: float
+    ) -> None:
         """Gather for `linger` seconds before a transaction that is not full."""
         self._outcomes = outcomes
         self._record = record
+        self._probe = probe
         self._reconcile = reconcile
         self._linger = linger
         self._next_reconcile = 0.0
@@ -62,10 +80,13 @@ class Recorder:
         persevere(partial(self.step, stopping), stopping, dependencies or Dependencies(log), log)
 
     def step(self, stopping: threading.Event) -> int:
-        """Record what waits; return how many entries. Raises BrokerUnavailable, LedgerUnavailable."""
+        """Record what waits; return how many entries.
+
+        Raises BrokerUnavailable, LedgerUnavailable, SchemaOutdated.
+        """
         settled = self._gather(stopping)
         if settled:
-            self._record_all(settled)
+            self._record_or_keep(settled)
             self._outcomes.finish(settled)
         if time.monotonic() >= self._next_reconcile:
             # Only after recording, which frees memory: Redis may be too full to take a change.
@@ -73,15 +94,22 @@ class Recorder:
             self._next_reconcile = time.monotonic() + RECONCILE_EVERY
         return len(settled)
 
+    def _record_or_keep(self, settled: Settled) -> None:
+        """Record; what could not be recorded, nor set aside, is read again by the next step."""
+        try:
+            self._record_all(settled)
+        except BaseException:
+            self._outcomes.read_again()
+            raise
+
     def _record_all(self, settled: Settled) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
         try:
             recorded = self._record(settled.outcomes, settled.dead, settled.parked)
-        except (LedgerUnavailable, SchemaOutdated):
-            self._outcomes.read_again()
+        except NO_FAULT_OF_AN_ENTRY:
             raise
-        except Exception:
-            log.exception("entries cannot be recorded together; recording them one by one")
+        except Exception as error:  # noqa: BLE001 - whatever it is, one entry may be the cause
+            _complain("entries cannot be recorded together (%s): recording them one by one", error)
             self._record_each(settled)
         else:
             self._announce(recorded)
@@ -91,14 +119,23 @@ class Recorder:
         for one in settled.singly():
             try:
                 recorded = self._record(one.outcomes, one.dead, one.parked)
-            except (LedgerUnavailable, SchemaOutdated):
-                self._outcomes.read_again()
+            except NO_FAULT_OF_AN_ENTRY:
                 raise
-            except Exception:
-                log.exception("set aside in siem:unrecordable")
-                self._outcomes.set_aside(one)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._set_aside(one, error)
             else:
                 self._announce(recorded)
+
+    def _set_aside(self, one: Settled, error: Exception) -> None:
+        """Set an entry aside, unless the ledger takes no other entry either: then raise LedgerUnavailable."""
+        try:
+            self._probe()
+        except NO_FAULT_OF_AN_ENTRY:
+            raise
+        except Exception as refusal:
+            raise LedgerUnavailable(NOTHING_IS_TAKEN.format(_words(refusal))) from refusal
+        _complain(SET_ASIDE, error)
+        self._outcomes.set_aside(one, _words(error))
 
     def _announce(self, recorded: Recorded) -> None:
         """Say what was switched off, and let the copy in Redis follow at once."""
@@ -116,3 +153,15 @@ class Recorder:
                 break
             settled.add(self._outcomes.read(TRANSACTION - len(settled), left_ms))
         return settled
+
+
+def _complain(message: str, error: Exception) -> None:
+    """Log it; with a traceback if the database did not say so, for then it is a fault of ours."""
+    is_fault = not isinstance(error, DataRefused)
+    log.error(message, _words(error), exc_info=error if is_fault else None)
+
+
+def _words(error: Exception) -> str:
+    """Say what went wrong in one line; an error of Python says more with its name."""
+    words = str(error).partition("\n")[0]
+    return words if isinstance(error, DataRefused) else f"{type(error).__name__}: {words}"

@@ -17,7 +17,7 @@ from worker.broker.replaying import Hand, Replaying
 from worker.broker.snapshot import Limits, Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.replay_store import ReplayStore
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
 from worker.model.replays import Letter, Page, Replay, ReplayState
@@ -88,7 +88,7 @@ class Replayer:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Replay until told to stop; outlive any absence of Redis or the database."""
-        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
+        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 

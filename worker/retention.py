@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from worker.broker.turns import Turn
 from worker.ledger.pruning import Kind, Pruned
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Retention:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Prune until told to stop; outlive any absence of Redis or the database."""
-        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
+        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from worker.broker.parking import Parking
 from worker.broker.turns import Turn
 from worker.ledger.parked import ParkedStore
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,8 @@ class Unparker:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Bring back until told to stop; outlive any absence of Redis or the database."""
-        persevere(
-            lambda: stopping.wait(0 if self.step() else IDLE),
-            stopping,
-            dependencies or Dependencies(log),
-            log,
+        persevere_resting(
+            lambda: 0 if self.step() else IDLE, stopping, dependencies or Dependencies(log), log
         )
         with suppress(BrokerUnavailable):
             self._turn.pass_on()

@@ -2,13 +2,20 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from itertools import chain, repeat
 
 import pytest
 
-from worker.model.availability import LONGEST_PAUSE, Availability, Dependencies, persevere
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.availability import (
+    LONGEST_PAUSE,
+    Availability,
+    Dependencies,
+    persevere,
+    persevere_resting,
+)
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 log = logging.getLogger("worker.tested")
 
@@ -63,3 +70,41 @@ def test_a_step_outlives_both_absences_and_a_fault(caplog: pytest.LogCaptureFixt
     persevere(step, stopping, Dependencies(log), log)
 
     assert said(caplog) == ["lost Redis", "lost the database", "Redis is back", "the database is back"]
+
+
+def test_tables_of_another_release_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody upgrades them, or grants the right to see them: told once, without a traceback."""
+    stopping = threading.Event()
+    coming = iter([SchemaOutdated("no such table"), SchemaOutdated("no such table"), None])
+
+    def step() -> None:
+        if trouble := next(coming):
+            raise trouble
+        stopping.set()
+
+    persevere(step, stopping, Dependencies(log), log)
+
+    assert said(caplog) == ["lost the database", "the database is back"]
+
+
+def test_what_is_back_is_told_before_a_rest(caplog: pytest.LogCaptureFixture) -> None:
+    """A step that rests for an hour after its success does not keep that to itself."""
+    stopping = threading.Event()
+    coming: Iterator[Exception | float] = iter([LedgerUnavailable("gone"), 3600.0])
+
+    def step() -> float:
+        match next(coming):
+            case Exception() as trouble:
+                raise trouble
+            case seconds:
+                return seconds
+
+    thread = threading.Thread(target=persevere_resting, args=(step, stopping, Dependencies(log), log))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while "the database is back" not in said(caplog) and time.monotonic() < deadline:
+        stopping.wait(0.01)
+    stopping.set()
+    thread.join()
+
+    assert said(caplog) == ["lost the database", "the database is back"]

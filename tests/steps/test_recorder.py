@@ -43,6 +43,11 @@ class Ledger:
         self.dead += dead
         return Recorded(len(outcomes) + len(dead))
 
+    def probe(self) -> None:
+        """Take an entry of no consequence, or raise."""
+        if self.down:
+            raise LedgerUnavailable
+
 
 @pytest.fixture
 def ledger() -> Ledger:
@@ -52,7 +57,8 @@ def ledger() -> Ledger:
 
 def recorder_of(client: redis.Redis, ledger: Ledger, name: str = "recorder-1") -> Recorder:
     """Make a recorder that has joined its group."""
-    recorder = Recorder(Outcomes(client, name, claim_idle=30), ledger.record, lambda: True, linger=0)
+    outcomes = Outcomes(client, name, claim_idle=30)
+    recorder = Recorder(outcomes, ledger.record, ledger.probe, lambda: True, linger=0)
     recorder.step(threading.Event())
     return recorder
 
@@ -136,7 +142,7 @@ def test_a_recorder_outlives_its_database(
         return ledger.record(*entries)
 
     outcomes = Outcomes(client, "recorder-1", claim_idle=30)
-    Recorder(outcomes, back_at_the_third_try, lambda: True, linger=0).run(stopping)
+    Recorder(outcomes, back_at_the_third_try, ledger.probe, lambda: True, linger=0).run(stopping)
 
     assert (ledger.tries, left(client)) == (3, [0, 0])
     assert [entry.message[:20] for entry in caplog.records] == [

@@ -20,7 +20,7 @@ from worker.ledger.answers import Recorded
 from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import deliveries
-from worker.ledger.recording import record
+from worker.ledger.recording import probe, record
 from worker.ledger.vault import Vault
 from worker.model.deliveries import Finding, Ruling, Verdict
 from worker.model.errors import BrokerUnavailable
@@ -89,7 +89,8 @@ def recorder_of(copy: Copy, *, stumbles: bool = False) -> Recorder:
             raise failures.pop()
         return record(copy.store.engine, *entries)
 
-    recorder = Recorder(Outcomes(copy.client, "recorder-1", claim_idle=30), write, copy.reconcile, linger=0)
+    outcomes = Outcomes(copy.client, "recorder-1", claim_idle=30)
+    recorder = Recorder(outcomes, write, partial(probe, copy.store.engine), copy.reconcile, linger=0)
     recorder.step(threading.Event())
     copy.times = 0
     return recorder
@@ -154,7 +155,8 @@ def test_switched_off_and_on_before_redis_heard_of_it(copy: Copy) -> None:
     """A person was quicker than the copy: the document is what Redis has, and the hold ends all the same."""
     settle_gone(copy.client)
     outcomes = Outcomes(copy.client, "recorder-1", claim_idle=30)
-    silent = Recorder(outcomes, partial(record, copy.store.engine), lambda: False, linger=0)
+    engine = copy.store.engine
+    silent = Recorder(outcomes, partial(record, engine), partial(probe, engine), lambda: False, linger=0)
     for _ in range(2):
         silent.step(threading.Event())
     assert copy.store.switched_off()

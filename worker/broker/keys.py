@@ -26,7 +26,8 @@
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
 | `siem:parked`                | stream | what a backlog has no room for, on its way to the ledger, which |
 |                              |        | keeps it until there is: chunks and whose they are; `recorder` |
-| `siem:unrecordable`          | stream | what no recorder could record, and why: for a person to see    |
+| `siem:unrecordable`          | stream | what no recorder could record, and why; `siem unrecordable`    |
+|                              |        | shows it and puts it back (`worker.broker.unrecordable`)       |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |

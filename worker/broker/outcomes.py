@@ -1,36 +1,41 @@
 """What was settled or parked, on its way to the ledger: one recorder's end of three streams."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import redis
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import ask, broker_errors
 from worker.broker.overdraft import execute_anyway
-from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk, unpack_dead, unpack_outcomes
+from worker.broker.recorder_entries import first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.parking import ParkedChunk
 
 log = logging.getLogger(__name__)
 
-Unpacked = TypeVar("Unpacked")
-
+#: Returns an entry as it stands; redis-py makes a dictionary of its fields, which may repeat a name.
+_ENTRY = "return redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])"
 #: What a recorder reads.
 STREAMS = (keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED)
 
 
 @dataclass(slots=True)
 class Settled:
-    """Entries of the streams, by their ids ("ms-seq")."""
+    """Entries of the streams, by their ids ("ms-seq").
+
+    An entry that was set aside and put back keeps its first id, so that its rows are the same, and in their
+    order; `standing` holds, by stream and that id, the id that it has in the stream now.
+    """
 
     outcomes: list[tuple[str, list[Outcome]]] = field(default_factory=list)
     dead: list[tuple[str, DeadLetter]] = field(default_factory=list)
     parked: list[tuple[str, ParkedChunk]] = field(default_factory=list)
+    standing: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the entries."""
@@ -41,12 +46,24 @@ class Settled:
         self.outcomes += other.outcomes
         self.dead += other.dead
         self.parked += other.parked
+        self.standing |= other.standing
 
     def singly(self) -> "Iterator[Settled]":
         """Yield the entries one by one."""
-        yield from (Settled(outcomes=[entry]) for entry in self.outcomes)
-        yield from (Settled(dead=[entry]) for entry in self.dead)
-        yield from (Settled(parked=[entry]) for entry in self.parked)
+        standing = self.standing
+        yield from (Settled(outcomes=[entry], standing=standing) for entry in self.outcomes)
+        yield from (Settled(dead=[entry], standing=standing) for entry in self.dead)
+        yield from (Settled(parked=[entry], standing=standing) for entry in self.parked)
+
+    def places(self) -> "Iterator[tuple[str, list[str]]]":
+        """Yield each stream with the ids that the entries have in it now."""
+        for stream, entries in (
+            (keys.OUTCOMES, self.outcomes),
+            (keys.DEAD_LETTERS, self.dead),
+            (keys.PARKED, self.parked),
+        ):
+            ids = [entry_id for entry_id, _ in entries]
+            yield stream, [self.standing.get((stream, entry_id), entry_id) for entry_id in ids]
 
 
 class Outcomes:
@@ -60,20 +77,18 @@ class Outcomes:
     def read(self, count: int, block_ms: int) -> Settled:
         """Read up to `count` entries of each stream, waiting up to `block_ms` for the first."""
         entries = self._reader.read(count, block_ms)
+        standing: dict[tuple[str, str], str] = {}
         return Settled(
-            self._unpacked(keys.OUTCOMES, entries, lambda fields: unpack_outcomes(fields[1])),
-            self._unpacked(keys.DEAD_LETTERS, entries, lambda fields: unpack_dead(fields[1])),
-            self._unpacked(keys.PARKED, entries, _parked_chunk),
+            self._unpacked(keys.OUTCOMES, entries, standing),
+            self._unpacked(keys.DEAD_LETTERS, entries, standing),
+            self._unpacked(keys.PARKED, entries, standing),
+            standing,
         )
 
     def finish(self, settled: Settled) -> None:
         """Acknowledge and delete entries that stand in the ledger."""
         pipeline = self._client.pipeline(transaction=True)
-        for stream, ids in (
-            (keys.OUTCOMES, [entry_id for entry_id, _ in settled.outcomes]),
-            (keys.DEAD_LETTERS, [entry_id for entry_id, _ in settled.dead]),
-            (keys.PARKED, [entry_id for entry_id, _ in settled.parked]),
-        ):
+        for stream, ids in settled.places():
             if ids:
                 pipeline.xack(stream, keys.RECORDER_GROUP, *ids)
                 pipeline.xdel(stream, *ids)
@@ -84,58 +99,47 @@ class Outcomes:
             self._reader.read_again()
             raise
 
-    def set_aside(self, settled: Settled) -> None:
+    def set_aside(self, settled: Settled, reason: str) -> None:
         """Move entries that cannot be recorded to `siem:unrecordable`, where a person finds them."""
-        for entry_id, outcomes in settled.outcomes:
-            self._move(keys.OUTCOMES, entry_id, pack_outcomes(outcomes))
-        for entry_id, dead in settled.dead:
-            self._move(keys.DEAD_LETTERS, entry_id, pack_dead(dead))
-        for entry_id, chunk in settled.parked:
-            self._move(keys.PARKED, entry_id, b" ".join([chunk.integration_id.encode(), chunk.packed]))
+        for stream, ids in settled.places():
+            for entry_id in ids:
+                self._move(stream, entry_id, reason)
 
     def _unpacked(
-        self, stream: str, entries: dict[str, list[Entry]], unpack: Callable[[list[bytes]], Unpacked]
-    ) -> list[tuple[str, Unpacked]]:
+        self, stream: str, entries: dict[str, list[Entry]], standing: dict[tuple[str, str], str]
+    ) -> list[tuple[str, Any]]:
         """Unpack entries; set aside what was not packed by us."""
         unpacked = []
         for entry_id, fields in entries.get(stream, []):
+            here = entry_id.decode()
             try:
-                unpacked.append((entry_id.decode(), unpack(fields)))
-            except (msgspec.DecodeError, ValueError, KeyError) as error:
-                log.error("entry %s of %s is not ours (%s): set aside", entry_id.decode(), stream, error)  # noqa: TRY400 - no fault of the code, so no traceback
-                self._move(stream, entry_id.decode(), b" ".join(fields))
+                first_id = first_id_of(fields) or here
+                unpacked.append((first_id, unpack_fields(stream, fields)))
+            except (msgspec.MsgspecError, ValueError, LookupError) as error:
+                log.error("entry %s of %s is not ours (%s): set aside", here, stream, error)  # noqa: TRY400 - no fault of the code, so no traceback
+                self._move(stream, here, f"it cannot be read: {error}")
+            else:
+                if first_id != here:
+                    standing[stream, first_id] = here
         return unpacked
 
-    def _move(self, stream: str, entry_id: str, raw: bytes) -> None:
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xadd(keys.UNRECORDABLE, {"stream": stream, "entry": entry_id, "raw": raw})
-        pipeline.xack(stream, keys.RECORDER_GROUP, entry_id)
-        pipeline.xdel(stream, entry_id)
+    def _move(self, stream: str, entry_id: str, reason: str) -> None:
         with broker_errors():
-            pipeline.execute()
+            # As it stands there, so that it can be put back without any loss.
+            found = ask(self._client, "EVAL", _ENTRY, 1, stream, entry_id)
+            if not found:
+                return
+            pipeline = self._client.pipeline(transaction=True)
+            [(_, fields)] = found
+            aside: dict[Any, Any] = {"stream": stream, "entry": first_id_of(fields) or entry_id}
+            pipeline.xadd(keys.UNRECORDABLE, aside | {"reason": reason, "fields": pack_fields(fields)})
+            pipeline.xack(stream, keys.RECORDER_GROUP, entry_id)
+            pipeline.xdel(stream, entry_id)
+            execute_anyway(self._client, pipeline)
 
     def read_again(self) -> None:
         """Begin anew with what this recorder holds: it could not be recorded."""
         self._reader.read_again()
-
-
-def _parked_chunk(fields: list[bytes]) -> ParkedChunk:
-    """Read what `park.lua` wrote. Raises ValueError, KeyError or msgspec.DecodeError if that did not."""
-    given = dict(zip(fields[::2], fields[1::2], strict=True))
-    unpack_chunk(given[b"events"])
-    return ParkedChunk(
-        given[b"integration"].decode(),
-        given[b"lane"] == b"urgent",
-        _position(given[b"entry"]),
-        int(given[b"n"]),
-        int(given[b"bytes"]),
-        given[b"events"],
-    )
-
-
-def _position(entry_id: bytes) -> int:
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds) << 20 | int(sequence)
 
 
 def lag(client: redis.Redis) -> int:

@@ -36,6 +36,7 @@ from worker.ledger.engine import require_current
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
 from worker.ledger.pruning import Kind, prune
+from worker.ledger.recording import probe
 from worker.ledger.recording import record as record_in
 from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
@@ -88,6 +89,7 @@ def record() -> None:
     recorder = Recorder(
         Outcomes(client, _consumer(), config.claim_idle),
         partial(record_in, engine),
+        partial(probe, engine),
         partial(reconcile, IntegrationStore(engine, open_vault(config))),
         config.recorder_linger,
     )

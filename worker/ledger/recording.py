@@ -6,23 +6,36 @@ Recording an entry again changes nothing, counts included, whichever recorder do
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, exc
 
 from worker.ledger.answers import Recorded
 from worker.ledger.bulk import COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
 from worker.ledger.engine import writing
+from worker.ledger.outage import is_about_data, reason_of, unavailable
 from worker.ledger.parked import keep
 from worker.ledger.rows import Row, dead_letter_rows, newest_only, settlement_rows
 from worker.ledger.switching import switch_off_gone
-from worker.model.deliveries import DeadLetter, Outcome
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.errors import DataRefused
+from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
 
 _OUTCOMES = "o:"
 _DEAD = "d:"
 _PARKED = "p:"
+
+#: What a probe writes; no stream has an entry of that id, and no integration or event is called so.
+_PROBE = "0-0"
+_NAME = "siem-probe"
+_FINDING = Finding(FailureCode.WORKER_LOST, "a probe", "nothing is to do")
+_OUTCOME = Outcome(_NAME, Status.DEAD, 1, _FINDING, None, [EventTrace(_NAME, "policy.deny", 1, 1, 1)])
+_LETTER = DeadLetter(_NAME, Cause.REFUSED, _FINDING, 1, [QueuedEvent(_NAME, "policy.deny", 1, 1, b"{}")], [1])
+_CHUNK = ParkedChunk(_NAME, urgent=True, position=1, events=1, size=2, packed=b"{}")
 
 
 def record(
@@ -35,26 +48,62 @@ def record(
 
     Says how many settlements and dead letters were new, and what was switched off. Entries may come in any
     order: of the settlements of one delivery, the one that the stream got last is kept. Raises
-    LedgerUnavailable or SchemaOutdated, and then has written nothing.
+    LedgerUnavailable or SchemaOutdated, DataRefused when the database complains of values in these entries,
+    and then has written nothing.
     """
-    settled, letters = dict(outcomes), dict(dead)
-    chunks = dict(parked)
+    with _told_as_refusal(engine), writing(engine) as connection:
+        return _recorded(connection, dict(outcomes), dict(dead), dict(parked))
+
+
+def probe(engine: Engine) -> None:
+    """Write an entry of each kind and take all of it back, to see whether the ledger takes entries now.
+
+    Raises what `record` raises.
+    """
+    with suppress(_TakenBack), _told_as_refusal(engine), writing(engine) as connection:
+        _recorded(connection, {_PROBE: [_OUTCOME]}, {_PROBE: _LETTER}, {_PROBE: _CHUNK})
+        raise _TakenBack
+
+
+class _TakenBack(Exception):
+    """The probe's transaction is to be rolled back."""
+
+
+@contextmanager
+def _told_as_refusal(engine: Engine) -> Iterator[None]:
+    """Tell what the database has against the values of an entry from what it has against any entry."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if is_about_data(error):
+            raise DataRefused(reason_of(error)) from error
+        raise unavailable(engine, error) from error
+    except exc.StatementError as error:
+        # A value that SQLAlchemy or the driver could not encode.
+        raise DataRefused(str(error.orig)) from error
+
+
+def _recorded(
+    connection: Connection,
+    settled: dict[str, list[Outcome]],
+    letters: dict[str, DeadLetter],
+    chunks: dict[str, ParkedChunk],
+) -> Recorded:
     names = [
         *(_OUTCOMES + entry for entry in settled),
         *(_DEAD + entry for entry in letters),
         *(_PARKED + entry for entry in chunks),
     ]
-    with writing(engine) as connection:
-        fresh = claim_entries(connection, names, time.time_ns() // 1_000_000)
-        fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
-        rows, counts = settlement_rows(fresh_outcomes)
-        dead_rows = dead_letter_rows(
-            [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
-        )
-        _write(connection, rows, counts, dead_rows)
-        parked_at_ms = time.time_ns() // 1_000_000
-        keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, parked_at_ms)
-        off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
+    fresh = claim_entries(connection, names, time.time_ns() // 1_000_000)
+    fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
+    rows, counts = settlement_rows(fresh_outcomes)
+    dead_rows = dead_letter_rows(
+        [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
+    )
+    _write(connection, rows, counts, dead_rows)
+    parked_at_ms = time.time_ns() // 1_000_000
+    keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, parked_at_ms)
+    off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
 
 

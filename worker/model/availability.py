@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 #: The pauses between two tries grow from the first to the second of these, in seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
@@ -74,10 +74,28 @@ def persevere(
     while not stopping.is_set():
         try:
             step()
-        except (BrokerUnavailable, LedgerUnavailable) as error:
+        except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
             stopping.wait(dependencies.of(error).lost(me, error))
         except Exception:
             log.exception("unforeseen; going on in %.0f s", LONGEST_PAUSE)
             stopping.wait(LONGEST_PAUSE)
         else:
             dependencies.back(me)
+
+
+def persevere_resting(
+    step: Callable[[], float], stopping: threading.Event, dependencies: Dependencies, log: logging.Logger
+) -> None:
+    """Do as `persevere`, and rest after each step for the seconds that it returns.
+
+    That a dependency is back is noted before the rest, not after it.
+    """
+    pause = 0.0
+
+    def rest_and_step() -> None:
+        nonlocal pause
+        if not stopping.wait(pause):
+            pause = 0.0
+            pause = step()
+
+    persevere(rest_and_step, stopping, dependencies, log)

@@ -15,6 +15,7 @@ SiemError
 │   │   └── BrokerFull
 │   └── LedgerUnavailable
 ├── SchemaOutdated          the ledger's tables are not those of this release
+├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
 ├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
 │   ├── NameUnknown
@@ -103,6 +104,10 @@ class LedgerUnavailable(UnavailableError):
 
 class SchemaOutdated(SiemError):
     """The ledger's tables are not those of this release: run `siem db upgrade`."""
+
+
+class DataRefused(SiemError):
+    """The database does not take these values."""
 
 
 class SecretUnreadable(SiemError):

@@ -1,0 +1,158 @@
+"""What no recorder could record: entries of its streams that were set aside in `siem:unrecordable`.
+
+Each keeps the stream that it came from, the id that it had there, the reason, and its fields as they stood,
+so that it can be put back without any loss. When it was set aside is told by its own id. Entries of
+releases that kept only the content (`raw`) are read as well.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.packing import unpack_chunk
+from worker.broker.recorder_entries import FIRST_ID, first_id_of, unpack_fields, unpack_packed_fields
+from worker.broker.scripting import single_script
+from worker.model.deliveries import DeadLetter, Outcome
+from worker.model.events import BULK_EVENT_TYPES
+from worker.model.parking import ParkedChunk
+
+#: The streams that entries are put back into, each with the name of the field that holds the content.
+_CONTENT = {keys.OUTCOMES: b"outcomes", keys.DEAD_LETTERS: b"dead", keys.PARKED: b"events"}
+#: Entries of one read.
+_PAGE = 100
+#: How an earlier release wrote the fields of a parked chunk that it could not read.
+_RAW_PARKED = re.compile(
+    rb"(integration) (\S+) (lane) (\S+) (entry) (\S+) (n) (\S+) (bytes) (\S+) (events) (.*)", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An entry that was set aside: `id` is its id here, `entry` the one that it had in `stream`.
+
+    `fields` are what it consisted of, in pairs; None when nothing can be put back. `content` is what it
+    holds, None when that cannot be read.
+    """
+
+    id: str
+    stream: str
+    entry: str
+    reason: str
+    fields: tuple[bytes, ...] | None
+    content: list[Outcome] | DeadLetter | ParkedChunk | None
+
+    @property
+    def set_aside_ms(self) -> int:
+        """When it was set aside, in milliseconds since 1970 UTC by the clock of Redis."""
+        return int(self.id.partition("-")[0])
+
+
+class Unrecordable:
+    """The entries that were set aside. Raises BrokerUnavailable."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._put_back = single_script(client, "put_back")
+
+    def count(self) -> int:
+        """Count them."""
+        with broker_errors():
+            return int(self._client.xlen(keys.UNRECORDABLE))
+
+    def all(self) -> Iterator[SetAside]:
+        """Yield them, the oldest first, as of now."""
+        with broker_errors():
+            last: Any = self._client.xrevrange(keys.UNRECORDABLE, count=1)
+            start = "-"
+            while last:
+                found: Any = self._client.xrange(keys.UNRECORDABLE, start, last[0][0], _PAGE)
+                yield from (_read(entry_id, given) for entry_id, given in found)
+                if len(found) < _PAGE:
+                    return
+                start = f"({found[-1][0].decode()}"
+
+    def find(self, entry_id: str) -> SetAside | None:
+        """Return the one with this id; None when there is none (any more)."""
+        if not re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", entry_id):
+            return None
+        with broker_errors():
+            found: Any = self._client.xrange(keys.UNRECORDABLE, entry_id, entry_id)
+        return _read(*found[0]) if found else None
+
+    def put_back(self, one: SetAside) -> bool:
+        """Put it back into its stream, where a recorder takes it; False if it is not here any more.
+
+        Raises ValueError when it cannot be put back (`fields` is None).
+        """
+        if one.fields is None:
+            raise ValueError(f"{one.id} cannot be put back")
+        fields = list(one.fields)
+        if first_id_of(fields) is None:
+            fields += [FIRST_ID, one.entry.encode()]
+        with broker_errors():
+            return bool(self._put_back(keys=[keys.UNRECORDABLE, one.stream], args=[one.id, *fields]))
+
+    def discard(self, one: SetAside) -> bool:
+        """Delete it for good; False if it is not here any more."""
+        with broker_errors():
+            return bool(self._client.xdel(keys.UNRECORDABLE, one.id))
+
+
+def _read(entry_id: bytes, given: dict[bytes, bytes]) -> SetAside:
+    stream = given.get(b"stream", b"").decode(errors="replace")
+    entry = given.get(b"entry", b"").decode(errors="replace")
+    reason = given.get(b"reason", b"not known: an earlier release set it aside").decode(errors="replace")
+    fields = _fields(stream, entry, given) if re.fullmatch(r"[0-9]+-[0-9]+", entry) else None
+    return SetAside(
+        entry_id.decode(), stream, entry, reason, tuple(fields) if fields else None, _content(stream, fields)
+    )
+
+
+def _fields(stream: str, entry: str, given: dict[bytes, bytes]) -> Sequence[bytes] | None:
+    if stream not in _CONTENT:
+        return None
+    if b"fields" in given:
+        try:
+            return unpack_packed_fields(given[b"fields"])
+        except msgspec.MsgspecError:
+            return None
+    return _fields_of_raw(stream, entry, given.get(b"raw", b""))
+
+
+def _fields_of_raw(stream: str, entry: str, raw: bytes) -> Sequence[bytes] | None:
+    """Return the fields as an earlier release kept them: the content alone, or joined by spaces."""
+    if stream == keys.PARKED:
+        joined = _RAW_PARKED.fullmatch(raw)
+        return joined.groups() if joined else _parked_fields(entry, *raw.split(b" ", 1))
+    name = _CONTENT[stream]
+    return [name, raw.removeprefix(name + b" ")]
+
+
+def _parked_fields(entry: str, integration: bytes, packed: bytes = b"") -> list[bytes] | None:
+    """Return the fields of a parked chunk of which only the integration and the events were kept."""
+    try:
+        events = unpack_chunk(packed)
+    except msgspec.MsgspecError:
+        return None
+    is_bulk = all(event.type in BULK_EVENT_TYPES for event in events)
+    size = sum(len(event.raw) for event in events)
+    return [
+        *(b"integration", integration, b"lane", b"bulk" if is_bulk else b"urgent", b"entry", entry.encode()),
+        *(b"n", b"%d" % len(events), b"bytes", b"%d" % size, b"events", packed),
+    ]
+
+
+def _content(stream: str, fields: Sequence[bytes] | None) -> Any:
+    if not fields:
+        return None
+    try:
+        return unpack_fields(stream, fields)
+    except (msgspec.MsgspecError, ValueError, LookupError):
+        return None
