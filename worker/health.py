@@ -134,13 +134,21 @@ def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[P
         )
 
     yield queue("router", f"{signs.to_route.entries} events to be routed", signs.to_route)
-    aside = f" ({signs.unrecordable} more cannot be: see siem:unrecordable)" if signs.unrecordable else ""
-    yield queue("recorder", f"{signs.to_record.entries} batches to be recorded{aside}", signs.to_record)
+    recorder = queue("recorder", f"{signs.to_record.entries} batches to be recorded", signs.to_record)
+    yield _with_set_aside(recorder, signs.unrecordable)
     for kind in DESTINATION_TYPES:
         alive, orders = signs.processes[worker_role(kind)], signs.queues[kind]
         needed = "" if kind in types else "; no integration needs one"
         words = f"{_running(alive)}; {orders} work orders wait in its queue{needed}"
         yield Part(worker_role(kind), ok=alive > 0 or kind not in types, words=words)
+
+
+def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
+    """Return the part as it is while nothing is set aside; else it is not well, and says so."""
+    if not unrecordable:
+        return recorder
+    words = f"{recorder.words}; {unrecordable} could not be recorded: see `siem unrecordable list`"
+    return Part(recorder.name, ok=False, words=words)
 
 
 def _running(alive: int) -> str:

@@ -148,12 +148,20 @@ def test_who_lags_is_told(client: redis.Redis, health: Health, stream: str, part
     """A router or recorder that runs, and leaves an entry for long, does not do its work."""
     alive(client, *ROLES)
     client.xadd(stream, {"event": b"{}"}, id=f"{VitalSigns(client).now_ms() - 45_000}-0")
-    client.xadd(keys.UNRECORDABLE, {"raw": b""})
     fleet = health.fleet()
 
     assert [one.name for one in fleet.parts if not one.ok] == [part]
     assert ", the oldest for 45 s" in parts(fleet)[part][1]
-    assert "(1 more cannot be: see siem:unrecordable)" in parts(fleet)["recorder"][1]
+
+
+def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: Health) -> None:
+    """A single entry that was set aside keeps the fleet from being ready, until somebody sees to it."""
+    alive(client, *ROLES)
+    client.xadd(keys.UNRECORDABLE, {"raw": b""})
+    fleet = health.fleet()
+
+    assert [one.name for one in fleet.parts if not one.ok] == ["recorder"]
+    assert "1 could not be recorded: see `siem unrecordable list`" in parts(fleet)["recorder"][1]
 
 
 def test_without_redis_the_rest_is_told(engine: Engine) -> None:

@@ -109,7 +109,11 @@ def _tell_fleet(told: Exposition, signs: FleetSigns) -> None:
         told.gauge(f"siem_{name}_entries", f"Entries that wait {purpose}.", [("", found.entries)])
         seconds = found.seconds(signs.now_ms)
         told.gauge(f"siem_{name}_oldest_seconds", f"How long the oldest waits {purpose}.", [("", seconds)])
-    told.gauge("siem_unrecordable_entries", "Entries that no recorder can read.", [("", signs.unrecordable)])
+    told.gauge(
+        "siem_unrecordable_entries",
+        "Entries that could not be recorded; anything but 0 is not ok.",
+        [("", signs.unrecordable)],
+    )
     alive = [(labels(role=role), count) for role, count in sorted(signs.processes.items())]
     told.gauge("siem_processes", "Living processes of each role.", alive)
     queues = [(labels(queue=queue), length) for queue, length in signs.queues.items()]

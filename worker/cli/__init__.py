@@ -38,6 +38,11 @@ COMMANDS = (
         "See what could not be delivered, and why; send it again.",
     ),
     LazyCommand("replays", "worker.cli.replays:replays", "Follow the replays of dead letters."),
+    LazyCommand(
+        "unrecordable",
+        "worker.cli.unrecordable:unrecordable",
+        "See what the ledger did not take, and why; put it back.",
+    ),
     LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
     LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
     LazyCommand(

@@ -11,6 +11,7 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
+from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.integration_views import state
 from worker.cli.output import Since, as_json_option, counted, print_json, print_table, when
@@ -97,6 +98,7 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
         "processes": {role: role in roles_alive(client) for role in ROLES},
         "waiting_to_be_routed": ingress_waiting(client),
         "waiting_to_be_recorded": lag(client),
+        "unrecordable": Unrecordable(client).count(),
         "integrations": [_integration(one, sources) for one in store.list()],
     }
 
@@ -143,6 +145,9 @@ def _print(report: dict[str, Any], since: int) -> None:
         f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
         f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
+    if aside := report["unrecordable"]:
+        entries = counted(aside, "batch", "batches")
+        click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
     click.echo(f"Deliveries since {when(since)}:")
     figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
     print_table(

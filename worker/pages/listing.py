@@ -1,6 +1,7 @@
 """The list: every integration of the tenant, those in trouble first, fifty at a time."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from worker.api.callers import Shared
+from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.health_queries import records
@@ -61,6 +63,7 @@ def show_list(
         request,
         "list.html",
         visitor,
+        notices=list(_notices(resources)),
         rows=_rows(resources, visitor.tenant_id, visible),
         counts=Counter(one.state for one in everyone),
         states=_TROUBLE_FIRST,
@@ -71,6 +74,15 @@ def show_list(
         page=page,
         pages=-(-len(chosen) // PAGE),
     )
+
+
+def _notices(resources: Shared) -> Iterator[str]:
+    """Yield a sentence for each trouble of the fleet that no single integration shows."""
+    if aside := Unrecordable(resources.client).count():
+        yield (
+            f"{aside} {'batch' if aside == 1 else 'batches'} of results could not be recorded: what is shown "
+            "here is not complete until an operator puts them back (siem unrecordable list)."
+        )
 
 
 def _by_trouble(one: IntegrationHealth) -> tuple[int, str]:
