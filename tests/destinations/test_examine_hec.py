@@ -48,6 +48,15 @@ def test_a_healthy_splunk_is_asked_in_order() -> None:
     assert {step: result for step, result in results(checks).items() if result == "failed"} == {}
 
 
+def test_interim_answers_make_nothing_fail() -> None:
+    """The doctor reads past them as deliveries do (RFC 9110, 15.2)."""
+    interim = scripts.after_interim("102 Processing", "103 Early Hints", of=_but())
+    with HecReceiver(_but()) as plain, HecReceiver(interim) as splunk:
+        checks = [examined(_destination(one.url, index="main")) for one in (plain, splunk)]
+
+    assert results(checks[0]) == results(checks[1])
+
+
 def test_the_event_is_marked_in_every_form() -> None:
     """Whoever finds it in the SIEM sees that nobody has to act, and can search for it by its id."""
     with HecReceiver(_but()) as splunk:

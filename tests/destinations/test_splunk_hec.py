@@ -35,6 +35,19 @@ def test_a_batch_goes_out_in_one_request() -> None:
     assert set(batch.carried) == {1}
 
 
+@pytest.mark.parametrize(
+    "heads", [("102 Processing",), ("103 Early Hints",), ("100 Continue", "102 Processing")]
+)
+def test_interim_answers_are_no_answer(heads: tuple[str, ...]) -> None:
+    """What a proxy says while Splunk works is read past: everything is taken once (RFC 9110, 15.2)."""
+    first, second = batch_of(20), batch_of(20)
+    with HecReceiver(scripts.after_interim(*heads)) as splunk, sender_to(splunk.url) as sender:
+        assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
+
+    assert splunk.accepted_ids == [event.id for event in (*first.events, *second.events)]
+
+
 def test_a_body_may_be_zipped() -> None:
     """With gzip the body says so, and unzips to what would have been sent."""
     batch = batch_of(20)

@@ -77,6 +77,7 @@ class Action:
     takes: Sequence[Any] = ()
     content_type: str = _JSON
     headers: dict[str, str] = field(default_factory=dict)
+    set_cookies: Sequence[str] = ()
     manner: Callable[[Wire, bytes], None] = whole
     hangs_up: bool = False
 
@@ -89,6 +90,7 @@ class Action:
         }
         lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"Set-Cookie: {cookie}" for cookie in self.set_cookies]
         return "\r\n".join(lines).encode() + _END_OF_HEAD + self.body
 
 
@@ -238,6 +240,17 @@ def close_mid_response(
             wire.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
 
     return _in_manner(cut, of or ok(), taking=taking)
+
+
+def after_interim(*heads: str, of: Script | None = None) -> Script:
+    """Send interim answers with these statuses before the answer of another script (left out: ok)."""
+
+    def lead(wire: Wire, payload: bytes) -> None:
+        interim = (f"HTTP/1.1 {head}\r\nLink: </a>\r\n\r\n".encode() for head in heads)
+        wire.connection.sendall(b"".join(interim) + payload)
+
+    following = of or ok()
+    return lambda request: replace(following(request), manner=lead)
 
 
 def drip(interval: float, of: Script | None = None) -> Script:

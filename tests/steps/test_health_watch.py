@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from tests.fleet import wait_until
+from tests.receivers.scripts import after_interim
 from tests.receivers.webhook import WebhookReceiver, answers, takes
 from worker.broker import keys
 from worker.broker.announcing import Announcements
@@ -252,6 +253,12 @@ def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
     assert complaints == [
         "SIEM_HEALTH_WEBHOOK_URL takes no notice (it answers HTTP 503): trying again until it does"
     ]
+
+
+def test_the_webhook_may_say_first_that_it_is_at_work() -> None:
+    """Interim answers are read past: only the final one counts (RFC 9110, 15.2)."""
+    with WebhookReceiver(after_interim("102 Processing", "103 Early Hints", of=takes(204))) as receiver:
+        assert post_to(receiver.url)(b"{}") is None
 
 
 def test_what_the_webhook_was_not_told_survives_a_restart(world: World) -> None:

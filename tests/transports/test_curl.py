@@ -10,7 +10,7 @@ from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post, posting
 from worker.model.errors import ConnectionLost
 from worker.transports.guard import Guard
-from worker.transports.http import MOST_BODY
+from worker.transports.http_body import MOST_BODY
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}

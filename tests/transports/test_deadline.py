@@ -65,7 +65,7 @@ def test_a_peer_that_drips_is_cut_off(
         Endpoint(behaviour, tls=tls) as endpoint,
         pytest.raises(DeadlinePassed, match=r"did not answer in full within 0\.4 s"),
     ):
-        transport.post(endpoint.url(), {}, b"x", SECONDS)
+        transport.post(endpoint.url(), {}, b"x", SECONDS).whole()
 
 
 def _reads_nothing(visit: Visit) -> None:
@@ -118,7 +118,7 @@ def test_a_connection_that_was_cut_off_is_not_used_again(
 
     with Endpoint(stalls_then_answers, tls=tls) as endpoint:
         with pytest.raises(DeadlinePassed):
-            transport.post(endpoint.url(), {}, b"first", SECONDS)
+            transport.post(endpoint.url(), {}, b"first", SECONDS).whole()
         reply = transport.post(endpoint.url(), {}, b"second", seconds=10)
 
         assert (reply.body, endpoint.accepted) == (b'{"code": 0}', 2)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from worker.destinations.examine_answers import Answer, failed, ok, skipped, warning
@@ -48,7 +47,7 @@ class Questions:
         """Get the url, and note what time it is there. Raises TransportError."""
         began = time.time()
         try:
-            reply = self._transport.get(url, headers, self._seconds)
+            reply = self._transport.get(url, headers, self._seconds).whole()
         finally:
             # A simple receiver may serve one connection at a time, and others follow.
             self._transport.close()
@@ -80,13 +79,8 @@ class Questions:
         self._transport.close()
 
     def _note_clock(self, reply: HttpReply, ours: float) -> None:
-        try:
-            theirs = parsedate_to_datetime(reply.headers.get("Date", ""))
-        except (ValueError, OverflowError):
-            return
-        if theirs.tzinfo is None:
-            theirs = theirs.replace(tzinfo=UTC)
-        self._skew = theirs.timestamp() - ours
+        if reply.date is not None:
+            self._skew = reply.date - ours
 
 
 def _span(seconds: float) -> str:

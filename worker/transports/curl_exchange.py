@@ -18,7 +18,7 @@ import pycurl
 from worker.transports.curl_kept import KeptConnections
 from worker.transports.curl_options import Options
 from worker.transports.guard import Address, Guard
-from worker.transports.http import MOST_BODY
+from worker.transports.http_body import MOST_BODY
 
 #: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
 #: than another connection. A longer one costs its connection.

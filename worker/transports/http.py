@@ -1,39 +1,63 @@
 """HTTP to a customer's SIEM: a URL, headers and a body come in, the reply goes out, whatever its status.
 
 Each request is one attempt with one deadline: nothing is retried, redirected, sent through a proxy
-of the environment, decompressed or remembered here. Connections are made by the guard and kept alive.
+of the environment or remembered here. Connections are made by the guard and kept alive.
 """
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from typing import Self
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest, RequestException, Response
 from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectionLost, InvalidIntegration
+from worker.model.errors import ConnectionLost, InvalidIntegration, TransportError
 from worker.transports.deadline import within
 from worker.transports.guard import Guard
 from worker.transports.http_adapter import GuardedAdapter
+from worker.transports.http_body import decoded, read_body
 from worker.transports.http_faults import http_fault
 from worker.transports.tls import client_context
-
-#: What is read of a body, in bytes. The rest is not waited for.
-MOST_BODY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What the other side answered. Header names may be looked up in any case."""
+    """What the other side answered. Header names may be looked up in any case.
+
+    Of a header that came several times, `headers` have the first; `set_cookies` are all of that name, each
+    by itself (RFC 6265, 3). The body is decoded, and no longer than 20 000 bytes; `cut` says what broke it
+    off, if only a part of it came.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    set_cookies: Sequence[str] = ()
+    cut: TransportError | None = None
+
+    def whole(self) -> Self:
+        """Return it, if its body came to the end; raise what cut it off, if not."""
+        if self.cut is not None:
+            raise self.cut
+        return self
+
+    @property
+    def date(self) -> float | None:
+        """The Date header in seconds since 1970 UTC; None without a readable one."""
+        try:
+            moment = parsedate_to_datetime(self.headers.get("Date", ""))
+        except (ValueError, OverflowError):
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class HttpTransport:
@@ -133,7 +157,7 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
 #: Nothing compressed is asked for: a small reply could unfold into gigabytes.
 OWN_HEADERS = {"User-Agent": "mitrity-siem-worker", "Accept-Encoding": "identity"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def check_header(name: str, value: str) -> None:
@@ -149,20 +173,19 @@ def check_header(name: str, value: str) -> None:
 
 def _reply(response: Response, peer: str) -> HttpReply:
     try:
-        # An interim status in place of the final one leaves the connection out of step (RFC 9110, 15.2).
+        # Other interim answers were read past; after this one the connection speaks something else.
         if response.status_code < 200:  # noqa: PLR2004 - the border between interim and final
             raise ConnectionLost(f"{peer} gave no final answer, only {response.status_code}")
-        body = _capped_body(response)
-        return HttpReply(response.status_code, response.headers, body)
+        body, cut = read_body(response.raw, peer)
     finally:
         # Closes the connection too, unless it was read to the end and has gone back to the pool.
         response.raw.close()
+    if cut is not None and not body:
+        raise cut
+    headers = response.raw.headers
+    body = decoded(body, headers.get("Content-Encoding", ""))
+    return HttpReply(response.status_code, _first_of_each(headers), body, headers.getlist("Set-Cookie"), cut)
 
 
-def _capped_body(response: Response) -> bytes:
-    body: bytes = response.raw.read(MOST_BODY + 1, decode_content=False)
-    while len(body) <= MOST_BODY and (
-        more := response.raw.read(MOST_BODY + 1 - len(body), decode_content=False)
-    ):
-        body += more
-    return body[:MOST_BODY]
+def _first_of_each(headers: HTTPHeaderDict) -> Mapping[str, str]:
+    return CaseInsensitiveDict({name: headers.getlist(name)[0] for name in headers})

@@ -16,6 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker.transports.deadline import DeadlineSocket, seconds_left
 from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
+from worker.transports.http_head import FinalResponse
 from worker.transports.tls import handshake_failure
 
 ContextSource = Callable[[], ssl.SSLContext]
@@ -49,6 +50,8 @@ class GuardedAdapter(HTTPAdapter):
 class _PlainConnection(HTTPConnection):
     """Dials through the guard; the URL's host stays in the Host header."""
 
+    response_class = FinalResponse
+
     def __init__(self, *args: Any, guard: Guard, **options: Any) -> None:
         super().__init__(*args, **options)
         self._guard = guard
@@ -59,6 +62,8 @@ class _PlainConnection(HTTPConnection):
 
 class _TlsConnection(HTTPSConnection):
     """Dials through the guard; the URL's host stays in SNI, and is what the certificate must carry."""
+
+    response_class = FinalResponse
 
     def __init__(self, *args: Any, guard: Guard, context: ContextSource, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -12,6 +12,7 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisc
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 
 from worker.model.errors import ConnectionLost, TransportError
+from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
 from worker.transports.tls import handshake_failure
 
 _NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
@@ -23,6 +24,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
     (ssl.SSLZeroReturnError, "closed the connection without an answer"),
     ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset the connection"),
     ((InvalidHeader, InvalidChunkLength, BadStatusLine), _NOT_HTTP),
+    (HeadTooLarge, f"answered with more than {LONGEST_HEAD // 1024} KiB of headers"),
     (IncompleteRead, "broke off its answer half-way"),
     (HTTPException, _NOT_HTTP),
 )
