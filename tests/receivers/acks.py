@@ -67,22 +67,23 @@ def unnumbered(script: Script) -> Script:
     return answer
 
 
-def balanced(*indexers: Script, sticky: bool) -> Script:
+def balanced(*indexers: Script, sticky: bool, cookie: str = "node=%d") -> Script:
     """Stand before several indexers: each client goes on with the one that its cookie names, if `sticky`.
 
-    Whoever brings no cookie, or everybody, is led to each indexer in turn.
+    Whoever brings no cookie, or everybody, is led to each indexer in turn. The cookie is compared as the
+    opaque bytes that it is.
     """
     turns = itertools.cycle(range(len(indexers)))
     lock = threading.Lock()
 
     def script(request: Request) -> Action:
         known = request.headers.get("Cookie", "")
-        if sticky and "node=" in known:
-            return indexers[int(known.partition("node=")[2][:1])](request)
+        if sticky and (led := [at for at in range(len(indexers)) if cookie % at == known]):
+            return indexers[led[0]](request)
         with lock:
             turn = next(turns)
         action = indexers[turn](request)
-        cookie = f"node={turn}; Expires=Wed, 21 Oct 2999 07:28:00 GMT; Path=/"
-        return replace(action, headers=action.headers | {"Set-Cookie": cookie})
+        line = f"{cookie % turn}; Expires=Wed, 21 Oct 2999 07:28:00 GMT; Path=/"
+        return replace(action, headers=action.headers | {"Set-Cookie": line})
 
     return script

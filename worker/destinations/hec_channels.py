@@ -6,16 +6,12 @@ without its confirmation: a late one could be taken for that of a request with t
 """
 
 import contextlib
-import re
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: A cookie's name and value at the head of each Set-Cookie (RFC 6265, 4.1.1); several may stand in one line.
-_COOKIE = re.compile(r"(?:^|,\s*)([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!#-+\--:<-\[\]-~]*)")
-_LONGEST_COOKIE = 4096
-_MOST_COOKIES = 20
+from worker.transports.cookies import CookieJar
 
 
 @dataclass(slots=True)
@@ -27,21 +23,9 @@ class Channel:
     """
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()).upper())
-    cookies: dict[str, str] = field(default_factory=dict)
+    cookies: CookieJar = field(default_factory=CookieJar)
     unconfirmed: int = 0
     spent: bool = False
-
-    def remember(self, headers: Mapping[str, str]) -> None:
-        """Keep the cookies of a reply, unless they are unreasonably long or many."""
-        given = headers.get("Set-Cookie", "")
-        found = self.cookies | dict(_COOKIE.findall(given))
-        if len(given) <= _LONGEST_COOKIE and len(found) <= _MOST_COOKIES:
-            self.cookies = found
-
-    def cookie(self) -> dict[str, str]:
-        """Return the header that brings the cookies back; nothing without any."""
-        pairs = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        return {"Cookie": pairs} if pairs else {}
 
 
 class Channels:

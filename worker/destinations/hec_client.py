@@ -21,6 +21,8 @@ from worker.transports.http import HttpReply, HttpTransport, request_head
 
 _GZIP_LEVEL = 1  # the network is rarely the limit; a core is
 _SCHEME = "Splunk"
+#: Statuses that say nothing without the body: success, and the events that Splunk refused.
+_TOLD_IN_BODY = frozenset({*range(200, 300), 400})
 
 
 class HecClient:
@@ -49,11 +51,12 @@ class HecClient:
         """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds."""
         if self._config.use_ack:
             channel.unconfirmed += 1
-        reply = self._ask(self._event_url, self._headers(channel), self._packed(body), deadline)
+        reply = self._ask(channel, self._event_url, self._headers(channel), self._packed(body), deadline)
         if isinstance(reply, Finding):
             return HecVerdict(Meaning.RETRY, reply)
-        self._remember(channel, reply)
         verdict = judge(reply.status, reply.headers, reply.body, count)
+        if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
+            return HecVerdict(Meaning.RETRY, describe(reply.cut))
         channel.spent |= verdict.spends_channel
         return replace(verdict, rest=self._pace.rest_after(verdict))
 
@@ -62,11 +65,10 @@ class HecClient:
     ) -> frozenset[int] | HecVerdict:
         """Return which of these requests are indexed, which Splunk says once only; else what it answered."""
         question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
-        headers = self._authorization | {"Content-Type": "application/json"} | channel.cookie()
-        reply = self._ask(ack_url(self._config.url, channel.id), headers, question, deadline)
+        headers = self._authorization | {"Content-Type": "application/json"}
+        reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, deadline)
         if isinstance(reply, Finding):
             return HecVerdict(Meaning.RETRY, reply)
-        self._remember(channel, reply)
         return judge_acks(reply.status, reply.headers, reply.body)
 
     def written(self, channel: Channel, body: bytes) -> bytes:
@@ -85,21 +87,21 @@ class HecClient:
             **self._packing,
             # Harmless without indexer acknowledgement, required with it.
             "X-Splunk-Request-Channel": channel.id,
-            **channel.cookie(),
         }
 
     def _packed(self, body: bytes) -> bytes:
         return gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._config.gzip else body
 
-    def _remember(self, channel: Channel, reply: HttpReply) -> None:
-        if self._config.use_ack:
-            channel.remember(reply.headers)
-
-    def _ask(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> HttpReply | Finding:
+    def _ask(
+        self, channel: Channel, url: str, headers: Mapping[str, str], body: bytes, deadline: float
+    ) -> HttpReply | Finding:
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         try:
-            return self._transport.post(url, headers, body, seconds)
+            reply = self._transport.post(url, {**headers, **channel.cookies.header(url)}, body, seconds)
         except TransportError as error:
             return describe(error)
         except InvalidIntegration as error:
             return Finding(FailureCode.CONFIGURATION, str(error), "correct the integration's TLS settings")
+        if self._config.use_ack:
+            channel.cookies.keep(reply.set_cookies, url, reply.date)
+        return reply
