@@ -10,12 +10,14 @@ was due anyway.
 """
 
 import logging
+import os
+import signal
 import threading
 from functools import cache
 from typing import Any
 
 from celery import Celery, Task
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
 from worker.broker import celery_channel, celery_log, keys
@@ -26,10 +28,17 @@ from worker.destinations.opening import sender_opener
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
 from worker.model.destinations import DESTINATION_TYPES
-from worker.model.errors import BrokerUnavailable, DeliveryDead, LeaseLost, TransientDelivery
+from worker.model.errors import (
+    BrokerUnavailable,
+    DeliveryDead,
+    InvalidSetting,
+    LeaseLost,
+    TransientDelivery,
+)
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
 
@@ -180,18 +189,38 @@ def _deliver(kind: str, task: Any, order: WorkOrder) -> None:
 
 
 _signs: list[SignOfLife] = []
+_ending = threading.Event()
+
+
+@worker_init.connect
+def _look_at_redis(**_: Any) -> None:
+    """End at once if no worker can work with this Redis; Celery swallows any exception but this one."""
+    try:
+        refuse_unfit(connect(settings().broker_address()), settings().redis_accept)
+    except InvalidSetting as error:
+        log.error("%s", error)  # noqa: TRY400 - no fault of the code, so no traceback
+        raise SystemExit(2) from None
 
 
 @worker_ready.connect
 def _say_alive(sender: Any, **_: Any) -> None:
-    """Give a sign of life for each type of destination that this worker delivers to."""
+    """Give a sign of life for each type of destination that this worker delivers to, and watch Redis."""
+    _ending.clear()
+    watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
+    threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
     for kind in sender.app.amqp.queues.consume_from:
         sign = SignOfLife(connect(settings().broker_address()), worker_role(kind))
         sign.start()
         _signs.append(sign)
 
 
+def _end() -> None:
+    """Ask this worker to end, as an operator would."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @worker_shutdown.connect
 def _say_goodbye(**_: Any) -> None:
+    _ending.set()
     while _signs:
         _signs.pop().stop()

@@ -14,6 +14,7 @@ from worker.ledger.parked import ParkedStore
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
 from worker.model.judgement import health_of, span
+from worker.model.redis_checks import config_part
 from worker.model.wellbeing import (
     Facts,
     FleetHealth,
@@ -25,6 +26,7 @@ from worker.model.wellbeing import (
     Thresholds,
     Vitals,
 )
+from worker.redis_report import RedisReport
 from worker.settings import Settings
 
 #: Latencies are of so many settlements, the latest: of one integration, and of each when all are asked for.
@@ -41,6 +43,7 @@ class Health:
         self._engine = engine
         self._client = client
         self._signs = VitalSigns(client)
+        self._redis = RedisReport(engine, client, config)
         self._parked = ParkedStore(engine)
         self._thresholds = thresholds_of(config)
         self._longest_lag = config.health_lag
@@ -65,11 +68,12 @@ class Health:
         types, database = self._types_in_use()
         try:
             signs = self._signs.of_fleet()
+            checks = config_part(self._redis.checks())
         except BrokerUnavailable as error:
             unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
             return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
         redis = Part("redis", ok=True, words="it answers")
-        return FleetHealth([redis, database, *_parts(signs, types, self._longest_lag)])
+        return FleetHealth([redis, checks, database, *_parts(signs, types, self._longest_lag)])
 
     def _types_in_use(self) -> tuple[set[str], Part]:
         try:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.errors import InvalidSetting
 from worker.model.redis_address import check_address
+from worker.model.redis_knobs import RedisKnobs
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -17,7 +18,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 REDIS_URL_FILE = "redis.url"
 
 
-class Settings(BaseSettings):
+class Settings(RedisKnobs, BaseSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)

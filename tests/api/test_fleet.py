@@ -147,6 +147,18 @@ def test_metrics_tell_of_the_fleet(alone: Api) -> None:
     assert found['siem_processes{role="router"}'] == 1
     assert found['siem_queue_orders{queue="webhook"}'] == 1
     assert found["siem_events_published_total"] == 7
+    assert found['siem_redis_config_ok{check="persistence"}'] == 1
+    assert found['siem_redis_config_unknown{check="persistence"}'] == 0
+
+
+def test_metrics_tell_that_redis_does_not_suit(alone: Api) -> None:
+    """A gauge for each check; the ledger's own is among them."""
+    alone.fleet.client.config_set("appendonly", "no")
+    alone.fleet.client.set(keys.LEDGER, "another")
+    found = _figures(alone)
+    bad = {name for name, value in found.items() if name.startswith("siem_redis_config_ok") and not value}
+
+    assert bad == {f'siem_redis_config_ok{{check="{name}"}}' for name in ("persistence", "ledger")}
 
 
 def test_metrics_are_what_prometheus_reads(alone: Api) -> None:

@@ -15,6 +15,7 @@ from worker.broker.connection import connect
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health, thresholds_of
 from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.identity import ledger_id
 from worker.ledger.recording import record
 from worker.model.deliveries import Status
 from worker.model.errors import BrokerUnavailable, NotFoundError
@@ -123,6 +124,7 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
     assert fleet.ok
     assert parts(fleet) == {
         "redis": (True, "it answers"),
+        "redis-config": (True, fleet.parts[1].words),
         "database": (True, "it answers, and its tables are those of this release"),
         "router": (True, "1 running; 0 events to be routed wait"),
         "recorder": (True, "1 running; 0 batches to be recorded wait"),
@@ -130,6 +132,21 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
         "worker-syslog_cef": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
         "worker-webhook": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
     }
+
+
+def test_a_redis_that_does_not_suit_makes_the_fleet_unready(
+    client: redis.Redis, engine: Engine, health: Health
+) -> None:
+    """Where accepted events may be mixed with another ledger's; whose Redis it is, is told either way."""
+    alive(client, "router", "recorder", "worker-splunk_hec")
+    client.set(keys.LEDGER, ledger_id(engine))
+    ours = parts(health.fleet())["redis-config"]
+    client.set(keys.LEDGER, "another-ledger")
+    theirs = health.fleet()
+
+    assert (ours[0], "it belongs to this ledger" in ours[1]) == (True, True)
+    assert [part.name for part in theirs.parts if not part.ok] == ["redis-config"]
+    assert "another-ledger" in parts(theirs)["redis-config"][1]
 
 
 @pytest.mark.parametrize("missing", ["router", "recorder", "worker-splunk_hec"])

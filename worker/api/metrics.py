@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from worker.api.exposition import Exposition, labels
+from worker.api.redis_metrics import tell_redis_config
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
 from worker.broker.ingress import counters
@@ -18,6 +19,7 @@ from worker.ledger.parked import Parked, ParkedStore
 from worker.ledger.totals import Settled, Totals
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 from worker.model.wellbeing import Subject, Vitals
+from worker.redis_report import RedisReport
 
 #: Whoever asks more often is told the same again, in seconds.
 FRESH = 1.0
@@ -30,6 +32,7 @@ class Metrics:
         """Ask what the doors share; totals begin with the first scrape."""
         self._resources = resources
         self._signs = VitalSigns(resources.client)
+        self._redis = RedisReport(resources.engine, resources.client, resources.config)
         self._totals = Totals(resources.engine)
         self._lock = threading.Lock()
         self._told = ""
@@ -52,6 +55,7 @@ class Metrics:
         if signs is not None:
             _tell_fleet(told, signs)
             try:
+                tell_redis_config(told, self._redis.checks())
                 self._tell_redis(told, known or [])
             except (BrokerUnavailable, LedgerUnavailable):
                 # The next scrape says so; this one tells what it has.

@@ -23,6 +23,9 @@ LONGEST_HEAD = 32 * 1024
 #: Connections at once; those beyond are answered 503.
 MOST_CONNECTIONS = 1000
 
+#: The server, for those who only start and end it.
+Server = uvicorn.Server
+
 log = logging.getLogger(__name__)
 
 

@@ -30,6 +30,7 @@
 |                              |        | shows it and puts it back (`worker.broker.unrecordable`)       |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
+| `siem:ledger`                | string | the id of the ledger whose events stand here                   |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
@@ -63,6 +64,7 @@ UNRECORDABLE = "siem:unrecordable"
 LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
+LEDGER = "siem:ledger"
 SWEEPER_LOCK = "siem:sweeper"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"

@@ -10,6 +10,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import ask, broker_errors
+from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.overdraft import execute_anyway
 from worker.broker.recorder_entries import first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
@@ -69,13 +70,21 @@ class Settled:
 class Outcomes:
     """Reads what was settled and finishes what was recorded. Raises BrokerUnavailable."""
 
-    def __init__(self, client: redis.Redis, consumer: str, claim_idle: float) -> None:
-        """Read as `consumer`, a name of no other process."""
+    def __init__(
+        self, client: redis.Redis, consumer: str, claim_idle: float, claim: LedgerClaim | None = None
+    ) -> None:
+        """Read as `consumer`, a name of no other process.
+
+        With a `claim`, nothing is read while Redis holds the events of another ledger: WrongLedger is raised.
+        """
         self._client = client
+        self._claim = claim
         self._reader = GroupReader(client, STREAMS, keys.RECORDER_GROUP, consumer, claim_idle)
 
     def read(self, count: int, block_ms: int) -> Settled:
         """Read up to `count` entries of each stream, waiting up to `block_ms` for the first."""
+        if self._claim is not None:
+            self._claim.require()
         entries = self._reader.read(count, block_ms)
         standing: dict[tuple[str, str], str] = {}
         return Settled(

@@ -8,20 +8,29 @@ import uuid
 import redis
 
 from worker.broker.connection import broker_errors
+from worker.broker.ledger_claim import LedgerClaim
 
 
 class Turn:
     """One candidate's right to work. Raises BrokerUnavailable."""
 
-    def __init__(self, client: redis.Redis, key: str, seconds: float) -> None:
-        """Compete for the key; another may have it once its holder was silent for that long."""
+    def __init__(
+        self, client: redis.Redis, key: str, seconds: float, claim: LedgerClaim | None = None
+    ) -> None:
+        """Compete for the key; another may have it once its holder was silent for that long.
+
+        With a `claim`, nobody works whose ledger is not that of this Redis: WrongLedger is raised instead.
+        """
         self._client = client
+        self._claim = claim
         self._key = key
         self._name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
 
     def is_mine(self) -> bool:
         """Take the lock, or keep it."""
+        if self._claim is not None:
+            self._claim.require()
         with broker_errors():
             if self._client.set(self._key, self._name, nx=True, px=self._expires_ms):
                 return True

@@ -3,19 +3,23 @@
 import gc
 import logging
 import signal
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import click
 
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import listen, server_of
+from worker.api.serving import Server, listen, server_of
 from worker.broker.alive import API, SignOfLife
-from worker.broker.connection import connect
+from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
 from worker.model.errors import LedgerUnavailable
 from worker.pages.app import add_pages
+from worker.redis_watch import RedisWatch, refuse_unfit
+from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,8 @@ def api() -> None:
     proxy that speaks TLS before it, and name that in SIEM_API_TRUSTED_PROXIES.
     """
     config = configuration()
+    client = connect(config.broker_address())
+    refuse_unfit(client, config.redis_accept)
     _look_at_ledger()
     app = create_app(Resources.of(config))
     add_pages(app)
@@ -37,14 +43,30 @@ def api() -> None:
     # uvicorn raises a signal that ended it once more, when it is through.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    with closing(listen(config)) as listener, closing(connect(config.broker_address())) as client:
+    with closing(listen(config)) as listener, closing(client):
+        server = server_of(app, config)
         sign = SignOfLife(client, API)
         sign.start()
         try:
-            server_of(app, config).run(sockets=[listener])
+            with _watching_redis(client, config, server):
+                server.run(sockets=[listener])
         finally:
             sign.stop()
     log.info("api ended")
+
+
+@contextmanager
+def _watching_redis(client: Client, config: Settings, server: Server) -> Iterator[None]:
+    """Look now and then whether Redis suits."""
+    stopping = threading.Event()
+    watch = RedisWatch(client, config.redis_accept, lambda: setattr(server, "should_exit", True))
+    thread = threading.Thread(target=watch.run, args=[stopping], name="redis-watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def _look_at_ledger() -> None:

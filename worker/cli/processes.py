@@ -20,9 +20,10 @@ from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.connection import Client, connect
+from worker.broker.connection import connect
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
+from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes, oldest_ms
 from worker.broker.parking import Parking
 from worker.broker.replaying import Replaying
@@ -33,6 +34,7 @@ from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.health import Health
 from worker.health_watch import HealthWatch, Steadiness, webhook
 from worker.ledger.engine import require_current
+from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
 from worker.ledger.pruning import Kind, prune
@@ -45,6 +47,7 @@ from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
 from worker.model.parking import Cap
 from worker.recorder import Recorder
+from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.replay import Replayer
 from worker.retention import Retention
 from worker.router import Router
@@ -71,7 +74,7 @@ def route() -> None:
     ingress = Ingress(client, _consumer(), config.claim_idle)
     router = Router(ingress, backlog, Snapshot(client), issue_order)
     sweeper = _sweeper(config, issue_order)
-    with _process("router", client) as (stopping, dependencies), _beside([sweeper], stopping, dependencies):
+    with _process("router", config) as (stopping, dependencies), _beside([sweeper], stopping, dependencies):
         router.run(stopping, dependencies)
 
 
@@ -85,35 +88,40 @@ def record() -> None:
     """
     config = configuration()
     engine = open_standing_ledger()
-    client = connect(config.broker_address())
-    recorder = Recorder(
-        Outcomes(client, _consumer(), config.claim_idle),
+    try:
+        with _process("recorder", config) as (stopping, dependencies):
+            own_id = _await_ledger(engine, stopping, dependencies)
+            if own_id is None:
+                return
+            claim = LedgerClaim(connect(config.broker_address()), own_id)
+            with _beside_recorder(config, claim, stopping, dependencies):
+                _recorder(config, engine, claim).run(stopping, dependencies)
+    finally:
+        engine.dispose()
+
+
+def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
+    return Recorder(
+        Outcomes(connect(config.broker_address()), _consumer(), config.claim_idle, claim),
         partial(record_in, engine),
         partial(probe, engine),
         partial(reconcile, IntegrationStore(engine, open_vault(config))),
         config.recorder_linger,
     )
-    try:
-        with _process("recorder", client) as (stopping, dependencies):
-            _await_ledger(engine, stopping, dependencies)
-            with _beside_recorder(config, stopping, dependencies):
-                recorder.run(stopping, dependencies)
-    finally:
-        engine.dispose()
 
 
 @contextmanager
 def _beside_recorder(
-    config: Settings, stopping: threading.Event, dependencies: Dependencies
+    config: Settings, claim: LedgerClaim, stopping: threading.Event, dependencies: Dependencies
 ) -> Iterator[None]:
     """Replay, bring back what was parked, prune, and watch health, on connections of their own."""
     engine = open_standing_ledger()
     try:
         steps: list[_Step] = [
-            _replayer(config, engine),
-            _unparker(config, engine),
-            _retention(config, engine),
-            _health_watch(config, engine),
+            _replayer(config, engine, claim),
+            _unparker(config, engine, claim),
+            _retention(config, engine, claim),
+            _health_watch(config, engine, claim),
         ]
         with _beside(steps, stopping, dependencies):
             yield
@@ -142,19 +150,19 @@ def _beside(steps: Sequence[_Step], stopping: threading.Event, dependencies: Dep
             thread.join()
 
 
-def _replayer(config: Settings, engine: Ledger) -> Replayer:
+def _replayer(config: Settings, engine: Ledger, claim: LedgerClaim) -> Replayer:
     client = connect(config.broker_address())
     return Replayer(
         ReplayStore(engine),
         Replaying(client),
         Snapshot(client),
-        Turn(client, keys.REPLAYER_LOCK, replay.TURN),
+        Turn(client, keys.REPLAYER_LOCK, replay.TURN, claim),
     )
 
 
-def _retention(config: Settings, engine: Ledger) -> Retention:
+def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retention:
     client = connect(config.broker_address())
-    turn = Turn(client, keys.RETENTION_LOCK, retention.TURN)
+    turn = Turn(client, keys.RETENTION_LOCK, retention.TURN, claim)
     kept_days = retention.KEPT_DAYS | {
         Kind.DELIVERIES: config.keep_deliveries_days,
         Kind.DEAD_LETTERS: config.keep_dead_letters_days,
@@ -163,20 +171,20 @@ def _retention(config: Settings, engine: Ledger) -> Retention:
     return Retention(partial(prune, engine), partial(oldest_ms, client), turn, kept_days)
 
 
-def _unparker(config: Settings, engine: Ledger) -> Unparker:
+def _unparker(config: Settings, engine: Ledger, claim: LedgerClaim) -> Unparker:
     client = connect(config.broker_address())
-    turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN)
+    turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN, claim)
     return Unparker(ParkedStore(engine), Parking(client, _cap(config)), turn)
 
 
-def _health_watch(config: Settings, engine: Ledger) -> HealthWatch:
+def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthWatch:
     client = connect(config.broker_address())
     seconds = health_watch.TURN_INTERVALS * config.health_interval
     # Latencies are of no consequence for a state.
     return HealthWatch(
         partial(Health(engine, client, config).all, None, sample=1),
         Announcements(client),
-        Turn(client, keys.HEALTH_LOCK, seconds),
+        Turn(client, keys.HEALTH_LOCK, seconds, claim),
         Steadiness(config.health_steady),
         webhook(config),
         interval=config.health_interval,
@@ -199,23 +207,34 @@ def _sweeper(config: Settings, issue: Issue) -> Sweeper:
     )
 
 
-def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> None:
-    """Wait for the database, then raise SchemaOutdated unless its tables are those of this release."""
+def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> str | None:
+    """Wait for the database; return the ledger's id, or None if told to stop before.
+
+    Raises SchemaOutdated unless its tables are those of this release.
+    """
     me = object()
     while not stopping.is_set():
         try:
             require_current(engine)
+            own_id = ledger_id(engine)
         except LedgerUnavailable as error:
             stopping.wait(dependencies.database.lost(me, error))
         else:
             dependencies.database.back(me)
-            return
+            return own_id
+    return None
 
 
 @contextmanager
-def _process(role: str, client: Client) -> Iterator[tuple[threading.Event, Dependencies]]:
-    """Give signs of life until SIGTERM or SIGINT asks for an end."""
+def _process(role: str, config: Settings) -> Iterator[tuple[threading.Event, Dependencies]]:
+    """Give signs of life, and watch how Redis is configured, until SIGTERM or SIGINT asks for an end.
+
+    Raises InvalidSetting if no process can work with this Redis.
+    """
+    client = connect(config.broker_address())
+    refuse_unfit(client, config.redis_accept)
     stopping = threading.Event()
+    watch = RedisWatch(client, config.redis_accept, stopping.set)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
@@ -225,8 +244,10 @@ def _process(role: str, client: Client) -> Iterator[tuple[threading.Event, Depen
     sign = SignOfLife(client, role)
     sign.start()
     log.info("%s started", role)
+    dependencies = Dependencies(logging.getLogger(f"worker.{role}"))
     try:
-        yield stopping, Dependencies(logging.getLogger(f"worker.{role}"))
+        with _beside([watch], stopping, dependencies):
+            yield stopping, dependencies
     finally:
         # A main thread that fails must take its other threads along: half a process is worse than none.
         stopping.set()

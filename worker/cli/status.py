@@ -1,7 +1,7 @@
 """`siem status`: every integration at a glance, and what waits in Redis."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -14,7 +14,7 @@ from worker.broker.outcomes import lag
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.integration_views import state
-from worker.cli.output import Since, as_json_option, counted, print_json, print_table, when
+from worker.cli.output import Since, as_json_option, counted, plain, print_json, print_table, when
 from worker.cli.stores import Ledger, integration_store
 from worker.cli.watching import watch
 from worker.health import Health
@@ -24,7 +24,9 @@ from worker.ledger.parked import Parked, ParkedStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import Integration
+from worker.model.redis_checks import RedisCheck, Standing
 from worker.model.wellbeing import IntegrationHealth
+from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
 _EVERY = 2.0
@@ -96,6 +98,7 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
     )
     return {
         "processes": {role: role in roles_alive(client) for role in ROLES},
+        "redis": [asdict(check) for check in _troubles(client, store.engine)],
         "waiting_to_be_routed": ingress_waiting(client),
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
@@ -141,6 +144,8 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
 def _print(report: dict[str, Any], since: int) -> None:
     if missing := _missed(report):
         click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
+    for check in report["redis"]:
+        click.echo(plain(f"Redis, {check['standing']}: {check['words']}: {check['hint']}"))
     click.echo(
         f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
         f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
@@ -155,6 +160,11 @@ def _print(report: dict[str, Any], since: int) -> None:
         [_row(one) for one in report["integrations"]],
         empty="No integrations yet: `siem integrations create --help` tells how to create one.",
     )
+
+
+def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
+    checks = RedisReport(engine, client, configuration()).checks()
+    return [check for check in checks if check.standing is not Standing.OK]
 
 
 def _missed(report: dict[str, Any]) -> list[str]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from worker.broker.connection import connect
+from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import publish_integrations
 from worker.cli.configuration import configuration
 from worker.ledger.engine import open_ledger, require_current
+from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
@@ -60,10 +62,14 @@ def names_by_id(store: IntegrationStore) -> dict[str, str]:
 
 
 def reconcile(store: IntegrationStore) -> bool:
-    """Make the integrations in Redis those of the ledger; return whether anything had to change."""
+    """Make the integrations in Redis those of the ledger; return whether anything had to change.
+
+    Raises BrokerUnavailable, or WrongLedger if Redis holds the events of another ledger.
+    """
     config = configuration()
     client = connect(config.broker_address())
     try:
+        check_claim(client, ledger_id(store.engine))
         return publish_integrations(client, store.records(), config.slots)
     finally:
         client.close()

@@ -239,3 +239,11 @@ api_keys = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
 )
+
+# One row: the id by which Redis knows this ledger (`siem:ledger`).
+ledger_identity = Table(
+    "ledger_identity",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+)

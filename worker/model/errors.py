@@ -12,7 +12,8 @@ SiemError
 ├── AlreadyRunningError     another process holds the data directory
 ├── UnavailableError        something that we depend on does not answer
 │   ├── BrokerUnavailable
-│   │   └── BrokerFull
+│   │   ├── BrokerFull
+│   │   └── WrongLedger     Redis holds the events of another ledger
 │   └── LedgerUnavailable
 ├── SchemaOutdated          the ledger's tables are not those of this release
 ├── DataRefused             the database does not take these values, whenever they are written
@@ -96,6 +97,10 @@ class BrokerUnavailable(UnavailableError):
 
 class BrokerFull(BrokerUnavailable):
     """Redis is full (maxmemory) and did not take this."""
+
+
+class WrongLedger(BrokerUnavailable):
+    """Redis holds the events of another ledger."""
 
 
 class LedgerUnavailable(UnavailableError):

@@ -1,0 +1,42 @@
+"""Asks Redis how it is configured, for `worker.model.redis_checks` to judge.
+
+Most of it is in INFO, which providers leave open; CONFIG is forbidden by many.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from worker.broker.connection import ask, broker_errors
+from worker.model.redis_checks import RedisFacts
+
+if TYPE_CHECKING:
+    import redis
+
+
+def read_facts(client: "redis.Redis") -> RedisFacts:
+    """Return what Redis tells of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
+    with broker_errors():
+        return RedisFacts(_info(client), _setting(client, "appendfsync"))
+
+
+def _info(client: "redis.Redis") -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = client.info()
+    except ResponseError:
+        return None
+    return found
+
+
+def _setting(client: "redis.Redis", name: str) -> str | None:
+    """Return a setting of Redis; None where it may not be asked for, or is unknown."""
+    try:
+        found = ask(client, "CONFIG", "GET", name)
+    except ResponseError:
+        return None
+    values = list(found.values()) if isinstance(found, dict) else found[1::2]
+    return _text(values[0]) if values else None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

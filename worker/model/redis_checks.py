@@ -1,0 +1,211 @@
+"""Whether a Redis suits: what it says of itself, judged. The one definition of every check.
+
+Comes in: the fields of INFO, and what the ledger and Redis say of whose Redis it is. Goes out: a check for
+each thing that can cost accepted events, in words, with a hint. Pure.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from worker.model.wellbeing import Part
+
+#: The oldest Redis whose commands are enough (XAUTOCLAIM came with it).
+OLDEST_VERSION = (6, 2)
+#: Checks whose failure an operator may accept (SIEM_REDIS_ACCEPT): it is a warning then.
+ACCEPTABLE = frozenset({"eviction", "persistence"})
+#: The part of the fleet that tells of them.
+PART = "redis-config"
+
+_UNTOLD = "Redis does not tell: ask whoever runs it"
+
+
+class Standing(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    #: Nothing is lost yet.
+    WARNING = "warning"
+    #: Accepted events get lost, or may be lost already.
+    FAILED = "failed"
+    #: Redis does not tell.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCheck:
+    """One check: its name, how it came out, in words, and what would mend it ("" if nothing need be).
+
+    `fatal`: no process can work with such a Redis, and none starts.
+    """
+
+    name: str
+    standing: Standing
+    words: str
+    hint: str = ""
+    fatal: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The words and the hint."""
+        return f"{self.words}: {self.hint}" if self.hint else self.words
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """What Redis says of itself: the fields of INFO, and the setting `appendfsync`.
+
+    `info` is None where INFO is forbidden, `appendfsync` where CONFIG GET is: ACLs and providers do that.
+    """
+
+    info: Mapping[str, Any] | None
+    appendfsync: str | None = None
+
+
+def judge_redis(facts: RedisFacts, accepted: Collection[str] = ()) -> list[RedisCheck]:
+    """Return every check but that of the ledger, in a fixed order; an accepted failure is a warning."""
+    info = facts.info or {}
+    checks = [_version(info), _cluster(info), _eviction(info), _evicted(info), _persistence(info)]
+    checks += _fsync(info, facts.appendfsync)
+    return [_accepted(one) if one.name in accepted else one for one in checks]
+
+
+def judge_claim(holder: str | None, ledger_id: str) -> RedisCheck:
+    """Check whether this Redis belongs to the ledger; `holder` is the ledger that claimed it, if any has."""
+    if holder is None:
+        return RedisCheck("ledger", Standing.OK, "no ledger has claimed this Redis yet")
+    if holder == ledger_id:
+        return RedisCheck("ledger", Standing.OK, "it belongs to this ledger")
+    return RedisCheck(
+        "ledger",
+        Standing.FAILED,
+        f"this Redis belongs to another ledger ({holder}; this one is {ledger_id}), and nothing is recorded, "
+        "lest the events of both be mixed",
+        "correct SIEM_REDIS_URL or SIEM_DATABASE_URL; only if this database replaces the other one for good: "
+        "`siem redis claim`",
+    )
+
+
+def config_part(checks: Sequence[RedisCheck]) -> Part:
+    """Return what readiness tells of the checks: not ok where accepted events get lost."""
+    troubles = [one for one in checks if one.standing is not Standing.OK]
+    words = "; ".join(f"{_MARKS[one.standing]}{one.sentence}" for one in troubles)
+    failed = any(one.standing is Standing.FAILED for one in checks)
+    return Part(PART, ok=not failed, words=words or ", ".join(one.words for one in checks))
+
+
+_MARKS = {Standing.FAILED: "", Standing.WARNING: "warning: ", Standing.UNKNOWN: "cannot be checked: "}
+
+
+def _version(info: Mapping[str, Any]) -> RedisCheck:
+    text = str(info.get("redis_version", ""))
+    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+    if len(numbers) < len(OLDEST_VERSION):
+        return _unknown("version", "the version of Redis")
+    if numbers >= OLDEST_VERSION:
+        product = "Valkey" if "valkey_version" in info else "Redis"
+        return RedisCheck("version", Standing.OK, f"{product} {info.get('valkey_version', text)}")
+    return RedisCheck(
+        *("version", Standing.FAILED, f"Redis {text} is too old", "run Redis 6.2 or later, or Valkey"),
+        fatal=True,
+    )
+
+
+def _cluster(info: Mapping[str, Any]) -> RedisCheck:
+    enabled = _number(info, "cluster_enabled")
+    if enabled is None:
+        return _unknown("cluster", "whether it is a Redis Cluster")
+    if not enabled:
+        return RedisCheck("cluster", Standing.OK, "no Redis Cluster")
+    return RedisCheck(
+        "cluster",
+        Standing.FAILED,
+        "this is a Redis Cluster, which refuses transactions over several keys, and every step needs those",
+        "use a single Redis with replicas and sentinels (cluster mode disabled)",
+        fatal=True,
+    )
+
+
+def _eviction(info: Mapping[str, Any]) -> RedisCheck:
+    policy, limit = info.get("maxmemory_policy"), _number(info, "maxmemory")
+    if policy is None or limit is None:
+        return _unknown("eviction", "maxmemory-policy")
+    if policy == "noeviction":
+        return RedisCheck("eviction", Standing.OK, "maxmemory-policy noeviction")
+    hint = "set maxmemory-policy noeviction"
+    if not limit:
+        words = f"maxmemory-policy is {policy}; nothing is evicted only because maxmemory is 0"
+    elif str(policy).startswith("volatile"):
+        words = f"maxmemory-policy is {policy}: when memory is short, Redis deletes sessions and locks"
+    else:
+        words = f"maxmemory-policy is {policy}: when memory is short, Redis deletes accepted events"
+        return RedisCheck("eviction", Standing.FAILED, words, hint)
+    return RedisCheck("eviction", Standing.WARNING, words, hint)
+
+
+def _evicted(info: Mapping[str, Any]) -> RedisCheck:
+    evicted = _number(info, "evicted_keys")
+    if evicted is None:
+        return _unknown("evicted", "whether keys were evicted")
+    if not evicted:
+        return RedisCheck("evicted", Standing.OK, "no key was evicted")
+    return RedisCheck(
+        "evicted",
+        Standing.FAILED,
+        f"Redis has evicted {evicted} keys since its statistics began: accepted events may be gone",
+        "set maxmemory-policy noeviction, raise maxmemory; `CONFIG RESETSTAT` in Redis ends this message",
+    )
+
+
+def _persistence(info: Mapping[str, Any]) -> RedisCheck:
+    enabled = _number(info, "aof_enabled")
+    if enabled is None:
+        return _unknown("persistence", "whether the append-only file is on")
+    if enabled:
+        return _written(info)
+    words = "the append-only file is off: a restart of Redis loses accepted events"
+    if _number(info, "connected_slaves"):
+        hint = "set appendonly yes; a replica is connected, but it helps only if it takes over"
+        return RedisCheck("persistence", Standing.WARNING, words, hint)
+    hint = "set appendonly yes; where a provider keeps writes safe otherwise: SIEM_REDIS_ACCEPT=persistence"
+    return RedisCheck("persistence", Standing.FAILED, words, hint)
+
+
+def _written(info: Mapping[str, Any]) -> RedisCheck:
+    if info.get("aof_last_write_status", "ok") == "ok":
+        return RedisCheck("persistence", Standing.OK, "append-only file on")
+    hint = "free space on its disk, and read its log"
+    words = "Redis cannot write its append-only file: a restart loses accepted events"
+    return RedisCheck("persistence", Standing.FAILED, words, hint)
+
+
+def _fsync(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[RedisCheck]:
+    """Check how often the append-only file goes to the disk, if there is one."""
+    if not _number(info, "aof_enabled"):
+        return
+    if appendfsync is None:
+        yield _unknown("fsync", "appendfsync")
+    elif appendfsync == "no":
+        words = "appendfsync is no: a crash of the host may lose half a minute of events"
+        yield RedisCheck("fsync", Standing.WARNING, words, "set appendfsync everysec, or always")
+    else:
+        yield RedisCheck("fsync", Standing.OK, f"appendfsync {appendfsync}")
+
+
+def _number(info: Mapping[str, Any], name: str) -> int | None:
+    """Read a number; None where the server does not say it, or says something else."""
+    value = info.get(name)
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _unknown(name: str, what: str) -> RedisCheck:
+    return RedisCheck(name, Standing.UNKNOWN, what, _UNTOLD)
+
+
+def _accepted(check: RedisCheck) -> RedisCheck:
+    if check.standing is not Standing.FAILED or check.fatal:
+        return check
+    return replace(
+        check, standing=Standing.WARNING, words=f"{check.words} (accepted by SIEM_REDIS_ACCEPT)", hint=""
+    )

@@ -1,0 +1,94 @@
+"""Looks whether Redis suits, at the start of every process and then every minute; says what does not.
+
+Comes in: a client. Goes out: a line in the log for each check that is not well, once, and again when it
+changes. A Redis that no process can work with is refused at the start, and ends the process later.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from worker.broker.redis_config import read_facts
+from worker.model.availability import Dependencies
+from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.model.redis_checks import RedisCheck, Standing, judge_redis
+
+log = logging.getLogger(__name__)
+
+#: Between two looks, and after one for which Redis was away, in seconds.
+LOOK_EVERY, LOOK_AGAIN = 60.0, 2.0
+
+_LEVELS = {
+    Standing.OK: logging.WARNING,  # it is told only when it was not well before
+    Standing.WARNING: logging.WARNING,
+    Standing.UNKNOWN: logging.WARNING,
+    Standing.FAILED: logging.ERROR,
+}
+
+
+def refuse_unfit(client: Any, accepted: Collection[str] = ()) -> None:
+    """Raise InvalidSetting if no process can work with this Redis; one that is away is looked at later."""
+    try:
+        checks = judge_redis(read_facts(client), accepted)
+    except BrokerUnavailable:
+        return
+    if fatal := _fatal(checks):
+        raise InvalidSetting("SIEM_REDIS_URL", fatal.words, fatal.hint)
+
+
+class RedisWatch:
+    """Watches the configuration of Redis; runs in one thread."""
+
+    def __init__(
+        self,
+        client: Any,
+        accepted: Collection[str],
+        end: Callable[[], None],
+        *,
+        interval: float = LOOK_EVERY,
+    ) -> None:
+        """Take the checks whose failure is accepted, and what ends the process if it cannot work."""
+        self._client = client
+        self._accepted = accepted
+        self._end = end
+        self._interval = interval
+        self._told: dict[str, RedisCheck] = {}
+
+    def run(self, stopping: threading.Event, _dependencies: Dependencies | None = None) -> None:
+        """Look until told to stop. That Redis is away, the other steps of the process say."""
+        while not stopping.is_set():
+            try:
+                self.step()
+            except BrokerUnavailable:
+                stopping.wait(LOOK_AGAIN)
+            else:
+                stopping.wait(self._interval)
+
+    def step(self) -> list[RedisCheck]:
+        """Look once, and say what has changed; return all checks. Raises BrokerUnavailable."""
+        checks = judge_redis(read_facts(self._client), self._accepted)
+        if not self._told:
+            self._say_first(checks)
+        for check in checks:
+            self._say_change(check)
+        self._told = {check.name: check for check in checks}
+        if _fatal(checks):
+            self._end()
+        return checks
+
+    def _say_first(self, checks: Sequence[RedisCheck]) -> None:
+        well = ", ".join(check.words for check in checks if check.standing is Standing.OK)
+        log.info("Redis was checked: %s", well or "nothing is as it should be")
+
+    def _say_change(self, check: RedisCheck) -> None:
+        told = self._told.get(check.name)
+        before = told.standing if told else Standing.OK
+        if check.standing is before:
+            return
+        known = "cannot be checked: " if check.standing is Standing.UNKNOWN else ""
+        log.log(_LEVELS[check.standing], "Redis, check %s: %s%s", check.name, known, check.sentence)
+
+
+def _fatal(checks: Sequence[RedisCheck]) -> RedisCheck | None:
+    return next((check for check in checks if check.fatal), None)
