@@ -236,6 +236,7 @@ def test_an_answer_in_other_words_is_not_repeated_at_length() -> None:
         message = examined(_destination(splunk.url))["token"].message
 
     assert len(message) < 300
+    assert "x…" in message
 
 
 def _acks(request: Request, *, told: bool) -> bytes:

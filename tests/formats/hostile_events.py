@@ -1,6 +1,7 @@
 """Events made to break formats: strategies for text that ends lines, forges keys and fills limits."""
 
 import datetime as dt
+import hashlib
 import itertools
 import json
 import unicodedata
@@ -26,9 +27,9 @@ printable_ids = st.text(
     min_size=1,
     max_size=128,
 )
-_plain = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | hostile_text
+_leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | hostile_text
 # One level is as good as many to what writes JSON into a value, and takes a third of the time to draw.
-_json = _plain | st.lists(_plain, max_size=3) | st.dictionaries(hostile_text, _plain, max_size=2)
+_json = _leaves | st.lists(_leaves, max_size=3) | st.dictionaries(hostile_text, _leaves, max_size=2)
 _objects = st.dictionaries(hostile_text, _json, max_size=3)
 _scores = st.floats(allow_nan=False, allow_infinity=False)
 _moments = st.datetimes(dt.datetime(1970, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001 - hypothesis adds the zone
@@ -57,6 +58,30 @@ hostile_events = st.fixed_dictionaries(
 )
 
 
+_overlong_texts = st.builds(
+    lambda piece, size: (piece * size)[:size],
+    hostile_text.filter(str.strip),
+    st.sampled_from([70, 600, 1100, 4100]),
+)
+#: Events whose texts are as long as the longest keys, and longer.
+overlong_events = st.fixed_dictionaries(
+    {
+        "id": printable_ids,
+        "type": st.sampled_from([event_type.value for event_type in EventType]),
+        "timestamp": st.just("2026-01-02T03:04:05.678Z"),
+    },
+    optional={
+        "agent_id": _overlong_texts,
+        "agent_name": _overlong_texts,
+        "action_type": _overlong_texts,
+        "policy": st.fixed_dictionaries({}, optional={"id": _overlong_texts, "name": _overlong_texts}),
+        "hold": st.dictionaries(hostile_text, _overlong_texts | _json, max_size=4),
+        "reason": _overlong_texts,
+        "context": st.dictionaries(hostile_text, _overlong_texts | _json, max_size=4),
+    },
+)
+
+
 def published(event: dict[str, Any]) -> QueuedEvent:
     """Queue it as the router does; control characters that JSON lets stand stay as they are."""
     raw = json.dumps(event, ensure_ascii=False).encode()
@@ -65,21 +90,56 @@ def published(event: dict[str, Any]) -> QueuedEvent:
 
 
 def documented(text: str, most: int) -> str:
-    """Say what becomes of an extension's value: controls blank, line ends kept, stripped, cut, stripped."""
+    """Say what becomes of an extension's value: controls blank, line ends kept, stripped, cut, marked."""
+    return _cut(_plain(text), most)
+
+
+def documented_id(text: str, most: int) -> str:
+    """Say what becomes of an id in an extension: as other text, but whole, or its digest stands there."""
+    plain = _plain(text)
+    return plain if len(plain) <= most else digest(text)
+
+
+def documented_event_id(text: str, most: int) -> str:
+    """Say what becomes of the event's id: whole, blanks at its ends included, or its digest stands there."""
+    return text if len(text) <= most and text == text.strip() else digest(text)
+
+
+def digest(text: str) -> str:
+    """Say what stands for an id that has no room."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def documented_in_header(text: str, most: int) -> str:
+    """Say what becomes of a header field: a blank for each run of controls, stripped, cut, marked."""
+    runs = itertools.groupby(text, _is_control)
+    plain = "".join(" " if control else "".join(run) for control, run in runs)
+    return _cut(plain.strip(), most)
+
+
+def is_part_of(part: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Whether an object says that it is not whole, and what is left in it is the whole's, text cut or not."""
+    members = dict(part)
+    is_marked = members.pop("…", None) == "truncated" and [*part][-1] == "…"
+    return is_marked and all(
+        value == whole[name]
+        or (value.endswith("…") and whole[name].startswith(value.removesuffix("…").rstrip()))
+        for name, value in members.items()
+    )
+
+
+def _plain(text: str) -> str:
     plain = ""
     for character in text.replace("\r\n", "\n"):
         if character in "\n\r\v\f\x85\u2028\u2029":
             plain += "\n"
         else:
             plain += " " if _is_control(character) else character
-    return plain.strip()[:most].rstrip()
+    return plain.strip()
 
 
-def documented_in_header(text: str, most: int) -> str:
-    """Say what becomes of a header field: a blank for each run of controls, stripped, cut, stripped."""
-    runs = itertools.groupby(text, _is_control)
-    plain = "".join(" " if control else "".join(run) for control, run in runs)
-    return plain.strip()[:most].rstrip()
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _is_control(character: str) -> bool:

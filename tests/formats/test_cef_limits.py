@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.formats.cef_parser import CefEvent, parse_cef
-from tests.formats.hostile_events import hostile_events, published
+from tests.formats.hostile_events import digest, hostile_events, published
 from tests.formats.syslog_parser import parse_syslog
 from worker.formats.syslog import SyslogCefFormat
 from worker.model.events import QueuedEvent
@@ -16,9 +16,11 @@ from worker.model.events import QueuedEvent
 #: The order in which customers are told that keys leave, without their labels.
 ORDER = (
     *("msg", "reason", "requestContext", "cs5", "cs4", "cs3", "cfp1", "cs2", "cs1"),
-    *("suser", "deviceExternalId", "cat", "src"),
+    *("suser", "deviceExternalId", "cat", "src", "externalId"),
 )
-KEPT = {"rt", "act", "outcome", "externalId", "devicePayloadId", "suid"}
+KEPT = {"rt", "act", "outcome", "devicePayloadId", "suid"}
+#: Only where ids of 128 characters meet a header of 300 bytes, the agent leaves, too.
+KEPT_ALWAYS = KEPT - {"suid"}
 FULL: dict[str, Any] = {
     "id": "0199c0de-0000-7000-8000-000000000001",
     "type": "policy.deny",
@@ -87,29 +89,41 @@ def test_a_message_at_the_limit_is_whole() -> None:
     assert "flexString1" in written(published(FULL), length - 1).extension
 
 
-def test_a_long_name_is_cut_before_the_ids() -> None:
+def test_a_long_name_is_cut_and_the_ids_are_whole() -> None:
     """A SIEM deduplicates on the id: it stays whole as long as there is anything else to cut."""
-    event = published(FULL | {"policy": {"name": "|" * 512}, "agent_id": "=" * 600, "action_type": "\\" * 63})
-    read = written(event, 480)
+    event = published(FULL | {"policy": {"name": "|" * 512}, "action_type": "\\" * 63})
+    read = written(event, 480, hostname="h" * 80)
 
     assert read.extension["devicePayloadId"] == FULL["id"]
-    assert read.extension["externalId"] == FULL["id"]
+    assert read.extension["suid"] == FULL["agent_id"]
     assert read.extension["flexString1"] == "true"
-    assert set(read.name) == {"|"}
-    assert set(read.extension["suid"]) == {"="}
-    assert abs(len(read.name) - len(read.extension["suid"])) <= 1
+    assert set(read.name) == {"|", "…"}
+    assert set(read.extension["act"]) == {"\\", "…"}
+    assert abs(len(read.name) - len(read.extension["act"])) <= 1
+
+
+def test_an_id_that_has_no_room_becomes_its_digest() -> None:
+    """That of the agent first; two ids never become one, and nobody takes a part for the whole."""
+    agent, other = "=" * 130, "=" * 129 + "|"
+    reads = [written(published(FULL | {"agent_id": one}), 480) for one in (agent, other)]
+
+    assert [read.extension["suid"] for read in reads] == [digest(agent), digest(other)]
+    assert {read.extension["devicePayloadId"] for read in reads} == {FULL["id"]}
 
 
 @pytest.mark.parametrize(
     ("host_length", "words"),
-    [(170, {}), (180, {"agent_id": "a7", "action_type": "db", "policy": {"name": "Block"}})],
+    [(215, {}), (230, {"agent_id": "a7", "action_type": "db", "policy": {"name": "Block"}})],
 )
-def test_the_marker_is_left_out_before_an_id_is_cut(host_length: int, words: dict[str, Any]) -> None:
-    """A header of nearly 300 bytes leaves the id whole, and no room to say that something is missing."""
+def test_without_room_for_the_marker_the_name_ends_in_the_mark(
+    host_length: int, words: dict[str, Any]
+) -> None:
+    """A header of nearly 300 bytes leaves the id whole, and the message says that it is not."""
     read = written(published(FULL | words), 480, header="rfc5424", hostname="h" * host_length)
 
     assert read.extension["devicePayloadId"] == FULL["id"]
     assert "flexString1" not in read.extension
+    assert read.name.endswith("…")
 
 
 def test_nothing_leaves_that_has_room() -> None:
@@ -120,12 +134,13 @@ def test_nothing_leaves_that_has_room() -> None:
     assert len(message_of(published(FULL), length - 1)) < length - 1
 
 
-def test_an_event_without_an_id_is_cut_as_well() -> None:
-    """An id of blanks is printable, and nothing once it is stripped: no id is left to be cut."""
-    read = written(published(FULL | {"id": " ", "agent_id": "a" * 900}), 480)
+@pytest.mark.parametrize("event_id", [" ", "  ", " evt_1", "evt_1 "])
+def test_an_id_with_blanks_at_its_ends_becomes_its_digest(event_id: str) -> None:
+    """It is printable, and a reader would strip it: to an id that another event may have, or to nothing."""
+    read = written(published(FULL | {"id": event_id, "agent_id": "a" * 900}), 480)
 
-    assert "externalId" not in read.extension
-    assert set(read.extension["suid"]) == {"a"}
+    assert read.extension["devicePayloadId"] == digest(event_id)
+    assert read.extension["suid"] == digest("a" * 900)
 
 
 @pytest.mark.parametrize("header", ["rfc3164", "rfc5424"])
@@ -139,10 +154,11 @@ def test_the_worst_that_fits_nowhere(header: str, character: str, event_type: st
     event = QueuedEvent(text, event_type, 253_402_300_799_999, 0, raw)
     read = written(event, 480, header=header, hostname="h" * 255)
 
-    assert read.extension.keys() >= KEPT
-    assert all(
-        set(read.extension[key]) == {character} for key in ("suid", "act", "externalId", "devicePayloadId")
-    )
+    assert read.extension.keys() >= KEPT_ALWAYS
+    assert read.extension["devicePayloadId"] == digest(text)
+    assert read.extension["act"].endswith("…")
+    assert set(read.extension["act"]) <= {character, "…"}
+    assert read.extension.get("suid", digest(text)) == digest(text)
 
 
 @settings(max_examples=200)
@@ -160,10 +176,19 @@ def test_every_limit_is_kept_whatever_the_event_holds(
     whole = written(published(event), UNLIMITED, **options)
     fitted = written(published(event), limit, **options)
 
-    assert fitted.extension.keys() - {"flexString1", "flexString1Label"} <= whole.extension.keys()
-    assert KEPT & whole.extension.keys() <= fitted.extension.keys()
-    assert whole.name.startswith(fitted.name)
-    assert fitted.extension["rt"] == whole.extension["rt"]
-    for key in fitted.extension.keys() & whole.extension.keys():
-        assert fitted.extension[key]
-        assert whole.extension[key].startswith(fitted.extension[key])
+    keys = fitted.extension.keys() - {"flexString1", "flexString1Label"}
+    assert keys <= whole.extension.keys()
+    assert KEPT_ALWAYS & whole.extension.keys() <= keys
+    for key in keys - {"suid", "devicePayloadId"}:
+        assert is_whole_or_marked(fitted.extension[key], whole.extension[key])
+    assert fitted.extension["devicePayloadId"] in {whole.extension["devicePayloadId"], digest(event["id"])}
+    agent = event.get("agent_id", "")
+    assert fitted.extension.get("suid") in {None, whole.extension.get("suid"), digest(agent)}
+    assert is_whole_or_marked(fitted.name, whole.name)
+    says_so = "flexString1" in fitted.extension or fitted.name.endswith("…")
+    assert says_so or fitted == whole
+
+
+def is_whole_or_marked(value: str, whole: str) -> bool:
+    """Whether a value is the whole one, or its beginning with the mark behind it."""
+    return value == whole or (value.endswith("…") and whole.startswith(value.removesuffix("…")))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.formats.cef_parser import CefEvent, parse_cef
 from tests.formats.golden_events import GOLDEN, golden_event
-from tests.formats.hostile_events import published
+from tests.formats.hostile_events import digest, is_part_of, published
 from tests.formats.syslog_parser import parse_syslog
 from worker.formats.syslog import SyslogCefFormat
 from worker.model.events import EventType, QueuedEvent
@@ -43,7 +43,7 @@ def test_each_type_is_written_as_its_golden_file(event_type: EventType) -> None:
         ("rfc5424", {"header": "rfc5424"}),
         ("without_src", {"send_src": False}),
         ("truncated", {"limit": 600}),
-        ("shortened", {"limit": 480, "facility": "local7", "hostname": f"mitrity-cp.{'x' * 200}.example"}),
+        ("shortened", {"limit": 480, "facility": "local7", "hostname": f"mitrity-cp.{'x' * 230}.example"}),
     ],
 )
 def test_each_option_is_written_as_its_golden_file(name: str, options: dict[str, Any]) -> None:
@@ -137,7 +137,8 @@ def test_a_decision_that_weighs_more_than_the_type_counts(
         ({"type": "hold.denied", "policy": {"id": "pol_pay"}}, "pol_pay"),
         ({"type": "hold.denied"}, "Hold denied"),
         ({"type": "hold.expired"}, "Hold expired"),
-        ({"policy": {"name": "x" * 513}}, "x" * 512),
+        ({"policy": {"name": "x" * 512}}, "x" * 512),
+        ({"policy": {"name": "x" * 513}}, "x" * 511 + "…"),
     ],
 )
 def test_the_name(fields: dict[str, Any], name: str) -> None:
@@ -214,12 +215,14 @@ def test_scores_and_hashes_are_labelled() -> None:
     assert (read["cs5"], read["cs5Label"]) == ('{"a":1}', "hold")
 
 
-def test_a_long_id_is_cut_for_one_key_only() -> None:
+def test_a_long_id_is_whole_under_one_key_and_a_digest_under_the_other() -> None:
     """ArcSight dictionary: externalId has 40 characters; devicePayloadId has room for the whole."""
     read = cef(id="é" * 128).extension
 
-    assert read["externalId"] == "é" * 40
     assert read["devicePayloadId"] == "é" * 128
+    assert read["externalId"] == digest("é" * 128)
+    assert len(digest("")) <= 40
+    assert "flexString1" not in read
 
 
 def test_objects_are_compact_json() -> None:
@@ -232,11 +235,35 @@ def test_objects_are_compact_json() -> None:
     )
 
 
-def test_a_large_context_is_cut() -> None:
-    """ArcSight dictionary: requestContext has 2048 characters."""
-    read = cef(context={"text": "é" * 5000}).extension
+@pytest.mark.parametrize(
+    ("context", "most", "written"),
+    [
+        ({"text": "é" * 5000}, 2048, '{"text":"' + "é" * 2020 + '…","…":"truncated"}'),
+        ({"a": 1, "text": "\x7f" * 5000, "b": [1]}, 2048, None),
+        ({"big": [1] * 5000, "tool": "psql"}, 2048, '{"tool":"psql","…":"truncated"}'),
+        ({"x" * 5000: 1}, 2048, '{"…":"truncated"}'),
+        ({"a": "b" * 2010, "c": "d" * 30}, 2048, '{"a":"' + "b" * 2010 + '","…":"truncated"}'),
+    ],
+)
+def test_a_large_object_stays_json_and_says_what_it_is(
+    context: dict[str, Any], most: int, written: str | None
+) -> None:
+    """ArcSight dictionary: requestContext has 2048 characters. What is cut into pieces is no JSON."""
+    value = cef(context=context).extension["requestContext"]
 
-    assert read["requestContext"] == '{"text":"' + "é" * (2048 - 9)
+    assert written in {None, value}
+    assert len(value) <= most
+    assert is_part_of(json.loads(value), context)
+    assert cef(context=context).extension["flexString1"] == "true"
+
+
+def test_a_large_object_that_is_damaged_leaves_the_mark() -> None:
+    """Broken UTF-8 in what is too long: the rest stays, and nothing is raised."""
+    raw = b'{"context": {"tool": "psql", "text": "\xff", "long": "%b"}}' % (b"x" * 3000)
+    value = read(QueuedEvent("evt_1", "policy.deny", 0, 0, raw)).extension["requestContext"]
+
+    assert json.loads(value)["tool"] == "psql"
+    assert json.loads(value)["…"] == "truncated"
 
 
 @pytest.mark.parametrize(
@@ -276,7 +303,9 @@ def test_an_object_that_is_none_does_no_harm(field: str, json_text: bytes) -> No
 
 def test_half_a_surrogate_pair_in_an_id_is_no_obstacle() -> None:
     """No id that was accepted has one; if one ever does, its message is still UTF-8."""
-    assert read(QueuedEvent("a\ud800b", "policy.deny", 0, 0, b"{}")).extension["externalId"] == "a?b"
+    read_back = read(QueuedEvent("a\ud800b", "policy.deny", 0, 0, b"{}"))
+
+    assert read_back.extension["externalId"] == "a?b"
 
 
 def test_the_test_event_of_the_doctor() -> None:

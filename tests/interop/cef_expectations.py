@@ -5,11 +5,13 @@ Nothing here knows how a message is made, except for the rules by which text los
 """
 
 import datetime as dt
+import hashlib
 import json
 import re
 from typing import Any
 
 from tests.formats.cef_parser import CefEvent
+from tests.formats.hostile_events import is_part_of
 
 _LINE_ENDS = re.compile(r"\r\n|[\n\v\f\r\x85\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x09\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -41,10 +43,13 @@ OUTCOMES = {
     "hold.denied": "deny",
     "hold.expired": "deny",
 }
+_LONGEST_NAME = 512
 #: Without these, a message is of no use; they stay in the shortest.
-_INDISPENSABLE = {"rt", "act", "outcome", "externalId", "devicePayloadId"}
-_NEVER_SHORTENED = {"rt", "outcome"}
-_JSON_KEYS = {"cs5": ("hold", 4000), "requestContext": ("context", 2048)}
+_INDISPENSABLE = {"rt", "act", "outcome", "devicePayloadId"}
+_JSON_KEYS = {"cs5": "hold", "requestContext": "context"}
+#: The longest text of each key in characters; of those that carry an id, a longer one becomes its digest.
+_LONGEST_TEXTS = {"act": 63, "suser": 1023, "cs4": 4000, "reason": 1023}
+_LONGEST_IDS = {"suid": 1023, "src": 1023, "cs2": 4000, "cs3": 4000, "externalId": 40}
 _MARK = {"flexString1Label": "truncated", "flexString1": "true"}
 _LABELS = {
     "cs1Label": ("cs1", "driftScore"),
@@ -65,6 +70,17 @@ def time_ms(event: dict[str, Any]) -> int:
 def is_shortened(read: CefEvent) -> bool:
     """Whether the message says that it does not hold all of the event."""
     return _MARK.items() <= read.extension.items()
+
+
+def exceeds_a_key(event: dict[str, Any]) -> bool:
+    """Whether a value of the event is longer than the key that carries it, whatever the limit."""
+    objects = (len(json.dumps(event.get(field) or {}, ensure_ascii=False)) for field in _JSON_KEYS.values())
+    texts = _texts(event)
+    longest = _LONGEST_TEXTS | {key: most for key, most in _LONGEST_IDS.items() if key != "externalId"}
+    too_long = any(len(_plain(texts.get(key))) > most for key, most in longest.items())
+    # The sentence repeats the names of policy and agent, and has room for 1023 characters.
+    sentence = sum(len(texts.get(key) or "") for key in ("act", "suser", "name")) + 100
+    return too_long or len(texts["name"] or "") > _LONGEST_NAME or sentence > 1023 or max(objects) > 2048
 
 
 def differences(event: dict[str, Any], read: CefEvent) -> list[str]:
@@ -95,26 +111,35 @@ def _extension_differences(event: dict[str, Any], got: dict[str, str], *, shorte
     wrong += [] if sentence or shortened else ["msg: is missing"]
     for key, value in got.items():
         if key in _JSON_KEYS:
-            wrong += _json_differences(key, value, event)
-        elif not _is(value, right.get(key), shortened=shortened and key not in _NEVER_SHORTENED):
+            wrong += _json_differences(key, value, event, shortened=shortened)
+        elif not _is_right(key, value, right.get(key), event, shortened=shortened):
             wrong.append(f"{key}: {value!r}, not {right.get(key)!r}")
-    objects = [] if shortened else [key for key, (field, _) in _JSON_KEYS.items() if event.get(field)]
+    objects = [] if shortened else [key for key, field in _JSON_KEYS.items() if event.get(field)]
     return wrong + [f"{key}: is missing" for key in objects if key not in got]
 
 
+def _is_right(key: str, got: str, right: str | None, event: dict[str, Any], *, shortened: bool) -> bool:
+    """Whether a value is right: in a message that is shortened, an agent's id may be its digest."""
+    if shortened and key == "suid" and got == _digest(event.get("agent_id") or ""):
+        return True
+    return _is(got, right, shortened=shortened and key == "act")
+
+
 def _is(got: str, right: str | None, *, shortened: bool) -> bool:
-    """Whether a value is right, or the beginning of what would be."""
-    return got == right or (shortened and right is not None and right.startswith(got))
+    """Whether a value is right, or the beginning of what would be with the mark behind it."""
+    is_cut = shortened and got.endswith("…") and (right or "").startswith(got.removesuffix("…"))
+    return got == right or is_cut
 
 
-def _json_differences(key: str, value: str, event: dict[str, Any]) -> list[str]:
-    """Compare an object that is there as JSON: the same, or its beginning where it is too long."""
-    field, most = _JSON_KEYS[key]
+def _json_differences(key: str, value: str, event: dict[str, Any], *, shortened: bool) -> list[str]:
+    """Compare an object that is there as JSON: the same, or some of it where it says that it is not whole."""
+    whole = event.get(_JSON_KEYS[key]) or {}
     try:
-        same = json.loads(value) == event.get(field)
+        read = json.loads(value)
     except ValueError:
-        return [] if most - 1 <= len(value) <= most else [f"{key}: is no JSON: {value!r}"]
-    return [] if same else [f"{key}: {value!r}, not {event.get(field)!r}"]
+        return [f"{key}: is no JSON: {value!r}"]
+    same = read == whole or (shortened and is_part_of(read, whole))
+    return [] if same else [f"{key}: {value!r}, not {whole!r}"]
 
 
 def _name(event: dict[str, Any]) -> str:
@@ -128,40 +153,62 @@ def _name(event: dict[str, Any]) -> str:
 
 def _plain_values(event: dict[str, Any]) -> dict[str, str]:
     """Say what each key must be that has a value, but for those that hold objects, and the sentence."""
-    score = event.get("drift_score")
-    policy = event.get("policy") or {}
     decision = event.get("decision") or OUTCOMES.get(event["type"])
-    delta = event.get("behavioral_hash_delta")
+    texts = _texts(event)
     values = {
         "rt": str(time_ms(event)),
-        "act": _text(event.get("action_type"), 63),
         "outcome": "deny" if decision == "block" else decision,
-        "externalId": _text(event["id"], 40),
         "devicePayloadId": event["id"],
-        "suid": _text(event.get("agent_id"), 1023),
-        "suser": _text(event.get("agent_name"), 1023),
-        "src": _text(event.get("agent_id"), 1023),
         "cat": event["type"].partition(".")[0],
         "deviceExternalId": event["tenant_id"],
-        "cs1": None if score is None else str(score),
-        "cfp1": None if score is None else str(score),
-        "cs2": _text(event.get("behavioral_hash"), 4000),
-        "cs3": _text(policy.get("id"), 4000),
-        "cs4": None if delta is None else _text(str(delta), 4000),
-        "reason": _text(event.get("reason"), 1023),
+        "cs1": texts["cs1"],
+        "cfp1": texts["cs1"],
     }
+    values |= {key: _cut(_plain(texts[key]), most) for key, most in _LONGEST_TEXTS.items()}
+    values |= {key: _id(texts[key], most) for key, most in _LONGEST_IDS.items()}
     held = {key: value for key, value in values.items() if value}
     labelled = held.keys() | ({"cs5"} if event.get("hold") else set())
     return held | {label: text for label, (key, text) in _LABELS.items() if key in labelled}
 
 
-def _text(text: str | None, most: int) -> str:
+def _texts(event: dict[str, Any]) -> dict[str, str | None]:
+    """Return what each key carries, as it was published."""
+    policy = event.get("policy") or {}
+    score, delta = event.get("drift_score"), event.get("behavioral_hash_delta")
+    return {
+        "act": event.get("action_type"),
+        "externalId": event["id"],
+        "suid": event.get("agent_id"),
+        "suser": event.get("agent_name"),
+        "src": event.get("agent_id"),
+        "cs1": None if score is None else str(score),
+        "cs2": event.get("behavioral_hash"),
+        "cs3": policy.get("id"),
+        "cs4": None if delta is None else str(delta),
+        "reason": event.get("reason"),
+        "name": policy.get("name"),
+    }
+
+
+def _plain(text: str | None) -> str:
     """Return what of a text a value can carry: ends of lines all become one kind, other controls blanks."""
-    plain = _LINE_ENDS.sub("\n", _CONTROLS.sub(" ", text or ""))
-    return plain.strip()[:most].rstrip()
+    return _LINE_ENDS.sub("\n", _CONTROLS.sub(" ", text or "")).strip()
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _id(text: str | None, most: int) -> str:
+    plain = _plain(text)
+    return plain if len(plain) <= most else _digest(text or "")
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def _on_one_line(text: str) -> str:
     """Return what of a text a header field can carry."""
     runs = re.sub(rf"(?:{_LINE_ENDS.pattern}|{_CONTROLS.pattern})+", " ", text)
-    return runs.strip()[:512].rstrip()
+    return _cut(runs.strip(), _LONGEST_NAME)

@@ -97,4 +97,7 @@ def test_a_value_cannot_pretend_to_be_another_field(field: str) -> None:
 
 def test_a_refusal_does_not_repeat_a_mass_of_data() -> None:
     """The value that is refused may be as large as an event; the reason is not."""
-    assert len(str(refusal(encoded(type="x" * 200_000)))) < 500
+    refused = refusal(encoded(type="x" * 200_000))
+
+    assert len(str(refused)) < 500
+    assert "x…" in str(refused)

@@ -15,6 +15,7 @@ from worker.ledger.vault import public_document
 from worker.model.destinations import NoAuth, SplunkHec, Webhook
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
+from worker.model.printable import shortened
 from worker.transports.ranges import IpAddress, objection
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
@@ -61,7 +62,7 @@ def state(*, enabled: bool, paused: bool, reason: str | None) -> str:
         return " (paused)" if paused else ""
     if reason is None:
         return " (disabled)"
-    return f" (switched off: {reason if len(reason) <= _SHORT else reason[: _SHORT - 1] + '…'})"
+    return f" (switched off: {shortened(reason, _SHORT)})"
 
 
 def _state(one: Integration) -> str:

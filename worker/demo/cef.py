@@ -12,7 +12,7 @@ _BEFORE_CEF = re.compile(r"<(?:1[0-8][0-9]|19[01]|[1-9]?[0-9])>[ -~]*?(?=CEF:[01
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: What stands for a character that was escaped until the text is taken apart: no message holds a control.
 _BACKSLASH, _PIPE, _EQUALS = "\x00", "\x01", "\x02"
-#: The keys that name the event; the first is never shortened.
+#: The keys that name the event; the first has room for the longest id.
 _ID_KEYS = ("devicePayloadId", "externalId")
 _FIELDS = 7
 

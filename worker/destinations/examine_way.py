@@ -176,7 +176,7 @@ def _opening(closed: list[Candidate]) -> str:
     """Say what opens these addresses, or that nothing does."""
     if any("no setting" in (one.objection or "") for one in closed):
         return "use another address: no setting opens this one, for metadata services hand out credentials"
-    networks = ",".join(f"{one.ip}/{128 if ':' in one.ip else 32}" for one in closed[:_MOST_SHOWN])
+    networks = ",".join(f"{one.ip}/{128 if ':' in one.ip else 32}" for one in closed)
     return (
         f"start the workers with SIEM_ALLOWED_NETWORKS={networks} or a network around it; "
         "this examination went by the setting of this very machine"

@@ -17,6 +17,10 @@ from typing import Any
 
 from worker.model.deliveries import Finding
 from worker.model.failures import FailureCode
+from worker.model.printable import shortened
+
+#: What is shown of the words and of the code of an answer that is not as documented, in characters.
+_MOST_WORDS, _MOST_DIGITS = 200, 20
 
 
 class Meaning(Enum):
@@ -232,8 +236,8 @@ def _number(value: Any) -> int | None:
 def _words(status: int, answer: dict[str, Any]) -> str:
     if "code" not in answer:
         return f"HTTP {status} with an answer that is not Splunk's"
-    text = str(answer.get("text", ""))[:200]
-    words = f"HTTP {status}: {text} (code {str(answer['code'])[:20]})"
+    text = shortened(str(answer.get("text", "")), _MOST_WORDS)
+    words = f"HTTP {status}: {text} (code {shortened(str(answer['code']), _MOST_DIGITS)})"
     return words.encode(errors="replace").decode()  # JSON may bring lone surrogates, which nothing can store
 
 

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from worker.model.deliveries import Finding
 from worker.model.failures import FailureCode
+from worker.model.printable import shortened
 
 
 class Meaning(Enum):
@@ -109,7 +110,7 @@ def words_of(body: bytes, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     plain = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(plain.split())[:_MOST_WORDS]
+    return shortened(" ".join(plain.split()), _MOST_WORDS)
 
 
 def _decoded(body: bytes) -> str:

@@ -11,18 +11,16 @@ import msgspec
 
 from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
 from worker.formats.cef_fitting import fitted
-from worker.formats.cef_keys import KEYS
+from worker.formats.cef_keys import KEYS, LONGEST_NAME
 from worker.formats.cef_kinds import ANOMALY, OUTCOMES, Kind
+from worker.formats.cef_truncation import event_id
 from worker.model.events import QueuedEvent
 
-#: The longest name in the header, in characters (ArcSight CEF standard, `name`).
-_LONGEST_NAME = 512
 _COMPACT = -1
 
 _LEADS = [(key.lead, key.most) for key in KEYS]
-_LONGEST_HOLD, _LONGEST_CONTEXT = (
-    next(key.most for key in KEYS if key.name == name) for name in ("cs5", "requestContext")
-)
+_LONGEST = {key.name: key.most for key in KEYS}
+_LONGEST_ID, _LONGEST_SHORT_ID = _LONGEST["devicePayloadId"], _LONGEST["externalId"]
 
 
 class _Policy(msgspec.Struct, gc=False):
@@ -71,16 +69,26 @@ def cef_message(
     """
     start, name = header + kind.head, _name(kind, facts.policy or _NO_POLICY)
     values = _values(event, kind, facts, send_src=send_src)
-    message = (start + name + kind.tail + _extension(values)).encode("utf-8", "replace")
-    return message if len(message) <= limit else fitted(start, name, kind.tail, values, limit)
+    extension = _extension(values)
+    if extension is not None and len(name) <= LONGEST_NAME:
+        message = (start + header_value(name) + kind.tail + extension).encode("utf-8", "replace")
+        if len(message) <= limit:
+            return message
+    return fitted(start, name, kind.tail, values, limit)
 
 
-def _extension(values: Sequence[str | None]) -> str:
-    """Write each key that has a value: an empty one would be a mistake to some parsers."""
+def _extension(values: Sequence[str | None]) -> str | None:
+    """Write each key that has a value: an empty one would be a mistake to some parsers.
+
+    Returns None if a value may be too long for its key.
+    """
     written: list[str] = []
     for (lead, most), value in zip(_LEADS, values, strict=True):
-        if value and (escaped := extension_value(value, most)):
-            written += (lead, escaped)
+        if value:
+            if len(value) > most:
+                return None
+            if escaped := extension_value(value):
+                written += (lead, escaped)
     return "".join(written)[1:]
 
 
@@ -88,8 +96,7 @@ def _name(kind: Kind, policy: _Policy) -> str:
     """Return the name for the header: the policy's wherever one is named, but for drift; else the kind's."""
     if kind.name == ANOMALY:
         return ANOMALY
-    named = header_value(policy.name or "", _LONGEST_NAME) or header_value(policy.id or "", _LONGEST_NAME)
-    return named or kind.name
+    return one_line(policy.name or "") or one_line(policy.id or "") or kind.name
 
 
 def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> tuple[str | None, ...]:
@@ -100,8 +107,8 @@ def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> 
         str(event.time_ms),
         facts.action_type,
         OUTCOMES.get(facts.decision or "", kind.outcome),
-        event.id,
-        event.id,
+        event_id(event.id, _LONGEST_SHORT_ID),
+        event_id(event.id, _LONGEST_ID),
         facts.agent_id,
         facts.agent_name,
         facts.agent_id if send_src else None,
@@ -112,14 +119,14 @@ def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> 
         facts.behavioral_hash,
         None if facts.policy is None else facts.policy.id,
         None if delta is None else str(delta),
-        _json(facts.hold, _LONGEST_HOLD),
-        _json(facts.context, _LONGEST_CONTEXT),
+        _json(facts.hold),
+        _json(facts.context),
         facts.reason,
         _sentence(kind, facts, score),
     )
 
 
-def _json(raw: msgspec.Raw, most: int) -> str | None:
+def _json(raw: msgspec.Raw) -> str | None:
     """Return an object of the event as compact JSON; nothing if it is empty or missing."""
     if len(raw) <= len("{}"):
         return None
@@ -127,7 +134,7 @@ def _json(raw: msgspec.Raw, most: int) -> str | None:
         compact = msgspec.json.format(raw, indent=_COMPACT)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         compact = bytes(raw)
-    return None if compact in {b"null", b"{}"} else json_value(compact, most)
+    return None if compact in {b"null", b"{}"} else json_value(compact)
 
 
 def _sentence(kind: Kind, facts: Facts, score: str | None) -> str:

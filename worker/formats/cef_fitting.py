@@ -1,88 +1,112 @@
-"""A CEF message that is too long, made to fit: optional keys leave, then what must stay is shortened."""
+"""A CEF message that is too long, or has a value that is: what it has no room for is cut or left out.
+
+The message says so with `flexString1`, and a value that is cut ends in a mark.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from worker.formats.cef_escaping import extension_value, shortened
-from worker.formats.cef_keys import FIRST_TO_LEAVE, KEYS, TRUNCATED
+from worker.formats.cef_escaping import extension_value, header_value, lines, one_line
+from worker.formats.cef_keys import FIRST_TO_LEAVE, KEYS, LONGEST_NAME, TRUNCATED
+from worker.formats.cef_truncation import cut_escaped, digest
+from worker.model.printable import MARK, shortened
 
-#: These are short by nature, and of no use in part.
-_NEVER_CUT = frozenset({"rt", "outcome"})
-#: A SIEM deduplicates on these: they are the last to be cut.
-_IDS = frozenset({"externalId", "devicePayloadId"})
-#: What is kept of each other value, in bytes, before an id is cut.
-_WORD = 6
-#: Rather than cut an id, or any other value, to fewer bytes than these, the marker is left out.
-_TELLING_ID, _TELLING_WORD = 40, 24
+#: What is left of the name and the action, in bytes, before more than they must yield.
+_TELLING = 24
 
 
-class _Piece(NamedTuple):
-    """A value that may be cut, behind the text before it, which may not."""
+@dataclass(slots=True)
+class _Draft:
+    """A message to be: `kept` are the leads and escaped values of the extension by their keys.
 
-    fixed: str
-    key: str
-    value: str
+    `start` is all that stands before the name and `tail` what ends the header.
+    """
+
+    start: str
+    name: str
+    tail: str
+    kept: dict[str, tuple[str, str]]
+    mark: str = TRUNCATED
+
+    def encoded(self) -> bytes:
+        """Write the message."""
+        extension = "".join([part for pair in self.kept.values() for part in pair]) + self.mark
+        # The first key follows the header at once.
+        return f"{self.start}{self.name}{self.tail}{extension[1:]}".encode("utf-8", "replace")
+
+    def put(self, key: str, value: str) -> None:
+        """Put another value into a key that is there."""
+        self.kept[key] = (self.kept[key][0], value)
 
 
 def fitted(start: str, name: str, tail: str, values: Sequence[str | None], limit: int) -> bytes:
-    """Return the message in at most `limit` bytes, with a mark that it is not whole.
+    """Return the message in at most `limit` bytes, 480 or more, with a mark if it is not whole.
 
-    `start` is all that stands before the name and `tail` what ends the header, all three escaped; `values`
-    are not, and stand in the order of `KEYS`. Keys leave in the order of `FIRST_TO_LEAVE`. If that is not
-    enough, the longest of what stays are cut to a common length, the ids last.
+    `start` is all that stands before the name and `tail` what ends the header, both escaped; the name and
+    the values are not, and the values stand in the order of `KEYS`. Keys leave in the order of
+    `FIRST_TO_LEAVE`. If that is not enough, name and action are cut; before little is left of them, the ids
+    that remain become digests.
     """
-    kept = {
-        key.name: (key.lead, escaped)
-        for key, value in zip(KEYS, values, strict=True)
-        if value and (escaped := extension_value(value, key.most))
-    }
-    excess = sum(map(_size, (start, name, tail, TRUNCATED))) - 1 - limit
-    excess += sum(_size(lead) + _size(value) for lead, value in kept.values())
-    for key_name in FIRST_TO_LEAVE:
+    plain_name = one_line(name)
+    draft = _Draft(start, header_value(shortened(plain_name, LONGEST_NAME)), tail, {})
+    is_whole = len(plain_name) <= LONGEST_NAME
+    for key, value in zip(KEYS, values, strict=True):
+        plain = lines(value or "")
+        if value and len(plain) > key.most:
+            plain, is_whole = key.cut(value, key.most), False
+        if plain:
+            draft.kept[key.name] = (key.lead, extension_value(plain))
+    if is_whole:
+        draft.mark = ""
+        if len(message := draft.encoded()) <= limit:
+            return message
+        draft.mark = TRUNCATED
+    _leave(draft, len(draft.encoded()) - limit)
+    if len(message := draft.encoded()) > limit:
+        raws = {key.name: value or "" for key, value in zip(KEYS, values, strict=True)}
+        _squeeze(draft, raws, limit)
+        message = draft.encoded()
+    return message
+
+
+def _leave(draft: _Draft, excess: int) -> None:
+    """Take keys out of the message until its excess, in bytes, is gone."""
+    for key in FIRST_TO_LEAVE:
         if excess <= 0:
             break
-        lead, value = kept.pop(key_name, ("", ""))
+        lead, value = draft.kept.pop(key, ("", ""))
         excess -= _size(lead) + _size(value)
-    pieces = [_Piece(start, "name", name), *_pieces(tail, kept)]
-    if excess > 0:
-        return _cut(pieces, limit)
-    return _encoded("".join([piece.fixed + piece.value for piece in pieces]) + TRUNCATED)
 
 
-def _pieces(tail: str, kept: dict[str, tuple[str, str]]) -> Iterator[_Piece]:
-    """Part the rest of the message into what may be cut and what may not."""
-    fixed, blank = tail, 1  # the first key follows the header at once
-    for key, (lead, value) in kept.items():
-        fixed, blank = fixed + lead[blank:], 0
-        if key in _NEVER_CUT:
-            fixed += value
-        else:
-            yield _Piece(fixed, key, value)
-            fixed = ""
-    yield _Piece(fixed, "", "")
+def _squeeze(draft: _Draft, raws: dict[str, str], limit: int) -> None:
+    """Cut the name and the action to a common length, once enough else has yielded to leave some of them.
+
+    In 480 bytes each keeps one mark at the least, whatever the header.
+    """
+    for _ in _yielding(draft, raws):
+        words = [draft.name, draft.kept.get("act", ("", ""))[1]]
+        room = limit - len(draft.encoded()) + sum(map(_size, words))
+        size = _common_size([_size(word) for word in words], room)
+        if size >= min(_TELLING, max(map(_size, words))):
+            break
+    draft.name = cut_escaped(draft.name, size)
+    if "act" in draft.kept:
+        draft.put("act", cut_escaped(words[1], size))
 
 
-def _cut(pieces: Sequence[_Piece], limit: int) -> bytes:
-    """Shorten the values: 480 bytes leave each one character at the least, whatever the header."""
-    room = limit - sum(_size(piece.fixed) for piece in pieces)
-    ids = [_size(value) for _, key, value in pieces if key in _IDS]
-    words = [_size(value) for _, key, value in pieces if key not in _IDS]
-    marker = TRUNCATED
-    id_size, word_size = _common_sizes(ids, words, room - len(marker))
-    if id_size < min(max(ids, default=0), _TELLING_ID) or word_size < min(max(words), _TELLING_WORD):
-        marker = ""
-        id_size, word_size = _common_sizes(ids, words, room)
-    cut = [
-        _encoded(fixed) + shortened(value, id_size if key in _IDS else word_size)
-        for fixed, key, value in pieces
-    ]
-    return b"".join(cut) + marker.encode()
-
-
-def _common_sizes(ids: Sequence[int], words: Sequence[int], room: int) -> tuple[int, int]:
-    """Return the sizes to which values of these sizes are cut to fill the room: ids, and all others."""
-    id_size = _common_size(ids, room - sum(min(size, _WORD) for size in words))
-    return id_size, _common_size(words, room - sum(min(size, id_size) for size in ids))
+def _yielding(draft: _Draft, raws: dict[str, str]) -> Iterator[None]:
+    """Yield before, and after each step by which something gives way to the name and the action."""
+    yield
+    for key in ("suid", "devicePayloadId"):
+        if key in draft.kept and _size(draft.kept[key][1]) > _size(short := digest(raws[key])):
+            draft.put(key, short)
+        yield
+    draft.mark = ""
+    if not draft.name.endswith(MARK):
+        draft.name += MARK  # something must say that the message is not whole
+    yield
+    draft.kept.pop("suid", None)
+    yield
 
 
 def _common_size(sizes: Sequence[int], room: int) -> int:
@@ -96,8 +120,4 @@ def _common_size(sizes: Sequence[int], room: int) -> int:
 
 
 def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(_encoded(text))
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -1,6 +1,8 @@
 """Makes text storable: what comes from a customer's SIEM may hold what PostgreSQL cannot."""
 
-#: Errors and hints are cut to this many characters.
+from worker.model.printable import shortened
+
+#: Errors and hints are cut to this many characters, the mark that says so included.
 LONGEST = 500
 
 
@@ -11,4 +13,4 @@ def storable(text: str) -> str:
 
 def storable_prose(text: str) -> str:
     """Return storable text of at most 500 characters, without lone surrogates."""
-    return storable(text[:LONGEST]).encode(errors="replace").decode()
+    return storable(shortened(text, LONGEST)).encode(errors="replace").decode()

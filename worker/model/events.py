@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from worker.model.errors import InvalidEvent
+from worker.model.printable import shortened
 
 #: The largest event that is accepted, in bytes of JSON.
 MAX_EVENT_BYTES = 256 * 1024
@@ -212,4 +213,4 @@ def _refused(complaint: str) -> InvalidEvent:
 
 
 def _lower(reason: str) -> str:
-    return reason[:1].lower() + reason[1:_LONGEST_REASON].replace("`", "")
+    return shortened(reason[:1].lower() + reason[1:].replace("`", ""), _LONGEST_REASON)

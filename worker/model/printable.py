@@ -1,4 +1,12 @@
-"""Text that anybody may have written, made safe to look at."""
+"""Text that anybody may have written, made safe to look at, and short enough."""
+
+#: What ends a text that is not whole.
+MARK = "…"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text, or as much of its beginning as fits into `most` characters with a mark behind it."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + MARK
 
 
 def plain(text: str) -> str:

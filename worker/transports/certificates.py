@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from worker.model.pem import CERTIFICATE_LABELS, pem_blocks
+from worker.model.printable import shortened
 
 #: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
 _DER = 2
@@ -85,7 +86,7 @@ def _facts(certificate: x509.Certificate) -> Certificate:
 def _name(name: x509.Name) -> str:
     """Return the common name where there is one, as people know it."""
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return (str(common[0].value) if common else name.rfc4514_string())[:_LONGEST]
+    return shortened(str(common[0].value) if common else name.rfc4514_string(), _LONGEST)
 
 
 def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -103,7 +103,10 @@ class Guard:
             except OSError as error:
                 timed_out = isinstance(error, TimeoutError)
                 failures.append(_failure(error, address))
-        reasons = "; ".join(failures[:_MOST_REASONS])
+        more = len(failures) - _MOST_REASONS
+        reasons = "; ".join(
+            [*failures[:_MOST_REASONS], *([f"and {more} more addresses"] if more > 0 else [])]
+        )
         if timed_out:
             raise DeadlinePassed(f"no connection to {host} within {timeout:g} s: {reasons}")
         raise ConnectFailed(reasons)

@@ -1,0 +1,32 @@
+"""Text for people: nothing hides in it, and where it is cut, it says so."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.model.printable import MARK, shortened
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "shown"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("a  bc", 4, "a…"),
+        ("abc", 1, "…"),
+        ("", 1, ""),
+        ("é🚀🚀", 2, "é…"),
+    ],
+)
+def test_what_is_cut_says_so(text: str, most: int, shown: str) -> None:
+    """The mark counts: no more characters than asked for, and no blank before it."""
+    assert shortened(text, most) == shown
+
+
+@given(st.text(), st.integers(1, 20))
+def test_a_text_is_whole_or_ends_in_the_mark(text: str, most: int) -> None:
+    """Whatever it holds."""
+    shown = shortened(text, most)
+
+    assert len(shown) <= most
+    assert shown == text or (shown.endswith(MARK) and text.startswith(shown.removesuffix(MARK)))

@@ -1,0 +1,113 @@
+"""Values that are too long for their key, or for the message, made to fit so that a reader can tell.
+
+Text ends in a mark, an object stays JSON and says that it is not whole, and an id is never cut: two of them
+would become one. Its digest stands for it.
+"""
+
+import hashlib
+
+import msgspec
+
+from worker.formats.cef_escaping import lines, plain_json
+from worker.model.printable import MARK, shortened
+
+#: The length of a digest, in characters: it fits into every key.
+DIGEST_SIZE = len("sha256:") + 32
+#: The last member of an object that is not whole.
+_MEMBER = f'"{MARK}":"truncated"'
+#: What is left of a text inside an object, in characters, or it is left out.
+_TELLING = 24
+
+
+def event_id(text: str, most: int) -> str:
+    """Return the id of an event if a key of `most` characters carries it whole, else its digest.
+
+    Blanks around a value do not survive a parser, so that an id with some is not carried whole either.
+    """
+    return text if len(text) <= most and text == lines(text) else digest(text)
+
+
+def digest(text: str) -> str:
+    """Return `sha256:` and the first 32 hexadecimal digits of the SHA-256 of the text in UTF-8."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
+def cut_text(text: str, most: int) -> str:
+    """Return the beginning of a text that is longer than `most` characters, and the mark."""
+    return shortened(lines(text), most)
+
+
+def cut_id(text: str, _most: int) -> str:
+    """Return what stands for an id that is too long."""
+    return digest(text)
+
+
+def cut_object(json: str, most: int) -> str:
+    """Return the JSON of an object that is longer than `most` characters with what of it fits, and the mark.
+
+    Members stand in their order; a text that does not fit is cut, with the mark, and what else does not fit
+    is left out. What is no object any more leaves the mark alone.
+    """
+    members: list[str] = []
+    room = most - len("{}") - len(_MEMBER)
+    for name, value in _members(json).items():
+        lead = plain_json(_encoded(name)) + ":"
+        member = lead + value
+        if len(member) >= room:
+            member = lead + _cut_string(value, room - len(lead) - len(","))
+        if member != lead:
+            members.append(member)
+            room -= len(member) + len(",")
+    return "{" + ",".join([*members, _MEMBER]) + "}"
+
+
+def _members(json: str) -> dict[str, str]:
+    try:
+        found = msgspec.json.decode(json, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return {}
+    return {name: bytes(raw).decode() for name, raw in found.items() if name != MARK}
+
+
+def _cut_string(json: str, most: int) -> str:
+    """Return a JSON string cut to at most `most` characters, quotes included; nothing if that says little."""
+    if not json.startswith('"') or most < _TELLING:
+        return ""
+    try:
+        text = msgspec.json.decode(json, type=str)[:most]
+    except (msgspec.MsgspecError, ValueError):
+        return ""
+    while (excess := len(cut := plain_json(_encoded(text.rstrip() + MARK))) - most) > 0:
+        text = text[: -max(1, excess // len(r"\u0000"))]
+    return cut
+
+
+def _encoded(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def cut_escaped(escaped: str, size: int) -> str:
+    """Cut text that is escaped to at most `size` bytes, 3 or more, the mark included.
+
+    It is never cut inside an escape or a character.
+    """
+    whole = escaped.encode("utf-8", "replace")
+    if len(whole) <= size:
+        return escaped
+    cut = whole[: max(0, size - len(MARK.encode()))].decode("utf-8", "ignore")
+    if _trailing_backslashes(cut) % 2:
+        cut = cut[:-1]
+    while (stripped := _without_blank_end(cut)) != cut:
+        cut = stripped
+    return cut + MARK
+
+
+def _without_blank_end(escaped: str) -> str:
+    r"""Take blanks off the end, or the end of a line; but `\\n` is a backslash and an n."""
+    if escaped.endswith("\\n") and _trailing_backslashes(escaped[:-1]) % 2:
+        return escaped[:-2]
+    return escaped.rstrip()
+
+
+def _trailing_backslashes(text: str) -> int:
+    return len(text) - len(text.rstrip("\\"))
