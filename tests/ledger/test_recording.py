@@ -1,5 +1,6 @@
 """Recording: every entry once, however often, in whatever order, and by however many recorders."""
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
@@ -38,6 +39,18 @@ def test_settlement_becomes_a_row(engine: Engine) -> None:
             retry_at_ms=NOON + 2000,
         )
     ]
+
+
+def test_what_was_not_sent_counts_as_no_attempt(engine: Engine) -> None:
+    """Its row says why it waits; its minute counts only what failed."""
+    held = msgspec.structs.replace(outcome(["evt_1"], Status.RETRYING), sent=False)
+    record(engine, [("5-0", [held, outcome(["evt_2"], Status.RETRYING)])], [])
+
+    assert {row.event_id: row.status for row in deliveries(engine)} == {
+        "evt_1": Status.RETRYING,
+        "evt_2": Status.RETRYING,
+    }
+    assert [row[3] for row in minute_counts(engine)] == [1]
 
 
 @pytest.mark.parametrize("assurance", list(Assurance))

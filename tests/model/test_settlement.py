@@ -75,6 +75,25 @@ def test_a_batch_that_was_accepted_is_delivered() -> None:
     assert batch.open_places() == []
 
 
+def test_what_was_not_sent_is_no_failed_attempt() -> None:
+    """Of a ruling, the events that no request carried are recorded apart, and told not to be sent."""
+    batch = batch_of([1, 1, 0, 2])
+    settlement = settle_rulings(batch, [failing([0, 1, 2, 3])], POLICY, before=bytes([0, 1, 0, 1]))
+
+    assert [([trace.id for trace in one.events], one.sent) for one in settlement.outcomes] == [
+        (["e0", "e3"], True),
+        (["e1", "e2"], False),
+    ]
+    assert ids_by_status(settlement) == {"retrying": ["e0", "e3", "e1", "e2"]}
+
+
+def test_what_cannot_be_sent_at_all_is_no_failed_attempt() -> None:
+    """An integration whose configuration cannot be read sends nothing."""
+    settlement = settle_rulings(batch_of([0, 1]), [failing([0, 1])], POLICY, sent=False)
+
+    assert [one.sent for one in settlement.outcomes] == [False]
+
+
 def test_what_is_refused_is_dead_with_its_payload_and_takes_nobody_along() -> None:
     """The offender becomes a dead letter at once; what stood beside it is delivered or tried again."""
     batch = batch_of([1, 1, 1])

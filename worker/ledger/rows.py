@@ -92,7 +92,7 @@ def _count(counts: dict[tuple[str, int], list[int]], outcome: Outcome, latencies
             tally[0] += len(latencies)
             tally[3] += sum(latencies)
             tally[4] = max(tally[4], *latencies)
-        case Status.RETRYING:
+        case Status.RETRYING if outcome.sent:
             tally[1] += len(latencies)
         case Status.DEAD:
             tally[2] += len(latencies)

@@ -109,7 +109,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """Events of one batch that share a fate. `settled_ms` is when the destination's reply came.
 
     `http_status` is that reply's; what failed without one, or without HTTP, has none. `assurance` is set
-    with what was delivered.
+    with what was delivered. Without `sent`, no request carried the events: they wait, and no attempt failed.
     """
 
     integration_id: str
@@ -120,6 +120,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     events: list[EventTrace]
     http_status: int | None = None
     assurance: str | None = None
+    sent: bool = True
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):

@@ -65,11 +65,12 @@ def settle_rulings(
     does anything of a probe that failed, or of a sending that a wrong setting turned away: `before` is then
     what `batch.carried` goes back to.
     """
+    unsent = _unsent(batch, before) if sent else frozenset(batch.open_places())
     health = health_of(rulings)
     spared = health is Health.MISCONFIGURED or (batch.probing and health is not Health.WELL)
     if spared and before is not None:
         _take_back(batch, rulings, before)
-    desk = _Desk(batch, policy, sent=sent and not spared)
+    desk = _Desk(batch, policy, sent=sent and not spared, unsent=unsent)
     for ruling in rulings:
         desk.take(ruling)
     return desk.settlement(health)
@@ -96,6 +97,13 @@ def settle_deleted(batch: Batch) -> Settlement:
     return desk.settlement()
 
 
+def _unsent(batch: Batch, before: bytes | None) -> frozenset[int]:
+    """Name the events that no request of this sending has carried."""
+    if before is None:
+        return frozenset()
+    return frozenset(place for place in batch.open_places() if batch.carried[place] == before[place])
+
+
 def _take_back(batch: Batch, rulings: Sequence[Ruling], before: bytes) -> None:
     """Forget the requests that were turned away before anybody looked at the events."""
     for ruling in rulings:
@@ -107,10 +115,13 @@ def _take_back(batch: Batch, rulings: Sequence[Ruling], before: bytes) -> None:
 class _Desk:
     """Gathers the decisions on one batch."""
 
-    def __init__(self, batch: Batch, policy: RetryPolicy, *, sent: bool) -> None:
+    def __init__(
+        self, batch: Batch, policy: RetryPolicy, *, sent: bool, unsent: frozenset[int] = frozenset()
+    ) -> None:
         self._batch = batch
         self._policy = policy
         self._sent = sent
+        self._unsent = unsent
         self._attempts = batch.attempts + sent
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
@@ -190,7 +201,7 @@ class _Desk:
         seconds = self._delay()
         due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
         for places, ruling in self._failed:
-            self._record(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
+            self._record_waiting(places, ruling, due_ms + round(seconds * 1000))
         by_celery = self._policy.celery_can and self._sent and seconds <= LONGEST_COUNTDOWN
         first = self._failed[0][1].finding
         reason = first.code if first else "an attempt failed"
@@ -220,7 +231,24 @@ class _Desk:
         spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
         return max(backoff * spread, self._asked())
 
-    def _record(self, status: Status, places: Sequence[int], ruling: Ruling, retry_at_ms: int | None) -> None:
+    def _record_waiting(self, places: Sequence[int], ruling: Ruling, retry_at_ms: int) -> None:
+        """Record what failed apart from what was not sent: only the former is a failed attempt."""
+        failed = [place for place in places if place not in self._unsent]
+        held = [place for place in places if place in self._unsent]
+        if failed:
+            self._record(Status.RETRYING, failed, ruling, retry_at_ms)
+        if held:
+            self._record(Status.RETRYING, held, ruling, retry_at_ms, sent=False)
+
+    def _record(
+        self,
+        status: Status,
+        places: Sequence[int],
+        ruling: Ruling,
+        retry_at_ms: int | None,
+        *,
+        sent: bool = True,
+    ) -> None:
         batch = self._batch
         traces = [
             EventTrace(event.id, event.type, event.time_ms, event.published_ms, batch.carried[place])
@@ -238,6 +266,7 @@ class _Desk:
                 traces,
                 ruling.http_status,
                 ruling.assurance.value if delivered else None,
+                sent,
             )
         )
 
