@@ -145,6 +145,16 @@ def test_only_the_internet_is_dialled(guard: Guard) -> None:
         assert (exchange.tried, len(exchange.refused)) == ([], 1)
 
 
+def test_a_peer_that_acknowledges_nothing_is_given_up(guard: Guard) -> None:
+    """Sockets of libcurl have the options of all others, TCP_USER_TIMEOUT (RFC 5482) among them."""
+    route = Route("siem.example.com", 80, "siem.example.com:80", False, (), [], Dialect(None))  # noqa: FBT003 - all of them
+    with contextlib.closing(Exchange(route, guard, KeptConnections())) as exchange:
+        opened = exchange._open(0, (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 1)))  # noqa: SLF001 - libcurl's part
+
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
 def _landed(flight: Flight) -> list[tuple[object, object]]:
     landed: list[tuple[object, object]] = []
     while not flight.is_empty:
@@ -286,6 +296,7 @@ def test_every_code_of_libcurl_has_words(guard: Guard, code: int) -> None:
 
     assert isinstance(fault, TransportError)
     assert len(str(fault)) > len(route.peer)
+    assert "libcurl" not in str(fault)
 
 
 @given(

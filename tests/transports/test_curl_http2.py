@@ -9,7 +9,8 @@ from tests.transports.flying import PATIENCE, land, post, post_all, posting
 from tests.transports.http2 import Http2, leaving_first, offering_http2
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed
-from worker.transports.curl_exchange import Answer, Exchange
+from worker.transports.curl_exchange import Answer
+from worker.transports.curl_flight import Flight
 from worker.transports.guard import Guard
 
 ALONE = b"alone"
@@ -91,7 +92,7 @@ def test_a_connection_that_stays_dead_ends_with_the_time(
     guard: Guard, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If libcurl offers nothing else, a request lands all the same."""
-    monkeypatch.setattr(Exchange, "_let_go", lambda *_, **__: None)
+    monkeypatch.setattr(Flight, "_retire", lambda *_: None)
     server = Http2()
     trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
     tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))

@@ -24,7 +24,9 @@ SiemError
 │   ├── ConnectFailed
 │   ├── TlsFailed
 │   ├── ConnectionLost
-│   │   └── ClosedBehindBatch
+│   │   ├── ClosedBehindBatch
+│   │   └── KeptConnectionLost
+│   ├── NotProcessed
 │   ├── Unconfirmed
 │   └── DeadlinePassed
 └── DeliveryError           how a delivery task ends when it does not end well
@@ -145,6 +147,14 @@ class ConnectionLost(TransportError):
 
 class ClosedBehindBatch(ConnectionLost):
     """The other side closed the connection on which a batch had just gone out: it may have been delivered."""
+
+
+class KeptConnectionLost(ConnectionLost):
+    """A connection that was kept ended before a byte of the answer: it may have been delivered."""
+
+
+class NotProcessed(TransportError):
+    """The server turned the request away again and again before it processed any of it (RFC 9113, 8.7)."""
 
 
 class Unconfirmed(TransportError):

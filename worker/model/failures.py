@@ -70,6 +70,11 @@ class FailureCode(StrEnum):
         Origin.DESTINATION,
         "the connection ended before the whole answer came",
     )
+    NOT_PROCESSED = (
+        "not_processed",
+        Origin.DESTINATION,
+        "HTTP/2: the request was turned away again and again before it was processed",
+    )
     UNCONFIRMED = "unconfirmed", Origin.DESTINATION, "the receiver has the bytes, but did not confirm them"
     TIMED_OUT = "timed_out", Origin.DESTINATION, "the answer did not come in time"
     OUT_OF_TIME = "out_of_time", Origin.DESTINATION, "the time for the batch ended before this event was sent"

@@ -15,15 +15,17 @@ from typing import Any
 
 import pycurl
 
-from worker.transports.curl_kept import KeptConnections
+from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.curl_options import Options
-from worker.transports.guard import Address, Guard
+from worker.transports.guard import TCP_OPTIONS, Address, Guard
 from worker.transports.http_body import MOST_BODY
 
 #: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
 #: than another connection. A longer one costs its connection.
 _LONGEST_BODY = 200_000
 _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
+#: How libcurl names this error code of RFC 9113, section 7.
+_HTTP_1_1_REQUIRED = b"HTTP_1_1_REQUIRED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,23 @@ class Answer:
 
 @dataclass(slots=True)
 class Dialect:
-    """Whether requests share a connection there, as in HTTP/2; None until the first answer."""
+    """What the other side speaks.
+
+    `is_shared`: whether requests share a connection, as in HTTP/2; None until the first answer.
+    `only_http1`: it has asked for HTTP/1.1 (RFC 9113, section 7: HTTP_1_1_REQUIRED).
+    """
 
     is_shared: bool | None
+    only_http1: bool = False
+
+    def learn(self, *, is_shared: bool) -> None:
+        """Take what an answer came by."""
+        self.is_shared = is_shared and not self.only_http1
+
+    def require_http1(self) -> None:
+        """Speak HTTP/1.1 from now on."""
+        self.only_http1 = True
+        self.is_shared = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +87,22 @@ class Exchange:
         self.tried: list[Address] = []
         self.refused: list[str] = []
         self.own_errno = 0
+        #: How often in a row it was turned away unprocessed while nothing else was answered; and how many
+        #: requests of the flight had been answered when it was put on.
+        self.refusals = 0
+        self.answers_before = 0
+        #: The connection that the request was given; None before that.
+        self.ends: Ends | None = None
         self._guard = guard
         self._kept = kept
         self._opened: list[int] = []
+        self._limit = 0.0
         self._waits = False
-        self._lets_go = False
+        self._speaks_http1 = False
+        self._listens = False
         self._due = 0.0
         self._lent: socket.socket | None = None
+        self._content = b""
         self._body = bytearray()
         self._received = 0
         for option, value in route.options:
@@ -86,52 +111,54 @@ class Exchange:
         easy.setopt(pycurl.SOCKOPTFUNCTION, self._keep)
         easy.setopt(pycurl.PREREQFUNCTION, self._begin)
         easy.setopt(pycurl.WRITEFUNCTION, self._receive)
+        easy.setopt(pycurl.DEBUGFUNCTION, self._hear)
 
     def load(self, key: Any, headers: Sequence[str], body: bytes, seconds: float) -> None:
         """Prepare the next request, which may take that long from dialling to the last byte."""
         self.key = key
+        self.seconds = seconds
         self.length = len(body)
-        self.own_errno = 0
-        self._received = 0
-        self._body.clear()
-        self.tried.clear()
-        self.refused.clear()
-        self._opened.clear()
+        self.refusals = 0
         self._due = time.monotonic() + seconds
-        self._let_go(after=False)
-        easy = self.easy
-        if seconds != self.seconds:
-            self.seconds = seconds
-            easy.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
-            easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(seconds * 1000)))
-        if self._waits is not (waits := bool(self.route.dialect.is_shared)):
-            # Not with HTTP/1.1: there, libcurl would dial no second connection before the first has answered.
-            self._waits = waits
-            easy.setopt(pycurl.PIPEWAIT, int(waits))
-        easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
-        easy.setopt(pycurl.POSTFIELDSIZE, len(body))
-        easy.setopt(pycurl.READFUNCTION, BytesIO(body).read)
+        self._content = body
+        if self._listens:
+            self._listen(wanted=False)
+        self.easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
+        self.easy.setopt(pycurl.POSTFIELDSIZE, len(body))
+        self._arm(seconds)
 
-    def may_go_again(self) -> bool:
-        """Say whether there is time to send it over another connection: the one it was given is dead.
-
-        libcurl closes such a connection by itself, unless requests share it: it would offer that for ever.
-        """
-        self._let_go(after=bool(self.route.dialect.is_shared))
-        return time.monotonic() < self._due
+    def reload(self) -> bool:
+        """Prepare the same request once more, unless its time is over. libcurl then tells what it is told."""
+        left = self._due - time.monotonic()
+        if left <= 0:
+            return False
+        self._listen(wanted=True)
+        self._arm(left)
+        return True
 
     @property
     def was_cut(self) -> bool:
         """Whether we have ended it ourselves, because of the length of the answer."""
         return self._received > _LONGEST_BODY
 
+    @property
+    def was_kept(self) -> bool:
+        """Whether the request was given a connection that had been opened for another one."""
+        return self.ends is not None and not self._opened
+
+    @property
+    def was_shared(self) -> bool:
+        """Whether that connection speaks HTTP/2: of those that are kept, others have answered before."""
+        return self.route.encrypts and self.was_kept and not self._kept.is_exclusive(self.ends)
+
     def answer(self) -> Answer:
         """Return what came back."""
         easy = self.easy
         if self.route.encrypts:
-            self.route.dialect.is_shared = (
-                easy.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2
-            )
+            shared = easy.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2
+            self.route.dialect.learn(is_shared=shared)
+            if not shared and self.ends is not None:
+                self._kept.learn_exclusive(self.ends)
         wish: int = easy.getinfo(pycurl.RETRY_AFTER)
         return Answer(easy.getinfo(pycurl.RESPONSE_CODE), bytes(self._body), float(wish) if wish else None)
 
@@ -140,11 +167,38 @@ class Exchange:
         self.easy.close()
         self._drop_lent()
 
-    def _let_go(self, *, after: bool) -> None:
-        """Choose whether its connection is closed after it, once nobody else uses it."""
-        if self._lets_go is not after:
-            self._lets_go = after
-            self.easy.setopt(pycurl.FORBID_REUSE, int(after))
+    def _arm(self, seconds: float) -> None:
+        """Begin with nothing dialled, sent or received, and so much time."""
+        self.ends = None
+        self.own_errno = 0
+        self._received = 0
+        self._body.clear()
+        self.tried.clear()
+        self.refused.clear()
+        self._opened.clear()
+        easy, dialect = self.easy, self.route.dialect
+        if seconds != self._limit:
+            self._limit = seconds
+            easy.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
+            easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(seconds * 1000)))
+        if self._waits is not (waits := bool(dialect.is_shared)):
+            # Not with HTTP/1.1: there, libcurl would dial no second connection before the first has answered.
+            self._waits = waits
+            easy.setopt(pycurl.PIPEWAIT, int(waits))
+        if dialect.only_http1 and not self._speaks_http1:
+            self._speaks_http1 = True
+            easy.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        easy.setopt(pycurl.READFUNCTION, BytesIO(self._content).read)
+
+    def _listen(self, *, wanted: bool) -> None:
+        # Too dear for every request: libcurl tells several lines of each.
+        self._listens = wanted
+        self.easy.setopt(pycurl.VERBOSE, int(wanted))
+
+    def _hear(self, kind: int, words: bytes) -> None:
+        """Hear that HTTP/1.1 is wanted: libcurl's code and words for the end do not say so."""
+        if kind == pycurl.INFOTYPE_TEXT and _HTTP_1_1_REQUIRED in words:
+            self.route.dialect.require_http1()
 
     def _open(self, _purpose: int, found: Any) -> Any:
         """Judge the address, and open a socket for it; libcurl connects it."""
@@ -159,7 +213,9 @@ class Exchange:
         self.tried.append(address)
         self._drop_lent()
         try:
-            self._lent = socket.socket(family, socket.SOCK_STREAM, protocol)
+            self._lent = lent = socket.socket(family, socket.SOCK_STREAM, protocol)
+            for level, option, value in TCP_OPTIONS:
+                lent.setsockopt(level, option, value)
         except OSError as error:  # out of descriptors, or no IPv6 here
             self.own_errno = error.errno or 0
             return pycurl.SOCKET_BAD
@@ -175,6 +231,7 @@ class Exchange:
 
     def _begin(self, *ends: Any) -> int:
         """Send the request over this connection, unless it was kept and is dead: then over another one."""
+        self.ends = ends
         if self._opened:
             self._kept.learn(ends, self._opened)
         elif self._kept.is_dead(ends):

@@ -5,6 +5,7 @@ nothing that was sent or received, for that may be a secret.
 """
 
 import errno
+import logging
 import os
 import re
 import ssl
@@ -17,33 +18,47 @@ from worker.model.errors import (
     ConnectFailed,
     ConnectionLost,
     DeadlinePassed,
+    KeptConnectionLost,
     NameUnknown,
+    NotProcessed,
     TlsFailed,
     TransportError,
 )
 from worker.transports.curl_exchange import Exchange
+from worker.transports.curl_repeats import BAD_HTTP2
 from worker.transports.guard import Address
 from worker.transports.tls import handshake_failure
+
+log = logging.getLogger(__name__)
 
 #: How OpenSSL writes its reason: "error:0A00045C:SSL routines::tlsv13 alert certificate required".
 _OPENSSL_REASON = re.compile(r"error:[0-9A-F]{8}:SSL routines:[^:]*:([^,:]+)")
 #: Of x509_vfy.h. libcurl compares names by itself, and leaves OpenSSL's verdict at the first.
 _UNSPECIFIED, _OTHER_NAME = 1, 62
-_NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
+#: How libcurl names the error code of a stream that was reset (RFC 9113, section 7), which is no secret.
+_STREAM_ERROR = re.compile(r"reset by server \(error 0x[0-9a-f]+ ([A-Z0-9_]+)\)")
+_HTTP2_ERROR = re.compile(r"with error \d+: ([A-Z0-9_]+)")
+_END_OF_FILE = "unexpected eof"
 
+_NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
 _HALF_WAY = "broke off its answer half-way"
+_NO_ANSWER = "closed the connection without an answer"
+_BAD_HTTP2 = "broke the rules of HTTP/2"
+_RESET = "reset the connection"
+#: Of curl/curl.h: pycurl names neither.
+_HTTP2_STREAM, _TOO_LARGE = 92, 100
 
 _WORDS = {
     pycurl.E_ABORTED_BY_CALLBACK: "had closed the connection, and there was no time for another one",
-    pycurl.E_GOT_NOTHING: "closed the connection without an answer",
+    pycurl.E_GOT_NOTHING: _NO_ANSWER,
     # libcurl wanted to send it again over a new connection, which we do not let it.
-    pycurl.E_SEND_FAIL_REWIND: "closed the connection without an answer",
+    pycurl.E_SEND_FAIL_REWIND: _NO_ANSWER,
     pycurl.E_PARTIAL_FILE: _HALF_WAY,
-    pycurl.E_HTTP2: "broke the rules of HTTP/2",
-    92: _HALF_WAY,  # CURLE_HTTP2_STREAM, which pycurl does not name
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
     pycurl.E_FTP_WEIRD_SERVER_REPLY: _NOT_HTTP,  # CURLE_WEIRD_SERVER_REPLY
-    100: _NOT_HTTP,  # CURLE_TOO_LARGE, which pycurl does not name
+    _TOO_LARGE: _NOT_HTTP,
+    pycurl.E_SEND_ERROR: "closed the connection before it had taken the whole request",
+    pycurl.E_RECV_ERROR: _NO_ANSWER,
 }
 
 
@@ -52,13 +67,22 @@ def curl_fault(exchange: Exchange, code: int, words: str) -> TransportError:
     if code in _FAULTS:
         return _FAULTS[code](exchange, words)
     peer = exchange.route.peer
-    if (reason := _OPENSSL_REASON.search(words)) is not None:
+    if _END_OF_FILE not in words and (reason := _OPENSSL_REASON.search(words)) is not None:
         return _handshake_failure(reason[1], peer)
-    if code in _WORDS:
-        return ConnectionLost(f"{peer} {_WORDS[code]}")
-    if code == pycurl.E_RECV_ERROR and "chunk" in words:
-        return ConnectionLost(f"{peer} {_HALF_WAY}")
-    return _broken(exchange, code)
+    return _lost(exchange, code, words)
+
+
+def not_processed(exchange: Exchange) -> NotProcessed:
+    """Say that the request was turned away again and again (RFC 9113, section 8.7)."""
+    return NotProcessed(
+        f"{exchange.route.peer} turned the request away unprocessed, at every try: "
+        "by GOAWAY, REFUSED_STREAM or HTTP_1_1_REQUIRED of HTTP/2"
+    )
+
+
+def cut_off(fault: TransportError) -> KeptConnectionLost:
+    """Say that the fault befell a connection that was kept."""
+    return KeptConnectionLost(str(fault))
 
 
 def no_final_answer(exchange: Exchange, status: int) -> ConnectionLost:
@@ -70,7 +94,7 @@ def _unknown(exchange: Exchange, _words: str) -> NameUnknown:
     return NameUnknown(f"{exchange.route.host} does not resolve: check the name, or the DNS")
 
 
-def _too_late(exchange: Exchange, _words: str) -> DeadlinePassed:
+def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     route, seconds = exchange.route, f"{exchange.seconds:g} s"
     easy = exchange.easy
     if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T):
@@ -78,6 +102,9 @@ def _too_late(exchange: Exchange, _words: str) -> DeadlinePassed:
         return DeadlinePassed(f"no connection to {route.host} within {seconds}: {silent}")
     if exchange.tried and route.encrypts and not easy.getinfo(pycurl.APPCONNECT_TIME_T):
         return DeadlinePassed(f"{route.peer} did not complete the TLS handshake within {seconds}")
+    if words.startswith(BAD_HTTP2):
+        # libcurl waits for an answer all the same.
+        return DeadlinePassed(f"{route.peer} {_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}, and gave no answer")
     if easy.getinfo(pycurl.SIZE_UPLOAD_T) < exchange.length:
         return DeadlinePassed(f"{route.peer} did not take the whole request within {seconds}")
     return DeadlinePassed(f"{route.peer} did not answer in full within {seconds}")
@@ -112,14 +139,44 @@ def _handshake_failure(reason: str, peer: str) -> TlsFailed:
     return handshake_failure(complaint, peer)
 
 
-def _broken(exchange: Exchange, code: int) -> ConnectionLost:
+def _lost(exchange: Exchange, code: int, words: str) -> ConnectionLost:
     peer = exchange.route.peer
     number = exchange.easy.getinfo(pycurl.OS_ERRNO)
+    if number and code != pycurl.E_SEND_FAIL_REWIND:
+        return ConnectionLost(_broken(number, peer))
+    if code in {pycurl.E_HTTP2, _HTTP2_STREAM}:
+        return ConnectionLost(f"{peer} {_ended_by_http2(exchange, words)}")
+    if _END_OF_FILE in words or (code == pycurl.E_RECV_ERROR and "chunk" in words):
+        return ConnectionLost(f"{peer} {_HALF_WAY if _has_begun(exchange) else _NO_ANSWER}")
+    if code in _WORDS:
+        return ConnectionLost(f"{peer} {_WORDS[code]}")
+    log.warning("libcurl ended an exchange with %s by its code %d: %s", peer, code, words)
+    return ConnectionLost(f"the exchange with {peer} ended by an unexpected error; the worker's log has more")
+
+
+def _broken(number: int, peer: str) -> str:
     if number in {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}:
-        return ConnectionLost(f"{peer} reset the connection")
-    if number:
-        return ConnectionLost(f"the connection to {peer} broke: {os.strerror(number)}")
-    return ConnectionLost(f"the exchange with {peer} broke (libcurl's error {code})")
+        return f"{peer} {_RESET}"
+    if number == errno.ETIMEDOUT:
+        return f"{peer} acknowledged nothing any more: the connection was given up"
+    return f"the connection to {peer} broke: {os.strerror(number)}"
+
+
+def _ended_by_http2(exchange: Exchange, words: str) -> str:
+    if reason := _named(_STREAM_ERROR, words):
+        return f"reset the request{reason}"
+    if words.startswith(BAD_HTTP2):
+        return f"{_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}"
+    return _HALF_WAY if _has_begun(exchange) else _NO_ANSWER
+
+
+def _named(pattern: re.Pattern[str], words: str) -> str:
+    found = pattern.search(words)
+    return f" ({found[1]})" if found else ""
+
+
+def _has_begun(exchange: Exchange) -> bool:
+    return bool(exchange.easy.getinfo(pycurl.HEADER_SIZE))
 
 
 def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:

@@ -1,4 +1,8 @@
-"""Many requests in flight from one thread: libcurl's multi interface with the connections that it keeps."""
+"""Many requests in flight from one thread: libcurl's multi interface with the connections that it keeps.
+
+A request that nobody has processed goes again at once. Connections of which one has ended or hangs are
+trusted no more: those that are in use carry what they have, and the next request dials.
+"""
 
 import time
 from collections.abc import Sequence
@@ -6,10 +10,11 @@ from typing import Any
 
 import pycurl
 
-from worker.model.errors import TransportError
+from worker.model.errors import DeadlinePassed, TransportError
 from worker.transports.curl_exchange import Answer, Exchange, Route
-from worker.transports.curl_faults import curl_fault, no_final_answer
+from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, not_processed
 from worker.transports.curl_kept import KeptConnections
+from worker.transports.curl_repeats import Ending, ending_of
 from worker.transports.guard import Guard
 
 #: The key that a request was started with, and what has become of it.
@@ -18,6 +23,9 @@ Landed = tuple[Any, Answer | TransportError]
 #: How long to wait, in seconds, before looking again at what `select` cannot see.
 _LOOK_AGAIN = 0.005
 _FIRST_FINAL = 200  # of the statuses (RFC 9110, section 15)
+#: A request that was turned away unprocessed so often in a row, with no answer to another one in between,
+#: has failed.
+MOST_REFUSALS = 5
 
 
 class Flight:
@@ -28,15 +36,19 @@ class Flight:
         self._route = route
         self._guard = guard
         self._connections = connections
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._multi = self._new_multi()
+        #: Those whose connections are trusted no more, while requests are under way over them.
+        self._retired: list[Any] = []
         self._idle: list[Exchange] = []
-        self._flying: dict[Any, Exchange] = {}
+        self._flying: dict[Any, tuple[Exchange, Any]] = {}
         self._grounded: list[Landed] = []
         self._no_way: TransportError | None = None
         self._kept = KeptConnections()
         self._known_address = ""
         self._new_address = ""
+        self._answers = 0
+        #: Whether connections were retired: those of other flights to the same place are as doubtful.
+        self.has_retired = False
 
     @property
     def has_room(self) -> bool:
@@ -65,9 +77,6 @@ class Flight:
             return
         exchange = self._idle.pop() if self._idle else Exchange(self._route, self._guard, self._kept)
         exchange.load(key, headers, body, seconds)
-        if self._new_address != self._known_address:
-            exchange.easy.setopt(pycurl.RESOLVE, [self._new_address])
-            self._known_address = self._new_address
         self._put_on(exchange)
 
     def landed(self, seconds: float) -> list[Landed]:
@@ -78,18 +87,23 @@ class Flight:
         if self._grounded:
             grounded, self._grounded = self._grounded, []
             return grounded
-        self._multi.perform()
-        landed = self._collect()
+        landed: list[Landed] = []
+        for multi in (self._multi, *self._retired):
+            multi.perform()
+            landed += self._collect(multi)
+        if self._retired:
+            self._close_retired()
         if not landed and self._flying:
             self._wait(seconds)
         return landed
 
     def abandon(self) -> None:
         """Break off what is still in flight."""
-        for exchange in self._flying.values():
-            self._multi.remove_handle(exchange.easy)
+        for exchange, multi in self._flying.values():
+            multi.remove_handle(exchange.easy)
             exchange.close()
         self._flying.clear()
+        self._close_retired()
         self._grounded.clear()
         self._known_address = ""
 
@@ -101,31 +115,88 @@ class Flight:
         self._idle.clear()
         self._multi.close()
 
-    def _collect(self) -> list[Landed]:
+    def _new_multi(self) -> Any:
+        multi = pycurl.CurlMulti()
+        multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
+        return multi
+
+    def _collect(self, multi: Any) -> list[Landed]:
         landed: list[Landed] = []
         queued = 1
         while queued:
-            queued, done, failed = self._multi.info_read()
+            queued, done, failed = multi.info_read()
             for easy in done:
                 exchange = self._take_off(easy)
-                landed.append((exchange.key, _answer(exchange)))
-                self._idle.append(exchange)
+                landed.append((exchange.key, self._answered(exchange)))
             for easy, code, words in failed:
                 exchange = self._take_off(easy)
-                if code == pycurl.E_ABORTED_BY_CALLBACK and exchange.may_go_again():
-                    self._put_on(exchange)  # nothing was sent: the connection was dead
-                    continue
-                landed.append((exchange.key, _outcome(exchange, code, words)))
-                self._idle.append(exchange)
+                ending = ending_of(exchange, code, words)
+                if not self._goes_again(exchange, ending, multi):
+                    landed.append((exchange.key, self._failed(exchange, ending, (code, words), multi)))
         return landed
 
+    def _goes_again(self, exchange: Exchange, ending: Ending, multi: Any) -> bool:
+        """Put the request on once more if nobody has processed it, and there is time and hope."""
+        if ending is Ending.NOT_SENT:
+            # libcurl drops a dead connection by itself, but one that is shared it would offer for ever.
+            if self._route.dialect.is_shared is not False:
+                self._retire(multi)
+        elif ending is not Ending.NOT_PROCESSED or not self._has_hope(exchange):
+            return False
+        goes = exchange.reload()
+        if goes:
+            self._put_on(exchange)
+        return goes
+
+    def _has_hope(self, exchange: Exchange) -> bool:
+        moved = self._answers > exchange.answers_before
+        exchange.refusals = 1 if moved else exchange.refusals + 1
+        return exchange.refusals < MOST_REFUSALS
+
+    def _answered(self, exchange: Exchange) -> Answer | TransportError:
+        self._answers += 1
+        self._idle.append(exchange)
+        return _answer(exchange)
+
+    def _failed(
+        self, exchange: Exchange, ending: Ending, why: tuple[int, str], multi: Any
+    ) -> Answer | TransportError:
+        code, words = why
+        if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
+            return self._answered(exchange)
+        fault = _fault(exchange, ending, code, words)
+        if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
+            self._retire(multi)
+        self._idle.append(exchange)
+        return fault
+
+    def _retire(self, multi: Any) -> None:
+        """Let no further request go over the connections of this one."""
+        if multi is self._multi:
+            self._retired.append(multi)
+            self._multi = self._new_multi()
+            self._known_address = ""
+            self.has_retired = True
+
+    def _close_retired(self) -> None:
+        busy = [multi for _, multi in self._flying.values()]
+        for multi in self._retired:
+            if multi not in busy:
+                multi.close()
+        self._retired = [multi for multi in self._retired if multi in busy]
+
     def _put_on(self, exchange: Exchange) -> None:
+        exchange.answers_before = self._answers
+        if self._new_address != self._known_address:
+            exchange.easy.setopt(pycurl.RESOLVE, [self._new_address])
+            self._known_address = self._new_address
         self._multi.add_handle(exchange.easy)
-        self._flying[exchange.easy] = exchange
+        self._flying[exchange.easy] = (exchange, self._multi)
 
     def _take_off(self, easy: Any) -> Exchange:
-        self._multi.remove_handle(easy)
-        return self._flying.pop(easy)
+        exchange, multi = self._flying.pop(easy)
+        multi.remove_handle(easy)
+        return exchange
 
     def _wait(self, seconds: float) -> None:
         due: int = self._multi.timeout()
@@ -133,7 +204,7 @@ class Flight:
         if limit <= 0:
             return
         # Without a descriptor to look at, `select` returns at once.
-        if self._kept.some_are_unseen or not self._multi.select(limit):
+        if self._retired or self._kept.some_are_unseen or not self._multi.select(limit):
             time.sleep(min(limit, _LOOK_AGAIN))
 
 
@@ -142,7 +213,8 @@ def _answer(exchange: Exchange) -> Answer | TransportError:
     return answer if answer.status >= _FIRST_FINAL else no_final_answer(exchange, answer.status)
 
 
-def _outcome(exchange: Exchange, code: int, words: str) -> Answer | TransportError:
-    if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
-        return _answer(exchange)
-    return curl_fault(exchange, code, words)
+def _fault(exchange: Exchange, ending: Ending, code: int, words: str) -> TransportError:
+    if ending is Ending.NOT_PROCESSED:
+        return not_processed(exchange)
+    fault = curl_fault(exchange, code, words)
+    return cut_off(fault) if ending is Ending.CUT_OFF else fault

@@ -26,6 +26,7 @@ class KeptConnections:
         self.some_are_unseen = False
         self._descriptors: dict[Ends, int] = {}
         self._ends: dict[int, Ends] = {}
+        self._exclusive: set[Ends] = set()
 
     def notice(self, descriptor: int) -> None:
         """Hear of a descriptor that libcurl is about to connect."""
@@ -36,9 +37,19 @@ class KeptConnections:
         for descriptor in opened:
             if _own_port(descriptor) == ends[3]:
                 # A descriptor that is used again belonged to a connection that is closed.
-                self._descriptors.pop(self._ends.get(descriptor, ends), None)
+                before = self._ends.get(descriptor, ends)
+                self._descriptors.pop(before, None)
+                self._exclusive.discard(before)
                 self._descriptors[ends] = descriptor
                 self._ends[descriptor] = ends
+
+    def learn_exclusive(self, ends: Ends) -> None:
+        """Remember that this connection carries one request at a time, as HTTP/1.1 does."""
+        self._exclusive.add(ends)
+
+    def is_exclusive(self, ends: Ends | None) -> bool:
+        """Say whether an answer of HTTP/1.1 has come over this connection."""
+        return ends in self._exclusive
 
     def is_dead(self, ends: Ends) -> bool:
         """Say whether the other side has closed this connection."""

@@ -13,9 +13,6 @@ from worker.transports.tls import client_context
 
 Options = list[tuple[int, Any]]
 
-#: In seconds, as for every connection that the guard makes.
-_KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL = 30, 10
-
 
 def request_options(url: str, tls: TlsOptions) -> Options:
     """Return what every request to the url is sent with.
@@ -47,10 +44,6 @@ _RESTRAINT: Options = [
 _HABITS: Options = [
     (pycurl.NOSIGNAL, 1),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
-    (pycurl.TCP_NODELAY, 1),
-    (pycurl.TCP_KEEPALIVE, 1),
-    (pycurl.TCP_KEEPIDLE, _KEEPALIVE_IDLE),
-    (pycurl.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL),
 ]
 
 

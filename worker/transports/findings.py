@@ -7,7 +7,9 @@ from worker.model.errors import (
     ConnectFailed,
     ConnectionLost,
     DeadlinePassed,
+    KeptConnectionLost,
     NameUnknown,
+    NotProcessed,
     TlsFailed,
     TransportError,
     Unconfirmed,
@@ -26,6 +28,14 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
     ),
     TlsFailed: (FailureCode.TLS_FAILED, "check the certificate and its name; give `ca_pem` for a private CA"),
     ConnectionLost: (FailureCode.CONNECTION_LOST, "if it lasts, look at proxies and the SIEM's log"),
+    KeptConnectionLost: (
+        FailureCode.CONNECTION_LOST,
+        "if it lasts, raise the time for which the endpoint, or a proxy before it, keeps connections open",
+    ),
+    NotProcessed: (
+        FailureCode.NOT_PROCESSED,
+        "if it lasts, lower the integration's `connections`: the endpoint takes fewer requests at a time",
+    ),
     ClosedBehindBatch: (
         FailureCode.CONNECTION_LOST,
         "if it lasts, the SIEM closes every connection: switch the integration's `confirm_by_shutdown` on",

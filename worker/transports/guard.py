@@ -173,7 +173,7 @@ def _connect(address: Address, share: float, timeout: float) -> DeadlineSocket:
         raise TimeoutError
     sock = DeadlineSocket(address.family, address.kind, address.protocol)
     try:
-        for level, option, value in _OPTIONS if address.kind is socket.SOCK_STREAM else ():
+        for level, option, value in TCP_OPTIONS if address.kind is socket.SOCK_STREAM else ():
             sock.setsockopt(level, option, value)
         sock.settimeout(share)
         sock.connect(address.target)
@@ -186,7 +186,7 @@ def _connect(address: Address, share: float, timeout: float) -> DeadlineSocket:
 
 #: A peer that vanished without a word is found after a minute of silence, or once it has left unacknowledged
 #: for 20 s what it was sent (RFC 5482; in milliseconds).
-_OPTIONS = (
+TCP_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(

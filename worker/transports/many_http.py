@@ -1,8 +1,9 @@
 """HTTP to one url of a customer's SIEM, with many requests in flight from each thread.
 
 Requests come in with a key each, answers go out by those keys, whatever their status. Each request is one
-attempt with one deadline, over connections that the guard has judged, HTTP/2 where it is offered; nothing
-is sent again, redirected, sent through a proxy of the environment, unfolded or remembered here.
+attempt with one deadline, over connections that the guard has judged, HTTP/2 where it is offered; nothing is
+redirected, sent through a proxy of the environment, unfolded or remembered here. What the other side has
+provably not processed is sent again at once, and nothing else.
 """
 
 import contextlib
@@ -81,7 +82,7 @@ class ManyHttp:
             yield flight
         finally:
             flight.abandon()
-            self._take_back(flight, generation)
+            self._take_back(flight, self._distrust(flight, generation))
 
     def written(self, headers: Mapping[str, str], body: bytes) -> bytes:
         """Return the very bytes of a request over HTTP/1.1; dials nothing."""
@@ -94,6 +95,16 @@ class ManyHttp:
             landed, self._landed = self._landed, []
         for flight in landed:
             flight.close()
+
+    def _distrust(self, flight: Flight, generation: int) -> int:
+        """Close what other flights keep open if this one saw a connection die; this one may be kept."""
+        if not flight.has_retired:
+            return generation
+        flight.has_retired = False
+        with self._lock:
+            is_current = generation == self._generation
+        self.close()
+        return self._generation if is_current else generation
 
     def _take_back(self, flight: Flight, generation: int) -> None:
         with self._lock:
