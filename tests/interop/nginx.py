@@ -7,6 +7,7 @@ connections and the protocol by which every request came.
 import getpass
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,11 +37,18 @@ class Access(msgspec.Struct, frozen=True):
 class Nginx:
     """Listens on loopback while its `with` block lasts; `mutual` demands a client's certificate.
 
-    All limits are nginx's own: it closes a connection after a thousand requests, for one.
+    All limits are nginx's own, but for `directives` of its server; without `http2` it speaks HTTP/1.1.
     """
 
     def __init__(
-        self, directory: Path, upstream: int, credentials: Credentials, *, mutual: bool = False
+        self,
+        directory: Path,
+        upstream: int,
+        credentials: Credentials,
+        *,
+        mutual: bool = False,
+        http2: bool = True,
+        directives: Sequence[str] = (),
     ) -> None:
         """Choose a port and write the configuration; `upstream` is the port of the receiver behind it."""
         directory.mkdir()
@@ -48,7 +56,9 @@ class Nginx:
         self._log = directory / "access.jsonl"
         self._port = free_port()
         file = directory / "configuration"
-        file.write_text(self._configuration(upstream, credentials, "on" if mutual else "off"))
+        own = "".join(f"\n    {directive};" for directive in directives)
+        listens = f"listen 127.0.0.1:{self._port} ssl{' http2' if http2 else ''};{own}"
+        file.write_text(self._configuration(upstream, credentials, "on" if mutual else "off", listens))
         errors = directory / "errors"
         command: list[str | Path] = [unpacked("nginx"), "-c", file, "-p", directory, "-e", errors]
         self.program = Program(command, directory, tcp=[self._port])
@@ -67,7 +77,7 @@ class Nginx:
         """Read the access log."""
         return [msgspec.json.decode(line, type=Access) for line in self._log.read_bytes().splitlines()]
 
-    def _configuration(self, upstream: int, credentials: Credentials, demands: str) -> str:
+    def _configuration(self, upstream: int, credentials: Credentials, demands: str, listens: str) -> str:
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
         scratch = "\n".join(
             f"  {kind}_temp_path {self._directory / kind};"
@@ -84,7 +94,7 @@ http {{
   access_log {self._log} received;
   upstream receiver {{ server 127.0.0.1:{upstream}; keepalive 64; }}
   server {{
-    listen 127.0.0.1:{self._port} ssl http2;
+    {listens}
     ssl_protocols TLSv1.3;
     ssl_certificate {credentials.certificate};
     ssl_certificate_key {credentials.key};

@@ -1,5 +1,6 @@
 """nginx stands in front of a webhook's endpoint, with TLS 1.3 and HTTP/2, and hands on what was published."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,9 +56,11 @@ def integrate(fleet: Fleet, nginx: Nginx, tenant: str, options: dict[str, Any]) 
     return made.id
 
 
-def publish(fleet: Fleet, tenant: str, count: int) -> dict[str, bytes]:
-    """Publish so many events of the tenant; return the bytes of each."""
-    events = {event["id"]: msgspec.json.encode(event) for event in traffic(count, tenant)}
+def publish(fleet: Fleet, tenant: str, count: int, number: int = 0) -> dict[str, bytes]:
+    """Publish so many events of the tenant, from its `number`th on; return the bytes of each."""
+    events = {
+        event["id"]: msgspec.json.encode(event) for event in list(traffic(number + count, tenant))[number:]
+    }
     assert [receipt.error for receipt in fleet.publisher.publish_many(events.values())] == [None] * count
     return events
 
@@ -90,6 +93,47 @@ def test_ten_thousand_events_over_http2(
         ("HTTP/2.0", "TLSv1.3", 200): EVENTS
     }
     assert len({one.connection for one in accesses}) <= 50
+
+
+def test_nginx_goes_away_again_and_again(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path
+) -> None:
+    """A GOAWAY behind every twenty requests costs no attempt, although a single one would be the last."""
+    limits = ["keepalive_requests 20"]
+    with Nginx(tmp_path / "nginx", endpoint.port, credentials, directives=limits) as nginx:
+        options = credentials.options(mutual=False) | {"max_retries": 0}
+        integration = integrate(fleet, nginx, "goaway", options)
+        events = publish(fleet, "goaway", 1_000)
+        wait_until(lambda: all_settled(fleet), "every event is settled", WAIT)
+        accesses = nginx.accesses()
+
+    assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
+    assert tallies_of(fleet)[integration] == Tally(delivered=1_000)
+    assert {row.attempts for row in fleet.rows(integration)} == {1}
+    assert {one.protocol for one in accesses} == {"HTTP/2.0"}
+    assert len({one.connection for one in accesses}) >= 50
+
+
+@pytest.mark.parametrize("http2", [True, False], ids=["HTTP/2", "HTTP/1.1"])
+def test_nginx_tires_of_connections(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path, *, http2: bool
+) -> None:
+    """Requests that meet the end of a kept connection, which lasts for a second, cost no attempt."""
+    tenant = f"tired-{http2}"
+    limits = ["keepalive_timeout 1s"]
+    with Nginx(tmp_path / "nginx", endpoint.port, credentials, http2=http2, directives=limits) as nginx:
+        options = credentials.options(mutual=False) | {"max_retries": 0}
+        integration = integrate(fleet, nginx, tenant, options)
+        events: dict[str, bytes] = {}
+        for number in range(25):
+            events |= publish(fleet, tenant, 1, number)
+            time.sleep(0.996 + number * 0.0003)
+        wait_until(lambda: all_settled(fleet), "every event is settled", WAIT)
+
+    assert {one: set(bodies) for one, bodies in arrived(endpoint).items()} == {
+        event_id: {raw} for event_id, raw in events.items()
+    }
+    assert tallies_of(fleet)[integration] == Tally(delivered=25)
 
 
 def test_nginx_reloads_and_restarts_amid_the_traffic(

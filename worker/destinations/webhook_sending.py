@@ -4,6 +4,9 @@ Each request has an answer of its own, and only what failed is sent again. Where
 events, the one to blame must not take the others with it, and no event may be carried by more than four
 requests: a refused request is sent again in parts of about its square root, and one by one with the last
 request that its events have left.
+
+A request that met a kept connection just as the other side ended it (RFC 9112, section 9.3.1) is sent once
+more at once. It may have been processed, so it counts among the four, but it is no attempt that failed.
 """
 
 import time
@@ -19,7 +22,7 @@ from worker.destinations.hec_portions import Portions
 from worker.destinations.webhook_tally import Reason, Tally
 from worker.destinations.webhook_verdict import Meaning, WebhookVerdict
 from worker.model.deliveries import MAX_REQUESTS, Batch, Finding, Ruling, Verdict
-from worker.model.errors import TransportError
+from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.transports.curl_exchange import Answer
@@ -53,6 +56,7 @@ class Sending:
         self._tally = Tally()
         self._failures = 0
         self._why_stopped: WebhookVerdict | None = None
+        self._repeated: set[int] = set()
         self._parts: deque[Sequence[int]] = deque(self._plan(batch.open_places()))
 
     def run(self, flight: Flight, timeout: float, deadline: float) -> list[Ruling]:
@@ -62,7 +66,8 @@ class Sending:
             landed = flight.landed(_LOOK_UP)
             elapsed_ms = self._elapsed_ms()
             for part, outcome in landed:
-                self._take(part, self._judge(outcome), elapsed_ms)
+                if not (isinstance(outcome, KeptConnectionLost) and self._repeats(part)):
+                    self._take(part, self._judge(outcome), elapsed_ms)
         return self._tally.rulings()
 
     def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
@@ -85,6 +90,16 @@ class Sending:
                 batch.carried[place] += 1
             headers, body = self._write([batch.events[place] for place in part])
             flight.start(part, headers, body, min(timeout, left))
+
+    def _repeats(self, part: Sequence[int]) -> bool:
+        """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""
+        carried = self._batch.carried
+        spent = any(place in self._repeated or carried[place] >= MAX_REQUESTS for place in part)
+        if spent or self._why_stopped is not None:
+            return False
+        self._repeated.update(part)
+        self._parts.extendleft(reversed(self._cut(part)))
+        return True
 
     def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
         meaning = verdict.meaning
