@@ -1,4 +1,4 @@
-"""Two corrections to kombu's Redis transports, without which a fleet stops when Redis restarts or is full.
+"""Three corrections to kombu's Redis transports, for a Redis that restarts, is full, or was damaged.
 
 After a lost connection kombu 5.7 closes the old channel, and pool threads acknowledge on it, while the
 connection behind it is already gone; it then fails with an AttributeError, which no caller takes for the
@@ -6,8 +6,11 @@ connection error that it is, and the worker exits (measured: whenever a delivery
 
 A full Redis refuses work orders, and with 6.2 their acknowledgement too: nobody would then send what fills
 it. Orders are small and few, at most one for each slot, so they are written all the same.
+
+A message that is no JSON ends the worker that takes it. It is dropped: the sweeper issues its order again.
 """
 
+import logging
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +20,7 @@ from kombu.transport.redis import (
     Channel,
     PrefixedRedisPipeline,
     PrefixedStrictRedis,
+    QoS,
     SentinelChannel,
     SentinelTransport,
     Transport,
@@ -26,6 +30,11 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from worker.broker.connection import is_full, sentinel_options
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
 from worker.model.redis_address import SentinelAddress, sentinel_address
+
+log = logging.getLogger(__name__)
+
+#: What a message that is not one of Celery's makes kombu raise.
+_NO_MESSAGE = (ValueError, KeyError, TypeError)
 
 
 class DauntlessPipeline(PrefixedRedisPipeline):
@@ -70,8 +79,22 @@ class DauntlessRedis(PrefixedStrictRedis):
         )
 
 
+class TolerantQoS(QoS):
+    """The messages that are not acknowledged, less those that were damaged."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Put a message that nobody acknowledged back into its queue."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except _NO_MESSAGE as error:
+            log.error("dropped a damaged message of Celery's (%s)", error)  # noqa: TRY400 - no fault of the code, so no traceback
+            self._remove_from_indices(tag).execute()
+
+
 class _Patient(Channel):
     """Reports a connection that is gone as one that was lost; has its orders written in a full Redis."""
+
+    QoS = TolerantQoS
 
     _shared: DauntlessRedis | None = None
 
@@ -91,6 +114,14 @@ class _Patient(Channel):
         if known is None or known.connection_pool is not self.pool:
             known = self._shared = super()._create_client()
         return known
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take the next message; drop one that is damaged."""
+        try:
+            return super()._brpop_read(**options)
+        except _NO_MESSAGE as error:
+            log.error("dropped a damaged message of Celery's (%s)", error)  # noqa: TRY400 - no fault of the code, so no traceback
+            return True
 
     def _get_client(self) -> Any:
         super()._get_client()  # refuses releases of redis-py that kombu cannot work with
