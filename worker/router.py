@@ -15,7 +15,7 @@ from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
-from worker.model.errors import InvalidEvent
+from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
@@ -29,6 +29,11 @@ READ_BLOCK_MS = 500
 #: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
 #: answers nobody else meanwhile.
 HEAVIEST = 16 << 20
+
+_UNREADABLE = (
+    "what Redis holds of these integrations is damaged, and nothing is routed until a recorder has brought "
+    "it back from the ledger: {}"
+)
 
 
 class Router:
@@ -54,11 +59,19 @@ class Router:
         self._suit_reads_to(sum(len(arrival.raw or b"") for arrival in arrivals))
         try:
             # Read after the events: an integration made before an event was published is never missed.
-            self._hand_over(arrivals, self._snapshot.subscriptions())
+            self._hand_over(arrivals, self._subscriptions())
         except BaseException:
             self._ingress.read_again()
             raise
         return len(arrivals)
+
+    def _subscriptions(self) -> Mapping[str, Subscription]:
+        """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
+        subscriptions = self._snapshot.subscriptions()
+        if self._snapshot.unreadable:
+            # To route past it would be to lose its events.
+            raise BrokerUnavailable(_UNREADABLE.format(", ".join(sorted(self._snapshot.unreadable))))
+        return subscriptions
 
     def _hand_over(self, arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> None:
         """Hand over in transactions that Redis can swallow, each whole."""

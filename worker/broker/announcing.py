@@ -41,7 +41,9 @@ class Announcements:
         """Return what was told last of each integration, by id; what cannot be read was never told."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_STATES)
-        return {key.decode(): change for key, value in found.items() if (change := _read(value))}
+        return {
+            key.decode(errors="replace"): change for key, value in found.items() if (change := _read(value))
+        }
 
     def announce(self, changes: Sequence[Change], *, to_webhook: bool) -> None:
         """Publish and keep all of them, or none; what is for the webhook waits for `untold`."""
@@ -77,7 +79,7 @@ class Announcements:
         """Return what the webhook does not know yet, the latest of each integration, as JSON by id."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_UNTOLD)
-        return {key.decode(): value for key, value in found.items()}
+        return {key.decode(errors="replace"): value for key, value in found.items() if _read(value)}
 
     def told(self, integration_id: str, encoded: bytes) -> None:
         """Note that the webhook knows this; what is newer stays to be told."""
@@ -88,5 +90,5 @@ class Announcements:
 def _read(encoded: bytes) -> Change | None:
     try:
         return _decode(encoded)
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return None

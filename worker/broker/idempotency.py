@@ -120,7 +120,10 @@ class Idempotency:
             found: Any = self._client.get(place)
         if found is None:
             return None
-        request = _decode(found)
+        try:
+            request = _decode(found)
+        except (msgspec.MsgspecError, ValueError):
+            return None  # damaged: nobody knows what was answered, so that it is done like a new one
         if request.digest != digest:
             raise UsedForAnother
         return request

@@ -61,7 +61,10 @@ class Sessions:
             found: Any = self._client.get(_key(token))
             if found is None:
                 return None
-            session = _decoder.decode(found)
+            try:
+                session = _decoder.decode(found)
+            except (msgspec.MsgspecError, ValueError):
+                return None  # damaged: to sign in again mends it
             seconds: Any = self._client.time()
             left = session.until_ms // 1000 - int(seconds[0])
             if left <= 0:

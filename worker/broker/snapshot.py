@@ -7,7 +7,7 @@ under which what is left of its backlog finds its way to the dead letters.
 import json
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,6 +89,8 @@ class Record(Protocol):
 log = logging.getLogger(__name__)
 
 _decoder = msgspec.json.Decoder(Subscription)
+#: Stands for the destination's type where a document cannot be read.
+_UNKNOWN = "unknown"
 
 
 class Snapshot:
@@ -99,6 +101,9 @@ class Snapshot:
         self._client = client
         self._version: bytes | None = None
         self._subscriptions: dict[str, Subscription] = {}
+        self._reported: set[str] = set()
+        #: Ids of integrations of which nobody can say what they want: what Redis has of them is damaged.
+        self.unreadable: set[str] = set()
 
     def subscriptions(self) -> dict[str, Subscription]:
         """Return all, read anew if any changed. The same object comes back while nothing changed."""
@@ -106,27 +111,40 @@ class Snapshot:
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
             if version != self._version or version is None:
                 documents: Any = self._client.hgetall(keys.INTEGRATIONS)
-                self._subscriptions = dict(self._read(key.decode(), documents[key]) for key in documents)
-                self._version = version
+                self.unreadable = set()
+                self._subscriptions = dict(
+                    self._read(key.decode(errors="replace"), documents[key]) for key in documents
+                )
+                # Until a recorder has brought it back, what cannot be read is looked for each time.
+                self._version = None if self.unreadable else version
         return self._subscriptions
 
     def _read(self, integration_id: str, document: bytes) -> tuple[str, Subscription]:
         """Read one; of a document that cannot be read, what it said before, or that it wants nothing."""
+        before = self._subscriptions.get(integration_id)
         try:
-            return integration_id, _decoder.decode(document)
-        except msgspec.DecodeError as error:
-            log.error("integration %s cannot be read (%s): it stays as it was", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
-            nothing = Subscription(integration_id, Limits("unknown"))
-            return integration_id, self._subscriptions.get(integration_id, nothing)
+            found = _decoder.decode(document)
+        except (msgspec.MsgspecError, ValueError) as error:
+            if integration_id not in self._reported:
+                self._reported.add(integration_id)
+                log.error("integration %s in Redis cannot be read: %s", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
+            if before is None or before.destination.type == _UNKNOWN:
+                self.unreadable.add(integration_id)
+                return integration_id, Subscription(integration_id, Limits(_UNKNOWN))
+            return integration_id, before
+        self._reported.discard(integration_id)
+        return integration_id, found
 
 
 def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
     """Make Redis hold these integrations as they are; return whether anything had to change.
 
     One that the records do not know is left alone: what was deleted has a record that says so, and to
-    forget an integration by mistake would be to lose its events.
+    forget an integration by mistake would be to lose its events. Unless it cannot be read: no router goes on
+    beside such a one, and nobody could bring it back.
     """
     with broker_errors():
+        _drop_unreadable(client, {one.id.encode() for one in records})
         changes = _changes(client, records, slots)
         if not changes and client.exists(keys.INTEGRATIONS_VERSION):
             return False
@@ -148,6 +166,27 @@ class _Change:
 
     record: Record
     itself: bool
+
+
+def _drop_unreadable(client: redis.Redis, known: Container[bytes]) -> None:
+    """Move what cannot be read, and nobody knows, to where a person finds it."""
+    standing: Any = client.hgetall(keys.INTEGRATIONS)
+    for name, document in standing.items():
+        if name in known or _is_readable(document):
+            continue
+        log.error("integration %r in Redis is damaged, and the ledger does not know it: set aside", name)
+        pipeline = client.pipeline(transaction=True)
+        pipeline.xadd(keys.UNRECORDABLE, {"stream": keys.INTEGRATIONS, "entry": name, "raw": document})
+        pipeline.hdel(keys.INTEGRATIONS, name)
+        pipeline.execute()
+
+
+def _is_readable(document: bytes) -> bool:
+    try:
+        _decoder.decode(document)
+    except (msgspec.MsgspecError, ValueError):
+        return False
+    return True
 
 
 def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list[_Change]:
