@@ -6,6 +6,7 @@ worker that held one, costs time and nothing else.
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -17,6 +18,9 @@ from worker.model.availability import Dependencies, persevere
 from worker.model.orders import Issue, WorkOrder
 
 log = logging.getLogger(__name__)
+
+#: How often to look for slots that damage has taken out of sight, in seconds.
+MEND_EVERY = 30.0
 
 
 class Sweeper:
@@ -38,6 +42,7 @@ class Sweeper:
         self._housekeeping = housekeeping
         self._issue = issue
         self._interval = interval
+        self._next_mend = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Sweep until told to stop; outlive any absence of Redis."""
@@ -61,6 +66,10 @@ class Sweeper:
             subscription = subscriptions.get(order.integration_id)
             if subscription is not None:
                 self._issue(order, subscription.destination.type)
+        if time.monotonic() >= self._next_mend:
+            self._next_mend = time.monotonic() + MEND_EVERY
+            if found := self._backlog.mend(subscriptions):
+                log.error("%d slots were out of the sweeper's sight, as damaged data leaves them", found)
         self._park_overflow(subscriptions)
         self._housekeeping.forget_dead_consumers()
         return len(orders)

@@ -44,6 +44,7 @@ def test_a_dry_run_counts(api: Api, home: str) -> None:
     assert answer.json() == {
         "replayable": 3,
         "invalid": 0,
+        "unreadable": 0,
         "groups": [{"error_code": "destination_busy", "count": 2}, {"error_code": "timed_out", "count": 1}],
     }
     assert api.get(_path(home))["items"] == []

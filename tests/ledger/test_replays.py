@@ -100,6 +100,7 @@ def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
     assert at_home == Census(
         5,
         1,
+        0,
         1,
         {
             ("int_a", "destination_busy"): 2,

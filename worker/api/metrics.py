@@ -104,6 +104,7 @@ _COUNTED = {
     "published": "Events that were routed, since the beginning.",
     "unwanted": "Events that no integration subscribed to, since the beginning.",
     "invalid": "Entries that were no valid event, since the beginning.",
+    "unreadable": "Events whose bytes were damaged in Redis, since the beginning; each is a dead letter.",
 }
 
 

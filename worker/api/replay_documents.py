@@ -69,10 +69,14 @@ class GroupDocument(BaseModel):
 
 
 class CountDocument(BaseModel):
-    """What a replay would do: `invalid` letters never held a valid event, and cannot be replayed."""
+    """What a replay would do: `invalid` letters never held a valid event, `unreadable` ones were damaged.
+
+    Neither can be replayed.
+    """
 
     replayable: int
     invalid: int
+    unreadable: int
     groups: list[GroupDocument]
 
 
@@ -144,6 +148,7 @@ def count_document(found: Census) -> CountDocument:
     return CountDocument(
         replayable=found.replayable,
         invalid=found.invalid,
+        unreadable=found.unreadable,
         groups=[GroupDocument(error_code=code, count=count) for (_, code), count in groups],
     )
 

@@ -79,7 +79,7 @@ class Announcements:
         """Return what the webhook does not know yet, the latest of each integration, as JSON by id."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_UNTOLD)
-        return {key.decode(errors="replace"): value for key, value in found.items() if _read(value)}
+        return {key.decode(errors="replace"): value for key, value in found.items()}
 
     def told(self, integration_id: str, encoded: bytes) -> None:
         """Note that the webhook knows this; what is newer stays to be told."""

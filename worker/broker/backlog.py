@@ -10,16 +10,17 @@ A slot is in one of four states; every arrow is one Lua script, so a process may
 
 import logging
 import random
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
+from worker.broker.claimed import Claimed
 from worker.broker.connection import broker_errors
-from worker.broker.packing import pack_dead, pack_outcomes, unpack_chunk
+from worker.broker.numbers import whole
+from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.scripting import shared_script, single_script
-from worker.model.deliveries import SETTLED, Batch, Settlement
+from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
@@ -81,6 +82,8 @@ class Backlog:
         self._wake = shared_script(client, "wake")
         self._claim = shared_script(client, "claim")
         self._settle = shared_script(client, "settle")
+        self._aside = shared_script(client, "aside")
+        self._mend = shared_script(client, "mend")
         self._reissue = single_script(client, "reissue")
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
@@ -109,9 +112,24 @@ class Backlog:
 
         The words: `stale` (another order took its place), `early` (a retry that is not due), `held`
         (the integration takes no deliveries at present), `empty` (nothing waits).
+
+        What cannot be read is set aside on the way, as dead letters with the cause `unreadable`.
         """
+        further: WorkOrder | None = None
+        while True:
+            reply = self._ask_for_batch(order)
+            if reply[0] != b"batch":
+                return str(reply[0].decode())
+            further = _further(order, reply[8]) or further
+            claimed = Claimed.of(order, reply)
+            if claimed.unreadable:
+                self._set_aside(claimed)
+            if claimed.batch.events:
+                return Claim(claimed.batch, further)
+
+    def _ask_for_batch(self, order: WorkOrder) -> Any:
         with broker_errors():
-            reply = self._claim(
+            return self._claim(
                 keys=[*_keys(order.integration_id), keys.INTEGRATIONS],
                 args=[
                     *_args(order.integration_id),
@@ -121,9 +139,37 @@ class Backlog:
                     _ms(self._timing.order_lease),
                 ],
             )
-        if reply[0] != b"batch":
-            return str(reply[0].decode())
-        return Claim(_batch(order, reply), _further(order, reply[8]))
+
+    def _set_aside(self, claimed: Claimed) -> None:
+        """Make dead letters of what cannot be read; the rest of the batch stays claimed. Raises LeaseLost."""
+        order, batch, found = claimed.batch.order, claimed.batch, claimed.dead_chunks()
+        outcomes = [one.outcome for one in found if one.outcome]
+        dead = [one.dead for one in found if one.dead]
+        with broker_errors():
+            done = self._aside(
+                keys=[*_keys(order.integration_id), keys.OUTCOMES, keys.DEAD_LETTERS, keys.COUNTERS],
+                args=[
+                    *_args(order.integration_id),
+                    order.slot,
+                    order.epoch,
+                    batch.claimed_ms,
+                    sum(one.count for one in found),
+                    pack_outcomes(outcomes) if outcomes else b"",
+                    claimed.carried_before,
+                    len(batch.urgent) + len(batch.bulk),
+                    _ms(self._timing.order_lease),
+                    len(dead),
+                    *map(pack_dead, dead),
+                    *claimed.unreadable_ids(),
+                ],
+            )
+        if not done:
+            raise LeaseLost
+        log.error(
+            "integration %s: %d chunks of its backlog cannot be read, and their %d events are dead letters; "
+            "see that Redis's disk and memory are sound",
+            *(order.integration_id, len(found), sum(one.count for one in found)),
+        )
 
     def settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write what became of the batch; all of it happens, or nothing.
@@ -167,19 +213,31 @@ class Backlog:
             for integration, slot, epoch, state in reply
         ]
 
+    def mend(self, integration_ids: Iterable[str]) -> int:
+        """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""
+        ids = list(integration_ids)
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for one in ids:
+                self._mend(keys=_keys(one), args=_args(one), client=pipeline)
+            replies = pipeline.execute(raise_on_error=False) if ids else []
+        return sum(reply for reply in replies if isinstance(reply, int))
+
     def depth(self, integration_id: str) -> int:
         """Count the events that wait for the integration or are on their way to it."""
         with broker_errors():
             found = self._client.hget(keys.state(integration_id), "backlog_events")
-        return int(found or 0)
+        return whole(found)
 
     def hold(self, integration_id: str) -> Hold | None:
         """Say why nothing is sent to the integration at present, if its circuit breaker is open."""
         with broker_errors():
             fields = ("breaker", "opened_by", "opened_at", "probe_at")
             found: Any = self._client.hmget(keys.state(integration_id), *fields)
-        breaker, cause, since, next_try = (value or b"0" for value in found)
-        return Hold(cause.decode(), int(since), int(next_try)) if breaker == b"open" else None
+        breaker, cause, since, next_try = found
+        if breaker != b"open":
+            return None
+        return Hold((cause or b"").decode(errors="replace"), whole(since), whole(next_try))
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)
@@ -223,30 +281,6 @@ def _keys(integration_id: str) -> list[str]:
 
 def _args(integration_id: str) -> list[str]:
     return [integration_id, keys.slot_prefix(integration_id)]
-
-
-def _batch(order: WorkOrder, reply: list[Any]) -> Batch:
-    _, now, configuration, carried, attempts, losses, urgent, bulk, _, probing, suspects, alone = reply
-    events = [event for entry in (*urgent, *bulk) for event in unpack_chunk(entry[1][5])]
-    return Batch(
-        order=order,
-        events=events,
-        configuration=configuration,
-        carried=_with_losses(bytearray(carried) if carried else bytearray(len(events)), int(losses)),
-        attempts=int(attempts),
-        claimed_ms=int(now),
-        claimed_at=time.monotonic(),
-        urgent=[entry[0] for entry in urgent],
-        bulk=[entry[0] for entry in bulk],
-        probing=bool(probing),
-        suspects=int(suspects),
-        lost_alone=int(alone),
-    )
-
-
-def _with_losses(carried: bytearray, losses: int) -> bytearray:
-    """Count a request for each worker that died with the batch: it had probably sent it."""
-    return bytearray(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in carried)
 
 
 def _further(order: WorkOrder, reply: list[int] | None) -> WorkOrder | None:

@@ -10,8 +10,9 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
+from worker.broker.numbers import is_damaged_count, restart_counts, whole
 from worker.broker.overdraft import execute_anyway
-from worker.broker.packing import pack_chunk, pack_dead
+from worker.broker.packing import checksum, pack_chunk, pack_dead
 from worker.broker.streams import GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
@@ -98,8 +99,15 @@ class Ingress:
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
         pipeline.xdel(keys.EVENTS, *handover.done)
         with broker_errors():
-            # Only what is handed over is ever sent, and only what is sent frees memory.
-            execute_anyway(self._client, pipeline, within_bounds=True)
+            commands = [command for command, _ in pipeline.command_stack]
+            try:
+                # Only what is handed over is ever sent, and only what is sent frees memory.
+                execute_anyway(self._client, pipeline, within_bounds=True)
+            except ResponseError as error:
+                if not is_damaged_count(error):
+                    raise
+                # All the other commands were carried out.
+                restart_counts(self._client, commands)
 
     def read_again(self) -> None:
         """Begin anew with what this router holds: it could not be handed over."""
@@ -182,12 +190,14 @@ def _named_event(fields: list[bytes]) -> bytes | None:
 def append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
     """Add to a transaction what puts the events into the backlogs."""
     packed = pack_chunk(consignment.events)
+    crc = checksum(packed)
     count = len(consignment.events)
     size = sum(len(event.raw) for event in consignment.events)
     lane = keys.urgent if consignment.urgent else keys.bulk
+    # The scripts that claim a batch rely on this order of fields.
+    fields = ("n", count, "bytes", size, "events", packed, "crc", crc)
     for integration_id in consignment.integration_ids:
-        # The scripts that claim a batch rely on this order of fields.
-        ask(pipeline, "XADD", lane(integration_id), "*", "n", count, "bytes", size, "events", packed)
+        ask(pipeline, "XADD", lane(integration_id), "*", *fields)
         pipeline.hincrby(keys.state(integration_id), "backlog_events", count)
         pipeline.hincrby(keys.state(integration_id), "unclaimed_events", count)
         pipeline.hincrby(keys.state(integration_id), "unclaimed_bytes", size)
@@ -209,7 +219,13 @@ def waiting(client: redis.Redis) -> int:
 
 
 def counters(client: redis.Redis) -> dict[str, int]:
-    """Count what has been routed since the beginning: `published`, and of these `unwanted` and `invalid`."""
+    """Count events since the beginning.
+
+    Those that were routed are `published`, and of these some `unwanted` or `invalid`; `unreadable` are those
+    that were damaged in a backlog.
+    """
     with broker_errors():
         found: Any = client.hgetall(keys.COUNTERS)
-    return {name: int(found.get(name.encode(), 0)) for name in ("published", "unwanted", "invalid")}
+    return {
+        name: whole(found.get(name.encode())) for name in ("published", "unwanted", "invalid", "unreadable")
+    }

@@ -4,7 +4,8 @@
 |------------------------------|--------|----------------------------------------------------------------|
 | `siem:events`                | stream | ingress: field `event`, one JSON object; group `router`        |
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
-| `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed)|
+| `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed),|
+|                              |        | `crc` (CRC-32 of these bytes)                                  |
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |
 |                              |        | nothing is claimed), `backlog_events` (not yet settled),       |
@@ -17,7 +18,8 @@
 |                              |        | present, up to `slots`), `failures` (sendings, in a row);      |
 |                              |        | `breaker` (open, or absent), `opened_at`, `opened_by`,         |
 |                              |        | `probe_at`, `probe_wait` (ms), `probe` (the slot that tries);  |
-|                              |        | `closed_at` (ms; when it closed last)                          |
+|                              |        | `closed_at` (ms; when it closed last); `recount` (1: damage    |
+|                              |        | touched the counts, which begin again once nothing is left)    |
 | `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
 |                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
 |                              |        | `due`, `reissues`, `suspects`, `alone`                         |
@@ -46,7 +48,8 @@
 |                              |        | SHA-256                                                        |
 | `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
-| `siem:counters`              | hash   | `published`, `unwanted`, `invalid`: events since the beginning |
+| `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
+|                              |        | the beginning                                                  |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
 |                              |        | deleting it                                                    |
 | `siem:replicated`            | channel| nothing: what goes through it to the replicas is waited for    |

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import redis
 
 from worker.broker import keys
+from worker.broker.chunks import DeadChunk
 from worker.broker.connection import ask, broker_errors
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.overdraft import execute_anyway
-from worker.broker.recorder_entries import first_id_of, pack_fields, unpack_fields
+from worker.broker.packing import DAMAGED, pack_dead, pack_outcomes
+from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.parking import ParkedChunk
@@ -90,7 +91,7 @@ class Outcomes:
         return Settled(
             self._unpacked(keys.OUTCOMES, entries, standing),
             self._unpacked(keys.DEAD_LETTERS, entries, standing),
-            self._unpacked(keys.PARKED, entries, standing),
+            self._unpacked(keys.PARKED, self._readable_parked(entries), standing),
             standing,
         )
 
@@ -114,6 +115,29 @@ class Outcomes:
             for entry_id in ids:
                 self._move(stream, entry_id, reason)
 
+    def _readable_parked(self, entries: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+        """Leave out parked chunks that cannot be read: dead letters take their place, to be read next."""
+        readable = []
+        for entry_id, fields in entries.get(keys.PARKED, []):
+            dead = dead_parked_chunk(entry_id, fields)
+            if dead is None:
+                readable.append((entry_id, fields))
+            else:
+                self._bury(entry_id, dead)
+        return {keys.PARKED: readable}
+
+    def _bury(self, entry_id: bytes, chunk: DeadChunk) -> None:
+        pipeline = self._client.pipeline(transaction=True)
+        if chunk.outcome and chunk.dead:
+            pipeline.xadd(keys.OUTCOMES, {"outcomes": pack_outcomes([chunk.outcome])})
+            pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(chunk.dead)})
+            pipeline.hincrby(keys.COUNTERS, "unreadable", chunk.count)
+        pipeline.xack(keys.PARKED, keys.RECORDER_GROUP, entry_id)
+        pipeline.xdel(keys.PARKED, entry_id)
+        with broker_errors():
+            execute_anyway(self._client, pipeline)
+        log.error("a parked chunk cannot be read: its %d events are dead letters", chunk.count)
+
     def _unpacked(
         self, stream: str, entries: dict[str, list[Entry]], standing: dict[tuple[str, str], str]
     ) -> list[tuple[str, Any]]:
@@ -124,7 +148,7 @@ class Outcomes:
             try:
                 first_id = first_id_of(fields) or here
                 unpacked.append((first_id, unpack_fields(stream, fields)))
-            except (msgspec.MsgspecError, ValueError, LookupError) as error:
+            except (*DAMAGED, LookupError) as error:
                 log.error("entry %s of %s is not ours (%s): set aside", here, stream, error)  # noqa: TRY400 - no fault of the code, so no traceback
                 self._move(stream, here, f"it cannot be read: {error}")
             else:

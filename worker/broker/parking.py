@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
+from worker.broker.numbers import whole
+from worker.broker.packing import checksum
 from worker.broker.scripting import shared_script, single_script
 from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
 
@@ -64,7 +66,7 @@ class Parking:
         """Say how much may come back to a backlog: nothing, unless half of its cap is free."""
         with broker_errors():
             page: Any = self._client.hget(keys.state(integration_id), "unparked")
-        last_page = tuple(page.decode().split(_AND)) if page else ()
+        last_page = tuple(page.decode(errors="replace").split(_AND)) if page else ()
         if last_page:
             await_replica(self._client)  # the ledger will forget it
         [(events, size)] = self._waiting([integration_id])
@@ -81,7 +83,8 @@ class Parking:
         integration_id = page[0][1].integration_id
         args: list[str | int | bytes] = [_AND.join(room.last_page), _AND.join(name for name, _ in page)]
         for _, chunk in page:
-            args += ["urgent" if chunk.urgent else "bulk", chunk.events, chunk.size, chunk.packed]
+            lane = "urgent" if chunk.urgent else "bulk"
+            args += [lane, chunk.events, chunk.size, chunk.packed, checksum(chunk.packed)]
         with broker_errors():
             done = bool(self._unpark(keys=_lanes(integration_id)[1:], args=args))
         if done:
@@ -95,7 +98,7 @@ class Parking:
             for one in integration_ids:
                 pipeline.hmget(keys.state(one), "unclaimed_events", "unclaimed_bytes")
             replies: list[Any] = pipeline.execute() if integration_ids else []
-        return [(int(events or 0), int(size or 0)) for events, size in replies]
+        return [(whole(events), whole(size)) for events, size in replies]
 
 
 def _lanes(integration_id: str) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from worker.broker import keys
+from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
+from worker.broker.numbers import whole
 from worker.broker.packing import unpack_chunk, unpack_dead, unpack_outcomes
 from worker.model.parking import ParkedChunk
 
@@ -52,15 +54,36 @@ def unpack_packed_fields(packed: bytes) -> list[bytes]:
 
 def _parked_chunk(fields: Sequence[bytes]) -> ParkedChunk:
     given = dict(zip(fields[::2], fields[1::2], strict=True))
-    unpack_chunk(given[b"events"])
+    events = unpack_chunk(given[b"events"])
     return ParkedChunk(
         given[b"integration"].decode(),
         given[b"lane"] == b"urgent",
         _position(given[b"entry"]),
-        int(given[b"n"]),
-        int(given[b"bytes"]),
+        len(events),
+        sum(len(event.raw) for event in events),
         given[b"events"],
     )
+
+
+def dead_parked_chunk(entry_id: bytes, fields: Sequence[bytes]) -> DeadChunk | None:
+    """Return what stands for an entry of `siem:parked` whose events cannot be read.
+
+    None if they can, and for what is no chunk of an integration at all.
+    """
+    given = dict(zip(fields[::2], fields[1::2], strict=False))
+    integration = given.get(b"integration", b"")
+    is_chunk = {b"entry", b"events"} <= given.keys() and integration.isascii()
+    if not (is_chunk and integration.decode().isprintable() and integration):
+        return None
+    names = (b"n", b"bytes", b"events", b"crc")  # as the backlog had them; `crc` since this release
+    stored = [part for name in names for part in (name, given.get(name, b""))]
+    chunk = StoredChunk(given.get(b"lane", b"").decode(errors="replace"), given[b"entry"], stored)
+    try:
+        chunk.events()
+    except UnreadableChunk as error:
+        now_ms = whole(entry_id.partition(b"-")[0])
+        return dead_chunk(integration.decode(), chunk, str(error), now_ms)
+    return None
 
 
 def _position(entry_id: bytes) -> int:

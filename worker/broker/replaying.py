@@ -5,16 +5,19 @@ transaction, the page as a record of it. Whoever finds a record that the ledger 
 there, and hands nothing over. A process that slept while another worked is refused by Redis.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from redis.exceptions import WatchError
+from redis.exceptions import ResponseError, WatchError
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import Consignment, append
+from worker.broker.numbers import is_damaged_count, restart_counts, whole
+from worker.broker.packing import DAMAGED
 from worker.model.replays import Page
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 #: While more events than this wait at an integration, no dead letter is added to them.
 DEEPEST_BACKLOG = 10_000
+
+log = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Page).decode
@@ -40,7 +45,13 @@ class Hand:
         """Return the latest page of every replay that Redis knows."""
         with broker_errors():
             found: Any = self._pipeline.hgetall(keys.REPLAYS)
-        return [_decode(packed) for packed in found.values()]
+        pages = {name: _page(packed) for name, packed in found.items()}
+        if damaged := [name for name, page in pages.items() if page is None]:
+            # What such a page handed over may come once more: no event is lost by that.
+            log.error("records of %d replays in Redis are damaged, and forgotten", len(damaged))
+            with broker_errors():
+                self._client.hdel(keys.REPLAYS, *damaged)
+        return [page for page in pages.values() if page is not None]
 
     def now_ms(self) -> int:
         """Tell the time by the clock of Redis."""
@@ -58,10 +69,16 @@ class Hand:
             for consignment in consignments:
                 append(self._pipeline, consignment)
             self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
+            commands = [command for command, _ in self._pipeline.command_stack]
             try:
                 self._pipeline.execute()
             except WatchError:
                 return False
+            except ResponseError as error:
+                if not is_damaged_count(error):
+                    raise
+                # All the other commands were carried out.
+                restart_counts(self._client, commands)
         await_replica(self._client)
         return True
 
@@ -101,5 +118,12 @@ class Replaying:
         return {one for one, state in zip(ids, states, strict=True) if _can_take(*state)}
 
 
+def _page(packed: bytes) -> Page | None:
+    try:
+        return _decode(packed)
+    except DAMAGED:
+        return None
+
+
 def _can_take(held: bytes | None, breaker: bytes | None, backlog: bytes | None) -> bool:
-    return held != b"1" and not breaker and int(backlog or 0) < DEEPEST_BACKLOG
+    return held != b"1" and not breaker and whole(backlog) < DEEPEST_BACKLOG

@@ -89,6 +89,7 @@ class Record(Protocol):
 log = logging.getLogger(__name__)
 
 _decoder = msgspec.json.Decoder(Subscription)
+_NOBODYS = "what Redis holds of this integration is damaged, and the ledger does not know it"
 #: Stands for the destination's type where a document cannot be read.
 _UNKNOWN = "unknown"
 
@@ -176,7 +177,10 @@ def _drop_unreadable(client: redis.Redis, known: Container[bytes]) -> None:
             continue
         log.error("integration %r in Redis is damaged, and the ledger does not know it: set aside", name)
         pipeline = client.pipeline(transaction=True)
-        pipeline.xadd(keys.UNRECORDABLE, {"stream": keys.INTEGRATIONS, "entry": name, "raw": document})
+        pipeline.xadd(
+            keys.UNRECORDABLE,
+            {"stream": keys.INTEGRATIONS, "entry": name, "raw": document, "reason": _NOBODYS},
+        )
         pipeline.hdel(keys.INTEGRATIONS, name)
         pipeline.execute()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.scripting import single_script
 from worker.model.destinations import DESTINATION_TYPES
@@ -131,12 +132,12 @@ def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
     backlog, rests_until, closed, *breaker = state
     came_ms, published_ms = oldest or (None, None)
     return Vitals(
-        backlog_events=max(0, int(backlog or 0)),
+        backlog_events=max(0, whole(backlog)),
         waiting_since_ms=came_ms,
         oldest_published_ms=published_ms,
         breaker=_breaker(*breaker),
-        closed_ms=int(closed or 0),
-        rests_until_ms=int(rests_until or 0),
+        closed_ms=whole(closed),
+        rests_until_ms=whole(rests_until),
     )
 
 
@@ -149,7 +150,7 @@ def _breaker(
 ) -> Breaker | None:
     if breaker != b"open":
         return None
-    return Breaker((cause or b"").decode(), int(since or 0), int(next_try or 0), probe is not None)
+    return Breaker((cause or b"").decode(errors="replace"), whole(since), whole(next_try), probe is not None)
 
 
 def _ids_ms(entry_id: bytes) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.numbers import whole
 
 if TYPE_CHECKING:
     import redis
@@ -55,9 +56,9 @@ def volumes_of(client: "redis.Redis", tenant_id: str) -> dict[str, Volume]:
     with broker_errors():
         for counts in pipeline.execute():
             for name, number in counts.items():
-                event_type, is_size, _ = name.decode().partition(_BYTES)
+                event_type, is_size, _ = name.decode(errors="replace").partition(_BYTES)
                 if is_size:
-                    found[event_type].size += int(number)
+                    found[event_type].size += whole(number)
                 else:
-                    found[event_type].events += int(number)
+                    found[event_type].events += whole(number)
     return dict(found)

@@ -46,7 +46,8 @@ def dead_letters() -> None:
     "--cause",
     type=click.Choice([cause.value for cause in Cause]),
     help="Only those that died of this: every attempt failed; the SIEM refused the event; "
-    "it was no valid event; its integration was deleted; it took worker after worker down with it.",
+    "it was no valid event; its integration was deleted; it took worker after worker down with it; its bytes "
+    "in Redis were damaged.",
 )
 @click.option(
     "--state",
@@ -174,7 +175,8 @@ def replay(
     """Send dead letters again: a job that a recorder carries out, and that survives whatever is killed.
 
     What was delivered meanwhile is not sent once more. An event that dies again is a new dead letter. What
-    never was a valid event cannot be replayed. With --wait, the exit code is 1 if any event died again.
+    never was a valid event, or was damaged in Redis, cannot be replayed. With --wait, the exit code is 1 if
+    any event died again.
 
     \b
     siem dead-letters replay --integration splunk --since 2d --dry-run
@@ -222,7 +224,8 @@ def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
 def _tell(found: Census, names: Mapping[str, str], *, as_json: bool) -> None:
     """Say what a replay would do."""
     if as_json:
-        kinds = {"replayable": found.replayable, "invalid": found.invalid, "homeless": found.homeless}
+        names_of_kinds = ("replayable", "invalid", "unreadable", "homeless")
+        kinds = {kind: getattr(found, kind) for kind in names_of_kinds}
         by = [
             {"integration_id": home, "error_code": code, "count": count}
             for (home, code), count in found.groups.items()

@@ -71,6 +71,11 @@ def shortfall(found: Census) -> Iterator[str]:
     """Yield a sentence for each kind of letters that a replay leaves out."""
     if found.invalid:
         yield f"{counted(found.invalid, 'dead letter')} never held a valid event: nothing to replay there."
+    if found.unreadable:
+        yield (
+            f"{counted(found.unreadable, 'dead letter')} cannot be replayed: damaged in Redis. `siem "
+            "dead-letters show` has the bytes; publish again what is right in them."
+        )
     if found.homeless:
         yield (
             f"{counted(found.homeless, 'dead letter')} had an integration that was deleted: "

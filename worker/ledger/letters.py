@@ -17,7 +17,7 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.queries import WAITS, dead_letter_row
 from worker.ledger.schema import dead_letters, integrations
 from worker.ledger.text import storable
-from worker.model.deliveries import Cause
+from worker.model.deliveries import NOT_REPLAYABLE
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection
 
@@ -32,13 +32,14 @@ _columns = [_letter[field.name] for field in fields(DeadLetterRow)]
 class Census:
     """How many letters a selection means.
 
-    `replayable` can be sent again; `invalid` never were valid events; `homeless` have an integration that
-    was deleted, and nobody named another one. `groups` counts all of them by integration and code of the
-    finding. `upto_ms` is when the last of them died.
+    `replayable` can be sent again; `invalid` never were valid events; `unreadable` were damaged in Redis;
+    `homeless` have an integration that was deleted, and nobody named another one. `groups` counts all of
+    them by integration and code of the finding. `upto_ms` is when the last of them died.
     """
 
     replayable: int
     invalid: int
+    unreadable: int
     homeless: int
     groups: dict[tuple[str | None, str], int]
     upto_ms: int
@@ -46,7 +47,7 @@ class Census:
     @property
     def total(self) -> int:
         """All letters that are meant."""
-        return self.replayable + self.invalid + self.homeless
+        return self.replayable + self.invalid + self.unreadable + self.homeless
 
 
 def chosen(selection: Selection) -> list[ColumnElement[bool]]:
@@ -88,7 +89,11 @@ def census(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> 
             kinds[_kind(cause, has_home=has_home)] += count
             groups[integration_id, code] += count
             upto_ms = max(upto_ms, last_ms)
-    return Census(kinds["replayable"], kinds["invalid"], kinds["homeless"], dict(groups), upto_ms)
+    return Census(
+        *(kinds["replayable"], kinds["invalid"], kinds["unreadable"], kinds["homeless"]),
+        groups=dict(groups),
+        upto_ms=upto_ms,
+    )
 
 
 def discard(engine: Engine, selection: Selection, upto_ms: int) -> int:
@@ -179,6 +184,6 @@ def _discard(connection: Connection, ids: list[str]) -> int:
 
 
 def _kind(cause: str, *, has_home: bool) -> str:
-    if cause == Cause.INVALID:
-        return "invalid"
+    if cause in NOT_REPLAYABLE:
+        return cause
     return "replayable" if has_home else "homeless"

@@ -29,7 +29,7 @@ from worker.ledger.letters import census, chosen, living
 from worker.ledger.schema import dead_letters, deliveries
 from worker.ledger.schema import replays as table
 from worker.ledger.text import storable
-from worker.model.deliveries import Cause, Status
+from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
 from worker.model.replays import (
@@ -212,7 +212,7 @@ def _read(row: Any) -> Replay:
 
 
 def _next_rows(connection: Connection, replay: Replay, most: int, closed: Collection[str]) -> list[Any]:
-    conditions = [*chosen(replay.selection), _letter.cause != Cause.INVALID]
+    conditions = [*chosen(replay.selection), _letter.cause.not_in(NOT_REPLAYABLE)]
     conditions.append(_letter.dead_ms <= replay.upto_ms)
     conditions.append(_letter.integration_id.is_not(None) if replay.target_id else living())
     if closed and not replay.target_id:

@@ -44,6 +44,12 @@ class Cause(StrEnum):
     DELETED = "deleted"
     #: Worker after worker died while sending it, and it alone.
     WORKER_LOST = "worker_lost"
+    #: Its bytes in Redis were damaged: nobody can say whether what is left of them is the event.
+    UNREADABLE = "unreadable"
+
+
+#: What is never sent again: it is no event, or nobody knows whether it is the one that was published.
+NOT_REPLAYABLE = frozenset({Cause.INVALID, Cause.UNREADABLE})
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):

@@ -116,5 +116,6 @@ class FailureCode(StrEnum):
     INVALID_EVENT = "invalid_event", Origin.EVENT, "it is not a governance event"
     INTEGRATION_DELETED = "integration_deleted", Origin.SETTING, "its integration was deleted"
     WORKER_LOST = "worker_lost", Origin.EVENT, "every worker that sent this event died"
+    UNREADABLE = "unreadable", Origin.WORKER, "the event's bytes were damaged in Redis"
     INTERNAL_ERROR = "internal_error", Origin.WORKER, "the worker failed while sending"
     UNKNOWN = "unknown", Origin.WORKER, "no reason was given"

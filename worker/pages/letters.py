@@ -29,6 +29,7 @@ CAUSES = {
     Cause.INVALID: "not a governance event",
     Cause.DELETED: "its integration was deleted",
     Cause.WORKER_LOST: "workers died while sending it",
+    Cause.UNREADABLE: "damaged in Redis",
 }
 
 

@@ -15,13 +15,16 @@ local function is_probe(slot)
   return redis.call('HGET', KEYS[2], 'probe') == tostring(slot)
 end
 
+-- More than anybody may set.
+local MOST_SLOTS = 1000
+
 local function slots_allowed()
   local found = redis.call('HMGET', KEYS[2], 'slots', 'window')
-  return math.max(1, math.min(tonumber(found[1] or 4), math.floor(tonumber(found[2] or 1))))
+  return math.max(1, math.min(number(found[1], 4), MOST_SLOTS, math.floor(number(found[2], 1))))
 end
 
 local function all_slots()
-  return tonumber(redis.call('HGET', KEYS[2], 'slots') or 4)
+  return math.min(number(redis.call('HGET', KEYS[2], 'slots'), 4), MOST_SLOTS)
 end
 
 -- Batches that wait for a retry go at once: the destination is well again.
@@ -53,7 +56,7 @@ local function close_breaker()
 end
 
 local function probe_failed(intervals)
-  local before = tonumber(redis.call('HGET', KEYS[2], 'probe_wait') or intervals.first)
+  local before = number(redis.call('HGET', KEYS[2], 'probe_wait'), intervals.first)
   redis.call('HDEL', KEYS[2], 'probe')
   set_probe(math.min(intervals.longest, 2 * before), intervals)
 end
@@ -65,7 +68,7 @@ local function wants_more(window)
   for slot = 1, all_slots() do
     taken = taken + redis.call('HEXISTS', ARGV[2] .. slot, 'state')
   end
-  return taken >= math.floor(window) and tonumber(redis.call('HGET', KEYS[2], 'last_send_ms') or 0) >= SOON_MS
+  return taken >= math.floor(window) and number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SOON_MS
 end
 
 local function note_well(window)
@@ -90,7 +93,7 @@ end
 
 local function note_ill(slot, window, health, cause, intervals)
   redis.call('HSET', KEYS[2], 'window', math.max(1, window / 2))
-  local failures = redis.call('HINCRBY', KEYS[2], 'failures', 1)
+  local failures = add('failures', 1)
   if is_open() then
     if is_probe(slot) then
       probe_failed(intervals)
@@ -105,7 +108,7 @@ end
 -- What a sending says of the destination: 'well', 'failed' or 'misconfigured'; anything else says nothing.
 -- Returns 'opened' or 'closed' when the breaker changed, else ''.
 local function note(slot, health, cause, intervals)
-  local window = tonumber(redis.call('HGET', KEYS[2], 'window') or 1)
+  local window = number(redis.call('HGET', KEYS[2], 'window'), 1)
   if health == 'well' then
     return note_well(window)
   elseif health == 'failed' or health == 'misconfigured' then

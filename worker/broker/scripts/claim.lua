@@ -56,6 +56,11 @@ local function take(lane, room)
   return taken
 end
 
+-- Of what the slot says of its batch; what damage made no count is one that nothing is known of.
+local function whole(value)
+  return math.max(0, math.floor(number(value, 0)))
+end
+
 local function held_by_slot(lane)
   if redis.call('XLEN', lane) == 0 or pending_in(lane) == 0 then
     return {}
@@ -63,33 +68,38 @@ local function held_by_slot(lane)
   return redis.call('XREADGROUP', 'GROUP', GROUP, slot, 'STREAMS', lane, '0')[1][2]
 end
 
+local function limit(value, otherwise)
+  local found = number(value, otherwise)
+  return found >= 1 and found or otherwise
+end
+
 local function claim_new()
   local limits = redis.call('HMGET', KEYS[2], 'batch_events', 'batch_bytes')
   local room = {
-    events = tonumber(limits[1] or 500), bytes = tonumber(limits[2] or 900000), untouched = true,
-    taken = 0, taken_bytes = 0,
+    events = limit(limits[1], 500), bytes = limit(limits[2], 900000), untouched = true, taken = 0,
+    taken_bytes = 0,
   }
   local urgent, bulk
-  if redis.call('HINCRBY', KEYS[2], 'claims', 1) % BULK_TURN == 0 then
+  if add('claims', 1) % BULK_TURN == 0 then
     bulk = take(KEYS[4], room)
     urgent = take(KEYS[3], room)
   else
     urgent = take(KEYS[3], room)
     bulk = take(KEYS[4], room)
   end
-  redis.call('HINCRBY', KEYS[2], 'unclaimed_events', 0 - room.taken)
-  redis.call('HINCRBY', KEYS[2], 'unclaimed_bytes', 0 - room.taken_bytes)
+  add('unclaimed_events', 0 - room.taken)
+  add('unclaimed_bytes', 0 - room.taken_bytes)
   return urgent, bulk
 end
 
 local found = redis.call('HMGET', key, 'state', 'epoch', 'due', 'chunks', 'carried', 'attempts', 'losses',
   'suspects', 'alone')
-local state, epoch, chunks = found[1], found[2], tonumber(found[4] or 0)
+local state, epoch, chunks = found[1], found[2], found[4] and number(found[4], 1) or 0
 
 if not state or state == 'sending' or epoch ~= ARGV[4] then
   return {'stale'}
 end
-if state == 'waiting' and tonumber(found[3]) > now + EARLY_MS then
+if state == 'waiting' and number(found[3], 0) > now + EARLY_MS then
   return {'early'}
 end
 redis.call('HDEL', KEYS[2], 'ordered_at')
@@ -112,6 +122,7 @@ else
 end
 if #urgent + #bulk == 0 then
   free(slot)
+  recount()
   return {'empty'}
 end
 redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk)
@@ -119,7 +130,7 @@ redis.call('HDEL', key, 'reissues')
 redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
-  'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', tonumber(found[6] or 0),
-  tonumber(found[7] or 0), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
-  tonumber(found[8] or 0), tonumber(found[9] or 0),
+  'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', whole(found[6]),
+  whole(found[7]), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
+  whole(found[8]), whole(found[9]),
 }

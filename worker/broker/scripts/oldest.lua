@@ -14,9 +14,10 @@ local function fourth_of_first(packed)
   return value
 end
 
-local function published_ms(packed, otherwise)
+-- When it came is as late as it can have been published, whatever damage says.
+local function published_ms(packed, came)
   local ok, found = pcall(fourth_of_first, packed)
-  return ok and type(found) == 'number' and found or otherwise
+  return ok and type(found) == 'number' and found >= 0 and found <= came and found or came
 end
 
 local came, published
@@ -24,7 +25,7 @@ for _, lane in ipairs(KEYS) do
   local entry = redis.call('XRANGE', lane, '-', '+', 'COUNT', 1)[1]
   if entry then
     local here = tonumber(string.match(entry[1], '^%d+'))
-    local there = published_ms(entry[2][6] or '', here)
+    local there = published_ms((entry[2] or {})[6] or '', here)
     came, published = math.min(came or here, here), math.min(published or there, there)
   end
 end

@@ -13,7 +13,7 @@ end
 -- is due: one that is claimed already comes first, for it has waited longest. {slot, epoch}, or false.
 local function order_probe(lease_ms)
   local found = redis.call('HMGET', KEYS[2], 'probe', 'probe_at')
-  if found[1] or now_ms() < tonumber(found[2] or 0) then
+  if found[1] or now_ms() < number(found[2], 0) then
     return false
   end
   local chosen
@@ -24,7 +24,7 @@ local function order_probe(lease_ms)
       redis.call('HSET', ARGV[2] .. slot, 'state', 'ordered')
       redis.call('HDEL', ARGV[2] .. slot, 'due')
       redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
-      return {slot, tonumber(redis.call('HGET', ARGV[2] .. slot, 'epoch'))}
+      return {slot, epoch_of(ARGV[2] .. slot)}
     elseif not state then
       chosen = slot
     end

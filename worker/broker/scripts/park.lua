@@ -8,7 +8,7 @@ local most_events, most_bytes, chunks = tonumber(ARGV[3]), tonumber(ARGV[4]), to
 
 local function is_over()
   local found = redis.call('HMGET', KEYS[2], 'unclaimed_events', 'unclaimed_bytes')
-  return tonumber(found[1] or 0) > most_events or tonumber(found[2] or 0) > most_bytes
+  return number(found[1], 0) > most_events or number(found[2], 0) > most_bytes
 end
 
 local function oldest(lane)
@@ -22,10 +22,10 @@ local function move(lane, name, entry)
   local events, bytes = size(entry)
   redis.call('XDEL', lane, entry[1])
   redis.call('XADD', KEYS[5], '*', 'integration', ARGV[1], 'lane', name, 'entry', entry[1],
-    'n', events, 'bytes', bytes, 'events', entry[2][6])
-  redis.call('HINCRBY', KEYS[2], 'unclaimed_events', 0 - events)
-  redis.call('HINCRBY', KEYS[2], 'unclaimed_bytes', 0 - bytes)
-  redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - events)
+    'n', events, 'bytes', bytes, 'events', entry[2][6] or '', 'crc', entry[2][8] or '')
+  add('unclaimed_events', 0 - events)
+  add('unclaimed_bytes', 0 - bytes)
+  add('backlog_events', 0 - events)
   return events
 end
 

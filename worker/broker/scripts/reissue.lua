@@ -19,22 +19,32 @@ redis.call('ZREM', KEYS[1], '')
 local SUSPICIOUS = 3
 local LARGEST_PART, SHRINKS_BY = 64, 8
 
+-- Adds to a count; one that damage made no number begins again, at what an epoch has never been.
+local function add(key, field, otherwise)
+  local reply = redis.pcall('HINCRBY', key, field, 1)
+  if type(reply) ~= 'table' then
+    return reply
+  end
+  redis.call('HSET', key, field, otherwise)
+  return otherwise
+end
+
 local function suspect(key)
-  local part = tonumber(redis.call('HGET', key, 'suspects') or 0)
-  if redis.call('HINCRBY', key, 'losses', 1) < SUSPICIOUS and part == 0 then
+  local part = tonumber(redis.call('HGET', key, 'suspects') or 0) or 0
+  if add(key, 'losses', 1) < SUSPICIOUS and part == 0 then
     return
   end
   part = part > 0 and part or LARGEST_PART * SHRINKS_BY
   if part == 1 then
-    redis.call('HINCRBY', key, 'alone', 1)
+    add(key, 'alone', 1)
   end
-  redis.call('HSET', key, 'suspects', math.max(1, part / SHRINKS_BY))
+  redis.call('HSET', key, 'suspects', math.max(1, math.floor(part / SHRINKS_BY)))
 end
 
 -- While the breaker is open, a batch that waits may be the one that tries the destination, when that is due:
 -- one in a slot above a limit that was lowered meanwhile is looked for nowhere else.
 local function becomes_probe(hash, probe, probe_at, slot)
-  if probe or now < tonumber(probe_at or 0) then
+  if probe or now < (tonumber(probe_at or 0) or 0) then
     return false
   end
   redis.call('HSET', hash, 'probe', slot)
@@ -65,13 +75,14 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT',
   else
     if state == 'sending' then
       suspect(key)
-      redis.call('HINCRBY', key, 'epoch', 1)
+      add(key, 'epoch', now)
     end
-    local times = redis.call('HINCRBY', key, 'reissues', 1)
+    local times = add(key, 'reissues', 1)
     redis.call('HSET', key, 'state', 'ordered')
     redis.call('HDEL', key, 'due')
     redis.call('ZADD', KEYS[1], now + lease_ms * 2 ^ math.min(times - 1, 5), name)
-    reissued[#reissued + 1] = {integration, slot, tonumber(redis.call('HGET', key, 'epoch')), state}
+    local epoch = tonumber(redis.call('HGET', key, 'epoch') or '') or add(key, 'epoch', now)
+    reissued[#reissued + 1] = {integration, slot, epoch, state}
   end
 end
 return reissued

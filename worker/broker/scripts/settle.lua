@@ -39,8 +39,8 @@ local rest = 16 + tonumber(ARGV[16])
 for place = 17, rest do
   redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
 end
-redis.call('HINCRBY', KEYS[2], 'backlog_events', 0 - tonumber(ARGV[5]))
-redis.call('HSET', KEYS[2], 'last_send_ms', now_ms() - found[3])
+add('backlog_events', 0 - tonumber(ARGV[5]))
+redis.call('HSET', KEYS[2], 'last_send_ms', now_ms() - number(found[3], now_ms()))
 if ARGV[7] ~= '0' then
   redis.call('HSET', KEYS[2], 'rests_until', now_ms() + tonumber(ARGV[7]))
 end
@@ -63,6 +63,7 @@ else
   local bulk_from = rest + 4 + tonumber(ARGV[rest + 3])
   finish(KEYS[3], rest + 4, bulk_from - 1)
   finish(KEYS[4], bulk_from, #ARGV)
+  recount()
 end
 local breaker = note(slot, ARGV[9], ARGV[10], {
   threshold = tonumber(ARGV[11]), first = tonumber(ARGV[12]), longest = tonumber(ARGV[13]),

@@ -12,6 +12,25 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A number; where damaged data holds none, or one beyond all reason, another.
+local function number(value, otherwise)
+  local found = tonumber(value or otherwise)
+  if not found or found ~= found or math.abs(found) > 2 ^ 53 then
+    return otherwise
+  end
+  return found
+end
+
+-- Adds to a count. One that damage made no number begins again, and is right once the backlog is empty.
+local function add(field, by)
+  local reply = redis.pcall('HINCRBY', KEYS[2], field, by)
+  if type(reply) ~= 'table' then
+    return reply
+  end
+  redis.call('HSET', KEYS[2], field, math.max(0, by), 'recount', 1)
+  return math.max(0, by)
+end
+
 local function member(slot)
   return ARGV[1] .. '/' .. slot
 end
@@ -45,9 +64,30 @@ local function last_delivered(lane)
   end
 end
 
--- How many events a chunk has, and how many bytes they are.
+-- How many events a chunk has, and how many bytes they are; what damage leaves of an entry has one event.
+local MOST_EVENTS = 10000
+
 local function size(entry)
-  return tonumber(entry[2][2]), tonumber(entry[2][4])
+  local fields = entry[2] or {}
+  local events = math.floor(number(fields[2], 1))
+  if events < 1 or events > MOST_EVENTS then
+    events = 1
+  end
+  local packed = string.len(fields[6] or '')
+  local bytes = math.floor(number(fields[4], packed))
+  if bytes < 0 or bytes > packed then
+    bytes = packed
+  end
+  return events, bytes
+end
+
+-- Counts that damage has touched are right again once nothing is left to count.
+local function recount()
+  if redis.call('HEXISTS', KEYS[2], 'recount') == 1
+    and redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) == 0 then
+    redis.call('HSET', KEYS[2], 'backlog_events', 0, 'unclaimed_events', 0, 'unclaimed_bytes', 0)
+    redis.call('HDEL', KEYS[2], 'recount')
+  end
 end
 
 local function work_waits()
@@ -61,7 +101,7 @@ end
 -- The destination has asked to be spared for a while: the sweeper wakes it when that is over.
 local function rests()
   local until_ms = redis.call('HGET', KEYS[2], 'rests_until')
-  return until_ms and tonumber(until_ms) > now_ms()
+  return until_ms and number(until_ms, 0) > now_ms()
 end
 
 -- A slot that began to send this short a time ago will soon come back for what waits: a further slot
@@ -71,10 +111,10 @@ local SOON_MS = 25
 
 local function taken_soon()
   local found = redis.call('HMGET', KEYS[2], 'claimed_at', 'last_send_ms', 'unclaimed_events', 'batch_events')
-  if not found[1] or now_ms() - found[1] >= SOON_MS then
+  if not found[1] or math.abs(now_ms() - number(found[1], 0)) >= SOON_MS then
     return false
   end
-  return tonumber(found[2] or 0) < SOON_MS or tonumber(found[3] or 0) < tonumber(found[4] or 500)
+  return number(found[2], 0) < SOON_MS or number(found[3], 0) < number(found[4], 500)
 end
 
 -- An order on its way will claim all that waits, up to a batch, and order a further slot for the rest.
@@ -84,13 +124,26 @@ local ON_ITS_WAY_MS = 1000
 
 local function on_its_way()
   local since = redis.call('HGET', KEYS[2], 'ordered_at')
-  return since and now_ms() - since < ON_ITS_WAY_MS
+  return since and math.abs(now_ms() - number(since, 0)) < ON_ITS_WAY_MS
+end
+
+-- The next epoch of a slot. Where damage left no number, the time is one that no order had before.
+local function next_epoch(key)
+  local epoch = redis.pcall('HINCRBY', key, 'epoch', 1)
+  if type(epoch) == 'table' then
+    epoch = now_ms()
+    redis.call('HSET', key, 'epoch', epoch)
+  end
+  return epoch
+end
+
+local function epoch_of(key)
+  return number(redis.call('HGET', key, 'epoch'), nil) or next_epoch(key)
 end
 
 local function order(slot, lease_ms)
-  local key = ARGV[2] .. slot
-  local epoch = redis.call('HINCRBY', key, 'epoch', 1)
-  local now = now_ms()
+  local epoch = next_epoch(ARGV[2] .. slot)
+  local key, now = ARGV[2] .. slot, now_ms()
   redis.call('HSET', key, 'state', 'ordered')
   redis.call('HSET', KEYS[2], 'ordered_at', now)
   redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))

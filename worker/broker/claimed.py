@@ -1,0 +1,113 @@
+"""What a claim brought: the batch of what can be read, and the chunks that cannot."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
+from worker.model.deliveries import SETTLED, Batch
+from worker.model.events import QueuedEvent
+from worker.model.orders import WorkOrder
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A chunk that cannot be read, why, and how many requests carried each of its events, if known."""
+
+    chunk: StoredChunk
+    reason: str
+    request_counts: bytes
+
+
+@dataclass(slots=True)
+class Claimed:
+    """The reply of `claim.lua`, read. `carried_before` is what the slot is to say of the events that stay."""
+
+    batch: Batch
+    carried_before: bytes = b""
+    unreadable: list[_Unreadable] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, order: WorkOrder, reply: Sequence[Any]) -> "Claimed":
+        """Read the reply of a claim that has brought a batch."""
+        _, now, configuration, carried, attempts, losses, urgent, bulk, _, probing, suspects, alone = reply
+        chunks = [
+            StoredChunk(lane, entry[0], entry[1] or ())
+            for lane, entries in (("urgent", urgent), ("bulk", bulk))
+            for entry in entries
+        ]
+        reading = _Reading(chunks, carried)
+        lanes: dict[str, list[bytes]] = {"urgent": [], "bulk": []}
+        for chunk in reading.readable:
+            lanes[chunk.lane].append(chunk.entry_id)
+        counts = bytearray(reading.carried) if reading.carried else bytearray(len(reading.events))
+        batch = Batch(
+            order=order,
+            events=reading.events,
+            configuration=configuration,
+            carried=_with_losses(counts, int(losses)),
+            attempts=int(attempts),
+            claimed_ms=int(now),
+            claimed_at=time.monotonic(),
+            urgent=lanes["urgent"],
+            bulk=lanes["bulk"],
+            probing=bool(probing),
+            suspects=int(suspects),
+            lost_alone=int(alone),
+        )
+        return cls(batch, reading.carried, reading.unreadable)
+
+    def dead_chunks(self) -> list[DeadChunk]:
+        """Return what stands for each chunk that cannot be read."""
+        integration_id, now_ms = self.batch.order.integration_id, self.batch.claimed_ms
+        return [
+            dead_chunk(integration_id, one.chunk, one.reason, now_ms, one.request_counts)
+            for one in self.unreadable
+        ]
+
+    def unreadable_ids(self) -> list[int | bytes]:
+        """Return how many of these chunks are urgent, their ids, and the ids of the others."""
+        urgent = [one.chunk.entry_id for one in self.unreadable if one.chunk.lane == "urgent"]
+        bulk = [one.chunk.entry_id for one in self.unreadable if one.chunk.lane == "bulk"]
+        return [len(urgent), *urgent, *bulk]
+
+
+class _Reading:
+    """Reads chunk after chunk; `carried` has a byte for each event of all of them, or is empty."""
+
+    def __init__(self, chunks: Sequence[StoredChunk], carried: bytes) -> None:
+        self.events: list[QueuedEvent] = []
+        self.readable: list[StoredChunk] = []
+        self.unreadable: list[_Unreadable] = []
+        found = [_read(chunk) for chunk in chunks]
+        lengths = [
+            len(one) if isinstance(one, list) else chunk.count or 0
+            for chunk, one in zip(chunks, found, strict=True)
+        ]
+        # One that does not match says nothing of anybody: what was delivered is then sent once more.
+        known = carried if len(carried) == sum(lengths) else b""
+        self.carried = b""
+        at = 0
+        for chunk, one, length in zip(chunks, found, lengths, strict=True):
+            counts = known[at : at + length]
+            at += length
+            if isinstance(one, list):
+                self.events += one
+                self.readable.append(chunk)
+                self.carried += counts
+            else:
+                self.unreadable.append(_Unreadable(chunk, one, counts))
+
+
+def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
+    """Return the events of a chunk, or why it cannot be read."""
+    try:
+        return chunk.events()
+    except UnreadableChunk as error:
+        return str(error)
+
+
+def _with_losses(carried: bytearray, losses: int) -> bytearray:
+    """Count a request for each worker that died with the batch: it had probably sent it."""
+    return bytearray(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in carried)
