@@ -37,16 +37,23 @@ def library_path() -> str:
 
 
 class Program:
-    """One process, which is ready once it listens on its ports."""
+    """One process, which is ready once it listens on its ports and Unix sockets."""
 
     def __init__(
-        self, command: Sequence[str | Path], directory: Path, *, tcp: Sequence[int], udp: Sequence[int] = ()
+        self,
+        command: Sequence[str | Path],
+        directory: Path,
+        *,
+        tcp: Sequence[int] = (),
+        udp: Sequence[int] = (),
+        unix: Sequence[Path] = (),
     ) -> None:
-        """Keep what to run, where its words go, and the ports on loopback that it will listen on."""
+        """Keep what to run, where its words go, and the ports on loopback and sockets it will listen on."""
         self.log = directory / "log"
         self._command = command
         self._tcp = tcp
         self._udp = udp
+        self._unix = unix
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -109,7 +116,11 @@ class Program:
             return True
         # Nobody connects only to see whether somebody is there: rsyslog 8.2302 closes a descriptor twice when
         # a handshake fails, and may then write a log into the next connection.
-        return _ports("tcp", _LISTENS) >= set(self._tcp) and _ports("udp") >= set(self._udp)
+        return (
+            _ports("tcp", _LISTENS) >= set(self._tcp)
+            and _ports("udp") >= set(self._udp)
+            and all(path.is_socket() for path in self._unix)
+        )
 
 
 def sockets(protocol: str) -> list[list[str]]:

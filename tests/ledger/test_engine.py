@@ -106,6 +106,13 @@ def test_failed_block_writes_nothing(engine: Engine) -> None:
         ("sqlite:///:memory:", "names no file"),
         ("mysql://user:hunter2@host/name", "names mysql, which is not supported"),
         ("postgresql+psycopg2://user:hunter2@host/name", "not supported"),
+        ("postgresql://user:hunter2@host/name?prepare_threshold=often", "prepare_threshold.*whole number"),
+        ("postgresql://user:hunter2@host/name?connect_timeout=soon", "connect_timeout.*whole number"),
+        ("postgresql://user:hunter2@host/name?sslmode=require&sslmode=allow", "sslmode more than once"),
+        ("postgresql://user:hunter2@host/name?autocommit=1", "option autocommit.*connection parameters"),
+        ("postgresql://user:hunter2@host/name?plugin=hunter2", "option plugin"),
+        ("sqlite:////tmp/name?pool_size=5", "option pool_size"),
+        ("sqlite:////tmp/name?timeout=long", "cannot read"),
     ],
 )
 def test_url_of_no_ledger_is_refused(url: str, complaint: str) -> None:

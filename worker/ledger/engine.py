@@ -16,20 +16,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
+from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.outage import told_as_outage
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
-
-_SETTING = "SIEM_DATABASE_URL"
-_REMEDY = "give postgresql+psycopg://user:password@host:5432/name or sqlite:////path/to/ledger.sqlite3"
-
-#: Seconds to wait for PostgreSQL to take a connection.
-_CONNECT_TIMEOUT = 5
-#: After this many milliseconds without an answer from its machine, a connection counts as dead.
-_SILENCE_MS = 30_000
-_POSTGRES_DRIVER = "postgresql+psycopg"
 
 #: SQLite waits this long for another process's transaction before it says "locked".
 _SQLITE_SETTINGS = (
@@ -57,17 +48,11 @@ def open_ledger(url: str) -> Engine:
     The file of SQLite is made here, readable by its owner alone, its folder as well. Raises
     InvalidSetting for a URL that cannot be a ledger's, LedgerUnavailable when the file cannot be made.
     """
-    parsed = _parse(url)
+    parsed = read_address(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    given = set(parsed.query)
-    wanted: dict[str, Any] = {
-        "connect_timeout": _CONNECT_TIMEOUT,
-        "tcp_user_timeout": _SILENCE_MS,
-        "application_name": "siem",
-    }
-    arguments = {name: value for name, value in wanted.items() if name not in given}
-    return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+    address, arguments = postgres_arguments(parsed)
+    return create_engine(address, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
 
 
 @contextmanager
@@ -117,23 +102,6 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # Without the cause: it may repeat the URL, which may hold a password.
-        raise InvalidSetting(_SETTING, "is not the URL of a database", _REMEDY) from None
-    match parsed.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            if not parsed.database or ":memory:" in parsed.database:
-                raise InvalidSetting(_SETTING, "names no file, and several processes share it", _REMEDY)
-            return parsed
-        case "postgres" | "postgresql" | "postgresql+psycopg":
-            return parsed.set(drivername=_POSTGRES_DRIVER)
-        case other:
-            raise InvalidSetting(_SETTING, f"names {other}, which is not supported", _REMEDY)
-
-
 def _open_sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     try:
@@ -143,7 +111,12 @@ def _open_sqlite(url: URL) -> Engine:
             f"the ledger {path} cannot be made ({error.strerror}): "
             "see that this user may write to its folder, or let SIEM_DATABASE_URL name another place"
         ) from error
-    engine = create_engine(url, hide_parameters=True)
+    try:
+        engine = create_engine(url, hide_parameters=True)
+    except ValueError:
+        raise InvalidSetting(
+            SETTING, "has an option whose value SQLite cannot read", "leave it out"
+        ) from None
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

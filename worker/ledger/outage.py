@@ -36,8 +36,14 @@ _SQLITE_HINTS = {
 _SQLITE_HINT = "see that its disk works"
 _SERVER_HINT = "see that the server runs and that SIEM_DATABASE_URL is right"
 
+_UNPREPARED = (
+    "take prepare_threshold out of SIEM_DATABASE_URL: a pooler in transaction mode forgets statements"
+)
+
 #: What mends a refusal of PostgreSQL, by the beginning of its SQLSTATE; the longest that fits counts.
 _HINTS = {
+    "26": _UNPREPARED,
+    "42P05": _UNPREPARED,
     "25006": "let SIEM_DATABASE_URL name the primary, or end the read-only mode",
     "28": "see that SIEM_DATABASE_URL names a role that may connect, and its password",
     "3D": "create that database, or let SIEM_DATABASE_URL name another one",
