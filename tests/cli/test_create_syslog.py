@@ -42,6 +42,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "header": "rfc5424",
         "framing": "newline",
         "hostname": "plane",
+        "time_zone": "UTC",
         "send_src": False,
         "max_message_bytes": 9000,
         "confirm_by_shutdown": True,
@@ -63,6 +64,15 @@ def test_datagrams_have_a_pace(empty: Fleet) -> None:
     assert _stored(empty) == SyslogCef(url="syslog+udp://siem", max_datagrams_per_second=100)
 
 
+def test_a_header_without_a_zone_has_that_of_the_receiver(empty: Fleet) -> None:
+    """Given by its name, as the receiver's machine has it."""
+    create(empty.environment, "syslog://siem", "--time-zone", "Asia/Kolkata", "--hostname", "plane-1.example")
+
+    assert _stored(empty) == SyslogCef(
+        url="syslog://siem", time_zone="Asia/Kolkata", hostname="plane-1.example"
+    )
+
+
 @pytest.mark.parametrize(
     ("scheme", "options", "words"),
     [
@@ -73,6 +83,17 @@ def test_datagrams_have_a_pace(empty: Fleet) -> None:
         ("syslog", "--max-datagrams-per-second 1", "--max-datagrams-per-second is of no use without UDP"),
         ("syslog+udp", "--max-datagrams-per-second 0", "--max-datagrams-per-second: "),
         ("syslog", "--hostname=", "--hostname: "),
+        (
+            "syslog",
+            "--hostname [::1]",
+            "--hostname: in an RFC 3164 header receivers read no name but of letters",
+        ),
+        ("syslog", "--time-zone CET/Mars", "--time-zone: give a name of the IANA time zone database, like"),
+        (
+            "syslog",
+            "--header rfc5424 --time-zone Europe/Paris",
+            "--time-zone: the time in an RFC 5424 header",
+        ),
         ("syslog", "--facility auth", "Invalid value for '--facility'"),
         ("syslog", "--header cef", "Invalid value for '--header'"),
         ("syslog+tls", "--framing lines", "Invalid value for '--framing'"),

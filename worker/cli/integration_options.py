@@ -152,7 +152,19 @@ _CEF = (
         "--framing",
         "How messages are told apart; left out, by newline over TCP and octet_counted over TLS",
     ),
-    _syslog_field("hostname", "--hostname", "The host name in the syslog header", metavar="NAME"),
+    _syslog_field(
+        "hostname",
+        "--hostname",
+        "The host name in the syslog header; with rfc3164 letters, digits, '.', '_' and '-' alone",
+        metavar="NAME",
+    ),
+    _syslog_field(
+        "time_zone",
+        "--time-zone",
+        "With --header rfc3164, whose times name no zone: the one in which the receiver reads them, like "
+        "Europe/Berlin",
+        metavar="ZONE",
+    ),
     _syslog_field("send_src", "--src/--no-src", "Whether CEF's src carries the id of the agent"),
     _syslog_field(
         "max_message_bytes",

@@ -134,6 +134,12 @@ ADVANCED = {
         ),
         Field("hostname", "Host name in the header"),
         Field(
+            "time_zone",
+            "Time zone of the header",
+            hint="The zone in which the receiver reads times of RFC 3164, which name none.",
+            example="Europe/Berlin",
+        ),
+        Field(
             "send_src",
             "Put the agent's id into src",
             Kind.CHECK,
