@@ -31,7 +31,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "--facility local4 --header rfc5424 --framing newline --hostname plane --no-src "
         "--max-message-bytes 9000 --confirm-by-shutdown --batch-events 9 --batch-bytes 9000 --timeout 7.5 "
         f"--ca-file {tmp_path / 'ca'} --client-cert-file {tmp_path / 'cert'} "
-        f"--client-key-file {tmp_path / 'key'} --insecure"
+        f"--client-key-file {tmp_path / 'key'} --tls-server-name siem.internal. --insecure"
     )
     created = create(empty.environment, "syslog+tls://siem.example.com", *options.split(), "--json").json
 
@@ -54,6 +54,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "ca_pem": ca.cert_pem.bytes().decode().strip(),
         "client_cert_pem": certificate.cert_chain_pems[0].bytes().decode().strip(),
         "client_key_pem": "set",
+        "tls_server_name": "siem.internal",
     }
 
 
@@ -98,6 +99,8 @@ def test_a_header_without_a_zone_has_that_of_the_receiver(empty: Fleet) -> None:
         ("syslog", "--header cef", "Invalid value for '--header'"),
         ("syslog+tls", "--framing lines", "Invalid value for '--framing'"),
         ("syslog", "--insecure", f"--insecure {NO_TLS}"),
+        ("syslog", "--tls-server-name siem", f"--tls-server-name {NO_TLS}"),
+        ("syslog+tls", "--tls-server-name siem:6514", "--tls-server-name: give the name of a host"),
         ("syslog+udp", "--ca-file /etc/hostname", f"--ca-file {NO_TLS}"),
         ("syslog+tcp", "--client-key-file /etc/hostname", f"--client-key-file {NO_TLS}"),
         (

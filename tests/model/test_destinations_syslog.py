@@ -199,6 +199,7 @@ def test_what_does_not_fit_a_datagram_is_refused(field: str, value: Any, reason:
         {"ca_pem": SECRET},
         {"client_cert_pem": SECRET, "client_key_pem": SECRET},
         {"verify_tls": False},
+        {"tls_server_name": "siem"},
     ],
 )
 def test_tls_options_want_tls(url: str, options: dict[str, Any]) -> None:

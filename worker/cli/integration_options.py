@@ -239,7 +239,8 @@ _SECURITY = (
         "--ca-file",
         **_FILE,
         gives=["ca_pem"],
-        help="The CA that signed the SIEM's certificate, in PEM; left out, the public ones.",
+        help="The CA that signed the SIEM's certificate, or that certificate itself, in PEM; left out, the "
+        "public CAs.",
     ),
     _tls(
         "--client-cert-file",
@@ -249,6 +250,13 @@ _SECURITY = (
     ),
     _tls(
         "--client-key-file", **_FILE, gives=["client_key_pem"], help="The client certificate's key, in PEM."
+    ),
+    field_option(
+        "tls_server_name",
+        "--tls-server-name",
+        "The name that the SIEM's certificate must carry, and that it is asked for; left out, the url's host",
+        section=TLS,
+        metavar="NAME",
     ),
     _tls(
         "--insecure",

@@ -20,17 +20,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum, auto
 
+from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     ClosedBehindBatch,
     ConnectionLost,
     DeadlinePassed,
-    TlsFailed,
     TransportError,
     Unconfirmed,
 )
 from worker.transports.deadline import Deadline, DeadlineSocket
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
-from worker.transports.tls import handshake_failure
+from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
 
 _PIECE = 65_536
 _MOST_READS = 16
@@ -57,17 +57,21 @@ class SyslogConnection:
         self._sock = sock
         self._peer = peer
         self._layer: Layer = PlainLayer(sock)
+        self._options = TlsOptions()
         self._was_answered = False
 
-    def begin_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
-        """Speak TLS from now on, with a server of this name. Raises TlsFailed and DeadlinePassed."""
+    def begin_tls(self, context: ssl.SSLContext, options: TlsOptions, host: str, deadline: Deadline) -> None:
+        """Speak TLS from now on, by these options. Raises TlsFailed and DeadlinePassed."""
+        self._options = options
+        layer: TlsLayer | None = None
         try:
-            layer = TlsLayer(self._sock, context, host)
+            layer = TlsLayer(self._sock, context, options.server_name(host))
             layer.shake_hands()
         except DeadlinePassed:
             deadline.passed("complete the TLS handshake")
         except (OSError, ValueError) as error:
-            raise handshake_failure(error, self._peer) from None
+            shown = layer.shown if layer is not None else ()
+            raise handshake_failure(error, self._peer, options, shown) from None
         self._layer = layer
 
     def is_open(self) -> bool:
@@ -88,8 +92,7 @@ class SyslogConnection:
         if isinstance(self._layer, TlsLayer) and self._layer.may_be_judged_late:
             _wait_to_read(self._sock, seconds)
         if not self.is_open():
-            words = "closed the connection right behind the TLS handshake: it may want a client certificate"
-            raise TlsFailed(f"{self._peer} {words}")
+            raise closed_behind_handshake(self._peer, self._options)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Hand the frames to our own system. Raises ConnectionLost, TlsFailed and DeadlinePassed."""
@@ -190,7 +193,8 @@ class SyslogConnection:
 
     def _fault(self, error: OSError) -> TransportError:
         if isinstance(error, ssl.SSLError):
-            return handshake_failure(error, self._peer)
+            shown = self._layer.shown if isinstance(self._layer, TlsLayer) else ()
+            return handshake_failure(error, self._peer, self._options, shown)
         if error.errno in _RESETS:
             return ConnectionLost(f"{self._peer} reset the connection{self._remark()}")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__

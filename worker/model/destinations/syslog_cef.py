@@ -89,7 +89,8 @@ class SyslogCef(TlsOptions):
     def _fits_the_way(self) -> Self:
         if self.transport == "udp":
             self._fits_datagrams()
-        if self.transport != "tls" and (self.ca_pem or self.client_cert_pem or not self.verify_tls):
+        options = (self.ca_pem, self.client_cert_pem, self.tls_server_name, not self.verify_tls)
+        if self.transport != "tls" and any(options):
             msg = "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
             raise ValueError(msg)
         return self
