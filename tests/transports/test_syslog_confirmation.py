@@ -2,7 +2,6 @@
 
 import select
 import ssl
-import threading
 from typing import Any
 
 import pytest
@@ -27,8 +26,7 @@ from tests.transports.certificates import server_context
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to
 from worker.model.deliveries import Assurance
 from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError, Unconfirmed
-from worker.transports.deadline import Deadline
-from worker.transports.syslog_connection import SyslogConnection
+from worker.transports import syslog_stream
 
 
 class Way:
@@ -69,8 +67,10 @@ def test_every_batch_has_a_connection_of_its_own(way: Way) -> None:
         assert receiver.accepted == 3
 
 
-def test_many_confirmations(way: Way) -> None:
+def test_many_confirmations(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """None is missed, however closely the two ends of a connection follow each other."""
+    monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 0.001)
+    monkeypatch.setattr(syslog_stream, "_LONGEST_MOMENT", 0.001)
     with way.receiver() as receiver, stream_to(receiver.url, **way.options) as stream:
         for number in range(100):
             assert stream.send(lines(1, start=number), SOON) is Assurance.RECEIVED
@@ -122,7 +122,7 @@ def test_an_end_in_the_middle_confirms_nothing(way: Way, behaviour: Behaviour) -
     with way.receiver(behaviour, receive_buffer=65_536) as receiver:
         failed = way.failure(receiver, lines(8_000, padding=1_000), SOON)
 
-        assert type(failed) is ConnectionLost
+        assert isinstance(failed, ConnectionLost)
 
 
 def test_an_end_that_crossed_our_bytes_confirms_nothing(way: Way) -> None:
@@ -136,23 +136,10 @@ def test_an_end_that_crossed_our_bytes_confirms_nothing(way: Way) -> None:
             assert isinstance(way.failure(receiver, lines(10), SOON), TransportError)
 
 
-def test_an_end_before_all_bytes_are_taken_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_before_all_bytes_are_taken_confirms_nothing() -> None:
     """A receiver may end its side while our bytes still wait for room: they must have come there, too."""
-    cue = threading.Event()
-    await_end = SyslogConnection._await_end  # noqa: SLF001 - the moment that matters lies before it
-
-    def await_it_once_it_has_come(connection: SyslogConnection, deadline: Deadline) -> None:
-        cue.set()
-        receiver.wait_for_ends(1)
-        await_end(connection, deadline)
-
-    def ends_without_reading(visit: Visit) -> None:
-        cue.wait(10)
-        half_closes(0)(visit)
-
-    monkeypatch.setattr(SyslogConnection, "_await_end", await_it_once_it_has_come)
     with (
-        SyslogReceiver(ends_without_reading, receive_buffer=4_096) as receiver,
+        SyslogReceiver(half_closes(0), receive_buffer=4_096) as receiver,
         stream_to(receiver.url, confirm_by_shutdown=True) as stream,
         pytest.raises(DeadlinePassed, match="did not take the whole batch"),
     ):

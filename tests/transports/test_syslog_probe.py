@@ -19,6 +19,7 @@ from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost
 from worker.transports.deadline import Deadline
 from worker.transports.syslog_connection import SyslogConnection
+from worker.transports.syslog_outflow import Patience
 from worker.transports.tls import client_context
 
 Connecting = Callable[[Behaviour], contextlib.AbstractContextManager[tuple[SyslogConnection, SyslogReceiver]]]
@@ -41,7 +42,7 @@ def connecting(request: pytest.FixtureRequest, ca: trustme.CA) -> Connecting:
             )
             if server:
                 context = client_context(TlsOptions(ca_pem=ca.cert_pem.bytes().decode()))
-                connection.begin_tls(context, TlsOptions(), "127.0.0.1", Deadline(SOON, "receiver"))
+                connection.begin_tls(context, "127.0.0.1", Deadline(SOON, "receiver"))
             try:
                 yield connection, receiver
             finally:
@@ -104,7 +105,8 @@ def test_bytes_that_nobody_read_are_a_reset(connecting: Connecting) -> None:
         cue.wait(10)
 
     with connecting(goes_without_reading) as (connection, receiver):
-        connection.send([b"<134>nobody reads this\n"])
+        patience = Patience(Deadline(SOON, "receiver"), "receiver", SOON)
+        connection.carry([b"<134>nobody reads this\n"], patience)
         cue.set()
         receiver.wait_for_ends(1)
 

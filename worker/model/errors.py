@@ -23,7 +23,6 @@ SiemError
 │   ├── AddressRefused
 │   ├── ConnectFailed
 │   ├── TlsFailed
-│   │   └── ClientCertificateRefused
 │   ├── ConnectionLost
 │   │   ├── ClosedBehindBatch
 │   │   └── KeptConnectionLost
@@ -123,7 +122,15 @@ class SecretUnreadable(SiemError):
 
 
 class TransportError(SiemError):
-    """The destination could not be reached or did not answer."""
+    """The destination could not be reached or did not answer.
+
+    Of a stream of frames, `tried` says how many may have come to it, and `taken` how many certainly did;
+    `rate` is how many bytes a second it took, where that is known.
+    """
+
+    tried = 0
+    taken = 0
+    rate = 0.0
 
 
 class NameUnknown(TransportError):
@@ -141,25 +148,13 @@ class ConnectFailed(TransportError):
 class TlsFailed(TransportError):
     """The TLS handshake failed."""
 
-    def __init__(
-        self, message: str, hint: str = "check the certificate and its name; give `ca_pem` for a private CA"
-    ) -> None:
-        """Say what happened, and what mends it."""
-        super().__init__(f"{message}: {hint}")
-        self.message = message
-        self.hint = hint
-
-
-class ClientCertificateRefused(TlsFailed):
-    """The other side wants a client certificate, or does not accept ours."""
-
 
 class ConnectionLost(TransportError):
     """The connection broke before the whole answer had come: it may have been delivered."""
 
 
 class ClosedBehindBatch(ConnectionLost):
-    """The other side closed the connection on which a batch had just gone out: it may have been delivered."""
+    """The other side closed the connection behind a batch, before our end of it: what it kept is unknown."""
 
 
 class KeptConnectionLost(ConnectionLost):

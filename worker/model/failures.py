@@ -65,11 +65,6 @@ class FailureCode(StrEnum):
     ADDRESS_REFUSED = "address_refused", Origin.SETTING, "the address is not in SIEM_ALLOWED_NETWORKS"
     CONNECT_FAILED = "connect_failed", Origin.DESTINATION, "no connection could be made"
     TLS_FAILED = "tls_failed", Origin.SETTING, "the TLS handshake failed"
-    CLIENT_CERTIFICATE_REFUSED = (
-        "client_certificate_refused",
-        Origin.SETTING,
-        "it wants a client certificate, or does not accept ours",
-    )
     CONNECTION_LOST = (
         "connection_lost",
         Origin.DESTINATION,
@@ -79,6 +74,11 @@ class FailureCode(StrEnum):
         "not_processed",
         Origin.DESTINATION,
         "HTTP/2: the request was turned away again and again before it was processed",
+    )
+    CLOSED_UNCONFIRMED = (
+        "closed_unconfirmed",
+        Origin.DESTINATION,
+        "the receiver closed the connection behind the event; it may not have kept it",
     )
     UNCONFIRMED = "unconfirmed", Origin.DESTINATION, "the receiver has the bytes, but did not confirm them"
     TIMED_OUT = "timed_out", Origin.DESTINATION, "the answer did not come in time"

@@ -34,7 +34,7 @@ class Deadline:
     def passed(self, undone: str) -> NoReturn:
         """Raise DeadlinePassed, saying what the peer did not do: "answer in full"."""
         words = undone.format(cargo=self._cargo)
-        raise DeadlinePassed(f"{self._peer} did not {words} within {self._seconds:g} s") from None
+        raise DeadlinePassed(f"{self._peer} did not {words} within {self._seconds:.3g} s") from None
 
 
 class _InForce(threading.local):
@@ -85,7 +85,7 @@ class DeadlineSocket(socket):
         self.settimeout(0)
         return super().recv(most)
 
-    def send_at_once(self, data: bytes) -> int:
+    def send_at_once(self, data: bytes | memoryview) -> int:
         """Send what our own system takes without waiting, and return how much that was.
 
         Raises BlockingIOError where that is nothing.

@@ -3,7 +3,6 @@
 from worker.model.deliveries import Finding
 from worker.model.errors import (
     AddressRefused,
-    ClientCertificateRefused,
     ClosedBehindBatch,
     ConnectFailed,
     ConnectionLost,
@@ -17,6 +16,16 @@ from worker.model.errors import (
 )
 from worker.model.failures import FailureCode
 
+#: What to look for where a syslog receiver hangs up on what it is sent.
+HUNG_UP = (
+    "look into the receiver's log: it may expect the other `framing` (newline, octet_counted), TLS, or "
+    "shorter messages (`max_message_bytes`), or not take this client; a balancer may lack a receiver"
+)
+_NEVER_CONFIRMS = (
+    "if the SIEM has the events all the same, it never closes in answer to our end, and every batch is "
+    "repeated: switch the integration's `confirm_by_shutdown` off; delivered then claims no more than `sent`"
+)
+
 _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
     NameUnknown: (FailureCode.NAME_UNKNOWN, "correct the host name in the integration's url, or mend DNS"),
     AddressRefused: (
@@ -27,6 +36,7 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
         FailureCode.CONNECT_FAILED,
         "check host and port, that the SIEM runs, and firewalls in between",
     ),
+    TlsFailed: (FailureCode.TLS_FAILED, "check the certificate and its name; give `ca_pem` for a private CA"),
     ConnectionLost: (FailureCode.CONNECTION_LOST, "if it lasts, look at proxies and the SIEM's log"),
     KeptConnectionLost: (
         FailureCode.CONNECTION_LOST,
@@ -36,23 +46,13 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
         FailureCode.NOT_PROCESSED,
         "if it lasts, lower the integration's `connections`: the endpoint takes fewer requests at a time",
     ),
-    ClosedBehindBatch: (
-        FailureCode.CONNECTION_LOST,
-        "if it lasts, the SIEM closes every connection: switch the integration's `confirm_by_shutdown` on",
-    ),
-    Unconfirmed: (
-        FailureCode.UNCONFIRMED,
-        "if it lasts, this SIEM never confirms so: switch the integration's `confirm_by_shutdown` off",
-    ),
+    ClosedBehindBatch: (FailureCode.CLOSED_UNCONFIRMED, HUNG_UP),
+    Unconfirmed: (FailureCode.UNCONFIRMED, _NEVER_CONFIRMS),
     DeadlinePassed: (FailureCode.TIMED_OUT, "if it lasts, the SIEM is overloaded or unreachable"),
 }
 
 
 def describe(error: TransportError) -> Finding:
     """Describe the failure; its code is stable, its words may change."""
-    if isinstance(error, TlsFailed):
-        refused = isinstance(error, ClientCertificateRefused)
-        code = FailureCode.CLIENT_CERTIFICATE_REFUSED if refused else FailureCode.TLS_FAILED
-        return Finding(code, error.message, error.hint)
     code, hint = _WORDS.get(type(error), (FailureCode.UNREACHABLE, "check that the SIEM can be reached"))
     return Finding(code, str(error), hint)

@@ -7,36 +7,31 @@ them, and before it has stored them, leaves the same trace as one that is done.
 """
 
 import errno
-import fcntl
 import os
 import select
 import socket
 import ssl
-import struct
-import sys
-import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 
-from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     ClosedBehindBatch,
     ConnectionLost,
     DeadlinePassed,
+    TlsFailed,
     TransportError,
     Unconfirmed,
 )
 from worker.transports.deadline import Deadline, DeadlineSocket
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
-from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
+from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
+from worker.transports.tls import handshake_failure
 
 _PIECE = 65_536
 _MOST_READS = 16
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_1, 0.01
 _RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
-_TAKE = "take the whole {cargo}"
 
 
 class _End(Enum):
@@ -52,26 +47,32 @@ class _End(Enum):
 class SyslogConnection:
     """A connection that was made, and the peer's name in messages: "host:port". For one thread at a time."""
 
-    def __init__(self, sock: DeadlineSocket, peer: str) -> None:
-        """Take over the socket; its calls obey the deadline in force."""
+    def __init__(self, sock: DeadlineSocket, peer: str, window: Window | None = None) -> None:
+        """Take over the socket; its calls obey the deadline in force.
+
+        `window` is what earlier connections have learned of the receiver.
+        """
         self._sock = sock
         self._peer = peer
         self._layer: Layer = PlainLayer(sock)
-        self._options = TlsOptions()
+        self._outflow = Outflow(sock, window or Window(), self._see_no_error)
         self._was_answered = False
+        #: Of the batch that is or was under way: how many frames were handed over, in part or whole.
+        self.tried = 0
+        #: And how many of them the other system has certainly taken, if time was all that was missing.
+        self.taken = 0
+        #: Whether the receiver has kept a connection open behind what it was sent on it.
+        self.is_proven = False
 
-    def begin_tls(self, context: ssl.SSLContext, options: TlsOptions, host: str, deadline: Deadline) -> None:
-        """Speak TLS from now on, by these options. Raises TlsFailed and DeadlinePassed."""
-        self._options = options
-        layer: TlsLayer | None = None
+    def begin_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
+        """Speak TLS from now on, with a server of this name. Raises TlsFailed and DeadlinePassed."""
         try:
-            layer = TlsLayer(self._sock, context, options.server_name(host))
+            layer = TlsLayer(self._sock, context, host)
             layer.shake_hands()
         except DeadlinePassed:
             deadline.passed("complete the TLS handshake")
         except (OSError, ValueError) as error:
-            shown = layer.shown if layer is not None else ()
-            raise handshake_failure(error, self._peer, options, shown) from None
+            raise handshake_failure(error, self._peer) from None
         self._layer = layer
 
     def is_open(self) -> bool:
@@ -92,48 +93,84 @@ class SyslogConnection:
         if isinstance(self._layer, TlsLayer) and self._layer.may_be_judged_late:
             _wait_to_read(self._sock, seconds)
         if not self.is_open():
-            raise closed_behind_handshake(self._peer, self._options)
+            words = "closed the connection right behind the TLS handshake: it may want a client certificate"
+            raise TlsFailed(f"{self._peer} {words}")
 
-    def send(self, frames: Sequence[bytes]) -> None:
-        """Hand the frames to our own system. Raises ConnectionLost, TlsFailed and DeadlinePassed."""
-        cargo = memoryview(b"".join(frames))
+    def carry(self, frames: Sequence[bytes], patience: Patience) -> int:
+        """Send frames as fast as the receiver takes them; return how many its system has acknowledged.
+
+        Those behind them were not handed over, for want of time. Raises ConnectionLost, TlsFailed and
+        DeadlinePassed; `tried` and `taken` then say how far it came.
+        """
+        self.tried = self.taken = 0
+        marks: list[tuple[int, int]] = []
+        patience.begin(self._outflow.acknowledged())
+        patience.look(self._outflow.acknowledged())
         try:
-            for at in range(0, len(cargo), _PIECE):
-                self._layer.sendall(cargo[at : at + _PIECE])
+            for piece, data in _pieces(frames, self._outflow):
+                if not self._outflow.has_room(len(data), patience):
+                    break
+                self.tried += piece
+                self._outflow.push(self._layer.wrapped(data), patience)
+                marks.append((self.tried, self._outflow.handed))
+            self._outflow.drain(patience)
+        except DeadlinePassed:
+            if patience.is_moving():
+                acknowledged = self._outflow.acknowledged()
+                self.taken = max((count for count, end in marks if end <= acknowledged), default=0)
+            raise
         except OSError as error:
             self._look()  # an alert that has come says more than a broken pipe
             raise self._fault(error) from None
+        self.taken = self.tried
+        return self.tried
 
-    def see_taken(self, deadline: Deadline) -> None:
-        """Wait until the receiver's system has acknowledged every byte, and see that it is still open then.
+    def see_open(self, seconds: float) -> None:
+        """Watch for so long whether the receiver hangs up on what it was sent.
 
-        Raises DeadlinePassed, TlsFailed, ConnectionLost, and ClosedBehindBatch for an orderly end: as a rule
-        the receiver had read everything before, but a program that was killed looks the same.
+        Raises TlsFailed, ConnectionLost, and ClosedBehindBatch for an orderly end: its program may have read
+        everything before, but one that throws away what it has read, or was killed, looks the same.
         """
-        self._await_acknowledged(deadline)
-        if not self.is_open():
-            raise ClosedBehindBatch(f"{self._peer} closed the connection behind the batch{self._remark()}")
+        until = time.monotonic() + seconds
+        while self.is_open():
+            self._see_no_error()
+            if not _wait_to_read(self._sock, max(0.0, until - time.monotonic())):
+                self.is_proven |= seconds > 0
+                return
+        raise ClosedBehindBatch(f"{self._peer} closed the connection behind the batch{self._remark()}")
 
-    def confirm(self, deadline: Deadline) -> None:
+    def confirm(self, patience: Patience) -> None:
         """End our side, and wait until the receiver has ended its own in answer to that, without a word.
 
         In TLS, only its close_notify counts, which it must send in answer to ours (RFC 5425, 4.4). Raises
         Unconfirmed when nothing more than that is missing, DeadlinePassed when it has not even taken all
-        bytes, ConnectionLost, and TlsFailed. An end that crosses ours on the way, although it answers
-        nothing, passes for an answer if no reset follows.
+        bytes, ClosedBehindBatch for an end that was there before ours, ConnectionLost, and TlsFailed. An end
+        that crosses ours on the way, although it answers nothing, passes for an answer if no reset follows:
+        so `see_open` comes before this.
         """
         if not self.is_open():
-            raise ConnectionLost(f"{self._peer} closed the connection before it had all{self._remark()}")
+            words = "closed the connection before our end of it, so that nobody knows what it has read"
+            raise ClosedBehindBatch(f"{self._peer} {words}{self._remark()}")
         try:
             self._layer.end()
         except OSError as error:
             self._look()
             raise self._fault(error) from None
-        self._await_end(deadline)
+        self._await_end(Deadline(patience.remaining, self._peer, cargo="batch"))
         # An end that crossed our bytes on the way is followed by a reset.
-        self._await_acknowledged(deadline)
+        self._outflow.drain(patience)
         if self._was_answered:
             raise ConnectionLost(f"{self._peer} closed the connection{self._remark()}")
+
+    def has_hung_up(self) -> bool:
+        """Return, without reading, whether the other side has ended the connection. Any thread may ask."""
+        poll = select.poll()
+        ended = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+        try:
+            poll.register(self._sock, ended)
+        except ValueError:  # closed on this side
+            return False
+        return any(event & ended for _, event in poll.poll(0))
 
     def close(self) -> None:
         """Close in order, without waiting: TLS says goodbye, and nothing is left unread.
@@ -161,16 +198,6 @@ class SyslogConnection:
             self._was_answered = True
         raise ConnectionLost(f"{self._peer} sends without end, where a syslog receiver is silent")
 
-    def _await_acknowledged(self, deadline: Deadline) -> None:
-        pause = _SHORTEST_PAUSE
-        while _unacknowledged(self._sock):
-            self._see_no_error()
-            if not deadline.remaining():
-                deadline.passed(_TAKE)
-            time.sleep(min(pause, deadline.remaining()))
-            pause = min(pause * 2, _LONGEST_PAUSE)
-        self._see_no_error()
-
     def _see_no_error(self) -> None:
         """Raise what has become of the connection, also where the end of the other side came first."""
         number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -181,8 +208,8 @@ class SyslogConnection:
     def _await_end(self, deadline: Deadline) -> None:
         while (end := self._look()) is _End.NONE:
             if not _wait_to_read(self._sock, deadline.remaining()):
-                if _unacknowledged(self._sock):
-                    deadline.passed(_TAKE)
+                if self._outflow.unacknowledged():
+                    deadline.passed(TAKE)
                 words = "took the whole batch, but did not close the connection in answer to our end of it"
                 raise Unconfirmed(f"{self._peer} {words}{self._remark()}")
         if end is _End.CUT_OFF:
@@ -193,23 +220,23 @@ class SyslogConnection:
 
     def _fault(self, error: OSError) -> TransportError:
         if isinstance(error, ssl.SSLError):
-            shown = self._layer.shown if isinstance(self._layer, TlsLayer) else ()
-            return handshake_failure(error, self._peer, self._options, shown)
+            return handshake_failure(error, self._peer)
         if error.errno in _RESETS:
             return ConnectionLost(f"{self._peer} reset the connection{self._remark()}")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         return ConnectionLost(f"the connection to {self._peer} broke: {reason}")
 
 
-def _unacknowledged(sock: socket.socket) -> int:
-    """Return how many bytes, our end of the connection included, the other system has not acknowledged.
-
-    That is what SIOCOUTQ counts on Linux; elsewhere nothing does, and none are assumed.
-    """
-    if sys.platform != "linux":
-        return 0
-    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-    return int(count)
+def _pieces(frames: Sequence[bytes], outflow: Outflow) -> Iterator[tuple[int, bytes]]:
+    """Put frames together to pieces of about the size that suits the receiver; each with their number."""
+    at = 0
+    while at < len(frames):
+        end, size = at, 0
+        while end < len(frames) and (end == at or size + len(frames[end]) <= outflow.piece):
+            size += len(frames[end])
+            end += 1
+        yield end - at, b"".join(frames[at:end])
+        at = end
 
 
 def _wait_to_read(sock: socket.socket, seconds: float) -> bool:

@@ -10,7 +10,6 @@ import ssl
 from contextlib import suppress
 from typing import Protocol
 
-from worker.transports.certificates import Certificate, shown_chain
 from worker.transports.deadline import DeadlineSocket
 
 _RECORDS = 65_536
@@ -19,8 +18,8 @@ _RECORDS = 65_536
 class Layer(Protocol):
     """A way to send and to listen. All of it raises OSError, and obeys the deadline in force."""
 
-    def sendall(self, data: memoryview) -> None:
-        """Send everything."""
+    def wrapped(self, data: bytes) -> bytes:
+        """Return the bytes that carry this on the socket; they have to be sent in this order."""
         ...
 
     def receive_at_once(self, most: int) -> bytes:
@@ -44,9 +43,12 @@ class PlainLayer:
 
     def __init__(self, sock: DeadlineSocket) -> None:
         """Use this socket."""
-        self.sendall = sock.sendall
         self.receive_at_once = sock.receive_at_once
         self._sock = sock
+
+    def wrapped(self, data: bytes) -> bytes:
+        """Return the very bytes."""
+        return data
 
     def end(self) -> None:
         """End our side by a FIN."""
@@ -64,11 +66,6 @@ class TlsLayer:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-
-    @property
-    def shown(self) -> tuple[Certificate, ...]:
-        """The certificates that the server has shown, trusted or not."""
-        return shown_chain(self._tls)
 
     def shake_hands(self) -> None:
         """Do the handshake; in TLS 1.3 the server may still refuse us afterwards."""
@@ -91,10 +88,10 @@ class TlsLayer:
         """Whether the server judges us after the handshake (TLS 1.3: RFC 8446, 4.4.2.4)."""
         return self._tls.version() == "TLSv1.3"
 
-    def sendall(self, data: memoryview) -> None:
-        """Send everything."""
+    def wrapped(self, data: bytes) -> bytes:
+        """Return the records that carry this."""
         self._tls.write(data)
-        self._flush()
+        return self._outgoing.read()
 
     def receive_at_once(self, most: int) -> bytes:
         """Return what has come; see `Layer`. Session tickets and the like are taken in on the way."""

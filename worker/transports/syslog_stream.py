@@ -2,26 +2,39 @@
 
 Connections are kept, one for each thread that sends at the same time. Before each batch the newest is looked
 at, for the first bytes to a receiver that has gone are lost without an error; behind each batch it is looked
-at again, and whatever is amiss then makes the whole batch unconfirmed.
+at again, and whatever is amiss then makes the whole batch unconfirmed. A receiver that hangs up on what it is
+sent does so a moment later: behind the first batch on a connection, that moment is waited for; behind the
+others, the connection is watched while it rests.
 """
 
 import functools
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from time import monotonic
 
 from worker.model.deliveries import Assurance
-from worker.model.destinations import SyslogCef, TlsOptions
-from worker.model.errors import TransportError
+from worker.model.destinations import SyslogCef
+from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog_connection import SyslogConnection
+from worker.transports.syslog_outflow import Patience, Window
 from worker.transports.syslog_pool import Pool
+from worker.transports.syslog_watch import EndWatch
 from worker.transports.tls import client_context
+
+log = logging.getLogger(__name__)
 
 #: How long a TLS 1.3 server may take to judge us, in seconds: so many times what the handshake took, within
 #: these bounds. Only servers without session tickets cost that time, once a connection.
 _HANDSHAKES, _SHORTEST_VERDICT, _LONGEST_VERDICT = 3, 0.1, 1.0
+#: A receiver that hangs up on what it was sent has so many times as long as the connection took to make.
+_CONNECTS, _SHORTEST_MOMENT, _LONGEST_MOMENT = 3, 0.1, 1.0
+#: After a connection ended amid or behind a batch, that moment is waited for behind each batch, for so long.
+_WARY = 300.0
+
+_ENDS = EndWatch()
 
 
 class SyslogStream:
@@ -33,50 +46,105 @@ class SyslogStream:
         self._host, self._port = config.target
         self.peer = peer_name(config)
         self._context = _context_source(config)
-        self._tls: TlsOptions = config
         self._confirms = config.confirm_by_shutdown
         self._pool: Pool[SyslogConnection] = Pool(connections)
+        self._window = Window()
+        self._moment = _LONGEST_MOMENT
+        self._wary_until = 0.0
 
-    def send(self, frames: Sequence[bytes], seconds: float) -> Assurance:
+    def send(
+        self,
+        frames: Sequence[bytes],
+        seconds: float,
+        *,
+        patience: float | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Assurance:
         """Send the frames; `seconds` is all the time there is, from the look-up of the name to the last look.
 
-        Returns SENT when the receiver's system has acknowledged every byte and the connection still stands.
-        With `confirm_by_shutdown` the batch has a connection of its own, and RECEIVED says that the receiver
-        has closed it in answer to our end. Raises a leaf of TransportError when that cannot be said of the
-        whole, and InvalidIntegration when a PEM cannot be used.
+        The receiver may take no byte for `patience` seconds of that, or all of them. Returns SENT when the
+        receiver's system has acknowledged every byte and the connection still stands; should it end shortly
+        after that, `on_end` is called, by any thread. With `confirm_by_shutdown` the batch has a connection
+        of its own, and RECEIVED says that the receiver has closed it in answer to our end, and not before.
+        Raises a leaf of TransportError when that cannot be said of the whole, whose `tried` and `taken` say
+        how many frames it is about, and InvalidIntegration when a PEM cannot be used.
         """
+        stall = min(seconds, patience or seconds)
         with within(seconds, self.peer, cargo="batch") as deadline:
-            connection = self._connect(deadline) if self._confirms else self._take(deadline)
+            with within(stall, self.peer, cargo="batch") as sooner:
+                connection = self._connect(sooner) if self._confirms else self._take(sooner)
+            waiting = Patience(deadline, self.peer, stall)
             try:
-                connection.send(frames)
-                if self._confirms:
-                    connection.confirm(deadline)
-                else:
-                    connection.see_taken(deadline)
-            except BaseException:
+                self._carry(connection, frames, waiting)
+            except BaseException as error:
+                self._note(error, connection, waiting)
                 connection.close()
                 raise
         if self._confirms:
             connection.close()
             return Assurance.RECEIVED
+        _ENDS.follow(connection, functools.partial(self._ended_behind, len(frames), on_end))
         self._pool.give_back(connection)
         return Assurance.SENT
+
+    def watch(self, seconds: float) -> TransportError | None:
+        """Watch an idle connection for so long; return how the receiver ended it, or None."""
+        connection = self._pool.take()
+        if connection is None:
+            return None
+        _ENDS.release(connection, has_ended=False)
+        try:
+            connection.see_open(seconds)
+        except TransportError as error:
+            connection.close()
+            return error
+        self._pool.give_back(connection)
+        return None
 
     def close(self) -> None:
         """Close the connections that are idle; those in use are closed behind their batch."""
         self._pool.close()
 
+    def _carry(self, connection: SyslogConnection, frames: Sequence[bytes], patience: Patience) -> None:
+        count = connection.carry(frames, patience)
+        is_new = not connection.is_proven
+        connection.see_open(self._moment if is_new or monotonic() < self._wary_until else 0.0)
+        if count < len(frames):
+            patience.deadline.passed(f"take more than {count} of {len(frames)} events")
+        if self._confirms:
+            connection.confirm(patience)
+
+    def _note(self, error: BaseException, connection: SyslogConnection, patience: Patience) -> None:
+        """Keep with the error how far the batch had come; be wary after an end of the connection."""
+        if not isinstance(error, TransportError):
+            return
+        error.tried = connection.tried
+        if isinstance(error, DeadlinePassed):
+            error.taken = 0 if self._confirms else connection.taken
+            error.rate = patience.taken / patience.seconds if patience.is_moving() else 0.0
+        elif isinstance(error, ConnectionLost):
+            self._wary_until = monotonic() + _WARY
+
+    def _ended_behind(self, count: int, on_end: Callable[[], None]) -> None:
+        self._wary_until = monotonic() + _WARY
+        log.warning("%s closed the connection just behind %d events that counted as sent", self.peer, count)
+        on_end()
+
     def _take(self, deadline: Deadline) -> SyslogConnection:
         while (connection := self._pool.take()) is not None:
-            if _is_usable(connection):
+            is_usable = _is_usable(connection)
+            _ENDS.release(connection, has_ended=not is_usable)
+            if is_usable:
                 return connection
             connection.close()
         return self._connect(deadline)
 
     def _connect(self, deadline: Deadline) -> SyslogConnection:
         context = self._context() if self._context is not None else None
+        began = monotonic()
         sock = self._guard.dial(self._host, self._port, deadline.remaining())
-        connection = SyslogConnection(sock, self.peer)
+        self._moment = min(max(_CONNECTS * (monotonic() - began), _SHORTEST_MOMENT), _LONGEST_MOMENT)
+        connection = SyslogConnection(sock, self.peer, self._window)
         try:
             if context is not None:
                 self._begin_tls(connection, context, deadline)
@@ -87,7 +155,7 @@ class SyslogStream:
 
     def _begin_tls(self, connection: SyslogConnection, context: ssl.SSLContext, deadline: Deadline) -> None:
         began = monotonic()
-        connection.begin_tls(context, self._tls, self._host, deadline)
+        connection.begin_tls(context, self._host.rstrip("."), deadline)
         if self._confirms:
             return  # the receiver's own end will tell, or an alert in its place
         patience = min(max(_HANDSHAKES * (monotonic() - began), _SHORTEST_VERDICT), _LONGEST_VERDICT)
