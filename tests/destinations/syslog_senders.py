@@ -1,11 +1,16 @@
-"""Senders of CEF over syslog that may dial loopback."""
+"""Senders of CEF over syslog that may dial loopback, and batches for them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
+from tests.destinations.batches import batch_of
 from tests.transports.syslog_ways import GUARD
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.model.deliveries import Batch
 from worker.model.destinations import SyslogCef
 from worker.transports.guard import Guard
 
@@ -18,3 +23,12 @@ def sender_to(url: str, *, guard: Guard = GUARD, **options: Any) -> Iterator[Sys
         yield sender
     finally:
         sender.close()
+
+
+def batch_with(count: int, **fields: Any) -> Batch:
+    """Make a batch of events with these fields."""
+    batch = batch_of(count)
+    for place, event in enumerate(batch.events):
+        raw = json.dumps({"id": event.id, **fields}).encode()
+        batch.events[place] = msgspec.structs.replace(event, raw=raw)
+    return batch

@@ -63,9 +63,9 @@ def test_a_failure_says_how_fast_the_receiver_is() -> None:
     size = PartSize(events=500, size=900_000)
     size.missed(300_000)
     assert size.words(500, 300_000) == "batches of 250 from now on"
-    size.missed(150_000, taken=60_000, seconds=10)
+    size.missed(150_000, rate=6_000)
     assert size.words(250, 150_000) == "it takes about 6 kB/s: batches of 125 from now on"
-    size.missed(600, taken=300, seconds=10)
+    size.missed(600, rate=30)
     assert size.words(1, 600) == "it takes about 30 B/s: batches of 1 from now on"
 
 

@@ -1,6 +1,8 @@
 """What a syslog receiver may do, through the whole pipeline: what arrives, and what the ledger says of it."""
 
 import threading
+import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from tests.pipeline.conftest import Customer
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.receivers.syslog_behaviours import (
     Behaviour,
+    Visit,
     first,
     half_closes,
     never_ends,
@@ -21,6 +24,7 @@ from tests.receivers.syslog_behaviours import (
 )
 from worker.ledger.answers import DeliveryRow
 from worker.model.deliveries import MAX_REQUESTS, Status
+from worker.transports.syslog_watch import SUSPICIOUS
 
 #: Together with a small buffer of the receiver, more than its system takes without the program reading.
 LARGE = {"reason": "x" * 1_000, "context": {"detail": "y" * 2_000}}
@@ -72,11 +76,12 @@ def test_a_receiver_that_restarts(customer: Customer) -> None:
         customer.publish(events[:10])
         customer.settled(10)
         siem.wait_for(10)
+        time.sleep(SUSPICIOUS + 0.5)  # sooner, what was sent last would be repeated
         siem.restart()
         customer.publish(events[10:])
         rows = customer.settled(20)
 
-        assert sorted(set(ids(siem.wait_for(20)))) == sorted(event["id"] for event in events)
+        assert sorted(ids(siem.wait_for(20))) == sorted(event["id"] for event in events)
         assert delivered(rows) == {event["id"] for event in events}
 
 
@@ -109,6 +114,7 @@ def test_a_receiver_that_ends_idle_connections(customer: Customer, ending: Behav
         customer.publish(events[:1])
         customer.settled(1)
         siem.wait_for(1)
+        time.sleep(SUSPICIOUS + 0.5)  # sooner, what was sent last would be repeated
         cue.set()
         siem.wait_for_ends(1)
         customer.publish(events[1:])
@@ -121,7 +127,7 @@ def test_a_receiver_that_ends_idle_connections(customer: Customer, ending: Behav
 BREAKS = {
     "stalls": (stalls, "timed_out"),
     "resets": (resets(10), "connection_lost"),
-    "half closes": (half_closes(10, then=reads), "connection_lost"),
+    "half closes": (half_closes(10, then=reads), "closed_unconfirmed"),
 }
 
 
@@ -140,21 +146,95 @@ def test_a_batch_that_breaks_off_is_sent_again(customer: Customer, behaviour: Be
         wait_until(lambda: set(ids(siem.messages)) == set(published), "all have arrived")
 
 
-@pytest.mark.parametrize(("behaviour", "code"), BREAKS.values(), ids=BREAKS)
-def test_a_batch_that_always_breaks_off_is_dead(customer: Customer, behaviour: Behaviour, code: str) -> None:
-    """Four attempts, then dead letters that say why and hold the payload."""
+ALWAYS = {
+    "resets": (resets(1), "connection_lost"),
+    "half closes": (half_closes(1, then=reads), "closed_unconfirmed"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "code"), ALWAYS.values(), ids=ALWAYS)
+def test_a_receiver_that_always_breaks_off_costs_no_event(
+    customer: Customer, behaviour: Behaviour, code: str
+) -> None:
+    """It is tried with ever less, and then the breaker holds everything until it takes something."""
     with SyslogReceiver(behaviour, receive_buffer=4_096) as siem:
-        # One batch: with another behind it, the breaker would open before this one has to die.
         customer.integrate(siem.url, timeout_seconds=0.3, batch_bytes=4_000_000)
         published = customer.publish(customer.events(300, **LARGE))
+        held = customer.held()
+        dead = customer.dead()
+        siem.behaviour = reads
+        siem.restart()
         rows = customer.settled(300)
-        letters = customer.dead()
 
-        assert {row.error_code for row in rows.values()} == {code}
-        assert {(row.status, row.attempts) for row in rows.values()} == {(Status.DEAD, MAX_REQUESTS)}
-        assert {letter.cause for letter in letters} == {"exhausted"}
-        assert sorted(letter.event_id or "" for letter in letters) == sorted(published)
-        assert all(row.hint and f"127.0.0.1:{siem.port}" in (row.error or "") for row in rows.values())
+        assert held.error_code == code
+        assert held.hint
+        assert f"127.0.0.1:{siem.port}" in (held.error or "")
+        assert dead == customer.dead() == []
+        assert delivered(rows) == set(published)
+
+
+@pytest.mark.parametrize(("behaviour", "code"), ALWAYS.values(), ids=ALWAYS)
+def test_an_event_that_always_breaks_off_is_dead(customer: Customer, behaviour: Behaviour, code: str) -> None:
+    """Four attempts, then a dead letter that says why and holds the payload."""
+    with SyslogReceiver(behaviour) as siem:
+        customer.integrate(siem.url)
+        [event_id] = customer.publish(customer.events(1, **LARGE))
+        row = customer.settled(1)[event_id]
+        [letter] = customer.dead()
+
+        assert (row.status, row.attempts, row.error_code) == (Status.DEAD, MAX_REQUESTS, code)
+        assert (letter.event_id, letter.cause) == (event_id, "exhausted")
+
+
+def test_one_event_on_which_the_receiver_hangs_up_dies_alone(customer: Customer) -> None:
+    """The rest of its batch is delivered, with at most four requests each."""
+
+    def is_picky(visit: Visit) -> None:
+        seen = len(siem.messages)
+        while visit.read():
+            if offender in ids(siem.messages[seen:]):
+                resets(0)(visit)
+                return
+
+    with SyslogReceiver(is_picky) as siem:
+        customer.integrate(siem.url)
+        events = customer.events(200)
+        offender = events[100]["id"]
+        customer.publish(events)
+        wait_until(lambda: _is_only_dead(customer, offender), "only the offender is dead")
+
+        copies = Counter(ids(siem.messages))
+        assert set(copies) >= {event["id"] for event in events} - {offender}
+
+
+def _is_only_dead(customer: Customer, offender: str) -> bool:
+    """Whether all has ended so; what was withdrawn in between is sent again by itself."""
+    rows = {row.event_id: row for row in customer.fleet.rows(customer.integration)}
+    dead = {event_id for event_id, row in rows.items() if row.status is Status.DEAD}
+    return len(delivered(rows)) == 199 and dead == {offender}
+
+
+@pytest.mark.slow
+def test_what_counted_until_the_receiver_hung_up_is_sent_again(customer: Customer) -> None:
+    """An end just behind a batch withdraws it: it is dead for a while, and then goes out once more."""
+    cue = threading.Event()
+    with SyslogReceiver(first(1, on_cue(cue, resets(0)))) as siem:
+        customer.integrate(siem.url)
+        events = customer.events(2)
+        customer.publish(events[:1])
+        customer.settled(1)
+        siem.wait_for(1)
+        cue.set()
+        siem.wait_for_ends(1)
+        customer.publish(events[1:])
+        customer.settled(2)
+        wait_until(lambda: len(siem.messages) >= 3, "the withdrawn event is sent again", 120)
+        wait_until(
+            lambda: {row.status for row in customer.fleet.rows(customer.integration)} == {Status.DELIVERED},
+            "both are delivered in the end",
+        )
+
+        assert Counter(ids(siem.messages)) == {events[0]["id"]: 2, events[1]["id"]: 1}
 
 
 def test_a_slow_receiver(customer: Customer) -> None:

@@ -56,15 +56,15 @@ class PartSize:
             size += length
         return [*parts, places[start:]] if places else []
 
-    def missed(self, size: int, *, taken: int = 0, seconds: float = 0.0) -> None:
+    def missed(self, size: int, *, rate: float = 0.0) -> None:
         """Remember that a part of so many bytes was too much: the next one is at most half as large.
 
-        `taken` is how many bytes of it the receiver is known to have taken in `seconds`, where that is known.
+        `rate` is how many bytes a second the receiver took, where that is known.
         """
         with self._lock:
             self._bytes = max(1, min(self._bytes, size // 2))
-            if taken and seconds:
-                self._rate = taken / seconds
+            if rate:
+                self._rate = rate
 
     def took(self, size: int, seconds: float = 0.0) -> None:
         """Remember that a part of so many bytes was taken, in `seconds` where that is known.

@@ -1,19 +1,20 @@
 """CEF over syslog: events become messages, messages go out as a stream of frames or as datagrams.
 
-Nobody answers, so no event is ever refused by the other side: a batch is delivered as far as can be known,
-or it is unconfirmed and goes out again, with the same ids. `Assurance` says how far that is.
+Nobody answers, so no event is ever refused by the other side: it is delivered as far as can be known, or
+unconfirmed, and goes out again, with the same id. `Assurance` says how far that is.
 """
 
 import time
 from collections.abc import Sequence
 
+from worker.destinations.batching import PartSize
+from worker.destinations.syslog_sending import SyslogSending, WithdrawnParts
 from worker.formats.syslog import SyslogCefFormat, framed
 from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, Verdict
 from worker.model.destinations import SyslogCef
-from worker.model.errors import InvalidIntegration, TransportError
+from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.time_zones import time_zone
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
@@ -35,10 +36,7 @@ class SyslogCefSender:
     """Sends batches to one syslog receiver."""
 
     def __init__(self, config: SyslogCef, guard: Guard, *, connections: int) -> None:
-        """Prepare the format; connect when the first batch comes.
-
-        Raises InvalidIntegration when this machine does not know the time zone.
-        """
+        """Prepare the format; connect when the first batch comes."""
         self._config = config
         self._format = SyslogCefFormat.of(
             facility=config.facility,
@@ -46,29 +44,30 @@ class SyslogCefSender:
             hostname=config.hostname,
             send_src=config.send_src,
             limit=config.message_limit,
-            zone=time_zone(config.time_zone),
         )
         self._way = (
             SyslogDatagrams(guard, config, connections=connections)
             if config.transport == "udp"
             else SyslogStream(guard, config, connections=connections)
         )
+        self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
+        self._withdrawn = WithdrawnParts()
 
     def send(self, batch: Batch, deadline: float) -> list[Ruling]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         places = batch.open_places()
-        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
-        if seconds <= 0:
-            return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
         messages = self._format.messages([batch.events[place] for place in places])
-        try:
-            return self._carry(batch, places, messages, seconds)
-        except TransportError as error:
-            finding = describe(error)
-        except InvalidIntegration as error:
-            finding = Finding(FailureCode.CONFIGURATION, str(error), "correct the integration's TLS settings")
-        _count(batch, places)
-        return _rulings(batch, (places, Verdict.RETRY, finding))
+        if isinstance(self._way, SyslogDatagrams):
+            return self._send_datagrams(self._way, batch, messages, deadline)
+        frames = framed(messages, counts_octets=self._config.counts_octets)
+        sending = SyslogSending(self._way, self._size, self._withdrawn, batch, deadline)
+        rulings = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
+        return rulings + self._withdrawn.rulings()
+
+    def watch(self, seconds: float) -> Finding | None:
+        """Watch for so long whether the receiver hangs up on what was sent last; say how it did."""
+        error = self._way.watch(seconds) if isinstance(self._way, SyslogStream) else None
+        return describe(error) if error is not None else None
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
         """Return the very bytes for these events, frames and all; dials nothing.
@@ -84,15 +83,18 @@ class SyslogCefSender:
         """Let go of idle connections."""
         self._way.close()
 
-    def _carry(
-        self, batch: Batch, places: Sequence[int], messages: Sequence[bytes], seconds: float
+    def _send_datagrams(
+        self, way: SyslogDatagrams, batch: Batch, messages: Sequence[bytes], deadline: float
     ) -> list[Ruling]:
-        if isinstance(self._way, SyslogStream):
-            frames = framed(messages, counts_octets=self._config.counts_octets)
-            assurance = self._way.send(frames, seconds)
+        places = batch.open_places()
+        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        if seconds <= 0:
+            return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
+        try:
+            handed = way.send(messages, seconds)
+        except TransportError as error:
             _count(batch, places)
-            return _rulings(batch, (places, Verdict.ACCEPTED, None), assurance=assurance)
-        handed = self._way.send(messages, seconds)
+            return _rulings(batch, (places, Verdict.RETRY, describe(error)))
         tried, late = places[: handed.count], places[handed.count :]
         _count(batch, tried)
         refused = [places[at] for at in sorted(handed.too_long)]
@@ -110,14 +112,10 @@ def _count(batch: Batch, places: Sequence[int]) -> None:
         batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
 
 
-def _rulings(
-    batch: Batch,
-    *parts: tuple[Sequence[int], Verdict, Finding | None],
-    assurance: Assurance = Assurance.SENT,
-) -> list[Ruling]:
+def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Finding | None]) -> list[Ruling]:
     elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
     return [
-        Ruling(places, verdict, elapsed, finding, assurance=assurance)
+        Ruling(places, verdict, elapsed, finding, assurance=Assurance.SENT)
         for places, verdict, finding in parts
         if places
     ]

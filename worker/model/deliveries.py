@@ -83,12 +83,25 @@ class Assurance(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Events that were said to be delivered, of which that is no longer certain, and why.
+
+    `attempts`, how many requests have carried each, runs parallel to `events`.
+    """
+
+    events: list[QueuedEvent]
+    attempts: list[int]
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
     """The verdict on some events of a batch, which are named by their places in it.
 
     `elapsed_ms` counts from the claim of the batch to the reply; `retry_after` is what the
     destination asked for, in seconds. `assurance` goes with ACCEPTED. `rest` is for how many seconds the
     integration should be spared, although all went well: the destination is about to be overrun.
+    `withdrawn` are events of an earlier batch.
     """
 
     places: Sequence[int]
@@ -99,6 +112,7 @@ class Ruling:
     http_status: int | None = None
     assurance: Assurance = Assurance.ACCEPTED
     rest: float = 0.0
+    withdrawn: Withdrawn | None = None
 
 
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):

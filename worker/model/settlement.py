@@ -22,6 +22,7 @@ from worker.model.deliveries import (
     Settlement,
     Status,
     Verdict,
+    Withdrawn,
 )
 from worker.model.failures import FailureCode
 from worker.model.health import health_of
@@ -131,6 +132,9 @@ class _Desk:
         self._gone = False
 
     def take(self, ruling: Ruling) -> None:
+        if ruling.withdrawn is not None:
+            # It was known before this batch, so that what is delivered now comes after it.
+            self._withdraw(ruling.withdrawn, self._batch.claimed_ms)
         if not ruling.places:
             return
         self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
@@ -162,6 +166,25 @@ class _Desk:
             )
         )
         self._close(places)
+
+    def _withdraw(self, withdrawn: Withdrawn, now_ms: int) -> None:
+        """Make dead letters of what counted as delivered: they can be sent again, and are by themselves."""
+        integration_id, finding = self._batch.order.integration_id, withdrawn.finding
+        traces = [
+            EventTrace(event.id, event.type, event.time_ms, event.published_ms, attempts)
+            for event, attempts in zip(withdrawn.events, withdrawn.attempts, strict=True)
+        ]
+        self._outcomes.append(Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces))
+        self._dead.append(
+            DeadLetter(
+                integration_id,
+                Cause.EXHAUSTED.value,
+                finding,
+                now_ms,
+                withdrawn.events,
+                withdrawn.attempts,
+            )
+        )
 
     def settlement(self, health: Health = Health.UNKNOWN) -> Settlement:
         finding = self._failed[0][1].finding if self._failed else None

@@ -1,0 +1,213 @@
+"""One sending of one batch over a syslog stream: which events go together, and how each is ruled.
+
+Nobody answers, so all that is learned of a part is whether the receiver took it and kept the connection open.
+One message on which it hangs up must not take its batch with it: what failed goes out again at once in
+smaller parts, and one by one with the last request. That is only of use while the receiver takes anything: so
+first one event goes out alone, and where that fails as well, all of it waits for the next sending.
+
+To a slow receiver smaller parts go out, by what it was seen to take (`PartSize`).
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from worker.destinations.batching import PartSize, isolating
+from worker.model.deliveries import (
+    SETTLED,
+    Assurance,
+    Batch,
+    Finding,
+    Ruling,
+    Verdict,
+    Withdrawn,
+)
+from worker.model.errors import (
+    DeadlinePassed,
+    InvalidIntegration,
+    TransportError,
+    Unconfirmed,
+)
+from worker.model.failures import FailureCode
+from worker.transports.findings import describe
+from worker.transports.syslog_stream import SyslogStream
+
+#: After so many failed parts in a row, a receiver that took something before is doubted.
+_MOST_IN_A_ROW = 3
+_OUT_OF_TIME = Finding(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, the receiver is too slow for what it is sent",
+)
+_NOT_KEPT = Finding(
+    FailureCode.CLOSED_UNCONFIRMED,
+    "the receiver closed the connection just behind these events, which counted as sent until then",
+    "if it lasts, look into the receiver's log: it may refuse one of these messages for its length",
+)
+
+
+class WithdrawnParts:
+    """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._parts: deque[Withdrawn] = deque()
+
+    def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
+        """Return what is to be called when the receiver hangs up just behind this part."""
+        events = [batch.events[place] for place in part]
+        attempts = [batch.carried[place] + 1 for place in part]
+        return partial(self._parts.append, Withdrawn(events, attempts, _NOT_KEPT))
+
+    def rulings(self) -> list[Ruling]:
+        """Return what is to be told with the next batch, once."""
+        told = []
+        while self._parts:
+            told.append(Ruling((), Verdict.RETRY, 0, withdrawn=self._parts.popleft()))
+        return told
+
+
+class SyslogSending:
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
+
+    def __init__(
+        self, stream: SyslogStream, size: PartSize, withdrawn: WithdrawnParts, batch: Batch, deadline: float
+    ) -> None:
+        """Send until `deadline` (monotonic seconds)."""
+        self._stream = stream
+        self._size = size
+        self._withdrawn = withdrawn
+        self._batch = batch
+        self._deadline = deadline
+        self._parts: deque[Sequence[int]] = deque()
+        self._rulings: list[Ruling] = []
+        self._is_taking = False
+        self._failures = 0
+        self._longest = 0.0
+
+    def run(self, frames: Mapping[int, bytes], patience: float) -> list[Ruling]:
+        """Send the frames, which stand under their places in the batch; rule on every one of them.
+
+        The receiver may take nothing for `patience` seconds.
+        """
+        self._frames = frames
+        self._patience = patience
+        self._sizes = {place: len(frame) for place, frame in frames.items()}
+        self._queue(list(frames))
+        while self._parts:
+            self._send(self._parts.popleft())
+        return self._rulings
+
+    def _queue(self, places: Sequence[int]) -> None:
+        for part in isolating(places, self._batch.carried):
+            self._parts.extend(self._size.cut(part, self._sizes))
+
+    def _send(self, part: Sequence[int]) -> None:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= self._longest:
+            self._give_up(part, _OUT_OF_TIME)
+            return
+        frames = [self._frames[place] for place in part]
+        began = time.monotonic()
+        try:
+            on_end = self._withdrawn.of(self._batch, part)
+            assurance = self._stream.send(frames, seconds, patience=self._patience, on_end=on_end)
+        except TransportError as error:
+            self._fail(part, error)
+        except InvalidIntegration as error:
+            self._count(part)
+            hint = "correct the integration's TLS settings"
+            self._give_up(part, Finding(FailureCode.CONFIGURATION, str(error), hint))
+        else:
+            self._longest = max(self._longest, time.monotonic() - began)
+            self._size.took(self._bytes(part))
+            self._accept(part, assurance)
+
+    def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
+        self._is_taking, self._failures = True, 0
+        self._count(part)
+        self._rule(part, Verdict.ACCEPTED, None, assurance)
+
+    def _fail(self, part: Sequence[int], error: TransportError) -> None:
+        if not error.tried:
+            self._count(part)
+            self._give_up(part, describe(error))
+        elif isinstance(error, DeadlinePassed | Unconfirmed):
+            self._reduce(part, error)
+        else:
+            self._count(part[: error.tried])
+            self._narrow(part[: error.tried], part[error.tried :], error)
+
+    def _reduce(self, part: Sequence[int], error: TransportError) -> None:
+        """Let through what the receiver has taken in the time; the rest goes out in smaller parts later."""
+        tried = part[: error.tried]
+        size = self._bytes(tried)
+        self._size.missed(size, rate=error.rate)
+        if error.taken:
+            self._accept(part[: error.taken], Assurance.SENT)
+        finding = describe(error)
+        finding = Finding(
+            finding.code, f"{finding.message}; {self._size.words(len(tried), size)}", finding.hint
+        )
+        late = part[error.taken : error.tried]
+        self._count(late)
+        self._rule(late, Verdict.RETRY, finding)
+        self._give_up(part[error.tried :], finding)
+
+    def _narrow(self, suspects: Sequence[int], rest: Sequence[int], error: TransportError) -> None:
+        """Look for the event on which the receiver hangs up, unless it does so on everything."""
+        self._failures += 1
+        if self._failures > _MOST_IN_A_ROW:
+            self._is_taking, self._failures = False, 0
+        if len(suspects) == 1:
+            if self._is_taking:
+                self._rule(suspects, Verdict.RETRY, _alone(describe(error)))
+                self._queue(rest)
+            else:
+                self._give_up([*suspects, *rest], describe(error))
+            return
+        self._queue(rest)
+        if self._is_taking:
+            self._queue(suspects)
+        else:
+            self._queue(suspects[:-1])
+            self._parts.appendleft(suspects[-1:])
+
+    def _give_up(self, part: Sequence[int], finding: Finding) -> None:
+        """Whatever kept this part from the receiver keeps the others as well: they all come back later."""
+        self._rule(part, Verdict.RETRY, finding)
+        for waiting in self._parts:
+            self._rule(waiting, Verdict.RETRY, finding)
+        self._parts.clear()
+
+    def _bytes(self, part: Sequence[int]) -> int:
+        return sum(self._sizes[place] for place in part)
+
+    def _count(self, part: Sequence[int]) -> None:
+        carried = self._batch.carried
+        for place in part:
+            carried[place] = min(carried[place] + 1, SETTLED - 1)
+
+    def _rule(
+        self,
+        part: Sequence[int],
+        verdict: Verdict,
+        finding: Finding | None,
+        assurance: Assurance = Assurance.SENT,
+    ) -> None:
+        if part:
+            elapsed = _elapsed_ms(self._batch)
+            self._rulings.append(Ruling(part, verdict, elapsed, finding, assurance=assurance))
+
+
+def _alone(finding: Finding) -> Finding:
+    hint = (
+        "the receiver takes other events, but not this one: look into its log; if the message is too long "
+        "for it, lower the integration's `max_message_bytes`"
+    )
+    return Finding(finding.code, f"{finding.message}; this event was sent by itself", hint)
+
+
+def _elapsed_ms(batch: Batch) -> int:
+    return round((time.monotonic() - batch.claimed_at) * 1000)
