@@ -7,11 +7,14 @@ see whether the receiver hangs up on what it was sent, as one does that waits fo
 import contextlib
 from dataclasses import replace
 
-from worker.destinations.examine_answers import Answer, Step, failed
+from worker.destinations.examine_answers import Answer, Result, Step, failed
 from worker.destinations.examine_event import UNWANTED, Trial, arrived
 from worker.destinations.examine_way import Target
+from worker.destinations.syslog_cef import SyslogCefSender
 from worker.model.deliveries import Ruling, Verdict
 from worker.model.destinations import SyslogCef
+from worker.model.failures import FailureCode
+from worker.transports.findings import HUNG_UP
 from worker.transports.probe import speaks_tls
 from worker.transports.watched_guard import Reaction, WatchedGuard
 
@@ -20,10 +23,8 @@ _WATCH = 1.0
 
 _LISTENS = "check host and port (514 for TCP and 6514 for TLS, unless changed), that the receiver runs there"
 _LISTENS_UDP = "check the port (514 unless changed), and that the receiver listens on UDP, not on TCP alone"
-_FRAMING = (
-    "look into the receiver's log: it may allow only certain clients, or expect the other `framing` "
-    "(newline, octet_counted); if it closes behind every message, switch `confirm_by_shutdown` on"
-)
+#: What the sender says of a receiver that ended the connection.
+_ENDS = frozenset({FailureCode.CONNECTION_LOST, FailureCode.CLOSED_UNCONFIRMED})
 
 
 def syslog_target(config: SyslogCef) -> Target:
@@ -69,25 +70,25 @@ class SyslogExamination:
     def _test_event(self) -> Answer:
         if not self._trial.is_wanted:
             return UNWANTED
-        if self._target.way == "tcp" and self._config.confirm_by_shutdown and self._is_hung_up_on():
-            instead = self._tls_instead()
-            if instead is not None:
-                return instead
-        return self._send()
+        if self._config.confirm_by_shutdown:
+            objection = self._objection_without_end()
+            if objection is not None:
+                return objection
+        return self._send(self._trial)
 
-    def _is_hung_up_on(self) -> bool:
+    def _objection_without_end(self) -> Answer | None:
         """Send it once more, without an end of ours: the other side's would pass for a confirmation."""
         with contextlib.closing(self._trial.varied(confirm_by_shutdown=False)) as unconfirmed:
-            ruling = unconfirmed.send()
-            return ruling.verdict is not Verdict.ACCEPTED or self._reaction() is not Reaction.NONE
+            answer = self._send(unconfirmed)
+        return None if answer.result is Result.OK else answer
 
-    def _send(self) -> Answer:
-        ruling = self._trial.send()
+    def _send(self, trial: Trial) -> Answer:
+        ruling = trial.send()
         if ruling.verdict is not Verdict.ACCEPTED:
             return self._refused(ruling)
-        match self._reaction():
+        match self._reaction(trial):
             case Reaction.NONE:
-                return arrived(ruling, self._trial.event)
+                return arrived(ruling, trial.event)
             case Reaction.REFUSED:
                 return self._nobody_there()
             case Reaction.ANSWERED:
@@ -95,18 +96,24 @@ class SyslogExamination:
             case Reaction.HUNG_UP:
                 return self._tls_instead() or self._odd("closed the connection behind the event")
 
-    def _reaction(self) -> Reaction:
-        # What goes on below TLS is none of ours, and its sender has seen whether it was let in.
-        return Reaction.NONE if self._target.way == "tls" else self._guard.reaction(_WATCH)
+    def _reaction(self, trial: Trial) -> Reaction:
+        if self._target.way != "tls":
+            return self._guard.reaction(_WATCH)
+        # What goes on below TLS says nothing: only its sender can read it.
+        sender = trial.prepare()
+        hung_up = isinstance(sender, SyslogCefSender) and sender.watch(_WATCH) is not None
+        return Reaction.HUNG_UP if hung_up else Reaction.NONE
 
     def _refused(self, ruling: Ruling) -> Answer:
         """Say why; a receiver that waits for TLS closes or resets the connection."""
         code = ruling.finding.code if ruling.finding is not None else ""
         answer = arrived(ruling, self._trial.event)
-        if self._target.way == "udp" and code == "connect_failed":
+        if self._target.way == "udp" and code == FailureCode.CONNECT_FAILED:
             return replace(answer, remedy=_LISTENS_UDP)
+        if code not in _ENDS:
+            return answer
         # Of one that keeps silent, this must not be asked: it would log our half of a handshake.
-        return (self._tls_instead() if code == "connection_lost" else None) or answer
+        return self._tls_instead() or replace(answer, remedy=HUNG_UP)
 
     def _tls_instead(self) -> Answer | None:
         target = self._target
@@ -119,4 +126,4 @@ class SyslogExamination:
         return failed(what, _LISTENS_UDP)
 
     def _odd(self, what: str) -> Answer:
-        return failed(f"{self._target} took the event {self._trial.event.id}, but {what}", _FRAMING)
+        return failed(f"{self._target} took the event {self._trial.event.id}, but {what}", HUNG_UP)
