@@ -62,7 +62,7 @@ def test_gone_says_how_to_come_back() -> None:
     finding = judge(410, "", None).finding
 
     assert finding is not None
-    assert "was switched off" in finding.hint
+    assert "was disabled" in finding.hint
     assert "siem integrations enable" in finding.hint
 
 

@@ -8,22 +8,27 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, event
 
 from tests.ledger.content import recorded_rows
-from tests.ledger.entries import NOON, outcome
+from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.answers import Recorded, SwitchedOff
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.letters import discard
 from worker.ledger.recording import record
+from worker.ledger.replays import running_replays
+from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault
-from worker.model.deliveries import Finding, Outcome, Status
+from worker.model.deliveries import Cause, Finding, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
+from worker.model.replays import Selection
 
 WORDS = "HTTP 410: Gone"
+KEY = Fernet.generate_key().decode()
 
 
 @pytest.fixture
 def store(engine: Engine) -> IntegrationStore:
     """Give a store with two integrations that are enabled."""
-    store = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
+    store = IntegrationStore(engine, Vault([KEY]))
     for name in ("a", "b"):
         destination = {
             "type": "webhook",
@@ -121,6 +126,40 @@ def test_switching_on_forgets_the_reason_and_off_keeps_it(store: IntegrationStor
 
     assert list(kept) == ["int_a"]
     assert store.switched_off() == {}
+
+
+@pytest.mark.parametrize("door", ["store", "tenant"])
+def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door: str) -> None:
+    """By whichever door: in the same transaction a replay is made of those letters, and of no others."""
+    finding = Finding(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    letters = [
+        ("5-0", letter({"evt_1": b"{}", "evt_2": b"{}"}, cause=Cause.REFUSED, finding=finding)),
+        ("5-1", letter({"evt_3": b"{}"}, cause=Cause.EXHAUSTED)),
+        ("5-2", letter({"evt_4": b"{}"}, integration_id="int_b", cause=Cause.REFUSED, finding=finding)),
+    ]
+    record(store.engine, [("5-0", [gone()])], letters)
+    assert running_replays(store.engine) == []
+
+    if door == "store":
+        store.set_enabled("int_a", True)
+    else:
+        tenant = TenantIntegrations(store.engine, Vault([KEY]), "default")
+        tenant.change("int_a", lambda one: one.model_copy(update={"paused": True}))
+        assert running_replays(store.engine) == []
+        tenant.change("int_a", lambda one: one.model_copy(update={"enabled": True}))
+
+    [replay] = running_replays(store.engine)
+    assert (replay.selection.integration_id, replay.total, replay.made_by) == ("int_a", 2, "enable")
+
+
+def test_enabling_what_met_no_such_answer_replays_nothing(store: IntegrationStore) -> None:
+    """Nor does it send again what a person has discarded."""
+    finding = Finding(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    record(store.engine, [("5-0", [gone()])], [("5-0", letter({"evt_1": b"{}"}, finding=finding))])
+    discard(store.engine, Selection(integration_id="int_a"), NOON)
+    store.set_enabled("int_a", True)
+
+    assert running_replays(store.engine) == []
 
 
 @pytest.mark.parametrize("unknown", ["int_gone", "int_x", "with\0nul"])

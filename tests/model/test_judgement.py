@@ -190,7 +190,10 @@ CASES: dict[str, tuple[Facts, State, str]] = {
     "switched off by its destination": (
         facts(subject=GONE),
         State.SWITCHED_OFF,
-        "its destination said at 2026-11-23 13:02:07Z that it is gone: 410 Gone",
+        (
+            "its destination said at 2026-11-23 13:02:07Z that it is gone: 410 Gone; nothing waits; "
+            "enabling it sends again what met this answer"
+        ),
     ),
     "idle": (
         facts(record=LONG_AGO),

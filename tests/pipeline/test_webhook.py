@@ -60,7 +60,7 @@ def test_each_event_arrives_by_itself_and_whole(customer: Customer) -> None:
 def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
     """Five answer 500 twice, one 400, one 410: the ledger says exactly that, nothing goes out too often.
 
-    The 410 switches the integration off; once it is on again, what waited arrives.
+    The 410 switches the integration off; once it is on again, what waited and what met the 410 arrives.
     """
     troubled = [f"{customer.tenant}-{number}" for number in (3, 17, 40, 41, 88)]
     refused, gone = f"{customer.tenant}-55", f"{customer.tenant}-60"
@@ -74,22 +74,49 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
 
         enabled = customer.fleet.siem("integrations", "enable", customer.integration)
         assert enabled.returncode == 0, enabled.stderr
+        assert b"1 dead letter is sent again" in enabled.stdout
+        wait_until(lambda: gone in endpoint.accepted_ids, "what met the 410 is sent again")
         rows = customer.settled(100)
         letters = {letter.event_id: letter for letter in customer.dead()}
 
     assert is_enabled(customer)
     delivered = {one for one, row in rows.items() if row.status is Status.DELIVERED}
-    assert delivered == set(ids) - {refused, gone}
+    assert delivered == set(ids) - {refused}
     assert {one: row.attempts for one, row in rows.items()} == dict.fromkeys(ids, 1) | dict.fromkeys(
         troubled, 3
     )
-    assert endpoint.ids == {one: row.attempts for one, row in rows.items()}
+    assert endpoint.ids == {one: row.attempts + (one == gone) for one, row in rows.items()}
     assert Counter(endpoint.accepted_ids) == Counter(delivered)
     assert set(letters) == {refused, gone}
     assert {letter.cause for letter in letters.values()} == {"refused"}
     assert (rows[refused].error_code, rows[refused].error) == ("event_refused", "HTTP 400: no such policy")
-    assert (rows[gone].error_code, rows[gone].http_status) == (FailureCode.ENDPOINT_GONE, 410)
-    assert "siem integrations enable" in (rows[gone].hint or "")
+    died = letters[gone]
+    assert (died.error_code, died.http_status, died.state) == (FailureCode.ENDPOINT_GONE, 410, "replayed")
+    assert "`siem integrations enable` sends them, this one included" in (died.hint or "")
+
+
+@pytest.mark.parametrize("options", [{"max_retries": 0}, {"body": "array", "redrive": False}])
+def test_an_endpoint_that_was_gone_gets_everything_once_it_is_enabled(
+    customer: Customer, options: dict[str, Any]
+) -> None:
+    """Whatever had met the 410, even if that happens a second time, and whatever else is configured."""
+    replies = [answers(410)]
+    with WebhookReceiver(lambda request: replies[-1](request)) as endpoint:  # noqa: PLW0108 - it changes
+        integrate(customer, endpoint.url, **options)
+        ids = customer.publish(customer.events(20))
+        wait_until(lambda: not is_enabled(customer), "the integration is switched off")
+        early = customer.fleet.siem("integrations", "enable", customer.integration)
+        assert early.returncode == 0, early.stderr
+        wait_until(lambda: not is_enabled(customer), "the integration is switched off again")
+        replies.append(takes())
+        customer.fleet.siem("integrations", "enable", customer.integration)
+        wait_until(lambda: set(endpoint.accepted_ids) == set(ids), "everything has arrived")
+        wait_until(
+            lambda: {row.status for row in customer.settled(20).values()} == {Status.DELIVERED},
+            "everything is delivered",
+        )
+
+    assert not [letter for letter in customer.dead() if letter.state == "waiting"]
 
 
 def test_only_what_failed_is_sent_again(customer: Customer) -> None:

@@ -98,7 +98,10 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
 def list_replays(
     caller: Reader, resources: Shared, integration_id: str, asked: Annotated[Paged, Query()]
 ) -> ReplayPage:
-    """List the replays of an integration's dead letters, the newest first; `redrive` made some by itself."""
+    """List the replays of an integration's dead letters, the newest first.
+
+    `redrive` makes some by itself once an outage is over, `enable` once an endpoint that was gone is enabled.
+    """
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
     before = None if asked.cursor is None else place_in(asked.cursor, tuple[Milliseconds, str])
     found = replays_of(resources.engine, home, asked.limit + 1, before)

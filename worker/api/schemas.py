@@ -29,7 +29,9 @@ _SHOWN_ONLY: dict[str, Any] = {
     "tenant_id": {"type": "string"},
     "disabled_reason": {
         "type": ["string", "null"],
-        "description": "Why its destination had it switched off.",
+        "description": (
+            "Why its destination had it switched off. `enabled: true` sends again what met that answer."
+        ),
     },
     "disabled_at": {"type": ["string", "null"], "format": "date-time"},
     "created_at": _MOMENT,

@@ -19,8 +19,11 @@ from worker.cli.integration_views import document, fields, goodbyes, misgivings,
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.redriving import ENABLED
+from worker.ledger.replays import replays_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.integrations import Integration
+from worker.model.replays import ReplayState
 
 
 @click.group()
@@ -107,7 +110,8 @@ def enable(integration: str, *, as_json: bool) -> None:
     """Switch an integration on, by id or name.
 
     What waits for it is sent, and events are collected for it again. This is also the way back for one that
-    its destination switched off, by saying that it is gone for good (a webhook's HTTP 410).
+    its destination switched off, by saying that it is gone for good (a webhook's HTTP 410): the events that
+    met this answer are dead letters until then, and are sent again.
     """
     _switch(integration, enabled=True, as_json=as_json)
 
@@ -184,6 +188,15 @@ def _switch(id_or_name: str, *, enabled: bool, as_json: bool) -> None:
     with integration_store() as store:
         changed = store.set_enabled(store.resolve(id_or_name), enabled)
         _tell(store, changed, "Enabled" if enabled else "Disabled", as_json=as_json)
+        if enabled and not as_json:
+            _tell_what_comes_back(store, changed)
+
+
+def _tell_what_comes_back(store: IntegrationStore, enabled: Integration) -> None:
+    for replay in replays_of(store.engine, enabled.id, 1):
+        if replay.made_by == ENABLED and replay.state is ReplayState.RUNNING:
+            letters = "dead letter is" if replay.total == 1 else "dead letters are"
+            click.echo(f"{replay.total} {letters} sent again: `siem replays show {replay.id}`.")
 
 
 def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:

@@ -27,7 +27,7 @@ def replays() -> None:
 @limit_option
 @as_json_option
 def list_(limit: int, *, as_json: bool) -> None:
-    """List the replays, the newest first; those of an outage were made by `redrive`."""
+    """List the replays, the newest first; `redrive` made those of an outage, `enable` those of a 410."""
     with integration_store() as store:
         names, found = names_by_id(store), list_replays(store.engine, limit)
     if as_json:

@@ -74,6 +74,12 @@ def living() -> ColumnElement[bool]:
 
 def census(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> Census:
     """Count what is meant; with `elsewhere`, for another integration than each letter's own."""
+    with reading(engine) as connection:
+        return count_letters(connection, selection, elsewhere=elsewhere)
+
+
+def count_letters(connection: Connection, selection: Selection, *, elsewhere: bool = False) -> Census:
+    """Count what is meant, in the caller's transaction; in all else as `census`."""
     is_home = living() if not elsewhere else _letter.integration_id.is_not(None)
     wanted = (
         select(_letter.integration_id, _letter.cause, _letter.error_code, is_home, func.count())
@@ -84,11 +90,10 @@ def census(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> 
     kinds: Counter[str] = Counter()
     groups: Counter[tuple[str | None, str]] = Counter()
     upto_ms = 0
-    with reading(engine) as connection:
-        for integration_id, cause, code, has_home, count, last_ms in connection.execute(wanted):
-            kinds[_kind(cause, has_home=has_home)] += count
-            groups[integration_id, code] += count
-            upto_ms = max(upto_ms, last_ms)
+    for integration_id, cause, code, has_home, count, last_ms in connection.execute(wanted):
+        kinds[_kind(cause, has_home=has_home)] += count
+        groups[integration_id, code] += count
+        upto_ms = max(upto_ms, last_ms)
     return Census(
         *(kinds["replayable"], kinds["invalid"], kinds["unreadable"], kinds["homeless"]),
         groups=dict(groups),

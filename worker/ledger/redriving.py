@@ -3,6 +3,9 @@
 Only what died although nothing was wrong with it, and only where something was delivered since: the events
 that a destination refused, or that were none, are never meant. An event that has died several times is left
 to a person: sending it a further time would not be about the outage.
+
+What died because its destination said that it is gone for good (a webhook's HTTP 410) comes back when
+somebody enables the integration again, however often it died: until then it can be discarded.
 """
 
 import json
@@ -11,16 +14,19 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from worker.ledger.engine import reading
-from worker.ledger.letters import census
-from worker.ledger.replays import create_replay, running_replays
+from worker.ledger.letters import census, count_letters
+from worker.ledger.replays import create_replay, insert_replay, running_replays
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.model.deliveries import Cause, Status
+from worker.model.failures import FailureCode
 from worker.model.replays import DEFAULT_RATE, Replay, Selection
 
 #: An event that has died more often than that at one integration is not sent again by itself.
 MOST_DEATHS = 2
 #: Who made such a replay.
 REDRIVE = "redrive"
+#: Who made a replay of what died while the destination was gone.
+ENABLED = "enable"
 #: How far back among an integration's settlements one that is well has delivered something.
 _LATELY = 1000
 
@@ -56,6 +62,18 @@ def redrive(engine: Engine, integration_id: str, well_since_ms: int) -> Replay |
     if not census(engine, selection).replayable:
         return None
     return create_replay(engine, selection, target_id=None, rate=DEFAULT_RATE, made_by=REDRIVE)
+
+
+def bring_back(connection: Connection, integration_id: str) -> Replay | None:
+    """Make a replay of what died because the destination was gone; None when nothing did.
+
+    To be called in the transaction that enables the integration.
+    """
+    selection = Selection(integration_id=integration_id, codes=(FailureCode.ENDPOINT_GONE.value,))
+    counted = count_letters(connection, selection)
+    if not counted.replayable:
+        return None
+    return insert_replay(connection, selection, counted, target_id=None, rate=DEFAULT_RATE, made_by=ENABLED)
 
 
 def _is_of(replay: Replay, integration_id: str) -> bool:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from worker.ledger.engine import reading, writing
-from worker.ledger.letters import census, chosen, living
+from worker.ledger.letters import Census, census, chosen, living
 from worker.ledger.schema import dead_letters, deliveries
 from worker.ledger.schema import replays as table
 from worker.ledger.text import storable
@@ -63,6 +63,20 @@ def create_replay(
     """
     check_rate(rate)
     counted = census(engine, selection, elsewhere=target_id is not None)
+    with writing(engine) as connection:
+        return insert_replay(connection, selection, counted, target_id=target_id, rate=rate, made_by=made_by)
+
+
+def insert_replay(
+    connection: Connection,
+    selection: Selection,
+    counted: Census,
+    *,
+    target_id: str | None,
+    rate: int,
+    made_by: str,
+) -> Replay:
+    """Make a job of what was counted, in the caller's transaction, and return it."""
     replay = Replay(
         id=f"rpl_{secrets.token_hex(8)}",
         selection=selection,
@@ -79,8 +93,7 @@ def create_replay(
         created_ms=_now_ms(),
     )
     row = msgspec.structs.asdict(replay) | {"selection": msgspec.json.encode(selection).decode()}
-    with writing(engine) as connection:
-        connection.execute(insert(table).values(row))
+    connection.execute(insert(table).values(row))
     return replay
 
 

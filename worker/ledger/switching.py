@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from worker.ledger.answers import SwitchedOff
+from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable, storable_prose
 from worker.model.deliveries import Outcome
@@ -45,11 +46,13 @@ def switch(
 ) -> dict[str, Any]:
     """Switch on or off the integration whose locked document this is; return the new document.
 
-    Switching on forgets the reason; switching off without one leaves what stands there.
+    Switching on forgets the reason, and brings back what died because the destination was gone; switching off
+    without a reason leaves the one that stands there.
     """
     values: dict[str, Any] = {"enabled": enabled}
     if enabled:
         values |= {"disabled_reason": None, "disabled_ms": None}
+        bring_back(connection, document["id"])
     elif reason is not None:
         values |= {"disabled_reason": storable_prose(reason.words), "disabled_ms": reason.at_ms}
     return _write(connection, document | {"enabled": enabled}, values)

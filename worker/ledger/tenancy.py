@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
+from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marked, marks_of, read_marks
 from worker.ledger.text import storable
@@ -104,8 +105,9 @@ class TenantIntegrations:
     def change(
         self, integration_id: str, change: Callable[[Integration], Integration], seen: Revisions = None
     ) -> Integration:
-        """Change one, and return it as it is now; switching it on forgets why it was off.
+        """Change one, and return it as it is now.
 
+        Switching it on forgets why it was off, and brings back what died because its destination was gone.
         Raises NotFoundError; ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the
         new name is taken; SecretUnreadable; and what `change` raises. Nothing has changed then.
         """
@@ -118,6 +120,8 @@ class TenantIntegrations:
                 marks = marks_of(new, now_ms, old, row.secrets_set)
                 values = self._values(new) | {"secrets_set": marks, "updated_ms": now_ms}
                 connection.execute(_update(integration_id).values(values))
+                if new.enabled and not old.enabled:
+                    bring_back(connection, old.id)
                 return new
         except IntegrityError:
             raise InvalidIntegration(

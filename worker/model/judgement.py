@@ -51,7 +51,10 @@ def _switched_off(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
     if subject.off_reason is None:
         return State.SWITCHED_OFF, "it was switched off by hand"
     since = f" at {moment(subject.off_ms)}" if subject.off_ms else ""
-    return State.SWITCHED_OFF, f"its destination said{since} that it is gone: {subject.off_reason}"
+    return State.SWITCHED_OFF, (
+        f"its destination said{since} that it is gone: {subject.off_reason}; {_waiting(facts)}; "
+        "enabling it sends again what met this answer"
+    )
 
 
 def _paused(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
