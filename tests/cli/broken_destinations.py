@@ -232,7 +232,7 @@ BROKEN = (
         "other-host",
         partial(_served_by, partial(_certified, "splunk.example.com"), **_TRUSTED),
         "tls",
-        "made out to another name (certificate of ",
+        "made out to another name than 127.0.0.1 (it carries splunk.example.com)",
         "use a name that it carries in the url",
     ),
     Broken(

@@ -31,7 +31,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "--facility local4 --header rfc5424 --framing newline --hostname plane --no-src "
         "--max-message-bytes 9000 --confirm-by-shutdown --batch-events 9 --batch-bytes 9000 --timeout 7.5 "
         f"--ca-file {tmp_path / 'ca'} --client-cert-file {tmp_path / 'cert'} "
-        f"--client-key-file {tmp_path / 'key'} --insecure"
+        f"--client-key-file {tmp_path / 'key'} --tls-server-name siem.internal. --insecure"
     )
     created = create(empty.environment, "syslog+tls://siem.example.com", *options.split(), "--json").json
 
@@ -42,6 +42,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "header": "rfc5424",
         "framing": "newline",
         "hostname": "plane",
+        "time_zone": "UTC",
         "send_src": False,
         "max_message_bytes": 9000,
         "confirm_by_shutdown": True,
@@ -53,6 +54,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "ca_pem": ca.cert_pem.bytes().decode().strip(),
         "client_cert_pem": certificate.cert_chain_pems[0].bytes().decode().strip(),
         "client_key_pem": "set",
+        "tls_server_name": "siem.internal",
     }
 
 
@@ -61,6 +63,15 @@ def test_datagrams_have_a_pace(empty: Fleet) -> None:
     create(empty.environment, "syslog+udp://siem", "--max-datagrams-per-second", "100", "--src")
 
     assert _stored(empty) == SyslogCef(url="syslog+udp://siem", max_datagrams_per_second=100)
+
+
+def test_a_header_without_a_zone_has_that_of_the_receiver(empty: Fleet) -> None:
+    """Given by its name, as the receiver's machine has it."""
+    create(empty.environment, "syslog://siem", "--time-zone", "Asia/Kolkata", "--hostname", "plane-1.example")
+
+    assert _stored(empty) == SyslogCef(
+        url="syslog://siem", time_zone="Asia/Kolkata", hostname="plane-1.example"
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,10 +84,23 @@ def test_datagrams_have_a_pace(empty: Fleet) -> None:
         ("syslog", "--max-datagrams-per-second 1", "--max-datagrams-per-second is of no use without UDP"),
         ("syslog+udp", "--max-datagrams-per-second 0", "--max-datagrams-per-second: "),
         ("syslog", "--hostname=", "--hostname: "),
+        (
+            "syslog",
+            "--hostname [::1]",
+            "--hostname: in an RFC 3164 header receivers read no name but of letters",
+        ),
+        ("syslog", "--time-zone CET/Mars", "--time-zone: give a name of the IANA time zone database, like"),
+        (
+            "syslog",
+            "--header rfc5424 --time-zone Europe/Paris",
+            "--time-zone: the time in an RFC 5424 header",
+        ),
         ("syslog", "--facility auth", "Invalid value for '--facility'"),
         ("syslog", "--header cef", "Invalid value for '--header'"),
         ("syslog+tls", "--framing lines", "Invalid value for '--framing'"),
         ("syslog", "--insecure", f"--insecure {NO_TLS}"),
+        ("syslog", "--tls-server-name siem", f"--tls-server-name {NO_TLS}"),
+        ("syslog+tls", "--tls-server-name siem:6514", "--tls-server-name: give the name of a host"),
         ("syslog+udp", "--ca-file /etc/hostname", f"--ca-file {NO_TLS}"),
         ("syslog+tcp", "--client-key-file /etc/hostname", f"--client-key-file {NO_TLS}"),
         (

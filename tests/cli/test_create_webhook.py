@@ -43,7 +43,7 @@ def test_every_option_has_its_effect(empty: Fleet, folder: Path) -> None:
         f"--header-file {folder / 'headers'} --add-header X-Team:red "
         f"--signing-secret-file {folder / 'new'} --signing-secret-file {folder / 'old'} "
         "--body lines --connections 3 --batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 0 "
-        f"--ca-file {folder / 'ca'}"
+        f"--ca-file {folder / 'ca'} --tls-server-name splunk.example.com"
     )
     created = _create(empty, *options.split(), "--json")
     shown = [created.out, *(call(empty.environment, "integrations", *words).out for words in _LOOKS)]
@@ -65,6 +65,7 @@ def test_every_option_has_its_effect(empty: Fleet, folder: Path) -> None:
         "ca_pem": (folder / "ca").read_text().strip(),
         "client_cert_pem": None,
         "client_key_pem": None,
+        "tls_server_name": "splunk.example.com",
     }
     assert stored.auth == ApiKeyAuth(header="X-Token", value=SecretStr(SECRET))
     assert _plain(stored.headers) == {"X-Team": "red", "X-Env": "prod", "X-Key": f"{SECRET}:x"}
@@ -243,7 +244,7 @@ def test_what_was_created_is_what_is_listed(empty: Fleet) -> None:
     shown = call(empty.environment, "integrations", "show", "siem", "--json").json
 
     assert [created] == listed == [shown]
-    assert json.dumps(created).count("null") == 5
+    assert json.dumps(created).count("null") == 6
 
 
 def _create(fleet: Fleet, *options: str) -> Ran:

@@ -45,6 +45,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "--token-file - --tenant acme --disabled --paused --index security --source-type st --host h "
         "--source s --gzip --use-ack --ack-timeout 9 --field env=prod --field team=a=b "
         "--batch-events 9 --batch-bytes 9000 --timeout 7.5 --max-retries 1 --no-redrive --insecure "
+        "--tls-server-name SplunkServerDefaultCert "
         f"--event-type policy.deny --event-type hold.denied --ca-file {tmp_path / 'ca'} "
         f"--client-cert-file {tmp_path / 'cert'} --client-key-file {tmp_path / 'key'}"
     )
@@ -83,6 +84,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "ca_pem": ca.cert_pem.bytes().decode().strip(),
         "client_cert_pem": certificate.cert_chain_pems[0].bytes().decode().strip(),
         "client_key_pem": "set",
+        "tls_server_name": "SplunkServerDefaultCert",
     }
     assert SECRET not in shown.out
     assert "PRIVATE KEY" not in shown.out

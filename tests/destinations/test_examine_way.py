@@ -3,6 +3,7 @@
 import datetime as dt
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from tests.destinations.examining import HOST, examined, results
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from tests.transports.certificates import demanding, server_context
+from tests.transports.certificates import context_of, demanding, server_context, splunks_own
 from worker.transports.guard import Guard
 
 CA = trustme.CA()
@@ -111,6 +112,28 @@ def test_who_verifies_nothing_is_warned() -> None:
     assert "for other.example.com" in checks["tls"].message
     assert "verify_tls on again" in (checks["tls"].remedy or "")
     assert checks["test event"].result == "ok"
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_splunks_own_certificate_leads_to_no_circle(tmp_path: Path, *, by_name: bool) -> None:
+    """Whoever gives what the doctor asks for is done; what only seems to do is warned of."""
+    certificate, key, ca = (one.decode() for one in splunks_own())
+    name = {"tls_server_name": "SplunkServerDefaultCert"}
+    context = context_of(tmp_path, *(one.encode() for one in (certificate, key, ca)))
+    with HecReceiver(tls=context) as splunk:
+        url = splunk.url.replace(HOST, "localhost") if by_name else splunk.url
+        first = examined(_splunk(url))["tls"]
+        second = examined(_splunk(url, ca_pem=ca))["tls"]
+        common = examined(_splunk(url, ca_pem=ca, **name))
+        pinned = examined(_splunk(url, ca_pem=certificate, **name))
+
+    assert (first.result, first.remedy) == ("failed", second.remedy)
+    assert "as ca_pem, and SplunkServerDefaultCert as tls_server_name" in (first.remedy or "")
+    assert common["tls"].result == "warning"
+    assert "SplunkCommonCA and its key are the same in every Splunk" in common["tls"].message
+    assert common["test event"].result == "ok"
+    assert (pinned["tls"].result, pinned["test event"].result) == ("ok", "ok")
+    assert pinned["tls"].message.endswith("verified for SplunkServerDefaultCert")
 
 
 def test_a_token_in_plain_text_is_warned_of() -> None:

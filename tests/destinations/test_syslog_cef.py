@@ -226,7 +226,7 @@ def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
         rulings = sender.send(batch := batch_of(3), soon())
 
         assert set(verdicts(batch, rulings).values()) == {RETRY}
-        assert codes(rulings) == {"tls_failed"}
+        assert codes(rulings) == {"client_certificate_refused"}
         assert receiver.messages == []
 
 

@@ -11,6 +11,7 @@ from tests.formats.syslog_parser import SyslogMessage, parse_syslog, read_counte
 from worker.demo.samples import sample_lines
 from worker.formats.syslog import SyslogCefFormat, framed
 from worker.model.events import EventType, QueuedEvent
+from worker.model.time_zones import time_zone
 
 #: RFC 5424, 6.2.1: facility times eight plus severity; High is an error, Medium a warning, Low informational.
 PRIORITIES = {
@@ -25,16 +26,16 @@ PRIORITIES = {
 }
 
 
-def format_of(header: str = "rfc3164", facility: str = "local0") -> SyslogCefFormat:
+def format_of(header: str = "rfc3164", facility: str = "local0", zone: dt.tzinfo = dt.UTC) -> SyslogCefFormat:
     """Make the format of an integration that is otherwise as they are unless told."""
     return SyslogCefFormat.of(
-        facility=facility, header=header, hostname="mitrity-cp", send_src=True, limit=8000
+        facility=facility, header=header, hostname="mitrity-cp", send_src=True, limit=8000, zone=zone
     )
 
 
-def header_at(time_ms: int, header: str) -> SyslogMessage:
+def header_at(time_ms: int, header: str, zone: dt.tzinfo = dt.UTC) -> SyslogMessage:
     """Format an event that happened then, and read its header."""
-    (message,) = format_of(header).messages([QueuedEvent("e", "policy.deny", time_ms, 0, b"{}")])
+    (message,) = format_of(header, zone=zone).messages([QueuedEvent("e", "policy.deny", time_ms, 0, b"{}")])
     return parse_syslog(message, header)
 
 
@@ -98,6 +99,33 @@ def test_the_time_is_the_events_own(moment: str, rfc3164: str, rfc5424: str) -> 
 
     assert header_at(time_ms, "rfc3164").time == rfc3164
     assert header_at(time_ms, "rfc5424").time == rfc5424
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "written"),
+    [
+        ("Europe/Berlin", "2026-01-02T23:30:00", "Jan  3 00:30:00"),
+        ("Europe/Berlin", "2026-03-29T00:59:59", "Mar 29 01:59:59"),
+        ("Europe/Berlin", "2026-03-29T01:00:00", "Mar 29 03:00:00"),
+        ("Europe/Berlin", "2026-07-01T12:00:00", "Jul  1 14:00:00"),
+        ("Europe/Berlin", "2026-10-25T00:59:59", "Oct 25 02:59:59"),
+        ("Europe/Berlin", "2026-10-25T01:00:00", "Oct 25 02:00:00"),
+        ("America/New_York", "2026-11-25T03:00:00", "Nov 24 22:00:00"),
+        ("America/New_York", "2026-07-01T03:00:00", "Jun 30 23:00:00"),
+        ("Asia/Kolkata", "2026-12-31T18:30:00", "Jan  1 00:00:00"),
+        ("Australia/Lord_Howe", "2026-01-01T00:00:00", "Jan  1 11:00:00"),
+        ("Pacific/Kiritimati", "9999-12-31T23:59:59", "Dec 31 23:59:59"),
+        ("America/Adak", "1970-01-01T00:00:00", "Dec 31 13:00:00"),
+        ("UTC", "2026-07-01T12:00:00", "Jul  1 12:00:00"),
+    ],
+)
+def test_the_time_of_rfc3164_is_in_the_zone_of_its_receiver(name: str, moment: str, written: str) -> None:
+    """Summer time included, at its very beginning and end; RFC 5424 says its zone and stays UTC."""
+    since_1970 = dt.datetime.fromisoformat(f"{moment}+00:00") - dt.datetime.fromtimestamp(0, dt.UTC)
+    time_ms = since_1970 // dt.timedelta(milliseconds=1)
+
+    assert header_at(time_ms, "rfc3164", time_zone(name)).time == written
+    assert header_at(time_ms, "rfc5424", time_zone(name)).time == f"{moment}.000Z"
 
 
 @pytest.mark.parametrize("time_ms", [-1, -(2**63), 2**63 - 1, 253_402_300_800_000])

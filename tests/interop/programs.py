@@ -47,13 +47,18 @@ class Program:
         tcp: Sequence[int] = (),
         udp: Sequence[int] = (),
         unix: Sequence[Path] = (),
+        zone: str = "UTC",
     ) -> None:
-        """Keep what to run, where its words go, and the ports on loopback and sockets it will listen on."""
+        """Keep what to run, where its words go, and the ports on loopback and sockets it will listen on.
+
+        `zone` is the TZ of its environment, as POSIX writes it, so that no time zone data is needed.
+        """
         self.log = directory / "log"
         self._command = command
         self._tcp = tcp
         self._udp = udp
         self._unix = unix
+        self._zone = zone
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -61,7 +66,7 @@ class Program:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env={**os.environ, "LD_LIBRARY_PATH": library_path(), "TZ": "UTC"},
+                env={**os.environ, "LD_LIBRARY_PATH": library_path(), "TZ": self._zone},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -61,8 +61,10 @@ class Received(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SyslogReceiver(ABC):
     """A syslog server that listens on loopback while its `with` block lasts."""
 
-    def __init__(self, directory: Path, ways: Sequence[Way], credentials: Credentials) -> None:
-        """Choose ports and write the configuration."""
+    def __init__(
+        self, directory: Path, ways: Sequence[Way], credentials: Credentials, *, zone: str = "UTC"
+    ) -> None:
+        """Choose ports and write the configuration; `zone` is the receiver's own, as POSIX writes it."""
         directory.mkdir()
         self.directory = directory
         self.credentials = credentials
@@ -74,7 +76,7 @@ class SyslogReceiver(ABC):
         self.configuration_file.write_text(self.configuration())
         tcp = [self.ports[way.name] for way in ways if way.transport != "udp"]
         udp = [self.ports[way.name] for way in ways if way.transport == "udp"]
-        self.program = Program(self.command(), directory, tcp=tcp, udp=udp)
+        self.program = Program(self.command(), directory, tcp=tcp, udp=udp, zone=zone)
 
     @abstractmethod
     def configuration(self) -> str:

@@ -1,11 +1,20 @@
 """CEF over syslog as a customer configures it: the url chooses the way, and the rest has to fit it."""
 
+import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 
 from tests.model.refusals import SECRET, document, refusal, syslog
+from worker.model import time_zones
+from worker.model.destinations import SyslogCef
+from worker.model.errors import InvalidIntegration
+from worker.model.integrations import parse_integration
+from worker.model.time_zones import time_zone
 
+_PRINTABLE = "give 1 to 255 printable ASCII characters without a blank"
+_ZONE = "give a name of the IANA time zone database, like Europe/Berlin or America/New_York, or UTC"
 EXAMPLE = "give an address like syslog://siem:514, syslog+udp://siem:514 or syslog+tls://siem:6514"
 
 
@@ -19,6 +28,7 @@ def test_what_is_left_out() -> None:
         "mitrity",
         True,
     )
+    assert read.time_zone == "UTC"
     assert (read.framing, read.max_message_bytes, read.confirm_by_shutdown) == (None, None, False)
     assert (read.max_datagrams_per_second, read.batch_events, read.timeout_seconds) == (5000, 500, 20.0)
 
@@ -122,11 +132,25 @@ def test_a_url_that_cannot_be_dialled_is_refused(url: str) -> None:
         ),
         ("header", SECRET, "input should be 'rfc3164' or 'rfc5424'"),
         ("framing", SECRET, "input should be 'newline' or 'octet_counted'"),
-        ("hostname", "", "string should match pattern '^[!-~]{1,255}$'"),
-        ("hostname", f"{SECRET} x", "string should match pattern '^[!-~]{1,255}$'"),
-        ("hostname", f"{SECRET}\n", "string should match pattern '^[!-~]{1,255}$'"),
-        ("hostname", "x" * 256, "string should match pattern '^[!-~]{1,255}$'"),
-        ("hostname", "münchen", "string should match pattern '^[!-~]{1,255}$'"),
+        ("hostname", "", _PRINTABLE),
+        ("hostname", f"{SECRET} x", _PRINTABLE),
+        ("hostname", f"{SECRET}\n", _PRINTABLE),
+        ("hostname", "x" * 256, _PRINTABLE),
+        ("hostname", "münchen", _PRINTABLE),
+        *(
+            ("time_zone", name, _ZONE)
+            for name in (
+                "",
+                SECRET,
+                "europe/berlin",
+                "Europe",
+                "../../etc/passwd",
+                "/etc/localtime",
+                "localtime",
+            )
+        ),
+        ("time_zone", "right/Europe/Berlin", _ZONE),
+        ("time_zone", "CET\0", _ZONE),
         ("send_src", SECRET, "input should be a valid boolean, unable to interpret input"),
         ("confirm_by_shutdown", SECRET, "input should be a valid boolean, unable to interpret input"),
         ("max_message_bytes", 479, "input should be greater than or equal to 480"),
@@ -175,6 +199,7 @@ def test_what_does_not_fit_a_datagram_is_refused(field: str, value: Any, reason:
         {"ca_pem": SECRET},
         {"client_cert_pem": SECRET, "client_key_pem": SECRET},
         {"verify_tls": False},
+        {"tls_server_name": "siem"},
     ],
 )
 def test_tls_options_want_tls(url: str, options: dict[str, Any]) -> None:
@@ -192,3 +217,85 @@ def test_tls_takes_its_options() -> None:
 
     assert (read.ca_pem, read.client_cert_pem, read.verify_tls) == ("ca", "cert", False)
     assert SECRET not in repr(read)
+
+
+#: What pmrfc3164 of rsyslog and the parser of syslog-ng take for a host name; tests/interop asks them.
+PLAIN_NAMES = (
+    "mitrity",
+    "plane-1.example.com",
+    "10.2.0.7",
+    "a",
+    "7",
+    "20260",
+    "Host_1",
+    "a-._b",
+    "-a",
+    "_a",
+    ".a",
+    "h" * 255,
+)
+OTHER_NAMES = (
+    *(
+        "::1",
+        "[::1]",
+        "2001:db8::1",
+        "plane/eu",
+        "plane#1",
+        "plane,eu",
+        "plane@eu",
+        "a=b",
+        "-",
+        "plane-",
+    ),
+    *("plane.", "plane_", ".", "_", "plane:", "2026", "1999"),
+)
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_a_name_that_receivers_misread_goes_with_the_other_header(name: str) -> None:
+    """RFC 3164, 4.1.2 has no grammar for it; RFC 5424, 6.2.4 takes whatever can be printed."""
+    error = refusal(document("syslog_cef", hostname=name))
+
+    assert error.field == "hostname"
+    assert "give such a name, or the header rfc5424" in error.reason
+    assert syslog(hostname=name, header="rfc5424").hostname == name
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_a_plain_name_goes_with_either_header(name: str) -> None:
+    """Letters, digits, and what may stand between them."""
+    assert [syslog(hostname=name, header=header).hostname for header in ("rfc3164", "rfc5424")] == [name] * 2
+
+
+def test_what_was_stored_before_a_rule_came_is_still_read() -> None:
+    """Else one integration would hide all others from whoever lists them."""
+    destination = {"hostname": "[::1]", "time_zone": "Mars/Phobos"}
+    stored = parse_integration(document("syslog_cef", **destination), stored=True).destination
+
+    assert isinstance(stored, SyslogCef)
+    assert (stored.hostname, stored.time_zone) == ("[::1]", "Mars/Phobos")
+
+
+def test_an_rfc5424_header_has_no_zone_to_choose() -> None:
+    """RFC 5424, 6.2.3: its time says the zone itself, and ours is UTC."""
+    error = refusal(document("syslog_cef", header="rfc5424", time_zone="Europe/Berlin"))
+
+    assert (error.field, "names its zone" in error.reason) == ("time_zone", True)
+
+
+def test_without_time_zone_data_only_utc_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, or on a small image: what to install is said, at the door and at work."""
+    monkeypatch.setattr(time_zones, "available_timezones", set)
+    monkeypatch.setattr(time_zones, "ZoneInfo", _no_zone)
+    error = refusal(document("syslog_cef", time_zone="Europe/Berlin"))
+    with pytest.raises(InvalidIntegration, match="install the package tzdata on it") as caught:
+        time_zone("Europe/Berlin")
+
+    assert error.reason == "this machine has no time zone data: install the package tzdata on it, or give UTC"
+    assert caught.value.field == "time_zone"
+    assert syslog(time_zone="UTC").time_zone == "UTC"
+    assert time_zone("UTC") is dt.UTC
+
+
+def _no_zone(name: str) -> None:
+    raise ZoneInfoNotFoundError(name)

@@ -6,6 +6,7 @@ import pytest
 import trustme
 
 from tests.pages.conftest import HOME, OURS, Site
+from worker.model.destinations import SyslogCef
 from worker.model.integrations import Integration
 from worker.pages.form_fields import MAIN
 
@@ -70,6 +71,20 @@ def test_the_least_that_can_be_filled_in_makes_an_integration(site: Site, kind: 
         {"id": made.id, "name": f"least {kind}", "tenant_id": OURS}
         | {"destination": {"type": kind, **LEAST[kind]}}
     )
+
+
+def test_the_time_zone_of_a_header_is_chosen_and_kept(site: Site) -> None:
+    """It goes with RFC 3164 alone; what is no zone is answered beside its field."""
+    visitor = site.visitor()
+    path = f"{HOME}/new/syslog_cef"
+    form = visitor.get(path).filled | {"name": ["zoned"], "url": ["syslog://siem"]}
+    wrong = visitor.http.post(path, data=form | {"time_zone": ["Mars/Phobos"]})
+    answer = visitor.http.post(path, data=form | {"time_zone": ["Asia/Kolkata"]})
+    made = opened(site, answer.headers["location"].rpartition("/")[2]).destination
+
+    assert "IANA time zone database" in wrong.text
+    assert isinstance(made, SyslogCef)
+    assert made.time_zone == "Asia/Kolkata"
 
 
 @pytest.mark.parametrize("kind", FULL)

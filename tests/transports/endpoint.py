@@ -60,6 +60,8 @@ class Endpoint:
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
     receive_buffer: int = 0
+    #: Whether it reads what a client that it refuses still sends; else its system resets the connection.
+    lingers: bool = True
     accepted: int = 0
     requests: list[bytes] = field(default_factory=list)
     #: Set when a behaviour has come to its end and its connection is closed.
@@ -119,6 +121,8 @@ class Endpoint:
             encrypted.do_handshake()
         except OSError:
             with encrypted:
+                if not self.lingers:
+                    raise
                 # Read what is still on its way: closing over it would reset the connection, alert and all.
                 while socket.socket.recv(encrypted, 65536):
                     pass

@@ -46,7 +46,7 @@ def test_a_custom_ca_is_the_only_one_trusted(guard: Guard, ca: trustme.CA) -> No
     """With `ca_pem`, whoever else signs counts for nothing."""
     with (
         Endpoint(answers(), tls=server_context(ca.issue_cert(HOST))) as endpoint,
-        pytest.raises(TlsFailed, match="was signed by a CA that is not trusted here"),
+        pytest.raises(TlsFailed, match="leads to no CA in ca_pem"),
     ):
         _post(guard, endpoint, _trusting(trustme.CA()))
 
@@ -66,10 +66,10 @@ def test_an_unknown_ca_is_told(guard: Guard, ca: trustme.CA) -> None:
     ):
         _post(guard, endpoint, TlsOptions())
 
-    assert str(failed.value) == (
-        f"the certificate of 127.0.0.1:{endpoint.port} was signed by a CA that is not trusted here: "
-        "give that CA as ca_pem"
+    assert str(failed.value).startswith(
+        f"the certificate of 127.0.0.1:{endpoint.port} was signed by a CA that is not trusted here, "
     )
+    assert failed.value.hint.startswith("give that CA as ca_pem")
 
 
 def test_a_self_signed_certificate_is_told_and_can_be_given(guard: Guard, tmp_path: Path) -> None:

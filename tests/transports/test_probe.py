@@ -15,7 +15,6 @@ from tests.transports.endpoint import Endpoint, Visit, answers
 from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     ConnectFailed,
-    ConnectionLost,
     DeadlinePassed,
     InvalidIntegration,
     NameUnknown,
@@ -165,7 +164,7 @@ def test_a_certificate_of_another_host_is_shown(guard: Guard, ca: trustme.CA) ->
 
 
 def test_a_certificate_of_nobody_known_is_shown(guard: Guard, tmp_path: Path) -> None:
-    """Splunk's default certificate is told by its name, so that one knows what to give as ca_pem."""
+    """It is told by its name, so that one knows what to give as ca_pem."""
     certificate, key = self_signed()
     (tmp_path / "both.pem").write_bytes(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,7 +173,7 @@ def test_a_certificate_of_nobody_known_is_shown(guard: Guard, tmp_path: Path) ->
         found = _handshake(guard, endpoint, TlsOptions())
 
     assert "is self-signed" in str(found.failure)
-    assert [one.subject for one in found.chain] == ["SplunkServerDefaultCert"]
+    assert [one.subject for one in found.chain] == ["receiver"]
 
 
 def test_without_verification_the_chain_is_what_is_shown(guard: Guard, ca: trustme.CA) -> None:
@@ -240,7 +239,7 @@ def test_a_refusal_behind_the_handshake_is_heard(guard: Guard, ca: trustme.CA) -
 
 
 def test_a_server_that_hangs_up_behind_the_handshake_is_told(guard: Guard, ca: trustme.CA) -> None:
-    """It has not said why, so nothing is made up."""
+    """It has not said why, so a client certificate is named as no more than a possibility."""
     context = server_context(ca.issue_cert(HOST))
     context.num_tickets = 0
     with (
@@ -248,7 +247,7 @@ def test_a_server_that_hangs_up_behind_the_handshake_is_told(guard: Guard, ca: t
         _connected(guard, endpoint) as connection,
     ):
         connection.shake_hands(_trusting(ca), HOST, AMPLE)
-        with pytest.raises(ConnectionLost, match="right after the TLS handshake"):
+        with pytest.raises(TlsFailed, match="behind the TLS handshake, without a word: if it wants a client"):
             connection.hear_whether_let_in(AMPLE)
 
 

@@ -42,7 +42,7 @@ def connecting(request: pytest.FixtureRequest, ca: trustme.CA) -> Connecting:
             )
             if server:
                 context = client_context(TlsOptions(ca_pem=ca.cert_pem.bytes().decode()))
-                connection.begin_tls(context, "127.0.0.1", Deadline(SOON, "receiver"))
+                connection.begin_tls(context, TlsOptions(), "127.0.0.1", Deadline(SOON, "receiver"))
             try:
                 yield connection, receiver
             finally:

@@ -74,10 +74,10 @@ def test_an_unknown_ca_is_told(guard: Guard, ca: trustme.CA) -> None:
     ):
         _get(guard, endpoint, TlsOptions())
 
-    assert str(failed.value) == (
-        f"the certificate of 127.0.0.1:{endpoint.port} was signed by a CA that is not trusted here: "
-        "give that CA as ca_pem"
+    assert str(failed.value).startswith(
+        f"the certificate of 127.0.0.1:{endpoint.port} was signed by a CA that is not trusted here, "
     )
+    assert failed.value.hint.startswith("give that CA as ca_pem")
 
 
 def test_a_self_signed_certificate_is_told_and_can_be_given(guard: Guard, tmp_path: Path) -> None:

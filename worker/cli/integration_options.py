@@ -154,7 +154,19 @@ _CEF = (
         "--framing",
         "How messages are told apart; left out, by newline over TCP and octet_counted over TLS",
     ),
-    _syslog_field("hostname", "--hostname", "The host name in the syslog header", metavar="NAME"),
+    _syslog_field(
+        "hostname",
+        "--hostname",
+        "The host name in the syslog header; with rfc3164 letters, digits, '.', '_' and '-' alone",
+        metavar="NAME",
+    ),
+    _syslog_field(
+        "time_zone",
+        "--time-zone",
+        "With --header rfc3164, whose times name no zone: the one in which the receiver reads them, like "
+        "Europe/Berlin",
+        metavar="ZONE",
+    ),
     _syslog_field("send_src", "--src/--no-src", "Whether CEF's src carries the id of the agent"),
     _syslog_field(
         "max_message_bytes",
@@ -229,7 +241,8 @@ _SECURITY = (
         "--ca-file",
         **_FILE,
         gives=["ca_pem"],
-        help="The CA that signed the SIEM's certificate, in PEM; left out, the public ones.",
+        help="The CA that signed the SIEM's certificate, or that certificate itself, in PEM; left out, the "
+        "public CAs.",
     ),
     _tls(
         "--client-cert-file",
@@ -239,6 +252,13 @@ _SECURITY = (
     ),
     _tls(
         "--client-key-file", **_FILE, gives=["client_key_pem"], help="The client certificate's key, in PEM."
+    ),
+    field_option(
+        "tls_server_name",
+        "--tls-server-name",
+        "The name that the SIEM's certificate must carry, and that it is asked for; left out, the url's host",
+        section=TLS,
+        metavar="NAME",
     ),
     _tls(
         "--insecure",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.model.deliveries import Finding
-from worker.model.errors import InvalidInput, TransportError
+from worker.model.errors import InvalidInput, TlsFailed, TransportError
 from worker.transports.findings import describe
 
 
@@ -73,6 +73,8 @@ def failed_with(error: TransportError | InvalidInput) -> Answer:
     """Make a failure of an error; many say themselves, behind a colon, what would mend it."""
     if isinstance(error, InvalidInput):
         return failed(f"{error.field}: {error.reason}", error.remedy)
+    if isinstance(error, TlsFailed):
+        return failed(error.message, error.hint)
     what, _, remedy = str(error).partition(": ")
     if remedy.startswith(_REQUESTS):
         return failed(what, remedy)

@@ -21,6 +21,7 @@ from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
 from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.guard import Guard
 from worker.transports.probe import Candidate, Connection, Handshake, candidates, connect
+from worker.transports.tls_failures import SPLUNK_CA
 
 #: A certificate that ends in less than this many days is warned of.
 SOON = 21
@@ -126,9 +127,16 @@ class Way:
         if handshake.failure is not None:
             return self._distrusted(handshake, handshake.failure)
         shown = f"{handshake.version}, {_described(handshake.chain)}"
+        if self._options.tls_server_name is not None:
+            shown += f", verified for {self._options.tls_server_name}" if self._options.verify_tls else ""
         if not self._options.verify_tls:
             remedy = "give its CA as ca_pem, and switch the integration's verify_tls on again"
             return warning(f"{shown}; it is not verified: anybody can pose as this SIEM", remedy)
+        if SPLUNK_CA in {one.subject for one in certificates_in(self._options.ca_pem or "")}:
+            words = (
+                f"{shown}; {SPLUNK_CA} and its key are the same in every Splunk: anybody can pose as this one"
+            )
+            return warning(words, "give the first certificate in this Splunk's server.pem as ca_pem instead")
         return _timely(shown, handshake.chain)
 
     def _unencrypted(self) -> Answer:

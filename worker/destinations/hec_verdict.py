@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any
 
+from worker.destinations.client_certificates import certificate_refusal
 from worker.model.deliveries import Finding
 from worker.model.failures import FailureCode
 from worker.model.printable import shortened
@@ -144,6 +145,8 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> H
     """Judge the reply to a request that carried `count` events."""
     if status == _HTTP_OK and not body:
         return _CUT
+    if (refusal := certificate_refusal(status, body)) is not None:
+        return HecVerdict(Meaning.RETRY, refusal, http_status=status)
     answer = _parsed(body)
     code, ack_id = _number(answer.get("code")), _number(answer.get("ackId"))
     known = ack_id is not None and 0 <= ack_id < _ACK_ID_LIMIT

@@ -15,6 +15,7 @@ from worker.model.destinations import SyslogCef
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.time_zones import time_zone
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
@@ -36,7 +37,10 @@ class SyslogCefSender:
     """Sends batches to one syslog receiver."""
 
     def __init__(self, config: SyslogCef, guard: Guard, *, connections: int) -> None:
-        """Prepare the format; connect when the first batch comes."""
+        """Prepare the format; connect when the first batch comes.
+
+        Raises InvalidIntegration when this machine does not know the time zone.
+        """
         self._config = config
         self._format = SyslogCefFormat.of(
             facility=config.facility,
@@ -44,6 +48,7 @@ class SyslogCefSender:
             hostname=config.hostname,
             send_src=config.send_src,
             limit=config.message_limit,
+            zone=time_zone(config.time_zone),
         )
         self._way = (
             SyslogDatagrams(guard, config, connections=connections)

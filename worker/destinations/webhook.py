@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 
+from worker.destinations.client_certificates import certificate_refusal
 from worker.destinations.hec_portions import Portions
 from worker.destinations.webhook_secrets import secrets_of
 from worker.destinations.webhook_sending import Sending, separated
@@ -83,6 +84,8 @@ class WebhookSender:
             return WebhookVerdict(Meaning.RETRY, describe(outcome))
         if 200 <= outcome.status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
             return _accepted(outcome.status)
+        if (refusal := certificate_refusal(outcome.status, outcome.body)) is not None:
+            return WebhookVerdict(Meaning.RETRY, refusal, None, outcome.status)
         return judge(outcome.status, words_of(outcome.body, self._secrets), outcome.retry_after)
 
     def _preview(self, events: Sequence[QueuedEvent]) -> bytes:

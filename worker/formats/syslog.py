@@ -1,13 +1,14 @@
 """Syslog messages that carry CEF: the header of RFC 3164 or RFC 5424, and the frames of RFC 6587.
 
 In go queued events, out comes one message for each, without a newline inside. The time in the header is the
-event's own, in UTC: RFC 3164 has no room for year or zone, which is why the CEF behind it always says `rt`.
+event's own: in UTC, or with RFC 3164, which has no room for year and zone, in the zone in which its receiver
+reads it. The CEF behind it always says `rt`.
 """
 
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from worker.formats.cef import cef_message, facts_of
 from worker.formats.cef_kinds import HIGH, LOW, MEDIUM, Kind, kind_of
@@ -22,6 +23,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 #: The last second that both headers can write: the year has four digits.
 _LAST_SECOND = 253_402_300_799
 
+#: Writes a header of a priority, a host, a kind of event and a time in milliseconds since 1970 UTC.
+_Header = Callable[[str, str, Kind, int], str]
+
 
 @dataclass(frozen=True, slots=True)
 class SyslogCefFormat:
@@ -31,22 +35,30 @@ class SyslogCefFormat:
     """
 
     priorities: dict[int, str]
-    header: Callable[[str, str, Kind, int], str]
+    header: _Header
     hostname: str
     send_src: bool
     limit: int
 
     @classmethod
     def of(
-        cls, *, facility: str, header: str, hostname: str, send_src: bool, limit: int
+        cls,
+        *,
+        facility: str,
+        header: str,
+        hostname: str,
+        send_src: bool,
+        limit: int,
+        zone: dt.tzinfo = dt.UTC,
     ) -> "SyslogCefFormat":
         """Prepare for one integration: `facility` is local0 to local7, `header` rfc3164 or rfc5424.
 
         `limit` is in bytes, header included, from 480 up; `hostname` has at most 255 printable characters.
+        `zone` is that of the times in a header of rfc3164.
         """
         number = _LOCAL0 + int(facility.removeprefix("local"))
         priorities = {cef: f"<{number * 8 + syslog}>" for cef, syslog in _SEVERITIES.items()}
-        headers = {"rfc3164": _rfc3164, "rfc5424": _rfc5424}
+        headers: dict[str, _Header] = {"rfc3164": partial(_rfc3164, zone), "rfc5424": _rfc5424}
         return cls(priorities, headers[header], hostname, send_src, limit)
 
     def messages(self, events: Sequence[QueuedEvent]) -> list[bytes]:
@@ -67,9 +79,9 @@ def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:
     return [message + b"\n" for message in messages]
 
 
-def _rfc3164(priority: str, hostname: str, _kind: Kind, time_ms: int) -> str:
+def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: Kind, time_ms: int) -> str:
     """Write `<PRI>Mmm dd hh:mm:ss HOST ` (RFC 3164, 4.1)."""
-    return f"{priority}{_bsd_time(time_ms // 1000)} {hostname} "
+    return f"{priority}{_bsd_time(time_ms // 1000, zone)} {hostname} "
 
 
 def _rfc5424(priority: str, hostname: str, kind: Kind, time_ms: int) -> str:
@@ -83,8 +95,11 @@ def _rfc5424(priority: str, hostname: str, kind: Kind, time_ms: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _bsd_time(second: int) -> str:
-    moment = _moment(second)
+def _bsd_time(second: int, zone: dt.tzinfo) -> str:
+    try:
+        moment = _moment(second).astimezone(zone)
+    except OverflowError:  # the last hours of the calendar, east of Greenwich
+        moment = dt.datetime.max.replace(tzinfo=zone)
     return f"{_MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S}"
 
 

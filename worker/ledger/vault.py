@@ -90,7 +90,7 @@ def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     more, and InvalidIntegration when this release cannot read the document.
     """
     try:
-        return parse_integration(_replaced(document, vault.open))
+        return parse_integration(_replaced(document, vault.open), stored=True)
     except SecretUnreadable:
         raise SecretUnreadable(
             f"the secrets of integration {document.get('name')} cannot be opened: SIEM_SECRET_KEYS lacks "

@@ -23,6 +23,7 @@ SiemError
 │   ├── AddressRefused
 │   ├── ConnectFailed
 │   ├── TlsFailed
+│   │   └── ClientCertificateRefused
 │   ├── ConnectionLost
 │   │   ├── ClosedBehindBatch
 │   │   └── KeptConnectionLost
@@ -147,6 +148,18 @@ class ConnectFailed(TransportError):
 
 class TlsFailed(TransportError):
     """The TLS handshake failed."""
+
+    def __init__(
+        self, message: str, hint: str = "check the certificate and its name; give `ca_pem` for a private CA"
+    ) -> None:
+        """Say what happened, and what mends it."""
+        super().__init__(f"{message}: {hint}")
+        self.message = message
+        self.hint = hint
+
+
+class ClientCertificateRefused(TlsFailed):
+    """The other side wants a client certificate, or does not accept ours."""
 
 
 class ConnectionLost(TransportError):

@@ -65,6 +65,11 @@ class FailureCode(StrEnum):
     ADDRESS_REFUSED = "address_refused", Origin.SETTING, "the address is not in SIEM_ALLOWED_NETWORKS"
     CONNECT_FAILED = "connect_failed", Origin.DESTINATION, "no connection could be made"
     TLS_FAILED = "tls_failed", Origin.SETTING, "the TLS handshake failed"
+    CLIENT_CERTIFICATE_REFUSED = (
+        "client_certificate_refused",
+        Origin.SETTING,
+        "it wants a client certificate, or does not accept ours",
+    )
     CONNECTION_LOST = (
         "connection_lost",
         Origin.DESTINATION,

@@ -56,15 +56,18 @@ class Integration(BaseModel):
 
 
 def parse_integration(
-    document: dict[str, Any], remedy: str = "see `siem integrations create --help`"
+    document: dict[str, Any],
+    remedy: str = "see `siem integrations create --help`",
+    *,
+    stored: bool = False,
 ) -> Integration:
-    """Read an integration from plain values.
+    """Read an integration from plain values; `stored` says that it was accepted at the door before.
 
     Raises InvalidIntegration, which names the first field that is wrong, and where to read what would be
     right; it never repeats a value, for it may be a secret.
     """
     try:
-        return Integration.model_validate(document)
+        return Integration.model_validate(document, context={"stored": stored})
     except ValidationError as error:
         raise _first_complaint(error, remedy) from None
 

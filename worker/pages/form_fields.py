@@ -52,7 +52,16 @@ _BATCH = (
 _TLS = (
     Field("verify_tls", "Verify the certificate of the other side", Kind.CHECK),
     Field(
-        "ca_pem", "CA certificate (PEM)", Kind.LINES, "For a SIEM whose certificate your own CA has signed."
+        "ca_pem",
+        "CA certificate (PEM)",
+        Kind.LINES,
+        "For a SIEM whose certificate your own CA has signed, or that certificate itself.",
+    ),
+    Field(
+        "tls_server_name",
+        "Name in its certificate",
+        hint="Left out, the host of the URL. For a certificate that is made out to another name.",
+        example="splunk.internal",
     ),
     Field("client_cert_pem", "Client certificate (PEM)", Kind.LINES, "For a SIEM that asks us for one."),
     Field("client_key_pem", "Its private key (PEM)", Kind.HIDDEN_LINES),
@@ -136,6 +145,12 @@ ADVANCED = {
             ),
         ),
         Field("hostname", "Host name in the header"),
+        Field(
+            "time_zone",
+            "Time zone of the header",
+            hint="The zone in which the receiver reads times of RFC 3164, which name none.",
+            example="Europe/Berlin",
+        ),
         Field(
             "send_src",
             "Put the agent's id into src",

@@ -26,17 +26,28 @@ class Certificate:
     is_self_signed: bool
 
     @property
+    def identities(self) -> tuple[str, ...]:
+        """The names that a server may go by: those for hosts, or else the common name, as in OpenSSL."""
+        return self.names or (self.subject,)
+
+    def is_for(self, name: str) -> bool:
+        """Whether it is made out to this host; a wildcard stands for one label (RFC 9525, section 6.3)."""
+        wanted = name.lower()
+        _, dot, parent = wanted.partition(".")
+        return bool({wanted, f"*{dot}{parent}"} & {one.lower() for one in self.identities})
+
+    @property
     def days_left(self) -> int:
         """Whole days until it ends, by this machine's clock; negative once it has ended."""
         return (self.ends - datetime.now(UTC)).days
 
 
-def verified_chain(sock: ssl.SSLSocket) -> tuple[Certificate, ...]:
+def verified_chain(sock: ssl.SSLSocket | ssl.SSLObject) -> tuple[Certificate, ...]:
     """Return the chain by which the peer is trusted, from its own certificate to the one that we trust."""
     return _chain(sock, "get_verified_chain")
 
 
-def shown_chain(sock: ssl.SSLSocket) -> tuple[Certificate, ...]:
+def shown_chain(sock: ssl.SSLSocket | ssl.SSLObject) -> tuple[Certificate, ...]:
     """Return what the peer has shown, trusted or not, its own certificate first; () when nothing came.
 
     Also after a handshake that failed for the certificate. What cannot be read is left out.
@@ -51,12 +62,12 @@ def certificates_in(pem: str) -> tuple[Certificate, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def _chain(sock: ssl.SSLSocket, method: str) -> tuple[Certificate, ...]:
+def _chain(sock: ssl.SSLSocket | ssl.SSLObject, method: str) -> tuple[Certificate, ...]:
     readable = (_read(der) for der in _ders(sock, method))
     return tuple(one for one in readable if one is not None)
 
 
-def _ders(sock: ssl.SSLSocket, method: str) -> list[bytes]:
+def _ders(sock: ssl.SSLSocket | ssl.SSLObject, method: str) -> list[bytes]:
     if hasattr(sock, method):
         public: list[bytes] = getattr(sock, method)()
         return public

@@ -19,6 +19,7 @@ from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.curl_options import Options
 from worker.transports.guard import TCP_OPTIONS, Address, Guard
 from worker.transports.http_body import MOST_BODY
+from worker.transports.tls_inquiry import TlsInquiry
 
 #: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
 #: than another connection. A longer one costs its connection.
@@ -63,7 +64,10 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where requests go, and what is the same in all of them; `peer` is "host:port"."""
+    """Where requests go, and what is the same in all of them; `peer` is "host:port".
+
+    `tls` tells why TLS fails there, which libcurl often does not; None where there is none.
+    """
 
     host: str
     port: int
@@ -72,6 +76,7 @@ class Route:
     headers: tuple[str, ...]
     options: Options
     dialect: Dialect
+    tls: TlsInquiry | None = None
 
 
 class Exchange:
@@ -135,6 +140,15 @@ class Exchange:
         self._listen(wanted=True)
         self._arm(left)
         return True
+
+    @property
+    def has_no_word(self) -> bool:
+        """Whether its connection, which was made for it, has brought nothing of an answer."""
+        return bool(self._opened) and not self.easy.getinfo(pycurl.RESPONSE_CODE) and not self._received
+
+    def seconds_left(self) -> float:
+        """Return what is left of its time, never less than zero."""
+        return max(0.0, self._due - time.monotonic())
 
     @property
     def was_cut(self) -> bool:

@@ -27,7 +27,7 @@ from worker.model.errors import (
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
 from worker.transports.guard import Address
-from worker.transports.tls import handshake_failure
+from worker.transports.tls_failures import handshake_failure
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,19 @@ _WORDS = {
 
 
 def curl_fault(exchange: Exchange, code: int, words: str) -> TransportError:
-    """Name the fault; `code` and `words` are libcurl's."""
+    """Name the fault; `code` and `words` are libcurl's.
+
+    May ask the server once more for why it refuses TLS: libcurl does not know which certificates it showed,
+    and stops at the reset that comes behind an alert.
+    """
+    fault = _fault(exchange, code, words)
+    tls = exchange.route.tls
+    if tls is None or not isinstance(fault, TlsFailed | ConnectionLost) or not exchange.has_no_word:
+        return fault
+    return tls.refusal(exchange.seconds_left()) or fault
+
+
+def _fault(exchange: Exchange, code: int, words: str) -> TransportError:
     if code in _FAULTS:
         return _FAULTS[code](exchange, words)
     peer = exchange.route.peer
@@ -126,6 +138,9 @@ def _failure(number: int, address: Address) -> str:
 
 
 def _distrusted(exchange: Exchange, words: str) -> TlsFailed:
+    if (reason := _OPENSSL_REASON.search(words)) is not None and "alert" in reason[1]:
+        # libcurl takes the server's word that our certificate has expired for its own of the server's.
+        return _handshake_failure(reason[1], exchange.route.peer)
     code = exchange.easy.getinfo(pycurl.SSL_VERIFYRESULT)
     complaint = ssl.SSLCertVerificationError(words)
     complaint.verify_code = code if code > _UNSPECIFIED else _OTHER_NAME

@@ -4,6 +4,7 @@ Comes in: the url and the TLS options of an integration. Goes out: options for `
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 import pycurl
@@ -17,17 +18,33 @@ Options = list[tuple[int, Any]]
 def request_options(url: str, tls: TlsOptions) -> Options:
     """Return what every request to the url is sent with.
 
+    With a `tls_server_name`, libcurl is given a url with that name in place of the host, and told to connect
+    to the host all the same: it knows no other way to verify another name. The header Host is the caller's.
     Raises InvalidIntegration naming the field whose PEM cannot be used; for an http url none is read.
     """
     encrypts = url.startswith("https:")
     return [
-        (pycurl.URL, url),
+        *(_through_name(url, tls.tls_server_name) if encrypts else [(pycurl.URL, url)]),
         (pycurl.PATH_AS_IS, 1),
         (pycurl.POST, 1),
         *_RESTRAINT,
         *_HABITS,
         *(_tls_options(tls) if encrypts else []),
     ]
+
+
+def _through_name(url: str, name: str | None) -> Options:
+    if name is None:
+        return [(pycurl.URL, url)]
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    renamed = parts._replace(netloc=f"{_bracketed(name)}{port}")
+    host = _bracketed(parts.hostname or "")
+    return [(pycurl.URL, renamed.geturl()), (pycurl.CONNECT_TO, [f"::{host}:{parts.port or 443}"])]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 #: Nothing is followed, looked up in the environment, remembered or unfolded behind our back.

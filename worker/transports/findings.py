@@ -3,6 +3,7 @@
 from worker.model.deliveries import Finding
 from worker.model.errors import (
     AddressRefused,
+    ClientCertificateRefused,
     ClosedBehindBatch,
     ConnectFailed,
     ConnectionLost,
@@ -36,7 +37,6 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
         FailureCode.CONNECT_FAILED,
         "check host and port, that the SIEM runs, and firewalls in between",
     ),
-    TlsFailed: (FailureCode.TLS_FAILED, "check the certificate and its name; give `ca_pem` for a private CA"),
     ConnectionLost: (FailureCode.CONNECTION_LOST, "if it lasts, look at proxies and the SIEM's log"),
     KeptConnectionLost: (
         FailureCode.CONNECTION_LOST,
@@ -54,5 +54,9 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
 
 def describe(error: TransportError) -> Finding:
     """Describe the failure; its code is stable, its words may change."""
+    if isinstance(error, TlsFailed):
+        refused = isinstance(error, ClientCertificateRefused)
+        code = FailureCode.CLIENT_CERTIFICATE_REFUSED if refused else FailureCode.TLS_FAILED
+        return Finding(code, error.message, error.hint)
     code, hint = _WORDS.get(type(error), (FailureCode.UNREACHABLE, "check that the SIEM can be reached"))
     return Finding(code, str(error), hint)

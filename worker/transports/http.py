@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from time import monotonic
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -27,6 +28,10 @@ from worker.transports.http_adapter import GuardedAdapter
 from worker.transports.http_body import decoded, read_body
 from worker.transports.http_faults import http_fault
 from worker.transports.tls import client_context
+from worker.transports.tls_inquiry import TlsInquiry
+
+#: A server that has answered within so many seconds had no objection to our TLS.
+_LATELY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,10 @@ class HttpTransport:
     def __init__(self, guard: Guard, tls: TlsOptions, *, connections: int) -> None:
         """Dial nothing yet; the TLS context, too, is made when the first https URL asks for it."""
         context = functools.cache(functools.partial(client_context, tls))
-        self._adapter = GuardedAdapter(guard, context, connections)
+        self._guard = guard
+        self._tls = tls
+        self._let_in_at = -_LATELY
+        self._adapter = GuardedAdapter(guard, tls, context, connections)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> HttpReply:
         """Post the body. `seconds` is all the time there is, from the look-up of the name to the last byte.
@@ -92,14 +100,26 @@ class HttpTransport:
     ) -> HttpReply:
         target, peer = target_of(url)
         request = _prepared(method, target, headers, body)
-        with within(seconds, peer):
+        with within(seconds, peer) as deadline:
             try:
                 # The sockets keep the deadline: urllib3's timeout would be for each read and write.
-                return _reply(self._adapter.send(request, stream=True, timeout=None), peer)
+                reply = _reply(self._adapter.send(request, stream=True, timeout=None), peer)
             except (OSError, ValueError, HTTPException, HTTPError) as error:
-                fault = http_fault(error, peer)
+                fault = self._explained(http_fault(error, peer, self._tls), target, deadline.remaining())
+            else:
+                self._let_in_at = monotonic()
+                return reply
         # Raised out here, it holds on to nothing of the exchange: no half-closed socket, no header.
         raise fault
+
+    def _explained(self, fault: TransportError, target: str, seconds: float) -> TransportError:
+        """Find out whether TLS is why the connection ended, unless the server has answered lately."""
+        parts = urlsplit(target)
+        is_recent = monotonic() - self._let_in_at < _LATELY
+        if parts.scheme != "https" or type(fault) is not ConnectionLost or is_recent:
+            return fault
+        inquiry = TlsInquiry(self._guard, self._tls, parts.hostname or "", parts.port or 443)
+        return inquiry.refusal(seconds) or fault
 
 
 def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -109,13 +129,13 @@ def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes)
     """
     target, _ = target_of(url)
     request = _prepared(method, target, headers, body)
-    lines = [f"{method} {request.path_url} HTTP/1.1", f"Host: {_host(target)}"]
+    lines = [f"{method} {request.path_url} HTTP/1.1", f"Host: {host_header(target)}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _host(target: str) -> str:
-    """Write the Host header as http.client does: without the port that the scheme means anyhow."""
+def host_header(target: str) -> str:
+    """Return the Host header as http.client writes it: without the port that the scheme means anyhow."""
     parts = urlsplit(target)
     host = (parts.hostname or "").rstrip(".")
     host = f"[{host}]" if ":" in host else host

@@ -14,10 +14,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from worker.model.destinations import TlsOptions
+from worker.transports.certificates import shown_chain
 from worker.transports.deadline import DeadlineSocket, seconds_left
 from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
 from worker.transports.http_head import FinalResponse
-from worker.transports.tls import handshake_failure
+from worker.transports.tls_failures import handshake_failure
 
 ContextSource = Callable[[], ssl.SSLContext]
 
@@ -28,12 +30,12 @@ class GuardedAdapter(HTTPAdapter):
     `context` is asked for the TLS context at every new connection, and only for https.
     """
 
-    def __init__(self, guard: Guard, context: ContextSource, connections: int) -> None:
+    def __init__(self, guard: Guard, tls: TlsOptions, context: ContextSource, connections: int) -> None:
         """Keep no connection yet. More threads than `connections` do not wait: theirs are not kept."""
         super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {
             "http": functools.partial(_PlainPool, guard=guard),
-            "https": functools.partial(_TlsPool, guard=guard, context=context),
+            "https": functools.partial(_TlsPool, guard=guard, tls=tls, context=context),
         }
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
@@ -61,27 +63,33 @@ class _PlainConnection(HTTPConnection):
 
 
 class _TlsConnection(HTTPSConnection):
-    """Dials through the guard; the URL's host stays in SNI, and is what the certificate must carry."""
+    """Dials through the guard; the certificate must carry the URL's host, or the name that is configured."""
 
     response_class = FinalResponse
 
-    def __init__(self, *args: Any, guard: Guard, context: ContextSource, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, guard: Guard, tls: TlsOptions, context: ContextSource, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self._guard = guard
+        self._tls = tls
         self._context = context
 
     def connect(self) -> None:
         """Shake hands by our context; urllib3 would alter it and add roots of its own."""
         context = self._context()
+        peer = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        encrypted: ssl.SSLSocket | None = None
         self.sock = plain = _dialled(self._guard, self)
         try:
             # A handshake inside wrap_socket would leave the socket open when the deadline cuts it.
             self.sock = encrypted = context.wrap_socket(
-                plain, server_hostname=self.host, do_handshake_on_connect=False
+                plain, server_hostname=self._tls.server_name(self.host), do_handshake_on_connect=False
             )
             encrypted.do_handshake()
         except (OSError, ValueError) as error:
-            raise handshake_failure(error, f"{self.host}:{self.port}") from None
+            shown = shown_chain(encrypted) if encrypted is not None else ()
+            raise handshake_failure(error, peer, self._tls, shown) from None
 
 
 def _dialled(guard: Guard, connection: HTTPConnection) -> DeadlineSocket:

@@ -11,10 +11,12 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisc
 
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 
+from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, TransportError
 from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
-from worker.transports.tls import handshake_failure
+from worker.transports.tls_failures import handshake_failure
 
+_NO_OPTIONS = TlsOptions()
 _NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
 
 #: The first row that fits a link of the chain is said.
@@ -30,7 +32,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 )
 
 
-def http_fault(error: BaseException, peer: str) -> TransportError:
+def http_fault(error: BaseException, peer: str, tls: TlsOptions = _NO_OPTIONS) -> TransportError:
     """Name the fault: TlsFailed when the peer turned our TLS down, else ConnectionLost."""
     for link in _chain(error):
         for kind, words in _WORDS:
@@ -38,7 +40,7 @@ def http_fault(error: BaseException, peer: str) -> TransportError:
                 return ConnectionLost(f"{peer} {words}")
         if isinstance(link, ssl.SSLError):
             # In TLS 1.3 a server judges the client's certificate after the handshake has ended.
-            return handshake_failure(link, peer)
+            return handshake_failure(link, peer, tls)
         if isinstance(link, OSError) and link.errno:
             return ConnectionLost(f"the connection to {peer} broke: {os.strerror(link.errno)}")
     return ConnectionLost(f"the exchange with {peer} broke: {type(error).__name__}")

@@ -20,7 +20,8 @@ from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
 from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
-from worker.transports.http import OWN_HEADERS, check_header, request_head, target_of
+from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, target_of
+from worker.transports.tls_inquiry import TlsInquiry
 
 #: How long, in seconds, a look-up of the name holds for the flights that begin. A connection that is open
 #: stays where it leads; one that is made anew leads where the name did when its flight began.
@@ -50,6 +51,8 @@ class ManyHttp:
         own = CaseInsensitiveDict(OWN_HEADERS)
         own.update(self._headers)
         encrypts = parts.scheme == "https"
+        if encrypts and tls.tls_server_name is not None:
+            own["Host"] = host_header(self._url)
         self._route = Route(
             host=parts.hostname or "",
             port=parts.port or (443 if encrypts else 80),
@@ -58,6 +61,7 @@ class ManyHttp:
             headers=(*(f"{name}: {value}" for name, value in own.items()), *_LEFT_OUT),
             options=request_options(self._url, tls),
             dialect=Dialect(is_shared=None if encrypts else False),
+            tls=TlsInquiry(guard, tls, parts.hostname or "", parts.port or 443) if encrypts else None,
         )
         self._connections = connections
         self._lock = threading.Lock()

@@ -14,12 +14,13 @@ from select import select
 from time import monotonic
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectFailed, ConnectionLost, DeadlinePassed, TransportError
+from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
 from worker.transports.certificates import Certificate, shown_chain, verified_chain
 from worker.transports.deadline import DeadlineSocket, within
 from worker.transports.guard import Guard
 from worker.transports.ranges import objection
-from worker.transports.tls import client_context, handshake_failure
+from worker.transports.tls import client_context
+from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +69,25 @@ class Connection:
         self.missed = missed
         self._peer = peer
         self._socket: socket.socket = sock
+        self._options = TlsOptions()
 
     def shake_hands(self, options: TlsOptions, host: str, seconds: float) -> Handshake:
         """Begin TLS as a delivery would. Raises InvalidIntegration when a PEM cannot be used."""
+        self._options = options
         context = client_context(options)
         try:
             encrypted = context.wrap_socket(
-                self._socket, server_hostname=host.rstrip("."), do_handshake_on_connect=False
+                self._socket, server_hostname=options.server_name(host), do_handshake_on_connect=False
             )
         except (OSError, ValueError) as error:
-            return Handshake("", (), handshake_failure(error, self._peer))
+            return Handshake("", (), handshake_failure(error, self._peer, options))
         self._socket = encrypted
         try:
             with within(seconds, self._peer):
                 encrypted.do_handshake()
         except OSError as error:
-            return Handshake("", shown_chain(encrypted), handshake_failure(error, self._peer))
+            shown = shown_chain(encrypted)
+            return Handshake("", shown, handshake_failure(error, self._peer, options, shown))
         except DeadlinePassed as error:
             return Handshake("", (), error)
         chain = verified_chain(encrypted) if options.verify_tls else shown_chain(encrypted)
@@ -94,17 +98,32 @@ class Connection:
 
         In TLS 1.3 it judges the client's certificate after the handshake has ended (RFC 8446, 4.4.2.4), and
         the session ticket that most servers send comes after that. Who says nothing has not refused us.
-        Raises TlsFailed for a refusal, ConnectionLost for a connection that is closed without a word.
+        Raises TlsFailed for a refusal, and for a connection that is closed without a word.
         """
         encrypted = self._socket
         if not isinstance(encrypted, ssl.SSLSocket) or encrypted.version() != "TLSv1.3":
             return True
         encrypted.setblocking(False)  # noqa: FBT003 - the standard library's signature
         end = monotonic() + seconds
-        while not _is_let_in(encrypted, self._peer):
+        while not self._is_let_in(encrypted):
             left = end - monotonic()
             if left <= 0 or not select([encrypted], [], [], left)[0]:
                 return False
+        return True
+
+    def _is_let_in(self, encrypted: ssl.SSLSocket) -> bool:
+        try:
+            received = encrypted.recv(1)
+        except ssl.SSLWantReadError:
+            session = encrypted.session
+            return session is not None and session.has_ticket
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
+            received = b""
+        except OSError as error:
+            shown = shown_chain(encrypted)
+            raise handshake_failure(error, self._peer, self._options, shown) from None
+        if not received:
+            raise closed_behind_handshake(self._peer, self._options)
         return True
 
     def close(self) -> None:
@@ -156,19 +175,6 @@ def _shakes_hands(encrypted: ssl.SSLSocket) -> bool:
     except ssl.SSLError as error:
         # Whoever refuses us in TLS speaks it: it may want a client's certificate.
         return "ALERT" in (error.reason or "")
-    return True
-
-
-def _is_let_in(encrypted: ssl.SSLSocket, peer: str) -> bool:
-    try:
-        received = encrypted.recv(1)
-    except ssl.SSLWantReadError:
-        session = encrypted.session
-        return session is not None and session.has_ticket
-    except OSError as error:
-        raise handshake_failure(error, peer) from None
-    if not received:
-        raise ConnectionLost(f"{peer} closed the connection right after the TLS handshake")
     return True
 
 

@@ -16,18 +16,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 
+from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     ClosedBehindBatch,
     ConnectionLost,
     DeadlinePassed,
-    TlsFailed,
     TransportError,
     Unconfirmed,
 )
 from worker.transports.deadline import Deadline, DeadlineSocket
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
 from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
-from worker.transports.tls import handshake_failure
+from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
 
 _PIECE = 65_536
 _MOST_READS = 16
@@ -55,6 +55,7 @@ class SyslogConnection:
         self._sock = sock
         self._peer = peer
         self._layer: Layer = PlainLayer(sock)
+        self._options = TlsOptions()
         self._outflow = Outflow(sock, window or Window(), self._see_no_error)
         self._was_answered = False
         #: Of the batch that is or was under way: how many frames were handed over, in part or whole.
@@ -64,15 +65,18 @@ class SyslogConnection:
         #: Whether the receiver has kept a connection open behind what it was sent on it.
         self.is_proven = False
 
-    def begin_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
-        """Speak TLS from now on, with a server of this name. Raises TlsFailed and DeadlinePassed."""
+    def begin_tls(self, context: ssl.SSLContext, options: TlsOptions, host: str, deadline: Deadline) -> None:
+        """Speak TLS from now on, by these options. Raises TlsFailed and DeadlinePassed."""
+        self._options = options
+        layer: TlsLayer | None = None
         try:
-            layer = TlsLayer(self._sock, context, host)
+            layer = TlsLayer(self._sock, context, options.server_name(host))
             layer.shake_hands()
         except DeadlinePassed:
             deadline.passed("complete the TLS handshake")
         except (OSError, ValueError) as error:
-            raise handshake_failure(error, self._peer) from None
+            shown = layer.shown if layer is not None else ()
+            raise handshake_failure(error, self._peer, options, shown) from None
         self._layer = layer
 
     def is_open(self) -> bool:
@@ -93,8 +97,7 @@ class SyslogConnection:
         if isinstance(self._layer, TlsLayer) and self._layer.may_be_judged_late:
             _wait_to_read(self._sock, seconds)
         if not self.is_open():
-            words = "closed the connection right behind the TLS handshake: it may want a client certificate"
-            raise TlsFailed(f"{self._peer} {words}")
+            raise closed_behind_handshake(self._peer, self._options)
 
     def carry(self, frames: Sequence[bytes], patience: Patience) -> int:
         """Send frames as fast as the receiver takes them; return how many its system has acknowledged.
@@ -220,7 +223,8 @@ class SyslogConnection:
 
     def _fault(self, error: OSError) -> TransportError:
         if isinstance(error, ssl.SSLError):
-            return handshake_failure(error, self._peer)
+            shown = self._layer.shown if isinstance(self._layer, TlsLayer) else ()
+            return handshake_failure(error, self._peer, self._options, shown)
         if error.errno in _RESETS:
             return ConnectionLost(f"{self._peer} reset the connection{self._remark()}")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -10,6 +10,7 @@ import ssl
 from contextlib import suppress
 from typing import Protocol
 
+from worker.transports.certificates import Certificate, shown_chain
 from worker.transports.deadline import DeadlineSocket
 
 _RECORDS = 65_536
@@ -66,6 +67,11 @@ class TlsLayer:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+
+    @property
+    def shown(self) -> tuple[Certificate, ...]:
+        """The certificates that the server has shown, trusted or not."""
+        return shown_chain(self._tls)
 
     def shake_hands(self) -> None:
         """Do the handshake; in TLS 1.3 the server may still refuse us afterwards."""

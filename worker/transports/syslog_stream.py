@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from worker.model.deliveries import Assurance
-from worker.model.destinations import SyslogCef
+from worker.model.destinations import SyslogCef, TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
@@ -46,6 +46,7 @@ class SyslogStream:
         self._host, self._port = config.target
         self.peer = peer_name(config)
         self._context = _context_source(config)
+        self._tls: TlsOptions = config
         self._confirms = config.confirm_by_shutdown
         self._pool: Pool[SyslogConnection] = Pool(connections)
         self._window = Window()
@@ -155,7 +156,7 @@ class SyslogStream:
 
     def _begin_tls(self, connection: SyslogConnection, context: ssl.SSLContext, deadline: Deadline) -> None:
         began = monotonic()
-        connection.begin_tls(context, self._host.rstrip("."), deadline)
+        connection.begin_tls(context, self._tls, self._host, deadline)
         if self._confirms:
             return  # the receiver's own end will tell, or an alert in its place
         patience = min(max(_HANDSHAKES * (monotonic() - began), _SHORTEST_VERDICT), _LONGEST_VERDICT)

@@ -1,7 +1,7 @@
 """TLS as a client: the options of an integration come in, an `ssl.SSLContext` goes out.
 
-That context alone decides whom we trust and who we say we are. Failures of the handshake are turned
-into a `TlsFailed` that says which of the two went wrong.
+That context alone decides whom we trust and who we say we are; which name the server's certificate must
+carry is said at each connection (`TlsOptions.server_name`).
 """
 
 import contextlib
@@ -10,13 +10,12 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import certifi
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import InvalidIntegration, TlsFailed
+from worker.model.errors import InvalidIntegration
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
 
@@ -37,19 +36,6 @@ def client_context(options: TlsOptions) -> ssl.SSLContext:
     if options.client_cert_pem is not None and options.client_key_pem is not None:
         _present(context, options.client_cert_pem, options.client_key_pem.get_secret_value())
     return context
-
-
-def handshake_failure(error: Exception, peer: str) -> TlsFailed:
-    """Say in words what went wrong with TLS; `peer` is "host:port"."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(_distrust(error, peer))
-    reason = (getattr(error, "reason", None) or "").upper().replace(" ", "_")
-    for marks, words in _ALERTS:
-        if any(mark in reason for mark in marks):
-            return TlsFailed(f"{peer} {words}")
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
-        return TlsFailed(f"{peer} closed the connection during the TLS handshake: check that it speaks TLS")
-    return TlsFailed(f"TLS with {peer} failed: {reason or type(error).__name__}")
 
 
 # A thousand integrations must not mean a thousand copies of the world's root certificates.
@@ -117,57 +103,3 @@ def _unreadable_file(text: str) -> Iterator[str]:
         file.write(text)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
-
-
-def _distrust(error: ssl.SSLCertVerificationError, peer: str) -> str:
-    """Put OpenSSL's verdict on the certificate (x509_vfy.h) into words that help."""
-    subject = f"the certificate of {peer}"
-    match error.verify_code:
-        case 9:  # X509_V_ERR_CERT_NOT_YET_VALID
-            return f"{subject} is not valid yet: check the clocks (here it is {_now()})"
-        case 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-            return f"{subject}, or one that signed it, has expired: renew it (here it is {_now()})"
-        case 18:  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
-            return f"{subject} is self-signed: give that certificate as ca_pem"
-        case 2 | 19 | 20 | 21:  # X509_V_ERR_*_ISSUER*, *_SELF_SIGNED_CERT_IN_CHAIN, *_VERIFY_LEAF_SIGNATURE
-            return f"{subject} was signed by a CA that is not trusted here: give that CA as ca_pem"
-        case 62 | 64:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            return f"{subject} is made out to another name: use a name that it carries in the url"
-        case _:
-            return f"{subject} is not trusted: {error.verify_message}"
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-#: Parts of OpenSSL's reasons (ssl/ssl_err.c), and what they mean; the first that matches is said.
-_ALERTS = (
-    (
-        ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"),
-        "does not speak TLS on this port: check the port, or use the url's form without TLS",
-    ),
-    (
-        ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "NO_CERTIFICATE"),
-        "demands a client certificate that it accepts: give client_cert_pem and client_key_pem",
-    ),
-    (
-        (
-            "ALERT_UNKNOWN_CA",
-            "CERTIFICATE_EXPIRED",
-            "CERTIFICATE_REVOKED",
-            "CERTIFICATE_UNKNOWN",
-            "ALERT_ACCESS_DENIED",
-        ),
-        "does not accept our client certificate: check client_cert_pem with those who run it",
-    ),
-    (
-        ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW"),
-        "speaks no TLS 1.2 or later: bring it up to date",
-    ),
-    (
-        ("HANDSHAKE_FAILURE", "NO_SHARED_CIPHER", "DH_KEY_TOO_SMALL", "INSUFFICIENT_SECURITY"),
-        "and we have no cipher in common, or it wants a client certificate",
-    ),
-    (("UNRECOGNIZED_NAME",), "knows no site of that name: use the name that its certificate carries"),
-)

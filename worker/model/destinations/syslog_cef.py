@@ -1,17 +1,23 @@
 """CEF over syslog, as a customer configures it."""
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from worker.model.destinations.tls import TlsOptions
 from worker.model.destinations.urls import parts_of
+from worker.model.time_zones import UTC, checked_zone
 
 Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
 
 #: What a syslog url's scheme says of the way, and the port that it means when it names none.
 SYSLOG_PORTS = {"syslog": 514, "syslog+tcp": 514, "syslog+udp": 514, "syslog+tls": 6514}
+
+_PRINTABLE_HOST = re.compile(r"[!-~]{1,255}")
+#: What rsyslog (pmrfc3164) and syslog-ng read as a host name; syslog-ng takes four digits for a year.
+_PLAIN_HOST = re.compile(r"(?![0-9]{4}$)[A-Za-z0-9._-]*[A-Za-z0-9]")
 
 
 class SyslogCef(TlsOptions):
@@ -23,6 +29,8 @@ class SyslogCef(TlsOptions):
     carries the agent's id. With `confirm_by_shutdown`, every batch has a connection of its own, and
     counts once the receiver has closed it in answer to our end. `timeout_seconds` is how long a connection
     may take, and for how long the receiver may take no byte; a batch of datagrams may take as long.
+    The time in the header of RFC 3164 has no zone: it is that of `time_zone`, in which the receiver reads
+    it. With that header `hostname` is a plain name, because receivers take any other for part of the text.
     """
 
     type: Literal["syslog_cef"] = "syslog_cef"
@@ -30,7 +38,8 @@ class SyslogCef(TlsOptions):
     facility: Facility = "local0"
     header: Literal["rfc3164", "rfc5424"] = "rfc3164"
     framing: Literal["newline", "octet_counted"] | None = None
-    hostname: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] = "mitrity"
+    hostname: str = "mitrity"
+    time_zone: str = UTC
     send_src: bool = True
     max_message_bytes: Annotated[int, Field(ge=480, le=200_000)] | None = None
     confirm_by_shutdown: bool = False
@@ -48,11 +57,41 @@ class SyslogCef(TlsOptions):
             raise ValueError(example)
         return url
 
+    @field_validator("hostname")
+    @classmethod
+    def _printable_host(cls, name: str) -> str:
+        if not _PRINTABLE_HOST.fullmatch(name):
+            msg = "give 1 to 255 printable ASCII characters without a blank"
+            raise ValueError(msg)
+        return name
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str, info: ValidationInfo) -> str:
+        return name if _is_stored(info) else checked_zone(name)
+
+    @model_validator(mode="after")
+    def _fits_the_header(self, info: ValidationInfo) -> Self:
+        if _is_stored(info):
+            return self
+        if self.header == "rfc3164" and not _PLAIN_HOST.fullmatch(self.hostname):
+            msg = (
+                "hostname: in an RFC 3164 header receivers read no name but of letters, digits, '.', '_' and "
+                "'-' that ends in a letter or digit, and none of just four digits; "
+                "give such a name, or the header rfc5424"
+            )
+            raise ValueError(msg)
+        if self.header == "rfc5424" and self.time_zone != UTC:
+            msg = "time_zone: the time in an RFC 5424 header names its zone; leave it out, or use rfc3164"
+            raise ValueError(msg)
+        return self
+
     @model_validator(mode="after")
     def _fits_the_way(self) -> Self:
         if self.transport == "udp":
             self._fits_datagrams()
-        if self.transport != "tls" and (self.ca_pem or self.client_cert_pem or not self.verify_tls):
+        options = (self.ca_pem, self.client_cert_pem, self.tls_server_name, not self.verify_tls)
+        if self.transport != "tls" and any(options):
             msg = "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
             raise ValueError(msg)
         return self
@@ -91,3 +130,8 @@ class SyslogCef(TlsOptions):
     def message_limit(self) -> int:
         """The longest message, header included, in bytes."""
         return self.max_message_bytes or (2048 if self.transport == "udp" else 8000)
+
+
+def _is_stored(info: ValidationInfo) -> bool:
+    """Whether this was accepted before: a rule that came later must not make it unreadable."""
+    return bool((info.context or {}).get("stored"))

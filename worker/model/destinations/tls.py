@@ -1,17 +1,24 @@
 """TLS options, which every destination takes."""
 
-from typing import Self
+import re
+from ipaddress import ip_address
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
+
+#: Of a host's name, underscores included, which some have (RFC 1034, section 3.5).
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class TlsOptions(BaseModel):
     """How the other side proves who it is, and we do: custom CA, client certificate, verification.
 
-    Of what is given in PEM, only the blocks are kept: certificates in `ca_pem` and `client_cert_pem`, the
-    private key in `client_key_pem`.
+    `tls_server_name` takes the place of the url's host: the certificate must carry that name, and the server
+    is asked for it (SNI, RFC 6066, section 3); where to connect stays as it is. Of what is given in PEM,
+    only the blocks are kept: certificates in `ca_pem` and `client_cert_pem`, the private key in
+    `client_key_pem`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -20,6 +27,7 @@ class TlsOptions(BaseModel):
     client_cert_pem: str | None = None
     client_key_pem: SecretStr | None = None
     verify_tls: bool = True
+    tls_server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
 
     @field_validator("ca_pem", "client_cert_pem")
     @classmethod
@@ -31,9 +39,32 @@ class TlsOptions(BaseModel):
     def _only_the_key(cls, pem: SecretStr | None) -> SecretStr | None:
         return None if pem is None else SecretStr(only_blocks(pem.get_secret_value(), KEY_LABELS))
 
+    @field_validator("tls_server_name")
+    @classmethod
+    def _name_of_a_host(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
+        plain = name.removesuffix(".")
+        if not (_is_address(plain) or all(map(_LABEL.fullmatch, plain.split(".")))):
+            msg = "give the name of a host, such as siem.example.com, or an address, without port or scheme"
+            raise ValueError(msg)
+        return plain
+
     @model_validator(mode="after")
     def _key_comes_with_certificate(self) -> Self:
         if (self.client_cert_pem is None) != (self.client_key_pem is None):
             msg = "client_cert_pem and client_key_pem go together: give both or neither"
             raise ValueError(msg)
         return self
+
+    def server_name(self, host: str) -> str:
+        """Return the name that a certificate must carry, and that is sent as SNI; `host` is the url's."""
+        return self.tls_server_name or host.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

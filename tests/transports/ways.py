@@ -1,0 +1,49 @@
+"""The three ways by which a SIEM is reached over TLS, each as a function that sends once and returns the end.
+
+What is said of a server's certificate, and of ours, must not depend on the way.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from tests.transports.flying import post, posting
+from worker.model.destinations import SyslogCef, TlsOptions
+from worker.model.errors import TlsFailed
+from worker.transports.guard import Guard
+from worker.transports.http import HttpTransport
+from worker.transports.syslog_stream import SyslogStream
+
+SECONDS = 10.0
+#: Of a request or batch, in bytes: the second is still being sent when a server refuses us.
+SIZES = (100, 3_000_000)
+
+Send = Callable[[Guard, str, int, TlsOptions, int], str]
+
+
+def _hec(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
+    with closing(HttpTransport(guard, options, connections=1)) as transport:
+        return str(transport.post(f"https://{host}:{port}/", {}, b"x" * size, SECONDS).status)
+
+
+def _webhook(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
+    with posting(guard, f"https://{host}:{port}/", options) as many:
+        return str(post(many, b"x" * size).status)
+
+
+def _syslog(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
+    config = SyslogCef(url=f"syslog+tls://{host}:{port}", **options.model_dump())
+    with closing(SyslogStream(guard, config, connections=1)) as stream:
+        stream.send([b"x" * size], SECONDS)
+    return "200"
+
+
+WAYS: dict[str, Send] = {"hec": _hec, "webhook": _webhook, "syslog": _syslog}
+
+
+def refusal(way: str, guard: Guard, port: int, options: TlsOptions, size: int = SIZES[0]) -> TlsFailed:
+    """Send to 127.0.0.1, and return the refusal that comes of it."""
+    try:
+        WAYS[way](guard, "127.0.0.1", port, options, size)
+    except TlsFailed as failed:
+        return failed
+    raise AssertionError("nothing was refused")
