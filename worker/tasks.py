@@ -31,12 +31,15 @@ from worker.model.errors import (
     LeaseLost,
     SecretUnreadable,
     TransientDelivery,
+    TransportError,
 )
 from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES, Integration
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_suspects
+from worker.transports.findings import describe
+from worker.transports.shortages import shortage_behind
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +133,8 @@ class Courier:
             integration, sender = self._senders.of(batch)
         except (SecretUnreadable, InvalidIntegration, msgspec.DecodeError) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
+        except TransportError as error:  # what TLS takes to begin with is short here
+            return settle_rulings(batch, [_ruling(batch, describe(error))], policy, sent=False)
         own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
@@ -141,15 +146,12 @@ class Courier:
     def _send(self, sender: Sender, batch: Batch) -> Sequence[Ruling]:
         try:
             return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
-        except Exception:
+        except Exception as error:
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("sending failed in an unforeseen way")
             for place in batch.open_places():
                 batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
-            hint = "report this with the worker's log of that time"
-            return [
-                _ruling(batch, Finding(FailureCode.INTERNAL_ERROR, "the worker failed while sending", hint))
-            ]
+            return [_ruling(batch, _unexpected(error))]
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
@@ -224,6 +226,13 @@ def _unusable(batch: Batch, error: Exception) -> Ruling:
         batch,
         Finding(FailureCode.CONFIGURATION, str(error), "correct the integration; its events wait until then"),
     )
+
+
+def _unexpected(error: Exception) -> Finding:
+    if (lack := shortage_behind(error)) is not None:
+        return describe(lack)
+    hint = "report this with the worker's log of that time"
+    return Finding(FailureCode.INTERNAL_ERROR, "the worker failed while sending", hint)
 
 
 def _ruling(batch: Batch, finding: Finding) -> Ruling:

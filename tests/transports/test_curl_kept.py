@@ -1,16 +1,14 @@
 """Which of the kept connections the other side has closed, by real sockets and what libcurl tells of them."""
 
-import os
-import resource
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
 from tests.transports.endpoint import Endpoint, answers
+from tests.transports.few_descriptors import few_descriptors
 from tests.transports.flying import post, posting
-from worker.model.errors import ConnectFailed
+from worker.model.errors import OutOfResources
 from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.guard import Guard
 
@@ -82,23 +80,15 @@ def test_a_descriptor_belongs_to_one_connection(pair: Pair) -> None:
     assert not kept.is_dead(before)
 
 
-def test_a_process_without_descriptors_says_so(guard: Guard) -> None:
-    """Instead of a reason that is unknown."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_process_without_descriptors_says_so(guard: Guard, left: int) -> None:
+    """Instead of a reason that is unknown; the one that is left is not enough, for pycurl duplicates it."""
     with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
         post(many)  # libcurl needs some of its own to begin with
         many.close()
         with many.flight(10):
             pass
-        taken: list[int] = []
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
-        try:
-            with suppress(OSError):
-                while True:
-                    taken.append(os.dup(1))
-            with pytest.raises(ConnectFailed, match=r"cannot connect to 127\.0\.0\.1:\d+: Too many open"):
-                post(many)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for descriptor in taken:
-                os.close(descriptor)
+        with few_descriptors(left), pytest.raises(OutOfResources) as short:
+            post(many)
+
+        assert str(short.value) == f"cannot connect to 127.0.0.1:{endpoint.port}: Too many open files"

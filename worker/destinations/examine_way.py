@@ -17,7 +17,7 @@ from worker.destinations.examine_answers import (
     warning,
 )
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
+from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.guard import Guard
 from worker.transports.probe import Candidate, Connection, Handshake, candidates, connect
@@ -110,6 +110,8 @@ class Way:
         ips = [one.ip for one in self._found if one.objection is None]
         try:
             self._connection = made = connect(self._guard, target.host, ips, target.port, self._seconds)
+        except OutOfResources as error:
+            return failed_with(error)
         except ConnectFailed as error:
             return failed(str(error), f"{target.check_first}, and that no firewall is in between")
         except DeadlinePassed as error:

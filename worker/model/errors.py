@@ -22,6 +22,7 @@ SiemError
 │   ├── NameUnknown
 │   ├── AddressRefused
 │   ├── ConnectFailed
+│   │   └── OutOfResources
 │   ├── TlsFailed
 │   │   └── ClientCertificateRefused
 │   ├── ConnectionLost
@@ -144,6 +145,15 @@ class AddressRefused(TransportError):
 
 class ConnectFailed(TransportError):
     """No connection could be made."""
+
+
+class OutOfResources(ConnectFailed):
+    """A connection takes more files, memory, threads or ports than are left here."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        """Say what could not be done, and which limit to raise."""
+        super().__init__(message)
+        self.hint = hint
 
 
 class TlsFailed(TransportError):

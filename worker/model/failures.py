@@ -127,5 +127,10 @@ class FailureCode(StrEnum):
     INTEGRATION_DELETED = "integration_deleted", Origin.SETTING, "its integration was deleted"
     WORKER_LOST = "worker_lost", Origin.EVENT, "every worker that sent this event died"
     UNREADABLE = "unreadable", Origin.WORKER, "the event's bytes were damaged in Redis"
+    OUT_OF_RESOURCES = (
+        "out_of_resources",
+        Origin.WORKER,
+        "this machine or process is short of files, memory, threads or ports",
+    )
     INTERNAL_ERROR = "internal_error", Origin.WORKER, "the worker failed while sending"
     UNKNOWN = "unknown", Origin.WORKER, "no reason was given"

@@ -5,6 +5,7 @@ libcurl in a way that it cannot take back: else it would send a request again by
 connection that it had kept breaks without an answer, although the other side may have read it.
 """
 
+import errno
 import os
 import socket
 import time
@@ -151,6 +152,11 @@ class Exchange:
         return max(0.0, self._due - time.monotonic())
 
     @property
+    def open_errno(self) -> int:
+        """Why no socket could be opened, or 0; pycurl duplicates ours, and hides that it could not."""
+        return self.own_errno or (errno.EMFILE if self._lent is not None else 0)
+
+    @property
     def was_cut(self) -> bool:
         """Whether we have ended it ourselves, because of the length of the answer."""
         return self._received > _LONGEST_BODY
@@ -190,6 +196,7 @@ class Exchange:
         self.tried.clear()
         self.refused.clear()
         self._opened.clear()
+        self._drop_lent()
         easy, dialect = self.easy, self.route.dialect
         if seconds != self._limit:
             self._limit = seconds

@@ -21,12 +21,14 @@ from worker.model.errors import (
     KeptConnectionLost,
     NameUnknown,
     NotProcessed,
+    OutOfResources,
     TlsFailed,
     TransportError,
 )
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
 from worker.transports.guard import Address
+from worker.transports.shortages import short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
 
 log = logging.getLogger(__name__)
@@ -125,8 +127,9 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
 def _unconnected(exchange: Exchange, _words: str) -> TransportError:
     if exchange.refused and not exchange.tried:
         return AddressRefused(exchange.refused[0])
-    number = exchange.easy.getinfo(pycurl.OS_ERRNO) or exchange.own_errno
-    return ConnectFailed("; ".join(_failure(number, address) for address in exchange.tried))
+    number = exchange.open_errno or exchange.easy.getinfo(pycurl.OS_ERRNO)
+    words = "; ".join(_failure(number, address) for address in exchange.tried)
+    return shortage(number, words) or ConnectFailed(words)
 
 
 def _failure(number: int, address: Address) -> str:
@@ -200,10 +203,19 @@ def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:
     return _handshake_failure(reason[1], peer) if reason else handshake_failure(ConnectionResetError(), peer)
 
 
+def _without_means(_exchange: Exchange, words: str) -> TransportError:
+    """Tell what libcurl could not do for itself; it names no reason."""
+    lack = short_of_descriptors()
+    return lack or OutOfResources(f"libcurl could not begin: {words}", "see whether memory is short here")
+
+
 _FAULTS: dict[int, Callable[[Exchange, str], TransportError]] = {
     pycurl.E_OPERATION_TIMEDOUT: _too_late,
     pycurl.E_COULDNT_RESOLVE_HOST: _unknown,
     pycurl.E_COULDNT_CONNECT: _unconnected,
     pycurl.E_PEER_FAILED_VERIFICATION: _distrusted,
     pycurl.E_SSL_CONNECT_ERROR: _shaken_off,
+    pycurl.E_OUT_OF_MEMORY: _without_means,
+    pycurl.E_FAILED_INIT: _without_means,
+    pycurl.E_SSL_CACERT_BADFILE: _without_means,
 }

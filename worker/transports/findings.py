@@ -11,6 +11,7 @@ from worker.model.errors import (
     KeptConnectionLost,
     NameUnknown,
     NotProcessed,
+    OutOfResources,
     TlsFailed,
     TransportError,
     Unconfirmed,
@@ -58,5 +59,7 @@ def describe(error: TransportError) -> Finding:
         refused = isinstance(error, ClientCertificateRefused)
         code = FailureCode.CLIENT_CERTIFICATE_REFUSED if refused else FailureCode.TLS_FAILED
         return Finding(code, error.message, error.hint)
+    if isinstance(error, OutOfResources):
+        return Finding(FailureCode.OUT_OF_RESOURCES, str(error), error.hint)
     code, hint = _WORDS.get(type(error), (FailureCode.UNREACHABLE, "check that the SIEM can be reached"))
     return Finding(code, str(error), hint)

@@ -18,6 +18,7 @@ from typing import Any
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.ranges import IpNetwork, objection
+from worker.transports.shortages import no_thread, short_of_descriptors, shortage
 
 #: A look-up that takes longer than this, in seconds, is given up, unless the caller says otherwise.
 LOOK_UP_TIMEOUT = 10.0
@@ -95,6 +96,7 @@ class Guard:
         end = monotonic() + timeout
         found = self.addresses(host, port, kind, timeout)
         failures: list[str] = []
+        number = 0
         timed_out = True
         # Each address gets a fair share of what is left, lest a dead one starve those behind it.
         for shares, address in zip(range(len(found), 0, -1), found, strict=True):
@@ -102,6 +104,7 @@ class Guard:
                 return _connect(address, max(0.0, end - monotonic()) / shares, timeout)
             except OSError as error:
                 timed_out = isinstance(error, TimeoutError)
+                number = error.errno or 0
                 failures.append(_failure(error, address))
         more = len(failures) - _MOST_REASONS
         reasons = "; ".join(
@@ -109,7 +112,7 @@ class Guard:
         )
         if timed_out:
             raise DeadlinePassed(f"no connection to {host} within {timeout:g} s: {reasons}")
-        raise ConnectFailed(reasons)
+        raise shortage(number, reasons) or ConnectFailed(reasons)
 
     def judge(self, address: Address) -> str | None:
         """Say why the very address may not be dialled and what would help, or None if it may be."""
@@ -124,7 +127,13 @@ def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> l
     try:
         rows = _numeric(host, port, kind) or _look_up(host, port, kind, timeout)
     except socket.gaierror as error:
+        # glibc calls a name unknown when it cannot open its files, or a socket to the DNS.
+        if (lack := short_of_descriptors()) is not None:
+            raise lack from None
         raise NameUnknown(f"{host} does not resolve ({error.strerror}): check the name, or the DNS") from None
+    except OSError as error:  # of Python itself, which reads files for some names
+        words = f"cannot look {host} up: {os.strerror(error.errno or 0)}"
+        raise shortage(error.errno or 0, words) or ConnectFailed(words) from None
     except ValueError:
         raise NameUnknown(f"{host!r} cannot be a host name: check its spelling") from None
     addresses = [Address(family, kind, protocol, target) for family, kind, protocol, _, target in rows]
@@ -153,7 +162,10 @@ def _look_up(host: str, port: int, kind: socket.SocketKind, timeout: float) -> l
         except (OSError, ValueError) as error:
             answer.set_exception(error)
 
-    threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
+    except RuntimeError:
+        raise no_thread(f"look up {host}") from None
     try:
         return answer.result(timeout)
     except TimeoutError:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
+import pycurl
 from requests.structures import CaseInsensitiveDict
 
 from worker.model.destinations import TlsOptions
@@ -21,6 +22,7 @@ from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
 from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
 from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, target_of
+from worker.transports.shortages import shortage_behind
 from worker.transports.tls_inquiry import TlsInquiry
 
 #: How long, in seconds, a look-up of the name holds for the flights that begin. A connection that is open
@@ -74,19 +76,26 @@ class ManyHttp:
         """Lend a flight, the one that landed last; the look-up of the name takes no longer than `seconds`.
 
         What keeps connections from being made at all becomes the answer to every request that is started.
-        What is still in flight at the end of the `with` is broken off.
+        What is still in flight at the end of the `with` is broken off. Raises OutOfResources where libcurl
+        cannot even begin.
         """
         with self._lock:
             generation = self._generation
             flight = self._landed.pop() if self._landed else None
         if flight is None:
-            flight = Flight(self._route, self._guard, self._connections)
+            flight = self._new_flight()
         try:
             flight.lead_to(self._look_up(seconds))
             yield flight
         finally:
             flight.abandon()
             self._take_back(flight, self._distrust(flight, generation))
+
+    def _new_flight(self) -> Flight:
+        try:
+            return Flight(self._route, self._guard, self._connections)
+        except pycurl.error as error:
+            raise shortage_behind(error) or error from None
 
     def written(self, headers: Mapping[str, str], body: bytes) -> bytes:
         """Return the very bytes of a request over HTTP/1.1; dials nothing."""

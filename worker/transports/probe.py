@@ -14,7 +14,7 @@ from select import select
 from time import monotonic
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
+from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.certificates import Certificate, shown_chain, verified_chain
 from worker.transports.deadline import DeadlineSocket, within
 from worker.transports.guard import Guard
@@ -145,8 +145,9 @@ def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: flo
             failures.append(error)
         else:
             return Connection(sock, ip, _peer(host, port), tuple(map(str, failures)))
-    if len(failures) == 1:
-        raise failures[0]
+    ours = next((failure for failure in failures if isinstance(failure, OutOfResources)), None)
+    if ours is not None or len(failures) == 1:
+        raise ours or failures[0]
     silent = all(isinstance(failure, DeadlinePassed) for failure in failures)
     raise (DeadlinePassed if silent else ConnectFailed)("; ".join(map(str, failures)))
 

@@ -17,6 +17,7 @@ from worker.model.destinations import SyslogCef
 from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline
 from worker.transports.guard import Guard
+from worker.transports.shortages import shortage
 from worker.transports.syslog_pool import Pool
 from worker.transports.syslog_stream import peer_name
 
@@ -104,7 +105,8 @@ class SyslogDatagrams:
         if isinstance(error, ConnectionRefusedError):
             return ConnectFailed(f"{self._peer} refused the datagrams: nothing listens on that UDP port")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        return ConnectFailed(f"cannot send to {self._peer}: {reason}")
+        words = f"cannot send to {self._peer}: {reason}"
+        return shortage(error.errno or 0, words) or ConnectFailed(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration
 from worker.transports.deadline import DeadlineTlsSocket
+from worker.transports.shortages import shortage
 from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
 
 
@@ -24,8 +25,19 @@ def client_context(options: TlsOptions) -> ssl.SSLContext:
     """Make the context that the options ask for: TLS 1.2 or later, certifi's roots or only `ca_pem`.
 
     Its sockets obey the deadline in force. Do not alter it: contexts without a CA or a certificate
-    of their own are shared. Raises InvalidIntegration naming the field whose PEM cannot be used.
+    of their own are shared. Raises InvalidIntegration naming the field whose PEM cannot be used, and
+    OutOfResources where the files that OpenSSL reads cannot be opened.
     """
+    try:
+        return _context_for(options)
+    except ssl.SSLError:
+        raise  # its numbers are OpenSSL's
+    except OSError as error:
+        lack = shortage(error.errno or 0, f"cannot prepare TLS: {error.strerror}")
+        raise lack or error from None
+
+
+def _context_for(options: TlsOptions) -> ssl.SSLContext:
     if options.ca_pem is None and options.client_cert_pem is None:
         return _shared_context(options.verify_tls)
     context = _blank_context(verify=options.verify_tls)
