@@ -267,6 +267,16 @@ def test_a_plain_name_goes_with_either_header(name: str) -> None:
     assert [syslog(hostname=name, header=header).hostname for header in ("rfc3164", "rfc5424")] == [name] * 2
 
 
+def test_the_schema_says_what_the_header_needs() -> None:
+    """Whoever reads the API's description learns of the zone, and of the names, before they are refused."""
+    fields = SyslogCef.model_json_schema()["properties"]
+
+    assert "IANA time zone database" in fields["time_zone"]["description"]
+    assert fields["time_zone"]["default"] == "UTC"
+    assert "rfc3164" in fields["hostname"]["description"]
+    assert fields["hostname"]["pattern"] == "^[!-~]{1,255}$"
+
+
 def test_what_was_stored_before_a_rule_came_is_still_read() -> None:
     """Else one integration would hide all others from whoever lists them."""
     destination = {"hostname": "[::1]", "time_zone": "Mars/Phobos"}

@@ -38,8 +38,20 @@ class SyslogCef(TlsOptions):
     facility: Facility = "local0"
     header: Literal["rfc3164", "rfc5424"] = "rfc3164"
     framing: Literal["newline", "octet_counted"] | None = None
-    hostname: str = "mitrity"
-    time_zone: str = UTC
+    hostname: Annotated[
+        str,
+        Field(
+            description="The host in the header; with rfc3164, letters, digits, `.`, `_` and `-` alone.",
+            json_schema_extra={"pattern": f"^{_PRINTABLE_HOST.pattern}$"},
+        ),
+    ] = "mitrity"
+    time_zone: Annotated[
+        str,
+        Field(
+            description="The zone in which the receiver reads the times of an rfc3164 header, which name "
+            "none: a name of the IANA time zone database, as `Europe/Berlin`."
+        ),
+    ] = UTC
     send_src: bool = True
     max_message_bytes: Annotated[int, Field(ge=480, le=200_000)] | None = None
     confirm_by_shutdown: bool = False
