@@ -3,10 +3,11 @@
 Comes in: a question. Goes out: an answer in words that help. Nothing here writes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.broker.alive import worker_role
+from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
 from worker.broker.vital_signs import FleetSigns, VitalSigns, Waiting, processes_alive
 from worker.ledger.engine import require_current
 from worker.ledger.health_queries import records, subjects
@@ -69,11 +70,12 @@ class Health:
         try:
             signs = self._signs.of_fleet()
             checks = config_part(self._redis.checks())
+            known = _conflict_parts(conflicts(self._client))
         except BrokerUnavailable as error:
             unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
             return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
         redis = Part("redis", ok=True, words="it answers")
-        return FleetHealth([redis, checks, database, *_parts(signs, types, self._longest_lag)])
+        return FleetHealth([redis, checks, database, *known, *_parts(signs, types, self._longest_lag)])
 
     def _types_in_use(self) -> tuple[set[str], Part]:
         try:
@@ -145,6 +147,12 @@ def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[P
         needed = "" if kind in types else "; no integration needs one"
         words = f"{_running(alive)}; {orders} work orders wait in its queue{needed}"
         yield Part(worker_role(kind), ok=alive > 0 or kind not in types, words=words)
+
+
+def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
+    """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
+    words = "; ".join(sentences(told_by_kind(found)))
+    return [Part("integrations", ok=False, words=words)] if words else []
 
 
 def _with_set_aside(recorder: Part, unrecordable: int) -> Part:

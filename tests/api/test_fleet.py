@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.api.conftest import ADMIN, OURS, Api, running
@@ -12,6 +13,7 @@ from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
 from worker.broker import keys
 from worker.broker.announcing import Announcements
+from worker.broker.conflicts import Conflict, ConflictKind
 from worker.broker.ingress import Consignment, append
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent
@@ -99,6 +101,19 @@ def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
     assert answer.status_code == 503
     assert redis == {"name": "redis", "ok": False, "detail": "it does not do its work: the logs say why"}
     assert str(alone.fleet.server.port) not in answer.text
+
+
+def test_conflicts_between_redis_and_the_ledger_are_told(alone: Api) -> None:
+    """As a figure, and by a part that is not ok."""
+    conflict = Conflict(ConflictKind.UNKNOWN, "late", OURS, "webhook", 1, 1)
+    alone.fleet.client.hset(keys.CONFLICTS, "int_late", msgspec.json.encode(conflict))
+    parts = _parts(_ask(alone, "/readyz"))
+    figures = _figures(alone)
+
+    assert parts["integrations"]["ok"] is False
+    assert "not known to the ledger" in parts["integrations"]["detail"]
+    assert figures['siem_integration_conflicts{kind="unknown"}'] == 1
+    assert figures['siem_integration_conflicts{kind="older"}'] == 0
 
 
 def test_metrics_tell_of_each_integration(alone: Api) -> None:

@@ -34,9 +34,11 @@ def subscribe(
     window: int = 4,
     enabled: bool = True,
     batch_events: int = 500,
+    revision: int = 1,
 ) -> None:
     """Make integrations of these ids known to the fleet, grown to so many slots already."""
-    publish_integrations(client, [_record(one, enabled, batch_events) for one in ids], slots)
+    records = [_record(one, enabled, batch_events, revision) for one in ids]
+    publish_integrations(client, records, slots)
     for one in ids:
         client.hset(f"siem:state:{one}", "window", window)
 
@@ -83,11 +85,11 @@ def ids(batch: Batch) -> list[str]:
     return [one.id for one in batch.events]
 
 
-def _record(integration_id: str, enabled: bool, batch_events: int) -> IntegrationRecord:  # noqa: FBT001 - a test's shorthand
+def _record(integration_id: str, enabled: bool, batch_events: int, revision: int) -> IntegrationRecord:  # noqa: FBT001 - a test's shorthand
     document = {
         "id": integration_id,
         "enabled": enabled,
         "event_types": ["policy.deny", "policy.allow"],
         "destination": {"type": "splunk_hec", "batch_events": batch_events, "batch_bytes": 900_000},
     }
-    return IntegrationRecord(integration_id, "splunk_hec", json.dumps(document), 1, deleted=False)
+    return IntegrationRecord(integration_id, "splunk_hec", json.dumps(document), revision, deleted=False)

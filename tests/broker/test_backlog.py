@@ -294,7 +294,7 @@ def test_what_is_switched_off_is_held(client: redis.Redis, backlog: Backlog) -> 
     assert backlog.claim(order) == "held"
     assert backlog.wake(["a"]) == []
     assert backlog.depth("a") == 1
-    subscribe(client, "a")
+    subscribe(client, "a", revision=2)
     assert ids(claim(backlog, "a").batch) == ["e1"]
 
 

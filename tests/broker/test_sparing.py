@@ -70,7 +70,7 @@ def test_one_that_is_gone_is_held_until_it_is_switched_on_again(
     assert backlog.claim(WorkOrder("a", 1, batch.order.epoch + 1)) == "stale"
     subscribe(client, "a", enabled=False)
     assert backlog.wake(["a"]) == []
-    subscribe(client, "a")
+    subscribe(client, "a", revision=2)
     assert ids(claim(backlog, "a").batch) == ["e2"]
 
 

@@ -1,7 +1,10 @@
 """What is wrong with the fleet as a whole is told on the list, for no single integration shows it."""
 
-from tests.pages.conftest import HOME, Site
+import msgspec
+
+from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from worker.broker import keys
+from worker.broker.conflicts import Conflict, ConflictKind
 
 
 def test_what_could_not_be_recorded_is_told(site: Site) -> None:
@@ -13,3 +16,16 @@ def test_what_could_not_be_recorded_is_told(site: Site) -> None:
 
     assert "1 batch of results could not be recorded" in told
     assert "could not be recorded" not in visitor.get(HOME).text
+
+
+def test_what_the_ledger_does_not_know_is_told_to_its_tenant(site: Site) -> None:
+    """By name; another tenant's is nobody's business."""
+    client = site.fleet.client
+    for tenant in (OURS, THEIRS):
+        conflict = Conflict(ConflictKind.UNKNOWN, f"late of {tenant}", tenant, "webhook", 1, 1)
+        client.hset(keys.CONFLICTS, f"int_{tenant}", msgspec.json.encode(conflict))
+    told = site.visitor().get(HOME).text
+    client.delete(keys.CONFLICTS)
+
+    assert f"the database does not know them: late of {OURS}. An operator" in told
+    assert f"late of {THEIRS}" not in told

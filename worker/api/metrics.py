@@ -12,6 +12,7 @@ from worker.api.exposition import Exposition, labels
 from worker.api.redis_metrics import tell_redis_config
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
+from worker.broker.conflicts import conflicts, told_by_kind
 from worker.broker.ingress import counters
 from worker.broker.vital_signs import FleetSigns, VitalSigns
 from worker.ledger.health_queries import subjects
@@ -56,6 +57,7 @@ class Metrics:
             _tell_fleet(told, signs)
             try:
                 tell_redis_config(told, self._redis.checks())
+                self._tell_conflicts(told)
                 self._tell_redis(told, known or [])
             except (BrokerUnavailable, LedgerUnavailable):
                 # The next scrape says so; this one tells what it has.
@@ -85,6 +87,14 @@ class Metrics:
                 for one, mark in marks.items()
                 if one in states
             ],
+        )
+
+    def _tell_conflicts(self, told: Exposition) -> None:
+        counts = told_by_kind(conflicts(self._resources.client))
+        told.gauge(
+            "siem_integration_conflicts",
+            "Integrations on which Redis and the ledger disagree; anything but 0 is not ok.",
+            [(labels(kind=kind.value), count) for kind, count in counts.items()],
         )
 
     def _subjects(self) -> list[Subject] | None:

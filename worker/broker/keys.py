@@ -33,6 +33,8 @@
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
+| `siem:integrations:conflicts`| hash   | id → on what Redis and the ledger disagree, as JSON            |
+|                              |        | (`worker.broker.conflicts`)                                    |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
@@ -67,6 +69,7 @@ UNRECORDABLE = "siem:unrecordable"
 LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
+CONFLICTS = "siem:integrations:conflicts"
 LEDGER = "siem:ledger"
 SWEEPER_LOCK = "siem:sweeper"
 REPLAYER_LOCK = "siem:replayer"

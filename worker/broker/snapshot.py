@@ -142,7 +142,8 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
 
     One that the records do not know is left alone: what was deleted has a record that says so, and to
     forget an integration by mistake would be to lose its events. Unless it cannot be read: no router goes on
-    beside such a one, and nobody could bring it back.
+    beside such a one, and nobody could bring it back. One that stands in Redis in a later and more careful
+    state (`overrulings`) stays as it is as well.
     """
     with broker_errors():
         _drop_unreadable(client, {one.id.encode() for one in records})
@@ -159,6 +160,67 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
         pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
         pipeline.execute()
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Overruling:
+    """An integration that Redis has in a later state than the ledger, and in a more careful one.
+
+    `state` is that state: deleted, disabled or paused. `revision` is Redis's.
+    """
+
+    id: str
+    name: str
+    tenant_id: str
+    type: str
+    state: str
+    revision: int
+
+
+def overrulings(client: redis.Redis, records: Sequence[Record]) -> list[Overruling]:
+    """Return those of the records of which Redis has a later and more careful state.
+
+    Such a ledger was set back, by a restore from a backup for instance: every change there raises the
+    revision before it comes to Redis. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        standing: Any = client.hgetall(keys.INTEGRATIONS)
+        pipeline = client.pipeline(transaction=False)
+        for one in records:
+            pipeline.hget(keys.state(one.id), "revision")
+        revisions = pipeline.execute() if records else []
+    judged = (
+        _overruling(one, standing.get(one.id.encode()), revision)
+        for one, revision in zip(records, revisions, strict=True)
+    )
+    return [one for one in judged if one is not None]
+
+
+def _overruling(record: Record, document: bytes | None, revision: bytes | None) -> Overruling | None:
+    if record.deleted or document is None or revision is None or int(revision) < record.revision:
+        return None
+    if document == record.document.encode():
+        return None
+    try:
+        here, there = _decoder.decode(document), _decoder.decode(record.document)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    state = _more_careful(here, there)
+    name = str(json.loads(record.document).get("name", ""))
+    return (
+        None
+        if state is None
+        else Overruling(record.id, name, there.tenant_id, record.type, state, int(revision))
+    )
+
+
+def _more_careful(here: Subscription, there: Subscription) -> str | None:
+    """Name the state that keeps the one here from sending what the other one would send."""
+    if here.deleted:
+        return "deleted"
+    if there.enabled and not here.enabled:
+        return "disabled"
+    return "paused" if here.paused and not there.paused else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +262,8 @@ def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list
         pipeline.hmget(keys.state(one.id), "slots", "revision")
     changes = []
     for one, (known_slots, known_revision) in zip(records, pipeline.execute(), strict=True):
+        if _overruling(one, standing.get(one.id.encode()), known_revision):
+            continue
         # Switched off and on again between two looks, a document is what it was, and `held` is not.
         itself = standing.get(one.id.encode()) != _value(one) or known_revision != b"%d" % one.revision
         if itself or known_slots != b"%d" % slots:

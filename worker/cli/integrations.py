@@ -16,6 +16,7 @@ from worker.cli.integration_form import read_form
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_update import update
 from worker.cli.integration_views import document, fields, goodbyes, misgivings, row
+from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
 from worker.ledger.integrations import IntegrationStore
@@ -60,6 +61,7 @@ def create(*, as_json: bool, **options: Any) -> None:
 
 
 integrations.add_command(update)
+integrations.add_command(orphans)
 
 
 @integrations.command()
@@ -87,6 +89,8 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     )
     for goodbye in goodbyes(found, off):
         click.echo(plain(goodbye))
+    for notice in notices():
+        click.echo(plain(notice))
 
 
 @integrations.command()

@@ -8,6 +8,7 @@ import click
 
 from worker.broker.alive import ROLES, roles_alive, worker_role
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.conflicts import conflicts, sentences, told_by_kind
 from worker.broker.connection import Client, connect
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
@@ -102,6 +103,7 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
         "waiting_to_be_routed": ingress_waiting(client),
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
+        "conflicts": told_by_kind(conflicts(client)),
         "integrations": [_integration(one, sources) for one in store.list()],
     }
 
@@ -153,6 +155,8 @@ def _print(report: dict[str, Any], since: int) -> None:
     if aside := report["unrecordable"]:
         entries = counted(aside, "batch", "batches")
         click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
+    for sentence in sentences(report["conflicts"]):
+        click.echo(f"NOT OK: {sentence}.")
     click.echo(f"Deliveries since {when(since)}:")
     figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
     print_table(

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.broker.connection import connect
+from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded, standing_ids
+from worker.broker.connection import Client, connect
 from worker.broker.ledger_claim import check_claim
-from worker.broker.snapshot import publish_integrations
+from worker.broker.snapshot import overrulings, publish_integrations
 from worker.cli.configuration import configuration
+from worker.ledger.adoption import take_careful_state
 from worker.ledger.engine import open_ledger, require_current
 from worker.ledger.identity import ledger_id
-from worker.ledger.integrations import IntegrationStore
+from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 
@@ -64,15 +66,34 @@ def names_by_id(store: IntegrationStore) -> dict[str, str]:
 def reconcile(store: IntegrationStore) -> bool:
     """Make the integrations in Redis those of the ledger; return whether anything had to change.
 
-    Raises BrokerUnavailable, or WrongLedger if Redis holds the events of another ledger.
+    Where the ledger was set back (restored from a backup), the more careful state wins in both, and what
+    only Redis knows is paused. Raises BrokerUnavailable, or WrongLedger if Redis holds the events of
+    another ledger.
     """
     config = configuration()
     client = connect(config.broker_address())
     try:
         check_claim(client, ledger_id(store.engine))
-        return publish_integrations(client, store.records(), config.slots)
+        # Before the ledger is asked: what is created stands there first.
+        standing = standing_ids(client)
+        records = _yielding(client, store)
+        changed = publish_integrations(client, records, config.slots)
+        hold_unknown(client, standing - {one.id for one in records})
+        forget_settled(client, records, standing)
+        return changed
     finally:
         client.close()
+
+
+def _yielding(client: Client, store: IntegrationStore) -> list[IntegrationRecord]:
+    """Return the ledger's records, once it has taken over what Redis knows in a more careful state."""
+    records = store.records()
+    overruled = overrulings(client, records)
+    for one in overruled:
+        revision = take_careful_state(store.engine, one.id, one.state, one.revision)
+        if revision is not None:
+            note_yielded(client, one, revision)
+    return store.records() if overruled else records
 
 
 def announce(store: IntegrationStore) -> None:

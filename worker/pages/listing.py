@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from worker.api.callers import Shared
+from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
@@ -63,7 +64,7 @@ def show_list(
         request,
         "list.html",
         visitor,
-        notices=list(_notices(resources)),
+        notices=list(_notices(resources, visitor.tenant_id)),
         rows=_rows(resources, visitor.tenant_id, visible),
         counts=Counter(one.state for one in everyone),
         states=_TROUBLE_FIRST,
@@ -76,12 +77,22 @@ def show_list(
     )
 
 
-def _notices(resources: Shared) -> Iterator[str]:
+def _notices(resources: Shared, tenant_id: str) -> Iterator[str]:
     """Yield a sentence for each trouble of the fleet that no single integration shows."""
     if aside := Unrecordable(resources.client).count():
         yield (
             f"{aside} {'batch' if aside == 1 else 'batches'} of results could not be recorded: what is shown "
             "here is not complete until an operator puts them back (siem unrecordable list)."
+        )
+
+    found = conflicts(resources.client).values()
+    ours = sorted(
+        one.name for one in found if one.tenant_id == tenant_id and one.kind is ConflictKind.UNKNOWN
+    )
+    if ours:
+        yield (
+            f"Paused, and not in this list, because the database does not know them: {', '.join(ours)}. An "
+            "operator adopts or deletes them (siem integrations orphans list)."
         )
 
 

@@ -1,0 +1,117 @@
+"""Redis and the ledger disagree on integrations: the more careful state stands, and the unknown is held."""
+
+import json
+from typing import Any
+
+import pytest
+import redis
+
+from worker.broker import keys
+from worker.broker.conflicts import (
+    ConflictKind,
+    conflicts,
+    forget_settled,
+    hold_unknown,
+    note_yielded,
+    standing_ids,
+)
+from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
+from worker.ledger.integrations import IntegrationRecord
+
+
+def record(revision: int, *, deleted: bool = False, **fields: Any) -> IntegrationRecord:
+    """Make a record of one integration as the ledger keeps it."""
+    document = {
+        "id": "a",
+        "name": "alpha",
+        "tenant_id": "ours",
+        "enabled": True,
+        "paused": False,
+        "event_types": ["policy.deny"],
+        "destination": {"type": "webhook", "url": "https://one.example"},
+    }
+    return IntegrationRecord("a", "webhook", json.dumps(document | fields), revision, deleted=deleted)
+
+
+def standing(client: redis.Redis) -> tuple[Any, list[Any]]:
+    """Return document and state of the integration in Redis."""
+    return client.hget(keys.INTEGRATIONS, "a"), client.hmget(keys.state("a"), ["held", "revision"])
+
+
+@pytest.mark.parametrize(
+    ("in_redis", "in_ledger", "state"),
+    [
+        (record(5, paused=True), record(3), "paused"),
+        (record(5, enabled=False), record(3), "disabled"),
+        (record(5, enabled=False), record(3, paused=True), "disabled"),
+        (record(5, deleted=True), record(3), "deleted"),
+        # The ledger was changed once since it was set back.
+        (record(5, paused=True), record(5, name="beta"), "paused"),
+        (record(5), record(3, paused=True), None),
+        (record(5), record(3), None),
+        (record(5, paused=True), record(3, deleted=True), None),
+        (record(5, paused=True), record(6), None),
+        (record(5, deleted=True), record(6), None),
+    ],
+)
+def test_a_later_and_more_careful_state_stands(
+    client: redis.Redis, in_redis: IntegrationRecord, in_ledger: IntegrationRecord, state: str | None
+) -> None:
+    """A ledger that was set back does not lift a pause; anything newer there is published."""
+    publish_integrations(client, [in_redis], slots=4)
+    before = standing(client)
+    found = overrulings(client, [in_ledger])
+    publish_integrations(client, [in_ledger], slots=4)
+
+    assert [one.state for one in found] == ([state] if state else [])
+    assert (standing(client) == before) is (state is not None)
+
+
+def test_what_the_ledger_does_not_know_is_held(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Its events are collected, nothing is claimed; it is told once, and stays as it is otherwise."""
+    publish_integrations(client, [record(5)], slots=4)
+    for _ in range(3):
+        hold_unknown(client, standing_ids(client))
+    [subscription] = Snapshot(client).subscriptions().values()
+    [conflict] = conflicts(client).values()
+    document, state = standing(client)
+
+    assert subscription.wants("policy.deny", "ours")
+    assert (subscription.paused, state) == (True, [b"1", b"5"])
+    assert json.loads(document or b"") == json.loads(record(5, paused=True).document)
+    assert (conflict.kind, conflict.name, conflict.tenant_id, conflict.type, conflict.revision) == (
+        ConflictKind.UNKNOWN,
+        "alpha",
+        "ours",
+        "webhook",
+        5,
+    )
+    assert [line.levelname for line in caplog.records] == ["ERROR"]
+
+
+def test_tombstones_and_what_cannot_be_read_are_left_alone(client: redis.Redis) -> None:
+    """One that was deleted drains; the other wants nothing, and is set aside by whoever publishes."""
+    publish_integrations(client, [record(5, deleted=True)], slots=4)
+    client.hset(keys.INTEGRATIONS, "b", "{")
+    before = client.hgetall(keys.INTEGRATIONS)
+    hold_unknown(client, ["a", "b", "gone"])
+
+    assert client.hgetall(keys.INTEGRATIONS) == before
+    assert conflicts(client) == {}
+
+
+def test_a_conflict_stands_until_somebody_decides(client: redis.Redis) -> None:
+    """Unknown until the ledger knows it; older until the ledger's revision goes on."""
+    publish_integrations(client, [record(5, paused=True)], slots=4)
+    hold_unknown(client, ["a"])
+    forget_settled(client, [], {"a"})
+    assert [one.kind for one in conflicts(client).values()] == [ConflictKind.UNKNOWN]
+    forget_settled(client, [record(6)], {"a"})
+    assert conflicts(client) == {}
+
+    [one] = overrulings(client, [record(3)])
+    note_yielded(client, one, 6)
+    forget_settled(client, [record(6, paused=True)], {"a"})
+    assert [one.kind for one in conflicts(client).values()] == [ConflictKind.OLDER]
+    forget_settled(client, [record(7)], {"a"})
+    assert conflicts(client) == {}

@@ -1,0 +1,190 @@
+"""Where Redis and the ledger disagree on integrations, as after the ledger was restored from a backup.
+
+Two kinds: an integration that the ledger does not know (it was created after the backup), which is paused
+and keeps its events; and one that Redis knows in a later and more careful state (paused, disabled, deleted),
+which wins. Each stands in `siem:integrations:conflicts` until a person has decided.
+"""
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import redis
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.snapshot import Overruling, Record, Subscription
+
+log = logging.getLogger(__name__)
+
+HELD = (
+    "integration %s (%s) stands in Redis, but the ledger does not know it, as after a restore from a backup: "
+    "it is paused, its events are kept; see `siem integrations orphans list`"
+)
+YIELDED = (
+    "integration %s (%s) was %s after the state that the ledger has of it, as after a restore from a backup: "
+    "it is %s in the ledger, too, until somebody changes that"
+)
+
+
+class ConflictKind(StrEnum):
+    """What Redis and the ledger disagree on."""
+
+    #: The ledger does not know the integration.
+    UNKNOWN = "unknown"
+    #: The ledger's state of it is older than that of Redis, which was more careful.
+    OLDER = "older"
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """One disagreement: since when (ms since 1970 UTC), and the integration as far as it can be told.
+
+    `revision` is the one of Redis for an unknown integration, else the one that the ledger was given for it.
+    """
+
+    kind: ConflictKind
+    name: str
+    tenant_id: str
+    type: str
+    since_ms: int
+    revision: int
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+_subscription = msgspec.json.Decoder(Subscription)
+_named = msgspec.json.Decoder(_Named)
+_conflict = msgspec.json.Decoder(Conflict)
+_encode = msgspec.json.Encoder().encode
+
+
+def standing_ids(client: redis.Redis) -> set[str]:
+    """Return the ids of the integrations in Redis, tombstones included. Raises BrokerUnavailable."""
+    with broker_errors():
+        found: Any = client.hkeys(keys.INTEGRATIONS)
+    return {key.decode(errors="replace") for key in found}
+
+
+def conflicts(client: redis.Redis) -> dict[str, Conflict]:
+    """Return what Redis and the ledger disagree on, by the integration's id. Raises BrokerUnavailable."""
+    with broker_errors():
+        found: Any = client.hgetall(keys.CONFLICTS)
+    return {key.decode(): conflict for key, value in found.items() if (conflict := _read(value))}
+
+
+def hold_unknown(client: redis.Redis, integration_ids: Iterable[str]) -> None:
+    """Pause these integrations, which the ledger does not know, and note them. Raises BrokerUnavailable.
+
+    They must have stood in Redis before the ledger was asked: what is created is saved first.
+    """
+    for integration_id in sorted(integration_ids):
+        with broker_errors():
+            _hold(client, integration_id)
+
+
+def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
+    """Note that the ledger has taken over the more careful state. Raises BrokerUnavailable."""
+    conflict = Conflict(ConflictKind.OLDER, one.name, one.tenant_id, one.type, _now_ms(), revision)
+    with broker_errors():
+        client.hset(keys.CONFLICTS, one.id, _encode(conflict))
+    log.error(YIELDED, one.name, one.id, one.state, "disabled" if one.state == "disabled" else "paused")
+
+
+def forget_settled(client: redis.Redis, records: Collection[Record], standing: Container[str]) -> None:
+    """Forget what somebody has decided: adopted, deleted, or changed since. Raises BrokerUnavailable.
+
+    `standing` are the ids in Redis: what is not there any more is no conflict either.
+    """
+    known = {one.id: one for one in records}
+    settled = [
+        one
+        for one, conflict in conflicts(client).items()
+        if one not in standing or _is_settled(conflict, known.get(one))
+    ]
+    if settled:
+        with broker_errors():
+            client.hdel(keys.CONFLICTS, *settled)
+
+
+def orphan_document(client: redis.Redis, integration_id: str) -> dict[str, Any] | None:
+    """Return the sealed document of an integration as Redis has it; None if there is none, or a tombstone.
+
+    Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        found: Any = client.hget(keys.INTEGRATIONS, integration_id)
+    document = None if found is None else json.loads(found)
+    return None if not isinstance(document, dict) or document.get("deleted") else document
+
+
+def told_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
+    """Count the conflicts of each kind; pure."""
+    return {kind: sum(one.kind is kind for one in found.values()) for kind in ConflictKind}
+
+
+def sentences(counts: Mapping[ConflictKind, int]) -> Iterator[str]:
+    """Yield what to tell of the conflicts of each kind that there are; pure."""
+    where = "see `siem integrations orphans list`"
+    if unknown := counts.get(ConflictKind.UNKNOWN):
+        are = _be(unknown)
+        told = f"{unknown} of the integrations in Redis {are} not known to the ledger and {are} paused"
+        yield f"{told}: {where}"
+    if older := counts.get(ConflictKind.OLDER):
+        are = _be(older)
+        yield f"{older} of the integrations {are} paused or disabled because the ledger was set back: {where}"
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _is_settled(conflict: Conflict, record: Record | None) -> bool:
+    if conflict.kind is ConflictKind.UNKNOWN:
+        return record is not None
+    return record is None or record.deleted or record.revision > conflict.revision
+
+
+def _hold(client: redis.Redis, integration_id: str) -> None:
+    document: Any = client.hget(keys.INTEGRATIONS, integration_id)
+    held, revision = client.hmget(keys.state(integration_id), "held", "revision")
+    try:
+        subscription, name = _subscription.decode(document or b""), _named.decode(document or b"").name
+    except (msgspec.MsgspecError, ValueError):
+        return  # it wants nothing; whoever publishes sets it aside
+    if subscription.deleted:
+        return
+    if not (subscription.paused and held == b"1"):
+        pipeline = client.pipeline(transaction=True)
+        paused = json.dumps(json.loads(document) | {"paused": True})
+        pipeline.hset(keys.INTEGRATIONS, integration_id, paused)
+        pipeline.hset(keys.state(integration_id), "held", 1)
+        pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
+        pipeline.execute()
+    conflict = Conflict(
+        ConflictKind.UNKNOWN,
+        name,
+        subscription.tenant_id,
+        subscription.destination.type,
+        _now_ms(),
+        int(revision or 0),
+    )
+    if client.hsetnx(keys.CONFLICTS, integration_id, _encode(conflict)):
+        log.error(HELD, name, integration_id)
+
+
+def _read(encoded: bytes) -> Conflict | None:
+    try:
+        return _conflict.decode(encoded)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
