@@ -1,7 +1,7 @@
 """What goes wrong, and what people do meanwhile.
 
-Processes are killed, Redis is killed or freezes, the database is locked away; integrations are paused and
-resumed, dead letters are replayed.
+Processes are killed, Redis is killed or freezes, the database is locked away or refuses what is written;
+integrations are paused and resumed, dead letters are replayed.
 """
 
 import random
@@ -15,7 +15,10 @@ from tests.fleet import Fleet
 from worker.ledger.replays import create_replay
 from worker.model.replays import Selection
 
-_FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
+_FREEZE_SECONDS, _LOCK_SECONDS, _REFUSE_SECONDS = 2.0, 3.0, 3.0
+
+#: The tables that a recorder writes to.
+_RECORDED = ("recorded_entries", "deliveries", "minute_counts", "dead_letters", "parked")
 
 #: The processes that chaos may kill, by the name under which the fleet starts them.
 VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
@@ -61,6 +64,7 @@ class Monkey:
             (self._kill_redis, 2),
             (self._freeze_redis, 1),
             (self._lock_the_database, 1),
+            (self._let_the_database_refuse, 2),
             (self._pause_or_resume, 4),
             (self._replay, 2),
         ]
@@ -93,6 +97,24 @@ class Monkey:
         finally:
             connection.close()
         self.done["database locked"] += 1
+
+    def _let_the_database_refuse(self) -> None:
+        """Have it answer, and take nothing, in words that sound as if the values were to blame."""
+        path = self._fleet.engine.url.database
+        assert path is not None
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+        try:
+            for table in _RECORDED:
+                connection.execute(
+                    f"CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} "
+                    "BEGIN SELECT RAISE(ABORT, 'not allowed'); END"
+                )
+            time.sleep(_REFUSE_SECONDS)  # the deed itself
+        finally:
+            for table in _RECORDED:
+                connection.execute(f"DROP TRIGGER IF EXISTS refuse_{table}")
+            connection.close()
+        self.done["database refuses"] += 1
 
     def _pause_or_resume(self) -> None:
         """Pause one integration, or end its pause."""
