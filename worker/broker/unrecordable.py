@@ -37,7 +37,7 @@ class SetAside:
     """An entry that was set aside: `id` is its id here, `entry` the one that it had in `stream`.
 
     `fields` are what it consisted of, in pairs; None when nothing can be put back. `content` is what it
-    holds, None when that cannot be read.
+    holds, None when that cannot be read; `raw` is what an earlier release, or a stranger, has put there.
     """
 
     id: str
@@ -46,6 +46,7 @@ class SetAside:
     reason: str
     fields: tuple[bytes, ...] | None
     content: list[Outcome] | DeadLetter | ParkedChunk | None
+    raw: bytes
 
     @property
     def set_aside_ms(self) -> int:
@@ -111,7 +112,13 @@ def _read(entry_id: bytes, given: dict[bytes, bytes]) -> SetAside:
     reason = given.get(b"reason", b"not known: an earlier release set it aside").decode(errors="replace")
     fields = _fields(stream, entry, given) if re.fullmatch(r"[0-9]+-[0-9]+", entry) else None
     return SetAside(
-        entry_id.decode(), stream, entry, reason, tuple(fields) if fields else None, _content(stream, fields)
+        entry_id.decode(),
+        stream,
+        entry,
+        reason,
+        tuple(fields) if fields else None,
+        _content(stream, fields),
+        given.get(b"raw", b""),
     )
 
 

@@ -63,7 +63,8 @@ def show(entry: str, *, as_json: bool) -> None:
     with _entries() as entries:
         found = _find(entries, entry)
     if as_json:
-        print_json(_document(found) | {"fields": _encoded(found.fields)})
+        raw = base64.b64encode(found.raw).decode()
+        print_json(_document(found) | {"fields": _encoded(found.fields), "raw": raw})
         return
     what, integration, events = _summary(found)
     rows: list[list[Any]] = [
@@ -232,7 +233,7 @@ def _content_lines(one: SetAside) -> Iterator[str]:
                 for trace in outcome.events:
                     yield plain(f"{outcome.status} at {when(outcome.settled_ms)}: {trace.type} {trace.id}")
         case _:
-            yield plain(f"Content: {one.fields!r}")
+            yield plain(f"Content: {one.fields or one.raw!r}")
 
 
 def _event_lines(events: Sequence[QueuedEvent]) -> Iterator[str]:
