@@ -203,10 +203,15 @@ def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:
     return _handshake_failure(reason[1], peer) if reason else handshake_failure(ConnectionResetError(), peer)
 
 
-def _without_means(_exchange: Exchange, words: str) -> TransportError:
+def _without_means(exchange: Exchange, words: str) -> TransportError:
     """Tell what libcurl could not do for itself; it names no reason."""
     lack = short_of_descriptors()
-    return lack or OutOfResources(f"libcurl could not begin: {words}", "see whether memory is short here")
+    if lack is not None:
+        return lack
+    peer = exchange.route.peer
+    log.warning("libcurl could not begin an exchange with %s: %s", peer, words)
+    what = f"an exchange with {peer} could not begin: memory is short, or a file cannot be read"
+    return OutOfResources(what, "look into the worker's log, which has more")
 
 
 _FAULTS: dict[int, Callable[[Exchange, str], TransportError]] = {
