@@ -6,7 +6,7 @@ Recording an entry again changes nothing, counts included, whichever recorder do
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 
@@ -94,17 +94,26 @@ def _recorded(
         *(_DEAD + entry for entry in letters),
         *(_PARKED + entry for entry in chunks),
     ]
-    fresh = claim_entries(connection, names, time.time_ns() // 1_000_000)
+    now_ms = _stamp_ms([*settled, *letters, *chunks])
+    fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
     rows, counts = settlement_rows(fresh_outcomes)
     dead_rows = dead_letter_rows(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
     _write(connection, rows, counts, dead_rows)
-    parked_at_ms = time.time_ns() // 1_000_000
-    keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, parked_at_ms)
+    keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
+
+
+def _stamp_ms(entries: Iterable[str]) -> int:
+    """Return the time of this host, or of Redis as the entries' ids tell it, whichever is later.
+
+    Age decides when what is kept is pruned: a clock that is behind must not make it older than it is.
+    """
+    newest_ms = max((int(entry.partition("-")[0]) for entry in entries), default=0)
+    return max(newest_ms, time.time_ns() // 1_000_000)
 
 
 def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows: list[Row]) -> None:

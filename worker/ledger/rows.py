@@ -13,6 +13,7 @@ from worker.model.deliveries import DeadLetter, Finding, Outcome, Status
 Row = tuple[Any, ...]
 
 _MINUTE_MS = 60_000
+_DAY_MS = 86_400_000
 _SEQUENCE_BITS = 20
 
 #: Where a delivery's row holds its latency, and its version.
@@ -106,6 +107,7 @@ def _version(row: Row) -> int:
 def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
     http_status, code, error, hint = _finding_columns(letter.finding)
     integration_id = _storable_or_null(letter.integration_id)
+    dead_ms = _death_ms(entry_id, letter.dead_ms)
     for place, (event, attempts) in enumerate(zip(letter.events, letter.attempts, strict=True)):
         yield (
             f"{entry_id}-{place}",
@@ -121,8 +123,17 @@ def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
             event.raw,
             event.time_ms,
             event.published_ms,
-            letter.dead_ms,
+            dead_ms,
         )
+
+
+def _death_ms(entry_id: str, told_ms: int) -> int:
+    """Return when it died; where that is days before its entry came, a clock was wrong, and the entry counts.
+
+    Ids of entries never go back, whatever the clock of Redis does; and age decides when a letter is pruned.
+    """
+    entry_ms = int(entry_id.partition("-")[0])
+    return entry_ms if entry_ms - told_ms > _DAY_MS else told_ms
 
 
 def _finding_columns(finding: Finding | None) -> tuple[int | None, str | None, str | None, str | None]:
