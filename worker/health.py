@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.broker.alive import worker_role
+from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
 from worker.broker.vital_signs import FleetSigns, VitalSigns, Waiting, processes_alive
 from worker.ledger.engine import require_current
 from worker.ledger.health_queries import records, subjects
 from worker.ledger.parked import ParkedStore
+from worker.model.clocks import clocks_part, retention_part
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
 from worker.model.judgement import health_of, span
@@ -71,11 +73,16 @@ class Health:
             signs = self._signs.of_fleet()
             checks = config_part(self._redis.checks())
             known = _conflict_parts(conflicts(self._client))
+            clocks = self._clock_parts()
         except BrokerUnavailable as error:
             unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
             return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
         redis = Part("redis", ok=True, words="it answers")
-        return FleetHealth([redis, checks, database, *known, *_parts(signs, types, self._longest_lag)])
+        parts = _parts(signs, types, self._longest_lag)
+        return FleetHealth([redis, checks, database, *known, *parts, *clocks])
+
+    def _clock_parts(self) -> list[Part]:
+        return [clocks_part(skews(self._client)), retention_part(list(Refusals(self._client).all().values()))]
 
     def _types_in_use(self) -> tuple[set[str], Part]:
         try:

@@ -6,19 +6,18 @@ those that still wait included, and so do parked events: how many, the log says.
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from worker.broker.turns import Turn
-from worker.ledger.pruning import Kind, Pruned
+from worker.ledger.pruning import DAY_MS, Kind, Pruned
 from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
+from worker.pruning_guard import PruningGuard
+from worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-DAY_MS = 86_400_000
 
 #: For how many days records are kept, unless somebody says otherwise.
 KEPT_DAYS: dict[Kind, float] = {
@@ -55,11 +54,17 @@ class Retention:
     """Prunes; runs in one thread."""
 
     def __init__(
-        self, prune: Prune, oldest: Oldest, turn: Turn, kept_days: Mapping[Kind, float] = KEPT_DAYS
+        self,
+        prune: Prune,
+        oldest: Oldest,
+        guard: PruningGuard,
+        turn: Turn,
+        kept_days: Mapping[Kind, float] = KEPT_DAYS,
     ) -> None:
-        """Keep each kind for so many days."""
+        """Keep each kind for so many days, by the time of the guard, and prune only what it allows."""
         self._prune = prune
         self._oldest = oldest
+        self._guard = guard
         self._turn = turn
         self._kept_days = kept_days
         self._most = dict.fromkeys(kept_days, FIRST_STEP)
@@ -79,28 +84,27 @@ class Retention:
         """
         if not self._turn.is_mine():
             return LOOK_EVERY
-        pruned = [self._prune_some(kind) for kind in self._kept_days]
+        now_ms = self._guard.now_ms()
+        if now_ms is None:
+            return LOOK_EVERY
+        pruned = [self._prune_some(kind, now_ms) for kind in self._kept_days]
         if any(one.count for one in pruned):
             return max(SHORTEST_REST, RESTS * sum(one.seconds for one in pruned))
         self._report()
         return LOOK_EVERY
 
-    def _prune_some(self, kind: Kind) -> Pruned:
+    def _prune_some(self, kind: Kind, now_ms: int) -> Pruned:
         """Take one step, and let its length tell how large the next one may be."""
-        most = self._most[kind]
-        pruned = self._prune(kind, self._before_ms(kind), most)
+        most, kept_days = self._most[kind], self._kept_days[kind]
+        before_ms = due_before_ms(kind, now_ms, kept_days, self._oldest)
+        if not self._guard.may_prune(kind, before_ms, kept_days):
+            return Pruned(0)
+        pruned = self._prune(kind, before_ms, most)
         if pruned.count:
             self._most[kind] = suited(most, pruned.seconds)
         self._gone[kind] += pruned.count
         self._waited += pruned.waited
         return pruned
-
-    def _before_ms(self, kind: Kind) -> int:
-        before_ms = time.time_ns() // 1_000_000 - round(self._kept_days[kind] * DAY_MS)
-        if kind is Kind.RECORDED_ENTRIES and (oldest := self._oldest()) is not None:
-            # As long as an entry stands in Redis, it may come once more.
-            return min(before_ms, oldest - CLOCKS_APART_MS)
-        return before_ms
 
     def _report(self) -> None:
         gone = ", ".join(f"{count} {kind}" for kind, count in self._gone.items() if count)
@@ -112,6 +116,24 @@ class Retention:
             log.warning("%d of the dead letters that were pruned still waited for a replay", self._waited)
         self._gone.clear()
         self._waited = 0
+
+
+def kept_days_of(config: Settings) -> dict[Kind, float]:
+    """Return for how many days each kind is kept."""
+    return KEPT_DAYS | {
+        Kind.DELIVERIES: config.keep_deliveries_days,
+        Kind.DEAD_LETTERS: config.keep_dead_letters_days,
+        Kind.PARKED: config.keep_parked_days,
+    }
+
+
+def due_before_ms(kind: Kind, now_ms: int, kept_days: float, oldest: Oldest) -> int:
+    """Return from when on rows of a kind are kept: older ones may go."""
+    before_ms = now_ms - round(kept_days * DAY_MS)
+    if kind is Kind.RECORDED_ENTRIES and (oldest_ms := oldest()) is not None:
+        # As long as an entry stands in Redis, it may come once more.
+        return min(before_ms, oldest_ms - CLOCKS_APART_MS)
+    return before_ms
 
 
 def suited(most: int, seconds: float) -> int:

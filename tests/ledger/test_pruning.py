@@ -10,7 +10,7 @@ from tests.ledger.letters import bury, deliver, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import pruning
 from worker.ledger.engine import reading, writing
-from worker.ledger.pruning import Kind, Pruned, prune
+from worker.ledger.pruning import Kind, Pruned, Share, oldest_due, prune, shares
 from worker.ledger.queries import dead_letters, deliveries
 from worker.ledger.recording import record
 from worker.ledger.replays import create_replay, end_replay, list_replays
@@ -149,3 +149,41 @@ def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: Kind) -> 
     plan = plan_of(engine, lambda given: prune(given, kind, made.created_ms + DAY_MS, 10))
 
     assert [line for line in plan if "Tid Scan" in line]
+
+
+def test_shares_are_counted_by_age_and_by_what_waits(engine: Engine) -> None:
+    """What nobody has got yet is counted by itself; parked chunks by their events."""
+    bury(engine, "e1", "e2", "e3")
+    chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
+    record(engine, [], [], [(f"{NOON}-1", chunk)])
+
+    assert oldest_due(engine, Kind.DEAD_LETTERS, NOON + 2) == NOON
+    assert oldest_due(engine, Kind.DEAD_LETTERS, NOON) is None
+    assert shares(engine, Kind.DEAD_LETTERS, NOON + 2) == [
+        Share("dead letters", 2, 3),
+        Share("dead letters that wait", 2, 3, undelivered=True),
+    ]
+    [share] = shares(engine, Kind.PARKED, 2**62)
+    assert (share.due, share.total, share.undelivered) == (7, 7, True)
+    assert [shares(engine, kind, 0)[0].due for kind in Kind] == [0] * len(Kind)
+
+
+def test_a_recorder_whose_clock_is_behind_makes_nothing_older(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Redis's ids tell counts, where it is later: a pruner with the right time lets it stand."""
+    monkeypatch.setattr("worker.ledger.recording.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
+    chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
+    record(engine, [(f"{NOON}-2", [outcome(["e1"])])], [], [(f"{NOON}-1", chunk)])
+
+    assert prune(engine, Kind.PARKED, NOON - 90 * DAY_MS, 10) == Pruned(0)
+    assert prune(engine, Kind.RECORDED_ENTRIES, NOON - 7 * DAY_MS, 10) == Pruned(0)
+
+
+def test_a_letter_of_a_redis_whose_clock_was_behind_counts_from_its_entry(engine: Engine) -> None:
+    """Ids of a stream never go back; the time of the death did."""
+    dead = letter({"e1": b"{}"}, dead_ms=1_000)
+    record(engine, [], [(f"{NOON}-1", dead)])
+
+    [row] = dead_letters(engine)
+    assert row.dead_ms == NOON

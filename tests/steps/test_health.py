@@ -131,6 +131,8 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
         "worker-splunk_hec": (True, "1 running; 1 work orders wait in its queue"),
         "worker-syslog_cef": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
         "worker-webhook": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
+        "clocks": (True, "every process has the time of Redis"),
+        "retention": (True, "what is old enough is deleted"),
     }
 
 

@@ -10,9 +10,11 @@ import redis
 
 from worker.broker.outcomes import oldest_ms
 from worker.broker.turns import Turn
-from worker.ledger.pruning import Kind, Pruned
+from worker.ledger.pruning import DAY_MS, Kind, Pruned
+from worker.model.clocks import Clocks
 from worker.model.errors import LedgerUnavailable
-from worker.retention import CLOCKS_APART_MS, DAY_MS, LOOK_EVERY, Retention, suited
+from worker.pruning_guard import PruningGuard
+from worker.retention import CLOCKS_APART_MS, LOOK_EVERY, Retention, suited
 
 _names = itertools.count()
 
@@ -33,9 +35,36 @@ class Ledger:
         return Pruned(count, count // 2 if kind is Kind.DEAD_LETTERS else 0)
 
 
+class Refusals:
+    """Keeps what was refused."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.told: dict[str, str] = {}
+
+    def all(self) -> dict[str, str]:
+        """Return them."""
+        return self.told
+
+    def replace(self, refusals: dict[str, str]) -> None:
+        """Let these be all."""
+        self.told = dict(refusals)
+
+
+def now() -> Clocks:
+    """Tell the time, which nobody disputes."""
+    at_ms = time.time_ns() // 1_000_000
+    return Clocks(at_ms, at_ms, None, round(time.monotonic() * 1000))
+
+
+def guard() -> PruningGuard:
+    """Make a guard that has nothing to say against it."""
+    return PruningGuard(now, lambda *_: None, lambda *_: [], Refusals())
+
+
 def retention_of(client: redis.Redis, ledger: Ledger, oldest: int | None = None) -> Retention:
     """Make a retention whose turn it is."""
-    return Retention(ledger.prune, lambda: oldest, Turn(client, f"turn-{next(_names)}", 60))
+    return Retention(ledger.prune, lambda: oldest, guard(), Turn(client, f"turn-{next(_names)}", 60))
 
 
 def test_it_goes_on_until_nothing_is_old(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -105,7 +134,7 @@ def test_one_of_many_prunes(client: redis.Redis) -> None:
     """The others leave the ledger alone until it ends."""
     ledger = Ledger()
     first, second = (
-        Retention(ledger.prune, lambda: None, Turn(client, "siem:retention", 60)) for _ in range(2)
+        Retention(ledger.prune, lambda: None, guard(), Turn(client, "siem:retention", 60)) for _ in range(2)
     )
     first.step()
     second.step()
@@ -128,6 +157,6 @@ def test_it_outlives_the_database(client: redis.Redis, caplog: pytest.LogCapture
             stopping.set()
         raise LedgerUnavailable
 
-    Retention(away, lambda: None, Turn(client, "siem:retention", 60)).run(stopping)
+    Retention(away, lambda: None, guard(), Turn(client, "siem:retention", 60)).run(stopping)
 
     assert [record.message[:18] for record in caplog.records] == ["lost the database:"]

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from worker.api.clock_metrics import tell_clocks
 from worker.api.exposition import Exposition, labels
 from worker.api.redis_metrics import tell_redis_config
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
+from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import conflicts, told_by_kind
 from worker.broker.ingress import counters
 from worker.broker.vital_signs import FleetSigns, VitalSigns
@@ -58,6 +60,7 @@ class Metrics:
             try:
                 tell_redis_config(told, self._redis.checks())
                 self._tell_conflicts(told)
+                tell_clocks(told, skews(self._resources.client), Refusals(self._resources.client).all())
                 self._tell_redis(told, known or [])
             except (BrokerUnavailable, LedgerUnavailable):
                 # The next scrape says so; this one tells what it has.

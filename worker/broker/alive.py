@@ -10,8 +10,10 @@ from collections.abc import Collection
 import redis
 
 from worker.broker import keys
+from worker.broker.clocks import measure_skew
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import ask_anyway
+from worker.model.clocks import TELLING_SKEW
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
 
@@ -33,6 +35,11 @@ ROLES = ("router", "recorder", *map(worker_role, DESTINATION_TYPES))
 API = "api"
 
 
+_MEND = "set it right (NTP): what this process signs or stamps carries the wrong time"
+_AHEAD = f"the clock of this process is %.0f s ahead of that of Redis: {_MEND}"
+_BEHIND = f"the clock of this process is %.0f s behind that of Redis: {_MEND}"
+
+
 class SignOfLife:
     """Keeps `siem:alive:<role>:<host>:<pid>` alive from a thread of its own until it is stopped."""
 
@@ -40,6 +47,7 @@ class SignOfLife:
         """Name the role: `router`, `recorder`, `api`, or what `worker_role` gives."""
         self._client = client
         self._key = keys.alive(role, platform.node(), os.getpid())
+        self._is_off = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sign-of-life", daemon=True)
 
@@ -62,10 +70,23 @@ class SignOfLife:
             try:
                 with broker_errors():
                     # A process lives although Redis is full.
-                    ask_anyway(self._client, "SET", self._key, int(time.time()), "EX", LASTS)
+                    ask_anyway(self._client, "SET", self._key, self._told_time(), "EX", LASTS)
             except BrokerUnavailable:
                 log.debug("no Redis to give a sign of life to")
             self._stopping.wait(EVERY)
+
+    def _told_time(self) -> str:
+        """Return the time of this process, and by how many seconds it is ahead of Redis, if that is known."""
+        skew = measure_skew(self._client)
+        if skew is None:
+            return str(int(time.time()))
+        if (off := abs(skew) >= TELLING_SKEW) != self._is_off:
+            self._is_off = off
+            if off:
+                log.warning(_AHEAD if skew > 0 else _BEHIND, abs(skew))
+            else:
+                log.warning("the clock of this process is that of Redis again")
+        return f"{int(time.time())} {skew:.3f}"
 
 
 def roles_alive(client: redis.Redis) -> set[str]:

@@ -38,13 +38,15 @@
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
+| `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
 | `siem:unparker`              | string | the lock of the one that brings parked events back             |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
-| `siem:alive:<role>:<host>:<pid>` | string | a living process; expires by itself                        |
+| `siem:alive:<role>:<host>:<pid>` | string | a living process: its time and by how many seconds it is       |
+|                              |        | ahead of Redis; expires by itself                              |
 | `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
 | `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
 |                              |        | SHA-256                                                        |
@@ -74,6 +76,7 @@ LEDGER = "siem:ledger"
 SWEEPER_LOCK = "siem:sweeper"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"
+RETENTION_REFUSED = "siem:retention:refused"
 UNPARKER_LOCK = "siem:unparker"
 REPLAYS = "siem:replays"
 HEALTH = "siem:health"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
+from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
@@ -62,9 +63,7 @@ class VitalSigns:
 
     def now_ms(self) -> int:
         """Tell the time by the clock of Redis."""
-        with broker_errors():
-            seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        return redis_now_ms(self._client)
 
     def of(self, integration_ids: Collection[str]) -> dict[str, Vitals]:
         """Return the vitals of each, in one round trip."""

@@ -32,7 +32,8 @@ def health(integration: str | None, *, as_json: bool) -> None:
     siem health
     siem health splunk --json
 
-    Exits with 1 if an integration that was asked for is degraded or failing, or the fleet is not ready.
+    Exits with 1 if an integration that was asked for is degraded or failing, or a part of the fleet is not
+    ok.
     """
     client = connect(configuration().broker_address())
     try:
@@ -70,7 +71,7 @@ def document(one: IntegrationHealth) -> dict[str, Any]:
 
 def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], *, as_json: bool) -> bool:
     if as_json:
-        parts = [asdict(part) for part in fleet.parts]
+        parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in fleet.parts]
         told = {"ready": fleet.ok, "parts": parts}
         print_json({"fleet": told, "integrations": [document(one) for one in healths]})
     else:
@@ -81,7 +82,7 @@ def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], *, as_json: 
             [_row(one) for one in healths],
             empty="No integrations yet: `siem integrations create --help` tells how to create one.",
         )
-    return fleet.ok and all(one.state in _FINE for one in healths)
+    return all(part.ok for part in fleet.parts) and all(one.state in _FINE for one in healths)
 
 
 def _tell(one: IntegrationHealth, *, as_json: bool) -> bool:

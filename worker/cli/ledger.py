@@ -8,6 +8,7 @@ import click
 from worker.cli.configuration import configuration
 from worker.cli.filters import integration_option, limit_option, resolved, since_option
 from worker.cli.output import as_json_option, print_json, print_table, when
+from worker.cli.pruning import prune
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.answers import DeliveryRow
 from worker.ledger.engine import open_ledger, upgrade
@@ -71,6 +72,9 @@ def deliveries(
 @click.group()
 def db() -> None:
     """Look after the ledger's tables."""
+
+
+db.add_command(prune)
 
 
 @db.command("upgrade")

@@ -20,6 +20,7 @@ from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.clocks import Refusals
 from worker.broker.connection import connect
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
@@ -37,7 +38,7 @@ from worker.ledger.engine import require_current
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
-from worker.ledger.pruning import Kind, prune
+from worker.ledger.pruning import oldest_due, prune, shares
 from worker.ledger.recording import probe
 from worker.ledger.recording import record as record_in
 from worker.ledger.replay_store import ReplayStore
@@ -46,6 +47,7 @@ from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
 from worker.model.parking import Cap
+from worker.pruning_guard import PruningGuard, read_clocks
 from worker.recorder import Recorder
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.replay import Replayer
@@ -163,12 +165,14 @@ def _replayer(config: Settings, engine: Ledger, claim: LedgerClaim) -> Replayer:
 def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retention:
     client = connect(config.broker_address())
     turn = Turn(client, keys.RETENTION_LOCK, retention.TURN, claim)
-    kept_days = retention.KEPT_DAYS | {
-        Kind.DELIVERIES: config.keep_deliveries_days,
-        Kind.DEAD_LETTERS: config.keep_dead_letters_days,
-        Kind.PARKED: config.keep_parked_days,
-    }
-    return Retention(partial(prune, engine), partial(oldest_ms, client), turn, kept_days)
+    guard = PruningGuard(
+        partial(read_clocks, engine, client),
+        partial(oldest_due, engine),
+        partial(shares, engine),
+        Refusals(client),
+    )
+    kept_days = retention.kept_days_of(config)
+    return Retention(partial(prune, engine), partial(oldest_ms, client), guard, turn, kept_days)
 
 
 def _unparker(config: Settings, engine: Ledger, claim: LedgerClaim) -> Unparker:

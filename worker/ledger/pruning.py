@@ -31,6 +31,8 @@ from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
+DAY_MS = 86_400_000
+
 
 class Kind(StrEnum):
     """What can be pruned."""
@@ -53,6 +55,16 @@ class Pruned:
     count: int
     waited: int = 0
     seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of something is due to be pruned; `undelivered`: nobody has got it yet."""
+
+    name: str
+    due: int
+    total: int
+    undelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,37 @@ def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
         # for the other threads while the ledger is locked.
         removed = connection.execute(_removal(connection, plan.table, aged.limit(most))).rowcount
     return Pruned(removed, waited, time.monotonic() - begun)
+
+
+def oldest_due(engine: Engine, kind: Kind, before_ms: int) -> int | None:
+    """Return the age of the oldest row that is older than that and may go, in ms; None without any."""
+    plan = _PLANS[kind]
+    with reading(engine) as connection:
+        aged = _aged(connection, plan, before_ms)
+        if aged is None:
+            return None
+        found: int | None = connection.execute(aged.with_only_columns(plan.age).limit(1)).scalar_one_or_none()
+    return found
+
+
+def shares(engine: Engine, kind: Kind, before_ms: int) -> list[Share]:
+    """Count how much of a kind is older than that, and how much there is; that reads all rows of the kind."""
+    plan = _PLANS[kind]
+    waits = dead_letters.c.state == LetterState.WAITING
+    with reading(engine) as connection:
+
+        def counted(name: str, what: Any, *conditions: Any, undelivered: bool = False) -> Share:
+            wanted = select(func.coalesce(what, 0)).select_from(plan.table).where(*conditions)
+            total = int(connection.execute(wanted).scalar_one())
+            due = int(connection.execute(wanted.where(plan.age < before_ms)).scalar_one())
+            return Share(name, due, total, undelivered)
+
+        if kind is Kind.PARKED:
+            return [counted("parked events", func.sum(parked.c.events), undelivered=True)]
+        found = [counted(kind.value, func.count())]
+        if kind is Kind.DEAD_LETTERS:
+            found.append(counted("dead letters that wait", func.count(), waits, undelivered=True))
+        return found
 
 
 def _removal(connection: Connection, table: Table, places: Select[Any]) -> Delete:

@@ -1,0 +1,83 @@
+"""What Redis knows of clocks: its own, how far each process's is from it, and what retention refused for it.
+
+Each process says its skew with its sign of life (`worker.broker.alive`), and so it is forgotten with it.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+
+if TYPE_CHECKING:
+    import redis
+
+#: A reply that took longer than this tells too little of a clock, in seconds.
+_TOO_SLOW = 1.0
+
+
+def redis_now_ms(client: "redis.Redis") -> int:
+    """Tell the time by the clock of Redis, in milliseconds since 1970 UTC. Raises BrokerUnavailable."""
+    with broker_errors():
+        seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def measure_skew(client: "redis.Redis") -> float | None:
+    """Return by how many seconds this process is ahead of Redis; None when it answers too slowly to tell."""
+    began, steady = time.time(), time.monotonic()
+    redis_ms = redis_now_ms(client)
+    took = time.monotonic() - steady
+    if took > _TOO_SLOW:
+        return None
+    return began + took / 2 - redis_ms / 1000
+
+
+def skews(client: "redis.Redis") -> dict[str, float]:
+    """Return the skew of every living process, in seconds, by `<role>:<host>:<pid>`."""
+    with broker_errors():
+        found = sorted(set(client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)))
+        values: Any = client.mget(found) if found else []
+    told = {}
+    for name, value in zip(found, values, strict=True):
+        skew = _skew(value)
+        if skew is not None:
+            told[name.decode(errors="replace").removeprefix(keys.ALIVE_PREFIX)] = skew
+    return told
+
+
+def _skew(value: bytes | None) -> float | None:
+    """Read `<time> <skew>`; a process of an earlier release tells no skew."""
+    _, _, skew = (value or b"").partition(b" ")
+    try:
+        return float(skew)
+    except ValueError:
+        return None
+
+
+class Refusals:
+    """What retention does not delete, and why, in words: by kind, or by "" for all kinds.
+
+    Every method raises BrokerUnavailable.
+    """
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+
+    def all(self) -> dict[str, str]:
+        """Return them."""
+        with broker_errors():
+            found: Any = self._client.hgetall(keys.RETENTION_REFUSED)
+        return {
+            name.decode(errors="replace"): words.decode(errors="replace") for name, words in found.items()
+        }
+
+    def replace(self, refusals: dict[str, str]) -> None:
+        """Let these be all."""
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.delete(keys.RETENTION_REFUSED)
+            if refusals:
+                pipeline.hset(keys.RETENTION_REFUSED, mapping=refusals)  # type: ignore[arg-type]  # redis-py's dict is invariant
+            pipeline.execute()

@@ -1,0 +1,118 @@
+"""`siem db prune`: what is old enough to be pruned, and a person's yes to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import click
+
+from worker import retention
+from worker.broker.clocks import Refusals
+from worker.broker.connection import connect
+from worker.broker.outcomes import oldest_ms
+from worker.cli.configuration import configuration
+from worker.cli.output import as_json_option, print_json, print_table, when
+from worker.cli.stores import integration_store
+from worker.ledger.pruning import Kind, Share, shares
+from worker.ledger.pruning import prune as prune_in
+from worker.model.clocks import disagreement
+from worker.pruning_guard import read_clocks, unlikely
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What would go of a kind: what is older than `before_ms`."""
+
+    kind: Kind
+    kept_days: float
+    before_ms: int
+    shares: list[Share]
+
+
+@click.command("prune")
+@click.option("--dry-run", is_flag=True, help="Count what is old enough, and prune nothing.")
+@click.option("--confirm", is_flag=True, help="Prune it all, an unlikely share, too.")
+@as_json_option
+def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
+    """Prune what is older than SIEM_KEEP_*_DAYS say, now and all of it.
+
+    A recorder does so by itself, unless more than half of something would go at once, as after weeks
+    without a recorder, after a shorter time was set, or because a clock is wrong: then it waits for a
+    person, and `siem health` says so. While clocks disagree, this command prunes nothing, either.
+
+    \b
+    siem db prune --dry-run
+    siem db prune --confirm
+    """
+    if dry_run == confirm:
+        raise click.UsageError("give --dry-run to count what is old enough, or --confirm to prune it")
+    config = configuration()
+    client = connect(config.broker_address())
+    try:
+        with integration_store() as store:
+            clocks = read_clocks(store.engine, client)
+            apart = disagreement(clocks)
+            if apart and confirm:
+                raise click.ClickException(f"nothing is pruned: {apart}; set the clocks right (NTP)")
+            plans = list(_plans(store.engine, clocks.earliest_ms, retention.kept_days_of(config), client))
+            if dry_run:
+                _tell(plans, apart, as_json=as_json)
+                return
+            gone = {plan.kind: _prune_all(store.engine, plan) for plan in plans}
+        Refusals(client).replace({})
+    finally:
+        client.close()
+    _tell_gone(gone, as_json=as_json)
+
+
+def _plans(engine: Any, now_ms: int, kept_days: dict[Kind, float], client: Any) -> Iterator[_Plan]:
+    for kind, days in kept_days.items():
+        before_ms = retention.due_before_ms(kind, now_ms, days, partial(oldest_ms, client))
+        yield _Plan(kind, days, before_ms, shares(engine, kind, before_ms))
+
+
+def _prune_all(engine: Any, plan: _Plan) -> int:
+    gone = 0
+    while step := prune_in(engine, plan.kind, plan.before_ms, retention.LARGEST_STEP).count:
+        gone += step
+    return gone
+
+
+def _tell(plans: list[_Plan], apart: str | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"clocks": apart, "due": [_document(plan) for plan in plans]})
+        return
+    print_table(
+        ["what", "kept for", "older than", "due", "of", "by itself"],
+        [
+            [share.name, f"{plan.kept_days:g} d", when(plan.before_ms), share.due, share.total, _waits(plan)]
+            for plan in plans
+            for share in plan.shares
+        ],
+        empty="",
+    )
+    if apart:
+        click.echo(f"Nothing is pruned: {apart}; set the clocks right (NTP).")
+
+
+def _waits(plan: _Plan) -> str:
+    return "may wait for --confirm" if unlikely(plan.shares, plan.kept_days) else "yes"
+
+
+def _document(plan: _Plan) -> dict[str, Any]:
+    return {
+        "kind": plan.kind.value,
+        "kept_days": plan.kept_days,
+        "older_than": when(plan.before_ms),
+        "counts": [{"of": share.name, "due": share.due, "total": share.total} for share in plan.shares],
+        "unlikely": bool(unlikely(plan.shares, plan.kept_days)),
+    }
+
+
+def _tell_gone(gone: dict[Kind, int], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"pruned": {kind.value: count for kind, count in gone.items()}})
+        return
+    told = ", ".join(f"{count} {kind.value}" for kind, count in gone.items() if count)
+    click.echo(f"Pruned {told}." if told else "Nothing is old enough to be pruned.")
