@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.interop.programs import PEERS, unpacked
-from tests.interop.syslog_receiver import LONGEST, SyslogReceiver, Way
+from tests.interop.syslog_receiver import SyslogReceiver, Way
 
 _PROPERTIES = {
     "raw": 'name="rawmsg"',
@@ -37,7 +37,7 @@ class Rsyslog(SyslogReceiver):
         )
         return "\n".join(
             [
-                f'global(workDirectory="{self.directory}" maxMessageSize="{LONGEST}")',
+                f'global(workDirectory="{self.directory}" maxMessageSize="{self.longest}")',
                 'module(load="imtcp")',
                 'module(load="imudp")',
                 f'template(name="received" type="list" option.jsonf="on") {{\n{properties}\n}}',

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.interop.programs import PEERS, unpacked
-from tests.interop.syslog_receiver import LONGEST, SyslogReceiver, Way
+from tests.interop.syslog_receiver import SyslogReceiver, Way
 
 _MACROS = {
     "raw": "RAWMSG",
@@ -38,7 +38,8 @@ class SyslogNg(SyslogReceiver):
         return "\n".join(
             [
                 "@version: 3.38",
-                f"options {{ keep-hostname(yes); use-dns(no); log-msg-size({LONGEST}); frac-digits(3); }};",
+                f"options {{ keep-hostname(yes); use-dns(no); log-msg-size({self.longest});",
+                "frac-digits(3); };",
                 f'template t_received {{ template("$(format-json --scope none {fields})\\n"); }};',
                 *(self._path(way) for way in self.ways),
                 "",

@@ -17,7 +17,7 @@ from tests.interop.credentials import Credentials
 from tests.interop.programs import Program, port_of, sockets
 from tests.ports import free_port
 
-#: The longest message that the receivers take, in bytes.
+#: The longest message that receivers take unless a test wants less, in bytes.
 LONGEST = 65_536
 LOCAL0 = 16
 
@@ -60,6 +60,9 @@ class Received(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SyslogReceiver(ABC):
     """A syslog server that listens on loopback while its `with` block lasts."""
+
+    #: The longest message that it takes, in bytes.
+    longest = LONGEST
 
     def __init__(
         self, directory: Path, ways: Sequence[Way], credentials: Credentials, *, zone: str = "UTC"

@@ -67,9 +67,9 @@ class EndWatch:
         now = time.monotonic()
         ended = []
         for connection, (on_end, until) in list(self._watched.items()):
-            if connection.has_hung_up():
-                ended.append(on_end)
+            if now >= until:
                 del self._watched[connection]
-            elif now >= until:
+            elif connection.has_hung_up():
+                ended.append(on_end)
                 del self._watched[connection]
         return ended
