@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, event, make_url, text
+from sqlalchemy.exc import PendingRollbackError, StatementError
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import letter, outcome
@@ -90,6 +91,42 @@ def test_a_file_that_cannot_be_written_is_an_outage(sqlite_url: str) -> None:
         with pytest.raises(LedgerUnavailable, match=r"readonly database.*may write to the file"):
             write()
     engine.dispose()
+
+
+def test_a_full_disk_is_an_outage(sqlite_url: str) -> None:
+    """SQLite says that it is full; what does not fit any more waits."""
+    engine = open_ledger(sqlite_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+    heavy = [("6-0", letter({f"evt_{number}": b"x" * 10_000 for number in range(50)}))]
+    with pytest.raises(LedgerUnavailable, match=r"disk is full.*free some space"):
+        record(engine, [], heavy)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        PendingRollbackError("the transaction is over"),
+        StatementError(
+            "(wrapped) the transaction is over",
+            "INSERT",
+            None,
+            PendingRollbackError("the transaction is over"),
+        ),
+    ],
+)
+def test_a_connection_in_trouble_is_an_outage(engine: Engine, trouble: Exception) -> None:
+    """SQLAlchemy's own complaints, which no driver has raised, are no fault of the values either."""
+
+    def fail(*_: object) -> None:
+        raise trouble
+
+    event.listen(engine, "before_cursor_execute", fail)
+    with pytest.raises(LedgerUnavailable, match="the transaction is over"):
+        record(engine, OUTCOMES, [])
+    event.remove(engine, "before_cursor_execute", fail)
 
 
 def test_a_missing_table_is_named(engine: Engine) -> None:

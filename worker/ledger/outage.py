@@ -91,8 +91,10 @@ def is_about_data(error: exc.DBAPIError) -> bool:
     return isinstance(error, exc.DataError | exc.IntegrityError)
 
 
-def unavailable(engine: Engine, error: exc.DBAPIError) -> LedgerUnavailable:
+def unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
     """Return what to raise when the database does not do as asked: the reason, and what mends it."""
+    if not isinstance(error, exc.DBAPIError):
+        return LedgerUnavailable(_words(engine.url, error, None))
     # A connection that was cut has a SQLSTATE as well, but it is no refusal.
     state = None if error.connection_invalidated else _state(error)
     return LedgerUnavailable(_words(engine.url, error.orig, state))

@@ -78,9 +78,12 @@ def _told_as_refusal(engine: Engine) -> Iterator[None]:
         if is_about_data(error):
             raise DataRefused(reason_of(error)) from error
         raise unavailable(engine, error) from error
-    except exc.StatementError as error:
-        # A value that SQLAlchemy or the driver could not encode.
-        raise DataRefused(str(error.orig)) from error
+    except exc.SQLAlchemyError as error:
+        orig = error.orig if isinstance(error, exc.StatementError) else None
+        if orig is not None and not isinstance(orig, exc.SQLAlchemyError):
+            # A value that could not be encoded. Anything else is about the connection and its transaction.
+            raise DataRefused(str(orig)) from error
+        raise unavailable(engine, error) from error
 
 
 def _recorded(
