@@ -93,6 +93,59 @@ def test_a_200_that_is_not_splunks_is_no_delivery(body: bytes) -> None:
     assert (verdict.meaning, finding_code(verdict)) == (Meaning.RETRY, "not_splunk")
 
 
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(0),
+        answer(24),
+        b"\xef\xbb\xbf" + answer(0),
+        answer(0).decode().encode("utf-16"),
+        '{"text":"Erfüllt","code":0}'.encode("latin-1"),
+        b" \r\n" + answer(0) + b"\n",
+    ],
+)
+def test_splunks_word_counts_whatever_the_status(status: int, body: bytes) -> None:
+    """A gateway may change the status, and the charset; the code is Splunk's."""
+    assert judge(status, {}, body, COUNT).meaning is Meaning.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [201, 202, 204])
+def test_without_splunks_word_no_success_is_believed(status: int) -> None:
+    """Splunk answers with 200 and a code: who says less may have dropped what it was sent."""
+    verdict = judge(status, {}, b"", COUNT)
+
+    assert (verdict.meaning, finding_code(verdict), verdict.not_accepted) == (
+        Meaning.RETRY,
+        "not_splunk",
+        None,
+    )
+    assert verdict.finding is not None
+    assert verdict.finding.message == f"HTTP {status} without an answer"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "not_accepted"),
+    [
+        (503, answer(9), True),
+        (503, answer(18), True),
+        (503, answer(23), True),
+        (429, answer(26), True),
+        (503, answer(9, **{"invalid-event-number": 0}), True),
+        (503, answer(9, **{"invalid-event-number": 2}), False),
+        (500, answer(8), None),
+        (503, b"", None),
+        (502, b"<html>", None),
+        (403, answer(4), None),
+        (400, answer(7, **{"invalid-event-number": 1}), None),
+        (400, answer(7, **{"invalid-event-number": 3}), False),
+    ],
+)
+def test_whether_splunk_may_have_taken_something(status: int, body: bytes, not_accepted: bool | None) -> None:  # noqa: FBT001 - pytest passes by name
+    """A busy Splunk took nothing, unless it names an event; None leaves it to the status."""
+    assert judge(status, {}, body, COUNT).not_accepted is not_accepted
+
+
 @pytest.mark.parametrize("code", ["6", True, 6.0, None, [6], {"6": 6}])
 def test_a_code_that_is_no_whole_number_condemns_no_event(code: Any) -> None:
     """Whoever answers like this is not Splunk, and not to be believed about events."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from tests.transports.flying import land, post, post_all, posting
-from worker.model.errors import AddressRefused, DeadlinePassed, NameUnknown
+from worker.model.errors import AddressRefused, ConnectTimedOut, NameUnknown
 from worker.transports import many_http
 from worker.transports.guard import Address, Guard
 
@@ -136,7 +136,7 @@ def test_a_resolver_that_hangs_is_given_up(guard: Guard, monkeypatch: pytest.Mon
     finally:
         release.set()
 
-    assert [type(outcome) for outcome in outcomes] == [DeadlinePassed] * 3
+    assert [type(outcome) for outcome in outcomes] == [ConnectTimedOut] * 3
     assert "slow.example.com did not resolve within 0.05 s" in str(outcomes[0])
 
 

@@ -6,7 +6,7 @@ accepted once Splunk has said `true` for its request, to be sent again if it nev
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
@@ -85,8 +85,9 @@ class Confirmations:
                 self._confirm(self._taken.pop(ack_id))
             self._give_back_late(None)
         elif answer.is_configuration:
+            why = replace(answer, not_accepted=False)  # it is about the question; these were taken before
             for taken in self._taken.values():
-                self._rule(taken.places, Verdict.RETRY, answer)
+                self._rule(taken.places, Verdict.RETRY, why)
             self._taken.clear()
         else:
             self._give_back_late(answer.finding)

@@ -186,5 +186,6 @@ class Sending:
                 http_status=why.http_status,
                 assurance=assurance,
                 rest=why.rest,
+                not_accepted=why.not_accepted,
             )
         )

@@ -43,6 +43,7 @@ class HecVerdict:
 
     `ack_id` is the number under which Splunk can be asked whether what it took is indexed; `strained` says
     that it took the request but is about to be overrun, and `rest` for how many seconds to spare it.
+    `not_accepted` is as in `worker.model.deliveries.Ruling`.
     """
 
     meaning: Meaning
@@ -53,6 +54,7 @@ class HecVerdict:
     code: int | None = None
     ack_id: int | None = None
     rest: float = 0.0
+    not_accepted: bool | None = None
 
     @property
     def strained(self) -> bool:
@@ -72,6 +74,7 @@ class HecVerdict:
 
 
 _HTTP_OK = 200
+_SUCCESSES = range(200, 300)
 _BUSY_STATUSES = frozenset({408, 425, 429})
 _TOO_LARGE = 413
 _BAD_REQUEST = 400
@@ -83,6 +86,8 @@ _ACCEPTED_CODES = frozenset({0}) | _STRAINED_CODES
 _EVENT_CODES = frozenset({6, 12, 13, 15})
 #: Codes that pass by themselves, whatever status a proxy makes of theirs.
 _BUSY_CODES = frozenset({8, 9, 18, 19, 20, 23, 26, 27})
+#: Codes by which Splunk says that it did not take the request; after code 8 nobody knows.
+_NOT_ACCEPTED_CODES = _BUSY_CODES - {8}
 _ACK_ID = re.compile(r"[0-9]{1,18}")
 _ACK_ID_LIMIT = 10**18
 _CHANNEL_FULL = 27
@@ -148,29 +153,38 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> H
     if (refusal := certificate_refusal(status, body)) is not None:
         return HecVerdict(Meaning.RETRY, refusal, http_status=status)
     answer = _parsed(body)
+    words = _words(status, answer) if body else f"HTTP {status} without an answer"
     code, ack_id = _number(answer.get("code")), _number(answer.get("ackId"))
     known = ack_id is not None and 0 <= ack_id < _ACK_ID_LIMIT
-    verdict = _judge(status, headers, answer, count)
+    verdict = _judge(status, headers, answer, words, count)
     return replace(verdict, http_status=status, code=code, ack_id=ack_id if known else None)
 
 
-def _judge(status: int, headers: Mapping[str, str], answer: dict[str, Any], count: int) -> HecVerdict:
+def _judge(
+    status: int, headers: Mapping[str, str], answer: dict[str, Any], words: str, count: int
+) -> HecVerdict:
     code = _number(answer.get("code"))
-    words = _words(status, answer)
-    if status == _HTTP_OK:
-        return _judge_ok(code, words)
+    if status in _SUCCESSES:
+        return _judge_success(status, code, words)
     # A busy Splunk may name an event as well. Those who met it disagree on whether it took what stands
     # before that one, so all of it is sent again: a duplicate is better than a loss.
     if status in _BUSY_STATUSES or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004 - the 5xx class of RFC 9110
         hint = _FULL_CHANNEL_HINT if code == _CHANNEL_FULL else _BUSY_HINT
         finding = Finding(FailureCode.DESTINATION_BUSY, words, hint, status)
-        return HecVerdict(Meaning.RETRY, finding, retry_after=_retry_after(headers))
+        return HecVerdict(
+            Meaning.RETRY,
+            finding,
+            retry_after=_retry_after(headers),
+            not_accepted=_names_no_event(answer) if code in _NOT_ACCEPTED_CODES else None,
+        )
     if status == _TOO_LARGE:
         hint = "raise max_content_length in Splunk's limits.conf, or lower the integration's batch_bytes"
         return HecVerdict(Meaning.SPLIT, Finding(FailureCode.TOO_LARGE, words, hint, status))
     if status == _BAD_REQUEST and code in _EVENT_CODES:
         return _judge_refused(answer, words, count)
-    return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words))
+    # A wrong index is reported with a place that is one too far: 0 or 1 means the first event.
+    not_accepted = None if _names_no_event(answer, beyond=1) else False
+    return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words), not_accepted=not_accepted)
 
 
 def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
@@ -180,23 +194,37 @@ def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozense
     """
     answer = _parsed(body)
     acks = answer.get("acks")
-    if status == _HTTP_OK and isinstance(acks, dict):
+    if status in _SUCCESSES and isinstance(acks, dict):
         return frozenset(int(key) for key, told in acks.items() if told is True and _ACK_ID.fullmatch(key))
     verdict = judge(status, headers, body, 0)
     if verdict.finding is not None:
         return verdict
-    return replace(verdict, meaning=Meaning.RETRY, finding=_not_splunk(_words(status, answer)))
+    return replace(verdict, meaning=Meaning.RETRY, finding=_not_splunk(status, _words(status, answer)))
 
 
-def _judge_ok(code: int | None, words: str) -> HecVerdict:
+def _judge_success(status: int, code: int | None, words: str) -> HecVerdict:
+    """Splunk's code decides, whatever the exact status.
+
+    Splunk answers with 200 and a code, always. A 2xx without one is the word of something else, such as a
+    portal or a gateway, even a 201 or 204 without content: it does not say that Splunk has the events.
+    """
     if code in _ACCEPTED_CODES:
         return HecVerdict(Meaning.ACCEPTED)
-    return HecVerdict(Meaning.RETRY, _not_splunk(words))
+    return HecVerdict(Meaning.RETRY, _not_splunk(status, words))
 
 
-def _not_splunk(words: str) -> Finding:
-    hint = "correct the integration's `url`: it should end in /services/collector/event"
-    return Finding(FailureCode.NOT_SPLUNK, words, hint, _HTTP_OK)
+def _names_no_event(answer: dict[str, Any], *, beyond: int = 0) -> bool:
+    """Whether the answer leaves no doubt that not even the first events were taken."""
+    place = _number(answer.get("invalid-event-number"))
+    return place is None or place <= beyond
+
+
+def _not_splunk(status: int, words: str) -> Finding:
+    hint = (
+        "correct the integration's `url`: it should end in /services/collector/event; "
+        "and let no proxy replace Splunk's answers"
+    )
+    return Finding(FailureCode.NOT_SPLUNK, words, hint, status)
 
 
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
@@ -225,10 +253,18 @@ def _misconfigured(status: int, code: int | None, words: str) -> Finding:
 
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        answer = json.loads(_text(body))
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def _text(body: bytes) -> str:
+    """Decode as JSON is (RFC 8259, 8.1; a mark of byte order is left out); what cannot be is replaced."""
+    try:
+        return body.decode(json.detect_encoding(body))
+    except UnicodeDecodeError:
+        return body.decode(errors="replace")
 
 
 def _number(value: Any) -> int | None:

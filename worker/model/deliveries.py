@@ -15,8 +15,8 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 
-#: No event is carried by more requests than this; but one whose worker died, so that nobody heard the
-#: reply, is always sent once more.
+#: No event is carried by more requests than this, but for those that were certainly not accepted while its
+#: backlog was held; one whose worker died, so that nobody heard the reply, is always sent once more.
 MAX_REQUESTS = 4
 
 
@@ -82,6 +82,19 @@ class Assurance(StrEnum):
     INDEXED = "indexed"
 
 
+#: Failures that come before the first byte of an event, or amid the handshake before it is read.
+_NOT_SENT = frozenset(
+    {
+        FailureCode.NAME_UNKNOWN,
+        FailureCode.ADDRESS_REFUSED,
+        FailureCode.CONNECT_FAILED,
+        FailureCode.TLS_FAILED,
+        FailureCode.CONFIGURATION,
+        FailureCode.OUT_OF_TIME,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
     """Events that were said to be delivered, of which that is no longer certain, and why.
@@ -102,6 +115,8 @@ class Ruling:
     destination asked for, in seconds. `assurance` goes with ACCEPTED. `rest` is for how many seconds the
     integration should be spared, although all went well: the destination is about to be overrun.
     `withdrawn` are events of an earlier batch.
+    `not_accepted` is whether it is certain that the destination accepted none of these events; None leaves
+    that to the finding and the status.
     """
 
     places: Sequence[int]
@@ -113,6 +128,20 @@ class Ruling:
     assurance: Assurance = Assurance.ACCEPTED
     rest: float = 0.0
     withdrawn: Withdrawn | None = None
+    not_accepted: bool | None = None
+
+    @property
+    def is_certainly_not_accepted(self) -> bool:
+        """Whether these events cannot have arrived: they were not sent, or turned away unread.
+
+        A status of the classes 3xx and 4xx says that the request was not carried out (RFC 9110, 15.4 and
+        15.5). One of 5xx does not: a proxy may have lost the answer to what was carried out.
+        """
+        if self.not_accepted is not None:
+            return self.not_accepted
+        if self.http_status is not None:
+            return 300 <= self.http_status < 500  # noqa: PLR2004 - the classes of RFC 9110
+        return self.finding is not None and self.finding.code in _NOT_SENT
 
 
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -31,6 +31,7 @@ SiemError
 │   ├── NotProcessed
 │   ├── Unconfirmed
 │   └── DeadlinePassed
+│       └── ConnectTimedOut
 └── DeliveryError           how a delivery task ends when it does not end well
     ├── TransientDelivery   Celery retries it
     ├── DeliveryDead        settled as dead letters; the task fails so that Flower shows it
@@ -194,6 +195,10 @@ class Unconfirmed(TransportError):
 
 class DeadlinePassed(TransportError):
     """The answer did not come in time: it may have been delivered."""
+
+
+class ConnectTimedOut(DeadlinePassed):
+    """No connection was made in time: nothing was sent over it."""
 
 
 class DeliveryError(SiemError):

@@ -115,7 +115,7 @@ class FailureCode(StrEnum):
     CHANNEL_INVALID = "channel_invalid", Origin.SETTING, "the channel is not valid"
     ACK_DISABLED = "ack_disabled", Origin.SETTING, "indexer acknowledgement is disabled for this token"
     ACK_MISSING = "ack_missing", Origin.SETTING, "it took the events and gave no ackId"
-    NOT_SPLUNK = "not_splunk", Origin.SETTING, "HTTP 200 whose answer is not Splunk's"
+    NOT_SPLUNK = "not_splunk", Origin.SETTING, "HTTP 2xx whose answer is not Splunk's"
     REFUSED = "refused", Origin.SETTING, "it refused the request for a reason that is not the event"
     ANSWER_CUT = "answer_cut", Origin.DESTINATION, "HTTP 200 without an answer"
     NOT_INDEXED = "not_indexed", Origin.DESTINATION, "it took the events, and did not confirm their indexing"

@@ -17,6 +17,7 @@ from worker.model.errors import (
     AddressRefused,
     ConnectFailed,
     ConnectionLost,
+    ConnectTimedOut,
     DeadlinePassed,
     KeptConnectionLost,
     NameUnknown,
@@ -113,9 +114,9 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     easy = exchange.easy
     if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T):
         silent = "; ".join(f"no answer from {address}" for address in exchange.tried)
-        return DeadlinePassed(f"no connection to {route.host} within {seconds}: {silent}")
+        return ConnectTimedOut(f"no connection to {route.host} within {seconds}: {silent}")
     if exchange.tried and route.encrypts and not easy.getinfo(pycurl.APPCONNECT_TIME_T):
-        return DeadlinePassed(f"{route.peer} did not complete the TLS handshake within {seconds}")
+        return ConnectTimedOut(f"{route.peer} did not complete the TLS handshake within {seconds}")
     if words.startswith(BAD_HTTP2):
         # libcurl waits for an answer all the same.
         return DeadlinePassed(f"{route.peer} {_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}, and gave no answer")

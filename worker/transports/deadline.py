@@ -12,7 +12,7 @@ from socket import socket
 from time import monotonic
 from typing import Any, NoReturn
 
-from worker.model.errors import DeadlinePassed
+from worker.model.errors import ConnectTimedOut, DeadlinePassed
 
 
 class Deadline:
@@ -32,9 +32,10 @@ class Deadline:
         return max(0.0, self._end - monotonic())
 
     def passed(self, undone: str) -> NoReturn:
-        """Raise DeadlinePassed, saying what the peer did not do: "answer in full"."""
+        """Raise DeadlinePassed (amid the handshake ConnectTimedOut), saying what the peer did not do."""
         words = undone.format(cargo=self._cargo)
-        raise DeadlinePassed(f"{self._peer} did not {words} within {self._seconds:.3g} s") from None
+        kind = ConnectTimedOut if undone == _SHAKE_HANDS else DeadlinePassed
+        raise kind(f"{self._peer} did not {words} within {self._seconds:.3g} s") from None
 
 
 class _InForce(threading.local):

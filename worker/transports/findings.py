@@ -7,6 +7,7 @@ from worker.model.errors import (
     ClosedBehindBatch,
     ConnectFailed,
     ConnectionLost,
+    ConnectTimedOut,
     DeadlinePassed,
     KeptConnectionLost,
     NameUnknown,
@@ -35,6 +36,10 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
         "start the workers with its network in SIEM_ALLOWED_NETWORKS, or use a public address",
     ),
     ConnectFailed: (
+        FailureCode.CONNECT_FAILED,
+        "check host and port, that the SIEM runs, and firewalls in between",
+    ),
+    ConnectTimedOut: (
         FailureCode.CONNECT_FAILED,
         "check host and port, that the SIEM runs, and firewalls in between",
     ),

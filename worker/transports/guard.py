@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 
-from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
+from worker.model.errors import AddressRefused, ConnectFailed, ConnectTimedOut, NameUnknown
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.ranges import IpNetwork, objection
 from worker.transports.shortages import no_thread, short_of_descriptors, shortage
@@ -72,7 +72,7 @@ class Guard:
     ) -> dict[Address, str | None]:
         """Return every address of the host, in the resolver's order, and why it may not be dialled, or None.
 
-        Raises NameUnknown if the name does not resolve, DeadlinePassed if that takes longer than
+        Raises NameUnknown if the name does not resolve, ConnectTimedOut if that takes longer than
         `timeout` seconds.
         """
         return {address: self._objection(address) for address in _resolve(host, port, kind, timeout)}
@@ -81,7 +81,7 @@ class Guard:
         """Connect over TCP, trying the addresses in turn; `timeout` in seconds bounds it all.
 
         The socket obeys the deadline in force (`worker.transports.deadline`); its own timeout is
-        left at `timeout`. Raises what `addresses` raises, ConnectFailed, and DeadlinePassed.
+        left at `timeout`. Raises what `addresses` raises, ConnectFailed, and ConnectTimedOut.
         """
         return self._dial(host, port, socket.SOCK_STREAM, timeout)
 
@@ -111,7 +111,7 @@ class Guard:
             [*failures[:_MOST_REASONS], *([f"and {more} more addresses"] if more > 0 else [])]
         )
         if timed_out:
-            raise DeadlinePassed(f"no connection to {host} within {timeout:g} s: {reasons}")
+            raise ConnectTimedOut(f"no connection to {host} within {timeout:g} s: {reasons}")
         raise shortage(number, reasons) or ConnectFailed(reasons)
 
     def judge(self, address: Address) -> str | None:
@@ -169,7 +169,7 @@ def _look_up(host: str, port: int, kind: socket.SocketKind, timeout: float) -> l
     try:
         return answer.result(timeout)
     except TimeoutError:
-        raise DeadlinePassed(f"{host} did not resolve within {timeout:g} s: check the DNS") from None
+        raise ConnectTimedOut(f"{host} did not resolve within {timeout:g} s: check the DNS") from None
 
 
 def _refusal(host: str, objections: dict[Address, str | None]) -> str:

@@ -14,7 +14,7 @@ from select import select
 from time import monotonic
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
+from worker.model.errors import ConnectFailed, ConnectTimedOut, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.certificates import Certificate, shown_chain, verified_chain
 from worker.transports.deadline import DeadlineSocket, within
 from worker.transports.guard import Guard
@@ -35,7 +35,7 @@ class Candidate:
 def candidates(guard: Guard, host: str, port: int, seconds: float, *, datagrams: bool) -> list[Candidate]:
     """Look the host up and have each address judged, in the resolver's order.
 
-    Raises NameUnknown, and DeadlinePassed when the look-up takes longer than that.
+    Raises NameUnknown, and ConnectTimedOut when the look-up takes longer than that.
     """
     kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
     found = guard.judged(host, port, kind, seconds)
@@ -134,22 +134,22 @@ class Connection:
 def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: float) -> Connection:
     """Connect to the first of these addresses that answers, each with a fair share of the time.
 
-    Raises ConnectFailed, or DeadlinePassed when every one of them stays silent; and AddressRefused.
+    Raises ConnectFailed, or ConnectTimedOut when every one of them stays silent; and AddressRefused.
     """
-    failures: list[ConnectFailed | DeadlinePassed] = []
+    failures: list[ConnectFailed | ConnectTimedOut] = []
     end = monotonic() + seconds
     for shares, ip in zip(range(len(ips), 0, -1), ips, strict=True):
         try:
             sock = guard.dial(ip, port, max(0.0, end - monotonic()) / shares)
-        except (ConnectFailed, DeadlinePassed) as error:
+        except (ConnectFailed, ConnectTimedOut) as error:
             failures.append(error)
         else:
             return Connection(sock, ip, _peer(host, port), tuple(map(str, failures)))
     ours = next((failure for failure in failures if isinstance(failure, OutOfResources)), None)
     if ours is not None or len(failures) == 1:
         raise ours or failures[0]
-    silent = all(isinstance(failure, DeadlinePassed) for failure in failures)
-    raise (DeadlinePassed if silent else ConnectFailed)("; ".join(map(str, failures)))
+    silent = all(isinstance(failure, ConnectTimedOut) for failure in failures)
+    raise (ConnectTimedOut if silent else ConnectFailed)("; ".join(map(str, failures)))
 
 
 def speaks_tls(guard: Guard, host: str, port: int, seconds: float) -> bool:
