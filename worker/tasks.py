@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -37,7 +37,7 @@ from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES, Integration
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
-from worker.model.suspicion import only_suspects
+from worker.model.suspicion import only_part
 from worker.transports.findings import describe
 from worker.transports.shortages import shortage_behind
 
@@ -139,7 +139,7 @@ class Courier:
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
         before = bytes(batch.carried)
-        with only_suspects(batch):
+        with only_part(batch):
             rulings = self._send(sender, batch)
         return settle_rulings(batch, rulings, own, before=before)
 
@@ -151,7 +151,8 @@ class Courier:
             log.exception("sending failed in an unforeseen way")
             for place in batch.open_places():
                 batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
-            return [_ruling(batch, _unexpected(error))]
+            # Whatever it says, the request may have been sent by then.
+            return [replace(_ruling(batch, _unexpected(error)), not_accepted=False)]
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""

@@ -12,7 +12,7 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk, Room
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
-from worker.model.suspicion import only_suspects
+from worker.model.suspicion import only_part
 
 #: How an attempt may end for one event; `unsent` is what time ran out before.
 FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")
@@ -59,7 +59,7 @@ def carry(batch: Batch, fates: Sequence[str]) -> Settlement:
     if batch.lost_alone >= LOST_ALONE:
         return settle_lost(batch)
     before = bytes(batch.carried)
-    with only_suspects(batch):
+    with only_part(batch):
         rulings = _rulings(batch, fates)
     return settle_rulings(batch, rulings, RetryPolicy(3, 2.0), before=before)
 

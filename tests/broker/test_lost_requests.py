@@ -9,7 +9,7 @@ from tests.broker.sending import POLICY, TIMING, append, claim, delivered, faile
 from worker.broker.backlog import Backlog, Claim
 from worker.model.deliveries import SETTLED, Batch, Health, Ruling, Verdict
 from worker.model.settlement import settle_rulings
-from worker.model.suspicion import only_suspects
+from worker.model.suspicion import only_part
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_lost_worker_counts_once_however_many_parts_follow(client: redis.Redis
     for _ in range(5):
         batch = _issued_again(client, backlog)
     before = list(batch.carried)
-    with only_suspects(batch):
+    with only_part(batch):
         rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
     backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
     again = backlog.claim(batch.order)
@@ -44,7 +44,7 @@ def test_a_later_death_still_makes_smaller_parts(client: redis.Redis, backlog: B
     batch = claim(backlog, "a").batch
     for _ in range(3):
         batch = _issued_again(client, backlog)
-    with only_suspects(batch):
+    with only_part(batch):
         rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
     backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
     assert isinstance(backlog.claim(batch.order), Claim)

@@ -8,7 +8,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.model.deliveries import Batch, Cause, Ruling, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import LOST_ALONE, settle_lost, settle_rulings
-from worker.model.suspicion import only_suspects
+from worker.model.suspicion import only_part
 
 KILLER = "e77"
 
@@ -30,13 +30,13 @@ def lose(client: redis.Redis, backlog: Backlog) -> Batch:
 
 def send(batch: Batch) -> list[str]:
     """Name the events that a worker would send now."""
-    with only_suspects(batch):
+    with only_part(batch):
         return [batch.events[place].id for place in batch.open_places()]
 
 
 def settle(backlog: Backlog, batch: Batch) -> Batch | None:
     """Deliver what is sent together; return the batch as it is claimed next, if anything is left of it."""
-    with only_suspects(batch):
+    with only_part(batch):
         rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
     backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
     again = backlog.claim(batch.order)

@@ -9,7 +9,7 @@ from worker.model.deliveries import SETTLED, Batch, Cause, Finding, Health, Ruli
 from worker.model.failures import FailureCode
 from worker.model.health import health_of
 from worker.model.settlement import RetryPolicy, settle_lost, settle_rulings
-from worker.model.suspicion import only_suspects
+from worker.model.suspicion import only_part
 
 TOKEN = Finding(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token (code 4)", "check the token", 403)
 ENDED = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410", "switch it on again", 410)
@@ -56,16 +56,6 @@ def test_a_wrong_setting_costs_no_attempt() -> None:
     assert (retry_of(settlement).attempts, retry_of(settlement).carried) == (0, bytes([0, 0]))
 
 
-def test_a_probe_that_fails_costs_no_attempt() -> None:
-    """While the breaker is open, trying is free."""
-    batch = _probing([2, 3], attempts=2)
-
-    settlement = settle_rulings(batch, [failing([0, 1])], POLICY, before=bytes([1, 2]))
-
-    assert settlement.dead == []
-    assert (retry_of(settlement).attempts, retry_of(settlement).carried) == (2, bytes([1, 2]))
-
-
 def test_a_probe_that_gets_through_in_part_is_a_sending_like_any_other() -> None:
     """What failed beside it has had its attempt."""
     batch = _probing([1, 1], attempts=1)
@@ -88,7 +78,7 @@ def test_only_some_are_open_while_a_batch_is_under_suspicion() -> None:
     """The others look settled to the sender, and are as before afterwards."""
     batch = _suspected([SETTLED, 0, 1, 0, 2], suspects=2)
 
-    with only_suspects(batch):
+    with only_part(batch):
         seen = batch.open_places()
 
     assert seen == [1, 2]

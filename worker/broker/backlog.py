@@ -262,7 +262,7 @@ class Backlog:
 def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
     if breaker == b"opened":
         log.warning(
-            "integration %s takes nothing (%s): its backlog is held, and a batch tries it now and then",
+            "integration %s takes nothing (%s): its backlog is held, and one event tries it now and then",
             order.integration_id,
             settlement.cause,
         )

@@ -89,8 +89,10 @@ _NOT_SENT = frozenset(
         FailureCode.ADDRESS_REFUSED,
         FailureCode.CONNECT_FAILED,
         FailureCode.TLS_FAILED,
+        FailureCode.NOT_PROCESSED,
         FailureCode.CONFIGURATION,
         FailureCode.OUT_OF_TIME,
+        FailureCode.OUT_OF_RESOURCES,
     }
 )
 

@@ -1,7 +1,7 @@
 """What a sending says of its destination, and what the circuit breaker makes of it. Pure.
 
 An outage of an hour must not turn an hour of events into dead letters, and a wrong token none at all: while
-the breaker is open nothing is claimed, no attempt is spent, and one batch at a time, at growing intervals,
+the breaker is open nothing more is claimed, no attempt is spent, and one event, at growing intervals,
 tries whether the destination is well again.
 """
 

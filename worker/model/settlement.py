@@ -26,6 +26,7 @@ from worker.model.deliveries import (
 )
 from worker.model.failures import FailureCode
 from worker.model.health import health_of
+from worker.model.request_counts import not_carried, take_back
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
 LONGEST_COUNTDOWN = 60.0
@@ -62,16 +63,17 @@ def settle_rulings(
 ) -> Settlement:
     """Decide what becomes of each event that a ruling names; `batch.carried` is brought up to date.
 
-    With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it. Nor
-    does anything of a probe that failed, or of a sending that a wrong setting turned away: `before` is then
-    what `batch.carried` goes back to.
+    With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it. Nor is
+    it an attempt if a probe fails, or if a wrong setting turned the sending away: what was certainly not
+    accepted has then been carried as often as `before` says. What may have been accepted has been carried
+    once more, and is dead once MAX_REQUESTS have carried it.
     """
-    unsent = _unsent(batch, before) if sent else frozenset(batch.open_places())
+    unsent = not_carried(batch, before) if sent else frozenset(batch.open_places())
     health = health_of(rulings)
     spared = health is Health.MISCONFIGURED or (batch.probing and health is not Health.WELL)
     if spared and before is not None:
-        _take_back(batch, rulings, before)
-    desk = _Desk(batch, policy, sent=sent and not spared, unsent=unsent)
+        take_back(batch, rulings, before)
+    desk = _Desk(batch, policy, sent=sent and not spared, spared=sent and spared, unsent=unsent)
     for ruling in rulings:
         desk.take(ruling)
     return desk.settlement(health)
@@ -98,36 +100,29 @@ def settle_deleted(batch: Batch) -> Settlement:
     return desk.settlement()
 
 
-def _unsent(batch: Batch, before: bytes | None) -> frozenset[int]:
-    """Name the events that no request of this sending has carried."""
-    if before is None:
-        return frozenset()
-    return frozenset(place for place in batch.open_places() if batch.carried[place] == before[place])
-
-
-def _take_back(batch: Batch, rulings: Sequence[Ruling], before: bytes) -> None:
-    """Forget the requests that were turned away before anybody looked at the events."""
-    for ruling in rulings:
-        if ruling.verdict is Verdict.RETRY:
-            for place in ruling.places:
-                batch.carried[place] = before[place]
-
-
 class _Desk:
     """Gathers the decisions on one batch."""
 
     def __init__(
-        self, batch: Batch, policy: RetryPolicy, *, sent: bool, unsent: frozenset[int] = frozenset()
+        self,
+        batch: Batch,
+        policy: RetryPolicy,
+        *,
+        sent: bool,
+        spared: bool = False,
+        unsent: frozenset[int] = frozenset(),
     ) -> None:
         self._batch = batch
         self._policy = policy
         self._sent = sent
+        self._spared = spared
         self._unsent = unsent
         self._attempts = batch.attempts + sent
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
         self._settled = 0
         self._failed: list[tuple[Sequence[int], Ruling]] = []
+        self._cause: Finding | None = None
         self._rest = 0.0
         self._gone = False
 
@@ -187,7 +182,6 @@ class _Desk:
         )
 
     def settlement(self, health: Health = Health.UNKNOWN) -> Settlement:
-        finding = self._failed[0][1].finding if self._failed else None
         return Settlement(
             self._settled,
             self._outcomes,
@@ -196,7 +190,7 @@ class _Desk:
             rest=self._rest,
             switch_off=self._gone,
             health=health,
-            cause=finding.code if finding else "",
+            cause=self._cause.code if self._cause else "",
             asked=self._asked(),
             suspicious=self._is_suspicious(),
         )
@@ -211,12 +205,19 @@ class _Desk:
         last = self._attempts > self._policy.max_retries
         # Events of one batch may have been carried by different numbers of requests: time ran out before
         # some, and a destination that sends each by itself stops at the first signs of an outage.
-        most = self._policy.max_retries + 1 if last else MAX_REQUESTS
-        spent = [place for place in ruling.places if carried[place] >= most]
-        self.bury(Cause.EXHAUSTED, spent if self._sent else (), ruling)
+        most = self._policy.max_retries + 1 if last and self._sent else MAX_REQUESTS
+        spent = [place for place in ruling.places if carried[place] >= most and self._counts(place, ruling)]
+        self.bury(Cause.EXHAUSTED, spent, ruling)
+        self._cause = self._cause or ruling.finding
         left = [place for place in ruling.places if carried[place] != SETTLED]
         if left:
             self._failed.append((left, ruling))
+
+    def _counts(self, place: int, ruling: Ruling) -> bool:
+        """Whether the event can die of it: of an attempt, or of what may have been accepted."""
+        if not self._spared:
+            return self._sent
+        return place not in self._unsent and not ruling.is_certainly_not_accepted
 
     def _retry(self) -> Retry | None:
         if not self._failed:
@@ -231,11 +232,11 @@ class _Desk:
         return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
 
     def _go_on(self) -> Retry | None:
-        """Of a batch that is sent in parts, the next one is due at once."""
+        """Of a batch that is sent in parts, the next one is due at once; while it is held, with a probe."""
         if not self._batch.open_places():
             return None
         return Retry(
-            0,
+            LONGEST_COUNTDOWN if self._spared else 0,
             by_celery=False,
             carried=bytes(self._batch.carried),
             attempts=self._batch.attempts,

@@ -1,4 +1,9 @@
-"""A batch that workers die of is sent in ever smaller parts, until the event that ends them is known."""
+"""Which events of a batch are sent now: of one that workers die of, or that tries a destination, not all.
+
+A batch that workers die of is sent in ever smaller parts, until the event that ends them is known. A probe is
+one event: a destination that takes it, and answers so that nobody can tell, would else get the whole batch
+with every probe.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +12,17 @@ from worker.model.deliveries import SETTLED, Batch
 
 
 @contextmanager
-def only_suspects(batch: Batch) -> Iterator[None]:
-    """Leave open, while the block runs, only the first `batch.suspects` of its open events; 0 means all."""
-    hidden = batch.open_places()[batch.suspects :] if batch.suspects else []
+def only_part(batch: Batch) -> Iterator[None]:
+    """Leave open, while the block runs, only the events of the batch that are to be sent now.
+
+    They are the first `batch.suspects` of its open ones (0 means all). A probe is the first suspect, or else
+    the event that the fewest requests have carried.
+    """
+    places = batch.open_places()
+    if batch.probing and not batch.suspects:
+        places.sort(key=batch.carried.__getitem__)
+    most = 1 if batch.probing else batch.suspects or len(places)
+    hidden = places[most:]
     counts = [batch.carried[place] for place in hidden]
     for place in hidden:
         batch.carried[place] = SETTLED

@@ -59,7 +59,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """An open circuit breaker: the finding's code that opened it, since when, and when a batch tries again.
+    """An open circuit breaker: the finding's code that opened it, since when, and when an event tries again.
 
     `next_try_ms` is 0 when nothing is to be waited for; `trying` says that a batch is on its way.
     """

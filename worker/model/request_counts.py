@@ -1,0 +1,23 @@
+"""How many requests have carried each event of a batch (`Batch.carried`), around one sending. Pure."""
+
+from collections.abc import Sequence
+
+from worker.model.deliveries import Batch, Ruling, Verdict
+
+
+def not_carried(batch: Batch, before: bytes | None) -> frozenset[int]:
+    """Return the places of the open events that no request of this sending has carried.
+
+    `before` is what `batch.carried` was before the sending; without it, nothing is known of any event.
+    """
+    if before is None:
+        return frozenset()
+    return frozenset(place for place in batch.open_places() if batch.carried[place] == before[place])
+
+
+def take_back(batch: Batch, rulings: Sequence[Ruling], before: bytes) -> None:
+    """Uncount the requests that certainly were not accepted: they may be repeated without end."""
+    for ruling in rulings:
+        if ruling.verdict is Verdict.RETRY and ruling.is_certainly_not_accepted:
+            for place in ruling.places:
+                batch.carried[place] = before[place]
