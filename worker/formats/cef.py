@@ -13,7 +13,7 @@ from worker.formats.cef_escaping import extension_value, header_value, json_valu
 from worker.formats.cef_fitting import fitted
 from worker.formats.cef_keys import KEYS, LONGEST_NAME
 from worker.formats.cef_kinds import ANOMALY, OUTCOMES, Kind
-from worker.formats.cef_truncation import event_id
+from worker.formats.cef_truncation import digest, event_id
 from worker.model.events import QueuedEvent
 
 _COMPACT = -1
@@ -103,12 +103,13 @@ def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> 
     """Return the raw value of every key, in the order of `KEYS`."""
     score = None if facts.drift_score is None else str(facts.drift_score)
     delta = facts.behavioral_hash_delta
+    carried = event_id(event.id, _LONGEST_ID)
     return (
         str(event.time_ms),
         facts.action_type,
         OUTCOMES.get(facts.decision or "", kind.outcome),
-        event_id(event.id, _LONGEST_SHORT_ID),
-        event_id(event.id, _LONGEST_ID),
+        carried if len(carried) <= _LONGEST_SHORT_ID else digest(event.id),
+        carried,
         facts.agent_id,
         facts.agent_name,
         facts.agent_id if send_src else None,
