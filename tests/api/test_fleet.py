@@ -226,3 +226,24 @@ def _ready(answer: Any) -> Any:
 def _now_ms(api: Api) -> int:
     seconds, _ = api.fleet.client.time()
     return int(seconds) * 1000
+
+
+def test_clocks_and_damage_are_told(alone: Api) -> None:
+    """How far each process is from Redis, what is not pruned, what was damaged; and the fleet stays ready."""
+    alone.create()
+    client = alone.fleet.client
+    for role in ("router", "recorder"):
+        client.set(keys.alive(role, "near", 1), "1795600000 0.2")
+    client.set(keys.alive("worker-webhook", "far", 7), "1795600000 400.5")
+    client.hset(keys.RETENTION_REFUSED, "dead letters", "too many at once")
+    client.hset(keys.COUNTERS, "unreadable", 3)
+    found = _figures(alone)
+    ready = _ask(alone, "/readyz")
+    parts = _parts(ready)
+
+    assert found['siem_clock_skew_seconds{process="worker-webhook:far:7"}'] == 400.5
+    assert found["siem_retention_refused"] == 1
+    assert found["siem_events_unreadable_total"] == 3
+    assert (ready.status_code, parts["clocks"]["ok"], parts["retention"]["ok"]) == (200, False, False)
+    assert "too many at once" in parts["retention"]["detail"]
+    assert "far" not in parts["clocks"]["detail"]

@@ -145,3 +145,19 @@ def test_what_is_not_ours_in_the_stream_is_set_aside(client: redis.Redis) -> Non
 
     assert len(outcomes.read(10, 1)) == 0
     assert client.xlen(keys.UNRECORDABLE) == 2
+
+
+def test_what_was_damaged_while_it_was_parked_becomes_dead_letters(client: redis.Redis) -> None:
+    """The ledger's own copy comes back as it is, and is found out when it is claimed."""
+    subscribe(client, "a")
+    parking, backlog = Parking(client, CAP), Backlog(client, TIMING)
+    damaged = ParkedChunk("a", urgent=True, position=1, events=2, size=20, packed=b"\xc1" * 40)
+    assert parking.unpark(Room(10, 1000, ()), [("1-1", damaged)])
+
+    [order] = backlog.wake(["a"])
+    assert backlog.claim(order) == "empty"
+    outcomes = Outcomes(client, "test", 30)
+    outcomes.read(10, 1)
+    [(_, letter)] = outcomes.read(10, 1).dead
+    assert (letter.cause, len(letter.events)) == ("unreadable", 2)
+    assert state(client) == (0, 0, 0)

@@ -8,10 +8,13 @@ import pytest
 from tests.ledger.entries import NOON, letter
 from tests.pages.conftest import HOME, THEIRS, Site
 from tests.pages.reading import Page
+from worker.broker.chunks import StoredChunk, dead_chunk
+from worker.broker.packing import pack_chunk
 from worker.ledger.letters import find_letter
 from worker.ledger.recording import record
 from worker.ledger.replays import get_replay, list_replays
 from worker.model.deliveries import Cause, Finding
+from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.replays import LetterState, ReplayState
 
@@ -164,3 +167,27 @@ def test_another_tenants_letters_are_neither_found_nor_touched(site: Site) -> No
 def replays(site: Site) -> list[Any]:
     """Return the selections of all replays."""
     return [one.selection for one in list_replays(site.fleet.engine, 1000)]
+
+
+def test_what_was_damaged_in_redis_is_shown_and_not_replayed(site: Site) -> None:
+    """Whether or not its type is known: what is left of it, no button to replay it, and why not."""
+    made = site.integrate(f"damaged-{next(_entries)}")
+    known = pack_chunk([QueuedEvent(f"{made}-1", "policy.deny", 5, 6, b"{\xff")])
+    fields = [b"n", b"2", b"bytes", b"2", b"events", known, b"crc", b"00000000"]
+    found = dead_chunk(made, StoredChunk("urgent", b"1795600000000-0", fields), "its checksum is wrong", NOON)
+    assert found.dead is not None
+    assert found.outcome is not None
+    entry = f"{NOON}-{9000 + next(_entries)}"
+    record(site.fleet.engine, [(entry, [found.outcome])], [(entry, found.dead)])
+    visitor = site.visitor()
+
+    listed = visitor.get(LETTERS, params={"integration": made, "cause": "unreadable"}).text
+    assert f"{made}-1" in listed
+    assert "unreadable:urgent:1795600000000-0:1" in listed
+    for place in (0, 1):
+        shown = visitor.get(f"{LETTERS}/{entry}-{place}").text
+        assert "What is left of it in Redis" in shown
+        assert ">Replay<" not in shown
+    counted = visitor.post(LETTERS + "/count", status=200, integration=made).text
+    assert "2 cannot: they were damaged in Redis" in counted
+    assert "not known" in visitor.get(f"{HOME}/{made}").text
