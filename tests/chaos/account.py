@@ -20,6 +20,7 @@ class Account:
     acknowledged: int = 0
     received: int = 0
     copies: int = 0
+    most_copies: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)
     fault_counts: Counter[str] = field(default_factory=Counter)
@@ -42,6 +43,7 @@ class Account:
             "acknowledged": self.acknowledged,
             "received": self.received,
             "duplicates": self.copies - self.received,
+            "most_copies_of_one_event": self.most_copies,
             "dead": dict(self.dead),
             "faults": dict(self.fault_counts),
             "for example": self.faults,
@@ -54,14 +56,20 @@ def account_for(
     rows: Mapping[str, str],
     dead: Mapping[str, str],
     reasons: Container[str],
+    most_copies: int,
 ) -> Account:
     """Compare a witness's book with what was published and with what the ledger says.
 
     `acknowledged` are the SHA-256 of what it should have received, by event; `rows` the ledger's deliveries
-    (event to status), `dead` the letters that wait (event to the finding's code); `reasons` are true codes.
+    (event to status), `dead` the letters that wait (event to the finding's code); `reasons` are true codes. No
+    event may have been received more than `most_copies` times.
     """
     found = Account(acknowledged=len(acknowledged))
-    received = _read(book, acknowledged, found)
+    copies = _read(book, acknowledged, found)
+    received = copies.keys()
+    for event_id, count in copies.items():
+        if count > most_copies:
+            found.blame("received more often than promised", event_id)
     for event_id in acknowledged:
         _judge(found, event_id, event_id in received, rows.get(event_id), dead.get(event_id))
     for event_id in received - acknowledged.keys():
@@ -87,17 +95,18 @@ def _judge(found: Account, event_id: str, received: bool, status: str | None, ca
         found.blame("still retrying", event_id)
 
 
-def _read(book: Path, acknowledged: Mapping[str, bytes], found: Account) -> set[str]:
-    """Return which events were received; each copy is compared as it is read, for books are long."""
-    received: set[str] = set()
+def _read(book: Path, acknowledged: Mapping[str, bytes], found: Account) -> Counter[str]:
+    """Count how often each event was received; each copy is compared as it is read, for books are long."""
+    received: Counter[str] = Counter()
     with book.open() as lines:
         for line in lines:
             digest, _, event_id = line.rstrip("\n").partition(" ")
-            received.add(event_id)
+            received[event_id] += 1
             found.copies += 1
             if acknowledged.get(event_id, b"").hex() not in {"", digest}:
                 found.blame("received with another payload", event_id)
     found.received = len(received)
+    found.most_copies = max(received.values(), default=0)
     return received
 
 

@@ -1,6 +1,6 @@
 """What goes wrong, and what people do meanwhile.
 
-Processes are killed, Redis is killed or freezes, the database is locked away or refuses what is written;
+Processes are killed, Redis is killed or freezes, the database is locked or refuses every write;
 integrations are paused and resumed, dead letters are replayed.
 """
 
@@ -9,16 +9,36 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from tests.fleet import Fleet
 from worker.ledger.replays import create_replay
 from worker.model.replays import Selection
 
-_FREEZE_SECONDS, _LOCK_SECONDS, _REFUSE_SECONDS = 2.0, 3.0, 3.0
+_FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
 
-#: The tables that a recorder writes to.
-_RECORDED = ("recorded_entries", "deliveries", "minute_counts", "dead_letters", "parked")
+#: What a recorder writes to.
+_TABLES = ("recorded_entries", "deliveries", "minute_counts", "dead_letters", "parked")
+#: What makes the database refuse, and what ends it. A missing table is the error that a missing right is
+#: elsewhere; the triggers blame every row, as if each entry were at fault.
+_REFUSALS: list[tuple[list[str], list[str]]] = [
+    (
+        [f"ALTER TABLE {table} RENAME TO hidden_{table}" for table in _TABLES],
+        [f"ALTER TABLE hidden_{table} RENAME TO {table}" for table in _TABLES],
+    ),
+    (
+        [
+            f"CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table}"
+            " BEGIN SELECT RAISE(ABORT, 'permission denied'); END"
+            for table in _TABLES
+        ],
+        [f"DROP TRIGGER refuse_{table}" for table in _TABLES],
+    ),
+]
+
+#: What it may do, for whoever chooses.
+DEEDS = ("kill", "kill-redis", "freeze-redis", "lock-database", "refuse-writes", "pause", "replay")
 
 #: The processes that chaos may kill, by the name under which the fleet starts them.
 VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
@@ -28,19 +48,26 @@ class Monkey:
     """Does one bad thing after the other; everything that it ends, it starts again."""
 
     def __init__(
-        self, fleet: Fleet, seed: int, integration_ids: Sequence[str], only: str | None = None
+        self,
+        fleet: Fleet,
+        seed: int,
+        integration_ids: Sequence[str],
+        *,
+        deeds: Collection[str] = (),
+        role: str | None = None,
     ) -> None:
         """Take the fleet; the same seed does the same things in the same order.
 
-        With `only`, nothing but processes of this role are killed.
+        `deeds` names what it may do (left out: everything); with `role`, of the processes it kills no others.
         """
         self.done: Counter[str] = Counter()
+        self.replays: Counter[str] = Counter()
         self._fleet = fleet
         self._dice = random.Random(seed)
         self._integration_ids = integration_ids
         self._paused: set[str] = set()
-        self._victims = [one for one in VICTIMS if only in {None, one.partition("-")[0]}]
-        self._kills_alone = only is not None
+        self._victims = [one for one in VICTIMS if role in {None, one.partition("-")[0]}]
+        self._deeds = {name: each for name, each in self._possible().items() if name in deeds or not deeds}
 
     @property
     def kills(self) -> int:
@@ -50,24 +77,24 @@ class Monkey:
     def run(self, over: threading.Event, pause: float) -> None:
         """Act until told to stop, with a pause after each deed, in seconds."""
         while not over.wait(self._dice.uniform(0.5, 1.5) * pause):
-            deed = self._dice.choices(*zip(*self._deeds(), strict=True))[0]
-            deed()
+            act, _ = self._dice.choices(
+                list(self._deeds.values()), [weight for _, weight in self._deeds.values()]
+            )[0]
+            act()
         for paused in sorted(self._paused):
             self._pause(paused, paused=False)
 
-    def _deeds(self) -> list[tuple[Callable[[], None], int]]:
-        """Return what may happen, and how often, one against the other."""
-        if self._kills_alone:
-            return [(self._kill_a_process, 1)]
-        return [
-            (self._kill_a_process, 10),
-            (self._kill_redis, 2),
-            (self._freeze_redis, 1),
-            (self._lock_the_database, 1),
-            (self._let_the_database_refuse, 2),
-            (self._pause_or_resume, 4),
-            (self._replay, 2),
-        ]
+    def _possible(self) -> dict[str, tuple[Callable[[], None], int]]:
+        """Return what may happen, by name, and how often, one against the other."""
+        return {
+            "kill": (self._kill_a_process, 10),
+            "kill-redis": (self._kill_redis, 2),
+            "freeze-redis": (self._freeze_redis, 1),
+            "lock-database": (self._lock_the_database, 1),
+            "refuse-writes": (self._have_the_database_refuse, 2),
+            "pause": (self._pause_or_resume, 4),
+            "replay": (self._replay, 2),
+        }
 
     def _kill_a_process(self) -> None:
         victim = self._dice.choice(self._victims)
@@ -87,34 +114,29 @@ class Monkey:
         self.done["redis frozen"] += 1
 
     def _lock_the_database(self) -> None:
-        path = self._fleet.engine.url.database
-        assert path is not None
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        try:
+        with self._database() as connection:
             connection.execute("BEGIN EXCLUSIVE")
             time.sleep(_LOCK_SECONDS)  # the deed itself
             connection.execute("ROLLBACK")
-        finally:
-            connection.close()
         self.done["database locked"] += 1
 
-    def _let_the_database_refuse(self) -> None:
-        """Have it answer, and take nothing, in words that sound as if the values were to blame."""
+    def _have_the_database_refuse(self) -> None:
+        """Have every write fail, as under a role that lost its rights, or a trigger that refuses all."""
+        begin, end = self._dice.choice(_REFUSALS)
+        with self._database() as connection:
+            for statement in begin:
+                connection.execute(statement)
+            time.sleep(_LOCK_SECONDS)  # the deed itself
+            for statement in end:
+                connection.execute(statement)
+        self.done["database refused"] += 1
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
         path = self._fleet.engine.url.database
         assert path is not None
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        try:
-            for table in _RECORDED:
-                connection.execute(
-                    f"CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} "
-                    "BEGIN SELECT RAISE(ABORT, 'not allowed'); END"
-                )
-            time.sleep(_REFUSE_SECONDS)  # the deed itself
-        finally:
-            for table in _RECORDED:
-                connection.execute(f"DROP TRIGGER IF EXISTS refuse_{table}")
-            connection.close()
-        self.done["database refuses"] += 1
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            yield connection
 
     def _pause_or_resume(self) -> None:
         """Pause one integration, or end its pause."""
@@ -129,6 +151,8 @@ class Monkey:
 
     def _replay(self) -> None:
         """Send every dead letter of one integration again, as a person would who believes that it is well."""
-        selection = Selection(integration_id=self._dice.choice(self._integration_ids))
+        chosen = self._dice.choice(self._integration_ids)
+        selection = Selection(integration_id=chosen)
         create_replay(self._fleet.engine, selection, target_id=None, rate=1000, made_by="monkey")
+        self.replays[chosen] += 1
         self.done["replay"] += 1

@@ -1,11 +1,11 @@
 """Chaos for a set time, then silence, then the account. Exit status 1 if a single event is missing.
 
 Publishers with retry, two routers, two workers for all three types, a recorder; three healthy destinations
-and five hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
-database is locked, integrations are paused and resumed, dead letters are replayed. Afterwards the hostile
-destinations are healed, everything settles, and each event that was acknowledged to a publisher must have
-reached every integration with its exact payload, or be a dead letter with a true reason; and the ledger must
-say the same. Prints JSON. A short run is part of the slow tests.
+and eight hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
+database is locked or refuses every write, integrations are paused and resumed, dead letters are replayed.
+Afterwards the hostile destinations are healed, everything settles, and each event that was acknowledged to a
+publisher must have reached every integration with its exact payload, or be a dead letter with a true reason;
+and the ledger must say the same. Prints JSON. A short run is part of the slow tests.
 
 A long run, of a million events and more than a hundred kills, takes half an hour on two cores:
 `tests/chaos/run --seconds 1000 --rate 1000 --pause 3.5 --settle 900`.
@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.account import Account, account_for, ended_of, is_redriven, ledger_of
-from tests.chaos.monkey import VICTIMS, Monkey
+from tests.chaos.monkey import DEEDS, VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
 from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
 from tests.fleet import Fleet, wait_until
+from worker.ledger.redriving import MOST_DEATHS
+from worker.model.deliveries import MAX_REQUESTS
 from worker.model.events import EventType
 
 #: Name, type and mood of each destination.
@@ -38,6 +40,14 @@ WITNESSES = {
     "hec_moody": ("splunk_hec", "moody"),
     "hook_resets": ("webhook", "resets"),
     "hec_hole": ("splunk_hec", "black_hole"),
+    "hec_sips": ("splunk_hec", "slow_reader"),
+    "cef_sips": ("syslog_cef", "slow_reader"),
+    "cef_hangs_up": ("syslog_cef", "hangs_up"),
+}
+#: What a destination is configured with beside its address.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # Without it, TCP claims no more than that the receiver's system has the bytes.
+    "cef_hangs_up": {"confirm_by_shutdown": True},
 }
 _URLS = {
     "splunk_hec": "http://127.0.0.1:{}/services/collector/event",
@@ -51,6 +61,7 @@ _REASONS = {
     "flapping": ("destination_busy",),
     "moody": ("destination_busy",),
     "resets": ("connection_lost",),
+    "hangs_up": ("connection_lost", "unconfirmed"),
 }
 #: Patience long enough for a busy machine, short enough for a test.
 KNOBS: dict[str, Any] = {
@@ -78,6 +89,9 @@ def main() -> None:
     parser.add_argument(
         "--sabotage", choices=sorted(SABOTAGES), default="", help="break this on purpose: it must be noticed"
     )
+    parser.add_argument(
+        "--deed", action="append", choices=DEEDS, default=[], help="do only this; repeatable (default: all)"
+    )
     given = parser.parse_args()
     result = run(given)
     json.dump(result, sys.stdout, indent=2)
@@ -101,7 +115,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             publishers, monkey = _reign(fleet, given)
             (folder / "healed").touch()
             settled_after = _settle(fleet, len(publishers.acknowledged), given.settle)
-            accounts = {one: _account(fleet, folder, one, publishers) for one in WITNESSES}
+            accounts = {one: _account(fleet, folder, one, publishers, monkey) for one in WITNESSES}
         finally:
             witnesses.terminate()
             witnesses.wait()
@@ -120,9 +134,8 @@ def _start_witnesses(folder: Path, seed: int) -> "subprocess.Popen[bytes]":
 def _integrate(fleet: Fleet, folder: Path) -> None:
     for name, port in json.loads((folder / "ports.json").read_text()).items():
         kind = WITNESSES[name][0]
-        fleet.integrate(
-            _URLS[kind].format(port), name, type=kind, event_types=[*EventType], timeout_seconds=2.0
-        )
+        options = {"event_types": [*EventType], "timeout_seconds": 2.0, **_OPTIONS.get(name, {})}
+        fleet.integrate(_URLS[kind].format(port), name, type=kind, **options)
 
 
 def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]:
@@ -130,7 +143,7 @@ def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]
         fleet.server.url, seed=given.seed, rate=given.rate, count=int(given.rate * given.seconds)
     )
     monkey, over = (
-        Monkey(fleet, given.seed, [f"int_{one}" for one in WITNESSES], VICTIM.get(given.sabotage)),
+        _monkey(fleet, given),
         threading.Event(),
     )
     publishers.start()
@@ -143,6 +156,13 @@ def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]
     chaos.join()
     publishers.stop()
     return publishers, monkey
+
+
+def _monkey(fleet: Fleet, given: argparse.Namespace) -> Monkey:
+    integration_ids = [f"int_{one}" for one in WITNESSES]
+    if given.sabotage:
+        return Monkey(fleet, given.seed, integration_ids, deeds=["kill"], role=VICTIM[given.sabotage])
+    return Monkey(fleet, given.seed, integration_ids, deeds=given.deed)
 
 
 def _settle(fleet: Fleet, acknowledged: int, seconds: float) -> float:
@@ -167,12 +187,23 @@ def _is_settled(fleet: Fleet, acknowledged: int) -> bool:
     )
 
 
-def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers) -> Account:
+def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers, monkey: Monkey) -> Account:
     rows, dead = ledger_of(fleet.engine, f"int_{name}")
     kind, mood = WITNESSES[name]
     expected = publishers.as_cef if kind == "syslog_cef" else publishers.acknowledged
     reasons = {*_EVERYWHERE, *_REASONS.get(mood, ())}
-    return account_for(folder / f"{name}.received", expected, rows, dead, reasons)
+    most = _most_copies(monkey, f"int_{name}")
+    return account_for(folder / f"{name}.received", expected, rows, dead, reasons, most)
+
+
+def _most_copies(monkey: Monkey, integration_id: str) -> int:
+    """Return how often one event may arrive: four requests a life, and one for each interruption.
+
+    It begins a new life with each replay and with each redrive. What was sent when a worker was killed, or
+    while Redis could not take the settlement, is sent again.
+    """
+    lives = 1 + MOST_DEATHS + monkey.replays[integration_id]
+    return MAX_REQUESTS * lives + monkey.kills + monkey.done["redis frozen"]
 
 
 def _summary(

@@ -24,7 +24,10 @@ CONSEQUENCES = {
 @pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_each_break_is_noticed(sabotage: str) -> None:
     """By events that are missing, at some destination at least."""
-    found = run(argparse.Namespace(seed=5, seconds=10.0, rate=150, pause=0.8, settle=12.0, sabotage=sabotage))
+    given = argparse.Namespace(
+        seed=5, seconds=10.0, rate=150, pause=0.8, settle=12.0, sabotage=sabotage, deed=[]
+    )
+    found = run(given)
     faults = {fault for one in found["integrations"].values() for fault in one["faults"]}
 
     assert CONSEQUENCES[sabotage] in faults

@@ -12,8 +12,10 @@ import json
 import random
 import re
 import signal
+import socket
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +24,10 @@ import msgspec
 _HEC_OK, _HEC_BUSY = b'{"text":"Success","code":0}', b'{"text":"Server is busy","code":9}'
 _ENVELOPES = re.compile(rb'\}(?=\{"time":)')
 _FLAP_SECONDS, _LATE_SECONDS, _FOR_EVER = 4.0, 1.5, 1e6
+#: A slow reader takes so many bytes at a time, about 80 kB a second; its system buffers no more than that.
+_SIP_BYTES, _SIP_SECONDS, _SMALL_BUFFER = 4_096, 0.05, 8_192
+#: How much of a batch one that hangs up reads before it does.
+_READ_BEFORE_HANGING_UP = 65_536
 #: The identifier of an event in CEF, which sample events never have to be escaped in.
 _CEF_ID = re.compile(rb" devicePayloadId=([^ ]+)")
 
@@ -55,15 +61,32 @@ class Witness:
             writer.close()
 
     async def _take_lines(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
+        if self.mood == "hangs_up":
+            await reader.read(_READ_BEFORE_HANGING_UP)
+            return
+        while line := await self._sip(reader.readline()):
             found = _CEF_ID.search(line)
             digest = hashlib.sha256(line.rstrip(b"\n")).hexdigest().encode()
             self._write([(digest, found[1] if found else b"?")])
 
+    async def _sip(self, taking: Awaitable[bytes]) -> bytes:
+        """Take a message; a slow reader rests in proportion to its length."""
+        taken = await taking
+        if self.mood == "slow_reader":
+            await asyncio.sleep(_SIP_SECONDS * len(taken) / _SIP_BYTES)
+        return taken
+
+    async def _take_body(self, reader: asyncio.StreamReader, length: int) -> bytes:
+        parts = []
+        while length:
+            parts.append(await self._sip(reader.readexactly(min(length, _SIP_BYTES))))
+            length -= len(parts[-1])
+        return b"".join(parts)
+
     async def _take_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            body = await reader.readexactly(_length(head))
+            body = await self._take_body(reader, _length(head))
             status = await self._judge()
             if status == 200:
                 self._write(_payloads(self.kind, body))
@@ -118,6 +141,14 @@ def _length(head: bytes) -> int:
     return int(found[1]) if found else 0
 
 
+def _listener(receive_buffer: int | None) -> socket.socket:
+    listener = socket.socket()
+    if receive_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
 async def _main(folder: Path, seed: int, wanted: list[str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -127,7 +158,10 @@ async def _main(folder: Path, seed: int, wanted: list[str]) -> None:
         name, _, rest = word.partition("=")
         kind, _, mood = rest.partition(":")
         witness = Witness(name, kind, mood, folder, seed)
-        server = await asyncio.start_server(witness.serve, "127.0.0.1", 0, limit=1 << 24, backlog=500)
+        # What a system buffers, the sender takes for read: a slow reader must not hide behind it.
+        limit = _SMALL_BUFFER if mood == "slow_reader" else 1 << 24
+        listener = _listener(_SMALL_BUFFER if mood == "slow_reader" else None)
+        server = await asyncio.start_server(witness.serve, sock=listener, limit=limit, backlog=500)
         ports[name] = server.sockets[0].getsockname()[1]
         servers.append(server)
     draft = folder / "ports.draft"
