@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from worker.model.failures import FailureCode
+
 _SHOWN = 5
 #: How each fault begins that is a loss.
 LOSS = "LOST"
@@ -61,7 +63,7 @@ def account_for(
     """Compare a witness's book with what was published and with what the ledger says.
 
     `acknowledged` are the SHA-256 of what it should have received, by event; `rows` the ledger's deliveries
-    (event to status), `dead` the letters that wait (event to the finding's code); `reasons` are true codes. No
+    (event to status), `dead` the letters that wait (event to the code); `reasons` are true codes. No
     event may have been received more than `most_copies` times.
     """
     found = Account(acknowledged=len(acknowledged))
@@ -70,7 +72,11 @@ def account_for(
     for event_id, count in copies.items():
         if count > most_copies:
             found.blame("received more often than promised", event_id)
-    for event_id in acknowledged:
+    nameless = {one for one, code in dead.items() if code == FailureCode.UNREADABLE} - acknowledged.keys()
+    missing = acknowledged.keys() - received - dead.keys()
+    # A damaged event whose id does not decode is a dead letter under another name: each stands for one.
+    told = missing if len(missing) <= len(nameless) else set()
+    for event_id in acknowledged.keys() - told:
         _judge(found, event_id, event_id in received, rows.get(event_id), dead.get(event_id))
     for event_id in received - acknowledged.keys():
         # A publisher whose answer was lost may have been killed with it: accepted, never acknowledged.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from tests.fleet import Fleet
+from worker.broker import keys
 from worker.ledger.replays import create_replay
 from worker.model.replays import Selection
 
@@ -37,8 +38,28 @@ _REFUSALS: list[tuple[list[str], list[str]]] = [
     ),
 ]
 
+#: Replaces the newest chunk of a lane by one in which a bit is turned, if nobody has claimed it.
+#: ARGV: 1 where, as a share of its length. Returns 1 if it was done.
+_DAMAGE = """
+local entry = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local groups = entry and redis.pcall('XPENDING', KEYS[1], 'delivery', entry[1], entry[1], 1)
+if not entry or groups.err or #groups > 0 then
+  return 0
+end
+local fields = entry[2]
+local place = 1 + math.floor(tonumber(ARGV[1]) * #fields[6])
+local turned = string.char(bit.bxor(string.byte(fields[6], place), 4))
+fields[6] = string.sub(fields[6], 1, place - 1) .. turned .. string.sub(fields[6], place + 1)
+redis.call('XDEL', KEYS[1], entry[1])
+redis.call('XADD', KEYS[1], '*', unpack(fields))
+return 1
+"""
+
 #: What it may do, for whoever chooses.
-DEEDS = ("kill", "kill-redis", "freeze-redis", "lock-database", "refuse-writes", "pause", "replay")
+DEEDS = (
+    *("kill", "kill-redis", "freeze-redis", "lock-database", "refuse-writes"),
+    *("pause", "replay", "damage-backlog"),
+)
 
 #: The processes that chaos may kill, by the name under which the fleet starts them.
 VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
@@ -94,6 +115,7 @@ class Monkey:
             "refuse-writes": (self._have_the_database_refuse, 2),
             "pause": (self._pause_or_resume, 4),
             "replay": (self._replay, 2),
+            "damage-backlog": (self._damage_a_backlog, 1),
         }
 
     def _kill_a_process(self) -> None:
@@ -148,6 +170,14 @@ class Monkey:
         self._fleet.store.set_paused(integration_id, paused)
         self._fleet.announce()
         (self._paused.add if paused else self._paused.discard)(integration_id)
+
+    def _damage_a_backlog(self) -> None:
+        """Turn one bit of the newest chunk that waits anywhere, as a bad disk does."""
+        for integration_id in self._dice.sample(self._integration_ids, len(self._integration_ids)):
+            for lane in (keys.urgent(integration_id), keys.bulk(integration_id)):
+                if self._fleet.client.eval(_DAMAGE, 1, lane, self._dice.random()):
+                    self.done["chunk damaged"] += 1
+                    return
 
     def _replay(self) -> None:
         """Send every dead letter of one integration again, as a person would who believes that it is well."""

@@ -55,8 +55,8 @@ _URLS = {
     "webhook": "http://127.0.0.1:{}/hook",
 }
 #: Why events may die, by the finding's code: anywhere, since a machine may be too busy to answer in time and
-#: whoever sends may be killed; and for each mood.
-_EVERYWHERE = ("timed_out", "worker_lost")
+#: whoever sends may be killed, and its chunk may be damaged in Redis; and for each mood.
+_EVERYWHERE = ("timed_out", "worker_lost", "unreadable")
 _REASONS = {
     "flapping": ("destination_busy",),
     "moody": ("destination_busy",),

@@ -30,6 +30,17 @@ def test_a_database_that_refuses_every_write_costs_nothing() -> None:
     assert found["deeds"]["database refused"] >= 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_damage_in_redis_is_told_event_by_event() -> None:
+    """What cannot be read of a backlog is a dead letter for each event; everything else arrives."""
+    found = run(_given(seconds=12.0, pause=1.0, deed=["damage-backlog"]))
+
+    assert _faults(found) == {}
+    assert found["deeds"]["chunk damaged"] >= 2
+    assert found["dead"] >= found["deeds"]["chunk damaged"]
+
+
 def _given(*, seconds: float, pause: float, deed: Sequence[str] = ()) -> argparse.Namespace:
     return argparse.Namespace(
         seed=3, seconds=seconds, rate=200, pause=pause, settle=120.0, sabotage="", deed=deed
