@@ -1,7 +1,7 @@
 """Chaos for a set time, then silence, then the account. Exit status 1 if a single event is missing.
 
 Publishers with retry, two routers, two workers for all three types, a recorder; three healthy destinations
-and eight hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
+and nine hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
 database is locked or refuses every write, integrations are paused and resumed, dead letters are replayed.
 Afterwards the hostile destinations are healed, everything settles, and each event that was acknowledged to a
 publisher must have reached every integration with its exact payload, or be a dead letter with a true reason;
@@ -43,6 +43,7 @@ WITNESSES = {
     "hec_sips": ("splunk_hec", "slow_reader"),
     "cef_sips": ("syslog_cef", "slow_reader"),
     "cef_hangs_up": ("syslog_cef", "hangs_up"),
+    "hook_goes_away": ("webhook", "goes_away"),
 }
 #: What a destination is configured with beside its address.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -135,7 +136,10 @@ def _integrate(fleet: Fleet, folder: Path) -> None:
     for name, port in json.loads((folder / "ports.json").read_text()).items():
         kind = WITNESSES[name][0]
         options = {"event_types": [*EventType], "timeout_seconds": 2.0, **_OPTIONS.get(name, {})}
-        fleet.integrate(_URLS[kind].format(port), name, type=kind, **options)
+        url = _URLS[kind].format(port)
+        if (ca := folder / f"{name}.pem").exists():
+            url, options["ca_pem"] = url.replace("http:", "https:"), ca.read_text()
+        fleet.integrate(url, name, type=kind, **options)
 
 
 def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]:

@@ -16,10 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+
+from tests.chaos.going_away import going_away
 
 _HEC_OK, _HEC_BUSY = b'{"text":"Success","code":0}', b'{"text":"Server is busy","code":9}'
 _ENVELOPES = re.compile(rb'\}(?=\{"time":)')
@@ -47,6 +50,10 @@ class Witness:
     def mood(self) -> str:
         """How it behaves now."""
         return "healthy" if (self._folder / "healed").exists() else self._mood
+
+    def take(self, body: bytes) -> None:
+        """Write down the body of a webhook's request."""
+        self._write([_digest(body)])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends."""
@@ -141,6 +148,10 @@ def _length(head: bytes) -> int:
     return int(found[1]) if found else 0
 
 
+def _going_away(witness: Witness, ca: Path) -> AbstractContextManager[int]:
+    return going_away(witness.take, lambda: witness.mood == "healthy", ca)
+
+
 def _listener(receive_buffer: int | None) -> socket.socket:
     listener = socket.socket()
     if receive_buffer is not None:
@@ -150,6 +161,11 @@ def _listener(receive_buffer: int | None) -> socket.socket:
 
 
 async def _main(folder: Path, seed: int, wanted: list[str]) -> None:
+    with ExitStack() as threads:
+        await _serve(folder, seed, wanted, threads)
+
+
+async def _serve(folder: Path, seed: int, wanted: list[str], threads: ExitStack) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -158,6 +174,9 @@ async def _main(folder: Path, seed: int, wanted: list[str]) -> None:
         name, _, rest = word.partition("=")
         kind, _, mood = rest.partition(":")
         witness = Witness(name, kind, mood, folder, seed)
+        if mood == "goes_away":
+            ports[name] = threads.enter_context(_going_away(witness, folder / f"{name}.pem"))
+            continue
         # What a system buffers, the sender takes for read: a slow reader must not hide behind it.
         limit = _SMALL_BUFFER if mood == "slow_reader" else 1 << 24
         listener = _listener(_SMALL_BUFFER if mood == "slow_reader" else None)

@@ -18,10 +18,11 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r
 
 @dataclass
 class Visit:
-    """One accepted connection, as a behaviour sees it."""
+    """One accepted connection, as a behaviour sees it; `number` counts from 1."""
 
     connection: socket.socket
     endpoint: "Endpoint"
+    number: int
     unread: bytes = b""
 
     def request(self) -> bytes:
@@ -102,14 +103,14 @@ class Endpoint:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
                 self._open.append(connection)
-                self._start(self._receive, connection)
+                self._start(self._receive, connection, self.accepted)
 
-    def _receive(self, connection: socket.socket) -> None:
+    def _receive(self, connection: socket.socket, number: int) -> None:
         try:
             with contextlib.suppress(OSError):
                 if self.tls:
                     connection = self._shake_hands(connection, self.tls)
-                self.behaviour(Visit(connection, self))
+                self.behaviour(Visit(connection, self, number))
         finally:
             connection.close()
             self.left.set()

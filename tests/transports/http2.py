@@ -110,7 +110,7 @@ class Http2:
         return self._serve
 
     def _serve(self, visit: Visit) -> None:
-        connection, number = visit.connection, visit.endpoint.accepted
+        connection, number = visit.connection, visit.number
         if isinstance(connection, ssl.SSLSocket) and connection.selected_alpn_protocol() == "http/1.1":
             answers()(visit)
             return
@@ -167,7 +167,7 @@ def leaving_first(behaviour: Behaviour) -> Behaviour:
     """End the first connection after a single request, without a word: as a server that is restarted."""
 
     def behave(visit: Visit) -> None:
-        if visit.endpoint.accepted == 1:
+        if visit.number == 1:
             visit.connection.settimeout(_SOON)
         with suppress(TimeoutError):
             behaviour(visit)
