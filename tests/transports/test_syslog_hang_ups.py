@@ -11,7 +11,7 @@ import trustme
 
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
-from tests.receivers.syslog_behaviours import Behaviour, closes, on_cue, resets
+from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, on_cue, resets
 from tests.transports.certificates import server_context
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to, trusting
 from worker.model.deliveries import Assurance
@@ -124,3 +124,26 @@ def test_what_was_told_is_watched_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stream, "_moment", SOON)
         with pytest.raises(ClosedBehindBatch):
             stream.send(lines(1), SOON)
+
+
+def late(visit: Visit) -> None:
+    """Read a message, keep none of it, and hang up a while later, as a busy machine does."""
+    visit.read_until(1)
+    visit.receiver.over.wait(0.2)
+    visit.end_in_order()
+
+
+def test_an_unknown_receiver_has_longer_to_hang_up(
+    monkeypatch: pytest.MonkeyPatch, ca: trustme.CA, options: dict[str, Any]
+) -> None:
+    """Behind our own end nobody could tell it from an answer: it waits until the receiver is known."""
+    monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 0.001)
+    monkeypatch.setattr(syslog_stream, "_CONNECTS", 0)
+    config: dict[str, Any] = {"framing": "newline", "confirm_by_shutdown": True}
+    config |= trusting(ca) if options else {}
+    with (
+        SyslogReceiver(late, framing="newline", **options) as receiver,
+        stream_to(receiver.url, **config) as stream,
+        pytest.raises(ClosedBehindBatch),
+    ):
+        stream.send(lines(1), 4 * SOON)

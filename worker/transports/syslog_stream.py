@@ -33,6 +33,8 @@ _HANDSHAKES, _SHORTEST_VERDICT, _LONGEST_VERDICT = 3, 0.1, 1.0
 _CONNECTS, _SHORTEST_MOMENT, _LONGEST_MOMENT = 3, 0.1, 1.0
 #: After a connection ended amid or behind a batch, that moment is waited for behind each batch, for so long.
 _WARY = 300.0
+#: How many batches a receiver must confirm before it gets less than the longest moment.
+_CONFIRMED_BEFORE_TRUSTED = 3
 
 _ENDS = EndWatch()
 
@@ -52,6 +54,7 @@ class SyslogStream:
         self._window = Window()
         self._moment = _LONGEST_MOMENT
         self._wary_until = 0.0
+        self._confirmed = 0
 
     def send(
         self,
@@ -108,12 +111,24 @@ class SyslogStream:
 
     def _carry(self, connection: SyslogConnection, frames: Sequence[bytes], patience: Patience) -> None:
         count = connection.carry(frames, patience)
-        is_new = not connection.is_proven
-        connection.see_open(self._moment if is_new or monotonic() < self._wary_until else 0.0)
+        # A short time for the batch leaves most of it for the confirmation.
+        connection.see_open(min(self._pause_behind(connection), patience.remaining / 4))
         if count < len(frames):
             patience.deadline.passed(f"take more than {count} of {len(frames)} events")
         if self._confirms:
             connection.confirm(patience)
+            self._confirmed += 1
+
+    def _pause_behind(self, connection: SyslogConnection) -> float:
+        """Return for how many seconds to watch a connection behind a batch.
+
+        Where a confirmation is all that counts, a receiver that hangs up must do so before our own end: while
+        it is unknown, or has hung up lately, it gets the longest time, for its machine may be busy.
+        """
+        is_wary = monotonic() < self._wary_until
+        if self._confirms and (is_wary or self._confirmed < _CONFIRMED_BEFORE_TRUSTED):
+            return _LONGEST_MOMENT
+        return self._moment if is_wary or not connection.is_proven else 0.0
 
     def _note(self, error: BaseException, connection: SyslogConnection, patience: Patience) -> None:
         """Keep with the error how far the batch had come; be wary after an end of the connection."""
