@@ -1,7 +1,8 @@
 """`/healthz`, `/readyz`, `/metrics`: how the fleet itself fares, for whatever runs it. Without an API key.
 
 They tell nothing of what is configured but ids, tenants, types, and the hosts of the fleet's processes;
-SIEM_METRICS_TOKEN keeps even that to those who have it. Each answer is remembered for a second: to ask often costs nobody anything.
+SIEM_METRICS_TOKEN keeps even that to those who have it. Each answer is remembered for a second: to ask often
+costs nobody anything.
 """
 
 import hmac
