@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import Celery, Task
@@ -24,6 +24,7 @@ from worker.broker import celery_channel, celery_log, keys
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
+from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
@@ -135,12 +136,14 @@ def courier(kind: str) -> Courier:
     """Make the process's courier for one type of destination, when its first order comes."""
     config = settings()
     vault = open_vault(config)
+    client = connect(config.broker_address())
     return Courier(
-        Backlog(connect(config.broker_address()), Timing.of(config)),
+        Backlog(client, Timing.of(config)),
         sender_opener(
             lambda document: open_document(document, vault),
             config.allowed_networks,
             connections=config.worker_threads,
+            withdraw=partial(withdraw, client),
         ),
         issue_order,
         kind,

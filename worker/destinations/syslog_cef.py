@@ -5,12 +5,12 @@ unconfirmed, and goes out again, with the same id. `Assurance` says how far that
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from worker.destinations.batching import PartSize
 from worker.destinations.syslog_sending import SyslogSending, WithdrawnParts
 from worker.formats.syslog import SyslogCefFormat, framed
-from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, Verdict
+from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
 from worker.model.destinations import SyslogCef
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
@@ -36,9 +36,17 @@ _TOO_LARGE = Finding(
 class SyslogCefSender:
     """Sends batches to one syslog receiver."""
 
-    def __init__(self, config: SyslogCef, guard: Guard, *, connections: int) -> None:
+    def __init__(
+        self,
+        config: SyslogCef,
+        guard: Guard,
+        *,
+        connections: int,
+        withdraw: Callable[[Withdrawn], None] | None = None,
+    ) -> None:
         """Prepare the format; connect when the first batch comes.
 
+        `withdraw` writes what counts as delivered no longer, where no further batch comes to tell of it.
         Raises InvalidIntegration when this machine does not know the time zone.
         """
         self._config = config
@@ -56,7 +64,7 @@ class SyslogCefSender:
             else SyslogStream(guard, config, connections=connections)
         )
         self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
-        self._withdrawn = WithdrawnParts()
+        self._withdrawn = WithdrawnParts(withdraw)
 
     def send(self, batch: Batch, deadline: float) -> list[Ruling]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
@@ -87,6 +95,7 @@ class SyslogCefSender:
     def close(self) -> None:
         """Let go of idle connections."""
         self._way.close()
+        self._withdrawn.write_now()
 
     def _send_datagrams(
         self, way: SyslogDatagrams, batch: Batch, messages: Sequence[bytes], deadline: float

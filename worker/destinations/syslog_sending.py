@@ -8,9 +8,12 @@ first one event goes out alone, and where that fails as well, all of it waits fo
 To a slow receiver smaller parts go out, by what it was seen to take (`PartSize`).
 """
 
+import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from worker.destinations.batching import PartSize, isolating
@@ -26,6 +29,7 @@ from worker.model.deliveries import (
 from worker.model.errors import (
     DeadlinePassed,
     InvalidIntegration,
+    SiemError,
     TransportError,
     Unconfirmed,
 )
@@ -33,6 +37,10 @@ from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 from worker.transports.syslog_stream import SyslogStream
 
+log = logging.getLogger(__name__)
+
+#: What no further sending has told of in so many seconds is written by itself.
+WRITTEN_AFTER = 5.0
 #: After so many failed parts in a row, a receiver that took something before is doubted.
 _MOST_IN_A_ROW = 3
 _OUT_OF_TIME = Finding(
@@ -48,24 +56,50 @@ _NOT_KEPT = Finding(
 
 
 class WithdrawnParts:
-    """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads."""
+    """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads.
 
-    def __init__(self) -> None:
+    The next sending tells of them, or, where none comes soon, `write` does.
+    """
+
+    def __init__(self, write: Callable[[Withdrawn], None] | None = None) -> None:
         """Begin without any."""
+        self._write = write
         self._parts: deque[Withdrawn] = deque()
 
     def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
         """Return what is to be called when the receiver hangs up just behind this part."""
         events = [batch.events[place] for place in part]
         attempts = [batch.carried[place] + 1 for place in part]
-        return partial(self._parts.append, Withdrawn(events, attempts, _NOT_KEPT))
+        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT))
 
     def rulings(self) -> list[Ruling]:
         """Return what is to be told with the next batch, once."""
-        told = []
-        while self._parts:
-            told.append(Ruling((), Verdict.RETRY, 0, withdrawn=self._parts.popleft()))
-        return told
+        return [Ruling((), Verdict.RETRY, 0, withdrawn=part) for part in self._taken()]
+
+    def write_now(self) -> None:
+        """Write what no sending has told of; what cannot be written is kept for the next one."""
+        if self._write is None:
+            return
+        for part in self._taken():
+            try:
+                self._write(part)
+            except SiemError as error:
+                self._parts.append(part)
+                log.warning("%d events could not be taken back yet: %s", len(part.events), error)
+
+    def _add(self, part: Withdrawn) -> None:
+        self._parts.append(part)
+        # By then the batch itself is settled, so that this comes behind it.
+        timer = threading.Timer(WRITTEN_AFTER, self.write_now)
+        timer.daemon = True
+        timer.start()
+
+    def _taken(self) -> list[Withdrawn]:
+        taken: list[Withdrawn] = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._parts.popleft())
+        return taken
 
 
 class SyslogSending:

@@ -100,6 +100,18 @@ def settle_deleted(batch: Batch) -> Settlement:
     return desk.settlement()
 
 
+def withdrawal(integration_id: str, withdrawn: Withdrawn, now_ms: int) -> tuple[Outcome, DeadLetter]:
+    """Make dead letters of what counted as delivered: they can be sent again, and are by themselves."""
+    finding = withdrawn.finding
+    traces = [
+        EventTrace(event.id, event.type, event.time_ms, event.published_ms, attempts)
+        for event, attempts in zip(withdrawn.events, withdrawn.attempts, strict=True)
+    ]
+    outcome = Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces)
+    cause = Cause.EXHAUSTED.value
+    return outcome, DeadLetter(integration_id, cause, finding, now_ms, withdrawn.events, withdrawn.attempts)
+
+
 class _Desk:
     """Gathers the decisions on one batch."""
 
@@ -129,7 +141,11 @@ class _Desk:
     def take(self, ruling: Ruling) -> None:
         if ruling.withdrawn is not None:
             # It was known before this batch, so that what is delivered now comes after it.
-            self._withdraw(ruling.withdrawn, self._batch.claimed_ms)
+            outcome, letter = withdrawal(
+                self._batch.order.integration_id, ruling.withdrawn, self._batch.claimed_ms
+            )
+            self._outcomes.append(outcome)
+            self._dead.append(letter)
         if not ruling.places:
             return
         self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
@@ -161,25 +177,6 @@ class _Desk:
             )
         )
         self._close(places)
-
-    def _withdraw(self, withdrawn: Withdrawn, now_ms: int) -> None:
-        """Make dead letters of what counted as delivered: they can be sent again, and are by themselves."""
-        integration_id, finding = self._batch.order.integration_id, withdrawn.finding
-        traces = [
-            EventTrace(event.id, event.type, event.time_ms, event.published_ms, attempts)
-            for event, attempts in zip(withdrawn.events, withdrawn.attempts, strict=True)
-        ]
-        self._outcomes.append(Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces))
-        self._dead.append(
-            DeadLetter(
-                integration_id,
-                Cause.EXHAUSTED.value,
-                finding,
-                now_ms,
-                withdrawn.events,
-                withdrawn.attempts,
-            )
-        )
 
     def settlement(self, health: Health = Health.UNKNOWN) -> Settlement:
         return Settlement(

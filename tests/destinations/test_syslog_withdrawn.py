@@ -1,0 +1,61 @@
+"""What counted as sent until the receiver hung up just behind it: told once, by whichever way comes first."""
+
+import pytest
+
+from tests.destinations.batches import batch_of
+from tests.fleet import wait_until
+from worker.destinations import syslog_sending
+from worker.destinations.syslog_sending import WithdrawnParts
+from worker.model.deliveries import Cause, Ruling, Status, Verdict, Withdrawn
+from worker.model.errors import BrokerUnavailable
+from worker.model.settlement import RetryPolicy, settle_rulings, withdrawal
+
+
+def test_the_next_sending_tells_of_it() -> None:
+    """Its events are dead letters then, and those of the batch are settled as ever."""
+    parts = WithdrawnParts()
+    parts.of(batch_of(3), [0, 2])()
+    batch = batch_of(1)
+    rulings = [Ruling([0], Verdict.ACCEPTED, 5), *parts.rulings()]
+    settlement = settle_rulings(batch, rulings, RetryPolicy(3, 1))
+
+    assert settlement.settled == 1
+    assert [outcome.status for outcome in settlement.outcomes] == [Status.DELIVERED, Status.DEAD]
+    [letter] = settlement.dead
+    assert ([event.id for event in letter.events], letter.attempts) == (["e0", "e2"], [1, 1])
+    assert (letter.cause, letter.finding.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
+    assert letter.dead_ms < settlement.outcomes[0].settled_ms, "so that it is redriven"
+    assert parts.rulings() == []
+
+
+def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, which leaves the batch itself the time to be settled; what cannot be is kept."""
+    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.01)
+    tries: list[Withdrawn] = []
+
+    def write(part: Withdrawn) -> None:
+        tries.append(part)
+        if len(tries) == 1:
+            raise BrokerUnavailable
+
+    parts = WithdrawnParts(write)
+    parts.of(batch_of(1), [0])()
+    wait_until(lambda: tries, "it is tried")
+    parts.of(batch_of(2), [1])()
+    wait_until(lambda: len(tries) >= 3, "both are written")
+
+    assert parts.rulings() == []
+    assert sorted(event.id for part in tries for event in part.events) == ["e0", "e0", "e1"]
+
+
+def test_a_withdrawal_has_a_row_and_a_letter() -> None:
+    """By the clock that it is given, as often carried as it was."""
+    batch = batch_of(2)
+    parts = WithdrawnParts()
+    parts.of(batch, [0, 1])()
+    [ruling] = parts.rulings()
+    assert ruling.withdrawn is not None
+    outcome, letter = withdrawal("int_1", ruling.withdrawn, 1_234)
+
+    assert (outcome.status, outcome.settled_ms, letter.dead_ms) == (Status.DEAD, 1_234, 1_234)
+    assert [trace.attempts for trace in outcome.events] == letter.attempts == [1, 1]
