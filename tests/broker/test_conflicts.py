@@ -13,6 +13,7 @@ from worker.broker.conflicts import (
     forget_settled,
     hold_unknown,
     note_yielded,
+    orphan_document,
     standing_ids,
 )
 from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
@@ -39,14 +40,18 @@ def standing(client: redis.Redis) -> tuple[Any, list[Any]]:
 
 
 @pytest.mark.parametrize(
-    ("in_redis", "in_ledger", "state"),
+    ("in_redis", "in_ledger", "taken"),
     [
-        (record(5, paused=True), record(3), "paused"),
-        (record(5, enabled=False), record(3), "disabled"),
-        (record(5, enabled=False), record(3, paused=True), "disabled"),
-        (record(5, deleted=True), record(3), "deleted"),
+        # What the ledger is to take over: enabled, paused.
+        (record(5, paused=True), record(3), (True, True)),
+        (record(5, enabled=False), record(3), (False, False)),
+        (record(5, enabled=False), record(3, paused=True), (False, True)),
+        (record(5, enabled=False, paused=True), record(3), (False, True)),
+        (record(5, paused=True), record(3, enabled=False), (False, True)),
+        (record(5, deleted=True), record(3), (True, True)),
+        (record(5, deleted=True), record(3, paused=True), (True, True)),
         # The ledger was changed once since it was set back.
-        (record(5, paused=True), record(5, name="beta"), "paused"),
+        (record(5, paused=True), record(5, name="beta"), (True, True)),
         (record(5), record(3, paused=True), None),
         (record(5), record(3), None),
         (record(5, paused=True), record(3, deleted=True), None),
@@ -55,7 +60,10 @@ def standing(client: redis.Redis) -> tuple[Any, list[Any]]:
     ],
 )
 def test_a_later_and_more_careful_state_stands(
-    client: redis.Redis, in_redis: IntegrationRecord, in_ledger: IntegrationRecord, state: str | None
+    client: redis.Redis,
+    in_redis: IntegrationRecord,
+    in_ledger: IntegrationRecord,
+    taken: tuple[bool, bool] | None,
 ) -> None:
     """A ledger that was set back does not lift a pause; anything newer there is published."""
     publish_integrations(client, [in_redis], slots=4)
@@ -63,8 +71,8 @@ def test_a_later_and_more_careful_state_stands(
     found = overrulings(client, [in_ledger])
     publish_integrations(client, [in_ledger], slots=4)
 
-    assert [one.state for one in found] == ([state] if state else [])
-    assert (standing(client) == before) is (state is not None)
+    assert [(one.enabled, one.paused) for one in found] == ([taken] if taken else [])
+    assert (standing(client) == before) is (taken is not None)
 
 
 def test_what_the_ledger_does_not_know_is_held(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,7 +86,8 @@ def test_what_the_ledger_does_not_know_is_held(client: redis.Redis, caplog: pyte
 
     assert subscription.wants("policy.deny", "ours")
     assert (subscription.paused, state) == (True, [b"1", b"5"])
-    assert json.loads(document or b"") == json.loads(record(5, paused=True).document)
+    assert json.loads(document) == json.loads(record(5, paused=True, paused_before=False).document)
+    assert orphan_document(client, "a") == json.loads(record(5, paused=True).document)
     assert (conflict.kind, conflict.name, conflict.tenant_id, conflict.type, conflict.revision) == (
         ConflictKind.UNKNOWN,
         "alpha",
@@ -115,3 +124,27 @@ def test_a_conflict_stands_until_somebody_decides(client: redis.Redis) -> None:
     assert [one.kind for one in conflicts(client).values()] == [ConflictKind.OLDER]
     forget_settled(client, [record(7)], {"a"})
     assert conflicts(client) == {}
+
+
+def test_a_revision_that_is_damaged_is_none(client: redis.Redis) -> None:
+    """The ledger's word is then all that there is, and nobody is wedged."""
+    publish_integrations(client, [record(5, paused=True)], slots=4)
+    client.hset(keys.state("a"), "revision", "five")
+    hold_unknown(client, ["a"])
+
+    assert overrulings(client, [record(3)]) == []
+    assert publish_integrations(client, [record(3)], slots=4)
+    assert [one.revision for one in conflicts(client).values()] == [0]
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_one_that_the_ledger_knows_again_is_as_it_was(client: redis.Redis, paused: bool) -> None:  # noqa: FBT001 - as it was
+    """A recorder that looks amid a restore pauses nobody for good; who was paused before stays so."""
+    publish_integrations(client, [record(5, paused=paused)], slots=4)
+    for _ in range(2):
+        hold_unknown(client, ["a"])
+    found = overrulings(client, [record(5)])
+    publish_integrations(client, [record(5)], slots=4)
+
+    assert [one.paused for one in found] == ([True] if paused else [])
+    assert standing(client)[1][0] == (b"1" if paused else b"0")

@@ -18,6 +18,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.numbers import whole
 from worker.broker.snapshot import Overruling, Record, Subscription
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ YIELDED = (
     "integration %s (%s) was %s after the state that the ledger has of it, as after a restore from a backup: "
     "it is %s in the ledger, too, until somebody changes that"
 )
+
+
+#: In a document that is held: whether it was paused before (`Subscription.paused_before`).
+_BEFORE = "paused_before"
 
 
 class ConflictKind(StrEnum):
@@ -82,6 +87,8 @@ def conflicts(client: redis.Redis) -> dict[str, Conflict]:
 def hold_unknown(client: redis.Redis, integration_ids: Iterable[str]) -> None:
     """Pause these integrations, which the ledger does not know, and note them. Raises BrokerUnavailable.
 
+    That one was paused for this reason is kept in its document: should the ledger come to know it again, as
+    at the end of a restore that was looked at half way, its pause ends.
     They must have stood in Redis before the ledger was asked: what is created is saved first.
     """
     for integration_id in sorted(integration_ids):
@@ -94,7 +101,8 @@ def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
     conflict = Conflict(ConflictKind.OLDER, one.name, one.tenant_id, one.type, _now_ms(), revision)
     with broker_errors():
         client.hset(keys.CONFLICTS, one.id, _encode(conflict))
-    log.error(YIELDED, one.name, one.id, one.state, "disabled" if one.state == "disabled" else "paused")
+    now = "paused" if one.enabled else "disabled"
+    log.error(YIELDED, one.name, one.id, "deleted" if one.deleted else now, now)
 
 
 def forget_settled(client: redis.Redis, records: Collection[Record], standing: Container[str]) -> None:
@@ -121,7 +129,9 @@ def orphan_document(client: redis.Redis, integration_id: str) -> dict[str, Any] 
     with broker_errors():
         found: Any = client.hget(keys.INTEGRATIONS, integration_id)
     document = None if found is None else json.loads(found)
-    return None if not isinstance(document, dict) or document.get("deleted") else document
+    if not isinstance(document, dict) or document.get("deleted"):
+        return None
+    return {name: value for name, value in document.items() if name != _BEFORE}
 
 
 def told_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
@@ -162,8 +172,9 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         return
     if not (subscription.paused and held == b"1"):
         pipeline = client.pipeline(transaction=True)
-        paused = json.dumps(json.loads(document) | {"paused": True})
-        pipeline.hset(keys.INTEGRATIONS, integration_id, paused)
+        before = subscription.paused if subscription.paused_before is None else subscription.paused_before
+        paused = json.loads(document) | {"paused": True, _BEFORE: before}
+        pipeline.hset(keys.INTEGRATIONS, integration_id, json.dumps(paused))
         pipeline.hset(keys.state(integration_id), "held", 1)
         pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
         pipeline.execute()
@@ -173,7 +184,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         subscription.tenant_id,
         subscription.destination.type,
         _now_ms(),
-        int(revision or 0),
+        whole(revision),
     )
     if client.hsetnx(keys.CONFLICTS, integration_id, _encode(conflict)):
         log.error(HELD, name, integration_id)

@@ -16,6 +16,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.numbers import whole
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -46,6 +47,8 @@ class Subscription(msgspec.Struct, frozen=True):
     paused: bool = False
     event_types: frozenset[str] = frozenset()
     deleted: bool = False
+    #: Whether it was paused before it was held as unknown to the ledger; None: it was never held.
+    paused_before: bool | None = None
 
     def wants(self, event_type: str, tenant_id: str) -> bool:
         """Whether events of that type and tenant are to be sent here."""
@@ -166,14 +169,16 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
 class Overruling:
     """An integration that Redis has in a later state than the ledger, and in a more careful one.
 
-    `state` is that state: deleted, disabled or paused. `revision` is Redis's.
+    `enabled` and `paused` are what the ledger is to take over, `revision` is Redis's.
     """
 
     id: str
     name: str
     tenant_id: str
     type: str
-    state: str
+    deleted: bool
+    enabled: bool
+    paused: bool
     revision: int
 
 
@@ -197,30 +202,21 @@ def overrulings(client: redis.Redis, records: Sequence[Record]) -> list[Overruli
 
 
 def _overruling(record: Record, document: bytes | None, revision: bytes | None) -> Overruling | None:
-    if record.deleted or document is None or revision is None or int(revision) < record.revision:
-        return None
-    if document == record.document.encode():
+    known = whole(revision, -1)
+    if record.deleted or document in {None, record.document.encode()} or known < record.revision:
         return None
     try:
-        here, there = _decoder.decode(document), _decoder.decode(record.document)
+        here, there = _decoder.decode(document or b""), _decoder.decode(record.document)
     except (msgspec.MsgspecError, ValueError):
         return None
-    state = _more_careful(here, there)
+    # One that was deleted is paused in the ledger: to delete it again is for a person.
+    enabled = there.enabled and (here.enabled or here.deleted)
+    was_paused = here.paused if here.paused_before is None else here.paused_before
+    paused = there.paused or was_paused or here.deleted
+    if (enabled, paused, here.deleted) == (there.enabled, there.paused, False):
+        return None
     name = str(json.loads(record.document).get("name", ""))
-    return (
-        None
-        if state is None
-        else Overruling(record.id, name, there.tenant_id, record.type, state, int(revision))
-    )
-
-
-def _more_careful(here: Subscription, there: Subscription) -> str | None:
-    """Name the state that keeps the one here from sending what the other one would send."""
-    if here.deleted:
-        return "deleted"
-    if there.enabled and not here.enabled:
-        return "disabled"
-    return "paused" if here.paused and not there.paused else None
+    return Overruling(record.id, name, there.tenant_id, record.type, here.deleted, enabled, paused, known)
 
 
 @dataclass(frozen=True, slots=True)

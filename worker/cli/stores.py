@@ -90,7 +90,9 @@ def _yielding(client: Client, store: IntegrationStore) -> list[IntegrationRecord
     records = store.records()
     overruled = overrulings(client, records)
     for one in overruled:
-        revision = take_careful_state(store.engine, one.id, one.state, one.revision)
+        revision = take_careful_state(
+            store.engine, one.id, one.revision, enabled=one.enabled, paused=one.paused
+        )
         if revision is not None:
             note_yielded(client, one, revision)
     return store.records() if overruled else records

@@ -46,11 +46,13 @@ def bury(engine: Engine, document: dict[str, Any], revision: int) -> None:
     _insert(engine, _row(forget_secrets(document), revision, now_ms) | {"deleted_ms": now_ms})
 
 
-def take_careful_state(engine: Engine, integration_id: str, state: str, revision: int) -> int | None:
-    """Pause or disable an integration as Redis says, and return its new revision, above that of Redis.
+def take_careful_state(
+    engine: Engine, integration_id: str, revision: int, *, enabled: bool, paused: bool
+) -> int | None:
+    """Disable or pause an integration as Redis has it, and return its new revision, above that of Redis.
 
-    One that was deleted there is paused: to delete it again is for a person. None if there is none (any
-    more), or somebody has changed it meanwhile. Raises LedgerUnavailable, SchemaOutdated.
+    None if there is none (any more), or somebody has changed it meanwhile. Raises LedgerUnavailable,
+    SchemaOutdated.
     """
     columns = integrations.c
     mine = columns.id == integration_id
@@ -59,9 +61,9 @@ def take_careful_state(engine: Engine, integration_id: str, state: str, revision
         known = connection.execute(select(columns.revision).where(mine)).scalar_one_or_none()
         if document is None or known is None or known > revision:
             return None
-        if state == "disabled":
-            switch(connection, document, enabled=False)
-        else:
+        if not enabled:
+            document = switch(connection, document, enabled=False)
+        if paused:
             set_pause(connection, document, paused=True)
         connection.execute(update(integrations).where(mine).values(revision=revision + 1))
     return revision + 1
