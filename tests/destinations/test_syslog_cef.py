@@ -11,8 +11,12 @@ from tests.destinations.syslog_senders import batch_with, sender_to
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.receivers.syslog_behaviours import Behaviour, half_closes, never_ends, reads, resets, stalls
 from tests.transports.certificates import demanding, server_context
+from tests.transports.syslog_ways import GUARD
+from worker.destinations.opening import make_sender
 from worker.formats.syslog import SyslogCefFormat
 from worker.model.deliveries import SETTLED, Assurance, Ruling, Verdict
+from worker.model.errors import InvalidIntegration
+from worker.model.integrations import parse_integration
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
@@ -65,6 +69,26 @@ def test_the_options_reach_the_messages() -> None:
     )
     assert len(message) <= 480
     assert b" src=" not in message
+
+
+def test_the_time_zone_reaches_the_messages() -> None:
+    """The header of RFC 3164 says the hour of Kolkata, where the receiver is."""
+    with SyslogReceiver() as receiver, sender_to(receiver.url, time_zone="Asia/Kolkata") as sender:
+        sender.send(batch_of(1), soon())
+        [message] = receiver.wait_for(1)
+
+    assert message.startswith(b"<131>Jan  1 05:30:01 mitrity CEF:0|")
+
+
+def test_a_worker_that_does_not_know_the_zone_says_so_before_it_sends() -> None:
+    """It was accepted where time zone data is; a worker without it holds the events for a reason in words."""
+    destination = {"type": "syslog_cef", "url": "syslog://siem", "time_zone": "Mars/Phobos"}
+    integration = parse_integration({"id": "int_1", "name": "one", "destination": destination}, stored=True)
+
+    with pytest.raises(InvalidIntegration, match="not known to this machine") as caught:
+        make_sender(integration, GUARD, connections=1)
+
+    assert caught.value.field == "time_zone"
 
 
 def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
