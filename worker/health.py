@@ -17,7 +17,6 @@ from worker.model.clocks import clocks_part, retention_part
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
 from worker.model.judgement import health_of, span
-from worker.model.redis_checks import config_part
 from worker.model.wellbeing import (
     Facts,
     FleetHealth,
@@ -71,7 +70,7 @@ class Health:
         types, database = self._types_in_use()
         try:
             signs = self._signs.of_fleet()
-            checks = config_part(self._redis.checks())
+            told = self._redis.parts()
             known = _conflict_parts(conflicts(self._client))
             clocks = self._clock_parts()
         except BrokerUnavailable as error:
@@ -79,7 +78,7 @@ class Health:
             return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
         redis = Part("redis", ok=True, words="it answers")
         parts = _parts(signs, types, self._longest_lag)
-        return FleetHealth([redis, checks, database, *known, *parts, *clocks])
+        return FleetHealth([redis, *told, database, *known, *parts, *clocks])
 
     def _clock_parts(self) -> list[Part]:
         return [clocks_part(skews(self._client)), retention_part(list(Refusals(self._client).all().values()))]

@@ -1,12 +1,18 @@
-"""Every check of Redis, that of the ledger included: for readiness, metrics and the command line."""
+"""Every check of Redis, that of the ledger included, and what is missing in it.
+
+For readiness, metrics and the command line.
+"""
 
 from typing import Any
 
 from worker.broker.ledger_claim import claim_holder
 from worker.broker.redis_config import read_facts
 from worker.ledger.identity import ledger_id
+from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.redis_checks import RedisCheck, judge_claim, judge_redis
+from worker.model.redis_checks import RedisCheck, config_part, judge_claim, judge_redis
+from worker.model.redis_marks import LOSSES_PART, Loss, losses_part
+from worker.model.wellbeing import Part
 from worker.settings import Settings
 
 
@@ -18,6 +24,7 @@ class RedisReport:
         self._engine = engine
         self._client = client
         self._accepted = config.redis_accept
+        self._losses = LossStore(engine)
 
     def checks(self) -> list[RedisCheck]:
         """Return all checks; without the database, all but that of the ledger. Raises BrokerUnavailable."""
@@ -27,3 +34,17 @@ class RedisReport:
         except (LedgerUnavailable, SchemaOutdated):
             return checks
         return [*checks, judge_claim(claim_holder(self._client), own)]
+
+    def losses(self) -> list[Loss]:
+        """Return what is missing in Redis and not acknowledged. Raises LedgerUnavailable, SchemaOutdated."""
+        return [one.loss for one in self._losses.list(unacknowledged=True)]
+
+    def parts(self) -> list[Part]:
+        """Return what readiness tells: of the checks, and of what is missing. Raises BrokerUnavailable."""
+        return [config_part(self.checks()), self._losses_part()]
+
+    def _losses_part(self) -> Part:
+        try:
+            return losses_part(self.losses())
+        except (LedgerUnavailable, SchemaOutdated):
+            return Part(LOSSES_PART, ok=False, words="not known without the database")

@@ -15,8 +15,10 @@ from worker.broker import keys
 from worker.broker.announcing import Announcements
 from worker.broker.conflicts import Conflict, ConflictKind
 from worker.broker.ingress import Consignment, append
+from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent
+from worker.model.redis_marks import Kind, Loss
 from worker.model.wellbeing import Change, State
 
 TOKEN = "of prometheus"
@@ -174,6 +176,20 @@ def test_metrics_tell_that_redis_does_not_suit(alone: Api) -> None:
     bad = {name for name, value in found.items() if name.startswith("siem_redis_config_ok") and not value}
 
     assert bad == {f'siem_redis_config_ok{{check="{name}"}}' for name in ("persistence", "ledger")}
+
+
+def test_a_loss_is_told_until_it_is_acknowledged(alone: Api) -> None:
+    """By readiness, with its number, and by two gauges."""
+    losses = LossStore(alone.fleet.engine)
+    before = _figures(alone)
+    made = losses.report(Loss(Kind.EMPTIED, 1000, 2000, {"int_a": 7}, {"events": 2}), "e", None)
+    told, found = _parts(_ask(alone, "/readyz"))["redis-losses"], _figures(alone)
+    losses.acknowledge(made or "", "ops", "")
+    after = _figures(alone)
+
+    assert before["siem_redis_losses"] == after["siem_redis_losses"] == 0
+    assert (found["siem_redis_losses"], found["siem_redis_lost_events"]) == (1, 9)
+    assert (told["ok"], "at least 7 deliveries" in told["detail"]) == (False, True)
 
 
 def test_metrics_are_what_prometheus_reads(alone: Api) -> None:

@@ -11,6 +11,8 @@ import redis
 
 from tests.embedded_servers import VALKEY
 from worker.model.errors import BrokerUnavailable
+from worker.settings import Settings
+from worker.up import Stack, StackHandle
 from worker.up import embedded as module
 from worker.up.embedded import EmbeddedServer
 from worker.up.possession import Possession
@@ -63,6 +65,53 @@ def test_data_and_address_survive(embedded: EmbeddedServer, end: str) -> None:
 
     with redis.Redis.from_url(before) as client:
         assert client.get("event") == b"kept"
+
+
+def cut_log(data_dir: Path, size: int) -> None:
+    """Cut so many bytes off the end of the append-only file."""
+    [log] = (data_dir / "redis").rglob("*.incr.aof")
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size - size)
+
+
+def test_a_log_that_ends_in_the_middle_is_told(embedded: EmbeddedServer, data_dir: Path) -> None:
+    """The server drops the end and goes on; one whose log is whole has nothing to tell."""
+    embedded.start()
+    whole = embedded.truncation
+    with redis.Redis.from_url(embedded.url) as client:
+        client.set("event", "kept")
+        client.set("event", "dropped")
+    embedded.stop()
+    cut_log(data_dir, 5)
+    embedded.start()
+
+    with redis.Redis.from_url(embedded.url) as client:
+        assert client.get("event") == b"kept"
+    assert whole == ""
+    assert "Truncating the AOF" in embedded.truncation
+
+
+def test_a_log_that_was_cut_off_is_left_for_a_recorder(
+    settings: Settings, data_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`siem up` says it, and leaves word in Redis for the ledger."""
+    found: list[bytes | None] = []
+
+    def look(handle: StackHandle) -> bool:
+        with redis.Redis.from_url(handle.settings.broker_address()) as client:
+            found.append(client.hget("siem:epoch", "truncated"))
+            client.hset("siem:epoch", mapping={"id": "an-epoch", "number": 1})
+            client.set("last", "write")
+        return True
+
+    Stack(settings, procfile="sleeper: sleep 60", roles=()).run(look)
+    cut_log(data_dir, 5)
+    Stack(settings, procfile="sleeper: sleep 60", roles=()).run(look)
+    printed = capfd.readouterr()
+
+    assert found[0] is None
+    assert b"Truncating the AOF" in (found[1] or b"")
+    assert "events accepted last may be missing" in printed.out + printed.err
 
 
 def test_a_taken_port_makes_it_move(embedded: EmbeddedServer) -> None:

@@ -125,6 +125,7 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
     assert parts(fleet) == {
         "redis": (True, "it answers"),
         "redis-config": (True, fleet.parts[1].words),
+        "redis-losses": (True, "nothing is missing, as far as it is not acknowledged"),
         "database": (True, "it answers, and its tables are those of this release"),
         "router": (True, "1 running; 0 events to be routed wait"),
         "recorder": (True, "1 running; 0 batches to be recorded wait"),
@@ -203,7 +204,11 @@ def test_without_tables_the_rest_is_told(client: redis.Redis, tmp_path: Path) ->
     fleet = Health(empty, client, Settings()).fleet()
     empty.dispose()
 
-    assert [one.name for one in fleet.parts if not one.ok] == ["database", "worker-syslog_cef"]
+    assert [one.name for one in fleet.parts if not one.ok] == [
+        "redis-losses",
+        "database",
+        "worker-syslog_cef",
+    ]
     assert "siem db upgrade" in parts(fleet)["database"][1]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.api.clock_metrics import tell_clocks
 from worker.api.exposition import Exposition, labels
-from worker.api.redis_metrics import tell_redis_config
+from worker.api.redis_metrics import tell_redis_config, tell_redis_losses
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
 from worker.broker.clocks import Refusals, skews
@@ -61,6 +61,7 @@ class Metrics:
                 tell_redis_config(told, self._redis.checks())
                 self._tell_conflicts(told)
                 tell_clocks(told, skews(self._resources.client), Refusals(self._resources.client).all())
+                tell_redis_losses(told, self._redis.losses() if known is not None else None)
                 self._tell_redis(told, known or [])
             except (BrokerUnavailable, LedgerUnavailable):
                 # The next scrape says so; this one tells what it has.

@@ -35,6 +35,10 @@
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
 | `siem:integrations:conflicts`| hash   | id → on what Redis and the ledger disagree, as JSON            |
 |                              |        | (`worker.broker.conflicts`)                                    |
+| `siem:epoch`                 | hash   | `id` of this Redis since it was emptied last, `before`: the    |
+|                              |        | ids before it; of the latest mark its `number`, `at` (ms) and  |
+|                              |        | `figures` (JSON); `truncated`: what the server dropped         |
+| `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
@@ -73,6 +77,8 @@ INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
 CONFLICTS = "siem:integrations:conflicts"
 LEDGER = "siem:ledger"
+EPOCH = "siem:epoch"
+MARKER_LOCK = "siem:marker"
 SWEEPER_LOCK = "siem:sweeper"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"
@@ -86,6 +92,7 @@ HEALTH_LOCK = "siem:health:watch"
 COUNTERS = "siem:counters"
 ALIVE_PREFIX = "siem:alive:"
 CELERY_PREFIX = "siem:celery:"
+BACKLOG_PREFIX = "siem:backlog:"
 SLOT_PREFIX = "siem:slot:"
 STATE_PREFIX = "siem:state:"
 
@@ -96,12 +103,12 @@ DELIVERY_GROUP = "delivery"
 
 def urgent(integration_id: str) -> str:
     """Name the stream of what must not wait."""
-    return f"siem:backlog:{integration_id}:urgent"
+    return f"{BACKLOG_PREFIX}{integration_id}:urgent"
 
 
 def bulk(integration_id: str) -> str:
     """Name the stream of what may wait."""
-    return f"siem:backlog:{integration_id}:bulk"
+    return f"{BACKLOG_PREFIX}{integration_id}:bulk"
 
 
 def state(integration_id: str) -> str:

@@ -7,22 +7,31 @@ import uuid
 
 import redis
 
-from worker.broker.connection import broker_errors
+from worker.broker.connection import ask, broker_errors
 from worker.broker.ledger_claim import LedgerClaim
+from worker.broker.overdraft import ask_anyway
 
 
 class Turn:
     """One candidate's right to work. Raises BrokerUnavailable."""
 
     def __init__(
-        self, client: redis.Redis, key: str, seconds: float, claim: LedgerClaim | None = None
+        self,
+        client: redis.Redis,
+        key: str,
+        seconds: float,
+        claim: LedgerClaim | None = None,
+        *,
+        when_full: bool = False,
     ) -> None:
         """Compete for the key; another may have it once its holder was silent for that long.
 
         With a `claim`, nobody works whose ledger is not that of this Redis: WrongLedger is raised instead.
+        `when_full`: the lock is taken although Redis is full, for work that needs no memory.
         """
         self._client = client
         self._claim = claim
+        self._ask = ask_anyway if when_full else ask
         self._key = key
         self._name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
@@ -32,7 +41,7 @@ class Turn:
         if self._claim is not None:
             self._claim.require()
         with broker_errors():
-            if self._client.set(self._key, self._name, nx=True, px=self._expires_ms):
+            if self._ask(self._client, "SET", self._key, self._name, "NX", "PX", self._expires_ms):
                 return True
             if self._client.get(self._key) != self._name.encode():
                 return False

@@ -44,7 +44,9 @@ COMMANDS = (
         "See what the ledger did not take, and why; put it back.",
     ),
     LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
-    LazyCommand("redis", "worker.cli.redis_commands:redis_", "See whether Redis suits, and whose it is."),
+    LazyCommand(
+        "redis", "worker.cli.redis_commands:redis_", "See whether Redis suits, and what is missing in it."
+    ),
     LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
     LazyCommand(
         "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."

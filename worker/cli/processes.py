@@ -15,7 +15,7 @@ from typing import Protocol
 
 import click
 
-from worker import health_watch, replay, retention, unparking
+from worker import health_watch, loss_watch, replay, retention, unparking
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
@@ -27,6 +27,7 @@ from worker.broker.ingress import Ingress
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes, oldest_ms
 from worker.broker.parking import Parking
+from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
@@ -41,8 +42,11 @@ from worker.ledger.parked import ParkedStore
 from worker.ledger.pruning import oldest_due, prune, shares
 from worker.ledger.recording import probe
 from worker.ledger.recording import record as record_in
+from worker.ledger.redis_losses import LossStore
+from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
+from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable
 from worker.model.orders import Issue
@@ -124,6 +128,7 @@ def _beside_recorder(
             _unparker(config, engine, claim),
             _retention(config, engine, claim),
             _health_watch(config, engine, claim),
+            _loss_watch(config, engine, claim),
         ]
         with _beside(steps, stopping, dependencies):
             yield
@@ -193,6 +198,12 @@ def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> Healt
         webhook(config),
         interval=config.health_interval,
     )
+
+
+def _loss_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> LossWatch:
+    client = connect(config.broker_address())
+    turn = Turn(client, keys.MARKER_LOCK, loss_watch.TURN, claim, when_full=True)
+    return LossWatch(RedisMarks(client), MarkStore(engine), LossStore(engine), turn)
 
 
 def _cap(config: Settings) -> Cap:

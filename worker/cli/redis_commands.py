@@ -1,25 +1,29 @@
-"""`siem redis`: whether Redis suits, and whose it is."""
+"""`siem redis`: whether Redis suits, whose it is, and what was found missing in it."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from getpass import getuser
+from typing import Any
 
 import click
 
 from worker.broker.connection import Client, connect
 from worker.broker.ledger_claim import claim_holder, take_over
 from worker.cli.configuration import configuration
-from worker.cli.output import as_json_option, print_json, print_table
+from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import ledger
 from worker.ledger.identity import ledger_id
+from worker.ledger.redis_losses import LossStore, RecordedLoss
 from worker.model.redis_checks import Standing
+from worker.model.redis_marks import words_of
 from worker.redis_report import RedisReport
 
 
 @click.group("redis")
 def redis_() -> None:
-    """See whether Redis suits, and whose it is."""
+    """See whether Redis suits, whose it is, and what was found missing in it."""
 
 
 @redis_.command()
@@ -65,6 +69,77 @@ def claim(*, yes: bool, as_json: bool) -> None:
         click.echo(
             f"Redis belongs to this ledger now ({own})" + (f", no longer to {before}." if before else ".")
         )
+
+
+@redis_.command()
+@click.option("--all", "all_of_them", is_flag=True, help="Those that were acknowledged as well.")
+@as_json_option
+def losses(*, all_of_them: bool, as_json: bool) -> None:
+    """List what was found missing in Redis: emptied, replaced, rolled back, or with keys gone.
+
+    MISSING counts the deliveries that are gone at the least, and up to how many events that no router had
+    read. What Redis accepted between SINCE, when it was marked last, and FOUND, nobody can count.
+    """
+    with ledger() as engine:
+        found = LossStore(engine).list(unacknowledged=not all_of_them)
+    if as_json:
+        print_json([_loss_document(one) for one in found])
+        return
+    print_table(
+        ["id", "kind", "since", "found", "missing", "acknowledged", "what happened"],
+        [_loss_row(one) for one in found],
+        empty="Nothing is missing" + ("." if all_of_them else ", as far as it is not acknowledged."),
+    )
+
+
+@redis_.command()
+@click.argument("loss", metavar="ID")
+@click.option("--by", metavar="NAME", help="Who acknowledges; left out, the user of this machine.")
+@click.option("--note", metavar="TEXT", default="", help="What was done about it, for the record.")
+@as_json_option
+def acknowledge(loss: str, *, by: str | None, note: str, as_json: bool) -> None:
+    """Acknowledge a loss, so that health and readiness no longer tell of it; it stays in the ledger.
+
+    \b
+    siem redis acknowledge loss_0123456789ab --by ops --note "published again from the archive"
+    """
+    with ledger() as engine:
+        done = LossStore(engine).acknowledge(loss, by or getuser(), note)
+    if as_json:
+        print_json(_loss_document(done))
+    else:
+        click.echo(plain(f"Acknowledged {done.id}, by {done.acknowledged_by}."))
+
+
+def _loss_document(one: RecordedLoss) -> dict[str, Any]:
+    loss = one.loss
+    return {
+        "id": one.id,
+        "kind": loss.kind.value,
+        "since": when(loss.since_ms),
+        "found": when(loss.found_ms),
+        "missing": loss.events,
+        "deliveries": loss.deliveries,
+        "waiting": loss.waiting,
+        "words": words_of(loss),
+        "acknowledged": when(one.acknowledged_ms) or None,
+        "acknowledged_by": one.acknowledged_by,
+        "acknowledgement": one.acknowledgement,
+    }
+
+
+def _loss_row(one: RecordedLoss) -> list[Any]:
+    loss = one.loss
+    acknowledged = f"{when(one.acknowledged_ms)} by {one.acknowledged_by}" if one.acknowledged_ms else "no"
+    return [
+        one.id,
+        loss.kind.value.replace("_", " "),
+        when(loss.since_ms),
+        when(loss.found_ms),
+        loss.events,
+        acknowledged,
+        words_of(loss),
+    ]
 
 
 @contextmanager

@@ -247,3 +247,35 @@ ledger_identity = Table(
     Column("id", Text, primary_key=True),
     Column("created_ms", BigInteger, nullable=False),
 )
+
+# The epochs of Redis and the latest mark of each (`worker.model.redis_marks`); one has not ended.
+redis_epochs = Table(
+    "redis_epochs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    # 0 until the epoch stands in Redis.
+    Column("mark", BigInteger, nullable=False),
+    # By the clock of Redis.
+    Column("marked_ms", BigInteger, nullable=False),
+    # As JSON.
+    Column("figures", Text, nullable=False),
+    Column("began_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+)
+
+# What was found missing in Redis; kept as evidence, and not ok until somebody acknowledges it.
+redis_losses = Table(
+    "redis_losses",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+    # How many are missing, at the least.
+    Column("events", BigInteger, nullable=False),
+    # The whole as JSON.
+    Column("document", Text, nullable=False),
+    Column("acknowledged_ms", BigInteger),
+    Column("acknowledged_by", Text),
+    Column("acknowledgement", Text),
+)

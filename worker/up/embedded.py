@@ -37,6 +37,9 @@ _POLL_SECONDS = 0.02
 
 _URL = re.compile(r"redis://(?:default)?:(?P<password>[A-Za-z0-9_-]{16,})@127\.0\.0\.1:(?P<port>\d{4,5})/0")
 
+#: What the server logs; the file's name and the offset lie between these words.
+_TRUNCATION = re.compile(r"Truncating the AOF [^\n!]*")
+
 _CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -60,6 +63,8 @@ class EmbeddedServer:
         self._log = directory / "logs" / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
+        #: What it said when it dropped the end of its append-only file; "" if it dropped nothing.
+        self.truncation = ""
 
     @property
     def pid(self) -> int:
@@ -128,7 +133,10 @@ class EmbeddedServer:
                 pass_fds=(self._possession.descriptor,),
             )
         self._possession.note_server(self._process.pid)
-        if self._answers(cancelled):
+        answers = self._answers(cancelled)
+        said = self._log.read_bytes()[log_start:].decode(errors="replace")
+        if answers:
+            self.truncation = _truncation_in(said)
             return True
         self.stop()
         said = self._log.read_bytes()[log_start:].decode(errors="replace")
@@ -156,6 +164,12 @@ class EmbeddedServer:
                     pass  # it does not listen yet
                 time.sleep(_POLL_SECONDS)
         return False
+
+
+def _truncation_in(said: str) -> str:
+    """Find what the server says when it starts with a log that ends in the middle (aof-load-truncated)."""
+    found = _TRUNCATION.search(said)
+    return f"the embedded server said: {found[0].strip()}" if found else ""
 
 
 def _read(path: Path) -> str:

@@ -22,6 +22,7 @@ import worker
 from worker.broker import keys
 from worker.broker.alive import API, ROLES, wait_for_roles
 from worker.broker.connection import broker_errors, connect
+from worker.broker.redis_marks import note_truncation
 from worker.ledger.engine import open_ledger, upgrade
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings
@@ -140,9 +141,17 @@ class Stack:
     def _start_server(self, server: EmbeddedServer, warden: Warden) -> None:
         self._server = server
         server.start(self._stopping.is_set)
+        if server.truncation and not self._stopping.is_set():
+            self._tell_truncation(server)
         warden.watch_server(server.pid)
         self._settings = located(self._settings, server.url)
         threading.Thread(target=self._watch_server, args=(server,), name="server", daemon=True).start()
+
+    def _tell_truncation(self, server: EmbeddedServer) -> None:
+        """Say that the end of the log was dropped, and have a recorder report it."""
+        self._screen.complain(f"events accepted last may be missing: {server.truncation}")
+        with closing(connect(server.url)) as client:
+            note_truncation(client, server.truncation)
 
     def _watch_server(self, server: EmbeddedServer) -> None:
         self._news.put(Exited(_SERVER, server.wait()))

@@ -1,0 +1,103 @@
+"""The epoch and the marks of Redis: what stands in it, written down in it every few seconds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.broker import keys
+from worker.broker.connection import await_replica, broker_errors
+from worker.broker.overdraft import ask_anyway, overdraw
+from worker.broker.scripting import single_script
+from worker.model.redis_marks import Epoch, Figures, Mark
+
+if TYPE_CHECKING:
+    import redis
+
+#: A mark is made at least so often, in milliseconds, even if nothing has changed.
+DUE_MS = 30_000
+#: So many earlier epochs are remembered: a ledger that was restored from a dump may know one of them.
+_REMEMBERED = 50
+
+_figures = msgspec.json.Decoder(Figures).decode
+_counts = msgspec.json.Decoder(dict[str, int]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A mark that stands in Redis, and the backlogs of which only the count is left, in events."""
+
+    mark: Mark
+    vanished: dict[str, int]
+
+
+class RedisMarks:
+    """Reads and writes `siem:epoch`. Every method raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._mark = single_script(client, "mark")
+
+    def found(self) -> Epoch | None:
+        """Return what Redis holds; None if it holds no epoch."""
+        with broker_errors():
+            fields: Any = self._client.hgetall(keys.EPOCH)
+        epoch = _text(fields, b"id")
+        if not epoch:
+            return None
+        before = tuple(_text(fields, b"before").split())
+        return Epoch(_mark_in(epoch, fields), before, _text(fields, b"truncated"))
+
+    def now_ms(self) -> int:
+        """Return the time by the clock of Redis, in milliseconds since 1970 UTC."""
+        with broker_errors():
+            seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def begin(self, epoch: str, found: Epoch | None) -> None:
+        """Begin an epoch after the one that was found; it has no mark yet."""
+        before = (*found.before, found.mark.epoch) if found else ()
+        known = " ".join(dict.fromkeys(before[-_REMEMBERED:]))
+        with broker_errors():
+            overdraw(self._client, [("DEL", keys.EPOCH), ("HSET", keys.EPOCH, "id", epoch, "before", known)])
+
+    def mark(self, found: Mark, told: Iterable[str] = ()) -> Marked | None:
+        """Make the mark after the one that was found; None if Redis holds another one by now.
+
+        `told`: the integrations whose backlog has vanished and has been told of: their count begins again.
+        Behind sentinels it returns once a replica has the mark: a failover then keeps it.
+        """
+        with broker_errors():
+            reply = self._mark(
+                keys=[
+                    *(keys.EPOCH, keys.INTEGRATIONS, keys.EVENTS),
+                    *(keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED, keys.LEASES, keys.COUNTERS),
+                ],
+                args=[found.epoch, found.number, keys.STATE_PREFIX, keys.BACKLOG_PREFIX, DUE_MS, *told],
+            )
+        if not reply:
+            return None
+        await_replica(self._client)
+        number, now_ms, figures, vanished = reply
+        return Marked(Mark(found.epoch, int(number), int(now_ms), _figures(figures)), _counts(vanished))
+
+
+def note_truncation(client: "redis.Redis", words: str) -> None:
+    """Leave word that the server dropped the end of its log at its start. Raises BrokerUnavailable."""
+    with broker_errors():
+        if client.exists(keys.EPOCH):
+            ask_anyway(client, "HSET", keys.EPOCH, "truncated", words)
+
+
+def _mark_in(epoch: str, fields: dict[bytes, bytes]) -> Mark:
+    try:
+        figures = _figures(fields.get(b"figures", b"{}"))
+        return Mark(epoch, int(fields.get(b"number", 0)), int(fields.get(b"at", 0)), figures)
+    except (msgspec.DecodeError, ValueError):
+        return Mark(epoch)  # somebody has written here: taken for what came back with no figures
+
+
+def _text(fields: dict[bytes, bytes], name: bytes) -> str:
+    return fields.get(name, b"").decode(errors="replace")

@@ -1,0 +1,99 @@
+"""Keeps what was found missing in Redis, as evidence, and who has acknowledged it."""
+
+import time
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Engine, insert, select, update
+
+from worker.ledger.engine import reading, writing
+from worker.ledger.redis_marks import begin_epoch, end_epoch
+from worker.ledger.schema import redis_losses
+from worker.ledger.text import storable, storable_prose
+from worker.model.errors import InvalidInput, NotFoundError
+from worker.model.redis_marks import Loss, Mark
+
+_decode = msgspec.json.Decoder(Loss).decode
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLoss:
+    """A loss as the ledger keeps it. Moments are in milliseconds since 1970 UTC."""
+
+    id: str
+    loss: Loss
+    acknowledged_ms: int | None
+    acknowledged_by: str | None
+    acknowledgement: str | None
+
+
+class LossStore:
+    """All losses. Every method may raise LedgerUnavailable or SchemaOutdated."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Take the ledger."""
+        self._engine = engine
+
+    def report(self, loss: Loss, ended: str, begun: str | None) -> str | None:
+        """Keep a loss, end its epoch and begin another; return its id, or None if somebody else was first.
+
+        Without `begun` the epoch goes on.
+        """
+        made = f"loss_{uuid.uuid4().hex[:12]}"
+        row = {
+            "id": made,
+            "kind": loss.kind.value,
+            "since_ms": loss.since_ms,
+            "found_ms": loss.found_ms,
+            "events": loss.events,
+            "document": msgspec.json.encode(loss).decode(),
+        }
+        with writing(self._engine) as connection:
+            if begun is not None:
+                if not end_epoch(connection, ended):
+                    return None
+                begin_epoch(connection, Mark(begun))
+            connection.execute(insert(redis_losses).values(row))
+        return made
+
+    def list(self, *, unacknowledged: bool = False) -> "list[RecordedLoss]":
+        """Return all, the latest first; or only those that nobody has acknowledged."""
+        columns = redis_losses.c
+        wanted = select(
+            columns.id,
+            columns.document,
+            columns.acknowledged_ms,
+            columns.acknowledged_by,
+            columns.acknowledgement,
+        ).order_by(columns.found_ms.desc(), columns.id)
+        if unacknowledged:
+            wanted = wanted.where(columns.acknowledged_ms.is_(None))
+        with reading(self._engine) as connection:
+            return [RecordedLoss(row[0], _decode(row[1]), *row[2:]) for row in connection.execute(wanted)]
+
+    def acknowledge(self, loss_id: str, by: str, note: str) -> RecordedLoss:
+        """Note who has seen it, and what there is to say.
+
+        Raises NotFoundError, and InvalidInput if somebody has acknowledged it before.
+        """
+        columns = redis_losses.c
+        found = self._get(loss_id)
+        if found.acknowledged_ms is not None:
+            reason = f"{loss_id} was acknowledged by {found.acknowledged_by} already"
+            raise InvalidInput("ID", reason, "`siem redis losses` lists those that are not")
+        values = {
+            "acknowledged_ms": time.time_ns() // 1_000_000,
+            "acknowledged_by": storable_prose(by),
+            "acknowledgement": storable_prose(note),
+        }
+        open_one = (columns.id == storable(loss_id)) & columns.acknowledged_ms.is_(None)
+        with writing(self._engine) as connection:
+            connection.execute(update(redis_losses).where(open_one).values(values))
+        return self._get(loss_id)
+
+    def _get(self, loss_id: str) -> RecordedLoss:
+        found = next((one for one in self.list() if one.id == loss_id), None)
+        if found is None:
+            raise NotFoundError(f"there is no loss {loss_id}: `siem redis losses --all` lists them")
+        return found

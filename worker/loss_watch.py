@@ -1,0 +1,173 @@
+"""Notices when Redis holds less than it did: emptied, replaced, rolled back, or with keys gone.
+
+Runs beside every recorder; a lock in Redis lets one of them work at a time. Every few seconds it marks Redis
+and keeps the mark in the ledger, so that the ledger knows what stood in Redis. What came between the last
+mark and the loss, nobody can count: the interval bounds that.
+"""
+
+import logging
+import threading
+import uuid
+from contextlib import suppress
+
+from worker.broker.redis_marks import Marked, RedisMarks
+from worker.broker.turns import Turn
+from worker.ledger.redis_losses import LossStore
+from worker.ledger.redis_marks import MarkStore
+from worker.model.availability import Dependencies, persevere
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.redis_marks import (
+    Epoch,
+    Kind,
+    Loss,
+    Mark,
+    Verdict,
+    compare,
+    kind_of,
+    missing,
+    vanished_streams,
+    words_of,
+)
+
+log = logging.getLogger(__name__)
+
+#: Between two marks, in seconds.
+MARK_EVERY = 2.0
+#: Another process takes over when the one at work was silent for this long, in seconds.
+TURN = 10.0
+#: Steps from nothing known to a mark, with one to spare.
+_ROUNDS = 4
+
+
+class LossWatch:
+    """Marks Redis and compares; runs in one thread."""
+
+    def __init__(
+        self,
+        marks: RedisMarks,
+        store: MarkStore,
+        losses: LossStore,
+        turn: Turn,
+        *,
+        interval: float = MARK_EVERY,
+    ) -> None:
+        """Mark every `interval` seconds."""
+        self._marks = marks
+        self._store = store
+        self._losses = losses
+        self._turn = turn
+        self._interval = interval
+        self._seen: Mark | None = None
+        self._told: set[str] = set()
+
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
+        """Watch until told to stop; outlive any absence of Redis or the database."""
+        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
+        with suppress(BrokerUnavailable):
+            self._turn.pass_on()
+
+    def step(self) -> float:
+        """Compare and mark once; return for how many seconds to rest then.
+
+        Raises BrokerUnavailable, LedgerUnavailable; what was under way is then done by the next step.
+        """
+        if not self._turn.is_mine():
+            return self._interval
+        try:
+            # An epoch that has just begun is marked at once.
+            for _ in range(_ROUNDS):
+                if self._compare(self._known(), self._marks.found()):
+                    break
+        except LedgerUnavailable:
+            self._mark_meanwhile()
+            raise
+        return self._interval
+
+    def _mark_meanwhile(self) -> None:
+        """While the database is away, remember what stands in Redis, as long as nothing is missing."""
+        seen, found = self._seen, self._marks.found()
+        if seen is None or found is None or compare(seen, found) is not Verdict.SAME:
+            return
+        marked = self._marks.mark(found.mark)
+        if marked and not marked.vanished and not vanished_streams(seen.figures, marked.mark.figures):
+            self._seen = marked.mark
+
+    def _known(self) -> Mark | None:
+        """Return the latest mark: of the ledger, or of this process if the database was away since."""
+        known, seen = self._store.latest(), self._seen
+        if known is None or seen is None or seen.epoch != known.epoch:
+            return known
+        return max(known, seen, key=lambda mark: (mark.number, mark.at_ms))
+
+    def _compare(self, known: Mark | None, found: Epoch | None) -> bool:
+        """Do what the comparison asks for; return whether Redis was marked, or will be by another."""
+        verdict = compare(known, found)
+        if verdict is Verdict.SAME and known is not None and found is not None:
+            self._mark(known, found.mark)
+            return True
+        if verdict is Verdict.LOST and known is not None:
+            self._report(known, found)
+        elif verdict is Verdict.UNTOLD and known is not None:
+            self._marks.begin(known.epoch, found)
+        elif found is not None:
+            self._store.adopt(found.mark)
+        else:
+            self._store.adopt(Mark(uuid.uuid4().hex))
+        return False
+
+    def _mark(self, known: Mark, found: Mark) -> None:
+        marked = self._marks.mark(found, self._told)
+        if marked is None:
+            return
+        self._report_vanished(known, marked)
+        self._seen, self._told = marked.mark, set(marked.vanished)
+        if marked.mark.number > known.number:
+            self._store.note(marked.mark)
+
+    def _report(self, known: Mark, found: Epoch | None) -> None:
+        """Tell what is missing, and begin another epoch, so that it is told once."""
+        returned = found.mark if found is not None else None
+        was_ours = returned is not None and self._store.knows(returned.epoch)
+        kind = kind_of(known, found, was_ours=was_ours)
+        back = returned if returned is not None and kind is not Kind.REPLACED else None
+        loss = Loss(
+            kind,
+            known.at_ms,
+            self._marks.now_ms(),
+            missing(
+                known.figures.backlogs,
+                self._store.settled(known),
+                back.figures.backlogs if back else {},
+                self._store.settled_again(back) if back else {},
+            ),
+            missing(known.figures.waiting, self._store.done(known), back.figures.waiting if back else {}, {}),
+            _note(found, back),
+        )
+        epoch = uuid.uuid4().hex
+        if loss_id := self._losses.report(loss, known.epoch, epoch):
+            _tell(loss_id, loss)
+            self._marks.begin(epoch, found)
+
+    def _report_vanished(self, known: Mark, marked: Marked) -> None:
+        """Tell of streams and backlogs that are gone although Redis has kept its epoch and its mark."""
+        streams = vanished_streams(known.figures, marked.mark.figures)
+        if not streams and not marked.vanished:
+            return
+        note = f"streams that are gone: {', '.join(streams)}" if streams else ""
+        waiting = {name: count for name, count in streams.items() if count}
+        loss = Loss(Kind.VANISHED, known.at_ms, marked.mark.at_ms, marked.vanished, waiting, note)
+        if loss_id := self._losses.report(loss, known.epoch, None):
+            _tell(loss_id, loss)
+
+
+def _tell(loss_id: str, loss: Loss) -> None:
+    log.error(
+        "%s: %s (`siem redis acknowledge %s` once that is dealt with)", loss_id, words_of(loss), loss_id
+    )
+
+
+def _note(found: Epoch | None, back: Mark | None) -> str:
+    notes = [found.truncated] if found is not None and found.truncated else []
+    if back is not None:
+        notes.append("what was delivered since those data were written may be delivered again")
+    return "; ".join(notes)
