@@ -48,6 +48,15 @@ def splunks_own() -> tuple[bytes, bytes, bytes]:
     return next(pems), secret, next(pems)
 
 
+def by_common_name(name: str) -> tuple[bytes, bytes]:
+    """Make a certificate that signed itself and has only a common name; return it and its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = _unsigned(subject, subject, key).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM), secret
+
+
 def context_of(folder: Path, *pems: bytes) -> ssl.SSLContext:
     """Serve with certificates and a key in PEM."""
     (folder / "all.pem").write_bytes(b"".join(pems))

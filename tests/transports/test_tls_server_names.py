@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.transports.certificates import context_of, server_context, splunks_own
+from tests.transports.certificates import by_common_name, context_of, server_context, splunks_own
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.ways import WAYS, refusal
 from worker.model.destinations import TlsOptions
@@ -124,6 +124,28 @@ def test_splunks_own_certificate_is_known(
         assert f"{HOST}:{endpoint.port} shows the certificate that Splunk makes for itself" in failed.message
         assert "server.pem of this very Splunk as ca_pem, and SplunkServerDefaultCert as" in failed.hint
         assert WAYS[way](guard, HOST, endpoint.port, mended, 100) == "200"
+
+
+@every_way
+def test_a_common_name_counts_where_there_is_no_other(guard: Guard, tmp_path: Path, way: str) -> None:
+    """As OpenSSL and libcurl take it; RFC 9525 no longer does, but such certificates are many."""
+    certificate, key = by_common_name("localhost")
+    with Endpoint(answers(), tls=context_of(tmp_path, certificate, key)) as endpoint:
+        assert (
+            WAYS[way](guard, "localhost", endpoint.port, TlsOptions(ca_pem=certificate.decode()), 100)
+            == "200"
+        )
+
+
+@pytest.mark.parametrize("way", ["hec", "syslog"])
+def test_an_address_as_common_name_counts_for_nothing(guard: Guard, tmp_path: Path, way: str) -> None:
+    """OpenSSL looks for addresses among the alternative names alone: no setting of ours makes it do."""
+    certificate, key = by_common_name(HOST)
+    with Endpoint(answers(), tls=context_of(tmp_path, certificate, key)) as endpoint:
+        failed = refusal(way, guard, endpoint.port, TlsOptions(ca_pem=certificate.decode()))
+
+    assert f"names no host: its common name is {HOST}, which does not count" in failed.message
+    assert failed.hint == f"have it issued anew with {HOST} as subject alternative name"
 
 
 @every_way

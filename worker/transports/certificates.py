@@ -1,5 +1,6 @@
 """X.509 certificates as facts for people: bytes of DER or text of PEM come in, names and dates go out."""
 
+import re
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from worker.model.printable import shortened
 #: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
 _DER = 2
 _LONGEST = 200
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,13 @@ class Certificate:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """The names that a server may go by: those for hosts, or else the common name, as in OpenSSL."""
-        return self.names or (self.subject,)
+        """The names that a server may go by: those for hosts, or else the common name, as in OpenSSL.
+
+        A common name that is an address, or none of a host, counts for nothing (RFC 2818, section 3.1).
+        """
+        if self.names or _ADDRESS.fullmatch(self.subject) or not _HOST.fullmatch(self.subject):
+            return self.names
+        return (self.subject,)
 
     def is_for(self, name: str) -> bool:
         """Whether it is made out to this host; a wildcard stands for one label (RFC 9525, section 6.3)."""

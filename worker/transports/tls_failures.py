@@ -130,13 +130,17 @@ def _splunks_own(peer: str, options: TlsOptions) -> tuple[str, str]:
 def _other_name(
     subject: str, wanted: str, options: TlsOptions, shown: Sequence[Certificate]
 ) -> tuple[str, str]:
-    names = shown[0].identities if shown else ()
-    carried = f" (it carries {', '.join(names[:_MOST_NAMES])})" if names else ""
+    what = f"{subject} is made out to another name than {wanted}"
+    if shown and not shown[0].identities:
+        what = f"{subject} names no host: its common name is {shown[0].subject}, which does not count"
+        return what, f"have it issued anew with {wanted} as subject alternative name"
+    names = shown[0].identities[:_MOST_NAMES] if shown else ()
     if options.tls_server_name is not None:
         hint = "give a name that it carries as tls_server_name"
     else:
         hint = "use a name that it carries in the url, or give one as tls_server_name"
-    return f"{subject} is made out to another name than {wanted}{carried}", hint
+    carried = f" (it carries {', '.join(names)})" if names else ""
+    return f"{what}{carried}", hint
 
 
 def _untrusted(subject: str, code: int, options: TlsOptions, shown: Sequence[Certificate]) -> tuple[str, str]:
