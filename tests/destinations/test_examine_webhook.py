@@ -35,7 +35,7 @@ def test_an_endpoint_takes_the_event() -> None:
     assert {"Authorization", "X-Key", "webhook-signature"} & set(clock.headers) == set()
     assert (checks["test event"].result, checks["clock"].result) == ("ok", "ok")
     assert checks["test event"].message.startswith("accepted (HTTP 204), under the id test_")
-    assert checks["test event"].message.endswith("; signed")
+    assert checks["test event"].message.endswith("; signed; over a new connection")
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,11 @@ def test_a_failure_says_nothing_about_the_pace() -> None:
         scripts.strained(24),
         scripts.busy(),
         scripts.close_mid_response("nothing"),
+        scripts.close_mid_response("nothing"),  # the first one is no failure: its connection was kept
         scripts.strained(24),
     ]
     with HecReceiver(scripts.sequence(*replies)) as splunk, sender_to(splunk.url) as sender:
-        assert [send(sender).rest for _ in replies] == [1, 0, 0, 2]
+        assert [send(sender).rest for _ in replies[1:]] == [1, 0, 0, 2]
 
 
 def test_threads_count_together() -> None:

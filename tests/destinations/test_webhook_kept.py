@@ -8,25 +8,12 @@ import trustme
 from tests.destinations.batches import batch_of, soon, verdicts
 from tests.destinations.webhooks import findings, webhook_to
 from tests.transports.certificates import server_context
-from tests.transports.endpoint import Behaviour, Endpoint, Visit
+from tests.transports.endpoint import Endpoint, Visit, answers_then_leaves
 from worker.model.deliveries import MAX_REQUESTS, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-BAD = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
-
-
-def answers_then_leaves(count: int, reply: bytes = OK) -> Behaviour:
-    """Answer so many requests of each connection, and end it when the next one has come."""
-
-    def behave(visit: Visit) -> None:
-        for _ in range(count):
-            if visit.request():
-                visit.connection.sendall(reply)
-        visit.request()
-
-    return behave
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -72,6 +59,29 @@ def test_a_new_connection_that_ends_as_well_is_a_failure() -> None:
     assert verdicts(batch, rulings) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
     assert findings(batch, rulings)["e1"] == FailureCode.CONNECTION_LOST
     assert list(batch.carried) == [1, 2]
+
+
+def test_what_was_cut_off_may_have_arrived() -> None:
+    """Even if the new connection answers that nothing is accepted: the requests count."""
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+
+    def refuses_from_the_second_on(visit: Visit) -> None:
+        visit.request()
+        visit.connection.sendall(OK if visit.endpoint.accepted == 1 else refusal)
+        visit.request()
+
+    batch = batch_of(1)
+    before = bytes(batch.carried)
+    with (
+        Endpoint(refuses_from_the_second_on) as endpoint,
+        webhook_to(endpoint.url(), connections=1) as sender,
+    ):
+        sender.send(batch_of(1), soon())
+        rulings = sender.send(batch, soon())
+
+    assert verdicts(batch, rulings) == {"e0": Verdict.RETRY}
+    settle_rulings(batch, rulings, RetryPolicy(3, 1), before=before)
+    assert list(batch.carried) == [2]
 
 
 def test_no_event_is_carried_by_more_requests_than_four() -> None:

@@ -151,6 +151,18 @@ def answers_once(reply: bytes = OK) -> Behaviour:
     return behave
 
 
+def answers_then_leaves(count: int, reply: bytes = OK) -> Behaviour:
+    """Answer so many requests of each connection, and end it when the next one has come."""
+
+    def behave(visit: Visit) -> None:
+        for _ in range(count):
+            if visit.request():
+                visit.connection.sendall(reply)
+        visit.request()
+
+    return behave
+
+
 def _content_length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")

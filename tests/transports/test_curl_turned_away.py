@@ -130,7 +130,9 @@ def test_a_connection_that_hangs_costs_one_time_out(guard: Guard, ca: trustme.CA
     server = Http2(replies=http2.at_first(http2.nothing))
     with posting_to(server, guard, ca) as (many, endpoint):
         post(many)
-        with pytest.raises(DeadlinePassed):
+        with pytest.raises(
+            DeadlinePassed, match=r"within 0\.4 s over a connection that was kept open; the next"
+        ):
             post(many, seconds=0.4)
         outcomes = post_all(many, BODIES)
 

@@ -69,7 +69,8 @@ class WebhookExamination:
         self._trial.close()
         answer = arrived(ruling, self._trial.event)
         if ruling.verdict is Verdict.ACCEPTED:
-            return replace(answer, message=f"{answer.message}; {self._signature()}")
+            # Deliveries go over connections that are kept open: those may hang where this one did not.
+            return replace(answer, message=f"{answer.message}; {self._signature()}; over a new connection")
         if ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE:
             return replace(answer, remedy=_BRING_BACK)
         if ruling.http_status is None:

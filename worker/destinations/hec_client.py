@@ -13,7 +13,7 @@ from worker.destinations.hec_urls import ack_url, event_url
 from worker.destinations.hec_verdict import HecVerdict, Meaning, judge, judge_acks
 from worker.model.deliveries import Finding
 from worker.model.destinations import SplunkHec
-from worker.model.errors import InvalidIntegration, TransportError
+from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
@@ -52,8 +52,8 @@ class HecClient:
         if self._config.use_ack:
             channel.unconfirmed += 1
         reply = self._ask(channel, self._event_url, self._headers(channel), self._packed(body), deadline)
-        if isinstance(reply, Finding):
-            return HecVerdict(Meaning.RETRY, reply)
+        if isinstance(reply, HecVerdict):
+            return reply
         verdict = judge(reply.status, reply.headers, reply.body, count)
         if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
             return HecVerdict(Meaning.RETRY, describe(reply.cut))
@@ -67,8 +67,8 @@ class HecClient:
         question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
         headers = self._authorization | {"Content-Type": "application/json"}
         reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, deadline)
-        if isinstance(reply, Finding):
-            return HecVerdict(Meaning.RETRY, reply)
+        if isinstance(reply, HecVerdict):
+            return reply
         return judge_acks(reply.status, reply.headers, reply.body)
 
     def written(self, channel: Channel, body: bytes) -> bytes:
@@ -94,14 +94,15 @@ class HecClient:
 
     def _ask(
         self, channel: Channel, url: str, headers: Mapping[str, str], body: bytes, deadline: float
-    ) -> HttpReply | Finding:
+    ) -> HttpReply | HecVerdict:
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         try:
             reply = self._transport.post(url, {**headers, **channel.cookies.header(url)}, body, seconds)
         except TransportError as error:
-            return describe(error)
+            return HecVerdict(Meaning.RETRY, describe(error), cut_off=isinstance(error, KeptConnectionLost))
         except InvalidIntegration as error:
-            return Finding(FailureCode.CONFIGURATION, str(error), "correct the integration's TLS settings")
+            hint = "correct the integration's TLS settings"
+            return HecVerdict(Meaning.RETRY, Finding(FailureCode.CONFIGURATION, str(error), hint))
         if self._config.use_ack:
             channel.cookies.keep(reply.set_cookies, url, reply.date)
         return reply

@@ -70,6 +70,7 @@ class Sending:
             self._post_until = deadline - kept
             self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
         self._rulings: list[Ruling] = []
+        self._repeated: set[int] = set()
         self._parts: deque[Sequence[int]] = deque()
 
     def run(self, envelopes: Mapping[int, bytes]) -> list[Ruling]:
@@ -103,12 +104,20 @@ class Sending:
         if verdict.meaning is Meaning.ACCEPTED:
             self._portions.learn_room(len(body))
             self._accept(part, verdict)
+        elif verdict.cut_off and self._may_repeat(part):
+            self._repeated.update(part)
+            self._queue(part, verdict, whole=3)
         elif verdict.meaning is Meaning.RETRY:
             self._give_up(part, verdict)
         elif verdict.meaning is Meaning.OFFENDER:
             self._cut_out(part, verdict)
         else:
             self._split(part, verdict, len(body))
+
+    def _may_repeat(self, part: Sequence[int]) -> bool:
+        """Say whether a part may be sent once more at once: it was not before, and has a request left."""
+        carried = self._batch.carried
+        return all(place not in self._repeated and carried[place] < MAX_REQUESTS for place in part)
 
     def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
         if self._confirmations is None:
@@ -186,6 +195,7 @@ class Sending:
                 http_status=why.http_status,
                 assurance=assurance,
                 rest=why.rest,
-                not_accepted=why.not_accepted,
+                # Whatever the last answer says, what was cut off before may have arrived.
+                not_accepted=why.not_accepted if self._repeated.isdisjoint(places) else False,
             )
         )

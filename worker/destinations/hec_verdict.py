@@ -44,6 +44,7 @@ class HecVerdict:
     `ack_id` is the number under which Splunk can be asked whether what it took is indexed; `strained` says
     that it took the request but is about to be overrun, and `rest` for how many seconds to spare it.
     `not_accepted` is as in `worker.model.deliveries.Ruling`.
+    `cut_off`: the request met a kept connection just as the other side ended it (RFC 9112, section 9.3.1).
     """
 
     meaning: Meaning
@@ -55,6 +56,7 @@ class HecVerdict:
     ack_id: int | None = None
     rest: float = 0.0
     not_accepted: bool | None = None
+    cut_off: bool = False
 
     @property
     def strained(self) -> bool:

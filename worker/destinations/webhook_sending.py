@@ -160,9 +160,13 @@ class Sending:
         return [places[at : at + step] for at in range(0, len(places), step)]
 
     def _rule(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
-        if places:
-            reason = Reason(verdict, why.finding, why.retry_after, why.http_status)
-            self._tally.add(places, reason, self._elapsed_ms())
+        # Whatever the last answer says, what was cut off before may have arrived.
+        cut_off = [place for place in places if place in self._repeated]
+        others = [place for place in places if place not in self._repeated]
+        for some, not_accepted in ((cut_off, False), (others, None)):
+            if some:
+                reason = Reason(verdict, why.finding, why.retry_after, why.http_status, not_accepted)
+                self._tally.add(some, reason, self._elapsed_ms())
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._batch.claimed_at) * 1000)

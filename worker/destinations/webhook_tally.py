@@ -28,6 +28,7 @@ class Reason:
     finding: Finding | None = None
     retry_after: float | None = None
     http_status: int | None = None
+    not_accepted: bool | None = None
 
 
 class Tally:
@@ -65,5 +66,6 @@ class Tally:
                 finding=reason.finding,
                 retry_after=reason.retry_after,
                 http_status=reason.http_status,
+                not_accepted=reason.not_accepted,
             )
         )

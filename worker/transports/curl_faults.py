@@ -120,9 +120,11 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     if words.startswith(BAD_HTTP2):
         # libcurl waits for an answer all the same.
         return DeadlinePassed(f"{route.peer} {_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}, and gave no answer")
+    undone = "answer in full"
     if easy.getinfo(pycurl.SIZE_UPLOAD_T) < exchange.length:
-        return DeadlinePassed(f"{route.peer} did not take the whole request within {seconds}")
-    return DeadlinePassed(f"{route.peer} did not answer in full within {seconds}")
+        undone = "take the whole request"
+    kept = " over a connection that was kept open; the next request dials anew" if exchange.was_kept else ""
+    return DeadlinePassed(f"{route.peer} did not {undone} within {seconds}{kept}")
 
 
 def _unconnected(exchange: Exchange, _words: str) -> TransportError:

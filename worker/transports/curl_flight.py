@@ -10,7 +10,7 @@ from typing import Any
 
 import pycurl
 
-from worker.model.errors import DeadlinePassed, TransportError
+from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError
 from worker.transports.curl_exchange import Answer, Exchange, Route
 from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, not_processed
 from worker.transports.curl_kept import KeptConnections
@@ -217,4 +217,4 @@ def _fault(exchange: Exchange, ending: Ending, code: int, words: str) -> Transpo
     if ending is Ending.NOT_PROCESSED:
         return not_processed(exchange)
     fault = curl_fault(exchange, code, words)
-    return cut_off(fault) if ending is Ending.CUT_OFF else fault
+    return cut_off(fault) if ending is Ending.CUT_OFF and isinstance(fault, ConnectionLost) else fault

@@ -21,10 +21,10 @@ from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectionLost, InvalidIntegration, TransportError
+from worker.model.errors import ConnectionLost, InvalidIntegration, KeptConnectionLost, TransportError
 from worker.transports.deadline import within
 from worker.transports.guard import Guard
-from worker.transports.http_adapter import GuardedAdapter
+from worker.transports.http_adapter import GuardedAdapter, dial_count
 from worker.transports.http_body import decoded, read_body
 from worker.transports.http_faults import http_fault
 from worker.transports.tls import client_context
@@ -82,8 +82,9 @@ class HttpTransport:
     def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> HttpReply:
         """Post the body. `seconds` is all the time there is, from the look-up of the name to the last byte.
 
-        Raises a leaf of TransportError when there is no reply, and InvalidIntegration when the URL, a
-        header or a PEM cannot be used. No message repeats a header's value or the URL's path.
+        Raises a leaf of TransportError when there is no reply (KeptConnectionLost where a request over a new
+        connection may get one), and InvalidIntegration when the URL, a header or a PEM cannot be used. No
+        message repeats a header's value or the URL's path.
         """
         return self._exchange("POST", url, headers, body, seconds)
 
@@ -100,15 +101,21 @@ class HttpTransport:
     ) -> HttpReply:
         target, peer = target_of(url)
         request = _prepared(method, target, headers, body)
+        dialled, response = dial_count(), None
         with within(seconds, peer) as deadline:
             try:
                 # The sockets keep the deadline: urllib3's timeout would be for each read and write.
-                reply = _reply(self._adapter.send(request, stream=True, timeout=None), peer)
+                response = self._adapter.send(request, stream=True, timeout=None)
+                reply = _reply(response, peer)
             except (OSError, ValueError, HTTPException, HTTPError) as error:
-                fault = self._explained(http_fault(error, peer, self._tls), target, deadline.remaining())
+                kept = response is None and dial_count() == dialled
+                fault = http_fault(error, peer, self._tls, kept=kept)
+                fault = self._explained(fault, target, deadline.remaining())
             else:
                 self._let_in_at = monotonic()
                 return reply
+        if isinstance(fault, KeptConnectionLost):
+            self._adapter.close()  # others that are kept may have ended as well: the next request dials
         # Raised out here, it holds on to nothing of the exchange: no half-closed socket, no header.
         raise fault
 

@@ -6,6 +6,7 @@ context alone decides whom to trust, and nothing is tried twice.
 
 import functools
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,20 @@ class _TlsConnection(HTTPSConnection):
             raise handshake_failure(error, peer, self._tls, shown) from None
 
 
+class _Dials(threading.local):
+    count = 0
+
+
+_dials = _Dials()
+
+
+def dial_count() -> int:
+    """Return how many connections the running thread has dialled here so far."""
+    return _dials.count
+
+
 def _dialled(guard: Guard, connection: HTTPConnection) -> DeadlineSocket:
+    _dials.count += 1
     # `host` has lost the dot at its end, which means something to the resolver; `_dns_host` has not.
     host = connection._dns_host  # noqa: SLF001 - as in urllib3's own _new_conn
     left = seconds_left()

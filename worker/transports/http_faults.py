@@ -12,13 +12,18 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisc
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import ConnectionLost, TransportError
+from worker.model.errors import ConnectionLost, KeptConnectionLost, TransportError
 from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
 from worker.transports.tls_failures import handshake_failure
 
 _NO_OPTIONS = TlsOptions()
 _NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
 
+#: So ends a connection before a byte of the answer.
+_ENDS = (
+    *(RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
+    *(ConnectionResetError, BrokenPipeError, ConnectionAbortedError),
+)
 #: The first row that fits a link of the chain is said.
 _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (RemoteDisconnected, "closed the connection without an answer"),
@@ -32,12 +37,18 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 )
 
 
-def http_fault(error: BaseException, peer: str, tls: TlsOptions = _NO_OPTIONS) -> TransportError:
-    """Name the fault: TlsFailed when the peer turned our TLS down, else ConnectionLost."""
+def http_fault(
+    error: BaseException, peer: str, tls: TlsOptions = _NO_OPTIONS, *, kept: bool = False
+) -> TransportError:
+    """Name the fault: TlsFailed when the peer turned our TLS down, else ConnectionLost.
+
+    `kept`: no answer had begun, over a connection that had served another request before.
+    """
     for link in _chain(error):
         for kind, words in _WORDS:
             if isinstance(link, kind):
-                return ConnectionLost(f"{peer} {words}")
+                lost = KeptConnectionLost if kept and isinstance(link, _ENDS) else ConnectionLost
+                return lost(f"{peer} {words}")
         if isinstance(link, ssl.SSLError):
             # In TLS 1.3 a server judges the client's certificate after the handshake has ended.
             return handshake_failure(link, peer, tls)
