@@ -58,8 +58,10 @@ return 1
 #: What it may do, for whoever chooses.
 DEEDS = (
     *("kill", "kill-redis", "freeze-redis", "lock-database", "refuse-writes"),
-    *("pause", "replay", "damage-backlog"),
+    *("pause", "replay", "damage-backlog", "empty-redis"),
 )
+#: What loses events, and must be reported: done only if it is asked for by name.
+LOSSY = frozenset({"empty-redis"})
 
 #: The processes that chaos may kill, by the name under which the fleet starts them.
 VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
@@ -88,7 +90,11 @@ class Monkey:
         self._integration_ids = integration_ids
         self._paused: set[str] = set()
         self._victims = [one for one in VICTIMS if role in {None, one.partition("-")[0]}]
-        self._deeds = {name: each for name, each in self._possible().items() if name in deeds or not deeds}
+        self._deeds = {
+            name: each
+            for name, each in self._possible().items()
+            if name in deeds or not (deeds or name in LOSSY)
+        }
 
     @property
     def kills(self) -> int:
@@ -116,6 +122,7 @@ class Monkey:
             "pause": (self._pause_or_resume, 4),
             "replay": (self._replay, 2),
             "damage-backlog": (self._damage_a_backlog, 1),
+            "empty-redis": (self._empty_redis, 1),
         }
 
     def _kill_a_process(self) -> None:
@@ -128,6 +135,12 @@ class Monkey:
         self._fleet.server.kill()
         self._fleet.server.restart()
         self.done["redis"] += 1
+
+    def _empty_redis(self) -> None:
+        """Take everything from it, once the ledger has a mark that says what stands there."""
+        if int(self._fleet.client.hget(keys.EPOCH, "number") or 0) > 1:
+            self._fleet.client.flushall()
+            self.done["redis emptied"] += 1
 
     def _freeze_redis(self) -> None:
         self._fleet.server.pause()

@@ -1,6 +1,7 @@
 """A short reign of chaos; the long ones are run by hand."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ def test_nothing_is_lost_whatever_is_killed() -> None:
     found = run(_given(seconds=15.0, pause=1.5))
 
     assert _faults(found) == {}
+    assert found["reported"] == []
     assert found["events"] >= 1_000
     assert sum(found["deeds"].values()) >= 3
 
@@ -27,6 +29,7 @@ def test_a_database_that_refuses_every_write_costs_nothing() -> None:
     found = run(_given(seconds=12.0, pause=1.0, deed=["refuse-writes"]))
 
     assert _faults(found) == {}
+    assert found["reported"] == []
     assert found["deeds"]["database refused"] >= 2
 
 
@@ -41,9 +44,27 @@ def test_damage_in_redis_is_told_event_by_event() -> None:
     assert found["dead"] >= found["deeds"]["chunk damaged"]
 
 
-def _given(*, seconds: float, pause: float, deed: Sequence[str] = ()) -> argparse.Namespace:
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_emptied_redis_is_reported_and_never_with_too_much() -> None:
+    """Each time, and no more deliveries at an integration than the account misses there."""
+    found = run(_given(seconds=15.0, pause=3.0, settle=20.0, deed=["empty-redis", "pause"]))
+    emptied = found["deeds"]["redis emptied"]
+    reported = Counter[str]()
+    for loss in found["reported"]:
+        reported.update(loss["deliveries"])
+    missed = {f"int_{name}": sum(one["faults"].values()) for name, one in found["integrations"].items()}
+
+    assert emptied >= 1
+    assert [loss["kind"] for loss in found["reported"]] == ["emptied"] * emptied
+    assert {one: count for one, count in reported.items() if count > missed[one]} == {}
+
+
+def _given(
+    *, seconds: float, pause: float, deed: Sequence[str] = (), settle: float = 120.0
+) -> argparse.Namespace:
     return argparse.Namespace(
-        seed=3, seconds=seconds, rate=200, pause=pause, settle=120.0, sabotage="", deed=deed
+        seed=3, seconds=seconds, rate=200, pause=pause, settle=settle, sabotage="", deed=deed
     )
 
 
