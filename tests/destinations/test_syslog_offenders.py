@@ -16,6 +16,7 @@ from worker.destinations.syslog_cef import SyslogCefSender
 from worker.model.deliveries import MAX_REQUESTS, Batch, Status
 from worker.model.integrations import MAX_RETRIES
 from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.transports import syslog_stream
 from worker.transports.syslog_connection import SyslogConnection
 from worker.transports.syslog_outflow import Patience
 
@@ -68,6 +69,7 @@ def noticing(receiver: SyslogReceiver, monkeypatch: pytest.MonkeyPatch) -> Itera
         see_open(connection, seconds)
 
     with monkeypatch.context() as patched:
+        patched.setattr(syslog_stream, "_LONGEST_MOMENT", 0.1)
         patched.setattr(SyslogConnection, "carry", counted)
         patched.setattr(SyslogConnection, "see_open", see_late)
         yield

@@ -114,7 +114,7 @@ def test_a_failure_does_not_reset_the_connection() -> None:
     with SyslogReceiver(wakes_up, receive_buffer=4_096) as receiver, stream_to(receiver.url) as stream:
         stream.send(lines(1), SOON)
         with pytest.raises(DeadlinePassed):
-            stream.send(lines(100, start=1, padding=1_000), 0.2)
+            stream.send(lines(100, start=1, padding=1_000), 2.0)
         cue.set()
         receiver.wait_for_ends(1)
 

@@ -16,10 +16,11 @@ from worker.model.destinations import SyslogCef
 from worker.model.failures import FailureCode
 from worker.transports.findings import HUNG_UP
 from worker.transports.probe import speaks_tls
+from worker.transports.syslog_watch import SUSPICIOUS
 from worker.transports.watched_guard import Reaction, WatchedGuard
 
-#: How long a reaction is waited for, in seconds: several round trips around the world.
-_WATCH = 1.0
+#: How long a reaction is waited for, in seconds.
+_WATCH = SUSPICIOUS
 
 _LISTENS = "check host and port (514 for TCP and 6514 for TLS, unless changed), that the receiver runs there"
 _LISTENS_UDP = "check the port (514 unless changed), and that the receiver listens on UDP, not on TCP alone"

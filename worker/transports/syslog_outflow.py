@@ -39,6 +39,7 @@ class Patience:
         self._stall = stall
         self._began = self._since = time.monotonic()
         self._first = self._most = 0
+        self._has_resumed = False
 
     @property
     def taken(self) -> int:
@@ -63,6 +64,7 @@ class Patience:
         """Note what is acknowledged. Raises DeadlinePassed when the time is over, or nothing has moved."""
         now = time.monotonic()
         if acknowledged > self._most:
+            self._has_resumed |= now - self._since > _TELLING_TIME
             self._most, self._since = acknowledged, now
         if not self.deadline.remaining():
             self.deadline.passed(TAKE)
@@ -71,8 +73,8 @@ class Patience:
             raise DeadlinePassed(f"{self._peer} {words}")
 
     def is_moving(self) -> bool:
-        """Whether the receiver reads: the first bytes are taken by its buffer alone, and tell nothing."""
-        return self._since - self._began > max(_TELLING_TIME, self.seconds / 2)
+        """Whether the receiver reads: its buffer takes the first bytes by itself, and no more later."""
+        return self._has_resumed or self._since - self._began > max(_TELLING_TIME, self.seconds / 2)
 
 
 class Window:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-#: An end within this time behind the last byte, in seconds, is about what was sent.
-SUSPICIOUS = 2.0
+#: An end within this time behind the last byte, in seconds, is about what was sent. A balancer that finds no
+#: receiver behind it tries for a while before it hangs up: HAProxy for three seconds, as it comes.
+SUSPICIOUS = 4.0
 _TICK = 0.2
 
 
