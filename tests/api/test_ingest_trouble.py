@@ -13,6 +13,7 @@ from tests.api.conftest import Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
 from worker.api import ingest
+from worker.ledger.identity import ledger_id
 
 
 @pytest.fixture
@@ -38,6 +39,20 @@ def test_redis_is_away(alone: Api) -> None:
         assert (one.json()["accepted"], one.json()["resume_at_line"]) == (0, 1)
     assert later.json() == {"accepted": 2, "errors": []}
     assert {"evt_2", "evt_3"} <= {json.loads(raw)["id"] for raw in taken(alone)}
+
+
+def test_redis_belongs_to_another_ledger(alone: Api) -> None:
+    """503: those events would go to the SIEMs of somebody else. Its own ledger's is taken."""
+    alone.fleet.client.set("siem:ledger", "another")
+    answer = publish(alone, lines(event(1), event(2)))
+    alone.fleet.client.set("siem:ledger", ledger_id(alone.fleet.engine))
+    later = publish(alone, lines(event(1), event(2)))
+
+    assert answer.status_code == 503
+    assert "this Redis belongs to another ledger" in answer.text
+    assert (answer.json()["accepted"], answer.json()["resume_at_line"]) == (0, 1)
+    assert later.json() == {"accepted": 2, "errors": []}
+    assert len(taken(alone)) == 2
 
 
 def test_redis_is_full(alone: Api) -> None:

@@ -192,6 +192,7 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
     publication = _Publication(_judged(sent, caller.tenant_id, resources.config.api_body_bytes))
 
     def do(_leave: object) -> Response:
+        resources.ownership.require()
         _refuse_if_crowded(resources)
         publication.run(resources.client)
         content = {"accepted": publication.accepted, "errors": _documents(publication.judged)}

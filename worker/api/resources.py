@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from worker.api.access import Access
+from worker.api.ownership import Ownership
 from worker.broker.connection import Client, connect
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
@@ -22,17 +23,20 @@ class Resources:
     client: Client = field(repr=False)
     vault: Vault = field(repr=False)
     access: Access = field(repr=False)
+    ownership: Ownership = field(repr=False)
 
     @classmethod
     def of(cls, config: Settings) -> Self:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
         engine = open_ledger(config.ledger_address())
+        client = connect(config.broker_address())
         return cls(
             config=config,
             engine=engine,
-            client=connect(config.broker_address()),
+            client=client,
             vault=open_vault(config),
             access=Access(ApiKeyStore(engine).recognise),
+            ownership=Ownership(engine, client),
         )
 
     def integrations_of(self, tenant_id: str) -> TenantIntegrations:

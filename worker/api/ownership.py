@@ -1,0 +1,50 @@
+"""Whether the Redis of this process holds the events of its own ledger, asked at most once a second.
+
+Events that were published into another ledger's Redis would go to the SIEMs of that one's integrations.
+"""
+
+import threading
+import time
+from typing import Any
+
+from worker.broker.connection import Client
+from worker.broker.ledger_claim import TRUSTED, check_claim
+from worker.ledger.identity import ledger_id
+from worker.model.errors import LedgerUnavailable, SchemaOutdated
+
+#: How long to go on without the ledger's id before the database is asked again, in seconds.
+ASK_AGAIN = 30.0
+
+
+class Ownership:
+    """May be shared between threads."""
+
+    def __init__(self, engine: Any, client: Client) -> None:
+        """Compare this ledger with what Redis says."""
+        self._engine = engine
+        self._client = client
+        self._lock = threading.Lock()
+        self._ledger_id: str | None = None
+        self._trusted_until = 0.0
+
+    def require(self) -> None:
+        """Raise WrongLedger if Redis holds another ledger's events. Raises BrokerUnavailable.
+
+        While the database has been away since this process began, its ledger is unknown: nothing is refused.
+        """
+        with self._lock:
+            if time.monotonic() < self._trusted_until:
+                return
+            own = self._known()
+            if own is not None:
+                check_claim(self._client, own)
+            # A database that does not answer must not hold up each publisher.
+            self._trusted_until = time.monotonic() + (ASK_AGAIN if own is None else TRUSTED)
+
+    def _known(self) -> str | None:
+        if self._ledger_id is None:
+            try:
+                self._ledger_id = ledger_id(self._engine)
+            except (LedgerUnavailable, SchemaOutdated):
+                return None
+        return self._ledger_id
