@@ -23,6 +23,8 @@ from tests.receivers.scripts import Action, Request, Script, Wire, event_ids, ok
 from worker.demo.splunk import ACK_PATH, EVENT_PATHS, read_envelopes
 
 _PATIENCE = 10.0
+#: Between two pieces of a body that is read slowly, in seconds.
+_PAUSE = 0.02
 
 
 class HecReceiver:
@@ -39,14 +41,21 @@ class HecReceiver:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        rate: float | None = None,
     ) -> None:
-        """Bind at once, so that `url` is known; answering begins with the `with` block."""
+        """Bind at once, so that `url` is known; answering begins with the `with` block.
+
+        Bodies are read at `rate` bytes a second, if it is given.
+        """
         self.script: Script = script or ok()
         self._changed = threading.Condition()
         self._requests: list[Request] = []
         self._accepted: list[Any] = []
         self._failures: list[BaseException] = []
+        self.rate = rate
         self._server = _Server((host, port or free_port()), self, tls)
+        if rate is not None:
+            self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         scheme = "http" if tls is None else "https"
         self.port: int = self._server.server_address[1]
         self.base_url = f"{scheme}://{host}:{self.port}"
@@ -210,7 +219,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         arrived = time.monotonic()
         length = int(self.headers.get("Content-Length") or 0)
-        wire_body = self.rfile.read(length)
+        wire_body = self._read(length)
         if len(wire_body) < length:
             self.close_connection = True
             return
@@ -218,6 +227,17 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         action = self.server.receiver.decide(request)
         self.close_connection |= action.hangs_up
         action.manner(Wire(self.connection, self.server.closing), action.payload())
+
+    def _read(self, length: int) -> bytes:
+        """Read a body: at once, or in so many pieces a second as its rate wants."""
+        rate = self.server.receiver.rate
+        if rate is None:
+            return self.rfile.read(length)
+        body = b""
+        while len(body) < length and (piece := self.rfile.read(min(int(rate * _PAUSE), length - len(body)))):
+            body += piece
+            self.server.closing.wait(_PAUSE)
+        return body
 
     do_POST = do_GET  # noqa: N815 - http.server calls it by this name
 

@@ -20,6 +20,7 @@ from worker.transports.http import HttpTransport
 #: Long enough for a connection to be made, short enough to be waited for.
 SECONDS = 0.4
 LARGE = bytes(16_000_000)
+MEDIUM = bytes(1_000_000)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -87,6 +88,39 @@ def test_a_peer_that_does_not_take_the_body_is_cut_off(
         pytest.raises(DeadlinePassed, match=r"did not take the whole request within 0\.4 s"),
     ):
         transport.post(endpoint.url(), {}, LARGE, SECONDS)
+
+
+def _reads_slowly(visit: Visit) -> None:
+    while len(visit.unread) < len(MEDIUM):
+        visit.unread += visit.connection.recv(20_000)
+        visit.endpoint.over.wait(0.02)
+    visit.request()
+    visit.connection.sendall(OK)
+
+
+def test_a_slow_peer_is_waited_for(transport: HttpTransport, tls: ssl.SSLContext | None) -> None:
+    """With patience, the deadline is for each silence, as long as the peer takes more."""
+    with Endpoint(_reads_slowly, tls=tls, receive_buffer=4096) as endpoint:
+        assert transport.post(endpoint.url(), {}, MEDIUM, 60, patience=SECONDS).status == 200
+
+
+def _never_answers(visit: Visit) -> None:
+    visit.request()
+    _reads_nothing(visit)
+
+
+@pytest.mark.parametrize("behaviour", [_reads_nothing, _never_answers])
+def test_a_silent_peer_is_not_waited_for(
+    transport: HttpTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
+) -> None:
+    """Neither one that takes no more, nor one that has all and does not answer."""
+    with (
+        Endpoint(behaviour, tls=tls, receive_buffer=4096) as endpoint,
+        pytest.raises(DeadlinePassed, match=r"within 0\.4 s") as late,
+    ):
+        transport.post(endpoint.url(), {}, MEDIUM, 600, patience=SECONDS)
+
+    assert (late.value.rate > 0) is (behaviour is _reads_nothing)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ class HecClient:
         """How long to ask whether a request is indexed, in seconds from its reply; None: do not ask."""
         return self._config.ack_timeout_seconds if self._config.use_ack else None
 
+    @property
+    def patience(self) -> float:
+        """For how many seconds Splunk may be silent, neither taking more of a request nor answering it."""
+        return self._config.timeout_seconds
+
     def channel(self) -> contextlib.AbstractContextManager[Channel]:
         """Lend a channel for one sending."""
         return self._channels.borrow()
@@ -51,9 +56,12 @@ class HecClient:
         """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds."""
         if self._config.use_ack:
             channel.unconfirmed += 1
-        reply = self._ask(channel, self._event_url, self._headers(channel), self._packed(body), deadline)
+        packed = self._packed(body)
+        reply = self._ask(
+            channel, self._event_url, self._headers(channel), packed, deadline - time.monotonic()
+        )
         if isinstance(reply, HecVerdict):
-            return reply
+            return replace(reply, rate=reply.rate * len(body) / max(1, len(packed)))
         verdict = judge(reply.status, reply.headers, reply.body, count)
         if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
             return HecVerdict(Meaning.RETRY, describe(reply.cut))
@@ -66,7 +74,8 @@ class HecClient:
         """Return which of these requests are indexed, which Splunk says once only; else what it answered."""
         question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
         headers = self._authorization | {"Content-Type": "application/json"}
-        reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, deadline)
+        seconds = min(self.patience, deadline - time.monotonic())
+        reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, seconds)
         if isinstance(reply, HecVerdict):
             return reply
         return judge_acks(reply.status, reply.headers, reply.body)
@@ -93,13 +102,14 @@ class HecClient:
         return gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._config.gzip else body
 
     def _ask(
-        self, channel: Channel, url: str, headers: Mapping[str, str], body: bytes, deadline: float
+        self, channel: Channel, url: str, headers: Mapping[str, str], body: bytes, seconds: float
     ) -> HttpReply | HecVerdict:
-        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        headers = {**headers, **channel.cookies.header(url)}
         try:
-            reply = self._transport.post(url, {**headers, **channel.cookies.header(url)}, body, seconds)
+            reply = self._transport.post(url, headers, body, seconds, min(self.patience, seconds))
         except TransportError as error:
-            return HecVerdict(Meaning.RETRY, describe(error), cut_off=isinstance(error, KeptConnectionLost))
+            cut_off = isinstance(error, KeptConnectionLost)
+            return HecVerdict(Meaning.RETRY, describe(error), cut_off=cut_off, rate=error.rate)
         except InvalidIntegration as error:
             hint = "correct the integration's TLS settings"
             return HecVerdict(Meaning.RETRY, Finding(FailureCode.CONFIGURATION, str(error), hint))

@@ -14,10 +14,12 @@ from dataclasses import replace
 from itertools import groupby
 from math import isqrt
 
+import msgspec
+
+from worker.destinations.batching import PartSize
 from worker.destinations.hec_acks import Confirmations
 from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
-from worker.destinations.hec_portions import Portions
 from worker.destinations.hec_verdict import ENABLE_ACK, HecVerdict, Meaning
 from worker.model.deliveries import (
     MAX_REQUESTS,
@@ -30,6 +32,8 @@ from worker.model.deliveries import (
 )
 from worker.model.failures import FailureCode
 
+#: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.
+_SOON = 4
 _OUT_OF_TIME = Finding(
     FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
@@ -56,12 +60,12 @@ class Sending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
-        self, client: HecClient, channel: Channel, portions: Portions, batch: Batch, deadline: float
+        self, client: HecClient, channel: Channel, size: PartSize, batch: Batch, deadline: float
     ) -> None:
         """Send until `deadline` (monotonic seconds); half of the time, at most, is kept for confirmations."""
         self._client = client
         self._channel = channel
-        self._portions = portions
+        self._size = size
         self._batch = batch
         self._post_until = deadline
         self._confirmations: Confirmations | None = None
@@ -72,10 +76,12 @@ class Sending:
         self._rulings: list[Ruling] = []
         self._repeated: set[int] = set()
         self._parts: deque[Sequence[int]] = deque()
+        self._longest = 0.0
 
     def run(self, envelopes: Mapping[int, bytes]) -> list[Ruling]:
         """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
         self._envelopes = envelopes
+        self._sizes = {place: len(envelope) for place, envelope in envelopes.items()}
         self._parts.extend(self._plan(list(envelopes)))
         while self._parts:
             self._send(self._parts.popleft())
@@ -86,29 +92,32 @@ class Sending:
     def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
         carried = self._batch.carried
         if SETTLED not in carried:
-            for part in self._portions.cut(places, self._envelopes):
+            for part in self._size.cut(places, self._sizes):
                 yield from self._cut(part, whole=1, single=0)
             return
         for _, alike in groupby(places, key=carried.__getitem__):
-            for part in self._portions.cut(list(alike), self._envelopes):
+            for part in self._size.cut(list(alike), self._sizes):
                 yield from self._cut(part, whole=3, single=1)
 
     def _send(self, part: Sequence[int]) -> None:
-        if time.monotonic() >= self._post_until:
+        began = time.monotonic()
+        # What would not be answered in time is not begun: it would only be sent once more.
+        if self._post_until - began <= self._longest:
             self._give_up(part, HecVerdict(Meaning.RETRY, _OUT_OF_TIME))
             return
         for place in part:
             self._batch.carried[place] += 1
         body = b"".join([self._envelopes[place] for place in part])
         verdict = self._client.post(self._channel, body, len(part), self._post_until)
+        seconds = time.monotonic() - began
         if verdict.meaning is Meaning.ACCEPTED:
-            self._portions.learn_room(len(body))
+            self._learn(len(body), seconds)
             self._accept(part, verdict)
         elif verdict.cut_off and self._may_repeat(part):
             self._repeated.update(part)
             self._queue(part, verdict, whole=3)
         elif verdict.meaning is Meaning.RETRY:
-            self._give_up(part, verdict)
+            self._give_up(part, self._reduced(part, len(body), verdict))
         elif verdict.meaning is Meaning.OFFENDER:
             self._cut_out(part, verdict)
         else:
@@ -118,6 +127,21 @@ class Sending:
         """Say whether a part may be sent once more at once: it was not before, and has a request left."""
         carried = self._batch.carried
         return all(place not in self._repeated and carried[place] < MAX_REQUESTS for place in part)
+
+    def _learn(self, size: int, seconds: float) -> None:
+        """Dare a little more after what was answered soon; what took its time is as large as it may be."""
+        self._longest = max(self._longest, seconds)
+        if seconds <= self._client.patience / _SOON:
+            self._size.took(size, seconds)
+
+    def _reduced(self, part: Sequence[int], size: int, verdict: HecVerdict) -> HecVerdict:
+        """Make the parts that follow so small that Splunk takes and answers them in time; say so."""
+        if verdict.finding is None or not verdict.is_too_slow or len(part) == 1:
+            return verdict
+        in_time = int(verdict.rate * self._client.patience)
+        self._size.missed(min(size, in_time) if in_time else size, rate=verdict.rate)
+        message = f"{verdict.finding.message}; {self._size.words(len(part), size)}"
+        return replace(verdict, finding=msgspec.structs.replace(verdict.finding, message=message))
 
     def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
         if self._confirmations is None:
@@ -153,7 +177,7 @@ class Sending:
             self._rule(part, Verdict.REFUSED, verdict)
             return
         if verdict.finding is not None and verdict.finding.code == FailureCode.TOO_LARGE:
-            self._portions.learn_limit(size)
+            self._size.missed(size)
         self._queue(part, verdict, whole=MAX_REQUESTS)
 
     def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:

@@ -43,7 +43,7 @@ class HecVerdict:
 
     `ack_id` is the number under which Splunk can be asked whether what it took is indexed; `strained` says
     that it took the request but is about to be overrun, and `rest` for how many seconds to spare it.
-    `not_accepted` is as in `worker.model.deliveries.Ruling`.
+    `not_accepted` is as in `worker.model.deliveries.Ruling`; `rate` is how many bytes a second Splunk took.
     `cut_off`: the request met a kept connection just as the other side ended it (RFC 9112, section 9.3.1).
     """
 
@@ -57,6 +57,13 @@ class HecVerdict:
     rest: float = 0.0
     not_accepted: bool | None = None
     cut_off: bool = False
+    rate: float = 0.0
+
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether it did not take or answer the request in time; 408 and 504 say so of what is in between."""
+        code = self.finding.code if self.finding else None
+        return code is FailureCode.TIMED_OUT or self.http_status in _TOO_SLOW
 
     @property
     def strained(self) -> bool:
@@ -79,6 +86,7 @@ _HTTP_OK = 200
 _SUCCESSES = range(200, 300)
 _BUSY_STATUSES = frozenset({408, 425, 429})
 _TOO_LARGE = 413
+_TOO_SLOW = frozenset({408, 504})
 _BAD_REQUEST = 400
 _UNAUTHORIZED = frozenset({401, 403})
 
@@ -205,11 +213,7 @@ def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozense
 
 
 def _judge_success(status: int, code: int | None, words: str) -> HecVerdict:
-    """Splunk's code decides, whatever the exact status.
-
-    Splunk answers with 200 and a code, always. A 2xx without one is the word of something else, such as a
-    portal or a gateway, even a 201 or 204 without content: it does not say that Splunk has the events.
-    """
+    """Splunk's code decides: it answers with one, always. Without it, even a 204 is the word of a gateway."""
     if code in _ACCEPTED_CODES:
         return HecVerdict(Meaning.ACCEPTED)
     return HecVerdict(Meaning.RETRY, _not_splunk(status, words))

@@ -7,8 +7,8 @@ the events are indexed (`hec_acks`).
 
 from collections.abc import Sequence
 
+from worker.destinations.batching import PartSize
 from worker.destinations.hec_client import HecClient
-from worker.destinations.hec_portions import Portions
 from worker.destinations.hec_sending import Sending
 from worker.formats.hec import HecFormat
 from worker.model.deliveries import Batch, Ruling
@@ -30,14 +30,14 @@ class SplunkHecSender:
             fields=config.fields,
         )
         self._client = HecClient(config, guard, connections=connections)
-        self._portions = Portions(events=config.batch_events, size=config.batch_bytes)
+        self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
 
     def send(self, batch: Batch, deadline: float) -> list[Ruling]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         places = batch.open_places()
         wrapped = self._format.envelopes([batch.events[place] for place in places])
         with self._client.channel() as channel:
-            sending = Sending(self._client, channel, self._portions, batch, deadline)
+            sending = Sending(self._client, channel, self._size, batch, deadline)
             return sending.run(dict(zip(places, wrapped, strict=True)))
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
@@ -47,7 +47,7 @@ class SplunkHecSender:
         compressed body, which is shown uncompressed. Raises InvalidIntegration if the url cannot be used.
         """
         envelopes = dict(enumerate(self._format.envelopes(events)))
-        parts = self._portions.cut(list(envelopes), envelopes)
+        parts = self._size.cut(list(envelopes), {place: len(one) for place, one in envelopes.items()})
         with self._client.channel() as channel:
             bodies = (b"".join(envelopes[place] for place in part) for part in parts)
             return b"\r\n\r\n".join(self._client.written(channel, body) for body in bodies)

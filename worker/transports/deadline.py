@@ -1,41 +1,98 @@
 """One deadline for a whole exchange, however many reads and writes it takes.
 
 A thread declares the deadline with `within`; the two socket classes here obey it before every call
-that can block. A peer that sends or takes one byte a second therefore gains no time by doing so.
+that can block. A peer that sends or takes one byte a second therefore gains no time by doing so, unless the
+deadline has patience: then a peer that takes what it is sent is waited for, up to the end.
 """
 
 import contextlib
+import fcntl
 import ssl
+import struct
+import sys
+import termios
 import threading
-from collections.abc import Iterator
-from socket import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from socket import SO_LINGER, SOL_SOCKET, socket
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from worker.model.errors import ConnectTimedOut, DeadlinePassed
 
+Result = TypeVar("Result")
+
 
 class Deadline:
-    """A moment by which `peer` ("host:port") must be done, `seconds` from now."""
+    """A moment by which `peer` ("host:port") must be done, `seconds` from now.
 
-    __slots__ = ("_cargo", "_end", "_peer", "_seconds")
+    With `patience`, the peer has only so many seconds, counted anew whenever its system has acknowledged more
+    of what the sockets of this module have sent: a slow peer is waited for, a dead one is not.
+    """
 
-    def __init__(self, seconds: float, peer: str, cargo: str = "request") -> None:
+    __slots__ = ("_began", "_cargo", "_end", "_patience", "_peer", "_seconds", "_sent", "_stall", "_taken")
+
+    def __init__(
+        self, seconds: float, peer: str, cargo: str = "request", patience: float | None = None
+    ) -> None:
         """Start the clock; `cargo` is what the peer is to take, in one word."""
-        self._end = monotonic() + seconds
+        self._began = monotonic()
+        self._end = self._began + seconds
         self._peer = peer
         self._seconds = seconds
         self._cargo = cargo
+        self._patience = patience
+        self._stall = self._end if patience is None else min(self._end, self._began + patience)
+        self._sent = self._taken = 0
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it waits for a slow peer."""
+        return self._patience is not None
+
+    @property
+    def rate(self) -> float:
+        """How many bytes a second the peer has taken so far, as was last looked.
+
+        It is 0 where nobody looked, and where the peer has all: then it is no measure of how slow it is.
+        """
+        return self._taken / max(monotonic() - self._began, _SHORTEST) if self._taken < self._sent else 0.0
 
     def remaining(self) -> float:
         """Return the seconds that are left, never less than zero."""
-        return max(0.0, self._end - monotonic())
+        return max(0.0, self._stall - monotonic())
+
+    def pause(self) -> float:
+        """Return for how long a call may block before `goes_on` is asked, never less than zero."""
+        remaining = self.remaining()
+        return remaining if self._patience is None else min(remaining, self._patience / _LOOKS)
+
+    def sent(self, sock: socket, count: int) -> None:
+        """Take note that so many bytes more were handed to our own system."""
+        self._sent += count
+        self._look(sock)
+
+    def goes_on(self, sock: socket) -> bool:
+        """Look whether the peer has taken more, and return whether there is time left."""
+        self._look(sock)
+        return self.remaining() > 0
 
     def passed(self, undone: str) -> NoReturn:
         """Raise DeadlinePassed (amid the handshake ConnectTimedOut), saying what the peer did not do."""
         words = undone.format(cargo=self._cargo)
         kind = ConnectTimedOut if undone == _SHAKE_HANDS else DeadlinePassed
-        raise kind(f"{self._peer} did not {words} within {self._seconds:.3g} s") from None
+        seconds = self._patience if self._patience and self._stall < self._end else self._seconds
+        error = kind(f"{self._peer} did not {words} within {seconds:.3g} s")
+        error.rate = self.rate
+        raise error from None
+
+    def _look(self, sock: socket) -> None:
+        if self._patience is None or not self._sent:
+            return
+        taken = self._sent - min(self._sent, unacknowledged(sock))
+        if taken > self._taken:
+            self._taken = taken
+            self._stall = min(self._end, monotonic() + self._patience)
 
 
 class _InForce(threading.local):
@@ -46,10 +103,12 @@ _in_force = _InForce()
 
 
 @contextlib.contextmanager
-def within(seconds: float, peer: str, cargo: str = "request") -> Iterator[Deadline]:
+def within(
+    seconds: float, peer: str, cargo: str = "request", patience: float | None = None
+) -> Iterator[Deadline]:
     """Put a deadline in force for the sockets of this module that the running thread uses."""
     outer = _in_force.deadline
-    _in_force.deadline = Deadline(seconds, peer, cargo)
+    _in_force.deadline = Deadline(seconds, peer, cargo, patience)
     try:
         yield _in_force.deadline
     finally:
@@ -61,13 +120,32 @@ def seconds_left() -> float | None:
     return None if _in_force.deadline is None else _in_force.deadline.remaining()
 
 
+def unacknowledged(sock: socket) -> int:
+    """Return how many bytes, an end of our side included, the other system has not acknowledged.
+
+    That is what SIOCOUTQ counts on Linux; elsewhere nothing does, and none are assumed.
+    """
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError):  # some other kind of socket, or some other kernel
+        (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+        return int(count)
+    return 0
+
+
 # Both classes set the time that is left as the timeout of each call. That bounds the call as a whole:
 # CPython turns a timeout into a moment when sendall, SSL_read, SSL_write and the handshake begin, not
-# at each packet (Modules/socketmodule.c, Modules/_ssl.c), and SSLSocket.sendall loops over send.
+# at each packet (Modules/socketmodule.c, Modules/_ssl.c), and SSLSocket.sendall loops over send. Where a slow
+# peer is waited for, a call is repeated with the same arguments: so sendall is made of calls to send, each of
+# which hands over a piece or nothing.
 
 _ANSWER = "answer in full"
 _TAKE = "take the whole {cargo}"
 _SHAKE_HANDS = "complete the TLS handshake"
+#: So many bytes are handed over at a time, and so many looks taken in the time that a peer may be silent.
+_PIECE = 16_384
+_LOOKS = 10
+_SHORTEST = 0.001
 
 
 class DeadlineSocket(socket):
@@ -75,8 +153,7 @@ class DeadlineSocket(socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive, as `socket.recv`."""
-        with _obeying(self, _ANSWER):
-            return super().recv(bufsize, flags)
+        return _obeying(self, _ANSWER, partial(super().recv, bufsize, flags))
 
     def receive_at_once(self, most: int) -> bytes:
         """Return what has come, `most` bytes of it; nothing at the peer's end. Never waits.
@@ -96,18 +173,20 @@ class DeadlineSocket(socket):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive, as `socket.recv_into`; what `makefile` reads with."""
-        with _obeying(self, _ANSWER):
-            return super().recv_into(buffer, nbytes, flags)
+        return _obeying(self, _ANSWER, partial(super().recv_into, buffer, nbytes, flags))
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send, as `socket.send`."""
-        with _obeying(self, _TAKE):
-            return super().send(data, flags)
+        return _noted(self, _obeying(self, _TAKE, partial(super().send, data, flags)))
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send everything, as `socket.sendall`."""
-        with _obeying(self, _TAKE):
-            super().sendall(data, flags)
+        if not _is_patient():
+            return _obeying(self, _TAKE, partial(super().sendall, data, flags))
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[self.send(view[:_PIECE], flags) :]
+        return None
 
 
 class DeadlineTlsSocket(ssl.SSLSocket):
@@ -115,38 +194,48 @@ class DeadlineTlsSocket(ssl.SSLSocket):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the name is ssl's
         """Read, as `SSLSocket.read`, on which `recv` and `recv_into` rest."""
-        with _obeying(self, _ANSWER):
-            return super().read(len, buffer)
+        return _obeying(self, _ANSWER, partial(super().read, len, buffer))
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send, as `SSLSocket.send`, on which `sendall` rests."""
-        with _obeying(self, _TAKE):
-            return super().send(data, flags)
+        piece = memoryview(data).cast("B")[:_PIECE] if _is_patient() else data
+        return _noted(self, _obeying(self, _TAKE, partial(super().send, piece, flags)))
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature is ssl's
         """Shake hands, as `SSLSocket.do_handshake`."""
-        with _obeying(self, _SHAKE_HANDS):
-            super().do_handshake(block)
+        _obeying(self, _SHAKE_HANDS, partial(super().do_handshake, block))
 
 
-class _obeying:  # noqa: N801 - a context manager that reads as a verb; a class for its speed
+def _is_patient() -> bool:
+    return _in_force.deadline is not None and _in_force.deadline.is_patient
+
+
+def _noted(sock: socket, count: int) -> int:
+    if _in_force.deadline is not None:
+        _in_force.deadline.sent(sock, count)
+    return count
+
+
+def _obeying(sock: socket, undone: str, call: Callable[[], Result]) -> Result:
     """Give a call on the socket the time that is left, or raise DeadlinePassed."""
-
-    __slots__ = ("_deadline", "_undone")
-
-    def __init__(self, sock: socket, undone: str) -> None:
-        self._deadline = deadline = _in_force.deadline
-        self._undone = undone
-        if deadline is None:
-            return
-        remaining = deadline.remaining()
-        if not remaining:
+    deadline = _in_force.deadline
+    if deadline is None:
+        return call()
+    while True:
+        pause = deadline.pause()
+        if not pause:
             deadline.passed(undone)
-        sock.settimeout(remaining)
+        sock.settimeout(pause)
+        try:
+            return call()
+        except TimeoutError:
+            if not deadline.goes_on(sock):
+                _give_up(sock)
+                deadline.passed(undone)
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._deadline is not None and issubclass(kind, TimeoutError):
-            self._deadline.passed(self._undone)
+def _give_up(sock: socket) -> None:
+    """See to it that a peer that has not taken all gets no more, so that it cannot take the request late."""
+    if _is_patient() and unacknowledged(sock):
+        # To close without lingering drops what is queued, and resets the connection.
+        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))

@@ -79,14 +79,24 @@ class HttpTransport:
         self._let_in_at = -_LATELY
         self._adapter = GuardedAdapter(guard, tls, context, connections)
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> HttpReply:
+    def post(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        seconds: float,
+        patience: float | None = None,
+    ) -> HttpReply:
         """Post the body. `seconds` is all the time there is, from the look-up of the name to the last byte.
+
+        With `patience`, the other side may be silent for so many seconds only, but is waited for while it
+        takes more of the body; a DeadlinePassed then has the `rate` at which it did.
 
         Raises a leaf of TransportError when there is no reply (KeptConnectionLost where a request over a new
         connection may get one), and InvalidIntegration when the URL, a header or a PEM cannot be used. No
         message repeats a header's value or the URL's path.
         """
-        return self._exchange("POST", url, headers, body, seconds)
+        return self._exchange("POST", url, headers, body, seconds, patience)
 
     def get(self, url: str, headers: Mapping[str, str], seconds: float) -> HttpReply:
         """Get the URL; in all else as `post`."""
@@ -97,12 +107,18 @@ class HttpTransport:
         self._adapter.close()
 
     def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        seconds: float,
+        patience: float | None = None,
     ) -> HttpReply:
         target, peer = target_of(url)
         request = _prepared(method, target, headers, body)
         dialled, response = dial_count(), None
-        with within(seconds, peer) as deadline:
+        with within(seconds, peer, patience=patience) as deadline:
             try:
                 # The sockets keep the deadline: urllib3's timeout would be for each read and write.
                 response = self._adapter.send(request, stream=True, timeout=None)

@@ -5,16 +5,11 @@ twice when the time ends all the same, no more is handed to our system than the 
 two, and nothing more once the rest of the time would not suffice for it.
 """
 
-import fcntl
-import struct
-import sys
-import termios
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from worker.model.errors import DeadlinePassed
-from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.deadline import Deadline, DeadlineSocket, unacknowledged
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_1, 0.01
 #: How many bytes may be under way unacknowledged: to begin with, and the bounds between which it is learned.
@@ -109,16 +104,8 @@ class Outflow:
         return min(_FIRST_WINDOW, self._window.size // 2)
 
     def unacknowledged(self) -> int:
-        """Return how many bytes, an end of our side included, the other system has not acknowledged.
-
-        That is what SIOCOUTQ counts on Linux; elsewhere nothing does, and none are assumed.
-        """
-        if sys.platform != "linux":
-            return 0
-        with suppress(OSError):  # some other kind of socket, or some other kernel
-            (count,) = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-            return int(count)
-        return 0
+        """Return how many bytes, an end of our side included, the other system has not acknowledged."""
+        return unacknowledged(self._sock)
 
     def acknowledged(self) -> int:
         """Return how many of the bytes that were handed over here the other system has acknowledged."""

@@ -12,7 +12,7 @@ class SplunkHec(TlsOptions):
     """Splunk's HTTP Event Collector.
 
     Requests are bounded by `batch_events` and by `batch_bytes` (uncompressed); `timeout_seconds`
-    is the whole time that one request may take, from dialling to the last byte of the answer. `fields`
+    is how long Splunk may be silent, neither taking more of a request nor answering it. `fields`
     are indexed with every event. With `use_ack`, delivered means indexed: Splunk is asked for up to
     `ack_timeout_seconds` (and as long as SIEM_SEND_DEADLINE allows), and what it has not confirmed by then
     is sent again.
