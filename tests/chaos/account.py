@@ -23,6 +23,7 @@ class Account:
     received: int = 0
     copies: int = 0
     most_copies: int = 0
+    reported_missing: int = 0
     dead: Counter[str] = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)
     fault_counts: Counter[str] = field(default_factory=Counter)
@@ -47,6 +48,7 @@ class Account:
             "duplicates": self.copies - self.received,
             "most_copies_of_one_event": self.most_copies,
             "dead": dict(self.dead),
+            "reported_missing": self.reported_missing,
             "faults": dict(self.fault_counts),
             "for example": self.faults,
         }
@@ -59,12 +61,14 @@ def account_for(
     dead: Mapping[str, str],
     reasons: Container[str],
     most_copies: int,
+    lost: int | None = None,
 ) -> Account:
     """Compare a witness's book with what was published and with what the ledger says.
 
     `acknowledged` are the SHA-256 of what it should have received, by event; `rows` the ledger's deliveries
     (event to status), `dead` the letters that wait (event to the code); `reasons` are true codes. No
-    event may have been received more than `most_copies` times.
+    event may have been received more than `most_copies` times. `lost` is how many the fleet reports to be
+    missing from Redis at the least, or None if it reports no loss.
     """
     found = Account(acknowledged=len(acknowledged))
     copies = _read(book, acknowledged, found)
@@ -76,6 +80,13 @@ def account_for(
     missing = acknowledged.keys() - received - dead.keys()
     # A damaged event whose id does not decode is a dead letter under another name: each stands for one.
     told = missing if len(missing) <= len(nameless) else set()
+    if lost is not None:
+        # What became of it last went with Redis: it has no row, or one that says how it stood before.
+        told |= {one for one in acknowledged if rows.get(one, "retrying") == "retrying"}
+        told |= {one for one in missing if rows.get(one) != "delivered"}
+        found.reported_missing = len(told)
+        if lost > len(told):
+            found.blame("reported to be missing, but accounted for", f"{lost} instead of {len(told)}")
     for event_id in acknowledged.keys() - told:
         _judge(found, event_id, event_id in received, rows.get(event_id), dead.get(event_id))
     for event_id in received - acknowledged.keys():
