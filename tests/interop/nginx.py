@@ -54,15 +54,15 @@ class Nginx:
         directory.mkdir()
         self._directory = directory
         self._log = directory / "access.jsonl"
-        self._port = free_port()
+        self.port = free_port()
         file = directory / "configuration"
         own = "".join(f"\n    {directive};" for directive in directives)
-        listens = f"listen 127.0.0.1:{self._port} ssl{' http2' if http2 else ''};{own}"
+        listens = f"listen 127.0.0.1:{self.port} ssl{' http2' if http2 else ''};{own}"
         file.write_text(self._configuration(upstream, credentials, "on" if mutual else "off", listens))
         errors = directory / "errors"
         command: list[str | Path] = [unpacked("nginx"), "-c", file, "-p", directory, "-e", errors]
-        self.program = Program(command, directory, tcp=[self._port])
-        self.url = f"https://127.0.0.1:{self._port}/webhook"
+        self.program = Program(command, directory, tcp=[self.port])
+        self.url = f"https://127.0.0.1:{self.port}/webhook"
 
     def reload(self) -> None:
         """Let new processes take over, while the old ones finish what they have begun."""

@@ -15,6 +15,7 @@ from tests.fleet import Fleet, wait_until
 from tests.interop.credentials import Credentials
 from tests.interop.fleets import WAIT, all_settled, patient_fleet, tallies_of
 from tests.interop.nginx import Nginx
+from tests.interop.relay import Relay
 from tests.interop.traffic import traffic
 from tests.receivers.webhook import WebhookReceiver, demands_signature
 from worker.ledger.answers import Tally
@@ -50,9 +51,8 @@ def endpoint() -> Iterator[WebhookReceiver]:
 def integrate(fleet: Fleet, nginx: Nginx, tenant: str, options: dict[str, Any]) -> str:
     """Create the tenant's integration with nginx; return its id."""
     common = {"type": "webhook", "signing_secrets": [SECRET], "timeout_seconds": 15}
-    made = fleet.integrate(
-        nginx.url, tenant, tenant_id=tenant, event_types=list(EventType), **common, **options
-    )
+    url = options.pop("url", nginx.url)
+    made = fleet.integrate(url, tenant, tenant_id=tenant, event_types=list(EventType), **common | options)
     return made.id
 
 
@@ -134,6 +134,32 @@ def test_nginx_tires_of_connections(
         event_id: {raw} for event_id, raw in events.items()
     }
     assert tallies_of(fleet)[integration] == Tally(delivered=25)
+
+
+def test_connections_that_hang_cost_one_time_out(
+    fleet: Fleet, endpoint: WebhookReceiver, credentials: Credentials, tmp_path: Path
+) -> None:
+    """Whatever was kept open hangs, as behind a firewall that forgets; every new connection works.
+
+    One event pays for that, with one attempt: those that follow go over a new connection.
+    """
+    with (
+        Nginx(tmp_path / "nginx", endpoint.port, credentials) as nginx,
+        Relay(nginx.port) as relay,
+    ):
+        options = credentials.options(mutual=False) | {"timeout_seconds": 3}
+        url = f"https://127.0.0.1:{relay.port}/webhook"
+        integration = integrate(fleet, nginx, "hangs", options | {"url": url})
+        events = publish(fleet, "hangs", 50)
+        wait_until(lambda: all_settled(fleet), "what came before is settled", WAIT)
+        relay.freeze()
+        for number in range(50, 53):
+            events |= publish(fleet, "hangs", 1, number)
+            wait_until(lambda: all_settled(fleet), "what came after is settled", WAIT)
+
+    assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
+    assert tallies_of(fleet)[integration] == Tally(delivered=53, retried=1)
+    assert sorted(row.attempts for row in fleet.rows(integration)) == [*[1] * 52, 2]
 
 
 def test_nginx_reloads_and_restarts_amid_the_traffic(
