@@ -104,6 +104,15 @@ def test_a_slow_peer_is_waited_for(transport: HttpTransport, tls: ssl.SSLContext
         assert transport.post(endpoint.url(), {}, MEDIUM, 60, patience=SECONDS).status == 200
 
 
+def test_a_connection_that_the_system_gives_up_is_not_waited_for(guard: Guard) -> None:
+    """TCP_USER_TIMEOUT ends it amid a call: the next call would find an end that no peer has made."""
+    with Endpoint(_reads_nothing, receive_buffer=4096) as endpoint:
+        sock = guard.dial("127.0.0.1", endpoint.port, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 500)
+        with sock, within(100, "siem:8088", patience=90), pytest.raises(DeadlinePassed, match="did not"):
+            sock.sendall(LARGE)
+
+
 def _never_answers(visit: Visit) -> None:
     visit.request()
     _reads_nothing(visit)

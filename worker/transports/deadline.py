@@ -6,6 +6,7 @@ deadline has patience: then a peer that takes what it is sent is waited for, up 
 """
 
 import contextlib
+import errno
 import fcntl
 import ssl
 import struct
@@ -228,8 +229,9 @@ def _obeying(sock: socket, undone: str, call: Callable[[], Result]) -> Result:
         sock.settimeout(pause)
         try:
             return call()
-        except TimeoutError:
-            if not deadline.goes_on(sock):
+        except TimeoutError as error:
+            # With a number, the system itself has given the connection up (TCP_USER_TIMEOUT).
+            if error.errno == errno.ETIMEDOUT or not deadline.goes_on(sock):
                 _give_up(sock)
                 deadline.passed(undone)
 
