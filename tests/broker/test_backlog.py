@@ -7,9 +7,13 @@ import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim, Timing
+from worker.broker.clocks import redis_now_ms
 from worker.broker.packing import unpack_dead, unpack_outcomes
 from worker.model.errors import LeaseLost
 from worker.model.orders import WorkOrder
+
+#: As `slots.lua` has it: within this time a slot will soon be back.
+SOON_MS = 25
 
 
 @pytest.fixture
@@ -56,11 +60,17 @@ def test_a_batch_stays_within_the_limit_of_events(client: redis.Redis, backlog: 
 
 def test_a_quick_destination_keeps_to_one_slot(client: redis.Redis, backlog: Backlog) -> None:
     """While a slot will soon be back, no further one is leased, however much waits."""
-    subscribe(client, "a", batch_events=1)
-    append(client, "a", [["e1"], ["e2"], ["e3"]])
-
-    assert claim(backlog, "a").further is None
-    assert backlog.wake(["a"]) == []
+    for name in map("a{}".format, range(100)):
+        subscribe(client, name, batch_events=1)
+        append(client, name, [["e1"], ["e2"], ["e3"]])
+        found = claim(backlog, name)
+        woken = backlog.wake([name])
+        assert found.further is None
+        # On a busy machine more than that may pass between two commands: then it is none that is quick.
+        if redis_now_ms(client) - found.batch.claimed_ms < SOON_MS:
+            assert woken == []
+            return
+    raise AssertionError("this machine never took less than 25 ms for three commands")
 
 
 def test_a_slow_destination_gets_further_slots(client: redis.Redis, backlog: Backlog) -> None:

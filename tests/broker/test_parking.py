@@ -113,12 +113,16 @@ def test_they_come_back_in_order_and_behind_what_is_there(client: redis.Redis) -
     assert parking.room("a") == Room(0, 0, (page[0][0], page[1][0]))
     assert state(client) == (8, 8, 80)
     order: list[str] = []
+    works = [work]
     while client.xlen(keys.urgent("a")):
+        work = works.pop(0)
         assert work is not None
         found = backlog.claim(work)
         assert isinstance(found, Claim)
         order += ids(found.batch)
-        work = backlog.settle(found.batch, delivered(found.batch))
+        # On a busy machine a batch may take so long that a further slot is leased, which takes what is next.
+        works += [found.further] if found.further else []
+        works.append(backlog.settle(found.batch, delivered(found.batch)))
     assert order == ["e5", "e5'", "e6", "e6'", "e0", "e0'", "e1", "e1'"]
 
 
