@@ -53,7 +53,8 @@ WITNESSES = {
 #: What a destination is configured with beside its address.
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Without it, TCP claims no more than that the receiver's system has the bytes.
-    "cef_hangs_up": {"confirm_by_shutdown": True},
+    # It is watched for a quarter of the time that there is.
+    "cef_hangs_up": {"confirm_by_shutdown": True, "timeout_seconds": 4.0},
 }
 _URLS = {
     "splunk_hec": "http://127.0.0.1:{}/services/collector/event",

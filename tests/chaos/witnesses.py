@@ -23,14 +23,13 @@ from typing import BinaryIO
 import msgspec
 
 from tests.chaos.going_away import going_away
+from tests.chaos.hanging_up import start_hanging_up
 
 _HEC_OK, _HEC_BUSY = b'{"text":"Success","code":0}', b'{"text":"Server is busy","code":9}'
 _ENVELOPES = re.compile(rb'\}(?=\{"time":)')
 _FLAP_SECONDS, _LATE_SECONDS, _FOR_EVER = 4.0, 1.5, 1e6
 #: A slow reader takes so many bytes at a time, about 80 kB a second; its system buffers no more than that.
 _SIP_BYTES, _SIP_SECONDS, _SMALL_BUFFER = 4_096, 0.05, 8_192
-#: How much of a batch one that hangs up reads before it does.
-_READ_BEFORE_HANGING_UP = 65_536
 #: The identifier of an event in CEF, which sample events never have to be escaped in.
 _CEF_ID = re.compile(rb" devicePayloadId=([^ ]+)")
 
@@ -51,6 +50,16 @@ class Witness:
         """How it behaves now."""
         return "healthy" if (self._folder / "healed").exists() else self._mood
 
+    def is_healed(self) -> bool:
+        """Whether it has become a healthy one."""
+        return self.mood == "healthy"
+
+    def take_line(self, line: bytes) -> None:
+        """Write down a message of CEF."""
+        found = _CEF_ID.search(line)
+        digest = hashlib.sha256(line.rstrip(b"\n")).hexdigest().encode()
+        self._write([(digest, found[1] if found else b"?")])
+
     def take(self, body: bytes) -> None:
         """Write down the body of a webhook's request."""
         self._write([_digest(body)])
@@ -68,13 +77,8 @@ class Witness:
             writer.close()
 
     async def _take_lines(self, reader: asyncio.StreamReader) -> None:
-        if self.mood == "hangs_up":
-            await reader.read(_READ_BEFORE_HANGING_UP)
-            return
         while line := await self._sip(reader.readline()):
-            found = _CEF_ID.search(line)
-            digest = hashlib.sha256(line.rstrip(b"\n")).hexdigest().encode()
-            self._write([(digest, found[1] if found else b"?")])
+            self.take_line(line)
 
     async def _sip(self, taking: Awaitable[bytes]) -> bytes:
         """Take a message; a slow reader rests in proportion to its length."""
@@ -149,7 +153,7 @@ def _length(head: bytes) -> int:
 
 
 def _going_away(witness: Witness, ca: Path) -> AbstractContextManager[int]:
-    return going_away(witness.take, lambda: witness.mood == "healthy", ca)
+    return going_away(witness.take, witness.is_healed, ca)
 
 
 def _listener(receive_buffer: int | None) -> socket.socket:
@@ -176,6 +180,9 @@ async def _serve(folder: Path, seed: int, wanted: list[str], threads: ExitStack)
         witness = Witness(name, kind, mood, folder, seed)
         if mood == "goes_away":
             ports[name] = threads.enter_context(_going_away(witness, folder / f"{name}.pem"))
+            continue
+        if mood == "hangs_up":
+            ports[name] = start_hanging_up(witness.take_line, witness.is_healed)
             continue
         # What a system buffers, the sender takes for read: a slow reader must not hide behind it.
         limit = _SMALL_BUFFER if mood == "slow_reader" else 1 << 24

@@ -15,6 +15,8 @@ from tests.pipeline.insistent import Insistent
 from tests.receivers.hec import HecReceiver
 from tests.sentinel_servers import WatchedServers
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
 TOLD = "ERROR worker.loss_watch"
 
 
@@ -151,7 +153,6 @@ def test_a_restart_with_its_log_is_not_reported(own: Fleet) -> None:
         assert part(own)["ok"]
 
 
-@pytest.mark.slow
 def test_a_failover_is_not_reported(tmp_path: Path) -> None:
     """A mark counts only once a replica has it."""
     with (
