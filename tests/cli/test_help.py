@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from tests.cli.running import run
+from tests.cli.running import call, run
 from worker.cli import COMMANDS, siem
 
 #: What takes its time to import, and has no place in help.
@@ -80,11 +80,32 @@ def test_what_is_typed_wrong_is_named(arguments: list[str], words: list[str]) ->
     assert [word for word in words if word not in ran.complaint] == []
 
 
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_what_is_required_and_missing_is_named(command: str) -> None:
+    """Without anything behind it, a command that needs something names it; none goes on without."""
+    needy = {
+        path: needed
+        for path, found in _commands(command)
+        if (needed := [parameter for parameter in found.params if parameter.required])
+    }
+    for path, needed in needy.items():
+        ran = call({}, *path.split())
+
+        assert ran.code == 2, path
+        assert ran.complaint.startswith("Missing "), path
+        assert any(name in ran.complaint for name in (needed[0].human_readable_name, *needed[0].opts)), path
+
+
 def _commands(name: str) -> Iterator[tuple[str, click.Command]]:
     """Yield a command and those below it, with their paths."""
     context = click.Context(siem)
     top = siem.get_command(context, name)
     assert top is not None
-    yield name, top
-    if isinstance(top, click.Group):
-        yield from ((f"{name} {below}", command) for below, command in top.commands.items())
+    yield from _with_those_below(name, top)
+
+
+def _with_those_below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _with_those_below(f"{path} {name}", below)

@@ -159,6 +159,10 @@ def test_names_that_do_not_tell(empty: Fleet) -> None:
         ("--token a --event-type policy.deny --all-events", "not both"),
         ("--token a --client-key-file /etc/passwd", "go together"),
         ("--token a --ca-file /etc/passwd", "--ca-file: is not a certificate in PEM"),
+        (
+            "--token a --url http://s:8088/services/collector --insecure",
+            "--insecure is of no use without TLS",
+        ),
         ("", "--token-file"),
     ],
 )

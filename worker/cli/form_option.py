@@ -41,7 +41,10 @@ class FormOption(click.Option):
         **attributes: Any,
     ) -> None:
         """Take what a click option takes, too."""
-        super().__init__(declarations, default=None, **attributes)
+        # click takes even an explicit None for a given value, so that nothing required would be missing.
+        if not attributes.get("required"):
+            attributes["default"] = None
+        super().__init__(declarations, **attributes)
         self.section = section
         self.gives = gives
         self.types = tuple(types)

@@ -21,6 +21,7 @@ from worker.model.integrations import Integration, parse_integration
 from worker.transports.tls import client_context
 
 _COLLECTOR = "/services/collector"
+_ENCRYPTED = ("https", "syslog+tls")
 _OVER_HTTP = ("splunk_hec", "webhook")
 _EXAMPLES = "https://splunk.example.com:8088/services/collector/event or syslog://siem:514"
 _OPTIONS = {str(option.name): option for option in INTEGRATION_OPTIONS}
@@ -77,8 +78,9 @@ def refuse_useless(kind: str, values: Mapping[str, Any]) -> None:
     for option in _given(values):
         if kind not in option.types:
             reason = f"is of no use for {kind}: it goes with {' and '.join(option.types)}"
-        elif option.section == TLS and kind == "syslog_cef" and scheme != "syslog+tls":
-            reason = "is of no use without TLS: give an address like syslog+tls://siem:6514"
+        elif option.section == TLS and scheme not in _ENCRYPTED:
+            encrypted = "syslog+tls://siem:6514" if kind == "syslog_cef" else "https://siem.example.com"
+            reason = f"is of no use without TLS: give an address like {encrypted}"
         elif option.name == "max_datagrams_per_second" and scheme != "syslog+udp":
             reason = "is of no use without UDP: leave it out, or give an address like syslog+udp://siem:514"
         elif option.name == "ack_timeout_seconds" and not values["use_ack"]:

@@ -148,7 +148,7 @@ ADVANCED = {
         Field(
             "time_zone",
             "Time zone of the header",
-            hint="The zone in which the receiver reads times of RFC 3164, which name none.",
+            hint="Times in RFC 3164 headers name no zone: the one in which the receiver reads them.",
             example="Europe/Berlin",
         ),
         Field(

@@ -94,7 +94,7 @@ class SyslogCef(TlsOptions):
             )
             raise ValueError(msg)
         if self.header == "rfc5424" and self.time_zone != UTC:
-            msg = "time_zone: the time in an RFC 5424 header names its zone; leave it out, or use rfc3164"
+            msg = "time_zone: the time in an RFC 5424 header names its zone; give UTC, or the header rfc3164"
             raise ValueError(msg)
         return self
 
