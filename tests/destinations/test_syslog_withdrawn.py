@@ -1,5 +1,7 @@
 """What counted as sent until the receiver hung up just behind it: told once, by whichever way comes first."""
 
+import threading
+
 import pytest
 
 from tests.destinations.batches import batch_of
@@ -16,7 +18,7 @@ def test_the_next_sending_tells_of_it() -> None:
     parts = WithdrawnParts()
     parts.of(batch_of(3), [0, 2])()
     batch = batch_of(1)
-    rulings = [Ruling([0], Verdict.ACCEPTED, 5), *parts.rulings()]
+    rulings = [Ruling([0], Verdict.ACCEPTED, 5), *parts.rulings(batch)]
     settlement = settle_rulings(batch, rulings, RetryPolicy(3, 1))
 
     assert settlement.settled == 1
@@ -25,7 +27,17 @@ def test_the_next_sending_tells_of_it() -> None:
     assert ([event.id for event in letter.events], letter.attempts) == (["e0", "e2"], [1, 1])
     assert (letter.cause, letter.finding.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
     assert letter.dead_ms < settlement.outcomes[0].settled_ms, "so that it is redriven"
-    assert parts.rulings() == []
+    assert parts.rulings(batch_of(1)) == []
+
+
+def test_a_batch_does_not_tell_of_itself() -> None:
+    """The ledger takes the first of two outcomes in one settlement: it would stay delivered."""
+    parts = WithdrawnParts()
+    batch = batch_of(2)
+    parts.of(batch, [1])()
+
+    assert parts.rulings(batch) == []
+    assert [ruling.withdrawn is not None for ruling in parts.rulings(batch_of(1))] == [True]
 
 
 def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +56,35 @@ def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) 
     parts.of(batch_of(2), [1])()
     wait_until(lambda: len(tries) >= 3, "both are written")
 
-    assert parts.rulings() == []
+    assert parts.rulings(batch_of(1)) == []
     assert sorted(event.id for part in tries for event in part.events) == ["e0", "e0", "e1"]
+
+
+def test_many_wait_for_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that hangs up again and again must not cost a thread each time."""
+    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.2)
+    written: list[Withdrawn] = []
+    parts = WithdrawnParts(written.append)
+    before = threading.active_count()
+    for _ in range(50):
+        parts.of(batch_of(1), [0])()
+
+    assert threading.active_count() <= before + 1
+    wait_until(lambda: len(written) == 50, "all are written")
+
+
+def test_what_redis_does_not_take_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although no further end, and no further batch, comes to remind of it."""
+    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.01)
+    tries: list[Withdrawn] = []
+
+    def write(part: Withdrawn) -> None:
+        tries.append(part)
+        if len(tries) == 1:
+            raise BrokerUnavailable
+
+    WithdrawnParts(write).of(batch_of(1), [0])()
+    wait_until(lambda: len(tries) == 2, "it is tried again")
 
 
 def test_a_withdrawal_has_a_row_and_a_letter() -> None:
@@ -53,7 +92,7 @@ def test_a_withdrawal_has_a_row_and_a_letter() -> None:
     batch = batch_of(2)
     parts = WithdrawnParts()
     parts.of(batch, [0, 1])()
-    [ruling] = parts.rulings()
+    [ruling] = parts.rulings(batch_of(1))
     assert ruling.withdrawn is not None
     outcome, letter = withdrawal("int_1", ruling.withdrawn, 1_234)
 

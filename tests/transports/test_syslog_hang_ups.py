@@ -1,6 +1,7 @@
 """Receivers that hang up on what they are sent: none of that counts as received, or unnoticed."""
 
 import contextlib
+import math
 import ssl
 import threading
 from functools import partial
@@ -11,12 +12,13 @@ import trustme
 
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
-from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, on_cue, resets
+from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, first, on_cue, resets
 from tests.transports.certificates import server_context
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to, trusting
 from worker.model.deliveries import Assurance
 from worker.model.errors import ClosedBehindBatch, ConnectionLost, TransportError
 from worker.transports import syslog_stream, syslog_watch
+from worker.transports.syslog_connection import SyslogConnection
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,42 @@ def test_an_end_just_behind_a_batch_that_counted_is_told(
         with contextlib.suppress(TransportError):
             stream.send(lines(1), SOON)
 
+    assert told == ["first", "second"]
+
+
+@pytest.mark.usefixtures("_no_moment")
+def test_the_end_of_an_older_connection_is_about_its_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went before, the receiver has taken and stayed open."""
+    monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
+    monkeypatch.setattr(SyslogConnection, "seconds_old", 2 * SOON)
+    cue = threading.Event()
+    told: list[str] = []
+    with SyslogReceiver(on_cue(cue, resets(0))) as receiver, stream_to(receiver.url) as stream:
+        for name in ("first", "second"):
+            stream.send(lines(1), SOON, on_end=partial(told.append, name))
+        receiver.wait_for(2)
+        cue.set()
+        wait_until(lambda: told, "the end is told")
+
     assert told == ["second"]
+
+
+@pytest.mark.usefixtures("_no_moment")
+def test_an_end_that_a_batch_meets_is_about_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not about what the same sending sent before: that sees to its own parts."""
+    monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
+    told: list[str] = []
+    mine = object()
+    with SyslogReceiver(first(1, resets(3))) as receiver, stream_to(receiver.url) as stream:
+        stream.send(lines(1), SOON, on_end=partial(told.append, "earlier"), sending=object())
+        stream.send(lines(1), SOON, on_end=partial(told.append, "mine"), sending=mine)
+        receiver.wait_for(2)
+        monkeypatch.setattr(stream, "_moment", SOON)
+        monkeypatch.setattr(stream, "_wary_until", math.inf)
+        with pytest.raises(ConnectionLost):
+            stream.send(lines(1), SOON, on_end=partial(told.append, "last"), sending=mine)
+
+    assert told == ["earlier"]
 
 
 @pytest.mark.usefixtures("_no_moment")

@@ -75,7 +75,7 @@ class SyslogCefSender:
         frames = framed(messages, counts_octets=self._config.counts_octets)
         sending = SyslogSending(self._way, self._size, self._withdrawn, batch, deadline)
         rulings = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
-        return rulings + self._withdrawn.rulings()
+        return rulings + self._withdrawn.rulings(batch)
 
     def watch(self, seconds: float) -> Finding | None:
         """Watch for so long whether the receiver hangs up on what was sent last; say how it did."""

@@ -13,8 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import compress
+from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
 from worker.model.deliveries import (
@@ -55,6 +57,15 @@ _NOT_KEPT = Finding(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A part that was taken back, the batch that it was in, and since when (monotonic seconds)."""
+
+    part: Withdrawn
+    batch: Batch | None
+    since: float
+
+
 class WithdrawnParts:
     """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads.
 
@@ -64,42 +75,64 @@ class WithdrawnParts:
     def __init__(self, write: Callable[[Withdrawn], None] | None = None) -> None:
         """Begin without any."""
         self._write = write
-        self._parts: deque[Withdrawn] = deque()
+        self._parts: list[_Late] = []
+        self._lock = threading.Lock()
+        self._is_timed = False
 
     def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
         """Return what is to be called when the receiver hangs up just behind this part."""
         events = [batch.events[place] for place in part]
         attempts = [batch.carried[place] + 1 for place in part]
-        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT))
+        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), batch)
 
-    def rulings(self) -> list[Ruling]:
-        """Return what is to be told with the next batch, once."""
-        return [Ruling((), Verdict.RETRY, 0, withdrawn=part) for part in self._taken()]
+    def rulings(self, batch: Batch) -> list[Ruling]:
+        """Return what is to be told with this batch, once; what is of that batch itself comes later.
 
-    def write_now(self) -> None:
-        """Write what no sending has told of; what cannot be written is kept for the next one."""
+        Of two outcomes in one settlement the ledger would take the first.
+        """
+        return [
+            Ruling((), Verdict.RETRY, 0, withdrawn=part)
+            for part in self._taken(lambda late: late.batch is not batch)
+        ]
+
+    def write_now(self, older: float = 0.0) -> None:
+        """Write what no sending has told of in so many seconds; what cannot be is kept, and written later."""
         if self._write is None:
             return
-        for part in self._taken():
+        until = time.monotonic() - older
+        for part in self._taken(lambda late: late.since <= until):
             try:
                 self._write(part)
             except SiemError as error:
-                self._parts.append(part)
+                self._add(part, None)
                 log.warning("%d events could not be taken back yet: %s", len(part.events), error)
 
-    def _add(self, part: Withdrawn) -> None:
-        self._parts.append(part)
-        # By then the batch itself is settled, so that this comes behind it.
-        timer = threading.Timer(WRITTEN_AFTER, self.write_now)
-        timer.daemon = True
-        timer.start()
+    def _add(self, part: Withdrawn, batch: Batch | None) -> None:
+        with self._lock:
+            self._parts.append(_Late(part, batch, time.monotonic()))
+        self._set_timer()
 
-    def _taken(self) -> list[Withdrawn]:
-        taken: list[Withdrawn] = []
-        with suppress(IndexError):
-            while True:
-                taken.append(self._parts.popleft())
-        return taken
+    def _set_timer(self) -> None:
+        """By one timer for all. When it ends, the batch itself is settled, so that this comes behind it."""
+        with self._lock:
+            if self._is_timed or not self._parts or self._write is None:
+                return
+            self._is_timed = True
+            timer = threading.Timer(WRITTEN_AFTER, self._write_due)
+            timer.daemon = True
+            timer.start()
+
+    def _write_due(self) -> None:
+        with self._lock:
+            self._is_timed = False
+        self.write_now(WRITTEN_AFTER / 2)
+        self._set_timer()
+
+    def _taken(self, wanted: Callable[[_Late], bool]) -> list[Withdrawn]:
+        with self._lock:
+            told = [wanted(late) for late in self._parts]
+            parts, self._parts = self._parts, list(compress(self._parts, map(not_, told)))
+        return [late.part for late in compress(parts, told)]
 
 
 class SyslogSending:
@@ -146,7 +179,14 @@ class SyslogSending:
         began = time.monotonic()
         try:
             on_end = self._withdrawn.of(self._batch, part)
-            assurance = self._stream.send(frames, seconds, patience=self._patience, on_end=on_end)
+            assurance = self._stream.send(
+                frames,
+                seconds,
+                patience=self._patience,
+                on_end=on_end,
+                sending=self,
+                is_suspect=self._is_suspect(part),
+            )
         except TransportError as error:
             self._fail(part, error)
         except InvalidIntegration as error:
@@ -157,6 +197,10 @@ class SyslogSending:
             self._longest = max(self._longest, time.monotonic() - began)
             self._size.took(self._bytes(part))
             self._accept(part, assurance)
+
+    def _is_suspect(self, part: Sequence[int]) -> bool:
+        """Say whether it is one event that has failed before, and so the reason if the receiver hangs up."""
+        return len(part) == 1 and self._batch.carried[part[0]] > 0
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0

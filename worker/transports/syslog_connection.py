@@ -58,12 +58,18 @@ class SyslogConnection:
         self._options = TlsOptions()
         self._outflow = Outflow(sock, window or Window(), self._see_no_error)
         self._was_answered = False
+        self._made = time.monotonic()
         #: Of the batch that is or was under way: how many frames were handed over, in part or whole.
         self.tried = 0
         #: And how many of them the other system has certainly taken, if time was all that was missing.
         self.taken = 0
         #: Whether the receiver has kept a connection open behind what it was sent on it.
         self.is_proven = False
+
+    @property
+    def seconds_old(self) -> float:
+        """How long ago the connection was made."""
+        return time.monotonic() - self._made
 
     def begin_tls(self, context: ssl.SSLContext, options: TlsOptions, host: str, deadline: Deadline) -> None:
         """Speak TLS from now on, by these options. Raises TlsFailed and DeadlinePassed."""

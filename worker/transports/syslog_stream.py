@@ -63,31 +63,38 @@ class SyslogStream:
         *,
         patience: float | None = None,
         on_end: Callable[[], None] = lambda: None,
+        sending: object = None,
+        is_suspect: bool = False,
     ) -> Assurance:
         """Send the frames; `seconds` is all the time there is, from the look-up of the name to the last look.
 
         The receiver may take no byte for `patience` seconds of that, or all of them. Returns SENT when the
         receiver's system has acknowledged every byte and the connection still stands; should it end shortly
-        after that, `on_end` is called, by any thread. With `confirm_by_shutdown` the batch has a connection
-        of its own, and RECEIVED says that the receiver has closed it in answer to our end, and not before.
-        Raises a leaf of TransportError when that cannot be said of the whole, whose `tried` and `taken` say
-        how many frames it is about, and InvalidIntegration when a PEM cannot be used.
+        after that, `on_end` is called, by any thread. While the connection is young, what was sent on it
+        before is told with it, but not by the same `sending`, nor if this is the reason (`is_suspect`).
+        With `confirm_by_shutdown` the batch has a connection of its own, and RECEIVED says that the receiver
+        has closed it in answer to our end, and not before. Raises a leaf of TransportError when that cannot
+        be said of the whole, whose `tried` and `taken` say how many frames it is about, and
+        InvalidIntegration when a PEM cannot be used.
         """
         stall = min(seconds, patience or seconds)
         with within(seconds, self.peer, cargo="batch") as deadline:
             with within(stall, self.peer, cargo="batch") as sooner:
-                connection = self._connect(sooner) if self._confirms else self._take(sooner)
+                connection = self._connect(sooner) if self._confirms else self._take(sooner, sending)
             waiting = Patience(deadline, self.peer, stall)
             try:
                 self._carry(connection, frames, waiting)
             except BaseException as error:
                 self._note(error, connection, waiting)
+                if _is_end(error) and not is_suspect:
+                    _ENDS.end_in_use(connection, sending)
+                _ENDS.release(connection)
                 connection.close()
                 raise
         if self._confirms:
             connection.close()
             return Assurance.RECEIVED
-        _ENDS.follow(connection, functools.partial(self._ended_behind, len(frames), on_end))
+        _ENDS.follow(connection, functools.partial(self._ended_behind, len(frames), on_end), sending)
         self._pool.give_back(connection)
         return Assurance.SENT
 
@@ -96,7 +103,7 @@ class SyslogStream:
         connection = self._pool.take()
         if connection is None:
             return None
-        _ENDS.release(connection, has_ended=False)
+        _ENDS.release(connection)
         try:
             connection.see_open(seconds)
         except TransportError as error:
@@ -146,12 +153,12 @@ class SyslogStream:
         log.warning("%s closed the connection just behind %d events that counted as sent", self.peer, count)
         on_end()
 
-    def _take(self, deadline: Deadline) -> SyslogConnection:
+    def _take(self, deadline: Deadline, sending: object) -> SyslogConnection:
         while (connection := self._pool.take()) is not None:
-            is_usable = _is_usable(connection)
-            _ENDS.release(connection, has_ended=not is_usable)
-            if is_usable:
+            if _is_usable(connection):
+                _ENDS.use(connection)
                 return connection
+            _ENDS.end(connection, sending)
             connection.close()
         return self._connect(deadline)
 
@@ -178,6 +185,11 @@ class SyslogStream:
         connection.hear_verdict(min(patience, deadline.remaining()))
 
 
+def watch_to_the_end() -> None:
+    """Wait for what the last batches of this process bring about: 4 s, and only if they are that young."""
+    _ENDS.wait_until_over()
+
+
 def peer_name(config: SyslogCef) -> str:
     """Return "host:port", as messages name the receiver."""
     host, port = config.target
@@ -186,6 +198,10 @@ def peer_name(config: SyslogCef) -> str:
 
 def _context_source(config: SyslogCef) -> Callable[[], ssl.SSLContext] | None:
     return functools.cache(functools.partial(client_context, config)) if config.transport == "tls" else None
+
+
+def _is_end(error: BaseException) -> bool:
+    return isinstance(error, TransportError) and not isinstance(error, DeadlinePassed)
 
 
 def _is_usable(connection: SyslogConnection) -> bool:

@@ -3,11 +3,15 @@
 A receiver that hangs up just behind a batch may not have kept it, and by then the batch counts as sent. One
 that closes a connection on which nothing was sent for a while is well. Only who looks at that time can tell
 them apart: when the next batch comes, both have ended.
+
+A connection that has not outlived such a moment has proved nothing: its end is about all that went out on it.
+A balancer without a receiver behind it takes one batch after the other for seconds before it hangs up.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 #: An end within this time behind the last byte, in seconds, is about what was sent. A balancer that finds no
@@ -19,9 +23,31 @@ _TICK = 0.2
 class Watched(Protocol):
     """What may end."""
 
+    @property
+    def seconds_old(self) -> float:
+        """How long ago it was made."""
+        ...
+
     def has_hung_up(self) -> bool:
         """Return, without reading, whether the other side has ended it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What to call when the connection ends, and the sending that the batch was part of."""
+
+    on_end: Callable[[], None]
+    sending: object
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What went out on a connection and is in doubt until then (monotonic seconds)."""
+
+    sent: list[_Sent]
+    until: float
+    rests: bool = True
 
 
 class EndWatch:
@@ -33,23 +59,58 @@ class EndWatch:
     def __init__(self) -> None:
         """Begin with nothing to watch."""
         self._lock = threading.Lock()
-        self._watched: dict[Watched, tuple[Callable[[], None], float]] = {}
+        self._watched: dict[Watched, _Watch] = {}
         self._thread: threading.Thread | None = None
 
-    def follow(self, connection: Watched, on_end: Callable[[], None]) -> None:
+    def follow(self, connection: Watched, on_end: Callable[[], None], sending: object = None) -> None:
         """Watch a connection on which a batch has just gone out; `on_end` is called once, or never."""
         with self._lock:
-            self._watched[connection] = on_end, time.monotonic() + SUSPICIOUS
+            before = self._watched.get(connection)
+            sent = before.sent if before is not None and _is_young(connection) else []
+            until = time.monotonic() + SUSPICIOUS
+            self._watched[connection] = _Watch([*sent, _Sent(on_end, sending)], until)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="syslog-end-watch", daemon=True)
                 self._thread.start()
 
-    def release(self, connection: Watched, *, has_ended: bool) -> None:
-        """Watch it no longer: it is to be used again, or was found to have ended."""
+    def use(self, connection: Watched) -> None:
+        """Hear that it is used again: whoever uses it sees its end."""
         with self._lock:
-            on_end, until = self._watched.pop(connection, (None, 0.0))
-        if has_ended and on_end is not None and time.monotonic() < until:
-            on_end()
+            watch = self._watched.get(connection)
+            if watch is not None and _is_young(connection):
+                watch.rests = False
+            else:
+                self._watched.pop(connection, None)
+
+    def release(self, connection: Watched) -> None:
+        """Watch it no longer: it is closed on this side."""
+        with self._lock:
+            self._watched.pop(connection, None)
+
+    def end(self, connection: Watched, sending: object = None) -> None:
+        """Hear that it ended before this sending could use it.
+
+        What that sent on it itself, but for the last, it has seen to.
+        """
+        sent = self._taken_off(connection)
+        _tell(one for one in sent[:-1] if one.sending is not sending)
+        _tell(sent[-1:])
+
+    def end_in_use(self, connection: Watched, sending: object) -> None:
+        """Hear that it ended while this sending used it, which sees to its own."""
+        _tell(one for one in self._taken_off(connection) if one.sending is not sending)
+
+    def _taken_off(self, connection: Watched) -> list[_Sent]:
+        with self._lock:
+            watch = self._watched.pop(connection, None)
+        return watch.sent if watch is not None and time.monotonic() < watch.until else []
+
+    def wait_until_over(self) -> None:
+        """Wait until nothing is watched any more, which takes no longer than an end is suspicious."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(SUSPICIOUS + 1)
 
     def _run(self) -> None:
         while True:
@@ -59,18 +120,26 @@ class EndWatch:
                 is_over = not self._watched
                 if is_over:
                     self._thread = None
-            for on_end in ended:
-                on_end()
+            _tell(ended)
             if is_over:
                 return
 
-    def _take_ended(self) -> list[Callable[[], None]]:
+    def _take_ended(self) -> list[_Sent]:
         now = time.monotonic()
-        ended = []
-        for connection, (on_end, until) in list(self._watched.items()):
-            if now >= until:
+        ended: list[_Sent] = []
+        for connection, watch in list(self._watched.items()):
+            if now >= watch.until:
                 del self._watched[connection]
-            elif connection.has_hung_up():
-                ended.append(on_end)
+            elif watch.rests and connection.has_hung_up():
+                ended += watch.sent
                 del self._watched[connection]
         return ended
+
+
+def _is_young(connection: Watched) -> bool:
+    return connection.seconds_old < SUSPICIOUS
+
+
+def _tell(sent: Iterable[_Sent]) -> None:
+    for one in sent:
+        one.on_end()
