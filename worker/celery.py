@@ -42,6 +42,7 @@ from worker.model.settlement import LONGEST_COUNTDOWN
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
+from worker.transports.syslog_stream import watch_to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -131,13 +132,16 @@ def _arguments(order: WorkOrder) -> dict[str, Any]:
     return {"integration": order.integration_id, "slot": order.slot, "epoch": order.epoch}
 
 
+_couriers: list[Courier] = []
+
+
 @cache
 def courier(kind: str) -> Courier:
     """Make the process's courier for one type of destination, when its first order comes."""
     config = settings()
     vault = open_vault(config)
     client = connect(config.broker_address())
-    return Courier(
+    made = Courier(
         Backlog(client, Timing.of(config)),
         sender_opener(
             lambda document: open_document(document, vault),
@@ -149,6 +153,8 @@ def courier(kind: str) -> Courier:
         kind,
         Patience(config.send_deadline, config.lease, config.retry_backoff),
     )
+    _couriers.append(made)
+    return made
 
 
 celery_channel.install()
@@ -227,3 +233,7 @@ def _say_goodbye(**_: Any) -> None:
     _ending.set()
     while _signs:
         _signs.pop().stop()
+    # What a syslog receiver takes back just behind the last batch would be lost with this process.
+    watch_to_the_end()
+    for one in _couriers:
+        one.close()

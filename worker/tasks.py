@@ -103,6 +103,10 @@ class Courier:
                 self._issue(following, self._kind)
                 return
 
+    def close(self) -> None:
+        """Let go of the destinations; what they have told is written first. For the end of the process."""
+        self._senders.close()
+
     def _deliver_batch(self, order: WorkOrder, retries: int) -> WorkOrder | None:
         claim = self._backlog.claim(order)
         if isinstance(claim, str):
@@ -198,6 +202,14 @@ class _Senders:
         for sender in (*replaced, *idle):
             sender.close()
         return known.integration, known.sender
+
+    def close(self) -> None:
+        """Close them all."""
+        with self._lock:
+            known = list(self._known.values())
+            self._known.clear()
+        for one in known:
+            one.sender.close()
 
     def _current(self, batch: Batch) -> tuple[_Known, list[Sender]]:
         integration_id = batch.order.integration_id

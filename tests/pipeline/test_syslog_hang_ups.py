@@ -98,6 +98,24 @@ def test_what_counted_until_the_receiver_hung_up_is_told_though_nothing_follows(
         assert (letter.event_id, letter.cause) == (event_id, "exhausted")
 
 
+def test_what_counted_until_the_receiver_hung_up_is_told_by_a_worker_that_ends(customer: Customer) -> None:
+    """Told to end meanwhile, it watches its last batch to the end, and writes what became of that."""
+    cue = threading.Event()
+    with SyslogReceiver(on_cue(cue, resets(0))) as siem:
+        customer.integrate(siem.url)
+        [event_id] = customer.publish(customer.events(1))
+        customer.settled(1)
+        siem.wait_for(1)
+        customer.fleet.processes["worker"].terminate()
+        cue.set()
+        siem.wait_for_ends(1)
+        customer.fleet.terminate("worker")
+        customer.fleet.start("worker")
+        row = wait_until(lambda: _first_dead(customer), "it is taken back")
+
+        assert (row.event_id, row.error_code, row.attempts) == (event_id, "closed_unconfirmed", 1)
+
+
 def _first_dead(customer: Customer) -> DeliveryRow | None:
     """Return the row of an event that is dead, once there is one."""
     rows = customer.fleet.rows(customer.integration)
