@@ -7,7 +7,7 @@ import pytest
 
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
-from tests.transports.flying import post, posting
+from tests.transports.flying import PATIENCE, land, post, posting
 from worker.model.errors import OutOfResources
 from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.guard import Guard
@@ -92,3 +92,15 @@ def test_a_process_without_descriptors_says_so(guard: Guard, left: int) -> None:
             post(many)
 
         assert str(short.value) == f"cannot connect to 127.0.0.1:{endpoint.port}: Too many open files"
+
+
+def test_a_request_may_ask_for_a_connection_of_its_own(guard: Guard) -> None:
+    """One that met the end of a kept connection must not meet that of another one."""
+    with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
+        post(many)
+        with many.flight(PATIENCE) as flight:
+            for dials in (False, True, False):
+                flight.start(dials, (), b"x", PATIENCE, dials=dials)
+                assert [key for key, _ in land(flight)] == [dials]
+
+        assert endpoint.accepted == 2

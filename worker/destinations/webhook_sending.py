@@ -89,7 +89,8 @@ class Sending:
             for place in part:
                 batch.carried[place] += 1
             headers, body = self._write([batch.events[place] for place in part])
-            flight.start(part, headers, body, min(timeout, left))
+            is_repeat = not self._repeated.isdisjoint(part)
+            flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
 
     def _repeats(self, part: Sequence[int]) -> bool:
         """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""

@@ -104,6 +104,7 @@ class Exchange:
         self._opened: list[int] = []
         self._limit = 0.0
         self._waits = False
+        self._dials = self._is_set_to_dial = False
         self._speaks_http1 = False
         self._listens = False
         self._due = 0.0
@@ -119,8 +120,14 @@ class Exchange:
         easy.setopt(pycurl.WRITEFUNCTION, self._receive)
         easy.setopt(pycurl.DEBUGFUNCTION, self._hear)
 
-    def load(self, key: Any, headers: Sequence[str], body: bytes, seconds: float) -> None:
-        """Prepare the next request, which may take that long from dialling to the last byte."""
+    def load(
+        self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
+    ) -> None:
+        """Prepare the next request, which may take that long from dialling to the last byte.
+
+        With `dials`, no connection is good enough that was kept, unless requests share it.
+        """
+        self._dials = dials
         self.key = key
         self.seconds = seconds
         self.length = len(body)
@@ -206,6 +213,9 @@ class Exchange:
             # Not with HTTP/1.1: there, libcurl would dial no second connection before the first has answered.
             self._waits = waits
             easy.setopt(pycurl.PIPEWAIT, int(waits))
+        if self._is_set_to_dial is not (dials := self._dials and not dialect.is_shared):
+            self._is_set_to_dial = dials
+            easy.setopt(pycurl.FRESH_CONNECT, int(dials))
         if dialect.only_http1 and not self._speaks_http1:
             self._speaks_http1 = True
             easy.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)

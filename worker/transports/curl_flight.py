@@ -70,13 +70,18 @@ class Flight:
             addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in found)
             self._new_address = f"{host}:{self._route.port}:{addresses}"
 
-    def start(self, key: Any, headers: Sequence[str], body: bytes, seconds: float) -> None:
-        """Start a request, which lands within so many seconds, by a key of the caller's choice."""
+    def start(
+        self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
+    ) -> None:
+        """Start a request, which lands within so many seconds, by a key of the caller's choice.
+
+        With `dials`, it gets a connection that was not kept, unless the other side speaks HTTP/2.
+        """
         if self._no_way is not None:
             self._grounded.append((key, self._no_way))
             return
         exchange = self._idle.pop() if self._idle else Exchange(self._route, self._guard, self._kept)
-        exchange.load(key, headers, body, seconds)
+        exchange.load(key, headers, body, seconds, dials=dials)
         self._put_on(exchange)
 
     def landed(self, seconds: float) -> list[Landed]:
