@@ -51,8 +51,8 @@ _AUTH_HINT = "correct the integration's `auth`, `headers` or `signing_secrets`: 
 _URL_HINT = "correct the integration's `url`: the endpoint takes no events at this address"
 _REDIRECT_HINT = "put the final address into the integration's `url`: none is followed"
 _GONE_HINT = (
-    "the integration was disabled, and its events wait: once the endpoint is back, or its `url` is "
-    "corrected, `siem integrations enable` sends them, this one included"
+    "the integration was disabled: what waited is kept, and no later events are collected for it; once the "
+    "endpoint is back, or its `url` is corrected, `siem integrations enable` sends what waited and this event"
 )
 _REFUSED_HINT = "look at the event and at the endpoint's own words: it does not take this event"
 _TOO_LARGE_HINT = "raise the endpoint's limit, or lower the integration's `batch_bytes`"
