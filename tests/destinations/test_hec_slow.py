@@ -68,6 +68,7 @@ def test_it_is_waited_for_while_it_reads() -> None:
     assert len(splunk.posts) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [False, True])
 def test_one_that_answers_late_gets_half_each_time(zipped: bool) -> None:  # noqa: FBT001 - pytest passes by name
     """It takes all at once, so that nothing shows that it is at work: the requests become smaller."""

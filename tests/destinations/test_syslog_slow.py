@@ -55,6 +55,7 @@ def test_every_event_comes_about_once() -> None:
         assert any("kB/s: batches of " in words for words in messages_of(rulings))
 
 
+@pytest.mark.slow
 def test_a_slow_receiver_confirms_smaller_batches() -> None:
     """It closes only when it has read everything: what it cannot read in time must not be sent together."""
     batch = batch_with(EVENTS, **LARGE)

@@ -145,6 +145,7 @@ def index(tmp_path: Path) -> PackageIndex:
     return PackageIndex(tmp_path / "index")
 
 
+@pytest.mark.slow
 def test_an_install_from_a_lock_resolves_nothing(tmp_path: Path, index: PackageIndex) -> None:
     """A release that came after the lock was made changes nothing, though a pinned package wants its name.
 
@@ -163,6 +164,7 @@ def test_an_install_from_a_lock_resolves_nothing(tmp_path: Path, index: PackageI
     assert installed.name == "needed-1.0.dist-info"
 
 
+@pytest.mark.slow
 def test_a_lock_that_lacks_a_package_is_told(tmp_path: Path, index: PackageIndex) -> None:
     """Nothing is resolved, so what is missing is found by a check, and named."""
     wanting = index.add("wanting", "1.0", requires=["needed>=1.0"])

@@ -16,11 +16,12 @@ def _taking(status: int, body: bytes = b"") -> scripts.Script:
     return lambda request: scripts.Action(status, body, request.events, content_type="text/html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
     [
         _taking(200, b"<html>Sign in</html>"),
-        pytest.param(_taking(204), marks=pytest.mark.slow),
+        _taking(204),
     ],
     ids=["page", "no content"],
 )

@@ -81,6 +81,7 @@ def _is_only_dead(customer: Customer, offender: str) -> bool:
     return len(delivered(rows)) == 199 and dead == {offender}
 
 
+@pytest.mark.slow
 def test_what_counted_until_the_receiver_hung_up_is_told_though_nothing_follows(customer: Customer) -> None:
     """A few seconds later, its only event is a dead letter that says why."""
     cue = threading.Event()
@@ -98,6 +99,7 @@ def test_what_counted_until_the_receiver_hung_up_is_told_though_nothing_follows(
         assert (letter.event_id, letter.cause) == (event_id, "exhausted")
 
 
+@pytest.mark.slow
 def test_what_counted_until_the_receiver_hung_up_is_told_by_a_worker_that_ends(customer: Customer) -> None:
     """Told to end meanwhile, it watches its last batch to the end, and writes what became of that."""
     cue = threading.Event()

@@ -13,6 +13,8 @@ from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.ledger.queries import dead_letters
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
 ANOTHER = "this Redis belongs to another ledger"
 
 

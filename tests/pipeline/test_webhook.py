@@ -95,6 +95,7 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
     assert "`siem integrations enable` sends them, this one included" in (died.hint or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"max_retries": 0}, {"body": "array", "redrive": False}])
 def test_an_endpoint_that_was_gone_gets_everything_once_it_is_enabled(
     customer: Customer, options: dict[str, Any]

@@ -160,6 +160,7 @@ def test_a_server_that_has_let_us_in_is_not_asked(guard: Guard, ca: trustme.CA) 
         assert endpoint.accepted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["hec", "webhook"])
 def test_a_server_that_hangs_up_on_a_request_is_no_matter_of_tls(
     guard: Guard, ca: trustme.CA, way: str
