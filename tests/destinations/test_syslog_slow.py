@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from itertools import pairwise
 
+import pytest
+
 from tests.destinations.syslog_senders import batch_with, sender_to
 from tests.destinations.test_syslog_offenders import ids
 from tests.fleet import wait_until
