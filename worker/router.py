@@ -34,6 +34,10 @@ _UNREADABLE = (
     "what Redis holds of these integrations is damaged, and nothing is routed until a recorder has brought "
     "it back from the ledger: {}"
 )
+_UNTOLD = (
+    "Redis does not say which integrations there are (it is new, or was emptied), and nothing is routed "
+    "until a recorder has told it"
+)
 
 
 class Router:
@@ -68,6 +72,9 @@ class Router:
     def _subscriptions(self) -> Mapping[str, Subscription]:
         """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
         subscriptions = self._snapshot.subscriptions()
+        if not self._snapshot.is_told:
+            # Nobody seems to want anything: to route now would be to drop what was accepted.
+            raise BrokerUnavailable(_UNTOLD)
         if self._snapshot.unreadable:
             # To route past it would be to lose its events.
             raise BrokerUnavailable(_UNREADABLE.format(", ".join(sorted(self._snapshot.unreadable))))

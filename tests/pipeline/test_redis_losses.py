@@ -14,6 +14,7 @@ from tests.pipeline.conftest import denial
 from tests.pipeline.insistent import Insistent
 from tests.receivers.hec import HecReceiver
 from tests.sentinel_servers import WatchedServers
+from worker.broker import keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -109,6 +110,24 @@ def test_an_emptied_redis_amid_traffic_is_reported(own: Fleet) -> None:
         assert loss["kind"] == "emptied"
         assert sum(loss["deliveries"].values()) <= len(missing)
         assert own.log("recorder").count(TOLD) == 1
+        assert own.client.hget(keys.COUNTERS, "unwanted") is None
+
+
+def test_what_an_emptied_redis_accepts_is_routed_once_it_knows_the_integrations(own: Fleet) -> None:
+    """A router that finds none does not take that for "nobody wants it": the events wait."""
+    with HecReceiver() as splunk:
+        own.integrate(splunk.url)
+        own.client.flushall()
+        own.publish(denial(f"waits-{number}") for number in range(20))
+        own.start("router")
+        wait_until(
+            lambda: own.client.hget(keys.COUNTERS, "unwanted") or "does not say which" in own.log("router"),
+            "the router has met the events",
+        )
+        assert own.client.hget(keys.COUNTERS, "unwanted") is None
+        own.start("recorder", "worker")
+
+        assert {row.event_id for row in own.settled(20)} == set(splunk.accepted_ids)
 
 
 def test_an_old_snapshot_is_reported(own: Fleet, tmp_path: Path) -> None:

@@ -108,11 +108,14 @@ class Snapshot:
         self._reported: set[str] = set()
         #: Ids of integrations of which nobody can say what they want: what Redis has of them is damaged.
         self.unreadable: set[str] = set()
+        #: Whether Redis was told the integrations, none included; it was not when it was emptied.
+        self.is_told = False
 
     def subscriptions(self) -> dict[str, Subscription]:
         """Return all, read anew if any changed. The same object comes back while nothing changed."""
         with broker_errors():
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
+            self.is_told = version is not None
             if version != self._version or version is None:
                 documents: Any = self._client.hgetall(keys.INTEGRATIONS)
                 self.unreadable = set()
