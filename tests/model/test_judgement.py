@@ -26,6 +26,7 @@ LIMITS = Thresholds()
 
 HOOK = Subject("int_hook", "default", "hook", "webhook")
 REFUSED = Problem(NOW - 5 * SECOND, "connect_failed", "connection refused", "see that it runs")
+DAMAGED = Problem(NOW - 5 * SECOND, "unreadable", "chunk 5-0 is damaged", "see that memory is sound")
 OPEN = Breaker("connect_failed", NOW - 10 * MINUTE, NOW + 40 * SECOND)
 
 
@@ -131,6 +132,19 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         facts(record=attempts(1, dead=1, problem=None)),
         State.DEGRADED,
         "50 % of the attempts of the last 5 min failed (1 of 2)",
+    ),
+    "one chunk of thousands was damaged": (
+        facts(record=attempts(5000, dead=1, problem=DAMAGED)),
+        State.DEGRADED,
+        (
+            "events of its backlog are damaged; the latest at 2026-11-23 14:02:02Z: chunk 5-0 is damaged; "
+            "see that memory is sound"
+        ),
+    ),
+    "a chunk was damaged long ago": (
+        facts(record=attempts(10, problem=replace(DAMAGED, at_ms=NOW - HOUR))),
+        State.HEALTHY,
+        "10 events delivered in 5 min",
     ),
     "silent": (
         facts(waiting(130), LONG_AGO),

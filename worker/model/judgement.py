@@ -7,6 +7,7 @@ reader who stops early has still read what counts.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from worker.model.failures import FailureCode
 from worker.model.wellbeing import Breaker, Facts, IntegrationHealth, Problem, State, Thresholds
 
 Judgement = tuple[State, str]
@@ -108,6 +109,16 @@ def _partly_fails(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     return State.DEGRADED, _rate_in_words(facts, thresholds)
 
 
+def _was_damaged(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    """One damaged chunk among thousands of deliveries is no rate, and yet says that Redis loses data."""
+    problem = facts.record.problem
+    if problem is None or problem.code != FailureCode.UNREADABLE:
+        return None
+    if facts.now_ms - problem.at_ms > thresholds.window * 1000:
+        return None
+    return State.DEGRADED, f"events of its backlog are damaged{_latest(problem)}; {problem.hint}"
+
+
 def _is_late(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     since = facts.vitals.waiting_since_ms
     if since is None or facts.now_ms - since < thresholds.oldest * 1000:
@@ -139,7 +150,7 @@ def _idle(facts: Facts, thresholds: Thresholds) -> Judgement | None:
 
 _RULES: tuple[Callable[[Facts, Thresholds], Judgement | None], ...] = (
     *(_switched_off, _paused, _held_by_breaker, _mostly_fails, _silent),
-    *(_partly_fails, _is_late, _is_parked, _idle),
+    *(_partly_fails, _was_damaged, _is_late, _is_parked, _idle),
 )
 
 
