@@ -48,7 +48,10 @@ def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
         lambda: ParkedStore(foreign).counts(),
         lambda: require_current(foreign),
     ):
-        with pytest.raises(LedgerUnavailable, match=r"refuses \(permission denied .*42501\): grant the role"):
+        with pytest.raises(
+            LedgerUnavailable,
+            match=r"siem-postgres-.*:5432/.* refuses \(permission denied .*42501\): grant the role",
+        ):
             ask()
 
 

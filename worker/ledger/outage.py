@@ -124,11 +124,18 @@ def _words(url: URL, complaint: object, state: str | None) -> str:
     if url.get_backend_name() == "sqlite":
         hint = next((mend for word, mend in _SQLITE_HINTS.items() if word in reason), _SQLITE_HINT)
         return f"the ledger {url.database} cannot be used ({reason}): {hint}"
-    place = f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+    place = _place(url)
     if state is None:
         return f"the database {place} does not answer ({reason}): {_SERVER_HINT}"
     hint = max((start for start in _HINTS if state.startswith(start)), key=len, default="")
     return f"the database {place} refuses ({reason}; SQLSTATE {state}): {_HINTS.get(hint, _HINT)}"
+
+
+def _place(url: URL) -> str:
+    """Name the server, or the folder of its socket, and the database."""
+    hosts = url.host or ",".join(url.normalized_query.get("host", ())) or "localhost"
+    port = url.port or ",".join(url.normalized_query.get("port", ())) or 5432
+    return f"{hosts}:{port}/{url.database or ''}"
 
 
 def _first_line(complaint: object) -> str:
