@@ -121,7 +121,9 @@ def notices() -> Iterator[str]:
 _COLUMNS = ("id", "name", "type", "tenant_id", "since", "backlog")
 _WORDS = {
     ConflictKind.UNKNOWN: "not in the ledger: paused until it is adopted or deleted",
-    ConflictKind.OLDER: "the ledger was set back: paused or disabled until somebody changes it",
+    ConflictKind.OLDER: (
+        "the ledger was set back: `siem integrations resume`, `enable`, `update` or `delete` settles it"
+    ),
 }
 
 
@@ -146,8 +148,8 @@ def _find(client: Client, id_or_name: str) -> tuple[str, Conflict]:
         raise NotFoundError(f"several are called {id_or_name}: give the id of one")
     if not named:
         raise NotFoundError(
-            f"no integration {id_or_name} is unknown to the ledger: `siem integrations orphans list` shows "
-            "those that are"
+            f"no integration {id_or_name} is unknown to the ledger: `siem integrations orphans list` says "
+            "which are, and what settles the others"
         )
     return named[0]
 
