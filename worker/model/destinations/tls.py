@@ -27,7 +27,18 @@ class TlsOptions(BaseModel):
     client_cert_pem: str | None = None
     client_key_pem: SecretStr | None = None
     verify_tls: bool = True
-    tls_server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    tls_server_name: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=253,
+                description="The host name, or address, that the server's certificate must carry, and that "
+                "the server is asked for; left out, the url's host.",
+            ),
+        ]
+        | None
+    ) = None
 
     @field_validator("ca_pem", "client_cert_pem")
     @classmethod
