@@ -92,7 +92,7 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
     assert (rows[refused].error_code, rows[refused].error) == ("event_refused", "HTTP 400: no such policy")
     died = letters[gone]
     assert (died.error_code, died.http_status, died.state) == (FailureCode.ENDPOINT_GONE, 410, "replayed")
-    assert "`siem integrations enable` sends them, this one included" in (died.hint or "")
+    assert "`siem integrations enable` sends what waited and this event" in (died.hint or "")
 
 
 @pytest.mark.slow
