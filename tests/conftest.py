@@ -4,6 +4,8 @@ With SIEM_TESTS_SKIP_NOTHING in the environment, as in .ci/run, a test that is s
 """
 
 import os
+import signal
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -16,6 +18,13 @@ from worker.broker.connection import connect
 
 # Whatever stack a test starts, its API gets a port of its own.
 os.environ.setdefault("SIEM_API_PORT", "0")
+
+# Whoever starts the tests with `nohup` or `&` has them ignore these signals, and so has every program that
+# they start; but some tests press Ctrl-C.
+if threading.current_thread() is threading.main_thread():
+    for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(_number) is signal.SIG_IGN:
+            signal.signal(_number, signal.SIG_DFL)
 
 # A property holds or it does not: how long an example takes says only how busy the machine is.
 hypothesis.settings.register_profile(
