@@ -1,11 +1,12 @@
 """A whole fleet for one test: a real server, real processes, a real ledger, and short patience.
 
-In comes a directory; out come the processes of the Procfile, each of which can be killed and started
-again, and short ways to publish, to wait, and to read what the ledger says.
+In comes a directory; out come the processes of the Procfile, started by its own lines, each of which can be
+killed and started again, and short ways to publish, to wait, and to read what the ledger says.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.embedded_servers import VALKEY, RunningServer, start_server
-from worker.broker.alive import roles_alive
+from tests.procfile import WORKER, commands
+from worker.broker.alive import roles_alive, worker_role
 from worker.broker.connection import connect
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
@@ -24,6 +26,7 @@ from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import dead_letters, deliveries
 from worker.ledger.vault import open_vault
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import Integration, parse_integration
 from worker.publisher import EventPublisher
 from worker.settings import Settings
@@ -48,14 +51,8 @@ HASTY = {
     "SIEM_LOG_LEVEL": "INFO",
 }
 
-COMMANDS = {
-    "router": [str(_BIN / "siem"), "route"],
-    "recorder": [str(_BIN / "siem"), "record"],
-    "worker": [
-        *(str(_BIN / "celery"), "-A", "worker", "worker", "-Q", "splunk_hec,syslog_cef,webhook"),
-        *("--without-gossip", "--without-mingle", "-l"),
-    ],
-}
+#: What a fleet consists of unless a test names its roles: one worker serves all types of destination.
+ROLES = ("router", "recorder", WORKER)
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -98,23 +95,22 @@ class Fleet:
         self.store = IntegrationStore(self.engine, open_vault(self.settings))
         self.publisher = EventPublisher(self.settings.broker_address())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        #: What an operator might add to the Procfile's line of a worker: the last of two flags counts.
+        self.worker_flags: tuple[str, ...] = ()
 
     def start(self, *roles: str) -> Self:
         """Start these roles, or all, and wait until each gives a sign of life."""
-        for role in roles or tuple(COMMANDS):
+        for role in roles or ROLES:
             self.spawn(role)
-        wanted = {role.partition("-")[0] for role in roles or tuple(COMMANDS)}
-        wait_until(
-            lambda: wanted <= {role.partition("-")[0] for role in roles_alive(self.client)},
-            f"{wanted} are alive",
-        )
+        wanted = {name for role in roles or ROLES for name in _signs(_process(role))}
+        wait_until(lambda: wanted <= roles_alive(self.client), f"{wanted} are alive")
         return self
 
     def spawn(self, role: str) -> None:
-        """Start a process; a second router is named `router-2`."""
+        """Start a process of the Procfile, or `worker`; a second router is named `router-2`."""
         with (self.directory / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
-                self._command(role.partition("-")[0]),
+                self._command(_process(role)),
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -122,8 +118,8 @@ class Fleet:
             )
 
     def _command(self, role: str) -> list[str]:
-        level = [self.environment["SIEM_LOG_LEVEL"]] if role == "worker" else []
-        return COMMANDS[role] + level
+        flags = self.worker_flags if role.startswith(WORKER) else ()
+        return [*commands()[role], *flags]
 
     def kill(self, role: str) -> None:
         """Kill a process and all its children with SIGKILL."""
@@ -197,6 +193,22 @@ class Fleet:
         """Read the ledger's dead letters of an integration."""
         return list(dead_letters(self.engine, integration_id=integration, limit=100_000))
 
+    def inspect(self, what: str) -> dict[str, Any]:
+        """Return what the workers answer to `celery inspect`, by their node names; at least one answers."""
+
+        def answer() -> dict[str, Any]:
+            done = self.celery("inspect", what, "--json")
+            answered: dict[str, Any] = json.loads(done.stdout) if not done.returncode else {}
+            return answered
+
+        found: dict[str, Any] = wait_until(answer, f"a worker answers inspect {what}")
+        return found
+
+    def celery(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        """Run `celery -A worker` with these arguments."""
+        command = [str(_BIN / "celery"), "-A", "worker", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, timeout=60, check=False)
+
     def siem(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         """Run the program `siem`."""
         return subprocess.run(
@@ -233,6 +245,16 @@ class Fleet:
         self.client.close()
         self.engine.dispose()
         self.server.stop()
+
+
+def _process(role: str) -> str:
+    """Return whose line of the Procfile starts this role: `router` for `router-2`."""
+    return re.sub(r"-\d+$", "", role)
+
+
+def _signs(process: str) -> tuple[str, ...]:
+    """Return the signs of life that a process gives."""
+    return tuple(map(worker_role, DESTINATION_TYPES)) if process == WORKER else (process,)
 
 
 def _type_of(url: str) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from honcho.environ import parse_procfile
 from pydantic import SecretStr
 
 import worker
@@ -22,6 +21,7 @@ from tests.house.programs import (
     procfile,
     wait_until,
 )
+from tests.procfile import lines
 from worker.broker.alive import API, ROLES
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
@@ -52,7 +52,7 @@ while True: __import__("time").sleep(60)
 
 def test_the_procfile_has_a_process_of_each_role() -> None:
     """Whoever takes events for a type of destination in the Procfile is waited for, under that very name."""
-    processes = parse_procfile((Path(worker.__file__).parents[1] / "Procfile").read_text()).processes
+    processes = lines()
 
     assert set(processes) == {*ROLES, API}
     for kind in DESTINATION_TYPES:

@@ -39,10 +39,12 @@ SECRETS["private key"] = KEY_PEM.splitlines()[2]
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """Give the pages and the API of a fleet that runs, and that logs all it can."""
-    with Fleet(tmp_path, SIEM_LOG_LEVEL="DEBUG") as fleet, running(fleet.start()) as served:
-        yield served
-        while served.visitors:
-            served.visitors.pop().http.close()
+    with Fleet(tmp_path, SIEM_LOG_LEVEL="DEBUG") as fleet:
+        fleet.worker_flags = ("-l", "DEBUG")
+        with running(fleet.start()) as served:
+            yield served
+            while served.visitors:
+                served.visitors.pop().http.close()
 
 
 def echo(status: int) -> scripts.Script:

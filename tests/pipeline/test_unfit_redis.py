@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.embedded_servers import VALKEY, start_server
-from tests.fleet import COMMANDS, Fleet, wait_until
+from tests.fleet import ROLES, Fleet, wait_until
 from tests.pipeline.conftest import denial
+from tests.procfile import commands
 from tests.receivers.hec import HecReceiver
 from worker.ledger.queries import dead_letters
 
@@ -103,7 +104,7 @@ def test_no_process_starts_on_a_redis_cluster(tmp_path: Path) -> None:
         start_server(VALKEY, tmp_path / "cluster", extra=extra) as cluster,
         Fleet(tmp_path / "fleet", redis_url=cluster.url) as fleet,
     ):
-        ended = {role: _run(fleet, role) for role in COMMANDS}
+        ended = {role: _run(fleet, role) for role in ROLES}
         ended["api"] = fleet.siem("api")
 
         assert {role: done.returncode for role, done in ended.items()} == dict.fromkeys(ended, 2)
@@ -141,8 +142,9 @@ def _tells(log: str) -> bool:
 
 
 def _run(fleet: Fleet, role: str) -> "subprocess.CompletedProcess[bytes]":
-    command = COMMANDS[role] + (["INFO"] if role == "worker" else [])
-    return subprocess.run(command, env=fleet.environment, capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        commands()[role], env=fleet.environment, capture_output=True, timeout=60, check=False
+    )
 
 
 def _json(done: "subprocess.CompletedProcess[bytes]") -> list[dict[str, str]]:
