@@ -213,14 +213,14 @@ def _look_at_redis(**_: Any) -> None:
 
 @worker_ready.connect
 def _say_alive(sender: Any, **_: Any) -> None:
-    """Give a sign of life for each type of destination that this worker delivers to, and watch Redis."""
+    """Give signs of life, as a worker for each of its types of destination, and watch Redis."""
     _ending.clear()
     watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
     threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
-    for kind in sender.app.amqp.queues.consume_from:
-        sign = SignOfLife(connect(settings().broker_address()), worker_role(kind))
-        sign.start()
-        _signs.append(sign)
+    roles = map(worker_role, sender.app.amqp.queues.consume_from)
+    sign = SignOfLife(connect(settings().broker_address()), *roles)
+    sign.start()
+    _signs.append(sign)
 
 
 def _end() -> None:

@@ -154,7 +154,7 @@ def test_metrics_tell_of_each_integration(alone: Api) -> None:
 def test_metrics_tell_of_the_fleet(alone: Api) -> None:
     """What waits between its processes, and how many there are of each."""
     alone.fleet.client.xadd(keys.EVENTS, {"event": "{}"})
-    alone.fleet.client.set(keys.alive("router", "there", 1), 1)
+    alone.fleet.client.set(keys.alive("router", "there:1"), 1)
     alone.fleet.client.lpush(f"{keys.CELERY_PREFIX}webhook", "order")
     alone.fleet.client.hset(keys.COUNTERS, mapping={"published": 7})
     found = _figures(alone)
@@ -249,8 +249,8 @@ def test_clocks_and_damage_are_told(alone: Api) -> None:
     alone.create()
     client = alone.fleet.client
     for role in ("router", "recorder"):
-        client.set(keys.alive(role, "near", 1), "1795600000 0.2")
-    client.set(keys.alive("worker-webhook", "far", 7), "1795600000 400.5")
+        client.set(keys.alive(role, "near:1"), "1795600000 0.2")
+    client.set(keys.alive("worker-webhook", "far:7"), "1795600000 400.5")
     client.hset(keys.RETENTION_REFUSED, "dead letters", "too many at once")
     client.hset(keys.COUNTERS, "unreadable", 3)
     found = _figures(alone)

@@ -1,6 +1,5 @@
 """A full Redis refuses what is new, and lets through what the fleet needs to go on."""
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +17,7 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
 from worker.broker.turns import Turn
+from worker.identity import process_identity
 from worker.model.errors import BrokerFull
 from worker.model.parking import Cap, ParkedChunk, Room
 
@@ -83,7 +83,7 @@ def test_nobody_seems_dead(client: redis.Redis) -> None:
     with full(client):
         sign.start()
         wait_until(lambda: roles_alive(client) == {"router"}, "the router gives a sign")
-        [key] = client.keys(f"siem:alive:router:{platform.node()}:*")
+        [key] = client.keys(f"siem:alive:router:{process_identity()}")
         lasts = client.ttl(key)
         sign.stop()
 

@@ -1,25 +1,36 @@
-"""Signs of life: each process keeps a key alive, so that others can wait for it or miss it."""
+"""Signs of life: each process keeps a key alive, so that others can wait for it or miss it.
+
+The reading side, and what a late heartbeat means, is in `worker.broker.fleet`. A release before this one
+wrote `siem:alive:<role>:<host>:<pid>`, and takes what stands before the first colon for the role: keep that
+so.
+"""
 
 import logging
-import os
 import platform
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
+import msgspec
 import redis
+from msgspec.structs import replace
+from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import measure_skew
-from worker.broker.connection import broker_errors
+from worker.broker.connection import ask, broker_errors
+from worker.broker.fleet import EVERY, LASTS, REMEMBERED, Told, living_processes
 from worker.broker.overdraft import ask_anyway
+from worker.identity import ProcessIdentity, process_identity
 from worker.model.clocks import TELLING_SKEW
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
 
-#: How long a sign of life lasts, and how often it is given, in seconds.
-LASTS = 10
-EVERY = 2.0
+#: A heartbeat this long after the last one begins a new series, in seconds: the process was held up.
+BROKEN_AFTER = 3 * EVERY
+#: While Redis is away, how often a heartbeat is tried, in seconds.
+AGAIN = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +52,21 @@ _BEHIND = f"the clock of this process is %.0f s behind that of Redis: {_MEND}"
 
 
 class SignOfLife:
-    """Keeps `siem:alive:<role>:<host>:<pid>` alive from a thread of its own until it is stopped."""
+    """Keeps `siem:alive:<role>:<identity>` alive from a thread of its own until it is stopped.
 
-    def __init__(self, client: redis.Redis, role: str) -> None:
-        """Name the role: `router`, `recorder`, `api`, or what `worker_role` gives."""
+    The heartbeats come by one connection, which is theirs alone and ends with the process: its number stands
+    in `siem:process:<identity>`, beside the facts that others need to know of this process.
+    """
+
+    def __init__(self, client: redis.Redis, *roles: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Name the roles: `router`, `recorder`, `api`, or what `worker_role` gives. `facts` are JSON."""
         self._client = client
-        self._key = keys.alive(role, platform.node(), os.getpid())
+        self._connection: redis.Redis | None = None
+        identity = str(process_identity())
+        self._alive = [keys.alive(role, identity) for role in roles]
+        self._process = keys.process(identity)
+        self._told = Told(roles=roles, facts=dict(facts or {}))
+        self._last_ms = 0
         self._is_off = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sign-of-life", daemon=True)
@@ -61,39 +81,89 @@ class SignOfLife:
         self._thread.join(EVERY)
         try:
             with broker_errors():
-                self._client.delete(self._key)
+                self._client.delete(*self._alive, self._process)
         except BrokerUnavailable:
             log.debug("no Redis to say good-bye to")
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                with broker_errors():
-                    # A process lives although Redis is full.
-                    ask_anyway(self._client, "SET", self._key, self._told_time(), "EX", LASTS)
-            except BrokerUnavailable:
-                log.debug("no Redis to give a sign of life to")
-            self._stopping.wait(EVERY)
+            # The first try after a connection was lost finds that out, and the second makes another.
+            is_given = self._give() or self._give()
+            self._stopping.wait(EVERY if is_given else AGAIN)
 
-    def _told_time(self) -> str:
-        """Return the time of this process, and by how many seconds it is ahead of Redis, if that is known."""
-        skew = measure_skew(self._client)
+    def _give(self) -> bool:
+        """Give a sign; return whether Redis took it."""
+        try:
+            with broker_errors():
+                self._beat()
+        except BrokerUnavailable:
+            log.debug("no Redis to give a sign of life to")
+            return False
+        return True
+
+    def _beat(self) -> None:
+        if self._connection is None:
+            self._connection = self._client.client()  # type: ignore[no-untyped-call]  # so is redis-py
+        client = self._connection
+        now_ms, text = self._read_clocks(client)
+        self._told = replace(
+            self._told,
+            connection=_number_of(client),
+            since_ms=self._told.since_ms if self._is_unbroken(now_ms) else now_ms,
+        )
+        self._last_ms = now_ms
+        # A process lives although Redis is full.
+        told = msgspec.json.encode(self._told)
+        ask_anyway(client, "SET", self._process, told, "EX", REMEMBERED)
+        for key in self._alive:
+            if not self._stopping.is_set():
+                ask_anyway(client, "SET", key, text, "EX", LASTS)
+
+    def _is_unbroken(self, now_ms: int) -> bool:
+        """Whether it follows the last heartbeat as it should; by the clock of Redis, which no pause stops."""
+        return self._last_ms > 0 and 0 <= now_ms - self._last_ms <= BROKEN_AFTER * 1000
+
+    def _read_clocks(self, client: redis.Redis) -> tuple[int, str]:
+        """Return the time of Redis (ms), and that of this process with its skew, if that is known."""
+        now_ms, skew = measure_skew(client)
         if skew is None:
-            return str(int(time.time()))
+            return now_ms, str(int(time.time()))
         if (off := abs(skew) >= TELLING_SKEW) != self._is_off:
             self._is_off = off
             if off:
                 log.warning(_AHEAD if skew > 0 else _BEHIND, abs(skew))
             else:
                 log.warning("the clock of this process is that of Redis again")
-        return f"{int(time.time())} {skew:.3f}"
+        return now_ms, f"{int(time.time())} {skew:.3f}"
+
+
+def _number_of(client: redis.Redis) -> int:
+    """Return the number of the connection; 0 where Redis does not tell it."""
+    try:
+        return int(ask(client, "CLIENT ID"))
+    except ResponseError:
+        return 0
 
 
 def roles_alive(client: redis.Redis) -> set[str]:
     """Name the roles of which at least one process lives. Raises BrokerUnavailable."""
+    return {process.role for process in living_processes(client)}
+
+
+def forget_killed(client: redis.Redis, is_running: Callable[[int], bool]) -> None:
+    """Take away signs of life of processes whose ids mean something here, and are those of no process.
+
+    Of another machine, or another container of the same host name, the ids say nothing here. Of an earlier
+    release, the host name tells. Raises BrokerUnavailable.
+    """
     with broker_errors():
-        found = client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)
-        return {key.decode().removeprefix(keys.ALIVE_PREFIX).partition(":")[0] for key in found}
+        for key in client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000):
+            _, _, name = key.decode(errors="replace").removeprefix(keys.ALIVE_PREFIX).partition(":")
+            identity = ProcessIdentity.read(name)
+            if identity is None or is_running(identity.pid):
+                continue
+            if identity.is_in_sight if identity.place else identity.host == platform.node():
+                client.delete(key)
 
 
 def wait_for_roles(client: redis.Redis, roles: Collection[str], seconds: float) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.fleet import living_processes
 
 if TYPE_CHECKING:
     import redis
@@ -23,36 +24,26 @@ def redis_now_ms(client: "redis.Redis") -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def measure_skew(client: "redis.Redis") -> float | None:
-    """Return by how many seconds this process is ahead of Redis; None when it answers too slowly to tell."""
+def measure_skew(client: "redis.Redis") -> tuple[int, float | None]:
+    """Return the time of Redis (ms), and by how many seconds this process is ahead of it.
+
+    The latter is None when Redis answers too slowly to tell. Raises BrokerUnavailable.
+    """
     began, steady = time.time(), time.monotonic()
     redis_ms = redis_now_ms(client)
     took = time.monotonic() - steady
     if took > _TOO_SLOW:
-        return None
-    return began + took / 2 - redis_ms / 1000
+        return redis_ms, None
+    return redis_ms, began + took / 2 - redis_ms / 1000
 
 
 def skews(client: "redis.Redis") -> dict[str, float]:
-    """Return the skew of every living process, in seconds, by `<role>:<host>:<pid>`."""
-    with broker_errors():
-        found = sorted(set(client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)))
-        values: Any = client.mget(found) if found else []
-    told = {}
-    for name, value in zip(found, values, strict=True):
-        skew = _skew(value)
-        if skew is not None:
-            told[name.decode(errors="replace").removeprefix(keys.ALIVE_PREFIX)] = skew
-    return told
-
-
-def _skew(value: bytes | None) -> float | None:
-    """Read `<time> <skew>`; a process of an earlier release tells no skew."""
-    _, _, skew = (value or b"").partition(b" ")
-    try:
-        return float(skew)
-    except ValueError:
-        return None
+    """Return the skew of every living process, in seconds, by `<role>:<host>:<pid>…`."""
+    return {
+        f"{process.role}:{process.name}": process.skew
+        for process in living_processes(client)
+        if process.skew is not None
+    }
 
 
 class Refusals:

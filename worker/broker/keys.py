@@ -49,8 +49,11 @@
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
-| `siem:alive:<role>:<host>:<pid>` | string | a living process: its time and by how many seconds it is       |
-|                              |        | ahead of Redis; expires by itself                              |
+| `siem:alive:<role>:<process>` | string | a living process (`worker.identity`): its time and by how many |
+|                              |        | seconds it is ahead of Redis; expires by itself                |
+| `siem:process:<process>`     | string | the same process: the connection of its heartbeats, since when |
+|                              |        | they come without a gap, its roles, and facts that others need |
+|                              |        | to know of it (JSON; `worker.broker.fleet`)                    |
 | `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
 | `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
 |                              |        | SHA-256                                                        |
@@ -91,6 +94,7 @@ HEALTH_UNTOLD = "siem:health:untold"
 HEALTH_LOCK = "siem:health:watch"
 COUNTERS = "siem:counters"
 ALIVE_PREFIX = "siem:alive:"
+PROCESS_PREFIX = "siem:process:"
 CELERY_PREFIX = "siem:celery:"
 BACKLOG_PREFIX = "siem:backlog:"
 SLOT_PREFIX = "siem:slot:"
@@ -136,6 +140,11 @@ def idempotency(digest: str) -> str:
     return f"siem:idempotency:{digest}"
 
 
-def alive(role: str, host: str, pid: int) -> str:
-    """Name the sign of life of one process."""
-    return f"{ALIVE_PREFIX}{role}:{host}:{pid}"
+def alive(role: str, identity: str) -> str:
+    """Name the sign of life of one process in one role."""
+    return f"{ALIVE_PREFIX}{role}:{identity}"
+
+
+def process(identity: str) -> str:
+    """Name what one process tells of itself."""
+    return f"{PROCESS_PREFIX}{identity}"

@@ -5,13 +5,14 @@ Comes in: ids. Goes out: facts, for others to judge. Nothing here writes.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
+from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.scripting import single_script
@@ -115,11 +116,7 @@ class VitalSigns:
 
 def processes_alive(client: "redis.Redis") -> Counter[str]:
     """Count the living processes of each role. Raises BrokerUnavailable."""
-    with broker_errors():
-        found: Iterable[bytes] = client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)
-        # A scan may name a key twice.
-        names = {key.decode().removeprefix(keys.ALIVE_PREFIX) for key in found}
-    return Counter(name.partition(":")[0] for name in names)
+    return Counter(process.role for process in living_processes(client))
 
 
 def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:

@@ -2,11 +2,8 @@
 
 import gc
 import logging
-import os
-import platform
 import signal
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +32,7 @@ from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.health import Health
 from worker.health_watch import HealthWatch, Steadiness, webhook
+from worker.identity import process_identity
 from worker.ledger.engine import require_current
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
@@ -272,4 +270,4 @@ def _process(role: str, config: Settings) -> Iterator[tuple[threading.Event, Dep
 
 def _consumer() -> str:
     """Name a reader as no other process ever did."""
-    return f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return str(process_identity())

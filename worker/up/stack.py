@@ -7,7 +7,6 @@ reverse, so that the processes can still give back what they hold.
 
 import queue
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,9 +18,8 @@ from types import FrameType
 from honcho.environ import parse_procfile
 
 import worker
-from worker.broker import keys
-from worker.broker.alive import API, ROLES, wait_for_roles
-from worker.broker.connection import broker_errors, connect
+from worker.broker.alive import API, ROLES, forget_killed, wait_for_roles
+from worker.broker.connection import connect
 from worker.broker.redis_marks import note_truncation
 from worker.ledger.engine import open_ledger, upgrade
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
@@ -158,12 +156,8 @@ class Stack:
 
     def _forget_the_dead(self) -> None:
         """Take away signs of life that processes of this machine left when they were killed."""
-        ours = f":{socket.gethostname()}:"
-        with broker_errors(), closing(connect(self._settings.broker_address())) as client:
-            for key in client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000):
-                _, host_is_ours, pid = key.decode().rpartition(ours)
-                if host_is_ours and pid.isdigit() and not is_alive(int(pid)):
-                    client.delete(key)
+        with closing(connect(self._settings.broker_address())) as client:
+            forget_killed(client, is_alive)
 
     def _accompany(self, while_up: Companion | None) -> None:
         """Wait until all have reported, then let the companion do its work."""

@@ -1,0 +1,160 @@
+"""Which processes live: by their heartbeats, and by their connections where a heartbeat is late."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from tests.embedded_servers import RunningServer
+from tests.fleet import wait_until
+from worker.broker.alive import SignOfLife, roles_alive
+from worker.broker.clocks import skews
+from worker.broker.connection import connect
+from worker.broker.fleet import living_processes
+from worker.broker.vital_signs import processes_alive
+from worker.identity import ProcessIdentity, process_identity
+
+#: A process that gives signs of life, as one with this host name and process id.
+PROCESS = """\
+import os, platform, sys, time
+url, role, host, pid = sys.argv[1:]
+if host:
+    platform.node, os.getpid = lambda: host, lambda: int(pid)
+from worker.broker.alive import SignOfLife
+from worker.broker.connection import connect
+SignOfLife(connect(url), role).start()
+while True:
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def process(
+    server: RunningServer, role: str = "router", host: str = "", pid: int = 0
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a process until the block ends."""
+    started = subprocess.Popen([sys.executable, "-c", PROCESS, server.url, role, host, str(pid)])
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def make_late(client: redis.Redis) -> None:
+    """Let every heartbeat be five seconds old: too late to be believed, too early to have expired."""
+    for key in client.scan_iter(match="siem:alive:*"):
+        client.pexpire(key, 5000)
+
+
+def test_processes_of_one_host_name_and_pid_are_two(client: redis.Redis, server: RunningServer) -> None:
+    """So containers are: each has a process 7 on a host of the image's name."""
+    with process(server, host="siem", pid=7), process(server, host="siem", pid=7):
+        wait_until(lambda: processes_alive(client)["router"] == 2, "both count")
+
+        names = {one.name for one in living_processes(client)}
+        assert {name.rpartition(":")[0] for name in names} == {"siem:7"}
+        assert len(names) == len(skews(client)) == 2
+
+
+def test_a_killed_process_is_missed_before_its_heartbeat_expires(
+    client: redis.Redis, server: RunningServer
+) -> None:
+    """Its connection has ended with it."""
+    with process(server) as killed:
+        wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")
+        [key] = client.keys("siem:alive:*")
+        killed.kill()
+        killed.wait()
+        client.pexpire(key, 60_000)
+        assert roles_alive(client) == {"router"}  # it may have lost its connection, and be back in a moment
+
+        def is_missed() -> bool:
+            assert client.pexpire(key, 6_000)
+            return not roles_alive(client)
+
+        wait_until(is_missed, "it is missed")
+
+
+def test_a_slow_process_is_not_missed(client: redis.Redis, server: RunningServer) -> None:
+    """A heartbeat that is late says nothing while its connection is there."""
+    with process(server) as slow:
+        wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")
+        slow.send_signal(signal.SIGSTOP)
+        make_late(client)
+
+        assert roles_alive(client) == {"router"}
+
+
+def test_a_lost_connection_is_made_again(client: redis.Redis, server: RunningServer) -> None:
+    """A process outlives the loss of its connection: the next heartbeat names the new one."""
+    with process(server):
+        wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")
+        [before] = living_processes(client)
+        assert before.told is not None
+        client.client_kill_filter(_id=str(before.told.connection))
+
+        def is_back() -> bool:
+            numbers = [one.told.connection for one in (before, *living_processes(client)) if one.told]
+            return numbers[0] < numbers[-1]
+
+        wait_until(is_back, "it tells of another connection")
+        make_late(client)
+        assert roles_alive(client) == {"router"}
+
+
+def test_without_client_the_expiry_decides(client: redis.Redis, server: RunningServer) -> None:
+    """Some providers forbid CLIENT: then a process lives until its heartbeat expires."""
+    allowed = ["+@all", "-client"]
+    client.acl_setuser(
+        "short", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=allowed
+    )
+    own = connect(server.url.replace("redis://", "redis://short:secret@"))
+    sign = SignOfLife(own, "router", "worker-webhook", facts={"answer": 42})
+    sign.start()
+    try:
+        wait_until(lambda: len(living_processes(own)) == 2, "it gives signs of life in both roles")
+        make_late(client)
+        late = living_processes(own)
+    finally:
+        sign.stop()
+        own.close()
+        client.acl_deluser("short")
+
+    assert [one.role for one in late] == ["router", "worker-webhook"]
+    assert [one.identity for one in late] == [process_identity()] * 2
+    assert [dict(one.told.facts) for one in late if one.told] == [{"answer": 42}] * 2
+    assert client.keys("siem:alive:*") + client.keys("siem:process:*") == []
+
+
+def test_releases_count_each_other(client: redis.Redis) -> None:
+    """The previous one writes no more than host and pid, and reads what stands before the first colon."""
+    client.set("siem:alive:router:old-host:7", "1795600000 0.25", ex=10)
+    sign = SignOfLife(client, "recorder")
+    sign.start()
+    try:
+        wait_until(lambda: roles_alive(client) == {"router", "recorder"}, "both are alive")
+        make_late(client)
+        assert roles_alive(client) == {"router", "recorder"}
+        found: dict[bytes, Any] = {key: client.get(key) for key in client.scan_iter(match="siem:alive:*")}
+    finally:
+        sign.stop()
+
+    told = {key.removeprefix(b"siem:alive:").partition(b":")[0]: value for key, value in found.items()}
+    assert set(told) == {b"router", b"recorder"}
+    assert all(float(value.partition(b" ")[2]) < 60 for value in told.values())
+
+
+def test_an_identity_can_be_read() -> None:
+    """So can that of an earlier release; what is none is not taken for one."""
+    mine = process_identity()
+
+    assert ProcessIdentity.read(str(mine)) == mine
+    assert mine.is_in_sight
+    assert ProcessIdentity.read("old-host:7") == ProcessIdentity("old-host", 7)
+    assert not ProcessIdentity("old-host", 7).is_in_sight
+    assert ProcessIdentity.read("nobody") is None

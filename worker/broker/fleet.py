@@ -1,0 +1,145 @@
+"""Which processes live, and what each tells of itself: the reading side of `worker.broker.alive`.
+
+A process lives while its heartbeat is fresh. Behind a heartbeat that is late, its connection tells: a process
+that was killed has lost it at once, one that is slow or suspended still has it. So a killed process is missed
+within FRESH seconds, and a slow one is not taken for dead. Where Redis does not say who is connected (some
+providers forbid CLIENT), the heartbeat's expiry decides, after LASTS seconds. That also holds for processes
+of an earlier release, and for hosts that vanished without closing their connections.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from worker.broker import keys
+from worker.broker.connection import ask, broker_errors
+from worker.identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    import redis
+
+#: How long a heartbeat lasts, and how often it is given, in seconds.
+LASTS = 10
+EVERY = 2.0
+#: A heartbeat that is younger than this needs no further proof, in seconds.
+FRESH = 3.0
+#: How long what a process tells of itself outlasts its last heartbeat, in seconds: whoever finds a batch that
+#: it left behind can still ask whether it is connected.
+REMEMBERED = 24 * 3600
+
+log = logging.getLogger(__name__)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a process tells of itself with each heartbeat, as JSON under `siem:process:<identity>`.
+
+    `connection` is the number of the connection that its heartbeats come by (CLIENT ID), 0 where that is not
+    known. `since_ms` (by the clock of Redis) is when the present unbroken series of heartbeats began: a
+    process that was suspended, or cut off from Redis, begins a new one. `facts` is what the process was
+    started with that others need to know. Fields that a later release adds are skipped.
+    """
+
+    connection: int = 0
+    since_ms: int = 0
+    roles: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LivingProcess:
+    """A process in one role. Of an earlier release's, `told` is None. `skew`: its seconds ahead of Redis."""
+
+    role: str
+    name: str
+    skew: float | None
+    told: Told | None
+
+    @property
+    def identity(self) -> ProcessIdentity | None:
+        """Who it is; None if its name cannot be read."""
+        return ProcessIdentity.read(self.name)
+
+
+def living_processes(client: "redis.Redis") -> list[LivingProcess]:
+    """Return every living process, once for each of its roles, by role and name. Raises BrokerUnavailable."""
+    with broker_errors():
+        # A scan may name a key twice.
+        found = sorted(set(client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)))
+        heartbeats = _heartbeats(client, [name.decode(errors="replace") for name in found])
+        late = {one.told.connection for one in heartbeats if one.is_late and one.told}
+        connected = _connected(client, late - {0})
+    return [
+        one.process
+        for one in heartbeats
+        if not one.is_late or one.told is None or connected is None or one.told.connection in {0, *connected}
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heartbeat:
+    process: LivingProcess
+    age: float
+
+    @property
+    def told(self) -> Told | None:
+        return self.process.told
+
+    @property
+    def is_late(self) -> bool:
+        return self.age > FRESH
+
+
+def _heartbeats(client: "redis.Redis", names: Collection[str]) -> list[_Heartbeat]:
+    """Read the heartbeats of these keys in one round trip; one that expired meanwhile is left out."""
+    pipeline = client.pipeline(transaction=False)
+    labels = [name.removeprefix(keys.ALIVE_PREFIX) for name in names]
+    for name, label in zip(names, labels, strict=True):
+        pipeline.get(name)
+        pipeline.pttl(name)
+        pipeline.get(keys.process(label.partition(":")[2]))
+    replies = pipeline.execute() if names else []
+    found = []
+    for label, value, ttl, told in zip(labels, replies[::3], replies[1::3], replies[2::3], strict=True):
+        if value is not None:
+            role, _, name = label.partition(":")
+            process = LivingProcess(role, name, _skew(value), read_told(told))
+            found.append(_Heartbeat(process, age_of(ttl, LASTS)))
+    return found
+
+
+def age_of(ttl_ms: int, lasts: float) -> float:
+    """Return how many seconds ago a key was written that expires after `lasts`; 0 if it never expires."""
+    return lasts - ttl_ms / 1000 if ttl_ms >= 0 else 0.0
+
+
+def read_told(value: bytes | None) -> Told | None:
+    """Return what a process told of itself; None where nothing can be read."""
+    try:
+        return msgspec.json.decode(value, type=Told) if value else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _connected(client: "redis.Redis", connections: Collection[int]) -> set[int] | None:
+    """Return those of these connections that are open; None where Redis does not tell."""
+    if not connections:
+        return set()
+    try:
+        reply = ask(client, "CLIENT LIST", "ID", *connections)
+    except ResponseError as error:
+        log.debug("Redis does not tell who is connected: %s", error)
+        return None
+    return {int(one["id"]) for one in reply}
+
+
+def _skew(value: bytes) -> float | None:
+    """Read `<time> <skew>`; a process may tell no skew."""
+    _, _, skew = value.partition(b" ")
+    try:
+        return float(skew)
+    except ValueError:
+        return None
