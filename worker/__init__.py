@@ -12,3 +12,6 @@ Redis is the baton between the steps; no step calls another. Below the steps lie
 `ledger`, `transports`, `destinations`), the pure `formats`, and the words of the trade in `model`.
 Above them the doors, where people and programs come in: `cli`, `up` and `demo`.
 """
+
+#: The release. Processes tell it to each other, and it is the version of the package.
+__version__ = "0.2.0"

@@ -10,9 +10,10 @@ from worker.broker.alive import worker_role
 from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
 from worker.broker.vital_signs import FleetSigns, VitalSigns, Waiting, processes_alive
-from worker.ledger.engine import require_current
+from worker.ledger.engine import require_readable_schema
 from worker.ledger.health_queries import records, subjects
 from worker.ledger.parked import ParkedStore
+from worker.ledger.revisions import words_of_tables
 from worker.model.clocks import clocks_part, retention_part
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
@@ -85,11 +86,11 @@ class Health:
 
     def _types_in_use(self) -> tuple[set[str], Part]:
         try:
-            require_current(self._engine)
+            tables = require_readable_schema(self._engine)
             types = {one.type for one in subjects(self._engine) if one.enabled}
         except (LedgerUnavailable, SchemaOutdated) as error:
             return set(DESTINATION_TYPES), Part("database", ok=False, words=str(error))
-        return types, Part("database", ok=True, words="it answers, and its tables are those of this release")
+        return types, Part("database", ok=True, words=f"it answers, and {words_of_tables(tables)}")
 
     def _judged(self, asked: Sequence[Subject], sample: int) -> list[IntegrationHealth]:
         return [health_of(facts, self._thresholds) for facts in self._facts(asked, sample)]

@@ -83,7 +83,11 @@ def _at_once(roles: list[Callable[[int], None]]) -> None:
 def test_processes_that_upgrade_at_once_take_turns(pooled_url: str) -> None:
     """The lock of an upgrade belongs to its transaction, and so to one session."""
     engines = [open_ledger(pooled_url) for _ in range(3)]
-    _at_once([lambda place: upgrade(engines[place])] * 3)
+
+    def take_turn(place: int) -> None:
+        upgrade(engines[place])
+
+    _at_once([take_turn] * 3)
     current = [schema_is_current(engine) for engine in engines]
     for engine in engines:
         engine.dispose()

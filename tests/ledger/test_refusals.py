@@ -8,7 +8,7 @@ from sqlalchemy.exc import PendingRollbackError, StatementError
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import letter, outcome
-from worker.ledger.engine import open_ledger, require_current, upgrade
+from worker.ledger.engine import open_ledger, require_readable_schema, upgrade
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import probe, record
 from worker.model.errors import DataRefused, LedgerUnavailable, SchemaOutdated
@@ -46,7 +46,7 @@ def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
         lambda: record(foreign, OUTCOMES, DEAD, PARKED),
         lambda: probe(foreign),
         lambda: ParkedStore(foreign).counts(),
-        lambda: require_current(foreign),
+        lambda: require_readable_schema(foreign),
     ):
         with pytest.raises(
             LedgerUnavailable,

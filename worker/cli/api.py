@@ -16,7 +16,7 @@ from worker.broker.alive import API, SignOfLife
 from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
-from worker.model.errors import LedgerUnavailable
+from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings
@@ -70,9 +70,12 @@ def _watching_redis(client: Client, config: Settings, server: Server) -> Iterato
 
 
 def _look_at_ledger() -> None:
-    """Raise SchemaOutdated if the tables are another release's; a database that is away will be back."""
+    """Raise SchemaOutdated if no upgrade mends the tables; a database that is away will be back.
+
+    Until it is, or until `siem db upgrade` has run, events can be published and readiness says what is amiss.
+    """
     try:
         with ledger():
             pass
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, SchemaBehind) as error:
         log.warning("began without the database: %s", error)

@@ -33,7 +33,7 @@ from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.health import Health
 from worker.health_watch import HealthWatch, Steadiness, webhook
 from worker.identity import process_identity
-from worker.ledger.engine import require_current
+from worker.ledger.engine import require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
@@ -46,7 +46,7 @@ from worker.ledger.replay_store import ReplayStore
 from worker.ledger.vault import open_vault
 from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
-from worker.model.errors import LedgerUnavailable
+from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue
 from worker.model.parking import Cap
 from worker.pruning_guard import PruningGuard, read_clocks
@@ -223,14 +223,15 @@ def _sweeper(config: Settings, issue: Issue) -> Sweeper:
 def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> str | None:
     """Wait for the database; return the ledger's id, or None if told to stop before.
 
-    Raises SchemaOutdated unless its tables are those of this release.
+    Waits for `siem db upgrade`, too: outcomes rest in Redis, or an older recorder records them. Raises
+    SchemaOutdated if no upgrade makes its tables ones that this release can work with.
     """
     me = object()
     while not stopping.is_set():
         try:
-            require_current(engine)
+            require_readable_schema(engine)
             own_id = ledger_id(engine)
-        except LedgerUnavailable as error:
+        except (LedgerUnavailable, SchemaBehind) as error:
             stopping.wait(dependencies.database.lost(me, error))
         else:
             dependencies.database.back(me)

@@ -14,7 +14,7 @@ from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import overrulings, publish_integrations
 from worker.cli.configuration import configuration
 from worker.ledger.adoption import take_careful_state
-from worker.ledger.engine import open_ledger, require_current
+from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.vault import open_vault
@@ -43,7 +43,7 @@ def ledger() -> "Iterator[Ledger]":
     """Open the ledger. Raises LedgerUnavailable, SchemaOutdated."""
     engine = open_standing_ledger()
     try:
-        require_current(engine)
+        require_readable_schema(engine)
         yield engine
     finally:
         engine.dispose()

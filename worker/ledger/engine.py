@@ -5,22 +5,22 @@ one SQLite file at once, and several may upgrade one ledger at once; whatever th
 is raised as LedgerUnavailable or SchemaOutdated.
 """
 
+import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
-from worker.ledger.outage import told_as_outage
-from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
+from worker.ledger.migrating import climb, descend
+from worker.ledger.outage import is_lock_timeout, told_as_outage
+from worker.ledger.revisions import Step, Steps, Tables, own_steps, read_tables, require_readable
+from worker.model.errors import InvalidSetting, LedgerUnavailable
 
 #: SQLite waits this long for another process's transaction before it says "locked".
 _SQLITE_SETTINGS = (
@@ -38,8 +38,14 @@ _WRITES = "siem_writes"
 
 #: Names the lock that PostgreSQL gives to one upgrade at a time; any number that nobody else uses.
 _UPGRADE_LOCK = 0x5349_454D_0001
+#: The longest wait for a table that another transaction holds, in milliseconds.
+_TABLE_WAIT_MS = 3000
+#: Between the tries to get hold of it, in seconds.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 #: Alembic keeps the migration that runs in globals, so threads must take turns.
 _upgrading = threading.Lock()
+
+log = logging.getLogger(__name__)
 
 
 def open_ledger(url: str) -> Engine:
@@ -76,30 +82,64 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def schema_is_current(engine: Engine) -> bool:
-    """Whether the tables are those of this release."""
-    return _revision(engine) == _scripts().get_current_head()
+    """Whether the tables are exactly those of this release."""
+    found = tables_of(engine)
+    return found is not None and found.revision == own_steps().head
 
 
-def require_current(engine: Engine) -> None:
-    """Raise SchemaOutdated, with what to do about it, unless the tables are those of this release."""
-    if not schema_is_current(engine):
-        raise _outdated(_revision(engine))
+def tables_of(engine: Engine) -> Tables | None:
+    """Return what the database says of its tables; None when it has none yet."""
+    with reading(engine) as connection:
+        return read_tables(connection, own_steps())
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the tables to this release, whole or not at all; changes nothing when they are already.
+def require_readable_schema(engine: Engine) -> Tables:
+    """Return what the database says of its tables if this release can work with them.
 
-    Any number of processes may call it at once. Raises SchemaOutdated when a newer release made them.
+    They may be those of a newer release. Raises SchemaOutdated, with what to do about it.
     """
-    with _upgrading, writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
-        present = MigrationContext.configure(connection).get_current_revision()
-        if present is not None and not _is_known(present):
-            raise _outdated(present)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    return require_readable(tables_of(engine), own_steps())
+
+
+def upgrade(engine: Engine, steps: Steps | None = None) -> list[Step]:
+    """Take the steps that the tables lack, all of them or none; return them.
+
+    Any number of processes may call it at once. Tables of a newer release with which this one can work are
+    left alone; raises SchemaOutdated for others.
+    """
+    return _change_tables(engine, lambda connection: climb(connection, steps or own_steps()))
+
+
+def downgrade(engine: Engine, revision: str, steps: Steps | None = None) -> list[Step]:
+    """Undo the steps above a revision, all of them or none; return them, the last one first.
+
+    What only these steps made room for is lost. Raises NotFoundError for a revision that is none,
+    SchemaOutdated when only a newer release can do it.
+    """
+    return _change_tables(engine, lambda connection: descend(connection, steps or own_steps(), revision))
+
+
+def _change_tables(engine: Engine, change: Callable[[Connection], list[Step]]) -> list[Step]:
+    """Change the tables in one transaction, one process at a time.
+
+    On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few
+    seconds only, lets the others go first, and tries again.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            with _upgrading, writing(engine) as connection:
+                if engine.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{_TABLE_WAIT_MS}ms'"))
+                return change(connection)
+        except LedgerUnavailable as error:
+            if pause is None or not is_lock_timeout(error):
+                raise
+            log.warning(
+                "another transaction holds a table that is to be changed: trying again in %.0f s", pause
+            )
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -142,33 +182,3 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _config() -> Config:
-    config = Config()
-    folder = Path(__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _revision(engine: Engine) -> str | None:
-    with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def _is_known(revision: str) -> bool:
-    return any(script.revision == revision for script in _scripts().walk_revisions())
-
-
-def _outdated(revision: str | None) -> SchemaOutdated:
-    if revision is None:
-        return SchemaOutdated("the ledger has no tables yet: run `siem db upgrade`")
-    if _is_known(revision):
-        return SchemaOutdated()
-    return SchemaOutdated(
-        f"the ledger's tables are those of a newer release (revision {revision}): install that release"
-    )

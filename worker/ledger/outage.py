@@ -21,6 +21,8 @@ _MISSING_WORDS = ("no such table", "no such column", "has no column named")
 _DATA_CLASSES = ("22", "23")
 #: SQLSTATE syntax_error: our SQL is wrong.
 _SYNTAX = "42601"
+#: SQLSTATE lock_not_available: also what `lock_timeout` ends with.
+_LOCK_TIMEOUT = "55P03"
 #: How sqlite3 says that it cannot take a value: it has no error code for that.
 _UNBINDABLE = "binding parameter"
 
@@ -98,6 +100,11 @@ def unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable
     # A connection that was cut has a SQLSTATE as well, but it is no refusal.
     state = None if error.connection_invalidated else _state(error)
     return LedgerUnavailable(_words(engine.url, error.orig, state))
+
+
+def is_lock_timeout(error: LedgerUnavailable) -> bool:
+    """Whether another transaction held a table or row for longer than `lock_timeout` allows."""
+    return isinstance(error.__cause__, exc.DBAPIError) and _state(error.__cause__) == _LOCK_TIMEOUT
 
 
 def reason_of(error: exc.DBAPIError) -> str:

@@ -279,3 +279,15 @@ redis_losses = Table(
     Column("acknowledged_by", Text),
     Column("acknowledgement", Text),
 )
+
+# A row for each step of `migrations/` from 0008 on that these tables have taken.
+schema_revisions = Table(
+    "schema_revisions",
+    metadata,
+    Column("revision", Text, primary_key=True),
+    # The oldest revision whose code works with the tables since this step.
+    Column("readable_from", Text, nullable=False),
+    # The release that brought the step.
+    Column("release", Text, nullable=False),
+    Column("applied_ms", BigInteger, nullable=False),
+)

@@ -15,7 +15,8 @@ SiemError
 │   │   ├── BrokerFull
 │   │   └── WrongLedger     Redis holds the events of another ledger
 │   └── LedgerUnavailable
-├── SchemaOutdated          the ledger's tables are not those of this release
+├── SchemaOutdated          this release cannot work with the ledger's tables
+│   └── SchemaBehind        they are older: `siem db upgrade` mends that
 ├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
 ├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
@@ -113,7 +114,11 @@ class LedgerUnavailable(UnavailableError):
 
 
 class SchemaOutdated(SiemError):
-    """The ledger's tables are not those of this release: run `siem db upgrade`."""
+    """The ledger's tables are none that this release can work with: see `siem db status`."""
+
+
+class SchemaBehind(SchemaOutdated):
+    """The ledger's tables are older than this release: run `siem db upgrade`."""
 
 
 class DataRefused(SiemError):

@@ -34,7 +34,7 @@ def downgrade() -> None:
 
 def _compare_event_ids(before: sa.Text, after: sa.Text) -> None:
     """Let PostgreSQL compare them as it does those of the deliveries, or no index serves both."""
-    if op.get_bind().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql":
         op.alter_column("dead_letters", "event_id", existing_type=before, type_=after)
 
 

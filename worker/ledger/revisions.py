@@ -1,0 +1,198 @@
+"""The steps that this code knows, which of them a database has taken, and who can work with its tables.
+
+Comes in: a connection. Goes out: the revision of its tables, and whether code of a certain revision reads and
+writes them. `worker.ledger.migrations` tells how a step says so, and how a database keeps it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete, inspect, select
+
+from worker import __version__
+from worker.ledger.schema import schema_revisions
+from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+#: Of the steps that do not say which release brought them.
+_FIRST_RELEASE = "0.1.0"
+#: Steps before this one say of themselves only in `alembic_version` that they were taken.
+_FIRST_WITH_A_ROW = "0008"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file of the migrations.
+
+    `readable_from` is the oldest revision whose code works with the tables after it, `release` the one that
+    brought it.
+    """
+
+    revision: str
+    title: str
+    release: str
+    readable_from: str
+    module: ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a database says of its tables: the last step taken, its release, and who can work with them.
+
+    `readable_release` is the first release whose code can, where the database tells it.
+    """
+
+    revision: str
+    release: str | None
+    readable_from: str
+    readable_release: str | None
+
+
+class Steps:
+    """The steps in their order, the first one first."""
+
+    def __init__(self, folder: Path = MIGRATIONS) -> None:
+        """Read them from the folder of a ScriptDirectory of Alembic."""
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        self.directory = ScriptDirectory.from_config(config)
+        scripts = reversed(list(self.directory.walk_revisions()))
+        self.all = tuple(_step(script.module) for script in scripts)
+
+    @property
+    def head(self) -> str:
+        """The revision of this code."""
+        return self.all[-1].revision
+
+    def get(self, revision: str) -> Step:
+        """Return a step. Raises NotFoundError."""
+        for step in self.all:
+            if step.revision == revision:
+                return step
+        known = f"{self.all[0].revision} to {self.head}"
+        raise NotFoundError(
+            f"there is no revision {revision} of the ledger's tables: this release has {known}"
+        )
+
+    def knows(self, revision: str) -> bool:
+        """Whether there is such a step."""
+        return any(step.revision == revision for step in self.all)
+
+    def above(self, revision: str | None) -> list[Step]:
+        """Return the steps that follow a revision, the first one first; all if the database has no tables."""
+        return [step for step in self.all if revision is None or step.revision > revision]
+
+    def revision_of(self, release: str) -> str:
+        """Return the revision of the code of a release. Raises NotFoundError for one that brought no step."""
+        if release == __version__:
+            return self.head
+        found = [step.revision for step in self.all if step.release == release]
+        if not found:
+            releases = ", ".join(dict.fromkeys(step.release for step in self.all))
+            raise NotFoundError(
+                f"release {release} is none whose tables are known here: give one of {releases}"
+            )
+        return found[-1]
+
+    def release_of(self, revision: str) -> str | None:
+        """Return the release that brought a step, or None if this code does not know it."""
+        return next((step.release for step in self.all if step.revision == revision), None)
+
+
+@cache
+def own_steps() -> Steps:
+    """Return the steps of this release."""
+    return Steps()
+
+
+def _step(module: ModuleType) -> Step:
+    revision: str = module.revision
+    return Step(
+        revision,
+        (module.__doc__ or "").partition("\n")[0],
+        getattr(module, "release", _FIRST_RELEASE),
+        getattr(module, "readable_from", revision),
+        module,
+    )
+
+
+def read_tables(connection: Connection, steps: Steps) -> Tables | None:
+    """Return what the database says of its tables; None when it has none yet."""
+    if not inspect(connection).has_table(schema_revisions.name):
+        revision = MigrationContext.configure(connection).get_current_revision()
+        release = steps.release_of(revision or "")
+        # Code of that time works with the tables of its own release alone.
+        return Tables(revision, release, revision, release) if revision else None
+    rows = connection.execute(select(schema_revisions).order_by(schema_revisions.c.revision)).all()
+    readable_from = max(row.readable_from for row in rows)
+    brought = next((row.release for row in rows if row.revision >= readable_from), None)
+    return Tables(
+        rows[-1].revision, rows[-1].release, readable_from, steps.release_of(readable_from) or brought
+    )
+
+
+def note_taken(connection: Connection, step: Step) -> None:
+    """Write down that the database has taken this step, with what older and newer code must know of it."""
+    if step.revision >= _FIRST_WITH_A_ROW:
+        row = {"revision": step.revision, "readable_from": step.readable_from, "release": step.release}
+        connection.execute(
+            schema_revisions.insert().values(row | {"applied_ms": time.time_ns() // 1_000_000})
+        )
+
+
+def note_undone(connection: Connection, step: Step) -> None:
+    """Take back what `note_taken` wrote; the first of these steps took its table with it."""
+    if step.revision > _FIRST_WITH_A_ROW:
+        connection.execute(delete(schema_revisions).where(schema_revisions.c.revision == step.revision))
+
+
+def readable_from(taken: Sequence[Step]) -> str:
+    """Return the oldest revision whose code works with the tables after these steps."""
+    return max(step.readable_from for step in taken)
+
+
+def require_readable(tables: Tables | None, steps: Steps) -> Tables:
+    """Return the tables if this code can work with them; else raise SchemaOutdated with what to do about it.
+
+    SchemaBehind is the one that `siem db upgrade` mends.
+    """
+    if tables is None:
+        raise SchemaBehind("the ledger has no tables yet: run `siem db upgrade`")
+    if tables.revision == steps.head:
+        return tables
+    if steps.knows(tables.revision):
+        older = _named(tables.revision, tables.release)
+        raise SchemaBehind(
+            f"the ledger's tables are older than this release ({older}; it needs revision {steps.head}): "
+            "run `siem db upgrade`"
+        )
+    if tables.readable_from > steps.head:
+        raise SchemaOutdated(_too_new(tables))
+    return tables
+
+
+def words_of_tables(tables: Tables) -> str:
+    """Say whose tables they are, of those that this release can work with."""
+    if tables.revision == own_steps().head:
+        return "its tables are those of this release"
+    newer = _named(tables.revision, tables.release)
+    return f"its tables are those of a newer release ({newer}), with which this one can work"
+
+
+def _too_new(tables: Tables) -> str:
+    """Say that the tables are those of a newer release with which this code cannot work, and what to do."""
+    newer = _named(tables.revision, tables.release)
+    first = f"release {tables.readable_release} or later" if tables.readable_release else "that release"
+    back = f", or run `siem db downgrade --to-release {__version__}` there" if tables.release else ""
+    return f"the ledger's tables are those of a newer release ({newer}): install {first}{back}"
+
+
+def _named(revision: str, release: str | None) -> str:
+    return f"release {release}, revision {revision}" if release else f"revision {revision}"

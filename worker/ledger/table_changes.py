@@ -1,0 +1,136 @@
+"""What a step of the migrations does to the tables, read from the step itself, without a database.
+
+Comes in: steps. Goes out: each change in words, whether older code can go on beside it, what waits for it,
+and what is lost by it. `worker.ledger.migrations` has the rules.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from io import StringIO
+from typing import Any
+
+from alembic.operations import MigrateOperation, Operations, ops
+from alembic.runtime.migration import MigrationContext
+
+from worker.ledger.revisions import Step
+
+
+class Wait(StrEnum):
+    """What else uses the table waits while a change is made."""
+
+    #: It is a new table, or nothing waits.
+    NOTHING = "nothing"
+    #: Readers and writers, for a moment.
+    MOMENT = "moment"
+    #: Writers (and on SQLite so do those of all tables), for as long as it takes to read every row.
+    WRITERS = "writers"
+    #: Readers and writers, for as long as it takes to write every row anew.
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one table; `lost` names what goes with it: a column, or `*` for the table."""
+
+    words: str
+    table: str
+    additive: bool
+    wait: Wait = Wait.NOTHING
+    lost: str | None = None
+
+
+def changes_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[Change]:
+    """Return what the steps change, or what undoing them changes, in this order."""
+    return [change for step in steps for change in _judged(_dry_run(step, dialect, undone)[0], dialect)]
+
+
+def statements_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[str]:
+    """Return the SQL of the steps, or of undoing them."""
+    written = "".join(_dry_run(step, dialect, undone)[1] for step in steps)
+    return [one.strip() for one in written.split(";\n") if one.strip()]
+
+
+def _dry_run(step: Step, dialect: str, undone: bool) -> tuple[list[MigrateOperation], str]:  # noqa: FBT001 - passed on
+    """Return the operations of a step, and their SQL."""
+    written = StringIO()
+    options = {"as_sql": True, "output_buffer": written, "literal_binds": True}
+    seen: list[MigrateOperation] = []
+    with Operations.context(MigrationContext.configure(dialect_name=dialect, opts=options)) as operations:
+        carry_out = operations.invoke
+
+        def note(operation: MigrateOperation) -> Any:
+            seen.append(operation)
+            return carry_out(operation)
+
+        # A subclass would not do: `alembic.op` stands for an instance of Operations itself.
+        vars(operations)["invoke"] = note
+        step.module.downgrade() if undone else step.module.upgrade()
+    return seen, written.getvalue()
+
+
+def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[Change]:
+    made: set[str] = set()
+    found = []
+    for one in seen:
+        found.append(_judge(one, made, dialect))
+        if isinstance(one, ops.CreateTableOp):
+            made.add(one.table_name)
+    return found
+
+
+def _judge(  # noqa: PLR0911 - a line for each kind of operation
+    one: MigrateOperation, made: set[str], dialect: str
+) -> Change:
+    """Say what one operation does, behind others of its step that made these tables."""
+    match one:
+        case ops.CreateTableOp():
+            return Change(f"makes the table {one.table_name}", one.table_name, additive=True)
+        case ops.DropTableOp():
+            return Change(
+                f"drops the table {one.table_name}",
+                one.table_name,
+                additive=False,
+                wait=Wait.MOMENT,
+                lost="*",
+            )
+        case ops.AddColumnOp():
+            return _added(one, made)
+        case ops.DropColumnOp():
+            # SQLite writes the table anew without it; PostgreSQL only forgets it.
+            wait = Wait.ALL if dialect == "sqlite" else Wait.MOMENT
+            words = f"drops the column {one.table_name}.{one.column_name}"
+            return Change(words, one.table_name, additive=False, wait=wait, lost=one.column_name)
+        case ops.CreateIndexOp():
+            return _indexed(one, made)
+        case ops.DropIndexOp():
+            # Older code may name its columns in ON CONFLICT, or need it to be quick.
+            return Change(
+                f"drops the index {one.index_name}", one.table_name or "", additive=False, wait=Wait.MOMENT
+            )
+        case ops.BulkInsertOp():
+            name = one.table.name
+            return Change(f"writes rows into {name}", name, additive=name in made)
+        case _:
+            table = getattr(one, "table_name", "")
+            what = f"changes {table}" if table else "runs SQL of its own"
+            return Change(what, table, additive=False, wait=Wait.ALL)
+
+
+def _added(one: ops.AddColumnOp, made: set[str]) -> Change:
+    column = one.column
+    additive = (bool(column.nullable) or column.server_default is not None) and not (
+        column.unique or column.primary_key or column.foreign_keys
+    )
+    wait = Wait.NOTHING if one.table_name in made else Wait.MOMENT
+    return Change(
+        f"adds the column {one.table_name}.{column.name}", one.table_name, additive=additive, wait=wait
+    )
+
+
+def _indexed(one: ops.CreateIndexOp, made: set[str]) -> Change:
+    fresh = one.table_name in made
+    wait = Wait.NOTHING if fresh else Wait.WRITERS
+    return Change(
+        f"makes the index {one.index_name}", one.table_name, additive=fresh or not one.unique, wait=wait
+    )
