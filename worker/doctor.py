@@ -5,13 +5,14 @@ through the guard and sends with the sender of every delivery; nothing is settle
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.destinations.examine import Examination
 from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped
 from worker.model.errors import InvalidInput, TransportError
 from worker.model.integrations import Integration
+from worker.model.secrets import unreadable_in
 from worker.transports.guard import Guard
 
 __all__ = ["Check", "Result", "examine"]
@@ -37,8 +38,12 @@ def examine(
     """Yield the checks in their order; what rests on a step that failed is skipped.
 
     Each question may take the integration's `timeout_seconds`, and the test event `send_seconds`, as a
-    delivery may (SIEM_SEND_DEADLINE). No check holds a secret. Raises nothing that the destination can cause.
+    delivery may (SIEM_SEND_DEADLINE). That a secret cannot be opened is the only check then. No check
+    holds a secret. Raises nothing that the destination can cause.
     """
+    if unreadable := unreadable_in(integration):
+        yield Check("configuration", Result.FAILED, *_sealed(unreadable), 0.0)
+        return
     examination = Examination(integration, guard, send_seconds=send_seconds, send=test_event)
     culprits: dict[str, str] = {}
     try:
@@ -50,6 +55,14 @@ def examine(
             yield check
     finally:
         examination.close()
+
+
+def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with secrets that no key opens, and what mends it."""
+    return (
+        f"{', '.join(unreadable)} cannot be opened: the key that sealed it is not there any more",
+        "set the secret anew, or have that key added to SIEM_SECRET_KEYS again",
+    )
 
 
 def _unasked(step: Step, culprit: str) -> Check:

@@ -1,9 +1,12 @@
 """Secrets go in and never come out: shown is since when one is set, and how a long one ends."""
 
 import base64
+import json
 from typing import Any
 
 from tests.api.conftest import OURS, Api
+from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.vault import Vault, new_key, sealed_in
 
 LONG, OTHER = "a-long-secret-token-f3", "another-long-token-9c"
 
@@ -21,9 +24,14 @@ def test_a_mark_is_shown_and_may_be_sent_back(api: Api) -> None:
     sent_back = api.ask("PATCH", path, json={**made, "max_retries": 1}).json()
     left_out = api.ask("PATCH", path, json={"headers": {"X-Team": made["headers"]["X-Team"]}}).json()
 
-    assert made["auth"]["value"] == {"set": True, "since": made["created_at"], "ends_in": "f3"}
+    assert made["auth"]["value"] == {
+        "set": True,
+        "since": made["created_at"],
+        "ends_in": "f3",
+        "readable": True,
+    }
     assert made["headers"]["X-Team"]["ends_in"] == "9c"
-    assert made["headers"]["X-Short"] == {"set": True, "since": made["created_at"], "ends_in": None}
+    assert made["headers"]["X-Short"]["ends_in"] is None
     for changed in (sent_back, left_out):
         assert (changed["auth"], changed["headers"]) == (made["auth"], made["headers"])
     destination = opened(api, made["id"])
@@ -93,3 +101,42 @@ def test_no_answer_and_no_place_holds_a_secret(api: Api) -> None:
     assert not [answer.text for answer in answers if LONG in answer.text]
     assert LONG.encode() not in b"".join(standing)
     assert not any(LONG.encode() in path.read_bytes() for path in api.fleet.directory.glob("ledger*"))
+
+
+def test_a_secret_whose_key_is_gone_is_shown_so_and_set_anew(api: Api) -> None:
+    """It hides nothing else; the test names it; every change but its own leaves it; a new value ends that."""
+    made = api.create(auth={"kind": "bearer", "token": LONG}, headers={"X-Team": OTHER})
+    path = f"/integrations/siem/{made['id']}"
+    _seal_with_a_lost_key(api, made["id"])
+
+    assert api.ask("GET", "/integrations/siem").status_code == 200
+    assert api.ask("GET", path).json()["auth"]["token"]["readable"] is False
+    paused = api.ask("POST", f"{path}/pause")
+    assert (paused.status_code, paused.json()["paused"]) == (200, True)
+    [step] = api.ask("POST", f"{path}/test").json()["steps"]
+    assert (step["step"], step["result"]) == ("configuration", "failed")
+    assert step["message"].startswith("auth.token, headers.X-Team cannot be opened")
+    anew = api.ask(
+        "PATCH", path, json={"auth": {"kind": "bearer", "token": "set-anew-token"}, "headers": None}
+    ).json()
+    assert anew["auth"]["token"]["readable"] is True
+    assert opened(api, made["id"]).auth.token.get_secret_value() == "set-anew-token"
+
+
+def _seal_with_a_lost_key(api: Api, integration_id: str) -> None:
+    """Have its secrets sealed by a key that nobody has any more."""
+    engine, kept = api.resources.engine, api.resources.vault
+    lost = new_key()
+    TenantIntegrations(engine, Vault([lost, _key_of(api)]), OURS).change(integration_id, lambda one: one)
+    assert not any(map(kept.opens, _sealed(api, integration_id)))
+
+
+def _key_of(api: Api) -> str:
+    return (api.resources.config.data_dir / "secret.key").read_text().strip()
+
+
+def _sealed(api: Api, integration_id: str) -> list[str]:
+    [document] = [
+        one.document for one in api.resources.all_integrations().records() if one.id == integration_id
+    ]
+    return list(sealed_in(json.loads(document)).values())

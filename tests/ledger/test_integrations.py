@@ -5,13 +5,15 @@ import time
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
-from worker.ledger.engine import reading
+from worker.ledger.engine import reading, writing
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.schema import integrations
 from worker.ledger.vault import Vault, open_document
 from worker.model.errors import InvalidIntegration, NotFoundError, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
+from worker.model.secrets import unreadable_in
 
 
 def _integration(integration_id: str, name: str, tenant_id: str = "default") -> Integration:
@@ -181,15 +183,15 @@ def test_only_what_lives_is_switched(store: IntegrationStore, missing: str) -> N
     assert store.records() == before
 
 
-def test_nothing_is_switched_without_the_key(store: IntegrationStore, engine: Engine) -> None:
-    """What cannot be answered is not changed either."""
+def test_what_no_key_opens_is_switched_all_the_same(store: IntegrationStore, engine: Engine) -> None:
+    """To disable or pause needs no secret; it stays sealed as it was, and its key still opens it."""
     store.create(_integration("int_a", "Splunk"))
-    before = store.records()
+    before = store.get("int_a")
     stranger = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
+    stranger.set_enabled("int_a", enabled=False)
+    stranger.set_paused("int_a", paused=True)
 
-    with pytest.raises(SecretUnreadable, match="Splunk"):
-        stranger.set_enabled("int_a", False)
-    assert store.records() == before
+    assert store.get("int_a") == before.model_copy(update={"enabled": False, "paused": True})
 
 
 def test_tenants_do_not_see_each_other(store: IntegrationStore) -> None:
@@ -254,9 +256,26 @@ def test_records_are_sealed_and_complete(store: IntegrationStore, vault: Vault) 
 
 
 def test_lost_key_names_the_integration(store: IntegrationStore, engine: Engine) -> None:
-    """With another key the store says which integration it cannot open."""
+    """With another key everything is shown but secrets, and who wants to send is told which is missing."""
     store.create(_integration("int_a", "Splunk EU"))
     stranger = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
 
-    with pytest.raises(SecretUnreadable, match="Splunk EU"):
-        stranger.get("int_a")
+    assert [one.name for one in stranger.list()] == ["Splunk EU"]
+    assert unreadable_in(stranger.get("int_a")) == ["token"]
+    with pytest.raises(SecretUnreadable, match="token of integration Splunk EU"):
+        stranger.open("int_a")
+
+
+def test_what_another_release_wrote_does_not_hide_the_others(
+    store: IntegrationStore, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that this release cannot read is left out of the list, and the log names it."""
+    store.create(_integration("int_a", "Splunk EU"))
+    store.create(_integration("int_b", "Splunk US"))
+    strange = json.loads(store.records()[0].document) | {"of_a_later_release": True}
+    with writing(engine) as connection:
+        mine = update(integrations).where(integrations.c.id == "int_a")
+        connection.execute(mine.values(document=json.dumps(strange)))
+
+    assert [one.name for one in store.list()] == ["Splunk US"]
+    assert "Splunk EU (int_a)" in caplog.text

@@ -223,7 +223,7 @@ def test_key_of_the_setting(tmp_path: Path) -> None:
 )
 def test_malformed_key_is_named_but_not_shown(tmp_path: Path, keys: str) -> None:
     """A setting that holds no Fernet keys says so, how to make one, and does not repeat it."""
-    with pytest.raises(InvalidSetting, match=r"SIEM_SECRET_KEYS: .*generate_key") as raised:
+    with pytest.raises(InvalidSetting, match=r"SIEM_SECRET_KEYS: .*siem secrets new-key") as raised:
         open_vault(Settings(data_dir=tmp_path, secret_keys=SecretStr(keys)))
 
     assert "hunter2" not in str(raised.value)

@@ -3,7 +3,7 @@
 Comes in: a Configured integration. Goes out: JSON values, such as
 
     {"id": "int_1", "type": "splunk_hec", "name": "splunk", "url": "https://…",
-     "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3"}, …}
+     "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3", "readable": true}, …}
 """
 
 from collections.abc import Mapping
@@ -52,8 +52,8 @@ def etag(one: Configured) -> str:
 
 def _shown(value: Any) -> Any:
     match value:
-        case SecretMark(set_ms, tail):
-            return {"set": True, "since": moment(set_ms), "ends_in": tail}
+        case SecretMark(set_ms, tail, readable):
+            return {"set": True, "since": moment(set_ms), "ends_in": tail, "readable": readable}
         case Mapping():
             return {name: _shown(item) for name, item in value.items()}
         case list():

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from worker.api.documents import COMMON, READ_ONLY
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import client_context
+from worker.transports.tls import check_tls
 
 REMEDY = "see the schema and the examples in /openapi.json"
-_MARK = frozenset({"set", "since", "ends_in"})
+_MARK = frozenset({"set", "since", "ends_in", "readable"})
 
 
 def created(given: Mapping[str, Any], integration_id: str, tenant_id: str) -> Integration:
@@ -49,7 +49,7 @@ def _integration(flat: dict[str, Any], integration_id: str, tenant_id: str) -> I
     whole = {**common, "id": integration_id, "tenant_id": tenant_id, "destination": flat}
     try:
         integration = parse_integration(whole, REMEDY)
-        client_context(integration.destination)
+        check_tls(integration.destination)
     except InvalidIntegration as error:
         # A few reasons go on to say which command helps.
         reason = error.reason.partition(", as `siem ")[0]

@@ -14,13 +14,17 @@ from worker.model.integrations import Integration
 _MARK = {"$ref": "#/components/schemas/SecretMark"}
 _SECRET_MARK = {
     "type": "object",
-    "description": "A secret is never shown: only since when it is set, and the end of a long one.",
-    "required": ["set", "since", "ends_in"],
+    "description": (
+        "A secret is never shown: only since when it is set, and the end of a long one. One that is not "
+        "`readable` was sealed with a key that is gone: nothing is delivered until it is set anew."
+    ),
+    "required": ["set", "since", "ends_in", "readable"],
     "additionalProperties": False,
     "properties": {
         "set": {"const": True},
         "since": {"type": ["string", "null"], "format": "date-time"},
         "ends_in": {"type": ["string", "null"]},
+        "readable": {"type": "boolean"},
     },
 }
 _MOMENT = {"type": "string", "format": "date-time"}

@@ -128,10 +128,17 @@ def orphan_document(client: redis.Redis, integration_id: str) -> dict[str, Any] 
     """
     with broker_errors():
         found: Any = client.hget(keys.INTEGRATIONS, integration_id)
-    document = None if found is None else json.loads(found)
-    if not isinstance(document, dict) or document.get("deleted"):
-        return None
-    return {name: value for name, value in document.items() if name != _BEFORE}
+    return None if found is None else _document(found)
+
+
+def standing_documents(client: redis.Redis) -> list[dict[str, Any]]:
+    """Return the sealed documents of all integrations in Redis; tombstones and damaged ones left out.
+
+    Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        found: Any = client.hgetall(keys.INTEGRATIONS)
+    return [document for value in found.values() if (document := _document(value)) is not None]
 
 
 def told_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
@@ -188,6 +195,16 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
     )
     if client.hsetnx(keys.CONFLICTS, integration_id, _encode(conflict)):
         log.error(HELD, name, integration_id)
+
+
+def _document(value: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(value)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or document.get("deleted"):
+        return None
+    return {name: value for name, value in document.items() if name != _BEFORE}
 
 
 def _read(encoded: bytes) -> Conflict | None:

@@ -45,6 +45,11 @@ COMMANDS = (
     ),
     LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
     LazyCommand(
+        "secrets",
+        "worker.cli.secret_keys:secrets_",
+        "See which keys sealed the secrets; seal them with the first.",
+    ),
+    LazyCommand(
         "redis", "worker.cli.redis_commands:redis_", "See whether Redis suits, and what is missing in it."
     ),
     LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),

@@ -18,7 +18,7 @@ from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS,
 from worker.model.errors import InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import client_context
+from worker.transports.tls import check_tls
 
 _COLLECTOR = "/services/collector"
 _ENCRYPTED = ("https", "syslog+tls")
@@ -40,7 +40,7 @@ def read_form(values: Mapping[str, Any]) -> Integration:
     document = _document(kind, values)
     try:
         integration = parse_integration(document)
-        client_context(integration.destination)
+        check_tls(integration.destination)
     except InvalidIntegration as error:
         raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
     return integration

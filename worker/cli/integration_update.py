@@ -28,7 +28,7 @@ from worker.ledger.vault import open_vault
 from worker.model.errors import InvalidIntegration
 from worker.model.events import EventType
 from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import client_context
+from worker.transports.tls import check_tls
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})
@@ -106,7 +106,7 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
         whole["destination"].pop(field, None)
     try:
         changed = parse_integration(whole)
-        client_context(changed.destination)
+        check_tls(changed.destination)
     except InvalidIntegration as error:
         raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
     return changed

@@ -16,6 +16,7 @@ from worker.model.destinations import NoAuth, SplunkHec, Webhook
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
+from worker.model.secrets import unreadable_in
 from worker.transports.ranges import IpAddress, objection
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
@@ -72,7 +73,12 @@ def _state(one: Integration) -> str:
 
 
 def misgivings(integration: Integration) -> Iterator[str]:
-    """Yield what may be as intended, but may not be: secrets in the clear, addresses that need a setting."""
+    """Yield what needs a look.
+
+    Secrets that no key opens; secrets in the clear and addresses that need a setting, which may be as
+    intended.
+    """
+    yield from unreadable_secrets(integration)
     parts = urlsplit(integration.destination.url)
     address = _literal(parts.hostname or "")
     secrets = _secrets(integration)
@@ -86,6 +92,15 @@ def misgivings(integration: Integration) -> Iterator[str]:
         if "SIEM_ALLOWED_NETWORKS" in remedy:
             remedy = "nothing is sent there unless the workers' SIEM_ALLOWED_NETWORKS lists its network"
         yield f"{parts.hostname} {name}: {remedy}"
+
+
+def unreadable_secrets(integration: Integration) -> Iterator[str]:
+    """Yield a sentence if no key at hand opens one of its secrets."""
+    if unreadable := unreadable_in(integration):
+        yield (
+            f"SIEM_SECRET_KEYS lacks the key that sealed {', '.join(unreadable)} of {integration.name}: its "
+            "events wait until that key is there again, or the secret is set anew"
+        )
 
 
 def _why(off: SwitchedOff | None) -> str:

@@ -3,6 +3,7 @@
 import base64
 import secrets
 import sys
+from itertools import chain
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from worker.cli.form_option import SectionedCommand
 from worker.cli.integration_form import read_form
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_update import update
-from worker.cli.integration_views import document, fields, goodbyes, misgivings, row
+from worker.cli.integration_views import document, fields, goodbyes, misgivings, row, unreadable_secrets
 from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store
@@ -89,6 +90,8 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     )
     for goodbye in goodbyes(found, off):
         click.echo(plain(goodbye))
+    for warning in chain.from_iterable(map(unreadable_secrets, found)):
+        click.echo(f"Warning: {plain(warning)}.", err=True)
     for notice in notices():
         click.echo(plain(notice))
 
@@ -105,6 +108,8 @@ def show(integration: str, *, as_json: bool) -> None:
         print_json(document(found, off))
     else:
         print_table(["field", "value"], fields(found, off), empty="")
+        for warning in unreadable_secrets(found):
+            click.echo(f"Warning: {plain(warning)}.", err=True)
 
 
 @integrations.command()

@@ -41,7 +41,7 @@ def preview(integration: str, source: str, *, limit: int | None, everything: boo
     exit code 2 tells that something was refused.
     """
     with integration_store() as store:
-        found = store.get(integration)
+        found = store.open(integration)
     gathered = _Gathered(found, everything=everything)
     with click.open_file(source, "rb") as stream:
         events = gathered.events(stream.fileno(), limit)

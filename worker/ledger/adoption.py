@@ -15,7 +15,7 @@ from worker.ledger.engine import writing
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_pause, switch
-from worker.ledger.vault import Vault, forget_secrets, open_document
+from worker.ledger.vault import Vault, forget_secrets, read_document
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
 
@@ -26,11 +26,10 @@ def adopt(
     """Write an integration that only Redis knew into the ledger, and return it; it stays paused.
 
     `document` has its secrets sealed, `revision` is Redis's; `name` is another name for it. Raises
-    SecretUnreadable, InvalidIntegration when it cannot be read, or its id or name is taken;
-    LedgerUnavailable, SchemaOutdated.
+    InvalidIntegration when it cannot be read, or its id or name is taken; LedgerUnavailable, SchemaOutdated.
     """
     wanted = document | {"paused": True} | ({"name": name} if name else {})
-    integration = open_document(wanted, vault)
+    integration = read_document(wanted, vault)
     now_ms = _now_ms()
     _insert(engine, _row(wanted, revision, now_ms) | {"secrets_set": marks_of(integration, now_ms)})
     return integration

@@ -6,6 +6,7 @@ copy in Redis, records whose secrets stay sealed. A deleted integration keeps it
 
 import builtins
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_pause, switch
 from worker.ledger.text import storable
-from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
+from worker.ledger.vault import Vault, forget_secrets, open_document, read_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.integrations import Integration
 
+log = logging.getLogger(__name__)
+
+_UNKNOWN = "integration %s (%s) cannot be read by this release and is not shown: %s"
 _LIVING = integrations.c.deleted_ms.is_(None)
 
 
@@ -73,9 +77,15 @@ class IntegrationStore:
     def get(self, id_or_name: str, tenant_id: str | None = None) -> Integration:
         """Return the integration of that id, or else of that name, in one tenant or in any.
 
-        Raises NotFoundError when there is none, or several of that name; SecretUnreadable.
+        A secret that no key opens is an UnreadableSecret. Raises NotFoundError when there is none, or several
+        of that name; InvalidIntegration when this release cannot read it.
         """
         _, document = self._find(id_or_name, tenant_id)
+        return read_document(json.loads(document), self._vault)
+
+    def open(self, id_or_name: str) -> Integration:
+        """Return the one that is meant, to send with. Raises what `get` raises, and SecretUnreadable."""
+        _, document = self._find(id_or_name, None)
         return open_document(json.loads(document), self._vault)
 
     def resolve(self, id_or_name: str) -> str:
@@ -91,15 +101,19 @@ class IntegrationStore:
             raise
 
     def list(self, tenant_id: str | None = None) -> list[Integration]:
-        """Return those of one tenant, or all, by tenant and name. Raises SecretUnreadable."""
+        """Return those of one tenant, or all, by tenant and name.
+
+        A secret that no key opens is an UnreadableSecret. One that this release cannot read is left out, and
+        the log says so.
+        """
         documents = self._living(_LIVING, tenant_id)
-        return [open_document(json.loads(document), self._vault) for document in documents.values()]
+        return [one for document in documents.values() if (one := self._readable(json.loads(document)))]
 
     def set_enabled(self, integration_id: str, enabled: bool) -> Integration:  # noqa: FBT001 - the value to set
         """Switch it on or off, also in its document, and return it; switching on forgets why it was off.
 
         Counts as a change even if it was so before: the copy in Redis is then written anew. Raises
-        NotFoundError, and SecretUnreadable, having changed nothing.
+        NotFoundError, and InvalidIntegration when this release cannot read it: then nothing has changed.
         """
         return self._change(integration_id, partial(switch, enabled=enabled))
 
@@ -107,7 +121,8 @@ class IntegrationStore:
         """Keep its events waiting, or no longer, and return it.
 
         Counts as a change even if it was so before, so that resuming tries a destination at once whose
-        backlog is held for another reason. Raises NotFoundError, or SecretUnreadable: then nothing changed.
+        backlog is held for another reason. Raises NotFoundError, and InvalidIntegration when this release
+        cannot read it: then nothing has changed.
         """
         return self._change(integration_id, partial(set_pause, paused=paused))
 
@@ -144,7 +159,14 @@ class IntegrationStore:
             document = locked_document(connection, integration_id)
             if document is None:
                 raise _not_found(integration_id)
-            return open_document(change(connection, document), self._vault)
+            return read_document(change(connection, document), self._vault)
+
+    def _readable(self, document: dict[str, Any]) -> Integration | None:
+        try:
+            return read_document(document, self._vault)
+        except InvalidIntegration as error:
+            log.error(_UNKNOWN, document.get("name"), document.get("id"), error)  # noqa: TRY400 - no fault of the code, so no traceback
+            return None
 
     def _find(self, id_or_name: str, tenant_id: str | None) -> tuple[str, str]:
         """Return id and document of the only one that is meant."""

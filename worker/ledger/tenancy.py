@@ -20,7 +20,7 @@ from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marked, marks_of, read_marks
 from worker.ledger.text import storable
-from worker.ledger.vault import Vault, forget_secrets, open_document, seal_document
+from worker.ledger.vault import Vault, forget_secrets, read_document, seal_document
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
 from worker.model.integrations import Integration
 
@@ -63,7 +63,7 @@ class TenantIntegrations:
     def show(self, integration_id: str) -> Configured:
         """Return one. Raises NotFoundError."""
         with reading(self._engine) as connection:
-            return _shown(self._row(connection, integration_id))
+            return self._shown(self._row(connection, integration_id))
 
     def page(self, limit: int, after: tuple[int, str] | None = None) -> list[Configured]:
         """Return the next ones, the oldest first."""
@@ -72,7 +72,7 @@ class TenantIntegrations:
         if after is not None:
             wanted = wanted.where(place > (after[0], storable(after[1])))
         with reading(self._engine) as connection:
-            return [_shown(row) for row in connection.execute(wanted)]
+            return [self._shown(row) for row in connection.execute(wanted)]
 
     def names(self) -> dict[str, str]:
         """Return the name of each by its id, by name; of deleted ones as well."""
@@ -97,10 +97,10 @@ class TenantIntegrations:
             }
 
     def open(self, integration_id: str) -> Integration:
-        """Return one with its secrets. Raises NotFoundError, SecretUnreadable."""
+        """Return one with its secrets, those that no key opens as UnreadableSecret. Raises NotFoundError."""
         with reading(self._engine) as connection:
             row = self._row(connection, integration_id)
-        return open_document(json.loads(row.document), self._vault)
+        return read_document(json.loads(row.document), self._vault)
 
     def change(
         self, integration_id: str, change: Callable[[Integration], Integration], seen: Revisions = None
@@ -108,13 +108,14 @@ class TenantIntegrations:
         """Change one, and return it as it is now.
 
         Switching it on forgets why it was off, and brings back what died because its destination was gone.
-        Raises NotFoundError; ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the
-        new name is taken; SecretUnreadable; and what `change` raises. Nothing has changed then.
+        A secret that no key opens stays as it is unless `change` sets it anew. Raises NotFoundError;
+        ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the new name is taken; and
+        what `change` raises. Nothing has changed then.
         """
         try:
             with writing(self._engine) as connection:
                 row = self._locked(connection, integration_id, seen)
-                old = open_document(json.loads(row.document), self._vault)
+                old = read_document(json.loads(row.document), self._vault)
                 new = change(old)
                 now_ms = _now_ms()
                 marks = marks_of(new, now_ms, old, row.secrets_set)
@@ -136,6 +137,15 @@ class TenantIntegrations:
             forgotten = json.dumps(forget_secrets(json.loads(row.document)))
             values = {"document": forgotten, "secrets_set": None, "deleted_ms": now_ms, "updated_ms": now_ms}
             connection.execute(_update(integration_id).values(values))
+
+    def _shown(self, row: Any) -> Configured:
+        document = json.loads(row.document)
+        marks = read_marks(row.secrets_set)
+        document["destination"] = marked(document["destination"], marks, self._vault.opens)
+        off = None
+        if row.disabled_reason:
+            off = SwitchedOff(row.id, row.name, row.disabled_reason, row.disabled_ms)
+        return Configured(row.id, row.type, row.revision, row.created_ms, row.updated_ms, off, document)
 
     def _living(self) -> Select[Any]:
         return select(integrations).where(
@@ -170,13 +180,6 @@ def _update(integration_id: str) -> Any:
         .where(_columns.id == storable(integration_id))
         .values(revision=_columns.revision + 1)
     )
-
-
-def _shown(row: Any) -> Configured:
-    document = json.loads(row.document)
-    document["destination"] = marked(document["destination"], read_marks(row.secrets_set))
-    off = SwitchedOff(row.id, row.name, row.disabled_reason, row.disabled_ms) if row.disabled_reason else None
-    return Configured(row.id, row.type, row.revision, row.created_ms, row.updated_ms, off, document)
 
 
 def _now_ms() -> int:

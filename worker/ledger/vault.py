@@ -5,48 +5,70 @@ which each of them is sealed (Fernet: AES-128-CBC with HMAC-SHA256), and back ag
 by its type, so a new kind of destination changes nothing here.
 """
 
+import base64
+import contextlib
+import hashlib
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
 from worker.model.errors import InvalidSetting, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
+from worker.model.secrets import UnreadableSecret, is_readable, require_readable
 from worker.settings import Settings
 
 _SETTING = "SIEM_SECRET_KEYS"
-_REMEDY = (
-    "give 32 random bytes in URL-safe base64, as this prints them: python -c "
-    '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
-)
+_REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` prints them"
 
 _KEY_FILE = "secret.key"
+#: What a sealed secret is the only value of.
+_SEALED = "$sealed"
 
 
 class Vault:
-    """Seals with the first of its keys, opens with any of them."""
+    """Seals with the first of its keys, opens with any of them.
+
+    `fingerprints` name the keys, in their order, without telling anything of them: 8 hexadecimal digits of
+    the SHA-256 of each.
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Take Fernet keys, the newest first. Raises InvalidSetting when one of them is none."""
         if not keys:
             raise InvalidSetting(_SETTING, "holds no key", _REMEDY)
-        self._fernet = MultiFernet([_fernet(key, place) for place, key in enumerate(keys, start=1)])
+        self._fernets = [_fernet(key, place) for place, key in enumerate(keys, start=1)]
+        self.fingerprints = tuple(_fingerprint(key) for key in keys)
 
     def seal(self, text: str) -> str:
         """Encrypt; the same text is sealed differently each time."""
-        return self._fernet.encrypt(text.encode()).decode()
+        return self._fernets[0].encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:
         """Decrypt. Raises SecretUnreadable when no key opens it."""
+        return self._opened(sealed)[1]
+
+    def key_of(self, sealed: str) -> int | None:
+        """Return which of the keys opens it, 0 being the one that seals; None when none does."""
         try:
-            return self._fernet.decrypt(sealed.encode()).decode()
-        except InvalidToken:
-            raise SecretUnreadable from None
+            return self._opened(sealed)[0]
+        except SecretUnreadable:
+            return None
+
+    def opens(self, sealed: str) -> bool:
+        """Whether one of the keys opens it."""
+        return self.key_of(sealed) is not None
+
+    def _opened(self, sealed: str) -> tuple[int, str]:
+        for place, fernet in enumerate(self._fernets):
+            with contextlib.suppress(InvalidToken):
+                return place, fernet.decrypt(sealed.encode()).decode()
+        raise SecretUnreadable
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -74,33 +96,78 @@ def open_vault(settings: Settings) -> Vault:
 
 
 def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
-    """Return the integration as plain JSON values, every secret sealed."""
-    return _document(integration, lambda secret: {"$sealed": vault.seal(secret)})
+    """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so."""
+
+    def sealed(secret: SecretStr) -> dict[str, str]:
+        if isinstance(secret, UnreadableSecret):
+            return {_SEALED: secret.sealed}
+        return {_SEALED: vault.seal(secret.get_secret_value())}
+
+    return _document(integration, sealed)
 
 
 def public_document(integration: Integration) -> dict[str, Any]:
-    """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set."""
-    return _document(integration, lambda _secret: "set")
+    """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set.
+
+    Or that it is "unreadable": set, and sealed with a key that is not at hand.
+    """
+    return _document(integration, lambda secret: "set" if is_readable(secret) else "unreadable")
 
 
 def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
-    """Return the integration of a sealed document.
+    """Return the integration of a sealed document, to send with.
 
-    Raises SecretUnreadable, naming the integration, when the keys at hand open one of its secrets no
-    more, and InvalidIntegration when this release cannot read the document.
+    Raises SecretUnreadable, naming the integration and its fields, when none of the keys at hand opens one
+    of its secrets, and InvalidIntegration when this release cannot read the document.
     """
-    try:
-        return parse_integration(_replaced(document, vault.open), stored=True)
-    except SecretUnreadable:
-        raise SecretUnreadable(
-            f"the secrets of integration {document.get('name')} cannot be opened: SIEM_SECRET_KEYS lacks "
-            "the key that sealed them; add it, or delete the integration and create it again"
-        ) from None
+    integration = read_document(document, vault)
+    require_readable(integration)
+    return integration
+
+
+def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
+    """Return the integration of a sealed document, to show and to change.
+
+    What none of the keys opens is an UnreadableSecret. Raises InvalidIntegration when this release cannot
+    read the document.
+    """
+
+    def opened(sealed: str) -> str | UnreadableSecret:
+        try:
+            return vault.open(sealed)
+        except SecretUnreadable:
+            return UnreadableSecret(sealed)
+
+    return parse_integration(_replaced(document, opened), stored=True)
+
+
+def reseal(document: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
+    """Return the sealed document with every secret that an older key opens sealed with the first one."""
+
+    def anew(sealed: str) -> dict[str, str]:
+        is_older = (vault.key_of(sealed) or 0) > 0
+        return {_SEALED: vault.seal(vault.open(sealed)) if is_older else sealed}
+
+    return dict(_replaced(document, anew))
+
+
+def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sealed text of each secret by its path in the destination, as `auth.value`."""
+    return dict(_sealed_within("", document.get("destination", {})))
 
 
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sealed document with null for every secret. Needs no key."""
     return dict(_replaced(document, lambda _sealed: None))
+
+
+def new_key() -> str:
+    """Return a new key for SIEM_SECRET_KEYS."""
+    return Fernet.generate_key().decode()
+
+
+def _fingerprint(key: str) -> str:
+    return hashlib.sha256(base64.urlsafe_b64decode(key)).hexdigest()[:8]
 
 
 def _fernet(key: str, place: int) -> Fernet:
@@ -143,15 +210,15 @@ def _link_unless_there(draft: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _document(integration: Integration, conceal: Callable[[str], Any]) -> dict[str, Any]:
+def _document(integration: Integration, conceal: Callable[[SecretStr], Any]) -> dict[str, Any]:
     document = _jsonable(integration.model_dump(mode="python"), conceal)
     return {str(field): value for field, value in document.items()}
 
 
-def _jsonable(value: Any, conceal: Callable[[str], Any]) -> Any:
+def _jsonable(value: Any, conceal: Callable[[SecretStr], Any]) -> Any:
     match value:
         case SecretStr():
-            return conceal(value.get_secret_value())
+            return conceal(value)
         case Mapping():
             return {key: _jsonable(item, conceal) for key, item in value.items()}
         case set() | frozenset():
@@ -162,7 +229,7 @@ def _jsonable(value: Any, conceal: Callable[[str], Any]) -> Any:
             return to_jsonable_python(value)
 
 
-def _replaced(value: Any, replace: Callable[[str], str | None]) -> Any:
+def _replaced(value: Any, replace: Callable[[str], Any]) -> Any:
     """Return the value with each sealed secret in it replaced."""
     match value:
         case {"$sealed": str() as sealed, **others} if not others:
@@ -173,3 +240,15 @@ def _replaced(value: Any, replace: Callable[[str], str | None]) -> Any:
             return [_replaced(item, replace) for item in value]
         case _:
             return value
+
+
+def _sealed_within(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    match value:
+        case {"$sealed": str() as sealed, **others} if not others:
+            yield path, sealed
+        case Mapping():
+            for key, item in value.items():
+                yield from _sealed_within(f"{path}.{key}".removeprefix("."), item)
+        case list():
+            for place, item in enumerate(value):
+                yield from _sealed_within(f"{path}.{place}", item)

@@ -16,9 +16,10 @@ from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
 from worker.destinations.opening import make_sender
 from worker.doctor import examine
-from worker.model.errors import InvalidIntegration
+from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.events import QueuedEvent, decode_event
 from worker.model.integrations import Integration
+from worker.model.secrets import require_readable
 from worker.pages.complaints import complaint
 from worker.pages.form_filling import known
 from worker.pages.form_reading import document_in, patch_in, text_of
@@ -88,12 +89,14 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
 
 def _previewed(visitor: Visitor, form: Posted, integration: Callable[[], Integration]) -> Response:
     try:
-        sender = make_sender(integration(), Guard(()), connections=1)
+        found = integration()
+        require_readable(found)
+        sender = make_sender(found, Guard(()), connections=1)
         try:
             content = sender.preview([_sample(visitor.tenant_id, text_of(form, "sample"))])
         finally:
             sender.close()
-    except (InvalidIntegration, Problem) as error:
+    except (InvalidIntegration, SecretUnreadable, Problem) as error:
         return _markup(_part("complaint", error=complaint(error)))
     return _markup(_part("bytes", text=content.decode(errors="backslashreplace")))
 

@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration
+from worker.model.secrets import is_readable
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.shortages import shortage
 from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
@@ -35,6 +36,16 @@ def client_context(options: TlsOptions) -> ssl.SSLContext:
     except OSError as error:
         lack = shortage(error.errno or 0, f"cannot prepare TLS: {error.strerror}")
         raise lack or error from None
+
+
+def check_tls(options: TlsOptions) -> None:
+    """Raise InvalidIntegration naming the field whose PEM cannot be used, OutOfResources as above.
+
+    A private key that none of SIEM_SECRET_KEYS opens is left unchecked, and its certificate with it.
+    """
+    if options.client_key_pem is not None and not is_readable(options.client_key_pem):
+        options = options.model_copy(update={"client_cert_pem": None, "client_key_pem": None})
+    client_context(options)
 
 
 def _context_for(options: TlsOptions) -> ssl.SSLContext:

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
+from worker.model.secrets import is_readable
 
 #: Of a host's name, underscores included, which some have (RFC 1034, section 3.5).
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -48,7 +49,9 @@ class TlsOptions(BaseModel):
     @field_validator("client_key_pem")
     @classmethod
     def _only_the_key(cls, pem: SecretStr | None) -> SecretStr | None:
-        return None if pem is None else SecretStr(only_blocks(pem.get_secret_value(), KEY_LABELS))
+        if pem is None or not is_readable(pem):
+            return pem
+        return SecretStr(only_blocks(pem.get_secret_value(), KEY_LABELS))
 
     @field_validator("tls_server_name")
     @classmethod

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from worker.model.destinations.tls import TlsOptions
 from worker.model.destinations.urls import parts_of
+from worker.model.secrets import is_readable
 
 #: The most header fields that an integration may add to each request.
 MOST_HEADERS = 20
@@ -44,7 +45,7 @@ class BearerAuth(BaseModel):
     @field_validator("token")
     @classmethod
     def _token68(cls, token: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
+        if is_readable(token) and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
             msg = "give the token alone: printable characters, no spaces, without the word Bearer"
             raise ValueError(msg)
         return token
@@ -116,7 +117,7 @@ class Webhook(TlsOptions):
     @field_validator("signing_secrets")
     @classmethod
     def _of_standard_webhooks(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for secret in secrets:
+        for secret in filter(is_readable, secrets):
             signing_key(secret)
         return secrets
 
@@ -157,6 +158,8 @@ def _checked_name(name: str, *, except_for: frozenset[str] = frozenset()) -> str
 
 
 def _checked_value(value: SecretStr) -> SecretStr:
+    if not is_readable(value):
+        return value
     text = value.get_secret_value()
     if not text or len(text) > _LONGEST_SECRET or text != text.strip():
         msg = "give a header's value: not empty, no spaces around it"

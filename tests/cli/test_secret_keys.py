@@ -1,0 +1,130 @@
+"""`siem secrets`: keys are rotated to the end; with a lost key nothing else is lost than its secrets."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.cli.running import Ran, call, run
+from tests.fleet import Fleet
+from worker.ledger.vault import new_key
+
+OLD, NEW, LOST = new_key(), new_key(), new_key()
+_URL = "https://endpoint.example.com/"
+
+
+@pytest.fixture
+def with_keys(empty: Fleet) -> Callable[..., Ran]:
+    """Give what runs `siem` as a process that has these keys."""
+
+    def call_with(keys: str, *arguments: str, **changes: str) -> Ran:
+        return call({**empty.environment, "SIEM_SECRET_KEYS": keys, **changes}, *arguments)
+
+    return call_with
+
+
+def _create(with_keys: Callable[..., Ran], keys: str, name: str) -> str:
+    made = with_keys(
+        *(keys, "integrations", "create", "--name", name, "--type", "webhook", "--url", _URL),
+        *("--token", f"token-of-{name}", "--json"),
+    )
+    return str(made.json["id"])
+
+
+def test_keys_are_rotated_to_the_end(with_keys: Callable[..., Ran]) -> None:
+    """Until the old key can go, `status` says why not; the copy in Redis is counted as well."""
+    one = _create(with_keys, OLD, "one")
+    two = _create(with_keys, f"{OLD},{NEW}", "two")
+    before = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    resealed = with_keys(f"{NEW},{OLD}", "secrets", "reseal")
+    after = with_keys(f"{NEW},{OLD}", "secrets", "status", "--json")
+    alone = with_keys(NEW, "secrets", "status")
+
+    assert (before.code, before.out.splitlines()[-1]) == (
+        1,
+        "An older key sealed 2 secrets: `siem secrets reseal`.",
+    )
+    fingerprint = after.json["keys"][0]
+    assert resealed.out == f"Sealed 2 secrets of 2 integrations with key {fingerprint}.\n"
+    assert {(it["integration_id"], it["sealed_by"]) for it in after.json["redis"]} == {
+        (one, fingerprint),
+        (two, fingerprint),
+    }
+    assert (alone.code, alone.out.splitlines()[-1]) == (
+        0,
+        "The first key has sealed all secrets: the other keys can be removed.",
+    )
+    again = with_keys(f"{NEW},{OLD}", "secrets", "reseal", "--json")
+    assert again.json == {"resealed": [], "left": []}
+
+
+def test_a_lost_key_hides_nothing_else(with_keys: Callable[..., Ran]) -> None:
+    """List, show, status, pause and doctor go on; update sets the secret anew, and says what is missing."""
+    lost = _create(with_keys, LOST, "lost")
+    _create(with_keys, NEW, "kept")
+
+    listed = with_keys(NEW, "integrations", "list")
+    assert [line.split()[1] for line in listed.out.splitlines()[1:]] == ["kept", "lost"]
+    assert "lacks the key that sealed auth.token of lost" in listed.err
+    assert with_keys(NEW, "integrations", "show", lost, "--json").json["destination"]["auth"] == {
+        "kind": "bearer",
+        "token": "unreadable",
+    }
+    assert [one["name"] for one in with_keys(NEW, "status", "--json").json["integrations"]] == [
+        "kept",
+        "lost",
+    ]
+    assert with_keys(NEW, "integrations", "pause", lost).code == 0
+    assert "auth.token cannot be opened" in with_keys(NEW, "doctor", lost).out
+    assert "auth.token of integration lost cannot be opened" in with_keys(NEW, "preview", lost, "-").err
+    renamed = with_keys(NEW, "integrations", "update", lost, "--name", "found")
+    assert (renamed.code, "lacks the key that sealed auth.token of found" in renamed.err) == (0, True)
+    assert with_keys(LOST, "secrets", "status", "--json").out.count('"sealed_by": null') == 2
+    updated = with_keys(NEW, "integrations", "update", lost, "--token", "set-anew")
+    assert (updated.code, updated.err.count("lacks the key")) == (0, 0)
+    assert with_keys(NEW, "secrets", "status").code == 0
+
+
+def test_what_no_key_opens_is_left_and_named(with_keys: Callable[..., Ran]) -> None:
+    """Resealing ends with 1 then, and tells both ways to mend it."""
+    lost = _create(with_keys, LOST, "lost")
+    ran = with_keys(NEW, "secrets", "reseal")
+
+    assert (ran.code, ran.out.startswith("Sealed 0 secrets of 0 integrations")) == (1, True)
+    assert f"None of the keys opens auth.token of lost ({lost})" in ran.err
+    assert f"siem integrations update {lost}" in ran.err
+
+
+def test_without_redis_its_copy_is_not_called_finished(with_keys: Callable[..., Ran]) -> None:
+    """What stands there may still need the old key."""
+    _create(with_keys, NEW, "one")
+    away = with_keys(NEW, "secrets", "status", SIEM_REDIS_URL="redis://127.0.0.1:1/0")
+    told: dict[str, Any] = json.loads(
+        with_keys(NEW, "secrets", "status", "--json", SIEM_REDIS_URL="redis://127.0.0.1:1/0").out
+    )
+
+    assert away.code == 1
+    assert away.out.splitlines()[-1].startswith("The copy in Redis was not looked at: ")
+    assert (told["finished"], told["redis"]) == (False, None)
+
+
+def test_an_orphan_in_redis_keeps_its_key(empty: Fleet, with_keys: Callable[..., Ran]) -> None:
+    """An integration that only Redis knows has to be adopted or deleted before its key can go."""
+    orphan = _create(with_keys, OLD, "orphan")
+    document = empty.client.hget("siem:integrations", orphan)
+    assert isinstance(document, bytes)
+    empty.client.hset("siem:integrations", "int_unknown", document.replace(orphan.encode(), b"int_unknown"))
+    with_keys(f"{NEW},{OLD}", "secrets", "reseal")
+    ran = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    empty.client.hdel("siem:integrations", "int_unknown")
+
+    assert ran.code == 1
+    assert "orphan (int_unknown) stands in Redis and not in the ledger" in ran.out
+
+
+def test_a_new_key_is_one(empty: Fleet) -> None:
+    """What is printed can be used as it is."""
+    printed = run(empty.environment, "secrets", "new-key").out.strip()
+
+    assert run(empty.environment, "secrets", "status", SIEM_SECRET_KEYS=printed).code in (0, 1)

@@ -1,0 +1,216 @@
+"""`siem secrets`: which key of SIEM_SECRET_KEYS sealed each secret, and sealing with the first of them."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from worker.broker.conflicts import standing_documents
+from worker.broker.connection import connect
+from worker.cli.configuration import configuration
+from worker.cli.output import as_json_option, counted, plain, print_json, print_table
+from worker.cli.stores import announce, integration_store, ledger
+from worker.ledger.resealing import SealedSecret, reseal_secrets, sealed_secrets, secrets_of
+from worker.ledger.vault import Vault, new_key, open_vault
+from worker.model.errors import BrokerUnavailable, InvalidSetting
+
+
+@click.group("secrets")
+def secrets_() -> None:
+    """See which keys sealed the integrations' secrets, and rotate these keys.
+
+    \b
+    1. siem secrets new-key, and add it to SIEM_SECRET_KEYS behind the others, separated by a comma;
+       restart every process: all of them can open now what the new key will seal.
+    2. Move it to the front, which is where the key that seals stands, and restart every process.
+    3. siem secrets reseal
+    4. Once siem secrets status exits with 0, remove the old keys. Keep them as long as you keep backups of
+       the database that are older.
+
+    While SIEM_SECRET_KEYS is not set, the only key is the one in SIEM_DATA_DIR/secret.key: begin with that.
+    """
+
+
+@secrets_.command("new-key")
+def new_key_() -> None:
+    """Print a new key for SIEM_SECRET_KEYS. It is stored nowhere.
+
+    \b
+    siem secrets new-key
+    """
+    click.echo(new_key())
+
+
+@secrets_.command()
+@as_json_option
+def status(*, as_json: bool) -> None:
+    """Show which key sealed each secret, in the ledger and in the copy that workers read from Redis.
+
+    Keys are named by a fingerprint: the first 8 digits of their SHA-256. Exits with 0 if the first key has
+    sealed all secrets, so that the others can be removed; else with 1.
+
+    \b
+    siem secrets status
+    siem secrets status --json
+    """
+    vault = open_vault(configuration())
+    found = _look(vault)
+    if as_json:
+        print_json(_document(vault, found))
+    else:
+        _print_keys(vault, found)
+        _print_secrets(vault, found)
+        for sentence in _sentences(found):
+            click.echo(plain(sentence))
+    if not found.is_finished:
+        sys.exit(1)
+
+
+@secrets_.command()
+@as_json_option
+def reseal(*, as_json: bool) -> None:
+    """Seal with the first key of SIEM_SECRET_KEYS what an older one has sealed.
+
+    Every process must have that key by now: see step 1 of `siem secrets --help`. Deliveries go on meanwhile.
+    Doing it twice, or again after it was interrupted, does no harm. Exits with 1 if a secret is left that
+    none of the keys opens.
+
+    \b
+    siem secrets reseal
+    """
+    vault = open_vault(configuration())
+    with integration_store() as store:
+        done = reseal_secrets(store.engine, vault)
+        left = [one for one in sealed_secrets(store.engine, vault) if not one.is_current]
+        announce(store)
+    if as_json:
+        print_json(
+            {
+                "resealed": [_secret(vault, one._replace(key=0)) for one in done],
+                "left": [_secret(vault, one) for one in left],
+            }
+        )
+    else:
+        where = counted(len({one.integration_id for one in done}), "integration")
+        click.echo(f"Sealed {counted(len(done), 'secret')} of {where} with key {vault.fingerprints[0]}.")
+        for one in left:
+            click.echo(f"Warning: {plain(_unreadable(one))}.", err=True)
+    if left:
+        sys.exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The secrets of the ledger; of its copy in Redis; and why Redis could not be asked, if so."""
+
+    ledger: list[SealedSecret]
+    redis: list[SealedSecret]
+    trouble: str | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the first key has sealed everything, everywhere."""
+        return self.trouble is None and all(one.is_current for one in (*self.ledger, *self.redis))
+
+    @property
+    def unknown(self) -> list[SealedSecret]:
+        """Secrets of integrations that stand in Redis and not in the ledger."""
+        known = {one.integration_id for one in self.ledger}
+        return [one for one in self.redis if one.integration_id not in known]
+
+    @property
+    def copies(self) -> int:
+        """Count the integrations whose copy in Redis is not renewed yet."""
+        behind = {one.integration_id for one in self.redis if not one.is_current}
+        return len(behind - {one.integration_id for one in (*self.ledger, *self.unknown) if one.key != 0})
+
+
+def _look(vault: Vault) -> _Found:
+    with ledger() as engine:
+        found = sealed_secrets(engine, vault)
+    try:
+        client = connect(configuration().broker_address())
+        try:
+            documents = standing_documents(client)
+        finally:
+            client.close()
+    except (BrokerUnavailable, InvalidSetting) as error:
+        return _Found(found, [], str(error))
+    return _Found(found, [one for document in documents for one in secrets_of(document, vault)], None)
+
+
+def _print_keys(vault: Vault, found: _Found) -> None:
+    numbers = Counter(one.key for one in found.ledger)
+    rows: list[list[Any]] = [
+        [place + 1, fingerprint, "seals and opens" if place == 0 else "opens", numbers[place]]
+        for place, fingerprint in enumerate(vault.fingerprints)
+    ]
+    if numbers[None]:
+        rows.append([None, "not here", "", numbers[None]])
+    print_table(["key", "fingerprint", "use", "secrets"], rows, empty="")
+
+
+def _print_secrets(vault: Vault, found: _Found) -> None:
+    click.echo()
+    print_table(
+        ["integration", "tenant", "secret", "sealed by"],
+        [
+            [one.name, one.tenant_id, one.path, _fingerprint(vault, one) or "a key that is not here"]
+            for one in found.ledger
+        ],
+        empty="No integration has a secret.",
+    )
+    click.echo()
+
+
+def _sentences(found: _Found) -> list[str]:
+    """Say what is left to do."""
+    older = sum(bool(one.key) for one in found.ledger)
+    told = []
+    if older:
+        told.append(f"An older key sealed {counted(older, 'secret')}: `siem secrets reseal`.")
+    told += [f"{_unreadable(one)}." for one in found.ledger if one.key is None]
+    if found.copies:
+        told.append(
+            f"The copy in Redis of {counted(found.copies, 'integration')} is not renewed yet: a recorder "
+            "does it within seconds."
+        )
+    told += [
+        f"{one} stands in Redis and not in the ledger: adopt or delete it with `siem integrations orphans`."
+        for one in dict.fromkeys(f"{one.name} ({one.integration_id})" for one in found.unknown)
+    ]
+    if found.trouble:
+        told.append(f"The copy in Redis was not looked at: {found.trouble}.")
+    return told or ["The first key has sealed all secrets: the other keys can be removed."]
+
+
+def _unreadable(one: SealedSecret) -> str:
+    return (
+        f"None of the keys opens {one.path} of {one.name} ({one.integration_id}): add the key that sealed "
+        f"it, or set it anew with `siem integrations update {one.integration_id}`"
+    )
+
+
+def _document(vault: Vault, found: _Found) -> dict[str, Any]:
+    return {
+        "finished": found.is_finished,
+        "keys": list(vault.fingerprints),
+        "ledger": [_secret(vault, one) for one in found.ledger],
+        "redis": None if found.trouble else [_secret(vault, one) for one in found.redis],
+    }
+
+
+def _secret(vault: Vault, one: SealedSecret) -> dict[str, Any]:
+    return {
+        "integration_id": one.integration_id,
+        "name": one.name,
+        "tenant_id": one.tenant_id,
+        "secret": one.path,
+        "sealed_by": _fingerprint(vault, one),
+    }
+
+
+def _fingerprint(vault: Vault, one: SealedSecret) -> str | None:
+    return None if one.key is None else vault.fingerprints[one.key]

@@ -1,0 +1,80 @@
+"""A secret that stands sealed in the ledger and that none of the keys at hand opens.
+
+It stands in the place of a `SecretStr`, so that the integration can still be listed, changed, paused and
+saved: what cannot be opened is written back sealed as it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic import SecretStr
+
+from worker.model.errors import SecretUnreadable
+
+if TYPE_CHECKING:
+    from worker.model.integrations import Integration
+
+
+_UNREADABLE = (
+    "{} of integration {} cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it; add that key "
+    "again, or set the secret anew"
+)
+
+
+class UnreadableSecret(SecretStr):
+    """A secret of which only the sealed text is known; to ask for its value raises SecretUnreadable."""
+
+    def __init__(self, sealed: str) -> None:
+        """Keep the sealed text."""
+        super().__init__("")
+        self.sealed = sealed
+
+    def get_secret_value(self) -> NoReturn:
+        """Raise SecretUnreadable."""
+        raise SecretUnreadable
+
+    def __eq__(self, other: object) -> bool:
+        """Be equal to the same sealed text alone."""
+        return isinstance(other, UnreadableSecret) and other.sealed == self.sealed
+
+    def __hash__(self) -> int:
+        """Hash the sealed text."""
+        return hash(self.sealed)
+
+    def __len__(self) -> int:
+        """Tell nothing of its length."""
+        return 0
+
+
+def is_readable(secret: SecretStr) -> bool:
+    """Whether the secret has a value to check and to send."""
+    return not isinstance(secret, UnreadableSecret)
+
+
+def secrets_in(integration: "Integration") -> Iterator[tuple[str, SecretStr]]:
+    """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`."""
+    for name, value in integration.destination.model_dump().items():
+        yield from _within(name, value)
+
+
+def unreadable_in(integration: "Integration") -> list[str]:
+    """Return the paths of those of its secrets that no key opens."""
+    return [path for path, secret in secrets_in(integration) if not is_readable(secret)]
+
+
+def require_readable(integration: "Integration") -> None:
+    """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
+    if unreadable := unreadable_in(integration):
+        raise SecretUnreadable(_UNREADABLE.format(", ".join(unreadable), integration.name))
+
+
+def _within(path: str, value: Any) -> Iterator[tuple[str, SecretStr]]:
+    match value:
+        case SecretStr():
+            yield path, value
+        case Mapping():
+            for key, item in value.items():
+                yield from _within(f"{path}.{key}", item)
+        case list() | tuple():
+            for place, item in enumerate(value):
+                yield from _within(f"{path}.{place}", item)
