@@ -58,6 +58,11 @@ _UNKNOWN = Finding(
     "Redis does not know this integration",
     "see that a recorder runs: it brings the integrations of the ledger back into Redis",
 )
+_UNEXPECTED = Finding(
+    FailureCode.INTERNAL_ERROR,
+    "the worker failed while sending",
+    "report this with the worker's log of that time",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,12 @@ class Courier:
             integration, sender = self._senders.of(batch)
         except (SecretUnreadable, InvalidIntegration, msgspec.DecodeError) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
-        except TransportError as error:  # what TLS takes to begin with is short here
-            return settle_rulings(batch, [_ruling(batch, describe(error))], policy, sent=False)
+        except (TransportError, OSError, RuntimeError, MemoryError) as error:
+            # What TLS, time zones or keys take to begin with may be short here.
+            lack = error if isinstance(error, TransportError) else shortage_behind(error)
+            if lack is None:
+                raise
+            return settle_rulings(batch, [_ruling(batch, describe(lack))], policy, sent=False)
         own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
@@ -151,12 +160,14 @@ class Courier:
         try:
             return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
         except Exception as error:
+            if (lack := shortage_behind(error)) is not None:
+                return [replace(_ruling(batch, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("sending failed in an unforeseen way")
             for place in batch.open_places():
                 batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
             # Whatever it says, the request may have been sent by then.
-            return [replace(_ruling(batch, _unexpected(error)), not_accepted=False)]
+            return [replace(_ruling(batch, _UNEXPECTED), not_accepted=False)]
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
@@ -239,13 +250,6 @@ def _unusable(batch: Batch, error: Exception) -> Ruling:
         batch,
         Finding(FailureCode.CONFIGURATION, str(error), "correct the integration; its events wait until then"),
     )
-
-
-def _unexpected(error: Exception) -> Finding:
-    if (lack := shortage_behind(error)) is not None:
-        return describe(lack)
-    hint = "report this with the worker's log of that time"
-    return Finding(FailureCode.INTERNAL_ERROR, "the worker failed while sending", hint)
 
 
 def _ruling(batch: Batch, finding: Finding) -> Ruling:

@@ -27,7 +27,6 @@ CERTAIN = [
     failed(FailureCode.CONFIGURATION),
     failed(FailureCode.OUT_OF_TIME),
     failed(FailureCode.NOT_PROCESSED),
-    failed(FailureCode.OUT_OF_RESOURCES),
     failed(FailureCode.TOKEN_INVALID, 403),
     failed(FailureCode.AUTH_REFUSED, 401),
     failed(FailureCode.REDIRECTED, 308),

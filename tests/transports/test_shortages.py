@@ -19,6 +19,7 @@ from tests.transports.ways import WAYS
 from worker.model.destinations import SyslogCef, TlsOptions
 from worker.model.errors import ConnectFailed, NameUnknown, OutOfResources
 from worker.model.failures import FailureCode
+from worker.model.shortages import Resource
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
@@ -111,7 +112,7 @@ def test_what_the_siem_does_is_no_shortage() -> None:
         (MemoryError(), "out of memory"),
         (RuntimeError("can't start new thread"), "cannot start a thread"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
-        (OutOfResources("said before", "hint"), "said before"),
+        (OutOfResources("said before", Resource.MEMORY), "said before"),
     ],
 )
 def test_an_unexpected_error_may_be_a_shortage(error: Exception, words: str) -> None:

@@ -9,7 +9,6 @@ A slot is in one of four states; every arrow is one Lua script, so a process may
 """
 
 import logging
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ from worker.broker.scripting import shared_script, single_script
 from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
+from worker.model.jitter import spread
 from worker.model.orders import WorkOrder
-from worker.model.settlement import JITTER
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -254,7 +253,7 @@ class Backlog:
         return [
             *(settlement.health.value, settlement.cause),
             *(policy.failures, _ms(policy.first_probe), _ms(policy.longest_probe)),
-            random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
+            spread(),
             _ms(settlement.asked),
         ]
 

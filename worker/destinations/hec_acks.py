@@ -111,7 +111,10 @@ class Confirmations:
 def _not_indexed(waited: float, trouble: Finding | None) -> Finding:
     words = f"Splunk took these events, but did not confirm within {waited:.0f} s that they are indexed"
     if trouble is not None:
-        return Finding(FailureCode.NOT_INDEXED, f"{words}; asked at last: {trouble.message}", trouble.hint)
+        # Where we were short of what it takes to ask, it was not Splunk that failed.
+        is_ours = trouble.code == FailureCode.OUT_OF_RESOURCES
+        code = trouble.code if is_ours else FailureCode.NOT_INDEXED
+        return Finding(code, f"{words}; asked at last: {trouble.message}", trouble.hint)
     hint = (
         "look at Splunk's indexing queues, raise the integration's `ack_timeout_seconds` (SIEM_SEND_DEADLINE "
     )

@@ -117,7 +117,7 @@ class SyslogCefSender:
             batch,
             (gone, Verdict.ACCEPTED, None),
             (refused, Verdict.REFUSED, _TOO_LARGE),
-            (late, Verdict.RETRY, _OUT_OF_TIME),
+            (late, Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
         )
 
 

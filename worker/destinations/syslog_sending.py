@@ -31,12 +31,14 @@ from worker.model.deliveries import (
 from worker.model.errors import (
     DeadlinePassed,
     InvalidIntegration,
+    OutOfResources,
     SiemError,
     TransportError,
     Unconfirmed,
 )
 from worker.model.failures import FailureCode
 from worker.transports.findings import describe
+from worker.transports.shortages import no_thread
 from worker.transports.syslog_stream import SyslogStream
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,11 @@ class WithdrawnParts:
             self._is_timed = True
             timer = threading.Timer(WRITTEN_AFTER, self._write_due)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # the next sending tells, or the end of this sender
+                self._is_timed = False
+                no_thread("take events back")
 
     def _write_due(self) -> None:
         with self._lock:
@@ -208,7 +214,9 @@ class SyslogSending:
         self._rule(part, Verdict.ACCEPTED, None, assurance)
 
     def _fail(self, part: Sequence[int], error: TransportError) -> None:
-        if not error.tried:
+        if isinstance(error, OutOfResources):  # whatever has gone out goes out once more
+            self._give_up(part, describe(error))
+        elif not error.tried:
             self._count(part)
             self._give_up(part, describe(error))
         elif isinstance(error, DeadlinePassed | Unconfirmed):

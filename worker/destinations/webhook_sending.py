@@ -120,7 +120,9 @@ class Sending:
         refused = verdict.meaning is Meaning.GONE and len(part) == 1
         self._rule(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
         self._failures += 1
-        if verdict.meaning is not Meaning.RETRY or self._failures >= _ENOUGH:
+        if verdict.is_shortage:
+            self._stop(verdict)
+        elif verdict.meaning is not Meaning.RETRY or self._failures >= _ENOUGH:
             self._stop(_held_back(verdict))
 
     def _stop(self, why: WebhookVerdict) -> None:

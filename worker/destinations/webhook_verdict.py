@@ -37,6 +37,11 @@ class WebhookVerdict:
     retry_after: float | None = None
     http_status: int | None = None
 
+    @property
+    def is_shortage(self) -> bool:
+        """Whether this process or machine could not send it."""
+        return self.finding is not None and self.finding.code == FailureCode.OUT_OF_RESOURCES
+
 
 _GONE = 410
 _TOO_MANY = 429

@@ -133,6 +133,12 @@ class Ruling:
     not_accepted: bool | None = None
 
     @property
+    def is_shortage(self) -> bool:
+        """Whether it was our own shortage (of files, threads, …): no attempt, and no verdict on the SIEM."""
+        short = self.finding is not None and self.finding.code == FailureCode.OUT_OF_RESOURCES
+        return short and self.verdict is Verdict.RETRY
+
+    @property
     def is_certainly_not_accepted(self) -> bool:
         """Whether these events cannot have arrived: they were not sent, or turned away unread.
 

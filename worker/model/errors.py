@@ -40,6 +40,7 @@ SiemError
 """
 
 from worker.model.orders import WorkOrder
+from worker.model.shortages import Resource
 
 
 class SiemError(Exception):
@@ -156,10 +157,15 @@ class ConnectFailed(TransportError):
 class OutOfResources(ConnectFailed):
     """A connection takes more files, memory, threads or ports than are left here."""
 
-    def __init__(self, message: str, hint: str) -> None:
-        """Say what could not be done, and which limit to raise."""
+    def __init__(self, message: str, resource: Resource) -> None:
+        """Say what could not be done, and what it lacked."""
         super().__init__(message)
-        self.hint = hint
+        self.resource = resource
+
+    @property
+    def hint(self) -> str:
+        """Say which limit to raise."""
+        return self.resource.hint
 
 
 class TlsFailed(TransportError):

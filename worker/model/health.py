@@ -22,10 +22,13 @@ class BreakerPolicy:
 
 
 def health_of(rulings: Iterable[Ruling]) -> Health:
-    """Judge a sending by its rulings; the first failure decides, for those behind it have the same cause."""
+    """Judge a sending by its rulings; the first failure decides, for those behind it have the same cause.
+
+    A shortage of our own says nothing of the destination.
+    """
     found = Health.UNKNOWN
     for ruling in rulings:
-        if not ruling.places:
+        if not ruling.places or ruling.is_shortage:
             continue
         if ruling.verdict is not Verdict.RETRY:
             if ruling.finding is None or ruling.finding.code != FailureCode.ENDPOINT_GONE:

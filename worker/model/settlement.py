@@ -3,7 +3,6 @@
 Pure: what comes in are the facts of one sending, what goes out is what a settle will write.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,8 @@ from worker.model.deliveries import (
 )
 from worker.model.failures import FailureCode
 from worker.model.health import health_of
+from worker.model.jitter import spread
+from worker.model.outcomes import outcome_of
 from worker.model.request_counts import not_carried, take_back
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
@@ -36,8 +37,9 @@ LONGEST_RETRY_AFTER = 3600.0
 LONGEST_REST = 30.0
 #: An event that this many workers have died with, when nothing else was sent beside it, is a dead letter.
 LOST_ALONE = 2
-#: How far a delay may stray from the doubling series, as a share of it.
-JITTER = 0.2
+#: When a batch is due again that was not sent because this process or machine was short of something, in
+#: seconds: what was short is often free again by then, and no destination is spared by waiting longer.
+SHORTAGE_PAUSE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,14 @@ def settle_rulings(
     With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it. Nor is
     it an attempt if a probe fails, or if a wrong setting turned the sending away: what was certainly not
     accepted has then been carried as often as `before` says. What may have been accepted has been carried
-    once more, and is dead once MAX_REQUESTS have carried it.
+    once more, and is dead once MAX_REQUESTS have carried it. What a shortage of our own kept back is neither
+    an attempt nor ever dead of it.
     """
+    short = [ruling for ruling in rulings if ruling.is_shortage]
+    if before is not None:
+        take_back(batch, short, before)
     unsent = not_carried(batch, before) if sent else frozenset(batch.open_places())
+    unsent = unsent.union(*(ruling.places for ruling in short))
     health = health_of(rulings)
     spared = health is Health.MISCONFIGURED or (batch.probing and health is not Health.WELL)
     if spared and before is not None:
@@ -129,7 +136,7 @@ class _Desk:
         self._sent = sent
         self._spared = spared
         self._unsent = unsent
-        self._attempts = batch.attempts + sent
+        self._attempts = batch.attempts
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
         self._settled = 0
@@ -199,6 +206,10 @@ class _Desk:
 
     def _retry_or_bury(self, ruling: Ruling) -> None:
         carried = self._batch.carried
+        if ruling.is_shortage:
+            self._failed.append(([place for place in ruling.places if carried[place] != SETTLED], ruling))
+            return
+        self._attempts = self._batch.attempts + self._sent
         last = self._attempts > self._policy.max_retries
         # Events of one batch may have been carried by different numbers of requests: time ran out before
         # some, and a destination that sends each by itself stops at the first signs of an outage.
@@ -223,7 +234,10 @@ class _Desk:
         due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
         for places, ruling in self._failed:
             self._record_waiting(places, ruling, due_ms + round(seconds * 1000))
-        by_celery = self._policy.celery_can and self._sent and seconds <= LONGEST_COUNTDOWN
+        # Not by Celery for a shortage: it counts its own retries, and they are for failed attempts.
+        by_celery = (
+            self._policy.celery_can and self._sent and not self._is_short() and seconds <= LONGEST_COUNTDOWN
+        )
         first = self._failed[0][1].finding
         reason = first.code if first else "an attempt failed"
         return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
@@ -244,13 +258,18 @@ class _Desk:
         asked = max((ruling.retry_after or 0.0 for _, ruling in self._failed), default=0.0)
         return min(asked, LONGEST_RETRY_AFTER)
 
+    def _is_short(self) -> bool:
+        """Say whether nothing but a shortage of our own keeps the rest back."""
+        return all(ruling.is_shortage for _, ruling in self._failed)
+
     def _delay(self) -> float:
+        if self._is_short():
+            return SHORTAGE_PAUSE * spread()
         if not self._sent:
             return LONGEST_COUNTDOWN
         doublings = min(max(self._attempts - 1, 0), self._policy.max_retries)
         backoff: float = self._policy.backoff * 2**doublings
-        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-        return max(backoff * spread, self._asked())
+        return max(backoff * spread(), self._asked())
 
     def _record_waiting(self, places: Sequence[int], ruling: Ruling, retry_at_ms: int) -> None:
         """Record what failed apart from what was not sent: only the former is a failed attempt."""
@@ -270,26 +289,7 @@ class _Desk:
         *,
         sent: bool = True,
     ) -> None:
-        batch = self._batch
-        traces = [
-            EventTrace(event.id, event.type, event.time_ms, event.published_ms, batch.carried[place])
-            for place, event in ((place, batch.events[place]) for place in places)
-        ]
-        settled_ms = batch.claimed_ms + ruling.elapsed_ms
-        delivered = status is Status.DELIVERED
-        self._outcomes.append(
-            Outcome(
-                batch.order.integration_id,
-                status.value,
-                settled_ms,
-                None if delivered else ruling.finding,
-                retry_at_ms,
-                traces,
-                ruling.http_status,
-                ruling.assurance.value if delivered else None,
-                sent,
-            )
-        )
+        self._outcomes.append(outcome_of(self._batch, status, places, ruling, retry_at_ms, sent=sent))
 
     def _close(self, places: Sequence[int]) -> None:
         self._settled += len(places)

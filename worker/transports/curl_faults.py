@@ -22,14 +22,14 @@ from worker.model.errors import (
     KeptConnectionLost,
     NameUnknown,
     NotProcessed,
-    OutOfResources,
     TlsFailed,
     TransportError,
 )
+from worker.model.shortages import Resource
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
 from worker.transports.guard import Address
-from worker.transports.shortages import short_of_descriptors, shortage
+from worker.transports.shortages import out_of, short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
 
 log = logging.getLogger(__name__)
@@ -160,11 +160,11 @@ def _handshake_failure(reason: str, peer: str) -> TlsFailed:
     return handshake_failure(complaint, peer)
 
 
-def _lost(exchange: Exchange, code: int, words: str) -> ConnectionLost:
+def _lost(exchange: Exchange, code: int, words: str) -> TransportError:
     peer = exchange.route.peer
     number = exchange.easy.getinfo(pycurl.OS_ERRNO)
     if number and code != pycurl.E_SEND_FAIL_REWIND:
-        return ConnectionLost(_broken(number, peer))
+        return shortage(number, _broken(number, peer)) or ConnectionLost(_broken(number, peer))
     if code in {pycurl.E_HTTP2, _HTTP2_STREAM}:
         return ConnectionLost(f"{peer} {_ended_by_http2(exchange, words)}")
     if _END_OF_FILE in words or (code == pycurl.E_RECV_ERROR and "chunk" in words):
@@ -214,7 +214,7 @@ def _without_means(exchange: Exchange, words: str) -> TransportError:
     peer = exchange.route.peer
     log.warning("libcurl could not begin an exchange with %s: %s", peer, words)
     what = f"an exchange with {peer} could not begin: memory is short, or a file cannot be read"
-    return OutOfResources(what, "look into the worker's log, which has more")
+    return out_of(Resource.UNNAMED, what)
 
 
 _FAULTS: dict[int, Callable[[Exchange, str], TransportError]] = {

@@ -1,41 +1,94 @@
 """What this process or machine lacks for a connection: descriptors, memory, threads, ports.
 
 Comes in: the number of a system's error, or an exception. Goes out: OutOfResources, which names the limit to
-raise. Nothing is wrong with the SIEM then, nor with its settings.
+raise. Nothing is wrong with the SIEM then, nor with its settings. The process logs one line when a resource
+runs short, and one when that is over.
 """
 
 import errno
+import logging
 import os
 import socket
+import threading
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from worker.model.errors import OutOfResources
+from worker.model.shortages import Resource
 
-_FILES = "raise the limit on open files of the workers (ulimit -n, LimitNOFILE=), or start fewer threads"
-_MEMORY = "give this machine more memory, or start fewer workers"
-_THREADS = "raise the limit on threads of the workers (ulimit -u, TasksMax=, the container's pids limit)"
-_PORTS = "widen net.ipv4.ip_local_port_range: this machine has no free local port or address for it"
+log = logging.getLogger(__name__)
 
 #: By the numbers that connect, socket and sendto fail with (their pages of the Linux manual).
-_HINTS = {
-    errno.EMFILE: _FILES,
-    errno.ENFILE: "raise fs.file-max of this machine, or end what keeps so many files open",
-    errno.ENOMEM: _MEMORY,
-    errno.ENOBUFS: _MEMORY,
-    errno.EADDRNOTAVAIL: _PORTS,
+_RESOURCES = {
+    errno.EMFILE: Resource.OPEN_FILES,
+    errno.ENFILE: Resource.MACHINE_FILES,
+    errno.ENOMEM: Resource.MEMORY,
+    errno.ENOBUFS: Resource.MEMORY,
+    errno.EADDRNOTAVAIL: Resource.PORTS,
 }
 #: What a look-up or libcurl opens at once, besides the connection itself.
 _NEEDED = 3
+#: A shortage that nothing has met for so many seconds is over. Longer than what it put off waits.
+OVER_AFTER = 10.0
+
+
+class ShortageLog:
+    """The shortages of one process: logs their beginning and their end. Shared by its threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without any; `clock` tells seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: Since when each is short, when that was met last, and how often.
+        self._short: dict[Resource, tuple[float, float, int]] = {}
+
+    def note(self, resource: Resource, message: str) -> None:
+        """Note that something failed for want of this."""
+        now = self._clock()
+        with self._lock:
+            since, _, times = self._short.get(resource, (now, now, 0))
+            self._short[resource] = (since, now, times + 1)
+        if not times:
+            log.error(
+                "this process is short of %s: %s; what cannot be sent waits and counts as no attempt; %s",
+                *(resource.words, message, resource.hint),
+            )
+
+    def current(self) -> list[Resource]:
+        """Return what is short at present; log what is so no longer. To be called now and then."""
+        now = self._clock()
+        with self._lock:
+            over = {one: met for one, met in self._short.items() if now - met[1] >= OVER_AFTER}
+            for one in over:
+                del self._short[one]
+            found = sorted(self._short)
+        for one, (since, last, times) in over.items():
+            log.warning(
+                "this process is no longer short of %s: it was for %.0f s, and met it %d times",
+                *(one.words, last - since, times),
+            )
+        return found
+
+
+#: Of this process.
+SHORTAGES = ShortageLog()
+
+
+def out_of(resource: Resource, message: str) -> OutOfResources:
+    """Return the error that says so, for the caller to raise; the process notes the shortage."""
+    SHORTAGES.note(resource, message)
+    return OutOfResources(message, resource)
 
 
 def shortage(number: int, message: str) -> OutOfResources | None:
     """Return the error with that message if the system's error number is a shortage of our own."""
-    return OutOfResources(message, _HINTS[number]) if number in _HINTS else None
+    return out_of(_RESOURCES[number], message) if number in _RESOURCES else None
 
 
 def no_thread(what_for: str) -> OutOfResources:
     """Say that no thread could be started (EAGAIN of clone)."""
-    return OutOfResources(f"cannot start a thread to {what_for}", _THREADS)
+    return out_of(Resource.THREADS, f"cannot start a thread to {what_for}")
 
 
 def shortage_behind(error: BaseException) -> OutOfResources | None:
@@ -46,11 +99,11 @@ def shortage_behind(error: BaseException) -> OutOfResources | None:
     if isinstance(error, OutOfResources):
         return error
     if isinstance(error, MemoryError):
-        return OutOfResources("this process is out of memory", _MEMORY)
+        return out_of(Resource.MEMORY, "this process is out of memory")
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return no_thread("send")
     number = error.errno if isinstance(error, OSError) else None
-    if number in _HINTS:
+    if number in _RESOURCES:
         return shortage(number, f"this machine cannot connect to anything: {os.strerror(number)}")
     return None if isinstance(error, OSError) and number else short_of_descriptors()
 

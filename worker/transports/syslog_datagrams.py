@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from worker.model.destinations import SyslogCef
-from worker.model.errors import ConnectFailed, DeadlinePassed, TransportError
+from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.deadline import Deadline
 from worker.transports.guard import Guard
 from worker.transports.shortages import shortage
@@ -33,10 +33,14 @@ _SHORTEST_PAUSE = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """The first `count` messages of those given went to the network, but for those at `too_long`."""
+    """The first `count` messages of those given went to the network, but for those at `too_long`.
+
+    `lack` is what kept back the others, if this machine was short of something.
+    """
 
     count: int
     too_long: frozenset[int]
+    lack: OutOfResources | None = None
 
 
 class SyslogDatagrams:
@@ -93,9 +97,12 @@ class SyslogDatagrams:
                 try:
                     sock.send(message)
                 except OSError as error:
-                    if error.errno != errno.EMSGSIZE:
+                    if error.errno == errno.EMSGSIZE:
+                        too_long.add(place)
+                    elif (lack := shortage(error.errno or 0, self._words(error))) is not None:
+                        return Handed(place, frozenset(too_long), lack)
+                    else:
                         raise
-                    too_long.add(place)
             count += len(burst)
         return Handed(count, frozenset(too_long))
 
@@ -104,9 +111,11 @@ class SyslogDatagrams:
             return DeadlinePassed(f"this machine's network did not take the batch within {seconds:g} s")
         if isinstance(error, ConnectionRefusedError):
             return ConnectFailed(f"{self._peer} refused the datagrams: nothing listens on that UDP port")
+        return ConnectFailed(self._words(error))
+
+    def _words(self, error: OSError) -> str:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        words = f"cannot send to {self._peer}: {reason}"
-        return shortage(error.errno or 0, words) or ConnectFailed(words)
+        return f"cannot send to {self._peer}: {reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.transports.shortages import no_thread
+
 #: An end within this time behind the last byte, in seconds, is about what was sent. A balancer that finds no
 #: receiver behind it tries for a while before it hangs up: HAProxy for three seconds, as it comes.
 SUSPICIOUS = 4.0
@@ -69,9 +71,18 @@ class EndWatch:
             sent = before.sent if before is not None and _is_young(connection) else []
             until = time.monotonic() + SUSPICIOUS
             self._watched[connection] = _Watch([*sent, _Sent(on_end, sending)], until)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="syslog-end-watch", daemon=True)
-                self._thread.start()
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = threading.Thread(target=self._run, name="syslog-end-watch", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # What was sent is sent. The next batch tries again, and finds an end that came meanwhile.
+            self._thread = None
+            no_thread("watch connections behind their last batch")
 
     def use(self, connection: Watched) -> None:
         """Hear that it is used again: whoever uses it sees its end."""
@@ -111,6 +122,8 @@ class EndWatch:
             thread = self._thread
         if thread is not None:
             thread.join(SUSPICIOUS + 1)
+        elif self._watched:
+            self._run()
 
     def _run(self) -> None:
         while True:

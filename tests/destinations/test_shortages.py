@@ -1,0 +1,208 @@
+"""What this process lacks is charged to nobody: no attempt, no verdict, no dead letter."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from tests.destinations.batches import GUARD, batch_of
+from tests.receivers.hec import HecReceiver
+from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
+from tests.receivers.webhook import WebhookReceiver
+from tests.transports.few_descriptors import few_descriptors
+from worker.broker.backlog import Backlog, Claim
+from worker.destinations.opening import make_sender
+from worker.destinations.syslog_sending import WithdrawnParts
+from worker.model.deliveries import MAX_REQUESTS, Batch, Health, Settlement, Status
+from worker.model.integrations import parse_integration
+from worker.model.orders import WorkOrder
+from worker.model.settlement import SHORTAGE_PAUSE
+from worker.tasks import Courier, Patience
+from worker.transports.deadline import DeadlineSocket
+from worker.transports.syslog_watch import EndWatch
+
+EVENTS = 12
+
+
+class _OneBatch:
+    """Stands in for the backlog in Redis: hands out one batch, and keeps what is settled."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.settlements: list[Settlement] = []
+
+    def claim(self, _order: WorkOrder) -> Claim:
+        return Claim(self.batch, None)
+
+    def settle(self, _batch: Batch, settlement: Settlement) -> None:
+        self.settlements.append(settlement)
+
+
+def _hec() -> Any:
+    return HecReceiver()
+
+
+RECEIVERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "splunk": (_hec, {"type": "splunk_hec", "token": "secret-token", "batch_events": 5}),
+    "webhook": (WebhookReceiver, {"type": "webhook", "connections": 4}),
+    "webhook, arrays": (WebhookReceiver, {"type": "webhook", "body": "array", "batch_events": 5}),
+    "syslog over TCP": (SyslogReceiver, {"type": "syslog_cef", "batch_events": 5}),
+    "syslog over UDP": (SyslogUdpReceiver, {"type": "syslog_cef"}),
+}
+
+
+@pytest.fixture(params=RECEIVERS)
+def destination(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Give a destination of each kind, whose receiver takes everything."""
+    receiver, options = RECEIVERS[request.param]
+    with receiver() as running:
+        yield {"url": running.url} | options
+
+
+@contextmanager
+def _delivering(batch: Batch, destination: dict[str, Any]) -> Iterator[Callable[[], Settlement]]:
+    """Give what delivers the batch once more, as a worker does, and returns how it was settled."""
+    integration = parse_integration({"id": "int_1", "name": "one", "destination": destination})
+    backlog = _OneBatch(replace(batch, configuration=b'{"any": "thing"}'))
+
+    def open_sender(_document: bytes) -> Any:
+        return integration, make_sender(integration, GUARD, connections=2)
+
+    courier = Courier(
+        cast("Backlog", backlog), open_sender, lambda _order, _kind: None, "any", Patience(10, 20, 2)
+    )
+
+    def deliver() -> Settlement:
+        courier.deliver(batch.order)
+        return backlog.settlements.pop()
+
+    try:
+        yield deliver
+    finally:
+        courier.close()
+
+
+def _spent(count: int) -> Batch:
+    """Return a batch that any further failure would kill: its attempts and requests are used up."""
+    batch = batch_of(count)
+    return replace(batch, attempts=3, carried=bytearray([MAX_REQUESTS - 1] * (count - 1) + [MAX_REQUESTS]))
+
+
+def _check_nobody_is_charged(batch: Batch, settlement: Settlement, before: bytes) -> None:
+    assert (settlement.settled, settlement.dead) == (0, [])
+    assert settlement.health is Health.UNKNOWN
+    assert {(one.status, one.sent) for one in settlement.outcomes} == {(Status.RETRYING, False)}
+    assert {one.finding.code for one in settlement.outcomes if one.finding} == {"out_of_resources"}
+    retry = settlement.retry
+    assert retry is not None
+    assert (retry.attempts, retry.carried, retry.by_celery) == (batch.attempts, before, False)
+    assert retry.reason == "out_of_resources"
+    assert 0 < retry.seconds < 2 * SHORTAGE_PAUSE
+
+
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_a_process_without_descriptors(destination: dict[str, Any], *, is_probe: bool) -> None:
+    """Whatever the batch has behind it, and whether or not it tries a destination that was down."""
+    batch = replace(_spent(EVENTS), probing=is_probe)
+    before = bytes(batch.carried)
+    with _delivering(batch, destination) as deliver:
+        with few_descriptors(0):
+            found = deliver()
+        _check_nobody_is_charged(batch, found, before)
+        assert deliver().settled == (1 if is_probe else EVENTS)
+
+
+def test_a_sender_that_cannot_even_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in a file, a time zone, a CA: what a sender reads to begin with may not open either."""
+    batch = _spent(EVENTS)
+    before = bytes(batch.carried)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with _delivering(batch, {"type": "webhook", "url": "http://127.0.0.1:9/"}) as deliver:
+        monkeypatch.setattr("tests.destinations.test_shortages.make_sender", refuse)
+        _check_nobody_is_charged(batch, deliver(), before)
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENFILE])
+@pytest.mark.parametrize("kind", ["splunk", "syslog over TCP", "syslog over UDP"])
+def test_a_machine_without_ports_or_memory(monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
+    """None of it can be used up for a test, so the system's refusal is a stand-in."""
+    batch = _spent(EVENTS)
+    before = bytes(batch.carried)
+
+    def refuse(_socket: DeadlineSocket, _address: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    receiver, options = RECEIVERS[kind]
+    with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
+        with monkeypatch.context() as patched:
+            patched.setattr(DeadlineSocket, "connect", refuse)
+            patched.setattr(DeadlineSocket, "connect_ex", lambda _socket, _address: number)
+            _check_nobody_is_charged(batch, deliver(), before)
+        assert deliver().settled == EVENTS
+
+
+def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before it have gone, and do not go again."""
+    batch = batch_of(EVENTS)
+    real = DeadlineSocket.send
+    sent: list[int] = []
+
+    def refuse_the_fifth(sock: DeadlineSocket, data: bytes) -> int:
+        sent.append(len(data))
+        if len(sent) == 5:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        return real(sock, data)
+
+    receiver, options = RECEIVERS["syslog over UDP"]
+    with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
+        monkeypatch.setattr(DeadlineSocket, "send", refuse_the_fifth)
+        found = deliver()
+
+        assert (found.settled, found.dead, found.health) == (4, [], Health.WELL)
+        assert found.retry is not None
+        assert found.retry.carried == bytes([255] * 4 + [0] * 8)
+        assert deliver().settled == 8
+        assert len(sent) == EVENTS + 1
+
+
+def test_a_watch_without_a_thread_fails_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent is sent; the end of a connection is noticed when a thread can be had, or at the end."""
+    watch, ended = EndWatch(), []
+
+    class Ended:
+        seconds_old = 0.0
+
+        def has_hung_up(self) -> bool:
+            return True
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        watch.follow(Ended(), lambda: ended.append("told"))
+    watch.wait_until_over()
+    assert ended == ["told"]
+
+
+def test_what_is_taken_back_without_a_timer_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sending tells of it, or the end of the sender."""
+    written: list[int] = []
+    parts = WithdrawnParts(lambda part: written.append(len(part.events)))
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        parts.of(batch_of(3), [0, 1])()
+    parts.write_now()
+    assert written == [2]
