@@ -8,9 +8,12 @@ import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.model.deliveries import Batch, Health, Settlement
+from worker.broker.vital_signs import VitalSigns
+from worker.model.deliveries import Batch, Finding, Health, Ruling, Settlement, Verdict
+from worker.model.failures import FailureCode
 from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
+from worker.model.settlement import RetryPolicy, settle_rulings
 
 STATE = "siem:state:a"
 
@@ -60,6 +63,36 @@ def test_it_opens_after_failures_in_a_row(client: redis.Redis, backlog: Backlog)
     assert backlog.settle(second.batch, failed(second.batch)) is None
     assert backlog.wake(["a"]) == []
     assert client.hmget(STATE, "breaker", "opened_by") == [b"open", b"destination_busy"]
+
+
+def test_the_last_attempt_of_a_batch_gives_the_reason(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure that opens it leaves nothing to retry: log and status tell why all the same."""
+    backlog = Backlog(client, replace(TIMING, breaker=BreakerPolicy(failures=1)))
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    batch = claim(backlog, "a").batch
+    busy = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
+    batch.carried[0] = 1
+    settlement = settle_rulings(batch, [Ruling([0], Verdict.RETRY, 5, busy)], RetryPolicy(0, 2.0))
+    backlog.settle(batch, settlement)
+
+    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    assert hold is not None
+    assert vitals.breaker is not None
+    assert (hold.cause, vitals.breaker.cause) == ("destination_busy", "destination_busy")
+    assert "integration a: circuit breaker opened (destination_busy)" in caplog.text
+
+
+def test_a_reason_that_an_earlier_release_left_out_is_unknown(client: redis.Redis, backlog: Backlog) -> None:
+    """It is never told as nothing at all."""
+    client.hset(STATE, mapping={"breaker": "open", "opened_by": "", "opened_at": 1, "probe_at": 2})
+
+    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    assert hold is not None
+    assert vitals.breaker is not None
+    assert hold.cause == vitals.breaker.cause == FailureCode.UNKNOWN
 
 
 def test_while_more_waits_it_opens_before_a_batch_has_to_die(client: redis.Redis) -> None:

@@ -45,6 +45,17 @@ def test_one_that_came_through_is_enough(rulings: list[Ruling], health: Health) 
     assert health_of(rulings) is health
 
 
+@pytest.mark.parametrize(
+    ("finding", "code"), [(BUSY, FailureCode.DESTINATION_BUSY), (None, FailureCode.UNKNOWN)]
+)
+def test_what_may_open_the_breaker_has_a_reason(finding: Finding | None, code: FailureCode) -> None:
+    """Also where the failure was the last attempt, so that nothing is left to retry."""
+    settlement = settle_rulings(batch_of([1]), [Ruling([0], Verdict.RETRY, 5, finding)], NO_RETRIES)
+
+    assert settlement.retry is None
+    assert (settlement.health, settlement.cause) == (Health.FAILED, code)
+
+
 def test_a_wrong_setting_costs_no_attempt() -> None:
     """Even without retries, nothing dies of a wrong token, and no request is counted for it."""
     batch = batch_of([1, 1])

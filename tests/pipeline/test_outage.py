@@ -53,4 +53,4 @@ def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> Non
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts) == (Status.DELIVERED, 1)
-        assert "is well again" in customer.fleet.log("worker")
+        assert "circuit breaker closed" in customer.fleet.log("worker")

@@ -121,7 +121,7 @@ def pause_integration(
 def resume_integration(
     caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
 ) -> Response:
-    """Send what has waited; also tries a SIEM at once that is held because it took nothing."""
+    """Send what has waited; also tries a SIEM at once whose circuit breaker is open."""
     return _pause(resources, caller.tenant_id, integration_id, if_match, paused=False)
 
 

@@ -19,6 +19,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.scripting import shared_script, single_script
+from worker.broker.vital_signs import opened_by
 from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
@@ -236,7 +237,7 @@ class Backlog:
         breaker, cause, since, next_try = found
         if breaker != b"open":
             return None
-        return Hold((cause or b"").decode(errors="replace"), whole(since), whole(next_try))
+        return Hold(opened_by(cause), whole(since), whole(next_try))
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)
@@ -261,12 +262,12 @@ class Backlog:
 def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
     if breaker == b"opened":
         log.warning(
-            "integration %s takes nothing (%s): its backlog is held, and one event tries it now and then",
+            "integration %s: circuit breaker opened (%s): its events wait, and one tries now and then",
             order.integration_id,
             settlement.cause,
         )
     elif breaker == b"closed":
-        log.warning("integration %s is well again", order.integration_id)
+        log.warning("integration %s: circuit breaker closed", order.integration_id)
 
 
 def _keys(integration_id: str) -> list[str]:

@@ -17,6 +17,7 @@ from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.scripting import single_script
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.failures import FailureCode
 from worker.model.wellbeing import Breaker, Vitals
 
 if TYPE_CHECKING:
@@ -146,7 +147,12 @@ def _breaker(
 ) -> Breaker | None:
     if breaker != b"open":
         return None
-    return Breaker((cause or b"").decode(errors="replace"), whole(since), whole(next_try), probe is not None)
+    return Breaker(opened_by(cause), whole(since), whole(next_try), probe is not None)
+
+
+def opened_by(cause: bytes | None) -> str:
+    """Return the code of what opened a breaker; an earlier release may have left that empty."""
+    return (cause or FailureCode.UNKNOWN.encode()).decode(errors="replace")
 
 
 def _ids_ms(entry_id: bytes) -> int:

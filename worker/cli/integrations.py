@@ -156,8 +156,7 @@ def pause(integration: str, *, as_json: bool) -> None:
 def resume(integration: str, *, as_json: bool) -> None:
     """End the pause of an integration, by id or name: what waits is sent.
 
-    An integration whose backlog is held because its SIEM took nothing is tried again at once, instead of when
-    the next try is due.
+    One whose circuit breaker is open is tried again at once, instead of when the next try is due.
     """
     _pause(integration, paused=False, as_json=as_json)
 

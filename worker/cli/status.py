@@ -47,7 +47,8 @@ _EVERY = 2.0
 def status(since: int, *, watched: bool, as_json: bool) -> None:
     """Show how each integration fares, and what waits in Redis.
 
-    An integration that takes nothing is held: its events wait, and one batch tries again now and then.
+    While an integration's circuit breaker is open it is held: its events wait, and one of them tries now and
+    then.
 
     BACKLOG counts the events that are not settled yet, and in parentheses those that rest in the database
     until it has room for them; RETRIED those that took more than one attempt,

@@ -274,6 +274,6 @@ class Settlement:
     rest: float = 0.0
     switch_off: bool = False
     health: Health = Health.UNKNOWN
-    cause: str = ""
+    cause: str = FailureCode.UNKNOWN
     asked: float = 0.0
     suspicious: bool = False

@@ -40,6 +40,7 @@ LOST_ALONE = 2
 #: When a batch is due again that was not sent because this process or machine was short of something, in
 #: seconds: what was short is often free again by then, and no destination is spared by waiting longer.
 SHORTAGE_PAUSE = 3.0
+_NO_REASON = Finding(FailureCode.UNKNOWN, "no reason was given", "look at the destination")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +170,7 @@ class _Desk:
         if not places:
             return
         batch = self._batch
-        finding = ruling.finding or Finding(
-            FailureCode.UNKNOWN, "no reason was given", "look at the destination"
-        )
+        finding = ruling.finding or _NO_REASON
         self._record(Status.DEAD, places, ruling, None)
         self._dead.append(
             DeadLetter(
@@ -194,7 +193,7 @@ class _Desk:
             rest=self._rest,
             switch_off=self._gone,
             health=health,
-            cause=self._cause.code if self._cause else "",
+            cause=(self._cause or _NO_REASON).code,
             asked=self._asked(),
             suspicious=self._is_suspicious(),
         )
