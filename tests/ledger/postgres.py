@@ -50,16 +50,23 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Start a server in a folder of its own; stop it and remove the folder at the end."""
+def postgres_server(*options: str, wal: Path | None = None) -> Iterator[PostgresServer]:
+    """Start a server in a folder of its own; stop it and remove the folder at the end.
+
+    `options` are settings such as `fsync=off`. Its write-ahead log goes into the folder `wal`, if given, in
+    segments of 1 MB.
+    """
     folder = Path(tempfile.mkdtemp(prefix="siem-postgres-"))
     try:
         binaries = _binaries(folder)
         data = folder / "data"
-        _run(binaries / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D", data)
-        options = " ".join(f"-c {setting}" for setting in _SETTINGS)
+        apart: tuple[str | Path, ...] = ("--wal-segsize=1", "-X", wal) if wal else ()
+        _run(
+            binaries / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", *apart, "-D", data
+        )
+        settings = " ".join(f"-c {setting}" for setting in (*_SETTINGS, *options))
         control = (binaries / "pg_ctl", "-D", data, "-w")
-        _run(*control, "-l", folder / "log", "-o", f"-k {folder} {options}", "start")
+        _run(*control, "-l", folder / "log", "-o", f"-k {folder} {settings}", "start")
         try:
             yield PostgresServer(folder)
         finally:

@@ -50,7 +50,7 @@ def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
     ):
         with pytest.raises(
             LedgerUnavailable,
-            match=r"siem-postgres-.*:5432/.* refuses \(permission denied .*42501\): grant the role",
+            match=r"siem-postgres-.*:5432/.* denies permission \(permission denied .*42501\): grant the role",
         ):
             ask()
 

@@ -27,8 +27,9 @@ from kombu.transport.redis import (
 )
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from worker.broker.connection import is_full, sentinel_options
+from worker.broker.connection import sentinel_options
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
+from worker.broker.refusals import is_full
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)

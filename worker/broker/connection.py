@@ -5,18 +5,19 @@ an error, and the caller, who knows what may be repeated, decides. Behind sentin
 asks them where the master is.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidSetting
+from worker.broker.refusals import unavailable
+from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 #: A connection to Redis, for those who only pass it on.
@@ -33,13 +34,6 @@ REPLICA_MS = 5000
 NO_REPLICA = (
     f"no replica of Redis confirmed what was written within {REPLICA_MS // 1000} s, and a failover might "
     "lose it: see that a replica is connected"
-)
-TOO_FEW_REPLICAS = (
-    "Redis takes nothing while too few replicas follow it (min-replicas-to-write): see that they run"
-)
-FULL = (
-    "Redis is full (maxmemory) and takes nothing new. Try again later: deliveries go on and free memory, and "
-    "`siem status` shows whose backlog waits; or raise maxmemory"
 )
 
 
@@ -74,7 +68,7 @@ def await_replica(client: redis.Redis) -> None:
         ask(pipeline, "WAIT", 1, REPLICA_MS)
         _, replicas = pipeline.execute()
     if replicas < 1:
-        raise BrokerUnavailable(NO_REPLICA)
+        raise BrokerUnavailable(NO_REPLICA, OutageCause.TOO_FEW_REPLICAS)
 
 
 def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
@@ -147,11 +141,6 @@ def _as_sent(reply: Any, **_options: Any) -> Any:
     return reply
 
 
-def is_full(error: RedisError) -> bool:
-    """Say whether Redis refused for lack of memory; a transaction and a script say more than this."""
-    return "command not allowed when used memory >" in str(error)
-
-
 @contextmanager
 def broker_errors() -> Iterator[None]:
     """Turn whatever keeps Redis from doing as asked into BrokerUnavailable, in words that help."""
@@ -160,19 +149,10 @@ def broker_errors() -> Iterator[None]:
     except MasterNotFoundError as error:
         raise BrokerUnavailable(_no_master(error)) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise BrokerUnavailable(
-            f"Redis does not answer ({error}): see that it runs, and that SIEM_REDIS_URL names it"
-        ) from error
-    except ReadOnlyError:
-        raise BrokerUnavailable("Redis is a read-only replica: nothing can be written to it") from None
+        raise unavailable(error) from error
     except RedisError as error:
-        if is_full(error):
-            raise BrokerFull(FULL) from None
-        if str(error).startswith("NOREPLICAS"):
-            raise BrokerUnavailable(TOO_FEW_REPLICAS) from None
-        # redis-py quotes the command, and with it perhaps an event.
-        reason = re.sub(r"^Command # \d+ .* of pipeline caused error: ", "", str(error), flags=re.DOTALL)
-        raise BrokerUnavailable(f"Redis refuses: {reason}") from None
+        # Without the cause, which quotes the command, and with it perhaps an event.
+        raise unavailable(error) from None
 
 
 def _no_master(error: MasterNotFoundError) -> str:

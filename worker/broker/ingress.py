@@ -18,6 +18,7 @@ from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
 from worker.model.events import QueuedEvent
+from worker.model.outages import OutageCause
 
 #: The latest moment that is taken for one, in milliseconds: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
@@ -171,7 +172,9 @@ def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | E
         return
     connection.send_command("WAIT", 1, REPLICA_MS)
     if connection.read_response() < 1:
-        unconfirmed = BrokerUnavailable(f"the event was not accepted: {NO_REPLICA}")
+        unconfirmed = BrokerUnavailable(
+            f"the event was not accepted: {NO_REPLICA}", OutageCause.TOO_FEW_REPLICAS
+        )
         answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from worker.broker.connection import ask, is_full
+from worker.broker.connection import ask
+from worker.broker.refusals import is_full
 from worker.broker.scripting import script_text
 
 if TYPE_CHECKING:

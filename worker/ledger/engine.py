@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.migrating import climb, descend
-from worker.ledger.outage import is_lock_timeout, told_as_outage
+from worker.ledger.outage import is_lock_timeout, told_as_outage, unmade_file
 from worker.ledger.revisions import Step, Steps, Tables, own_steps, read_tables, require_readable
 from worker.model.errors import InvalidSetting, LedgerUnavailable
 
@@ -147,10 +147,7 @@ def _open_sqlite(url: URL) -> Engine:
     try:
         _make_file(path)
     except OSError as error:
-        raise LedgerUnavailable(
-            f"the ledger {path} cannot be made ({error.strerror}): "
-            "see that this user may write to its folder, or let SIEM_DATABASE_URL name another place"
-        ) from error
+        raise unmade_file(path, error) from error
     try:
         engine = create_engine(url, hide_parameters=True)
     except ValueError:

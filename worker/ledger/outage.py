@@ -1,17 +1,24 @@
 """Turns what the database drivers raise into errors of ours that tell a person what to do.
 
-Comes in: any SQLAlchemy error. Goes out: LedgerUnavailable when the database does not answer or refuses,
-SchemaOutdated when its tables are not ours; an error of the data that was to be written, or of our SQL, as
-it is. No message repeats a password.
+Comes in: any SQLAlchemy error. Goes out: LedgerUnavailable with its cause when the database does not answer
+or refuses, SchemaOutdated when its tables are not ours; an error of the data that was to be written, or of
+our SQL, as it is. No message repeats a password. The tables here are the one place that says what each code
+and saying of a database means, and what mends it.
 """
 
+import errno
+import re
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import URL, Engine, exc
 
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
+from worker.model.outages import OutageCause
 
 #: SQLSTATE of PostgreSQL (its manual, appendix A): undefined column, undefined table.
 _MISSING_STATES = {"42703", "42P01"}
@@ -25,39 +32,110 @@ _SYNTAX = "42601"
 _LOCK_TIMEOUT = "55P03"
 #: How sqlite3 says that it cannot take a value: it has no error code for that.
 _UNBINDABLE = "binding parameter"
+#: Bytes of the shortest `-shm` file of SQLite.
+_SHARED_MEMORY = 32_768
 
-#: What SQLite says, and what mends it.
-_SQLITE_HINTS = {
-    "locked": "another process has been writing for more than ten seconds: wait, or find it",
-    "unable to open": "see that the folder exists and that this user may write to it and to the file",
-    "readonly": "see that this user may write to the file and to its folder",
-    "full": "free some space on its disk",
-    "not a database": "move that file away, or let SIEM_DATABASE_URL name another one",
-    "malformed": "restore it from a backup",
+_Cause = OutageCause
+_Entry = TypeVar("_Entry")
+
+#: What each result code of SQLite means (sqlite.org/rescode.html).
+_SQLITE_CAUSES = {
+    sqlite3.SQLITE_PERM: _Cause.PERMISSION_DENIED,
+    sqlite3.SQLITE_BUSY: _Cause.LOCKED,
+    sqlite3.SQLITE_LOCKED: _Cause.LOCKED,
+    sqlite3.SQLITE_READONLY: _Cause.READ_ONLY,
+    sqlite3.SQLITE_IOERR: _Cause.DISK_FAILS,
+    sqlite3.SQLITE_CORRUPT: _Cause.DAMAGED,
+    sqlite3.SQLITE_FULL: _Cause.DISK_FULL,
+    sqlite3.SQLITE_CANTOPEN: _Cause.UNREACHABLE,
+    sqlite3.SQLITE_NOTADB: _Cause.DAMAGED,
 }
+#: What the system says where the file, or its folder, cannot be made.
+_OS_CAUSES = {
+    errno.ENOSPC: _Cause.DISK_FULL,
+    errno.EDQUOT: _Cause.DISK_FULL,
+    errno.EROFS: _Cause.READ_ONLY,
+    errno.EACCES: _Cause.PERMISSION_DENIED,
+    errno.EPERM: _Cause.PERMISSION_DENIED,
+}
+_OTHER_PLACE = "or let SIEM_DATABASE_URL name another place"
+_SQLITE_HINTS = {
+    _Cause.LOCKED: "another process has been writing for more than ten seconds: wait, or find it",
+    _Cause.READ_ONLY: "see that this user may write to the file and to its folder, and that the file system "
+    "is not mounted read-only",
+    _Cause.DISK_FULL: "free some space on its disk, or raise the quota",
+    _Cause.DISK_FAILS: "see that its disk works, and the system's log",
+    _Cause.UNREACHABLE: "see that the folder exists and that this user may write to it and to the file",
+    _Cause.PERMISSION_DENIED: f"see that this user may write to its folder, {_OTHER_PLACE}",
+    _Cause.DAMAGED: "move that file away and restore it from a backup, "
+    "or let SIEM_DATABASE_URL name another one",
+}
+#: A file does not answer, and refuses nothing.
+_VAGUE = {_Cause.UNREACHABLE, _Cause.REFUSED}
 _SQLITE_HINT = "see that its disk works"
-_SERVER_HINT = "see that the server runs and that SIEM_DATABASE_URL is right"
+
+#: What SQLSTATE means (PostgreSQL's manual, appendix A), by its beginning; the longest that fits counts.
+_STATES = {
+    "08": _Cause.UNREACHABLE,
+    "25006": _Cause.READ_ONLY,
+    "28": _Cause.LOGIN_REFUSED,
+    "3D": _Cause.UNKNOWN_DATABASE,
+    "42501": _Cause.PERMISSION_DENIED,
+    "53100": _Cause.DISK_FULL,
+    "53300": _Cause.TOO_MANY_CONNECTIONS,
+    "57P01": _Cause.STARTING,
+    "57P02": _Cause.STARTING,
+    "57P03": _Cause.STARTING,
+    "58": _Cause.DISK_FAILS,
+    "XX001": _Cause.DAMAGED,
+    "XX002": _Cause.DAMAGED,
+}
+#: The SQLSTATE of a connection that was cut is the reason for the cut, if it is one of these.
+_CUTS = ("53", "57P", "58")
+#: A login that fails has no SQLSTATE in libpq: what PostgreSQL, libpq and pgbouncer say. The first counts.
+_SAYINGS = (
+    (r"no space left on device", _Cause.DISK_FULL),
+    (r"read-only file system", _Cause.READ_ONLY),
+    (r"too many (clients|connections)|connection slots|no more connections", _Cause.TOO_MANY_CONNECTIONS),
+    (r"starting up|recovery mode|shutting down|not (yet )?accepting connections", _Cause.STARTING),
+    (r'database ".*" does not exist|no such database', _Cause.UNKNOWN_DATABASE),
+    (r"permission denied for", _Cause.PERMISSION_DENIED),
+    (r"authentication failed|no password|role .* does not exist|no such user", _Cause.LOGIN_REFUSED),
+    (r"not permitted to log in|pg_hba\.conf", _Cause.LOGIN_REFUSED),
+    (r"certificate|ssl error|support ssl|ssl was required", _Cause.TLS),
+    (r"\bFATAL\b", _Cause.REFUSED),
+)
 
 _UNPREPARED = (
     "take prepare_threshold out of SIEM_DATABASE_URL: a pooler in transaction mode forgets statements"
 )
-
+_LACK = "give the server more of what it lacks"
 #: What mends a refusal of PostgreSQL, by the beginning of its SQLSTATE; the longest that fits counts.
-_HINTS = {
+_STATE_HINTS = {
     "26": _UNPREPARED,
     "42P05": _UNPREPARED,
-    "25006": "let SIEM_DATABASE_URL name the primary, or end the read-only mode",
-    "28": "see that SIEM_DATABASE_URL names a role that may connect, and its password",
-    "3D": "create that database, or let SIEM_DATABASE_URL name another one",
     "3F": "see that the search path of the role names the schema that holds the tables",
     "40": "it is tried again",
     "42501": "grant the role of SIEM_DATABASE_URL all rights on the tables, or make it their owner, as is "
     "needed after a restore under another role",
-    "53100": "free some space on the server's disk",
-    "53300": "let the server take more connections (max_connections), or put a pooler before it",
-    "53": "give the server more of what it lacks",
+    "53000": _LACK,
+    "53200": _LACK,
+    "53400": _LACK,
     "55": "see what else works on the tables",
-    "57P03": "wait until the server has started",
+}
+_HINTS = {
+    _Cause.UNREACHABLE: "see that the server runs and that SIEM_DATABASE_URL is right",
+    _Cause.STARTING: "wait until the server has started; its log says why it restarted",
+    _Cause.DISK_FULL: "free some space on the server's disk",
+    _Cause.DISK_FAILS: "see the server's log and its disk",
+    _Cause.READ_ONLY: "let SIEM_DATABASE_URL name the primary, or end the read-only mode",
+    _Cause.TOO_MANY_CONNECTIONS: "let the server take more connections (max_connections, or the role's own "
+    "limit), or put a pooler before it",
+    _Cause.LOGIN_REFUSED: "see that SIEM_DATABASE_URL names a role that may connect, and its password",
+    _Cause.PERMISSION_DENIED: "let the role of SIEM_DATABASE_URL connect to that database",
+    _Cause.UNKNOWN_DATABASE: "create that database, or let SIEM_DATABASE_URL name another one",
+    _Cause.TLS: "see sslmode and sslrootcert in SIEM_DATABASE_URL, and the server's certificate",
+    _Cause.DAMAGED: "restore it from a backup",
 }
 _HINT = "see the server's log"
 
@@ -78,7 +156,7 @@ def told_as_outage(engine: Engine) -> Iterator[None]:
             raise unavailable(engine, error) from error
         raise
     except exc.TimeoutError as error:
-        raise LedgerUnavailable(_words(engine.url, "every connection is in use", None)) from error
+        raise _refusal(engine.url, _Cause.UNREACHABLE, "every connection is in use", "") from error
 
 
 def is_about_data(error: exc.DBAPIError) -> bool:
@@ -95,11 +173,24 @@ def is_about_data(error: exc.DBAPIError) -> bool:
 
 def unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
     """Return what to raise when the database does not do as asked: the reason, and what mends it."""
+    if engine.dialect.name == "sqlite":
+        return _unusable_file(engine.url, error)
     if not isinstance(error, exc.DBAPIError):
-        return LedgerUnavailable(_words(engine.url, error, None))
-    # A connection that was cut has a SQLSTATE as well, but it is no refusal.
-    state = None if error.connection_invalidated else _state(error)
-    return LedgerUnavailable(_words(engine.url, error.orig, state))
+        return _refusal(engine.url, _Cause.REFUSED, _first_line(error), "")
+    reason, state = _first_line(error.orig), _state(error) or ""
+    if error.connection_invalidated and not state.startswith(_CUTS):
+        return _refusal(engine.url, _Cause.UNREACHABLE, reason, "")
+    if state:
+        return _refusal(engine.url, _by_beginning(_STATES, state, _Cause.REFUSED), reason, state)
+    return _failed_login(engine.url, reason)
+
+
+def unmade_file(path: Path, error: OSError) -> LedgerUnavailable:
+    """Return what to raise when the file of SQLite cannot be made."""
+    cause = _OS_CAUSES.get(error.errno or 0, _Cause.UNREACHABLE)
+    hint = _SQLITE_HINTS[cause if cause is not _Cause.UNREACHABLE else _Cause.PERMISSION_DENIED]
+    words = f"the ledger {path} cannot be made ({error.strerror})"
+    return LedgerUnavailable(f"{words}: {hint}", cause)
 
 
 def is_lock_timeout(error: LedgerUnavailable) -> bool:
@@ -126,16 +217,46 @@ def _is_about_sql(error: exc.DBAPIError) -> bool:
     return _state(error) == _SYNTAX or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def _words(url: URL, complaint: object, state: str | None) -> str:
-    reason = _first_line(complaint)
-    if url.get_backend_name() == "sqlite":
-        hint = next((mend for word, mend in _SQLITE_HINTS.items() if word in reason), _SQLITE_HINT)
-        return f"the ledger {url.database} cannot be used ({reason}): {hint}"
-    place = _place(url)
-    if state is None:
-        return f"the database {place} does not answer ({reason}): {_SERVER_HINT}"
-    hint = max((start for start in _HINTS if state.startswith(start)), key=len, default="")
-    return f"the database {place} refuses ({reason}; SQLSTATE {state}): {_HINTS.get(hint, _HINT)}"
+def _unusable_file(url: URL, error: exc.SQLAlchemyError) -> LedgerUnavailable:
+    complaint = error.orig if isinstance(error, exc.DBAPIError) else error
+    # The lower byte is the kind, the others say more (sqlite.org/rescode.html#extrc).
+    code = getattr(complaint, "sqlite_errorcode", 0) & 0xFF
+    cause = _SQLITE_CAUSES.get(code, _Cause.REFUSED)
+    if cause in {_Cause.DISK_FAILS, _Cause.UNREACHABLE} and _is_full(Path(url.database or "").parent):
+        cause = _Cause.DISK_FULL
+    ledger = f"the ledger {url.database}"
+    words = f"{ledger} cannot be used" if cause in _VAGUE else cause.of(ledger)
+    hint = _SQLITE_HINTS.get(cause, _SQLITE_HINT)
+    return LedgerUnavailable(f"{words} ({_first_line(complaint)}): {hint}", cause)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk has no room for a page of SQLite's shared memory, which it then cannot make."""
+    try:
+        return shutil.disk_usage(folder).free < _SHARED_MEMORY
+    except OSError:
+        return False
+
+
+def _failed_login(url: URL, reason: str) -> LedgerUnavailable:
+    """Judge what was said before there was a session: by words, for want of anything else."""
+    cause = next((one for words, one in _SAYINGS if re.search(words, reason, re.IGNORECASE)), None)
+    return _refusal(url, cause or _Cause.UNREACHABLE, reason, "")
+
+
+def _refusal(url: URL, cause: OutageCause, reason: str, state: str) -> LedgerUnavailable:
+    told = f"{reason}; SQLSTATE {state}" if state else reason
+    hint = _by_beginning(_STATE_HINTS, state, _HINTS.get(cause, _HINT))
+    return LedgerUnavailable(f"{cause.of(_name(url))} ({told}): {hint}", cause)
+
+
+def _by_beginning(table: Mapping[str, _Entry], state: str, default: _Entry) -> _Entry:
+    beginning = max((start for start in table if state.startswith(start)), key=len, default=None)
+    return default if beginning is None else table[beginning]
+
+
+def _name(url: URL) -> str:
+    return f"the database {_place(url)}"
 
 
 def _place(url: URL) -> str:

@@ -10,13 +10,14 @@ SiemError
 ├── NotFoundError           nothing of that name or id is here
 ├── ChangedMeanwhile        somebody else has changed it since it was read
 ├── AlreadyRunningError     another process holds the data directory
-├── UnavailableError        something that we depend on does not answer
-│   ├── BrokerUnavailable
-│   │   ├── BrokerFull
-│   │   └── WrongLedger     Redis holds the events of another ledger
-│   └── LedgerUnavailable
-├── SchemaOutdated          this release cannot work with the ledger's tables
-│   └── SchemaBehind        they are older: `siem db upgrade` mends that
+├── OutageError             something that we depend on cannot be used: the cause, and words for anybody
+│   ├── UnavailableError    it does not answer
+│   │   ├── BrokerUnavailable
+│   │   │   ├── BrokerFull
+│   │   │   └── WrongLedger Redis holds the events of another ledger
+│   │   └── LedgerUnavailable
+│   └── SchemaOutdated      this release cannot work with the ledger's tables
+│       └── SchemaBehind    they are older: `siem db upgrade` mends that
 ├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
 ├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
@@ -40,6 +41,7 @@ SiemError
 """
 
 from worker.model.orders import WorkOrder
+from worker.model.outages import OutageCause
 from worker.model.shortages import Resource
 
 
@@ -94,28 +96,60 @@ class AlreadyRunningError(SiemError):
     """Another process holds the data directory."""
 
 
-class UnavailableError(SiemError):
+class OutageError(SiemError):
+    """Something that this software depends on cannot be used.
+
+    The message is for operators: it may name hosts, ports, files, users and databases. `public` may be told
+    to anybody.
+    """
+
+    name = "something that this needs"
+    cause = OutageCause.UNREACHABLE
+
+    def __init__(self, message: str | None = None, cause: OutageCause | None = None) -> None:
+        """Take the message for operators, and the cause if it is not the one that is usual for the class."""
+        super().__init__(message)
+        self.cause = cause or type(self).cause
+
+    @property
+    def public(self) -> str:
+        """What is the matter, without anything that tells how this installation is set up."""
+        return self.cause.public(self.name)
+
+
+class UnavailableError(OutageError):
     """Something that this software depends on does not answer."""
 
 
 class BrokerUnavailable(UnavailableError):
     """Redis does not answer, or refuses to write."""
 
+    name = "Redis"
+
 
 class BrokerFull(BrokerUnavailable):
     """Redis is full (maxmemory) and did not take this."""
+
+    cause = OutageCause.MEMORY_FULL
 
 
 class WrongLedger(BrokerUnavailable):
     """Redis holds the events of another ledger."""
 
+    cause = OutageCause.WRONG_LEDGER
+
 
 class LedgerUnavailable(UnavailableError):
-    """The database does not answer."""
+    """The database cannot be used."""
+
+    name = "the database"
 
 
-class SchemaOutdated(SiemError):
+class SchemaOutdated(OutageError):
     """The ledger's tables are none that this release can work with: see `siem db status`."""
+
+    name = "the database"
+    cause = OutageCause.OUTDATED
 
 
 class SchemaBehind(SchemaOutdated):

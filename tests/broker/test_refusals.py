@@ -1,0 +1,112 @@
+"""Why Redis cannot be used: each cause is told as itself, by a real server, with what mends it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.embedded_servers import VALKEY, RunningServer, start_server
+from tests.fleet import wait_until
+from tests.small_disk import fill, small_disk
+from worker.broker.connection import Client, ask, broker_errors, connect
+from worker.model.errors import BrokerUnavailable
+from worker.model.outages import OutageCause
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[RunningServer]:
+    """Give a server with a password, one database, and a user who may do nothing but log in."""
+    with start_server(VALKEY, tmp_path / "server", password="right", extra=["--databases", "1"]) as server:
+        with server.client() as client:
+            ask(client, "ACL", "SETUSER", "guest", "on", ">guest", "+@connection")
+        yield server
+
+
+def refusal_of(client: Client, *command: str) -> BrokerUnavailable | None:
+    """Send a command; return how it fails, if it does."""
+    try:
+        with broker_errors():
+            ask(client, *command)
+    except BrokerUnavailable as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(
+    ("login", "database", "cause", "words"),
+    [
+        (":wrong@", 0, OutageCause.LOGIN_REFUSED, "Redis refuses the login .*SIEM_REDIS_URL"),
+        ("", 0, OutageCause.LOGIN_REFUSED, "Redis refuses the login .*user and password"),
+        ("guest:guest@", 0, OutageCause.PERMISSION_DENIED, "Redis denies permission .*ACL SETUSER"),
+        (":right@", 7, OutageCause.UNKNOWN_DATABASE, "does not exist .*number of the database"),
+    ],
+)
+def test_a_login_that_is_refused_is_no_absence(
+    guarded: RunningServer, login: str, database: int, cause: OutageCause, words: str
+) -> None:
+    """The server answers: what is wrong is the URL, or what its user may do."""
+    with connect(f"redis://{login}127.0.0.1:{guarded.port}/{database}") as client:
+        found = refusal_of(client, "GET", "key")
+
+    assert found is not None
+    assert found.cause is cause
+    assert re.search(words, str(found))
+    assert found.public == "Redis cannot be used at present"
+
+
+def test_a_server_without_a_free_connection_says_so(tmp_path: Path) -> None:
+    """It answers a new connection with a refusal."""
+    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+        client.config_set("maxclients", 1)
+        with connect(server.url) as another:
+            found = refusal_of(another, "GET", "key")
+
+    assert found is not None
+    assert (found.cause, found.public) == (
+        OutageCause.TOO_MANY_CONNECTIONS,
+        "Redis takes no more connections",
+    )
+
+
+def test_a_replica_says_so(tmp_path: Path) -> None:
+    """It takes no writes, alone or in a transaction."""
+    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+        client.replicaof("127.0.0.1", 1)
+        alone = refusal_of(client, "SET", "key", "1")
+        together = refusal_of_transaction(client)
+
+    assert alone is not None
+    assert alone.cause is together.cause is OutageCause.READ_ONLY
+    assert "secret" not in str(together)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """MISCONF: what cannot go into the append-only file is not taken; reads go on. Room ends it."""
+    with (
+        small_disk(tmp_path / "disk", 4) as disk,
+        start_server(VALKEY, disk / "server") as server,
+        connect(server.url) as client,
+    ):
+        client.set("key", "1")
+        filler = fill(disk)
+        found = wait_until(lambda: refusal_of(client, "SET", "key", "x" * 5000), "the disk is full")
+        in_transaction = refusal_of_transaction(client)
+        read = client.get("key")
+        filler.unlink()
+        wait_until(lambda: refusal_of(client, "SET", "key", "2") is None, "it takes writes again")
+
+    for one in (found, in_transaction):
+        assert (one.cause, one.public) == (OutageCause.DISK_FULL, "the disk of Redis is full")
+        assert "free some space on the disk of its append-only file" in str(one)
+    assert read is not None
+
+
+def refusal_of_transaction(client: redis.Redis) -> BrokerUnavailable:
+    """Write in a transaction; return how it fails."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.set("key", "secret")
+    with pytest.raises(BrokerUnavailable) as raised, broker_errors():
+        pipeline.execute()
+    return raised.value

@@ -1,0 +1,52 @@
+"""Why something that we depend on does not do as asked: the one list of causes, with their words. Pure.
+
+The words take a name: "the database", with its address where an operator reads them (logs, command line),
+without where a caller of the API or a visitor of the pages does.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class OutageCause(StrEnum):
+    """What is the matter. `words` has a place for the name of what is meant.
+
+    `is_public`: callers of the API may know it. The others say how this installation is set up.
+    """
+
+    words: str
+    is_public: bool
+
+    def __new__(cls, code: str, words: str, is_public: bool) -> Self:  # noqa: FBT001 - rows of a table
+        """Take a row of the table."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.words = words
+        member.is_public = is_public
+        return member
+
+    UNREACHABLE = "unreachable", "{} does not answer", True
+    STARTING = "starting", "{} is starting, recovering or shutting down", True
+    DISK_FULL = "disk_full", "the disk of {} is full", True
+    DISK_FAILS = "disk_fails", "{} cannot write to its disk", True
+    MEMORY_FULL = "memory_full", "{} is full and takes nothing new", True
+    READ_ONLY = "read_only", "{} is read-only", True
+    TOO_MANY_CONNECTIONS = "too_many_connections", "{} takes no more connections", True
+    LOCKED = "locked", "{} is locked", True
+    OUTDATED = "outdated", "{} has the tables of another release", True
+    DAMAGED = "damaged", "{} is damaged", False
+    LOGIN_REFUSED = "login_refused", "{} refuses the login", False
+    PERMISSION_DENIED = "permission_denied", "{} denies permission", False
+    UNKNOWN_DATABASE = "unknown_database", "{} does not exist", False
+    TLS = "tls", "TLS to {} fails", False
+    TOO_FEW_REPLICAS = "too_few_replicas", "{} has too few replicas", False
+    WRONG_LEDGER = "wrong_ledger", "{} belongs to another ledger", False
+    REFUSED = "refused", "{} refuses", False
+
+    def of(self, name: str) -> str:
+        """Say it of what has this name, for operators."""
+        return self.words.format(name)
+
+    def public(self, name: str) -> str:
+        """Say it for those who must not learn how this installation is set up."""
+        return self.of(name) if self.is_public else f"{name} cannot be used at present"
