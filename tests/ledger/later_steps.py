@@ -1,7 +1,10 @@
 """Steps of releases that are yet to come, behind those of this one."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from worker.ledger.revisions import MIGRATIONS, Steps, own_steps
 
@@ -43,3 +46,15 @@ def later_steps(folder: Path, *sources: str) -> Steps:
         text = _HEAD + source.format(before=own_steps().head)
         (folder / "versions" / f"later_{number}.py").write_text(text)
     return Steps(folder)
+
+
+@contextmanager
+def as_later_release(folder: Path, *sources: str) -> Iterator[None]:
+    """Let this process be one of a release that has these steps, too."""
+    later_steps(folder, *sources)
+    with patch("worker.ledger.revisions.MIGRATIONS", folder):
+        own_steps.cache_clear()
+        try:
+            yield
+        finally:
+            own_steps.cache_clear()

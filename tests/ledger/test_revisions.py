@@ -1,15 +1,20 @@
 """Who can work with which tables: this release, the one before it, and those to come."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from tests.fleet import wait_until
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, later_steps
 from worker import __version__
 from worker.ledger.engine import (
     downgrade,
+    open_ledger,
     reading,
     require_readable_schema,
     schema_is_current,
@@ -161,6 +166,61 @@ def test_a_change_that_fails_leaves_the_tables_as_they_were(engine: Engine, tmp_
     assert schema_is_current(engine)
     assert "lane" not in {column["name"] for column in inspect(engine).get_columns("integrations")}
     assert _told_0_1_0(engine) == _OF_0_1_0
+
+
+_STOPS = EXPANDS.replace(
+    "def downgrade", """    import pathlib, time
+    pathlib.Path("{flag}").touch()
+    time.sleep(600)
+
+def downgrade"""
+)  # fmt: skip
+_UPGRADE_LATER = """
+import pathlib, sys
+from tests.fleet import wait_until
+from tests.ledger.later_steps import Steps
+from worker.ledger.engine import open_ledger, upgrade
+upgrade(open_ledger(sys.argv[1]), Steps(pathlib.Path(sys.argv[2])))
+"""
+
+
+def test_an_upgrade_that_is_killed_leaves_the_tables_as_they_were(
+    engine: Engine, url: str, tmp_path: Path
+) -> None:
+    """In the middle of a step: the next one begins anew, and is not locked out."""
+    flag = tmp_path / "flag"
+    later_steps(tmp_path / "later", _STOPS.replace("{flag}", str(flag)))
+    words = [sys.executable, "-c", _UPGRADE_LATER, url, str(tmp_path / "later")]
+    with subprocess.Popen(words) as killed:
+        wait_until(flag.exists, "it is in the middle of a step")
+        killed.kill()
+    still = schema_is_current(engine)
+    upgrade(engine, later_steps(tmp_path / "again", EXPANDS))
+
+    assert still
+    assert "lane" in {column["name"] for column in inspect(engine).get_columns("integrations")}
+
+
+def test_an_upgrade_lets_others_go_first(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a transaction that holds the table: it does not keep everybody else waiting for that, too."""
+    monkeypatch.setattr("worker.ledger.engine._TABLE_WAIT_MS", 100)
+    monkeypatch.setattr("worker.ledger.engine._PAUSES", (0.2,) * 100)
+    engine = open_ledger(postgres_url)
+    upgrade(engine)
+    steps = later_steps(tmp_path, EXPANDS)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connect() as holder:
+            holder.execute(text("SELECT count(*) FROM integrations"))
+            upgraded = pool.submit(upgrade, engine, steps)
+            wait_until(lambda: "another transaction holds a table" in caplog.text, "it waits")
+            with writing(engine) as connection:
+                connection.execute(text("UPDATE integrations SET name = name"))
+        taken = upgraded.result()
+    engine.dispose()
+
+    assert [step.revision for step in taken] == ["9001"]
 
 
 def test_a_release_is_a_revision() -> None:

@@ -17,6 +17,7 @@ import redis
 from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
+from worker import __version__
 from worker.broker import keys
 from worker.broker.clocks import measure_skew
 from worker.broker.connection import ask, broker_errors
@@ -65,7 +66,7 @@ class SignOfLife:
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
         self._process = keys.process(identity)
-        self._told = Told(roles=roles, facts=dict(facts or {}))
+        self._told = Told(roles=roles, release=__version__, facts=dict(facts or {}))
         self._last_ms = 0
         self._is_off = False
         self._stopping = threading.Event()

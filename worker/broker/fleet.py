@@ -39,13 +39,15 @@ class Told(msgspec.Struct, frozen=True):
 
     `connection` is the number of the connection that its heartbeats come by (CLIENT ID), 0 where that is not
     known. `since_ms` (by the clock of Redis) is when the present unbroken series of heartbeats began: a
-    process that was suspended, or cut off from Redis, begins a new one. `facts` is what the process was
-    started with that others need to know. Fields that a later release adds are skipped.
+    process that was suspended, or cut off from Redis, begins a new one. `release` is `worker.__version__`.
+    `facts` is what the process was started with that others need to know. Fields that a later release adds
+    are skipped.
     """
 
     connection: int = 0
     since_ms: int = 0
     roles: tuple[str, ...] = ()
+    release: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

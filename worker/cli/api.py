@@ -19,6 +19,7 @@ from worker.cli.stores import ledger
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
+from worker.schema_guard import schema_facts
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def api() -> None:
         signal.signal(number, lambda *_: None)
     with closing(listen(config)) as listener, closing(client):
         server = server_of(app, config)
-        sign = SignOfLife(client, API)
+        sign = SignOfLife(client, API, facts=schema_facts())
         sign.start()
         try:
             with _watching_redis(client, config, server):

@@ -5,13 +5,12 @@ from typing import Any
 
 import click
 
-from worker.cli.configuration import configuration
 from worker.cli.filters import integration_option, limit_option, resolved, since_option
 from worker.cli.output import as_json_option, print_json, print_table, when
 from worker.cli.pruning import prune
+from worker.cli.schema import downgrade, status, upgrade
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.answers import DeliveryRow
-from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.queries import deliveries as find_deliveries
 from worker.model.deliveries import Status
 
@@ -71,24 +70,11 @@ def deliveries(
 
 @click.group()
 def db() -> None:
-    """Look after the ledger's tables."""
+    """Look after the ledger's tables: which releases can work with them, and what is old in them."""
 
 
-db.add_command(prune)
-
-
-@db.command("upgrade")
-def upgrade_() -> None:
-    """Make the ledger's tables, or bring them to this release; doing it twice does no harm.
-
-    `siem up` does it by itself. Elsewhere, do it before the processes of a new release start.
-    """
-    engine = open_ledger(configuration().ledger_address())
-    try:
-        upgrade(engine)
-    finally:
-        engine.dispose()
-    click.echo("The ledger's tables are those of this release.")
+for _command in (status, upgrade, downgrade, prune):
+    db.add_command(_command)
 
 
 def _delivery(row: DeliveryRow, names: dict[str, str]) -> list[Any]:

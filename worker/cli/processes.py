@@ -4,11 +4,11 @@ import gc
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 
@@ -55,6 +55,7 @@ from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.replay import Replayer
 from worker.retention import Retention
 from worker.router import Router
+from worker.schema_guard import schema_facts
 from worker.settings import Settings
 from worker.sweeper import Sweeper
 from worker.unparking import Unparker
@@ -93,7 +94,7 @@ def record() -> None:
     config = configuration()
     engine = open_standing_ledger()
     try:
-        with _process("recorder", config) as (stopping, dependencies):
+        with _process("recorder", config, schema_facts()) as (stopping, dependencies):
             own_id = _await_ledger(engine, stopping, dependencies)
             if own_id is None:
                 return
@@ -240,7 +241,9 @@ def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Depen
 
 
 @contextmanager
-def _process(role: str, config: Settings) -> Iterator[tuple[threading.Event, Dependencies]]:
+def _process(
+    role: str, config: Settings, facts: Mapping[str, Any] | None = None
+) -> Iterator[tuple[threading.Event, Dependencies]]:
     """Give signs of life, and watch how Redis is configured, until SIGTERM or SIGINT asks for an end.
 
     Raises InvalidSetting if no process can work with this Redis.
@@ -255,7 +258,7 @@ def _process(role: str, config: Settings) -> Iterator[tuple[threading.Event, Dep
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    sign = SignOfLife(client, role)
+    sign = SignOfLife(client, role, facts=facts)
     sign.start()
     log.info("%s started", role)
     dependencies = Dependencies(logging.getLogger(f"worker.{role}"))

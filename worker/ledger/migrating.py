@@ -84,6 +84,12 @@ def steps_to_undo(tables: Tables | None, steps: Steps, revision: str) -> list[St
     return taken[::-1]
 
 
+def tables_after(steps: Steps, revision: str) -> Tables:
+    """Return what a database says of its tables once these steps are taken up to this revision."""
+    floor = readable_from([step for step in steps.all if step.revision <= revision])
+    return Tables(revision, steps.release_of(revision), floor, steps.release_of(floor))
+
+
 def _tell_release_0_1_0(context: MigrationContext, steps: Steps, taken: Sequence[Step]) -> None:
     """Let `alembic_version` hold the oldest revision that can work with them: 0.1.0 reads only that."""
     context.stamp(steps.directory, readable_from(taken))

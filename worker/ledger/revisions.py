@@ -58,7 +58,7 @@ class Tables:
 class Steps:
     """The steps in their order, the first one first."""
 
-    def __init__(self, folder: Path = MIGRATIONS) -> None:
+    def __init__(self, folder: Path) -> None:
         """Read them from the folder of a ScriptDirectory of Alembic."""
         config = Config()
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -109,7 +109,7 @@ class Steps:
 @cache
 def own_steps() -> Steps:
     """Return the steps of this release."""
-    return Steps()
+    return Steps(MIGRATIONS)
 
 
 def _step(module: ModuleType) -> Step:

@@ -18,6 +18,7 @@ SiemError
 │   │   └── LedgerUnavailable
 │   └── SchemaOutdated      this release cannot work with the ledger's tables
 │       └── SchemaBehind    they are older: `siem db upgrade` mends that
+├── SchemaInUse             a change of the ledger's tables would stop a process, or lose data
 ├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
 ├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
@@ -154,6 +155,10 @@ class SchemaOutdated(OutageError):
 
 class SchemaBehind(SchemaOutdated):
     """The ledger's tables are older than this release: run `siem db upgrade`."""
+
+
+class SchemaInUse(SiemError):
+    """A change of the ledger's tables would stop processes that run, or lose data."""
 
 
 class DataRefused(SiemError):

@@ -22,7 +22,9 @@ from worker.broker.alive import API, ROLES, forget_killed, wait_for_roles
 from worker.broker.connection import connect
 from worker.broker.redis_marks import note_truncation
 from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.revisions import own_steps
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
+from worker.schema_guard import require_nobody_stopped, upgrade_shuts_out
 from worker.settings import Settings
 from worker.up.crew import Crew, Exited, Watcher
 from worker.up.embedded import EmbeddedServer
@@ -279,8 +281,12 @@ def _project_procfile() -> str:
 
 
 def _upgrade_ledger(settings: Settings) -> None:
+    """Upgrade it. Raises SchemaInUse if that would stop a process, of another host that shares the ledger."""
     engine = open_ledger(settings.ledger_address())
     try:
+        if upgrade_shuts_out(engine):
+            with closing(connect(settings.broker_address())) as client:
+                require_nobody_stopped(client, own_steps().head)
         upgrade(engine)
     finally:
         engine.dispose()

@@ -1,0 +1,188 @@
+"""`siem db status`, `upgrade`, `downgrade`: who can work with the ledger's tables, and how to change them."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from worker import __version__
+from worker.broker.connection import Client, connect
+from worker.cli.configuration import configuration
+from worker.cli.output import as_json_option, counted, print_json
+from worker.cli.schema_views import (
+    Plan,
+    tables_document,
+    tell_done,
+    tell_plan,
+    tell_status,
+    tell_users,
+    user_document,
+)
+from worker.cli.stores import open_standing_ledger
+from worker.ledger.change_costs import Lost, lost_by
+from worker.ledger.engine import downgrade as downgrade_in
+from worker.ledger.engine import open_ledger, tables_of
+from worker.ledger.engine import upgrade as upgrade_in
+from worker.ledger.migrating import steps_to_take, steps_to_undo
+from worker.ledger.revisions import Step, Tables, own_steps, require_readable
+from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, SchemaOutdated
+from worker.schema_guard import LedgerUser, ledger_users, require_nobody_stopped, upgrade_shuts_out
+
+
+@click.command()
+@as_json_option
+def status(*, as_json: bool) -> None:
+    """Tell whose the ledger's tables are, which releases can work with them, and who works with them now.
+
+    An older release goes on beside newer tables while they only have more than it knows. Exits with 1 if this
+    release cannot work with them: `siem db upgrade` mends that if steps are pending.
+    """
+    with _opened(open_standing_ledger()) as engine:
+        tables = tables_of(engine)
+        reason = _reason(tables)
+        plan = Plan.of(engine, _pending(tables))
+    users, silence = _users()
+    if as_json:
+        print_json(
+            {
+                "release": __version__,
+                "revision": own_steps().head,
+                "database": tables_document(tables),
+                "usable": reason is None,
+                "reason": reason,
+                "pending": plan.document(),
+                "processes": None if users is None else [user_document(one, tables) for one in users],
+                "processes_unknown": silence,
+            }
+        )
+    else:
+        tell_status(tables, reason, plan)
+        tell_users(users, silence, tables)
+    sys.exit(1 if reason else 0)
+
+
+@click.command()
+@click.option(
+    "--dry-run", is_flag=True, help="Show each change, who waits for it, and the SQL; change nothing."
+)
+@click.option("--confirm", is_flag=True, help="Even if processes that run now cannot work with the result.")
+@as_json_option
+def upgrade(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
+    """Make the ledger's tables, or bring them to this release; doing it twice does no harm.
+
+    Do it before the processes of a new release start, while those of the old one run: these go on beside what
+    only adds. A change that would stop a process that runs is refused. All steps are taken, or none, however
+    often it is called, from wherever. `siem up` does it by itself.
+
+    \b
+    siem db status
+    siem db upgrade --dry-run
+    siem db upgrade
+    """
+    with _opened(open_ledger(configuration().ledger_address())) as engine:
+        plan = Plan.of(engine, steps_to_take(tables_of(engine), own_steps()))
+        if dry_run:
+            tell_plan(plan, as_json=as_json)
+            return
+        if not confirm and upgrade_shuts_out(engine):
+            _require_nobody_stopped(own_steps().head)
+        taken = upgrade_in(engine)
+        now = tables_of(engine)
+    tell_done(taken, now, "Took", as_json=as_json)
+
+
+@click.command()
+@click.argument("revision", required=False)
+@click.option("--to-release", metavar="RELEASE", help="To the tables of this release, 0.1.0 for one.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show each change, what is lost by it, and the SQL; change nothing."
+)
+@click.option("--confirm", is_flag=True, help="Lose what is lost, whoever runs.")
+@as_json_option
+def downgrade(
+    revision: str | None, to_release: str | None, *, dry_run: bool, confirm: bool, as_json: bool
+) -> None:
+    """Undo what newer releases did to the ledger's tables, down to REVISION or to those of a release.
+
+    To go back to an older release it is needed only if `siem db status` does not list that one. Then: end the
+    processes of this release, downgrade, start those of the older one. Refused while a process runs that
+    needs the tables as they are, or if values would be lost, unless --confirm says otherwise.
+
+    \b
+    siem db downgrade --to-release 0.1.0 --dry-run
+    siem db downgrade --to-release 0.1.0
+    """
+    if (revision is None) == (to_release is None):
+        raise click.UsageError("give either a revision, such as 0007, or --to-release")
+    target = revision or own_steps().revision_of(to_release or "")
+    with _opened(open_standing_ledger()) as engine:
+        plan = Plan.of(engine, steps_to_undo(tables_of(engine), own_steps(), target), undone=True)
+        lost = lost_by(engine, plan.changes)
+        if dry_run:
+            tell_plan(plan, lost, as_json=as_json)
+            return
+        if plan.steps and not confirm:
+            _refuse_to_lose(lost)
+            _require_nobody_stopped(target)
+        undone = downgrade_in(engine, target)
+        now = tables_of(engine)
+    tell_done(undone, now, "Undid", as_json=as_json)
+
+
+def _refuse_to_lose(lost: Sequence[Lost]) -> None:
+    if lost:
+        what = "; ".join(f"{one.words} ({counted(one.values, 'value')})" for one in lost)
+        raise SchemaInUse(f"this would lose data: {what}. Nothing is changed; --confirm loses it")
+
+
+def _require_nobody_stopped(revision: str) -> None:
+    """Raise SchemaInUse if a process runs that could not work with the tables of this revision."""
+    try:
+        with _redis() as client:
+            require_nobody_stopped(client, revision)
+    except (BrokerUnavailable, InvalidSetting) as error:
+        raise SchemaInUse(f"who runs is not known ({error}): nothing is changed without --confirm") from error
+
+
+def _reason(tables: Tables | None) -> str | None:
+    """Return why this release cannot work with the tables, or None if it can."""
+    try:
+        require_readable(tables, own_steps())
+    except SchemaOutdated as error:
+        return str(error)
+    return None
+
+
+def _pending(tables: Tables | None) -> Sequence[Step]:
+    try:
+        return steps_to_take(tables, own_steps())
+    except SchemaOutdated:
+        return ()
+
+
+def _users() -> tuple[list[LedgerUser] | None, str | None]:
+    """Return who runs; or None, and why that is not known."""
+    try:
+        with _redis() as client:
+            return ledger_users(client), None
+    except (BrokerUnavailable, InvalidSetting) as error:
+        return None, str(error)
+
+
+@contextmanager
+def _redis() -> Iterator[Client]:
+    client = connect(configuration().broker_address())
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _opened(engine: Any) -> Iterator[Any]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()

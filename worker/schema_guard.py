@@ -1,0 +1,80 @@
+"""Which processes of the fleet can work with the ledger's tables, now and after a change of them.
+
+A process that uses the ledger tells the revision of its code with its heartbeats (`facts`); routers and
+workers use none. Release 0.1.0 told nothing: its recorders and APIs are of revision 0007.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.broker.alive import API
+from worker.broker.fleet import LivingProcess, living_processes
+from worker.ledger.engine import tables_of
+from worker.ledger.migrating import steps_to_take, tables_after
+from worker.ledger.revisions import Tables, own_steps
+from worker.model.errors import SchemaInUse
+
+#: The fact in which a process tells the revision of its code.
+SCHEMA = "schema"
+#: What release 0.1.0 is, and which of its processes use the ledger.
+_SILENT, _SILENT_REVISION, _SILENT_USERS = "0.1.0", "0007", ("recorder", API)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerUser:
+    """A living process: its release, and the revision of its code, which is None if it uses no ledger."""
+
+    role: str
+    name: str
+    release: str
+    revision: str | None
+
+    def works_with(self, tables: Tables) -> bool:
+        """Whether it can work while the tables are these."""
+        return self.revision is None or tables.readable_from <= self.revision <= tables.revision
+
+
+def schema_facts() -> Mapping[str, Any]:
+    """Return what a process that uses the ledger tells of itself."""
+    return {SCHEMA: own_steps().head}
+
+
+def ledger_users(client: Any) -> list[LedgerUser]:
+    """Return every living process. Raises BrokerUnavailable."""
+    return list(_users(living_processes(client)))
+
+
+def upgrade_shuts_out(engine: Any) -> bool:
+    """Whether an upgrade shuts out code that can work with the tables now.
+
+    Raises LedgerUnavailable, SchemaOutdated for tables with which this release cannot work.
+    """
+    tables = tables_of(engine)
+    pending = steps_to_take(tables, own_steps())
+    return tables is not None and any(step.readable_from > tables.readable_from for step in pending)
+
+
+def require_nobody_stopped(client: Any, revision: str) -> None:
+    """Raise SchemaInUse if a process lives that could not work with the tables of this revision.
+
+    Raises BrokerUnavailable.
+    """
+    after = tables_after(own_steps(), revision)
+    stopped = [one for one in ledger_users(client) if not one.works_with(after)]
+    if stopped:
+        names = ", ".join(f"{one.role} {one.name} (release {one.release})" for one in stopped)
+        raise SchemaInUse(
+            f"these processes could not work with the changed tables: {names}. Nothing is changed: end them "
+            "first, or run `siem db upgrade` or `downgrade` with --confirm"
+        )
+
+
+def _users(processes: Iterable[LivingProcess]) -> Iterator[LedgerUser]:
+    for one in processes:
+        if one.told is None:
+            revision = _SILENT_REVISION if one.role in _SILENT_USERS else None
+            yield LedgerUser(one.role, one.name, _SILENT, revision)
+        else:
+            told = one.told.facts.get(SCHEMA)
+            yield LedgerUser(one.role, one.name, one.told.release, told if isinstance(told, str) else None)
