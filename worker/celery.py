@@ -17,6 +17,7 @@ from functools import cache, partial
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import Retry
 from celery.signals import worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
@@ -32,6 +33,9 @@ from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
     DeliveryDead,
+    DeliveryDelayed,
+    DeliveryError,
+    DeliveryHeld,
     InvalidSetting,
     LeaseLost,
     TransientDelivery,
@@ -57,7 +61,7 @@ class DeliveryTask(Task):
     retry_jitter = False
     max_retries = MAX_RETRIES
     # Expected endings: Flower shows them as failed, the log needs no traceback of ours.
-    throws = (DeliveryDead, LeaseLost, BrokerUnavailable)
+    throws = (DeliveryDead, DeliveryHeld, LeaseLost, BrokerUnavailable)
 
     def retry(self, *args: Any, exc: Any = None, **options: Any) -> Any:
         """Retry the batch that failed, when it is due: later than Celery's own series, if so asked."""
@@ -166,35 +170,44 @@ _courier_lock = threading.Lock()
 
 
 @app.task(bind=True, base=DeliveryTask, name="deliver_splunk_hec")
-def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> None:
+def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> str:
     """Deliver a batch to Splunk over its HTTP Event Collector."""
-    _deliver("splunk_hec", task, WorkOrder(integration, slot, epoch))
+    return _deliver("splunk_hec", task, WorkOrder(integration, slot, epoch))
 
 
 @app.task(bind=True, base=DeliveryTask, name="deliver_syslog_cef")
-def deliver_syslog_cef(task: Any, integration: str, slot: int, epoch: int) -> None:
+def deliver_syslog_cef(task: Any, integration: str, slot: int, epoch: int) -> str:
     """Deliver a batch as CEF over syslog."""
-    _deliver("syslog_cef", task, WorkOrder(integration, slot, epoch))
+    return _deliver("syslog_cef", task, WorkOrder(integration, slot, epoch))
 
 
 @app.task(bind=True, base=DeliveryTask, name="deliver_webhook")
-def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> None:
+def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> str:
     """Deliver a batch to a webhook."""
-    _deliver("webhook", task, WorkOrder(integration, slot, epoch))
+    return _deliver("webhook", task, WorkOrder(integration, slot, epoch))
 
 
-def _deliver(kind: str, task: Any, order: WorkOrder) -> None:
+def _deliver(kind: str, task: Any, order: WorkOrder) -> str:
+    """Carry out an order; return the result that Flower shows, though no backend keeps it.
+
+    It is a success if all that was claimed was delivered, or another task has the work. A RETRY without a
+    retry of Celery's says that the sweeper issues the order again. All else is a FAILURE, with its reason.
+    """
     with _courier_lock:
         found = courier(kind)
     try:
-        found.deliver(order, task.request.retries)
+        report = found.deliver(order, task.request.retries)
     except BrokerUnavailable as error:
         _news.missed(error)
         raise
-    except (TransientDelivery, DeliveryDead, LeaseLost):
+    except DeliveryDelayed as error:
+        _news.answered()
+        raise Retry(exc=error, when=error.retry_in) from None
+    except DeliveryError:
         _news.answered()
         raise
     _news.answered()
+    return str(report)
 
 
 _signs: list[SignOfLife] = []

@@ -17,7 +17,6 @@ from worker.destinations import Sender
 from worker.model.deliveries import (
     SETTLED,
     Batch,
-    Cause,
     Finding,
     Ruling,
     Settlement,
@@ -25,12 +24,9 @@ from worker.model.deliveries import (
 )
 from worker.model.errors import (
     BrokerUnavailable,
-    DeliveryDead,
-    DeliveryError,
     InvalidIntegration,
     LeaseLost,
     SecretUnreadable,
-    TransientDelivery,
     TransportError,
 )
 from worker.model.failures import FailureCode
@@ -38,6 +34,7 @@ from worker.model.integrations import MAX_RETRIES, Integration
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
+from worker.model.task_report import TaskReport, ending_of, held
 from worker.transports.findings import describe
 from worker.transports.shortages import shortage_behind
 
@@ -91,38 +88,45 @@ class Courier:
         self._kind = kind
         self._patience = patience
 
-    def deliver(self, order: WorkOrder, retries: int = 0) -> None:
+    def deliver(self, order: WorkOrder, retries: int = 0) -> TaskReport:
         """Carry out the order; `retries` is how often Celery has retried this very task.
 
         Carries on with the batches that follow for up to CARRY_ON seconds: a message of Celery costs as
-        much as a batch. Raises TransientDelivery when Celery is to retry, DeliveryDead when events became
-        dead letters, and BrokerUnavailable when Redis is away, in which case the sweeper issues the order
-        again.
+        much as a batch. Returns what was done if all of it was. Raises TransientDelivery when Celery is to
+        retry, DeliveryDelayed when the sweeper will, DeliveryHeld when the events have to wait, DeliveryDead
+        when events became dead letters, LeaseLost when another worker has the batch by now, and
+        BrokerUnavailable when Redis is away, in which case the sweeper issues the order again.
         """
-        until = time.monotonic() + CARRY_ON
+        report = TaskReport()
+        until = report.began + CARRY_ON
         following: WorkOrder | None = order
         while following is not None:
-            following = self._deliver_batch(following, retries)
+            following = self._deliver_batch(following, retries, report)
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
             if following is not None and (retries or time.monotonic() >= until):
                 self._issue(following, self._kind)
-                return
+                break
+        return report
 
     def close(self) -> None:
         """Let go of the destinations; what they have told is written first. For the end of the process."""
         self._senders.close()
 
-    def _deliver_batch(self, order: WorkOrder, retries: int) -> WorkOrder | None:
+    def _deliver_batch(self, order: WorkOrder, retries: int, report: TaskReport) -> WorkOrder | None:
         claim = self._backlog.claim(order)
         if isinstance(claim, str):
             log.debug("order %s is %s", order, claim)
+            if claim == "held":
+                raise held(*self._backlog.standstill(order.integration_id), report)
+            report.word = claim
             return None
         if claim.further is not None:
             self._issue(claim.further, self._kind)
         settlement = self._carry(claim.batch, retries)
         following = self._settle(claim.batch, settlement)
+        report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
-        ending = None if again else _ending(order, settlement)
+        ending = None if again else ending_of(order, claim.batch, settlement, report)
         if ending is None and not again:
             return following
         if following is not None:
@@ -255,15 +259,3 @@ def _unusable(batch: Batch, error: Exception) -> Ruling:
 def _ruling(batch: Batch, finding: Finding) -> Ruling:
     elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
     return Ruling(batch.open_places(), Verdict.RETRY, elapsed, finding)
-
-
-def _ending(order: WorkOrder, settlement: Settlement) -> DeliveryError | None:
-    """Say how Celery and Flower should see the end of the task, unless it is an ordinary one."""
-    retry = settlement.retry
-    if retry is not None and retry.by_celery:
-        return TransientDelivery(retry.reason, retry.seconds, order)
-    buried = [dead for dead in settlement.dead if dead.cause != Cause.DELETED]
-    if buried:
-        count = sum(len(dead.events) for dead in buried)
-        return DeliveryDead(f"dead letters: {count}; {buried[0].finding.code}")
-    return None

@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
 from worker.model.deliveries import MAX_REQUESTS, Batch, Health, Settlement, Status
+from worker.model.errors import DeliveryDelayed
 from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
@@ -78,7 +79,8 @@ def _delivering(batch: Batch, destination: dict[str, Any]) -> Iterator[Callable[
     )
 
     def deliver() -> Settlement:
-        courier.deliver(batch.order)
+        with suppress(DeliveryDelayed):
+            courier.deliver(batch.order)
         return backlog.settlements.pop()
 
     try:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -108,20 +109,22 @@ def _sees_tasks(fleet: Fleet, flower: Flower) -> bool:
 
 @pytest.mark.slow
 def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
-    """Batches are listed by task name: done, retried, failed; arguments are ids and numbers alone."""
+    """Batches are listed by task name: done, retried, failed, held, each with what happened; no content."""
     with (
         HecReceiver() as well,
         HecReceiver(scripts.first(1, scripts.busy())) as moody,
         HecReceiver(scripts.busy()) as ill,
+        HecReceiver(scripts.reject_token()) as refusing,
+        HecReceiver(scripts.throttled(120)) as throttling,
     ):
-        for name, splunk in {"well": well, "moody": moody, "ill": ill}.items():
+        receivers = {"well": well, "moody": moody, "ill": ill, "refusing": refusing, "throttling": throttling}
+        for name, splunk in receivers.items():
             own.integrate(splunk.url, name, tenant_id=name, token=TOKEN, max_retries=1)
         own.start()
         with flower_beside(own) as flower:
-            for name in ("well", "moody", "ill"):
+            for name in receivers:
                 own.publish_at_once([denial(f"{CONTENT}-{name}", tenant_id=name, reason=CONTENT)])
-                own.settled(1, f"int_{name}")
-            wait_until(lambda: len(_ended(flower)) == 3, "Flower has seen three batches end")
+            wait_until(lambda: len(_ended(flower)) == 5, "Flower has seen five batches end")
             ended = _ended(flower)
             _read_everything(flower)
 
@@ -129,14 +132,23 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
             "int_well": "SUCCESS",
             "int_moody": "SUCCESS",
             "int_ill": "FAILURE",
+            "int_refusing": "FAILURE",
+            "int_throttling": "RETRY",
         }
         assert {task["name"] for task in ended.values()} == {"deliver_splunk_hec"}
         assert {name: task["retries"] for name, task in ended.items()} == {
             "int_well": 0,
             "int_moody": 1,
             "int_ill": 1,
+            "int_refusing": 0,
+            "int_throttling": 0,
         }
-        assert "dead letters: 1; destination_busy" in ended["int_ill"]["exception"]
+        assert re.fullmatch(r"'1 delivered, 0 retried, \d+ ms'", ended["int_well"]["result"])
+        assert re.fullmatch(r"'1 delivered, 1 retried, \d+ ms'", ended["int_moody"]["result"])
+        assert "'1 dead letter (destination busy)'" in ended["int_ill"]["exception"]
+        assert "'held: token invalid, 1 event waits'" in ended["int_refusing"]["exception"]
+        assert "destination busy: 1 event to be sent again in 1" in ended["int_throttling"]["exception"]
+        assert "Traceback" not in own.log("worker")
         assert all(set(_kwargs(task)) == {"integration", "slot", "epoch"} for task in ended.values())
         assert all(task["args"] in {"()", "[]"} for task in ended.values())
         said = "\n".join(flower.answers)
@@ -144,8 +156,12 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
 
 
 def _ended(flower: Flower) -> dict[str, dict[str, Any]]:
-    """Return the tasks that have ended, by integration."""
-    ended = (task for task in flower.tasks() if task["state"] in {"SUCCESS", "FAILURE"})
+    """Return the tasks that have ended, by integration; one that Celery retries has not."""
+    ended = (
+        task
+        for task in flower.tasks()
+        if task["state"] in {"SUCCESS", "FAILURE"} or "DeliveryDelayed" in (task["exception"] or "")
+    )
     found = {_kwargs(task)["integration"]: task for task in ended}
     return {name: task for name, task in found.items() if name != NOBODY}
 

@@ -19,6 +19,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.scripting import shared_script, single_script
+from worker.broker.standstill import standstill
 from worker.broker.vital_signs import opened_by
 from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
@@ -238,6 +239,10 @@ class Backlog:
         if breaker != b"open":
             return None
         return Hold(opened_by(cause), whole(since), whole(next_try))
+
+    def standstill(self, integration_id: str) -> tuple[str, int]:
+        """Return why an order was told `held`, in words, and how many events wait."""
+        return standstill(self._client, integration_id)
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)

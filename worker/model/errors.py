@@ -37,6 +37,8 @@ SiemError
 │       └── ConnectTimedOut
 └── DeliveryError           how a delivery task ends when it does not end well
     ├── TransientDelivery   Celery retries it
+    ├── DeliveryDelayed     the sweeper retries it
+    ├── DeliveryHeld        nothing is sent to the destination at present; the events wait
     ├── DeliveryDead        settled as dead letters; the task fails so that Flower shows it
     └── LeaseLost           somebody else owns the batch by now
 """
@@ -263,6 +265,19 @@ class TransientDelivery(DeliveryError):
         super().__init__(message)
         self.retry_in = retry_in
         self.order = order
+
+
+class DeliveryDelayed(DeliveryError):
+    """The batch, or a part of it, is to be sent again, later than Celery waits or than its retries allow."""
+
+    def __init__(self, message: str, retry_in: float = 0.0) -> None:
+        """Say why, and in how many seconds the next attempt is due."""
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+class DeliveryHeld(DeliveryError):
+    """Nothing is sent to the destination at present, and the events wait."""
 
 
 class DeliveryDead(DeliveryError):
