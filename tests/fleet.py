@@ -97,6 +97,8 @@ class Fleet:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         #: What an operator might add to the Procfile's line of a worker: the last of two flags counts.
         self.worker_flags: tuple[str, ...] = ()
+        #: The hard and the soft limit on open files of workers that are started from now on, by `ulimit -n`.
+        self.worker_files: int | None = None
 
     def start(self, *roles: str) -> Self:
         """Start these roles, or all, and wait until each gives a sign of life."""
@@ -118,8 +120,10 @@ class Fleet:
             )
 
     def _command(self, role: str) -> list[str]:
-        flags = self.worker_flags if role.startswith(WORKER) else ()
-        return [*commands()[role], *flags]
+        if not role.startswith(WORKER):
+            return commands()[role]
+        limited = ("bash", "-c", f'ulimit -n {self.worker_files}; exec "$@"', "limited")
+        return [*(limited if self.worker_files else ()), *commands()[role], *self.worker_flags]
 
     def kill(self, role: str) -> None:
         """Kill a process and all its children with SIGKILL."""

@@ -24,7 +24,7 @@ from kombu.entity import Exchange, Queue
 from worker.broker import celery_channel, celery_log, keys
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.connection import connect
+from worker.broker.connection import Client, connect
 from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
 from worker.ledger.vault import open_document, open_vault
@@ -43,9 +43,11 @@ from worker.model.errors import (
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.model.shortages import Resource
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
+from worker.transports.budget import BUDGET, descriptor_limit, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ def make_app(config: Settings) -> Celery:
         broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
         broker_connection_max_retries=None,  # for as long as it takes
         broker_channel_error_retry=True,  # outlive OOM and READONLY answers, which else end the worker
-        broker_pool_limit=config.worker_threads,
+        broker_pool_limit=_threads(config),
         result_backend=None,
         task_ignore_result=True,  # the outcome stands in the ledger
         task_acks_late=True,
@@ -90,8 +92,9 @@ def make_app(config: Settings) -> Celery:
         event_serializer="json",
         task_create_missing_queues=False,  # a mistyped queue is an error, not a black hole
         task_queues=[Queue(kind, exchange, routing_key=kind) for kind in DESTINATION_TYPES],
-        worker_pool="threads",  # waits on sockets; gevent would never restore a dead worker's messages
-        worker_concurrency=config.worker_threads,
+        # Threads: they wait on sockets, and gevent would never restore a dead worker's messages.
+        worker_pool="worker.broker.celery_pool:SparingTaskPool",
+        worker_concurrency=_threads(config),
         worker_soft_shutdown_timeout=30,  # on SIGQUIT: let running batches be settled first
         worker_enable_soft_shutdown_on_idle=True,  # a retry that waits is given back, not forgotten
         task_reject_on_worker_lost=False,  # else a batch that kills its worker comes back at once, for ever
@@ -100,6 +103,11 @@ def make_app(config: Settings) -> Celery:
         worker_redirect_stdouts=False,
     )
     return made
+
+
+def _threads(config: Settings) -> int:
+    """Return how many threads a worker has: no more than its descriptors suffice for."""
+    return threads_within(raise_descriptor_limit(), config.worker_threads)
 
 
 def _transport_options(config: Settings) -> dict[str, Any]:
@@ -140,11 +148,17 @@ _couriers: list[Courier] = []
 
 
 @cache
+def _client() -> Client:
+    """Return the client that all threads share: it keeps a connection for each."""
+    return connect(settings().broker_address())
+
+
+@cache
 def courier(kind: str) -> Courier:
     """Make the process's courier for one type of destination, when its first order comes."""
     config = settings()
     vault = open_vault(config)
-    client = connect(config.broker_address())
+    client = _client()
     made = Courier(
         Backlog(client, Timing.of(config)),
         sender_opener(
@@ -222,6 +236,19 @@ def _look_at_redis(**_: Any) -> None:
     except InvalidSetting as error:
         log.error("%s", error)  # noqa: TRY400 - no fault of the code, so no traceback
         raise SystemExit(2) from None
+
+
+@worker_init.connect
+def _fit_descriptors(**_: Any) -> None:
+    """Leave what the threads need of this process's descriptors; say so if there are too few."""
+    config = settings()
+    threads = _threads(config)
+    BUDGET.leave_room_for(threads)
+    if threads < config.worker_threads:
+        log.warning(
+            "the limit of %d open files is enough for %d threads, and SIEM_WORKER_THREADS asks for %d: %s",
+            *(descriptor_limit(), threads, config.worker_threads, Resource.OPEN_FILES.hint),
+        )
 
 
 @worker_ready.connect

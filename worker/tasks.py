@@ -35,6 +35,7 @@ from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 from worker.model.task_report import TaskReport, ending_of, held
+from worker.transports.budget import BUDGET
 from worker.transports.findings import describe
 from worker.transports.shortages import shortage_behind
 
@@ -162,7 +163,8 @@ class Courier:
 
     def _send(self, sender: Sender, batch: Batch) -> Sequence[Ruling]:
         try:
-            return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
+            with BUDGET.sending():
+                return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
         except Exception as error:
             if (lack := shortage_behind(error)) is not None:
                 return [replace(_ruling(batch, describe(lack)), not_accepted=False)]

@@ -13,6 +13,7 @@ import click
 from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
 from worker.model.errors import InvalidInput, NotFoundError, SiemError, UnavailableError
+from worker.transports.budget import raise_descriptor_limit
 
 FAILED, WRONG_INPUT, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -88,6 +89,7 @@ def siem() -> None:
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    raise_descriptor_limit()
     _write_any_character()
     try:
         siem.main(prog_name="siem", standalone_mode=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pycurl
 
+from worker.transports.budget import BUDGET
 from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.curl_options import Options
 from worker.transports.guard import TCP_OPTIONS, Address, Guard
@@ -93,6 +94,8 @@ class Exchange:
         self.tried: list[Address] = []
         self.refused: list[str] = []
         self.own_errno = 0
+        #: Whether this process had no place for another connection.
+        self.lacks_place = False
         #: How often in a row it was turned away unprocessed while nothing else was answered; and how many
         #: requests of the flight had been answered when it was put on.
         self.refusals = 0
@@ -198,6 +201,7 @@ class Exchange:
         """Begin with nothing dialled, sent or received, and so much time."""
         self.ends = None
         self.own_errno = 0
+        self.lacks_place = False
         self._received = 0
         self._body.clear()
         self.tried.clear()
@@ -241,6 +245,9 @@ class Exchange:
         if (objection := self._guard.judge(address)) is not None:
             self.refused.append(f"{target[0]} {objection}")
             return pycurl.SOCKET_BAD
+        if not BUDGET.has_place():
+            self.lacks_place = True
+            return pycurl.SOCKET_BAD
         self.tried.append(address)
         self._drop_lent()
         try:
@@ -256,6 +263,7 @@ class Exchange:
         """Close ours: pycurl has duplicated it, but for the flag that keeps it from child processes."""
         self._drop_lent()
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's signature
+        BUDGET.note(descriptor)
         self._opened.append(descriptor)
         self._kept.notice(descriptor)
         return 0

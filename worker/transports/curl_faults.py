@@ -26,6 +26,7 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.model.shortages import Resource
+from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
 from worker.transports.guard import Address
@@ -128,6 +129,8 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
 
 
 def _unconnected(exchange: Exchange, _words: str) -> TransportError:
+    if exchange.lacks_place and not exchange.tried:
+        return BUDGET.refusal(f"a connection to {exchange.route.peer}")
     if exchange.refused and not exchange.tried:
         return AddressRefused(exchange.refused[0])
     number = exchange.open_errno or exchange.easy.getinfo(pycurl.OS_ERRNO)

@@ -4,13 +4,15 @@ A request that nobody has processed goes again at once. Connections of which one
 trusted no more: those that are in use carry what they have, and the next request dials.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import pycurl
 
-from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError
+from worker.model.errors import ConnectionLost, DeadlinePassed, OutOfResources, TransportError
+from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Answer, Exchange, Route
 from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, not_processed
 from worker.transports.curl_kept import KeptConnections
@@ -42,6 +44,8 @@ class Flight:
         self._idle: list[Exchange] = []
         self._flying: dict[Any, tuple[Exchange, Any]] = {}
         self._grounded: list[Landed] = []
+        #: Those that wait until another one's connection is free: this process has no place for more.
+        self._kept_back: list[Exchange] = []
         self._no_way: TransportError | None = None
         self._kept = KeptConnections()
         self._known_address = ""
@@ -55,12 +59,15 @@ class Flight:
         """Whether another request may be started now; the very first goes alone, to see what is spoken."""
         if self._route.dialect.is_shared is None:
             return self.is_empty
-        return len(self._flying) + len(self._grounded) < self._connections
+        under_way = len(self._flying) + len(self._grounded)
+        if self._route.dialect.is_shared:
+            return under_way < self._connections
+        return under_way < min(self._connections, BUDGET.share) and not self._kept_back
 
     @property
     def is_empty(self) -> bool:
         """Whether every request that was started has landed."""
-        return not self._flying and not self._grounded
+        return not self._flying and not self._grounded and not self._kept_back
 
     def lead_to(self, found: Sequence[str] | TransportError) -> None:
         """Take the addresses that the name has now, or what keeps requests from being started at all."""
@@ -110,6 +117,8 @@ class Flight:
         self._flying.clear()
         self._close_retired()
         self._grounded.clear()
+        self._idle += self._kept_back
+        self._kept_back.clear()
         self._known_address = ""
 
     def close(self) -> None:
@@ -118,10 +127,11 @@ class Flight:
         for exchange in self._idle:
             exchange.close()
         self._idle.clear()
-        self._multi.close()
+        _close(self._multi)
 
     def _new_multi(self) -> Any:
         multi = pycurl.CurlMulti()
+        BUDGET.count_flights(1)
         multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
         return multi
 
@@ -136,9 +146,36 @@ class Flight:
             for easy, code, words in failed:
                 exchange = self._take_off(easy)
                 ending = ending_of(exchange, code, words)
-                if not self._goes_again(exchange, ending, multi):
+                if not self._finds_place(exchange) and not self._goes_again(exchange, ending, multi):
                     landed.append((exchange.key, self._failed(exchange, ending, (code, words), multi)))
+        for _ in landed if self._flying else self._kept_back[:1]:
+            self._let_go_on()
         return landed
+
+    def _finds_place(self, exchange: Exchange) -> bool:
+        """Keep back a request for which this process has no connection, while others of this flight have."""
+        if not exchange.lacks_place or exchange.tried:
+            return False
+        if self._flying:
+            self._kept_back.append(exchange)
+            return True
+        with contextlib.suppress(OutOfResources):
+            BUDGET.wait_for_place(exchange.seconds_left(), self._route.peer)
+            if exchange.reload():
+                self._put_on(exchange)
+                return True
+        return False
+
+    def _let_go_on(self) -> None:
+        """Put on one that was kept back, if there is one: a connection may be free now."""
+        if not self._kept_back:
+            return
+        exchange = self._kept_back.pop()
+        if exchange.reload():
+            self._put_on(exchange)
+        else:
+            self._grounded.append((exchange.key, BUDGET.refusal(f"a connection to {self._route.peer}")))
+            self._idle.append(exchange)
 
     def _goes_again(self, exchange: Exchange, ending: Ending, multi: Any) -> bool:
         """Put the request on once more if nobody has processed it, and there is time and hope."""
@@ -187,7 +224,7 @@ class Flight:
         busy = [multi for _, multi in self._flying.values()]
         for multi in self._retired:
             if multi not in busy:
-                multi.close()
+                _close(multi)
         self._retired = [multi for multi in self._retired if multi in busy]
 
     def _put_on(self, exchange: Exchange) -> None:
@@ -211,6 +248,11 @@ class Flight:
         # Without a descriptor to look at, `select` returns at once.
         if self._retired or self._kept.some_are_unseen or not self._multi.select(limit):
             time.sleep(min(limit, _LOOK_AGAIN))
+
+
+def _close(multi: Any) -> None:
+    multi.close()
+    BUDGET.count_flights(-1)
 
 
 def _answer(exchange: Exchange) -> Answer | TransportError:

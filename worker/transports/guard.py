@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from worker.model.errors import AddressRefused, ConnectFailed, ConnectTimedOut, NameUnknown
+from worker.transports.budget import BUDGET
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.ranges import IpNetwork, objection
 from worker.transports.shortages import no_thread, short_of_descriptors, shortage
@@ -81,16 +82,24 @@ class Guard:
         """Connect over TCP, trying the addresses in turn; `timeout` in seconds bounds it all.
 
         The socket obeys the deadline in force (`worker.transports.deadline`); its own timeout is
-        left at `timeout`. Raises what `addresses` raises, ConnectFailed, and ConnectTimedOut.
+        left at `timeout`. Raises what `addresses` raises, ConnectFailed, ConnectTimedOut, and OutOfResources
+        when this process has no place for the connection (`worker.transports.budget`).
         """
-        return self._dial(host, port, socket.SOCK_STREAM, timeout)
+        return self._dial_in_place(host, port, socket.SOCK_STREAM, timeout)
 
     def dial_datagrams(self, host: str, port: int, timeout: float) -> DeadlineSocket:
         """Connect a UDP socket to the first of the addresses that a route leads to; nothing is sent.
 
         In all else as `dial`. Only a connected one hears that nothing listens at the other end.
         """
-        return self._dial(host, port, socket.SOCK_DGRAM, timeout)
+        return self._dial_in_place(host, port, socket.SOCK_DGRAM, timeout)
+
+    def _dial_in_place(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
+        end = monotonic() + timeout
+        BUDGET.wait_for_place(timeout, f"a connection to {host}:{port}")
+        sock = self._dial(host, port, kind, max(0.0, end - monotonic()))
+        BUDGET.note(sock.fileno())
+        return sock
 
     def _dial(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
         end = monotonic() + timeout

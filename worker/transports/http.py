@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, InvalidIntegration, KeptConnectionLost, TransportError
+from worker.transports.budget import BUDGET
 from worker.transports.deadline import within
 from worker.transports.guard import Guard
 from worker.transports.http_adapter import GuardedAdapter, dial_count
@@ -78,6 +79,8 @@ class HttpTransport:
         self._tls = tls
         self._let_in_at = -_LATELY
         self._adapter = GuardedAdapter(guard, tls, context, connections)
+        self.rests_since = monotonic()
+        BUDGET.keeps_idle(self)
 
     def post(
         self,
@@ -106,6 +109,10 @@ class HttpTransport:
         """Close the connections that are idle; those in use are closed after their reply."""
         self._adapter.close()
 
+    def close_idle(self) -> None:
+        """Close the connections that are idle; the next request makes a new one."""
+        self._adapter.close()
+
     def _exchange(
         self,
         method: str,
@@ -128,7 +135,7 @@ class HttpTransport:
                 fault = http_fault(error, peer, self._tls, kept=kept)
                 fault = self._explained(fault, target, deadline.remaining())
             else:
-                self._let_in_at = monotonic()
+                self._let_in_at = self.rests_since = monotonic()
                 return reply
         if isinstance(fault, KeptConnectionLost):
             self._adapter.close()  # others that are kept may have ended as well: the next request dials

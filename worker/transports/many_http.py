@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.model.destinations import TlsOptions
 from worker.model.errors import TransportError
+from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
@@ -70,20 +71,22 @@ class ManyHttp:
         self._landed: list[Flight] = []
         self._generation = 0
         self._found: tuple[float, Sequence[str]] = (0.0, ())
+        self.rests_since = time.monotonic()
+        BUDGET.keeps_idle(self)
 
     @contextlib.contextmanager
     def flight(self, seconds: float) -> Iterator[Flight]:
         """Lend a flight, the one that landed last; the look-up of the name takes no longer than `seconds`.
 
         What keeps connections from being made at all becomes the answer to every request that is started.
-        What is still in flight at the end of the `with` is broken off. Raises OutOfResources where libcurl
-        cannot even begin.
+        What is still in flight at the end of the `with` is broken off. Raises OutOfResources where no
+        descriptor is left to begin with.
         """
         with self._lock:
             generation = self._generation
             flight = self._landed.pop() if self._landed else None
         if flight is None:
-            flight = self._new_flight()
+            flight = self._new_flight(seconds)
         try:
             flight.lead_to(self._look_up(seconds))
             yield flight
@@ -91,7 +94,8 @@ class ManyHttp:
             flight.abandon()
             self._take_back(flight, self._distrust(flight, generation))
 
-    def _new_flight(self) -> Flight:
+    def _new_flight(self, seconds: float) -> Flight:
+        BUDGET.wait_for_place(seconds, f"a connection to {self._route.peer}")
         try:
             return Flight(self._route, self._guard, self._connections)
         except pycurl.error as error:
@@ -105,6 +109,11 @@ class ManyHttp:
         """Close the connections that are idle; those in use are closed when their flight ends."""
         with self._lock:
             self._generation += 1
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that no flight uses; the next flights make new ones."""
+        with self._lock:
             landed, self._landed = self._landed, []
         for flight in landed:
             flight.close()
@@ -122,6 +131,7 @@ class ManyHttp:
     def _take_back(self, flight: Flight, generation: int) -> None:
         with self._lock:
             keeps = generation == self._generation
+            self.rests_since = time.monotonic()
             if keeps:
                 self._landed.append(flight)
         if not keeps:

@@ -4,13 +4,13 @@ Comes in: a host, a port, the guard of every delivery. Goes out: facts, or a lea
 they mean to an integration is for others to say. Nothing but the handshake is ever sent.
 """
 
+import select
 import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from select import select
 from time import monotonic
 
 from worker.model.destinations import TlsOptions
@@ -105,9 +105,11 @@ class Connection:
             return True
         encrypted.setblocking(False)  # noqa: FBT003 - the standard library's signature
         end = monotonic() + seconds
+        poll = select.poll()
+        poll.register(encrypted, select.POLLIN)
         while not self._is_let_in(encrypted):
             left = end - monotonic()
-            if left <= 0 or not select([encrypted], [], [], left)[0]:
+            if left <= 0 or not poll.poll(left * 1000):
                 return False
         return True
 

@@ -7,6 +7,9 @@ import threading
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from worker.transports.budget import BUDGET
+from worker.transports.syslog_watch import SUSPICIOUS
+
 #: A connection that was not used for so long, in seconds, is closed.
 LONGEST_IDLE = 60.0
 
@@ -31,6 +34,8 @@ class Pool(Generic[Kept]):
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Kept]] = []
         self._is_closed = False
+        self.rests_since = monotonic()
+        BUDGET.keeps_idle(self)
 
     def take(self) -> Kept | None:
         """Hand out the one that was given back last, to this caller alone; None when there is none."""
@@ -39,7 +44,7 @@ class Pool(Generic[Kept]):
 
     def give_back(self, connection: Kept) -> None:
         """Keep it for the next caller, or close it if there are enough, or the pool is closed."""
-        now = monotonic()
+        now = self.rests_since = monotonic()
         with self._lock:
             self._idle.append((now, connection))
             fresh = [one for one in self._idle if now - one[0] <= LONGEST_IDLE]
@@ -48,6 +53,15 @@ class Pool(Generic[Kept]):
             self._idle = kept
         for _, one in dropped:
             one.close()
+
+    def close_idle(self) -> None:
+        """Close all that are idle, but for those whose end would still tell something of what was sent."""
+        now = monotonic()
+        with self._lock:
+            resting = [one for one in self._idle if now - one[0] > SUSPICIOUS]
+            self._idle = [one for one in self._idle if now - one[0] <= SUSPICIOUS]
+        for _, connection in resting:
+            connection.close()
 
     def close(self) -> None:
         """Close all that are idle, and from now on what is given back."""
