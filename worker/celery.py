@@ -27,6 +27,7 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
+from worker.key_guard import key_facts
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
 from worker.model.destinations import DESTINATION_TYPES
@@ -229,9 +230,13 @@ _ending = threading.Event()
 
 
 @worker_init.connect
-def _look_at_redis(**_: Any) -> None:
-    """End at once if no worker can work with this Redis; Celery swallows any exception but this one."""
+def _refuse_to_start(**_: Any) -> None:
+    """End at once if no worker can work with this Redis, or with these keys.
+
+    Celery swallows any exception but SystemExit.
+    """
     try:
+        open_vault(settings())
         refuse_unfit(connect(settings().broker_address()), settings().redis_accept)
     except InvalidSetting as error:
         log.error("%s", error)  # noqa: TRY400 - no fault of the code, so no traceback
@@ -258,7 +263,7 @@ def _say_alive(sender: Any, **_: Any) -> None:
     watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
     threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
     roles = map(worker_role, sender.app.amqp.queues.consume_from)
-    sign = SignOfLife(connect(settings().broker_address()), *roles)
+    sign = SignOfLife(connect(settings().broker_address()), *roles, facts=key_facts(open_vault(settings())))
     sign.start()
     _signs.append(sign)
 

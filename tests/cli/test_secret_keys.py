@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from tests.cli.running import Ran, call, run
-from tests.fleet import Fleet
-from worker.ledger.vault import new_key
+from tests.fleet import Fleet, wait_until
+from worker.broker.alive import SignOfLife, worker_role
+from worker.identity import process_identity
+from worker.key_guard import key_facts, key_holders
+from worker.ledger.vault import Vault, new_key
 
 OLD, NEW, LOST = new_key(), new_key(), new_key()
 _URL = "https://endpoint.example.com/"
@@ -128,3 +131,34 @@ def test_a_new_key_is_one(empty: Fleet) -> None:
     printed = run(empty.environment, "secrets", "new-key").out.strip()
 
     assert run(empty.environment, "secrets", "status", SIEM_SECRET_KEYS=printed).code in (0, 1)
+
+
+def test_nothing_is_resealed_while_a_process_lacks_the_key(
+    empty: Fleet, with_keys: Callable[..., Ran]
+) -> None:
+    """A worker that tells other keys would open nothing any more; one of release 0.1.0 tells none."""
+    _create(with_keys, OLD, "one")
+    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
+    sign.start()
+    wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
+    refused = with_keys(f"{NEW},{OLD}", "secrets", "reseal")
+    told = with_keys(f"{NEW},{OLD}", "secrets", "status").out
+    forced = with_keys(f"{NEW},{OLD}", "secrets", "reseal", "--confirm")
+    after = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    sign.stop()
+
+    assert (refused.code, refused.complaint.startswith("nothing is changed: these processes")) == (1, True)
+    assert f"worker-webhook {process_identity()} lacks the first key" in told
+    assert forced.out.startswith("Sealed 1 secret ")
+    assert after.code == 1
+    assert with_keys(f"{NEW},{OLD}", "secrets", "status").code == 0
+
+
+def test_without_redis_nothing_is_resealed_unasked(with_keys: Callable[..., Ran]) -> None:
+    """Nobody can say then whether every process has the key."""
+    away = {"SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}
+    _create(with_keys, OLD, "one")
+
+    assert "--confirm does it all the same" in with_keys(NEW, "secrets", "reseal", **away).complaint
+    assert with_keys(f"{NEW},{OLD}", "secrets", "reseal", "--confirm", **away).code == 0
+    assert "is not renewed yet" in with_keys(f"{NEW},{OLD}", "secrets", "status").out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import Fleet, wait_until
+from tests.fleet import PATIENCE, Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
@@ -68,3 +68,15 @@ def test_what_waits_for_a_lost_key_goes_out_once_the_secret_is_set_anew(tmp_path
         assert updated.returncode == 0, updated.stderr
         splunk.wait_for_events(len(published))
         assert fleet.dead() == []
+
+
+def test_a_worker_with_a_malformed_key_says_so_and_ends(tmp_path: Path) -> None:
+    """It could open no secret; before, it waited for the first batch to fail."""
+    with Fleet(tmp_path) as fleet:
+        fleet.environment["SIEM_SECRET_KEYS"] = "malformed"
+        fleet.spawn("worker")
+        ended = fleet.processes.pop("worker").wait(PATIENCE)
+
+        assert ended == 2
+        assert "SIEM_SECRET_KEYS: its key number 1 is not a Fernet key" in fleet.log("worker")
+        assert "malformed" not in fleet.log("worker")

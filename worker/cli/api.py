@@ -16,6 +16,7 @@ from worker.broker.alive import API, SignOfLife
 from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
+from worker.key_guard import key_facts
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
@@ -36,7 +37,8 @@ def api() -> None:
     client = connect(config.broker_address())
     refuse_unfit(client, config.redis_accept)
     _look_at_ledger()
-    app = create_app(Resources.of(config))
+    resources = Resources.of(config)
+    app = create_app(resources)
     add_pages(app)
     # What was imported stays: looking through it for garbage, now and again, holds up a request for 0.1 s.
     gc.collect()
@@ -46,7 +48,7 @@ def api() -> None:
         signal.signal(number, lambda *_: None)
     with closing(listen(config)) as listener, closing(client):
         server = server_of(app, config)
-        sign = SignOfLife(client, API, facts=schema_facts())
+        sign = SignOfLife(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
         try:
             with _watching_redis(client, config, server):

@@ -2,19 +2,23 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from worker.broker.conflicts import standing_documents
-from worker.broker.connection import connect
+from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store, ledger
+from worker.key_guard import KeyHolder, key_holders
 from worker.ledger.resealing import SealedSecret, reseal_secrets, sealed_secrets, secrets_of
 from worker.ledger.vault import Vault, new_key, open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting
+
+_T = TypeVar("_T")
 
 
 @click.group("secrets")
@@ -49,7 +53,7 @@ def status(*, as_json: bool) -> None:
     """Show which key sealed each secret, in the ledger and in the copy that workers read from Redis.
 
     Keys are named by a fingerprint: the first 8 digits of their SHA-256. Exits with 0 if the first key has
-    sealed all secrets, so that the others can be removed; else with 1.
+    sealed all secrets and no process is known to lack it, so that the others can be removed; else with 1.
 
     \b
     siem secrets status
@@ -69,18 +73,21 @@ def status(*, as_json: bool) -> None:
 
 
 @secrets_.command()
+@click.option("--confirm", is_flag=True, help="Do it although a process lacks that key, or cannot be asked.")
 @as_json_option
-def reseal(*, as_json: bool) -> None:
+def reseal(*, as_json: bool, confirm: bool) -> None:
     """Seal with the first key of SIEM_SECRET_KEYS what an older one has sealed.
 
-    Every process must have that key by now: see step 1 of `siem secrets --help`. Deliveries go on meanwhile.
-    Doing it twice, or again after it was interrupted, does no harm. Exits with 1 if a secret is left that
-    none of the keys opens.
+    Every worker and every API must have that key by now (step 1 of `siem secrets --help`); nothing is changed
+    while one lacks it. Deliveries go on meanwhile. Doing it twice, or again after it was interrupted, does no
+    harm. Exits with 1 if a secret is left that none of the keys opens.
 
     \b
     siem secrets reseal
     """
     vault = open_vault(configuration())
+    if not confirm:
+        _require_key_everywhere(vault.fingerprints[0])
     with integration_store() as store:
         done = reseal_secrets(store.engine, vault)
         left = [one for one in sealed_secrets(store.engine, vault) if not one.is_current]
@@ -101,18 +108,49 @@ def reseal(*, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _require_key_everywhere(fingerprint: str) -> None:
+    """End unless every living process that opens secrets has that key, as far as it tells."""
+    try:
+        lacking = [one.words() for one in _asked(key_holders) if one.lacks(fingerprint)]
+    except (BrokerUnavailable, InvalidSetting) as error:
+        raise click.ClickException(
+            f"nothing is changed: whether every process has key {fingerprint} cannot be asked ({error}); "
+            "--confirm does it all the same"
+        ) from None
+    if lacking:
+        raise click.ClickException(
+            f"nothing is changed: these processes could not open what key {fingerprint} seals: "
+            f"{'; '.join(lacking)}. Restart them with it in SIEM_SECRET_KEYS, or give --confirm"
+        )
+
+
+def _asked(ask: Callable[[Client], _T]) -> _T:
+    """Ask Redis. Raises BrokerUnavailable, InvalidSetting."""
+    client = connect(configuration().broker_address())
+    try:
+        return ask(client)
+    finally:
+        client.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The secrets of the ledger; of its copy in Redis; and why Redis could not be asked, if so."""
+    """The secrets of the ledger; of its copy in Redis; who opens them; and why Redis could not be asked.
+
+    Of those who open secrets, `lacking` certainly cannot open what is sealed now.
+    """
 
     ledger: list[SealedSecret]
     redis: list[SealedSecret]
+    holders: list[KeyHolder]
+    lacking: list[KeyHolder]
     trouble: str | None
 
     @property
     def is_finished(self) -> bool:
-        """Whether the first key has sealed everything, everywhere."""
-        return self.trouble is None and all(one.is_current for one in (*self.ledger, *self.redis))
+        """Whether the first key has sealed everything, everywhere, and no process lacks it."""
+        stands_well = all(one.is_current for one in (*self.ledger, *self.redis))
+        return self.trouble is None and stands_well and not self.lacking
 
     @property
     def unknown(self) -> list[SealedSecret]:
@@ -131,14 +169,12 @@ def _look(vault: Vault) -> _Found:
     with ledger() as engine:
         found = sealed_secrets(engine, vault)
     try:
-        client = connect(configuration().broker_address())
-        try:
-            documents = standing_documents(client)
-        finally:
-            client.close()
+        documents, holders = _asked(standing_documents), _asked(key_holders)
     except (BrokerUnavailable, InvalidSetting) as error:
-        return _Found(found, [], str(error))
-    return _Found(found, [one for document in documents for one in secrets_of(document, vault)], None)
+        return _Found(found, [], [], [], str(error))
+    copies = [one for document in documents for one in secrets_of(document, vault)]
+    lacking = [one for one in holders if one.lacks(vault.fingerprints[0])]
+    return _Found(found, copies, holders, lacking, None)
 
 
 def _print_keys(vault: Vault, found: _Found) -> None:
@@ -181,6 +217,11 @@ def _sentences(found: _Found) -> list[str]:
         f"{one} stands in Redis and not in the ledger: adopt or delete it with `siem integrations orphans`."
         for one in dict.fromkeys(f"{one.name} ({one.integration_id})" for one in found.unknown)
     ]
+    told += [
+        f"{one.words()} lacks the first key: restart it with that in SIEM_SECRET_KEYS, or it cannot open "
+        "what is sealed from now on."
+        for one in found.lacking
+    ]
     if found.trouble:
         told.append(f"The copy in Redis was not looked at: {found.trouble}.")
     return told or ["The first key has sealed all secrets: the other keys can be removed."]
@@ -198,6 +239,10 @@ def _document(vault: Vault, found: _Found) -> dict[str, Any]:
         "finished": found.is_finished,
         "keys": list(vault.fingerprints),
         "ledger": [_secret(vault, one) for one in found.ledger],
+        "processes": [
+            {"roles": list(one.roles), "name": one.name, "keys": None if one.keys is None else list(one.keys)}
+            for one in found.holders
+        ],
         "redis": None if found.trouble else [_secret(vault, one) for one in found.redis],
     }
 
