@@ -25,6 +25,7 @@ from worker.broker import celery_channel, celery_log, keys
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
+from worker.broker.snapshot import documents
 from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
 from worker.key_guard import key_facts
@@ -46,6 +47,7 @@ from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
 from worker.model.shortages import Resource
 from worker.redis_watch import RedisWatch, refuse_unfit
+from worker.senders import LOOK_EVERY
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
 from worker.transports.budget import BUDGET, descriptor_limit, raise_descriptor_limit, threads_within
@@ -262,10 +264,24 @@ def _say_alive(sender: Any, **_: Any) -> None:
     _ending.clear()
     watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
     threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
+    threading.Thread(target=_close_unused_senders, name="unused-senders", daemon=True).start()
     roles = map(worker_role, sender.app.amqp.queues.consume_from)
     sign = SignOfLife(connect(settings().broker_address()), *roles, facts=key_facts(open_vault(settings())))
     sign.start()
     _signs.append(sign)
+
+
+def _close_unused_senders() -> None:
+    """Now and then let go of destinations that were deleted, disabled, changed, or are not asked for."""
+    standing = partial(documents, connect(settings().broker_address()))
+    while not _ending.wait(LOOK_EVERY):
+        for one in tuple(_couriers):
+            try:
+                one.close_unused(standing)
+            except BrokerUnavailable:
+                break  # that Redis is away, others say
+            except Exception:
+                log.exception("unexpected error while closing connections that are not needed")
 
 
 def _end() -> None:

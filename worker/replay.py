@@ -162,13 +162,17 @@ class Replayer:
 
     def _wait(self, replay: Replay) -> None:
         """Let it rest, or end it when there is nothing to wait for."""
-        target = self._snapshot.subscriptions().get(replay.target_id or "")
-        if target is not None and target.deleted:
+        if replay.target_id is not None and self._is_deleted(replay.target_id):
             self._ledger.end(replay.id, ReplayState.CANCELLED, _GONE)
         elif any(self._ledger.next_page(replay, 1)):
             self._pace.rest(replay, CLOSED_REST)
         else:
             self._end(replay)
+
+    def _is_deleted(self, integration_id: str) -> bool:
+        """Whether it will never take anything: Redis keeps a deleted one for a short time only."""
+        known = self._snapshot.subscriptions().get(integration_id)
+        return known.deleted if known is not None else self._ledger.is_deleted(integration_id)
 
     def _end(self, replay: Replay) -> None:
         if self._ledger.end(replay.id, ReplayState.DONE):

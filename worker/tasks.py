@@ -5,9 +5,8 @@ own bookkeeping may lose or repeat the order, and nothing is lost or sent by it.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -30,11 +29,12 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.model.failures import FailureCode
-from worker.model.integrations import MAX_RETRIES, Integration
+from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 from worker.model.task_report import TaskReport, ending_of, held
+from worker.senders import Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
 from worker.transports.findings import describe
 from worker.transports.shortages import shortage_behind
@@ -44,12 +44,6 @@ log = logging.getLogger(__name__)
 #: How long a task goes on with the batches that follow its own, in seconds: long enough to spread the
 #: cost of a message, short enough that no integration keeps a thread from the others.
 CARRY_ON = 0.5
-
-#: A sender that was not asked for in this many seconds is closed; longer than any sending lasts.
-SENDER_IDLE = 60.0
-
-#: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
-OpenSender = Callable[[bytes], tuple[Integration, Sender]]
 
 _UNKNOWN = Finding(
     FailureCode.CONFIGURATION,
@@ -84,7 +78,7 @@ class Courier:
     ) -> None:
         """Deliver to destinations of this kind."""
         self._backlog = backlog
-        self._senders = _Senders(open_sender)
+        self._senders = Senders(open_sender)
         self._issue = issue
         self._kind = kind
         self._patience = patience
@@ -112,6 +106,13 @@ class Courier:
     def close(self) -> None:
         """Let go of the destinations; what they have told is written first. For the end of the process."""
         self._senders.close()
+
+    def close_unused(self, standing: Documents) -> None:
+        """Let go of destinations that are not asked for, or were deleted, disabled or changed.
+
+        These may get no batch that would tell. What is being sent is sent. Raises BrokerUnavailable.
+        """
+        self._senders.close_unused(standing)
 
     def _deliver_batch(self, order: WorkOrder, retries: int, report: TaskReport) -> WorkOrder | None:
         claim = self._backlog.claim(order)
@@ -190,60 +191,6 @@ class Courier:
                 raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
-
-
-@dataclass(slots=True)
-class _Known:
-    """A sender, what it was made of, and when it was last asked for (monotonic seconds)."""
-
-    configuration: bytes
-    integration: Integration
-    sender: Sender
-    used: float = 0.0
-
-
-class _Senders:
-    """The senders of a process, one for each integration that is in use, as it is configured now."""
-
-    def __init__(self, open_sender: OpenSender) -> None:
-        self._open = open_sender
-        self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
-        self._next_look = time.monotonic() + SENDER_IDLE
-
-    def of(self, batch: Batch) -> tuple[Integration, Sender]:
-        with self._lock:
-            known, replaced = self._current(batch)
-            known.used = time.monotonic()
-            idle = self._take_idle(known.used)
-        for sender in (*replaced, *idle):
-            sender.close()
-        return known.integration, known.sender
-
-    def close(self) -> None:
-        """Close them all."""
-        with self._lock:
-            known = list(self._known.values())
-            self._known.clear()
-        for one in known:
-            one.sender.close()
-
-    def _current(self, batch: Batch) -> tuple[_Known, list[Sender]]:
-        integration_id = batch.order.integration_id
-        before = self._known.get(integration_id)
-        if before is not None and before.configuration == batch.configuration:
-            return before, []
-        integration, sender = self._open(batch.configuration)
-        made = self._known[integration_id] = _Known(batch.configuration, integration, sender)
-        return made, [before.sender] if before is not None else []
-
-    def _take_idle(self, now: float) -> list[Sender]:
-        """Now and then, forget senders that nobody asks for: each may hold connections open."""
-        if now < self._next_look:
-            return []
-        self._next_look = now + SENDER_IDLE
-        idle = [key for key, known in self._known.items() if now - known.used > SENDER_IDLE]
-        return [self._known.pop(key).sender for key in idle]
 
 
 def _is_gone(batch: Batch) -> bool:

@@ -34,6 +34,13 @@ def record(revision: int, *, deleted: bool = False, **fields: Any) -> Integratio
     return IntegrationRecord("a", "webhook", json.dumps(document | fields), revision, deleted=deleted)
 
 
+def publish(client: redis.Redis, one: IntegrationRecord) -> None:
+    """Publish it, if it is deleted as one that lived before: of one that never did, nothing is told."""
+    if one.deleted:
+        publish_integrations(client, [record(one.revision - 1)], slots=4)
+    publish_integrations(client, [one], slots=4)
+
+
 def standing(client: redis.Redis) -> tuple[Any, list[Any]]:
     """Return document and state of the integration in Redis."""
     return client.hget(keys.INTEGRATIONS, "a"), client.hmget(keys.state("a"), ["held", "revision"])
@@ -66,7 +73,7 @@ def test_a_later_and_more_careful_state_stands(
     taken: tuple[bool, bool] | None,
 ) -> None:
     """A ledger that was set back does not lift a pause; anything newer there is published."""
-    publish_integrations(client, [in_redis], slots=4)
+    publish(client, in_redis)
     before = standing(client)
     found = overrulings(client, [in_ledger])
     publish_integrations(client, [in_ledger], slots=4)
@@ -100,7 +107,7 @@ def test_what_the_ledger_does_not_know_is_held(client: redis.Redis, caplog: pyte
 
 def test_tombstones_and_what_cannot_be_read_are_left_alone(client: redis.Redis) -> None:
     """One that was deleted drains; the other wants nothing, and is set aside by whoever publishes."""
-    publish_integrations(client, [record(5, deleted=True)], slots=4)
+    publish(client, record(5, deleted=True))
     client.hset(keys.INTEGRATIONS, "b", "{")
     before = client.hgetall(keys.INTEGRATIONS)
     hold_unknown(client, ["a", "b", "gone"])

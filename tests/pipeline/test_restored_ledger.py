@@ -59,6 +59,10 @@ def test_a_restore_sets_nothing_going_that_was_stopped(own: Fleet) -> None:
         for command, name in (("pause", "halted"), ("delete", "removed")):
             yes = ["--yes"] if command == "delete" else []
             assert own.siem("integrations", command, name, *yes).returncode == 0
+        # Nothing of the deleted one stands in Redis any more when the restore begins.
+        own.start("recorder")
+        wait_until(lambda: not own.client.hexists("siem:integrations", "int_removed"), "it is gone")
+        own.terminate("recorder")
         own.integrate(late.url, "late")
         own.integrate(later.url, "later")
         restore(own)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import TIMING, claim, subscribe
 from tests.ledger.entries import NOON
-from tests.ledger.letters import bury, deliver, live, states, switch_off
+from tests.ledger.letters import bury, delete, deliver, live, states, switch_off
 from worker.broker.backlog import Backlog
 from worker.broker.packing import unpack_chunk
 from worker.broker.replaying import Replaying
@@ -264,9 +264,20 @@ def test_an_integration_that_can_take_no_more_is_spared(
     assert {get_replay(engine, one.id).state for one in (replay, own)} == {ReplayState.DONE}
 
 
-def test_a_replay_whose_target_was_deleted_ends(client: redis.Redis, engine: Engine, clock: Clock) -> None:
-    """It says why, and its letters wait on."""
-    publish_integrations(client, [IntegrationRecord("int_b", "splunk_hec", "{}", 2, deleted=True)], 4)
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_replay_whose_target_was_deleted_ends(
+    client: redis.Redis,
+    engine: Engine,
+    clock: Clock,
+    is_gone: bool,  # noqa: FBT001 - from Redis
+) -> None:
+    """It says why, and its letters wait on; also once Redis knows nothing of the target any more."""
+    if is_gone:
+        subscribe(client, "int_a")
+        delete(engine, "int_b")
+    else:
+        subscribe(client, "int_b")
+        publish_integrations(client, [IntegrationRecord("int_b", "splunk_hec", "{}", 2, deleted=True)], 4)
     bury(engine, "a1")
     replay = replay_of(engine, target_id="int_b")
     run(replayer_of(client, engine, clock), clock)

@@ -19,7 +19,8 @@ import redis
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
-from worker.broker.snapshot import Overruling, Record, Subscription
+from worker.broker.records import Record
+from worker.broker.snapshot import Overruling, Subscription
 
 log = logging.getLogger(__name__)
 

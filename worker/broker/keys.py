@@ -32,6 +32,8 @@
 |                              |        | shows it and puts it back (`worker.broker.unrecordable`)       |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
+| `siem:integrations:deleted`  | hash   | id → the note of one that was deleted and is gone from here    |
+|                              |        | (`worker.broker.deleted`)                                      |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
 | `siem:integrations:conflicts`| hash   | id → on what Redis and the ledger disagree, as JSON            |
 |                              |        | (`worker.broker.conflicts`)                                    |
@@ -40,6 +42,7 @@
 |                              |        | `figures` (JSON); `truncated`: what the server dropped         |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
+| `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
@@ -79,10 +82,12 @@ LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
 CONFLICTS = "siem:integrations:conflicts"
+DELETED = "siem:integrations:deleted"
 LEDGER = "siem:ledger"
 EPOCH = "siem:epoch"
 MARKER_LOCK = "siem:marker"
 SWEEPER_LOCK = "siem:sweeper"
+CLEANUP_LOCK = "siem:cleanup"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"
 RETENTION_REFUSED = "siem:retention:refused"

@@ -1,7 +1,8 @@
 """The copy of all integrations that stands in Redis, so that routing and delivery need no database.
 
 Each integration is kept as the JSON of its sealed document; one that was deleted leaves a tombstone,
-under which what is left of its backlog finds its way to the dead letters.
+under which what is left of its backlog finds its way to the dead letters; then it goes
+(`worker.broker.deleted`).
 """
 
 import json
@@ -9,14 +10,16 @@ import logging
 import uuid
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.deleted import deletion_notes, tombstone
 from worker.broker.numbers import whole
+from worker.broker.records import Record
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -58,35 +61,6 @@ class Subscription(msgspec.Struct, frozen=True):
             and tenant_id == self.tenant_id
             and event_type in self.event_types
         )
-
-
-class Record(Protocol):
-    """One integration as the ledger keeps it: `document` is its JSON, with sealed secrets."""
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """The type of its destination."""
-        ...
-
-    @property
-    def document(self) -> str:
-        """The whole integration as JSON."""
-        ...
-
-    @property
-    def revision(self) -> int:
-        """Another number with every change."""
-        ...
-
-    @property
-    def deleted(self) -> bool:
-        """Whether only a tombstone is left to publish."""
-        ...
 
 
 log = logging.getLogger(__name__)
@@ -143,11 +117,19 @@ class Snapshot:
         return integration_id, found
 
 
+def documents(client: redis.Redis, integration_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return what stands in Redis of these integrations, as a claim brings it. Raises BrokerUnavailable."""
+    with broker_errors():
+        found: Any = client.hmget(keys.INTEGRATIONS, list(integration_ids))
+    return {one: document for one, document in zip(integration_ids, found, strict=True) if document}
+
+
 def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
     """Make Redis hold these integrations as they are; return whether anything had to change.
 
     One that the records do not know is left alone: what was deleted has a record that says so, and to
-    forget an integration by mistake would be to lose its events. Unless it cannot be read: no router goes on
+    forget an integration by mistake would be to lose its events. One that was deleted, and of which nothing
+    is here any more, gets no tombstone again. Unless it cannot be read: no router goes on
     beside such a one, and nobody could bring it back. One that stands in Redis in a later and more careful
     state (`overrulings`) stays as it is as well.
     """
@@ -160,6 +142,8 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
         for change in changes:
             pipeline.hset(keys.INTEGRATIONS, change.record.id, _value(change.record))
             pipeline.hset(keys.state(change.record.id), mapping=_state(change, slots))
+            if not change.record.deleted:
+                pipeline.hdel(keys.DELETED, change.record.id)
             # Whoever changed it may have mended it: the next probe need not wait.
             pipeline.hdel(keys.state(change.record.id), "probe_at")
         # Not a counter: after a loss of data it might come back to a number that a reader knows.
@@ -192,20 +176,13 @@ def overrulings(client: redis.Redis, records: Sequence[Record]) -> list[Overruli
     revision before it comes to Redis. Raises BrokerUnavailable.
     """
     with broker_errors():
-        standing: Any = client.hgetall(keys.INTEGRATIONS)
-        pipeline = client.pipeline(transaction=False)
-        for one in records:
-            pipeline.hget(keys.state(one.id), "revision")
-        revisions = pipeline.execute() if records else []
-    judged = (
-        _overruling(one, standing.get(one.id.encode()), revision)
-        for one, revision in zip(records, revisions, strict=True)
-    )
+        standing = _standing(client, records)
+    judged = (_overruling(one, found) for one, found in standing)
     return [one for one in judged if one is not None]
 
 
-def _overruling(record: Record, document: bytes | None, revision: bytes | None) -> Overruling | None:
-    known = whole(revision, -1)
+def _overruling(record: Record, found: "_Standing") -> Overruling | None:
+    document, known = found.document, whole(found.revision, -1)
     if record.deleted or document in {None, record.document.encode()} or known < record.revision:
         return None
     try:
@@ -254,25 +231,47 @@ def _is_readable(document: bytes) -> bool:
     return True
 
 
-def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list[_Change]:
-    standing: Any = client.hgetall(keys.INTEGRATIONS)
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What Redis has of an integration; of one that was removed after its deletion, what its note says."""
+
+    document: bytes | None
+    revision: bytes | int | None
+    slots: bytes | None
+
+
+def _standing(client: redis.Redis, records: Sequence[Record]) -> list[tuple[Record, _Standing]]:
+    """Return what Redis has of each, less those that were deleted and are not there any more."""
+    documents: Any = client.hgetall(keys.INTEGRATIONS)
+    told = [one for one in records if one.id.encode() in documents or not one.deleted]
+    notes = deletion_notes(client, [one.id for one in told if one.id.encode() not in documents])
     pipeline = client.pipeline(transaction=False)
-    for one in records:
+    for one in told:
         pipeline.hmget(keys.state(one.id), "slots", "revision")
+    standing = []
+    for one, (slots, revision) in zip(told, pipeline.execute(), strict=True):
+        found = _Standing(documents.get(one.id.encode()), revision, slots)
+        if note := notes.get(one.id):
+            found = _Standing(tombstone(one.id, note.type), note.revision, slots)
+        standing.append((one, found))
+    return standing
+
+
+def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list[_Change]:
     changes = []
-    for one, (known_slots, known_revision) in zip(records, pipeline.execute(), strict=True):
-        if _overruling(one, standing.get(one.id.encode()), known_revision):
+    for one, found in _standing(client, records):
+        if _overruling(one, found):
             continue
         # Switched off and on again between two looks, a document is what it was, and `held` is not.
-        itself = standing.get(one.id.encode()) != _value(one) or known_revision != b"%d" % one.revision
-        if itself or known_slots != b"%d" % slots:
+        itself = found.document != _value(one) or found.revision != b"%d" % one.revision
+        if itself or found.slots != b"%d" % slots:
             changes.append(_Change(one, itself))
     return changes
 
 
 def _value(one: Record) -> bytes:
     if one.deleted:
-        return json.dumps({"id": one.id, "destination": {"type": one.type}, "deleted": True}).encode()
+        return tombstone(one.id, one.type)
     return one.document.encode()
 
 

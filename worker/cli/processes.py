@@ -12,13 +12,14 @@ from typing import Any, Protocol
 
 import click
 
-from worker import health_watch, loss_watch, replay, retention, unparking
+from worker import cleanup, health_watch, loss_watch, replay, retention, unparking
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.clocks import Refusals
 from worker.broker.connection import connect
+from worker.broker.deleted import DeletedKeys
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
 from worker.broker.ledger_claim import LedgerClaim
@@ -28,6 +29,7 @@ from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
+from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconcile
 from worker.health import Health
@@ -88,7 +90,8 @@ def record() -> None:
     """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
 
     Beside it, replay dead letters as asked (and those of an outage that is over), bring back what was parked
-    when a backlog has room again, prune what is old, and tell of integrations that begin to fare differently.
+    when a backlog has room again, prune what is old, remove from Redis what was deleted, and tell of
+    integrations that begin to fare differently.
     While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
     """
     config = configuration()
@@ -119,7 +122,7 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
 def _beside_recorder(
     config: Settings, claim: LedgerClaim, stopping: threading.Event, dependencies: Dependencies
 ) -> Iterator[None]:
-    """Replay, bring back what was parked, prune, and watch health, on connections of their own."""
+    """Replay, bring back what was parked, prune, clean up, and watch health, on connections of their own."""
     engine = open_standing_ledger()
     try:
         steps: list[_Step] = [
@@ -128,6 +131,7 @@ def _beside_recorder(
             _retention(config, engine, claim),
             _health_watch(config, engine, claim),
             _loss_watch(config, engine, claim),
+            _cleanup(config, engine, claim),
         ]
         with _beside(steps, stopping, dependencies):
             yield
@@ -203,6 +207,17 @@ def _loss_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> LossWat
     client = connect(config.broker_address())
     turn = Turn(client, keys.MARKER_LOCK, loss_watch.TURN, claim, when_full=True)
     return LossWatch(RedisMarks(client), MarkStore(engine), LossStore(engine), turn)
+
+
+def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
+    client = connect(config.broker_address())
+    return Cleanup(
+        DeletedKeys(client),
+        Snapshot(client),
+        IntegrationStore(engine, open_vault(config)).records,
+        ParkedStore(engine).counts,
+        Turn(client, keys.CLEANUP_LOCK, cleanup.TURN, claim),
+    )
 
 
 def _cap(config: Settings) -> Cap:

@@ -79,7 +79,8 @@ def reconcile(store: IntegrationStore) -> bool:
         records = _yielding(client, store)
         changed = publish_integrations(client, records, config.slots)
         hold_unknown(client, standing - {one.id for one in records})
-        forget_settled(client, records, standing)
+        # What was published just now stands there as well.
+        forget_settled(client, records, standing | {one.id for one in records if not one.deleted})
         return changed
     finally:
         client.close()

@@ -29,6 +29,10 @@ class ReplayStore:
         """Note what a page did; return False when that stands there already."""
         return replays.mark_page(self._engine, page)
 
+    def is_deleted(self, integration_id: str) -> bool:
+        """Say whether there was an integration of that id that is deleted by now."""
+        return replays.is_deleted(self._engine, integration_id)
+
     def end(self, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
         """End one; return whether it ran."""
         return replays.end_replay(self._engine, replay_id, state, note)

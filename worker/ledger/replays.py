@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.letters import Census, census, chosen, living
-from worker.ledger.schema import dead_letters, deliveries
+from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
 from worker.ledger.text import storable
 from worker.model.deliveries import NOT_REPLAYABLE, Status
@@ -130,6 +130,14 @@ def running_replays(engine: Engine) -> list[Replay]:
     """Return those that run, the oldest first."""
     with reading(engine) as connection:
         return _found(connection, _RUNS, None)[::-1]
+
+
+def is_deleted(engine: Engine, integration_id: str) -> bool:
+    """Return whether there was an integration of that id that is deleted by now."""
+    columns = integrations.c
+    wanted = select(columns.id).where(columns.id == storable(integration_id), columns.deleted_ms.is_not(None))
+    with reading(engine) as connection:
+        return connection.execute(wanted).first() is not None
 
 
 def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
