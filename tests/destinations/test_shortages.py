@@ -185,6 +185,9 @@ def test_a_watch_without_a_thread_fails_no_batch(monkeypatch: pytest.MonkeyPatch
         def has_hung_up(self) -> bool:
             return True
 
+        def close(self) -> None:
+            pass
+
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -63,6 +63,8 @@ class Endpoint:
     receive_buffer: int = 0
     #: Whether it reads what a client that it refuses still sends; else its system resets the connection.
     lingers: bool = True
+    host: str = "127.0.0.1"
+    port: int = 0
     accepted: int = 0
     requests: list[bytes] = field(default_factory=list)
     #: Set when a behaviour has come to its end and its connection is closed.
@@ -72,10 +74,10 @@ class Endpoint:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", free_port()))
+        self._listener = socket.create_server((self.host, self.port or free_port()))
         if self.receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = self._listener.getsockname()[1]
         self._start(self._accept)
         return self
 

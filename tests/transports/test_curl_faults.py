@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post, posting
+from tests.transports.names import endless
 from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     AddressRefused,
@@ -138,7 +139,7 @@ def test_the_guard_has_the_last_word() -> None:
 def test_only_the_internet_is_dialled(guard: Guard) -> None:
     """Whatever libcurl is told, no other kind of socket is opened for it."""
     route = Route("siem.example.com", 80, "siem.example.com:80", False, (), [], Dialect(None))  # noqa: FBT003 - all of them
-    with contextlib.closing(Exchange(route, guard, KeptConnections())) as exchange:
+    with contextlib.closing(Exchange(route, guard, KeptConnections(endless))) as exchange:
         opened = exchange._open(0, (socket.AF_UNIX, socket.SOCK_STREAM, 0, b"/run/docker.sock"))  # noqa: SLF001 - libcurl's part
 
         assert opened == pycurl.SOCKET_BAD
@@ -148,7 +149,7 @@ def test_only_the_internet_is_dialled(guard: Guard) -> None:
 def test_a_peer_that_acknowledges_nothing_is_given_up(guard: Guard) -> None:
     """Sockets of libcurl have the options of all others, TCP_USER_TIMEOUT (RFC 5482) among them."""
     route = Route("siem.example.com", 80, "siem.example.com:80", False, (), [], Dialect(None))  # noqa: FBT003 - all of them
-    with contextlib.closing(Exchange(route, guard, KeptConnections())) as exchange:
+    with contextlib.closing(Exchange(route, guard, KeptConnections(endless))) as exchange:
         opened = exchange._open(0, (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 1)))  # noqa: SLF001 - libcurl's part
 
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
@@ -290,7 +291,7 @@ def test_a_header_cannot_be_broken_out_of(guard: Guard) -> None:
 def test_every_code_of_libcurl_has_words(guard: Guard, code: int) -> None:
     """Also those that no peer has been seen to cause: none raises, and none is silent."""
     route = Route("siem.example.com", 443, "siem.example.com:443", True, (), [], Dialect(None))  # noqa: FBT003 - all of them
-    exchange = Exchange(route, guard, KeptConnections())
+    exchange = Exchange(route, guard, KeptConnections(endless))
     with contextlib.closing(exchange):
         fault = curl_fault(exchange, code, "in libcurl's own words")
 

@@ -92,7 +92,7 @@ def test_a_connection_that_stays_dead_ends_with_the_time(
     guard: Guard, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If libcurl offers nothing else, a request lands all the same."""
-    monkeypatch.setattr(Flight, "_retire", lambda *_: None)
+    monkeypatch.setattr(Flight, "_retire", lambda *_, **__: None)
     server = Http2()
     trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
     tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))

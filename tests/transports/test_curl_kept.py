@@ -8,6 +8,7 @@ import pytest
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
 from tests.transports.flying import PATIENCE, land, post, posting
+from tests.transports.names import endless
 from worker.model.errors import OutOfResources
 from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.guard import Guard
@@ -34,7 +35,7 @@ def ends_of(sock: socket.socket) -> Ends:
 def test_a_connection_is_dead_once_the_other_side_has_closed_it(pair: Pair) -> None:
     """Whatever still lies unread in it, as the end of TLS does."""
     ours, theirs = pair
-    kept = KeptConnections()
+    kept = KeptConnections(endless)
     kept.learn(ends_of(ours), [ours.fileno()])
     ends = ends_of(ours)
 
@@ -51,7 +52,7 @@ def test_of_several_descriptors_the_right_one_is_learned(pair: Pair) -> None:
     closed = socket.socket()
     gone = closed.fileno()
     closed.close()
-    kept = KeptConnections()
+    kept = KeptConnections(endless)
     with socket.socket() as other, socket.socket(socket.AF_UNIX) as local:
         kept.learn(ends_of(ours), [gone, other.fileno(), local.fileno(), ours.fileno()])
         theirs.close()
@@ -64,13 +65,13 @@ def test_an_unknown_connection_is_used(pair: Pair) -> None:
     ours, theirs = pair
     theirs.close()
 
-    assert not KeptConnections().is_dead(ends_of(ours))
+    assert not KeptConnections(endless).is_dead(ends_of(ours))
 
 
 def test_a_descriptor_belongs_to_one_connection(pair: Pair) -> None:
     """When a number is used again, what it stood for before is forgotten."""
     ours, theirs = pair
-    kept = KeptConnections()
+    kept = KeptConnections(endless)
     before: Ends = ("127.0.0.1", "127.0.0.1", 9, ours.getsockname()[1])
     kept.learn(before, [ours.fileno()])
     kept.learn(ends_of(ours), [ours.fileno()])

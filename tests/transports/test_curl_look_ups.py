@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from tests.transports.flying import land, post, post_all, posting
 from worker.model.errors import AddressRefused, ConnectTimedOut, NameUnknown
-from worker.transports import many_http
-from worker.transports.guard import Address, Guard
+from worker.transports.addresses import Address
+from worker.transports.guard import Guard, Renewal
+from worker.transports.many_http import ManyHttp
 
 BODIES = [b"%06d" % number for number in range(50)]
 
@@ -74,10 +76,10 @@ def test_libcurl_dials_what_the_guard_found(guard: Guard, monkeypatch: pytest.Mo
 
 
 def test_a_name_that_moved_is_followed_at_the_next_connection(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A look-up holds for seconds; a name that has come to lead to a closed network is refused by then."""
-    monkeypatch.setattr(many_http, "FRESH", 0.0)
+    guard = Guard([ip_network("127.0.0.0/8")], Renewal(look_up_every=0.0))
     monkeypatch.setattr(socket, "getaddrinfo", Resolver(["127.0.0.2"], ["127.0.0.1"], ["10.0.0.5"]))
 
     def answers_once(visit: Visit) -> None:
@@ -92,7 +94,7 @@ def test_a_name_that_moved_is_followed_at_the_next_connection(
     assert outcomes == ["ConnectFailed", "Answer", "AddressRefused"]
 
 
-def _outcome(many: many_http.ManyHttp) -> str:
+def _outcome(many: ManyHttp) -> str:
     with many.flight(10) as flight:
         flight.start("one", (), b"x", 10)
         [(_, outcome)] = land(flight)

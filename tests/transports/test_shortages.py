@@ -90,10 +90,10 @@ def test_a_thread_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch
 def test_a_connection_that_this_machine_cannot_make(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """No port, no memory, no file in the whole machine: none of it can be used up for a test."""
 
-    def refuse(_socket: DeadlineSocket, _address: object) -> None:
-        raise OSError(number, os.strerror(number))
+    def refuse(_socket: DeadlineSocket, _address: object) -> int:
+        return number
 
-    monkeypatch.setattr(DeadlineSocket, "connect", refuse)
+    monkeypatch.setattr(DeadlineSocket, "connect_ex", refuse)
     with pytest.raises(OutOfResources, match=re.escape(f"127.0.0.1:9: {os.strerror(number)}")) as short:
         LOOPBACK.dial(HOST, 9, 10)
     assert describe(short.value).code is FailureCode.OUT_OF_RESOURCES

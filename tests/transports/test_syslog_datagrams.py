@@ -143,22 +143,6 @@ def test_the_guard_stands_before_datagrams_too(monkeypatch: pytest.MonkeyPatch) 
         way.send(messages(1), SOON)
 
 
-def test_a_name_is_looked_up_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket that connects nothing never breaks: a receiver that moved would be missed for ever."""
-    resolver = DatagramResolver(["127.0.0.1"])
-    monkeypatch.setattr(socket, "getaddrinfo", resolver)
-    with SyslogUdpReceiver() as receiver, datagrams_to(f"syslog+udp://siem.test:{receiver.port}") as way:
-        way.send(messages(1), SOON)
-        way.send(messages(1, start=1), SOON)
-        assert len(resolver.asked) == 1
-
-        monkeypatch.setattr(syslog_datagrams, "_LONGEST_LIFE", 0.0)
-        way.send(messages(1, start=2), SOON)
-
-        assert receiver.wait_for(3) == messages(3)
-        assert len(resolver.asked) == 2
-
-
 def test_datagrams_are_dialled_as_such(guard: Guard) -> None:
     """The socket is connected, which lets it hear of refusals, and has no option of TCP."""
     with guard.dial_datagrams("127.0.0.1", 514, SOON) as sock:

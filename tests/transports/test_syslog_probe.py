@@ -14,12 +14,13 @@ import trustme
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, half_closes, on_cue, resets, stalls
 from tests.transports.certificates import server_context
+from tests.transports.names import endless
 from tests.transports.syslog_ways import GUARD, SOON
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost
 from worker.transports.deadline import Deadline
 from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import Patience
+from worker.transports.syslog_outflow import Patience, Window
 from worker.transports.tls import client_context
 
 Connecting = Callable[[Behaviour], contextlib.AbstractContextManager[tuple[SyslogConnection, SyslogReceiver]]]
@@ -37,9 +38,9 @@ def connecting(request: pytest.FixtureRequest, ca: trustme.CA) -> Connecting:
     @contextlib.contextmanager
     def connect(behaviour: Behaviour) -> Iterator[tuple[SyslogConnection, SyslogReceiver]]:
         with SyslogReceiver(behaviour, tls=server) as receiver:
-            connection = SyslogConnection(
-                GUARD.dial("127.0.0.1", receiver.port, SOON), f"127.0.0.1:{receiver.port}"
-            )
+            sock = GUARD.dial("127.0.0.1", receiver.port, SOON)
+            peer = f"127.0.0.1:{receiver.port}"
+            connection = SyslogConnection(sock, peer, endless(sock.peer_ip), Window())
             if server:
                 context = client_context(TlsOptions(ca_pem=ca.cert_pem.bytes().decode()))
                 connection.begin_tls(context, TlsOptions(), "127.0.0.1", Deadline(SOON, "receiver"))

@@ -27,7 +27,7 @@ def _hec(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> 
 
 def _webhook(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
     with posting(guard, f"https://{host}:{port}/", options) as many:
-        return str(post(many, b"x" * size).status)
+        return str(post(many, b"x" * size, SECONDS).status)
 
 
 def _syslog(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from worker.destinations.hec_channels import Channel, Channels
@@ -18,6 +18,7 @@ from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport, request_head
+from worker.transports.http_adapter import pinned
 
 _GZIP_LEVEL = 1  # the network is rarely the limit; a core is
 _SCHEME = "Splunk"
@@ -48,9 +49,16 @@ class HecClient:
         """For how many seconds Splunk may be silent, neither taking more of a request nor answering it."""
         return self._config.timeout_seconds
 
-    def channel(self) -> contextlib.AbstractContextManager[Channel]:
-        """Lend a channel for one sending."""
-        return self._channels.borrow()
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Channel]:
+        """Lend a channel for one sending, which is the running thread's.
+
+        With acknowledgement, its requests go to one address, and the questions after them: another indexer
+        knows nothing of them. So a name that moves is followed between two sendings.
+        """
+        stays = pinned() if self._config.use_ack else contextlib.nullcontext()
+        with stays, self._channels.borrow() as channel:
+            yield channel
 
     def post(self, channel: Channel, body: bytes, count: int, deadline: float) -> HecVerdict:
         """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds."""

@@ -184,7 +184,9 @@ class TransportError(SiemError):
 
 
 class NameUnknown(TransportError):
-    """The host name does not resolve."""
+    """The host name does not resolve; `is_denied` says that the DNS was asked, and knows no address of it."""
+
+    is_denied = False
 
 
 class AddressRefused(TransportError):

@@ -12,14 +12,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import takewhile
 from typing import Any
 
 import pycurl
 
+from worker.transports.addresses import Address
 from worker.transports.budget import BUDGET
 from worker.transports.curl_kept import Ends, KeptConnections
 from worker.transports.curl_options import Options
-from worker.transports.guard import TCP_OPTIONS, Address, Guard
+from worker.transports.dialling import TCP_OPTIONS
+from worker.transports.guard import Guard
 from worker.transports.http_body import MOST_BODY
 from worker.transports.tls_inquiry import TlsInquiry
 
@@ -102,6 +105,8 @@ class Exchange:
         self.answers_before = 0
         #: The connection that the request was given; None before that.
         self.ends: Ends | None = None
+        #: Whether it was not sent because that connection, although open, has had its time.
+        self.is_renewing = False
         self._guard = guard
         self._kept = kept
         self._opened: list[int] = []
@@ -200,6 +205,7 @@ class Exchange:
     def _arm(self, seconds: float) -> None:
         """Begin with nothing dialled, sent or received, and so much time."""
         self.ends = None
+        self.is_renewing = False
         self.own_errno = 0
         self.lacks_place = False
         self._received = 0
@@ -269,13 +275,16 @@ class Exchange:
         return 0
 
     def _begin(self, *ends: Any) -> int:
-        """Send the request over this connection, unless it was kept and is dead: then over another one."""
+        """Send the request over this connection, unless it is dead or has had its time: then over another."""
         self.ends = ends
         if self._opened:
             self._kept.learn(ends, self._opened)
-        elif self._kept.is_dead(ends):
-            return int(pycurl.PREREQFUNC_ABORT)
-        return int(pycurl.PREREQFUNC_OK)
+            for silent in takewhile(lambda one: one.ip != ends[0], self.tried):
+                self._guard.note_silent(silent.ip, self.route.port)
+            return int(pycurl.PREREQFUNC_OK)
+        self.is_renewing = self._kept.has_had_its_time(ends)
+        is_fit = not self.is_renewing and not self._kept.is_dead(ends)
+        return int(pycurl.PREREQFUNC_OK if is_fit else pycurl.PREREQFUNC_ABORT)
 
     def _drop_lent(self) -> None:
         if self._lent is not None:

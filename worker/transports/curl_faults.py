@@ -29,7 +29,7 @@ from worker.model.shortages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
-from worker.transports.guard import Address
+from worker.transports.dialling import failure
 from worker.transports.shortages import out_of, short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
 
@@ -134,16 +134,8 @@ def _unconnected(exchange: Exchange, _words: str) -> TransportError:
     if exchange.refused and not exchange.tried:
         return AddressRefused(exchange.refused[0])
     number = exchange.open_errno or exchange.easy.getinfo(pycurl.OS_ERRNO)
-    words = "; ".join(_failure(number, address) for address in exchange.tried)
+    words = "; ".join(failure(number, address) for address in exchange.tried)
     return shortage(number, words) or ConnectFailed(words)
-
-
-def _failure(number: int, address: Address) -> str:
-    if number == errno.ECONNREFUSED:
-        return f"connection refused by {address}"
-    if number in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
-        return f"no route to {address}"
-    return f"cannot connect to {address}: {os.strerror(number) if number else 'unknown reason'}"
 
 
 def _distrusted(exchange: Exchange, words: str) -> TlsFailed:

@@ -7,11 +7,19 @@ trusted no more: those that are in use carry what they have, and the next reques
 import contextlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pycurl
 
-from worker.model.errors import ConnectionLost, DeadlinePassed, OutOfResources, TransportError
+from worker.model.errors import (
+    AddressRefused,
+    ConnectionLost,
+    ConnectTimedOut,
+    DeadlinePassed,
+    OutOfResources,
+    TransportError,
+)
 from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Answer, Exchange, Route
 from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, not_processed
@@ -47,11 +55,12 @@ class Flight:
         #: Those that wait until another one's connection is free: this process has no place for more.
         self._kept_back: list[Exchange] = []
         self._no_way: TransportError | None = None
-        self._kept = KeptConnections()
+        self._kept = KeptConnections(partial(guard.lifetime, route.host, route.port))
         self._known_address = ""
         self._new_address = ""
         self._answers = 0
-        #: Whether connections were retired: those of other flights to the same place are as doubtful.
+        #: Whether connections were retired because one has ended or hangs: those of other flights to the same
+        #: place are as doubtful.
         self.has_retired = False
 
     @property
@@ -73,6 +82,8 @@ class Flight:
         """Take the addresses that the name has now, or what keeps requests from being started at all."""
         self._no_way = found if isinstance(found, TransportError) else None
         host = self._route.host
+        if isinstance(found, AddressRefused):
+            self._retire(self._multi)  # whatever they lead to, the name has no open address any more
         if not isinstance(found, TransportError) and ":" not in host:
             addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in found)
             self._new_address = f"{host}:{self._route.port}:{addresses}"
@@ -182,7 +193,7 @@ class Flight:
         if ending is Ending.NOT_SENT:
             # libcurl drops a dead connection by itself, but one that is shared it would offer for ever.
             if self._route.dialect.is_shared is not False:
-                self._retire(multi)
+                self._retire(multi, is_doubtful=not exchange.is_renewing)
         elif ending is not Ending.NOT_PROCESSED or not self._has_hope(exchange):
             return False
         goes = exchange.reload()
@@ -207,18 +218,22 @@ class Flight:
         if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
             return self._answered(exchange)
         fault = _fault(exchange, ending, code, words)
+        if isinstance(fault, ConnectTimedOut):
+            # Not another address now: the time is over. But the next attempt begins with another one.
+            for address in exchange.tried:
+                self._guard.note_silent(address.ip, self._route.port)
         if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
             self._retire(multi)
         self._idle.append(exchange)
         return fault
 
-    def _retire(self, multi: Any) -> None:
+    def _retire(self, multi: Any, *, is_doubtful: bool = True) -> None:
         """Let no further request go over the connections of this one."""
         if multi is self._multi:
             self._retired.append(multi)
             self._multi = self._new_multi()
             self._known_address = ""
-            self.has_retired = True
+            self.has_retired |= is_doubtful
 
     def _close_retired(self) -> None:
         busy = [multi for _, multi in self._flying.values()]

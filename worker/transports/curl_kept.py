@@ -1,12 +1,15 @@
-"""The connections that a flight keeps open: which of them the other side has closed meanwhile.
+"""The connections that a flight keeps open: which of them are dead or have had their time.
 
-libcurl looks only once a second, and would send a request over a dead connection in between. Comes in: what
-libcurl tells of its connections. Goes out: whether the one that it is about to use can still carry a request.
+libcurl looks only once a second, and would send a request over a dead connection in between; and it never
+asks where the name leads meanwhile. Comes in: what libcurl tells of its connections. Goes out: whether the
+one that it is about to use may carry another request.
 """
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from worker.transports.guard import Lifetime
 
 #: The two addresses and the two ports of a connection, as libcurl tells them.
 Ends = tuple[str, str, int, int]
@@ -20,8 +23,10 @@ _CLOSED = getattr(select, "POLLRDHUP", 0)
 class KeptConnections:
     """The descriptors of the connections of one flight."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, lifetime: Callable[[str], Lifetime]) -> None:
+        """Begin with none; `lifetime` gives one to a new connection, by the address that it leads to."""
+        self._lifetime = lifetime
+        self._lifetimes: dict[Ends, Lifetime] = {}
         #: Whether some descriptor is beyond what `select` can see.
         self.some_are_unseen = False
         self._descriptors: dict[Ends, int] = {}
@@ -40,7 +45,9 @@ class KeptConnections:
                 before = self._ends.get(descriptor, ends)
                 self._descriptors.pop(before, None)
                 self._exclusive.discard(before)
+                self._lifetimes.pop(before, None)
                 self._descriptors[ends] = descriptor
+                self._lifetimes[ends] = self._lifetime(ends[0])
                 self._ends[descriptor] = ends
 
     def learn_exclusive(self, ends: Ends) -> None:
@@ -50,6 +57,11 @@ class KeptConnections:
     def is_exclusive(self, ends: Ends | None) -> bool:
         """Say whether an answer of HTTP/1.1 has come over this connection."""
         return ends in self._exclusive
+
+    def has_had_its_time(self, ends: Ends) -> bool:
+        """Say whether this connection is too old, or leads where the name does no longer."""
+        lifetime = self._lifetimes.get(ends)
+        return lifetime is not None and lifetime.is_over(waits=False)
 
     def is_dead(self, ends: Ends) -> bool:
         """Say whether the other side has closed this connection."""

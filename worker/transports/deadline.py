@@ -150,7 +150,12 @@ _SHORTEST = 0.001
 
 
 class DeadlineSocket(socket):
-    """A TCP socket that obeys the deadline in force: past it, every call raises DeadlinePassed."""
+    """A TCP socket that obeys the deadline in force: past it, every call raises DeadlinePassed.
+
+    `peer_ip` is the address that it was connected to; the system forgets it at a reset.
+    """
+
+    peer_ip = ""
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Receive, as `socket.recv`."""

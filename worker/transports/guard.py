@@ -1,44 +1,36 @@
 """The one gate to customers' networks: a host and a port come in, a connected socket goes out.
 
 Every address that a name resolves to is judged, and the very address that was judged is dialled:
-there is no second look-up that could answer differently.
+there is no second look-up that could answer differently. A connection is used for minutes at most, and no
+longer than its address is one of the name's that may be dialled (`Lifetime`).
 """
 
-import errno
-import os
 import socket
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
+from random import uniform
 from time import monotonic
-from typing import Any
 
-from worker.model.errors import AddressRefused, ConnectFailed, ConnectTimedOut, NameUnknown
+from worker.model.errors import AddressRefused
+from worker.transports.addresses import Address, SilentAddresses
 from worker.transports.budget import BUDGET
 from worker.transports.deadline import DeadlineSocket
+from worker.transports.dialling import dial_first
+from worker.transports.lookups import LOOK_UP_TIMEOUT, Judged, Names, begin_look_up, look_up
 from worker.transports.ranges import IpNetwork, objection
-from worker.transports.shortages import no_thread, short_of_descriptors, shortage
 
-#: A look-up that takes longer than this, in seconds, is given up, unless the caller says otherwise.
-LOOK_UP_TIMEOUT = 10.0
-
-_MOST_REASONS = 4
+#: Connections that were made together end apart: each lives for a part of the longest life between these.
+_SPREAD = (0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A place that may be dialled: what `socket.socket` and its `connect` want. Prints as "ip:port"."""
+class Renewal:
+    """After how many seconds a connection is used no more, at most, and a name in use is looked up again."""
 
-    family: socket.AddressFamily
-    kind: socket.SocketKind
-    protocol: int
-    target: tuple[Any, ...]
-
-    def __str__(self) -> str:
-        host, port = self.target[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    longest_life: float = 270.0
+    look_up_every: float = 15.0
 
 
 class Guard:
@@ -47,9 +39,12 @@ class Guard:
     `allowed` are the networks of `Settings.allowed_networks`, open although they are not public.
     """
 
-    def __init__(self, allowed: Sequence[IpNetwork]) -> None:
+    def __init__(self, allowed: Sequence[IpNetwork], renewal: Renewal | None = None) -> None:
         """Keep the allow-list."""
         self._allowed = tuple(allowed)
+        self._renewal = renewal or Renewal()
+        self._names = Names(self._renewal.look_up_every)
+        self._silent = SilentAddresses()
 
     def addresses(
         self,
@@ -58,34 +53,41 @@ class Guard:
         kind: socket.SocketKind = socket.SOCK_STREAM,
         timeout: float = LOOK_UP_TIMEOUT,
     ) -> list[Address]:
-        """Return the addresses of the host that may be dialled, in the resolver's order.
+        """Look the host up; return the addresses that may be dialled, in the order to dial them.
 
         Raises what `judged` raises, and AddressRefused if all of its addresses are closed.
         """
-        objections = self.judged(host, port, kind, timeout)
-        open_ones = [address for address, reason in objections.items() if reason is None]
-        if not open_ones:
-            raise AddressRefused(_refusal(host, objections))
-        return open_ones
+        judged = self.judged(host, port, kind, timeout)
+        self._names.learn((host, port), judged)
+        return self._open_ones(host, judged)
+
+    def known_addresses(self, host: str, port: int, timeout: float = LOOK_UP_TIMEOUT) -> list[Address]:
+        """Return what `addresses` would, by a look-up that may be seconds old; raises the same.
+
+        Where the resolver fails, that is the last answer that there was.
+        """
+        self._refresh(host, port)
+        judged = self._names.judged((host, port), self._renewal.longest_life)
+        return self._open_ones(host, judged) if judged else self.addresses(host, port, timeout=timeout)
 
     def judged(
         self, host: str, port: int, kind: socket.SocketKind, timeout: float
     ) -> dict[Address, str | None]:
         """Return every address of the host, in the resolver's order, and why it may not be dialled, or None.
 
-        Raises NameUnknown if the name does not resolve, ConnectTimedOut if that takes longer than
-        `timeout` seconds.
+        Raises what `look_up` raises.
         """
-        return {address: self._objection(address) for address in _resolve(host, port, kind, timeout)}
+        return {address: self._objection(address) for address in look_up(host, port, kind, timeout)}
 
-    def dial(self, host: str, port: int, timeout: float) -> DeadlineSocket:
-        """Connect over TCP, trying the addresses in turn; `timeout` in seconds bounds it all.
+    def dial(self, host: str, port: int, timeout: float, first: str = "") -> DeadlineSocket:
+        """Connect over TCP to the first address that answers (RFC 8305); `timeout` in seconds bounds it all.
 
-        The socket obeys the deadline in force (`worker.transports.deadline`); its own timeout is
-        left at `timeout`. Raises what `addresses` raises, ConnectFailed, ConnectTimedOut, and OutOfResources
-        when this process has no place for the connection (`worker.transports.budget`).
+        The address `first` has a head start, if the name still has it. The socket obeys the deadline in force
+        (`worker.transports.deadline`); its own timeout is left at `timeout`. Raises what `addresses` raises,
+        ConnectFailed, ConnectTimedOut, and OutOfResources when this process has no place for the connection
+        (`worker.transports.budget`).
         """
-        return self._dial_in_place(host, port, socket.SOCK_STREAM, timeout)
+        return self._dial_in_place(host, port, socket.SOCK_STREAM, timeout, first)
 
     def dial_datagrams(self, host: str, port: int, timeout: float) -> DeadlineSocket:
         """Connect a UDP socket to the first of the addresses that a route leads to; nothing is sent.
@@ -94,34 +96,56 @@ class Guard:
         """
         return self._dial_in_place(host, port, socket.SOCK_DGRAM, timeout)
 
-    def _dial_in_place(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
+    def _dial_in_place(
+        self, host: str, port: int, kind: socket.SocketKind, timeout: float, first: str = ""
+    ) -> DeadlineSocket:
         end = monotonic() + timeout
         BUDGET.wait_for_place(timeout, f"a connection to {host}:{port}")
-        sock = self._dial(host, port, kind, max(0.0, end - monotonic()))
+        sock = self._dial(host, port, kind, max(0.0, end - monotonic()), first)
         BUDGET.note(sock.fileno())
         return sock
 
-    def _dial(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
+    def _dial(
+        self, host: str, port: int, kind: socket.SocketKind, timeout: float, first: str = ""
+    ) -> DeadlineSocket:
         end = monotonic() + timeout
         found = self.addresses(host, port, kind, timeout)
-        failures: list[str] = []
-        number = 0
-        timed_out = True
-        # Each address gets a fair share of what is left, lest a dead one starve those behind it.
-        for shares, address in zip(range(len(found), 0, -1), found, strict=True):
-            try:
-                return _connect(address, max(0.0, end - monotonic()) / shares, timeout)
-            except OSError as error:
-                timed_out = isinstance(error, TimeoutError)
-                number = error.errno or 0
-                failures.append(_failure(error, address))
-        more = len(failures) - _MOST_REASONS
-        reasons = "; ".join(
-            [*failures[:_MOST_REASONS], *([f"and {more} more addresses"] if more > 0 else [])]
+        found.sort(key=lambda address: address.ip != first)
+        dialled = dial_first(host, found, end, timeout)
+        for address in dialled.silent:
+            self.note_silent(address.ip, port)
+        dialled.sock.peer_ip = dialled.address.ip
+        return dialled.sock
+
+    def note_silent(self, ip: str, port: int) -> None:
+        """Dial this address behind the others of its name for a while: it does not answer, or not in TLS."""
+        self._silent.note(ip, port)
+
+    def lifetime(self, host: str, port: int, ip: str) -> "Lifetime":
+        """Return for how long a connection may be used that was just made to this address of the host."""
+        life = self._renewal.longest_life * uniform(*_SPREAD)  # noqa: S311 - spreads load, guards nothing
+        return Lifetime(self, host, port, ip, monotonic() + life)
+
+    def is_over(self, lifetime: "Lifetime", *, waits: bool) -> bool:
+        """Say whether a lifetime is over; see there."""
+        host, port = lifetime.host, lifetime.port
+        wants = lifetime.ends if monotonic() >= lifetime.ends else 0.0
+        self._refresh(host, port, wants=wants, waits=waits)
+        judged = self._names.judged((host, port), self._renewal.longest_life)
+        is_left = judged is not None and all(
+            address.ip != lifetime.ip or reason is not None for address, reason in judged.items()
         )
-        if timed_out:
-            raise ConnectTimedOut(f"no connection to {host} within {timeout:g} s: {reasons}")
-        raise shortage(number, reasons) or ConnectFailed(reasons)
+        return is_left or 0.0 < wants <= self._names.heard((host, port))
+
+    def _refresh(self, host: str, port: int, *, wants: float = 0.0, waits: bool = True) -> None:
+        begin = partial(begin_look_up, host, port, socket.SOCK_STREAM)
+        self._names.refresh((host, port), begin, self.judge, wants=wants, waits=waits)
+
+    def _open_ones(self, host: str, judged: Judged) -> list[Address]:
+        open_ones = [address for address, reason in judged.items() if reason is None]
+        if not open_ones:
+            raise AddressRefused(_refusal(host, judged))
+        return self._silent.last(open_ones)
 
     def judge(self, address: Address) -> str | None:
         """Say why the very address may not be dialled and what would help, or None if it may be."""
@@ -132,103 +156,31 @@ class Guard:
         return objection(ip_address(address.target[0].partition("%")[0]), self._allowed)
 
 
-def _resolve(host: str, port: int, kind: socket.SocketKind, timeout: float) -> list[Address]:
-    try:
-        rows = _numeric(host, port, kind) or _look_up(host, port, kind, timeout)
-    except socket.gaierror as error:
-        # glibc calls a name unknown when it cannot open its files, or a socket to the DNS.
-        if (lack := short_of_descriptors()) is not None:
-            raise lack from None
-        raise NameUnknown(f"{host} does not resolve ({error.strerror}): check the name, or the DNS") from None
-    except OSError as error:  # of Python itself, which reads files for some names
-        words = f"cannot look {host} up: {os.strerror(error.errno or 0)}"
-        raise shortage(error.errno or 0, words) or ConnectFailed(words) from None
-    except ValueError:
-        raise NameUnknown(f"{host!r} cannot be a host name: check its spelling") from None
-    addresses = [Address(family, kind, protocol, target) for family, kind, protocol, _, target in rows]
-    return list(dict.fromkeys(addresses))
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """For how long a connection to `ip` may be used for another request; `ends` is in monotonic seconds.
 
-
-def _numeric(host: str, port: int, kind: socket.SocketKind) -> list[Any]:
-    """Read every spelling of an address that the resolver knows (0x7f.1, 2130706433), or return nothing."""
-    try:
-        return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return []
-
-
-def _look_up(host: str, port: int, kind: socket.SocketKind, timeout: float) -> list[Any]:
-    """Ask the resolver, in a thread, because getaddrinfo has no timeout of its own.
-
-    A thread that is given up ends when the resolver does (after half a minute with glibc's
-    defaults); as a daemon, it does not hold up the end of the process.
+    That is until its host's name leads elsewhere, or to no address that is open, and not beyond `ends`. But
+    where the resolver has no answer at that time, the connection is as good as any, and is used until it has.
     """
-    answer: Future[list[Any]] = Future()
 
-    def ask() -> None:
-        try:
-            answer.set_result(socket.getaddrinfo(host, port, type=kind))
-        except (OSError, ValueError) as error:
-            answer.set_exception(error)
+    guard: Guard
+    host: str
+    port: int
+    ip: str
+    ends: float
 
-    try:
-        threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
-    except RuntimeError:
-        raise no_thread(f"look up {host}") from None
-    try:
-        return answer.result(timeout)
-    except TimeoutError:
-        raise ConnectTimedOut(f"{host} did not resolve within {timeout:g} s: check the DNS") from None
+    def is_over(self, *, waits: bool = True) -> bool:
+        """Say whether to make another connection for the next request.
+
+        May begin a look-up in the background; with `waits`, may wait half a second for one that is overdue.
+        """
+        return self.guard.is_over(self, waits=waits)
 
 
-def _refusal(host: str, objections: dict[Address, str | None]) -> str:
+def _refusal(host: str, objections: Judged) -> str:
     address, reason = next(iter(objections.items()))
     ip = address.target[0]
     others = f" (and {len(objections) - 1} more)" if len(objections) > 1 else ""
     subject = ip if ip == host else f"{host} resolves to {ip}{others}, which"
     return f"{subject} {reason}"
-
-
-def _connect(address: Address, share: float, timeout: float) -> DeadlineSocket:
-    if not share:
-        raise TimeoutError
-    sock = DeadlineSocket(address.family, address.kind, address.protocol)
-    try:
-        for level, option, value in TCP_OPTIONS if address.kind is socket.SOCK_STREAM else ():
-            sock.setsockopt(level, option, value)
-        sock.settimeout(share)
-        sock.connect(address.target)
-        sock.settimeout(timeout)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-#: A peer that vanished without a word is found after a minute of silence, or once it has left unacknowledged
-#: for 20 s what it was sent (RFC 5482; in milliseconds).
-TCP_OPTIONS = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (
-            ("TCP_KEEPIDLE", 30),
-            ("TCP_KEEPINTVL", 10),
-            ("TCP_KEEPCNT", 3),
-            ("TCP_USER_TIMEOUT", 20_000),
-        )
-        if hasattr(socket, name)  # not every system has all of them
-    ),
-)
-
-
-def _failure(error: OSError, address: Address) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer from {address}"
-    if isinstance(error, ConnectionRefusedError):
-        return f"connection refused by {address}"
-    if error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
-        return f"no route to {address}"
-    reason = os.strerror(error.errno) if error.errno else "unknown reason"
-    return f"cannot connect to {address}: {reason}"

@@ -21,14 +21,11 @@ from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
-from worker.transports.guard import LOOK_UP_TIMEOUT, Guard
+from worker.transports.guard import Guard
 from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, target_of
+from worker.transports.lookups import LOOK_UP_TIMEOUT
 from worker.transports.shortages import shortage_behind
 from worker.transports.tls_inquiry import TlsInquiry
-
-#: How long, in seconds, a look-up of the name holds for the flights that begin. A connection that is open
-#: stays where it leads; one that is made anew leads where the name did when its flight began.
-FRESH = 5.0
 
 #: libcurl would add the first, and wait for leave to send a large body because of the second.
 _LEFT_OUT = ("Accept:", "Expect:")
@@ -70,7 +67,6 @@ class ManyHttp:
         self._lock = threading.Lock()
         self._landed: list[Flight] = []
         self._generation = 0
-        self._found: tuple[float, Sequence[str]] = (0.0, ())
         self.rests_since = time.monotonic()
         BUDGET.keeps_idle(self)
 
@@ -139,14 +135,9 @@ class ManyHttp:
 
     def _look_up(self, seconds: float) -> Sequence[str] | TransportError:
         """Find where the name leads to now. By our own guard: a resolver that hangs would stop libcurl."""
-        until, ips = self._found
-        if time.monotonic() < until:
-            return ips
-        route = self._route
+        route, timeout = self._route, min(seconds, LOOK_UP_TIMEOUT)
         try:
-            found = self._guard.addresses(route.host, route.port, timeout=min(seconds, LOOK_UP_TIMEOUT))
+            found = self._guard.known_addresses(route.host, route.port, timeout)
         except TransportError as error:
             return error
-        ips = [str(address.target[0]) for address in found]
-        self._found = (time.monotonic() + FRESH, ips)
-        return ips
+        return [address.ip for address in found]

@@ -25,6 +25,7 @@ from worker.model.errors import (
     Unconfirmed,
 )
 from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.guard import Lifetime
 from worker.transports.shortages import shortage
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
 from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
@@ -48,16 +49,18 @@ class _End(Enum):
 class SyslogConnection:
     """A connection that was made, and the peer's name in messages: "host:port". For one thread at a time."""
 
-    def __init__(self, sock: DeadlineSocket, peer: str, window: Window | None = None) -> None:
+    def __init__(self, sock: DeadlineSocket, peer: str, lifetime: Lifetime, window: Window) -> None:
         """Take over the socket; its calls obey the deadline in force.
 
         `window` is what earlier connections have learned of the receiver.
         """
+        #: For how long batches may begin on it.
+        self.lifetime = lifetime
         self._sock = sock
         self._peer = peer
         self._layer: Layer = PlainLayer(sock)
         self._options = TlsOptions()
-        self._outflow = Outflow(sock, window or Window(), self._see_no_error)
+        self._outflow = Outflow(sock, window, self._see_no_error)
         self._was_answered = False
         self._made = time.monotonic()
         #: Of the batch that is or was under way: how many frames were handed over, in part or whole.

@@ -11,20 +11,18 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from worker.model.destinations import SyslogCef
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.deadline import Deadline
-from worker.transports.guard import Guard
+from worker.transports.guard import Guard, Lifetime
 from worker.transports.shortages import shortage
 from worker.transports.syslog_pool import Pool
 from worker.transports.syslog_stream import peer_name
 
 #: How long a refusal of the last datagram is waited for, in seconds: a round trip within a data centre.
 _LAST_LOOK = 0.01
-#: After this long, in seconds, the name is looked up again: a socket that connects nothing never breaks.
-_LONGEST_LIFE = 60.0
 #: What goes out without a pause: a default receive buffer of Linux holds several such bursts.
 _LARGEST_BURST = 32
 #: A shorter pause than this, in seconds, is not worth sleeping for; it is owed, and added to the next.
@@ -81,10 +79,12 @@ class SyslogDatagrams:
 
     def _take(self, deadline: Deadline) -> "_Line":
         while (line := self._pool.take()) is not None:
-            if time.monotonic() - line.since <= _LONGEST_LIFE:
+            # A socket that connects nothing never breaks: that the name has moved is seen by this alone.
+            if not line.lifetime.is_over():
                 return line
             line.close()
-        return _Line(self._guard.dial_datagrams(self._host, self._port, deadline.remaining()))
+        sock = self._guard.dial_datagrams(self._host, self._port, deadline.remaining())
+        return _Line(sock, self._guard.lifetime(self._host, self._port, sock.peer_ip))
 
     def _send_all(self, sock: socket.socket, messages: Sequence[bytes], deadline: Deadline) -> Handed:
         too_long: set[int] = set()
@@ -120,10 +120,10 @@ class SyslogDatagrams:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A connected socket, and since when (monotonic seconds)."""
+    """A connected socket, and for how long it may be used."""
 
     sock: socket.socket
-    since: float = field(default_factory=time.monotonic)
+    lifetime: Lifetime
 
     def close(self) -> None:
         self.sock.close()

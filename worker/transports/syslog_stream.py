@@ -15,7 +15,7 @@ from time import monotonic
 
 from worker.model.deliveries import Assurance
 from worker.model.destinations import SyslogCef, TlsOptions
-from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError
+from worker.model.errors import ConnectionLost, ConnectTimedOut, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog_connection import SyslogConnection
@@ -155,11 +155,14 @@ class SyslogStream:
 
     def _take(self, deadline: Deadline, sending: object) -> SyslogConnection:
         while (connection := self._pool.take()) is not None:
-            if _is_usable(connection):
+            if not _is_usable(connection):
+                _ENDS.end(connection, sending)
+                connection.close()
+            elif connection.lifetime.is_over():
+                _ENDS.retire(connection)
+            else:
                 _ENDS.use(connection)
                 return connection
-            _ENDS.end(connection, sending)
-            connection.close()
         return self._connect(deadline)
 
     def _connect(self, deadline: Deadline) -> SyslogConnection:
@@ -167,11 +170,15 @@ class SyslogStream:
         began = monotonic()
         sock = self._guard.dial(self._host, self._port, deadline.remaining())
         self._moment = min(max(_CONNECTS * (monotonic() - began), _SHORTEST_MOMENT), _LONGEST_MOMENT)
-        connection = SyslogConnection(sock, self.peer, self._window)
+        lifetime = self._guard.lifetime(self._host, self._port, sock.peer_ip)
+        connection = SyslogConnection(sock, self.peer, lifetime, self._window)
         try:
             if context is not None:
                 self._begin_tls(connection, context, deadline)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ConnectTimedOut):
+                # Not another address now: the time is over. But the next attempt begins with another one.
+                self._guard.note_silent(lifetime.ip, self._port)
             connection.close()
             raise
         return connection

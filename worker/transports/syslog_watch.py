@@ -34,6 +34,10 @@ class Watched(Protocol):
         """Return, without reading, whether the other side has ended it."""
         ...
 
+    def close(self) -> None:
+        """Close it in order, without waiting; raises nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
@@ -50,6 +54,8 @@ class _Watch:
     sent: list[_Sent]
     until: float
     rests: bool = True
+    #: Whether nobody will use it again, so that it is closed when the watch is over.
+    is_retired: bool = False
 
 
 class EndWatch:
@@ -93,6 +99,15 @@ class EndWatch:
             else:
                 self._watched.pop(connection, None)
 
+    def retire(self, connection: Watched) -> None:
+        """Close it, but not before its watch is over: no sender will use it again."""
+        with self._lock:
+            watch = self._watched.get(connection)
+            if watch is not None:
+                watch.is_retired = watch.rests = True
+        if watch is None:
+            connection.close()
+
     def release(self, connection: Watched) -> None:
         """Watch it no longer: it is closed on this side."""
         with self._lock:
@@ -128,23 +143,26 @@ class EndWatch:
     def _run(self) -> None:
         while True:
             time.sleep(_TICK)
+            retired: list[Watched] = []
             with self._lock:
-                ended = self._take_ended()
+                ended = self._take_ended(retired)
                 is_over = not self._watched
                 if is_over:
                     self._thread = None
+            for connection in retired:
+                connection.close()
             _tell(ended)
             if is_over:
                 return
 
-    def _take_ended(self) -> list[_Sent]:
+    def _take_ended(self, retired: list[Watched]) -> list[_Sent]:
         now = time.monotonic()
         ended: list[_Sent] = []
         for connection, watch in list(self._watched.items()):
-            if now >= watch.until:
-                del self._watched[connection]
-            elif watch.rests and connection.has_hung_up():
-                ended += watch.sent
+            has_ended = now < watch.until and watch.rests and connection.has_hung_up()
+            if has_ended or now >= watch.until:
+                ended += watch.sent if has_ended else []
+                retired += [connection] if watch.is_retired else []
                 del self._watched[connection]
         return ended
 

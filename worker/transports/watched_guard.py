@@ -8,8 +8,9 @@ import select
 import socket
 from enum import Enum, auto
 
+from worker.transports.addresses import Address
 from worker.transports.deadline import DeadlineSocket
-from worker.transports.guard import Address, Guard
+from worker.transports.guard import Guard
 
 
 class Reaction(Enum):
@@ -48,10 +49,13 @@ class WatchedGuard(Guard):
     def _objection(self, address: Address) -> str | None:
         return self._judge.judge(address)
 
-    def _dial(self, host: str, port: int, kind: socket.SocketKind, timeout: float) -> DeadlineSocket:
-        sock = super()._dial(host, port, kind, timeout)
+    def _dial(
+        self, host: str, port: int, kind: socket.SocketKind, timeout: float, first: str = ""
+    ) -> DeadlineSocket:
+        sock = super()._dial(host, port, kind, timeout, first)
         watched = _WatchedSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         watched.settimeout(timeout)
+        watched.peer_ip = sock.peer_ip
         self._dialled = watched
         return watched
 
