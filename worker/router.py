@@ -6,11 +6,13 @@ and its bytes; it blocks nothing and never vanishes.
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
+from worker.broker.reading_ahead import IngressAhead
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, persevere
@@ -19,16 +21,23 @@ from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
+from worker.route_ahead import RouteAhead
 
 log = logging.getLogger(__name__)
 
 #: Entries of one read: large enough to spread the round trips, small enough to hand over in milliseconds.
 READ_COUNT = 1000
+#: Entries of the first read, and of one while they are large or take long.
+FEWEST = 20
 #: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
 READ_BLOCK_MS = 500
 #: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
 #: answers nobody else meanwhile.
 HEAVIEST = 16 << 20
+#: Seconds that one step should take while more waits: what is urgent must have its turn between two.
+LONGEST_STEP = 0.25
+#: The ingress is behind if what waits there will take longer than this, in seconds.
+BEHIND = 0.25
 
 _UNREADABLE = (
     "what Redis holds of these integrations is damaged, and nothing is routed until a recorder has brought "
@@ -43,31 +52,51 @@ _UNTOLD = (
 class Router:
     """One router; runs in one thread."""
 
-    def __init__(self, ingress: Ingress, backlog: Backlog, snapshot: Snapshot, issue: Issue) -> None:
-        """Read from the ingress, append to the backlog, issue work orders."""
+    def __init__(
+        self,
+        ingress: Ingress,
+        backlog: Backlog,
+        snapshot: Snapshot,
+        issue: Issue,
+        ahead: IngressAhead,
+    ) -> None:
+        """Read from the ingress and ahead in it, append to the backlog, issue work orders."""
         self._ingress = ingress
         self._backlog = backlog
         self._snapshot = snapshot
         self._issue = issue
-        self._read_count = READ_COUNT
+        self._ahead = RouteAhead(ahead, handovers, self._subscriptions, self._wake)
+        self._read_count = FEWEST
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Route until told to stop; outlive any absence of Redis."""
         persevere(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
-        """Route what waits, up to a thousand events; return how many. Raises BrokerUnavailable."""
-        arrivals = self._ingress.read(self._read_count, READ_BLOCK_MS)
-        if not arrivals:
-            return 0
-        self._suit_reads_to(sum(len(arrival.raw or b"") for arrival in arrivals))
-        try:
-            # Read after the events: an integration made before an event was published is never missed.
-            self._hand_over(arrivals, self._subscriptions())
-        except BaseException:
-            self._ingress.read_again()
-            raise
+        """Route what waits, up to a thousand events, and what must not wait behind the rest.
+
+        Returns how many were read from the head of the ingress. Raises BrokerUnavailable.
+        """
+        asked = self._read_count
+        arrivals = self._ingress.read(asked, READ_BLOCK_MS)
+        began = time.monotonic()
+        if arrivals:
+            try:
+                # Read after the events: an integration made before an event was published is never missed.
+                self._hand_over(arrivals, self._subscriptions())
+            except BaseException:
+                self._ingress.read_again()
+                raise
+        seconds = time.monotonic() - began
+        self._suit_reads_to(sum(len(arrival.raw or b"") for arrival in arrivals), seconds)
+        if len(arrivals) == asked and self._is_behind(seconds / asked):
+            self._ahead.go_on(self._read_count)
+        else:
+            self._ahead.stop()
         return len(arrivals)
+
+    def _is_behind(self, seconds_an_event: float) -> bool:
+        return self._ingress.waiting() * seconds_an_event > BEHIND
 
     def _subscriptions(self) -> Mapping[str, Subscription]:
         """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
@@ -81,20 +110,16 @@ class Router:
         return subscriptions
 
     def _hand_over(self, arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> None:
-        """Hand over in transactions that Redis can swallow, each whole."""
-        handover = route(arrivals, subscriptions)
-        if handover.weight() > HEAVIEST and len(arrivals) > 1:
-            middle = len(arrivals) // 2
-            self._hand_over(arrivals[:middle], subscriptions)
-            self._hand_over(arrivals[middle:], subscriptions)
-            return
-        self._ingress.hand_over(handover)
-        self._wake(handover, subscriptions)
+        for handover in handovers(arrivals, subscriptions):
+            self._ingress.hand_over(handover)
+            self._wake(handover, subscriptions)
 
-    def _suit_reads_to(self, size: int) -> None:
-        """Read fewer events at a time while they are large, and more again afterwards."""
+    def _suit_reads_to(self, size: int, seconds: float) -> None:
+        """Read fewer events at a time while they are large or take long, and more again afterwards."""
         if size > HEAVIEST:
-            self._read_count = max(READ_COUNT // 50, self._read_count // 4)
+            self._read_count = max(FEWEST, self._read_count // 4)
+        elif seconds > LONGEST_STEP and size:
+            self._read_count = max(FEWEST, self._read_count // 2)
         elif size < HEAVIEST // 4:
             self._read_count = min(READ_COUNT, self._read_count * 2)
 
@@ -102,6 +127,17 @@ class Router:
         woken = {one for consignment in handover.consignments for one in consignment.integration_ids}
         for order in self._backlog.wake(sorted(woken)):
             self._issue(order, subscriptions[order.integration_id].destination.type)
+
+
+def handovers(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> Iterator[HandOver]:
+    """Sort arrivals into hand-overs of which each is a transaction that Redis can swallow."""
+    handover = route(arrivals, subscriptions)
+    if handover.weight() > HEAVIEST and len(arrivals) > 1:
+        middle = len(arrivals) // 2
+        yield from handovers(arrivals[:middle], subscriptions)
+        yield from handovers(arrivals[middle:], subscriptions)
+    else:
+        yield handover
 
 
 def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> HandOver:

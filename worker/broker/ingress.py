@@ -1,6 +1,6 @@
 """The stream to which events are published, and the hand-over from there to the backlogs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,11 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
-from worker.broker.numbers import is_damaged_count, restart_counts, whole
+from worker.broker.ingress_pass import event_field
+from worker.broker.numbers import damaged_counts, whole
 from worker.broker.overdraft import execute_anyway
 from worker.broker.packing import checksum, pack_chunk, pack_dead
-from worker.broker.streams import GroupReader
+from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
@@ -83,7 +84,7 @@ class Ingress:
     def read(self, count: int, block_ms: int) -> list[Arrival]:
         """Read up to `count` events, waiting up to `block_ms` for the first."""
         entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
-        return [_arrival(entry_id, fields) for entry_id, fields in entries]
+        return arrivals_of(entries)
 
     def hand_over(self, handover: HandOver) -> None:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
@@ -91,28 +92,22 @@ class Ingress:
         After BrokerUnavailable call `read_again`: it comes back unless the hand-over did happen.
         """
         pipeline = self._client.pipeline(transaction=True)
-        for consignment in handover.consignments:
-            append(pipeline, consignment)
-        for dead in handover.dead:
-            pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
-        _count(pipeline, handover)
-        count_volumes(pipeline, handover.volumes.items())
+        fill(pipeline, handover)
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
         pipeline.xdel(keys.EVENTS, *handover.done)
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
-            try:
+            with damaged_counts(self._client, commands):
                 # Only what is handed over is ever sent, and only what is sent frees memory.
                 execute_anyway(self._client, pipeline, within_bounds=True)
-            except ResponseError as error:
-                if not is_damaged_count(error):
-                    raise
-                # All the other commands were carried out.
-                restart_counts(self._client, commands)
 
     def read_again(self) -> None:
         """Begin anew with what this router holds: it could not be handed over."""
         self._reader.read_again()
+
+    def waiting(self) -> int:
+        """Count the events that no router has handed over yet."""
+        return waiting(self._client)
 
 
 def publish(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Exception]:
@@ -178,16 +173,25 @@ def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | E
         answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 
+def arrivals_of(entries: Iterable[Entry]) -> list[Arrival]:
+    """Return what stands in these entries of the ingress stream."""
+    return [_arrival(entry_id, fields) for entry_id, fields in entries]
+
+
 def _arrival(entry_id: bytes, fields: list[bytes]) -> Arrival:
-    raw = fields[1] if len(fields) == 2 and fields[0] == b"event" else _named_event(fields)  # noqa: PLR2004 - name and value
     # Whoever publishes may choose the id of an entry, and choose one that no clock and no column can hold.
     published_ms = min(int(entry_id.partition(b"-")[0]), LATEST_MS)
-    return Arrival(entry_id, published_ms, raw, fields)
+    return Arrival(entry_id, published_ms, event_field(fields), fields)
 
 
-def _named_event(fields: list[bytes]) -> bytes | None:
-    """Find the field `event` among others, which are nobody's business."""
-    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
+def fill(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:
+    """Add to a transaction all of a hand-over but the end of its arrivals in the ingress."""
+    for consignment in handover.consignments:
+        append(pipeline, consignment)
+    for dead in handover.dead:
+        pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
+    _count(pipeline, handover)
+    count_volumes(pipeline, handover.volumes.items())
 
 
 def append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:

@@ -40,6 +40,7 @@
 | `siem:epoch`                 | hash   | `id` of this Redis since it was emptied last, `before`: the    |
 |                              |        | ids before it; of the latest mark its `number`, `at` (ms) and  |
 |                              |        | `figures` (JSON); `truncated`: what the server dropped         |
+| `siem:events:ahead`          | string | the lock of the router that reads ahead of all others          |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
@@ -74,6 +75,7 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 """
 
 EVENTS = "siem:events"
+AHEAD_LOCK = "siem:events:ahead"
 OUTCOMES = "siem:outcomes"
 DEAD_LETTERS = "siem:dead-letters"
 PARKED = "siem:parked"

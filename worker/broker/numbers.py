@@ -1,7 +1,8 @@
 """Numbers that stand in Redis as text, and what is done where damage left none."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -24,7 +25,18 @@ def whole(value: Any, otherwise: int = 0) -> int:
     return found if abs(found) <= _LARGEST else otherwise
 
 
-def is_damaged_count(error: ResponseError) -> bool:
+@contextmanager
+def damaged_counts(client: "redis.Redis", commands: Iterable[Sequence[Any]]) -> Iterator[None]:
+    """Let the counts begin again that commands could not add to; all the others were carried out."""
+    try:
+        yield
+    except ResponseError as error:
+        if not _is_damaged_count(error):
+            raise
+        restart_counts(client, commands)
+
+
+def _is_damaged_count(error: ResponseError) -> bool:
     """Say whether HINCRBY was refused because what it should add to is no number."""
     return any(sign in str(error) for sign in ("hash value is not an integer", "would overflow"))
 

@@ -59,14 +59,16 @@ def execute_anyway(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: 
     try:
         replies: list[Any] = pipeline.execute()
     except ResponseError as error:
-        if not is_full(error) or (within_bounds and not _may_overdraw(client)):
+        if not is_full(error) or (within_bounds and not has_room(client)):
             raise
         return overdraw(client, commands)
     return replies
 
 
-def _may_overdraw(client: redis.Redis) -> bool:
+def has_room(client: redis.Redis) -> bool:
     """Say whether the overdraft leaves room, as Redis itself counts its memory."""
     memory: Any = client.info("memory")
+    if not memory["maxmemory"]:
+        return True
     used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
     return bool(used <= memory["maxmemory"] * (1 + OVERDRAFT))

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import WatchError
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import Consignment, append
-from worker.broker.numbers import is_damaged_count, restart_counts, whole
+from worker.broker.numbers import damaged_counts, whole
 from worker.broker.packing import DAMAGED
 from worker.model.replays import Page
 
@@ -71,14 +71,10 @@ class Hand:
             self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
             commands = [command for command, _ in self._pipeline.command_stack]
             try:
-                self._pipeline.execute()
+                with damaged_counts(self._client, commands):
+                    self._pipeline.execute()
             except WatchError:
                 return False
-            except ResponseError as error:
-                if not is_damaged_count(error):
-                    raise
-                # All the other commands were carried out.
-                restart_counts(self._client, commands)
         await_replica(self._client)
         return True
 

@@ -1,6 +1,7 @@
 """Whose turn it is, where one process at a time should work: a lock that its holder keeps by asking for it.
 
-It spares double work. Nothing may depend on it: a holder that was asleep does not know that it lost it.
+It spares double work. Nothing may depend on it: a holder that was asleep does not know that it lost it. Only
+a script that finds the holder's `name` under the key knows whose turn it is.
 """
 
 import uuid
@@ -33,7 +34,7 @@ class Turn:
         self._claim = claim
         self._ask = ask_anyway if when_full else ask
         self._key = key
-        self._name = uuid.uuid4().hex
+        self.name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
 
     def is_mine(self) -> bool:
@@ -41,14 +42,14 @@ class Turn:
         if self._claim is not None:
             self._claim.require()
         with broker_errors():
-            if self._ask(self._client, "SET", self._key, self._name, "NX", "PX", self._expires_ms):
+            if self._ask(self._client, "SET", self._key, self.name, "NX", "PX", self._expires_ms):
                 return True
-            if self._client.get(self._key) != self._name.encode():
+            if self._client.get(self._key) != self.name.encode():
                 return False
             return bool(self._client.pexpire(self._key, self._expires_ms))
 
     def pass_on(self) -> None:
         """Let the next one have it at once."""
         with broker_errors():
-            if self._client.get(self._key) == self._name.encode():
+            if self._client.get(self._key) == self.name.encode():
                 self._client.delete(self._key)

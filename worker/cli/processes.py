@@ -25,6 +25,7 @@ from worker.broker.ingress import Ingress
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes, oldest_ms
 from worker.broker.parking import Parking
+from worker.broker.reading_ahead import IngressAhead
 from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
@@ -79,7 +80,7 @@ def route() -> None:
     backlog = Backlog(connect(config.broker_address()), Timing.of(config))
     client = connect(config.broker_address())
     ingress = Ingress(client, _consumer(), config.claim_idle)
-    router = Router(ingress, backlog, Snapshot(client), issue_order)
+    router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client))
     sweeper = _sweeper(config, issue_order)
     with _process("router", config) as (stopping, dependencies), _beside([sweeper], stopping, dependencies):
         router.run(stopping, dependencies)

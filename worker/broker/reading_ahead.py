@@ -1,0 +1,134 @@
+"""Reading in the ingress beyond what its readers were given, and handing over from there out of turn.
+
+Entries stay where they are: only those that are handed over are deleted, in the same script. It does nothing
+if a reader of the group has been given one of them meanwhile, or if another one reads ahead. So no entry is
+handed over twice, none is lost whoever is killed, and a router of an earlier release, which reads from the
+head alone, may run beside.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.ingress import HandOver, fill
+from worker.broker.numbers import damaged_counts
+from worker.broker.overdraft import has_room
+from worker.broker.scripting import single_script
+from worker.broker.streams import Entry
+from worker.broker.turns import Turn
+
+if TYPE_CHECKING:
+    import redis
+
+#: Another may read ahead once the one that does was silent for so many seconds.
+TURN = 2.0
+
+
+class IngressAhead:
+    """One router's view beyond the head of `siem:events`. Every method raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which no other thread may use."""
+        self._client = client
+        self._turn = Turn(client, keys.AHEAD_LOCK, TURN, when_full=True)
+        self._hand_over = single_script(client, "ahead")
+
+    def is_mine(self) -> bool:
+        """Say whether this router may read ahead: one at a time, and none while Redis is too full for it."""
+        with broker_errors():
+            return self._turn.is_mine() and has_room(self._client)
+
+    def pass_on(self) -> None:
+        """Let another router read ahead."""
+        self._turn.pass_on()
+
+    def head(self) -> bytes | None:
+        """Return the id of the last entry that a router was given; None before the first has read."""
+        with broker_errors(), _no_group():
+            for group in self._client.xinfo_groups(keys.EVENTS):
+                if group["name"] == keys.ROUTER_GROUP.encode():
+                    head: bytes = group["last-delivered-id"]
+                    return head
+        return None
+
+    def after(self, entry_id: bytes, window: Callable[[], int]) -> Generator[list[Entry]]:
+        """Yield the entries after this one, `window` of them at a time, until there are no more.
+
+        While one read is worked at, Redis is busy with the next.
+        """
+        pool: Any = self._client.connection_pool
+        with broker_errors():
+            connection = pool.get_connection()
+            try:
+                yield from _reads(connection, entry_id, window)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                connection.disconnect()  # an answer that was not read must not be taken for a later one
+                raise
+            finally:
+                pool.release(connection)
+
+    def hand_over(self, handover: HandOver, lowest_id: bytes) -> bytes | None:
+        """Append to the backlogs and delete the entries, of which the first is `lowest_id`: all or nothing.
+
+        Returns None when that is done, else the id of the last entry that a router was given: up to there
+        entries are no longer to be had. Raises NotMyTurn when another router reads ahead by now.
+        """
+        pipeline = self._client.pipeline(transaction=True)
+        fill(pipeline, handover)
+        pipeline.xdel(keys.EVENTS, *handover.done)
+        commands = [command for command, _ in pipeline.command_stack]
+        words: list[Any] = []
+        for command in commands:
+            words += [len(command), *command]
+        with broker_errors(), damaged_counts(self._client, commands):
+            reply: Any = self._hand_over(
+                keys=[keys.EVENTS, keys.AHEAD_LOCK],
+                args=[keys.ROUTER_GROUP, self._turn.name, lowest_id, *words],
+            )
+            if reply[0] == b"not mine":
+                raise NotMyTurn
+            if reply[0] == b"late":
+                given: bytes = reply[1]
+                return given
+            for one in reply[1]:
+                if isinstance(one, Exception):
+                    raise one
+        return None
+
+
+def _reads(connection: Any, entry_id: bytes, window: Callable[[], int]) -> Iterator[list[Entry]]:
+    asked, more = window(), True
+    connection.send_command("XREAD", "COUNT", asked, "STREAMS", keys.EVENTS, entry_id)
+    while more:
+        reply = connection.read_response()
+        entries = reply[0][1] if reply else []
+        more = len(entries) == asked
+        if more:
+            asked = window()
+            connection.send_command("XREAD", "COUNT", asked, "STREAMS", keys.EVENTS, entries[-1][0])
+        try:
+            yield entries
+        except GeneratorExit:
+            if more:
+                connection.read_response()
+            return
+
+
+class NotMyTurn(Exception):
+    """Another router reads ahead."""
+
+
+@contextmanager
+def _no_group() -> Iterator[None]:
+    """Without a stream there is no group either."""
+    try:
+        yield
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise

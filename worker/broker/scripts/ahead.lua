@@ -1,0 +1,52 @@
+-- Hands over entries of the ingress out of turn, if no reader of its group has been given one of them yet.
+-- KEYS: 1 ingress, 2 lock of the one that reads ahead.
+-- ARGV: 1 group, 2 who holds the lock, 3 the lowest id of these entries; then for each command how many words
+--       it has, and these.
+-- Returns {'not mine'}, {'late', the id that was given out last}, or {'done', the replies, errors among them}.
+
+-- A full Redis must be relieved as well: this needs no memory, and lets the rest be written.
+redis.call('DEL', 'siem:none')
+
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then
+  return {'not mine'}
+end
+
+-- Ids are numbers of 64 bits, which Lua cannot hold exactly: compared as text.
+local function compare(one, other)
+  if #one ~= #other then
+    return #one < #other and -1 or 1
+  end
+  return one == other and 0 or (one < other and -1 or 1)
+end
+
+local function is_after(one, other)
+  local ms, sequence = string.match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_sequence = string.match(other, '^(%d+)-(%d+)$')
+  local order = compare(ms, other_ms)
+  return order > 0 or (order == 0 and compare(sequence, other_sequence) > 0)
+end
+
+local given
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local fields = {}
+  for place = 1, #group, 2 do
+    fields[group[place]] = group[place + 1]
+  end
+  if fields['name'] == ARGV[1] then
+    given = fields['last-delivered-id']
+  end
+end
+if not given then
+  return {'not mine'}
+end
+if not is_after(ARGV[3], given) then
+  return {'late', given}
+end
+
+local replies, place = {}, 4
+while place < #ARGV do
+  local last = place + tonumber(ARGV[place])
+  replies[#replies + 1] = redis.pcall(unpack(ARGV, place + 1, last))
+  place = last + 1
+end
+return {'done', replies}
