@@ -45,12 +45,12 @@ from worker.model.errors import (
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
-from worker.model.shortages import Resource
+from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.senders import LOOK_EVERY
 from worker.settings import Settings, settings
 from worker.tasks import Courier, Patience
-from worker.transports.budget import BUDGET, descriptor_limit, raise_descriptor_limit, threads_within
+from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
 
 log = logging.getLogger(__name__)
@@ -248,14 +248,7 @@ def _refuse_to_start(**_: Any) -> None:
 @worker_init.connect
 def _fit_descriptors(**_: Any) -> None:
     """Leave what the threads need of this process's descriptors; say so if there are too few."""
-    config = settings()
-    threads = _threads(config)
-    BUDGET.leave_room_for(threads)
-    if threads < config.worker_threads:
-        log.warning(
-            "the limit of %d open files is enough for %d threads, and SIEM_WORKER_THREADS asks for %d: %s",
-            *(descriptor_limit(), threads, config.worker_threads, Resource.OPEN_FILES.hint),
-        )
+    BUDGET.leave_room_for(_threads(settings()), wanted=settings().worker_threads)
 
 
 @worker_ready.connect
@@ -266,7 +259,9 @@ def _say_alive(sender: Any, **_: Any) -> None:
     threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
     threading.Thread(target=_close_unused_senders, name="unused-senders", daemon=True).start()
     roles = map(worker_role, sender.app.amqp.queues.consume_from)
-    sign = SignOfLife(connect(settings().broker_address()), *roles, facts=key_facts(open_vault(settings())))
+    vault = open_vault(settings())
+    facts = {**key_facts(vault), **reach_fact(vault, settings())}
+    sign = SignOfLife(connect(settings().broker_address()), *roles, facts=facts)
     sign.start()
     _signs.append(sign)
 

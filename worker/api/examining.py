@@ -19,11 +19,11 @@ from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
 from worker.api.health_documents import HealthDocument, health_document
 from worker.api.problems import Problem
+from worker.api.resources import Resources
 from worker.doctor import Check, Result, examine
 from worker.health import Health
 from worker.model.integrations import Integration
-from worker.settings import Settings
-from worker.transports.guard import Guard
+from worker.transports.fleet_guard import FleetGuard
 
 router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"])
 
@@ -112,7 +112,7 @@ def examine_integration(
     went well. With `Accept: application/x-ndjson` each step is a line, sent as soon as it has ended.
     """
     integration = resources.integrations_of(caller.tenant_id).open(integration_id)
-    checks = _begun(_checks(integration, resources.config, caller.tenant_id, test_event=test_event))
+    checks = _begun(_checks(integration, resources, caller.tenant_id, test_event=test_event))
     if LINES in request.headers.get("accept", ""):
         return StreamingResponse(map(_line, checks), media_type=LINES)
     return JSONResponse(_document(integration, list(checks)))
@@ -126,12 +126,14 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
 
 
 def _checks(
-    integration: Integration, config: Settings, tenant_id: str, *, test_event: bool
+    integration: Integration, resources: Resources, tenant_id: str, *, test_event: bool
 ) -> Iterator[Check]:
     _places.take(tenant_id)
     try:
-        guard = Guard(config.allowed_networks)
-        yield from examine(integration, guard, send_seconds=config.send_deadline, test_event=test_event)
+        reach = resources.reach_of(integration.type)
+        seconds = reach.send_deadline(resources.config.send_deadline)
+        guard = FleetGuard(reach)
+        yield from examine(integration, guard, send_seconds=seconds, test_event=test_event)
     finally:
         _places.give_back(tenant_id)
 

@@ -47,7 +47,7 @@ def create_integration(
         )
         announce(resources)
         made = resources.integrations_of(caller.tenant_id).show(integration_id)
-        response = _answer(made, 201)
+        response = _answer(made, 201, resources.warning_of(made))
         response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
         return response
 
@@ -88,7 +88,9 @@ def change_integration(
     """
     integrations = resources.integrations_of(caller.tenant_id)
     change(integrations, integration_id, body.value, seen_in(if_match))
-    return _changed(resources, caller.tenant_id, integration_id)
+    announce(resources)
+    made = integrations.show(integration_id)
+    return _answer(made, 200, resources.warning_of(made))
 
 
 @router.delete("/{integration_id}", status_code=204, responses=problems(*_USUAL, 412))
@@ -140,5 +142,6 @@ def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Respo
     return _answer(resources.integrations_of(tenant_id).show(integration_id))
 
 
-def _answer(one: Configured, status: int = 200) -> Response:
-    return JSONResponse(document(one), status, {"ETag": etag(one)})
+def _answer(one: Configured, status: int = 200, warning: str | None = None) -> Response:
+    headers = {"ETag": etag(one)} | ({schemas.WARNING: warning} if warning else {})
+    return JSONResponse(document(one), status, headers)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from worker.api.access import Access
 from worker.api.ownership import Ownership
@@ -9,9 +10,12 @@ from worker.broker.connection import Client, connect
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.ledger.vault import Vault, open_vault
+from worker.model.reach import Reach
+from worker.reach import reach_of
 from worker.settings import Settings
+from worker.transports.fleet_guard import address_warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ class Resources:
     def all_integrations(self) -> IntegrationStore:
         """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""
         return IntegrationStore(self.engine, self.vault)
+
+    def reach_of(self, kind: str) -> Reach:
+        """Return what the running workers that deliver to this type of destination allow."""
+        return reach_of(self.client, self.vault, self.config, kind)
+
+    def warning_of(self, one: Configured) -> str | None:
+        """Say what keeps the workers from an integration whose url has an address, or None."""
+        host = urlsplit(str(one.document["destination"]["url"])).hostname or ""
+        return address_warning(host, lambda: self.reach_of(one.type))
 
     def close(self) -> None:
         """Close the connections."""

@@ -42,6 +42,9 @@ _SHOWN_ONLY: dict[str, Any] = {
     "updated_at": _MOMENT,
 }
 
+#: The header that says of a new or changed integration what keeps the workers from it.
+WARNING = "SIEM-Warning"
+
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -160,7 +163,13 @@ PAGE: dict[int | str, dict[str, Any]] = {
 
 def one(status: int) -> dict[int | str, dict[str, Any]]:
     """Document that a route answers with an integration and its ETag."""
-    headers: dict[str, Any] = {"ETag": {"description": "For If-Match.", "schema": {"type": "string"}}}
+    headers: dict[str, Any] = {
+        "ETag": {"description": "For If-Match.", "schema": {"type": "string"}},
+        WARNING: {
+            "description": "Behind a change: why the workers will not send to this address, if that is so.",
+            "schema": {"type": "string"},
+        },
+    }
     if status == 201:  # noqa: PLR2004 - Created
         headers["Location"] = {"description": "Where it is now.", "schema": {"type": "string"}}
     content = {"application/json": {"schema": _ref("Integration")}}

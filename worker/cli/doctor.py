@@ -9,11 +9,11 @@ import click
 
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, counted, plain, print_json
-from worker.cli.stores import integration_store
+from worker.cli.stores import integration_store, worker_reach
 from worker.doctor import Check, Result, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
-from worker.transports.guard import Guard
+from worker.transports.fleet_guard import FleetGuard
 
 _MARKS = {Result.OK: "ok", Result.WARNING: "warning", Result.FAILED: "FAILED", Result.SKIPPED: "skipped"}
 #: Where messages begin, and the remedies below them.
@@ -43,8 +43,9 @@ def doctor(integration: str, *, timeout: float | None, test_event: bool, as_json
     siem doctor splunk --no-test-event --json
 
     It looks up the name, connects, and sends one marked, harmless event, as a worker would, but from this
-    machine and with this environment's SIEM_ALLOWED_NETWORKS: workers may run elsewhere, with another.
-    Nothing is recorded. Exits with 1 if a step failed; warnings are no failure.
+    machine. An address must be allowed by every running worker that delivers to this type of destination;
+    only if none runs, this environment's SIEM_ALLOWED_NETWORKS decides. Nothing is recorded. Exits with 1 if
+    a step failed; warnings are no failure.
     """
     with integration_store() as store:
         found = _within(store.get(integration), timeout)
@@ -67,8 +68,9 @@ def _within(integration: Integration, timeout: float | None) -> Integration:
 
 
 def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[Check]:
-    guard = Guard(config.allowed_networks)
-    return examine(integration, guard, send_seconds=config.send_deadline, test_event=test_event)
+    reach = worker_reach(integration.type)
+    seconds = reach.send_deadline(config.send_deadline)
+    return examine(integration, FleetGuard(reach), send_seconds=seconds, test_event=test_event)
 
 
 def _print_each(checks: Iterable[Check]) -> list[Check]:

@@ -4,8 +4,7 @@ Comes in: an Integration, and why it was switched off if its destination did tha
 values, in which a secret is only "set".
 """
 
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +15,9 @@ from worker.model.destinations import NoAuth, SplunkHec, Webhook
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
+from worker.model.reach import Reach
 from worker.model.secrets import unreadable_in
-from worker.transports.ranges import IpAddress, objection
+from worker.transports.fleet_guard import address_warning, literal
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
 _SHORT = 60
@@ -72,26 +72,23 @@ def _state(one: Integration) -> str:
     return "paused" if one.paused else "on"
 
 
-def misgivings(integration: Integration) -> Iterator[str]:
+def misgivings(integration: Integration, ask_reach: Callable[[], Reach]) -> Iterator[str]:
     """Yield what needs a look.
 
-    Secrets that no key opens; secrets in the clear and addresses that need a setting, which may be as
-    intended.
+    Secrets that no key opens; secrets in the clear and addresses that workers do not allow, which may be as
+    intended. `ask_reach` says what they allow, and is called where that matters.
     """
     yield from unreadable_secrets(integration)
     parts = urlsplit(integration.destination.url)
-    address = _literal(parts.hostname or "")
+    address = literal(parts.hostname or "")
     secrets = _secrets(integration)
     if parts.scheme == "http" and secrets and not (address and address.is_loopback):
         yield (
             f"{secrets} will go over the network unencrypted, where others may read along: give an address "
             "with https:// if the SIEM has one"
         )
-    if address and (reason := objection(address, ())):
-        name, _, remedy = reason.partition(": ")
-        if "SIEM_ALLOWED_NETWORKS" in remedy:
-            remedy = "nothing is sent there unless the workers' SIEM_ALLOWED_NETWORKS lists its network"
-        yield f"{parts.hostname} {name}: {remedy}"
+    if warning := address_warning(parts.hostname or "", ask_reach):
+        yield warning
 
 
 def unreadable_secrets(integration: Integration) -> Iterator[str]:
@@ -123,14 +120,6 @@ def _secrets(integration: Integration) -> str:
             return "the bearer token" if auth.kind == "bearer" else "the API key"
         case _:
             return ""
-
-
-def _literal(host: str) -> IpAddress | None:
-    """Return the address that a host is written as, if it is no name."""
-    try:
-        return ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        return None
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -19,6 +19,8 @@ from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
+from worker.model.reach import Reach
+from worker.reach import reach_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,21 @@ def integration_store() -> Iterator[IntegrationStore]:
     """Open the integrations of the ledger, with the keys that seal their secrets."""
     with ledger() as engine:
         yield IntegrationStore(engine, open_vault(configuration()))
+
+
+def worker_reach(kind: str) -> Reach:
+    """Return what the running workers that deliver to this type of destination allow."""
+    config = configuration()
+    try:
+        client = connect(config.broker_address())
+    except InvalidSetting as error:
+        return Reach(
+            kind, (), config.allowed_networks, f"nothing is known of workers without Redis ({error})"
+        )
+    try:
+        return reach_of(client, open_vault(config), config, kind)
+    finally:
+        client.close()
 
 
 def names_by_id(store: IntegrationStore) -> dict[str, str]:

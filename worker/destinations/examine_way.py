@@ -29,7 +29,6 @@ SOON = 21
 _HEARING = 1.0
 _MOST_SHOWN = 8
 
-_ELSEWHERE = "workers go by the SIEM_ALLOWED_NETWORKS that they themselves were started with"
 _ON_TIME = "renew it before then: nothing is delivered from that day on"
 
 
@@ -91,16 +90,15 @@ class Way:
         return ok(f"{target.host} is {_listed(ips)}")
 
     def _judge(self) -> Answer:
-        verdicts = _listed([_verdict(one) for one in self._found])
+        basis = self._guard.basis
+        verdicts = _listed([_verdict(one, basis) for one in self._found])
         closed = [one for one in self._found if one.objection is not None]
         if len(closed) == len(self._found):
-            return failed(verdicts, _opening(closed))
+            return failed(verdicts, _opening(closed, basis))
         if closed:
             return warning(
-                verdicts, f"only open addresses are dialled; to open the others, {_opening(closed)}"
+                verdicts, f"only open addresses are dialled; to open the others, {_opening(closed, basis)}"
             )
-        if any(one.is_listed for one in self._found):
-            return ok(f"{verdicts}; {_ELSEWHERE}")
         return ok(verdicts)
 
     def _connect(self) -> Answer:
@@ -176,20 +174,22 @@ class Way:
         return _timely(f"{welcome} with our own {_described(own)}", own)
 
 
-def _verdict(one: Candidate) -> str:
+def _verdict(one: Candidate, basis: str) -> str:
     if one.objection is not None:
         return f"{one.ip} {one.objection.partition(': ')[0]}"
-    return f"{one.ip} is {'open by SIEM_ALLOWED_NETWORKS here' if one.is_listed else 'public'}"
+    return f"{one.ip} is {f'open by {basis}' if one.is_listed else 'public'}"
 
 
-def _opening(closed: list[Candidate]) -> str:
+def _opening(closed: list[Candidate], basis: str) -> str:
     """Say what opens these addresses, or that nothing does."""
     if any("no setting" in (one.objection or "") for one in closed):
         return "use another address: no setting opens this one, for metadata services hand out credentials"
+    if elsewhere := next((one.objection for one in closed if "test it there" in (one.objection or "")), None):
+        return elsewhere.partition(": ")[2]
     networks = ",".join(f"{one.ip}/{128 if ':' in one.ip else 32}" for one in closed)
     return (
         f"start the workers with SIEM_ALLOWED_NETWORKS={networks} or a network around it; "
-        "this examination went by the setting of this very machine"
+        f"this examination went by {basis}"
     )
 
 

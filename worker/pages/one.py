@@ -35,6 +35,7 @@ def show_one(request: Request, resources: Shared, visitor: Looking, integration_
         "one.html",
         visitor,
         one=configured,
+        warning=resources.warning_of(configured),
         health=health.of(configured.id),
         delivered=delivered,
         failed=failed,

@@ -25,6 +25,7 @@ from worker.pages.form_filling import known
 from worker.pages.form_reading import document_in, patch_in, text_of
 from worker.pages.rendering import HEADERS, environment
 from worker.pages.visitors import HOME, Changing, Posted, Visitor
+from worker.transports.fleet_guard import FleetGuard
 from worker.transports.guard import Guard
 
 router = APIRouter(include_in_schema=False)
@@ -77,8 +78,9 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
         found = integration()
     except (InvalidIntegration, Problem) as error:
         return _markup(_part("complaint", error=complaint(error)))
-    guard = Guard(resources.config.allowed_networks)
-    checks = examine(found, guard, send_seconds=resources.config.send_deadline)
+    reach = resources.reach_of(found.type)
+    seconds = reach.send_deadline(resources.config.send_deadline)
+    checks = examine(found, FleetGuard(reach), send_seconds=seconds)
 
     def lines() -> Iterator[str]:
         for check in checks:

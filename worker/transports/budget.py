@@ -7,6 +7,7 @@ has its share.
 """
 
 import contextlib
+import logging
 import os
 import resource
 import threading
@@ -18,6 +19,8 @@ from typing import Protocol
 from worker.model.errors import OutOfResources
 from worker.model.shortages import Resource
 from worker.transports.shortages import out_of
+
+log = logging.getLogger(__name__)
 
 #: More than any process here uses. Some programs close every number up to the limit, one by one.
 MOST_DESCRIPTORS = 1 << 20
@@ -88,9 +91,14 @@ class DescriptorBudget:
         #: How many connections one sending may have at present.
         self.share = MOST_DESCRIPTORS
 
-    def leave_room_for(self, threads: int) -> None:
-        """Leave what so many threads need beside connections."""
+    def leave_room_for(self, threads: int, *, wanted: int = 0) -> None:
+        """Leave what so many threads need beside connections; say so if they are fewer than are wanted."""
         self._threads = threads
+        if threads < wanted:
+            log.warning(
+                "the limit of %d open files suffices for %d threads, and SIEM_WORKER_THREADS wants %d: %s",
+                *(descriptor_limit(), threads, wanted, Resource.OPEN_FILES.hint),
+            )
 
     @property
     def most(self) -> int:

@@ -45,6 +45,8 @@ class Guard:
         self._renewal = renewal or Renewal()
         self._names = Names(self._renewal.look_up_every)
         self._silent = SilentAddresses()
+        #: Whose setting that is, in words.
+        self.basis = "SIEM_ALLOWED_NETWORKS here"
 
     def addresses(
         self,

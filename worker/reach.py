@@ -1,0 +1,75 @@
+"""What the workers let integrations reach: told by each with its heartbeats, and asked of all that live.
+
+It is sealed with the fleet's own keys, and bound to the process that tells it: who can only write to Redis
+opens no network. A worker of an earlier release tells nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+import msgspec
+
+from worker.broker.alive import worker_role
+from worker.broker.connection import Client
+from worker.broker.fleet import LivingProcess, living_processes
+from worker.identity import process_identity
+from worker.ledger.vault import Vault
+from worker.model.errors import BrokerUnavailable, SecretUnreadable
+from worker.model.reach import Reach, WorkerReach
+from worker.settings import Network, Settings
+
+#: The name of the fact that a worker tells (`worker.broker.fleet.Told`).
+_FACT = "reach"
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What is sealed; fields that a later release adds are skipped."""
+
+    process: str
+    networks: list[str]
+    send_deadline: float
+
+
+def reach_fact(vault: Vault, config: Settings) -> Mapping[str, Any]:
+    """Return what a worker tells of itself, for its heartbeats."""
+    networks = [str(network) for network in config.allowed_networks]
+    told = _Told(str(process_identity()), networks, config.send_deadline)
+    return {_FACT: vault.seal(msgspec.json.encode(told).decode())}
+
+
+def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Reach:
+    """Return what the living workers that deliver to this type of destination allow.
+
+    Without Redis, nothing is known of them, and the own setting counts.
+    """
+    try:
+        living = [one for one in living_processes(client) if one.role == worker_role(kind)]
+    except BrokerUnavailable:
+        words = "Redis does not answer, so that nobody knows what workers allow"
+        return Reach(kind, (), config.allowed_networks, words)
+    return Reach(kind, tuple(_told_by(living, vault)), config.allowed_networks)
+
+
+def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerReach]:
+    for one in living:
+        identity = one.identity
+        host = identity.host if identity else one.name
+        is_here = identity is not None and identity.is_in_sight
+        told = _opened(one, vault)
+        if told is None:
+            yield WorkerReach(host, None, is_here)
+        else:
+            yield WorkerReach(host, told[0], is_here, told[1])
+
+
+def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], float] | None:
+    sealed = process.told.facts.get(_FACT) if process.told else None
+    if not isinstance(sealed, str):
+        return None
+    try:
+        told = msgspec.json.decode(vault.open(sealed), type=_Told)
+        found = tuple(map(ip_network, told.networks))
+    except (SecretUnreadable, msgspec.MsgspecError, ValueError):
+        return None
+    return (found, told.send_deadline) if told.process == process.name else None
