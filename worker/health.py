@@ -16,7 +16,13 @@ from worker.ledger.parked import ParkedStore
 from worker.ledger.revisions import words_of_tables
 from worker.model.clocks import clocks_part, retention_part
 from worker.model.destinations import DESTINATION_TYPES
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable, NotFoundError, SchemaOutdated
+from worker.model.errors import (
+    BrokerUnavailable,
+    LedgerUnavailable,
+    NotFoundError,
+    OutageError,
+    SchemaOutdated,
+)
 from worker.model.judgement import health_of, span
 from worker.model.wellbeing import (
     Facts,
@@ -76,8 +82,8 @@ class Health:
             clocks = self._clock_parts()
         except BrokerUnavailable as error:
             unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
-            return FleetHealth([Part("redis", ok=False, words=str(error)), database, *unknown])
-        redis = Part("redis", ok=True, words="it answers")
+            return FleetHealth([_away("redis", error), database, *unknown])
+        redis = Part("redis", ok=True, words="it answers", public="it answers")
         parts = _parts(signs, types, self._longest_lag)
         return FleetHealth([redis, *told, database, *known, *parts, *clocks])
 
@@ -89,8 +95,9 @@ class Health:
             tables = require_readable_schema(self._engine)
             types = {one.type for one in subjects(self._engine) if one.enabled}
         except (LedgerUnavailable, SchemaOutdated) as error:
-            return set(DESTINATION_TYPES), Part("database", ok=False, words=str(error))
-        return types, Part("database", ok=True, words=f"it answers, and {words_of_tables(tables)}")
+            return set(DESTINATION_TYPES), _away("database", error)
+        words = f"it answers, and {words_of_tables(tables)}"
+        return types, Part("database", ok=True, words=words, public="it answers")
 
     def _judged(self, asked: Sequence[Subject], sample: int) -> list[IntegrationHealth]:
         return [health_of(facts, self._thresholds) for facts in self._facts(asked, sample)]
@@ -142,9 +149,7 @@ def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[P
     def queue(role: str, words: str, waiting: Waiting) -> Part:
         alive, waited = signs.processes[role], waiting.seconds(signs.now_ms)
         since = f", the oldest for {span(waited * 1000)}" if waiting.entries else ""
-        return Part(
-            role, ok=alive > 0 and waited < longest_lag, words=f"{_running(alive)}; {words} wait{since}"
-        )
+        return _open_part(role, alive > 0 and waited < longest_lag, f"{_running(alive)}; {words} wait{since}")
 
     yield queue("router", f"{signs.to_route.entries} events to be routed", signs.to_route)
     recorder = queue("recorder", f"{signs.to_record.entries} batches to be recorded", signs.to_record)
@@ -153,13 +158,22 @@ def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[P
         alive, orders = signs.processes[worker_role(kind)], signs.queues[kind]
         needed = "" if kind in types else "; no integration needs one"
         words = f"{_running(alive)}; {orders} work orders wait in its queue{needed}"
-        yield Part(worker_role(kind), ok=alive > 0 or kind not in types, words=words)
+        yield _open_part(worker_role(kind), alive > 0 or kind not in types, words)
+
+
+def _open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in Part
+    """Return a part whose words anybody may read."""
+    return Part(name, ok=ok, words=words, public=words)
+
+
+def _away(name: str, error: OutageError) -> Part:
+    return Part(name, ok=False, words=str(error), public=error.public)
 
 
 def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
     """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
     words = "; ".join(sentences(told_by_kind(found)))
-    return [Part("integrations", ok=False, words=words)] if words else []
+    return [_open_part("integrations", ok=False, words=words)] if words else []
 
 
 def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
@@ -167,7 +181,7 @@ def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
     if not unrecordable:
         return recorder
     words = f"{recorder.words}; {unrecordable} could not be recorded: see `siem unrecordable list`"
-    return Part(recorder.name, ok=False, words=words)
+    return _open_part(recorder.name, ok=False, words=words)
 
 
 def _running(alive: int) -> str:

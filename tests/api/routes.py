@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from tests.api.conftest import OURS, PREFIX, Api
 from worker.api.app import create_app
 
@@ -28,10 +30,21 @@ class Door:
         body = {} if self.method == "GET" else {"json": _BODIES.get(self.path, {})}
         return api.ask(self.method, path, role, tenant, **body)
 
+    def send(self, http: httpx.Client, url: str, headers: dict[str, str]) -> httpx.Response:
+        """Ask an API at that address with these headers, for what never was."""
+        path = re.sub(r"\{(\w+)(:\w+)?\}", "never", self.path)
+        body = {} if self.method == "GET" else {"json": _BODIES.get(self.path, {})}
+        return http.request(self.method, url + PREFIX + path, headers=headers, **body)
+
 
 def doors(api: Api) -> list[Door]:
     """Return them all, in their order."""
     return list(_doors(create_app(api.resources).openapi()["paths"]))
+
+
+def doors_in(description: dict[str, Any]) -> list[Door]:
+    """Return all that an OpenAPI document tells of."""
+    return list(_doors(description["paths"]))
 
 
 def _doors(paths: dict[str, dict[str, Any]]) -> Iterator[Door]:

@@ -18,9 +18,10 @@ from worker.api.access import (
     TooManyFailures,
     UnknownKey,
 )
+from worker.broker.key_copy import Found
 from worker.ledger.api_keys import ApiKeyStore
-from worker.model.api_keys import ApiKey, Role, make_text
-from worker.model.errors import LedgerUnavailable
+from worker.model.api_keys import ApiKey, Role, digest_of, make_text
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 
 GOOD = make_text("a" * 16)
 KEY = ApiKey("a" * 16, "ours", "good", Role.ADMIN, 0)
@@ -63,10 +64,83 @@ def ledger() -> Ledger:
     return Ledger()
 
 
+class Copy:
+    """What Redis has of the keys: nothing, unless a test says so; may be away."""
+
+    away = False
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.found: dict[str, Found] = {}
+
+    def __call__(self, key_id: str) -> Found | None:
+        """Find a key."""
+        if self.away:
+            raise BrokerUnavailable
+        return self.found.get(key_id)
+
+
 @pytest.fixture
-def access(ledger: Ledger, clock: Clock) -> Access:
+def copy() -> Copy:
+    """Give a copy."""
+    return Copy()
+
+
+@pytest.fixture
+def noted() -> list[Exception]:
+    """Give what the log is told."""
+    return []
+
+
+@pytest.fixture
+def access(ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock) -> Access:
     """Give the door."""
-    return Access(ledger, clock)
+    return Access(ledger, copy, noted.append, clock)
+
+
+def test_the_copy_opens_after_a_restart_without_the_database(
+    access: Access, ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock
+) -> None:
+    """A key that was never used here opens by the copy; a wrong text does not. A hang is waited for once."""
+    ledger.away = True
+    copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
+
+    assert [access.admit(GOOD, "1.2.3.4") for _ in range(3)] == [KEY] * 3
+    assert access.stands(KEY.id, lambda _: ledger(""))
+    with pytest.raises(UnknownKey):
+        access.admit(make_text("a" * 16), "1.2.3.4")
+    with pytest.raises(LedgerUnavailable):
+        access.admit(make_text("b" * 16), "1.2.3.4")
+    assert ledger.asked == 1
+    assert {type(one) for one in noted} == {LedgerUnavailable}
+    clock.now += 10 * AWAY
+    assert access.admit(GOOD, "1.2.3.4") == KEY, "for as long as the copy is good"
+
+
+def test_a_revoked_key_does_not_come_back_to_life(
+    access: Access, ledger: Ledger, copy: Copy, clock: Clock
+) -> None:
+    """Not even where it was recognised a moment before the database went away."""
+    access.admit(GOOD, "1.2.3.4")
+    ledger.away = True
+    copy.found["a" * 16] = Found(None, "0" * 64)
+    clock.now += REMEMBERED
+
+    with pytest.raises(UnknownKey):
+        access.admit(GOOD, "1.2.3.4")
+    assert not access.stands(KEY.id, lambda _: ledger(""))
+
+
+def test_without_both_only_memory_is_left(
+    access: Access, ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock
+) -> None:
+    """Whoever was let in before goes on for a while; that Redis is away is noted as well."""
+    access.admit(GOOD, "1.2.3.4")
+    ledger.away = copy.away = True
+    clock.now += REMEMBERED
+
+    assert access.admit(GOOD, "1.2.3.4") == KEY
+    assert {type(one) for one in noted} == {LedgerUnavailable, BrokerUnavailable}
 
 
 def test_a_key_is_remembered_for_a_moment(access: Access, ledger: Ledger, clock: Clock) -> None:

@@ -101,7 +101,7 @@ def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
     redis = _parts(answer)["redis"]
 
     assert answer.status_code == 503
-    assert redis == {"name": "redis", "ok": False, "detail": "it does not do its work: the logs say why"}
+    assert redis == {"name": "redis", "ok": False, "detail": "Redis does not answer"}
     assert str(alone.fleet.server.port) not in answer.text
 
 
@@ -189,7 +189,7 @@ def test_a_loss_is_told_until_it_is_acknowledged(alone: Api) -> None:
 
     assert before["siem_redis_losses"] == after["siem_redis_losses"] == 0
     assert (found["siem_redis_losses"], found["siem_redis_lost_events"]) == (1, 9)
-    assert (told["ok"], "at least 7 deliveries" in told["detail"]) == (False, True)
+    assert (told["ok"], "at least 9 events and deliveries" in told["detail"]) == (False, True)
 
 
 def test_metrics_are_what_prometheus_reads(alone: Api) -> None:
@@ -257,7 +257,8 @@ def test_clocks_and_damage_are_told(alone: Api) -> None:
     ready = _ask(alone, "/readyz")
     parts = _parts(ready)
 
-    assert found['siem_clock_skew_seconds{process="worker-webhook:far:7"}'] == 400.5
+    [far] = [name for name, value in found.items() if "clock_skew" in name and value > 400]
+    assert re.fullmatch(r'siem_clock_skew_seconds\{process="worker-webhook:[0-9a-f]{8}"\}', far)
     assert found["siem_retention_refused"] == 1
     assert found["siem_events_unreadable_total"] == 3
     assert (ready.status_code, parts["clocks"]["ok"], parts["retention"]["ok"]) == (200, False, False)

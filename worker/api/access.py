@@ -1,7 +1,8 @@
 """Who knocks: an API key becomes a caller, with a tenant and a role, or is turned away.
 
 Comes in: the text of a key and the address that it came from. Goes out: an ApiKey. Keys that were recognised
-are remembered for some seconds, and for as long as the database is away: events can be published meanwhile.
+are remembered for some seconds. While the database is away, the copy of the keys in Redis decides, so that
+events can be published meanwhile, after a restart as well.
 """
 
 import threading
@@ -10,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.model.api_keys import ApiKey, digest_of, id_in
-from worker.model.errors import LedgerUnavailable, SiemError
+from worker.broker.key_copy import Found
+from worker.model.api_keys import ApiKey, digest_of, id_in, matches
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated, SiemError
 
 #: A key that was recognised is not looked up again for so long: it may open for so long after it was revoked.
-#: While the database is away, it opens for `AWAY`. Both in seconds.
+#: While the database is away and Redis has no copy of the keys (no recorder of this release made one), it
+#: opens for `AWAY`. Both in seconds.
 REMEMBERED, AWAY = 5.0, 3600.0
 #: So many failures in so many seconds, and a bearer at that address is not listened to until they are over;
 #: after so many of whatever bearers, nobody at that address whose key has not been recognised lately.
@@ -50,21 +53,39 @@ class _Failures(NamedTuple):
     since: float
 
 
+class _Outage(NamedTuple):
+    """The database was away when it was asked last, for this reason; it is not asked again before `until`."""
+
+    error: LedgerUnavailable | SchemaOutdated
+    until: float
+
+
 class Access:
     """Recognises callers; may be shared between threads."""
 
     def __init__(
-        self, recognise: Callable[[str], ApiKey | None], clock: Callable[[], float] = time.monotonic
+        self,
+        recognise: Callable[[str], ApiKey | None],
+        copied: Callable[[str], Found | None],
+        note: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look keys up by this function, which may raise LedgerUnavailable; the clock tells seconds."""
+        """Look keys up by their text in the ledger, by their id in the copy; the clock tells seconds.
+
+        `recognise` may raise LedgerUnavailable and SchemaOutdated, `copied` BrokerUnavailable; `note` takes
+        these errors where callers are let in all the same.
+        """
         self._recognise = recognise
+        self._copied = copied
+        self._note = note
         self._clock = clock
+        self._outage: _Outage | None = None
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
 
     def admit(self, text: str, address: str) -> ApiKey:
-        """Return the key of this text. Raises UnknownKey, TooManyFailures, LedgerUnavailable.
+        """Return the key of this text. Raises UnknownKey, TooManyFailures, LedgerUnavailable, SchemaOutdated.
 
         Failures count for an address and the key that was named, and, so that nobody goes from one to the
         next, for the address: neighbours behind one proxy who use their keys do not suffer from somebody's.
@@ -84,27 +105,65 @@ class Access:
         return key
 
     def stands(self, key_id: str, find: Callable[[str], ApiKey | None]) -> bool:
-        """Whether the key of a session is still good; `find` looks it up. Raises LedgerUnavailable."""
-        now = self._clock()
+        """Whether the key of a session is still good; `find` looks it up in the ledger.
+
+        Raises LedgerUnavailable, SchemaOutdated.
+        """
         known = self._known.get(key_id)
-        if known and now - known.looked_up < REMEMBERED:
+        if known and self._clock() - known.asked < REMEMBERED:
             return True
-        key = find(key_id)
+        try:
+            key = self._ask_ledger(lambda: find(key_id))
+        except (LedgerUnavailable, SchemaOutdated) as outage:
+            found = self._find_copy(key_id)
+            if found is None:
+                raise
+            self._note(outage)
+            key = found.key
+        now = self._clock()
         self._remember(key_id, _Known(key, now, now) if key else None)
         return key is not None
 
     def _find(self, text: str, digest: str) -> ApiKey | None:
+        now = looked_up = self._clock()
         try:
-            key = self._recognise(text)
-        except LedgerUnavailable:
+            key = self._ask_ledger(lambda: self._recognise(text))
+        except (LedgerUnavailable, SchemaOutdated) as outage:
+            found = self._find_copy(id_in(text))
             known = self._known.get(digest)
-            if known is None or self._clock() - known.looked_up >= AWAY:
+            if found is not None:
+                key = found.key if matches(text, found.digest) else None
+            elif known is not None and now - known.looked_up < AWAY:
+                key, looked_up = known.key, known.looked_up
+            else:
                 raise
-            self._remember(digest, known._replace(asked=self._clock()))
-            return known.key
-        now = self._clock()
-        self._remember(digest, _Known(key, now, now) if key else None)
+            self._note(outage)
+        self._remember(digest, _Known(key, looked_up, self._clock()) if key else None)
         return key
+
+    def _ask_ledger(self, ask: Callable[[], ApiKey | None]) -> ApiKey | None:
+        """Ask, unless the database was away a moment ago: one that hangs must not hold up each request."""
+        with self._lock:
+            outage = self._outage
+            if outage is not None and self._clock() < outage.until:
+                raise type(outage.error)(str(outage.error), outage.error.cause)
+            if outage is not None:
+                # This one finds out for all.
+                self._outage = outage._replace(until=self._clock() + REMEMBERED)
+        try:
+            key = ask()
+        except (LedgerUnavailable, SchemaOutdated) as error:
+            self._outage = _Outage(error, self._clock() + REMEMBERED)
+            raise
+        self._outage = None
+        return key
+
+    def _find_copy(self, key_id: str | None) -> Found | None:
+        try:
+            return self._copied(key_id) if key_id else None
+        except BrokerUnavailable as error:
+            self._note(error)
+            return None
 
     def _remember(self, digest: str, known: _Known | None) -> None:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -14,7 +13,8 @@ from worker.api.resources import Resources
 from worker.api.unanswered import Unanswered
 from worker.api.wrapping import Wrapping
 
-PREFIX = "/api/v1"
+API_VERSION = "1"
+PREFIX = f"/api/v{API_VERSION}"
 #: What is here under `PREFIX`.
 ROUTERS = (
     integrations.router,
@@ -43,7 +43,8 @@ def create_app(resources: Resources) -> FastAPI:
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is there.
     app = FastAPI(
         title="SIEM integrations",
-        version=version("mitrity-siem-worker"),
+        # That of the API: which release runs here is nobody's business who has no key.
+        version=API_VERSION,
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,

@@ -28,12 +28,12 @@ router = APIRouter(tags=["fleet"])
 
 _token = HTTPBearer(auto_error=False, scheme_name="MetricsToken", description="SIEM_METRICS_TOKEN, if set.")
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
-#: What is said of these without the token: they may name addresses and hosts within.
-_INNER = {"redis", "database", "clocks"}
+#: What is said of a part that has no words for anybody who reaches the API.
+_WELL, _UNWELL = "it does its work", "it does not do its work: the logs say why"
 
 
 class PartDocument(BaseModel):
-    """One part of the fleet; `detail` is left out where only a token opens it."""
+    """One part of the fleet; `detail` is null where only a token opens it, and short without one."""
 
     name: str
     ok: bool
@@ -131,4 +131,4 @@ def _detail(resources: Resources, part: Part, *, holder: bool) -> str | None:
         return part.words
     if _is_closed(resources):
         return None
-    return "it does not do its work: the logs say why" if part.name in _INNER and not part.ok else part.words
+    return part.public or (_WELL if part.ok else _UNWELL)

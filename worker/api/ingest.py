@@ -116,7 +116,7 @@ class _Publication:
             self.accepted += len(answers) - len(errors)
             if errors:
                 self._missed = start + errors[0]
-                raise BrokerUnavailable(str(answers[errors[0]]))
+                raise _unavailable(answers[errors[0]])
         self._missed = None
 
     def cut_short(self, error: BrokerUnavailable) -> Problem:
@@ -126,7 +126,7 @@ class _Publication:
             more["resume_at_line"] = self.judged.lines[self._missed]
         return Problem(
             503,
-            f"{error} ({self.accepted} events were accepted)",
+            f"{error.public} ({self.accepted} events were accepted)",
             headers={"Retry-After": _AWAY},
             remedy="send those that were not accepted again; an event that came twice has the same id",
             accepted=self.accepted,
@@ -202,6 +202,7 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
     try:
         return once(resources, caller, key, ("events", asked), do)
     except BrokerUnavailable as error:
+        resources.outages.note(error)
         raise publication.cut_short(error) from None
 
 
@@ -240,6 +241,10 @@ def _refuse_if_crowded(resources: Resources) -> None:
             remedy="send it again later: it was not accepted",
             accepted=0,
         )
+
+
+def _unavailable(answer: object) -> BrokerUnavailable:
+    return answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
 
 
 def _documents(judged: Judged) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from worker.api.clock_metrics import tell_clocks
+from worker.api.clock_metrics import anonymous, tell_clocks
 from worker.api.exposition import Exposition, labels
 from worker.api.redis_metrics import tell_redis_config, tell_redis_losses
 from worker.api.resources import Resources
@@ -60,7 +60,7 @@ class Metrics:
             try:
                 tell_redis_config(told, self._redis.checks())
                 self._tell_conflicts(told)
-                tell_clocks(told, skews(self._resources.client), Refusals(self._resources.client).all())
+                self._tell_clocks(told)
                 tell_redis_losses(told, self._redis.losses() if known is not None else None)
                 self._tell_redis(told, known or [])
             except (BrokerUnavailable, LedgerUnavailable):
@@ -92,6 +92,13 @@ class Metrics:
                 if one in states
             ],
         )
+
+    def _tell_clocks(self, told: Exposition) -> None:
+        found = skews(self._resources.client)
+        if not self._resources.config.metrics_token.get_secret_value():
+            # Whoever reaches the API may read this: names of hosts are nobody's business.
+            found = {anonymous(name): skew for name, skew in found.items()}
+        tell_clocks(told, found, Refusals(self._resources.client).all())
 
     def _tell_conflicts(self, told: Exposition) -> None:
         counts = told_by_kind(conflicts(self._resources.client))

@@ -1,7 +1,8 @@
 """What went wrong, as RFC 9457 problem details: which field, what is wrong with it, what would be right.
 
 Comes in: any error that this software raises on purpose. Goes out: `application/problem+json`. No answer
-repeats a value, for it may be a secret, and none tells whether another tenant has something.
+repeats a value, for it may be a secret, none tells whether another tenant has something, and none names a
+host, a file, a setting or a release of this installation: its operators read that in the log.
 """
 
 import logging
@@ -20,8 +21,9 @@ from worker.model.errors import (
     ChangedMeanwhile,
     InvalidInput,
     NotFoundError,
+    OutageError,
+    SecretUnreadable,
     SiemError,
-    UnavailableError,
 )
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 #: When to come back while something that we depend on is away, in seconds.
 _AWAY = "5"
+_LATER = "try again later; if it lasts, ask those who run this installation: its log says why"
 
 TITLES = {
     400: "The request cannot be read",
@@ -93,7 +96,8 @@ def problem_of(error: Exception) -> Problem:
 def answer_problems(app: FastAPI) -> None:
     """Have every error of this application answered as a problem."""
 
-    def answer(_request: Request, error: Exception) -> JSONResponse:
+    def answer(request: Request, error: Exception) -> JSONResponse:
+        request.app.state.resources.outages.note(error)
         return problem_of(error).response()
 
     for kind in (SiemError, HTTPException, RequestValidationError):
@@ -111,6 +115,16 @@ def _of_failures(error: TooManyFailures) -> Problem:
 
 def _of_unknown_key(error: UnknownKey) -> Problem:
     return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, remedy="give another one")
+
+
+def _of_outage(error: OutageError) -> Problem:
+    return Problem(503, error.public, headers={"Retry-After": _AWAY}, remedy=_LATER)
+
+
+def _of_others(error: SiemError) -> Problem:
+    """Tell no words that nobody meant for callers."""
+    log.error("a request has failed: %s", error)
+    return Problem(503, "this cannot be done at present", remedy=_LATER)
 
 
 def _of_change(error: ChangedMeanwhile) -> Problem:
@@ -133,8 +147,9 @@ _TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (TooManyFailures, _of_failures),
     (NotFoundError, lambda error: Problem(404, str(error))),
     (ChangedMeanwhile, _of_change),
-    (UnavailableError, lambda error: Problem(503, str(error), headers={"Retry-After": _AWAY})),
-    (SiemError, lambda error: Problem(503, str(error))),
+    (OutageError, _of_outage),
+    (SecretUnreadable, lambda error: Problem(503, str(error))),
+    (SiemError, _of_others),
     (HTTPException, lambda error: Problem(error.status_code, str(error.detail), headers=error.headers)),
     (RequestValidationError, _of_parameters),
     # Nobody reads this one; it is no fault of ours, and no news.

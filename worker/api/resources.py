@@ -1,14 +1,18 @@
 """What the doors of one process share: the settings, the ledger, Redis, the vault."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from worker.api.access import Access
+from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, check_writes, connect
+from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
+from worker.ledger.identity import check_writes as check_ledger_writes
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.ledger.vault import Vault, open_vault
@@ -28,19 +32,22 @@ class Resources:
     vault: Vault = field(repr=False)
     access: Access = field(repr=False)
     ownership: Ownership = field(repr=False)
+    outages: OutageLog = field(repr=False)
 
     @classmethod
     def of(cls, config: Settings) -> Self:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
         engine = open_ledger(config.ledger_address())
         client = connect(config.broker_address())
+        outages = OutageLog(partial(check_writes, client), partial(check_ledger_writes, engine))
         return cls(
             config=config,
             engine=engine,
             client=client,
             vault=open_vault(config),
-            access=Access(ApiKeyStore(engine).recognise),
+            access=Access(ApiKeyStore(engine).recognise, KeyCopy(client).find, outages.note),
             ownership=Ownership(engine, client),
+            outages=outages,
         )
 
     def integrations_of(self, tenant_id: str) -> TenantIntegrations:
@@ -62,5 +69,6 @@ class Resources:
 
     def close(self) -> None:
         """Close the connections."""
+        self.outages.close()
         self.client.close()
         self.engine.dispose()

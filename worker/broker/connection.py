@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
+from worker.broker import keys
 from worker.broker.refusals import unavailable
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
@@ -162,3 +163,9 @@ def _no_master(error: MasterNotFoundError) -> str:
         f"no sentinel knows a master ({told}{silent}): see that the sentinels run, and that SIEM_REDIS_URL "
         "names them, with ?service= and the name that they watch"
     )
+
+
+def check_writes(client: redis.Redis) -> None:
+    """Write a trifle that is gone in a second. Raises BrokerUnavailable while Redis takes no writes."""
+    with broker_errors():
+        client.set(keys.WRITE_TEST, "", ex=1)

@@ -61,10 +61,15 @@
 | `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
 | `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
 |                              |        | SHA-256                                                        |
+| `siem:api-keys`              | hash   | id of an API key → what the ledger has of it, its digest        |
+|                              |        | included, as JSON (`worker.broker.key_copy`)                   |
+| `siem:api-keys:revoked`      | set    | ids of API keys that open nothing any more, whatever is copied |
+| `siem:api-keys:confirmed`    | string | when the ledger last confirmed that copy (ms)                  |
 | `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning                                                  |
+| `siem:write-test`            | string | nothing, for a second: whether Redis takes writes again         |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
 |                              |        | deleting it                                                    |
 | `siem:replicated`            | channel| nothing: what goes through it to the replicas is waited for    |
@@ -100,6 +105,10 @@ HEALTH_STATES = "siem:health:states"
 HEALTH_UNTOLD = "siem:health:untold"
 HEALTH_LOCK = "siem:health:watch"
 COUNTERS = "siem:counters"
+API_KEYS = "siem:api-keys"
+API_KEYS_REVOKED = "siem:api-keys:revoked"
+API_KEYS_CONFIRMED = "siem:api-keys:confirmed"
+WRITE_TEST = "siem:write-test"
 ALIVE_PREFIX = "siem:alive:"
 PROCESS_PREFIX = "siem:process:"
 CELERY_PREFIX = "siem:celery:"

@@ -1,13 +1,24 @@
 """`siem api-keys`: create, list, revoke."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from worker.broker.connection import Client, connect
+from worker.broker.key_copy import KeyCopy
+from worker.broker.ledger_claim import check_claim
+from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.stores import ledger
+from worker.cli.stores import Ledger, ledger, share_api_keys
 from worker.ledger.api_keys import ApiKeyStore
+from worker.ledger.identity import ledger_id
 from worker.model.api_keys import ApiKey, Role
+from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable
+
+log = logging.getLogger(__name__)
 
 _ROLES = [role.value for role in Role]
 
@@ -43,6 +54,11 @@ def create(name: str, tenant: str, role: str, *, as_json: bool) -> None:
     """
     with ledger() as engine:
         made = ApiKeyStore(engine).create(tenant, Role(role), name)
+        try:
+            with _client() as client:
+                _share(client, engine)
+        except (BrokerUnavailable, InvalidSetting) as error:
+            log.debug("Redis does not know the key yet, and a recorder will tell it: %s", error)
     if as_json:
         print_json({**_document(made.key), "api_key": made.text})
         return
@@ -75,13 +91,65 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 @click.argument("key", metavar="ID")
 @as_json_option
 def revoke(key: str, *, as_json: bool) -> None:
-    """Revoke a key, by its id: some seconds later it opens nothing any more, and never will again."""
-    with ledger() as engine:
-        revoked = ApiKeyStore(engine).revoke(key)
+    """Revoke a key, by its id: some seconds later it opens nothing any more, and never will again.
+
+    While the database is away, a key is revoked in Redis, by whose copy it would open; a recorder revokes it
+    in the database as well once that is back.
+    """
+    try:
+        with ledger() as engine:
+            revoked = ApiKeyStore(engine).revoke(key)
+            _tell_revocation(engine, revoked)
+    except LedgerUnavailable as error:
+        _revoke_in_copy(key, error, as_json=as_json)
+        return
     if as_json:
         print_json(_document(revoked))
     else:
         click.echo(plain(f"Revoked {revoked.name} ({revoked.id})."))
+
+
+def _tell_revocation(engine: Ledger, revoked: ApiKey) -> None:
+    try:
+        with _client() as client:
+            check_claim(client, ledger_id(engine))
+            KeyCopy(client).revoke(revoked.id)
+    except (BrokerUnavailable, InvalidSetting) as error:
+        log.warning(
+            "revoked, but Redis does not know yet (%s): a recorder tells it within seconds of its return. "
+            "Should the database be away then, the key opens until that is back, for a day at the most",
+            error,
+        )
+
+
+def _revoke_in_copy(key_id: str, outage: LedgerUnavailable, *, as_json: bool) -> None:
+    with _client() as client:
+        copy = KeyCopy(client)
+        found = copy.find(key_id)
+        if found is None:
+            raise outage
+        copy.revoke(key_id)
+    name = found.key.name if found.key else "the key"
+    if as_json:
+        print_json({"id": key_id, "revoked": None, "revoked_in_redis": True, "reason": str(outage)})
+    else:
+        click.echo(plain(f"Revoked {name} ({key_id}) in Redis; a recorder revokes it in the database:"))
+        click.echo(plain(str(outage)))
+
+
+def _share(client: Client, engine: Ledger) -> None:
+    """Tell Redis all keys, if it is this ledger's."""
+    check_claim(client, ledger_id(engine))
+    share_api_keys(client, engine)
+
+
+@contextmanager
+def _client() -> Iterator[Client]:
+    client = connect(configuration().broker_address())
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def _document(key: ApiKey) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any
 
 from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded, standing_ids
 from worker.broker.connection import Client, connect
+from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import overrulings, publish_integrations
 from worker.cli.configuration import configuration
 from worker.ledger.adoption import take_careful_state
+from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
@@ -98,9 +100,24 @@ def reconcile(store: IntegrationStore) -> bool:
         hold_unknown(client, standing - {one.id for one in records})
         # What was published just now stands there as well.
         forget_settled(client, records, standing | {one.id for one in records if not one.deleted})
+        share_api_keys(client, store.engine)
         return changed
     finally:
         client.close()
+
+
+def share_api_keys(client: Client, engine: Ledger) -> None:
+    """Make the copy of the API keys in Redis that of the ledger, and revoke here what was revoked there.
+
+    The caller knows that Redis is this ledger's. Raises BrokerUnavailable, LedgerUnavailable.
+    """
+    copy, store = KeyCopy(client), ApiKeyStore(engine)
+    revoked, standing = copy.revoked(), store.standing()
+    for key, _ in standing:
+        if key.id in revoked:
+            store.revoke(key.id)
+            log.warning("API key %s was revoked while the database was away; now in the ledger, too", key.id)
+    copy.replace([(key, digest) for key, digest in standing if key.id not in revoked])
 
 
 def _yielding(client: Client, store: IntegrationStore) -> list[IntegrationRecord]:

@@ -5,6 +5,7 @@ it can be told who it was.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
@@ -61,6 +62,12 @@ class ApiKeyStore:
             wanted = wanted.where(api_keys.c.tenant_id == storable(tenant_id))
         with reading(self._engine) as connection:
             return [_read(row) for row in connection.execute(wanted).mappings()]
+
+    def standing(self) -> Sequence[tuple[ApiKey, str]]:
+        """Return all that were not revoked, each with the digest of its text."""
+        wanted = select(api_keys).where(api_keys.c.revoked_ms.is_(None))
+        with reading(self._engine) as connection:
+            return [(_read(row), row["digest"]) for row in connection.execute(wanted).mappings()]
 
     def revoke(self, key_id: str) -> ApiKey:
         """Let a key open nothing any more, and return it. Raises NotFoundError."""

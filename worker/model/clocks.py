@@ -89,7 +89,8 @@ def retention_part(refusals: Sequence[str]) -> Part:
     """Tell why nothing, or not everything, is deleted that is old enough."""
     if not refusals:
         return Part(RETENTION_PART, ok=True, words="what is old enough is deleted")
-    return Part(RETENTION_PART, ok=False, words="; ".join(refusals), holds_events=False)
+    words = "; ".join(refusals)
+    return Part(RETENTION_PART, ok=False, words=words, holds_events=False, public=words)
 
 
 def _moment(reading: tuple[str, int]) -> int:

@@ -186,7 +186,8 @@ def losses_part(losses: Sequence[Loss]) -> Part:
         return Part(LOSSES_PART, ok=True, words="nothing is missing, as far as it is not acknowledged")
     more = f" (and {len(losses) - 1} more)" if len(losses) > 1 else ""
     hint = "`siem redis losses` tells more, `siem redis acknowledge` ends this message"
-    return Part(LOSSES_PART, ok=False, words=f"{words_of(losses[0])}{more}: {hint}")
+    missing = f"at least {sum(one.events for one in losses)} events and deliveries are missing in Redis"
+    return Part(LOSSES_PART, ok=False, words=f"{words_of(losses[0])}{more}: {hint}", public=missing)
 
 
 _BECAME = {

@@ -200,13 +200,15 @@ class IntegrationHealth:
 class Part:
     """One part of the fleet: whether it does its work, and what there is to say of it.
 
-    With `holds_events` False, events find their way all the same: the fleet stays ready.
+    `words` are for operators. `public` are for anybody who reaches the API: they name no host, file, user or
+    release. With `holds_events` False, events find their way all the same: the fleet stays ready.
     """
 
     name: str
     ok: bool
     words: str
     holds_events: bool = True
+    public: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def add_pages(api: FastAPI) -> None:
 def _answer(request: Request, error: Exception) -> Response:
     if isinstance(error, SignInFirst):
         return _to_sign_in(request, error)
+    request.app.state.resources.outages.note(error)
     problem = problem_of(error)
     if request.url.path.startswith("/api/"):
         return problem.response()

@@ -1,0 +1,86 @@
+"""The copy of the API keys in Redis: what opens by it, for how long, and what never does again."""
+
+import msgspec
+import pytest
+import redis
+
+from worker.broker import keys
+from worker.broker.key_copy import LASTS, KeyCopy
+from worker.model.api_keys import ApiKey, Role, digest_of
+
+ONE = ApiKey("a" * 16, "ours", "one", Role.ADMIN, 5)
+TWO = ApiKey("b" * 16, "theirs", "two", Role.PUBLISH_ONLY, 6)
+
+
+def test_what_the_ledger_told_last_is_all_there_is(client: redis.Redis) -> None:
+    """Keys come, change and go with it; nobody who reads Redis finds the text of one."""
+    copy = KeyCopy(client)
+    copy.replace([(ONE, digest_of("text of one")), (TWO, digest_of("text of two"))])
+    found = copy.find(ONE.id)
+    copy.replace([(TWO, digest_of("text of two"))])
+
+    assert found is not None
+    assert (found.key, found.digest) == (ONE, digest_of("text of one"))
+    assert copy.find(ONE.id) is None
+    assert "text" not in repr(client.hgetall(keys.API_KEYS))
+
+
+def test_what_was_revoked_never_opens_again(client: redis.Redis) -> None:
+    """Whatever a recorder that had read the ledger just before writes over it."""
+    copy = KeyCopy(client)
+    copy.replace([(ONE, "0" * 64)])
+    copy.revoke(ONE.id)
+    copy.replace([(ONE, "0" * 64)])
+    found = copy.find(ONE.id)
+
+    assert found is not None
+    assert found.key is None
+    assert copy.revoked() == {ONE.id}
+
+
+@pytest.mark.parametrize(
+    ("age", "opens"), [(0.0, True), (LASTS - 60, True), (LASTS + 60, False), (None, False)]
+)
+def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
+    client: redis.Redis,
+    age: float | None,
+    opens: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """By the clock of Redis; a copy without a time neither."""
+    copy = KeyCopy(client)
+    copy.replace([(ONE, "0" * 64)])
+    seconds, _ = client.time()
+    if age is None:
+        client.delete(keys.API_KEYS_CONFIRMED)
+    else:
+        client.set(keys.API_KEYS_CONFIRMED, round((int(seconds) - age) * 1000))
+
+    assert (copy.find(ONE.id) is not None) is opens
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", msgspec.json.encode({"role": "root"})])
+def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) -> None:
+    """Nor does a damaged time; the next telling mends both."""
+    copy = KeyCopy(client)
+    copy.replace([(ONE, "0" * 64)])
+    client.hset(keys.API_KEYS, ONE.id, damage)
+    assert copy.find(ONE.id) is None
+    client.set(keys.API_KEYS_CONFIRMED, damage)
+    assert copy.find(ONE.id) is None
+    copy.replace([(ONE, "0" * 64)])
+
+    assert copy.find(ONE.id) is not None
+
+
+def test_a_full_redis_takes_it_all_the_same(client: redis.Redis) -> None:
+    """A recorder tells it every few seconds, and must not be held up."""
+    copy = KeyCopy(client)
+    client.config_set("maxmemory", 1)
+    try:
+        copy.replace([(ONE, "0" * 64)])
+        copy.revoke(TWO.id)
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert copy.find(ONE.id) is not None
+    assert copy.revoked() == {TWO.id}

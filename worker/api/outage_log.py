@@ -1,0 +1,67 @@
+"""Says in the log of the API, once, that Redis or the database is lost and why, and once that it is back.
+
+Comes in: the errors of requests, whose answers tell the caller nothing of how this installation is set up.
+Goes out: one line with the reason for operators, and one when what was lost can be written to again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from worker.model.availability import Dependencies
+from worker.model.errors import BrokerUnavailable, OutageError
+from worker.model.outages import OutageCause
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at what is lost, in seconds. A disk or a memory that was full a moment ago may have room
+#: for a trifle and for nothing more: it is given time, lest the log say "lost" and "back" by turns.
+LOOK_EVERY, LOOK_AFTER_REFUSAL = 2.0, 30.0
+_SILENT = {OutageCause.UNREACHABLE, OutageCause.STARTING}
+
+
+class OutageLog:
+    """May be shared between threads."""
+
+    def __init__(self, look_at_redis: Callable[[], object], look_at_database: Callable[[], object]) -> None:
+        """Take what writes a trifle to each, and raises OutageError while that cannot be."""
+        self._looks = {True: look_at_redis, False: look_at_database}
+        self._dependencies = Dependencies(log)
+        self._lock = threading.Lock()
+        self._watched: set[bool] = set()
+        self._ending = threading.Event()
+
+    def note(self, error: Exception) -> None:
+        """Note that a request has met this error; one that tells of no outage is passed over."""
+        if not isinstance(error, OutageError):
+            return
+        is_redis = isinstance(error, BrokerUnavailable)
+        with self._lock:
+            if is_redis in self._watched or self._ending.is_set():
+                return
+            self._watched.add(is_redis)
+        threading.Thread(target=self._watch, args=[is_redis, error], name="outage-log", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._ending.set()
+
+    def _watch(self, is_redis: bool, error: OutageError) -> None:  # noqa: FBT001 - which of the two
+        me, availability = object(), self._dependencies.of(error)
+        still: OutageError | None = error
+        while still is not None:
+            availability.lost(me, still)
+            if self._ending.wait(LOOK_EVERY if still.cause in _SILENT else LOOK_AFTER_REFUSAL):
+                return
+            still = _failure(self._looks[is_redis])
+        with self._lock:
+            self._watched.discard(is_redis)
+        availability.back(me)
+
+
+def _failure(look: Callable[[], object]) -> OutageError | None:
+    try:
+        look()
+    except OutageError as error:
+        return error
+    return None
