@@ -6,6 +6,7 @@ costs a twentieth of routing. It routes at once what belongs to small flows (`wo
 and leaves the rest to those who read from the head, itself among them.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -15,6 +16,9 @@ from worker.broker.ingress import Arrival, HandOver, arrivals_of
 from worker.broker.ingress_pass import IngressPass, ordinal
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.snapshot import Subscription
+from worker.model.printable import plain
+
+log = logging.getLogger(__name__)
 
 Subscriptions = Mapping[str, Subscription]
 
@@ -27,6 +31,12 @@ _LONGEST = 1.0
 #: A new pass sees again what was left behind; it begins after so many seconds, and so many times what the
 #: last one took to the end.
 _NEXT_PASS, _NEXT_PASS_TIMES = 1.0, 5
+#: Seconds between two notes of who floods the ingress.
+_NOTE_EVERY = 1.0
+#: A flood that lasts so many seconds is told in the log.
+_TOLD_AFTER = 5.0
+#: So many tenants are named in the log.
+_NAMED = 5
 #: How often a hand-over is tried of which those who read from the head were given entries meanwhile.
 _TRIES = 5
 
@@ -50,6 +60,9 @@ class RouteAhead:
         self._began = self._took = 0.0
         self._at_end = False
         self._window = _WINDOW // 10
+        self._next_note = 0.0
+        self._behind_since: float | None = None
+        self._is_told = False
 
     def go_on(self, most: int) -> None:
         """Route what belongs to small flows, `most` events at a time, to the end of the ingress.
@@ -61,6 +74,7 @@ class RouteAhead:
             while self._ingress.is_mine() and (current := self._current_pass()):
                 self._read_on(current)
                 self._route_found(current, most)
+                self._note(current)
                 if (self._at_end and not current.has_found()) or time.monotonic() > until:
                     return
         except NotMyTurn:
@@ -76,6 +90,29 @@ class RouteAhead:
         if self._pass is not None:
             self._pass = None
             self._ingress.pass_on()
+        self._behind_since = None
+        if self._is_told:
+            self._is_told = False
+            log.info("the ingress is no longer behind")
+
+    def _note(self, current: IngressPass) -> None:
+        """Write down now and then who floods the ingress; tell it once, if it lasts."""
+        now = time.monotonic()
+        if now < self._next_note:
+            return
+        self._next_note = now + _NOTE_EVERY
+        tenants = current.floods()
+        self._ingress.note(tenants)
+        self._behind_since = self._behind_since or now
+        if tenants and not self._is_told and now - self._behind_since >= _TOLD_AFTER:
+            self._is_told = True
+            named = plain(", ".join(tenants[:_NAMED]))
+            more = f" and {len(tenants) - _NAMED} more" if len(tenants) > _NAMED else ""
+            log.warning(
+                "more events come in than are routed, most of tenant %s%s: theirs wait, all others go first; "
+                "if it goes on, start more routers or let that tenant publish less",
+                *(named, more),
+            )
 
     def _current_pass(self) -> IngressPass | None:
         """Return the pass to go on with, or a new one; None as long as no router has read anything."""

@@ -212,7 +212,9 @@ class Settings(RedisKnobs, BaseSettings):
     ingress_most: Annotated[
         int,
         Field(
-            ge=1, description="While so many events wait to be routed, the API takes none and answers 429."
+            ge=1,
+            description="While so many events wait to be routed, the API takes none of a tenant that floods "
+            "the ingress, and twice as many none of anybody: it answers 429.",
         ),
     ] = 1_000_000
     metrics_token: Annotated[

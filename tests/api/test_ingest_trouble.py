@@ -13,6 +13,7 @@ from tests.api.conftest import Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
 from worker.api import ingest
+from worker.broker.floods import note_floods
 from worker.ledger.identity import ledger_id
 
 
@@ -122,6 +123,20 @@ def test_too_much_waits(alone: Api) -> None:
         assert answer.json()["accepted"] == 0
     assert waited == 3
     assert later.status_code == 202
+
+
+def test_too_much_of_another_tenant_waits(alone: Api) -> None:
+    """It alone is refused while a router lets the others' events pass; all are, if twice as much waits."""
+    publish(alone, lines(*map(event, range(3))))
+    note_floods(alone.fleet.client, ["another"])
+    accepted = publish(alone, lines(*map(event, range(3, 6))))
+    note_floods(alone.fleet.client, ["default"])
+    flooding = publish(alone, lines(event(6)))
+    note_floods(alone.fleet.client, ["another"])
+    far_too_much = publish(alone, lines(event(6)))
+
+    assert [one.status_code for one in (accepted, flooding, far_too_much)] == [202, 429, 429]
+    assert len(taken(alone)) == 6
 
 
 def test_the_database_is_away(alone: Api) -> None:

@@ -7,6 +7,7 @@ from redis.exceptions import ResponseError
 from tests.broker.sending import event
 from tests.broker.test_full import full
 from worker.broker import keys
+from worker.broker.floods import LASTS, floods
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, arrivals_of, counters
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.volumes import Volume, volumes_of
@@ -152,3 +153,19 @@ def test_a_damaged_count_begins_again(client: redis.Redis) -> None:
     assert ahead.hand_over(handover(*entries), entries[0]) is None
     assert client.hget(keys.state("a"), "backlog_events") == b"1"
     assert client.xlen(keys.EVENTS) == 0
+
+
+def test_who_floods_is_written_down(client: redis.Redis) -> None:
+    """Whatever the tenants are called, full or not; nobody when it is over, or somebody else wrote there."""
+    ahead = IngressAhead(client)
+    assert floods(client) is None
+    with full(client):
+        ahead.note(["acme", 'a"\n\x00\u2028'])
+    assert set(floods(client) or ()) == {"acme", 'a"\n\x00\u2028'}
+    assert 0 < client.ttl(keys.FLOODS) <= LASTS
+    ahead.note([])
+    assert floods(client) == frozenset()
+    ahead.pass_on()
+    assert floods(client) is None
+    client.set(keys.FLOODS, "else")
+    assert floods(client) is None

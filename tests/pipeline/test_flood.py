@@ -16,6 +16,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from worker.broker import keys
+from worker.broker.floods import floods
 from worker.broker.ingress import counters
 from worker.broker.packing import unpack_chunk
 from worker.broker.volumes import volumes_of
@@ -92,10 +93,13 @@ def test_what_comes_last_does_not_wait_for_the_flood(
     publish(own, events(*flood, FLOOD))
     publish(own, events(*single, 1))
     own.start("router")
+    found = wait_until(lambda: floods(own.client), "the flood is noticed")
     await_end(own)
 
     assert before(own, flood, single) < FLOOD / 2
     assert len(routed(own)) == FLOOD + 1
+    assert found == {"loud"}
+    wait_until(lambda: floods(own.client) is None, "it is over")
 
 
 @pytest.mark.timeout(240)

@@ -22,6 +22,7 @@ from worker.api.problems import Problem
 from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
 from worker.broker.connection import Client
+from worker.broker.floods import floods
 from worker.broker.ingress import publish, waiting
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
@@ -33,6 +34,8 @@ router = APIRouter(tags=["events"])
 MOST_LINES, WINDOW = 10_000, 1000
 #: When to come back, in seconds: Redis is away or full, or too much waits in it.
 _AWAY, _CROWDED = "5", "5"
+#: So many times `SIEM_INGRESS_MOST` may wait before those are refused who do not flood the ingress.
+_PATIENCE = 2
 
 _ONE, _LINES = "application/json", ("application/x-ndjson", "application/ndjson")
 
@@ -193,7 +196,7 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
 
     def do(_leave: object) -> Response:
         resources.ownership.require()
-        _refuse_if_crowded(resources)
+        _refuse_if_crowded(resources, caller.tenant_id)
         publication.run(resources.client)
         content = {"accepted": publication.accepted, "errors": _documents(publication.judged)}
         return JSONResponse(content, 202)
@@ -231,16 +234,21 @@ def _nothing_valid(judged: Judged) -> Problem:
     return Problem(422, where + told, **first, accepted=0, errors=errors)
 
 
-def _refuse_if_crowded(resources: Resources) -> None:
+def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
+    """Refuse who floods the ingress; others too if no router lets theirs pass, or far too much waits."""
     found, most = waiting(resources.client), resources.config.ingress_most
-    if found >= most:
-        raise Problem(
-            429,
-            f"{found} events wait to be routed already",
-            headers={"Retry-After": _CROWDED},
-            remedy="send it again later: it was not accepted",
-            accepted=0,
-        )
+    if found < most:
+        return
+    flooding = floods(resources.client)
+    if flooding is not None and tenant_id not in flooding and found < _PATIENCE * most:
+        return
+    raise Problem(
+        429,
+        f"{found} events wait to be routed already",
+        headers={"Retry-After": _CROWDED},
+        remedy="send it again later: it was not accepted",
+        accepted=0,
+    )
 
 
 def _unavailable(answer: object) -> BrokerUnavailable:

@@ -125,6 +125,12 @@ class IngressPass:
         if not entries:
             del self._found[flow]
 
+    def floods(self) -> list[str]:
+        """Return the tenants of which more is left than one pass takes of a flow; UNREADABLE has none."""
+        return sorted(
+            {flow[0] for flow, left in self._left.items() if left.events >= MOST_EVENTS and flow[0]}
+        )
+
     def is_crowded(self) -> bool:
         """Say whether so many flows were left that they are too many to remember."""
         return len(self._left) > MOST_FLOWS

@@ -41,6 +41,7 @@
 |                              |        | ids before it; of the latest mark its `number`, `at` (ms) and  |
 |                              |        | `figures` (JSON); `truncated`: what the server dropped         |
 | `siem:events:ahead`          | string | the lock of the router that reads ahead of all others          |
+| `siem:events:floods`         | string | the tenants that flood the ingress (JSON), while it is behind  |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
@@ -81,6 +82,7 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 
 EVENTS = "siem:events"
 AHEAD_LOCK = "siem:events:ahead"
+FLOODS = "siem:events:floods"
 OUTCOMES = "siem:outcomes"
 DEAD_LETTERS = "siem:dead-letters"
 PARKED = "siem:parked"

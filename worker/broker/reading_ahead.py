@@ -6,7 +6,7 @@ handed over twice, none is lost whoever is killed, and a router of an earlier re
 head alone, may run beside.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.floods import forget_floods, note_floods
 from worker.broker.ingress import HandOver, fill
 from worker.broker.numbers import damaged_counts
 from worker.broker.overdraft import has_room
@@ -42,8 +43,13 @@ class IngressAhead:
         with broker_errors():
             return self._turn.is_mine() and has_room(self._client)
 
+    def note(self, tenants: Collection[str]) -> None:
+        """Write down who floods the ingress."""
+        note_floods(self._client, tenants)
+
     def pass_on(self) -> None:
-        """Let another router read ahead."""
+        """Let another router read ahead; nobody floods the ingress any more."""
+        forget_floods(self._client)
         self._turn.pass_on()
 
     def head(self) -> bytes | None:

@@ -10,6 +10,7 @@ from worker.broker.alive import ROLES, roles_alive, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.conflicts import conflicts, sentences, told_by_kind
 from worker.broker.connection import Client, connect
+from worker.broker.floods import floods
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
 from worker.broker.unrecordable import Unrecordable
@@ -102,6 +103,7 @@ def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, An
         "processes": {role: role in roles_alive(client) for role in ROLES},
         "redis": [asdict(check) for check in _troubles(client, store.engine)],
         "waiting_to_be_routed": ingress_waiting(client),
+        "flooding_tenants": sorted(floods(client) or ()),
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
         "conflicts": told_by_kind(conflicts(client)),
@@ -153,6 +155,8 @@ def _print(report: dict[str, Any], since: int) -> None:
         f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
         f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
+    if flooding := report["flooding_tenants"]:
+        click.echo(plain(f"Most of what is to be routed is of {', '.join(flooding)}: all others go first."))
     if aside := report["unrecordable"]:
         entries = counted(aside, "batch", "batches")
         click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
