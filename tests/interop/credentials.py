@@ -13,10 +13,11 @@ class Credentials:
 
     directory: Path
     ca: trustme.CA
+    name: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         """Write them."""
-        leaf = self.ca.issue_cert("127.0.0.1")
+        leaf = self.ca.issue_cert(self.name)
         self.ca.cert_pem.write_to_path(str(self.ca_file))
         leaf.cert_chain_pems[0].write_to_path(str(self.certificate))
         leaf.private_key_pem.write_to_path(str(self.key))

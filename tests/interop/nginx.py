@@ -49,20 +49,26 @@ class Nginx:
         mutual: bool = False,
         http2: bool = True,
         directives: Sequence[str] = (),
+        beside: "Nginx | None" = None,
     ) -> None:
-        """Choose a port and write the configuration; `upstream` is the port of the receiver behind it."""
+        """Choose a port and write the configuration.
+
+        `upstream` is the port of the receiver behind it, on the same address. One `beside` another has the
+        same port at an address of its own.
+        """
         directory.mkdir()
         self._directory = directory
         self._log = directory / "access.jsonl"
-        self.port = free_port()
+        self._address = address = "127.0.0.1" if beside is None else "127.0.0.2"
+        self.port: int = free_port() if beside is None else beside.port
         file = directory / "configuration"
         own = "".join(f"\n    {directive};" for directive in directives)
-        listens = f"listen 127.0.0.1:{self.port} ssl{' http2' if http2 else ''};{own}"
+        listens = f"listen {address}:{self.port} ssl{' http2' if http2 else ''};{own}"
         file.write_text(self._configuration(upstream, credentials, "on" if mutual else "off", listens))
         errors = directory / "errors"
         command: list[str | Path] = [unpacked("nginx"), "-c", file, "-p", directory, "-e", errors]
         self.program = Program(command, directory, tcp=[self.port])
-        self.url = f"https://127.0.0.1:{self.port}/webhook"
+        self.url = f"https://{address}:{self.port}/webhook"
 
     def reload(self) -> None:
         """Let new processes take over, while the old ones finish what they have begun."""
@@ -92,7 +98,7 @@ http {{
 {scratch}
   log_format received escape=json '{_LOG_FORMAT}';
   access_log {self._log} received;
-  upstream receiver {{ server 127.0.0.1:{upstream}; keepalive 64; }}
+  upstream receiver {{ server {self._address}:{upstream}; keepalive 64; }}
   server {{
     {listens}
     ssl_protocols TLSv1.3;

@@ -52,7 +52,7 @@ class Rsyslog(SyslogReceiver):
         return f'ruleset(name="{way.name}") {{ {action} }}'
 
     def _input(self, way: Way) -> str:
-        place = f'address="127.0.0.1" port="{self.ports[way.name]}" ruleset="{way.name}"'
+        place = f'address="{self.address}" port="{self.ports[way.name]}" ruleset="{way.name}"'
         if way.transport == "udp":
             return f'input(type="imudp" {place} rcvbufSize="8m")'
         return f'input(type="imtcp" {place} {self._tls(way)})'

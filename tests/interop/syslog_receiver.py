@@ -65,14 +65,24 @@ class SyslogReceiver(ABC):
     longest = LONGEST
 
     def __init__(
-        self, directory: Path, ways: Sequence[Way], credentials: Credentials, *, zone: str = "UTC"
+        self,
+        directory: Path,
+        ways: Sequence[Way],
+        credentials: Credentials,
+        *,
+        zone: str = "UTC",
+        beside: "SyslogReceiver | None" = None,
     ) -> None:
-        """Choose ports and write the configuration; `zone` is the receiver's own, as POSIX writes it."""
+        """Choose ports and write the configuration; `zone` is the receiver's own, as POSIX writes it.
+
+        One `beside` another has the same ports at an address of its own (rsyslog alone can).
+        """
         directory.mkdir()
         self.directory = directory
         self.credentials = credentials
         self.ways = ways
-        self.ports = {way.name: free_port() for way in ways}
+        self.address = "127.0.0.1" if beside is None else "127.0.0.2"
+        self.ports: dict[str, int] = beside.ports if beside else {way.name: free_port() for way in ways}
         self._counts = dict.fromkeys(self.ports, 0)
         self._offsets = dict.fromkeys(self.ports, 0)
         self.configuration_file = directory / "configuration"

@@ -1,6 +1,5 @@
 """Dials to names with several addresses, of which some are dead: real sockets of loopback.
 
-A dead address is one whose queue of connections is full: its system drops what comes, as a dead host would.
 The deadlines are an hour, so that a share of it for each dead address would outlast the test by far.
 """
 
@@ -18,6 +17,7 @@ from tests.ports import free_port
 from tests.receivers.syslog import SyslogReceiver
 from tests.transports import ways
 from tests.transports.certificates import server_context
+from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Endpoint, Visit, answers
 from tests.transports.flying import post, posting
 from tests.transports.names import HOST, MovableName
@@ -33,18 +33,6 @@ LIVE = "127.0.0.1"
 DEAD = [f"127.0.0.{last}" for last in range(2, 12)]
 HOUR = 3600.0
 SHORT = 0.4
-
-
-@contextlib.contextmanager
-def full_queue(ip: str, port: int) -> Iterator[None]:
-    """Listen without accepting until the system drops further attempts to connect."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((ip, port), backlog=0))
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            caller.connect_ex(listener.getsockname())
-        yield
 
 
 @contextlib.contextmanager

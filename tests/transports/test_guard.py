@@ -1,14 +1,13 @@
 """The guard with real sockets; only the resolver is replaced, where no real one would give such answers."""
 
-import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Endpoint, answers
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
 from worker.transports.guard import Guard
@@ -174,7 +173,7 @@ def test_a_missing_route_is_said_so(guard: Guard) -> None:
 
 def test_a_silent_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch, guard: Guard) -> None:
     """Addresses are tried in turn, each with a fair share of the time."""
-    with Endpoint(answers()) as endpoint, _full_backlog("127.0.0.2", endpoint.port):
+    with Endpoint(answers()) as endpoint, full_queue("127.0.0.2", endpoint.port):
         monkeypatch.setattr(socket, "getaddrinfo", Resolver(["127.0.0.2", "127.0.0.1"]))
 
         with guard.dial("siem.example.com", endpoint.port, timeout=1) as sock:
@@ -183,7 +182,7 @@ def test_a_silent_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPat
 
 def test_an_address_that_stays_silent_runs_into_the_deadline(guard: Guard) -> None:
     """A peer that does not complete the connection is given up in time."""
-    with _full_backlog("127.0.0.2", 0) as port, pytest.raises(DeadlinePassed, match=f"127.0.0.2:{port}"):
+    with full_queue("127.0.0.2") as port, pytest.raises(DeadlinePassed, match=f"127.0.0.2:{port}"):
         guard.dial("127.0.0.2", port, timeout=0.1)
 
 
@@ -191,15 +190,3 @@ def _closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-@contextlib.contextmanager
-def _full_backlog(host: str, port: int) -> Iterator[int]:
-    """Listen without accepting until the kernel drops further attempts to connect, as a dead host would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((host, port), backlog=0))
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            caller.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
