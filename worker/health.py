@@ -3,15 +3,27 @@
 Comes in: a question. Goes out: an answer in words that help. Nothing here writes.
 """
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.broker.alive import worker_role
 from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
-from worker.broker.vital_signs import FleetSigns, VitalSigns, Waiting, processes_alive
+from worker.broker.stalls import Stall, recorder_stall
+from worker.broker.vital_signs import (
+    FleetSigns,
+    VitalSigns,
+    Waiting,
+    is_told,
+    processes_alive,
+    standing_subjects,
+)
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.health_queries import records, subjects
+from worker.ledger.parked import Parked as LedgerParked
 from worker.ledger.parked import ParkedStore
 from worker.ledger.revisions import words_of_tables
 from worker.model.clocks import clocks_part, retention_part
@@ -23,6 +35,7 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
+from worker.model.gaps import Gaps, Source
 from worker.model.judgement import health_of, span
 from worker.model.wellbeing import (
     Facts,
@@ -72,6 +85,26 @@ class Health:
         """
         return self._judged(subjects(self._engine, tenant_id=tenant_id), sample)
 
+    def known_subjects(self, gaps: Gaps) -> list[Subject]:
+        """Return all integrations; while the database is away, as Redis has them."""
+        found = gaps.ask(Source.DATABASE, lambda: subjects(self._engine))
+        if found is None:
+            found = gaps.ask(Source.REDIS, lambda: standing_subjects(self._client))
+        return found or []
+
+    def survey(
+        self, asked: Sequence[Subject], gaps: Gaps, *, sample: int = OF_EACH
+    ) -> list[IntegrationHealth]:
+        """Say how these fare, as far as that is known; `gaps` takes what could not be asked."""
+        ids = [one.id for one in asked]
+        redis = gaps.ask(Source.REDIS, lambda: self._ask_redis(ids))
+        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), sample))
+        missing = frozenset(gaps.errors)
+        return [
+            health_of(replace(facts, missing=missing), self._thresholds)
+            for facts in _facts(asked, redis or _Signs(), ledger or _Records())
+        ]
+
     def fleet(self) -> FleetHealth:
         """Say how the fleet itself fares; what does not answer is a part that is not well, never an error."""
         types, database = self._types_in_use()
@@ -80,6 +113,8 @@ class Health:
             told = self._redis.parts()
             known = _conflict_parts(conflicts(self._client))
             clocks = self._clock_parts()
+            types = self._standing_types() if types is None else types
+            database = _writable(database, recorder_stall(self._client))
         except BrokerUnavailable as error:
             unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
             return FleetHealth([_away("redis", error), database, *unknown])
@@ -90,42 +125,86 @@ class Health:
     def _clock_parts(self) -> list[Part]:
         return [clocks_part(skews(self._client)), retention_part(list(Refusals(self._client).all().values()))]
 
-    def _types_in_use(self) -> tuple[set[str], Part]:
+    def _standing_types(self) -> set[str]:
+        """Return the types in use as Redis has them; all, if nobody told it."""
+        if not is_told(self._client):
+            return set(DESTINATION_TYPES)
+        return {one.type for one in standing_subjects(self._client) if one.enabled}
+
+    def _types_in_use(self) -> tuple[set[str] | None, Part]:
+        """Return the types of destinations in use, and the part of the database; None while it is away."""
         try:
             tables = require_readable_schema(self._engine)
             types = {one.type for one in subjects(self._engine) if one.enabled}
         except (LedgerUnavailable, SchemaOutdated) as error:
-            return set(DESTINATION_TYPES), _away("database", error)
+            return None, _away("database", error)
         words = f"it answers, and {words_of_tables(tables)}"
         return types, Part("database", ok=True, words=words, public="it answers")
 
     def _judged(self, asked: Sequence[Subject], sample: int) -> list[IntegrationHealth]:
-        return [health_of(facts, self._thresholds) for facts in self._facts(asked, sample)]
+        ids = [one.id for one in asked]
+        signs = self._ask_redis(ids)
+        known = self._ask_ledger(ids, signs, sample)
+        return [health_of(facts, self._thresholds) for facts in _facts(asked, signs, known)]
 
-    def _facts(self, asked: Sequence[Subject], sample: int) -> Iterator[Facts]:
+    def _ask_redis(self, ids: Sequence[str]) -> "_Signs":
         # What the ledger holds by then is read after it, and so is all there.
         recorded_until_ms = self._signs.recorded_until_ms()
-        vitals = self._signs.of([one.id for one in asked])
-        now_ms = self._signs.now_ms()
-        alive = processes_alive(self._client)
-        parked = self._parked.counts() if asked else {}
-        known = records(self._engine, self._since(vitals, now_ms), sample=sample)
-        for one in asked:
-            resting = parked.get(one.id)
-            yield Facts(
-                now_ms=now_ms,
-                subject=one,
-                vitals=vitals[one.id],
-                record=known.get(one.id, Record()),
-                parked=Parked(resting.events, resting.oldest_ms) if resting else Parked(),
-                recorded_until_ms=recorded_until_ms,
-                has_worker=alive[worker_role(one.type)] > 0,
-            )
+        vitals = self._signs.of(ids)
+        return _Signs(self._signs.now_ms(), recorded_until_ms, vitals, processes_alive(self._client))
 
-    def _since(self, vitals: dict[str, Vitals], now_ms: int) -> dict[str, int]:
+    def _ask_ledger(self, ids: Sequence[str], signs: "_Signs", sample: int) -> "_Records":
+        if not ids:
+            return _Records()
+        parked = self._parked.counts()
+        return _Records(records(self._engine, self._since(ids, signs), sample=sample), parked)
+
+    def _since(self, ids: Sequence[str], signs: "_Signs") -> dict[str, int]:
         """Say from when on minutes count: the window, but nothing of an outage that is over."""
-        window = now_ms - round(self._thresholds.window * 1000) - _MINUTE_MS
-        return {one: max(window, found.closed_ms) for one, found in vitals.items()}
+        window = signs.now_ms - round(self._thresholds.window * 1000) - _MINUTE_MS
+        return {one: max(window, signs.of(one).closed_ms) for one in ids}
+
+
+def _this_hosts_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """What Redis says; by default, what is left without it, by the clock of this host."""
+
+    now_ms: int = field(default_factory=_this_hosts_ms)
+    recorded_until_ms: int = 0
+    vitals: Mapping[str, Vitals] = field(default_factory=dict)
+    alive: Mapping[str, int] = field(default_factory=Counter)
+
+    def of(self, integration_id: str) -> Vitals:
+        return self.vitals.get(integration_id, Vitals())
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What the ledger says."""
+
+    records: Mapping[str, Record] = field(default_factory=dict)
+    parked: Mapping[str, LedgerParked] = field(default_factory=dict)
+
+    def parked_of(self, integration_id: str) -> Parked:
+        found = self.parked.get(integration_id)
+        return Parked(found.events, found.oldest_ms) if found else Parked()
+
+
+def _facts(asked: Sequence[Subject], signs: _Signs, known: _Records) -> Iterator[Facts]:
+    for one in asked:
+        yield Facts(
+            now_ms=signs.now_ms,
+            subject=one,
+            vitals=signs.of(one.id),
+            record=known.records.get(one.id, Record()),
+            parked=known.parked_of(one.id),
+            recorded_until_ms=signs.recorded_until_ms,
+            has_worker=signs.alive.get(worker_role(one.type), 0) > 0,
+        )
 
 
 def thresholds_of(config: Settings) -> Thresholds:
@@ -164,6 +243,14 @@ def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[P
 def _open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in Part
     """Return a part whose words anybody may read."""
     return Part(name, ok=ok, words=words, public=words)
+
+
+def _writable(database: Part, stall: Stall | None) -> Part:
+    """Return the part as it is, unless it is only by writing that the database fails."""
+    if stall is None or not database.ok:
+        return database
+    words = f"it answers, but takes nothing from a recorder: {stall.words}"
+    return Part(database.name, ok=False, words=words, public=stall.public)
 
 
 def _away(name: str, error: OutageError) -> Part:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from worker.broker.outcomes import Outcomes, Settled
 from worker.ledger.answers import Recorded
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import DeadLetter, Outcome
-from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, SchemaOutdated
+from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, OutageError, SchemaOutdated
 from worker.model.parking import ParkedChunk
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,35 @@ Record = Callable[
 Probe = Callable[[], None]
 #: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
 Reconcile = Callable[[], bool]
+
+
+class Stalling(Protocol):
+    """Takes the news that nothing can be recorded, and that something was."""
+
+    def note(self, error: OutageError) -> None:
+        """Say why nothing can be recorded."""
+
+    def clear(self) -> None:
+        """Say that something could be recorded."""
+
+
+def telling(record: Record, stall: Stalling) -> Record:
+    """Return what records, and says whether the ledger takes it."""
+
+    def do(
+        outcomes: Sequence[tuple[str, list[Outcome]]],
+        dead: Sequence[tuple[str, DeadLetter]],
+        parked: Sequence[tuple[str, ParkedChunk]],
+    ) -> Recorded:
+        try:
+            recorded = record(outcomes, dead, parked)
+        except (LedgerUnavailable, SchemaOutdated) as error:
+            stall.note(error)
+            raise
+        stall.clear()
+        return recorded
+
+    return do
 
 
 class Recorder:

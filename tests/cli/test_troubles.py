@@ -19,8 +19,6 @@ NEWCOMER = {"PATH": os.environ["PATH"]}
 @pytest.mark.parametrize(
     ("variable", "value", "code", "words"),
     [
-        ("SIEM_REDIS_URL", NO_REDIS, 3, "Redis does not answer"),
-        ("SIEM_DATABASE_URL", NO_DATABASE, 3, "127.0.0.1:1/siem does not answer"),
         ("SIEM_DATABASE_URL", "mysql://siem:hunter2@localhost/siem", 2, "mysql"),
         ("SIEM_SECRET_KEYS", "hunter2", 2, "SIEM_SECRET_KEYS"),
         ("SIEM_ALLOWED_NETWORKS", "10.0.0.0/64", 2, "SIEM_ALLOWED_NETWORKS"),
@@ -28,12 +26,33 @@ NEWCOMER = {"PATH": os.environ["PATH"]}
     ],
 )
 def test_what_does_not_answer_is_named(desk: Fleet, variable: str, value: str, code: int, words: str) -> None:
-    """3 for what does not answer, 2 for what is set wrong; a password in it is not repeated."""
-    ran = call(desk.environment | {variable: value}, "status")
+    """2 for what is set wrong; a password in it is not repeated."""
+    ran = call(desk.environment | {variable: value}, "integrations", "list")
 
     assert ran.code == code
     assert words in ran.complaint
     assert "hunter2" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SIEM_REDIS_URL", NO_REDIS, "Redis does not answer"),
+        ("SIEM_DATABASE_URL", NO_DATABASE, "127.0.0.1:1/siem does not answer"),
+    ],
+)
+@pytest.mark.parametrize("command", [["status"], ["health"], ["status", "--json"], ["health", "--json"]])
+def test_a_report_tells_what_it_can(
+    desk: Fleet, variable: str, value: str, words: str, command: list[str]
+) -> None:
+    """What does not answer is one line on standard error, and code 3; the rest stands on standard output."""
+    ran = call(desk.environment | {variable: value}, *command)
+
+    assert ran.code == 3
+    assert ran.err.count("\n") == 1
+    assert words in ran.err
+    assert words in ran.out
+    assert "hunter2" not in ran.err + ran.out
 
 
 def test_a_newcomer_without_redis_is_told_what_to_start(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """With the database gone, events are delivered all the same; once it is back, every outcome stands in it."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,13 +122,16 @@ def test_a_recorder_that_starts_without_the_database_waits_for_it(own: Fleet, po
         own.start("recorder")
         well.wait_for_events(50, 30)
         wait_until(lambda: AWAY in own.log("recorder"), "the recorder misses the database")
-        asked = own.siem("status")
+        asked = own.siem("status", "--json")
         power.on()
         rows = own.settled(50)
 
         assert asked.returncode == 3
         assert b"does not answer" in asked.stderr
         assert asked.stderr.count(b"\n") == 1
+        told = json.loads(asked.stdout)
+        assert (told["processes"]["recorder"], told["integrations"][0]["delivered"]) == (True, None)
+        assert told["waiting_to_be_recorded"] > 0
         assert len(rows) == 50
         assert own.log("recorder").count(AWAY) == 1
 

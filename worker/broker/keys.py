@@ -70,6 +70,7 @@
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning                                                  |
+| `siem:recorder:stall`        | string | why no recorder can write to the ledger (JSON); expires        |
 | `siem:write-test`            | string | nothing, for a second: whether Redis takes writes again         |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
 |                              |        | deleting it                                                    |
@@ -110,6 +111,7 @@ COUNTERS = "siem:counters"
 API_KEYS = "siem:api-keys"
 API_KEYS_REVOKED = "siem:api-keys:revoked"
 API_KEYS_CONFIRMED = "siem:api-keys:confirmed"
+RECORDER_STALL = "siem:recorder:stall"
 WRITE_TEST = "siem:write-test"
 ALIVE_PREFIX = "siem:alive:"
 PROCESS_PREFIX = "siem:process:"

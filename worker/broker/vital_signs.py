@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
@@ -16,9 +18,10 @@ from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.scripting import single_script
+from worker.broker.snapshot import Limits
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
-from worker.model.wellbeing import Breaker, Vitals
+from worker.model.wellbeing import Breaker, Subject, Vitals
 
 if TYPE_CHECKING:
     import redis
@@ -113,6 +116,49 @@ class VitalSigns:
         with broker_errors():
             length: Any = self._client.llen(keys.CELERY_PREFIX + kind)
         return int(length)
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """What the copy of an integration says of itself."""
+
+    id: str
+    destination: Limits
+    tenant_id: str = "default"
+    name: str = ""
+    enabled: bool = False
+    paused: bool = False
+    deleted: bool = False
+
+
+_document = msgspec.json.Decoder(_Document)
+
+
+def is_told(client: "redis.Redis") -> bool:
+    """Whether Redis was told the integrations, none included; an emptied one was not."""
+    with broker_errors():
+        return bool(client.exists(keys.INTEGRATIONS_VERSION))
+
+
+def standing_subjects(client: "redis.Redis") -> list[Subject]:
+    """Return the integrations as Redis has them, by tenant and name; for while the database is away.
+
+    What cannot be read is left out, and so is why one was switched off. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        found: Any = client.hvals(keys.INTEGRATIONS)
+    known = [one for value in found if (one := _read_document(value)) and not one.deleted]
+    known.sort(key=lambda one: (one.tenant_id, one.name))
+    return [
+        Subject(one.id, one.tenant_id, one.name, one.destination.type, one.enabled, one.paused)
+        for one in known
+    ]
+
+
+def _read_document(value: bytes) -> _Document | None:
+    try:
+        return _document.decode(value)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def processes_alive(client: "redis.Redis") -> Counter[str]:

@@ -1,6 +1,6 @@
 """`siem health`: how each integration fares and why, and whether the fleet does its work."""
 
-import sys
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -9,13 +9,20 @@ import click
 from worker.broker.connection import connect
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.stores import integration_store
-from worker.health import Health
+from worker.cli.partial import end_with, print_gaps, reported_ledger
+from worker.health import OF_EACH, OF_ONE, Health
+from worker.model.errors import NotFoundError
+from worker.model.gaps import Gaps, Source
 from worker.model.judgement import span
-from worker.model.wellbeing import FleetHealth, IntegrationHealth, Problem, State
+from worker.model.wellbeing import FleetHealth, IntegrationHealth, Problem, State, Subject
 
 #: States that are no reason to call anybody.
 _FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
+#: What of an integration is not known without each source.
+_FIELDS = {
+    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds"),
+    Source.DATABASE: ("last_success", "last_error", "error_rate", "latency_ms", "parked"),
+}
 
 
 @click.command()
@@ -27,26 +34,40 @@ def health(integration: str | None, *, as_json: bool) -> None:
     Healthy: what was routed to it is delivered. Degraded: some of it fails, or waits for long. Failing: most
     of it fails, nothing is sent because its circuit breaker is open, or events wait and nothing happens.
     Paused, switched off: somebody wants it so. Idle: no event for long. SIEM_HEALTH_* set from where on.
+    While Redis or the database is away, what the other one knows is told: unknown is the state of an
+    integration for which that does not decide. `unknown` of the JSON names the fields that are null, and why.
 
     \b
     siem health
     siem health splunk --json
 
-    Exits with 1 if an integration that was asked for is degraded or failing, or a part of the fleet is not
-    ok.
+    Exits with 3 if Redis or the database is away; else with 1 if an integration that was asked for is
+    degraded or failing, or a part of the fleet is not ok.
     """
+    gaps = Gaps()
     client = connect(configuration().broker_address())
-    try:
-        with integration_store() as store:
-            asked = Health(store.engine, client, configuration())
-            if integration is None:
-                fine = _tell_all(asked.fleet(), asked.all(None), as_json=as_json)
-            else:
-                fine = _tell(asked.of(store.resolve(integration)), as_json=as_json)
-    finally:
-        client.close()
-    if not fine:
-        sys.exit(1)
+    with closing(client), reported_ledger(gaps) as engine:
+        asked = Health(engine, client, configuration())
+        known = asked.known_subjects(gaps)
+        if integration is None:
+            healths = asked.survey(known, gaps, sample=OF_EACH)
+            fine = _tell_all(asked.fleet(), healths, gaps, as_json=as_json)
+        else:
+            chosen = [_named(known, integration, gaps)] if known or not gaps.errors else []
+            fine = _tell(asked.survey(chosen, gaps, sample=OF_ONE), gaps, as_json=as_json)
+    end_with(gaps, fine=fine)
+
+
+def _named(known: list[Subject], id_or_name: str, gaps: Gaps) -> Subject:
+    """Return the one of that id, or else of that name. Raises NotFoundError."""
+    found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise NotFoundError(f"several integrations are named {id_or_name}: give the id, one of {ids}")
+    if not found:
+        where = " in Redis, and the database cannot be asked" if gaps.errors else ""
+        raise NotFoundError(f"there is no integration {id_or_name}{where}")
+    return found[0]
 
 
 def document(one: IntegrationHealth) -> dict[str, Any]:
@@ -62,51 +83,77 @@ def document(one: IntegrationHealth) -> dict[str, Any]:
         "last_error": _problem(one.last_error),
         "error_rate": one.error_rate,
         "latency_ms": asdict(one.latency) if one.latency else None,
-        "backlog": one.backlog_events,
-        "parked": one.parked_events,
-        "oldest_event": when(one.oldest_event_ms) or None,
-        "waiting_seconds": one.waiting_seconds,
+        "backlog": _known(one, Source.REDIS, one.backlog_events),
+        "parked": _known(one, Source.DATABASE, one.parked_events),
+        "oldest_event": _known(one, Source.REDIS, when(one.oldest_event_ms) or None),
+        "waiting_seconds": _known(one, Source.REDIS, one.waiting_seconds),
     }
 
 
-def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], *, as_json: bool) -> bool:
+def _known(one: IntegrationHealth, source: Source, value: Any) -> Any:
+    return None if source in one.missing else value
+
+
+def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
     if as_json:
         parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in fleet.parts]
         told = {"ready": fleet.ok, "parts": parts}
-        print_json({"fleet": told, "integrations": [document(one) for one in healths]})
+        found = [document(one) for one in healths]
+        print_json({"fleet": told, "integrations": found, "unknown": gaps.documents(_FIELDS)})
     else:
         for part in fleet.parts:
             click.echo(plain(f"{'ok' if part.ok else 'NOT OK':8}{part.name:20}{part.words}"))
         print_table(
             ["name", "state", "backlog", "waits", "errors", "p50 ms", "p95 ms", "p99 ms", "reason"],
             [_row(one) for one in healths],
-            empty="No integrations yet: `siem integrations create --help` tells how to create one.",
+            empty=_NONE if not gaps.errors else "No integration is known.",
         )
+        print_gaps(gaps, _FIELDS)
     return all(part.ok for part in fleet.parts) and all(one.state in _FINE for one in healths)
 
 
-def _tell(one: IntegrationHealth, *, as_json: bool) -> bool:
+_NONE = "No integrations yet: `siem integrations create --help` tells how to create one."
+
+
+def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
+    if not found:
+        return False
+    [one] = found
     if as_json:
-        print_json(document(one))
+        print_json({**document(one), "unknown": gaps.documents(_FIELDS)})
     else:
         click.echo(plain(f"{one.name} is {_state(one)}: {one.reason}"))
         for name, value in _figures(one):
             click.echo(plain(f"{name:24}{value}"))
+        print_gaps(gaps, _FIELDS)
     return one.state in _FINE
 
 
 def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
     latency, problem = one.latency, one.last_error
+    if Source.DATABASE in one.missing:
+        return [("backlog", f"{one.backlog_events}"), *_oldest(one)]
     told = [
         ("last success", when(one.last_success_ms) or "never"),
         ("last error", f"{when(problem.at_ms)} {problem.error}; {problem.hint}" if problem else "none"),
         ("error rate", _percent(one.error_rate) or "no attempt lately"),
         ("latency p50 / p95 / p99", f"{latency.p50} / {latency.p95} / {latency.p99} ms" if latency else "-"),
-        ("backlog", f"{one.backlog_events} and {one.parked_events} parked"),
+        (
+            "backlog",
+            f"{_shown(_known(one, Source.REDIS, one.backlog_events))} and {one.parked_events} parked",
+        ),
     ]
-    if one.oldest_event_ms is not None:
-        told.append(("oldest event", f"{when(one.oldest_event_ms)}, waits for {_waits(one)}"))
-    return told
+    return [*told, *_oldest(one)]
+
+
+def _oldest(one: IntegrationHealth) -> list[tuple[str, str]]:
+    if one.oldest_event_ms is None or Source.REDIS in one.missing:
+        return []
+    return [("oldest event", f"{when(one.oldest_event_ms)}, waits for {_waits(one)}")]
+
+
+def _shown(value: Any) -> Any:
+    return "?" if value is None else value
 
 
 def _row(one: IntegrationHealth) -> list[Any]:
@@ -114,9 +161,9 @@ def _row(one: IntegrationHealth) -> list[Any]:
     return [
         one.name,
         _state(one),
-        one.backlog_events + one.parked_events,
-        _waits(one),
-        _percent(one.error_rate),
+        "?" if one.missing else one.backlog_events + one.parked_events,
+        "?" if Source.REDIS in one.missing else _waits(one),
+        "?" if Source.DATABASE in one.missing else _percent(one.error_rate),
         *((latency.p50, latency.p95, latency.p99) if latency else (None, None, None)),
         one.reason,
     ]

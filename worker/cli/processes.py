@@ -29,6 +29,7 @@ from worker.broker.reading_ahead import IngressAhead
 from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
+from worker.broker.stalls import RecorderStall
 from worker.broker.turns import Turn
 from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
@@ -53,7 +54,7 @@ from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue
 from worker.model.parking import Cap
 from worker.pruning_guard import PruningGuard, read_clocks
-from worker.recorder import Recorder
+from worker.recorder import Recorder, telling
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.replay import Replayer
 from worker.retention import Retention
@@ -112,7 +113,7 @@ def record() -> None:
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
     return Recorder(
         Outcomes(connect(config.broker_address()), _consumer(), config.claim_idle, claim),
-        partial(record_in, engine),
+        telling(partial(record_in, engine), RecorderStall(connect(config.broker_address()))),
         partial(probe, engine),
         partial(reconcile, IntegrationStore(engine, open_vault(config))),
         config.recorder_linger,

@@ -1,6 +1,7 @@
 """`siem status`: every integration at a glance, and what waits in Redis."""
 
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,21 +18,31 @@ from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.integration_views import state
 from worker.cli.output import Since, as_json_option, counted, plain, print_json, print_table, when
-from worker.cli.stores import Ledger, integration_store
+from worker.cli.partial import end_with, print_gaps, reported_ledger
+from worker.cli.stores import Ledger
 from worker.cli.watching import watch
 from worker.health import Health
-from worker.ledger.answers import SwitchedOff
-from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import Parked, ParkedStore
 from worker.ledger.queries import Tally, last_problem, latencies, tallies
 from worker.model.destinations import DESTINATION_TYPES
-from worker.model.integrations import Integration
+from worker.model.gaps import Gaps, Source
 from worker.model.redis_checks import RedisCheck, Standing
-from worker.model.wellbeing import IntegrationHealth
+from worker.model.wellbeing import IntegrationHealth, Subject
 from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
 _EVERY = 2.0
+#: What is not known without each source.
+_FIELDS = {
+    Source.REDIS: (
+        *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
+        *("conflicts", "held", "backlog"),
+    ),
+    Source.DATABASE: (
+        *("parked", "delivered", "retried", "retrying", "dead", "latency_ms", "last_problem"),
+        "disabled_reason",
+    ),
+}
 
 
 @click.command()
@@ -55,68 +66,84 @@ def status(since: int, *, watched: bool, as_json: bool) -> None:
     until it has room for them; RETRIED those that took more than one attempt,
     RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
     10000 deliveries, from the publication to the SIEM's answer. STATE and REASON are those of `siem health`.
+
+    While Redis or the database is away, what the other one knows is shown, with ? for what is not known
+    (null in the JSON, whose `unknown` names these fields and the reason), and the exit code is 3.
     """
     if watched and as_json:
         raise click.UsageError("give --watch or --json, not both")
     began_ms = time.time_ns() // 1_000_000
     client = connect(configuration().broker_address())
-    try:
-        with integration_store() as store:
-            if watched:
-                # What "the last hour" is moves on while somebody watches.
-                watch(lambda: _show(client, store, since + time.time_ns() // 1_000_000 - began_ms), _EVERY)
-            elif as_json:
-                print_json(_report(client, store, since))
-            else:
-                _show(client, store, since)
-    finally:
-        client.close()
+    with closing(client):
+        if watched:
+            # What "the last hour" is moves on while somebody watches.
+            watch(lambda: _show(client, since + time.time_ns() // 1_000_000 - began_ms), _EVERY)
+        elif as_json:
+            report, gaps = _asked(client, since)
+            print_json(report)
+        else:
+            gaps = _show(client, since)
+    end_with(gaps)
 
 
-def _show(client: Client, store: IntegrationStore, since: int) -> None:
-    _print(_report(client, store, since), since)
+def _show(client: Client, since: int) -> Gaps:
+    report, gaps = _asked(client, since)
+    _print(report, since)
+    print_gaps(gaps, _FIELDS)
+    return gaps
+
+
+def _asked(client: Client, since: int) -> tuple[dict[str, Any], Gaps]:
+    gaps = Gaps()
+    with reported_ledger(gaps) as engine:
+        return _report(client, engine, since, gaps), gaps
 
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
     backlog: Backlog
     engine: Ledger
-    tallies: dict[str, Tally]
-    off: dict[str, SwitchedOff]
-    parked: dict[str, Parked]
+    gaps: Gaps
+    tallies: dict[str, Tally] | None
+    parked: dict[str, Parked] | None
     health: dict[str, IntegrationHealth]
 
 
-def _report(client: Client, store: IntegrationStore, since: int) -> dict[str, Any]:
+def _report(client: Client, engine: Ledger, since: int, gaps: Gaps) -> dict[str, Any]:
+    health = Health(engine, client, configuration())
+    known = health.known_subjects(gaps)
     sources = _Sources(
         Backlog(client, Timing.of(configuration())),
-        store.engine,
-        tallies(store.engine, since_ms=since),
-        store.switched_off(),
-        ParkedStore(store.engine).counts(),
-        {
-            one.integration_id: one
-            for one in Health(store.engine, client, configuration()).all(None, sample=1)
-        },
+        engine,
+        gaps,
+        gaps.ask(Source.DATABASE, lambda: tallies(engine, since_ms=since)),
+        gaps.ask(Source.DATABASE, ParkedStore(engine).counts),
+        {one.integration_id: one for one in health.survey(known, gaps, sample=1)},
     )
+    integrations = [_integration(one, sources) for one in known]
+    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine)) or dict.fromkeys(_FIELDS[Source.REDIS][:6])
+    return {**fleet, "integrations": integrations, "unknown": gaps.documents(_FIELDS)}
+
+
+def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
+    alive = roles_alive(client)
     return {
-        "processes": {role: role in roles_alive(client) for role in ROLES},
-        "redis": [asdict(check) for check in _troubles(client, store.engine)],
+        "processes": {role: role in alive for role in ROLES},
+        "redis": [asdict(check) for check in _troubles(client, engine)],
         "waiting_to_be_routed": ingress_waiting(client),
         "flooding_tenants": sorted(floods(client) or ()),
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
         "conflicts": told_by_kind(conflicts(client)),
-        "integrations": [_integration(one, sources) for one in store.list()],
     }
 
 
-def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
-    tally = sources.tallies.get(one.id, Tally())
-    latency = latencies(sources.engine, one.id)
-    problem = last_problem(sources.engine, one.id)
-    off = sources.off.get(one.id)
-    hold = sources.backlog.hold(one.id)
+def _integration(one: Subject, sources: _Sources) -> dict[str, Any]:
+    ask, engine = sources.gaps.ask, sources.engine
+    latency = ask(Source.DATABASE, lambda: latencies(engine, one.id))
+    problem = ask(Source.DATABASE, lambda: last_problem(engine, one.id))
+    hold = ask(Source.REDIS, lambda: sources.backlog.hold(one.id))
+    parked = sources.parked
     return {
         "id": one.id,
         "name": one.name,
@@ -125,7 +152,7 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
         "paused": one.paused,
         "state": sources.health[one.id].state.value,
         "reason": sources.health[one.id].reason,
-        "disabled_reason": off.reason if off else None,
+        "disabled_reason": one.off_reason,
         "held": {
             "cause": hold.cause,
             "since": when(hold.since_ms),
@@ -133,12 +160,9 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
         }
         if hold
         else None,
-        "backlog": sources.backlog.depth(one.id),
-        "parked": sources.parked[one.id].events if one.id in sources.parked else 0,
-        "delivered": tally.delivered,
-        "retried": tally.retried,
-        "retrying": tally.retrying,
-        "dead": tally.dead,
+        "backlog": ask(Source.REDIS, lambda: sources.backlog.depth(one.id)),
+        "parked": None if parked is None else parked[one.id].events if one.id in parked else 0,
+        **_tally(sources.tallies, one.id),
         "latency_ms": {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99} if latency else None,
         "last_problem": None
         if problem is None
@@ -146,7 +170,28 @@ def _integration(one: Integration, sources: _Sources) -> dict[str, Any]:
     }
 
 
+def _tally(known: dict[str, Tally] | None, integration_id: str) -> dict[str, int | None]:
+    names = ("delivered", "retried", "retrying", "dead")
+    if known is None:
+        return dict.fromkeys(names)
+    tally = known.get(integration_id, Tally())
+    return {name: getattr(tally, name) for name in names}
+
+
 def _print(report: dict[str, Any], since: int) -> None:
+    if report["processes"] is not None:
+        _print_fleet(report)
+    click.echo(f"Deliveries since {when(since)}:")
+    figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
+    none = "`siem integrations create --help` tells how to create one."
+    print_table(
+        ["name", "state", *figures, "last problem", "reason"],
+        [_row(one) for one in report["integrations"]],
+        empty="No integration is known." if report["unknown"] else f"No integrations yet: {none}",
+    )
+
+
+def _print_fleet(report: dict[str, Any]) -> None:
     if missing := _missed(report):
         click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
     for check in report["redis"]:
@@ -162,13 +207,6 @@ def _print(report: dict[str, Any], since: int) -> None:
         click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
     for sentence in sentences(report["conflicts"]):
         click.echo(f"NOT OK: {sentence}.")
-    click.echo(f"Deliveries since {when(since)}:")
-    figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
-    print_table(
-        ["name", "state", *figures, "last problem", "reason"],
-        [_row(one) for one in report["integrations"]],
-        empty="No integrations yet: `siem integrations create --help` tells how to create one.",
-    )
 
 
 def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
@@ -190,17 +228,19 @@ def _standing(one: dict[str, Any]) -> str:
     return state(enabled=one["enabled"], paused=one["paused"], reason=one["disabled_reason"]) + held
 
 
+def _shown(number: int | None) -> int | str:
+    """Return what stands in a table for a number that may not be known."""
+    return "?" if number is None else number
+
+
 def _row(one: dict[str, Any]) -> list[Any]:
     latency = one["latency_ms"] or {}
     problem = one["last_problem"]
     return [
         one["name"] + _standing(one),
         one["state"].replace("_", " "),
-        f"{one['backlog']} (+{one['parked']})" if one["parked"] else one["backlog"],
-        one["delivered"],
-        one["retried"],
-        one["retrying"],
-        one["dead"],
+        f"{_shown(one['backlog'])} (+{one['parked']})" if one["parked"] else _shown(one["backlog"]),
+        *(_shown(one[name]) for name in ("delivered", "retried", "retrying", "dead")),
         latency.get("p50"),
         latency.get("p99"),
         f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else "",

@@ -14,7 +14,7 @@ _HOME, _CLEAR_REST_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _CLEAR_ALL = "\x1b[2J"
 
 
-def watch(show: Callable[[], None], every: float) -> None:
+def watch(show: Callable[[], object], every: float) -> None:
     """Print what `show` prints again and again, every so many seconds, over what stood there.
 
     What it depends on may be away meanwhile: that is shown, and tried again. Ends with KeyboardInterrupt.
@@ -25,7 +25,7 @@ def watch(show: Callable[[], None], every: float) -> None:
         time.sleep(every)
 
 
-def _captured(show: Callable[[], None]) -> str:
+def _captured(show: Callable[[], object]) -> str:
     gathered = io.StringIO()
     with redirect_stdout(gathered):
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from worker.model.failures import FailureCode
+from worker.model.gaps import Source
 from worker.model.wellbeing import Breaker, Facts, IntegrationHealth, Problem, State, Thresholds
 
 Judgement = tuple[State, str]
@@ -16,9 +17,11 @@ Judgement = tuple[State, str]
 def judge(facts: Facts, thresholds: Thresholds) -> Judgement:
     """Return the state and the reason."""
     for rule in _RULES:
+        if facts.missing & _RESTS_ON.get(rule, _BOTH):
+            continue
         if found := rule(facts, thresholds):
             return found
-    return _well(facts, thresholds)
+    return _untold(facts) if facts.missing else _well(facts, thresholds)
 
 
 def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
@@ -42,6 +45,7 @@ def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
         oldest_event_ms=_earliest(vitals.oldest_published_ms, parked.oldest_ms),
         waiting_seconds=None if since is None else max(0, facts.now_ms - since) / 1000,
         breaker_open=vitals.breaker is not None,
+        missing=facts.missing,
     )
 
 
@@ -49,6 +53,8 @@ def _switched_off(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
     subject = facts.subject
     if subject.enabled:
         return None
+    if subject.off_reason is None and Source.DATABASE in facts.missing:
+        return State.SWITCHED_OFF, "it is switched off; the database knows why"
     if subject.off_reason is None:
         return State.SWITCHED_OFF, "it was switched off by hand"
     since = f" at {moment(subject.off_ms)}" if subject.off_ms else ""
@@ -153,6 +159,26 @@ _RULES: tuple[Callable[[Facts, Thresholds], Judgement | None], ...] = (
     *(_partly_fails, _was_damaged, _is_late, _is_parked, _idle),
 )
 
+_BOTH = frozenset(Source)
+_REDIS, _DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
+#: Which source a rule cannot do without; one that is not listed needs both.
+_RESTS_ON: dict[Callable[[Facts, Thresholds], Judgement | None], frozenset[Source]] = {
+    **dict.fromkeys((_switched_off, _paused), frozenset()),
+    **dict.fromkeys((_held_by_breaker, _is_late), _REDIS),
+    **dict.fromkeys((_mostly_fails, _partly_fails, _was_damaged, _is_parked), _DATABASE),
+}
+
+
+def _untold(facts: Facts) -> Judgement:
+    """Say what is known where that does not decide."""
+    if facts.missing >= _BOTH:
+        return State.UNKNOWN, "neither Redis nor the database can be asked"
+    if Source.DATABASE in facts.missing:
+        return State.UNKNOWN, f"what was delivered is not known without the database; {_waiting(facts)}"
+    last_ms = facts.record.last_success_ms
+    latest = f"; its latest delivery was at {moment(last_ms)}" if last_ms else ""
+    return State.UNKNOWN, f"what waits is not known without Redis{latest}"
+
 
 def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
     counts, last_ms = facts.record.counts, facts.record.last_success_ms
@@ -194,6 +220,8 @@ def _latest(problem: Problem | None) -> str:
 
 
 def _waiting(facts: Facts) -> str:
+    if Source.REDIS in facts.missing:
+        return "what waits is not known without Redis"
     backlog, parked = facts.vitals.backlog_events, facts.parked.events
     words = f"{_counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
     return f"{words}, {_counted(parked, 'more')} are parked" if parked else words

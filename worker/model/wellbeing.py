@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from worker.model.gaps import Source
+
 
 class State(StrEnum):
     """How an integration fares, in a word."""
@@ -25,6 +27,8 @@ class State(StrEnum):
     PAUSED = "paused"
     #: Nothing was routed to it for long.
     IDLE = "idle"
+    #: It cannot be told: Redis or the database is away, and what is known does not decide.
+    UNKNOWN = "unknown"
     #: It gets no events: switched off by a person, or because its destination is gone for good.
     SWITCHED_OFF = "switched_off"
 
@@ -158,7 +162,7 @@ class Facts:
     """All that is known of one integration at one moment, by the clock of Redis.
 
     What was settled before `recorded_until_ms` stands in the ledger. `has_worker`: some worker delivers to
-    destinations of its type.
+    destinations of its type. What comes from a source that is `missing` is left as it is by default.
     """
 
     now_ms: int
@@ -168,6 +172,7 @@ class Facts:
     parked: Parked = Parked()
     recorded_until_ms: int = 0
     has_worker: bool = True
+    missing: frozenset[Source] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,8 @@ class IntegrationHealth:
 
     `error_rate` (0 to 1) is over the window, or since the breaker closed; None without an attempt.
     `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
-    waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe.
+    waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe. What
+    comes from a source that is `missing` is not known, whatever stands here.
     """
 
     integration_id: str
@@ -194,6 +200,7 @@ class IntegrationHealth:
     oldest_event_ms: int | None
     waiting_seconds: float | None
     breaker_open: bool
+    missing: frozenset[Source] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

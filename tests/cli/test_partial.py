@@ -1,0 +1,172 @@
+"""`siem health` and `siem status` while the database or Redis is away: what the other one knows is told."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import denial
+from tests.cli.running import Ran, call, run
+from tests.cli.test_troubles import NO_DATABASE, NO_REDIS
+from tests.fleet import Fleet, wait_until
+from tests.ledger.postgres import postgres_server
+from tests.ledger.test_outage_causes import FULL_DISK, NO_ROOM
+from tests.receivers.hec import HecReceiver
+from worker.broker import keys
+from worker.broker.stalls import RecorderStall, recorder_stall
+from worker.model.errors import LedgerUnavailable
+from worker.model.outages import OutageCause
+
+pytestmark = pytest.mark.slow
+
+
+def document(ran: Ran) -> Any:
+    """Return the document of a report that could not ask everybody."""
+    assert ran.code == 3
+    return json.loads(ran.out)
+
+
+def named(report: Any) -> dict[str, Any]:
+    """Return the integrations of a report by name."""
+    return {one["name"]: one for one in report["integrations"]}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Fleet]:
+    """Give a fleet with three integrations, of which nothing runs: one is held, one is paused."""
+    with Fleet(tmp_path) as fleet:
+        for name in ("held", "quiet"):
+            fleet.integrate("https://splunk.example.com/services/collector", name)
+        fleet.integrate("https://splunk.example.com/services/collector", "paused", paused=True)
+        opened = ("breaker", "open", "opened_by", "connect_failed", "opened_at", "1795600000000")
+        fleet.client.hset(keys.state("int_held"), items=[*opened, "backlog_events", "7"])
+        yield fleet
+
+
+def test_health_without_the_database(own: Fleet) -> None:
+    """Redis names the integrations; it decides for the held and the paused one, and not for the other."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    told = document(call(away, "health", "--json"))
+    parts = {one["name"]: one for one in told["fleet"]["parts"]}
+    found = named(told)
+    [gap] = told["unknown"]
+
+    assert {name: one["state"] for name, one in found.items()} == {
+        "held": "failing",
+        "paused": "paused",
+        "quiet": "unknown",
+    }
+    assert "circuit breaker is open" in found["held"]["reason"]
+    assert (found["held"]["backlog"], found["held"]["parked"]) == (7, None)
+    assert "not known without the database" in found["quiet"]["reason"]
+    assert (parts["redis"]["ok"], parts["database"]["ok"]) == (True, False)
+    assert "0 events to be routed wait" in parts["router"]["words"]
+    assert "no integration needs one" in parts["worker-webhook"]["words"]
+    assert (gap["source"], gap["cause"], gap["fields"][0]) == ("database", "unreachable", "last_success")
+    assert "127.0.0.1:1/siem does not answer" in gap["reason"]
+
+
+def test_one_integration_without_the_database(own: Fleet) -> None:
+    """By name or id; a name that Redis does not know is no such thing, as far as is known."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    for given in ("held", "int_held"):
+        assert document(call(away, "health", given, "--json"))["state"] == "failing"
+    table = call(away, "health", "held")
+    missing = call(away, "health", "nobody")
+
+    assert "held is failing: its circuit breaker is open" in table.out
+    assert "NOT KNOWN without the database: last_success" in table.out
+    assert (missing.code, "there is no integration nobody in Redis" in missing.err) == (4, True)
+
+
+def test_status_without_the_database(own: Fleet) -> None:
+    """Backlogs, breakers and what waits are told; deliveries are null, and ? in the table."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    told = document(call(away, "status", "--json"))
+    table = call(away, "status")
+    held = named(told)["held"]
+
+    assert (held["backlog"], held["held"]["cause"], held["delivered"]) == (7, "connect_failed", None)
+    assert (told["waiting_to_be_routed"], told["processes"]["router"]) == (0, False)
+    assert [one["source"] for one in told["unknown"]] == ["database"]
+    assert "NOT KNOWN without the database: parked, delivered" in table.out
+    assert "Not running: router, recorder" in table.out
+    assert table.out.count("?") >= 12
+
+
+def test_both_without_redis(told: Fleet) -> None:
+    """The ledger's deliveries are told; what waits is not known, and nothing is called healthy for it."""
+    away = told.environment | {"SIEM_REDIS_URL": NO_REDIS}
+    health, status = (document(call(away, command, "--json")) for command in ("health", "status"))
+    parts = {one["name"]: one for one in health["fleet"]["parts"]}
+    well, counted = named(health)["well"], named(status)["well"]
+
+    assert (parts["redis"]["ok"], parts["database"]["ok"]) == (False, True)
+    assert (well["state"], well["backlog"]) == ("unknown", None)
+    assert "its latest delivery was at" in well["reason"]
+    assert well["last_success"]
+    assert (counted["delivered"], counted["backlog"], status["processes"]) == (300, None, None)
+    assert named(status)["ill"]["dead"] == 2
+
+
+def test_nothing_answers(own: Fleet) -> None:
+    """Both are told, a line each."""
+    away = own.environment | {"SIEM_REDIS_URL": NO_REDIS, "SIEM_DATABASE_URL": NO_DATABASE}
+    for command in ("health", "status"):
+        ran = call(away, command)
+        assert ran.code == 3
+        assert sorted(line.split()[1] for line in ran.err.splitlines()) == ["Redis", "the"]
+        assert "No integration is known." in ran.out
+
+
+def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
+    """It answers who reads, and a recorder cannot write: health says so until one can."""
+    stall = RecorderStall(own.client)
+    stall.note(LedgerUnavailable("the disk of the database x is full: free some", OutageCause.DISK_FULL))
+    ran = call(own.environment, "health", "--json")
+    [part] = [one for one in json.loads(ran.out)["fleet"]["parts"] if one["name"] == "database"]
+    stall.clear()
+
+    assert (ran.code, part["ok"]) == (1, False)
+    assert "takes nothing from a recorder: the disk of the database x is full" in part["words"]
+    assert recorder_stall(own.client) is None
+
+
+def test_a_full_disk_is_told_by_all(tmp_path: Path) -> None:
+    """A real PostgreSQL without room: the recorder's log and health name it, until it is over."""
+    with (
+        postgres_server() as server,
+        server.database("full") as url,
+        HecReceiver() as splunk,
+        Fleet(tmp_path, database_url=url) as fleet,
+    ):
+        fleet.integrate(splunk.url)
+        fleet.start()
+        refuse_for_want_of_room(fleet)
+        fleet.publish([denial("e1")])
+        wait_until(lambda: recorder_stall(fleet.client), "the recorder says so")
+        ran = run(fleet.environment, "health")
+        fleet_log = fleet.log("recorder")
+        make_room(fleet)
+        fleet.settled(1)
+        wait_until(lambda: recorder_stall(fleet.client) is None, "it is over")
+
+    assert "NOT OK  database" in ran.out
+    assert "disk of the database" in ran.out
+    assert ran.code == 1
+    assert fleet_log.count("lost the database: the disk of the database") == 1
+
+
+def refuse_for_want_of_room(fleet: Fleet) -> None:
+    """Have PostgreSQL say of every delivery what it says on a full disk."""
+    with fleet.engine.begin() as connection:
+        connection.exec_driver_sql(FULL_DISK)
+        connection.exec_driver_sql(NO_ROOM.replace("dead_letters", "deliveries"))
+
+
+def make_room(fleet: Fleet) -> None:
+    """Let it take deliveries again."""
+    with fleet.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER no_room ON deliveries")

@@ -1,0 +1,51 @@
+"""Reports while Redis or the database is away: what is known is printed, what is not is named, and why.
+
+Comes in: the gaps that a report met. Goes out: lines, and the exit code: 3 as for every command that
+something does not answer to, 1 where this release cannot work with the ledger's tables.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import click
+
+from worker.cli.output import plain
+from worker.cli.stores import Ledger, open_standing_ledger
+from worker.ledger.engine import require_readable_schema
+from worker.model.errors import UnavailableError
+from worker.model.gaps import Gaps, Source
+
+#: Exit codes, as `siem --help` and the README have them.
+_FAILED, _UNAVAILABLE = 1, 3
+_NAMES = {Source.REDIS: "Redis", Source.DATABASE: "the database"}
+
+
+@contextmanager
+def reported_ledger(gaps: Gaps) -> Iterator[Ledger]:
+    """Give the ledger for a report, and note whether it can be used.
+
+    Raises SchemaOutdated where there is no file, and InvalidSetting.
+    """
+    engine = open_standing_ledger()
+    try:
+        gaps.ask(Source.DATABASE, lambda: require_readable_schema(engine))
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def print_gaps(gaps: Gaps, fields: Mapping[Source, Sequence[str]]) -> None:
+    """Print a line for each source that is away, with what is not known without it, and why."""
+    for source, error in gaps.errors.items():
+        click.echo(plain(f"NOT KNOWN without {_NAMES[source]}: {', '.join(fields[source])} ({error})"))
+
+
+def end_with(gaps: Gaps, *, fine: bool = True) -> None:
+    """End the process unless all was known and fine; each absence is a line on standard error."""
+    for error in gaps.errors.values():
+        click.echo(f"Error: {plain(str(error))}", err=True)
+    if any(isinstance(error, UnavailableError) for error in gaps.errors.values()):
+        sys.exit(_UNAVAILABLE)
+    if gaps.errors or not fine:
+        sys.exit(_FAILED)
