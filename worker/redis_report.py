@@ -10,10 +10,12 @@ from worker.broker.redis_config import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.redis_checks import RedisCheck, config_part, judge_claim, judge_redis
+from worker.model.redis_checks import RedisCheck, Standing, config_part, judge_claim, judge_redis
 from worker.model.redis_marks import LOSSES_PART, Loss, losses_part
 from worker.model.wellbeing import Part
 from worker.settings import Settings
+
+_WITHOUT_DATABASE = "the database cannot be asked which ledger this is"
 
 
 class RedisReport:
@@ -27,12 +29,12 @@ class RedisReport:
         self._losses = LossStore(engine)
 
     def checks(self) -> list[RedisCheck]:
-        """Return all checks; without the database, all but that of the ledger. Raises BrokerUnavailable."""
+        """Return all; that of the ledger is unknown without the database. Raises BrokerUnavailable."""
         checks = judge_redis(read_facts(self._client), self._accepted)
         try:
             own = ledger_id(self._engine)
         except (LedgerUnavailable, SchemaOutdated):
-            return checks
+            return [*checks, RedisCheck("ledger", Standing.UNKNOWN, "whose Redis it is", _WITHOUT_DATABASE)]
         return [*checks, judge_claim(claim_holder(self._client), own)]
 
     def losses(self) -> list[Loss]:

@@ -11,6 +11,7 @@ import pytest
 from tests.api.conftest import ADMIN, OURS, Api, running
 from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
+from worker.api import figures
 from worker.broker import keys
 from worker.broker.announcing import Announcements
 from worker.broker.conflicts import Conflict, ConflictKind
@@ -18,6 +19,7 @@ from worker.broker.ingress import Consignment, append
 from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent
+from worker.model.gaps import Source
 from worker.model.redis_marks import Kind, Loss
 from worker.model.wellbeing import Change, State
 
@@ -206,16 +208,43 @@ def test_metrics_are_what_prometheus_reads(alone: Api) -> None:
     assert answer.text.endswith("\n")
 
 
-def test_metrics_without_redis_or_database(alone: Api) -> None:
-    """They say what is away, and answer."""
+def test_nothing_vanishes_at_zero(alone: Api) -> None:
+    """Where nothing runs and nothing waits, each figure is there, with each of its known values."""
+    home = alone.create()["id"]
+    found = _figures(alone)
+    expected = {
+        f'{one.name}{{{one.label}="{value}"}}' for one in figures.OF_FLEET for value in one.values
+    } | {one.name for one in figures.OF_FLEET if not one.label}
+    states = [name for name in found if name.startswith(f'siem_integration_state{{integration="{home}"')]
+
+    assert expected - set(found) == set()
+    assert found['siem_processes{role="recorder"}'] == 0
+    assert len(states) == len(figures.TOLD_STATES)
+    assert {one.name for one in figures.OF_EACH} <= {name.partition("{")[0] for name in found}
+
+
+@pytest.mark.parametrize(
+    ("away", "other"), [(Source.REDIS, Source.DATABASE), (Source.DATABASE, Source.REDIS)]
+)
+def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source, other: Source) -> None:
+    """Each figure is there when its sources answer; whether they do is told by figures that always are."""
     alone.create()
-    alone.fleet.server.kill()
+    alone.fleet.announce()
+    if away is Source.REDIS:
+        alone.fleet.server.kill()
+    else:
+        alone.resources.engine.dispose()
+        ledger = alone.fleet.directory / "ledger.sqlite3"
+        ledger.rename(ledger.with_suffix(".away"))
+        ledger.mkdir()
     answer = _ask(alone, "/metrics")
+    told = {line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"}
+    every = (*figures.OF_FLEET, *figures.OF_EACH)
 
     assert answer.status_code == 200
-    assert "siem_redis_up 0\n" in answer.text
-    assert "siem_database_up 1\n" in answer.text
-    assert "siem_integration" not in answer.text
+    assert f"siem_{away}_up 0\n" in answer.text
+    assert f"siem_{other}_up 1\n" in answer.text
+    assert told - {figures.CLOCK_SKEW.name} == {one.name for one in every if away not in one.sources}
 
 
 def test_a_token_closes_what_it_opens(bare_fleet: Fleet) -> None:

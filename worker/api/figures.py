@@ -2,7 +2,8 @@
 
 A figure is there whenever all of its sources answer. One with a label has a sample for each of its `values`,
 0 included: an alert on a figure that vanished would never fire. While Redis or the database is away, the
-figures that come from it are left out, and `siem_redis_up` or `siem_database_up`, which are always there, is 0.
+figures that come from it are left out, and `siem_redis_up` or `siem_database_up` is 0: these are always
+there.
 """
 
 from collections.abc import Iterable, Mapping
