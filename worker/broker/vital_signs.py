@@ -154,6 +154,13 @@ def standing_subjects(client: "redis.Redis") -> list[Subject]:
     ]
 
 
+def standing_document(client: "redis.Redis", integration_id: str) -> bytes | None:
+    """Return the sealed document of an integration as Redis has it. Raises BrokerUnavailable."""
+    with broker_errors():
+        found: bytes | None = client.hget(keys.INTEGRATIONS, integration_id)  # type: ignore[assignment]  # bytes: no decoding is set
+    return found
+
+
 def _read_document(value: bytes) -> _Document | None:
     try:
         return _document.decode(value)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from worker.cli.configuration import configuration
+from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, counted, plain, print_json
-from worker.cli.stores import integration_store, worker_reach
+from worker.cli.stores import worker_reach
 from worker.doctor import Check, Result, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
@@ -21,7 +22,7 @@ _INDENT = " " * 34
 
 
 @click.command()
-@click.argument("integration")
+@click.argument("integration", required=False)
 @click.option(
     "--timeout",
     metavar="SECONDS",
@@ -35,29 +36,51 @@ _INDENT = " " * 34
     help="Whether to send a real event, of the type integration.test.",
 )
 @as_json_option
-def doctor(integration: str, *, timeout: float | None, test_event: bool, as_json: bool) -> None:
+def doctor(integration: str | None, *, timeout: float | None, test_event: bool, as_json: bool) -> None:
     """Find out why an integration, given by id or name, fails: each step with what would mend it.
+
+    Redis and the database are examined first; without an integration, they alone, with each check of
+    `siem redis check`. While the database is away, the integration is taken from the copy in Redis.
 
     \b
     siem doctor splunk
     siem doctor splunk --no-test-event --json
+    siem doctor
 
     It looks up the name, connects, and sends one marked, harmless event, as a worker would, but from this
     machine. An address must be allowed by every running worker that delivers to this type of destination;
     only if none runs, this environment's SIEM_ALLOWED_NETWORKS decides. Nothing is recorded. Exits with 1 if
     a step failed; warnings are no failure.
     """
-    with integration_store() as store:
-        found = _within(store.get(integration), timeout)
+    around = list(examine_installation())
+    if integration is None:
+        _tell_installation(around, as_json=as_json)
+        return
+    found = _within(find_integration(integration), timeout)
+    if not as_json:
+        _print_each(check for check in around if check.result is not Result.OK)
     checks = _checks(found, configuration(), test_event=test_event)
     done = list(checks) if as_json else _print_each(checks)
-    failed = [check for check in done if check.result is Result.FAILED]
     if as_json:
-        print_json(_document(found, done))
+        print_json({**_document(found, done), "installation": [asdict(check) for check in around]})
     else:
         click.echo(plain(_summary(found.name, done)))
-    if failed:
+    if _failed([*around, *done]):
         sys.exit(1)
+
+
+def _tell_installation(around: list[Check], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"failed": _failed(around), "installation": [asdict(check) for check in around]})
+    else:
+        _print_each(around)
+        click.echo(plain(_summary("installation", around)))
+    if _failed(around):
+        sys.exit(1)
+
+
+def _failed(checks: Iterable[Check]) -> bool:
+    return any(check.result is Result.FAILED for check in checks)
 
 
 def _within(integration: Integration, timeout: float | None) -> Integration:
@@ -97,6 +120,6 @@ def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:
         "id": integration.id,
         "name": integration.name,
         "type": integration.type,
-        "failed": any(check.result is Result.FAILED for check in done),
+        "failed": _failed(done),
         "steps": [asdict(check) for check in done],
     }

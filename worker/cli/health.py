@@ -9,12 +9,11 @@ import click
 from worker.broker.connection import connect
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.partial import end_with, print_gaps, reported_ledger
+from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.health import OF_EACH, OF_ONE, Health
-from worker.model.errors import NotFoundError
 from worker.model.gaps import Gaps, Source
 from worker.model.judgement import span
-from worker.model.wellbeing import FleetHealth, IntegrationHealth, Problem, State, Subject
+from worker.model.wellbeing import FleetHealth, IntegrationHealth, Problem, State
 
 #: States that are no reason to call anybody.
 _FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
@@ -53,21 +52,9 @@ def health(integration: str | None, *, as_json: bool) -> None:
             healths = asked.survey(known, gaps, sample=OF_EACH)
             fine = _tell_all(asked.fleet(), healths, gaps, as_json=as_json)
         else:
-            chosen = [_named(known, integration, gaps)] if known or not gaps.errors else []
+            chosen = [named(known, integration, gaps)] if known or not gaps.errors else []
             fine = _tell(asked.survey(chosen, gaps, sample=OF_ONE), gaps, as_json=as_json)
     end_with(gaps, fine=fine)
-
-
-def _named(known: list[Subject], id_or_name: str, gaps: Gaps) -> Subject:
-    """Return the one of that id, or else of that name. Raises NotFoundError."""
-    found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
-    if len(found) > 1:
-        ids = ", ".join(one.id for one in found)
-        raise NotFoundError(f"several integrations are named {id_or_name}: give the id, one of {ids}")
-    if not found:
-        where = " in Redis, and the database cannot be asked" if gaps.errors else ""
-        raise NotFoundError(f"there is no integration {id_or_name}{where}")
-    return found[0]
 
 
 def document(one: IntegrationHealth) -> dict[str, Any]:

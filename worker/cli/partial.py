@@ -13,8 +13,9 @@ import click
 from worker.cli.output import plain
 from worker.cli.stores import Ledger, open_standing_ledger
 from worker.ledger.engine import require_readable_schema
-from worker.model.errors import UnavailableError
+from worker.model.errors import NotFoundError, UnavailableError
 from worker.model.gaps import Gaps, Source
+from worker.model.wellbeing import Subject
 
 #: Exit codes, as `siem --help` and the README have them.
 _FAILED, _UNAVAILABLE = 1, 3
@@ -49,3 +50,15 @@ def end_with(gaps: Gaps, *, fine: bool = True) -> None:
         sys.exit(_UNAVAILABLE)
     if gaps.errors or not fine:
         sys.exit(_FAILED)
+
+
+def named(known: Sequence[Subject], id_or_name: str, gaps: Gaps) -> Subject:
+    """Return the one of that id, or else of that name. Raises NotFoundError."""
+    found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise NotFoundError(f"several integrations are named {id_or_name}: give the id, one of {ids}")
+    if not found:
+        where = " in Redis, and the database cannot be asked" if Source.DATABASE in gaps.errors else ""
+        raise NotFoundError(f"there is no integration {id_or_name}{where}")
+    return found[0]

@@ -1,0 +1,108 @@
+"""What `siem doctor` finds out about this installation: Redis, each of its checks, and the database.
+
+Comes in: the settings. Goes out: a check for each step, as for an integration. An integration is read from
+the copy in Redis while the database is away.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+from worker.broker.connection import Client, connect
+from worker.broker.stalls import recorder_stall
+from worker.broker.vital_signs import standing_document, standing_subjects
+from worker.cli.configuration import configuration
+from worker.cli.partial import named, reported_ledger
+from worker.cli.stores import Ledger, integration_store
+from worker.doctor import Check, Result
+from worker.ledger.engine import require_readable_schema
+from worker.ledger.revisions import words_of_tables
+from worker.ledger.vault import open_vault, read_document
+from worker.model.errors import (
+    BrokerUnavailable,
+    InvalidSetting,
+    LedgerUnavailable,
+    OutageError,
+    SchemaOutdated,
+)
+from worker.model.gaps import Gaps
+from worker.model.integrations import Integration
+from worker.model.redis_checks import RedisCheck, Standing
+from worker.redis_report import RedisReport
+
+_RESULTS = {
+    Standing.OK: Result.OK,
+    Standing.WARNING: Result.WARNING,
+    Standing.UNKNOWN: Result.WARNING,
+    Standing.FAILED: Result.FAILED,
+}
+_AWAY = "`siem health` shows what is known without it"
+
+
+def examine_installation() -> Iterator[Check]:
+    """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database."""
+    config, gaps = configuration(), Gaps()
+    try:
+        address = config.broker_address()
+    except InvalidSetting as error:
+        yield Check("redis", Result.FAILED, f"{error.field} {error.reason}", error.remedy, 0.0)
+        return
+    with closing(connect(address)) as client, reported_ledger(gaps) as engine:
+        began = time.monotonic()
+        try:
+            checks = RedisReport(engine, client, config).checks()
+        except BrokerUnavailable as error:
+            yield _failed("redis", error, began)
+        else:
+            yield Check("redis", Result.OK, "it answers", None, _since(began))
+            yield from (_of_redis(check) for check in checks)
+        yield _database(engine, client)
+
+
+def find_integration(id_or_name: str) -> Integration:
+    """Return the integration; while the database is away, as Redis has it. Raises what either raises."""
+    try:
+        with integration_store() as store:
+            return store.get(id_or_name)
+    except (LedgerUnavailable, SchemaOutdated) as outage:
+        return _standing(id_or_name, outage)
+
+
+def _standing(id_or_name: str, outage: OutageError) -> Integration:
+    config, gaps = configuration(), Gaps()
+    with closing(connect(config.broker_address())) as client:
+        found = named(standing_subjects(client), id_or_name, gaps)
+        document = standing_document(client, found.id)
+    if document is None:
+        raise outage
+    return read_document(json.loads(document), open_vault(config))
+
+
+def _of_redis(check: RedisCheck) -> Check:
+    result = _RESULTS[check.standing]
+    return Check(f"redis {check.name}", result, check.words, check.hint or None, 0.0)
+
+
+def _database(engine: Ledger, client: Client) -> Check:
+    began = time.monotonic()
+    try:
+        tables = words_of_tables(require_readable_schema(engine))
+    except (LedgerUnavailable, SchemaOutdated) as error:
+        return _failed("database", error, began)
+    try:
+        stall = recorder_stall(client)
+    except BrokerUnavailable:
+        stall = None
+    if stall is not None:
+        words = f"it answers, but takes nothing from a recorder: {stall.words}"
+        return Check("database", Result.FAILED, words, _AWAY, _since(began))
+    return Check("database", Result.OK, f"it answers, and {tables}", None, _since(began))
+
+
+def _failed(step: str, error: OutageError, began: float) -> Check:
+    return Check(step, Result.FAILED, str(error), _AWAY, _since(began))
+
+
+def _since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 1)
