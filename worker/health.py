@@ -157,7 +157,9 @@ class Health:
         if not ids:
             return _Records()
         parked = self._parked.counts()
-        return _Records(records(self._engine, self._since(ids, signs), sample=sample), parked)
+        recent_ms = signs.now_ms - signs.now_ms % _MINUTE_MS - _MINUTE_MS
+        found = records(self._engine, self._since(ids, signs), recent_ms=recent_ms, sample=sample)
+        return _Records(found, parked)
 
     def _since(self, ids: Sequence[str], signs: "_Signs") -> dict[str, int]:
         """Say from when on minutes count: the window, but nothing of an outage that is over."""

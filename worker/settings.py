@@ -143,19 +143,17 @@ class Settings(RedisKnobs, BaseSettings):
     ] = 300.0
     health_window: Annotated[
         float,
-        Field(ge=60, description="Over how long an integration's error rate is reckoned, in whole minutes."),
+        Field(ge=60, description="Over how long error rate and retry rate are reckoned, in whole minutes."),
     ] = 300.0
     health_degraded_rate: Annotated[
         float, Field(gt=0, le=1, description="From this error rate on it is degraded; 0.05 is 5 %.")
     ] = 0.05
     health_failing_rate: Annotated[
-        float, Field(gt=0, le=1, description="From this error rate on it is failing.")
+        float, Field(gt=0, le=1, description="From this error rate of the last two minutes on it is failing.")
     ] = 0.5
     health_fewest_failures: Annotated[
         int,
-        Field(
-            ge=1, description="Fewer failed attempts than these say nothing, unless an event died of them."
-        ),
+        Field(ge=1, description="So many failed sendings in a row, or dead letters, make it failing."),
     ] = 3
     health_oldest: Annotated[
         float, Field(gt=0, description="It is degraded when an event has waited for it for so long.")

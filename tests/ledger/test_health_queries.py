@@ -39,7 +39,7 @@ def test_everything_is_told_of_each(engine: Engine) -> None:
         outcome(["e4"], Status.DEAD, settled_ms=NOON - MINUTE),
         outcome(["f1"], settled_ms=NOON - 2 * MINUTE, integration_id="int_b"),
     )
-    found = records(engine, SINCE | {"int_b": NOON - 5 * MINUTE}, sample=10)
+    found = records(engine, SINCE | {"int_b": NOON - 5 * MINUTE}, recent_ms=NOON - 2 * MINUTE, sample=10)
 
     assert found["int_a"] == Record(
         Counts(delivered=2, retried=1, dead=1),
@@ -47,9 +47,15 @@ def test_everything_is_told_of_each(engine: Engine) -> None:
         last_settled_ms=NOON - MINUTE,
         problem=Problem(NOON - MINUTE, "destination_busy", "the server is busy", "wait until it is well"),
         latency=Latency(10, 10, 10),
+        recent=Counts(dead=1),
+        retry_minutes=1,
     )
     assert found["int_b"] == Record(
-        Counts(delivered=1), NOON - 2 * MINUTE, NOON - 2 * MINUTE, latency=Latency(10, 10, 10)
+        Counts(delivered=1),
+        NOON - 2 * MINUTE,
+        NOON - 2 * MINUTE,
+        latency=Latency(10, 10, 10),
+        recent=Counts(delivered=1),
     )
 
 

@@ -39,9 +39,12 @@ def facts(
     return replace(made, **other)  # type: ignore[arg-type]  # the fields of Facts
 
 
-def attempts(delivered: int, retried: int = 0, dead: int = 0, problem: Problem | None = REFUSED) -> Record:
-    """Say how the attempts of the last minutes ended."""
-    return Record(Counts(delivered, retried, dead), NOW - MINUTE, NOW - SECOND, problem)
+def attempts(
+    delivered: int, retried: int = 0, dead: int = 0, problem: Problem | None = REFUSED, minutes: int = 1
+) -> Record:
+    """Say how the attempts of the last minutes ended, and in how many of them one was repeated."""
+    counts = Counts(delivered, retried, dead)
+    return Record(counts, NOW - MINUTE, NOW - SECOND, problem, recent=counts, retry_minutes=minutes)
 
 
 def waiting(seconds: float, **other: object) -> Vitals:
@@ -58,7 +61,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
     "well but for a hiccup": (
         facts(record=attempts(1, retried=2)),
         State.HEALTHY,
-        "1 event delivered in 5 min; 2 attempts failed",
+        "1 event delivered in 5 min; 2 attempts had to be repeated",
     ),
     "well, and quiet": (
         facts(record=Record(last_success_ms=NOW - HOUR // 2, last_settled_ms=NOW - HOUR // 2)),
@@ -102,36 +105,98 @@ CASES: dict[str, tuple[Facts, State, str]] = {
             "(a batch is trying it now); nothing waits"
         ),
     ),
-    "half of it fails": (
-        facts(record=attempts(60, retried=40, dead=20)),
+    "nothing comes through": (
+        facts(waiting(3, failures=4), attempts(0, retried=4)),
         State.FAILING,
         (
-            "50 % of the attempts of the last 5 min failed (60 of 120); the latest at 2026-11-23 14:02:02Z: "
-            "connection refused"
+            "nothing came through in the last 4 sendings; the latest at 2026-11-23 14:02:02Z: "
+            "connection refused; 7 events wait"
         ),
     ),
-    "less than half of it fails": (
-        facts(record=attempts(61, retried=40, dead=20)),
+    "nothing came through, and all of it died": (
+        facts(Vitals(failures=4), attempts(0, retried=3, dead=1)),
+        State.FAILING,
+        (
+            "nothing came through in the last 4 sendings; the latest at 2026-11-23 14:02:02Z: "
+            "connection refused; nothing waits"
+        ),
+    ),
+    "nothing came through, long ago": (
+        facts(Vitals(failures=4), attempts(0, problem=replace(REFUSED, at_ms=NOW - HOUR // 2))),
+        State.HEALTHY,
+        "its latest delivery was at 2026-11-23 14:01:07Z, and nothing waits for long",
+    ),
+    "two sendings failed": (
+        facts(waiting(3, failures=2), attempts(10, retried=2)),
+        State.HEALTHY,
+        "10 events delivered in 5 min; 2 attempts had to be repeated",
+    ),
+    "a batch needed two tries": (
+        facts(record=attempts(500, retried=500)),
+        State.HEALTHY,
+        "500 events delivered in 5 min; 500 attempts had to be repeated",
+    ),
+    "every batch needs two tries": (
+        facts(record=attempts(500, retried=500, minutes=2)),
         State.DEGRADED,
         (
-            "50 % of the attempts of the last 5 min failed (60 of 121); the latest at 2026-11-23 14:02:02Z: "
-            "connection refused"
+            "50 % of the attempts of the last 5 min had to be repeated (500 of 1000, in 2 of its minutes); "
+            "the latest at 2026-11-23 14:02:02Z: connection refused"
         ),
     ),
-    "a twentieth of it fails": (
-        facts(record=attempts(95, retried=5, problem=None)),
-        State.DEGRADED,
-        "5 % of the attempts of the last 5 min failed (5 of 100)",
-    ),
-    "less than a twentieth of it fails": (
-        facts(record=attempts(96, retried=5)),
+    "few batches need two tries": (
+        facts(record=attempts(810, retried=200, minutes=5)),
         State.HEALTHY,
-        "96 events delivered in 5 min; 5 attempts failed",
+        "810 events delivered in 5 min; 200 attempts had to be repeated",
+    ),
+    "half of it dies": (
+        facts(record=attempts(60, retried=40, dead=60)),
+        State.FAILING,
+        (
+            "50 % of the events settled in the last 2 min became dead letters (60 of 120); "
+            "the latest at 2026-11-23 14:02:02Z: connection refused"
+        ),
+    ),
+    "half of it died, and for a while none has": (
+        facts(
+            record=replace(
+                attempts(60, dead=60, problem=replace(REFUSED, at_ms=NOW - 20 * SECOND)),
+                last_success_ms=NOW - SECOND,
+            )
+        ),
+        State.DEGRADED,
+        (
+            "50 % of the events settled in the last 5 min became dead letters (60 of 120); "
+            "the latest at 2026-11-23 14:01:47Z: connection refused"
+        ),
+    ),
+    "half of it died some minutes ago": (
+        facts(record=replace(attempts(60, dead=60, problem=None), recent=Counts(60))),
+        State.DEGRADED,
+        "50 % of the events settled in the last 5 min became dead letters (60 of 120)",
+    ),
+    "less than half of it dies": (
+        facts(record=attempts(61, retried=40, dead=60)),
+        State.DEGRADED,
+        (
+            "50 % of the events settled in the last 5 min became dead letters (60 of 121); "
+            "the latest at 2026-11-23 14:02:02Z: connection refused"
+        ),
+    ),
+    "a twentieth of it dies": (
+        facts(record=attempts(95, dead=5, problem=None)),
+        State.DEGRADED,
+        "5 % of the events settled in the last 5 min became dead letters (5 of 100)",
+    ),
+    "less than a twentieth of it dies": (
+        facts(record=attempts(96, dead=5)),
+        State.HEALTHY,
+        "96 events delivered in 5 min; 5 dead letters",
     ),
     "one event died, and little else happened": (
         facts(record=attempts(1, dead=1, problem=None)),
         State.DEGRADED,
-        "50 % of the attempts of the last 5 min failed (1 of 2)",
+        "50 % of the events settled in the last 5 min became dead letters (1 of 2)",
     ),
     "one chunk of thousands was damaged": (
         facts(record=attempts(5000, dead=1, problem=DAMAGED)),
@@ -236,19 +301,20 @@ def test_thresholds_are_what_decides() -> None:
     stricter = Thresholds(degraded_rate=0.01, failing_rate=0.02, fewest_failures=1)
     milder = Thresholds(degraded_rate=0.9, failing_rate=1.0, oldest=600, silence=600)
 
-    assert judge(facts(record=attempts(98, 1)), stricter)[0] is State.DEGRADED
-    assert judge(facts(record=attempts(98, 2)), stricter)[0] is State.FAILING
-    assert judge(facts(record=attempts(50, 50)), milder)[0] is State.HEALTHY
+    assert judge(facts(record=attempts(98, dead=1)), stricter)[0] is State.DEGRADED
+    assert judge(facts(record=attempts(98, dead=2)), stricter)[0] is State.FAILING
+    assert judge(facts(record=attempts(50, dead=50)), milder)[0] is State.HEALTHY
     assert judge(facts(waiting(500), LONG_AGO), milder)[0] is State.HEALTHY
 
 
 def test_the_figures_stand_beside_the_judgement() -> None:
     """What waits here counts from when it came here; an event that is replayed may be older by far."""
     vitals = waiting(3, oldest_published_ms=NOW - HOUR)
-    record = replace(attempts(3, 1), latency=Latency(1, 2, 3))
+    record = replace(attempts(3, 4, 1), latency=Latency(1, 2, 3))
     health = health_of(facts(vitals, record), LIMITS)
 
-    assert (health.error_rate, health.latency, health.last_error) == (0.25, Latency(1, 2, 3), REFUSED)
+    assert (health.error_rate, health.retry_rate) == (0.25, 0.5)
+    assert (health.latency, health.last_error) == (Latency(1, 2, 3), REFUSED)
     assert (health.backlog_events, health.parked_events) == (7, 0)
     assert (health.oldest_event_ms, health.waiting_seconds) == (NOW - HOUR, 3.0)
     assert not health.breaker_open

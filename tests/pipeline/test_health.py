@@ -79,6 +79,44 @@ def test_a_change_is_told_with_its_reason(own_watched: Fleet, listener: WebhookR
     assert fleet.siem("health", "splunk").returncode == 0
 
 
+def test_one_refusal_that_a_retry_mended_is_no_trouble(own_watched: Fleet, listener: WebhookReceiver) -> None:
+    """A batch that was delivered at its second try: healthy, and nobody is told anything."""
+    fleet = own_watched
+    with HecReceiver(scripts.first(1, scripts.busy())) as splunk:
+        fleet.integrate(splunk.url)
+        fleet.publish_at_once(denial(f"e{number}") for number in range(20))
+        rows = fleet.settled(20)
+        asked = fleet.siem_json("health", "splunk")
+        fleet.publish_at_once([denial("later")])
+        fleet.settled(21)
+
+    assert max(row.attempts for row in rows) == 2
+    assert (asked["state"], asked["error_rate"]) == ("healthy", 0.0)
+    assert asked["retry_rate"] > 0
+    assert told(listener) == []
+
+
+def test_what_fails_outright_is_failing_within_seconds(own_watched: Fleet) -> None:
+    """By what happens now, whatever was delivered before; and is well again as quickly."""
+    fleet = own_watched
+    with HecReceiver() as splunk:
+        fleet.integrate(splunk.url)
+        fleet.publish_at_once(denial(f"e{number}") for number in range(200))
+        fleet.settled(200)
+        splunk.script = scripts.busy()
+        fleet.publish_at_once([denial("ill")])
+        wait_until(lambda: state_of(fleet) == "failing", "it is failing")
+        splunk.script = scripts.ok()
+        fleet.publish_at_once([denial("well")])
+        wait_until(lambda: state_of(fleet) != "failing", "it is not failing any more")
+
+
+def state_of(fleet: Fleet) -> str:
+    """Ask how Splunk fares."""
+    found: str = json.loads(fleet.siem("health", "splunk", "--json").stdout)["state"]
+    return found
+
+
 def test_another_process_goes_on_and_tells_nothing_twice(
     own_watched: Fleet, listener: WebhookReceiver
 ) -> None:

@@ -68,7 +68,8 @@ def test_redis_and_the_ledger_make_one_picture(client: redis.Redis, engine: Engi
     append(client, "int_a", [["e10", "e11", "e12"]])
     found = health.of("int_a")
 
-    assert (found.state, found.error_rate, found.backlog_events) == (State.HEALTHY, 0.2, 3)
+    assert (found.state, found.error_rate, found.retry_rate) == (State.HEALTHY, 0.0, 0.2)
+    assert found.backlog_events == 3
     assert found.last_success_ms == now - MINUTE
     assert found.last_error is not None
     assert found.last_error.error == "the server is busy"
@@ -82,7 +83,7 @@ def test_failures_of_an_outage_that_is_over_count_no_more(
 ) -> None:
     """Once its breaker has closed, an integration need not wait for the window to pass."""
     now = VitalSigns(client).now_ms()
-    record(engine, [("1-0", [outcome(["e1", "e2", "e3"], Status.RETRYING, settled_ms=now)])], [])
+    record(engine, [("1-0", [outcome(["e1", "e2", "e3"], Status.DEAD, settled_ms=now)])], [])
     ill = health.of("int_a")
     client.hset(keys.state("int_a"), "closed_at", now + 1)
     well = health.of("int_a")

@@ -26,7 +26,15 @@ _names = itertools.count()
 
 #: All that there is to say of an integration beside its state.
 _NOTHING: dict[str, Any] = dict.fromkeys(
-    ("last_success_ms", "last_error", "error_rate", "latency", "oldest_event_ms", "waiting_seconds")
+    (
+        "last_success_ms",
+        "last_error",
+        "error_rate",
+        "retry_rate",
+        "latency",
+        "oldest_event_ms",
+        "waiting_seconds",
+    )
 ) | {"backlog_events": 0, "parked_events": 0}
 
 

@@ -1,9 +1,9 @@
 """How an integration fares, as the API tells it."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from worker.api.moments import moment
-from worker.model.wellbeing import IntegrationHealth, State
+from worker.model.wellbeing import ERROR_RATE, RETRY_RATE, IntegrationHealth, State
 from worker.model.wellbeing import Problem as LastError
 
 
@@ -26,7 +26,7 @@ class LatencyDocument(BaseModel):
 
 
 class HealthDocument(BaseModel):
-    """How an integration fares and why. `error_rate` is of the attempts of the last minutes, from 0 to 1."""
+    """How an integration fares and why; rates are from 0 to 1, over SIEM_HEALTH_WINDOW."""
 
     id: str
     tenant_id: str
@@ -36,7 +36,8 @@ class HealthDocument(BaseModel):
     reason: str
     last_success: str | None
     last_error: ErrorDocument | None
-    error_rate: float | None
+    error_rate: float | None = Field(description=f"{ERROR_RATE}; null while nothing was settled")
+    retry_rate: float | None = Field(description=f"{RETRY_RATE}; null without an attempt")
     latency_ms: LatencyDocument | None
     backlog: int
     parked: int
@@ -57,6 +58,7 @@ def health_document(one: IntegrationHealth) -> HealthDocument:
         last_success=moment(one.last_success_ms),
         last_error=_error(one.last_error) if one.last_error else None,
         error_rate=one.error_rate,
+        retry_rate=one.retry_rate,
         latency_ms=LatencyDocument(p50=latency.p50, p95=latency.p95, p99=latency.p99) if latency else None,
         backlog=one.backlog_events,
         parked=one.parked_events,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STATE = (
-    *("backlog_events", "rests_until", "closed_at"),
+    *("backlog_events", "rests_until", "closed_at", "failures"),
     *("breaker", "opened_by", "opened_at", "probe_at", "probe"),
 )
 
@@ -179,7 +179,7 @@ def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
             # One backlog whose keys are not what they should be must not hide how the others fare.
             log.error("how integration %s fares cannot be read: %s", integration_id, reply)
             return Vitals()
-    backlog, rests_until, closed, *breaker = state
+    backlog, rests_until, closed, failures, *breaker = state
     came_ms, published_ms = oldest or (None, None)
     return Vitals(
         backlog_events=max(0, whole(backlog)),
@@ -188,6 +188,7 @@ def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
         breaker=_breaker(*breaker),
         closed_ms=whole(closed),
         rests_until_ms=whole(rests_until),
+        failures=whole(failures),
     )
 
 

@@ -13,14 +13,14 @@ from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.health import OF_EACH, OF_ONE, Health
 from worker.model.gaps import Gaps, Source
 from worker.model.judgement import span
-from worker.model.wellbeing import FleetHealth, IntegrationHealth, Problem, State
+from worker.model.wellbeing import ERROR_RATE, RETRY_RATE, FleetHealth, IntegrationHealth, Problem, State
 
 #: States that are no reason to call anybody.
 _FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
 #: What of an integration is not known without each source.
 _FIELDS = {
     Source.REDIS: ("backlog", "oldest_event", "waiting_seconds"),
-    Source.DATABASE: ("last_success", "last_error", "error_rate", "latency_ms", "parked"),
+    Source.DATABASE: ("last_success", "last_error", "error_rate", "retry_rate", "latency_ms", "parked"),
 }
 
 
@@ -30,9 +30,12 @@ _FIELDS = {
 def health(integration: str | None, *, as_json: bool) -> None:
     """Say how the fleet and each integration fare, and why; or one integration, given by id or name.
 
-    Healthy: what was routed to it is delivered. Degraded: some of it fails, or waits for long. Failing: most
-    of it fails, nothing is sent because its circuit breaker is open, or events wait and nothing happens.
-    Paused, switched off: somebody wants it so. Idle: no event for long. SIEM_HEALTH_* set from where on.
+    Healthy: what was routed to it is delivered, even if a retry was needed. Degraded: some of it becomes
+    dead letters, much of it needs retries for minutes, or it waits for long. Failing: nothing comes through
+    (several sendings in a row failed, or its circuit breaker is open), most of it becomes dead letters, or
+    events wait and nothing happens. Paused, switched off: somebody wants it so. Idle: no event for long.
+    SIEM_HEALTH_* set from where on.
+
     While Redis or the database is away, what the other one knows is told: unknown is the state of an
     integration for which that does not decide. `unknown` of the JSON names the fields that are null, and why.
 
@@ -69,6 +72,7 @@ def document(one: IntegrationHealth) -> dict[str, Any]:
         "last_success": when(one.last_success_ms) or None,
         "last_error": _problem(one.last_error),
         "error_rate": one.error_rate,
+        "retry_rate": one.retry_rate,
         "latency_ms": asdict(one.latency) if one.latency else None,
         "backlog": _known(one, Source.REDIS, one.backlog_events),
         "parked": _known(one, Source.DATABASE, one.parked_events),
@@ -123,7 +127,8 @@ def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
     told = [
         ("last success", when(one.last_success_ms) or "never"),
         ("last error", f"{when(problem.at_ms)} {problem.error}; {problem.hint}" if problem else "none"),
-        ("error rate", _percent(one.error_rate) or "no attempt lately"),
+        ("error rate", _rate(one.error_rate, ERROR_RATE)),
+        ("retry rate", _rate(one.retry_rate, RETRY_RATE)),
         ("latency p50 / p95 / p99", f"{latency.p50} / {latency.p95} / {latency.p99} ms" if latency else "-"),
         (
             "backlog",
@@ -166,6 +171,11 @@ def _waits(one: IntegrationHealth) -> str:
 
 def _percent(rate: float | None) -> str:
     return "" if rate is None else f"{rate * 100:.1f} %"
+
+
+def _rate(rate: float | None, meaning: str) -> str:
+    told = "nothing to reckon with lately" if rate is None else _percent(rate)
+    return f"{told} ({meaning})"
 
 
 def _problem(problem: Problem | None) -> dict[str, Any] | None:

@@ -6,9 +6,9 @@ the near end of an index, so that neither a long history nor a large ledger make
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BindParameter,
@@ -66,17 +66,19 @@ def subjects(
     ]
 
 
-def records(engine: Engine, since: Mapping[str, int], *, sample: int) -> dict[str, Record]:
+def records(
+    engine: Engine, since: Mapping[str, int], *, recent_ms: int = 0, sample: int
+) -> dict[str, Record]:
     """Return what is known of each of these integrations, as of one moment.
 
-    `since` says for each the first minute that counts (its first ms, or a moment before it); `sample` of how
-    many settlements, the latest, latencies are reckoned.
+    `since` says for each the first minute that counts (its first ms, or a moment before it), `recent_ms` the
+    first of all that is recent; `sample` of how many settlements, the latest, latencies are reckoned.
     """
     ids = list(since)
     if not ids:
         return {}
     with reading(engine) as connection:
-        counts = _counts(connection, since)
+        counts = defaultdict(_Minutes, _counts(connection, since, recent_ms))
         settled = _latest_settled(connection, ids, sample)
         problems = _problems(connection, ids)
         last_success = {one: next(_successes(settled[one]), None) for one in ids}
@@ -84,7 +86,9 @@ def records(engine: Engine, since: Mapping[str, int], *, sample: int) -> dict[st
         last_success |= _last_good_minutes(connection, further_back)
     return {
         one: Record(
-            counts=counts.get(one, Counts()),
+            counts=counts[one].counts,
+            recent=counts[one].recent,
+            retry_minutes=counts[one].retry_minutes,
             last_success_ms=last_success[one],
             last_settled_ms=settled[one][0][0] if settled[one] else None,
             problem=problems.get(one),
@@ -94,18 +98,38 @@ def records(engine: Engine, since: Mapping[str, int], *, sample: int) -> dict[st
     }
 
 
-def _counts(connection: Connection, since: Mapping[str, int]) -> dict[str, Counts]:
-    """Add up the minutes that count."""
+class _Minutes(NamedTuple):
+    """What the minutes of one integration add up to; see `Record`."""
+
+    counts: Counts = Counts()
+    recent: Counts = Counts()
+    retry_minutes: int = 0
+
+
+def _counts(connection: Connection, since: Mapping[str, int], recent_ms: int) -> dict[str, "_Minutes"]:
+    """Add up the minutes that count, and those of them that are recent; count those with a retry."""
     ids, first = list(since), min(since.values())
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    minutes: dict[str, list[tuple[int, Counts]]] = defaultdict(list)
     for start in range(0, len(ids), _MOST_VALUES):
         wanted = select(
             *(_minute.integration_id, _minute.minute_ms, _minute.delivered, _minute.retried, _minute.dead)
         ).where(_minute.integration_id.in_(ids[start : start + _MOST_VALUES]), _minute.minute_ms >= first)
         for one, minute_ms, *counts in connection.execute(wanted):
             if minute_ms >= since[one]:
-                sums[one] = [total + count for total, count in zip(sums[one], counts, strict=True)]
-    return {one: Counts(*totals) for one, totals in sums.items()}
+                minutes[one].append((minute_ms, Counts(*counts)))
+    return {
+        one: _Minutes(
+            _sum(counts for _, counts in found),
+            _sum(counts for minute_ms, counts in found if minute_ms >= recent_ms),
+            sum(counts.retried > 0 for _, counts in found),
+        )
+        for one, found in minutes.items()
+    }
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    found = list(counts)
+    return Counts(*(sum(getattr(one, name) for one in found) for name in ("delivered", "retried", "dead")))
 
 
 def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> dict[str, list[_Settled]]:

@@ -1,7 +1,25 @@
 """What the facts about an integration amount to: a state, and the reason in words that help. Pure.
 
-The first rule that applies decides. Each says what is the matter before it says how it is known, so that a
-reader who stops early has still read what counts.
+It counts what became of events, and how the destination does at present; an attempt that failed and was
+repeated with success is no failure. The first rule that applies decides:
+
+| state    | when                                                                  | ends                 |
+|----------|-----------------------------------------------------------------------|----------------------|
+| disabled, paused | somebody, or a destination that is gone, wants it so          | with that            |
+| failing  | the circuit breaker is open                                           | at the first success |
+| failing  | `fewest_failures` sendings in a row failed, none since came through   | at the first success |
+| failing  | `failing_rate` of what was settled in the last 1 to 2 minutes died    | 15 s behind the last |
+| failing  | events wait, and nothing was delivered or failed for `silence`        | when something is    |
+| degraded | `degraded_rate` of what was settled in the window died                | with the window      |
+| degraded | `retry_rate` of the attempts were repeated, in 2 minutes of it or more | with the window     |
+| degraded | chunks were damaged; an event waits for `oldest`; events are parked   | with that            |
+| idle     | nothing came for long                                                 | at the next event    |
+| healthy  | else                                                                  |                      |
+
+The window begins anew when the breaker closes. One refusal (HTTP 503, a closed connection) of a batch that is
+delivered at its next try falls within a single minute, and changes nothing.
+
+Each rule says what is the matter before it says how it is known, for readers who stop early.
 """
 
 from collections.abc import Callable
@@ -9,7 +27,7 @@ from datetime import UTC, datetime
 
 from worker.model.failures import FailureCode
 from worker.model.gaps import Source
-from worker.model.wellbeing import Breaker, Facts, IntegrationHealth, Problem, State, Thresholds
+from worker.model.wellbeing import Breaker, Counts, Facts, IntegrationHealth, Problem, State, Thresholds
 
 Judgement = tuple[State, str]
 
@@ -39,6 +57,7 @@ def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
         last_success_ms=record.last_success_ms,
         last_error=record.problem,
         error_rate=record.counts.error_rate,
+        retry_rate=record.counts.retry_rate,
         latency=record.latency,
         backlog_events=vitals.backlog_events,
         parked_events=parked.events,
@@ -81,11 +100,26 @@ def _held_by_breaker(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
     )
 
 
-def _mostly_fails(facts: Facts, thresholds: Thresholds) -> Judgement | None:
-    rate = facts.record.counts.error_rate or 0.0
-    if rate < thresholds.failing_rate or facts.record.counts.failed < thresholds.fewest_failures:
+def _fails_now(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    vitals, problem = facts.vitals, facts.record.problem
+    if vitals.failures < thresholds.fewest_failures:
         return None
-    return State.FAILING, _rate_in_words(facts, thresholds)
+    is_recent = problem is not None and facts.now_ms - problem.at_ms <= thresholds.window * 1000
+    if not vitals.backlog_events and not is_recent:
+        return None  # nobody can say how it does at present
+    return State.FAILING, (
+        f"nothing came through in the last {_counted(vitals.failures, 'sending')}{_latest(problem)}; "
+        f"{_waiting(facts)}"
+    )
+
+
+def _mostly_dies(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    recent = facts.record.recent
+    if (recent.error_rate or 0.0) < thresholds.failing_rate or recent.dead < thresholds.fewest_failures:
+        return None
+    if facts.record.delivered_for_ms >= thresholds.recovered * 1000:
+        return None
+    return State.FAILING, _deaths_in_words(facts, recent, "last 2 min")
 
 
 def _silent(facts: Facts, thresholds: Thresholds) -> Judgement | None:
@@ -106,13 +140,22 @@ def _silent(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     )
 
 
-def _partly_fails(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _partly_dies(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     counts = facts.record.counts
-    if (counts.error_rate or 0.0) < thresholds.degraded_rate:
+    if not counts.dead or (counts.error_rate or 0.0) < thresholds.degraded_rate:
         return None
-    if counts.failed < thresholds.fewest_failures and not counts.dead:
+    return State.DEGRADED, _deaths_in_words(facts, counts, f"last {span(thresholds.window * 1000)}")
+
+
+def _repeats_much(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+    counts, minutes = facts.record.counts, facts.record.retry_minutes
+    rate = counts.retry_rate or 0.0
+    if rate < thresholds.retry_rate or minutes < thresholds.retry_minutes:
         return None
-    return State.DEGRADED, _rate_in_words(facts, thresholds)
+    return State.DEGRADED, (
+        f"{rate * 100:.0f} % of the attempts of the last {span(thresholds.window * 1000)} had to be repeated "
+        f"({counts.retried} of {counts.attempts}, in {minutes} of its minutes){_latest(facts.record.problem)}"
+    )
 
 
 def _was_damaged(facts: Facts, thresholds: Thresholds) -> Judgement | None:
@@ -155,8 +198,8 @@ def _idle(facts: Facts, thresholds: Thresholds) -> Judgement | None:
 
 
 _RULES: tuple[Callable[[Facts, Thresholds], Judgement | None], ...] = (
-    *(_switched_off, _paused, _held_by_breaker, _mostly_fails, _silent),
-    *(_partly_fails, _was_damaged, _is_late, _is_parked, _idle),
+    *(_switched_off, _paused, _held_by_breaker, _fails_now, _mostly_dies, _silent),
+    *(_partly_dies, _repeats_much, _was_damaged, _is_late, _is_parked, _idle),
 )
 
 _BOTH = frozenset(Source)
@@ -164,8 +207,8 @@ _REDIS, _DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
 #: Which source a rule cannot do without; one that is not listed needs both.
 _RESTS_ON: dict[Callable[[Facts, Thresholds], Judgement | None], frozenset[Source]] = {
     **dict.fromkeys((_switched_off, _paused), frozenset()),
-    **dict.fromkeys((_held_by_breaker, _is_late), _REDIS),
-    **dict.fromkeys((_mostly_fails, _partly_fails, _was_damaged, _is_parked), _DATABASE),
+    **dict.fromkeys((_held_by_breaker, _fails_now, _is_late), _REDIS),
+    **dict.fromkeys((_mostly_dies, _partly_dies, _repeats_much, _was_damaged, _is_parked), _DATABASE),
 }
 
 
@@ -183,9 +226,11 @@ def _untold(facts: Facts) -> Judgement:
 def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
     counts, last_ms = facts.record.counts, facts.record.last_success_ms
     if counts.delivered:
-        failed = f"; {_counted(counts.failed, 'attempt')} failed" if counts.failed else ""
-        span_ms = thresholds.window * 1000
-        return State.HEALTHY, f"{_counted(counts.delivered, 'event')} delivered in {span(span_ms)}{failed}"
+        repeated = f"; {_counted(counts.retried, 'attempt')} had to be repeated" if counts.retried else ""
+        dead = f"; {_counted(counts.dead, 'dead letter')}" if counts.dead else ""
+        within = span(thresholds.window * 1000)
+        delivered = _counted(counts.delivered, "event")
+        return State.HEALTHY, f"{delivered} delivered in {within}{repeated}{dead}"
     if last_ms is not None:
         return State.HEALTHY, f"its latest delivery was at {moment(last_ms)}, and nothing waits for long"
     return State.HEALTHY, "nothing waits for long"
@@ -206,12 +251,11 @@ def span(milliseconds: float) -> str:
     return f"{seconds} s"
 
 
-def _rate_in_words(facts: Facts, thresholds: Thresholds) -> str:
-    counts, window = facts.record.counts, span(thresholds.window * 1000)
+def _deaths_in_words(facts: Facts, counts: Counts, when: str) -> str:
     percent = f"{(counts.error_rate or 0.0) * 100:.0f} %"
     return (
-        f"{percent} of the attempts of the last {window} failed ({counts.failed} of {counts.attempts})"
-        f"{_latest(facts.record.problem)}"
+        f"{percent} of the events settled in the {when} became dead letters "
+        f"({counts.dead} of {counts.settled}){_latest(facts.record.problem)}"
     )
 
 

@@ -35,13 +35,19 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From where on an integration is not well. Rates are fractions of the attempts, times are in seconds."""
+    """From where on an integration is not well. Rates are fractions, times are in seconds."""
 
     window: float = 300.0
+    #: Of the settled events of the window, so many became dead letters; of the last minutes, so many.
     degraded_rate: float = 0.05
     failing_rate: float = 0.5
-    #: Fewer failed attempts than these in the window say nothing, unless an event died.
+    #: So many sendings in a row, or dead letters, make it failing.
     fewest_failures: int = 3
+    #: Of the attempts of the window, so many had to be repeated, in so many of its minutes: not one hiccup.
+    retry_rate: float = 0.2
+    retry_minutes: int = 2
+    #: Events were delivered for so long since the latest that was not: the destination is well again.
+    recovered: float = 15.0
     oldest: float = 60.0
     silence: float = 120.0
     idle: float = 3600.0
@@ -80,7 +86,8 @@ class Vitals:
 
     `waiting_since_ms` is when the oldest of them came into the backlog, `oldest_published_ms` when it was
     published: much earlier, if it is replayed. `rests_until_ms`: the destination asked to be spared.
-    `closed_ms` is when the breaker closed the last time.
+    `closed_ms` is when the breaker closed the last time, `failures` how many sendings in a row have failed
+    until now: nothing of them came through.
     """
 
     backlog_events: int = 0
@@ -89,30 +96,42 @@ class Vitals:
     breaker: Breaker | None = None
     closed_ms: int = 0
     rests_until_ms: int = 0
+    failures: int = 0
+
+
+#: What the error rate is, wherever it is shown.
+ERROR_RATE = "of the events that were delivered or became dead letters, the share that became dead letters"
+#: What the retry rate is, wherever it is shown.
+RETRY_RATE = "of the attempts to deliver an event, the share that failed and was to be repeated"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What ended how in the window; a retry counts as a failed attempt, each time."""
+    """How many events were settled how: for good, or to be tried again (an event counts each time)."""
 
     delivered: int = 0
     retried: int = 0
     dead: int = 0
 
     @property
-    def failed(self) -> int:
-        """How many attempts failed."""
-        return self.retried + self.dead
+    def settled(self) -> int:
+        """How many events came to an end."""
+        return self.delivered + self.dead
 
     @property
     def attempts(self) -> int:
         """How many attempts came to an end."""
-        return self.delivered + self.failed
+        return self.settled + self.retried
 
     @property
     def error_rate(self) -> float | None:
-        """How many of them failed, from 0 to 1; None without any."""
-        return self.failed / self.attempts if self.attempts else None
+        """See `ERROR_RATE`; from 0 to 1, None without a settled event."""
+        return self.dead / self.settled if self.settled else None
+
+    @property
+    def retry_rate(self) -> float | None:
+        """See `RETRY_RATE`; from 0 to 1, None without an attempt."""
+        return self.retried / self.attempts if self.attempts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +158,9 @@ class Latency:
 class Record:
     """What the ledger knows. `latency` is of the latest settlements; None if none of them was a delivery.
 
-    `last_success_ms` is exact while a success is among those, else the beginning of its minute.
+    `counts` are of the window, `recent` of the minute under way and the one before; `retry_minutes` counts
+    the minutes of the window in which an attempt was to be repeated. `last_success_ms` is exact while a
+    success is among the latest settlements, else the beginning of its minute.
     """
 
     counts: Counts = Counts()
@@ -147,6 +168,15 @@ class Record:
     last_settled_ms: int | None = None
     problem: Problem | None = None
     latency: Latency | None = None
+    recent: Counts = Counts()
+    retry_minutes: int = 0
+
+    @property
+    def delivered_for_ms(self) -> int:
+        """For how long none has failed: from the latest problem to the latest success."""
+        if self.last_success_ms is None or self.problem is None:
+            return 0
+        return max(0, self.last_success_ms - self.problem.at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +209,7 @@ class Facts:
 class IntegrationHealth:
     """How one integration fares, and why that is so, in words.
 
-    `error_rate` (0 to 1) is over the window, or since the breaker closed; None without an attempt.
+    `error_rate` and `retry_rate` (0 to 1) are over the window, or since the breaker closed.
     `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
     waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe. What
     comes from a source that is `missing` is not known, whatever stands here.
@@ -194,6 +224,7 @@ class IntegrationHealth:
     last_success_ms: int | None
     last_error: Problem | None
     error_rate: float | None
+    retry_rate: float | None
     latency: Latency | None
     backlog_events: int
     parked_events: int
