@@ -5,12 +5,13 @@ through the guard and sends with the sender of every delivery; nothing is settle
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.destinations.examine import Examination
-from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped
+from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped, warning
 from worker.model.errors import InvalidInput, TransportError
+from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
 from worker.model.secrets import unreadable_in
 from worker.transports.guard import Guard
@@ -32,14 +33,34 @@ class Check:
     milliseconds: float
 
 
+#: Counts the connections that workers hold to any of these places ("ip:port").
+Held = Callable[[Collection[str]], int]
+#: So fails what allows no further connection: it refuses, ends or ignores it, or says that it is busy.
+_NO_FURTHER = frozenset(
+    {
+        FailureCode.CONNECT_FAILED,
+        FailureCode.CONNECTION_LOST,
+        FailureCode.CLOSED_UNCONFIRMED,
+        FailureCode.TIMED_OUT,
+        FailureCode.DESTINATION_BUSY,
+    }
+)
+
+
 def examine(
-    integration: Integration, guard: Guard, *, send_seconds: float, test_event: bool = True
+    integration: Integration,
+    guard: Guard,
+    *,
+    send_seconds: float,
+    test_event: bool = True,
+    held: Held = lambda _peers: 0,
 ) -> Iterator[Check]:
     """Yield the checks in their order; what rests on a step that failed is skipped.
 
     Each question may take the integration's `timeout_seconds`, and the test event `send_seconds`, as a
     delivery may (SIEM_SEND_DEADLINE). That a secret cannot be opened is the only check then. No check
-    holds a secret. Raises nothing that the destination can cause.
+    holds a secret. Where workers hold connections that stand, a destination that takes no further one is
+    warned of: nothing more can be known then. Raises nothing that the destination can cause.
     """
     if unreadable := unreadable_in(integration):
         yield Check("configuration", Result.FAILED, *_sealed(unreadable), 0.0)
@@ -49,10 +70,12 @@ def examine(
     try:
         for step in examination.steps():
             culprit = culprits.get(step.needs or "")
-            check = _unasked(step, culprit) if culprit else _asked(step)
-            if culprit or check.result is Result.FAILED:
-                culprits[step.name] = culprit or step.name
-            yield check
+            answer, seconds = (_unasked(culprit), 0.0) if culprit else _asked(step)
+            if answer.code in _NO_FURTHER and (count := held(examination.peers())):
+                culprit, answer = _TAKES_NO_MORE, _no_further(answer, count)
+            if culprit or answer.result is Result.FAILED:
+                culprits[step.name] = culprit or f"{step.name} failed"
+            yield _check(step, answer, seconds)
     finally:
         examination.close()
 
@@ -65,17 +88,29 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _unasked(step: Step, culprit: str) -> Check:
-    return _check(step, skipped(f"not asked, because {culprit} failed"), 0.0)
+_TAKES_NO_MORE = "the destination takes no further connection"
 
 
-def _asked(step: Step) -> Check:
+def _no_further(answer: Answer, count: int) -> Answer:
+    connections = "a connection" if count == 1 else f"{count} connections"
+    return warning(
+        f"{answer.message}; workers hold {connections} to it, so it may allow no further one",
+        "if `siem health` says that deliveries go on, nothing is wrong; to test it alone, pause the "
+        "integration, and wait until the workers have closed theirs (a minute or two)",
+    )
+
+
+def _unasked(culprit: str) -> Answer:
+    return skipped(f"not asked, because {culprit}")
+
+
+def _asked(step: Step) -> tuple[Answer, float]:
     began = time.monotonic()
     try:
         answer = step.ask()
     except (TransportError, InvalidInput) as error:
         answer = failed_with(error)
-    return _check(step, answer, time.monotonic() - began)
+    return answer, time.monotonic() - began
 
 
 def _check(step: Step, answer: Answer, seconds: float) -> Check:

@@ -12,6 +12,8 @@ from typing import Any
 from worker.broker.alive import worker_role
 from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
+from worker.broker.fleet import living_processes
+from worker.broker.process_facts import short_processes
 from worker.broker.stalls import Stall, recorder_stall
 from worker.broker.vital_signs import (
     FleetSigns,
@@ -37,6 +39,7 @@ from worker.model.errors import (
 )
 from worker.model.gaps import Gaps, Source
 from worker.model.judgement import health_of, span
+from worker.model.resources_part import resources_parts
 from worker.model.wellbeing import (
     Facts,
     FleetHealth,
@@ -123,7 +126,12 @@ class Health:
         return FleetHealth([redis, *told, database, *known, *parts, *clocks])
 
     def _clock_parts(self) -> list[Part]:
-        return [clocks_part(skews(self._client)), retention_part(list(Refusals(self._client).all().values()))]
+        short = short_processes(living_processes(self._client))
+        return [
+            clocks_part(skews(self._client)),
+            retention_part(list(Refusals(self._client).all().values())),
+            *resources_parts((f"{one.role} on {one.host}", resource) for one, resource in short),
+        ]
 
     def _standing_types(self) -> set[str]:
         """Return the types in use as Redis has them; all, if nobody told it."""

@@ -4,7 +4,7 @@ It is sealed with the fleet's own keys, and bound to the process that tells it: 
 opens no network. A worker of an earlier release tells nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from worker.broker.alive import worker_role
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.process_facts import connections_to
 from worker.identity import process_identity
 from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
@@ -53,8 +54,7 @@ def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Reach
 
 def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerReach]:
     for one in living:
-        identity = one.identity
-        host = identity.host if identity else one.name
+        host, identity = one.host, one.identity
         is_here = identity is not None and identity.is_in_sight
         told = _opened(one, vault)
         if told is None:
@@ -73,3 +73,15 @@ def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], 
     except (SecretUnreadable, msgspec.MsgspecError, ValueError):
         return None
     return (found, told.send_deadline) if told.process == process.name else None
+
+
+def held_connections(client: Client, kind: str) -> Callable[[Collection[str]], int]:
+    """Return what counts the connections of the living workers of this type to any of these "ip:port"."""
+
+    def held(peers: Collection[str]) -> int:
+        try:
+            return connections_to(living_processes(client), worker_role(kind), peers)
+        except BrokerUnavailable:
+            return 0
+
+    return held

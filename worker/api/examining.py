@@ -23,6 +23,7 @@ from worker.api.resources import Resources
 from worker.doctor import Check, Result, examine
 from worker.health import Health
 from worker.model.integrations import Integration
+from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
 
 router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"])
@@ -133,7 +134,8 @@ def _checks(
         reach = resources.reach_of(integration.type)
         seconds = reach.send_deadline(resources.config.send_deadline)
         guard = FleetGuard(reach)
-        yield from examine(integration, guard, send_seconds=seconds, test_event=test_event)
+        held = held_connections(resources.client, integration.type)
+        yield from examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
     finally:
         _places.give_back(tenant_id)
 

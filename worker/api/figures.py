@@ -14,6 +14,7 @@ from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Source
+from worker.model.shortages import Resource
 from worker.model.wellbeing import State
 
 
@@ -61,6 +62,13 @@ UNRECORDABLE = Figure(
     "siem_unrecordable_entries", "Entries that could not be recorded; anything but 0 is not ok.", _REDIS
 )
 PROCESSES = Figure("siem_processes", "Living processes of each role.", _REDIS, "role", (*ROLES, API))
+PROCESSES_SHORT = Figure(
+    "siem_processes_short",
+    "Processes that are short of a resource, in each of their roles; anything but 0 is not ok.",
+    _REDIS,
+    "resource",
+    tuple(resource.value for resource in Resource),
+)
 QUEUE_ORDERS = Figure(
     "siem_queue_orders",
     "Work orders that wait in each queue of Celery.",
@@ -158,7 +166,7 @@ TOTALS = {
 #: All of them, those of each integration apart.
 OF_FLEET = (
     *(REDIS_UP, DATABASE_UP, DATABASE_WRITABLE, INGRESS_ENTRIES, INGRESS_OLDEST, RECORDER_ENTRIES),
-    *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
+    *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, PROCESSES_SHORT, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
     *(REDIS_CONFIG_UNKNOWN, REDIS_LOSSES, REDIS_LOST_EVENTS, RETENTION_REFUSED, *EVENTS.values()),
 )
 OF_EACH = (BACKLOG, OLDEST, BREAKER, STATE, PARKED, *TOTALS.values())

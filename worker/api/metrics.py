@@ -7,6 +7,7 @@ or address. What does not answer is told as such, and only the figures that come
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.api import figures
@@ -17,7 +18,9 @@ from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
 from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import conflicts, told_by_kind
+from worker.broker.fleet import living_processes
 from worker.broker.ingress import counters
+from worker.broker.process_facts import short_processes
 from worker.broker.stalls import recorder_stall
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
@@ -86,6 +89,9 @@ class Metrics:
         figures.RECORDER_OLDEST.tell(told, signs.to_record.seconds(signs.now_ms))
         figures.UNRECORDABLE.tell(told, signs.unrecordable)
         figures.PROCESSES.tell(told, signs.processes)
+        figures.PROCESSES_SHORT.tell(
+            told, Counter(resource for _, resource in short_processes(living_processes(self._client)))
+        )
         figures.QUEUE_ORDERS.tell(told, signs.queues)
         figures.DATABASE_WRITABLE.tell(told, int(stall is None))
 

@@ -23,6 +23,7 @@ from worker.broker.clocks import measure_skew
 from worker.broker.connection import ask, broker_errors
 from worker.broker.fleet import EVERY, LASTS, REMEMBERED, Told, living_processes
 from worker.broker.overdraft import ask_anyway
+from worker.broker.process_facts import process_facts
 from worker.identity import ProcessIdentity, process_identity
 from worker.model.clocks import TELLING_SKEW
 from worker.model.destinations import DESTINATION_TYPES
@@ -60,13 +61,17 @@ class SignOfLife:
     """
 
     def __init__(self, client: redis.Redis, *roles: str, facts: Mapping[str, Any] | None = None) -> None:
-        """Name the roles: `router`, `recorder`, `api`, or what `worker_role` gives. `facts` are JSON."""
+        """Name the roles: `router`, `recorder`, `api`, or what `worker_role` gives. `facts` are JSON.
+
+        What `process_facts` returns is told beside them, as it is at each heartbeat.
+        """
         self._client = client
+        self._facts = dict(facts or {})
         self._connection: redis.Redis | None = None
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
         self._process = keys.process(identity)
-        self._told = Told(roles=roles, release=__version__, facts=dict(facts or {}))
+        self._told = Told(roles=roles, release=__version__, facts=self._facts)
         self._last_ms = 0
         self._is_off = False
         self._stopping = threading.Event()
@@ -111,6 +116,7 @@ class SignOfLife:
             self._told,
             connection=_number_of(client),
             since_ms=self._told.since_ms if self._is_unbroken(now_ms) else now_ms,
+            facts={**self._facts, **process_facts()},
         )
         self._last_ms = now_ms
         # A process lives although Redis is full.

@@ -65,6 +65,11 @@ class LivingProcess:
         """Who it is; None if its name cannot be read."""
         return ProcessIdentity.read(self.name)
 
+    @property
+    def host(self) -> str:
+        """The name of its host; its whole name if that cannot be read."""
+        return self.identity.host if self.identity else self.name
+
 
 def living_processes(client: "redis.Redis") -> list[LivingProcess]:
     """Return every living process, once for each of its roles, by role and name. Raises BrokerUnavailable."""

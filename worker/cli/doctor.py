@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, counted, plain, print_json
-from worker.cli.stores import worker_reach
+from worker.cli.stores import connections_held, worker_reach
 from worker.doctor import Check, Result, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
@@ -93,7 +94,9 @@ def _within(integration: Integration, timeout: float | None) -> Integration:
 def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[Check]:
     reach = worker_reach(integration.type)
     seconds = reach.send_deadline(config.send_deadline)
-    return examine(integration, FleetGuard(reach), send_seconds=seconds, test_event=test_event)
+    held = partial(connections_held, integration.type)
+    guard = FleetGuard(reach)
+    return examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
 
 
 def _print_each(checks: Iterable[Check]) -> list[Check]:

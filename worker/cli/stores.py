@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.model.reach import Reach
-from worker.reach import reach_of
+from worker.reach import held_connections, reach_of
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,18 @@ def worker_reach(kind: str) -> Reach:
         )
     try:
         return reach_of(client, open_vault(config), config, kind)
+    finally:
+        client.close()
+
+
+def connections_held(kind: str, peers: Collection[str]) -> int:
+    """Count the connections of running workers of this type to any of these places ("ip:port")."""
+    try:
+        client = connect(configuration().broker_address())
+    except InvalidSetting:
+        return 0
+    try:
+        return held_connections(client, kind)(peers)
     finally:
         client.close()
 

@@ -56,6 +56,10 @@ class Examination:
         """Return all steps in their order."""
         return [Step("configuration", self._configuration, None), *self._way.steps(), *self._kind.steps()]
 
+    def peers(self) -> list[str]:
+        """Return the places that the integration leads to, as "ip:port", once the name was looked up."""
+        return self._way.peers()
+
     def close(self) -> None:
         """Let go of every connection."""
         for one in (self._way, self._questions, self._trial, self._kind):

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from worker.model.deliveries import Finding
 from worker.model.errors import InvalidInput, TlsFailed, TransportError
+from worker.model.failures import FailureCode
 from worker.transports.findings import describe
 
 
@@ -25,11 +26,15 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a step found, and, with a failure or a warning, the sentence that mends it."""
+    """What a step found, and, with a failure or a warning, the sentence that mends it.
+
+    `code` is that of a failure, where it has one.
+    """
 
     result: Result
     message: str
     remedy: str | None = None
+    code: FailureCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,9 @@ def warning(message: str, remedy: str) -> Answer:
     return Answer(Result.WARNING, message, remedy)
 
 
-def failed(message: str, remedy: str) -> Answer:
+def failed(message: str, remedy: str, code: FailureCode | None = None) -> Answer:
     """Say that it does not work, and what would mend it."""
-    return Answer(Result.FAILED, message, remedy)
+    return Answer(Result.FAILED, message, remedy, code)
 
 
 def skipped(message: str) -> Answer:
@@ -66,7 +71,7 @@ def skipped(message: str) -> Answer:
 
 def failed_by(finding: Finding) -> Answer:
     """Make a failure of what went wrong with a request."""
-    return failed(finding.message, finding.hint)
+    return failed(finding.message, finding.hint, finding.code)
 
 
 def failed_with(error: TransportError | InvalidInput) -> Answer:
@@ -77,7 +82,7 @@ def failed_with(error: TransportError | InvalidInput) -> Answer:
         return failed(error.message, error.hint)
     what, _, remedy = str(error).partition(": ")
     if remedy.startswith(_REQUESTS):
-        return failed(what, remedy)
+        return failed(what, remedy, describe(error).code)
     return failed_by(describe(error))
 
 

@@ -93,9 +93,12 @@ class SyslogExamination:
             case Reaction.REFUSED:
                 return self._nobody_there()
             case Reaction.ANSWERED:
+                trial.close()  # a receiver may take one connection at a time
                 return self._tls_instead() or self._odd("answered it, where a syslog receiver is silent")
             case Reaction.HUNG_UP:
-                return self._tls_instead() or self._odd("closed the connection behind the event")
+                trial.close()
+                ended = self._odd("closed the connection behind the event")
+                return self._tls_instead() or replace(ended, code=FailureCode.CLOSED_UNCONFIRMED)
 
     def _reaction(self, trial: Trial) -> Reaction:
         if self._target.way != "tls":

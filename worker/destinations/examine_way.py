@@ -4,7 +4,7 @@ Comes in: where an integration leads. Goes out: the steps `name`, `address`, `co
 tls`, to be asked in this order, for each rests on what the one before has found.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.destinations.examine_answers import (
@@ -18,6 +18,7 @@ from worker.destinations.examine_answers import (
 )
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
+from worker.model.failures import FailureCode
 from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.guard import Guard
 from worker.transports.probe import Candidate, Connection, Handshake, candidates, connect
@@ -74,6 +75,11 @@ class Way:
             Step("mutual tls", self._introduce, "tls"),
         ]
 
+    def peers(self) -> list[str]:
+        """Return the places that may be dialled, as "ip:port"."""
+        port, found = self._target.port, [one.ip for one in self._found if one.objection is None]
+        return [f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in found]
+
     def close(self) -> None:
         """Hang up."""
         if self._connection is not None:
@@ -111,9 +117,11 @@ class Way:
         except OutOfResources as error:
             return failed_with(error)
         except ConnectFailed as error:
-            return failed(str(error), f"{target.check_first}, and that no firewall is in between")
+            remedy = f"{target.check_first}, and that no firewall is in between"
+            return failed(str(error), remedy, FailureCode.CONNECT_FAILED)
         except DeadlinePassed as error:
-            return failed(str(error), f"let firewalls pass connections from the workers to {target}")
+            remedy = f"let firewalls pass connections from the workers to {target}"
+            return failed(str(error), remedy, FailureCode.CONNECT_FAILED)
         if made.missed:
             remedy = "mend these addresses, or take them out of the DNS: every delivery tries them first"
             return warning(f"connected to {made.ip}, but: {_listed(made.missed)}", remedy)
@@ -150,8 +158,11 @@ class Way:
         if isinstance(failure, DeadlinePassed):
             plain = f"what waits for plain text stays silent like this, and wants {self._target.plain_form}"
             remedy = f"check that {self._target} speaks TLS: {plain}"
-            return failed(str(failure), remedy)
+            return failed(str(failure), remedy, FailureCode.TIMED_OUT)
         answer = failed_with(failure)
+        if not handshake.chain and answer.code is FailureCode.TLS_FAILED:
+            # It has shown nothing, so it may have ended the connection without looking at it.
+            return replace(answer, code=FailureCode.CONNECTION_LOST)
         if not handshake.chain:
             return answer
         return failed(f"{answer.message} ({_described(handshake.chain)})", answer.remedy or "")

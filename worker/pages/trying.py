@@ -25,6 +25,7 @@ from worker.pages.form_filling import known
 from worker.pages.form_reading import document_in, patch_in, text_of
 from worker.pages.rendering import HEADERS, environment
 from worker.pages.visitors import HOME, Changing, Posted, Visitor
+from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
 from worker.transports.guard import Guard
 
@@ -80,7 +81,8 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
         return _markup(_part("complaint", error=complaint(error)))
     reach = resources.reach_of(found.type)
     seconds = reach.send_deadline(resources.config.send_deadline)
-    checks = examine(found, FleetGuard(reach), send_seconds=seconds)
+    held = held_connections(resources.client, found.type)
+    checks = examine(found, FleetGuard(reach), send_seconds=seconds, held=held)
 
     def lines() -> Iterator[str]:
         for check in checks:

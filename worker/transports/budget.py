@@ -10,9 +10,11 @@ import contextlib
 import logging
 import os
 import resource
+import socket
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -33,6 +35,8 @@ OF_EACH_THREAD = 3
 OF_EACH_FLIGHT = 2
 #: Threads of a process that says nothing of them.
 FEW_THREADS = 8
+#: The state of a connection that neither side has ended (TCP_ESTABLISHED of Linux's tcp_states.h).
+_ESTABLISHED = 1
 #: However few descriptors there are, so many connections are tried.
 _FEWEST = 4
 #: How long to wait for a place, in seconds, and how often to look.
@@ -149,6 +153,16 @@ class DescriptorBudget:
             with self._lock:
                 self._noted[descriptor] = number
 
+    def peers(self) -> "Counter[str]":
+        """Count the connections that stand, by their other end ("ip:port").
+
+        One that the other side has ended no longer counts, even if this side has not noticed yet.
+        """
+        with self._lock:
+            noted = dict(self._noted)
+        found = (_peer_of(one) for one, file in noted.items() if _file_behind(one) == file)
+        return Counter(peer for peer in found if peer)
+
     def count_flights(self, change: int) -> None:
         """Count what libcurl opens for itself: 1 for a multi handle that is made, -1 for its end."""
         with self._lock:
@@ -181,6 +195,23 @@ def _file_behind(descriptor: int) -> int | None:
         return os.fstat(descriptor).st_ino
     except OSError:
         return None
+
+
+def _peer_of(descriptor: int) -> str | None:
+    """Return the other end of a TCP connection that is established; None for anything else."""
+    try:
+        borrowed = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        if borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED:
+            return None
+        host, port = borrowed.getpeername()[:2]
+    except (OSError, ValueError):
+        return None
+    finally:
+        borrowed.detach()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 #: That of this process.

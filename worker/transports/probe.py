@@ -22,6 +22,11 @@ from worker.transports.ranges import objection
 from worker.transports.tls import client_context
 from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
 
+#: How long the other side may take to end a connection behind our end of it, in seconds.
+_NOTICE = 0.3
+#: That it has. What it says before that does not count.
+_ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -129,7 +134,13 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and give the other side a moment to notice: it may take one connection at a time."""
+        with suppress(OSError):
+            # Below TLS, whose own end would have to be read first.
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            poll = select.poll()
+            poll.register(self._socket, _ENDED)
+            poll.poll(_NOTICE * 1000)
         self._socket.close()
 
 

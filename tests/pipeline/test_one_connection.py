@@ -1,0 +1,107 @@
+"""A receiver that allows one connection at a time: the doctor holds no second, and knows of the workers'."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.destinations.examining import examined, one_at_a_time, results
+from tests.fleet import Fleet, wait_until
+from tests.pipeline.conftest import denial
+from tests.receivers.syslog import SyslogReceiver
+from tests.receivers.syslog_behaviours import Behaviour, Visit, reads
+from tests.transports.certificates import server_context
+from worker.broker.alive import worker_role
+from worker.broker.fleet import living_processes
+from worker.broker.process_facts import connections_to
+
+HOST = "127.0.0.1"
+
+
+def _one() -> Behaviour:
+    """Serve one connection, and end every further one at once."""
+    busy = threading.Lock()
+
+    def behave(visit: Visit) -> None:
+        if busy.acquire(blocking=False):
+            try:
+                reads(visit)
+            finally:
+                busy.release()
+
+    return behave
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+@pytest.mark.parametrize("confirms", [False, True])
+def test_the_doctor_holds_one_connection_at_a_time(*, encrypts: bool, confirms: bool) -> None:
+    """Each is closed, and the other side has noticed, before the next is made."""
+    ca = trustme.CA()
+    tls = server_context(ca.issue_cert(HOST)) if encrypts else None
+    with SyslogReceiver(_one(), tls=tls) as receiver:
+        destination: dict[str, Any] = {"type": "syslog_cef", "url": receiver.url}
+        if encrypts:
+            destination["ca_pem"] = ca.cert_pem.bytes().decode()
+        found = examined(destination | {"confirm_by_shutdown": confirms})
+
+    assert "failed" not in results(found).values(), found
+    assert found["test event"].result == "ok"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Give a running fleet."""
+    with Fleet(tmp_path) as made:
+        yield made.start()
+
+
+def _deliver(fleet: Fleet, integration: str, kind: str, port: int) -> None:
+    """Deliver an event, and wait until the workers tell of the connection that they keep."""
+    fleet.publish([denial(f"e-{integration}")])
+    fleet.settled(1, integration)
+    peers = [f"{HOST}:{port}"]
+    wait_until(
+        lambda: connections_to(living_processes(fleet.client), worker_role(kind), peers) == 1,
+        "the worker tells of its connection",
+    )
+
+
+def _steps(fleet: Fleet, name: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = fleet.siem("doctor", name, "--timeout", "1", "--json")
+    return done.returncode, {step["step"]: step for step in json.loads(done.stdout)["steps"]}
+
+
+def test_who_ends_a_second_connection_while_a_worker_holds_one(fleet: Fleet) -> None:
+    """That is no failure of an integration that delivers; when it is gone, it is one."""
+    with SyslogReceiver(_one()) as receiver:
+        fleet.integrate(receiver.url, "one")
+        _deliver(fleet, "int_one", "syslog_cef", receiver.port)
+        code, steps = _steps(fleet, "one")
+
+        assert code == 0, steps
+        assert steps["test event"]["result"] == "warning"
+        assert "workers hold a connection to it, so it may allow no" in steps["test event"]["message"]
+        assert "pause the integration" in steps["test event"]["remedy"]
+    code, steps = _steps(fleet, "one")
+    assert code == 1
+    assert steps["connection"]["result"] == "failed"
+
+
+def test_who_lets_a_second_connection_wait_while_a_worker_holds_one(fleet: Fleet) -> None:
+    """It is silent, for it serves the worker; what rests on that step is not asked."""
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(one_at_a_time())
+        stack.callback(fleet.terminate, "worker")  # or the server would wait for its connection
+        fleet.integrate(f"http://{HOST}:{port}/hook", "queue", type="webhook")
+        _deliver(fleet, "int_queue", "webhook", port)
+        code, steps = _steps(fleet, "queue")
+
+    assert code == 0, steps
+    assert steps["connection"]["result"] == "ok"
+    assert steps["test event"]["result"] == "warning"
+    assert "workers hold a connection to it" in steps["test event"]["message"]
