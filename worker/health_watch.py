@@ -35,6 +35,10 @@ LOOK_EVERY = 1.0
 #: States in which an integration that is new need not be announced.
 _AS_EXPECTED = frozenset({State.HEALTHY, State.IDLE})
 
+#: States that are logged as warnings. That an integration recovers, or that somebody pauses it, is no
+#: trouble: an alert on warnings must not fire for it. The default level, INFO, shows both.
+_NEEDS_ATTENTION = frozenset({State.DEGRADED, State.FAILING})
+
 #: How all integrations fare. Raises BrokerUnavailable, LedgerUnavailable.
 JudgeAll = Callable[[], Sequence[IntegrationHealth]]
 #: Tells the webhook, or returns why that failed, in words without a secret.
@@ -116,7 +120,8 @@ class HealthWatch:
         self._announcements.announce(news, to_webhook=self._notifier is not None)
         self._announcements.forget(known.keys() - {one.integration_id for one in healths})
         for change in news:
-            log.warning("integration %s is %s: %s", change.integration_id, change.state, change.reason)
+            level = logging.WARNING if change.state in _NEEDS_ATTENTION else logging.INFO
+            log.log(level, "integration %s is %s: %s", change.integration_id, change.state, change.reason)
         return self._interval
 
 

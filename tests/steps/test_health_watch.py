@@ -143,6 +143,25 @@ def test_a_change_is_announced_once_and_kept(world: World) -> None:
     assert world.kept() == {"int_a": "degraded"}
 
 
+def test_only_what_needs_attention_is_logged_as_a_warning(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That an integration is well again must not set off an alert on warnings."""
+    caplog.set_level(logging.INFO)
+    watch = world.watch()
+    for state in (State.DEGRADED, State.FAILING, State.HEALTHY, State.PAUSED, State.IDLE):
+        world.becomes(state)
+        _settle(watch, world)
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "integration int_a is degraded: why int_a is degraded"),
+        ("WARNING", "integration int_a is failing: why int_a is failing"),
+        ("INFO", "integration int_a is healthy: why int_a is healthy"),
+        ("INFO", "integration int_a is paused: why int_a is paused"),
+        ("INFO", "integration int_a is idle: why int_a is idle"),
+    ]
+
+
 def test_a_state_must_hold_before_it_is_announced(world: World) -> None:
     """What comes and goes is nobody's business; each coming counts anew."""
     watch = world.watch()
