@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Retry
-from celery.signals import worker_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
 from worker.broker import celery_channel, celery_log, keys
@@ -36,7 +36,6 @@ from worker.model.errors import (
     BrokerUnavailable,
     DeliveryDead,
     DeliveryDelayed,
-    DeliveryError,
     DeliveryHeld,
     InvalidSetting,
     LeaseLost,
@@ -179,8 +178,8 @@ def courier(kind: str) -> Courier:
 
 
 celery_channel.install()
-_news = celery_log.install()
 app = make_app(settings())
+celery_log.install(app)
 hush_libraries()
 
 _courier_lock = threading.Lock()
@@ -212,19 +211,11 @@ def _deliver(kind: str, task: Any, order: WorkOrder) -> str:
     """
     with _courier_lock:
         found = courier(kind)
-    try:
-        report = found.deliver(order, task.request.retries)
-    except BrokerUnavailable as error:
-        _news.missed(error)
-        raise
-    except DeliveryDelayed as error:
-        _news.answered()
-        raise Retry(exc=error, when=error.retry_in) from None
-    except DeliveryError:
-        _news.answered()
-        raise
-    _news.answered()
-    return str(report)
+    with celery_log.task_reports():
+        try:
+            return str(found.deliver(order, task.request.retries))
+        except DeliveryDelayed as error:
+            raise Retry(exc=error, when=error.retry_in) from None
 
 
 _signs: list[SignOfLife] = []
@@ -251,12 +242,18 @@ def _fit_descriptors(**_: Any) -> None:
     BUDGET.leave_room_for(_threads(settings()), wanted=settings().worker_threads)
 
 
-@worker_ready.connect
-def _say_alive(sender: Any, **_: Any) -> None:
-    """Give signs of life, as a worker for each of its types of destination, and watch Redis."""
+@celeryd_after_setup.connect
+def _watch_redis(**_: Any) -> None:
+    """Begin to watch Redis, as soon as the worker can log and before its consumer needs Redis."""
     _ending.clear()
     watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
-    threading.Thread(target=watch.run, args=[_ending], name="redis-watch", daemon=True).start()
+    run = partial(watch.run, _ending, celery_log.dependencies)
+    threading.Thread(target=run, name="redis-watch", daemon=True).start()
+
+
+@worker_ready.connect
+def _say_alive(sender: Any, **_: Any) -> None:
+    """Give signs of life, as a worker for each of its types of destination."""
     threading.Thread(target=_close_unused_senders, name="unused-senders", daemon=True).start()
     roles = map(worker_role, sender.app.amqp.queues.consume_from)
     vault = open_vault(settings())

@@ -6,18 +6,20 @@ changes. A Redis that no process can work with is refused at the start, and ends
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from worker.broker.connection import check_answers
 from worker.broker.redis_config import read_facts
-from worker.model.availability import Dependencies
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.redis_checks import RedisCheck, Standing, judge_redis
 
 log = logging.getLogger(__name__)
 
-#: Between two looks, and after one for which Redis was away, in seconds.
-LOOK_EVERY, LOOK_AGAIN = 60.0, 2.0
+#: How often to look at the configuration, and whether Redis answers, in seconds.
+LOOK_EVERY, ASK_EVERY = 60.0, 2.0
 
 _LEVELS = {
     Standing.OK: logging.WARNING,  # it is told only when it was not well before
@@ -54,16 +56,25 @@ class RedisWatch:
         self._end = end
         self._interval = interval
         self._told: dict[str, RedisCheck] = {}
+        self._next_look = 0.0
 
-    def run(self, stopping: threading.Event, _dependencies: Dependencies | None = None) -> None:
-        """Look until told to stop. That Redis is away, the other steps of the process say."""
-        while not stopping.is_set():
-            try:
-                self.step()
-            except BrokerUnavailable:
-                stopping.wait(LOOK_AGAIN)
-            else:
-                stopping.wait(self._interval)
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
+        """Look until told to stop; note in `dependencies` when Redis is lost, and when it is back.
+
+        So every process notices within seconds, also one that has nothing to do.
+        """
+        persevere_resting(self._ask, stopping, dependencies or Dependencies(log), log)
+
+    def _ask(self) -> float:
+        """See whether Redis answers, and now and then how it is configured. Raises BrokerUnavailable."""
+        # Whatever comes back after an absence may be another Redis.
+        next_look, self._next_look = self._next_look, 0.0
+        check_answers(self._client)
+        if time.monotonic() >= next_look:
+            self.step()
+            next_look = time.monotonic() + self._interval
+        self._next_look = next_look
+        return ASK_EVERY
 
     def step(self) -> list[RedisCheck]:
         """Look once, and say what has changed; return all checks. Raises BrokerUnavailable."""

@@ -1,23 +1,19 @@
 """The corrected channel of Celery: one client for all messages, a new one after a lost connection."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 from kombu.connection import Connection
-from kombu.transport.redis import Transport
 
 from tests.embedded_servers import RunningServer
-from worker.broker.celery_channel import PatientChannel
-
-
-class _PatientTransport(Transport):
-    Channel = PatientChannel
+from worker.broker.celery_channel import PatientChannel, PatientTransport
 
 
 @pytest.fixture
 def channel(server: RunningServer) -> Iterator[PatientChannel]:
     """Open a channel as Celery does."""
-    with Connection(server.url, transport=_PatientTransport) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
+    with Connection(server.url, transport=PatientTransport) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
         yield connection.default_channel
 
 
@@ -42,3 +38,18 @@ def test_after_a_lost_connection_there_is_a_new_client(channel: PatientChannel) 
     with channel.conn_or_acquire() as after:
         assert after is not before
         assert after.ping()
+
+
+def test_an_order_that_comes_after_the_end_goes_back_in_silence(
+    channel: PatientChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that ends may be handed one more: that is in order, and no warning."""
+    caplog.set_level(logging.INFO)
+    channel.client.delete("webhook")
+    delivery = {"exchange": "", "routing_key": "webhook"}
+    message = {"body": "e30=", "properties": {"delivery_tag": "1", "delivery_info": delivery}, "headers": {}}
+
+    channel.connection._deliver(message, "webhook")  # noqa: SLF001 - what kombu calls with what it has read
+
+    assert channel.client.llen("webhook") == 1
+    assert [record.levelname for record in caplog.records] == ["INFO"]

@@ -1,98 +1,87 @@
-"""Celery's worker says once that Redis is lost, and once that it is back."""
+"""What Celery and kombu log of a lost connection is dropped by what it carries, whatever it says."""
 
 import logging
+import warnings
 from collections.abc import Iterator
+from types import TracebackType
 
 import pytest
+import redis
+from celery.exceptions import CPendingDeprecationWarning
+from kombu.exceptions import OperationalError
 
-from worker.broker.celery_log import LOGGERS, ConnectionNews
+from worker.broker import celery_log
 
-CONSUMER, CONNECTION, REQUEST, WARNINGS = (logging.getLogger(name) for name in LOGGERS)
-
-
-@pytest.fixture(autouse=True)
-def news(caplog: pytest.LogCaptureFixture) -> Iterator[ConnectionNews]:
-    """Filter what Celery says, anew for each test."""
-    caplog.set_level(logging.INFO)
-    own = ConnectionNews()
-    loggers = (CONSUMER, CONNECTION, REQUEST, WARNINGS)
-    before = [logger.filters for logger in loggers]
-    for logger in loggers:
-        logger.filters = [own]
-    yield own
-    for logger, filters in zip(loggers, before, strict=True):
-        logger.filters = filters
+LOST = redis.ConnectionError("gone")
 
 
-def lose() -> None:
-    """Say what Celery says of one connection that is lost and cannot be had back at first."""
-    lost = "consumer: Connection to broker lost. Trying to re-establish the connection..."
-    CONSUMER.warning("%s (%r)", lost, ConnectionError("gone"))
-    WARNINGS.warning("%s", "… worker_cancel_long_running_tasks_on_connection_loss …")
-    for _ in range(3):
-        refused = "No master found for 'm' : <redis.client.Redis(…)>"
-        CONSUMER.error("consumer: Cannot connect to %s: %s.\n%s\n", "sentinel://one:26379/0", refused, "")
-    CONSUMER.critical("Frequent restarts detected: %r", ValueError(), exc_info=True)
-    REQUEST.critical("Couldn't ack %r, reason:%r", "tag", ConnectionError(), exc_info=True)
+class Kept(logging.Handler):
+    """Keeps the messages that come through."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.messages.append(record.getMessage())
 
 
-def test_a_loss_and_a_return_are_two_lines(caplog: pytest.LogCaptureFixture) -> None:
-    """However often Celery tries; and two more when it happens again."""
-    for _ in range(2):
-        lose()
-        CONNECTION.info("Connected to %s", "sentinel://one:26379/0")
-
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in said] == ["ERROR", "WARNING"] * 2
-    assert said[0][1] == "lost Redis: ConnectionError('gone'); trying again until it is back"
-    assert said[1][1].startswith("Redis is back after 0.")
-    assert said[2] == said[0]
-    assert [record.exc_info for record in caplog.records] == [None] * 4
-
-
-def test_a_worker_that_starts_without_redis_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """Without the list of what redis-py connects with."""
-    failed = "No master found for 'm' : <redis.client.Redis(…)>"
-    CONSUMER.error(
-        "consumer: Cannot connect to %s: %s.\n%s\n", "sentinel://one:26379/0", failed, "Trying again"
-    )
-
-    [said] = caplog.messages
-    assert said.startswith("lost Redis: consumer: Cannot connect to sentinel://one:26379/0: No master")
-    assert said.endswith("found for 'm'; trying again until it is back")
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Give a handler of the root logger as a worker has it."""
+    root, handler = logging.getLogger(), Kept()
+    others, level = root.handlers, root.level
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG)
+    with warnings.catch_warnings():
+        celery_log.silence(root)
+        yield handler
+    root.handlers = others
+    root.setLevel(level)
 
 
-def test_tasks_that_miss_redis_say_so_once(caplog: pytest.LogCaptureFixture, news: ConnectionNews) -> None:
-    """A hundred may be under way; the first that is answered again says that it is back."""
-    for _ in range(3):
-        news.missed(ConnectionError("cut"))
-    news.answered()
-    news.answered()
+@pytest.mark.parametrize("error", [LOST, OperationalError("gone"), ConnectionResetError("gone")])
+@pytest.mark.parametrize(
+    "name", ["celery.worker.consumer.consumer", "celery.worker.request", "kombu.message", "celery.new"]
+)
+def test_a_record_with_the_error_of_a_connection_is_dropped(kept: Kept, name: str, error: Exception) -> None:
+    """As an argument or with a traceback, from any of their loggers."""
+    logger = logging.getLogger(name)
+    logger.error("words of some release: %r", error)
+    logger.critical("%(error)s", {"error": error})
+    logger.critical("others", exc_info=_info(error))
 
-    assert [(record.levelname, record.getMessage()[:12]) for record in caplog.records] == [
-        ("ERROR", "lost Redis: "),
-        ("WARNING", "Redis is bac"),
+    assert kept.messages == []
+
+
+def test_everything_else_is_logged(kept: Kept) -> None:
+    """What has nothing to do with a connection, what is ours, and everything at DEBUG."""
+    logging.getLogger("celery.worker.consumer.consumer").error("unregistered task of type %s", "x")
+    logging.getLogger("celery.app.trace").error("raised %r", ValueError("x"), exc_info=_info(ValueError("x")))
+    logging.getLogger("worker.tasks").error("no order could be published: %s", LOST)
+    logging.getLogger("celery.worker.consumer.consumer").debug("connection: %s", LOST)
+
+    assert kept.messages == [
+        "unregistered task of type x",
+        "raised ValueError('x')",
+        "no order could be published: gone",
+        "connection: gone",
     ]
 
 
-def test_tasks_and_the_consumer_speak_with_one_voice(
-    caplog: pytest.LogCaptureFixture, news: ConnectionNews
-) -> None:
-    """Whoever notices it first: it is lost once, and back when the consumer is."""
-    for task_first in (True, False):
-        if task_first:
-            news.missed(ConnectionError("cut"))
-        lose()
-        news.missed(ConnectionError("cut"))
-        news.answered()
-        CONNECTION.info("Connected to %s", "redis://one:6379/0")
+def test_a_default_of_a_release_to_come_is_no_news(kept: Kept) -> None:
+    """Celery warns of it after each loss; threads could not follow it."""
+    logging.captureWarnings(capture=True)
+    try:
+        warnings.warn("cancelling tasks will be the default", CPendingDeprecationWarning, stacklevel=1)
+    finally:
+        logging.captureWarnings(capture=False)
 
-    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
+    assert kept.messages == []
 
 
-def test_everything_else_is_said_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    """A first connection, and what has nothing to do with one."""
-    CONNECTION.info("Connected to %s", "redis://one:6379/0")
-    CONSUMER.error("Received unregistered task of type %s.", "x")
-
-    assert caplog.messages == ["Connected to redis://one:6379/0", "Received unregistered task of type x."]
+def _info(error: Exception) -> tuple[type[Exception], Exception, TracebackType | None]:
+    """Return what a logger takes for an exception that was caught."""
+    return type(error), error, None

@@ -42,6 +42,103 @@ def test_two_steps_lose_it_together(caplog: pytest.LogCaptureFixture) -> None:
     assert said(caplog) == ["lost Redis", "Redis is back"]
 
 
+def test_the_reason_is_that_of_the_next_try(caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that was cut does not say why; the try that makes a new one does."""
+    redis = Availability("Redis", log)
+
+    redis.lost("router", BrokerUnavailable("closed"), time.monotonic())
+    redis.lost("sweeper", BrokerUnavailable("closed"), is_cut=True)
+    assert said(caplog) == []
+    redis.lost("router", BrokerUnavailable("wrong\npassword"), time.monotonic())
+    redis.lost("sweeper", BrokerUnavailable("other"))
+
+    assert caplog.messages == ["lost Redis: wrong password; trying again until it is back"]
+
+
+def test_a_moment_is_told_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """With the only reason that is known."""
+    redis = Availability("Redis", log)
+
+    redis.lost("router", BrokerUnavailable("closed"), time.monotonic())
+    redis.back("router")
+
+    assert said(caplog) == ["lost Redis", "Redis is back"]
+
+
+def test_a_step_that_waits_for_something_else_does_not_hold_up_the_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It missed Redis once, and has not tried again since: the others have it back."""
+    redis = Availability("Redis", log)
+
+    redis.lost("watch", BrokerUnavailable("gone"), silent=60)
+    redis.lost("notifier", BrokerUnavailable("gone"), silent=0)
+    redis.back("watch")
+
+    assert said(caplog) == ["lost Redis", "Redis is back"]
+
+
+def test_a_step_that_goes_on_failing_does(caplog: pytest.LogCaptureFixture) -> None:
+    """Redis refuses one command that only this step needs: it is not back."""
+    redis = Availability("Redis", log)
+
+    for _ in range(3):
+        redis.lost("recorder", BrokerUnavailable("forbidden"))
+        redis.back("watch")
+
+    assert said(caplog) == ["lost Redis"]
+
+
+def test_an_echo_of_an_outage_is_no_other_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A step of before the return fails by a connection of before; one that began later tells a new loss."""
+    redis = Availability("Redis", log)
+    began = time.monotonic()
+    redis.lost("watch", BrokerUnavailable("gone"))
+    redis.back("watch")
+
+    redis.lost("notifier", BrokerUnavailable("closed"), began)
+    assert said(caplog) == ["lost Redis", "Redis is back"]
+    redis.lost("notifier", BrokerUnavailable("gone"), time.monotonic())
+    redis.back("notifier")
+
+    assert said(caplog) == ["lost Redis", "Redis is back"] * 2
+
+
+def test_a_step_that_fails_at_the_database_has_redis(caplog: pytest.LogCaptureFixture) -> None:
+    """With both away, the return of Redis is told although the database is still lost."""
+    stopping = threading.Event()
+    coming: Iterator[Exception] = chain([BrokerUnavailable("gone")], repeat(LedgerUnavailable("gone"), 3))
+
+    def step() -> None:
+        if trouble := next(coming, None):
+            raise trouble
+        stopping.set()
+
+    persevere(step, stopping, Dependencies(log), log)
+
+    assert said(caplog) == ["lost Redis", "Redis is back", "lost the database", "the database is back"]
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR", "CRITICAL"])
+def test_both_lines_appear_at_any_level(level: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One without the other would mislead."""
+    root = logging.getLogger()
+    others, before = root.handlers, root.level
+    root.handlers = []
+    try:
+        logging.basicConfig(level=level)
+        redis = Availability("Redis", log)
+        redis.lost("router", BrokerUnavailable("gone"))
+        redis.back("router")
+    finally:
+        root.handlers, root.level = others, before
+
+    assert [line.rpartition(".availability:")[2][:12] for line in capfd.readouterr().err.splitlines()] == [
+        "lost Redis: ",
+        "Redis is bac",
+    ]
+
+
 def test_each_step_has_a_pace_of_its_own() -> None:
     """A step that has just lost it tries again soon, although another has long been waiting."""
     redis = Availability("Redis", log)
@@ -69,7 +166,7 @@ def test_a_step_outlives_both_absences_and_a_fault(caplog: pytest.LogCaptureFixt
 
     persevere(step, stopping, Dependencies(log), log)
 
-    assert said(caplog) == ["lost Redis", "lost the database", "Redis is back", "the database is back"]
+    assert said(caplog) == ["lost Redis", "Redis is back", "lost the database", "the database is back"]
 
 
 def test_tables_of_another_release_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:

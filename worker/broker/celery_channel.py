@@ -1,4 +1,4 @@
-"""Three corrections to kombu's Redis transports, for a Redis that restarts, is full, or was damaged.
+"""Four corrections to kombu's Redis transports, for a Redis that restarts, is full, or was damaged.
 
 After a lost connection kombu 5.7 closes the old channel, and pool threads acknowledge on it, while the
 connection behind it is already gone; it then fails with an AttributeError, which no caller takes for the
@@ -8,14 +8,19 @@ A full Redis refuses work orders, and with 6.2 their acknowledgement too: nobody
 it. Orders are small and few, at most one for each slot, so they are written all the same.
 
 A message that is no JSON ends the worker that takes it. It is dropped: the sweeper issues its order again.
+
+A worker that ends may be handed one more message after it has stopped to consume. kombu puts it back into its
+queue, as it should, and warns of it, as if something were wrong.
 """
 
 import logging
 from functools import partial
+from queue import Empty
 from typing import Any
 from urllib.parse import quote
 
 import redis
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import (
     Channel,
     PrefixedRedisPipeline,
@@ -27,6 +32,7 @@ from kombu.transport.redis import (
 )
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
 from worker.broker.refusals import is_full
@@ -117,16 +123,34 @@ class _Patient(Channel):
         return known
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Take the next message; drop one that is damaged."""
+        """Take the next message; drop one that is damaged; report that Redis has answered."""
         try:
-            return super()._brpop_read(**options)
+            found = super()._brpop_read(**options)
+        except Empty:  # no message came in the time of a BRPOP
+            dependencies.redis.back(CONSUMER)
+            raise
         except _NO_MESSAGE as error:
             log.error("dropped a damaged message of Celery's (%s)", error)  # noqa: TRY400 - no fault of the code, so no traceback
-            return True
+            found = True
+        dependencies.redis.back(CONSUMER)
+        return found
 
     def _get_client(self) -> Any:
         super()._get_client()  # refuses releases of redis-py that kombu cannot work with
         return partial(DauntlessRedis, global_keyprefix=self.global_keyprefix)
+
+
+class _Returning(Transport):
+    """Puts what arrives after its consumer has gone back into the queue."""
+
+    def _deliver(self, message: Any, queue: Any) -> None:
+        if queue in self._callbacks:
+            super()._deliver(message, queue)
+            return
+        log.info(
+            "an order came to %s after this worker had stopped to consume: it is back in its queue", queue
+        )
+        self._reject_inbound_message(message)
 
 
 class PatientChannel(_Patient):
@@ -137,10 +161,23 @@ class PatientSentinelChannel(_Patient, SentinelChannel):
     """The corrected channel to the master that sentinels name."""
 
 
+class PatientTransport(_Returning):
+    """The way to one server."""
+
+    Channel = PatientChannel
+
+
+class PatientSentinelTransport(_Returning, SentinelTransport):
+    """The way to the master that sentinels name."""
+
+    Channel = PatientSentinelChannel
+
+
 def install() -> None:
-    """Have every Redis connection of Celery in this process use a corrected channel."""
-    Transport.Channel = PatientChannel
-    SentinelTransport.Channel = PatientSentinelChannel
+    """Have every Redis connection of Celery in this process use a corrected transport."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{PatientTransport.__name__}"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{PatientSentinelTransport.__name__}"
 
 
 def broker_settings(url: str, options: dict[str, Any]) -> dict[str, Any]:

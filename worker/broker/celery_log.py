@@ -1,104 +1,91 @@
-"""What Celery's worker logs of a lost Redis: one line when it is lost, and one when it is back.
+"""What a worker logs of a lost Redis: one line when it is lost, and one when it is back, at any log level.
 
-By itself it logs every try, warns of a default of a release to come, and calls an acknowledgement that came
-too late critical, with a traceback: that order is issued again, and finds that its batch is settled.
+A worker learns of it in three ways: its own thread asks Redis every two seconds (`worker.redis_watch`), its
+tasks may miss it, and so may Celery's consumer (`worker.broker.celery_consumer`). All share `dependencies`.
+
+Celery itself logs every try, with a traceback for each acknowledgement that came too late. Such records carry
+the error of the connection as an object; by the type of that object they are dropped. Nothing here reads what
+Celery writes: a release with other words is silenced as well, and one that logs no object is heard beside us.
 """
 
 import logging
-import threading
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-#: The loggers through which Celery speaks of its connection.
-LOGGERS = (
-    "celery.worker.consumer.consumer",
-    "celery.worker.consumer.connection",
-    "celery.worker.request",
-    "py.warnings",
-)
+from billiard.exceptions import RestartFreqExceeded
+from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning, Retry
+from celery.signals import celeryd_after_setup
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
-log = logging.getLogger(__name__)
+from worker.model.availability import SILENT, Dependencies
+from worker.model.errors import BrokerUnavailable, DeliveryError
+from worker.model.outages import OutageCause
 
-_LOSSES = ("consumer: Connection to broker lost", "consumer: Cannot connect to")
-_BACK = "Connected to"
-_ECHOES = (
-    "Couldn't ack",
-    "Couldn't reject",
-    "Frequent restarts detected",
-    "Skipping prefetch count reduction",
-    "Temporarily reducing the prefetch count",
-    "Resuming normal operations following a restart",
-)
-#: It would cancel deliveries under way, which a pool of threads cannot.
-_DEFAULT_TO_COME = "worker_cancel_long_running_tasks_on_connection_loss"
+#: Celery loads this by its name, in a worker only.
+CONSUMER = "worker.broker.celery_consumer:ReportingConsumer"
+
+#: A task that Redis refuses is carried out again within this time, in seconds, and then fails again if Redis
+#: still refuses: longer than an order's lease and a sweep.
+NEXT_TRY = 120.0
+
+#: What a lost connection makes kombu raise and Celery log.
+_OF_A_LOST_CONNECTION = (RedisError, OperationalError, OSError, RestartFreqExceeded)
+_SPEAKERS = ("celery", "kombu", "py.warnings")
+
+#: What this process cannot do without. One for the module: Celery makes its consumer by itself.
+dependencies = Dependencies(logging.getLogger("worker.celery"))
 
 
-class ConnectionNews(logging.Filter):
-    """Lets through that Redis was lost and that it is back, once each, in our words."""
+@contextmanager
+def task_reports() -> Iterator[None]:
+    """Report how a task of a worker ends, as far as Redis is concerned."""
+    began = time.monotonic()
+    try:
+        yield
+    except BrokerUnavailable as error:
+        silent = SILENT if error.cause is OutageCause.UNREACHABLE else NEXT_TRY
+        dependencies.redis.lost(task_reports, error, began, silent=silent)
+        raise
+    except (DeliveryError, Retry):
+        dependencies.redis.back(task_reports)
+        raise
+    dependencies.redis.back(task_reports)
 
-    def __init__(self) -> None:
-        """Begin with a connection of which nothing is known."""
-        super().__init__()
-        self._lock = threading.Lock()
-        self._lost_at: float | None = None
-        self._by_task = False
 
-    def missed(self, error: Exception) -> None:
-        """Note that a task could not reach Redis: the first of them says so, unless the consumer has."""
-        with self._lock:
-            if self._lost_at is None:
-                self._lost_at, self._by_task = time.monotonic(), True
-                log.error("%s", _loss(str(error)))
-
-    def answered(self) -> None:
-        """Note that Redis has answered a task; whether the consumer has it back, that one says itself."""
-        with self._lock:
-            if self._lost_at is not None and self._by_task:
-                log.warning("%s", self._return(self._lost_at))
+class ConnectionRecords(logging.Filter):
+    """Drops what Celery and kombu log of a lost connection, unless somebody asked for DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log the record; reword it if it is news."""
-        text = record.getMessage()
-        with self._lock:
-            if text.startswith(_LOSSES):
-                return self._is_first_loss(record, text)
-            if text.startswith(_BACK):
-                return self._is_return(record)
-        return not text.startswith(_ECHOES) and _DEFAULT_TO_COME not in text
-
-    def _is_first_loss(self, record: logging.LogRecord, text: str) -> bool:
-        self._by_task = False
-        if self._lost_at is not None:
-            return False
-        self._lost_at = time.monotonic()
-        reason = (
-            text.removeprefix(_LOSSES[0]).partition("...")[2].removeprefix(" (").removesuffix(")") or text
-        )
-        reason = reason.partition(" : <")[0]  # where redis-py begins to list how it connects
-        _reword(record, logging.ERROR, _loss(reason))
-        return True
-
-    def _is_return(self, record: logging.LogRecord) -> bool:
-        if self._lost_at is not None:
-            _reword(record, logging.WARNING, self._return(self._lost_at))
-        return True
-
-    def _return(self, lost_at: float) -> str:
-        self._lost_at, self._by_task = None, False
-        return f"Redis is back after {time.monotonic() - lost_at:.1f} s"
+        """Say whether to log the record."""
+        if record.levelno <= logging.DEBUG or record.name.partition(".")[0] not in _SPEAKERS:
+            return True
+        return not any(isinstance(one, _OF_A_LOST_CONNECTION) for one in _carried(record))
 
 
-def install() -> ConnectionNews:
-    """Have Celery's worker in this process speak so; return whom its tasks tell of Redis."""
-    news = ConnectionNews()
-    for name in LOGGERS:
-        logging.getLogger(name).addFilter(news)
-    return news
+def install(app: Celery) -> None:
+    """Have the consumer of this app report, and a worker of this process leave out what Celery says of it."""
+    app.conf.worker_consumer = CONSUMER
+    celeryd_after_setup.connect(_silence)  # the root logger has its handlers by then
 
 
-def _loss(reason: str) -> str:
-    return f"lost Redis: {' '.join(reason.split())}; trying again until it is back"
+def _silence(**_: object) -> None:
+    silence(logging.getLogger())
 
 
-def _reword(record: logging.LogRecord, level: int, text: str) -> None:
-    record.levelno, record.levelname = level, logging.getLevelName(level)
-    record.msg, record.args, record.exc_info = text, (), None
+def silence(root: logging.Logger) -> None:
+    """Have the handlers of this logger drop what Celery logs of lost connections."""
+    for handler in root.handlers:
+        handler.addFilter(ConnectionRecords())
+    # It tells of a default of a release to come, which would cancel deliveries under way; threads cannot.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+
+
+def _carried(record: logging.LogRecord) -> Iterator[object]:
+    """Return the objects that a record carries: its arguments and its exception."""
+    yield from record.args if isinstance(record.args, tuple) else (record.args or {}).values()
+    if record.exc_info:
+        yield record.exc_info[1]

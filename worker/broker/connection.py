@@ -148,12 +148,25 @@ def broker_errors() -> Iterator[None]:
     try:
         yield
     except MasterNotFoundError as error:
-        raise BrokerUnavailable(_no_master(error)) from None
+        raise outage_of(error) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise unavailable(error) from error
+        raise outage_of(error) from error
     except RedisError as error:
         # Without the cause, which quotes the command, and with it perhaps an event.
-        raise unavailable(error) from None
+        raise outage_of(error) from None
+
+
+def outage_of(error: RedisError) -> BrokerUnavailable:
+    """Return what `broker_errors` raises instead of this error."""
+    if isinstance(error, MasterNotFoundError):
+        return BrokerUnavailable(_no_master(error))
+    return unavailable(error)
+
+
+def check_answers(client: redis.Redis) -> None:
+    """Raise BrokerUnavailable if Redis does not answer this client."""
+    with broker_errors():
+        client.ping()
 
 
 def _no_master(error: MasterNotFoundError) -> str:

@@ -42,7 +42,7 @@ _SAYINGS = (
     (r"\b(NOAUTH|WRONGPASS)\b|for 'auth' command", _Cause.LOGIN_REFUSED),
     (r"\bNOPERM\b", _Cause.PERMISSION_DENIED),
     (r"\bLOADING\b", _Cause.STARTING),
-    (r"\bREADONLY\b", _Cause.READ_ONLY),
+    (r"\b(READONLY|UNBLOCKED)\b", _Cause.READ_ONLY),  # a blocking read ends when a master is demoted
     (r"\bNOREPLICAS\b", _Cause.TOO_FEW_REPLICAS),
     (r"max number of clients", _Cause.TOO_MANY_CONNECTIONS),
     (r"DB index is out of range", _Cause.UNKNOWN_DATABASE),

@@ -17,6 +17,7 @@ from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
 from worker.key_guard import key_facts
+from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
@@ -63,7 +64,7 @@ def _watching_redis(client: Client, config: Settings, server: Server) -> Iterato
     """Look now and then whether Redis suits."""
     stopping = threading.Event()
     watch = RedisWatch(client, config.redis_accept, lambda: setattr(server, "should_exit", True))
-    thread = threading.Thread(target=watch.run, args=[stopping], name="redis-watch")
+    thread = threading.Thread(target=watch.run, args=[stopping, Dependencies(log)], name="redis-watch")
     thread.start()
     try:
         yield

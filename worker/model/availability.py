@@ -9,40 +9,92 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 #: The pauses between two tries grow from the first to the second of these, in seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: A step that still misses something fails again within this time, in seconds: several pauses and tries.
+SILENT = 10.0
+
+
+class _Miss(NamedTuple):
+    """How often a step has failed in a row, and until when it counts (monotonic seconds)."""
+
+    tries: int
+    until: float
 
 
 class Availability:
-    """Watches one dependency, such as Redis or the database, for all threads of a process."""
+    """Watches one dependency, such as Redis or the database, for all threads of a process.
+
+    Both of its lines appear at any log level: one without the other would mislead.
+    """
 
     def __init__(self, name: str, log: logging.Logger) -> None:
         """Name what is watched, in the words that the log will use."""
         self._name = name
-        self._log = log
+        self._log = log.getChild("availability")
+        self._log.setLevel(logging.WARNING)
         self._lock = threading.Lock()
-        self._tries: dict[object, int] = {}
+        self._misses: dict[object, _Miss] = {}
         self._lost_at = 0.0
+        self._back_at = 0.0
+        self._untold: Exception | None = None
 
-    def lost(self, step: object, error: Exception) -> float:
-        """Note a failure of this step; return how many seconds to wait before its next try."""
+    def lost(
+        self,
+        step: object,
+        error: Exception,
+        began: float | None = None,
+        *,
+        silent: float = SILENT,
+        is_cut: bool = False,
+    ) -> float:
+        """Note a failure of this step; return how many seconds to wait before its next try.
+
+        `began` is when the step began (monotonic seconds). If that was before the dependency was back, it
+        tells of the outage that is over, for example with a connection from before: no line is written. Nor
+        is one by a step that began before the loss, or whose connection was cut: the next try tells the true
+        reason, such as a password that was changed. Within `silent` seconds the step fails again if it still
+        misses what it missed.
+        """
+        now = time.monotonic()
         with self._lock:
-            if not self._tries:
-                self._lost_at = time.monotonic()
-                self._log.error("lost %s: %s; trying again until it is back", self._name, error)
-            tries = self._tries.get(step, 0)
-            self._tries[step] = tries + 1
+            tries = self._misses[step].tries if step in self._misses else 0
+            if self._misses or began is None or began >= self._back_at:
+                if not self._misses:
+                    self._lost_at, self._untold = now, error
+                if not is_cut and (began is None or began >= self._lost_at):
+                    self._tell_loss(error)
+                self._misses[step] = _Miss(tries + 1, now + silent)
         return min(LONGEST_PAUSE, SHORTEST_PAUSE * float(2 ** min(tries, 5)))
 
     def back(self, step: object) -> None:
-        """Note a success of this step, or that it ends and misses nothing any more."""
+        """Note a success of this step, or that it ends and misses nothing any more.
+
+        A step that has been silent for longer than it announced does not hold up the news: it rests, or
+        waits for something else.
+        """
+        now = time.monotonic()
         with self._lock:
-            if self._tries.pop(step, 0) and not self._tries:
-                seconds = time.monotonic() - self._lost_at
-                self._log.warning("%s is back after %.1f s", self._name, seconds)
+            if not self._misses:
+                return
+            self._misses.pop(step, None)
+            self._misses = {one: miss for one, miss in self._misses.items() if now < miss.until}
+            if not self._misses:
+                self._back_at = now
+                if self._untold is not None:
+                    self._tell_loss(self._untold)
+                self._log.warning("%s is back after %.1f s", self._name, now - self._lost_at)
+
+    def _tell_loss(self, error: Exception) -> None:
+        """Write that it is lost, unless that was written since."""
+        if self._untold is not None:
+            self._untold = None
+            reason = " ".join(str(error).split())
+            self._log.error("lost %s: %s; trying again until it is back", self._name, reason)
 
 
 class Dependencies:
@@ -57,6 +109,15 @@ class Dependencies:
         """Return the one whose absence this error tells."""
         return self.redis if isinstance(error, BrokerUnavailable) else self.database
 
+    def lost(self, step: object, error: Exception, began: float) -> float:
+        """Note what this step misses since it began; return how many seconds to wait before its next try."""
+        missed = self.of(error)
+        pause = missed.lost(step, error, began)
+        if missed is self.database:
+            # Every step asks Redis first, and does not get as far as the database without it.
+            self.redis.back(step)
+        return pause
+
     def back(self, step: object) -> None:
         """Note that this step misses neither."""
         self.redis.back(step)
@@ -70,17 +131,12 @@ def persevere(
 
     An error that nobody foresaw is logged with its traceback, each time, and does not end it either.
     """
-    me = object()
-    while not stopping.is_set():
-        try:
-            step()
-        except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
-            stopping.wait(dependencies.of(error).lost(me, error))
-        except Exception:
-            log.exception("unforeseen; going on in %.0f s", LONGEST_PAUSE)
-            stopping.wait(LONGEST_PAUSE)
-        else:
-            dependencies.back(me)
+
+    def step_without_rest() -> float:
+        step()
+        return 0.0
+
+    persevere_resting(step_without_rest, stopping, dependencies, log)
 
 
 def persevere_resting(
@@ -90,12 +146,16 @@ def persevere_resting(
 
     That a dependency is back is noted before the rest, not after it.
     """
+    me = object()
     pause = 0.0
-
-    def rest_and_step() -> None:
-        nonlocal pause
-        if not stopping.wait(pause):
-            pause = 0.0
+    while not stopping.wait(pause):
+        began = time.monotonic()
+        try:
             pause = step()
-
-    persevere(rest_and_step, stopping, dependencies, log)
+        except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
+            pause = dependencies.lost(me, error, began)
+        except Exception:
+            log.exception("unforeseen; going on in %.0f s", LONGEST_PAUSE)
+            pause = LONGEST_PAUSE
+        else:
+            dependencies.back(me)

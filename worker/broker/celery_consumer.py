@@ -1,0 +1,56 @@
+"""Celery's consumer of a worker, which reports when it loses Redis, and why.
+
+Celery loads it by the name in its setting `worker_consumer`. That it has Redis back, its channel reports once
+Redis has answered it (`worker.broker.celery_channel`): to be connected is not enough where a command is
+forbidden.
+"""
+
+from typing import Any
+
+import redis
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from redis.exceptions import RedisError
+
+from worker.broker.celery_log import CONSUMER, dependencies
+from worker.broker.connection import outage_of
+from worker.model.errors import BrokerUnavailable
+
+#: Celery's consumer tries again after so many seconds: at first, more each time, and at most. Celery's own
+#: longest pause is 30 s, for which a worker would idle although Redis is back.
+FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 0.5, 2.0
+
+#: What tells only that a connection has ended, not why.
+_CUT = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+
+class ReportingConsumer(Consumer):
+    """Celery's consumer, which reports that its connection could not be made, or broke, and why."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long it takes."""
+        conn.ensure_connection(
+            lambda error, _pause: dependencies.redis.lost(CONSUMER, _outage(error)),
+            interval_start=FIRST_PAUSE,
+            interval_step=LONGER,
+            interval_max=LONGEST_PAUSE,
+            callback=maybe_shutdown,
+        )
+        self.first_connection_attempt = False
+        return conn
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Report an error after which Celery tries anew to connect."""
+        dependencies.redis.lost(CONSUMER, _outage(exc))
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Report an error that ended a connection."""
+        dependencies.redis.lost(CONSUMER, _outage(exc), is_cut=isinstance(exc, _CUT))
+        super().on_connection_error_after_connected(exc)
+
+
+def _outage(error: Exception) -> BrokerUnavailable:
+    """Return the error in our words; kombu takes errors of the socket and others for lost connections."""
+    if isinstance(error, RedisError):
+        return outage_of(error)
+    return outage_of(redis.ConnectionError(f"{type(error).__name__}: {error}"))
