@@ -21,7 +21,7 @@ from celery.exceptions import Retry
 from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import celery_channel, celery_log, keys
+from worker.broker import celery_channel, celery_log, celery_nodes, keys
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
@@ -180,6 +180,7 @@ def courier(kind: str) -> Courier:
 celery_channel.install()
 app = make_app(settings())
 celery_log.install(app)
+celery_nodes.install()
 hush_libraries()
 
 _courier_lock = threading.Lock()
