@@ -6,7 +6,7 @@ through the guard and sends with the sender of every delivery; nothing is settle
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.destinations.examine import Examination
 from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped, warning
@@ -88,6 +88,14 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
     )
 
 
+_OURS = "this very process could not ask, which says nothing of the destination"
+
+
+def _raised(hint: str) -> str:
+    """Say for whom a limit is to be raised: the hint is about deliveries, which workers make."""
+    return hint.replace("of the workers", "of this process")
+
+
 _TAKES_NO_MORE = "the destination takes no further connection"
 
 
@@ -110,6 +118,8 @@ def _asked(step: Step) -> tuple[Answer, float]:
         answer = step.ask()
     except (TransportError, InvalidInput) as error:
         answer = failed_with(error)
+    if answer.code is FailureCode.OUT_OF_RESOURCES:
+        answer = replace(answer, message=f"{_OURS}: {answer.message}", remedy=_raised(answer.remedy or ""))
     return answer, time.monotonic() - began
 
 

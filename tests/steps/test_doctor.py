@@ -9,6 +9,7 @@ from tests.destinations.examining import HOST, LOOPBACK, examined, integration_t
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.endpoint import Endpoint, answers
+from tests.transports.few_descriptors import few_descriptors
 from worker.doctor import Result, examine
 
 WAY = ["configuration", "name", "address", "connection", "tls", "mutual tls"]
@@ -113,3 +114,18 @@ def test_the_url_is_named_without_its_path() -> None:
 
     assert checks["configuration"].message.startswith(f"webhook, https://{HOST}:1, ")
     assert "secret" not in repr(checks)
+
+
+@pytest.mark.parametrize("kind", ["splunk_hec", "syslog_cef", "webhook"])
+def test_what_this_process_lacks_is_not_said_of_the_destination(kind: str) -> None:
+    """It is no verdict: the words name the process that asks, and whose limit is to be raised."""
+    with Endpoint(answers()) as endpoint:
+        url = f"syslog://{HOST}:{endpoint.port}" if kind == "syslog_cef" else endpoint.url()
+        with few_descriptors(0):
+            checks = examined({"type": kind, **NOBODY[kind], "url": url, "timeout_seconds": 2.0})
+
+    step = checks["connection"]
+    assert step.result is Result.FAILED
+    assert step.message.startswith("this very process could not ask, which says nothing of the destination: ")
+    assert "Too many open files" in step.message
+    assert "of this process" in (step.remedy or "")
