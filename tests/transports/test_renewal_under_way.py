@@ -12,20 +12,23 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import on_cue, resets
 from tests.transports.certificates import server_context
-from tests.transports.endpoint import Endpoint
+from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from tests.transports.flying import land, post, posting
 from tests.transports.http2 import Http2, Request, answer, offering_http2
 from tests.transports.names import HOST, MovableName
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to
-from tests.transports.test_renewal import FOLLOWS, NETWORKS, A, B
+from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
 from worker.model.destinations import TlsOptions
-from worker.transports import syslog_watch
+from worker.model.errors import AddressRefused
+from worker.transports import curl_kept, http_adapter, syslog_watch
+from worker.transports.curl_exchange import Answer
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 
 
 def test_what_is_in_flight_is_finished(ca: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream of HTTP/2 that is open when the name moves is answered by A; those that follow go to B."""
+    monkeypatch.setattr(curl_kept, "_LOOK_AGAIN", 0.0)
     port, one, other = free_port(), Http2(), Http2()
     name = MovableName(monkeypatch, A)
     guard = Guard(NETWORKS, FOLLOWS)
@@ -51,7 +54,6 @@ def test_what_is_in_flight_is_finished(ca: trustme.CA, monkeypatch: pytest.Monke
                 flight.landed(0.01)
             name.ips = [B]
             guard.known_addresses(HOST, port)  # as any flight does that begins
-            flight.lead_to([B])
             for number in range(5):
                 flight.start(number, (), b"late", SOON)
             while len(other.processed) < 5:
@@ -109,3 +111,79 @@ def test_hec_receivers_see_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
                 name.ips = ips
                 transport.post(url, {}, b'{"event":{"id":"e"}}', SOON)
         assert (len(one.requests), len(other.requests)) == (2, 1)
+
+
+def test_a_long_flight_follows_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of HTTP/1.1: each connection is left after the request that it carries, and the others go to B."""
+    monkeypatch.setattr(curl_kept, "_LOOK_AGAIN", 0.0)
+    name = MovableName(monkeypatch, A)
+    guard = Guard(NETWORKS, FOLLOWS)
+    port = free_port()
+    with Endpoint(answers(), host=A, port=port) as one, Endpoint(answers(), host=B, port=port) as other:
+        with posting(guard, one.url(HOST), connections=4) as many, many.flight(SOON) as flight:
+            for number in range(20):
+                flight.start(number, (), b"x", SOON)
+            land(flight)
+            name.ips = [B]
+            guard.known_addresses(HOST, port)  # as any flight does that begins
+            landed = []
+            for count in (1, 19):
+                for number in range(count):
+                    flight.start(number, (), b"x", SOON)
+                landed += land(flight)
+        assert {outcome.status for _, outcome in landed if isinstance(outcome, Answer)} == {200}
+        assert (len(one.requests), len(other.requests)) == (20, 20)
+
+
+def test_a_long_flight_to_what_was_closed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requests that were not sent yet are told why."""
+    monkeypatch.setattr(curl_kept, "_LOOK_AGAIN", 0.0)
+    name = MovableName(monkeypatch, A)
+    guard = Guard(NETWORKS, FOLLOWS)
+    with Endpoint(answers(), host=A) as one, posting(guard, one.url(HOST)) as many:
+        with many.flight(SOON) as flight:
+            flight.start("early", (), b"x", SOON)
+            land(flight)
+            name.ips = [CLOSED]
+            with pytest.raises(AddressRefused):
+                guard.known_addresses(HOST, one.port)
+            outcomes = []
+            for count in (1, 4):
+                for number in range(count):
+                    flight.start(number, (), b"x", SOON)
+                outcomes += [outcome for _, outcome in land(flight)]
+        assert [type(outcome) for outcome in outcomes] == [AddressRefused] * 5
+        assert len(one.requests) == 1
+
+
+def test_connections_that_rest_have_a_longest_life_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool hands out the newest; of the others, those that lead elsewhere are closed now and then."""
+    monkeypatch.setattr(http_adapter, "_LOOK_EVERY", 0.0)
+    name = MovableName(monkeypatch, A)
+    together = threading.Barrier(3)
+    served = threading.Semaphore(0)
+    port = free_port()
+
+    def meet(visit: Visit) -> None:
+        visit.request()
+        together.wait(SOON)
+        visit.connection.sendall(OK)
+        while visit.request():
+            visit.connection.sendall(OK)
+        served.release()
+
+    with Endpoint(meet, host=A, port=port) as one, Endpoint(answers(), host=B, port=port):
+        transport = HttpTransport(Guard(NETWORKS, FOLLOWS), TlsOptions(), connections=3)
+        with contextlib.closing(transport):
+            threads = [
+                threading.Thread(target=transport.post, args=(one.url(HOST), {}, b"x", SOON))
+                for _ in range(3)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            name.ips = [B]
+            transport.post(one.url(HOST), {}, b"x", SOON)
+            for _ in threads:
+                assert served.acquire(timeout=SOON)

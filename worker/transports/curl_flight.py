@@ -26,6 +26,7 @@ from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, 
 from worker.transports.curl_kept import KeptConnections
 from worker.transports.curl_repeats import Ending, ending_of
 from worker.transports.guard import Guard
+from worker.transports.lookups import LOOK_UP_TIMEOUT
 
 #: The key that a request was started with, and what has become of it.
 Landed = tuple[Any, Answer | TransportError]
@@ -78,15 +79,24 @@ class Flight:
         """Whether every request that was started has landed."""
         return not self._flying and not self._grounded and not self._kept_back
 
-    def lead_to(self, found: Sequence[str] | TransportError) -> None:
-        """Take the addresses that the name has now, or what keeps requests from being started at all."""
-        self._no_way = found if isinstance(found, TransportError) else None
-        host = self._route.host
-        if isinstance(found, AddressRefused):
-            self._retire(self._multi)  # whatever they lead to, the name has no open address any more
-        if not isinstance(found, TransportError) and ":" not in host:
-            addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in found)
-            self._new_address = f"{host}:{self._route.port}:{addresses}"
+    def look_up(self, seconds: float) -> None:
+        """Find where the name leads now, or what keeps requests from being started at all.
+
+        Takes no longer than that. By our own guard: a resolver that hangs would stop libcurl.
+        """
+        route, timeout = self._route, min(seconds, LOOK_UP_TIMEOUT)
+        self._kept.look_anew()
+        self._no_way = None
+        try:
+            found = self._guard.known_addresses(route.host, route.port, timeout)
+        except TransportError as error:
+            self._no_way = error
+            if isinstance(error, AddressRefused):
+                self._retire(self._multi)  # whatever they lead to, it is no open address of the name
+            return
+        if ":" not in route.host:
+            addresses = ",".join(f"[{one.ip}]" if ":" in one.ip else one.ip for one in found)
+            self._new_address = f"{route.host}:{route.port}:{addresses}"
 
     def start(
         self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
@@ -194,6 +204,10 @@ class Flight:
             # libcurl drops a dead connection by itself, but one that is shared it would offer for ever.
             if self._route.dialect.is_shared is not False:
                 self._retire(multi, is_doubtful=not exchange.is_renewing)
+            if exchange.is_renewing:
+                self.look_up(exchange.seconds_left())
+            if self._no_way is not None:
+                return False
         elif ending is not Ending.NOT_PROCESSED or not self._has_hope(exchange):
             return False
         goes = exchange.reload()
@@ -215,6 +229,9 @@ class Flight:
         self, exchange: Exchange, ending: Ending, why: tuple[int, str], multi: Any
     ) -> Answer | TransportError:
         code, words = why
+        if ending is Ending.NOT_SENT and self._no_way is not None:
+            self._idle.append(exchange)
+            return self._no_way
         if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
             return self._answered(exchange)
         fault = _fault(exchange, ending, code, words)

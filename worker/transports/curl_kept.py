@@ -8,6 +8,7 @@ one that it is about to use may carry another request.
 import select
 import socket
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from worker.transports.guard import Lifetime
 
@@ -16,6 +17,8 @@ Ends = tuple[str, str, int, int]
 
 #: `select` sees no descriptor from this one on.
 _SELECT_LIMIT = 1024
+#: How often the lifetime of a connection is looked at while its flight lasts, in seconds.
+_LOOK_AGAIN = 0.25
 #: The other side will send nothing more. Not every system has a flag for it; those tell it as POLLHUP.
 _CLOSED = getattr(select, "POLLRDHUP", 0)
 
@@ -27,6 +30,7 @@ class KeptConnections:
         """Begin with none; `lifetime` gives one to a new connection, by the address that it leads to."""
         self._lifetime = lifetime
         self._lifetimes: dict[Ends, Lifetime] = {}
+        self._next_looks: dict[Ends, float] = {}
         #: Whether some descriptor is beyond what `select` can see.
         self.some_are_unseen = False
         self._descriptors: dict[Ends, int] = {}
@@ -46,6 +50,7 @@ class KeptConnections:
                 self._descriptors.pop(before, None)
                 self._exclusive.discard(before)
                 self._lifetimes.pop(before, None)
+                self._next_looks.pop(before, None)
                 self._descriptors[ends] = descriptor
                 self._lifetimes[ends] = self._lifetime(ends[0])
                 self._ends[descriptor] = ends
@@ -58,8 +63,19 @@ class KeptConnections:
         """Say whether an answer of HTTP/1.1 has come over this connection."""
         return ends in self._exclusive
 
+    def look_anew(self) -> None:
+        """Look at the lifetime of each connection when it is used next."""
+        self._next_looks.clear()
+
     def has_had_its_time(self, ends: Ends) -> bool:
-        """Say whether this connection is too old, or leads where the name does no longer."""
+        """Say whether this connection is too old, or leads where the name does no longer.
+
+        To ask that for each request would cost more than all else here: it is asked four times a second.
+        """
+        now = monotonic()
+        if now < self._next_looks.get(ends, 0.0):
+            return False
+        self._next_looks[ends] = now + _LOOK_AGAIN
         lifetime = self._lifetimes.get(ends)
         return lifetime is not None and lifetime.is_over(waits=False)
 

@@ -10,6 +10,8 @@ import certifi
 import pycurl
 
 from worker.model.destinations import TlsOptions
+from worker.transports.guard import Renewal
+from worker.transports.syslog_pool import LONGEST_IDLE
 from worker.transports.tls import client_context
 
 Options = list[tuple[int, Any]]
@@ -61,6 +63,9 @@ _RESTRAINT: Options = [
 _HABITS: Options = [
     (pycurl.NOSIGNAL, 1),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+    # Those that are used are looked at elsewhere; these close what rests.
+    (pycurl.MAXAGE_CONN, round(LONGEST_IDLE)),
+    (pycurl.MAXLIFETIME_CONN, round(Renewal().longest_life)),
 ]
 
 

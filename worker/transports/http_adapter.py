@@ -9,6 +9,8 @@ import functools
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from queue import LifoQueue
+from time import monotonic
 from typing import Any
 
 from requests import PreparedRequest
@@ -25,6 +27,9 @@ from worker.transports.guard import Guard, Lifetime
 from worker.transports.http_head import FinalResponse
 from worker.transports.lookups import LOOK_UP_TIMEOUT
 from worker.transports.tls_failures import handshake_failure
+
+#: How often a pool looks at the connections that rest, in seconds.
+_LOOK_EVERY = 15.0
 
 ContextSource = Callable[[], ssl.SSLContext]
 
@@ -179,7 +184,11 @@ def _dialled(guard: Guard, connection: HTTPConnection) -> tuple[DeadlineSocket, 
 
 
 class _RenewingPool(HTTPConnectionPool):
-    """Uses no connection that has had its time: between two requests, nothing is under way on it."""
+    """Uses no connection that has had its time, and closes those that rest: nothing is under way on them."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._next_look = monotonic() + _LOOK_EVERY
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         pin = _thread.pin
@@ -198,13 +207,23 @@ class _RenewingPool(HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         pin = _thread.pin
         if pin is None or conn is None:
-            super()._put_conn(conn)
+            self.take_back(conn)
         else:
             pin.keep(self, conn)
 
     def take_back(self, connection: Any) -> None:
         """Keep a connection for whichever thread comes next."""
         super()._put_conn(connection)
+        if monotonic() >= self._next_look and self.pool is not None:
+            self._next_look = monotonic() + _LOOK_EVERY
+            self._close_resting(self.pool)
+
+    def _close_resting(self, pool: "LifoQueue[Any]") -> None:
+        """Close those that nobody has taken of late, for there are newer ones; they stay in their places."""
+        with pool.mutex:  # so that nobody takes one meanwhile
+            for connection in filter(None, pool.queue):
+                if not connection.is_closed and connection.lifetime.is_over(waits=False):
+                    connection.close()
 
 
 class _PlainPool(_RenewingPool):

@@ -9,22 +9,21 @@ provably not processed is sent again at once, and nothing else.
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import pycurl
 from requests.structures import CaseInsensitiveDict
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
 from worker.transports.guard import Guard
 from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, target_of
-from worker.transports.lookups import LOOK_UP_TIMEOUT
 from worker.transports.shortages import shortage_behind
+from worker.transports.syslog_pool import LONGEST_IDLE
 from worker.transports.tls_inquiry import TlsInquiry
 
 #: libcurl would add the first, and wait for leave to send a large body because of the second.
@@ -65,7 +64,8 @@ class ManyHttp:
         )
         self._connections = connections
         self._lock = threading.Lock()
-        self._landed: list[Flight] = []
+        #: With the moments when they landed, in monotonic seconds.
+        self._landed: list[tuple[float, Flight]] = []
         self._generation = 0
         self.rests_since = time.monotonic()
         BUDGET.keeps_idle(self)
@@ -80,11 +80,11 @@ class ManyHttp:
         """
         with self._lock:
             generation = self._generation
-            flight = self._landed.pop() if self._landed else None
+            flight = self._landed.pop()[1] if self._landed else None
         if flight is None:
             flight = self._new_flight(seconds)
         try:
-            flight.lead_to(self._look_up(seconds))
+            flight.look_up(seconds)
             yield flight
         finally:
             flight.abandon()
@@ -111,7 +111,7 @@ class ManyHttp:
         """Close the connections that no flight uses; the next flights make new ones."""
         with self._lock:
             landed, self._landed = self._landed, []
-        for flight in landed:
+        for _, flight in landed:
             flight.close()
 
     def _distrust(self, flight: Flight, generation: int) -> int:
@@ -125,19 +125,15 @@ class ManyHttp:
         return self._generation if is_current else generation
 
     def _take_back(self, flight: Flight, generation: int) -> None:
+        """Keep it for the next sending, unless its connections are in doubt; close those that rested long."""
+        now = time.monotonic()
         with self._lock:
-            keeps = generation == self._generation
-            self.rests_since = time.monotonic()
-            if keeps:
-                self._landed.append(flight)
-        if not keeps:
-            flight.close()
-
-    def _look_up(self, seconds: float) -> Sequence[str] | TransportError:
-        """Find where the name leads to now. By our own guard: a resolver that hangs would stop libcurl."""
-        route, timeout = self._route, min(seconds, LOOK_UP_TIMEOUT)
-        try:
-            found = self._guard.known_addresses(route.host, route.port, timeout)
-        except TransportError as error:
-            return error
-        return [address.ip for address in found]
+            self.rests_since = now
+            rested = [one for landed, one in self._landed if now - landed > LONGEST_IDLE]
+            self._landed = [one for one in self._landed if now - one[0] <= LONGEST_IDLE]
+            if generation == self._generation:
+                self._landed.append((now, flight))
+            else:
+                rested.append(flight)
+        for one in rested:
+            one.close()
