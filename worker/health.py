@@ -88,12 +88,13 @@ class Health:
         """
         return self._judged(subjects(self._engine, tenant_id=tenant_id), sample)
 
-    def known_subjects(self, gaps: Gaps) -> list[Subject]:
-        """Return all integrations; while the database is away, as Redis has them."""
-        found = gaps.ask(Source.DATABASE, lambda: subjects(self._engine))
-        if found is None:
-            found = gaps.ask(Source.REDIS, lambda: standing_subjects(self._client))
-        return found or []
+    def known_subjects(self, gaps: Gaps, tenant_id: str | None = None) -> list[Subject]:
+        """Return the integrations of a tenant, or all; while the database is away, as Redis has them."""
+        found = gaps.ask(Source.DATABASE, lambda: subjects(self._engine, tenant_id=tenant_id))
+        if found is not None:
+            return found
+        standing = gaps.ask(Source.REDIS, lambda: standing_subjects(self._client)) or []
+        return [one for one in standing if tenant_id in {None, one.tenant_id}]
 
     def survey(
         self, asked: Sequence[Subject], gaps: Gaps, *, sample: int = OF_EACH

@@ -35,26 +35,44 @@ def test_without_redis_nothing_is_promised_to_be_done_once(own: Api) -> None:
     """A request with an Idempotency-Key is refused before anything is done; health is not made up."""
     made = own.create()
     own.fleet.server.kill()
-    refused = [
-        own.ask("POST", PATH, json=WEBHOOK, headers={"Idempotency-Key": "once"}),
-        own.ask("GET", f"{PATH}/{made['id']}/health"),
-    ]
+    answer = own.ask("POST", PATH, json=WEBHOOK, headers={"Idempotency-Key": "once"})
+    health = own.get(f"{PATH}/{made['id']}/health")
+    [unknown] = health["unknown"]
 
-    for answer in refused:
-        assert answer.status_code == 503
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.headers["Retry-After"] == "5"
-        assert "Redis does not answer" in answer.json()["detail"]
+    assert answer.status_code == 503
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.json()["detail"] == "Redis does not answer"
+    assert (health["state"], health["backlog"]) == ("unknown", None)
+    assert (unknown["source"], unknown["reason"]) == ("redis", "Redis does not answer")
     assert len(own.get(PATH)["items"]) == 1
+
+
+def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
+    """With a key of the copy, and of the own tenant's integrations alone."""
+    made = own.create(enabled=False)
+    ours, theirs = f"{PATH}/{made['id']}/health", f"{PATH}/{own.create(tenant='theirs')['id']}/health"
+    own.get("/event-types")
+    take_away_ledger(own)
+    health = own.get(ours)
+
+    assert (health["state"], health["backlog"], health["parked"]) == ("switched_off", 0, None)
+    assert [one["source"] for one in health["unknown"]] == ["database"]
+    assert own.ask("GET", theirs).status_code == 503
+
+
+def take_away_ledger(api: Api) -> None:
+    """Put a folder in the place of the ledger's file."""
+    ledger = api.fleet.directory / "ledger.sqlite3"
+    api.resources.engine.dispose()
+    ledger.rename(ledger.with_suffix(".away"))
+    ledger.mkdir()
 
 
 def test_without_the_database_the_answer_says_so(own: Api) -> None:
     """Who was let in before is told what is away, and when to come back; others as well."""
     own.get("/event-types")
-    ledger = own.fleet.directory / "ledger.sqlite3"
-    own.resources.engine.dispose()
-    ledger.rename(ledger.with_suffix(".away"))
-    ledger.mkdir()
+    take_away_ledger(own)
     known = own.ask("GET", PATH)
     stranger = own.http.get(f"{own.url}/api/v1{PATH}", headers={"Authorization": "Bearer siem_who"})
 

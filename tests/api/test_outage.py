@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.api.routes import doors_in
-from tests.cli.running import run
+from tests.cli.running import call
 from tests.fleet import Fleet, wait_until
 from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.ledger.power_switch import PowerSwitch
 from worker.broker import keys
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
 PATHS = ("/readyz", "/healthz", "/openapi.json", "/sign-in", "/settings/integrations", "/nothing", "/")
@@ -68,7 +68,7 @@ def _listening(fleet: Fleet) -> list[str]:
 
 def make_key(fleet: Fleet, role: str = "admin") -> Any:
     """Make a key by the command line."""
-    return run(fleet.environment, "api-keys", "create", "--name", role, "--role", role, "--json").json
+    return call(fleet.environment, "api-keys", "create", "--name", role, "--role", role, "--json").json
 
 
 def publish(url: str, key: Any) -> int:
@@ -80,17 +80,17 @@ def publish(url: str, key: Any) -> int:
 def test_keys_open_after_a_restart_without_the_database(own: Fleet, power: PowerSwitch) -> None:
     """Those that were never used as well; what was revoked does not, whether before or during the outage."""
     used, unused, revoked, late = (make_key(own, "publish-only") for _ in range(4))
-    run(own.environment, "api-keys", "revoke", revoked["id"])
+    call(own.environment, "api-keys", "revoke", revoked["id"])
     before = publish(serve(own), used)
     own.terminate("api")
     power.off()
     url = serve(own)
     statuses = [publish(url, key) for key in (used, unused, late, revoked)]
-    done = run(own.environment, "api-keys", "revoke", late["id"])
+    done = call(own.environment, "api-keys", "revoke", late["id"])
     wait_until(lambda: publish(url, late) == 401, "what was revoked meanwhile opens nothing any more")
     power.on()
     wait_until(lambda: "now in the ledger, too" in own.log("recorder"), "the ledger knows it, too")
-    listed = {one["id"]: one["revoked"] for one in run(own.environment, "api-keys", "list", "--json").json}
+    listed = {one["id"]: one["revoked"] for one in call(own.environment, "api-keys", "list", "--json").json}
 
     assert (before, statuses) == (202, [202, 202, 202, 401])
     assert own.client.xlen(keys.EVENTS) >= 4

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from worker.api.moments import moment
+from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
 from worker.model.wellbeing import ERROR_RATE, RETRY_RATE, IntegrationHealth, State
 from worker.model.wellbeing import Problem as LastError
 
@@ -25,8 +26,19 @@ class LatencyDocument(BaseModel):
     p99: int
 
 
+class UnknownDocument(BaseModel):
+    """What could not be asked (`redis`, `database`), why, and the fields that are null for it."""
+
+    source: Source
+    reason: str
+    fields: list[str]
+
+
 class HealthDocument(BaseModel):
-    """How an integration fares and why; rates are from 0 to 1, over SIEM_HEALTH_WINDOW."""
+    """How an integration fares and why; rates are from 0 to 1, over SIEM_HEALTH_WINDOW.
+
+    While a part of the installation is away, the rest is told, and `unknown` says what is not.
+    """
 
     id: str
     tenant_id: str
@@ -39,15 +51,17 @@ class HealthDocument(BaseModel):
     error_rate: float | None = Field(description=f"{ERROR_RATE}; null while nothing was settled")
     retry_rate: float | None = Field(description=f"{RETRY_RATE}; null without an attempt")
     latency_ms: LatencyDocument | None
-    backlog: int
-    parked: int
+    backlog: int | None
+    parked: int | None
     oldest_event: str | None
     waiting_seconds: float | None
+    unknown: list[UnknownDocument]
 
 
-def health_document(one: IntegrationHealth) -> HealthDocument:
+def health_document(one: IntegrationHealth, gaps: Gaps | None = None) -> HealthDocument:
     """Tell it; times are RFC 3339."""
     latency = one.latency
+    knows_redis, knows_ledger = Source.REDIS not in one.missing, Source.DATABASE not in one.missing
     return HealthDocument(
         id=one.integration_id,
         tenant_id=one.tenant_id,
@@ -60,10 +74,14 @@ def health_document(one: IntegrationHealth) -> HealthDocument:
         error_rate=one.error_rate,
         retry_rate=one.retry_rate,
         latency_ms=LatencyDocument(p50=latency.p50, p95=latency.p95, p99=latency.p99) if latency else None,
-        backlog=one.backlog_events,
-        parked=one.parked_events,
-        oldest_event=moment(one.oldest_event_ms),
-        waiting_seconds=one.waiting_seconds,
+        backlog=one.backlog_events if knows_redis else None,
+        parked=one.parked_events if knows_ledger else None,
+        oldest_event=moment(one.oldest_event_ms) if knows_redis else None,
+        waiting_seconds=one.waiting_seconds if knows_redis else None,
+        unknown=[
+            UnknownDocument(source=source, reason=error.public, fields=list(HEALTH_FIELDS[source]))
+            for source, error in (gaps.errors.items() if gaps else ())
+        ],
     )
 
 

@@ -59,8 +59,8 @@ class Resources:
         return IntegrationStore(self.engine, self.vault)
 
     def reach_of(self, kind: str) -> Reach:
-        """Return what the running workers that deliver to this type of destination allow."""
-        return reach_of(self.client, self.vault, self.config, kind)
+        """Return what the running workers that deliver to this type allow; their hosts have no names here."""
+        return reach_of(self.client, self.vault, self.config, kind).without_hosts()
 
     def warning_of(self, one: Configured) -> str | None:
         """Say what keeps the workers from an integration whose url has an address, or None."""

@@ -11,17 +11,12 @@ from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.health import OF_EACH, OF_ONE, Health
-from worker.model.gaps import Gaps, Source
+from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
 from worker.model.judgement import span
 from worker.model.wellbeing import ERROR_RATE, RETRY_RATE, FleetHealth, IntegrationHealth, Problem, State
 
 #: States that are no reason to call anybody.
 _FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
-#: What of an integration is not known without each source.
-_FIELDS = {
-    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds"),
-    Source.DATABASE: ("last_success", "last_error", "error_rate", "retry_rate", "latency_ms", "parked"),
-}
 
 
 @click.command()
@@ -90,7 +85,7 @@ def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], gaps: Gaps, 
         parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in fleet.parts]
         told = {"ready": fleet.ok, "parts": parts}
         found = [document(one) for one in healths]
-        print_json({"fleet": told, "integrations": found, "unknown": gaps.documents(_FIELDS)})
+        print_json({"fleet": told, "integrations": found, "unknown": gaps.documents(HEALTH_FIELDS)})
     else:
         for part in fleet.parts:
             click.echo(plain(f"{'ok' if part.ok else 'NOT OK':8}{part.name:20}{part.words}"))
@@ -99,7 +94,7 @@ def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], gaps: Gaps, 
             [_row(one) for one in healths],
             empty=_NONE if not gaps.errors else "No integration is known.",
         )
-        print_gaps(gaps, _FIELDS)
+        print_gaps(gaps, HEALTH_FIELDS)
     return all(part.ok for part in fleet.parts) and all(one.state in _FINE for one in healths)
 
 
@@ -111,12 +106,12 @@ def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
         return False
     [one] = found
     if as_json:
-        print_json({**document(one), "unknown": gaps.documents(_FIELDS)})
+        print_json({**document(one), "unknown": gaps.documents(HEALTH_FIELDS)})
     else:
         click.echo(plain(f"{one.name} is {_state(one)}: {one.reason}"))
         for name, value in _figures(one):
             click.echo(plain(f"{name:24}{value}"))
-        print_gaps(gaps, _FIELDS)
+        print_gaps(gaps, HEALTH_FIELDS)
     return one.state in _FINE
 
 

@@ -16,6 +16,13 @@ class Source(StrEnum):
     DATABASE = "database"
 
 
+#: What of an integration's health is not known without each source.
+HEALTH_FIELDS: Mapping[Source, Sequence[str]] = {
+    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds"),
+    Source.DATABASE: ("last_success", "last_error", "error_rate", "retry_rate", "latency_ms", "parked"),
+}
+
+
 class Gaps:
     """Remembers which source was away; for one report, in one thread."""
 

@@ -5,7 +5,7 @@ of the own environment: that is only what counts where no worker tells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
 Network = IPv4Network | IPv6Network
@@ -59,6 +59,12 @@ class Reach:
         if self.why_own:
             return f"SIEM_ALLOWED_NETWORKS here, for {self.why_own}"
         return f"SIEM_ALLOWED_NETWORKS of the workers on {hosts_of(self.telling)}"
+
+    def without_hosts(self) -> "Reach":
+        """Return the same with numbers in place of the names of hosts, for callers of the API."""
+        numbers = {host: place for place, host in enumerate(sorted({one.host for one in self.workers}), 1)}
+        told = tuple(replace(one, host=f"host {numbers[one.host]}") for one in self.workers)
+        return replace(self, workers=told)
 
     def send_deadline(self, own: float) -> float:
         """Return for how many seconds every worker sends; `own` where none tells."""
