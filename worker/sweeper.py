@@ -7,17 +7,27 @@ worker that held one, costs time and nothing else.
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from worker.broker.backlog import Backlog
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
-from worker.broker.snapshot import Snapshot
+from worker.broker.reissuing import Fault, Holder, Reissued
+from worker.broker.snapshot import Snapshot, Subscription
 from worker.model.availability import Dependencies, persevere
-from worker.model.orders import Issue, WorkOrder
+from worker.model.orders import Issue
 
 log = logging.getLogger(__name__)
+
+#: How many integrations a line of the log names.
+MOST_NAMED = 10
+
+#: What is said of batches that were not settled in time: how many, whose, and of which integrations.
+_WORDS = {
+    Fault.WORKER_ENDED: "%s lost with %s, which has ended; sending again: %s",
+    Fault.WORKER_SILENT: "%s not settled in time by %s, which is suspended or cut off; sending again: %s",
+    Fault.NOT_SETTLED: "%s not settled in time by %s, which runs; sending again: %s",
+}
 
 #: How often to look for slots that damage has taken out of sight, in seconds.
 MEND_EVERY = 30.0
@@ -57,10 +67,10 @@ class Sweeper:
         """Sweep once, unless another sweeper does; return how many orders were issued."""
         if not self._housekeeping.may_sweep(self._interval):
             return 0
-        reissued = self._backlog.reissue()
-        self._report(reissued)
-        orders = [order for order, _ in reissued]
+        reissued = self._backlog.reissue(self._interval)
+        orders = [one.order for one in reissued]
         subscriptions = self._snapshot.subscriptions()
+        self._report(reissued, subscriptions)
         orders += self._backlog.wake(subscriptions)
         for order in orders:
             subscription = subscriptions.get(order.integration_id)
@@ -85,10 +95,27 @@ class Sweeper:
                     "the backlog of integration %s is full: its %d oldest events are parked", one, parked
                 )
 
-    def _report(self, reissued: list[tuple[WorkOrder, str]]) -> None:
-        """Say what was lost; a retry that the sweeper itself was to wait for is nothing to report."""
-        states = Counter(state for _, state in reissued)
-        if states["sending"]:
-            log.warning("%d batches were lost with their workers and are sent again", states["sending"])
-        if states["ordered"]:
-            log.info("%d work orders were not picked up in time and are issued again", states["ordered"])
+    def _report(self, reissued: list[Reissued], subscriptions: Mapping[str, Subscription]) -> None:
+        """Say which batches were not settled, and whose they were; a late retry is nothing to report."""
+        batches: dict[Holder, list[str]] = {}
+        for one in reissued:
+            if one.holder is not None:
+                batches.setdefault(one.holder, []).append(one.order.integration_id)
+        for holder, ids in batches.items():
+            names = [_named(one, subscriptions) for one in dict.fromkeys(ids)]
+            told = ", ".join(names[:MOST_NAMED]) + ("…" if len(names) > MOST_NAMED else "")
+            log.warning(_WORDS[holder.fault], *_who(holder, len(ids)), told)
+        orders = sum(one.state == "ordered" for one in reissued)
+        if orders:
+            log.info("%d work orders were not picked up in time and are issued again", orders)
+
+
+def _who(holder: Holder, batches: int) -> tuple[str, str]:
+    process = holder.process
+    worker = f"the worker on {process.host} (pid {process.pid})" if process else "a worker that gave no name"
+    return "1 batch" if batches == 1 else f"{batches} batches", worker
+
+
+def _named(integration_id: str, subscriptions: Mapping[str, Subscription]) -> str:
+    known = subscriptions.get(integration_id)
+    return f"{known.name} ({integration_id})" if known and known.name else integration_id

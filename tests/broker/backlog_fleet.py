@@ -136,10 +136,11 @@ class Fleet:
         leases: Any = self._client.zrange(keys.LEASES, 0, -1, withscores=True)
         due = {name.decode() for name, at in leases if at <= before}
         possible = {name.decode() for name, at in leases if at <= before + _CLOSE}
-        found = self.backlog.reissue()
-        named = {f"{order.integration_id}/{order.slot}" for order, _ in found}
+        # However slow the machine is, that is no suspension.
+        found = self.backlog.reissue(sweep_interval=3600)
+        named = {f"{order.integration_id}/{order.slot}" for order, _, _ in found}
         assert {name for name in due if self._must_go(name)} <= named <= possible
-        for order, was in found:
+        for order, was, _ in found:
             mirror = self._mirror(order.integration_id)
             if mirror.may_become_probe(order.slot):
                 self._see_probe_due(mirror)

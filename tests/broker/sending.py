@@ -66,7 +66,7 @@ def settle_all(backlog: Backlog, integration_id: str, held: Claim | None = None)
     """Settle what is held, and then what waits, as delivered."""
     following = None if held is None else backlog.settle(held.batch, delivered(held.batch))
     orders = [following] if following else []
-    orders += [order for order, _ in backlog.reissue() if order.integration_id == integration_id]
+    orders += [order for order, _, _ in backlog.reissue() if order.integration_id == integration_id]
     while orders := orders or backlog.wake([integration_id]):
         found = backlog.claim(orders.pop())
         if isinstance(found, Claim) and (following := backlog.settle(found.batch, delivered(found.batch))):

@@ -239,7 +239,7 @@ def test_a_lost_worker_s_batch_is_issued_again_and_its_late_settle_refused(clien
     lost = claim(backlog, "a").batch
     _let_leases_run_out(client)
 
-    [(order, state)] = backlog.reissue()
+    [(order, state, _)] = backlog.reissue()
     again = backlog.claim(order)
 
     assert state == "sending"
@@ -278,7 +278,7 @@ def test_an_order_that_waited_long_stays_good(client: redis.Redis, backlog: Back
     [order] = backlog.wake(["a"])
     _let_leases_run_out(client)
 
-    assert backlog.reissue() == [(order, "ordered")]
+    assert backlog.reissue() == [(order, "ordered", None)]
     assert isinstance(backlog.claim(order), Claim)
 
 
@@ -290,7 +290,7 @@ def test_a_retry_whose_order_was_lost_is_issued_again(client: redis.Redis, backl
     backlog.settle(batch, failed(batch))
     _let_leases_run_out(client)
 
-    assert backlog.reissue() == [(batch.order, "waiting")]
+    assert backlog.reissue() == [(batch.order, "waiting", None)]
     assert isinstance(backlog.claim(batch.order), Claim)
 
 

@@ -199,7 +199,7 @@ def test_a_probe_that_succeeds_closes_it(client: redis.Redis, backlog: Backlog) 
     backlog.settle(tried, delivered(tried))
 
     assert client.hmget(STATE, "breaker", "failures", "probe", "probe_at") == [None] * 4
-    assert {order.slot for order, _ in backlog.reissue()} == {1, 2} - {tried.order.slot}
+    assert {order.slot for order, _, _ in backlog.reissue()} == {1, 2} - {tried.order.slot}
 
 
 def test_a_probe_may_come_from_what_nobody_claimed_yet(client: redis.Redis, backlog: Backlog) -> None:
@@ -221,7 +221,7 @@ def test_a_probe_that_dies_with_its_worker_is_made_good(client: redis.Redis, bac
     lost = probe(backlog)
     client.zadd("siem:leases", {f"a/{lost.order.slot}": 0})
 
-    [(order, state)] = backlog.reissue()
+    [(order, state, _)] = backlog.reissue()
     again = backlog.claim(order)
 
     assert state == "sending"

@@ -176,7 +176,7 @@ def test_a_lost_lease_sets_nothing_aside_twice(client: redis.Redis, backlog: Bac
     damage_backlog(client, "a", garble, places={0})
     claim(backlog, "a")
     client.zadd(keys.LEASES, {"a/1": 0})
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     again = backlog.claim(order)
 
     assert isinstance(again, Claim)
@@ -249,7 +249,19 @@ def test_a_damaged_state_wedges_nobody(
 @pytest.mark.parametrize("value", [b"\xff", b"nan", b""])
 @pytest.mark.parametrize(
     "field",
-    ["epoch", "since", "chunks", "carried", "attempts", "losses", "due", "reissues", "suspects", "alone"],
+    [
+        "epoch",
+        "since",
+        "chunks",
+        "carried",
+        "attempts",
+        "losses",
+        "due",
+        "reissues",
+        "suspects",
+        "alone",
+        "holder",
+    ],
 )
 def test_a_damaged_slot_is_reissued_with_the_others(client: redis.Redis, field: str, value: bytes) -> None:
     """Neither its own batch nor anybody else's is stuck behind it."""
@@ -262,7 +274,7 @@ def test_a_damaged_slot_is_reissued_with_the_others(client: redis.Redis, field: 
     for one in ("a/1", "b/1"):
         client.zadd(keys.LEASES, {one: 0})
 
-    orders = {order.integration_id: order for order, _ in backlog.reissue()}
+    orders = {order.integration_id: order for order, _, _ in backlog.reissue()}
 
     assert set(orders) == {"a", "b"}
     for order in orders.values():
@@ -283,7 +295,7 @@ def test_a_slot_without_a_lease_is_found(client: redis.Redis) -> None:
     client.zadd(keys.LEASES, {b"\xff/1": 0, b"a/x": 0})
 
     assert backlog.mend(["a"]) == 1
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     found = backlog.claim(order)
     assert isinstance(found, Claim)
     assert ids(found.batch) == ["e1"]
@@ -298,7 +310,7 @@ def test_a_slot_that_lost_its_state_gives_its_chunks_back(client: redis.Redis) -
     client.delete("siem:slot:a:1", keys.LEASES)
 
     assert backlog.mend(["a"]) == 1
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     found = backlog.claim(order)
     assert isinstance(found, Claim)
     assert ids(found.batch) == ["e1"]

@@ -116,7 +116,7 @@ def test_nothing_holds_up_what_drains(client: redis.Redis) -> None:
     client.hset(keys.state("a"), mapping=late | {"rests_until": 9_000_000_000_000_000})  # type: ignore[arg-type]  # numbers are taken as well
 
     assert remove(client) is Removal.BUSY
-    [(order, state)] = backlog.reissue()
+    [(order, state, _)] = backlog.reissue()
     assert state == "waiting"
     found = backlog.claim(order)
     assert not isinstance(found, str)
@@ -212,7 +212,7 @@ def test_a_batch_that_was_settled_late_writes_nothing(client: redis.Redis) -> No
     backlog = Backlog(client, TIMING)
     slow = claim(backlog, "a")
     client.zadd(keys.LEASES, {"a/1": 0})
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     again = backlog.claim(order)
     assert not isinstance(again, str)
     settle_all(backlog, "a", again)

@@ -73,7 +73,7 @@ def test_the_sweeper_goes_on(client: redis.Redis) -> None:
         parked = Parking(client, Cap(events=4, size=1000)).park("a")
 
     assert sweeps == [True, True, False]
-    assert reissued == [(order, "ordered")]
+    assert reissued == [(order, "ordered", None)]
     assert parked == 4
 
 

@@ -73,7 +73,7 @@ def test_a_batch_above_a_lowered_limit_of_slots_still_probes(client: redis.Redis
 
 def _issued_again(client: redis.Redis, backlog: Backlog, slot: int = 1) -> Batch:
     client.zadd("siem:leases", {f"a/{slot}": 0})
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     again = backlog.claim(order)
     assert isinstance(again, Claim)
     return again.batch

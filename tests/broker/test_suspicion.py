@@ -22,7 +22,7 @@ def backlog(client: redis.Redis) -> Backlog:
 def lose(client: redis.Redis, backlog: Backlog) -> Batch:
     """Let the worker die: the lease runs out, the sweeper issues the order again, another worker claims."""
     client.zadd("siem:leases", {"a/1": 0})
-    [(order, _)] = backlog.reissue()
+    [(order, _, _)] = backlog.reissue()
     again = backlog.claim(order)
     assert isinstance(again, Claim)
     return again.batch

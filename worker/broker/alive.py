@@ -21,7 +21,7 @@ from worker import __version__
 from worker.broker import keys
 from worker.broker.clocks import measure_skew
 from worker.broker.connection import ask, broker_errors
-from worker.broker.fleet import EVERY, LASTS, REMEMBERED, Told, living_processes
+from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, Told, living_processes
 from worker.broker.overdraft import ask_anyway
 from worker.broker.process_facts import process_facts
 from worker.identity import ProcessIdentity, process_identity
@@ -29,8 +29,6 @@ from worker.model.clocks import TELLING_SKEW
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
 
-#: A heartbeat this long after the last one begins a new series, in seconds: the process was held up.
-BROKEN_AFTER = 3 * EVERY
 #: While Redis is away, how often a heartbeat is tried, in seconds.
 AGAIN = 0.5
 

@@ -18,9 +18,11 @@ from worker.broker.claimed import Claimed
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
-from worker.broker.scripting import shared_script, single_script
+from worker.broker.reissuing import Reissued, Reissuing
+from worker.broker.scripting import shared_script
 from worker.broker.standstill import standstill
 from worker.broker.vital_signs import opened_by
+from worker.identity import process_identity
 from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
@@ -85,7 +87,7 @@ class Backlog:
         self._settle = shared_script(client, "settle")
         self._aside = shared_script(client, "aside")
         self._mend = shared_script(client, "mend")
-        self._reissue = single_script(client, "reissue")
+        self._reissuing = Reissuing(client, timing.lease, timing.order_lease)
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
         """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
@@ -138,6 +140,7 @@ class Backlog:
                     order.epoch,
                     _ms(self._timing.lease),
                     _ms(self._timing.order_lease),
+                    str(process_identity()),
                 ],
             )
 
@@ -202,17 +205,9 @@ class Backlog:
         _report(order, settlement, reply[2])
         return _further(order, reply[1])
 
-    def reissue(self, most: int = 1000) -> list[tuple[WorkOrder, str]]:
-        """Lease again the slots that nobody has settled in time; say in which state each was."""
-        with broker_errors():
-            reply = self._reissue(
-                keys=[keys.LEASES],
-                args=[keys.SLOT_PREFIX, _ms(self._timing.order_lease), most, keys.STATE_PREFIX],
-            )
-        return [
-            (WorkOrder(integration.decode(), int(slot), int(epoch)), state.decode())
-            for integration, slot, epoch, state in reply
-        ]
+    def reissue(self, sweep_interval: float = 2.0) -> list[Reissued]:
+        """Lease again the slots that nobody has settled in time; say in which state each was, and whose."""
+        return self._reissuing.step(sweep_interval)
 
     def mend(self, integration_ids: Iterable[str]) -> int:
         """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""

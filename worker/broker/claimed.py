@@ -109,5 +109,5 @@ def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
 
 
 def _with_losses(carried: bytearray, losses: int) -> bytearray:
-    """Count a request for each worker that died with the batch: it had probably sent it."""
+    """Count a request for each worker that did not settle the batch: it had probably sent it."""
     return bytearray(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in carried)

@@ -9,7 +9,8 @@ of an earlier release, and for hosts that vanished without closing their connect
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +28,8 @@ LASTS = 10
 EVERY = 2.0
 #: A heartbeat that is younger than this needs no further proof, in seconds.
 FRESH = 3.0
+#: A heartbeat this long after the last one begins a new series, in seconds: the process was held up.
+BROKEN_AFTER = 3 * EVERY
 #: How long what a process tells of itself outlasts its last heartbeat, in seconds: whoever finds a batch that
 #: it left behind can still ask whether it is connected.
 REMEMBERED = 24 * 3600
@@ -48,7 +51,7 @@ class Told(msgspec.Struct, frozen=True):
     since_ms: int = 0
     roles: tuple[str, ...] = ()
     release: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +153,50 @@ def _skew(value: bytes) -> float | None:
         return float(skew)
     except ValueError:
         return None
+
+
+class Presence(Enum):
+    """What is known of a process, whatever its role."""
+
+    RUNNING = "running"
+    #: It is connected, and gives no sign of life: it is suspended, or its host is.
+    SILENT = "silent"
+    #: It gave a sign of life a moment ago, and is not connected: it has ended, or connects again.
+    UNCERTAIN = "uncertain"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is known of a process, and since when (ms, by the clock of Redis) it beats without a gap."""
+
+    presence: Presence
+    since_ms: int = 0
+
+
+def sightings(client: "redis.Redis", identities: Collection[str]) -> dict[str, Sighting]:
+    """Return what is known of these processes. Raises BrokerUnavailable."""
+    names = list(identities)
+    with broker_errors():
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            pipeline.get(keys.process(name))
+            pipeline.pttl(keys.process(name))
+        replies = pipeline.execute() if names else []
+        told = [read_told(value) for value in replies[::2]]
+        connected = _connected(client, {one.connection for one in told if one} - {0})
+    ages = [age_of(ttl, REMEMBERED) for ttl in replies[1::2]]
+    return {
+        name: Sighting(_presence(one, age, connected), one.since_ms if one else 0)
+        for name, one, age in zip(names, told, ages, strict=True)
+    }
+
+
+def _presence(told: Told | None, age: float, connected: Collection[int] | None) -> Presence:
+    if told is None:
+        return Presence.ENDED
+    if connected is None or not told.connection:
+        return Presence.RUNNING if age <= LASTS else Presence.ENDED
+    if told.connection in connected:
+        return Presence.RUNNING if age <= BROKEN_AFTER else Presence.SILENT
+    return Presence.UNCERTAIN if age <= FRESH else Presence.ENDED

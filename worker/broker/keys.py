@@ -22,7 +22,10 @@
 |                              |        | touched the counts, which begin again once nothing is left)    |
 | `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
 |                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
-|                              |        | `due`, `reissues`, `suspects`, `alone`                         |
+|                              |        | `due`, `reissues`, `suspects`, `alone`, `holder` (the `since`  |
+|                              |        | and the process of the latest claim), `stretched` (how often   |
+|                              |        | suspensions lengthened its lease), `doubtful` (claims that were|
+|                              |        | given to another although their process had not ended)         |
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
@@ -45,6 +48,7 @@
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
+| `siem:swept`                 | string | when the last sweep was (ms)                                   |
 | `siem:replayer`              | string | the lock of the one replayer                                   |
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
@@ -98,6 +102,7 @@ EPOCH = "siem:epoch"
 MARKER_LOCK = "siem:marker"
 SWEEPER_LOCK = "siem:sweeper"
 CLEANUP_LOCK = "siem:cleanup"
+SWEPT = "siem:swept"
 REPLAYER_LOCK = "siem:replayer"
 RETENTION_LOCK = "siem:retention"
 RETENTION_REFUSED = "siem:retention:refused"

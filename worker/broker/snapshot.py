@@ -52,6 +52,7 @@ class Subscription(msgspec.Struct, frozen=True):
     deleted: bool = False
     #: Whether it was paused before it was held as unknown to the ledger; None: it was never held.
     paused_before: bool | None = None
+    name: str = ""
 
     def wants(self, event_type: str, tenant_id: str) -> bool:
         """Whether events of that type and tenant are to be sent here."""

@@ -47,7 +47,8 @@ if ARGV[9] ~= '0' then
   return 1
 end
 redis.call('HDEL', KEYS[2], 'claimed_at')
-redis.call('HDEL', key, 'since', 'chunks', 'carried', 'attempts', 'losses', 'due', 'suspects', 'alone')
+redis.call('HDEL', key, 'since', 'chunks', 'carried', 'attempts', 'losses', 'due', 'suspects', 'alone',
+  'doubtful')
 redis.call('HSET', key, 'state', 'ordered')
 redis.call('ZADD', KEYS[1], now_ms() + tonumber(ARGV[10]), member(slot))
 return 1

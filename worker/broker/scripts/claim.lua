@@ -1,9 +1,9 @@
 -- Claims a batch for the bearer of a work order, or reads again what its slot holds already.
--- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms.
+-- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms, 7 who claims.
 -- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty'; else
--- {'batch', now, configuration, carried, attempts, losses, urgent entries, bulk entries, further order,
---  whether it probes a destination whose breaker is open, how many suspects to send together, or 0, and how
---  often the first of them has been lost alone}.
+-- {'batch', now, configuration, carried, attempts, how many holders may have sent it, urgent entries, bulk
+--  entries, further order, whether it probes a destination whose breaker is open, how many suspects to send
+--  together, or 0, and how often the first of them has been lost alone}.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
 local lease_ms, order_lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -93,7 +93,7 @@ local function claim_new()
 end
 
 local found = redis.call('HMGET', key, 'state', 'epoch', 'due', 'chunks', 'carried', 'attempts', 'losses',
-  'suspects', 'alone')
+  'suspects', 'alone', 'doubtful')
 local state, epoch, chunks = found[1], found[2], found[4] and number(found[4], 1) or 0
 
 if not state or state == 'sending' or epoch ~= ARGV[4] then
@@ -125,12 +125,13 @@ if #urgent + #bulk == 0 then
   recount()
   return {'empty'}
 end
-redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk)
-redis.call('HDEL', key, 'reissues')
+redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk,
+  'holder', string.format('%d %s', now, ARGV[7]))
+redis.call('HDEL', key, 'reissues', 'stretched')
 redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
   'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', whole(found[6]),
-  whole(found[7]), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
+  whole(found[7]) + whole(found[10]), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
   whole(found[8]), whole(found[9]),
 }

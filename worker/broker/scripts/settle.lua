@@ -54,7 +54,7 @@ if ARGV[rest + 1] == 'retry' then
   redis.call('HSET', key, 'state', 'waiting', 'due', now + tonumber(ARGV[rest + 3]),
     'carried', ARGV[rest + 5], 'attempts', ARGV[rest + 6])
   -- What was carried has counted them.
-  redis.call('HDEL', key, 'losses')
+  redis.call('HDEL', key, 'losses', 'doubtful')
   if ARGV[rest + 7] == '0' then
     redis.call('HDEL', key, 'suspects', 'alone')
   end
