@@ -138,7 +138,9 @@ def _run(fleet: Fleet, hosts: HostsFile, destinations: list[Destination]) -> Non
         assert not any(one.at_b() for one in destinations)
         hosts.lead_to([B])
         wait_until(lambda: all(len(one.at_b()) > 50 for one in destinations), "B gets events", SOON)
-        # Each thread of a worker has connections of its own; those that rested follow when they are used.
+        wait_until(
+            lambda: all(len(one.at_b()) > 200 for one in destinations), "what was under way is over", SOON
+        )
         at_a = [len(one.at_a()) for one in destinations]
         wait_until(lambda: all(len(one.at_b()) > 500 for one in destinations), "B gets more", SOON)
         assert [len(one.at_a()) for one in destinations] == at_a

@@ -123,7 +123,7 @@ class Way:
             remedy = f"let firewalls pass connections from the workers to {target}"
             return failed(str(error), remedy, FailureCode.CONNECT_FAILED)
         if made.missed:
-            remedy = "mend these addresses, or take them out of the DNS: every delivery tries them first"
+            remedy = "mend these addresses, or take them out of the DNS: now and then, each costs a moment"
             return warning(f"connected to {made.ip}, but: {_listed(made.missed)}", remedy)
         return ok(f"connected to {made.ip}, port {target.port}")
 
