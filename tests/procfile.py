@@ -14,29 +14,30 @@ from worker.model.destinations import DESTINATION_TYPES
 WORKER = "worker"
 
 _BIN = Path(sys.executable).parent
-_PATH = Path(worker.__file__).parents[1] / "Procfile"
+_TOP = Path(worker.__file__).parents[1]
 
 
-def lines() -> dict[str, str]:
-    """Return the command line of each process, by its name."""
-    found: dict[str, str] = parse_procfile(_PATH.read_text()).processes
+def lines(top: Path = _TOP) -> dict[str, str]:
+    """Return the command line of each process, by its name, of the checkout at `top`."""
+    found: dict[str, str] = parse_procfile((top / "Procfile").read_text()).processes
     return found
 
 
-def commands() -> dict[str, list[str]]:
+def commands(top: Path = _TOP, programs: Path = _BIN) -> dict[str, list[str]]:
     """Return program and arguments of each process, by its name, and those of WORKER.
 
-    Fails if the lines of two workers differ by more than their queue: WORKER would be none of them.
+    Takes the Procfile of the checkout at `top`, and programs from this folder. Fails if the lines of two
+    workers differ by more than their queue: WORKER would be none of them.
     """
-    found = {name: _arguments(line) for name, line in lines().items()}
+    found = {name: _arguments(line, programs) for name, line in lines(top).items()}
     joined = [_with_all_queues(kind, found[worker_role(kind)]) for kind in DESTINATION_TYPES]
     assert all(one == joined[0] for one in joined), "the Procfile's workers differ by more than their queue"
     return {**found, WORKER: joined[0]}
 
 
-def _arguments(line: str) -> list[str]:
+def _arguments(line: str, programs: Path) -> list[str]:
     program, *arguments = shlex.split(line)
-    return [str(_BIN / program), *arguments]
+    return [str(programs / program), *arguments]
 
 
 def _with_all_queues(kind: str, command: list[str]) -> list[str]:

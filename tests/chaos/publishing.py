@@ -13,7 +13,6 @@ from worker.model.events import QueuedEvent, decode_event
 from worker.publisher import EventPublisher
 
 _BATCH = 50
-#: As an integration has it that says nothing but where it is.
 _CEF = SyslogCefFormat.of(facility="local0", header="rfc3164", hostname="mitrity", send_src=True, limit=8000)
 
 
@@ -78,11 +77,18 @@ class Publishers:
                 time.sleep(0.1)  # Redis is away: as any client, it asks again a little later
 
     def _note(self, line: bytes) -> None:
-        event = decode_event(line)
-        [message] = _CEF.messages([QueuedEvent(event.id, event.type, event.time_ms, 0, line)])
+        event_id = decode_event(line).id
+        message = cef_of(line)
         with self._lock:
-            self.acknowledged[event.id] = hashlib.sha256(line).digest()
-            self.as_cef[event.id] = hashlib.sha256(message).digest()
+            self.acknowledged[event_id] = hashlib.sha256(line).digest()
+            self.as_cef[event_id] = hashlib.sha256(message).digest()
+
+
+def cef_of(line: bytes) -> bytes:
+    """Return the CEF message of an event, for an integration that says nothing but where it is."""
+    event = decode_event(line)
+    [message] = _CEF.messages([QueuedEvent(event.id, event.type, event.time_ms, 0, line)])
+    return message
 
 
 def _batches(run: str, count: int) -> Iterator[list[bytes]]:

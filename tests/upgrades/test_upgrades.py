@@ -1,0 +1,142 @@
+"""The release before this one beside this one, in both orders, under traffic.
+
+Nothing is lost, and some API always says that the fleet is ready. Processes of one release join one by one,
+those of the other are killed one by one, so that each takes over what the other left in Redis: what waits to
+be routed, backlogs, batches that were claimed, retries, outcomes. Each release sets up integrations and keys
+of a tenant whose events processes of both carry.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.fleet import Fleet, wait_until
+from tests.upgrades.mixed import KNOBS, ROLES, MixedFleet, Tenant
+from tests.upgrades.releases import THIS, Release
+from tests.upgrades.traffic import Readiness
+from worker.ledger.engine import downgrade, schema_is_current, tables_of
+from worker.ledger.redis_losses import LossStore
+from worker.ledger.schema import metadata, schema_revisions
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+#: What release 0.1.0 takes for its own tables.
+_BEFORE = "0007"
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, database_url: str) -> Iterator[MixedFleet]:
+    """Give a fleet without processes, on a server and a ledger of its own, with its tables."""
+    with Fleet(tmp_path / "fleet", database_url=database_url, **KNOBS) as fleet:
+        yield MixedFleet(fleet)
+
+
+class Change:
+    """A change from one release to another, with the traffic of a tenant of each."""
+
+    def __init__(self, mixed: MixedFleet, first: Release, second: Release, folder: Path) -> None:
+        """Prepare; `with` begins with every process of the first one."""
+        self.mixed = mixed
+        self.first = first
+        self.second = second
+        self.tenants: list[Tenant] = []
+        self.readiness = Readiness(mixed.apis)
+        self._folder = folder
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start them, and watch readiness from then on."""
+        for role in ROLES:
+            self.mixed.join(self.first, role)
+        self._ends.enter_context(self.readiness)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what still runs."""
+        self._ends.close()
+
+    def add_tenant(self, release: Release) -> None:
+        """Have this release set up a tenant, whose events are published from now on."""
+        folder = self._folder / release.name
+        folder.mkdir()
+        tenant = Tenant(self.mixed, release, f"of-{release.name}", folder)
+        self._ends.callback(tenant.end)
+        self._ends.enter_context(tenant.set_up())
+        self.tenants.append(tenant)
+
+    def replace_each(self) -> None:
+        """Replace the processes one by one."""
+        for role in ROLES:
+            self.mixed.join(self.second, role)
+            self.mixed.leave(self.first, role)
+
+    def settle(self) -> None:
+        """Publish no more, and wait until everything is delivered or dead."""
+        for tenant in self.tenants:
+            tenant.publishers.stop()
+        for tenant in self.tenants:
+            tenant.settle()
+        self.readiness.stop()
+
+    def check(self) -> None:
+        """Every event is where it should be, none is reported missing, and readiness was never all red."""
+        accounts = [account for tenant in self.tenants for account in tenant.accounts().values()]
+
+        assert [account.report() for account in accounts if account.fault_counts] == []
+        assert all(account.received > 0 for account in accounts)
+        assert LossStore(self.mixed.fleet.engine).list() == []
+        assert self.readiness.red == []
+        assert self.readiness.looks > 0
+        assert [tenant.publishers.refusals for tenant in self.tenants] == [[], []]
+
+
+def _add_a_column_everywhere(engine: Engine) -> None:
+    """Do what later releases may: each table has a column that nobody here knows."""
+    for table in metadata.tables.values():
+        if table is not schema_revisions:
+            with engine.begin() as connection:
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN of_a_later_release TEXT"))
+
+
+def test_an_upgrade_under_traffic(mixed: MixedFleet, previous: Release, tmp_path: Path) -> None:
+    """The old fleet runs; the tables are upgraded beside it; new processes join, old ones go."""
+    fleet = mixed.fleet
+    downgrade(fleet.engine, _BEFORE)
+    with Change(mixed, previous, THIS, tmp_path) as change:
+        change.add_tenant(previous)
+        upgraded = THIS.siem(fleet.environment, "db", "upgrade")
+        status = THIS.siem_json(fleet.environment, "db", "status")
+        change.add_tenant(THIS)
+        _add_a_column_everywhere(fleet.engine)
+        change.replace_each()
+        change.settle()
+
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert {(one["release"], one["can_work"]) for one in status["processes"]} == {("0.1.0", True)}
+    assert schema_is_current(fleet.engine)
+    change.check()
+
+
+def test_a_rollback_under_traffic(mixed: MixedFleet, previous: Release, tmp_path: Path) -> None:
+    """The new fleet runs; old processes join, new ones go; then the tables follow, beside the old ones."""
+    fleet = mixed.fleet
+    back = ("db", "downgrade", "--to-release", "0.1.0")
+    with Change(mixed, THIS, previous, tmp_path) as change:
+        change.add_tenant(THIS)
+        _add_a_column_everywhere(fleet.engine)
+        refused = THIS.siem(fleet.environment, *back)
+        change.add_tenant(previous)
+        change.replace_each()
+        wait_until(lambda: THIS.siem(fleet.environment, *back).returncode == 0, "the tables go back")
+        tables = tables_of(fleet.engine)
+        change.settle()
+
+    assert refused.returncode == 1
+    assert "these processes could not work with the changed tables" in refused.stderr
+    assert tables is not None
+    assert tables.revision == _BEFORE
+    change.check()
