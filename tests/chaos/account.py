@@ -169,7 +169,8 @@ def is_redriven(engine: Engine, integration_id: str) -> bool:
         left = connection.execute(
             text(
                 "SELECT event_id FROM dead_letters WHERE integration_id = :id GROUP BY event_id"
-                " HAVING count(*) <= 2 AND sum(state = 'waiting' AND cause = 'exhausted') > 0"
+                " HAVING count(*) <= 2"
+                " AND sum(CASE WHEN state = 'waiting' AND cause = 'exhausted' THEN 1 ELSE 0 END) > 0"
             ),
             {"id": integration_id},
         )

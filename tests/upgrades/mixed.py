@@ -9,24 +9,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.account import Account, account_for, ended_of, ledger_of
+from tests.chaos.account import Account, account_for, ended_of, is_redriven, ledger_of
 from tests.fleet import PATIENCE, Fleet, wait_until
 from tests.ports import free_port
 from tests.procfile import WORKER
 from tests.upgrades.releases import Release
 from tests.upgrades.traffic import Apis, Publishers
 from worker.broker import keys
+from worker.ledger.parked import ParkedStore
+from worker.ledger.redriving import MOST_DEATHS
 from worker.model.deliveries import MAX_REQUESTS
 
 #: In the order in which they change; each is a line of the Procfile, WORKER all lines of workers in one.
 ROLES = ("api", "router", "recorder", WORKER)
-#: Name, type and mood of each destination of a tenant: one makes retries.
+#: Name, type and mood of each destination of a tenant: one refuses now and then.
 WITNESSES = {"hec": ("splunk_hec", "moody"), "cef": ("syslog_cef", "healthy"), "hook": ("webhook", "healthy")}
+#: What dies there at its first attempt, is sent again by a replay once the destination is well.
+_OPTIONS = {"hec": ("--max-retries", "0")}
 _URLS = {
     "splunk_hec": "http://127.0.0.1:{}/services/collector/event",
     "syslog_cef": "syslog://127.0.0.1:{}",
     "webhook": "http://127.0.0.1:{}/hook",
 }
+_PAUSED = "hook"
 #: True of an event that a busy destination refused, or whose worker was killed.
 _REASONS = ("destination_busy", "timed_out", "worker_lost")
 #: How long a fleet may take to start a process, or to settle, on a busy machine, in seconds.
@@ -39,6 +44,8 @@ KNOBS: dict[str, Any] = {
     "SIEM_VISIBILITY_TIMEOUT": "60",
     "SIEM_BREAKER_LONGEST_PROBE": "3",
     "SIEM_LOG_LEVEL": "INFO",
+    # What waits while an integration is paused is parked in the ledger, and comes back.
+    "SIEM_BACKLOG_EVENTS": "1000",
     "SIEM_HEALTH_LAG": "60",
 }
 
@@ -133,25 +140,44 @@ class Tenant:
         auth = ("--auth", "bearer") if kind == "webhook" else ()
         made = self._release.siem_json(
             self.mixed.fleet.environment,
-            *("integrations", "create", "--all-events", "--timeout", "2", *words, *secret, *auth),
+            *("integrations", "create", "--all-events", "--timeout", "2"),
+            *(*words, *secret, *auth, *_OPTIONS.get(name, ())),
         )
         integration_id: str = made["id"]
         return integration_id
 
+    def pause(self, release: Release) -> None:
+        """Have a release pause one of its integrations, and wait until some of its events are parked."""
+        self._have(release, "pause")
+        parked = ParkedStore(self.mixed.fleet.engine)
+        wait_until(lambda: self._ids[_PAUSED] in parked.counts(), "events are parked", LONG)
+
+    def resume(self, release: Release) -> None:
+        """Have a release resume it."""
+        self._have(release, "resume")
+
+    def _have(self, release: Release, verb: str) -> None:
+        done = release.siem(self.mixed.fleet.environment, "integrations", verb, self._ids[_PAUSED])
+        assert done.returncode == 0, done.stderr
+
     def settle(self) -> None:
-        """Wait until each event is delivered or dead everywhere."""
+        """Wait until each event is delivered everywhere, or dead for good."""
         (self._folder / "healed").touch()
         count = len(self.publishers.acknowledged)
+        engine = self.mixed.fleet.engine
 
         def is_settled() -> bool:
-            ended = ended_of(self.mixed.fleet.engine)
+            # In this order: what a replay has taken up between the two looks has not ended.
+            if not all(is_redriven(engine, one) for one in self._ids.values()):
+                return False
+            ended = ended_of(engine)
             return all(ended.get(one, 0) >= count for one in self._ids.values())
 
         wait_until(is_settled, f"{count} events are delivered or dead everywhere", LONG)
 
     def accounts(self) -> dict[str, Account]:
         """Return the account of each of its integrations."""
-        most = MAX_REQUESTS * 2 + self.mixed.kills
+        most = MAX_REQUESTS * (1 + MOST_DEATHS) + self.mixed.kills
         found = {}
         for name, integration_id in self._ids.items():
             published = self.publishers

@@ -27,5 +27,6 @@ How a database says who can work with it (`worker.ledger.revisions`):
   the other table and compares `alembic_version` with its own revision, 0007, exactly: it goes on while every
   step names 0007, and refuses after the first contraction.
 
-A step is final once it is released.
+A step is final once it is released. `tests/upgrades/previous_release` names the commit of the release that is
+out: its processes run beside those of this one there, in both orders, under traffic.
 """
