@@ -86,9 +86,9 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 
 **Two releases on one Redis.** While a fleet is upgraded or rolled back, processes of the previous release
 work beside these, on the same keys. What stands under a name keeps its form: packed entries, fields and
-documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in the leases,
-and the states of a slot stay as they are. What is new stands under a name of its own, which older code
-neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
+documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in
+the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
+code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:integrations:deleted` and `siem:api-keys*` are of release 0.2.0. Of a sign of life, 0.1.0 reads the
 role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
 """
