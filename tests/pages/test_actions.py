@@ -106,3 +106,12 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
 def names(page: Page) -> list[str]:
     """Return the names that the list shows, in its order."""
     return [word for word in page.words if word.startswith("listed-")]
+
+
+def test_an_address_that_nobody_allows_is_told_on_its_page(site: Site) -> None:
+    """Before anybody wonders why nothing arrives; a public one goes without a word."""
+    closed, public = site.integrate("closed", url="https://10.1.2.3/"), site.integrate("public")
+    visitor = site.visitor()
+
+    assert "10.1.2.3 is a private address" in visitor.get(f"{HOME}/{closed}").text
+    assert "Not allowed:" not in visitor.get(f"{HOME}/{public}").text

@@ -127,3 +127,9 @@ def test_other_unexpected_errors_are_none(error: Exception) -> None:
     with few_descriptors(0):
         found = shortage_behind(error)
     assert (found is None) is isinstance(error, OSError)
+
+
+def test_a_few_that_are_left_by_now_prove_nothing() -> None:
+    """Others may have had them when the look-up failed: it goes on record as a shortage all the same."""
+    with few_descriptors(5), pytest.raises(OutOfResources, match="nearly all of its 400 files"):
+        LOOPBACK.dial("localhost.invalid", 9, 10)

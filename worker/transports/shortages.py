@@ -8,6 +8,7 @@ runs short, and one when that is over.
 import errno
 import logging
 import os
+import resource
 import socket
 import threading
 import time
@@ -29,6 +30,8 @@ _RESOURCES = {
 }
 #: What a look-up or libcurl opens at once, besides the connection itself.
 _NEEDED = 3
+#: With fewer left than this, what failed without a reason may have failed for want of them.
+_SPARE = 8
 #: A shortage that nothing has met for so many seconds is over. Longer than what it put off waits.
 OVER_AFTER = 10.0
 
@@ -109,12 +112,19 @@ def shortage_behind(error: BaseException) -> OutOfResources | None:
 
 
 def short_of_descriptors() -> OutOfResources | None:
-    """Find out whether a few descriptors can be had."""
+    """Find out whether a few descriptors can be had, and could be a moment ago.
+
+    Each new one has the lowest number that is free: one just below the limit says that hardly any are.
+    """
+    highest = 0
     with ExitStack() as held:
         for _ in range(_NEEDED):
             try:
-                held.enter_context(socket.socket())
+                highest = max(highest, held.enter_context(socket.socket()).fileno())
             except OSError as error:
                 words = f"this process cannot open sockets: {os.strerror(error.errno or 0)}"
                 return shortage(error.errno or 0, words)
-    return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or highest < soft - _SPARE:
+        return None
+    return out_of(Resource.OPEN_FILES, f"this process has nearly all of its {soft} files open")
