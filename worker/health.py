@@ -24,7 +24,7 @@ from worker.broker.vital_signs import (
     standing_subjects,
 )
 from worker.ledger.engine import require_readable_schema
-from worker.ledger.health_queries import records, subjects
+from worker.ledger.health_queries import latencies, records, subjects
 from worker.ledger.parked import Parked as LedgerParked
 from worker.ledger.parked import ParkedStore
 from worker.ledger.revisions import words_of_tables
@@ -41,9 +41,11 @@ from worker.model.gaps import Gaps, Source
 from worker.model.judgement import health_of, span
 from worker.model.resources_part import resources_parts
 from worker.model.wellbeing import (
+    LATENCY_OF,
     Facts,
     FleetHealth,
     IntegrationHealth,
+    Latency,
     Parked,
     Part,
     Record,
@@ -53,9 +55,6 @@ from worker.model.wellbeing import (
 )
 from worker.redis_report import RedisReport
 from worker.settings import Settings
-
-#: Latencies are of so many settlements, the latest: of one integration, and of each when all are asked for.
-OF_ONE, OF_EACH = 2000, 100
 
 _MINUTE_MS = 60_000
 
@@ -78,15 +77,21 @@ class Health:
         found = subjects(self._engine, integration_id=integration_id)
         if not found:
             raise NotFoundError(f"there is no integration {integration_id}")
-        [health] = self._judged(found, OF_ONE)
+        [health] = self._judged(found, LATENCY_OF)
         return health
 
-    def all(self, tenant_id: str | None, *, sample: int = OF_EACH) -> list[IntegrationHealth]:
+    def all(self, tenant_id: str | None, *, with_latencies: bool = True) -> list[IntegrationHealth]:
         """Say how the integrations of a tenant fare, or all there are, by tenant and name.
 
-        Takes latencies from `sample` settlements of each. Raises BrokerUnavailable, LedgerUnavailable.
+        Latencies cost most of the time, so that whoever needs none leaves them out. Raises
+        BrokerUnavailable, LedgerUnavailable.
         """
+        sample = LATENCY_OF if with_latencies else 0
         return self._judged(subjects(self._engine, tenant_id=tenant_id), sample)
+
+    def latencies(self, integration_ids: Sequence[str]) -> dict[str, Latency | None]:
+        """Return the latencies of some, as `all` has them. Raises LedgerUnavailable."""
+        return latencies(self._engine, integration_ids, sample=LATENCY_OF)
 
     def known_subjects(self, gaps: Gaps, tenant_id: str | None = None) -> list[Subject]:
         """Return the integrations of a tenant, or all; while the database is away, as Redis has them."""
@@ -96,13 +101,11 @@ class Health:
         standing = gaps.ask(Source.REDIS, lambda: standing_subjects(self._client)) or []
         return [one for one in standing if tenant_id in {None, one.tenant_id}]
 
-    def survey(
-        self, asked: Sequence[Subject], gaps: Gaps, *, sample: int = OF_EACH
-    ) -> list[IntegrationHealth]:
+    def survey(self, asked: Sequence[Subject], gaps: Gaps) -> list[IntegrationHealth]:
         """Say how these fare, as far as that is known; `gaps` takes what could not be asked."""
         ids = [one.id for one in asked]
         redis = gaps.ask(Source.REDIS, lambda: self._ask_redis(ids))
-        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), sample))
+        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), LATENCY_OF))
         missing = frozenset(gaps.errors)
         return [
             health_of(replace(facts, missing=missing), self._thresholds)

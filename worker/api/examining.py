@@ -21,7 +21,7 @@ from worker.api.health_documents import HealthDocument, health_document
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.doctor import Check, Result, examine
-from worker.health import OF_ONE, Health
+from worker.health import Health
 from worker.model.errors import NotFoundError
 from worker.model.gaps import Gaps
 from worker.model.integrations import Integration
@@ -127,7 +127,7 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
     health, gaps = Health(resources.engine, resources.client, resources.config), Gaps()
     # Of no other tenant: what is theirs is answered as what never was.
     mine = [one for one in health.known_subjects(gaps, caller.tenant_id) if one.id == integration_id]
-    found = health.survey(mine, gaps, sample=OF_ONE)
+    found = health.survey(mine, gaps)
     for error in gaps.errors.values():
         resources.outages.note(error)
     if not found and gaps.errors:

@@ -15,7 +15,7 @@ from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Source
 from worker.model.shortages import Resource
-from worker.model.wellbeing import State
+from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +169,9 @@ OF_FLEET = (
     *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, PROCESSES_SHORT, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
     *(REDIS_CONFIG_UNKNOWN, REDIS_LOSSES, REDIS_LOST_EVENTS, RETENTION_REFUSED, *EVENTS.values()),
 )
+#: Without a sample while there is nothing to reckon with: a share of nothing is no number.
+ERRORS = Figure("siem_integration_error_ratio", f"Over SIEM_HEALTH_WINDOW: {ERROR_RATE}.", _BOTH)
+RETRIES = Figure("siem_integration_retry_ratio", f"Over SIEM_HEALTH_WINDOW: {RETRY_RATE}.", _BOTH)
+LATENCIES = Figure("siem_integration_latency_seconds", f"In seconds, {LATENCY}.", _BOTH, "quantile")
+OF_HEALTH = (ERRORS, RETRIES, LATENCIES)
 OF_EACH = (BACKLOG, OLDEST, BREAKER, STATE, PARKED, *TOTALS.values())

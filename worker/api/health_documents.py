@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from worker.api.moments import moment
 from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
-from worker.model.wellbeing import ERROR_RATE, RETRY_RATE, IntegrationHealth, State
+from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, State
 from worker.model.wellbeing import Problem as LastError
 
 
@@ -19,7 +19,7 @@ class ErrorDocument(BaseModel):
 
 
 class LatencyDocument(BaseModel):
-    """From the publication to the destination's acceptance, in milliseconds."""
+    """Percentiles, in milliseconds."""
 
     p50: int
     p95: int
@@ -50,7 +50,7 @@ class HealthDocument(BaseModel):
     last_error: ErrorDocument | None
     error_rate: float | None = Field(description=f"{ERROR_RATE}; null while nothing was settled")
     retry_rate: float | None = Field(description=f"{RETRY_RATE}; null without an attempt")
-    latency_ms: LatencyDocument | None
+    latency_ms: LatencyDocument | None = Field(description=f"{LATENCY}; null without one")
     backlog: int | None
     parked: int | None
     oldest_event: str | None

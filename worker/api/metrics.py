@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from worker.api import figures
 from worker.api.clock_metrics import anonymous
 from worker.api.exposition import Exposition, labels
+from worker.api.health_metrics import HealthFigures
 from worker.api.redis_metrics import tell_redis_config, tell_redis_losses
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
@@ -44,6 +45,7 @@ class Metrics:
         self._signs = VitalSigns(resources.client)
         self._redis = RedisReport(resources.engine, resources.client, resources.config)
         self._health = Health(resources.engine, resources.client, resources.config)
+        self._health_figures = HealthFigures(self._health)
         self._totals = Totals(resources.engine)
         self._lock = threading.Lock()
         self._told = ""
@@ -72,6 +74,7 @@ class Metrics:
             (Source.REDIS, lambda: self._tell_vitals(told, known, marks)),
             (Source.DATABASE, lambda: self._tell_parked(told, marks)),
             (Source.DATABASE, lambda: self._tell_totals(told, marks, gaps)),
+            (Source.DATABASE, lambda: self._health_figures.tell(told, marks)),
         )
         for source, step in steps:
             gaps.ask(source, step)

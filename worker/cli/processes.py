@@ -196,7 +196,7 @@ def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> Healt
     seconds = health_watch.TURN_INTERVALS * config.health_interval
     # Latencies are of no consequence for a state.
     return HealthWatch(
-        partial(Health(engine, client, config).all, None, sample=1),
+        partial(Health(engine, client, config).all, None, with_latencies=False),
         Announcements(client),
         Turn(client, keys.HEALTH_LOCK, seconds, claim),
         Steadiness(config.health_steady),

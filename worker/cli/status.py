@@ -23,7 +23,7 @@ from worker.cli.stores import Ledger
 from worker.cli.watching import watch
 from worker.health import Health
 from worker.ledger.parked import Parked, ParkedStore
-from worker.ledger.queries import Tally, last_problem, latencies, tallies
+from worker.ledger.queries import Tally, last_problem, tallies
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Gaps, Source
 from worker.model.redis_checks import RedisCheck, Standing
@@ -64,8 +64,8 @@ def status(since: int, *, watched: bool, as_json: bool) -> None:
 
     BACKLOG counts the events that are not settled yet, and in parentheses those that rest in the database
     until it has room for them; RETRIED those that took more than one attempt,
-    RETRYING those whose next attempt is still due, DEAD the dead letters. Latencies are of the latest
-    10000 deliveries, from the publication to the SIEM's answer. STATE and REASON are those of `siem health`.
+    RETRYING those whose next attempt is still due, DEAD the dead letters. P50 and P99 are latencies in
+    milliseconds; they, STATE and REASON are those of `siem health`, which says what each of them is.
 
     While Redis or the database is away, what the other one knows is shown, with ? for what is not known
     (null in the JSON, whose `unknown` names these fields and the reason), and the exit code is 3.
@@ -118,7 +118,7 @@ def _report(client: Client, engine: Ledger, since: int, gaps: Gaps) -> dict[str,
         gaps,
         gaps.ask(Source.DATABASE, lambda: tallies(engine, since_ms=since)),
         gaps.ask(Source.DATABASE, ParkedStore(engine).counts),
-        {one.integration_id: one for one in health.survey(known, gaps, sample=1)},
+        {one.integration_id: one for one in health.survey(known, gaps)},
     )
     integrations = [_integration(one, sources) for one in known]
     fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine)) or dict.fromkeys(_FIELDS[Source.REDIS][:6])
@@ -140,7 +140,7 @@ def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
 
 def _integration(one: Subject, sources: _Sources) -> dict[str, Any]:
     ask, engine = sources.gaps.ask, sources.engine
-    latency = ask(Source.DATABASE, lambda: latencies(engine, one.id))
+    latency = sources.health[one.id].latency
     problem = ask(Source.DATABASE, lambda: last_problem(engine, one.id))
     hold = ask(Source.REDIS, lambda: sources.backlog.hold(one.id))
     parked = sources.parked

@@ -72,14 +72,14 @@ def records(
     """Return what is known of each of these integrations, as of one moment.
 
     `since` says for each the first minute that counts (its first ms, or a moment before it), `recent_ms` the
-    first of all that is recent; `sample` of how many settlements, the latest, latencies are reckoned.
+    first of all that is recent. Latencies are of the latest `sample` settlements, and left out without one.
     """
     ids = list(since)
     if not ids:
         return {}
     with reading(engine) as connection:
         counts = defaultdict(_Minutes, _counts(connection, since, recent_ms))
-        settled = _latest_settled(connection, ids, sample)
+        settled = _latest_settled(connection, ids, max(1, sample))
         problems = _problems(connection, ids)
         last_success = {one: next(_successes(settled[one]), None) for one in ids}
         further_back = [one for one, found in last_success.items() if found is None and settled[one]]
@@ -92,10 +92,18 @@ def records(
             last_success_ms=last_success[one],
             last_settled_ms=settled[one][0][0] if settled[one] else None,
             problem=problems.get(one),
-            latency=_latency(settled[one]),
+            latency=_latency(settled[one]) if sample else None,
         )
         for one in ids
     }
+
+
+def latencies(engine: Engine, ids: Sequence[str], *, sample: int) -> dict[str, Latency | None]:
+    """Return the latencies of each, of its latest `sample` settlements; None if none was a delivery."""
+    if not ids:
+        return {}
+    with reading(engine) as connection:
+        return {one: _latency(found) for one, found in _latest_settled(connection, ids, sample).items()}
 
 
 class _Minutes(NamedTuple):

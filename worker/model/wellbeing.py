@@ -99,6 +99,13 @@ class Vitals:
     failures: int = 0
 
 
+#: How many of the latest settlements latencies are of: wherever they are shown, the same.
+LATENCY_OF = 500
+#: What a latency is, wherever it is shown.
+LATENCY = (
+    "from the publication to the destination's acceptance, by nearest rank over what was delivered among the "
+    f"latest {LATENCY_OF} settlements"
+)
 #: What the error rate is, wherever it is shown.
 ERROR_RATE = "of the events that were delivered or became dead letters, the share that became dead letters"
 #: What the retry rate is, wherever it is shown.
@@ -147,7 +154,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From the publication to the destination's acceptance, in milliseconds, by nearest rank."""
+    """See `LATENCY`; in milliseconds."""
 
     p50: int
     p95: int

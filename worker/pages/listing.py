@@ -14,9 +14,8 @@ from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
-from worker.ledger.health_queries import records
 from worker.ledger.minutes import Minute, minutes_of
-from worker.model.wellbeing import IntegrationHealth, Latency, State
+from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
@@ -27,8 +26,8 @@ router = APIRouter(include_in_schema=False)
 PAGE = 50
 #: Events per minute are those of so many whole minutes.
 _RATE_MINUTES = 5
-#: Latencies are of so many settlements, the latest.
-_SAMPLE = 100
+#: What the figures are, for whoever points at them.
+MEANINGS = {"error_rate": ERROR_RATE, "retry_rate": RETRY_RATE, "latency": LATENCY}
 _TROUBLE_FIRST = (
     *(State.FAILING, State.DEGRADED, State.PAUSED, State.HEALTHY),
     *(State.IDLE, State.SWITCHED_OFF),
@@ -57,7 +56,7 @@ def show_list(
 ) -> Response:
     """Show the integrations; `state` and `q`, a part of the name, narrow the list."""
     health = Health(resources.engine, resources.client, resources.config)
-    everyone = sorted(health.all(visitor.tenant_id, sample=1), key=_by_trouble)
+    everyone = sorted(health.all(visitor.tenant_id, with_latencies=False), key=_by_trouble)
     chosen = [one for one in everyone if state in {None, one.state} and q.lower() in one.name.lower()]
     visible = chosen[(page - 1) * PAGE : page * PAGE]
     return render(
@@ -65,7 +64,8 @@ def show_list(
         "list.html",
         visitor,
         notices=list(_notices(resources, visitor.tenant_id)),
-        rows=_rows(resources, visitor.tenant_id, visible),
+        rows=_rows(resources, health, visitor.tenant_id, visible),
+        meanings=MEANINGS,
         counts=Counter(one.state for one in everyone),
         states=_TROUBLE_FIRST,
         everyone=len(everyone),
@@ -100,18 +100,18 @@ def _by_trouble(one: IntegrationHealth) -> tuple[int, str]:
     return _TROUBLE_FIRST.index(one.state), one.name.lower()
 
 
-def _rows(resources: Shared, tenant_id: str, visible: list[IntegrationHealth]) -> list[Row]:
+def _rows(resources: Shared, health: Health, tenant_id: str, visible: list[IntegrationHealth]) -> list[Row]:
     ids = [one.integration_id for one in visible]
     now_ms = VitalSigns(resources.client).now_ms()
     minutes = minutes_of(resources.engine, ids, now_ms - HOUR_MS)
-    known = records(resources.engine, dict.fromkeys(ids, now_ms), sample=_SAMPLE)
+    latencies = health.latencies(ids)
     urls = resources.integrations_of(tenant_id).urls(ids)
     return [
         Row(
             one,
             urls.get(one.integration_id, ""),
             _per_minute(minutes[one.integration_id], now_ms),
-            known[one.integration_id].latency,
+            latencies[one.integration_id],
             _spark(minutes[one.integration_id], now_ms),
         )
         for one in visible

@@ -8,7 +8,9 @@ from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import deliveries
+from worker.model.judgement import span
 from worker.pages.charts import bar_chart, line_chart
+from worker.pages.listing import MEANINGS
 from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latencies
 from worker.pages.visitors import HOME, Looking
@@ -37,6 +39,8 @@ def show_one(request: Request, resources: Shared, visitor: Looking, integration_
         one=configured,
         warning=resources.warning_of(configured),
         health=health.of(configured.id),
+        meanings=MEANINGS,
+        window=span(resources.config.health_window * 1000),
         delivered=delivered,
         failed=failed,
         drawn=drawn,
