@@ -35,7 +35,7 @@ READ_BLOCK_MS = 500
 #: answers nobody else meanwhile.
 HEAVIEST = 16 << 20
 #: Seconds that one step should take while more waits: what is urgent must have its turn between two.
-LONGEST_STEP = 0.25
+LONGEST_STEP = 0.15
 #: The ingress is behind if what waits there will take longer than this, in seconds.
 BEHIND = 0.25
 

@@ -1,8 +1,9 @@
-"""A thousand integrations of which a hundred hang: what the other nine hundred notice of it.
+"""A thousand integrations of which a hundred hang: what the other nine hundred notice of it, and of a flood.
 
-Nine hundred tenants get a few events a second between them, first alone, then while a hundred integrations of
-another tenant begin to hang, all at once, and go on hanging. Prints how long the healthy ones' events took in
-both spans, what did not arrive, and how many threads the hanging ones held at the most, as JSON.
+Nine hundred tenants get a few events a second between them: first alone, then while a further tenant floods
+the ingress, then while a hundred integrations of another one begin to hang, all at once, and go on hanging.
+Prints how long the healthy ones' events took in these spans, what did not arrive, and how many threads the
+hanging ones held at the most, as JSON.
 """
 
 import argparse
@@ -46,6 +47,8 @@ def main() -> None:
         _integrate(fleet, sink.url, ports, given)
         fleet.start()
         alone = _span(fleet, given, ill=False)
+        with _flood(fleet.server.url, given.flood):
+            flooded = _span(fleet, given, ill=False)
         beside = _span(fleet, given, ill=True)
     result = {
         "hardware": hardware(),
@@ -53,7 +56,9 @@ def main() -> None:
         "hanging": given.hanging,
         "threads": int(threads),
         "alone": alone,
+        "beside_flood": flooded,
         "beside": beside,
+        "p99_times_flood": round(flooded["ms"]["p99"] / max(1, alone["ms"]["p99"]), 2),
         "p99_times": round(beside["ms"]["p99"] / max(1, alone["ms"]["p99"]), 2),
     }
     json.dump(result, sys.stdout, indent=2)
@@ -66,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hanging", type=int, default=100, help="of which so many hang (default 100)")
     parser.add_argument("--rate", type=int, default=200, help="events a second of the healthy (default 200)")
     parser.add_argument("--seconds", type=int, default=45, help="of each span (default 45)")
+    parser.add_argument("--flood", type=int, default=10, help="seconds of it, at full speed (default 10)")
     return parser.parse_args()
 
 
@@ -80,6 +86,17 @@ def _holes(directory: Path) -> Iterator[list[int]]:
         yield json.loads(ports.read_text())["holes"]
     finally:
         process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _flood(url: str, seconds: int) -> Iterator[None]:
+    """Let a tenant without integrations publish as fast as one process can."""
+    command = [sys.executable, "-m", "tests.benchmarks.flooding", "--publish", url, str(seconds)]
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
         process.wait()
 
 
@@ -101,6 +118,7 @@ def _integrate(fleet: Fleet, well: str, ports: list[int], given: argparse.Namesp
 def _span(fleet: Fleet, given: argparse.Namespace, *, ill: bool) -> dict[str, Any]:
     """Publish at the steady rate; return how long the healthy ones' events took."""
     since_ms = time.time_ns() // 1_000_000
+    run = f"{since_ms}-"
     over, held = threading.Event(), [0]
     threads = [threading.Thread(target=_watch, args=(fleet, over, held))]
     threads += [threading.Thread(target=_publish_ill, args=(fleet, over))] if ill else []
@@ -110,7 +128,7 @@ def _span(fleet: Fleet, given: argparse.Namespace, *, ill: bool) -> dict[str, An
     tenants = given.integrations - given.hanging
     for number in range(given.rate * given.seconds):
         tenant = f"tenant-{given.hanging + number % tenants}"
-        [line] = sample_lines(1, run=f"{ill}{number}", tenant_id=tenant)
+        [line] = sample_lines(1, run=f"{run}{number}", tenant_id=tenant)
         fleet.publisher.publish(line)
         time.sleep(max(0.0, began + number / given.rate - time.monotonic()))  # the load itself
     wait_until(lambda: len(_latencies(fleet, since_ms)) >= given.rate * given.seconds, "all arrive", 120)
