@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.broker.sending import TIMING
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.fleet import wait_until
 from tests.small_disk import fill, small_disk
+from worker.broker import keys
+from worker.broker.backlog import Backlog
 from worker.broker.connection import Client, ask, broker_errors, connect
+from worker.broker.vital_signs import VitalSigns
 from worker.model.errors import BrokerUnavailable
 from worker.model.outages import OutageCause
 
@@ -54,6 +58,26 @@ def test_a_login_that_is_refused_is_no_absence(
     assert found.cause is cause
     assert re.search(words, str(found))
     assert found.public == "Redis cannot be used at present"
+
+
+def test_what_is_forbidden_is_told_once_and_not_of_each_integration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A damaged key concerns its integration alone; a user who may run no script concerns all of them."""
+    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+        ask(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-evalsha")
+        ask(client, "SET", keys.state("damaged"), "no hash")
+        with connect(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
+            for look in (Backlog(less, TIMING).wake, VitalSigns(less).of):
+                with pytest.raises(BrokerUnavailable, match=r"denies permission .*evalsha") as caught:
+                    look(["one", "two", "damaged"])
+                assert caught.value.cause is OutageCause.PERMISSION_DENIED
+        assert caplog.messages == []
+        Backlog(client, TIMING).wake(["one", "two", "damaged"])
+
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "integration damaged cannot be woken"
+    ]
 
 
 def test_a_server_without_a_free_connection_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.claimed import Claimed
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, require_usable
 from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.reissuing import Reissued, Reissuing
@@ -104,6 +104,7 @@ class Backlog:
         orders = []
         for integration_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception):
+                require_usable(reply)
                 # One backlog whose keys are not what they should be must not keep the others waiting.
                 log.error("integration %s cannot be woken: %s", integration_id, reply)
             elif reply:

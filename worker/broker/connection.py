@@ -163,6 +163,17 @@ def outage_of(error: RedisError) -> BrokerUnavailable:
     return unavailable(error)
 
 
+def require_usable(error: Exception) -> None:
+    """Raise BrokerUnavailable if this error, one of many replies, is not about the data that it was for.
+
+    A forbidden command or a replica concerns every reply. A full Redis does not: much is done all the same.
+    """
+    if isinstance(error, RedisError):
+        outage = outage_of(error)
+        if outage.cause not in {OutageCause.REFUSED, OutageCause.MEMORY_FULL}:
+            raise outage
+
+
 def check_answers(client: redis.Redis) -> None:
     """Raise BrokerUnavailable if Redis does not answer this client."""
     with broker_errors():

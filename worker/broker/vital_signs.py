@@ -13,7 +13,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, require_usable
 from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
@@ -176,6 +176,7 @@ def processes_alive(client: "redis.Redis") -> Counter[str]:
 def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
     for reply in (state, oldest):
         if isinstance(reply, Exception):
+            require_usable(reply)
             # One backlog whose keys are not what they should be must not hide how the others fare.
             log.error("how integration %s fares cannot be read: %s", integration_id, reply)
             return Vitals()
