@@ -127,10 +127,12 @@ def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
     stall.note(LedgerUnavailable("the disk of the database x is full: free some", OutageCause.DISK_FULL))
     ran = call(own.environment, "health", "--json")
     [part] = [one for one in json.loads(ran.out)["fleet"]["parts"] if one["name"] == "database"]
+    status = call(own.environment, "status")
     stall.clear()
 
     assert (ran.code, part["ok"]) == (1, False)
     assert "takes nothing from a recorder: the disk of the database x is full" in part["words"]
+    assert "NOT OK: nothing can be recorded: the disk of the database x is full" in status.out
     assert recorder_stall(own.client) is None
 
 

@@ -14,6 +14,7 @@ from worker.broker.connection import Client, connect
 from worker.broker.floods import floods
 from worker.broker.ingress import waiting as ingress_waiting
 from worker.broker.outcomes import lag
+from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.integration_views import state
@@ -32,12 +33,14 @@ from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
 _EVERY = 2.0
+#: What Redis knows of the fleet.
+_OF_FLEET = (
+    *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
+    *("conflicts", "recording_stalled"),
+)
 #: What is not known without each source.
 _FIELDS = {
-    Source.REDIS: (
-        *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
-        *("conflicts", "held", "backlog"),
-    ),
+    Source.REDIS: (*_OF_FLEET, "held", "backlog"),
     Source.DATABASE: (
         *("parked", "delivered", "retried", "retrying", "dead", "latency_ms", "last_problem"),
         "disabled_reason",
@@ -121,12 +124,12 @@ def _report(client: Client, engine: Ledger, since: int, gaps: Gaps) -> dict[str,
         {one.integration_id: one for one in health.survey(known, gaps)},
     )
     integrations = [_integration(one, sources) for one in known]
-    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine)) or dict.fromkeys(_FIELDS[Source.REDIS][:6])
+    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine)) or dict.fromkeys(_OF_FLEET)
     return {**fleet, "integrations": integrations, "unknown": gaps.documents(_FIELDS)}
 
 
 def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
-    alive = roles_alive(client)
+    alive, stall = roles_alive(client), recorder_stall(client)
     return {
         "processes": {role: role in alive for role in ROLES},
         "redis": [asdict(check) for check in _troubles(client, engine)],
@@ -135,6 +138,7 @@ def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
         "conflicts": told_by_kind(conflicts(client)),
+        "recording_stalled": stall.words if stall else None,
     }
 
 
@@ -205,6 +209,8 @@ def _print_fleet(report: dict[str, Any]) -> None:
     if aside := report["unrecordable"]:
         entries = counted(aside, "batch", "batches")
         click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
+    if stalled := report["recording_stalled"]:
+        click.echo(plain(f"NOT OK: nothing can be recorded: {stalled}"))
     for sentence in sentences(report["conflicts"]):
         click.echo(f"NOT OK: {sentence}.")
 
