@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import redis
 
 from tests.embedded_servers import RunningServer
@@ -147,6 +148,28 @@ def test_releases_count_each_other(client: redis.Redis) -> None:
     told = {key.removeprefix(b"siem:alive:").partition(b":")[0]: value for key, value in found.items()}
     assert set(told) == {b"router", b"recorder"}
     assert all(float(value.partition(b" ")[2]) < 60 for value in told.values())
+
+
+def test_an_error_does_not_end_the_heartbeats(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fact that cannot be told this time is told the next; the process does not count as dead."""
+    answers: Iterator[dict[str, str] | Exception] = iter([RuntimeError("no fact")])
+
+    def facts() -> dict[str, str]:
+        if isinstance(found := next(answers, {}), Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("worker.broker.alive.process_facts", facts)
+    sign = SignOfLife(client, "router")
+    sign.start()
+    try:
+        wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")
+    finally:
+        sign.stop()
+
+    assert "unexpected error in a heartbeat" in caplog.text
 
 
 def test_an_identity_can_be_read() -> None:

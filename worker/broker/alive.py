@@ -103,6 +103,9 @@ class SignOfLife:
         except BrokerUnavailable:
             log.debug("no Redis to give a sign of life to")
             return False
+        except Exception:
+            # Without its heartbeats a process that works would count as dead.
+            log.exception("unexpected error in a heartbeat, retrying in %.0f s", EVERY)
         return True
 
     def _beat(self) -> None:
