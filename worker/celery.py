@@ -135,10 +135,8 @@ def task_name(kind: str) -> str:
 
 def issue_order(order: WorkOrder, kind: str) -> None:
     """Put a work order into the queue of its type; if that fails, the sweeper does it later."""
-    try:
+    with celery_log.order_reports():
         app.send_task(task_name(kind), kwargs=_arguments(order), queue=kind, retry=False)
-    except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
-        log.warning("work order %s could not be published (%s): the sweeper will", order, error)
 
 
 def _arguments(order: WorkOrder) -> dict[str, Any]:

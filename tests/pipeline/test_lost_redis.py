@@ -213,6 +213,24 @@ def test_a_task_that_misses_redis_makes_no_line_of_its_own(shift: Shift) -> None
     assert "Traceback" not in "".join(map(shift.log, ROLES))
 
 
+def test_a_redis_that_takes_no_orders_is_told_once(shift: Shift) -> None:
+    """However many are to be published; the sweeper does it later, and every event arrives."""
+    queues = "the queues of work orders"
+    with HecReceiver() as splunk:
+        for number in range(5):
+            shift.fleet.integrate(splunk.url, f"orders-{number}", tenant_id=f"orders-{number}")
+        shift.admin("ACL", "SETUSER", "default", "-lpush")
+        shift.fleet.publish(denial(f"o{number}", tenant_id=f"orders-{number}") for number in range(5))
+        wait_until(lambda: f"lost {queues}: " in shift.log("router"), "the router says so")
+        shift.admin("ACL", "SETUSER", "default", "+lpush")
+        for number in range(5):
+            shift.fleet.settled(1, f"int_orders-{number}")
+        wait_until(lambda: f"{queues} is back after" in shift.log("router"), "and that they are back")
+
+    told = [line for line in shift.heard()["router"] if queues in line]
+    assert ["denies permission" in line for line in told] == [True, False]
+
+
 AT_THE_START: dict[str, tuple[str, str]] = {
     "closed port": (
         "redis://127.0.0.1:{closed}/0",

@@ -10,11 +10,8 @@ from typing import Any
 import redis
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
-from redis.exceptions import RedisError
 
-from worker.broker.celery_log import CONSUMER, dependencies
-from worker.broker.connection import outage_of
-from worker.model.errors import BrokerUnavailable
+from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
 
 #: Celery's consumer tries again after so many seconds: at first, more each time, and at most. Celery's own
 #: longest pause is 30 s, for which a worker would idle although Redis is back.
@@ -30,7 +27,7 @@ class ReportingConsumer(Consumer):
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long it takes."""
         conn.ensure_connection(
-            lambda error, _pause: dependencies.redis.lost(CONSUMER, _outage(error)),
+            lambda error, _pause: dependencies.redis.lost(CONSUMER, outage_behind(error)),
             interval_start=FIRST_PAUSE,
             interval_step=LONGER,
             interval_max=LONGEST_PAUSE,
@@ -41,16 +38,9 @@ class ReportingConsumer(Consumer):
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Report an error after which Celery tries anew to connect."""
-        dependencies.redis.lost(CONSUMER, _outage(exc))
+        dependencies.redis.lost(CONSUMER, outage_behind(exc))
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Report an error that ended a connection."""
-        dependencies.redis.lost(CONSUMER, _outage(exc), is_cut=isinstance(exc, _CUT))
+        dependencies.redis.lost(CONSUMER, outage_behind(exc), is_cut=isinstance(exc, _CUT))
         super().on_connection_error_after_connected(exc)
-
-
-def _outage(error: Exception) -> BrokerUnavailable:
-    """Return the error in our words; kombu takes errors of the socket and others for lost connections."""
-    if isinstance(error, RedisError):
-        return outage_of(error)
-    return outage_of(redis.ConnectionError(f"{type(error).__name__}: {error}"))

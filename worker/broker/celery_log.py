@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import redis
 from billiard.exceptions import RestartFreqExceeded
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning, Retry
@@ -21,7 +22,8 @@ from celery.signals import celeryd_after_setup
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker.model.availability import SILENT, Dependencies
+from worker.broker.connection import outage_of
+from worker.model.availability import SILENT, Availability, Dependencies
 from worker.model.errors import BrokerUnavailable, DeliveryError
 from worker.model.outages import OutageCause
 
@@ -38,6 +40,9 @@ _SPEAKERS = ("celery", "kombu", "py.warnings")
 
 #: What this process cannot do without. One for the module: Celery makes its consumer by itself.
 dependencies = Dependencies(logging.getLogger("worker.celery"))
+_queues = Availability("the queues of work orders", logging.getLogger("worker.celery"))
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -54,6 +59,31 @@ def task_reports() -> Iterator[None]:
         dependencies.redis.back(task_reports)
         raise
     dependencies.redis.back(task_reports)
+
+
+@contextmanager
+def order_reports() -> Iterator[None]:
+    """Report whether an order could be published; raises nothing, for the sweeper publishes it later.
+
+    That Redis does not answer, the process says anyway; that it refuses to take orders, only this tells.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
+        outage = outage_behind(error)
+        log.info("a work order could not be published (%s): the sweeper will", outage)
+        if outage.cause is not OutageCause.UNREACHABLE:
+            _queues.lost(order_reports, outage)
+    else:
+        _queues.back(order_reports)
+
+
+def outage_behind(error: Exception) -> BrokerUnavailable:
+    """Return the error in our words; kombu wraps some, and takes those of a socket for lost connections."""
+    for one in (error, error.__cause__):
+        if isinstance(one, RedisError):
+            return outage_of(one)
+    return outage_of(redis.ConnectionError(f"{type(error).__name__}: {error}"))
 
 
 class ConnectionRecords(logging.Filter):
