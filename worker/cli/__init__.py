@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from worker import __version__
 from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
 from worker.model.errors import InvalidInput, NotFoundError, SiemError, UnavailableError
@@ -64,7 +65,7 @@ COMMANDS = (
 
 
 @click.group(cls=LazyGroup, lazy_commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="mitrity-siem-worker", prog_name="siem")
+@click.version_option(__version__, prog_name="siem")
 def siem() -> None:
     """Deliver governance events into every SIEM that subscribed.
 
