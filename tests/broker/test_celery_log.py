@@ -57,15 +57,15 @@ def test_a_record_with_the_error_of_a_connection_is_dropped(kept: Kept, name: st
 
 
 def test_everything_else_is_logged(kept: Kept) -> None:
-    """What has nothing to do with a connection, what is ours, and everything at DEBUG."""
+    """What has nothing to do with a connection, what tasks raise, what is ours, and everything at DEBUG."""
     logging.getLogger("celery.worker.consumer.consumer").error("unregistered task of type %s", "x")
-    logging.getLogger("celery.app.trace").error("raised %r", ValueError("x"), exc_info=_info(ValueError("x")))
+    logging.getLogger("celery.app.trace").error("raised %r", OSError("x"), exc_info=_info(OSError("x")))
     logging.getLogger("worker.tasks").error("no order could be published: %s", LOST)
     logging.getLogger("celery.worker.consumer.consumer").debug("connection: %s", LOST)
 
     assert kept.messages == [
         "unregistered task of type x",
-        "raised ValueError('x')",
+        "raised OSError('x')",
         "no order could be published: gone",
         "connection: gone",
     ]

@@ -36,7 +36,9 @@ NEXT_TRY = 120.0
 
 #: What a lost connection makes kombu raise and Celery log.
 _OF_A_LOST_CONNECTION = (RedisError, OperationalError, OSError, RestartFreqExceeded)
-_SPEAKERS = ("celery", "kombu", "py.warnings")
+_SPEAKERS = ("celery", "kombu")
+#: What a task raised is logged, whatever it is.
+_OF_TASKS = "celery.app.trace"
 
 #: What this process cannot do without. One for the module: Celery makes its consumer by itself.
 dependencies = Dependencies(logging.getLogger("worker.celery"))
@@ -91,7 +93,8 @@ class ConnectionRecords(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether to log the record."""
-        if record.levelno <= logging.DEBUG or record.name.partition(".")[0] not in _SPEAKERS:
+        is_theirs = record.name.partition(".")[0] in _SPEAKERS and record.name != _OF_TASKS
+        if record.levelno <= logging.DEBUG or not is_theirs:
             return True
         return not any(isinstance(one, _OF_A_LOST_CONNECTION) for one in _carried(record))
 
