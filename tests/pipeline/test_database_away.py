@@ -67,11 +67,13 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
         status = {one["name"]: one for one in own.siem_json("status")["integrations"]}
 
         assert Counter(row.status for row in rows) == {Status.DELIVERED: 300}
-        assert {row.attempts for row in rows} == {2}
+        assert {row.attempts for row in rows} <= {1, 2}
         assert (dead_row.status, dead_row.http_status) == (Status.DEAD, 503)
         assert (letter.event_id, letter.cause) == ("ill-1", Cause.EXHAUSTED)
         assert b'"ill-1"' in letter.payload
-        assert (status["moody"]["delivered"], status["moody"]["retried"]) == (300, 300)
+        twice = sum(row.attempts == 2 for row in rows)
+        assert twice > 0, "the first batch is sent again, however many of the events it has"
+        assert (status["moody"]["delivered"], status["moody"]["retried"]) == (300, twice)
         assert status["ill"]["dead"] == 1
 
 
