@@ -19,11 +19,11 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
-from worker.ledger.replays import get_replay
+from worker.ledger.replays import create_replay, get_replay
 from worker.model.deliveries import Cause, Status
-from worker.model.replays import ReplayState
+from worker.model.replays import ReplayState, Selection
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: More than a backlog may hold.
 EVENTS = 1300
@@ -93,11 +93,10 @@ def test_whatever_it_was_doing_it_is_gone(own: Fleet) -> None:
         own.integrate(well.url, "parked")
         own.integrate(refusing.url, "dying")
         own.integrate(hook.url, "hook", type="webhook")
-        own.integrate(siem.url, "siem")
+        own.store.set_paused("int_parked", paused=True)
+        own.integrate(siem.url, "siem")  # tells the fleet of the pause as well
         own.start()
         own.spawn("router-2")
-        assert own.siem("integrations", "pause", "parked").returncode == 0
-        wait_until(lambda: own.client.hget(keys.state("int_parked"), "held") == b"1", "it is paused")
 
         published = own.publish_at_once(denial(f"e{number}") for number in range(EVENTS))
         own.settled(EVENTS, "int_well")
@@ -106,18 +105,17 @@ def test_whatever_it_was_doing_it_is_gone(own: Fleet) -> None:
         own.settled(EVENTS, "int_siem")
         hanging.wait_for(lambda receiver: bool(receiver.requests), 30)
         wait_until(lambda: "int_parked" in ParkedStore(own.engine).counts(), "events are parked")
-        state = keys.state("int_held")
-        wait_until(lambda: own.client.hget(state, "breaker") == b"open", "the breaker is open")
-        wait_until(lambda: own.rows("int_retry"), "the retry waits")
-        assert (
-            own.siem("dead-letters", "replay", "--integration", "dying", "--rate", "1", "--yes").returncode
-            == 0
+        wait_until(
+            lambda: own.client.hget(keys.state("int_held"), "breaker") == b"open", "the breaker is open"
         )
-        replay = own.siem_json("replays", "list")[0]["id"]
+        wait_until(lambda: own.rows("int_retry"), "the retry waits")
+        dying = Selection(integration_id="int_dying")
+        replay = create_replay(own.engine, dying, target_id=None, rate=1, made_by="test").id
 
         names = ("flight", "retry", "held", "parked", "dying", "hook", "siem")
         for name in names:
-            assert own.siem("integrations", "delete", name, "--yes").returncode == 0
+            own.store.delete(f"int_{name}")
+        own.announce()
         for name in names:
             wait_until_gone(own, f"int_{name}")
         for receiver in (hanging, throttled, held, refusing, hook, siem):

@@ -1,0 +1,59 @@
+"""An integration is deleted beside the release before this one: nothing of it stays, nothing is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker.sending import append
+from tests.fleet import Fleet, wait_until
+from tests.pipeline.conftest import denial
+from tests.pipeline.test_deleted import naming, wait_until_dead, wait_until_gone
+from tests.procfile import WORKER
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
+from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
+from tests.upgrades.releases import THIS, Release
+from worker.broker.backlog import Backlog, Timing
+from worker.ledger.engine import downgrade, upgrade
+from worker.model.deliveries import Cause
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+_BEFORE = "0007"
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Iterator[MixedFleet]:
+    """Give a fleet without processes, with the tables of the release before this one."""
+    with Fleet(tmp_path / "fleet", **KNOBS) as fleet:
+        downgrade(fleet.engine, _BEFORE)
+        yield MixedFleet(fleet)
+
+
+def test_what_earlier_processes_bring_back_goes_too(mixed: MixedFleet, previous: Release) -> None:
+    """Its recorder writes the tombstone again and again, its router and worker know no other way."""
+    fleet = mixed.fleet
+    with HecReceiver(scripts.throttled(600)) as splunk:
+        fleet.integrate(splunk.url, "gone")
+        for role in ("router", "recorder", WORKER):
+            mixed.join(previous, role)
+        upgrade(fleet.engine)
+        mixed.join(THIS, "recorder")
+        ids = fleet.publish_at_once(denial(f"e{number}") for number in range(50))
+        wait_until(lambda: fleet.rows("int_gone"), "the retry waits", LONG)
+        fleet.store.delete("int_gone")
+        fleet.announce()
+        wait_until_dead(fleet, "int_gone", 50)
+        # A router that slept through the deletion hands over, and wakes.
+        append(fleet.client, "int_gone", [["late1", "late2"]])
+        Backlog(fleet.client, Timing.of(fleet.settings)).wake(["int_gone"])
+        wait_until_dead(fleet, "int_gone", 52)
+        mixed.leave(previous, "recorder")
+        wait_until_gone(fleet, "int_gone")
+
+        letters = fleet.dead("int_gone")
+        assert {letter.event_id for letter in letters} == {*ids, "late1", "late2"}
+        assert {letter.cause for letter in letters} == {Cause.DELETED}
+        assert naming(fleet, "int_gone") == []
+        assert splunk.accepted_ids == []
