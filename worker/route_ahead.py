@@ -57,6 +57,7 @@ class RouteAhead:
         self._subscriptions = subscriptions
         self._wake = wake
         self._pass: IngressPass | None = None
+        self._turn = ""
         self._began = self._took = 0.0
         self._at_end = False
         self._window = _WINDOW // 10
@@ -115,10 +116,15 @@ class RouteAhead:
             )
 
     def _current_pass(self) -> IngressPass | None:
-        """Return the pass to go on with, or a new one; None as long as no router has read anything."""
+        """Return the pass to go on with, or a new one; None as long as no router has read anything.
+
+        A pass does not outlive its turn: what it found, another router may have handed over since.
+        """
         head = self._ingress.head()
         if head is None:
             return None
+        if self._turn != self._ingress.turn:
+            self._pass, self._turn = None, self._ingress.turn
         if self._pass is not None:
             self._pass.come_past(head)
         if self._pass is None or self._is_over(self._pass):

@@ -1,5 +1,8 @@
 """Handing over out of turn: whole or not at all, and never what a reader of the group was given."""
 
+import time
+from collections.abc import Collection, Sequence
+
 import pytest
 import redis
 from redis.exceptions import ResponseError
@@ -11,6 +14,7 @@ from worker.broker.floods import LASTS, floods
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, arrivals_of, counters
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.volumes import Volume, volumes_of
+from worker.route_ahead import RouteAhead
 
 
 def publish(client: redis.Redis, count: int) -> list[bytes]:
@@ -126,6 +130,41 @@ def test_one_at_a_time_reads_ahead(client: redis.Redis) -> None:
     assert client.xlen(keys.EVENTS) == 1
     next_one.pass_on()
     assert sleeper.is_mine()
+
+
+def test_who_lost_its_turn_forgets_what_it_found(client: redis.Redis) -> None:
+    """Another router handed it over and died meanwhile: nothing goes twice when the turn comes back."""
+    publish(client, 6)
+    given(Ingress(client, "test", 30), 0)
+    routed: list[bytes] = []
+
+    def route(batch: Sequence[Arrival], _: object) -> list[HandOver]:
+        return [handover(*(one.entry_id for one in batch))]
+
+    def wake(done: HandOver, _: object) -> None:
+        routed.extend(done.done)
+        time.sleep(0.3)  # as much as is routed before it is read on
+
+    class Sleeper(IngressAhead):
+        """Falls asleep once, when it has handed over a part."""
+
+        def note(self, tenants: Collection[str]) -> None:
+            super().note(tenants)
+            client.delete(keys.AHEAD_LOCK)
+            other = IngressAhead(client)
+            assert other.is_mine()
+            for entries in list(other.after(b"0-0", lambda: 100)):
+                for entry_id, _ in entries:
+                    assert other.hand_over(handover(entry_id), entry_id) is None
+                    routed.append(entry_id)
+            client.delete(keys.AHEAD_LOCK)
+
+    ahead = RouteAhead(Sleeper(client), route, dict, wake)
+    ahead.go_on(1)
+    ahead.go_on(1)
+
+    assert len(routed) == len(set(routed)) == 6
+    assert counters(client)["published"] == 6
 
 
 def test_a_full_redis_is_relieved_within_bounds(client: redis.Redis) -> None:

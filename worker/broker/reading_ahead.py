@@ -43,6 +43,11 @@ class IngressAhead:
         with broker_errors():
             return self._turn.is_mine() and has_room(self._client)
 
+    @property
+    def turn(self) -> str:
+        """The name of this turn: what was found in another one may have been handed over by others since."""
+        return self._turn.name
+
     def note(self, tenants: Collection[str]) -> None:
         """Write down who floods the ingress."""
         note_floods(self._client, tenants)

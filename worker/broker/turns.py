@@ -1,7 +1,8 @@
 """Whose turn it is, where one process at a time should work: a lock that its holder keeps by asking for it.
 
 It spares double work. Nothing may depend on it: a holder that was asleep does not know that it lost it. Only
-a script that finds the holder's `name` under the key knows whose turn it is.
+a script that finds the holder's `name` under the key knows whose turn it is. Each turn has a name of its own,
+which tells it from an earlier one of the same process, between which others may have worked.
 """
 
 import uuid
@@ -34,6 +35,7 @@ class Turn:
         self._claim = claim
         self._ask = ask_anyway if when_full else ask
         self._key = key
+        #: Of the turn that was taken, or tried to be, last.
         self.name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
 
@@ -42,11 +44,10 @@ class Turn:
         if self._claim is not None:
             self._claim.require()
         with broker_errors():
-            if self._ask(self._client, "SET", self._key, self.name, "NX", "PX", self._expires_ms):
-                return True
-            if self._client.get(self._key) != self.name.encode():
-                return False
-            return bool(self._client.pexpire(self._key, self._expires_ms))
+            if self._client.get(self._key) == self.name.encode():
+                return bool(self._client.pexpire(self._key, self._expires_ms))
+            self.name = uuid.uuid4().hex
+            return bool(self._ask(self._client, "SET", self._key, self.name, "NX", "PX", self._expires_ms))
 
     def pass_on(self) -> None:
         """Let the next one have it at once."""
