@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: Entries of one read: large enough to spread the round trips, small enough to hand over in milliseconds.
 READ_COUNT = 1000
-#: Entries of the first read, and of one while they are large or take long.
+#: Entries of the first read while much waits, and of one while they are large or take long.
 FEWEST = 20
 #: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
 READ_BLOCK_MS = 500
@@ -66,7 +66,8 @@ class Router:
         self._snapshot = snapshot
         self._issue = issue
         self._ahead = RouteAhead(ahead, handovers, self._subscriptions, self._wake)
-        self._read_count = FEWEST
+        #: None until the first read.
+        self._read_count: int | None = None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Route until told to stop; outlive any absence of Redis."""
@@ -77,7 +78,7 @@ class Router:
 
         Returns how many were read from the head of the ingress. Raises BrokerUnavailable.
         """
-        asked = self._read_count
+        asked = self._read_count or self._first_count()
         arrivals = self._ingress.read(asked, READ_BLOCK_MS)
         began = time.monotonic()
         if arrivals:
@@ -88,12 +89,17 @@ class Router:
                 self._ingress.read_again()
                 raise
         seconds = time.monotonic() - began
-        self._suit_reads_to(sum(len(arrival.raw or b"") for arrival in arrivals), seconds)
+        size = sum(len(arrival.raw or b"") for arrival in arrivals)
+        self._read_count = _suited(asked, size, seconds)
         if len(arrivals) == asked and self._is_behind(seconds / asked):
             self._ahead.go_on(self._read_count)
         else:
             self._ahead.stop()
         return len(arrivals)
+
+    def _first_count(self) -> int:
+        """Return how many to read first: few while much waits, of which nobody knows how large it is."""
+        return FEWEST if self._ingress.waiting() > FEWEST else READ_COUNT
 
     def _is_behind(self, seconds_an_event: float) -> bool:
         return self._ingress.waiting() * seconds_an_event > BEHIND
@@ -114,19 +120,21 @@ class Router:
             self._ingress.hand_over(handover)
             self._wake(handover, subscriptions)
 
-    def _suit_reads_to(self, size: int, seconds: float) -> None:
-        """Read fewer events at a time while they are large or take long, and more again afterwards."""
-        if size > HEAVIEST:
-            self._read_count = max(FEWEST, self._read_count // 4)
-        elif seconds > LONGEST_STEP and size:
-            self._read_count = max(FEWEST, self._read_count // 2)
-        elif size < HEAVIEST // 4:
-            self._read_count = min(READ_COUNT, self._read_count * 2)
-
     def _wake(self, handover: HandOver, subscriptions: Mapping[str, Subscription]) -> None:
         woken = {one for consignment in handover.consignments for one in consignment.integration_ids}
         for order in self._backlog.wake(sorted(woken)):
             self._issue(order, subscriptions[order.integration_id].destination.type)
+
+
+def _suited(asked: int, size: int, seconds: float) -> int:
+    """Return how many to read next: fewer while they are large or take long, and more again afterwards."""
+    if size > HEAVIEST:
+        return max(FEWEST, asked // 4)
+    if seconds > LONGEST_STEP and size:
+        return max(FEWEST, asked // 2)
+    if size < HEAVIEST // 4:
+        return min(READ_COUNT, asked * 2)
+    return asked
 
 
 def handovers(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> Iterator[HandOver]:

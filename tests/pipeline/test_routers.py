@@ -88,3 +88,14 @@ def test_what_a_dead_router_had_read_is_taken_over_once(own: Fleet) -> None:
         own.settled(6000)
 
     assert sorted(splunk.accepted_ids) == sorted(ids)
+
+
+def test_what_is_published_together_stays_together(tmp_path: Path) -> None:
+    """Right behind its start, too, a router reads as much at once as it may: one chunk, so one request."""
+    with Fleet(tmp_path) as fleet:
+        fleet.integrate("https://splunk.example.com/services/collector/event")
+        fleet.start("router")
+        fleet.publish_at_once(denial(f"evt-{number}") for number in range(300))
+        wait_until(lambda: not fleet.client.xlen("siem:events"), "all are routed")
+
+        assert fleet.client.xlen("siem:backlog:int_splunk:urgent") == 1
