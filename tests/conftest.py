@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests.embedded_servers import REDIS, VALKEY, RunningServer, start_server
+from tests.small_disk import can_mount
 from tests.upgrades.releases import why_not_here
 from worker.broker.connection import connect
 
@@ -45,15 +46,21 @@ if why_not_here() is not None:
 
 def pytest_report_header() -> list[str]:
     """Say which tests are left out, and why."""
-    return [f"tests/upgrades is left out: {why_not_here()}"] if why_not_here() is not None else []
+    left_out = [f"tests/upgrades is left out: {why_not_here()}"] if why_not_here() is not None else []
+    if not can_mount():
+        left_out.append("tests that need a small disk are left out: nobody here may mount one")
+    return left_out
 
 
 #: Folders whose tests wait for whole fleets: what takes longest begins first, and nobody waits at the end.
 LONGEST_FIRST = ("chaos", "interop", "pipeline", "demo", "house", "cli")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests by folder, and within one as they stand there."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests by folder, and within one as they stand there; leave out what cannot be run here."""
+    left_out = [one for one in items if one.get_closest_marker("small_disk") and not can_mount()]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [one for one in items if one not in left_out]
     items.sort(key=lambda item: _haste(item.nodeid.removeprefix("tests/").partition("/")[0]))
 
 

@@ -1,17 +1,33 @@
 """A disk of a few megabytes, for those who want it full: a file system in memory.
 
-Mounting takes a privilege that not every machine gives; where it is missing, the test that asks for it is
-skipped.
+Mounting takes a privilege that not every machine gives, root or not. Where it is missing, tests that are
+marked NEEDS_SMALL_DISK are left out, and the head of the report says so.
 """
 
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+NEEDS_SMALL_DISK = pytest.mark.small_disk
+
+
+@cache
+def can_mount() -> bool:
+    """Whether this machine lets us mount a disk."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        suppress(OSError, subprocess.CalledProcessError),
+        small_disk(Path(folder) / "disk", 1),
+    ):
+        return True
+    return False
 
 
 @contextmanager
@@ -19,19 +35,20 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """Mount an empty disk of that size at this folder, which everybody may write to."""
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={megabytes}m,mode=777"
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None:
-        pytest.skip("this machine has no mount")
-    mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this machine lets nobody here mount a disk")
+    _run("mount", "-t", "tmpfs", "-o", options, "none", str(folder))
     try:
         yield folder
     finally:
         # A server that has just been told to end may hold a file for a moment.
-        subprocess.run([umount, "-l", folder], check=True)
+        _run("umount", "-l", str(folder))
+
+
+def _run(program: str, *arguments: str) -> None:
+    """Run a program of the system. Raises FileNotFoundError, CalledProcessError."""
+    path = shutil.which(program)
+    if path is None:
+        raise FileNotFoundError(program)
+    subprocess.run([path, *arguments], capture_output=True, check=True)
 
 
 def fill(folder: Path) -> Path:

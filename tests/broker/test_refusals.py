@@ -10,7 +10,7 @@ import redis
 from tests.broker.sending import TIMING
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.fleet import wait_until
-from tests.small_disk import fill, small_disk
+from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.connection import Client, ask, broker_errors, connect
@@ -106,6 +106,7 @@ def test_a_replica_says_so(tmp_path: Path) -> None:
     assert "secret" not in str(together)
 
 
+@NEEDS_SMALL_DISK
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """MISCONF: what cannot go into the append-only file is not taken; reads go on. Room ends it."""
     with (

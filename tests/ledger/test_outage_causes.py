@@ -19,7 +19,7 @@ from sqlalchemy import Engine, make_url, text
 from tests.fleet import wait_until
 from tests.ledger.entries import letter
 from tests.ledger.postgres import postgres_server
-from tests.small_disk import fill, small_disk
+from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
 from worker.ledger.engine import open_ledger, reading, upgrade, writing
 from worker.ledger.recording import record
 from worker.model.errors import LedgerUnavailable
@@ -192,6 +192,7 @@ def test_a_full_disk_of_tables_is_told(postgres_url: str) -> None:
     assert "free some space on the server's disk" in str(found)
 
 
+@NEEDS_SMALL_DISK
 def test_a_full_disk_of_the_write_ahead_log_is_told() -> None:
     """PostgreSQL then panics and cuts every connection: that is a full disk all the same, and no absence."""
     with (
@@ -215,6 +216,7 @@ def test_a_full_disk_of_the_write_ahead_log_is_told() -> None:
     assert "does not answer" not in str(found)
 
 
+@NEEDS_SMALL_DISK
 def test_a_full_disk_under_sqlite_is_told(tmp_path: Path) -> None:
     """As `database or disk is full` while it is open; and when it cannot be opened for want of room."""
     with small_disk(tmp_path / "disk", 12) as disk:
