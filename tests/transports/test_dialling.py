@@ -24,6 +24,7 @@ from tests.transports.names import HOST, MovableName
 from tests.transports.syslog_ways import lines, stream_to
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, OutOfResources
+from worker.model.shortages import Resource
 from worker.transports.addresses import Address, SilentAddresses, by_turns
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
@@ -164,6 +165,30 @@ def test_a_family_that_this_machine_lacks_is_no_shortage(monkeypatch: pytest.Mon
     with pytest.raises(ConnectFailed) as failed:
         guard.dial(HOST, free_port(), HOUR)
     assert isinstance(failed.value, OutOfResources) is (way == "plain")
+
+
+@pytest.mark.parametrize("ips", [["::1"], ["::1", "::2"]], ids=len)
+def test_a_machine_without_ipv6_is_no_shortage(monkeypatch: pytest.MonkeyPatch, ips: list[str]) -> None:
+    """It never passes: the events count attempts, and whoever is on call reads of a failing integration."""
+    MovableName(monkeypatch, *ips)
+
+    def connect(_sock: socket.socket, _target: tuple[object, ...]) -> int:
+        return (
+            errno.EADDRNOTAVAIL
+        )  # as Linux answers with net.ipv6.conf.all.disable_ipv6, of datagrams as well
+
+    monkeypatch.setattr(socket.socket, "connect_ex", connect)
+    with pytest.raises(ConnectFailed, match=r"no route to \[::1\]") as failed:
+        Guard([ip_network("::/0")]).dial(HOST, free_port(), HOUR)
+    assert not isinstance(failed.value, OutOfResources)
+
+
+def test_no_local_port_for_datagrams_is_a_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux says EAGAIN where TCP has EADDRNOTAVAIL."""
+    monkeypatch.setattr(DeadlineSocket, "connect_ex", lambda *_: errno.EAGAIN)
+    with pytest.raises(OutOfResources) as short:
+        Guard([ip_network("127.0.0.0/8")]).dial_datagrams(LIVE, 9, HOUR)
+    assert short.value.resource is Resource.PORTS
 
 
 def _address(ip: str) -> Address:

@@ -29,7 +29,7 @@ from worker.model.shortages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Exchange
 from worker.transports.curl_repeats import BAD_HTTP2
-from worker.transports.dialling import failure
+from worker.transports.dialling import failure, reason_for
 from worker.transports.shortages import out_of, short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
 
@@ -134,6 +134,9 @@ def _unconnected(exchange: Exchange, _words: str) -> TransportError:
     if exchange.refused and not exchange.tried:
         return AddressRefused(exchange.refused[0])
     number = exchange.open_errno or exchange.easy.getinfo(pycurl.OS_ERRNO)
+    # It is that of one address, and nobody knows of which.
+    reasons = {reason_for(number, address) for address in exchange.tried} or {number}
+    number = next(iter(reasons - {number}), number)
     words = "; ".join(failure(number, address) for address in exchange.tried)
     return shortage(number, words) or ConnectFailed(words)
 

@@ -157,6 +157,7 @@ def _silent(dial: _Dial, addresses: Sequence[Address], winner: Address) -> list[
 def _no_connection(
     host: str, failures: Sequence[tuple[Address, int]], timeout: float
 ) -> ConnectFailed | ConnectTimedOut:
+    failures = [(address, reason_for(number, address)) for address, number in failures]
     words = [failure(number, address) for address, number in failures]
     more = len(words) - _MOST_REASONS
     reasons = "; ".join([*words[:_MOST_REASONS], *([f"and {more} more addresses"] if more > 0 else [])])
@@ -171,12 +172,26 @@ def _no_connection(
 
 
 def _shortage(numbers: set[int], reasons: str) -> OutOfResources | None:
-    """Return what was lacking here, if it may be why no address could be reached.
-
-    EADDRNOTAVAIL of one among several says that this machine has no address of that family.
-    """
+    """Return what was lacking here, if it may be why no address could be reached."""
     telling = numbers if len(numbers) == 1 else numbers - {errno.EADDRNOTAVAIL}
     return next((lack for number in telling if (lack := shortage(number, reasons)) is not None), None)
+
+
+def reason_for(number: int, address: Address) -> int:
+    """Return why an address cannot be reached, as the system's number; `number` is what the system said.
+
+    It says EADDRNOTAVAIL both for a lack of local ports, which passes, and where this machine has no address
+    of the family, as containers without IPv6: no route, which does not. A datagram needs such an address as
+    well, but none of TCP's ports; for a lack of its own ports the system says EAGAIN.
+    """
+    if number == errno.EAGAIN:
+        return errno.EADDRNOTAVAIL
+    if number != errno.EADDRNOTAVAIL:
+        return number
+    with contextlib.suppress(OSError), socket.socket(address.family, socket.SOCK_DGRAM) as sock:
+        if sock.connect_ex(address.target) == errno.EADDRNOTAVAIL:
+            return errno.ENETUNREACH
+    return number
 
 
 def failure(number: int, address: Address) -> str:
