@@ -19,7 +19,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
 from worker.model.deliveries import MAX_REQUESTS, Batch, Health, Settlement, Status
-from worker.model.errors import DeliveryDelayed
+from worker.model.errors import DeliveryDelayed, TransientDelivery
 from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
@@ -79,7 +79,7 @@ def _delivering(batch: Batch, destination: dict[str, Any]) -> Iterator[Callable[
     )
 
     def deliver() -> Settlement:
-        with suppress(DeliveryDelayed):
+        with suppress(DeliveryDelayed, TransientDelivery):
             courier.deliver(batch.order)
         return backlog.settlements.pop()
 
@@ -149,6 +149,26 @@ def test_a_machine_without_ports_or_memory(monkeypatch: pytest.MonkeyPatch, kind
             patched.setattr(DeadlineSocket, "connect_ex", lambda _socket, _address: number)
             _check_nobody_is_charged(batch, deliver(), before)
         assert deliver().settled == EVENTS
+
+
+@pytest.mark.parametrize(("kind", "step"), [("splunk", "recv_into"), ("syslog over TCP", "send_at_once")])
+def test_what_may_have_arrived_is_not_kept_back(
+    monkeypatch: pytest.MonkeyPatch, kind: str, step: str
+) -> None:
+    """Once events are on their way, a lack of memory breaks a connection: they are not sent without end."""
+    batch = batch_of(EVENTS)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    receiver, options = RECEIVERS[kind]
+    with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
+        with monkeypatch.context() as patched:
+            patched.setattr(DeadlineSocket, step, refuse)
+            found = deliver()
+        assert found.retry is not None
+        assert (found.retry.attempts, found.retry.carried[0]) == (1, 1)
+        assert {one.finding.code for one in found.outcomes if one.finding} == {"connection_lost"}
 
 
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:

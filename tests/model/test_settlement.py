@@ -313,3 +313,17 @@ def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
     assert settlement.switch_off
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
     assert retry_of(settlement).carried == bytes([SETTLED, 0])
+
+
+def test_a_shortage_behind_what_was_sent_ends_at_the_limit_of_requests() -> None:
+    """As when Splunk took the events, and this process could not ask whether they are indexed."""
+    short = Finding(FailureCode.OUT_OF_RESOURCES, "no descriptor is left", "raise the limit")
+    batch = batch_of([MAX_REQUESTS, MAX_REQUESTS - 1, MAX_REQUESTS])
+    before = bytes([MAX_REQUESTS - 1, MAX_REQUESTS - 2, MAX_REQUESTS])
+    rulings = [Ruling([0, 1, 2], Verdict.RETRY, 5, short, http_status=200)]
+
+    settlement = settle_rulings(batch, rulings, POLICY, before=before)
+    assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1", "e2"]}
+    assert retry_of(settlement).carried == bytes([SETTLED, MAX_REQUESTS - 1, MAX_REQUESTS])
+    assert retry_of(settlement).attempts == 0
+    assert [one.sent for one in settlement.outcomes if one.status == "retrying"] == [True, False]

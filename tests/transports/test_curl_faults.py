@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post, posting
-from tests.transports.names import endless
+from tests.transports.names import HOST, MovableName, endless
 from worker.model.destinations import TlsOptions
 from worker.model.errors import (
     AddressRefused,
@@ -80,6 +80,23 @@ def test_an_interim_answer_is_none(guard: Guard) -> None:
         posting(guard, endpoint.url()) as many,
     ):
         assert post(many).status == 200
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [(b"", "closed the connection without an answer"), (OK[:-1], "broke off its answer half-way")],
+)
+def test_an_address_that_was_not_reached_is_not_why(
+    monkeypatch: pytest.MonkeyPatch, guard: Guard, reply: bytes, words: str
+) -> None:
+    """The number of that failure stays with libcurl; without IPv6 it would be that of a lack of ports."""
+    MovableName(monkeypatch, "127.0.0.2", "127.0.0.1")
+    with (
+        Endpoint(answers_once(reply)) as endpoint,
+        posting(guard, f"http://{HOST}:{endpoint.port}/") as many,
+        pytest.raises(ConnectionLost, match=words),
+    ):
+        post(many)
 
 
 def _resets(visit: Visit) -> None:

@@ -70,9 +70,9 @@ def settle_rulings(
     it an attempt if a probe fails, or if a wrong setting turned the sending away: what was certainly not
     accepted has then been carried as often as `before` says. What may have been accepted has been carried
     once more, and is dead once MAX_REQUESTS have carried it. What a shortage of our own kept back is neither
-    an attempt nor ever dead of it.
+    an attempt nor ever dead of it, unless it came in the way when the events were sent already.
     """
-    short = [ruling for ruling in rulings if ruling.is_shortage]
+    short = [ruling for ruling in rulings if ruling.is_shortage and ruling.is_certainly_not_accepted]
     if before is not None:
         take_back(batch, short, before)
     unsent = not_carried(batch, before) if sent else frozenset(batch.open_places())
@@ -204,25 +204,23 @@ class _Desk:
         return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(batch.open_places())
 
     def _retry_or_bury(self, ruling: Ruling) -> None:
-        carried = self._batch.carried
-        if ruling.is_shortage:
-            self._failed.append(([place for place in ruling.places if carried[place] != SETTLED], ruling))
-            return
-        self._attempts = self._batch.attempts + self._sent
-        last = self._attempts > self._policy.max_retries
-        # Events of one batch may have been carried by different numbers of requests: time ran out before
-        # some, and a destination that sends each by itself stops at the first signs of an outage.
-        most = self._policy.max_retries + 1 if last and self._sent else MAX_REQUESTS
+        carried, most = self._batch.carried, MAX_REQUESTS
+        if not ruling.is_shortage:
+            self._attempts = self._batch.attempts + self._sent
+            self._cause = self._cause or ruling.finding
+            # Events of one batch may have been carried by different numbers of requests: time ran out before
+            # some, and a destination that sends each by itself stops at the first signs of an outage.
+            if self._sent and self._attempts > self._policy.max_retries:
+                most = self._policy.max_retries + 1
         spent = [place for place in ruling.places if carried[place] >= most and self._counts(place, ruling)]
         self.bury(Cause.EXHAUSTED, spent, ruling)
-        self._cause = self._cause or ruling.finding
         left = [place for place in ruling.places if carried[place] != SETTLED]
         if left:
             self._failed.append((left, ruling))
 
     def _counts(self, place: int, ruling: Ruling) -> bool:
         """Whether the event can die of it: of an attempt, or of what may have been accepted."""
-        if not self._spared:
+        if not self._spared and not ruling.is_shortage:
             return self._sent
         return place not in self._unsent and not ruling.is_certainly_not_accepted
 

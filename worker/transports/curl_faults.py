@@ -160,9 +160,8 @@ def _handshake_failure(reason: str, peer: str) -> TlsFailed:
 
 def _lost(exchange: Exchange, code: int, words: str) -> TransportError:
     peer = exchange.route.peer
-    number = exchange.easy.getinfo(pycurl.OS_ERRNO)
-    if number and code != pycurl.E_SEND_FAIL_REWIND:
-        return shortage(number, _broken(number, peer)) or ConnectionLost(_broken(number, peer))
+    if number := _own_errno(exchange, words):
+        return ConnectionLost(_broken(number, peer))
     if code in {pycurl.E_HTTP2, _HTTP2_STREAM}:
         return ConnectionLost(f"{peer} {_ended_by_http2(exchange, words)}")
     if _END_OF_FILE in words or (code == pycurl.E_RECV_ERROR and "chunk" in words):
@@ -171,6 +170,17 @@ def _lost(exchange: Exchange, code: int, words: str) -> TransportError:
         return ConnectionLost(f"{peer} {_WORDS[code]}")
     log.warning("libcurl ended an exchange with %s by its code %d: %s", peer, code, words)
     return ConnectionLost(f"the exchange with {peer} ended by an unexpected error; the worker's log has more")
+
+
+def _own_errno(exchange: Exchange, words: str) -> int:
+    """Return the system's number of what ended an exchange that had begun, or 0.
+
+    libcurl also keeps there why another address was not reached, before this one was: that is not in its
+    words. A lack of something here is no shortage any more: the request may have arrived.
+    """
+    number: int = exchange.easy.getinfo(pycurl.OS_ERRNO)
+    is_told = number and (os.strerror(number) in words or f"errno {number}" in words)
+    return number if is_told else 0
 
 
 def _broken(number: int, peer: str) -> str:

@@ -14,7 +14,6 @@ from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, KeptConnectionLost, TransportError
 from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
-from worker.transports.shortages import shortage
 from worker.transports.tls_failures import handshake_failure
 
 _NO_OPTIONS = TlsOptions()
@@ -41,7 +40,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 def http_fault(
     error: BaseException, peer: str, tls: TlsOptions = _NO_OPTIONS, *, kept: bool = False
 ) -> TransportError:
-    """Name the fault: TlsFailed when the peer turned our TLS down, OutOfResources, else ConnectionLost.
+    """Name the fault: TlsFailed when the peer turned our TLS down, else ConnectionLost.
 
     `kept`: no answer had begun, over a connection that had served another request before.
     """
@@ -54,8 +53,8 @@ def http_fault(
             # In TLS 1.3 a server judges the client's certificate after the handshake has ended.
             return handshake_failure(link, peer, tls)
         if isinstance(link, OSError) and link.errno:
-            words = f"the connection to {peer} broke: {os.strerror(link.errno)}"
-            return shortage(link.errno, words) or ConnectionLost(words)
+            # Whatever was lacking here: the request may have arrived, so that this is no shortage.
+            return ConnectionLost(f"the connection to {peer} broke: {os.strerror(link.errno)}")
     return ConnectionLost(f"the exchange with {peer} broke: {type(error).__name__}")
 
 

@@ -26,7 +26,6 @@ from worker.model.errors import (
 )
 from worker.transports.deadline import Deadline, DeadlineSocket
 from worker.transports.guard import Lifetime
-from worker.transports.shortages import shortage
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
 from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
 from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
@@ -238,8 +237,8 @@ class SyslogConnection:
         if error.errno in _RESETS:
             return ConnectionLost(f"{self._peer} reset the connection{self._remark()}")
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        words = f"the connection to {self._peer} broke: {reason}"
-        return shortage(error.errno or 0, words) or ConnectionLost(words)
+        # Whatever was lacking here: the receiver may have what was sent, so that this is no shortage.
+        return ConnectionLost(f"the connection to {self._peer} broke: {reason}")
 
 
 def _pieces(frames: Sequence[bytes], outflow: Outflow) -> Iterator[tuple[int, bytes]]:
