@@ -30,6 +30,10 @@ class KeyHolder:
         """Whether it is certain not to have that key."""
         return self.keys is not None and fingerprint not in self.keys
 
+    def seals_otherwise(self, fingerprint: str) -> bool:
+        """Whether it is certain to seal what it saves with another key: an API, whose first key differs."""
+        return API in self.roles and bool(self.keys) and (self.keys or ())[0] != fingerprint
+
     def words(self) -> str:
         """Name it, for people."""
         return f"{', '.join(self.roles)} {self.name}"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.running import Ran, call, run
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import SignOfLife, worker_role
+from worker.broker.alive import API, SignOfLife, worker_role
 from worker.identity import process_identity
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
@@ -152,6 +152,25 @@ def test_nothing_is_resealed_while_a_process_lacks_the_key(
     assert forced.out.startswith("Sealed 1 secret ")
     assert after.code == 1
     assert with_keys(f"{NEW},{OLD}", "secrets", "status").code == 0
+
+
+def test_the_old_key_stays_while_an_api_seals_with_it(empty: Fleet, with_keys: Callable[..., Ran]) -> None:
+    """One that was not restarted since the new key was moved to the front; a worker seals nothing."""
+    signs = [
+        SignOfLife(empty.client, role, facts=key_facts(Vault([OLD, NEW])))
+        for role in (API, worker_role("webhook"))
+    ]
+    for sign in signs:
+        sign.start()
+        wait_until(lambda: key_holders(empty.client), "it tells its keys")
+    during = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    signs[0].stop()
+    after = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    signs[1].stop()
+
+    assert during.code == 1
+    assert "seals with another key: restart it with the first key in front" in during.out
+    assert after.code == 0
 
 
 def test_without_redis_nothing_is_resealed_unasked(with_keys: Callable[..., Ran]) -> None:

@@ -53,7 +53,8 @@ def status(*, as_json: bool) -> None:
     """Show which key sealed each secret, in the ledger and in the copy that workers read from Redis.
 
     Keys are named by a fingerprint: the first 8 digits of their SHA-256. Exits with 0 if the first key has
-    sealed all secrets and no process is known to lack it, so that the others can be removed; else with 1.
+    sealed all secrets, no process is known to lack it and no API to seal with another one, so that the others
+    can be removed; else with 1.
 
     \b
     siem secrets status
@@ -137,20 +138,22 @@ def _asked(ask: Callable[[Client], _T]) -> _T:
 class _Found:
     """The secrets of the ledger; of its copy in Redis; who opens them; and why Redis could not be asked.
 
-    Of those who open secrets, `lacking` certainly cannot open what is sealed now.
+    Of those who open secrets, `lacking` certainly cannot open what is sealed now, and `older` certainly go on
+    to seal with another key.
     """
 
     ledger: list[SealedSecret]
     redis: list[SealedSecret]
     holders: list[KeyHolder]
     lacking: list[KeyHolder]
+    older: list[KeyHolder]
     trouble: str | None
 
     @property
     def is_finished(self) -> bool:
-        """Whether the first key has sealed everything, everywhere, and no process lacks it."""
+        """Whether the first key has sealed everything, everywhere, and will, and no process lacks it."""
         stands_well = all(one.is_current for one in (*self.ledger, *self.redis))
-        return self.trouble is None and stands_well and not self.lacking
+        return self.trouble is None and stands_well and not self.lacking and not self.older
 
     @property
     def unknown(self) -> list[SealedSecret]:
@@ -171,10 +174,12 @@ def _look(vault: Vault) -> _Found:
     try:
         documents, holders = _asked(standing_documents), _asked(key_holders)
     except (BrokerUnavailable, InvalidSetting) as error:
-        return _Found(found, [], [], [], str(error))
+        return _Found(found, [], [], [], [], str(error))
     copies = [one for document in documents for one in secrets_of(document, vault)]
-    lacking = [one for one in holders if one.lacks(vault.fingerprints[0])]
-    return _Found(found, copies, holders, lacking, None)
+    first = vault.fingerprints[0]
+    lacking = [one for one in holders if one.lacks(first)]
+    older = [one for one in holders if one.seals_otherwise(first) and not one.lacks(first)]
+    return _Found(found, copies, holders, lacking, older, None)
 
 
 def _print_keys(vault: Vault, found: _Found) -> None:
@@ -221,6 +226,10 @@ def _sentences(found: _Found) -> list[str]:
         f"{one.words()} lacks the first key: restart it with that in SIEM_SECRET_KEYS, or it cannot open "
         "what is sealed from now on."
         for one in found.lacking
+    ]
+    told += [
+        f"{one.words()} seals with another key: restart it with the first key in front in SIEM_SECRET_KEYS."
+        for one in found.older
     ]
     if found.trouble:
         told.append(f"The copy in Redis was not looked at: {found.trouble}.")
