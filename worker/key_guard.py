@@ -56,6 +56,11 @@ def key_holders(client: Any) -> list[KeyHolder]:
     ]
 
 
+def lacking_key(client: Any, fingerprint: str) -> list[KeyHolder]:
+    """Return the living processes that cannot open what this key seals. Raises BrokerUnavailable."""
+    return [one for one in key_holders(client) if one.lacks(fingerprint)]
+
+
 def _keys_of(process: LivingProcess) -> tuple[str, ...] | None:
     told = process.told.facts.get(KEYS) if process.told else None
     return tuple(map(str, told)) if isinstance(told, list) else None

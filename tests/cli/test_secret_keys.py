@@ -54,10 +54,11 @@ def test_keys_are_rotated_to_the_end(with_keys: Callable[..., Ran]) -> None:
         (one, fingerprint),
         (two, fingerprint),
     }
-    assert (alone.code, alone.out.splitlines()[-1]) == (
-        0,
-        "The first key has sealed all secrets: the other keys can be removed.",
-    )
+    both = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    assert [(ran.code, ran.out.splitlines()[-1]) for ran in (both, alone)] == [
+        (0, "The first key has sealed all secrets: the other keys can be removed."),
+        (0, "This key has sealed all secrets."),
+    ]
     again = with_keys(f"{NEW},{OLD}", "secrets", "reseal", "--json")
     assert again.json == {"resealed": [], "left": []}
 
@@ -171,6 +172,28 @@ def test_the_old_key_stays_while_an_api_seals_with_it(empty: Fleet, with_keys: C
     assert during.code == 1
     assert "seals with another key: restart it with the first key in front" in during.out
     assert after.code == 0
+
+
+@pytest.mark.parametrize("first", [NEW, OLD], ids=["unknown", "known"])
+def test_a_secret_that_workers_cannot_open_is_warned_of(
+    empty: Fleet, with_keys: Callable[..., Ran], first: str
+) -> None:
+    """`create` and `update` seal with the keys of their own shell; what they seal is for the workers."""
+    own = f"{first},{OLD}"
+    create = ("integrations", "create", "--type", "webhook", "--url", _URL, "--name")
+    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
+    sign.start()
+    try:
+        wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
+        made = with_keys(own, *create, "sealed", "--token", "token-of-sealed")
+        changed = with_keys(own, "integrations", "update", "sealed", "--max-retries", "1")
+        plain = with_keys(own, *create, "plain")
+    finally:
+        sign.stop()
+
+    words = f"worker-webhook {process_identity()} lacks the key that sealed auth.token of sealed"
+    assert [words in one.err for one in (made, changed)] == [first is NEW] * 2
+    assert (made.code, changed.code, plain.err) == (0, 0, "")
 
 
 def test_without_redis_nothing_is_resealed_unasked(with_keys: Callable[..., Ran]) -> None:

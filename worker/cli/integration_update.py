@@ -22,7 +22,7 @@ from worker.cli.integration_form import (
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_views import document, misgivings
 from worker.cli.output import as_json_option, plain, print_json
-from worker.cli.stores import announce, integration_store, worker_reach
+from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import open_vault
 from worker.model.errors import InvalidIntegration
@@ -81,7 +81,7 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         mine.change(old.id, lambda _: changed, {mine.show(old.id).revision})
         announce(store)
         off = store.switched_off().get(old.id)
-    for misgiving in misgivings(changed, lambda: worker_reach(changed.type)):
+    for misgiving in misgivings(changed, lambda: worker_reach(changed.type), processes_without_key):
         click.echo(f"Warning: {plain(misgiving)}.", err=True)
     if as_json:
         print_json(document(changed, off))

@@ -4,11 +4,12 @@ Comes in: an Integration, and why it was switched off if its destination did tha
 values, in which a secret is only "set".
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from worker.cli.output import when
+from worker.key_guard import KeyHolder
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.vault import public_document
 from worker.model.destinations import NoAuth, SplunkHec, Webhook
@@ -16,7 +17,7 @@ from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
 from worker.model.reach import Reach
-from worker.model.secrets import unreadable_in
+from worker.model.secrets import secrets_in, unreadable_in
 from worker.transports.fleet_guard import address_warning, literal
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
@@ -72,13 +73,17 @@ def _state(one: Integration) -> str:
     return "paused" if one.paused else "on"
 
 
-def misgivings(integration: Integration, ask_reach: Callable[[], Reach]) -> Iterator[str]:
+def misgivings(
+    integration: Integration, ask_reach: Callable[[], Reach], ask_lacking: Callable[[], Sequence[KeyHolder]]
+) -> Iterator[str]:
     """Yield what needs a look.
 
-    Secrets that no key opens; secrets in the clear and addresses that workers do not allow, which may be as
-    intended. `ask_reach` says what they allow, and is called where that matters.
+    Secrets that no key opens, or that a process of the fleet cannot open; secrets in the clear and addresses
+    that workers do not allow, which may be as intended. `ask_reach` says what they allow, `ask_lacking` who
+    lacks the key that sealed: each is called where that matters.
     """
     yield from unreadable_secrets(integration)
+    yield from _secrets_sealed_for_nobody(integration, ask_lacking)
     parts = urlsplit(integration.destination.url)
     address = literal(parts.hostname or "")
     secrets = _secrets(integration)
@@ -97,6 +102,20 @@ def unreadable_secrets(integration: Integration) -> Iterator[str]:
         yield (
             f"SIEM_SECRET_KEYS lacks the key that sealed {', '.join(unreadable)} of {integration.name}: its "
             "events wait until that key is there again, or the secret is set anew"
+        )
+
+
+def _secrets_sealed_for_nobody(
+    integration: Integration, ask_lacking: Callable[[], Sequence[KeyHolder]]
+) -> Iterator[str]:
+    unreadable = unreadable_in(integration)
+    sealed = [path for path, _ in secrets_in(integration) if path not in unreadable]
+    if sealed and (lacking := ask_lacking()):
+        lack = "lacks" if len(lacking) == 1 else "lack"
+        yield (
+            f"{'; '.join(one.words() for one in lacking)} {lack} the key that sealed {', '.join(sealed)} of "
+            f"{integration.name}, the first of SIEM_SECRET_KEYS here: its events wait until every worker has "
+            "that key, or the secret is set anew with one that they have"
         )
 
 

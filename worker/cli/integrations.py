@@ -19,7 +19,7 @@ from worker.cli.integration_update import update
 from worker.cli.integration_views import document, fields, goodbyes, misgivings, row, unreadable_secrets
 from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
-from worker.cli.stores import announce, integration_store, worker_reach
+from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.redriving import ENABLED
 from worker.ledger.replays import replays_of
@@ -53,7 +53,7 @@ def create(*, as_json: bool, **options: Any) -> None:
     with integration_store() as store:
         store.create(integration)
         announce(store)
-    for misgiving in misgivings(integration, lambda: worker_reach(integration.type)):
+    for misgiving in misgivings(integration, lambda: worker_reach(integration.type), processes_without_key):
         click.echo(f"Warning: {plain(misgiving)}.", err=True)
     if as_json:
         print_json(document(integration, None))

@@ -13,7 +13,7 @@ from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store, ledger
-from worker.key_guard import KeyHolder, key_holders
+from worker.key_guard import KeyHolder, key_holders, lacking_key
 from worker.ledger.resealing import SealedSecret, reseal_secrets, sealed_secrets, secrets_of
 from worker.ledger.vault import Vault, new_key, open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting
@@ -67,7 +67,7 @@ def status(*, as_json: bool) -> None:
     else:
         _print_keys(vault, found)
         _print_secrets(vault, found)
-        for sentence in _sentences(found):
+        for sentence in _sentences(found, len(vault.fingerprints)):
             click.echo(plain(sentence))
     if not found.is_finished:
         sys.exit(1)
@@ -112,7 +112,7 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
 def _require_key_everywhere(fingerprint: str) -> None:
     """End unless every living process that opens secrets has that key, as far as it tells."""
     try:
-        lacking = [one.words() for one in _asked(key_holders) if one.lacks(fingerprint)]
+        lacking = [one.words() for one in _asked(lambda client: lacking_key(client, fingerprint))]
     except (BrokerUnavailable, InvalidSetting) as error:
         raise click.ClickException(
             f"nothing is changed: whether every process has key {fingerprint} cannot be asked ({error}); "
@@ -206,7 +206,7 @@ def _print_secrets(vault: Vault, found: _Found) -> None:
     click.echo()
 
 
-def _sentences(found: _Found) -> list[str]:
+def _sentences(found: _Found, keys: int) -> list[str]:
     """Say what is left to do."""
     older = sum(bool(one.key) for one in found.ledger)
     told = []
@@ -233,6 +233,8 @@ def _sentences(found: _Found) -> list[str]:
     ]
     if found.trouble:
         told.append(f"The copy in Redis was not looked at: {found.trouble}.")
+    if keys == 1:
+        return told or ["This key has sealed all secrets."]
     return told or ["The first key has sealed all secrets: the other keys can be removed."]
 
 

@@ -14,6 +14,7 @@ from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import overrulings, publish_integrations
 from worker.cli.configuration import configuration
+from worker.key_guard import KeyHolder, lacking_key
 from worker.ledger.adoption import take_careful_state
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
@@ -83,6 +84,21 @@ def connections_held(kind: str, peers: Collection[str]) -> int:
         return 0
     try:
         return held_connections(client, kind)(peers)
+    finally:
+        client.close()
+
+
+def processes_without_key() -> list[KeyHolder]:
+    """Return the running processes that cannot open what is sealed here; none while Redis is away."""
+    config = configuration()
+    try:
+        client = connect(config.broker_address())
+    except InvalidSetting:
+        return []
+    try:
+        return lacking_key(client, open_vault(config).fingerprints[0])
+    except BrokerUnavailable:
+        return []
     finally:
         client.close()
 
