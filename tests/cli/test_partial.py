@@ -108,6 +108,8 @@ def test_both_without_redis(told: Fleet) -> None:
     assert "its latest delivery was at" in well["reason"]
     assert well["last_success"]
     assert (counted["delivered"], counted["backlog"], status["processes"]) == (300, None, None)
+    whole = told.siem("status", "--json").stdout
+    assert set(status) == set(json.loads(whole))
     assert named(status)["ill"]["dead"] == 2
 
 

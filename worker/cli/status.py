@@ -36,7 +36,7 @@ _EVERY = 2.0
 #: What Redis knows of the fleet.
 _OF_FLEET = (
     *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
-    *("conflicts", "recording_stalled"),
+    *("flooding_tenants", "conflicts", "recording_stalled"),
 )
 #: What is not known without each source.
 _FIELDS = {
