@@ -15,7 +15,8 @@ from worker.model.redis_marks import LOSSES_PART, Loss, losses_part
 from worker.model.wellbeing import Part
 from worker.settings import Settings
 
-_WITHOUT_DATABASE = "the database cannot be asked which ledger this is"
+#: Why the check of the ledger is unknown.
+WITHOUT_DATABASE = "the database cannot be asked which ledger this is"
 
 
 class RedisReport:
@@ -34,7 +35,7 @@ class RedisReport:
         try:
             own = ledger_id(self._engine)
         except (LedgerUnavailable, SchemaOutdated):
-            return [*checks, RedisCheck("ledger", Standing.UNKNOWN, "whose Redis it is", _WITHOUT_DATABASE)]
+            return [*checks, RedisCheck("ledger", Standing.UNKNOWN, "whose Redis it is", WITHOUT_DATABASE)]
         return [*checks, judge_claim(claim_holder(self._client), own)]
 
     def losses(self) -> list[Loss]:

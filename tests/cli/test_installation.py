@@ -8,6 +8,7 @@ from tests.cli.running import call
 from tests.cli.test_troubles import NO_DATABASE, NO_REDIS
 from tests.fleet import Fleet
 from tests.receivers.hec import HecReceiver
+from worker.redis_report import WITHOUT_DATABASE
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,9 @@ def test_what_is_away_is_a_step_that_failed(
     assert words in failed[step]["message"]
     assert failed[step]["remedy"]
     assert {"redis", "database"} <= {one["step"] for one in told}
+    assert [one["message"] for one in told if one["step"] == "redis ledger"] == (
+        [] if step == "redis" else [f"cannot be checked: whose Redis it is: {WITHOUT_DATABASE}"]
+    )
     assert "hunter2" not in ran.out
 
 

@@ -81,7 +81,10 @@ def _standing(id_or_name: str, outage: OutageError) -> Integration:
 
 def _of_redis(check: RedisCheck) -> Check:
     result = _RESULTS[check.standing]
-    return Check(f"redis {check.name}", result, check.words, check.hint or None, 0.0)
+    step = f"redis {check.name}"
+    if check.standing is Standing.UNKNOWN:
+        return Check(step, result, f"cannot be checked: {check.sentence}", None, 0.0)
+    return Check(step, result, check.words, check.hint or None, 0.0)
 
 
 def _database(engine: Ledger, client: Client) -> Check:
