@@ -52,8 +52,8 @@ def health(integration: str | None, *, as_json: bool) -> None:
     siem health
     siem health splunk --json
 
-    Exits with 3 if Redis or the database is away; else with 1 if an integration that was asked for is
-    degraded or failing, or a part of the fleet is not ok.
+    Exits with 3 if Redis or the database is away; else with 1 if an integration that it shows is degraded or
+    failing, or a part of the fleet is not ok.
     """
     gaps = Gaps()
     client = connect(configuration().broker_address())
@@ -189,8 +189,9 @@ def _latency_in_words(latency: Latency | None) -> str:
 
 
 def _rate(rate: float | None, meaning: str) -> str:
-    told = "nothing to reckon with lately" if rate is None else _percent(rate)
-    return f"{told} ({meaning})"
+    told = "nothing to reckon with" if rate is None else _percent(rate)
+    window = span(configuration().health_window * 1000)
+    return f"{told} in the last {window} ({meaning})"
 
 
 def _problem(problem: Problem | None) -> dict[str, Any] | None:

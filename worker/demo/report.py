@@ -14,6 +14,8 @@ from rich.table import Table
 
 from worker.demo.account import Line
 
+#: What the two last columns are; `siem health` tells the latest few hundred alone.
+_LATENCY = "Latency: from publication to acceptance, over the latest 10 000 deliveries."
 _COLUMNS = ("published", "delivered", "dead", "received", "retried", "p50 ms", "p99 ms")
 #: What a pipe gets, which has no width of its own: an account with columns cut off says nothing.
 _WIDE = 110
@@ -32,6 +34,7 @@ def print_table(lines: Sequence[Line], *, stderr: bool) -> None:
     for line in lines:
         table.add_row(short_name(line), line.over, *_figures(line))
     console.print(table)
+    console.print(_LATENCY, highlight=False)
 
 
 def short_name(line: Line) -> str:

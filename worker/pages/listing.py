@@ -15,6 +15,7 @@ from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.minutes import Minute, minutes_of
+from worker.model.judgement import span
 from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
@@ -66,6 +67,7 @@ def show_list(
         notices=list(_notices(resources, visitor.tenant_id)),
         rows=_rows(resources, health, visitor.tenant_id, visible),
         meanings=MEANINGS,
+        window=span(resources.config.health_window * 1000),
         counts=Counter(one.state for one in everyone),
         states=_TROUBLE_FIRST,
         everyone=len(everyone),
