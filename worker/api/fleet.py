@@ -1,8 +1,8 @@
 """`/healthz`, `/readyz`, `/metrics`: how the fleet itself fares, for whatever runs it. Without an API key.
 
-They tell nothing of what is configured but ids, tenants, types, and the hosts of the fleet's processes;
-SIEM_METRICS_TOKEN keeps even that to those who have it. Each answer is remembered for a second: to ask often
-costs nobody anything.
+They tell nothing of what is configured but ids, tenants and types; with SIEM_METRICS_TOKEN set, even that,
+and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second: to
+ask often costs nobody anything.
 """
 
 import hmac
@@ -29,7 +29,7 @@ router = APIRouter(tags=["fleet"])
 _token = HTTPBearer(auto_error=False, scheme_name="MetricsToken", description="SIEM_METRICS_TOKEN, if set.")
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
 #: What is said of a part that has no words for anybody who reaches the API.
-_WELL, _UNWELL = "it does its work", "it does not do its work: the logs say why"
+_WELL, _UNWELL = "ok", "not ok: `siem health` says why"
 
 
 class PartDocument(BaseModel):

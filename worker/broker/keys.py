@@ -89,8 +89,9 @@ work beside these, on the same keys. What stands under a name keeps its form: pa
 documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in
 the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
-`siem:integrations:deleted` and `siem:api-keys*` are of release 0.2.0. Of a sign of life, 0.1.0 reads the
-role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
+`siem:swept`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and `siem:api-keys*` are
+of release 0.2.0. Of a sign of life, 0.1.0 reads the role up to the first colon, and the last word of the
+value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"

@@ -1,7 +1,7 @@
 """The program `siem`: one door for operators and admins.
 
 Exit codes: 0 done; 1 failed; 2 what was given is wrong (the message names it); 3 Redis or the database
-does not answer; 4 nothing of that name is here; 130 interrupted. An error is one line on stderr.
+cannot be used; 4 nothing of that name is here; 130 interrupted. An error is one line on stderr.
 """
 
 import io
@@ -83,8 +83,8 @@ def siem() -> None:
     lists them. Tables are for people; --json prints one JSON document for scripts.
 
     \b
-    Exit codes: 0 done, 1 failed, 2 wrong input, 3 Redis or the database does not
-    answer, 4 nothing of that name, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong input, 3 Redis or the database cannot
+    be used, 4 nothing of that name, 130 interrupted.
     """
 
 

@@ -67,7 +67,9 @@ def status(*, as_json: bool) -> None:
 @click.option(
     "--dry-run", is_flag=True, help="Show each change, who waits for it, and the SQL; change nothing."
 )
-@click.option("--confirm", is_flag=True, help="Even if processes that run now cannot work with the result.")
+@click.option(
+    "--confirm", is_flag=True, help="Upgrade even if a process that runs cannot work with the result."
+)
 @as_json_option
 def upgrade(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
     """Make the ledger's tables, or bring them to this release; doing it twice does no harm.
