@@ -83,8 +83,9 @@ def examine(
 def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
     """Return what is wrong with secrets that no key opens, and what mends it."""
     return (
-        f"{', '.join(unreadable)} cannot be opened: the key that sealed it is not there any more",
-        "set the secret anew, or have that key added to SIEM_SECRET_KEYS again",
+        f"{', '.join(unreadable)} cannot be opened: SIEM_SECRET_KEYS here lacks the key that sealed it",
+        "test it with the SIEM_SECRET_KEYS of the workers; if they lack that key, too, add it, or set the "
+        "secret again",
     )
 
 

@@ -37,7 +37,7 @@ def health(integration: str | None, *, as_json: bool) -> None:
     Healthy: what was routed to it is delivered, even if a retry was needed. Degraded: some of it becomes
     dead letters, much of it needs retries for minutes, or it waits for long. Failing: nothing comes through
     (several sendings in a row failed, or its circuit breaker is open), most of it becomes dead letters, or
-    events wait and nothing happens. Paused, switched off: somebody wants it so. Idle: no event for long.
+    events wait and nothing happens. Paused, switched off: by hand, or by HTTP 410. Idle: no event for long.
     SIEM_HEALTH_* set from where on.
 
     Error rate: of the events that were delivered or became dead letters in SIEM_HEALTH_WINDOW, the share that

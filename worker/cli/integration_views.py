@@ -101,7 +101,7 @@ def unreadable_secrets(integration: Integration) -> Iterator[str]:
     if unreadable := unreadable_in(integration):
         yield (
             f"SIEM_SECRET_KEYS lacks the key that sealed {', '.join(unreadable)} of {integration.name}: its "
-            "events wait until that key is there again, or the secret is set anew"
+            "events wait until that key is there again, or the secret is set again"
         )
 
 
@@ -115,7 +115,7 @@ def _secrets_sealed_for_nobody(
         yield (
             f"{'; '.join(one.words() for one in lacking)} {lack} the key that sealed {', '.join(sealed)} of "
             f"{integration.name}, the first of SIEM_SECRET_KEYS here: its events wait until every worker has "
-            "that key, or the secret is set anew with one that they have"
+            "that key, or the secret is set again with one that they have"
         )
 
 

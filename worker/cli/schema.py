@@ -101,7 +101,11 @@ def upgrade(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
 @click.option(
     "--dry-run", is_flag=True, help="Show each change, what is lost by it, and the SQL; change nothing."
 )
-@click.option("--confirm", is_flag=True, help="Lose what is lost, whoever runs.")
+@click.option(
+    "--confirm",
+    is_flag=True,
+    help="Downgrade even if values are lost, or a process that runs needs the tables.",
+)
 @as_json_option
 def downgrade(
     revision: str | None, to_release: str | None, *, dry_run: bool, confirm: bool, as_json: bool

@@ -241,7 +241,7 @@ def _sentences(found: _Found, keys: int) -> list[str]:
 def _unreadable(one: SealedSecret) -> str:
     return (
         f"None of the keys opens {one.path} of {one.name} ({one.integration_id}): add the key that sealed "
-        f"it, or set it anew with `siem integrations update {one.integration_id}`"
+        f"it, or set it again with `siem integrations update {one.integration_id}`"
     )
 
 

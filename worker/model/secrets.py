@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _UNREADABLE = (
     "{} of integration {} cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it; add that key "
-    "again, or set the secret anew"
+    "again, or set the secret again"
 )
 
 
