@@ -1,4 +1,4 @@
-"""How much goes into one request: what the integration allows, and what Splunk has shown to bear."""
+"""How much goes into one request: what the integration allows, and what the webhook has shown to bear."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ class Portions:
     def __init__(self, *, events: int, size: int) -> None:
         """Begin with the integration's limits."""
         self._events = events
-        self._most_bytes = size
         self._bytes = size
         self._lock = threading.Lock()
 
@@ -30,10 +29,3 @@ class Portions:
         """Remember that a body of this many bytes was too large, so that the next one is smaller."""
         with self._lock:
             self._bytes = max(1, min(self._bytes, refused // 2))
-
-    def learn_room(self, accepted: int) -> None:
-        """After a body near the limit was accepted, dare a little more, up to what is configured."""
-        if accepted <= self._bytes // 2:
-            return
-        with self._lock:
-            self._bytes = min(self._most_bytes, self._bytes + self._bytes // 10 + 1)
