@@ -4,6 +4,7 @@ The processes are started by the Procfile's own lines, `-l WARNING` included.
 """
 
 import os
+import re
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import trustme
 
@@ -211,6 +213,23 @@ def test_a_task_that_misses_redis_makes_no_line_of_its_own(shift: Shift) -> None
     told = {role: [line for line in lines if line in {LOST, BACK}] for role, lines in shift.heard().items()}
     assert told == _each(ROLES, LOST, BACK)
     assert "Traceback" not in "".join(map(shift.log, ROLES))
+
+
+@pytest.mark.parametrize("name", ["killed", "password"])
+def test_a_request_that_misses_redis_makes_no_line_of_its_own(tmp_path: Path, name: str) -> None:
+    """The API's own watch and its requests share what they say, and it is back as soon as Redis is."""
+    spoil, mend, reason = TROUBLES[name]
+    with Fleet(tmp_path, SIEM_API_PORT="0") as fleet:
+        shift = Shift(fleet.start("api"))
+        url = wait_until(lambda: re.search(r"listening at (\S+)", fleet.log("api")), "it listens")[1]
+        spoil(shift)
+        shift.all_say(LOST + reason)
+        httpx.get(f"{url}/metrics", trust_env=False, timeout=30)
+        mend(shift)
+        shift.all_say(BACK)
+        httpx.get(f"{url}/metrics", trust_env=False, timeout=30)
+
+    assert shift.heard() == {"api": [LOST, BACK]}
 
 
 def test_a_redis_that_takes_no_orders_is_told_once(shift: Shift) -> None:

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from worker.model.availability import Dependencies
+from worker.model.availability import SILENT, Dependencies
 from worker.model.errors import BrokerUnavailable, OutageError
 from worker.model.outages import OutageCause
 
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 #: Between two looks at what is lost, in seconds. A disk or a memory that was full a moment ago may have room
 #: for a trifle and for nothing more: it is given time, lest the log say "lost" and "back" by turns.
-LOOK_EVERY, LOOK_AFTER_REFUSAL = 2.0, 30.0
-_SILENT = {OutageCause.UNREACHABLE, OutageCause.STARTING}
+LOOK_EVERY, LOOK_WHEN_FULL = 2.0, 30.0
+_FULL = {OutageCause.DISK_FULL, OutageCause.DISK_FAILS, OutageCause.MEMORY_FULL, OutageCause.LOCKED}
 
 
 class OutageLog:
@@ -26,7 +26,8 @@ class OutageLog:
     def __init__(self, look_at_redis: Callable[[], object], look_at_database: Callable[[], object]) -> None:
         """Take what writes a trifle to each, and raises OutageError while that cannot be."""
         self._looks = {True: look_at_redis, False: look_at_database}
-        self._dependencies = Dependencies(log)
+        #: For whatever else in this process may miss them: each loss is told once.
+        self.dependencies = Dependencies(log)
         self._lock = threading.Lock()
         self._watched: set[bool] = set()
         self._ending = threading.Event()
@@ -47,11 +48,12 @@ class OutageLog:
         self._ending.set()
 
     def _watch(self, is_redis: bool, error: OutageError) -> None:  # noqa: FBT001 - which of the two
-        me, availability = object(), self._dependencies.of(error)
+        me, availability = object(), self.dependencies.of(error)
         still: OutageError | None = error
         while still is not None:
-            availability.lost(me, still)
-            if self._ending.wait(LOOK_EVERY if still.cause in _SILENT else LOOK_AFTER_REFUSAL):
+            pause = LOOK_WHEN_FULL if still.cause in _FULL else LOOK_EVERY
+            availability.lost(me, still, silent=pause + SILENT)
+            if self._ending.wait(pause):
                 return
             still = _failure(self._looks[is_redis])
         with self._lock:

@@ -17,12 +17,10 @@ from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
 from worker.key_guard import key_facts
-from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.schema_guard import schema_facts
-from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ def api() -> None:
         sign = SignOfLife(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
         try:
-            with _watching_redis(client, config, server):
+            with _watching_redis(resources, client, server):
                 server.run(sockets=[listener])
         finally:
             sign.stop()
@@ -60,11 +58,13 @@ def api() -> None:
 
 
 @contextmanager
-def _watching_redis(client: Client, config: Settings, server: Server) -> Iterator[None]:
-    """Look now and then whether Redis suits."""
+def _watching_redis(resources: Resources, client: Client, server: Server) -> Iterator[None]:
+    """Look now and then whether Redis answers and suits; requests that miss it share what is said of it."""
     stopping = threading.Event()
-    watch = RedisWatch(client, config.redis_accept, lambda: setattr(server, "should_exit", True))
-    thread = threading.Thread(target=watch.run, args=[stopping, Dependencies(log)], name="redis-watch")
+    accepted = resources.config.redis_accept
+    watch = RedisWatch(client, accepted, lambda: setattr(server, "should_exit", True))
+    arguments = [stopping, resources.outages.dependencies]
+    thread = threading.Thread(target=watch.run, args=arguments, name="redis-watch")
     thread.start()
     try:
         yield
