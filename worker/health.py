@@ -123,7 +123,7 @@ class Health:
             types = self._standing_types() if types is None else types
             database = _writable(database, recorder_stall(self._client))
         except BrokerUnavailable as error:
-            unknown = [Part(name, ok=False, words="not known without Redis") for name in _roles()]
+            unknown = [_open_part(name, ok=False, words="not known without Redis") for name in _roles()]
             return FleetHealth([_away("redis", error), database, *unknown])
         redis = Part("redis", ok=True, words="it answers", public="it answers")
         parts = _parts(signs, types, self._longest_lag)

@@ -50,4 +50,5 @@ class RedisReport:
         try:
             return losses_part(self.losses())
         except (LedgerUnavailable, SchemaOutdated):
-            return Part(LOSSES_PART, ok=False, words="not known without the database")
+            words = "not known without the database"
+            return Part(LOSSES_PART, ok=False, words=words, public=words)

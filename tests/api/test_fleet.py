@@ -107,6 +107,15 @@ def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
     assert str(alone.fleet.server.port) not in answer.text
 
 
+def test_without_redis_nobody_says_that_processes_do_no_work(alone: Api) -> None:
+    """Whether they run is not known, and no part of readiness claims to know it."""
+    alone.fleet.server.kill()
+    parts = _parts(_ask(alone, "/readyz"))
+    roles = ("router", "recorder", "worker-splunk_hec", "worker-syslog_cef", "worker-webhook")
+
+    assert {parts[name]["detail"] for name in roles} == {"not known without Redis"}
+
+
 def test_conflicts_between_redis_and_the_ledger_are_told(alone: Api) -> None:
     """As a figure, and by a part that is not ok."""
     conflict = Conflict(ConflictKind.UNKNOWN, "late", OURS, "webhook", 1, 1)
