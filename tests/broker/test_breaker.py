@@ -173,6 +173,26 @@ def test_a_probe_that_fails_doubles_the_interval_up_to_a_bound(client: redis.Red
     assert waits == [30_000, 60_000, 120_000, 240_000, 300_000, 300_000]
 
 
+def test_a_probe_that_fails_for_another_reason_tells_it(
+    client: redis.Redis, backlog: Backlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Splunk was busy and now refuses the token: whoever is called must not look for the wrong thing."""
+    broken(client, backlog)
+    due(client)
+    tried = probe(backlog)
+    backlog.settle(tried, failed(tried))
+    due(client)
+    again = probe(backlog)
+    backlog.settle(again, failed(again))
+
+    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    assert hold is not None
+    assert vitals.breaker is not None
+    assert (hold.cause, vitals.breaker.cause) == ("destination_busy", "destination_busy")
+    told = [record.getMessage() for record in caplog.records if "still open" in record.getMessage()]
+    assert told == ["integration a: circuit breaker still open, now because of destination_busy"]
+
+
 def test_a_destination_that_names_a_time_is_not_asked_before(client: redis.Redis, backlog: Backlog) -> None:
     """`Retry-After` puts the probe off."""
     subscribe(client, "a")

@@ -267,6 +267,12 @@ def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
             order.integration_id,
             settlement.cause,
         )
+    elif breaker == b"another reason":
+        log.warning(
+            "integration %s: circuit breaker still open, now because of %s",
+            order.integration_id,
+            settlement.cause,
+        )
     elif breaker == b"closed":
         log.warning("integration %s: circuit breaker closed", order.integration_id)
 

@@ -1,7 +1,8 @@
 -- The circuit breaker of an integration, and how many slots it may have; what the scripts share of it.
 -- It stands behind slots.lua. Fields of the state hash:
 --   failures   sendings in a row of which nothing came through
---   breaker    'open', or absent while it is closed;  opened_at (ms), opened_by (a finding's code)
+--   breaker    'open', or absent while it is closed;  opened_at (ms)
+--   opened_by  the code of the finding that opened it, or of the latest probe that failed
 --   probe_at   when the next batch may try whether the destination is well again (ms)
 --   probe_wait the interval until then (ms);  probe: the slot whose batch is trying
 --   closed_at  when it closed the last time (ms)
@@ -55,10 +56,13 @@ local function close_breaker()
   release_waiting()
 end
 
-local function probe_failed(intervals)
-  local before = number(redis.call('HGET', KEYS[2], 'probe_wait'), intervals.first)
+-- Returns whether it failed for another reason than the one that was known.
+local function probe_failed(cause, intervals)
+  local found = redis.call('HMGET', KEYS[2], 'probe_wait', 'opened_by')
   redis.call('HDEL', KEYS[2], 'probe')
-  set_probe(math.min(intervals.longest, 2 * before), intervals)
+  redis.call('HSET', KEYS[2], 'opened_by', cause)
+  set_probe(math.min(intervals.longest, 2 * number(found[1], intervals.first)), intervals)
+  return found[2] ~= cause
 end
 
 -- Another slot helps only where the slots that there may be are all taken, by sendings that take their time.
@@ -95,8 +99,8 @@ local function note_ill(slot, window, health, cause, intervals)
   redis.call('HSET', KEYS[2], 'window', math.max(1, window / 2))
   local failures = add('failures', 1)
   if is_open() then
-    if is_probe(slot) then
-      probe_failed(intervals)
+    if is_probe(slot) and probe_failed(cause, intervals) then
+      return 'another reason'
     end
   elseif health == 'misconfigured' or is_enough(failures, intervals.threshold) then
     open_breaker(cause, intervals)
@@ -106,7 +110,8 @@ local function note_ill(slot, window, health, cause, intervals)
 end
 
 -- What a sending says of the destination: 'well', 'failed' or 'misconfigured'; anything else says nothing.
--- Returns 'opened' or 'closed' when the breaker changed, else ''.
+-- Returns 'opened' or 'closed' when the breaker changed, 'another reason' when it stays open for one that is
+-- not the one that was known, else ''.
 local function note(slot, health, cause, intervals)
   local window = number(redis.call('HGET', KEYS[2], 'window'), 1)
   if health == 'well' then
