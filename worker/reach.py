@@ -14,9 +14,11 @@ from worker.broker.alive import worker_role
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.process_facts import connections_to
+from worker.broker.vital_signs import VitalSigns
 from worker.identity import process_identity
 from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
+from worker.model.integrations import Integration
 from worker.model.reach import Reach, WorkerReach
 from worker.settings import Network, Settings
 
@@ -75,12 +77,17 @@ def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], 
     return (found, told.send_deadline) if told.process == process.name else None
 
 
-def held_connections(client: Client, kind: str) -> Callable[[Collection[str]], int]:
-    """Return what counts the connections of the living workers of this type to any of these "ip:port"."""
+def held_connections(client: Client, integration: Integration) -> Callable[[Collection[str]], int]:
+    """Return what counts the connections of the living workers of its type to any of these "ip:port".
+
+    Those of an integration whose circuit breaker is open count for nothing: they deliver nothing.
+    """
 
     def held(peers: Collection[str]) -> int:
         try:
-            return connections_to(living_processes(client), worker_role(kind), peers)
+            if VitalSigns(client).of([integration.id])[integration.id].breaker is not None:
+                return 0
+            return connections_to(living_processes(client), worker_role(integration.type), peers)
         except BrokerUnavailable:
             return 0
 

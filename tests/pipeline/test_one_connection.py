@@ -1,6 +1,7 @@
 """A receiver that allows one connection at a time: the doctor holds no second, and knows of the workers'."""
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import trustme
 from tests.destinations.examining import examined, one_at_a_time, results
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
+from tests.receivers import scripts
+from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, reads
 from tests.transports.certificates import server_context
@@ -105,3 +108,25 @@ def test_who_lets_a_second_connection_wait_while_a_worker_holds_one(fleet: Fleet
     assert steps["connection"]["result"] == "ok"
     assert steps["test event"]["result"] == "warning"
     assert "workers hold a connection to it" in steps["test event"]["message"]
+
+
+def test_a_destination_that_refuses_workers_is_not_believed_to_lack_connections(fleet: Fleet) -> None:
+    """Its circuit breaker is open: what Splunk answers to the workers and to the doctor is a failure."""
+    with HecReceiver() as splunk:
+        fleet.integrate(splunk.url, "refuses")
+        _deliver(fleet, "int_refuses", "splunk_hec", splunk.port)
+        splunk.script = scripts.busy()
+        numbers = itertools.count()
+
+        def is_open() -> bool:
+            fleet.publish([denial(f"e-{next(numbers)}")])
+            return fleet.client.hget("siem:state:int_refuses", "breaker") == b"open"
+
+        wait_until(is_open, "its breaker opens, while more waits")
+        code, steps = _steps(fleet, "refuses")
+
+    assert code == 1, steps
+    assert (steps["token"]["result"], steps["token"]["message"]) == (
+        "failed",
+        "HTTP 503: Server is busy (code 9)",
+    )

@@ -145,7 +145,7 @@ def _checks(
         reach = resources.reach_of(integration.type)
         seconds = reach.send_deadline(resources.config.send_deadline)
         guard = FleetGuard(reach)
-        held = held_connections(resources.client, integration.type)
+        held = held_connections(resources.client, integration)
         yield from examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
     finally:
         _places.give_back(tenant_id)

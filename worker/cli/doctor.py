@@ -94,7 +94,7 @@ def _within(integration: Integration, timeout: float | None) -> Integration:
 def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[Check]:
     reach = worker_reach(integration.type)
     seconds = reach.send_deadline(config.send_deadline)
-    held = partial(connections_held, integration.type)
+    held = partial(connections_held, integration)
     guard = FleetGuard(reach)
     return examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
 

@@ -22,6 +22,7 @@ from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
+from worker.model.integrations import Integration
 from worker.model.reach import Reach
 from worker.reach import held_connections, reach_of
 
@@ -76,14 +77,14 @@ def worker_reach(kind: str) -> Reach:
         client.close()
 
 
-def connections_held(kind: str, peers: Collection[str]) -> int:
-    """Count the connections of running workers of this type to any of these places ("ip:port")."""
+def connections_held(integration: Integration, peers: Collection[str]) -> int:
+    """Count the connections over which running workers deliver to any of these places ("ip:port")."""
     try:
         client = connect(configuration().broker_address())
     except InvalidSetting:
         return 0
     try:
-        return held_connections(client, kind)(peers)
+        return held_connections(client, integration)(peers)
     finally:
         client.close()
 

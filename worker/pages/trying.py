@@ -81,7 +81,7 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
         return _markup(_part("complaint", error=complaint(error)))
     reach = resources.reach_of(found.type)
     seconds = reach.send_deadline(resources.config.send_deadline)
-    held = held_connections(resources.client, found.type)
+    held = held_connections(resources.client, found)
     checks = examine(found, FleetGuard(reach), send_seconds=seconds, held=held)
 
     def lines() -> Iterator[str]:
