@@ -24,7 +24,7 @@ MOST_NAMED = 10
 
 #: What is said of batches that were not settled in time: how many, whose, and of which integrations.
 _WORDS = {
-    Fault.WORKER_ENDED: "%s lost with %s, which has ended; sending again: %s",
+    Fault.WORKER_ENDED: "%s interrupted by the end of %s; no event is lost, sending again: %s",
     Fault.WORKER_SILENT: "%s not settled in time by %s, which is suspended or cut off; sending again: %s",
     Fault.NOT_SETTLED: "%s not settled in time by %s, which runs; sending again: %s",
 }

@@ -170,7 +170,7 @@ class Courier:
             if (lack := shortage_behind(error)) is not None:
                 return [replace(_ruling(batch, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
-            log.exception("sending failed in an unforeseen way")
+            log.exception("unexpected error while sending")
             for place in batch.open_places():
                 batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
             # Whatever it says, the request may have been sent by then.

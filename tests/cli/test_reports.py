@@ -44,7 +44,7 @@ def test_status_says_who_does_not_run(desk: Fleet) -> None:
     ran = run(desk.environment, "status")
 
     assert ran.code == 0
-    assert "Not running: router, recorder (see `siem up`)." in ran.out
+    assert "Not running: router, recorder (start each by its line of the Procfile, or `siem up`)." in ran.out
     assert "`siem integrations create --help`" in ran.out
 
 

@@ -160,8 +160,8 @@ def test_a_worker_is_missed_where_there_is_work_for_it(empty: Fleet, hook: Integ
     processes = call(empty.environment, "status", "--json").json["processes"]
 
     assert hook.type == "webhook"
-    assert "Not running: router, recorder, worker-webhook (see `siem up`)." in of_webhooks
-    assert "Not running: router, recorder, worker-syslog_cef, worker-webhook (see `siem up`)." in of_both
+    assert "Not running: router, recorder, worker-webhook (start each" in of_webhooks
+    assert "Not running: router, recorder, worker-syslog_cef, worker-webhook (start each" in of_both
     assert list(processes) == [
         "router",
         "recorder",

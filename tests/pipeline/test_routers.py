@@ -66,7 +66,7 @@ def test_one_of_them_sweeps_and_the_next_takes_over(own: Fleet) -> None:
             own.kill(victim)
         own.start("worker")
         own.settled(200)
-        found = sum("lost with the worker on " in own.log(router) for router in ROUTERS)
+        found = sum("interrupted by the end of the worker on " in own.log(router) for router in ROUTERS)
 
     assert sorted(set(splunk.accepted_ids)) == sorted(ids)
     # Whoever swept told of it; two that sweep would both have found it.

@@ -71,7 +71,7 @@ def test_a_dozen_webhooks_of_128_connections_share_what_there_is(fleet: Fleet, f
             one.removeprefix("int_"): "healthy" for one in integrations
         }
     assert "takes nothing" not in fleet.log("worker")
-    assert "unforeseen" not in fleet.log("worker")
+    assert "unexpected error" not in fleet.log("worker")
 
 
 def _health(fleet: Fleet) -> list[dict[str, Any]]:

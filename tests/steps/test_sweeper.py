@@ -101,7 +101,7 @@ def test_a_batch_whose_worker_died_is_sent_again(
     claim(Backlog(client, IMPATIENT), "a")
 
     assert fleet.sweeper().step() == 1
-    assert "1 batch lost with the worker on " in caplog.text
+    assert "1 batch interrupted by the end of the worker on " in caplog.text
 
 
 def test_nothing_to_do_is_nothing_issued(client: redis.Redis, fleet: Fleet) -> None:

@@ -197,7 +197,9 @@ def _print(report: dict[str, Any], since: int) -> None:
 
 def _print_fleet(report: dict[str, Any]) -> None:
     if missing := _missed(report):
-        click.echo(f"Not running: {', '.join(missing)} (see `siem up`).")
+        click.echo(
+            f"Not running: {', '.join(missing)} (start each by its line of the Procfile, or `siem up`)."
+        )
     for check in report["redis"]:
         click.echo(plain(f"Redis, {check['standing']}: {check['words']}: {check['hint']}"))
     click.echo(

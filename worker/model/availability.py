@@ -155,7 +155,7 @@ def persevere_resting(
         except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
             pause = dependencies.lost(me, error, began)
         except Exception:
-            log.exception("unforeseen; going on in %.0f s", LONGEST_PAUSE)
+            log.exception("unexpected error, retrying in %.0f s", LONGEST_PAUSE)
             pause = LONGEST_PAUSE
         else:
             dependencies.back(me)
