@@ -49,6 +49,7 @@ HASTY = {
     "SIEM_BREAKER_FIRST_PROBE": "1",
     "SIEM_BREAKER_LONGEST_PROBE": "4",
     "SIEM_LOG_LEVEL": "INFO",
+    "SIEM_API_PORT": "0",  # several fleets of one machine may each have an API
 }
 
 #: What a fleet consists of unless a test names its roles: one worker serves all types of destination.
