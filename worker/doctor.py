@@ -84,8 +84,7 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
     """Return what is wrong with secrets that no key opens, and what mends it."""
     return (
         f"{', '.join(unreadable)} cannot be opened: SIEM_SECRET_KEYS here lacks the key that sealed it",
-        "test it with the SIEM_SECRET_KEYS of the workers; if they lack that key, too, add it, or set the "
-        "secret again",
+        "test it with the keys of the workers; if they lack it, too, add it, or set the secret again",
     )
 
 
