@@ -117,7 +117,9 @@ class Router:
 
     def _hand_over(self, arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> None:
         for handover in handovers(arrivals, subscriptions):
-            self._ingress.hand_over(handover)
+            if not self._ingress.hand_over(handover):
+                self._ingress.read_again()
+                return
             self._wake(handover, subscriptions)
 
     def _wake(self, handover: HandOver, subscriptions: Mapping[str, Subscription]) -> None:

@@ -1,5 +1,6 @@
 """The stream to which events are published, and the hand-over from there to the backlogs."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,9 @@ from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
 from worker.broker.ingress_pass import event_field
 from worker.broker.numbers import damaged_counts, whole
-from worker.broker.overdraft import execute_anyway
+from worker.broker.overdraft import ANYWAY, execute_anyway, flat, has_room
 from worker.broker.packing import checksum, pack_chunk, pack_dead
+from worker.broker.scripting import script_text
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
@@ -21,8 +23,14 @@ from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
 from worker.model.events import QueuedEvent
 from worker.model.outages import OutageCause
 
+#: Counts on while the machine is suspended, where the system has such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: The latest moment that is taken for one, in milliseconds: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
+
+
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -79,17 +87,24 @@ class Ingress:
     def __init__(self, client: redis.Redis, consumer: str, claim_idle: float) -> None:
         """Read as `consumer`, a name of no other process."""
         self._client = client
+        self._consumer = consumer
         self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
+        self._hand_over_held = client.register_script(ANYWAY + script_text("held") + script_text("overdraw"))
+        self._late_after = claim_idle / 2
+        self._read_at = 0.0
 
     def read(self, count: int, block_ms: int) -> list[Arrival]:
         """Read up to `count` events, waiting up to `block_ms` for the first."""
+        # Before it: who falls asleep in it wakes up with entries that it was given long ago.
+        self._read_at = _seconds()
         entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
         return arrivals_of(entries)
 
-    def hand_over(self, handover: HandOver) -> None:
+    def hand_over(self, handover: HandOver) -> bool:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
 
-        After BrokerUnavailable call `read_again`: it comes back unless the hand-over did happen.
+        Returns whether it was done: another router may have taken arrivals over, if this one was asleep since
+        it read them. Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
         pipeline = self._client.pipeline(transaction=True)
         fill(pipeline, handover)
@@ -98,8 +113,24 @@ class Ingress:
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
             with damaged_counts(self._client, commands):
+                if _seconds() - self._read_at >= self._late_after and has_room(self._client):
+                    return self._hand_over_late(handover.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
                 execute_anyway(self._client, pipeline, within_bounds=True)
+        return True
+
+    def _hand_over_late(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
+        """Do so if all arrivals are still this router's."""
+        replies: Any = self._hand_over_held(
+            keys=[keys.EVENTS],
+            args=[keys.ROUTER_GROUP, self._consumer, len(done), *done, *flat(commands)],
+        )
+        if replies == b"taken":
+            return False
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return True
 
     def read_again(self) -> None:
         """Begin anew with what this router holds: it could not be handed over."""

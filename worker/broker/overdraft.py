@@ -30,15 +30,18 @@ _SCRIPT = ANYWAY + script_text("overdraw")
 
 def overdraw(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
     """Carry out commands as one, full or not; return their raw replies. Raises the first error of one."""
-    words: list[Any] = []
-    for command in commands:
-        words += [len(command), *command]
+    words = flat(commands)
     # A client of Celery's would write its prefix before keys; here that has been done.
     replies: list[Any] = redis.Redis.execute_command(client, "EVAL", _SCRIPT, 0, *words)  # type: ignore[no-untyped-call]  # so is redis-py
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     return replies
+
+
+def flat(commands: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return commands as arguments of a script: each as the number of its words, and these."""
+    return [word for command in commands for word in (len(command), *command)]
 
 
 def ask_anyway(client: redis.Redis, *command: Any) -> Any:

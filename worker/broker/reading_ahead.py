@@ -17,7 +17,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.floods import forget_floods, note_floods
 from worker.broker.ingress import HandOver, fill
 from worker.broker.numbers import damaged_counts
-from worker.broker.overdraft import has_room
+from worker.broker.overdraft import flat, has_room
 from worker.broker.scripting import single_script
 from worker.broker.streams import Entry
 from worker.broker.turns import Turn
@@ -94,13 +94,10 @@ class IngressAhead:
         fill(pipeline, handover)
         pipeline.xdel(keys.EVENTS, *handover.done)
         commands = [command for command, _ in pipeline.command_stack]
-        words: list[Any] = []
-        for command in commands:
-            words += [len(command), *command]
         with broker_errors(), damaged_counts(self._client, commands):
             reply: Any = self._hand_over(
                 keys=[keys.EVENTS, keys.AHEAD_LOCK],
-                args=[keys.ROUTER_GROUP, self._turn.name, lowest_id, *words],
+                args=[keys.ROUTER_GROUP, self._turn.name, lowest_id, *flat(commands)],
             )
             if reply[0] == b"not mine":
                 raise NotMyTurn
