@@ -121,7 +121,8 @@ class HealthWatch:
         self._announcements.forget(known.keys() - {one.integration_id for one in healths})
         for change in news:
             level = logging.WARNING if change.state in _NEEDS_ATTENTION else logging.INFO
-            log.log(level, "integration %s is %s: %s", change.integration_id, change.state, change.reason)
+            who = (change.name, change.integration_id)
+            log.log(level, "integration %s (%s) is %s: %s", *who, change.state, change.reason)
         return self._interval
 
 

@@ -154,11 +154,11 @@ def test_only_what_needs_attention_is_logged_as_a_warning(
         _settle(watch, world)
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", "integration int_a is degraded: why int_a is degraded"),
-        ("WARNING", "integration int_a is failing: why int_a is failing"),
-        ("INFO", "integration int_a is healthy: why int_a is healthy"),
-        ("INFO", "integration int_a is paused: why int_a is paused"),
-        ("INFO", "integration int_a is idle: why int_a is idle"),
+        ("WARNING", "integration name of int_a (int_a) is degraded: why int_a is degraded"),
+        ("WARNING", "integration name of int_a (int_a) is failing: why int_a is failing"),
+        ("INFO", "integration name of int_a (int_a) is healthy: why int_a is healthy"),
+        ("INFO", "integration name of int_a (int_a) is paused: why int_a is paused"),
+        ("INFO", "integration name of int_a (int_a) is idle: why int_a is idle"),
     ]
 
 
