@@ -95,11 +95,11 @@ def test_a_worker_without_the_keys_opens_nothing(running: Fleet) -> None:
         running.start(WORKER)
 
 
-def test_without_a_worker_the_own_setting_counts_and_that_is_said(desk: Fleet) -> None:
+def test_without_a_worker_the_own_setting_counts_and_that_is_said(empty: Fleet) -> None:
     """Nobody else can be asked."""
     with WebhookReceiver() as endpoint:
-        passes = _doctor(desk, "127.0.0.0/8", endpoint.url, "alone")
-        fails = _doctor(desk, "", endpoint.url, "alone")
+        passes = _doctor(empty, "127.0.0.0/8", endpoint.url, "alone")
+        fails = _doctor(empty, "", endpoint.url, "alone")
 
     assert "open by SIEM_ALLOWED_NETWORKS here, for no worker that delivers to webhook runs" in passes.out
     assert passes.code == 0
