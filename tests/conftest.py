@@ -53,7 +53,7 @@ def pytest_report_header() -> list[str]:
 
 
 #: Folders whose tests wait for whole fleets: what takes longest begins first, and nobody waits at the end.
-LONGEST_FIRST = ("chaos", "interop", "pipeline", "demo", "house", "cli")
+LONGEST_FIRST = ("upgrades", "chaos", "interop", "pipeline", "demo", "house", "cli")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
