@@ -139,7 +139,7 @@ def _reads_why(browser: Browser, event_id: str) -> None:
     browser.go(HOME)
     browser.press("hook")
     browser.reload_until("HTTP 400")
-    assert "9 % of the attempts" in browser.reload_until("degraded", "#live")
+    assert "9 % of the events" in browser.reload_until("degraded", "#live")
     browser.photograph("one-failing")
     browser.go(f"{HOME}/events?id={event_id}")
     found = browser.text()

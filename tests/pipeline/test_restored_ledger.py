@@ -11,7 +11,7 @@ from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.model.deliveries import Cause
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HELD = "the ledger does not know it"
 YIELDED = "after the state that the ledger has of it"

@@ -93,11 +93,12 @@ class LossRig:
         self.server.restart()
 
     def restore_snapshot(self) -> None:
-        """Start the server with that copy."""
+        """Start the server with that copy, which is so old that the lock in it has run out."""
         self.server.stop()
         shutil.rmtree(self._data)
         shutil.copytree(self._snapshot, self._data)
         self.server.restart()
+        self.client.delete(keys.MARKER_LOCK)
 
     def cut_log(self, size: int) -> None:
         """Cut so many bytes off the end of the server's append-only file while it is down."""
