@@ -5,7 +5,9 @@ import json
 import redis
 
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
+from worker.broker.ingress import Arrival, Consignment
+from worker.broker.ingress import append as append_chunk
+from worker.broker.numbers import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
@@ -44,14 +46,13 @@ def subscribe(
 
 
 def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *, urgent: bool = True) -> None:
-    """Hand chunks of events over to one lane of a backlog."""
-    ingress = Ingress(client, "test", 30)
-    entry = client.xadd("siem:events", {"event": b"{}"})
-    assert isinstance(entry, bytes)
-    consignments = [
-        Consignment([integration_id], urgent, [event(name) for name in chunk]) for chunk in chunks
-    ]
-    ingress.hand_over(HandOver(consignments=consignments, done=[entry]))
+    """Hand chunks of events over to one lane of a backlog, as a router does with what it has read."""
+    pipeline = client.pipeline(transaction=True)
+    for chunk in chunks:
+        append_chunk(pipeline, Consignment([integration_id], urgent, [event(name) for name in chunk]))
+    commands = [command for command, _ in pipeline.command_stack]
+    with damaged_counts(client, commands):
+        pipeline.execute()
 
 
 def claim(backlog: Backlog, integration_id: str) -> Claim:

@@ -194,7 +194,8 @@ def test_nginx_demands_a_certificate(
         stranger = integrate(fleet, nginx, "stranger", credentials.options(mutual=False))
         events = publish(fleet, "known", 500)
         publish(fleet, "stranger", 5)
-        wait_until(lambda: len(fleet.rows(stranger)) == 5, "what nginx refuses is told")
+        # As many as were routed together; the others wait behind them.
+        wait_until(lambda: fleet.rows(stranger), "what nginx refuses is told")
         rows = fleet.rows(stranger)
         # Held events are never settled, and other tests wait for that.
         fleet.store.delete(stranger)
