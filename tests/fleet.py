@@ -16,8 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import redis
+
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.procfile import WORKER, commands
+from worker.broker import keys
 from worker.broker.alive import roles_alive, worker_role
 from worker.broker.connection import connect
 from worker.broker.snapshot import publish_integrations
@@ -107,7 +110,16 @@ class Fleet:
             self.spawn(role)
         wanted = {name for role in roles or ROLES for name in _signs(_process(role))}
         wait_until(lambda: wanted <= roles_alive(self.client), f"{wanted} are alive")
+        if "router" in wanted:
+            wait_until(self._is_read, "a router reads what is published")
         return self
+
+    def _is_read(self) -> bool:
+        """Whether a router waits for events: what is published together from now on is read together."""
+        try:
+            return bool(self.client.xinfo_consumers(keys.EVENTS, keys.ROUTER_GROUP))
+        except redis.ResponseError:
+            return False  # nobody has read yet
 
     def spawn(self, role: str) -> None:
         """Start a process of the Procfile, or `worker`; a second router is named `router-2`."""

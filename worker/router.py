@@ -99,7 +99,7 @@ class Router:
 
     def _first_count(self) -> int:
         """Return how many to read first: few while much waits, of which nobody knows how large it is."""
-        return FEWEST if self._ingress.waiting() > READ_COUNT else READ_COUNT
+        return FEWEST if self._ingress.waiting() > FEWEST else READ_COUNT
 
     def _is_behind(self, seconds_an_event: float) -> bool:
         return self._ingress.waiting() * seconds_an_event > BEHIND
