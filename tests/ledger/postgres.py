@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -36,7 +36,9 @@ class PostgresServer:
         try:
             yield f"postgresql+psycopg://postgres@/{name}?host={self._socket_folder}"
         finally:
-            self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+            # A server that has just panicked, as on a full disk, may not take it: it goes with its data.
+            with suppress(psycopg.OperationalError):
+                self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def end_session(self, pid: int) -> None:
         """Cut off one connection, as a server does that is shut down."""
