@@ -34,6 +34,13 @@ class Exited:
     name: str
     status: int
 
+    @property
+    def words(self) -> str:
+        """The exit status as people know it: "exit 3", or "exit -9, SIGKILL"."""
+        with suppress(ValueError):
+            return f"exit {self.status}, {signal.Signals(-self.status).name}"
+        return f"exit {self.status}"
+
 
 @dataclass(frozen=True, slots=True)
 class Watcher:

@@ -204,18 +204,24 @@ class Stack:
 
     def _decisive_news(self) -> _News:
         """Wait for what ends it. If the companion failed because something died, that is what counts."""
-        news = self._news.get()
+        # Not in one long wait: a signal that comes just before it begins is heard only when it ends.
+        while (news := self._next_news(0.5)) is None:
+            pass
         if isinstance(news, _Finished) and news.error is not None:
-            with suppress(queue.Empty):
-                later = self._news.get(timeout=0.5)
-                return later if isinstance(later, Exited) else news
+            later = self._next_news(0.5)
+            return later if isinstance(later, Exited) else news
         return news
+
+    def _next_news(self, seconds: float) -> _News | None:
+        with suppress(queue.Empty):
+            return self._news.get(timeout=seconds)
+        return None
 
     def _conclude(self, news: _News) -> int:
         """Say why it ends; 0 if that was somebody's wish."""
         match news:
-            case Exited(name, status):
-                self._screen.complain(f"{name} stopped ({_describe(status)}): ending everything else")
+            case Exited(name):
+                self._screen.complain(f"{name} stopped ({news.words}): ending everything else")
                 self._point_to_log(name)
                 return 1
             case _Finished(error) if error is not None:
@@ -290,10 +296,3 @@ def _upgrade_ledger(settings: Settings) -> None:
         upgrade(engine)
     finally:
         engine.dispose()
-
-
-def _describe(status: int) -> str:
-    """Spell an exit status as people know it: "exit 3", or "exit -9, SIGKILL"."""
-    with suppress(ValueError):
-        return f"exit {status}, {signal.Signals(-status).name}"
-    return f"exit {status}"
