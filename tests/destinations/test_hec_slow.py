@@ -45,6 +45,7 @@ def takes_its_time(request: scripts.Request) -> scripts.Action:
     return scripts.ok()(request)
 
 
+@pytest.mark.slow
 def test_every_event_comes_about_once() -> None:
     """What it did not take in a whole sending is cut by the rate at which it took it."""
     with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
@@ -59,6 +60,7 @@ def test_every_event_comes_about_once() -> None:
     assert any("it takes about " in words and "kB/s: batches of " in words for words in messages(rulings))
 
 
+@pytest.mark.slow
 def test_it_is_waited_for_while_it_reads() -> None:
     """`timeout_seconds` is how long it may take nothing, not how long a request may last."""
     with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:

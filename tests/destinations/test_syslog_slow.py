@@ -41,6 +41,7 @@ def messages_of(rulings: list[list[Ruling]]) -> list[str]:
     return [one.finding.message for sending in rulings for one in sending if one.finding is not None]
 
 
+@pytest.mark.slow
 def test_every_event_comes_about_once() -> None:
     """Of each sending, what was taken in time counts; only what was under way at its end comes again."""
     batch = batch_with(EVENTS, **LARGE)
@@ -75,6 +76,7 @@ def test_a_slow_receiver_confirms_smaller_batches() -> None:
         assert any("batches of " in words for words in messages_of(rulings))
 
 
+@pytest.mark.slow
 def test_it_is_waited_for_while_it_reads() -> None:
     """`timeout_seconds` is how long it may take nothing, not how long a batch may last."""
     batch = batch_with(EVENTS, **LARGE)

@@ -157,6 +157,7 @@ def test_a_half_written_address_costs_only_the_address(
         assert client.get("event") == b"kept"
 
 
+@pytest.mark.slow
 def test_loading_may_take_long(embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it says that it loads, it is waited for, however long that takes."""
     embedded.start()

@@ -13,6 +13,8 @@ import redis
 from tests.house.programs import POLITE, command, holding, is_free, procfile, text_of, wait_until
 from worker.up.warden import execute
 
+pytestmark = pytest.mark.slow
+
 _UP = """\
 import sys
 from pathlib import Path

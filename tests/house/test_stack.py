@@ -166,6 +166,7 @@ def test_a_second_one_leaves_the_first_alone(settings: Settings) -> None:
     assert Stack(settings, procfile=procfile(a=SLEEPER), roles=()).run(start_a_second) == 0
 
 
+@pytest.mark.slow
 def test_the_whole_project_gets_ready(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
     """The project's own Procfile comes up, says how to publish and to stop, and ends on Ctrl-C."""
 

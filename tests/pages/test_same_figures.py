@@ -17,6 +17,8 @@ from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status
 from worker.model.wellbeing import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
 
+pytestmark = pytest.mark.slow
+
 #: Latencies of the latest settlements, in milliseconds, behind older ones that took far longer.
 LATEST, OLDER = range(1, LATENCY_OF + 1), 90_000
 FIGURES = Latency(250, 475, 495)

@@ -23,6 +23,8 @@ from worker.broker.alive import worker_role
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import connections_to
 
+pytestmark = pytest.mark.slow
+
 HOST = "127.0.0.1"
 
 

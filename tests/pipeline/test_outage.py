@@ -10,6 +10,8 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.model.deliveries import Status
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_outage_costs_no_event(customer: Customer) -> None:
     """While it lasts the backlog is held and one batch tries now and then; afterwards everything arrives."""
@@ -34,7 +36,6 @@ def test_an_outage_costs_no_event(customer: Customer) -> None:
         assert seen_while_away < 20
 
 
-@pytest.mark.slow
 def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> None:
     """Even without a single retry: the event waits for whoever mends the setting, and counts one attempt."""
     mended = threading.Event()

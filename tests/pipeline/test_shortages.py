@@ -18,6 +18,8 @@ from tests.receivers.webhook import WebhookReceiver
 from worker.ledger.schema import minute_counts
 from worker.model.deliveries import Status
 
+pytestmark = pytest.mark.slow
+
 WEBHOOKS, EVENTS = 12, 200
 
 

@@ -66,6 +66,7 @@ def test_batches_share_connections(customer: Customer) -> None:
         assert siem.accepted == 1
 
 
+@pytest.mark.slow
 def test_a_receiver_that_restarts(customer: Customer) -> None:
     """What was sent before and after arrives; the connections that went with it lose nothing."""
     with SyslogReceiver() as siem:
@@ -102,6 +103,7 @@ def test_a_receiver_that_comes_back(customer: Customer) -> None:
 ENDS = {"half closes": half_closes(0), "resets": resets(0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDS.values(), ids=ENDS)
 def test_a_receiver_that_ends_idle_connections(customer: Customer, ending: Behaviour) -> None:
     """The next batch has a new connection, at the first attempt, and nothing is lost."""

@@ -13,6 +13,8 @@ from tests.receivers.syslog_behaviours import Behaviour, Visit, first, half_clos
 from worker.ledger.answers import DeliveryRow
 from worker.model.deliveries import MAX_REQUESTS, Status
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = {
     "resets": (resets(1), "connection_lost"),
     "half closes": (half_closes(1, then=reads), "closed_unconfirmed"),
@@ -81,7 +83,6 @@ def _is_only_dead(customer: Customer, offender: str) -> bool:
     return len(delivered(rows)) == 199 and dead == {offender}
 
 
-@pytest.mark.slow
 def test_what_counted_until_the_receiver_hung_up_is_told_though_nothing_follows(customer: Customer) -> None:
     """A few seconds later, its only event is a dead letter that says why."""
     cue = threading.Event()
@@ -99,7 +100,6 @@ def test_what_counted_until_the_receiver_hung_up_is_told_though_nothing_follows(
         assert (letter.event_id, letter.cause) == (event_id, "exhausted")
 
 
-@pytest.mark.slow
 def test_what_counted_until_the_receiver_hung_up_is_told_by_a_worker_that_ends(customer: Customer) -> None:
     """Told to end meanwhile, it watches its last batch to the end, and writes what became of that."""
     cue = threading.Event()
@@ -124,7 +124,6 @@ def _first_dead(customer: Customer) -> DeliveryRow | None:
     return next((row for row in rows if row.status is Status.DEAD), None)
 
 
-@pytest.mark.slow
 def test_what_counted_until_the_receiver_hung_up_is_sent_again(customer: Customer) -> None:
     """An end just behind a batch withdraws it: it is dead for a while, and then goes out once more."""
     cue = threading.Event()

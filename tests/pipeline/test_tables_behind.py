@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.ledger.engine import downgrade, upgrade
+
+pytestmark = pytest.mark.slow
 
 _ASKS = "run `siem db upgrade`"
 

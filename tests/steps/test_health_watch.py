@@ -245,6 +245,7 @@ def post_to(url: str) -> Post:
     return post
 
 
+@pytest.mark.slow
 def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -98,6 +98,7 @@ def _reads_slowly(visit: Visit) -> None:
     visit.connection.sendall(OK)
 
 
+@pytest.mark.slow
 def test_a_slow_peer_is_waited_for(transport: HttpTransport, tls: ssl.SSLContext | None) -> None:
     """With patience, the deadline is for each silence, as long as the peer takes more."""
     with Endpoint(_reads_slowly, tls=tls, receive_buffer=4096) as endpoint:

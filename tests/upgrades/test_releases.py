@@ -18,6 +18,7 @@ def ask_again() -> Iterator[None]:
     releases.why_not_here.cache_clear()
 
 
+@pytest.mark.slow
 def test_its_programs_are_its_own(previous: Release) -> None:
     """Whatever shares the virtual environment: each runs its own code."""
     assert "--to-release" in THIS.siem({}, "db", "downgrade", "--help").stdout
