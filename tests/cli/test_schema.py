@@ -11,10 +11,11 @@ from sqlalchemy import inspect, text
 from tests.cli.running import Ran, call
 from tests.fleet import Fleet, wait_until
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
+from tests.ledger.tables import is_current
 from worker import __version__
 from worker.broker import keys
 from worker.broker.alive import API, SignOfLife
-from worker.ledger.engine import schema_is_current, upgrade, writing
+from worker.ledger.engine import upgrade, writing
 from worker.ledger.revisions import own_steps
 from worker.schema_guard import ledger_users, schema_facts
 
@@ -79,7 +80,7 @@ def test_a_downgrade_waits_for_those_who_need_the_tables(fleet: Fleet) -> None:
     """It names them; a process of the older release is in nobody's way."""
     _run_0_1_0(fleet, "recorder")
     refused = call(fleet.environment, "db", "downgrade", "--to-release", "0.1.0")
-    still = schema_is_current(fleet.engine)
+    still = is_current(fleet.engine)
     done = call(fleet.environment, "db", "downgrade", "--to-release", "0.1.0", "--confirm", "--json")
     status = call(fleet.environment, "db", "status", "--json")
 
@@ -107,7 +108,7 @@ def test_a_downgrade_says_what_is_lost(fleet: Fleet) -> None:
     words = ("db", "downgrade", "0006")
     dry = call(fleet.environment, *words, "--dry-run", "--json")
     refused = call(fleet.environment, *words)
-    still = schema_is_current(fleet.engine)
+    still = is_current(fleet.engine)
     done = call(fleet.environment, *words, "--confirm")
 
     assert _json(dry)["lost"] == [{"what": "drops the table redis_losses", "values": 1}]
@@ -149,7 +150,7 @@ def test_there_and_back_again(fleet: Fleet) -> None:
     assert "makes the table schema_revisions (nothing waits)" in status.out
     assert "CREATE TABLE schema_revisions" in dry.out
     assert up.out.startswith("Took 0008")
-    assert schema_is_current(fleet.engine)
+    assert is_current(fleet.engine)
 
 
 def test_what_only_adds_is_upgraded_beside_everybody(fleet: Fleet, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_what_takes_away_waits_for_those_who_need_it(fleet: Fleet, tmp_path: Pat
     _run_0_1_0(fleet, "worker-webhook")
     with as_later_release(tmp_path / "later", EXPANDS, CONTRACTS):
         refused = call(fleet.environment, "db", "upgrade")
-        still = schema_is_current(fleet.engine)
+        still = is_current(fleet.engine)
         fleet.client.delete(f"{keys.ALIVE_PREFIX}recorder:there:7")
         done = call(fleet.environment, "db", "upgrade")
     shut_out = call(fleet.environment, "db", "status")
@@ -210,4 +211,4 @@ def test_a_target_that_is_none(fleet: Fleet, words: str, code: int, complaint: s
     assert ran.code == code
     assert complaint in ran.complaint
     upgrade(fleet.engine)
-    assert schema_is_current(fleet.engine)
+    assert is_current(fleet.engine)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.postgres import PostgresServer
-from worker.ledger.engine import open_ledger, reading, schema_is_current, upgrade, writing
+from worker.ledger.engine import open_ledger, reading, tables_of, upgrade, writing
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
 
 _ADD_COUNTS = """
@@ -128,7 +128,7 @@ def test_short_names_of_postgresql_are_understood(postgres_url: str) -> None:
     _, _, rest = postgres_url.partition(":")
     for scheme in ("postgres", "postgresql"):
         engine = open_ledger(f"{scheme}:{rest}&connect_timeout=3")
-        assert not schema_is_current(engine)
+        assert tables_of(engine) is None
         engine.dispose()
 
 
@@ -182,7 +182,7 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
     """A path that is a folder is told with what to look at."""
     engine = open_ledger(f"sqlite:///{tmp_path}")
     with pytest.raises(LedgerUnavailable, match=f"{tmp_path} cannot be used .*see that the folder exists"):
-        schema_is_current(engine)
+        tables_of(engine)
     engine.dispose()
 
 
@@ -192,7 +192,7 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
     path.write_text("shopping list: " + "milk " * 1000)
     engine = open_ledger(f"sqlite:///{path}")
     with pytest.raises(LedgerUnavailable, match="move that file away"):
-        schema_is_current(engine)
+        tables_of(engine)
     engine.dispose()
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from tests.ledger.entries import letter, outcome
 from tests.ledger.pgbouncer import pgbouncer
-from worker.ledger.engine import open_ledger, reading, schema_is_current, upgrade
+from tests.ledger.tables import is_current
+from worker.ledger.engine import open_ledger, reading, upgrade
 from worker.ledger.parked import ParkedStore
 from worker.ledger.queries import deliveries, tallies
 from worker.ledger.recording import probe, record
@@ -49,7 +50,7 @@ def test_many_clients_share_few_sessions(pooled_url: str) -> None:
 
     def reader(place: int) -> None:
         for _ in range(ROUNDS):
-            assert schema_is_current(engines[place])
+            assert is_current(engines[place])
             tallies(engines[place])
             deliveries(engines[place], integration_id="int_a", limit=10)
 
@@ -88,7 +89,7 @@ def test_processes_that_upgrade_at_once_take_turns(pooled_url: str) -> None:
         upgrade(engines[place])
 
     _at_once([take_turn] * 3)
-    current = [schema_is_current(engine) for engine in engines]
+    current = [is_current(engine) for engine in engines]
     for engine in engines:
         engine.dispose()
 

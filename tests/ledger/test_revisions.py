@@ -11,13 +11,13 @@ from sqlalchemy import Engine, inspect, text
 
 from tests.fleet import wait_until
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, later_steps
+from tests.ledger.tables import is_current
 from worker import __version__
 from worker.ledger.engine import (
     downgrade,
     open_ledger,
     reading,
     require_readable_schema,
-    schema_is_current,
     tables_of,
     upgrade,
     writing,
@@ -91,7 +91,7 @@ def test_tables_that_release_0_1_0_made_are_upgraded(engine: Engine) -> None:
     assert before is not None
     assert (before.revision, before.release) == (_OF_0_1_0, "0.1.0")
     assert [step.revision for step in taken] == [step.revision for step in _WITH_A_ROW]
-    assert (_told_0_1_0(engine), schema_is_current(engine)) == (_OF_0_1_0, True)
+    assert (_told_0_1_0(engine), is_current(engine)) == (_OF_0_1_0, True)
 
 
 def test_after_a_downgrade_the_tables_are_those_of_release_0_1_0(engine: Engine) -> None:
@@ -113,7 +113,7 @@ def test_this_release_works_with_newer_tables_that_only_have_more(engine: Engine
         found
     )
     assert upgrade(engine) == []
-    assert not schema_is_current(engine)
+    assert not is_current(engine)
     assert _told_0_1_0(engine) == _OF_0_1_0
 
 
@@ -140,7 +140,7 @@ def test_only_a_newer_release_undoes_its_steps(engine: Engine, tmp_path: Path) -
     undone = downgrade(engine, own_steps().head, later)
 
     assert [step.revision for step in undone] == ["9002", "9001"]
-    assert schema_is_current(engine)
+    assert is_current(engine)
     assert _told_0_1_0(engine) == _OF_0_1_0
 
 
@@ -163,7 +163,7 @@ def test_a_change_that_fails_leaves_the_tables_as_they_were(engine: Engine, tmp_
     with pytest.raises(Exception, match="nowhere"):
         upgrade(engine, later_steps(tmp_path, EXPANDS, broken))
 
-    assert schema_is_current(engine)
+    assert is_current(engine)
     assert "lane" not in {column["name"] for column in inspect(engine).get_columns("integrations")}
     assert _told_0_1_0(engine) == _OF_0_1_0
 
@@ -194,7 +194,7 @@ def test_an_upgrade_that_is_killed_leaves_the_tables_as_they_were(
     with subprocess.Popen(words) as killed:
         wait_until(flag.exists, "it is in the middle of a step")
         killed.kill()
-    still = schema_is_current(engine)
+    still = is_current(engine)
     upgrade(engine, later_steps(tmp_path / "again", EXPANDS))
 
     assert still

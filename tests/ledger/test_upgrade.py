@@ -8,12 +8,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from tests.ledger.tables import is_current
 from worker.ledger.engine import (
     downgrade,
     open_ledger,
     reading,
     require_readable_schema,
-    schema_is_current,
     upgrade,
     writing,
 )
@@ -66,7 +66,7 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
         kept = connection.execute(text("SELECT recorded_ms FROM recorded_entries")).scalars().all()
 
     assert kept == [7]
-    assert schema_is_current(engine)
+    assert is_current(engine)
     require_readable_schema(engine)
 
 
@@ -75,7 +75,7 @@ def test_processes_may_upgrade_at_once(url: str) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", _UPGRADE, url]) for _ in range(3)]
     codes = [process.wait() for process in processes]
     engine = open_ledger(url)
-    current = schema_is_current(engine)
+    current = is_current(engine)
     engine.dispose()
 
     assert (codes, current) == ([0, 0, 0], True)
@@ -83,7 +83,7 @@ def test_processes_may_upgrade_at_once(url: str) -> None:
 
 def test_ledger_without_tables_says_what_to_run(empty: Engine) -> None:
     """Before the first upgrade nobody works with the ledger, and everybody is told what to do."""
-    assert not schema_is_current(empty)
+    assert not is_current(empty)
     with pytest.raises(SchemaOutdated, match="no tables yet: run `siem db upgrade`"):
         require_readable_schema(empty)
 
@@ -124,7 +124,7 @@ def test_upgrade_keeps_what_an_older_release_wrote(empty: Engine) -> None:
 def test_the_way_back_to_the_first_release(engine: Engine) -> None:
     """Down to the first release and up again, the tables are those of this release."""
     _bring_to(engine, "0001")
-    assert not schema_is_current(engine)
+    assert not is_current(engine)
     upgrade(engine)
 
-    assert schema_is_current(engine)
+    assert is_current(engine)

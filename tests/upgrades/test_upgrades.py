@@ -16,10 +16,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.fleet import Fleet, wait_until
+from tests.ledger.tables import is_current
 from tests.upgrades.mixed import KNOBS, ROLES, MixedFleet, Tenant
 from tests.upgrades.releases import THIS, Release
 from tests.upgrades.traffic import Readiness
-from worker.ledger.engine import downgrade, schema_is_current, tables_of
+from worker.ledger.engine import downgrade, tables_of
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.schema import metadata, schema_revisions
 
@@ -123,7 +124,7 @@ def test_an_upgrade_under_traffic(mixed: MixedFleet, previous: Release, tmp_path
 
     assert upgraded.returncode == 0, upgraded.stderr
     assert {(one["release"], one["can_work"]) for one in status["processes"]} == {("0.1.0", True)}
-    assert schema_is_current(fleet.engine)
+    assert is_current(fleet.engine)
     change.check()
 
 

@@ -81,12 +81,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def schema_is_current(engine: Engine) -> bool:
-    """Whether the tables are exactly those of this release."""
-    found = tables_of(engine)
-    return found is not None and found.revision == own_steps().head
-
-
 def tables_of(engine: Engine) -> Tables | None:
     """Return what the database says of its tables; None when it has none yet."""
     with reading(engine) as connection:

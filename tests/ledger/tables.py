@@ -1,0 +1,12 @@
+"""What tests ask of a ledger's tables."""
+
+from sqlalchemy import Engine
+
+from worker.ledger.engine import tables_of
+from worker.ledger.revisions import own_steps
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the tables are exactly those of this release."""
+    found = tables_of(engine)
+    return found is not None and found.revision == own_steps().head
