@@ -1,8 +1,12 @@
 """The rules of the house that no tool knows, held for every file that belongs to the project."""
 
+import ast
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,17 @@ def test_files_are_short(files: list[Path]) -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
+def test_what_is_imported_is_declared(files: list[Path]) -> None:
+    """A package that only comes along with another one may be missing, or another one, tomorrow."""
+    product = [path for path in files if path.is_relative_to(TOP / "worker") and path.suffix == ".py"]
+    foreign = set().union(*map(_packages_in, product)) - sys.stdlib_module_names - {"worker"}
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    declared = {_canonical(re.split(r"[^\w.-]", one)[0]) for one in project["dependencies"]}
+    bearers = packages_distributions()
+
+    assert {one for one in foreign if declared.isdisjoint(map(_canonical, bearers[one]))} == set()
+
+
 def test_waivers_have_a_reason(files: list[Path]) -> None:
     """Where a rule is waived, the line says why."""
     python = [path for path in files if path.suffix == ".py"]
@@ -84,6 +99,20 @@ def test_the_top_level_is_tidy(files: list[Path]) -> None:
 def test_waivers_are_recognised(line: str, *, is_fine: bool) -> None:
     """A waiver without a reason is told from one with a reason."""
     assert _has_reasons(line.replace("-qa", "qa").replace("g-n", "gn")) == is_fine
+
+
+def _packages_in(path: Path) -> Iterator[str]:
+    """Name the packages that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (one.name.partition(".")[0] for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _canonical(name: str) -> str:
+    """Return the name of a distribution as the packaging specifications compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _lines(files: list[Path], pattern: re.Pattern[str]) -> Iterator[str]:
