@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.letters import live, switch_off
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.health_queries import records, subjects
+from worker.ledger.health_queries import latencies, records, subjects
 from worker.ledger.recording import record
 from worker.model.deliveries import Finding, Outcome, Status
 from worker.model.failures import FailureCode
@@ -115,6 +115,22 @@ def test_latencies_are_of_the_latest(engine: Engine) -> None:
 
     assert records(engine, SINCE, sample=100)["int_a"].latency == Latency(50, 95, 99)
     assert records(engine, SINCE, sample=10)["int_a"].latency == Latency(95, 100, 100)
+
+
+def test_what_failed_has_no_latency(engine: Engine) -> None:
+    """Percentiles are over what arrived: one delivery is each of them, and none without any."""
+    note(
+        engine,
+        outcome(["e1"], settled_ms=NOON),
+        outcome(["e2"], Status.DEAD, settled_ms=NOON),
+        outcome(["f1"], Status.DEAD, settled_ms=NOON, integration_id="int_b"),
+    )
+
+    assert latencies(engine, ["int_a", "int_b", "int_new"], sample=9) == {
+        "int_a": Latency(10, 10, 10),
+        "int_b": None,
+        "int_new": None,
+    }
 
 
 def test_many_are_asked_in_few_statements(engine: Engine) -> None:

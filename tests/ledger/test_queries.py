@@ -12,8 +12,8 @@ from worker.ledger.queries import (
     Tally,
     dead_letters,
     deliveries,
+    delivery_percentiles,
     last_problem,
-    latencies,
     tallies,
 )
 from worker.ledger.recording import record
@@ -52,7 +52,7 @@ def test_empty_ledger_has_no_answers(engine: Engine) -> None:
     assert deliveries(engine) == []
     assert dead_letters(engine) == []
     assert tallies(engine) == {}
-    assert latencies(engine, "int_a") is None
+    assert delivery_percentiles(engine, "int_a") is None
     assert last_problem(engine, "int_a") is None
 
 
@@ -185,26 +185,26 @@ def test_percentiles_by_nearest_rank(engine: Engine) -> None:
     """Of one to a hundred milliseconds the percentiles are their own numbers."""
     _record_latencies(engine, list(range(100, 0, -1)))
 
-    assert latencies(engine, "int_a") == Percentiles(50, 95, 99)
+    assert delivery_percentiles(engine, "int_a") == Percentiles(50, 95, 99)
 
 
 def test_percentiles_of_one_delivery(engine: Engine) -> None:
     """A single delivery is every percentile."""
     _record_latencies(engine, [7])
 
-    assert latencies(engine, "int_a") == Percentiles(7, 7, 7)
+    assert delivery_percentiles(engine, "int_a") == Percentiles(7, 7, 7)
 
 
 def test_percentiles_are_of_the_latest(engine: Engine) -> None:
     """What was slow long ago is forgotten."""
     _record_latencies(engine, [5000, 5000, 1, 2])
 
-    assert latencies(engine, "int_a", limit=2) == Percentiles(1, 2, 2)
+    assert delivery_percentiles(engine, "int_a", limit=2) == Percentiles(1, 2, 2)
 
 
 def test_failed_deliveries_have_no_latency(settled: Engine) -> None:
     """Percentiles are over what arrived."""
-    assert latencies(settled, "int_a") == Percentiles(10, 10, 10)
+    assert delivery_percentiles(settled, "int_a") == Percentiles(10, 10, 10)
 
 
 def test_last_problem(settled: Engine) -> None:

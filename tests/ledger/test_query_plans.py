@@ -10,7 +10,7 @@ from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.letter_pages import LetterQuestion, letters_page
 from worker.ledger.letters import waiting_letters
 from worker.ledger.minutes import minutes_of
-from worker.ledger.queries import Place, dead_letters, deliveries, last_problem, latencies
+from worker.ledger.queries import Place, dead_letters, deliveries, delivery_percentiles, last_problem
 from worker.ledger.recording import record
 from worker.ledger.replays import replays_of
 from worker.model.deliveries import Cause, Status
@@ -51,7 +51,7 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     ),
     "letters of one that wait": lambda engine: waiting_letters(engine, Selection(integration_id="int_a"), 9),
     "minutes": lambda engine: minutes_of(engine, ["int_a", "int_b"], NOON),
-    "latencies": lambda engine: latencies(engine, "int_a"),
+    "percentiles": lambda engine: delivery_percentiles(engine, "int_a"),
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {
     "retrying": lambda engine: deliveries(engine, integration_id="int_a", status=Status.RETRYING),

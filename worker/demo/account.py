@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import Tally, latencies, tallies
+from worker.ledger.queries import Tally, delivery_percentiles, tallies
 from worker.model.destinations import Destination, SplunkHec, SyslogCef
 from worker.model.events import decode_event
 from worker.model.integrations import Integration
@@ -119,7 +119,7 @@ class Account:
         )
 
     def _with_speed(self, line: Line, integration: Integration) -> Line:
-        percentiles = latencies(self._engine, integration.id)
+        percentiles = delivery_percentiles(self._engine, integration.id)
         return replace(
             line,
             events_per_second=round(line.delivered / self.seconds) if self.seconds else 0,

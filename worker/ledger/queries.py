@@ -41,8 +41,8 @@ __all__ = [
     "dead_letter_row",
     "dead_letters",
     "deliveries",
+    "delivery_percentiles",
     "last_problem",
-    "latencies",
     "tallies",
 ]
 
@@ -150,7 +150,7 @@ def tallies(
     return {integration_id: Tally(**of_one) for integration_id, of_one in counts.items()}
 
 
-def latencies(engine: Engine, integration_id: str, *, limit: int = 10_000) -> Percentiles | None:
+def delivery_percentiles(engine: Engine, integration_id: str, *, limit: int = 10_000) -> Percentiles | None:
     """Return percentiles over the latest delivered events of an integration; None when there are none."""
     wanted = (
         select(_delivery.latency_ms)

@@ -12,7 +12,7 @@ from worker.model.judgement import span
 from worker.pages.charts import bar_chart, line_chart
 from worker.pages.listing import MEANINGS
 from worker.pages.rendering import render
-from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latencies
+from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latency_points
 from worker.pages.visitors import HOME, Looking
 
 router = APIRouter(include_in_schema=False)
@@ -46,7 +46,7 @@ def show_one(request: Request, resources: Shared, visitor: Looking, integration_
         drawn=drawn,
         chart=bar_chart(drawn, f"Last 24 hours: {delivered:,} delivered, {failed:,} failed attempts"),
         latency=line_chart(
-            latencies(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS), "Latency of the last 24 hours"
+            latency_points(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS), "Latency of the last 24 hours"
         ),
         failures=deliveries(resources.engine, integration_id=configured.id, failed=True, limit=_FAILURES),
     )

@@ -32,7 +32,7 @@ def bars(minutes: Sequence[Minute], now_ms: int, *, span_ms: int, count: int) ->
     ]
 
 
-def latencies(minutes: Sequence[Minute], now_ms: int, *, span_ms: int, count: int) -> list[Point]:
+def latency_points(minutes: Sequence[Minute], now_ms: int, *, span_ms: int, count: int) -> list[Point]:
     """Reckon mean and highest latency of each span, in ms."""
     return [
         Point(*_latency(some), _label(at_ms))
