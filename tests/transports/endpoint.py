@@ -85,7 +85,8 @@ class Endpoint:
         self.over.set()
         for sock in (self._listener, *self._open):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # SSLSocket's own would take TLS away from the thread that reads, which then reads records.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         self._listener.close()
