@@ -5,6 +5,7 @@ a script that finds the holder's `name` under the key knows whose turn it is. Ea
 which tells it from an earlier one of the same process, between which others may have worked.
 """
 
+import threading
 import uuid
 
 import redis
@@ -15,7 +16,7 @@ from worker.broker.overdraft import ask_anyway
 
 
 class Turn:
-    """One candidate's right to work. Raises BrokerUnavailable."""
+    """One candidate's right to work, which its threads may share. Raises BrokerUnavailable."""
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class Turn:
         self._claim = claim
         self._ask = ask_anyway if when_full else ask
         self._key = key
+        # A thread that competes must not change the name under which another one has just taken the lock.
+        self._asking = threading.Lock()
         #: Of the turn that was taken, or tried to be, last.
         self.name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
@@ -43,7 +46,7 @@ class Turn:
         """Take the lock, or keep it."""
         if self._claim is not None:
             self._claim.require()
-        with broker_errors():
+        with self._asking, broker_errors():
             if self._client.get(self._key) == self.name.encode():
                 return bool(self._client.pexpire(self._key, self._expires_ms))
             self.name = uuid.uuid4().hex
@@ -51,6 +54,6 @@ class Turn:
 
     def pass_on(self) -> None:
         """Let the next one have it at once."""
-        with broker_errors():
+        with self._asking, broker_errors():
             if self._client.get(self._key) == self.name.encode():
                 self._client.delete(self._key)
