@@ -89,7 +89,9 @@ class Ingress:
         self._client = client
         self._consumer = consumer
         self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
-        self._hand_over_held = client.register_script(ANYWAY + script_text("held") + script_text("overdraw"))
+        self._hand_over_held = client.register_script(
+            ANYWAY + script_text("make_way") + script_text("held") + script_text("overdraw")
+        )
         self._late_after = claim_idle / 2
         self._read_at = 0.0
 

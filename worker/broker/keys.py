@@ -53,6 +53,7 @@
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
 | `siem:unparker`              | string | the lock of the one that brings parked events back             |
+| `siem:displaced:<key>`       | any    | what was found under a key that must be a stream               |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |

@@ -6,6 +6,7 @@ command that needs none. What uses this is small, or frees memory soon: signs of
 work orders, hand-overs. What brings in new events must never use it.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,16 @@ from worker.broker.scripting import script_text
 if TYPE_CHECKING:
     from redis.client import Pipeline
 
+log = logging.getLogger(__name__)
+
 #: Beyond `maxmemory` by this part of it, hand-overs wait until the backlogs have been sent. The host must
 #: have that much to spare.
 OVERDRAFT = 0.1
 
 #: Behind this line a script may write in a full Redis, for it has begun to, with what needs no memory.
 ANYWAY = "redis.call('DEL', 'siem:none')\n"
-_SCRIPT = ANYWAY + script_text("overdraw")
+_SCRIPT = ANYWAY + script_text("make_way") + script_text("overdraw")
+_MAKE_WAY = script_text("make_way") + script_text("way_made")
 
 
 def overdraw(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
@@ -60,11 +64,27 @@ def execute_anyway(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: 
     """
     commands = [command for command, _ in pipeline.command_stack]
     try:
-        replies: list[Any] = pipeline.execute()
+        return append_whole(pipeline)
     except ResponseError as error:
         if not is_full(error) or (within_bounds and not has_room(client)):
             raise
         return overdraw(client, commands)
+
+
+def append_whole(pipeline: "Pipeline") -> list[Any]:
+    """Execute a transaction; a key that it appends to and that is no stream is moved away first.
+
+    Without that it would go on behind the command that failed, and delete what it could not append.
+    """
+    streams = dict.fromkeys(command[1] for command, _ in pipeline.command_stack if command[0] == "XADD")
+    if not streams:
+        return list(pipeline.execute())
+    pipeline.command_stack.insert(0, (("EVAL", _MAKE_WAY, len(streams), *streams), {}))
+    moved, *replies = pipeline.execute()
+    for key in moved:
+        log.error(
+            "%s in Redis was no stream: what was there is at siem:displaced:%s now", *2 * [key.decode()]
+        )
     return replies
 
 

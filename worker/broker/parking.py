@@ -11,7 +11,7 @@ from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import checksum
-from worker.broker.scripting import shared_script, single_script
+from worker.broker.scripting import appending_script, shared_script
 from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Parking:
         self._client = client
         self._cap = cap
         self._park = shared_script(client, "park")
-        self._unpark = single_script(client, "unpark")
+        self._unpark = appending_script(client, "unpark")
 
     def overflowing(self, integration_ids: Iterable[str]) -> list[str]:
         """Name those whose backlog has passed the cap."""

@@ -18,7 +18,7 @@ from worker.broker.floods import forget_floods, note_floods
 from worker.broker.ingress import HandOver, fill
 from worker.broker.numbers import damaged_counts
 from worker.broker.overdraft import flat, has_room
-from worker.broker.scripting import single_script
+from worker.broker.scripting import appending_script
 from worker.broker.streams import Entry
 from worker.broker.turns import Turn
 
@@ -36,7 +36,7 @@ class IngressAhead:
         """Use the client, which no other thread may use."""
         self._client = client
         self._turn = Turn(client, keys.AHEAD_LOCK, TURN, when_full=True)
-        self._hand_over = single_script(client, "ahead")
+        self._hand_over = appending_script(client, "ahead")
 
     def is_mine(self) -> bool:
         """Say whether this router may read ahead: one at a time, and none while Redis is too full for it."""

@@ -17,6 +17,7 @@ from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import Consignment, append
 from worker.broker.numbers import damaged_counts, whole
+from worker.broker.overdraft import append_whole
 from worker.broker.packing import DAMAGED
 from worker.model.replays import Page
 
@@ -72,7 +73,7 @@ class Hand:
             commands = [command for command, _ in self._pipeline.command_stack]
             try:
                 with damaged_counts(self._client, commands):
-                    self._pipeline.execute()
+                    append_whole(self._pipeline)
             except WatchError:
                 return False
         await_replica(self._client)

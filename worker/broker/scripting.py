@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 #: What stands before each script that works on one backlog, in this order.
-_SHARED = ("slots", "breaker", "ordering")
+_SHARED = ("make_way", "slots", "breaker", "ordering")
 
 
 def shared_script(client: "redis.Redis", name: str) -> "Script":
@@ -19,6 +19,11 @@ def shared_script(client: "redis.Redis", name: str) -> "Script":
 def single_script(client: "redis.Redis", name: str) -> "Script":
     """Return the script that stands alone."""
     return client.register_script(script_text(name))
+
+
+def appending_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that stands alone but for `make_way.lua`."""
+    return client.register_script(script_text("make_way") + script_text(name))
 
 
 def script_text(name: str) -> str:

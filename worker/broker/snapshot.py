@@ -19,6 +19,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.deleted import deletion_notes, tombstone
 from worker.broker.numbers import whole
+from worker.broker.overdraft import append_whole
 from worker.broker.records import Record
 
 
@@ -221,7 +222,7 @@ def _drop_unreadable(client: redis.Redis, known: Container[bytes]) -> None:
             {"stream": keys.INTEGRATIONS, "entry": name, "raw": document, "reason": _NOBODYS},
         )
         pipeline.hdel(keys.INTEGRATIONS, name)
-        pipeline.execute()
+        append_whole(pipeline)
 
 
 def _is_readable(document: bytes) -> bool:

@@ -17,7 +17,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.packing import unpack_chunk
 from worker.broker.recorder_entries import FIRST_ID, first_id_of, unpack_fields, unpack_packed_fields
-from worker.broker.scripting import single_script
+from worker.broker.scripting import appending_script
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import BULK_EVENT_TYPES
 from worker.model.parking import ParkedChunk
@@ -60,7 +60,7 @@ class Unrecordable:
     def __init__(self, client: redis.Redis) -> None:
         """Use the client, which may be shared between threads."""
         self._client = client
-        self._put_back = single_script(client, "put_back")
+        self._put_back = appending_script(client, "put_back")
 
     def count(self) -> int:
         """Count them."""

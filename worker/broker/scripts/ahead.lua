@@ -46,6 +46,9 @@ end
 local replies, place = {}, 4
 while place < #ARGV do
   local last = place + tonumber(ARGV[place])
+  if ARGV[place + 1] == 'XADD' then
+    make_way(ARGV[place + 2])
+  end
   replies[#replies + 1] = redis.pcall(unpack(ARGV, place + 1, last))
   place = last + 1
 end

@@ -22,10 +22,12 @@ local function finish(lane, first, last)
 end
 
 if ARGV[7] ~= '' then
+  make_way(KEYS[5])
   redis.call('XADD', KEYS[5], '*', 'outcomes', ARGV[7])
 end
 local rest = 11 + tonumber(ARGV[11])
 for place = 12, rest do
+  make_way(KEYS[6])
   redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
 end
 local bulk_from = rest + 2 + tonumber(ARGV[rest + 1])

@@ -4,6 +4,9 @@
 local replies, place = {}, 1
 while place < #ARGV do
   local last = place + tonumber(ARGV[place])
+  if ARGV[place + 1] == 'XADD' then
+    make_way(ARGV[place + 2])
+  end
   replies[#replies + 1] = redis.pcall(unpack(ARGV, place + 1, last))
   place = last + 1
 end

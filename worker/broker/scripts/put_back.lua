@@ -5,5 +5,6 @@
 if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then
   return 0
 end
+make_way(KEYS[2])
 redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
 return 1

@@ -6,6 +6,8 @@ local GROUP = 'delivery'
 -- First of all writes one that needs no memory: after it a script may go on even if Redis is full. Claims
 -- and orders must, for only what is sent frees memory.
 redis.call('HDEL', KEYS[2], '')
+make_way(KEYS[3])
+make_way(KEYS[4])
 
 local function now_ms()
   local time = redis.call('TIME')

@@ -20,6 +20,7 @@ end
 
 for place = 3, #ARGV, 5 do
   local lane = ARGV[place] == 'urgent' and KEYS[2] or KEYS[3]
+  make_way(lane)
   redis.call('XADD', lane, '*', 'n', ARGV[place + 1], 'bytes', ARGV[place + 2], 'events', ARGV[place + 3],
     'crc', ARGV[place + 4])
   add('unclaimed_events', ARGV[place + 1])
