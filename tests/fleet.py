@@ -243,6 +243,12 @@ class Fleet:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
+    def status(self) -> Any:
+        """Return the document of `siem status`, which exits with 1 where something is not well."""
+        done = self.siem("status", "--json")
+        assert done.returncode in {0, 1}, done.stderr.decode()
+        return json.loads(done.stdout)
+
     def __enter__(self) -> Self:
         """End everything at the end of a `with`."""
         return self

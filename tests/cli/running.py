@@ -47,6 +47,12 @@ class Ran:
         assert self.code == 0, self.err
         return json.loads(self.out)
 
+    @property
+    def report(self) -> Any:
+        """The document of a command that exits with 1 where something is not well."""
+        assert self.code in {0, 1}, self.err
+        return json.loads(self.out)
+
 
 def run(environment: Mapping[str, str], *arguments: str, stdin: bytes = b"", **changes: str) -> Ran:
     """Run `siem` to its end, with these variables changed."""

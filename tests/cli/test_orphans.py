@@ -51,7 +51,7 @@ def test_everybody_is_told(own: Fleet, orphan: str) -> None:
     told = "1 of the integrations in Redis is not known to the ledger and is paused"
     assert told in integrations_list.out
     assert f"NOT OK: {told}" in status.out
-    assert call(own.environment, "status", "--json").json["conflicts"] == {"unknown": 1, "older": 0}
+    assert call(own.environment, "status", "--json").report["conflicts"] == {"unknown": 1, "older": 0}
     assert health.code == 1
     assert told in health.out
 

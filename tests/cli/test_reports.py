@@ -20,7 +20,8 @@ HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "A
 
 def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     """Counts, latency and the last problem of each; what waits; which processes run."""
-    report = run(told.environment, "status", "--json").json
+    ran = run(told.environment, "status", "--json")
+    report = ran.report
     ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
 
     assert report["processes"] == {
@@ -37,13 +38,16 @@ def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     assert (ill["delivered"], ill["dead"]) == (0, 2)
     assert "503" in ill["last_problem"]["error"]
     assert ill["last_problem"]["hint"]
+    assert ran.code == run(told.environment, "health").code
+    assert report["not_ok"] == []
 
 
 def test_status_says_who_does_not_run(desk: Fleet) -> None:
-    """Without processes and integrations it is no error, and says what to do."""
+    """Without processes nothing is delivered: it says so and what to do, and exits as `siem health` does."""
     ran = run(desk.environment, "status")
 
-    assert ran.code == 0
+    assert (ran.code, run(desk.environment, "health").code) == (1, 1)
+    assert "NOT OK: router, recorder" in ran.out
     assert "Not running: router, recorder (start each by its line of the Procfile, or `siem up`)." in ran.out
     assert "`siem integrations create --help`" in ran.out
 

@@ -75,7 +75,7 @@ def test_a_lost_key_hides_nothing_else(with_keys: Callable[..., Ran]) -> None:
         "kind": "bearer",
         "token": "unreadable",
     }
-    assert [one["name"] for one in with_keys(NEW, "status", "--json").json["integrations"]] == [
+    assert [one["name"] for one in with_keys(NEW, "status", "--json").report["integrations"]] == [
         "kept",
         "lost",
     ]

@@ -114,7 +114,7 @@ def test_scripts_are_told_as_well(empty: Fleet, hook: Integration) -> None:
     """The reason as it is, and the time in milliseconds."""
     lose(empty, hook)
     [listed] = call(empty.environment, "integrations", "list", "--json").json
-    [status] = call(empty.environment, "status", "--json").json["integrations"]
+    [status] = call(empty.environment, "status", "--json").report["integrations"]
 
     assert (listed["enabled"], listed["disabled_reason"], listed["disabled_ms"]) == (False, WORDS, GONE_MS)
     assert (status["enabled"], status["disabled_reason"]) == (False, WORDS)
@@ -157,7 +157,7 @@ def test_a_worker_is_missed_where_there_is_work_for_it(empty: Fleet, hook: Integ
     of_webhooks = call(empty.environment, "status").out
     integrate(empty, "qradar", type="syslog_cef", url="syslog+udp://siem")
     of_both = call(empty.environment, "status").out
-    processes = call(empty.environment, "status", "--json").json["processes"]
+    processes = call(empty.environment, "status", "--json").report["processes"]
 
     assert hook.type == "webhook"
     assert "Not running: router, recorder, worker-webhook (start each" in of_webhooks

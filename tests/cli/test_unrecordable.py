@@ -137,6 +137,6 @@ def test_status_and_health_say_that_it_is_not_ok(desk: Fleet, aside: list[str]) 
 
     assert len(aside) == 4
     assert "NOT OK: 4 batches could not be recorded" in status.out
-    assert call(desk.environment, "status", "--json").json["unrecordable"] == 4
+    assert call(desk.environment, "status", "--json").report["unrecordable"] == 4
     assert health.code == 1
     assert "4 could not be recorded: see `siem unrecordable list`" in health.out

@@ -64,7 +64,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
         rows = own.settled(300, "int_moody")
         [dead_row] = own.settled(1, "int_ill")
         [letter] = wait_until(lambda: own.dead("int_ill"), "the dead letter is recorded")
-        status = {one["name"]: one for one in own.siem_json("status")["integrations"]}
+        status = {one["name"]: one for one in own.status()["integrations"]}
 
         assert Counter(row.status for row in rows) == {Status.DELIVERED: 300}
         assert {row.attempts for row in rows} <= {1, 2}
@@ -102,7 +102,7 @@ def test_deliveries_go_on_without_the_database(own: Fleet, power: PowerSwitch) -
         rows = own.settled(500, "int_well")
         own.settled(1, "int_ill")
         wait_until(lambda: BACK in own.log("recorder"), "the recorder has the database back")
-        status = {one["name"]: one for one in own.siem_json("status")["integrations"]}
+        status = {one["name"]: one for one in own.status()["integrations"]}
 
         assert sorted(well.accepted_ids) == sorted(ids)
         assert sorted(row.event_id for row in rows) == sorted(ids)

@@ -69,7 +69,7 @@ def test_a_recorder_killed_while_it_records(own: Fleet) -> None:
         splunk.wait_for_events(4_000, 30)
         own.start("recorder")
         rows = own.settled(4_000)
-        status = own.siem_json("status")["integrations"][0]
+        status = own.status()["integrations"][0]
 
         assert len(rows) == 4_000
         assert status["delivered"] == 4_000

@@ -47,7 +47,7 @@ def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> Non
         customer.integrate(splunk.url, max_retries=0)
         [event_id] = customer.publish(customer.events(1))
         assert customer.held().error_code == "token_invalid"
-        status = {one["id"]: one for one in customer.fleet.siem_json("status")["integrations"]}
+        status = {one["id"]: one for one in customer.fleet.status()["integrations"]}
         assert status[customer.integration]["held"]["cause"] == "token_invalid"
         assert "(held: token_invalid; next try" in customer.fleet.siem("status").stdout.decode()
         mended.set()

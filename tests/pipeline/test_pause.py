@@ -100,7 +100,7 @@ def test_what_redis_should_not_hold_rests_in_the_ledger(own_small: Fleet) -> Non
             fleet.kill(role)
             fleet.start(role)
         wait_until(lambda: parked(store) >= 4000, "what passed the cap is parked")
-        waits = fleet.siem_json("status")["integrations"][0]
+        waits = fleet.status()["integrations"][0]
         shown = fleet.siem("status").stdout.decode()
         fleet.siem("integrations", "resume", "splunk")
         fleet.kill("recorder")

@@ -15,17 +15,14 @@ from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
 from worker.model.judgement import span
 from worker.model.wellbeing import (
     ERROR_RATE,
+    FINE,
     LATENCY,
     RETRY_RATE,
     FleetHealth,
     IntegrationHealth,
     Latency,
     Problem,
-    State,
 )
-
-#: States that are no reason to call anybody.
-_FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
 
 
 @click.command()
@@ -109,7 +106,7 @@ def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], gaps: Gaps, 
             empty=_NONE if not gaps.errors else "No integration is known.",
         )
         print_gaps(gaps, HEALTH_FIELDS)
-    return all(part.ok for part in fleet.parts) and all(one.state in _FINE for one in healths)
+    return all(part.ok for part in fleet.parts) and all(one.state in FINE for one in healths)
 
 
 _NONE = "No integrations yet: `siem integrations create --help` tells how to create one."
@@ -126,7 +123,7 @@ def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
         for name, value in _figures(one):
             click.echo(plain(f"{name:24}{value}"))
         print_gaps(gaps, HEALTH_FIELDS)
-    return one.state in _FINE
+    return one.state in FINE
 
 
 def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from worker.ledger.queries import Tally, last_problem, tallies
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Gaps, Source
 from worker.model.redis_checks import RedisCheck, Standing
-from worker.model.wellbeing import IntegrationHealth, Subject
+from worker.model.wellbeing import FINE, IntegrationHealth, Subject
 from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
@@ -36,7 +36,7 @@ _EVERY = 2.0
 #: What Redis knows of the fleet.
 _OF_FLEET = (
     *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
-    *("flooding_tenants", "conflicts", "recording_stalled"),
+    *("flooding_tenants", "conflicts", "recording_stalled", "not_ok"),
 )
 #: What is not known without each source.
 _FIELDS = {
@@ -71,7 +71,10 @@ def status(since: int, *, watched: bool, as_json: bool) -> None:
     milliseconds; they, STATE and REASON are those of `siem health`, which says what each of them is.
 
     While Redis or the database is away, what the other one knows is shown, with ? for what is not known
-    (null in the JSON, whose `unknown` names these fields and the reason), and the exit code is 3.
+    (null in the JSON, whose `unknown` names these fields and the reason).
+
+    Exits as `siem health` does: with 3 if Redis or the database is away; else with 1 if an integration is
+    degraded or failing, or a part of the fleet is not ok. With --watch, only what cannot begin ends it.
     """
     if watched and as_json:
         raise click.UsageError("give --watch or --json, not both")
@@ -85,15 +88,19 @@ def status(since: int, *, watched: bool, as_json: bool) -> None:
             report, gaps = _asked(client, since)
             print_json(report)
         else:
-            gaps = _show(client, since)
-    end_with(gaps)
+            report, gaps = _show(client, since)
+    end_with(gaps, fine=_is_fine(report))
 
 
-def _show(client: Client, since: int) -> Gaps:
+def _is_fine(report: dict[str, Any]) -> bool:
+    return not report["not_ok"] and all(one["state"] in FINE for one in report["integrations"])
+
+
+def _show(client: Client, since: int) -> tuple[dict[str, Any], Gaps]:
     report, gaps = _asked(client, since)
     _print(report, since)
     print_gaps(gaps, _FIELDS)
-    return gaps
+    return report, gaps
 
 
 def _asked(client: Client, since: int) -> tuple[dict[str, Any], Gaps]:
@@ -124,11 +131,11 @@ def _report(client: Client, engine: Ledger, since: int, gaps: Gaps) -> dict[str,
         {one.integration_id: one for one in health.survey(known, gaps)},
     )
     integrations = [_integration(one, sources) for one in known]
-    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine)) or dict.fromkeys(_OF_FLEET)
+    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine, health)) or dict.fromkeys(_OF_FLEET)
     return {**fleet, "integrations": integrations, "unknown": gaps.documents(_FIELDS)}
 
 
-def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
+def _fleet(client: Client, engine: Ledger, health: Health) -> dict[str, Any]:
     alive, stall = roles_alive(client), recorder_stall(client)
     return {
         "processes": {role: role in alive for role in ROLES},
@@ -139,6 +146,7 @@ def _fleet(client: Client, engine: Ledger) -> dict[str, Any]:
         "unrecordable": Unrecordable(client).count(),
         "conflicts": told_by_kind(conflicts(client)),
         "recording_stalled": stall.words if stall else None,
+        "not_ok": [part.name for part in health.fleet().parts if not part.ok],
     }
 
 
@@ -215,6 +223,8 @@ def _print_fleet(report: dict[str, Any]) -> None:
         click.echo(plain(f"NOT OK: nothing can be recorded: {stalled}"))
     for sentence in sentences(report["conflicts"]):
         click.echo(f"NOT OK: {sentence}.")
+    if not_ok := report["not_ok"]:
+        click.echo(f"NOT OK: {', '.join(not_ok)} (`siem health` says why).")
 
 
 def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:

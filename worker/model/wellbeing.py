@@ -33,6 +33,10 @@ class State(StrEnum):
     SWITCHED_OFF = "switched_off"
 
 
+#: States that are no reason to call anybody.
+FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """From where on an integration is not well. Rates are fractions, times are in seconds."""
