@@ -7,16 +7,19 @@ through the guard and sends with the sender of every delivery; nothing is settle
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from worker.destinations.examine import Examination
 from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped, warning
-from worker.model.errors import InvalidInput, TransportError
+from worker.key_guard import unopened_secrets
+from worker.ledger.vault import Vault
+from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
 from worker.model.secrets import unreadable_in
 from worker.transports.guard import Guard
 
-__all__ = ["Check", "Result", "examine"]
+__all__ = ["Check", "Result", "examine", "examine_keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class Check:
     milliseconds: float
 
 
+_RESTART_WITH_KEY = (
+    "restart these workers with that key in SIEM_SECRET_KEYS, or set the secret again with a key that they "
+    "have"
+)
 #: Counts the connections that workers hold to any of these places ("ip:port").
 Held = Callable[[Collection[str]], int]
 #: So fails what allows no further connection: it refuses, ends or ignores it, or says that it is busy.
@@ -78,6 +85,21 @@ def examine(
             yield _check(step, answer, seconds)
     finally:
         examination.close()
+
+
+def examine_keys(client: Any, vault: Vault, integration: Integration, *, with_names: bool) -> Iterator[Check]:
+    """Yield a warning if running workers lack the key that sealed the integration's secrets.
+
+    This process may have that key, so that every step of `examine` passes, and nothing is delivered. Without
+    Redis nobody knows of workers, and it yields nothing.
+    """
+    try:
+        found = unopened_secrets(client, vault, integration.id, integration.type)
+    except BrokerUnavailable:
+        return
+    if found is not None:
+        words = f"{found.words(with_names=with_names)}: its events wait until every worker has that key"
+        yield Check("secret keys", Result.WARNING, words, _RESTART_WITH_KEY, 0.0)
 
 
 def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:

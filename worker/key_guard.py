@@ -4,12 +4,15 @@ A process that opens secrets (a worker, the API) tells the fingerprints of its k
 (`facts`). Release 0.1.0 told nothing.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from worker.broker.alive import API, worker_role
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.vital_signs import standing_document
+from worker.ledger.resealing import secrets_of
 from worker.ledger.vault import Vault
 from worker.model.destinations import DESTINATION_TYPES
 
@@ -59,6 +62,41 @@ def key_holders(client: Any) -> list[KeyHolder]:
 def lacking_key(client: Any, fingerprint: str) -> list[KeyHolder]:
     """Return the living processes that cannot open what this key seals. Raises BrokerUnavailable."""
     return [one for one in key_holders(client) if one.lacks(fingerprint)]
+
+
+@dataclass(frozen=True, slots=True)
+class UnopenedSecrets:
+    """Secrets of an integration, by their paths, and the living workers that cannot open one of them."""
+
+    paths: tuple[str, ...]
+    workers: tuple[KeyHolder, ...]
+
+    def words(self, *, with_names: bool) -> str:
+        """Say who lacks the key; without names, where hosts of the installation are nobody's business."""
+        count = len(self.workers)
+        who = "a running worker" if count == 1 else f"{count} running workers"
+        return words_of_lack(self.workers, self.paths, None if with_names else who)
+
+
+def unopened_secrets(client: Any, vault: Vault, integration_id: str, kind: str) -> UnopenedSecrets | None:
+    """Return what workers of this type cannot open of the copy that they read from Redis; None if nothing.
+
+    Of a secret that no key of this vault opens, nobody here knows which key it takes. Raises
+    BrokerUnavailable.
+    """
+    found = standing_document(client, integration_id)
+    sealed = secrets_of(json.loads(found), vault) if found else []
+    keys = {one.path: vault.fingerprints[one.key] for one in sealed if one.key is not None}
+    workers = [one for one in key_holders(client) if worker_role(kind) in one.roles] if keys else []
+    lacking = tuple(one for one in workers if any(map(one.lacks, keys.values())))
+    paths = tuple(path for path, key in keys.items() if any(one.lacks(key) for one in lacking))
+    return UnopenedSecrets(paths, lacking) if lacking else None
+
+
+def words_of_lack(holders: Sequence[KeyHolder], paths: Sequence[str], who: str | None = None) -> str:
+    """Return "… lacks the key that sealed …", with the names of the processes unless `who` names them."""
+    named = who or "; ".join(one.words() for one in holders)
+    return f"{named} {'lacks' if len(holders) == 1 else 'lack'} the key that sealed {', '.join(paths)}"
 
 
 def _keys_of(process: LivingProcess) -> tuple[str, ...] | None:

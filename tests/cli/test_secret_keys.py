@@ -196,6 +196,31 @@ def test_a_secret_that_workers_cannot_open_is_warned_of(
     assert (made.code, changed.code, plain.err) == (0, 0, "")
 
 
+@pytest.mark.parametrize("keys", [f"{NEW},{OLD}", NEW, OLD], ids=["both", "that", "another"])
+def test_the_doctor_warns_of_workers_that_cannot_open_a_secret(
+    empty: Fleet, with_keys: Callable[..., Ran], keys: str
+) -> None:
+    """It has the key itself, so that all of its own steps pass; by the copy that workers read."""
+    here = ("--type", "webhook", "--url", "https://127.0.0.1:1/", "--name")
+    with_keys(NEW, "integrations", "create", *here, "one", "--token", "token-of-one")
+    with_keys(NEW, "integrations", "create", *here, "plain")
+    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault(keys.split(","))))
+    sign.start()
+    try:
+        wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
+        found = with_keys(f"{NEW},{OLD}", "doctor", "one", "--no-test-event", "--json").report["steps"]
+        plain = with_keys(f"{NEW},{OLD}", "doctor", "plain", "--no-test-event", "--json").report["steps"]
+    finally:
+        sign.stop()
+    warned = [step for step in found if step["step"] == "secret keys"]
+
+    words = f"worker-webhook {process_identity()} lacks the key that sealed auth.token: its events wait"
+    expected = [("warning", True)] if keys == OLD else []
+    assert [(step["result"], words in step["message"]) for step in warned] == expected
+    assert all("with that key in SIEM_SECRET_KEYS" in step["remedy"] for step in warned)
+    assert "secret keys" not in [step["step"] for step in plain]
+
+
 def test_without_redis_nothing_is_resealed_unasked(with_keys: Callable[..., Ran]) -> None:
     """Nobody can say then whether every process has the key."""
     away = {"SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}

@@ -20,7 +20,7 @@ from worker.api.documentation import problems
 from worker.api.health_documents import HealthDocument, health_document
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.doctor import Check, Result, examine
+from worker.doctor import Check, Result, examine, examine_keys
 from worker.health import Health
 from worker.model.errors import NotFoundError
 from worker.model.gaps import Gaps
@@ -145,6 +145,7 @@ def _checks(
         reach = resources.reach_of(integration.type)
         seconds = reach.send_deadline(resources.config.send_deadline)
         guard = FleetGuard(reach)
+        yield from examine_keys(resources.client, resources.vault, integration, with_names=False)
         held = held_connections(resources.client, integration)
         yield from examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
     finally:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, counted, plain, print_json
-from worker.cli.stores import connections_held, worker_reach
+from worker.cli.stores import connections_held, worker_keys, worker_reach
 from worker.doctor import Check, Result, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
@@ -50,8 +51,9 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
 
     It looks up the name, connects, and sends one marked, harmless event, as a worker would, but from this
     machine. An address must be allowed by every running worker that delivers to this type of destination;
-    only if none runs, this environment's SIEM_ALLOWED_NETWORKS decides. Nothing is recorded. Exits with 1 if
-    a step failed; warnings are no failure.
+    only if none runs, this environment's SIEM_ALLOWED_NETWORKS decides. A running worker that lacks the key
+    which sealed the integration's secrets is warned of. Nothing is recorded. Exits with 1 if a step failed;
+    warnings are no failure.
     """
     around = list(examine_installation())
     if integration is None:
@@ -96,7 +98,8 @@ def _checks(integration: Integration, config: Settings, *, test_event: bool) -> 
     seconds = reach.send_deadline(config.send_deadline)
     held = partial(connections_held, integration)
     guard = FleetGuard(reach)
-    return examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
+    checks = examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
+    return chain(worker_keys(integration), checks)
 
 
 def _print_each(checks: Iterable[Check]) -> list[Check]:

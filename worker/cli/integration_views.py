@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from worker.cli.output import when
-from worker.key_guard import KeyHolder
+from worker.key_guard import KeyHolder, words_of_lack
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.vault import public_document
 from worker.model.destinations import NoAuth, SplunkHec, Webhook
@@ -111,11 +111,10 @@ def _secrets_sealed_for_nobody(
     unreadable = unreadable_in(integration)
     sealed = [path for path, _ in secrets_in(integration) if path not in unreadable]
     if sealed and (lacking := ask_lacking()):
-        lack = "lacks" if len(lacking) == 1 else "lack"
         yield (
-            f"{'; '.join(one.words() for one in lacking)} {lack} the key that sealed {', '.join(sealed)} of "
-            f"{integration.name}, the first of SIEM_SECRET_KEYS here: its events wait until every worker has "
-            "that key, or the secret is set again with one that they have"
+            f"{words_of_lack(lacking, sealed)} of {integration.name}, the first of SIEM_SECRET_KEYS here: "
+            "its events wait until every worker has that key, or the secret is set again with one that they "
+            "have"
         )
 
 

@@ -14,6 +14,7 @@ from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import overrulings, publish_integrations
 from worker.cli.configuration import configuration
+from worker.doctor import Check, examine_keys
 from worker.key_guard import KeyHolder, lacking_key
 from worker.ledger.adoption import take_careful_state
 from worker.ledger.api_keys import ApiKeyStore
@@ -85,6 +86,19 @@ def connections_held(integration: Integration, peers: Collection[str]) -> int:
         return 0
     try:
         return held_connections(client, integration)(peers)
+    finally:
+        client.close()
+
+
+def worker_keys(integration: Integration) -> list[Check]:
+    """Return a warning if running workers cannot open its secrets; nothing while Redis is away."""
+    config = configuration()
+    try:
+        client = connect(config.broker_address())
+    except InvalidSetting:
+        return []
+    try:
+        return list(examine_keys(client, open_vault(config), integration, with_names=True))
     finally:
         client.close()
 

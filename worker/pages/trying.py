@@ -4,6 +4,7 @@ Comes in: a form, of a new integration or of one that is there. Goes out: markup
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
@@ -15,7 +16,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
 from worker.destinations.opening import make_sender
-from worker.doctor import examine
+from worker.doctor import examine, examine_keys
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.events import QueuedEvent, decode_event
 from worker.model.integrations import Integration
@@ -82,7 +83,8 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
     reach = resources.reach_of(found.type)
     seconds = reach.send_deadline(resources.config.send_deadline)
     held = held_connections(resources.client, found)
-    checks = examine(found, FleetGuard(reach), send_seconds=seconds, held=held)
+    keys = examine_keys(resources.client, resources.vault, found, with_names=False)
+    checks = chain(keys, examine(found, FleetGuard(reach), send_seconds=seconds, held=held))
 
     def lines() -> Iterator[str]:
         for check in checks:
