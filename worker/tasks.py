@@ -14,7 +14,6 @@ import msgspec
 from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.model.deliveries import (
-    SETTLED,
     Batch,
     Finding,
     Ruling,
@@ -31,6 +30,7 @@ from worker.model.errors import (
 from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import Issue, WorkOrder
+from worker.model.request_counts import count_request, not_carried
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 from worker.model.task_report import TaskReport, ending_of, held
@@ -159,10 +159,11 @@ class Courier:
             return settle_lost(batch)
         before = bytes(batch.carried)
         with only_part(batch):
-            rulings = self._send(sender, batch)
+            rulings = self._send(sender, batch, before)
         return settle_rulings(batch, rulings, own, before=before)
 
-    def _send(self, sender: Sender, batch: Batch) -> Sequence[Ruling]:
+    def _send(self, sender: Sender, batch: Batch, before: bytes) -> Sequence[Ruling]:
+        """Send; what ends it amid the batch leaves the requests counted that may have gone out by then."""
         try:
             with BUDGET.sending():
                 return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
@@ -171,8 +172,7 @@ class Courier:
                 return [replace(_ruling(batch, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("unexpected error while sending")
-            for place in batch.open_places():
-                batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
+            count_request(batch, sorted(not_carried(batch, before)))
             # Whatever it says, the request may have been sent by then.
             return [replace(_ruling(batch, _UNEXPECTED), not_accepted=False)]
 

@@ -19,7 +19,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
 from worker.model.deliveries import MAX_REQUESTS, Batch, Health, Settlement, Status
-from worker.model.errors import DeliveryDelayed, TransientDelivery
+from worker.model.errors import DeliveryDead, DeliveryDelayed, TransientDelivery
 from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
@@ -79,7 +79,7 @@ def _delivering(batch: Batch, destination: dict[str, Any]) -> Iterator[Callable[
     )
 
     def deliver() -> Settlement:
-        with suppress(DeliveryDelayed, TransientDelivery):
+        with suppress(DeliveryDead, DeliveryDelayed, TransientDelivery):
             courier.deliver(batch.order)
         return backlog.settlements.pop()
 
@@ -169,6 +169,70 @@ def test_what_may_have_arrived_is_not_kept_back(
         assert found.retry is not None
         assert (found.retry.attempts, found.retry.carried[0]) == (1, 1)
         assert {one.finding.code for one in found.outcomes if one.finding} == {"connection_lost"}
+
+
+#: What fails for want of memory: before anything of a request has gone out, and after it.
+_BEFORE = {
+    "splunk": "worker.destinations.hec_client.HecClient._packed",
+    "webhook": "worker.destinations.webhook.WebhookSender._write",
+    "webhook, arrays": "worker.transports.curl_exchange.Exchange.load",
+    "syslog over TCP": "worker.transports.guard.Guard.dial",
+    "syslog over UDP": "worker.transports.guard.Guard.dial_datagrams",
+}
+_AFTER = {
+    "splunk": "worker.transports.http._reply",
+    "webhook": "worker.transports.curl_flight.Flight._collect",
+    "webhook, arrays": "worker.transports.curl_flight.Flight._collect",
+    "syslog over TCP": "worker.transports.syslog_outflow.Outflow.drain",
+    "syslog over UDP": "worker.transports.syslog_datagrams._look",
+}
+
+
+def _out_of_memory(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+def test_memory_that_lacks_before_anything_is_sent_counts_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """However often: no request has carried the events."""
+    batch = _spent(EVENTS)
+    before = bytes(batch.carried)
+    receiver, options = RECEIVERS[kind]
+    with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
+        with monkeypatch.context() as patched:
+            patched.setattr(_BEFORE[kind], _out_of_memory)
+            _check_nobody_is_charged(batch, deliver(), before)
+        assert deliver().settled == EVENTS
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+@pytest.mark.parametrize(
+    ("error", "words"), [(MemoryError, ""), (RuntimeError, "can't start new thread"), (LookupError, "a bug")]
+)
+def test_what_has_gone_out_counts_whatever_ends_the_sending(
+    monkeypatch: pytest.MonkeyPatch, kind: str, error: type[Exception], words: str
+) -> None:
+    """The destination may have it: so each event is carried by so many requests, and then it is dead."""
+    batch = batch_of(EVENTS)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error(words)
+
+    receiver, options = RECEIVERS[kind]
+    with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
+        monkeypatch.setattr(_AFTER[kind], fail)
+        found = deliver()
+        assert found.retry is not None
+        assert found.retry.carried[0] == 1
+        assert max(found.retry.carried) == 1
+        assert found.retry.attempts == (error is LookupError)
+        for _ in range(EVENTS * MAX_REQUESTS):
+            if not batch.open_places():
+                break
+            deliver()
+        assert batch.open_places() == []
 
 
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ class Sender(Protocol):
     def send(self, batch: Batch, deadline: float) -> Sequence[Ruling]:
         """Send the batch's open events until `deadline` (monotonic seconds); rule on every one of them.
 
-        Counts each request in `batch.carried`. Raises nothing that the destination can cause.
+        Counts each request in `batch.carried` from when the destination may have it, also where a shortage
+        or a fault of our own is raised. Raises nothing that the destination can cause.
         """
         ...
 

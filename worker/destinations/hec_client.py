@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from worker.destinations.hec_channels import Channel, Channels
@@ -60,14 +60,23 @@ class HecClient:
         with stays, self._channels.borrow() as channel:
             yield channel
 
-    def post(self, channel: Channel, body: bytes, count: int, deadline: float) -> HecVerdict:
-        """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds."""
+    def post(
+        self,
+        channel: Channel,
+        body: bytes,
+        count: int,
+        deadline: float,
+        on_send: Callable[[], None] = lambda: None,
+    ) -> HecVerdict:
+        """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds.
+
+        Calls `on_send` once all is ready: from then on Splunk may have them.
+        """
         if self._config.use_ack:
             channel.unconfirmed += 1
-        packed = self._packed(body)
-        reply = self._ask(
-            channel, self._event_url, self._headers(channel), packed, deadline - time.monotonic()
-        )
+        packed, headers = self._packed(body), self._headers(channel)
+        on_send()
+        reply = self._ask(channel, self._event_url, headers, packed, deadline - time.monotonic())
         if isinstance(reply, HecVerdict):
             return replace(reply, rate=reply.rate * len(body) / max(1, len(packed)))
         verdict = judge(reply.status, reply.headers, reply.body, count)

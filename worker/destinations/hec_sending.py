@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from math import isqrt
 
@@ -31,6 +32,7 @@ from worker.model.deliveries import (
     Verdict,
 )
 from worker.model.failures import FailureCode
+from worker.model.request_counts import count_request
 
 #: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.
 _SOON = 4
@@ -105,10 +107,10 @@ class Sending:
         if self._post_until - began <= self._longest:
             self._give_up(part, HecVerdict(Meaning.RETRY, _OUT_OF_TIME))
             return
-        for place in part:
-            self._batch.carried[place] += 1
         body = b"".join([self._envelopes[place] for place in part])
-        verdict = self._client.post(self._channel, body, len(part), self._post_until)
+        verdict = self._client.post(
+            self._channel, body, len(part), self._post_until, partial(count_request, self._batch, part)
+        )
         seconds = time.monotonic() - began
         if verdict.meaning is Meaning.ACCEPTED:
             self._learn(len(body), seconds)

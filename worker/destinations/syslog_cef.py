@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from worker.destinations.batching import PartSize
 from worker.destinations.syslog_sending import SyslogSending, WithdrawnParts
 from worker.formats.syslog import SyslogCefFormat, framed
-from worker.model.deliveries import SETTLED, Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
+from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
 from worker.model.destinations import SyslogCef
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.request_counts import count_request
 from worker.model.time_zones import time_zone
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
@@ -104,13 +105,17 @@ class SyslogCefSender:
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         if seconds <= 0:
             return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
+        begun: list[int] = []
         try:
-            handed = way.send(messages, seconds)
+            handed = way.send(messages, seconds, lambda at: begun.append(places[at]))
         except TransportError as error:
-            _count(batch, places)
+            count_request(batch, places)
             return _rulings(batch, (places, Verdict.RETRY, describe(error)))
+        except Exception:  # a shortage or a fault of ours: what may have gone out counts
+            count_request(batch, begun)
+            raise
         tried, late = places[: handed.count], places[handed.count :]
-        _count(batch, tried)
+        count_request(batch, tried)
         refused = [places[at] for at in sorted(handed.too_long)]
         gone = [place for place in tried if place not in set(refused)]
         return _rulings(
@@ -119,11 +124,6 @@ class SyslogCefSender:
             (refused, Verdict.REFUSED, _TOO_LARGE),
             (late, Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
         )
-
-
-def _count(batch: Batch, places: Sequence[int]) -> None:
-    for place in places:
-        batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
 
 
 def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Finding | None]) -> list[Ruling]:

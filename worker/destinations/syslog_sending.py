@@ -20,7 +20,6 @@ from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
 from worker.model.deliveries import (
-    SETTLED,
     Assurance,
     Batch,
     Finding,
@@ -37,6 +36,7 @@ from worker.model.errors import (
     Unconfirmed,
 )
 from worker.model.failures import FailureCode
+from worker.model.request_counts import count_request
 from worker.transports.findings import describe
 from worker.transports.shortages import no_thread
 from worker.transports.syslog_stream import SyslogStream
@@ -182,13 +182,14 @@ class SyslogSending:
             self._give_up(part, _OUT_OF_TIME)
             return
         frames = [self._frames[place] for place in part]
-        began = time.monotonic()
+        began, begun = time.monotonic(), list[int]()
         try:
             on_end = self._withdrawn.of(self._batch, part)
             assurance = self._stream.send(
                 frames,
                 seconds,
                 patience=self._patience,
+                on_send=partial(begun.extend, part),
                 on_end=on_end,
                 sending=self,
                 is_suspect=self._is_suspect(part),
@@ -196,9 +197,12 @@ class SyslogSending:
         except TransportError as error:
             self._fail(part, error)
         except InvalidIntegration as error:
-            self._count(part)
+            count_request(self._batch, part)
             hint = "correct the integration's TLS settings"
             self._give_up(part, Finding(FailureCode.CONFIGURATION, str(error), hint))
+        except Exception:  # a shortage or a fault of ours: it counts if it may have gone out
+            count_request(self._batch, begun)
+            raise
         else:
             self._longest = max(self._longest, time.monotonic() - began)
             self._size.took(self._bytes(part))
@@ -210,19 +214,19 @@ class SyslogSending:
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0
-        self._count(part)
+        count_request(self._batch, part)
         self._rule(part, Verdict.ACCEPTED, None, assurance)
 
     def _fail(self, part: Sequence[int], error: TransportError) -> None:
         if isinstance(error, OutOfResources):  # whatever has gone out goes out once more
             self._give_up(part, describe(error))
         elif not error.tried:
-            self._count(part)
+            count_request(self._batch, part)
             self._give_up(part, describe(error))
         elif isinstance(error, DeadlinePassed | Unconfirmed):
             self._reduce(part, error)
         else:
-            self._count(part[: error.tried])
+            count_request(self._batch, part[: error.tried])
             self._narrow(part[: error.tried], part[error.tried :], error)
 
     def _reduce(self, part: Sequence[int], error: TransportError) -> None:
@@ -237,7 +241,7 @@ class SyslogSending:
             finding.code, f"{finding.message}; {self._size.words(len(tried), size)}", finding.hint
         )
         late = part[error.taken : error.tried]
-        self._count(late)
+        count_request(self._batch, late)
         self._rule(late, Verdict.RETRY, finding)
         self._give_up(part[error.tried :], finding)
 
@@ -269,11 +273,6 @@ class SyslogSending:
 
     def _bytes(self, part: Sequence[int]) -> int:
         return sum(self._sizes[place] for place in part)
-
-    def _count(self, part: Sequence[int]) -> None:
-        carried = self._batch.carried
-        for place in part:
-            carried[place] = min(carried[place] + 1, SETTLED - 1)
 
     def _rule(
         self,

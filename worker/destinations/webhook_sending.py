@@ -25,6 +25,7 @@ from worker.model.deliveries import MAX_REQUESTS, Batch, Finding, Ruling, Verdic
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.request_counts import count_request
 from worker.transports.curl_exchange import Answer
 from worker.transports.curl_flight import Flight
 
@@ -86,11 +87,11 @@ class Sending:
                 self._stop(WebhookVerdict(Meaning.RETRY, _OUT_OF_TIME))
                 return
             part = self._parts.popleft()
-            for place in part:
-                batch.carried[place] += 1
             headers, body = self._write([batch.events[place] for place in part])
             is_repeat = not self._repeated.isdisjoint(part)
             flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
+            # Nothing of it goes out before the flight is asked what has landed.
+            count_request(batch, part)
 
     def _repeats(self, part: Sequence[int]) -> bool:
         """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""

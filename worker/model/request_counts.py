@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from worker.model.deliveries import Batch, Ruling, Verdict
+from worker.model.deliveries import SETTLED, Batch, Ruling, Verdict
+
+
+def count_request(batch: Batch, places: Sequence[int]) -> None:
+    """Count a request that carries these events; from just before its first byte may go out."""
+    for place in places:
+        batch.carried[place] = min(batch.carried[place] + 1, SETTLED - 1)
 
 
 def not_carried(batch: Batch, before: bytes | None) -> frozenset[int]:

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.model.destinations import SyslogCef
@@ -52,17 +52,20 @@ class SyslogDatagrams:
         self._pace = _Pace(config.max_datagrams_per_second)
         self._pool: Pool[_Line] = Pool(connections)
 
-    def send(self, messages: Sequence[bytes], seconds: float) -> Handed:
+    def send(
+        self, messages: Sequence[bytes], seconds: float, on_send: Callable[[int], None] = lambda _place: None
+    ) -> Handed:
         """Send one datagram each; `seconds` is all the time there is, from the look-up to the last look.
 
-        What the pace does not allow in that time is not sent. Raises what `Guard.dial_datagrams` raises,
+        What the pace does not allow in that time is not sent. `on_send` is called with the place of each just
+        before it goes. Raises what `Guard.dial_datagrams` raises,
         and ConnectFailed when the other system refused one, or one that was sent shortly before: then nothing
         is known of any.
         """
         deadline = Deadline(seconds, self._peer)
         line = self._take(deadline)
         try:
-            handed = self._send_all(line.sock, messages, deadline)
+            handed = self._send_all(line.sock, messages, deadline, on_send)
             _look(line.sock)
         except OSError as error:
             line.close()
@@ -86,7 +89,13 @@ class SyslogDatagrams:
         sock = self._guard.dial_datagrams(self._host, self._port, deadline.remaining())
         return _Line(sock, self._guard.lifetime(self._host, self._port, sock.peer_ip))
 
-    def _send_all(self, sock: socket.socket, messages: Sequence[bytes], deadline: Deadline) -> Handed:
+    def _send_all(
+        self,
+        sock: socket.socket,
+        messages: Sequence[bytes],
+        deadline: Deadline,
+        on_send: Callable[[int], None],
+    ) -> Handed:
         too_long: set[int] = set()
         count = 0
         while burst := messages[count : count + self._pace.burst]:
@@ -94,6 +103,7 @@ class SyslogDatagrams:
                 break
             sock.settimeout(max(deadline.remaining(), _SHORTEST_PAUSE))
             for place, message in enumerate(burst, count):
+                on_send(place)
                 try:
                     sock.send(message)
                 except OSError as error:

@@ -62,16 +62,18 @@ class SyslogStream:
         seconds: float,
         *,
         patience: float | None = None,
+        on_send: Callable[[], None] = lambda: None,
         on_end: Callable[[], None] = lambda: None,
         sending: object = None,
         is_suspect: bool = False,
     ) -> Assurance:
         """Send the frames; `seconds` is all the time there is, from the look-up of the name to the last look.
 
-        The receiver may take no byte for `patience` seconds of that, or all of them. Returns SENT when the
-        receiver's system has acknowledged every byte and the connection still stands; should it end shortly
-        after that, `on_end` is called, by any thread. While the connection is young, what was sent on it
-        before is told with it, but not by the same `sending`, nor if this is the reason (`is_suspect`).
+        The receiver may take no byte for `patience` seconds of that, or all of them. `on_send` is called once
+        a connection stands: from then on the receiver may have frames, whatever is raised. Returns SENT when
+        the receiver's system has acknowledged every byte and the connection still stands; should it end
+        shortly after that, `on_end` is called, by any thread. While the connection is young, what was sent on
+        it before is told with it, but not by the same `sending`, nor if this is the reason (`is_suspect`).
         With `confirm_by_shutdown` the batch has a connection of its own, and RECEIVED says that the receiver
         has closed it in answer to our end, and not before. Raises a leaf of TransportError when that cannot
         be said of the whole, whose `tried` and `taken` say how many frames it is about, and
@@ -83,6 +85,7 @@ class SyslogStream:
                 connection = self._connect(sooner) if self._confirms else self._take(sooner, sending)
             waiting = Patience(deadline, self.peer, stall)
             try:
+                on_send()
                 self._carry(connection, frames, waiting)
             except BaseException as error:
                 self._note(error, connection, waiting)
