@@ -1,6 +1,7 @@
 """Health over the whole fleet: whoever listens is told why a destination fails, and that it is well again."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def test_a_change_is_told_with_its_reason(own_watched: Fleet, listener: WebhookR
         post for post in map(json.loads, (one.body for one in listener.posts)) if post["state"] == "failing"
     )
     assert "its circuit breaker is open" in failing["reason"]
-    assert "Invalid token" in failing["reason"]
+    # In Splunk's words ("Invalid token"), or in ours if the breaker is told before the answer is recorded.
+    assert {"invalid", "token"} <= set(re.findall(r"\w+", failing["reason"].lower()))
     assert (failing["integration_id"], failing["name"]) == ("int_splunk", "splunk")
     assert asked.returncode == 1
     assert json.loads(asked.stdout)["state"] == "failing"

@@ -76,6 +76,9 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
         assert enabled.returncode == 0, enabled.stderr
         assert b"1 dead letter is sent again" in enabled.stdout
         wait_until(lambda: gone in endpoint.accepted_ids, "what met the 410 is sent again")
+        wait_until(
+            lambda: customer.settled(100)[gone].status is Status.DELIVERED, "its second sending is recorded"
+        )
         rows = customer.settled(100)
         letters = {letter.event_id: letter for letter in customer.dead()}
 
