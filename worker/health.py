@@ -38,8 +38,9 @@ from worker.model.errors import (
     SchemaOutdated,
 )
 from worker.model.gaps import Gaps, Source
-from worker.model.judgement import health_of, span
+from worker.model.judgement import health_of
 from worker.model.resources_part import resources_parts
+from worker.model.time_words import span
 from worker.model.wellbeing import (
     LATENCY_OF,
     Facts,
@@ -217,6 +218,7 @@ def _facts(asked: Sequence[Subject], signs: _Signs, known: _Records) -> Iterator
             record=known.records.get(one.id, Record()),
             parked=known.parked_of(one.id),
             recorded_until_ms=signs.recorded_until_ms,
+            has_recorder=signs.alive.get("recorder", 0) > 0,
             has_worker=signs.alive.get(worker_role(one.type), 0) > 0,
         )
 
@@ -231,6 +233,7 @@ def thresholds_of(config: Settings) -> Thresholds:
         oldest=config.health_oldest,
         silence=max(config.health_silence, config.lease),
         idle=config.health_idle,
+        lag=config.health_lag,
     )
 
 

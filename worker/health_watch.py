@@ -61,7 +61,8 @@ class Steadiness:
         changes = []
         for health in healths:
             told = known.get(health.integration_id)
-            if told is not None and told.state is health.state:
+            # What nobody knows is no change that was seen; and release 0.1.0 does not know that state.
+            if health.state is State.UNKNOWN or (told is not None and told.state is health.state):
                 continue
             state, since = before.get(health.integration_id, (None, now))
             since = since if state is health.state else now

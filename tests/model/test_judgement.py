@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from worker.model.judgement import health_of, judge, moment, span
+from worker.model.judgement import health_of, judge
+from worker.model.time_words import moment, span
 from worker.model.wellbeing import (
     Breaker,
     Counts,
@@ -305,6 +306,33 @@ def test_thresholds_are_what_decides() -> None:
     assert judge(facts(record=attempts(98, dead=2)), stricter)[0] is State.FAILING
     assert judge(facts(record=attempts(50, dead=50)), milder)[0] is State.HEALTHY
     assert judge(facts(waiting(500), LONG_AGO), milder)[0] is State.HEALTHY
+
+
+@pytest.mark.parametrize("has_recorder", [True, False])
+def test_what_nobody_has_recorded_is_not_called_healthy(*, has_recorder: bool) -> None:
+    """Old figures that were good say nothing of the present; what they say of ills, they say as of when."""
+    old = NOW - MINUTE
+    why = "the recorder is late" if has_recorder else "no recorder runs"
+    words = f"what became of events since 2026-11-23 14:01:07Z (1 min) is not recorded yet: {why}"
+
+    def told(vitals: Vitals | None = None, record: Record | None = None) -> tuple[State, str]:
+        return judge(facts(vitals, record, recorded_until_ms=old, has_recorder=has_recorder), LIMITS)
+
+    assert told() == (State.UNKNOWN, f"{words}; nothing waits")
+    assert told(waiting(5)) == (State.UNKNOWN, f"{words}; 7 events wait")
+    assert told(record=LONG_AGO) == (State.UNKNOWN, f"{words}; nothing waits")
+    state, reason = told(record=attempts(50, dead=50))
+    assert (state, reason.endswith(f"; {words}")) == (State.FAILING, True)
+    assert told(Vitals(12, breaker=OPEN))[0] is State.FAILING
+    assert told(waiting(90))[0] is State.DEGRADED
+
+
+def test_a_recorder_may_be_a_little_late() -> None:
+    """Outcomes wait for a moment at all times."""
+    late = facts(recorded_until_ms=NOW - 29 * SECOND)
+
+    assert judge(late, LIMITS) == judge(facts(), LIMITS)
+    assert health_of(late, LIMITS).recorded_until_ms == NOW - 29 * SECOND
 
 
 def test_the_figures_stand_beside_the_judgement() -> None:

@@ -10,11 +10,13 @@ import pytest
 from tests.fleet import wait_until
 from tests.ledger.entries import outcome
 from tests.pages.conftest import HOME, OURS, Site
+from worker.broker import keys
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.recording import record
 from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status
+from worker.model.time_words import moment
 from worker.model.wellbeing import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
 
 pytestmark = pytest.mark.slow
@@ -105,6 +107,33 @@ def test_every_door_tells_the_same_figures(site: Site, integration: str) -> None
     assert found[f"siem_integration_retry_ratio{mark}}}"] == 143 / 715
     for quantile, value in (("0.5", 0.25), ("0.95", 0.475), ("0.99", 0.495)):
         assert found[f'siem_integration_latency_seconds{mark},quantile="{quantile}"}}'] == value
+
+
+def test_every_door_says_that_nothing_was_recorded_for_long(site: Site) -> None:
+    """Outcomes wait and no recorder runs: nobody knows that all is well, and all say so in the same words."""
+    integration = site.integrate("stale").rpartition("/")[2]
+    client = site.resources.client
+    since_ms = VitalSigns(client).now_ms() - 600_000
+    before = told(site, "health", integration)
+    client.xadd(keys.OUTCOMES, {"outcomes": b""}, id=f"{since_ms}-1")
+    try:
+        key = {"Authorization": f"Bearer {site.keys[OURS, Role.ADMIN]}"}
+        path = f"/api/v1/integrations/siem/{integration}/health"
+        api: Any = site.visitor(None).http.get(path, headers=key).json()
+        single = told(site, "health", integration)
+        status = [one for one in told(site, "status")["integrations"] if one["id"] == integration]
+        page = html.unescape(site.visitor().get(f"{HOME}/{integration}").text)
+        listed = html.unescape(site.visitor().get(f"{HOME}?state=unknown&q=stale").text)
+    finally:
+        client.delete(keys.OUTCOMES)
+
+    words = f"what became of events since {moment(since_ms)} (10 min) is not recorded yet: no recorder runs"
+    assert before["state"] == "idle"
+    for one in (api, single, *status):
+        assert (one["state"], one["reason"]) == ("unknown", f"{words}; nothing waits")
+    assert [words in text for text in (page, listed)] == [True, True]
+    assert api["recorded_until"].startswith(moment(since_ms).rstrip("Z").replace(" ", "T"))
+    assert single["recorded_until"].startswith(moment(since_ms).rstrip("Z"))
 
 
 def test_every_door_says_what_they_are(site: Site, integration: str) -> None:

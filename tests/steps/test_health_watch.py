@@ -122,6 +122,18 @@ def states(told: list[dict[str, Any]]) -> list[tuple[str, str | None, str]]:
     return [(one["integration_id"], one["previous"], one["state"]) for one in told]
 
 
+def test_what_is_not_known_is_not_announced(world: World) -> None:
+    """Subscribers keep what they heard last; release 0.1.0 could not read that state."""
+    watch = world.watch()
+    world.becomes(State.UNKNOWN)
+    _settle(watch, world)
+    assert (world.heard(), world.kept()) == ([], {"int_a": "healthy"})
+
+    world.becomes(State.FAILING)
+    _settle(watch, world)
+    assert [one["state"] for one in world.heard()] == ["failing"]
+
+
 def test_a_change_is_announced_once_and_kept(world: World) -> None:
     """With all that a subscriber needs; whoever comes late reads it in the hash."""
     watch = world.watch()

@@ -51,6 +51,9 @@ class HealthDocument(BaseModel):
     error_rate: float | None = Field(description=f"{ERROR_RATE}; null while nothing was settled")
     retry_rate: float | None = Field(description=f"{RETRY_RATE}; null without an attempt")
     latency_ms: LatencyDocument | None = Field(description=f"{LATENCY}; null without one")
+    recorded_until: str | None = Field(
+        description="What was settled until then is counted in the figures above; later outcomes are not yet"
+    )
     backlog: int | None
     parked: int | None
     oldest_event: str | None
@@ -74,6 +77,7 @@ def health_document(one: IntegrationHealth, gaps: Gaps | None = None) -> HealthD
         error_rate=one.error_rate,
         retry_rate=one.retry_rate,
         latency_ms=LatencyDocument(p50=latency.p50, p95=latency.p95, p99=latency.p99) if latency else None,
+        recorded_until=moment(one.recorded_until_ms) if knows_redis else None,
         backlog=one.backlog_events if knows_redis else None,
         parked=one.parked_events if knows_ledger else None,
         oldest_event=moment(one.oldest_event_ms) if knows_redis else None,

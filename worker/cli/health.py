@@ -12,7 +12,7 @@ from worker.cli.output import as_json_option, plain, print_json, print_table, wh
 from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.health import Health
 from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
-from worker.model.judgement import span
+from worker.model.time_words import span
 from worker.model.wellbeing import (
     ERROR_RATE,
     FINE,
@@ -43,7 +43,9 @@ def health(integration: str | None, *, as_json: bool) -> None:
     settlements. The API, the pages, `siem status` and /metrics tell the same figures.
 
     While Redis or the database is away, what the other one knows is told: unknown is the state of an
-    integration for which that does not decide. `unknown` of the JSON names the fields that are null, and why.
+    integration for which that does not decide. So it is while outcomes wait for SIEM_HEALTH_LAG to be
+    recorded: what is told of deliveries is as of `recorded until`. `unknown` of the JSON names the fields
+    that are null, and why.
 
     \b
     siem health
@@ -80,6 +82,7 @@ def document(one: IntegrationHealth) -> dict[str, Any]:
         "error_rate": one.error_rate,
         "retry_rate": one.retry_rate,
         "latency_ms": asdict(one.latency) if one.latency else None,
+        "recorded_until": _known(one, Source.REDIS, when(one.recorded_until_ms) or None),
         "backlog": _known(one, Source.REDIS, one.backlog_events),
         "parked": _known(one, Source.DATABASE, one.parked_events),
         "oldest_event": _known(one, Source.REDIS, when(one.oldest_event_ms) or None),
@@ -136,6 +139,7 @@ def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
         ("error rate", _rate(one.error_rate, ERROR_RATE)),
         ("retry rate", _rate(one.retry_rate, RETRY_RATE)),
         ("latency", _latency_in_words(latency)),
+        ("recorded until", when(one.recorded_until_ms) or "?"),
         (
             "backlog",
             f"{_shown(_known(one, Source.REDIS, one.backlog_events))} and {one.parked_events} parked",

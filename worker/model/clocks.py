@@ -7,7 +7,7 @@ nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.model.judgement import span
+from worker.model.time_words import span
 from worker.model.wellbeing import Part
 
 #: How far clocks may be apart, and a clock may leap, before nothing is deleted, in milliseconds.

@@ -18,7 +18,7 @@ class Source(StrEnum):
 
 #: What of an integration's health is not known without each source.
 HEALTH_FIELDS: Mapping[Source, Sequence[str]] = {
-    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds"),
+    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds", "recorded_until"),
     Source.DATABASE: ("last_success", "last_error", "error_rate", "retry_rate", "latency_ms", "parked"),
 }
 

@@ -13,6 +13,7 @@ repeated with success is no failure. The first rule that applies decides:
 | degraded | `degraded_rate` of what was settled in the window died                | with the window      |
 | degraded | `retry_rate` of the attempts were repeated, in 2 minutes of it or more | with the window     |
 | degraded | chunks were damaged; an event waits for `oldest`; events are parked   | with that            |
+| unknown  | neither is so, and outcomes wait for `lag` to be recorded             | when they are        |
 | idle     | nothing came for long                                                 | at the next event    |
 | healthy  | else                                                                  |                      |
 
@@ -23,10 +24,11 @@ Each rule says what is the matter before it says how it is known, for readers wh
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from worker.model.failures import FailureCode
+from worker.model.freshness import as_recorded, is_stale
 from worker.model.gaps import Source
+from worker.model.time_words import moment, span
 from worker.model.wellbeing import Breaker, Counts, Facts, IntegrationHealth, Problem, State, Thresholds
 
 Judgement = tuple[State, str]
@@ -35,11 +37,12 @@ Judgement = tuple[State, str]
 def judge(facts: Facts, thresholds: Thresholds) -> Judgement:
     """Return the state and the reason."""
     for rule in _RULES:
-        if facts.missing & _RESTS_ON.get(rule, _BOTH):
+        sources = _RESTS_ON.get(rule, _BOTH)
+        if facts.missing & sources:
             continue
         if found := rule(facts, thresholds):
-            return found
-    return _untold(facts) if facts.missing else _well(facts, thresholds)
+            return _with_time(found, facts, thresholds) if Source.DATABASE in sources else found
+    return _untold(facts) if facts.missing else _with_time(_well(facts, thresholds), facts, thresholds)
 
 
 def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
@@ -64,6 +67,7 @@ def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
         oldest_event_ms=_earliest(vitals.oldest_published_ms, parked.oldest_ms),
         waiting_seconds=None if since is None else max(0, facts.now_ms - since) / 1000,
         breaker_open=vitals.breaker is not None,
+        recorded_until_ms=facts.recorded_until_ms or None,
         missing=facts.missing,
     )
 
@@ -212,6 +216,11 @@ _RESTS_ON: dict[Callable[[Facts, Thresholds], Judgement | None], frozenset[Sourc
 }
 
 
+def _with_time(found: Judgement, facts: Facts, thresholds: Thresholds) -> Judgement:
+    """Say of what rests on deliveries as of when it is so, if that is long ago."""
+    return as_recorded(*found, facts, _waiting(facts)) if is_stale(facts, thresholds) else found
+
+
 def _untold(facts: Facts) -> Judgement:
     """Say what is known where that does not decide."""
     if facts.missing >= _BOTH:
@@ -234,21 +243,6 @@ def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
     if last_ms is not None:
         return State.HEALTHY, f"its latest delivery was at {moment(last_ms)}, and nothing waits for long"
     return State.HEALTHY, "nothing waits for long"
-
-
-def moment(milliseconds: int) -> str:
-    """Write a moment as UTC to the second: `2026-11-23 14:02:07Z`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def span(milliseconds: float) -> str:
-    """Write how long something takes, roughly: `40 s`, `12 min`, `3 h`, `2 d`."""
-    seconds = max(0, round(milliseconds / 1000))
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        # From two of a unit on: what is lost to rounding is then less than half.
-        if seconds >= 2 * length or seconds == length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def _deaths_in_words(facts: Facts, counts: Counts, when: str) -> str:

@@ -27,7 +27,8 @@ class State(StrEnum):
     PAUSED = "paused"
     #: Nothing was routed to it for long.
     IDLE = "idle"
-    #: It cannot be told: Redis or the database is away, and what is known does not decide.
+    #: It cannot be told: Redis or the database is away, or nothing was recorded for long, and what is known
+    #: does not decide. Never announced: release 0.1.0 could not read it.
     UNKNOWN = "unknown"
     #: It gets no events: switched off by a person, or because its destination is gone for good.
     SWITCHED_OFF = "switched_off"
@@ -55,6 +56,8 @@ class Thresholds:
     oldest: float = 60.0
     silence: float = 120.0
     idle: float = 3600.0
+    #: Outcomes may wait so long to be recorded before the ledger's figures are old.
+    lag: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,9 @@ class Parked:
 class Facts:
     """All that is known of one integration at one moment, by the clock of Redis.
 
-    What was settled before `recorded_until_ms` stands in the ledger. `has_worker`: some worker delivers to
-    destinations of its type. What comes from a source that is `missing` is left as it is by default.
+    What was settled before `recorded_until_ms` stands in the ledger. `has_recorder`: some recorder runs;
+    `has_worker`: some worker delivers to destinations of its type. What comes from a source that is `missing`
+    is left as it is by default.
     """
 
     now_ms: int
@@ -212,6 +216,7 @@ class Facts:
     record: Record = Record()
     parked: Parked = Parked()
     recorded_until_ms: int = 0
+    has_recorder: bool = True
     has_worker: bool = True
     missing: frozenset[Source] = frozenset()
 
@@ -223,7 +228,8 @@ class IntegrationHealth:
     `error_rate` and `retry_rate` (0 to 1) are over the window, or since the breaker closed.
     `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
     waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe. What
-    comes from a source that is `missing` is not known, whatever stands here.
+    comes from a source that is `missing` is not known, whatever stands here. Deliveries count that were
+    settled before `recorded_until_ms`, which is None without Redis.
     """
 
     integration_id: str
@@ -242,6 +248,7 @@ class IntegrationHealth:
     oldest_event_ms: int | None
     waiting_seconds: float | None
     breaker_open: bool
+    recorded_until_ms: int | None = None
     missing: frozenset[Source] = frozenset()
 
 

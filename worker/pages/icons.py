@@ -8,6 +8,7 @@ _PATHS = {
     "failing": "M4 4l8 8M12 4l-8 8",
     "paused": "M5.5 4v8M10.5 4v8",
     "idle": "M4 8h8",
+    "unknown": "M5.8 6a2.2 2.2 0 1 1 3.4 1.8c-.8.5-1.2.9-1.2 1.7M8 12v.1",
     "switched_off": "M8 3v5M5 4.6a5 5 0 1 0 6 0",
     "plus": "M8 3v10M3 8h10",
     "search": "M7 3a4 4 0 1 0 0 8a4 4 0 0 0 0-8M10 10l3.5 3.5",

@@ -15,7 +15,7 @@ from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.minutes import Minute, minutes_of
-from worker.model.judgement import span
+from worker.model.time_words import span
 from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
@@ -30,7 +30,7 @@ _RATE_MINUTES = 5
 #: What the figures are, for whoever points at them.
 MEANINGS = {"error_rate": ERROR_RATE, "retry_rate": RETRY_RATE, "latency": LATENCY}
 _TROUBLE_FIRST = (
-    *(State.FAILING, State.DEGRADED, State.PAUSED, State.HEALTHY),
+    *(State.FAILING, State.DEGRADED, State.UNKNOWN, State.PAUSED, State.HEALTHY),
     *(State.IDLE, State.SWITCHED_OFF),
 )
 

@@ -8,7 +8,7 @@ from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import deliveries
-from worker.model.judgement import span
+from worker.model.time_words import span
 from worker.pages.charts import bar_chart, line_chart
 from worker.pages.listing import MEANINGS
 from worker.pages.rendering import render
