@@ -140,6 +140,29 @@ def test_another_process_goes_on_and_tells_nothing_twice(
     assert [state for _, state in told(listener)].count("failing") == 1
 
 
+def test_nothing_is_healthy_while_the_only_recorder_is_dead(tmp_path: Path) -> None:
+    """Deliveries go on and nobody records them: it says since when; and all is well once one does."""
+    with HecReceiver() as splunk, Fleet(tmp_path, SIEM_HEALTH_LAG="1") as fleet:
+        fleet.integrate(splunk.url)
+        fleet.start()
+        fleet.publish([denial("e1")])
+        fleet.settled(1)
+        wait_until(lambda: state_of(fleet) == "healthy", "it is well")
+        fleet.kill("recorder")
+        fleet.publish([denial("e2")])
+        splunk.wait_for_events(2, 30)
+        wait_until(lambda: state_of(fleet) == "unknown", "it is known no longer")
+        asked = fleet.siem("health", "splunk")
+        status = fleet.siem("status")
+        fleet.start("recorder")
+        fleet.settled(2)
+        wait_until(lambda: state_of(fleet) == "healthy", "it is well again")
+
+    assert (asked.returncode, status.returncode) == (1, 1)
+    for told_by in (asked, status):
+        assert "is not recorded yet: " in told_by.stdout.decode()
+
+
 def test_the_fleet_itself_is_asked_for(own_watched: Fleet) -> None:
     """Which part is missing, in words; exit status 1 while one is."""
     fleet = own_watched
