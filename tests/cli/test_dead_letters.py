@@ -153,6 +153,7 @@ def test_replay_asks_first(full: Fleet) -> None:
     assert [one.total for one in list_replays(full.engine)] == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -127,6 +127,7 @@ def test_an_orphan_in_redis_keeps_its_key(empty: Fleet, with_keys: Callable[...,
     assert "orphan (int_unknown) stands in Redis and not in the ledger" in ran.out
 
 
+@pytest.mark.slow
 def test_a_new_key_is_one(empty: Fleet) -> None:
     """What is printed can be used as it is."""
     printed = run(empty.environment, "secrets", "new-key").out.strip()

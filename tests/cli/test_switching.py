@@ -52,7 +52,7 @@ def state(fleet: Fleet, integration: Integration) -> tuple[object, bool]:
     return fleet.client.hget(f"siem:state:{integration.id}", "held"), bool(json.loads(document)["enabled"])
 
 
-@pytest.mark.parametrize("by", ["name", "id"])
+@pytest.mark.parametrize("by", ["name", pytest.param("id", marks=pytest.mark.slow)])
 def test_off_and_on_again(empty: Fleet, hook: Integration, by: str) -> None:
     """By name or id; the fleet learns of it at once."""
     off = run(empty.environment, "integrations", "disable", getattr(hook, by))

@@ -88,7 +88,7 @@ def fates(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, 
     raise AssertionError(f"not settled: {Counter(found.values())}")
 
 
-@pytest.mark.parametrize("max_retries", [0, MAX_RETRIES])
+@pytest.mark.parametrize("max_retries", [pytest.param(0, marks=pytest.mark.slow), MAX_RETRIES])
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("confirms", [False, True], ids=["kept", "confirmed"])
 def test_only_the_offender_dies(
@@ -109,7 +109,9 @@ def test_only_the_offender_dies(
         assert max(copies.values()) <= MAX_REQUESTS
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
+)
 def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few or every third: every other event is delivered, with four requests at the most."""
     dice = random.Random(seed)

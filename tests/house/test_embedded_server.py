@@ -18,6 +18,7 @@ from worker.up.embedded import EmbeddedServer
 from worker.up.possession import Possession
 
 
+@pytest.mark.slow
 def test_it_answers_to_its_url_and_to_nobody_without_the_password(embedded: EmbeddedServer) -> None:
     """Whoever has the URL is served, whoever has only the port is not."""
     embedded.start()
