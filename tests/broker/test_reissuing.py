@@ -122,6 +122,18 @@ def test_a_claim_of_an_earlier_release_counts_as_there(
     assert client.hget(SLOT, "losses") == b"1"
 
 
+def test_a_slot_that_an_earlier_release_freed_tells_nothing_of_the_next_batch(
+    client: redis.Redis, backlog: Backlog
+) -> None:
+    """It does not know of doubtful claims, and leaves their number; the next batch was never sent."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    client.hset(SLOT, "doubtful", 2)
+
+    assert list(claim(backlog, "a").batch.carried) == [0]
+    assert client.hget(SLOT, "doubtful") is None
+
+
 def test_a_beating_process_that_hangs_is_found_out(
     client: redis.Redis, backlog: Backlog, batch: Batch
 ) -> None:

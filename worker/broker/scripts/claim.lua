@@ -114,11 +114,14 @@ if held() or (is_open() and not probing) or (rests() and chunks == 0) then
   return {'held'}
 end
 
-local urgent, bulk
+local urgent, bulk, doubtful
 if chunks > 0 then
-  urgent, bulk = held_by_slot(KEYS[3]), held_by_slot(KEYS[4])
+  urgent, bulk, doubtful = held_by_slot(KEYS[3]), held_by_slot(KEYS[4]), whole(found[10])
 else
   urgent, bulk = claim_new()
+  -- Release 0.1.0 leaves the number of an earlier batch when it frees a slot.
+  doubtful = 0
+  redis.call('HDEL', key, 'doubtful')
 end
 if #urgent + #bulk == 0 then
   free(slot)
@@ -132,6 +135,6 @@ redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
   'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', whole(found[6]),
-  whole(found[7]) + whole(found[10]), urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
+  whole(found[7]) + doubtful, urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
   whole(found[8]), whole(found[9]),
 }
