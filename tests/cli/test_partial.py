@@ -138,6 +138,16 @@ def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
     assert recorder_stall(own.client) is None
 
 
+def test_a_recorder_that_can_write_takes_back_what_another_one_said(own: Fleet) -> None:
+    """However often: that no recorder can write is not told while one of them does."""
+    cut_off, well = RecorderStall(own.client), RecorderStall(own.client)
+    for _ in range(2):
+        cut_off.note(LedgerUnavailable("the database takes no connection of it", OutageCause.UNREACHABLE))
+        assert recorder_stall(own.client)
+        well.clear()
+        assert recorder_stall(own.client) is None
+
+
 def test_a_full_disk_is_told_by_all(tmp_path: Path) -> None:
     """A real PostgreSQL without room: the recorder's log and health name it, until it is over."""
     with (

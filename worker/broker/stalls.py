@@ -38,29 +38,24 @@ class RecorderStall:
     """What one recorder says of it; runs in one thread."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        """Begin as if there were one: the process before this one may have said so."""
+        """Use the client."""
         self._client = client
-        self._is_told = True
 
     def note(self, error: OutageError) -> None:
         """Say why nothing can be recorded; while Redis is away as well, say nothing."""
         told = _encode(Stall(str(error), error.public))
-        self._is_told = True
         self._try("SET", keys.RECORDER_STALL, told, "EX", LASTS)
 
     def clear(self) -> None:
-        """Say that something could be recorded."""
-        if self._is_told:
-            self._is_told = not self._try("DEL", keys.RECORDER_STALL)
+        """Take back what any recorder has said: something could be recorded."""
+        self._try("DEL", keys.RECORDER_STALL)
 
-    def _try(self, *command: Any) -> bool:
+    def _try(self, *command: Any) -> None:
         try:
             with broker_errors():
                 ask_anyway(self._client, *command)
         except BrokerUnavailable as error:
             log.debug("whether recorders can write is not told: %s", error)
-            return False
-        return True
 
 
 def recorder_stall(client: "redis.Redis") -> Stall | None:
