@@ -81,6 +81,7 @@ class Sweeper:
             if found := self._backlog.mend(subscriptions):
                 log.error("%d slots were out of the sweeper's sight, as damaged data leaves them", found)
         self._park_overflow(subscriptions)
+        self._housekeeping.report_displaced()
         self._housekeeping.forget_dead_consumers()
         return len(orders)
 

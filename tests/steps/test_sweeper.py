@@ -7,6 +7,7 @@ import redis
 
 from tests.broker.sending import append, claim, subscribe
 from tests.embedded_servers import RunningServer
+from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import connect
 from worker.broker.housekeeping import Housekeeping
@@ -65,6 +66,26 @@ def test_a_backlog_that_nobody_woke_is_woken(client: redis.Redis, fleet: Fleet) 
     assert fleet.sweeper().step() == 1
     [(order, kind)] = fleet.issued
     assert (order.integration_id, kind) == ("a", "splunk_hec")
+
+
+def test_a_backlog_that_a_script_moved_away_is_told(
+    client: redis.Redis, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its events are lost with it: whoever looks after them must learn of it, once."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    client.set(keys.urgent("a"), "by hand")
+    sweeper = fleet.sweeper()
+    sweeper.step()
+    sweeper.step()
+
+    assert (
+        caplog.messages.count(
+            "siem:backlog:a:urgent in Redis was no stream: what was there is at "
+            "siem:displaced:siem:backlog:a:urgent now"
+        )
+        == 1
+    )
 
 
 def test_one_of_two_sweeps(client: redis.Redis, other_client: redis.Redis, fleet: Fleet) -> None:

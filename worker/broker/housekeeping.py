@@ -1,4 +1,4 @@
-"""The chores of the one sweeper: its lock, and readers that will never come back."""
+"""The chores of the one sweeper: its lock, readers that will never come back, keys that were moved away."""
 
 import time
 import uuid
@@ -6,14 +6,16 @@ import uuid
 import redis
 
 from worker.broker import keys, outcomes
-from worker.broker.connection import broker_errors
-from worker.broker.overdraft import ask_anyway
+from worker.broker.connection import ask, broker_errors
+from worker.broker.overdraft import ask_anyway, report_displaced
 from worker.broker.streams import forget_idle_consumers
 
 #: A reader that held nothing and was silent for this long is gone, in seconds.
 GONE_AFTER = 3600.0
 #: How often to look for such readers, in seconds.
 LOOK_EVERY = 300.0
+#: How many keys that were moved away are reported at a time.
+_MOST_REPORTED = 1000
 
 
 class Housekeeping:
@@ -34,6 +36,11 @@ class Housekeeping:
             if self._client.get(keys.SWEEPER_LOCK) != self._name.encode():
                 return False
             return bool(self._client.pexpire(keys.SWEEPER_LOCK, expires_ms))
+
+    def report_displaced(self) -> None:
+        """Log which keys scripts have moved away since it was last called."""
+        with broker_errors():
+            report_displaced(ask(self._client, "SPOP", keys.DISPLACED, _MOST_REPORTED))
 
     def forget_dead_consumers(self) -> None:
         """Now and then, remove readers that hold nothing and have long been silent."""

@@ -53,6 +53,7 @@
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
 | `siem:unparker`              | string | the lock of the one that brings parked events back             |
+| `siem:displaced`             | set    | keys that were moved away and are yet to be told in the log    |
 | `siem:displaced:<key>`       | any    | what was found under a key that must be a stream               |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
@@ -90,9 +91,9 @@ work beside these, on the same keys. What stands under a name keeps its form: pa
 documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in
 the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
-`siem:swept`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and `siem:api-keys*` are
-of release 0.2.0. Of a sign of life, 0.1.0 reads the role up to the first colon, and the last word of the
-value. `tests/upgrades` tries both directions.
+`siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
+`siem:api-keys*` are of release 0.2.0. Of a sign of life, 0.1.0 reads the role up to the first colon, and the
+last word of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -109,6 +110,7 @@ CONFLICTS = "siem:integrations:conflicts"
 DELETED = "siem:integrations:deleted"
 LEDGER = "siem:ledger"
 EPOCH = "siem:epoch"
+DISPLACED = "siem:displaced"
 MARKER_LOCK = "siem:marker"
 SWEEPER_LOCK = "siem:sweeper"
 CLEANUP_LOCK = "siem:cleanup"

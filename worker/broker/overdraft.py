@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from worker.broker import keys
 from worker.broker.connection import ask
 from worker.broker.refusals import is_full
 from worker.broker.scripting import script_text
@@ -81,11 +82,15 @@ def append_whole(pipeline: "Pipeline") -> list[Any]:
         return list(pipeline.execute())
     pipeline.command_stack.insert(0, (("EVAL", _MAKE_WAY, len(streams), *streams), {}))
     moved, *replies = pipeline.execute()
-    for key in moved:
-        log.error(
-            "%s in Redis was no stream: what was there is at siem:displaced:%s now", *2 * [key.decode()]
-        )
+    report_displaced(moved)
     return replies
+
+
+def report_displaced(moved: Iterable[bytes]) -> None:
+    """Log which keys were moved away: what was in these streams before is lost."""
+    for key in moved:
+        name = key.decode(errors="replace")
+        log.error("%s in Redis was no stream: what was there is at %s:%s now", name, keys.DISPLACED, name)
 
 
 def has_room(client: redis.Redis) -> bool:

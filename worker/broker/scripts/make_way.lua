@@ -1,11 +1,15 @@
 -- Stands before what appends to streams: a key that should be one, and holds something else, is moved away.
 -- A transaction goes on behind a command that fails, and would then delete what it could not append.
 
-local function make_way(key)
+-- The sweeper tells it, unless the caller does. The note may fail: the events that come must not fail with it.
+local function make_way(key, is_told)
   local kind = redis.call('TYPE', key).ok
   if kind == 'stream' or kind == 'none' then
     return false
   end
   redis.call('RENAME', key, 'siem:displaced:' .. key)
+  if not is_told then
+    redis.pcall('SADD', 'siem:displaced', key)
+  end
   return true
 end

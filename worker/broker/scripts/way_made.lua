@@ -2,7 +2,7 @@
 
 local moved = {}
 for _, key in ipairs(KEYS) do
-  if make_way(key) then
+  if make_way(key, true) then
     moved[#moved + 1] = key
   end
 end
