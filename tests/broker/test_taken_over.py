@@ -1,6 +1,7 @@
 """A router that slept hands over nothing that another one has taken over meanwhile."""
 
 import threading
+from typing import Any
 
 import pytest
 import redis
@@ -74,6 +75,38 @@ def test_a_full_redis_is_relieved_late_as_well(client: redis.Redis, sleeper: Ing
         sleeper.hand_over(_handover(own))
     with full(client, far_beyond=False):
         _check_handed_over(client, sleeper, own)
+
+
+class Freed:
+    """A client of a Redis in which memory is free again once it has told how much there is."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Do everything else as the client does it."""
+        self._client = client
+
+    def info(self, section: str) -> Any:
+        """Answer as Redis did a moment ago."""
+        found = self._client.info(section)
+        self._client.config_set("maxmemory", 0)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        """Do it as the client does it."""
+        return getattr(self._client, name)
+
+
+def test_who_is_late_in_a_full_redis_hands_nothing_over_twice(client: redis.Redis) -> None:
+    """Although there is room a moment later."""
+    sleeper = _router(Freed(client), "sleeper")  # type: ignore[arg-type]  # a stand-in
+    sleeper.read(1, 1)  # makes the group
+    client.xadd(keys.EVENTS, {"event": b"e"})
+    own = sleeper.read(1, 1)
+    other = _router(client, "other")
+    assert other.hand_over(_handover(other.read(1, 1)))
+
+    with full(client), pytest.raises(BrokerFull):
+        sleeper.hand_over(_handover(own))
+    assert counters(client)["published"] == client.xlen(keys.urgent("a")) == 1
 
 
 def test_without_its_group_nobody_has_taken_it(client: redis.Redis, sleeper: Ingress) -> None:

@@ -15,6 +15,7 @@ from worker.broker.ingress_pass import event_field
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.overdraft import ANYWAY, execute_anyway, flat, has_room
 from worker.broker.packing import checksum, pack_chunk, pack_dead
+from worker.broker.refusals import FULL
 from worker.broker.scripting import script_text
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
@@ -115,14 +116,16 @@ class Ingress:
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
             with damaged_counts(self._client, commands):
-                if _seconds() - self._read_at >= self._late_after and has_room(self._client):
+                if _seconds() - self._read_at >= self._late_after:
                     return self._hand_over_late(handover.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
                 execute_anyway(self._client, pipeline, within_bounds=True)
         return True
 
     def _hand_over_late(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
-        """Do so if all arrivals are still this router's."""
+        """Do so if all arrivals are still this router's, within the bounds that hold in a full Redis."""
+        if not has_room(self._client):
+            raise BrokerFull(FULL)
         replies: Any = self._hand_over_held(
             keys=[keys.EVENTS],
             args=[keys.ROUTER_GROUP, self._consumer, len(done), *done, *flat(commands)],
