@@ -72,6 +72,16 @@ def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) ->
     assert copy.find(ONE.id) is not None
 
 
+def test_a_copy_that_was_overwritten_is_written_anew(client: redis.Redis) -> None:
+    """A recorder must not be held up by it."""
+    copy = KeyCopy(client)
+    client.set(keys.API_KEYS, "by hand")
+    client.hset(keys.API_KEYS_CONFIRMED, "by", "hand")
+    copy.replace([(ONE, "0" * 64)])
+
+    assert copy.find(ONE.id) is not None
+
+
 def test_a_full_redis_takes_it_all_the_same(client: redis.Redis) -> None:
     """A recorder tells it every few seconds, and must not be held up."""
     copy = KeyCopy(client)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
@@ -93,13 +94,20 @@ class KeyCopy:
         wanted = {key.id.encode(): _document(key, digest) for key, digest in standing}
         now_ms = redis_now_ms(self._client)
         with broker_errors():
-            there: Any = self._client.hgetall(keys.API_KEYS)
             pipeline = self._client.pipeline(transaction=True)
-            if there != wanted:
+            if self._documents() != wanted:
                 _replace(pipeline, wanted)
             pipeline.set(keys.API_KEYS_CONFIRMED, now_ms)
             # A recorder does this every few seconds, and must go on in a full Redis.
             execute_anyway(self._client, pipeline)
+
+    def _documents(self) -> dict[bytes, bytes] | None:
+        """Return what stands in the copy; None where somebody has overwritten it."""
+        try:
+            found: Any = self._client.hgetall(keys.API_KEYS)
+        except ResponseError:
+            return None
+        return dict(found)
 
 
 def _replace(pipeline: Any, wanted: Mapping[bytes, bytes]) -> None:
