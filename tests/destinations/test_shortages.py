@@ -1,6 +1,7 @@
 """What this process lacks is charged to nobody: no attempt, no verdict, no dead letter."""
 
 import errno
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -11,20 +12,27 @@ from typing import Any, cast
 import pytest
 
 from tests.destinations.batches import GUARD, batch_of
+from tests.receivers import scripts
+from tests.receivers.acks import unnumbered
 from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
+from tests.receivers.syslog_behaviours import resets
 from tests.receivers.webhook import WebhookReceiver
 from tests.transports.few_descriptors import few_descriptors
 from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
-from worker.model.deliveries import MAX_REQUESTS, Batch, Health, Settlement, Status
-from worker.model.errors import DeliveryDead, DeliveryDelayed, TransientDelivery
+from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, Health, Settlement, Status
+from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, TransientDelivery
 from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
+from worker.model.shortages import Resource
 from worker.tasks import Courier, Patience
+from worker.transports import syslog_stream
 from worker.transports.deadline import DeadlineSocket
+from worker.transports.guard import Guard
+from worker.transports.http import HttpTransport
 from worker.transports.syslog_watch import EndWatch
 
 EVENTS = 12
@@ -233,6 +241,50 @@ def test_what_has_gone_out_counts_whatever_ends_the_sending(
                 break
             deliver()
         assert batch.open_places() == []
+
+
+def _short_from_the_second_call(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    real, calls = getattr(owner, name), itertools.count()
+
+    def short(*args: Any, **options: Any) -> Any:
+        if next(calls):
+            raise OutOfResources("no descriptor is left", Resource.OPEN_FILES)
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, short)
+
+
+def test_a_shortage_after_a_reset_uncounts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the receiver read before it hung up counts, although the second try found no descriptor."""
+    batch = batch_of(EVENTS)
+    destination = {"type": "syslog_cef", "batch_events": 5}
+    monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 10.0)  # the reset ends it
+    monkeypatch.setattr(syslog_stream, "_LONGEST_MOMENT", 10.0)
+    with (
+        SyslogReceiver(resets(5)) as running,
+        _delivering(batch, destination | {"url": running.url}) as deliver,
+    ):
+        _short_from_the_second_call(monkeypatch, Guard, "dial")
+        found = deliver()
+    assert found.retry is not None
+    assert found.retry.carried == bytes([1] * 5 + [0] * 7)
+    waiting = [(len(one.events), one.sent) for one in found.outcomes]
+    assert sorted(waiting) == [(1, True), (2, False), (2, True), (2, True), (5, False)]
+
+
+def test_a_shortage_after_events_without_an_ack_id_uncounts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Splunk took what stands before the refused event, and is sent it again only to have it confirmed."""
+    batch = batch_of(EVENTS)
+    refuses = scripts.offender(lambda event: event["id"] == "e4")
+    destination = {"type": "splunk_hec", "token": "secret-token", "use_ack": True}
+    with HecReceiver(unnumbered(refuses)) as running:
+        with _delivering(batch, destination | {"url": running.url}) as deliver:
+            _short_from_the_second_call(monkeypatch, HttpTransport, "post")
+            found = deliver()
+        assert len(running.posts) == 1
+    assert found.retry is not None
+    assert min(found.retry.carried[:4]) >= 1
+    assert found.retry.carried[4:] == bytes([SETTLED] + [0] * 7)
 
 
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:

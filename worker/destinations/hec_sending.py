@@ -169,6 +169,7 @@ class Sending:
             return
         if self._confirmations is not None and verdict.ack_id is None:
             # It was taken, but nobody will ever be able to say that it is indexed.
+            self._repeated.update(part[:at])
             self._queue(part[:at], HecVerdict(Meaning.RETRY, _PREFIX_UNCONFIRMED), whole=1)
         else:
             self._accept(part[:at], verdict)
@@ -221,7 +222,7 @@ class Sending:
                 http_status=why.http_status,
                 assurance=assurance,
                 rest=why.rest,
-                # Whatever the last answer says, what was cut off before may have arrived.
+                # Whatever the last answer says, what was cut off or taken before may have arrived.
                 not_accepted=why.not_accepted if self._repeated.isdisjoint(places) else False,
             )
         )

@@ -19,19 +19,13 @@ from itertools import compress
 from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
-from worker.model.deliveries import (
-    Assurance,
-    Batch,
-    Finding,
-    Ruling,
-    Verdict,
-    Withdrawn,
-)
+from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
 from worker.model.errors import (
     DeadlinePassed,
     InvalidIntegration,
     OutOfResources,
     SiemError,
+    TlsFailed,
     TransportError,
     Unconfirmed,
 )
@@ -155,6 +149,8 @@ class SyslogSending:
         self._deadline = deadline
         self._parts: deque[Sequence[int]] = deque()
         self._rulings: list[Ruling] = []
+        #: Events that have gone out already in this sending: the receiver may have them.
+        self._repeated: set[int] = set()
         self._is_taking = False
         self._failures = 0
         self._longest = 0.0
@@ -257,6 +253,8 @@ class SyslogSending:
             else:
                 self._give_up([*suspects, *rest], describe(error))
             return
+        if not isinstance(error, TlsFailed):  # who refuses us in TLS has read nothing
+            self._repeated.update(suspects)
         self._queue(rest)
         if self._is_taking:
             self._queue(suspects)
@@ -281,9 +279,13 @@ class SyslogSending:
         finding: Finding | None,
         assurance: Assurance = Assurance.SENT,
     ) -> None:
-        if part:
-            elapsed = _elapsed_ms(self._batch)
-            self._rulings.append(Ruling(part, verdict, elapsed, finding, assurance=assurance))
+        if not part:
+            return
+        elapsed = _elapsed_ms(self._batch)
+        # Whatever keeps it back at last, what went out before may have arrived.
+        not_accepted = None if self._repeated.isdisjoint(part) else False
+        ruling = Ruling(part, verdict, elapsed, finding, assurance=assurance, not_accepted=not_accepted)
+        self._rulings.append(ruling)
 
 
 def _alone(finding: Finding) -> Finding:
