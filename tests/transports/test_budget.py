@@ -71,6 +71,16 @@ def test_idle_connections_make_room_for_busy_ones(guard: Guard, places: int) -> 
         assert [one.accepted for one in endpoints] == accepted
 
 
+def test_connections_are_counted_by_their_other_end(monkeypatch: pytest.MonkeyPatch, guard: Guard) -> None:
+    """Also where the system does not tell their state, for a heartbeat rests on that; but no datagrams."""
+    monkeypatch.delattr(socket, "TCP_INFO")
+    with Endpoint(answers()) as endpoint:
+        peer = f"127.0.0.1:{endpoint.port}"
+        with guard.dial("127.0.0.1", endpoint.port, 5), guard.dial_datagrams("127.0.0.1", endpoint.port, 5):
+            assert BUDGET.peers()[peer] == 1
+        assert BUDGET.peers()[peer] == 0
+
+
 def test_all_ways_share_the_places(guard: Guard, places: int) -> None:
     """A connection in use is never closed: what finds no place is not sent, and says what is short."""
     with ExitStack() as stack:

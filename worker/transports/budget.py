@@ -204,7 +204,7 @@ def _peer_of(descriptor: int) -> str | None:
     except OSError:
         return None
     try:
-        if borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED:
+        if not _is_established(borrowed):
             return None
         host, port = borrowed.getpeername()[:2]
     except (OSError, ValueError):
@@ -212,6 +212,13 @@ def _peer_of(descriptor: int) -> str | None:
     finally:
         borrowed.detach()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_established(sock: socket.socket) -> bool:
+    """Say whether it is a TCP connection that neither side has ended; not every system tells of an end."""
+    if not hasattr(socket, "TCP_INFO"):
+        return sock.type is socket.SOCK_STREAM
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
 
 
 #: That of this process.
