@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.destinations.examining import HOST, examined, results
+from tests.destinations.examining import HOST, LOOPBACK, examined, integration_to, results
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.certificates import context_of, demanding, server_context, splunks_own
+from tests.transports.endpoint import Endpoint, Visit
+from worker.doctor import examine
 from worker.transports.guard import Guard
 
 CA = trustme.CA()
@@ -199,3 +201,26 @@ def test_what_was_found_closed_is_not_dialled() -> None:
 
     assert results(checks)["connection"] == "skipped"
     assert splunk.requests == []
+
+
+@pytest.mark.parametrize(("count", "result"), [(1, "warning"), (0, "failed")])
+def test_who_ends_a_handshake_may_allow_no_further_connection(count: int, result: str) -> None:
+    """It has shown nothing of itself; without a connection of workers it is a failure all the same."""
+
+    def hangs_up(visit: Visit) -> None:
+        visit.connection.recv(65_536)
+
+    with Endpoint(hangs_up) as endpoint:
+        integration = integration_to(_splunk(f"https://{HOST}:{endpoint.port}/"))
+        checks = list(examine(integration, LOOPBACK, send_seconds=10, held=lambda _peers: count))
+    assert {check.step: check.result.value for check in checks}["tls"] == result
+
+
+def test_a_certificate_that_is_not_trusted_is_no_lack_of_connections() -> None:
+    """It was shown, so that the connection was looked at."""
+    tls = server_context(CA.issue_cert(HOST))
+    with HecReceiver(tls=tls) as splunk:
+        checks = list(
+            examine(integration_to(_splunk(splunk.url)), LOOPBACK, send_seconds=10, held=lambda _peers: 1)
+        )
+    assert {check.step: check.result.value for check in checks}["tls"] == "failed"

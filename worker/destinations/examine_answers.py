@@ -79,7 +79,7 @@ def failed_with(error: TransportError | InvalidInput) -> Answer:
     if isinstance(error, InvalidInput):
         return failed(f"{error.field}: {error.reason}", error.remedy)
     if isinstance(error, TlsFailed):
-        return failed(error.message, error.hint)
+        return failed(error.message, error.hint, describe(error).code)
     what, _, remedy = str(error).partition(": ")
     if remedy.startswith(_REQUESTS):
         return failed(what, remedy, describe(error).code)
