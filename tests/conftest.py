@@ -14,6 +14,8 @@ import pytest
 import redis
 
 from tests.embedded_servers import REDIS, VALKEY, RunningServer, start_server
+from tests.ledger.postgres import PostgresServer, postgres_server
+from tests.ledger.power_switch import PowerSwitch
 from tests.small_disk import can_mount
 from tests.upgrades.releases import why_not_here
 from worker.broker.connection import connect
@@ -100,6 +102,42 @@ def server(
     binary: Path = SERVERS[request.param]
     with start_server(binary, tmp_path_factory.mktemp(request.param)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give the one PostgreSQL of the session, which no test may turn off."""
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of an empty database of that server."""
+    with postgres.database(tmp_path.name) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    """Give a PostgreSQL that this module alone uses."""
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def own_postgres_url(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of an empty database of that server."""
+    with own_postgres.database(tmp_path.name) as url:
+        yield url
+
+
+@pytest.fixture
+def power(own_postgres_url: str) -> Iterator[PowerSwitch]:
+    """Give the switch of the module's PostgreSQL, which is on again afterwards."""
+    switch = PowerSwitch(own_postgres_url)
+    yield switch
+    switch.on()
 
 
 @pytest.fixture

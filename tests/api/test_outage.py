@@ -15,7 +15,6 @@ from sqlalchemy import make_url
 from tests.api.routes import doors_in
 from tests.cli.running import call
 from tests.fleet import Fleet, wait_until
-from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.ledger.power_switch import PowerSwitch
 from worker.broker import keys
 
@@ -25,32 +24,10 @@ EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12
 PATHS = ("/readyz", "/healthz", "/openapi.json", "/sign-in", "/settings/integrations", "/nothing", "/")
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """Give a PostgreSQL that this module may turn off."""
-    with postgres_server() as server:
-        yield server
-
-
 @pytest.fixture
-def url(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
-    """Give the URL of an empty database."""
-    with postgres.database(tmp_path.name) as address:
-        yield address
-
-
-@pytest.fixture
-def power(url: str) -> Iterator[PowerSwitch]:
-    """Give the switch of that database's server, which is on again afterwards."""
-    switch = PowerSwitch(url)
-    yield switch
-    switch.on()
-
-
-@pytest.fixture
-def own(url: str, tmp_path: Path) -> Iterator[Fleet]:
+def own(own_postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
     """Give a fleet whose ledger is in PostgreSQL, with its recorder."""
-    with Fleet(tmp_path, database_url=url, SIEM_API_PORT="0") as fleet:
+    with Fleet(tmp_path, database_url=own_postgres_url, SIEM_API_PORT="0") as fleet:
         yield fleet.start("recorder")
 
 

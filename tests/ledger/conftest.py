@@ -1,36 +1,18 @@
 """Ledgers for the tests, in both databases that we support: each starts without tables."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from tests.ledger.postgres import PostgresServer, postgres_server
 from worker.ledger.engine import open_ledger, upgrade
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Give the one PostgreSQL of the session."""
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """Give the URL of a file that is not there yet."""
     return f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite3'}"
-
-
-@pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """Give the URL of an empty database."""
-    with postgres.database(f"ledger_{next(_numbers)}") as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import Fleet, wait_until
-from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.ledger.power_switch import PowerSwitch
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
@@ -21,32 +20,10 @@ BACK = "the database is back"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """Give a PostgreSQL that this module may turn off."""
-    with postgres_server() as server:
-        yield server
-
-
 @pytest.fixture
-def url(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
-    """Give the URL of an empty database."""
-    with postgres.database(tmp_path.name) as address:
-        yield address
-
-
-@pytest.fixture
-def power(url: str) -> Iterator[PowerSwitch]:
-    """Give the switch of that database's server, which is on again afterwards."""
-    switch = PowerSwitch(url)
-    yield switch
-    switch.on()
-
-
-@pytest.fixture
-def own(url: str, tmp_path: Path) -> Iterator[Fleet]:
+def own(own_postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
     """Give a fleet whose ledger is in PostgreSQL; nothing runs yet."""
-    with Fleet(tmp_path, database_url=url) as fleet:
+    with Fleet(tmp_path, database_url=own_postgres_url) as fleet:
         yield fleet
 
 

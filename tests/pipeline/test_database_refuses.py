@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from tests.fleet import Fleet, wait_until
-from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.ledger.engine import open_ledger
@@ -15,26 +14,18 @@ from worker.ledger.engine import open_ledger
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """Give a PostgreSQL."""
-    with postgres_server() as server:
-        yield server
-
-
 @pytest.fixture
-def administrator(postgres: PostgresServer, tmp_path: Path) -> Iterator[Engine]:
+def administrator(own_postgres_url: str) -> Iterator[Engine]:
     """Give a database as its superuser sees it; a role `siem` may make tables there."""
-    with postgres.database(tmp_path.name) as url:
-        engine = open_ledger(url)
-        with engine.begin() as connection:
-            connection.execute(text("CREATE ROLE siem LOGIN"))
-            connection.execute(text("GRANT ALL ON SCHEMA public TO siem"))
-        yield engine
-        with engine.begin() as connection:
-            connection.execute(text("DROP OWNED BY siem"))
-            connection.execute(text("DROP ROLE siem"))
-        engine.dispose()
+    engine = open_ledger(own_postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE siem LOGIN"))
+        connection.execute(text("GRANT ALL ON SCHEMA public TO siem"))
+    yield engine
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY siem"))
+        connection.execute(text("DROP ROLE siem"))
+    engine.dispose()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, wait_until
-from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
@@ -21,22 +20,11 @@ from worker.model.replays import LetterState, ReplayState
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """Give a PostgreSQL for the module."""
-    with postgres_server() as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """Give a fleet that the test may kill, on each kind of ledger; nothing runs yet."""
-    if request.param == "sqlite":
-        with Fleet(tmp_path) as fleet:
-            yield fleet
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with server.database(tmp_path.name) as url, Fleet(tmp_path, database_url=url) as fleet:
+    url: str = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+    with Fleet(tmp_path, database_url=url) as fleet:
         yield fleet
 
 

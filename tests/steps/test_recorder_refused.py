@@ -11,7 +11,6 @@ import redis
 from sqlalchemy import Engine, text
 
 from tests.ledger.entries import letter, outcome
-from tests.ledger.postgres import PostgresServer, postgres_server
 from worker.broker import keys
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
@@ -30,27 +29,19 @@ HUGE = 1 << 63
 STREAMS = (keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED)
 
 
-@pytest.fixture(scope="module")
-def server_of_ledgers() -> Iterator[PostgresServer]:
-    """Give a PostgreSQL."""
-    with postgres_server() as running:
-        yield running
-
-
 @pytest.fixture
-def owner(server_of_ledgers: PostgresServer) -> Iterator[Engine]:
+def owner(own_postgres_url: str) -> Iterator[Engine]:
     """Give the ledger as a superuser sees it, whose tables belong to nobody else yet."""
-    with server_of_ledgers.database("refused") as url:
-        engine = open_ledger(url)
-        upgrade(engine)
-        with engine.begin() as connection:
-            connection.execute(text("DROP ROLE IF EXISTS siem"))
-            connection.execute(text("CREATE ROLE siem LOGIN"))
-        yield engine
-        with engine.begin() as connection:
-            connection.execute(text("DROP OWNED BY siem"))
-            connection.execute(text("DROP ROLE siem"))
-        engine.dispose()
+    engine = open_ledger(own_postgres_url)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE IF EXISTS siem"))
+        connection.execute(text("CREATE ROLE siem LOGIN"))
+    yield engine
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY siem"))
+        connection.execute(text("DROP ROLE siem"))
+    engine.dispose()
 
 
 @pytest.fixture
