@@ -74,11 +74,14 @@ def _standing(given: argparse.Namespace) -> dict[str, Any]:
             fleet.spawn(f"router-{number}" if number else "router")
         wait_until(lambda: _routed(fleet) > 0, "the router has begun")
         began, seconds = time.monotonic(), {}
-        while waiting:
+
+        def are_routed() -> bool:
             for probe in [one for one, entry in waiting.items() if _is_routed(fleet, entry)]:
                 seconds[probe] = round(time.monotonic() - began, 3)
                 del waiting[probe]
-            time.sleep(0.01)  # polls another process
+            return not waiting
+
+        wait_until(are_routed, "what came last is routed", 600)
         wait_until(lambda: fleet.client.xlen("siem:events") == 0, "the flood is routed", 600)
         flood = time.monotonic() - began
     return {

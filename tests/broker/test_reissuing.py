@@ -1,13 +1,13 @@
 """Which batches count as lost with their workers, and which were merely not settled in time."""
 
 import time
-from typing import Any
 
 import msgspec
 import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, failed, subscribe
+from tests.fleet import wait_until
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.backlog import Backlog, Claim
@@ -141,9 +141,8 @@ def test_a_beating_process_that_hangs_is_found_out(
     sign = SignOfLife(client, "worker-splunk_hec")
     sign.start()
     try:
-        while client.get(keys.process(ME)) is None:
-            time.sleep(0.01)
-        tell_before = msgspec.json.decode(_bytes(client.get(keys.process(ME))), type=Told)
+        given = wait_until(lambda: client.get(keys.process(ME)), "it gives a sign of life")
+        tell_before = msgspec.json.decode(given, type=Told)
         client.hset(SLOT, "since", tell_before.since_ms + 1)
         client.hset(SLOT, "holder", f"{tell_before.since_ms + 1} {ME}")
         run_out(client)
@@ -155,11 +154,6 @@ def test_a_beating_process_that_hangs_is_found_out(
     assert holder is not None
     assert holder.fault is Fault.NOT_SETTLED
     assert client.hget(SLOT, "losses") == b"1"
-
-
-def _bytes(value: Any) -> bytes:
-    assert isinstance(value, bytes)
-    return value
 
 
 @pytest.mark.parametrize("swept_ago", [3600, -3600], ids=["suspended, or ahead", "back"])
