@@ -87,7 +87,7 @@ def _integrate(fleet: Fleet, stack: ExitStack, webhooks: int) -> list[str]:
 
 
 def _slowly(request: Request) -> Action:
-    time.sleep(_ANSWER_AFTER)
+    time.sleep(_ANSWER_AFTER)  # the load itself
     return Action(200, b"", request.events)
 
 

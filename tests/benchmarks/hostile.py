@@ -32,7 +32,7 @@ async def _answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(_length(head))
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds)  # the load itself
             writer.write(_REPLY)
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()

@@ -133,7 +133,7 @@ def _flood(fleet: Fleet, events: int) -> int:
 
 
 def _trickle(fleet: Fleet, rate: int, seconds: int) -> dict[str, int]:
-    start, before = time.monotonic(), _recorded(fleet)
+    before, start = _recorded(fleet), time.monotonic()
     for number, line in enumerate(sample_lines(rate * seconds, run="trickle")):
         ahead = start + number / rate - time.monotonic()
         if ahead > 0:
@@ -153,7 +153,7 @@ def _trickle(fleet: Fleet, rate: int, seconds: int) -> dict[str, int]:
 
 
 def _recorded(fleet: Fleet) -> int:
-    time.sleep(0.05)
+    time.sleep(0.05)  # between two looks of a wait: to look more often would burden what is measured
     with fleet.engine.connect() as connection:
         statement = "SELECT coalesce(sum(delivered + dead), 0) FROM minute_counts WHERE integration_id = :id"
         return int(connection.execute(text(statement), {"id": HEALTHY}).scalar_one())
