@@ -158,17 +158,24 @@ def test_nothing_is_resealed_while_a_process_lacks_the_key(
 
 def test_the_old_key_stays_while_an_api_seals_with_it(empty: Fleet, with_keys: Callable[..., Ran]) -> None:
     """One that was not restarted since the new key was moved to the front; a worker seals nothing."""
-    signs = [
-        SignOfLife(empty.client, role, facts=key_facts(Vault([OLD, NEW])))
-        for role in (API, worker_role("webhook"))
-    ]
-    for sign in signs:
-        sign.start()
-        wait_until(lambda: key_holders(empty.client), "it tells its keys")
-    during = with_keys(f"{NEW},{OLD}", "secrets", "status")
-    signs[0].stop()
-    after = with_keys(f"{NEW},{OLD}", "secrets", "status")
-    signs[1].stop()
+    facts, worker = key_facts(Vault([OLD, NEW])), worker_role("webhook")
+    signs = [SignOfLife(empty.client, role, facts=facts) for role in (API, worker)]
+
+    def told_by(*roles: str) -> bool:
+        holders = key_holders(empty.client)
+        return [(set(one.roles), one.keys is not None) for one in holders] == [(set(roles), True)]
+
+    try:
+        for sign in signs:
+            sign.start()
+        wait_until(lambda: told_by(API, worker), "both tell their keys")
+        during = with_keys(f"{NEW},{OLD}", "secrets", "status")
+        signs[0].stop()
+        wait_until(lambda: told_by(worker), "the worker alone tells its keys")
+        after = with_keys(f"{NEW},{OLD}", "secrets", "status")
+    finally:
+        for sign in signs:
+            sign.stop()
 
     assert during.code == 1
     assert "seals with another key: restart it with the first key in front" in during.out

@@ -40,7 +40,11 @@ def test_workers_of_one_host_have_names_of_their_own(own: Fleet) -> None:
     """The name tells what the worker is for and on which host; its middle is random, as for containers."""
     own.start(*WORKERS)
     found = names(own, len(WORKERS))
-    status = own.celery("status").stdout.decode()
+    # Celery waits a second for the answers: on a busy machine some come too late.
+    status = wait_until(
+        lambda: (said := own.celery("status").stdout.decode()).count(": OK") == len(WORKERS) and said,
+        "celery status hears of all of them",
+    )
     with flower_beside(own) as flower:
         wait_until(lambda: len(flower.workers()) == len(WORKERS), "Flower has asked all of them")
         shown = sorted(flower.workers())
