@@ -52,6 +52,14 @@ class Api:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
+    def take_away_ledger(self) -> None:
+        """Put a folder in the place of the ledger's file: the database does not answer any more."""
+        ledger = self.fleet.directory / "ledger.sqlite3"
+        self.fleet.engine.dispose()
+        self.resources.engine.dispose()
+        ledger.rename(ledger.with_suffix(".away"))
+        ledger.mkdir()
+
 
 @contextmanager
 def running(fleet: Fleet, **changes: Any) -> Iterator[Api]:

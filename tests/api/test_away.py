@@ -53,7 +53,7 @@ def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
     made = own.create(enabled=False)
     ours, theirs = f"{PATH}/{made['id']}/health", f"{PATH}/{own.create(tenant='theirs')['id']}/health"
     own.get("/event-types")
-    take_away_ledger(own)
+    own.take_away_ledger()
     health = own.get(ours)
 
     assert (health["state"], health["backlog"], health["parked"]) == ("switched_off", 0, None)
@@ -61,18 +61,10 @@ def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
     assert own.ask("GET", theirs).status_code == 503
 
 
-def take_away_ledger(api: Api) -> None:
-    """Put a folder in the place of the ledger's file."""
-    ledger = api.fleet.directory / "ledger.sqlite3"
-    api.resources.engine.dispose()
-    ledger.rename(ledger.with_suffix(".away"))
-    ledger.mkdir()
-
-
 def test_without_the_database_the_answer_says_so(own: Api) -> None:
     """Who was let in before is told what is away, and when to come back; others as well."""
     own.get("/event-types")
-    take_away_ledger(own)
+    own.take_away_ledger()
     known = own.ask("GET", PATH)
     stranger = own.http.get(f"{own.url}/api/v1{PATH}", headers={"Authorization": "Bearer siem_who"})
 

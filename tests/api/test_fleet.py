@@ -242,10 +242,7 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
     if away is Source.REDIS:
         alone.fleet.server.kill()
     else:
-        alone.resources.engine.dispose()
-        ledger = alone.fleet.directory / "ledger.sqlite3"
-        ledger.rename(ledger.with_suffix(".away"))
-        ledger.mkdir()
+        alone.take_away_ledger()
     answer = _ask(alone, "/metrics")
     told = {line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"}
     every = (*figures.OF_FLEET, *figures.OF_EACH)

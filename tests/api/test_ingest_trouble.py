@@ -142,11 +142,7 @@ def test_too_much_of_another_tenant_waits(alone: Api) -> None:
 def test_the_database_is_away(alone: Api) -> None:
     """Whoever was recognised before publishes on."""
     before = publish(alone, lines(event(1)), JSON)
-    alone.fleet.engine.dispose()
-    ledger = Path(alone.fleet.settings.data_dir) / "ledger.sqlite3"
-    ledger.rename(ledger.with_suffix(".away"))
-    ledger.mkdir()
-    alone.resources.engine.dispose()
+    alone.take_away_ledger()
     without = publish(alone, lines(event(2)), JSON)
     reading = alone.ask("GET", "/integrations/siem")
 
