@@ -1,6 +1,5 @@
 """With PostgreSQL stopped, `siem api` publishes with all valid keys, and tells nobody where things are."""
 
-import os
 import platform
 import re
 from collections.abc import Iterator
@@ -126,13 +125,16 @@ def secrets_of(fleet: Fleet, answer: httpx.Response) -> list[str]:
     """Return what an answer tells of this installation that is nobody's business."""
     database = make_url(fleet.settings.ledger_address())
     words = {
-        *(str(database.query["host"]), f"{database.database}", "5432", str(fleet.server.port)),
+        *(str(database.query["host"]), f"{database.database}"),
         *(str(fleet.directory), "SIEM_REDIS_URL", "SIEM_DATABASE_URL", "redis.exceptions", "psycopg"),
-        *(platform.node(), version("mitrity-siem-worker"), str(os.getpid())),
+        *(platform.node(), version("mitrity-siem-worker")),
         *(_release(fleet), "Traceback", "worker/", ".py"),
     }
+    numbers = {"5432", str(fleet.server.port), *(str(process.pid) for process in fleet.processes.values())}
     told = answer.text + repr(answer.headers)
-    return sorted(word for word in words if word in told)
+    # A number by itself: some length or time may have its digits in it.
+    found = numbers & set(re.findall(r"\w+", told))
+    return sorted(found | {word for word in words if word in told})
 
 
 def _release(fleet: Fleet) -> str:
