@@ -168,6 +168,7 @@ def test_a_redis_that_refuses_is_told_once_and_without_a_traceback(own: Fleet) -
             restoring.execute()
         for number in range(5):
             own.settled(1, f"int_splunk{number}")
+        wait_until(lambda: "Redis is back after " in own.log("worker"), "the worker says that it is back")
         told = own.log("worker")
 
         assert told.count("lost Redis: Redis refuses: ") == 1
