@@ -22,6 +22,8 @@ from tests.procfile import commands
 
 TOP = Path(worker.__file__).parents[1]
 COMMIT = (Path(__file__).parent / "previous_release").read_text().strip()
+#: The latest step of the tables that it makes.
+REVISION = "0007"
 _LOCK = "deploy/requirements.lock"
 _GIT, _BASH = (shutil.which(name) or name for name in ("git", "bash"))
 

@@ -13,21 +13,19 @@ from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
-from tests.upgrades.releases import THIS, Release
+from tests.upgrades.releases import REVISION, THIS, Release
 from worker.broker.backlog import Backlog, Timing
 from worker.ledger.engine import downgrade, upgrade
 from worker.model.deliveries import Cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-_BEFORE = "0007"
-
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Iterator[MixedFleet]:
     """Give a fleet without processes, with the tables of the release before this one."""
     with Fleet(tmp_path / "fleet", **KNOBS) as fleet:
-        downgrade(fleet.engine, _BEFORE)
+        downgrade(fleet.engine, REVISION)
         yield MixedFleet(fleet)
 
 

@@ -18,16 +18,13 @@ from sqlalchemy import Engine, text
 from tests.fleet import Fleet, wait_until
 from tests.ledger.tables import is_current
 from tests.upgrades.mixed import KNOBS, ROLES, MixedFleet, Tenant
-from tests.upgrades.releases import THIS, Release
+from tests.upgrades.releases import REVISION, THIS, Release
 from tests.upgrades.traffic import Readiness
 from worker.ledger.engine import downgrade, tables_of
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.schema import metadata, schema_revisions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-#: What release 0.1.0 takes for its own tables.
-_BEFORE = "0007"
 
 
 @pytest.fixture
@@ -112,7 +109,7 @@ def _add_a_column_everywhere(engine: Engine) -> None:
 def test_an_upgrade_under_traffic(mixed: MixedFleet, previous: Release, tmp_path: Path) -> None:
     """The old fleet runs; the tables are upgraded beside it; new processes join, old ones go."""
     fleet = mixed.fleet
-    downgrade(fleet.engine, _BEFORE)
+    downgrade(fleet.engine, REVISION)
     with Change(mixed, previous, THIS, tmp_path) as change:
         change.add_tenant(previous)
         upgraded = THIS.siem(fleet.environment, "db", "upgrade")
@@ -145,5 +142,5 @@ def test_a_rollback_under_traffic(mixed: MixedFleet, previous: Release, tmp_path
     assert refused.returncode == 1
     assert "these processes could not work with the changed tables" in refused.stderr
     assert tables is not None
-    assert tables.revision == _BEFORE
+    assert tables.revision == REVISION
     change.check()
