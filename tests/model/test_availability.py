@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import chain, repeat
+from types import SimpleNamespace
 
 import pytest
 
+from worker.model import availability
 from worker.model.availability import (
     LONGEST_PAUSE,
     Availability,
@@ -87,6 +89,25 @@ def test_a_step_that_goes_on_failing_does(caplog: pytest.LogCaptureFixture) -> N
         redis.back("watch")
 
     assert said(caplog) == ["lost Redis"]
+
+
+def test_a_locked_database_is_not_back_between_two_tries(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite says so after ten seconds only; steps that only read do their work meanwhile."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(availability, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    both = Dependencies(log)
+
+    for second in range(60):
+        clock.now += 1
+        if second % 12 == 11:
+            both.lost("recorder", LedgerUnavailable("locked"), clock.now - 10)
+        both.back("watch")
+    assert said(caplog) == ["lost the database"]
+    both.back("recorder")
+
+    assert said(caplog) == ["lost the database", "the database is back"]
 
 
 def test_an_echo_of_an_outage_is_no_other_one(caplog: pytest.LogCaptureFixture) -> None:

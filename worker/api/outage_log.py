@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from worker.model.availability import SILENT, Dependencies
+from worker.model.availability import Dependencies
 from worker.model.errors import BrokerUnavailable, OutageError
 from worker.model.outages import OutageCause
 
@@ -52,7 +52,7 @@ class OutageLog:
         still: OutageError | None = error
         while still is not None:
             pause = LOOK_WHEN_FULL if still.cause in _FULL else LOOK_EVERY
-            availability.lost(me, still, silent=pause + SILENT)
+            availability.lost(me, still, silent=pause + availability.silent)
             if self._ending.wait(pause):
                 return
             still = _failure(self._looks[is_redis])

@@ -17,6 +17,8 @@ from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutd
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 #: A step that still misses something fails again within this time, in seconds: several pauses and tries.
 SILENT = 10.0
+#: The same for the database: each try may take 10 s, for which SQLite waits before it says "locked".
+SILENT_AT_DATABASE = 20.0
 
 
 class _Miss(NamedTuple):
@@ -32,9 +34,13 @@ class Availability:
     Both of its lines appear at any log level: one without the other would mislead.
     """
 
-    def __init__(self, name: str, log: logging.Logger) -> None:
-        """Name what is watched, in the words that the log will use."""
+    def __init__(self, name: str, log: logging.Logger, *, silent: float = SILENT) -> None:
+        """Name what is watched, in the words that the log will use.
+
+        Within `silent` seconds a step fails again if it still misses it.
+        """
         self._name = name
+        self.silent = silent
         self._log = log.getChild("availability")
         self._log.setLevel(logging.WARNING)
         self._lock = threading.Lock()
@@ -49,7 +55,7 @@ class Availability:
         error: Exception,
         began: float | None = None,
         *,
-        silent: float = SILENT,
+        silent: float | None = None,
         is_cut: bool = False,
     ) -> float:
         """Note a failure of this step; return how many seconds to wait before its next try.
@@ -57,8 +63,8 @@ class Availability:
         `began` is when the step began (monotonic seconds). If that was before the dependency was back, it
         tells of the outage that is over, for example with a connection from before: no line is written. Nor
         is one by a step that began before the loss, or whose connection was cut: the next try tells the true
-        reason, such as a password that was changed. Within `silent` seconds the step fails again if it still
-        misses what it missed.
+        reason, such as a password that was changed. `silent` is for a step that may take
+        longer than others to fail again.
         """
         now = time.monotonic()
         with self._lock:
@@ -68,7 +74,7 @@ class Availability:
                     self._lost_at, self._untold = now, error
                 if not is_cut and (began is None or began >= self._lost_at):
                     self._tell_loss(error)
-                self._misses[step] = _Miss(tries + 1, now + silent)
+                self._misses[step] = _Miss(tries + 1, now + (self.silent if silent is None else silent))
         return min(LONGEST_PAUSE, SHORTEST_PAUSE * float(2 ** min(tries, 5)))
 
     def back(self, step: object) -> None:
@@ -103,7 +109,7 @@ class Dependencies:
     def __init__(self, log: logging.Logger) -> None:
         """Tell this log what is lost and what is back."""
         self.redis = Availability("Redis", log)
-        self.database = Availability("the database", log)
+        self.database = Availability("the database", log, silent=SILENT_AT_DATABASE)
 
     def of(self, error: Exception) -> Availability:
         """Return the one whose absence this error tells."""
