@@ -18,6 +18,7 @@ from worker.ledger.answers import Recorded
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, OutageError, SchemaOutdated
+from worker.model.outages import OutageCause
 from worker.model.parking import ParkedChunk
 
 log = logging.getLogger(__name__)
@@ -72,37 +73,25 @@ class Stalling(Protocol):
         """Say that something could be recorded."""
 
 
-def telling(record: Record, stall: Stalling) -> Record:
-    """Return what records, and says whether the ledger takes it."""
-
-    def do(
-        outcomes: Sequence[tuple[str, list[Outcome]]],
-        dead: Sequence[tuple[str, DeadLetter]],
-        parked: Sequence[tuple[str, ParkedChunk]],
-    ) -> Recorded:
-        try:
-            recorded = record(outcomes, dead, parked)
-        except (LedgerUnavailable, SchemaOutdated) as error:
-            stall.note(error)
-            raise
-        stall.clear()
-        return recorded
-
-    return do
-
-
 class Recorder:
     """One recorder; runs in one thread."""
 
     def __init__(
-        self, outcomes: Outcomes, record: Record, probe: Probe, reconcile: Reconcile, linger: float
+        self,
+        outcomes: Outcomes,
+        record: Record,
+        probe: Probe,
+        reconcile: Reconcile,
+        linger: float,
+        stall: Stalling | None = None,
     ) -> None:
-        """Gather for `linger` seconds before a transaction that is not full."""
+        """Gather for `linger` seconds before a transaction that is not full; tell `stall` of the ledger."""
         self._outcomes = outcomes
         self._record = record
         self._probe = probe
         self._reconcile = reconcile
         self._linger = linger
+        self._stall = stall
         self._next_reconcile = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
@@ -128,9 +117,13 @@ class Recorder:
         """Record; what could not be recorded, nor set aside, is read again by the next step."""
         try:
             self._record_all(settled)
-        except BaseException:
+        except BaseException as error:
             self._outcomes.read_again()
+            if self._stall and isinstance(error, LedgerUnavailable | SchemaOutdated):
+                self._stall.note(error)
             raise
+        if self._stall:
+            self._stall.clear()
 
     def _record_all(self, settled: Settled) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
@@ -163,7 +156,8 @@ class Recorder:
         except NO_FAULT_OF_AN_ENTRY:
             raise
         except Exception as refusal:
-            raise LedgerUnavailable(NOTHING_IS_TAKEN.format(_words(refusal))) from refusal
+            words = NOTHING_IS_TAKEN.format(_words(refusal))
+            raise LedgerUnavailable(words, OutageCause.REFUSED) from refusal
         _complain(SET_ASIDE, error)
         self._outcomes.set_aside(one, _words(error))
 

@@ -14,6 +14,7 @@ from tests.ledger.entries import letter, outcome
 from worker.broker import keys
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
+from worker.broker.stalls import RecorderStall, recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.parked import ParkedStore
@@ -62,7 +63,8 @@ def recorder_of(client: redis.Redis, engine: Engine) -> Recorder:
     """Make a recorder that has joined its group."""
     outcomes = Outcomes(client, "recorder-1", claim_idle=30)
     outcomes.read(1, 1)
-    return Recorder(outcomes, partial(record, engine), partial(probe, engine), lambda: True, linger=0)
+    probing, stall = partial(probe, engine), RecorderStall(client)
+    return Recorder(outcomes, partial(record, engine), probing, lambda: True, linger=0, stall=stall)
 
 
 def settle(client: redis.Redis, name: str, *, attempts: int = 1) -> None:
@@ -124,6 +126,31 @@ def test_tables_that_somebody_changed_blame_no_entry(
 
     assert lengths(client)[-1] == 0
     assert sum(lengths(client)) == 3
+
+
+@pytest.mark.parametrize("refusal", ["permission denied", "takes no entry at all"])
+def test_whoever_asks_is_told_that_nothing_can_be_recorded(
+    client: redis.Redis, owner: Engine, engine: Engine, refusal: str
+) -> None:
+    """Whether the database refuses the recorder, or by its tables every entry, until it takes one again."""
+    recorder = recorder_of(client, engine)
+    with owner.begin() as connection:
+        connection.execute(text("ALTER TABLE dead_letters ADD COLUMN reviewer text NOT NULL"))
+    if "entry" in refusal:
+        grant(owner)
+    settle(client, "e")
+    with pytest.raises(LedgerUnavailable, match=refusal):
+        recorder.step(threading.Event())
+    stall = recorder_stall(client)
+    with owner.begin() as connection:
+        connection.execute(text("ALTER TABLE dead_letters DROP COLUMN reviewer"))
+    grant(owner)
+    recorder.step(threading.Event())
+
+    assert stall is not None
+    assert refusal in stall.words
+    assert stall.public == "the database cannot be used at present"
+    assert recorder_stall(client) is None
 
 
 def test_only_the_entry_that_is_to_blame_is_set_aside(

@@ -1,7 +1,8 @@
 """That no recorder can write to the database, and why: what a recorder says in Redis for whoever reports.
 
 A database whose disk is full, or that is read-only, answers those who only read. The key expires by itself,
-and any recorder that can write removes it. The release before this one neither writes nor reads it.
+and a recorder that wrote it, or has just started, removes it once it can record. The release before
+this one neither writes nor reads it.
 """
 
 import logging

@@ -54,7 +54,7 @@ from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue
 from worker.model.parking import Cap
 from worker.pruning_guard import PruningGuard, read_clocks
-from worker.recorder import Recorder, telling
+from worker.recorder import Recorder
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.replay import Replayer
 from worker.retention import Retention
@@ -113,10 +113,11 @@ def record() -> None:
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
     return Recorder(
         Outcomes(connect(config.broker_address()), _consumer(), config.claim_idle, claim),
-        telling(partial(record_in, engine), RecorderStall(connect(config.broker_address()))),
+        partial(record_in, engine),
         partial(probe, engine),
         partial(reconcile, IntegrationStore(engine, open_vault(config))),
         config.recorder_linger,
+        RecorderStall(connect(config.broker_address())),
     )
 
 
