@@ -179,7 +179,9 @@ class Settings(RedisKnobs, BaseSettings):
     health_lag: Annotated[
         float,
         Field(
-            gt=0, description="The fleet is not ready when its router or recorder is so late with an entry."
+            gt=0,
+            description="The fleet is not ready when its router or recorder is so late with an entry; nor is "
+            "any integration called healthy or idle while outcomes wait for so long.",
         ),
     ] = 30.0
     health_webhook_url: Annotated[
