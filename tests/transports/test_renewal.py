@@ -95,8 +95,7 @@ def _udp(guard: Guard, _ca: trustme.CA) -> Iterator[tuple[Send, Counts]]:
         sent = 0
 
         def counts() -> tuple[int, int]:
-            while len(one.messages) + len(other.messages) < sent:
-                pass
+            wait_until(lambda: len(one.messages) + len(other.messages) >= sent, "every datagram has arrived")
             return len(one.messages), len(other.messages)
 
         with datagrams_to(f"syslog+udp://{HOST}:{one.port}", guard=guard) as way:
