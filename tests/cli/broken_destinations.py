@@ -21,6 +21,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action, Request, Script
 from tests.transports.certificates import demanding, self_signed, server_context
+from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Behaviour, Endpoint, Visit
 from worker.demo.splunk import ACK_PATH, EVENT_PATHS, Reply
 
@@ -84,14 +85,8 @@ def _closed_udp_port() -> Iterator[Document]:
 
 @contextmanager
 def _silent_address() -> Iterator[Document]:
-    """Do not accept until the kernel drops further attempts to connect, as a firewall would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            caller.connect_ex(listener.getsockname())
-        yield _splunk(f"https://{HOST}:{listener.getsockname()[1]}{PATH}")
+    with full_queue(HOST) as port:
+        yield _splunk(f"https://{HOST}:{port}{PATH}")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import itertools
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pycurl
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transports.certificates import server_context
+from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post, posting
 from tests.transports.names import HOST, MovableName, endless
@@ -249,29 +250,16 @@ def test_a_handshake_that_drags_on_is_cut_off(guard: Guard) -> None:
         post(many, b"x", SECONDS)
 
 
-@pytest.fixture
-def full_backlog() -> Iterator[int]:
-    """Listen without accepting until the kernel drops further attempts to connect, as a dead host would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.2", 0), backlog=0))
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            caller.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-def test_an_address_that_stays_silent_is_told(guard: Guard, full_backlog: int) -> None:
+def test_an_address_that_stays_silent_is_told(guard: Guard) -> None:
     """A host that takes no connections, as a dead one, is named with its address."""
     with (
-        posting(guard, f"http://127.0.0.2:{full_backlog}/") as many,
+        full_queue("127.0.0.2") as port,
+        posting(guard, f"http://127.0.0.2:{port}/") as many,
         pytest.raises(DeadlinePassed) as late,
     ):
         post(many, b"x", SECONDS)
 
-    assert str(late.value) == (
-        f"no connection to 127.0.0.2 within 0.4 s: no answer from 127.0.0.2:{full_backlog}"
-    )
+    assert str(late.value) == f"no connection to 127.0.0.2 within 0.4 s: no answer from 127.0.0.2:{port}"
 
 
 def test_a_connection_that_was_cut_off_is_not_used_again(guard: Guard, tls: ssl.SSLContext | None) -> None:

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.transports.certificates import demanding, self_signed, server_context
+from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Endpoint, Visit, answers
 from worker.model.destinations import TlsOptions
 from worker.model.errors import (
@@ -115,7 +116,7 @@ def test_nobody_listens(guard: Guard) -> None:
 
 def test_everybody_is_silent(guard: Guard) -> None:
     """Silence of all addresses is told from a refusal: it is a firewall that keeps silent."""
-    with _full_backlog() as port, pytest.raises(DeadlinePassed, match=f"no answer from 127.0.0.1:{port}"):
+    with full_queue(HOST) as port, pytest.raises(DeadlinePassed, match=f"no answer from 127.0.0.1:{port}"):
         connect(guard, HOST, [HOST, HOST], port, BRIEF)
 
 
@@ -295,15 +296,3 @@ def _closed_port() -> int:
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-@contextlib.contextmanager
-def _full_backlog() -> Iterator[int]:
-    """Listen without accepting until the kernel drops further attempts to connect, as a firewall would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            caller.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
