@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import redis
 
+from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.ledger.answers import Recorded
 from worker.model.deliveries import DeadLetter, Finding, Outcome
-from worker.model.errors import LedgerUnavailable
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
 from worker.recorder import Recorder
@@ -98,6 +99,33 @@ def test_what_could_not_be_recorded_is_read_again(client: redis.Redis, ledger: L
 
     assert recorder.step(threading.Event()) == 2
     assert (ledger.tries, len(ledger.outcomes), len(ledger.dead)) == (4, 1, 1)
+    assert left(client) == [0, 0]
+
+
+class Flickering(LedgerClaim):
+    """A claim for which Redis is away when it is asked for the second time."""
+
+    asked = 0
+
+    def require(self) -> None:
+        """Answer the first time and from the third time on."""
+        self.asked += 1
+        if self.asked == 2:
+            raise BrokerUnavailable("gone")
+
+
+def test_what_was_read_just_before_redis_went_is_read_again(client: redis.Redis, ledger: Ledger) -> None:
+    """At once, and not when it has been idle for so long that it may be taken over."""
+    recorder_of(client, ledger)
+    outcomes = Outcomes(client, "recorder-2", 30, Flickering(client, "any"))
+    recorder = Recorder(outcomes, ledger.record, ledger.probe, lambda: True, linger=30)
+    settle(client)
+    with pytest.raises(BrokerUnavailable):
+        recorder.step(threading.Event())
+    stopping = threading.Event()
+    stopping.set()
+
+    assert recorder.step(stopping) == 2
     assert left(client) == [0, 0]
 
 

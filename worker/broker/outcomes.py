@@ -83,7 +83,17 @@ class Outcomes:
         self._reader = GroupReader(client, STREAMS, keys.RECORDER_GROUP, consumer, claim_idle)
 
     def read(self, count: int, block_ms: int) -> Settled:
-        """Read up to `count` entries of each stream, waiting up to `block_ms` for the first."""
+        """Read up to `count` entries of each stream, waiting up to `block_ms` for the first.
+
+        After an error, what was read before is read again.
+        """
+        try:
+            return self._read(count, block_ms)
+        except BaseException:
+            self._reader.read_again()
+            raise
+
+    def _read(self, count: int, block_ms: int) -> Settled:
         if self._claim is not None:
             self._claim.require()
         entries = self._reader.read(count, block_ms)
