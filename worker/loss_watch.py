@@ -14,7 +14,7 @@ from worker.broker.redis_marks import Marked, RedisMarks
 from worker.broker.turns import Turn
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.redis_marks import (
     Epoch,
@@ -62,7 +62,7 @@ class LossWatch:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Watch until told to stop; outlive any absence of Redis or the database."""
-        persevere(lambda: stopping.wait(self.step()), stopping, dependencies or Dependencies(log), log)
+        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 
