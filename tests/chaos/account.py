@@ -1,7 +1,7 @@
 """The account: every event that was acknowledged to a publisher, at every integration that wants it."""
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict
         return statuses, {row[0]: row[1] for row in letters}
 
 
-def ended_of(engine: Engine) -> dict[str, int]:
+def _ended_of(engine: Engine) -> dict[str, int]:
     """Count, by integration, the events that are delivered or wait as dead letters."""
     with engine.connect() as connection:
         known = connection.execute(
@@ -163,7 +163,16 @@ def ended_of(engine: Engine) -> dict[str, int]:
         return ended | {row[0]: ended[row[0]] - row[1] for row in unwell}
 
 
-def is_redriven(engine: Engine, integration_id: str) -> bool:
+def all_ended(engine: Engine, integration_ids: Collection[str], events: int) -> bool:
+    """Whether so many events are delivered at each integration, or dead there and sent again by nobody."""
+    # In this order: what a replay takes up between the two looks has not ended.
+    if not all(_is_redriven(engine, one) for one in integration_ids):
+        return False
+    ended = _ended_of(engine)
+    return all(ended.get(one, 0) >= events for one in integration_ids)
+
+
+def _is_redriven(engine: Engine, integration_id: str) -> bool:
     """Whether no dead letter is left that is sent again by itself: it died of an outage, at most twice."""
     with engine.connect() as connection:
         left = connection.execute(

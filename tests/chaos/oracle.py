@@ -25,7 +25,7 @@ from typing import Any
 
 from msgspec import structs
 
-from tests.chaos.account import Account, account_for, ended_of, is_redriven, ledger_of
+from tests.chaos.account import Account, account_for, all_ended, ledger_of
 from tests.chaos.monkey import DEEDS, VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
 from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
@@ -192,10 +192,7 @@ def _is_settled(fleet: Fleet, acknowledged: int) -> bool:
     integration_ids = [f"int_{name}" for name in WITNESSES]
     if any(int(fleet.client.hget(f"siem:state:{one}", "backlog_events") or 0) for one in integration_ids):
         return False
-    ended = ended_of(fleet.engine)
-    return all(
-        ended.get(one, 0) >= acknowledged and is_redriven(fleet.engine, one) for one in integration_ids
-    )
+    return all_ended(fleet.engine, integration_ids, acknowledged)
 
 
 def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers, monkey: Monkey) -> Account:

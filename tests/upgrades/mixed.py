@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.account import Account, account_for, ended_of, is_redriven, ledger_of
+from tests.chaos.account import Account, account_for, all_ended, ledger_of
 from tests.fleet import PATIENCE, Fleet, wait_until
 from tests.ports import free_port
 from tests.procfile import WORKER
@@ -164,16 +164,11 @@ class Tenant:
         """Wait until each event is delivered everywhere, or dead for good."""
         (self._folder / "healed").touch()
         count = len(self.publishers.acknowledged)
-        engine = self.mixed.fleet.engine
-
-        def is_settled() -> bool:
-            # In this order: what a replay has taken up between the two looks has not ended.
-            if not all(is_redriven(engine, one) for one in self._ids.values()):
-                return False
-            ended = ended_of(engine)
-            return all(ended.get(one, 0) >= count for one in self._ids.values())
-
-        wait_until(is_settled, f"{count} events are delivered or dead everywhere", LONG)
+        wait_until(
+            lambda: all_ended(self.mixed.fleet.engine, self._ids.values(), count),
+            f"{count} events are delivered or dead everywhere",
+            LONG,
+        )
 
     def accounts(self) -> dict[str, Account]:
         """Return the account of each of its integrations."""
