@@ -55,15 +55,20 @@ class OutageLog:
             availability.lost(me, still, silent=pause + availability.silent)
             if self._ending.wait(pause):
                 return
-            still = _failure(self._looks[is_redis])
+            still = _failure(self._looks[is_redis], still)
         with self._lock:
             self._watched.discard(is_redis)
         availability.back(me)
 
 
-def _failure(look: Callable[[], object]) -> OutageError | None:
+def _failure(look: Callable[[], object], before: OutageError) -> OutageError | None:
+    """Return why it cannot be written to; what was so `before` where a look does not tell."""
     try:
         look()
     except OutageError as error:
         return error
+    except Exception:
+        # Without its watch no later loss would be told.
+        log.exception("unexpected error while looking at what is lost, retrying in %.0f s", LOOK_EVERY)
+        return before
     return None
