@@ -37,6 +37,11 @@ def test_nothing_needs_to_be_set() -> None:
     assert settings() is settings()
 
 
+def test_a_killed_recorder_raises_no_alarm_where_another_one_runs() -> None:
+    """What it held is taken over within one and a half times `claim_idle`, before it counts as late."""
+    assert settings().health_lag > 1.5 * settings().claim_idle
+
+
 def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers, paths and lists, with blanks and empty parts between the commas."""
     monkeypatch.setenv("SIEM_SLOTS", "9")

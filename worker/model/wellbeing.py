@@ -57,7 +57,7 @@ class Thresholds:
     silence: float = 120.0
     idle: float = 3600.0
     #: Outcomes may wait so long to be recorded before the ledger's figures are old.
-    lag: float = 30.0
+    lag: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
