@@ -181,8 +181,8 @@ class Settings(RedisKnobs, BaseSettings):
         Field(
             gt=0,
             description="The fleet is not ready when its router or recorder is so late with an entry; nor is "
-            "any integration called healthy or idle while outcomes wait for so long. A shorter time than 1.5 times "
-            "`SIEM_CLAIM_IDLE`, within which another one takes over what a killed one held, is an alarm for that.",
+            "any integration called healthy or idle while outcomes wait for so long. Within 1.5 times "
+            "`SIEM_CLAIM_IDLE` another one takes over what a killed one held: less is an alarm for that.",
         ),
     ] = 60.0
     health_webhook_url: Annotated[
