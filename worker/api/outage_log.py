@@ -1,7 +1,7 @@
 """Says in the log of the API, once, that Redis or the database is lost and why, and once that it is back.
 
 Comes in: the errors of requests, whose answers tell the caller nothing of how this installation is set up.
-Goes out: one line with the reason for operators, and one when what was lost can be written to again.
+Goes out: one line with the reason for operators, and one when what was lost can be used again.
 """
 
 import logging
@@ -24,7 +24,7 @@ class OutageLog:
     """May be shared between threads."""
 
     def __init__(self, look_at_redis: Callable[[], object], look_at_database: Callable[[], object]) -> None:
-        """Take what writes a trifle to each, and raises OutageError while that cannot be."""
+        """Take what uses each as requests do, and raises OutageError while that cannot be."""
         self._looks = {True: look_at_redis, False: look_at_database}
         #: For whatever else in this process may miss them: each loss is told once.
         self.dependencies = Dependencies(log)

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from worker.api.access import Access
 from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
-from worker.broker.connection import Client, check_writes, connect
+from worker.broker.connection import Client, await_replica, check_writes, connect
 from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import open_ledger
+from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import check_writes as check_ledger_writes
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenancy import Configured, TenantIntegrations
@@ -39,14 +39,15 @@ class Resources:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
         engine = open_ledger(config.ledger_address())
         client = connect(config.broker_address())
-        outages = OutageLog(partial(check_writes, client), partial(check_ledger_writes, engine))
+        ownership = Ownership(engine, client)
+        outages = OutageLog(partial(_use_redis, client, ownership), partial(_use_ledger, engine))
         return cls(
             config=config,
             engine=engine,
             client=client,
             vault=open_vault(config),
             access=Access(ApiKeyStore(engine).recognise, KeyCopy(client).find, outages.note),
-            ownership=Ownership(engine, client),
+            ownership=ownership,
             outages=outages,
         )
 
@@ -72,3 +73,16 @@ class Resources:
         self.outages.close()
         self.client.close()
         self.engine.dispose()
+
+
+def _use_redis(client: Client, ownership: Ownership) -> None:
+    """Raise BrokerUnavailable while Redis takes no writes, lacks its replica, or is another ledger's."""
+    check_writes(client)
+    await_replica(client)
+    ownership.require()
+
+
+def _use_ledger(engine: Any) -> None:
+    """Raise OutageError while the ledger takes no writes, or its tables are not for this release."""
+    require_readable_schema(engine)
+    check_ledger_writes(engine)
