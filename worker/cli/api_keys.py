@@ -16,7 +16,7 @@ from worker.cli.stores import Ledger, ledger, share_api_keys
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.model.api_keys import ApiKey, Role
-from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable
+from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable, OutageError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def create(name: str, tenant: str, role: str, *, as_json: bool) -> None:
         try:
             with _client() as client:
                 _share(client, engine)
-        except (BrokerUnavailable, InvalidSetting) as error:
+        except (OutageError, InvalidSetting) as error:
+            # The key is stored, and its text is nowhere else: it is printed whatever fails here.
             log.debug("Redis does not know the key yet, and a recorder will tell it: %s", error)
     if as_json:
         print_json({**_document(made.key), "api_key": made.text})
