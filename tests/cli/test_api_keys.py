@@ -6,8 +6,10 @@ import pytest
 
 from tests.cli.running import call
 from tests.fleet import Fleet
+from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
+from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import writing
+from worker.ledger.engine import upgrade, writing
 from worker.model.api_keys import id_in
 
 pytestmark = pytest.mark.slow
@@ -32,3 +34,18 @@ def test_a_key_that_is_stored_is_printed(own: Fleet) -> None:
 
     assert ran.code == 0, ran.err
     assert id_in(ran.out.strip()) == stored.id
+
+
+def test_a_key_is_revoked_beside_tables_of_a_later_release(own: Fleet, tmp_path: Path) -> None:
+    """The API lets callers in by the copy in Redis then, so there is where the key is revoked."""
+    with own:
+        key = call(own.environment, "api-keys", "create", "--name", "terraform", "--json").json["id"]
+        with as_later_release(tmp_path / "later", EXPANDS, CONTRACTS):
+            upgrade(own.engine)
+        ran = call(own.environment, "api-keys", "revoke", key)
+        found = KeyCopy(own.client).find(key)
+
+    assert ran.code == 0, ran.err
+    assert f"Revoked terraform ({key}) in Redis" in ran.out
+    assert found is not None
+    assert found.key is None

@@ -16,7 +16,13 @@ from worker.cli.stores import Ledger, ledger, share_api_keys
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.model.api_keys import ApiKey, Role
-from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable, OutageError
+from worker.model.errors import (
+    BrokerUnavailable,
+    InvalidSetting,
+    LedgerUnavailable,
+    OutageError,
+    SchemaOutdated,
+)
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +100,14 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 def revoke(key: str, *, as_json: bool) -> None:
     """Revoke a key, by its id: some seconds later it opens nothing any more, and never will again.
 
-    While the database is away, a key is revoked in Redis, by whose copy it would open; a recorder revokes it
-    in the database as well once that is back.
+    While the database cannot be used, a key is revoked in Redis, by whose copy it would open; a recorder
+    revokes it in the database as well once it can.
     """
     try:
         with ledger() as engine:
             revoked = ApiKeyStore(engine).revoke(key)
             _tell_revocation(engine, revoked)
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, SchemaOutdated) as error:
         _revoke_in_copy(key, error, as_json=as_json)
         return
     if as_json:
@@ -123,7 +129,7 @@ def _tell_revocation(engine: Ledger, revoked: ApiKey) -> None:
         )
 
 
-def _revoke_in_copy(key_id: str, outage: LedgerUnavailable, *, as_json: bool) -> None:
+def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
     with _client() as client:
         copy = KeyCopy(client)
         found = copy.find(key_id)
