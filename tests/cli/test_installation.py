@@ -60,3 +60,4 @@ def test_an_integration_is_examined_without_the_database(empty: Fleet) -> None:
     assert "splunk: no step failed" in ran.out
     assert len(splunk.accepted_ids) == 1
     assert (ran.code, missing.code) == (1, 4)
+    assert "there is no integration nobody in Redis, and the database cannot be asked" in missing.err

@@ -26,7 +26,7 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.model.gaps import Gaps
+from worker.model.gaps import Gaps, Source
 from worker.model.integrations import Integration
 from worker.model.redis_checks import RedisCheck, Standing
 from worker.redis_report import RedisReport
@@ -62,20 +62,23 @@ def examine_installation() -> Iterator[Check]:
 
 def find_integration(id_or_name: str) -> Integration:
     """Return the integration; while the database is away, as Redis has it. Raises what either raises."""
-    try:
-        with integration_store() as store:
-            return store.get(id_or_name)
-    except (LedgerUnavailable, SchemaOutdated) as outage:
-        return _standing(id_or_name, outage)
+    gaps = Gaps()
+    found = gaps.ask(Source.DATABASE, lambda: _recorded(id_or_name))
+    return _standing(id_or_name, gaps) if found is None else found
 
 
-def _standing(id_or_name: str, outage: OutageError) -> Integration:
-    config, gaps = configuration(), Gaps()
+def _recorded(id_or_name: str) -> Integration:
+    with integration_store() as store:
+        return store.get(id_or_name)
+
+
+def _standing(id_or_name: str, gaps: Gaps) -> Integration:
+    config = configuration()
     with closing(connect(config.broker_address())) as client:
         found = named(standing_subjects(client), id_or_name, gaps)
         document = standing_document(client, found.id)
     if document is None:
-        raise outage
+        raise gaps.errors[Source.DATABASE]
     return read_document(json.loads(document), open_vault(config))
 
 
