@@ -61,6 +61,13 @@ def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
     assert own.ask("GET", theirs).status_code == 503
 
 
+def test_without_redis_what_never_was_is_not_found(own: Api) -> None:
+    """The database knows that; whoever is told to come back later would come for nothing."""
+    own.fleet.server.kill()
+
+    assert own.ask("GET", f"{PATH}/never/health").status_code == 404
+
+
 def test_without_the_database_the_answer_says_so(own: Api) -> None:
     """Who was let in before is told what is away, and when to come back; others as well."""
     own.get("/event-types")

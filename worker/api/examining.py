@@ -23,7 +23,7 @@ from worker.api.resources import Resources
 from worker.doctor import Check, Result, examine, examine_keys
 from worker.health import Health
 from worker.model.errors import NotFoundError
-from worker.model.gaps import Gaps
+from worker.model.gaps import Gaps, Source
 from worker.model.integrations import Integration
 from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
@@ -127,11 +127,11 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
     health, gaps = Health(resources.engine, resources.client, resources.config), Gaps()
     # Of no other tenant: what is theirs is answered as what never was.
     mine = [one for one in health.known_subjects(gaps, caller.tenant_id) if one.id == integration_id]
-    found = health.survey(mine, gaps)
+    found = health.survey(mine, gaps) if mine else []
     for error in gaps.errors.values():
         resources.outages.note(error)
-    if not found and gaps.errors:
-        raise next(iter(gaps.errors.values()))
+    if not found and Source.DATABASE in gaps.errors:
+        raise gaps.errors[Source.DATABASE]
     if not found:
         raise NotFoundError("there is no integration with this id")
     return health_document(found[0], gaps)
