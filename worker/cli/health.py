@@ -131,8 +131,9 @@ def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
 
 def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
     latency, problem = one.latency, one.last_error
+    backlog = _shown(_known(one, Source.REDIS, one.backlog_events))
     if Source.DATABASE in one.missing:
-        return [("backlog", f"{one.backlog_events}"), *_oldest(one)]
+        return [("backlog", f"{backlog}"), *_oldest(one)]
     told = [
         ("last success", when(one.last_success_ms) or "never"),
         ("last error", f"{when(problem.at_ms)} {problem.error}; {problem.hint}" if problem else "none"),
@@ -140,10 +141,7 @@ def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
         ("retry rate", _rate(one.retry_rate, RETRY_RATE)),
         ("latency", _latency_in_words(latency)),
         ("recorded until", when(one.recorded_until_ms) or "?"),
-        (
-            "backlog",
-            f"{_shown(_known(one, Source.REDIS, one.backlog_events))} and {one.parked_events} parked",
-        ),
+        ("backlog", f"{backlog} and {one.parked_events} parked"),
     ]
     return [*told, *_oldest(one)]
 
@@ -159,16 +157,22 @@ def _shown(value: Any) -> Any:
 
 
 def _row(one: IntegrationHealth) -> list[Any]:
-    latency = one.latency
     return [
         one.name,
         _state(one),
         "?" if one.missing else one.backlog_events + one.parked_events,
         "?" if Source.REDIS in one.missing else _waits(one),
         "?" if Source.DATABASE in one.missing else _percent(one.error_rate),
-        *((latency.p50, latency.p95, latency.p99) if latency else (None, None, None)),
+        *_percentiles(one),
         one.reason,
     ]
+
+
+def _percentiles(one: IntegrationHealth) -> list[Any]:
+    latency = one.latency
+    if latency is None:
+        return ["?" if Source.DATABASE in one.missing else None] * 3
+    return [latency.p50, latency.p95, latency.p99]
 
 
 def _state(one: IntegrationHealth) -> str:

@@ -1,6 +1,7 @@
 """`siem status`: every integration at a glance, and what waits in Redis."""
 
 import time
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -196,9 +197,10 @@ def _print(report: dict[str, Any], since: int) -> None:
     click.echo(f"Deliveries since {when(since)}:")
     figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
     none = "`siem integrations create --help` tells how to create one."
+    unknown = {field for gap in report["unknown"] for field in gap["fields"]}
     print_table(
         ["name", "state", *figures, "last problem", "reason"],
-        [_row(one) for one in report["integrations"]],
+        [_row(one, unknown) for one in report["integrations"]],
         empty="No integration is known." if report["unknown"] else f"No integrations yet: {none}",
     )
 
@@ -251,16 +253,19 @@ def _shown(number: int | None) -> int | str:
     return "?" if number is None else number
 
 
-def _row(one: dict[str, Any]) -> list[Any]:
-    latency = one["latency_ms"] or {}
-    problem = one["last_problem"]
+def _row(one: dict[str, Any], unknown: Collection[str]) -> list[Any]:
+    latency = one["latency_ms"] or dict.fromkeys(("p50", "p99"), "?" if "latency_ms" in unknown else None)
     return [
         one["name"] + _standing(one),
         one["state"].replace("_", " "),
         f"{_shown(one['backlog'])} (+{one['parked']})" if one["parked"] else _shown(one["backlog"]),
         *(_shown(one[name]) for name in ("delivered", "retried", "retrying", "dead")),
-        latency.get("p50"),
-        latency.get("p99"),
-        f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else "",
+        latency["p50"],
+        latency["p99"],
+        _problem(one["last_problem"]) or ("?" if "last_problem" in unknown else ""),
         one["reason"],
     ]
+
+
+def _problem(problem: dict[str, Any] | None) -> str:
+    return f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else ""
