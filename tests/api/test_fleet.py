@@ -11,7 +11,7 @@ import pytest
 from tests.api.conftest import ADMIN, OURS, Api, running
 from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
-from worker.api import figures
+from worker.api import figures, health_metrics
 from worker.broker import keys
 from worker.broker.announcing import Announcements
 from worker.broker.conflicts import Conflict, ConflictKind
@@ -251,6 +251,19 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
     assert f"siem_{away}_up 0\n" in answer.text
     assert f"siem_{other}_up 1\n" in answer.text
     assert told - {figures.CLOCK_SKEW.name} == {one.name for one in every if away not in one.sources}
+
+
+def test_figures_of_health_are_not_told_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are reckoned now and then, and left out at once where one of their sources is away."""
+    monkeypatch.setattr(health_metrics, "_SHARE", 1e-9)
+    home = alone.create()["id"]
+    settle(alone, home, Status.DELIVERED, "one", at_ms=_now_ms(alone))
+    name = f"{figures.ERRORS.name}{{"
+    wait_until(lambda: name in _ask(alone, "/metrics").text, "they are reckoned")
+    alone.fleet.server.kill()
+    wait_until(lambda: "siem_redis_up 0\n" in _ask(alone, "/metrics").text, "Redis is missed")
+
+    assert name not in _ask(alone, "/metrics").text
 
 
 def test_a_token_closes_what_it_opens(bare_fleet: Fleet) -> None:

@@ -74,7 +74,7 @@ class Metrics:
             (Source.REDIS, lambda: self._tell_vitals(told, known, marks)),
             (Source.DATABASE, lambda: self._tell_parked(told, marks)),
             (Source.DATABASE, lambda: self._tell_totals(told, marks, gaps)),
-            (Source.DATABASE, lambda: self._health_figures.tell(told, marks)),
+            (Source.DATABASE, lambda: self._tell_health(told, marks, gaps)),
         )
         for source, step in steps:
             gaps.ask(source, step)
@@ -148,6 +148,10 @@ class Metrics:
         totals = self._totals.look(list(marks), until_ms)
         for name, figure in figures.TOTALS.items():
             figure.tell_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
+
+    def _tell_health(self, told: Exposition, marks: Mapping[str, str], gaps: Gaps) -> None:
+        # They are remembered for longer than it takes to lose one of their sources.
+        gaps.ask(Source.REDIS, lambda: self._health_figures.tell(told, marks))
 
 
 def _waited(since_ms: int | None, now_ms: int) -> float:
