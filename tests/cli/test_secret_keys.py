@@ -204,6 +204,23 @@ def test_a_secret_that_workers_cannot_open_is_warned_of(
     assert (made.code, changed.code, plain.err) == (0, 0, "")
 
 
+def test_an_api_that_cannot_open_a_secret_holds_up_no_events(
+    empty: Fleet, with_keys: Callable[..., Ran]
+) -> None:
+    """It is warned of as well, and nobody says that events wait for it."""
+    sign = SignOfLife(empty.client, API, facts=key_facts(Vault([OLD])))
+    sign.start()
+    try:
+        wait_until(lambda: key_holders(empty.client), "the API tells its keys")
+        create = ("integrations", "create", "--type", "webhook", "--url", _URL, "--name", "shown")
+        made = with_keys(NEW, *create, "--token", "token-of-shown")
+    finally:
+        sign.stop()
+
+    assert f"api {process_identity()} lacks the key that sealed auth.token of shown" in made.err
+    assert "its events wait" not in made.err
+
+
 @pytest.mark.parametrize("keys", [f"{NEW},{OLD}", NEW, OLD], ids=["both", "that", "another"])
 def test_the_doctor_warns_of_workers_that_cannot_open_a_secret(
     empty: Fleet, with_keys: Callable[..., Ran], keys: str

@@ -113,8 +113,8 @@ def _secrets_sealed_for_nobody(
     if sealed and (lacking := ask_lacking()):
         yield (
             f"{words_of_lack(lacking, sealed)} of {integration.name}, the first of SIEM_SECRET_KEYS here: "
-            "its events wait until every worker has that key, or the secret is set again with one that they "
-            "have"
+            "a worker that lacks it does not deliver its events; add that key to SIEM_SECRET_KEYS there and "
+            "restart, or set the secret again with a key that is there"
         )
 
 
