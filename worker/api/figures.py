@@ -163,15 +163,14 @@ TOTALS = {
     ),
 }
 
-#: All of them, those of each integration apart.
+#: Those that always have a sample while their sources answer: of the fleet, and of each integration.
 OF_FLEET = (
     *(REDIS_UP, DATABASE_UP, DATABASE_WRITABLE, INGRESS_ENTRIES, INGRESS_OLDEST, RECORDER_ENTRIES),
     *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, PROCESSES_SHORT, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
     *(REDIS_CONFIG_UNKNOWN, REDIS_LOSSES, REDIS_LOST_EVENTS, RETENTION_REFUSED, *EVENTS.values()),
 )
+OF_EACH = (BACKLOG, OLDEST, BREAKER, STATE, PARKED, *TOTALS.values())
 #: Without a sample while there is nothing to reckon with: a share of nothing is no number.
 ERRORS = Figure("siem_integration_error_ratio", f"Over SIEM_HEALTH_WINDOW: {ERROR_RATE}.", _BOTH)
 RETRIES = Figure("siem_integration_retry_ratio", f"Over SIEM_HEALTH_WINDOW: {RETRY_RATE}.", _BOTH)
 LATENCIES = Figure("siem_integration_latency_seconds", f"In seconds, {LATENCY}.", _BOTH, "quantile")
-OF_HEALTH = (ERRORS, RETRIES, LATENCIES)
-OF_EACH = (BACKLOG, OLDEST, BREAKER, STATE, PARKED, *TOTALS.values())
