@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import click
 
+from worker.cli import FAILED, UNAVAILABLE
 from worker.cli.output import plain
 from worker.cli.stores import Ledger, open_standing_ledger
 from worker.ledger.engine import require_readable_schema
@@ -17,8 +18,6 @@ from worker.model.errors import NotFoundError, UnavailableError
 from worker.model.gaps import Gaps, Source
 from worker.model.wellbeing import Subject
 
-#: Exit codes, as `siem --help` and the README have them.
-_FAILED, _UNAVAILABLE = 1, 3
 _NAMES = {Source.REDIS: "Redis", Source.DATABASE: "the database"}
 
 
@@ -47,9 +46,9 @@ def end_with(gaps: Gaps, *, fine: bool = True) -> None:
     for error in gaps.errors.values():
         click.echo(f"Error: {plain(str(error))}", err=True)
     if any(isinstance(error, UnavailableError) for error in gaps.errors.values()):
-        sys.exit(_UNAVAILABLE)
+        sys.exit(UNAVAILABLE)
     if gaps.errors or not fine:
-        sys.exit(_FAILED)
+        sys.exit(FAILED)
 
 
 def named(known: Sequence[Subject], id_or_name: str, gaps: Gaps) -> Subject:
