@@ -51,8 +51,8 @@ def health(integration: str | None, *, as_json: bool) -> None:
     siem health
     siem health splunk --json
 
-    Exits with 3 if Redis or the database is away; else with 1 if an integration that it shows is degraded or
-    failing, or a part of the fleet is not ok.
+    Exits with 3 if Redis or the database is away; else with 1 if an integration that it shows is degraded,
+    failing or unknown, or a part of the fleet that it shows is not ok.
     """
     gaps = Gaps()
     client = connect(configuration().broker_address())

@@ -75,7 +75,8 @@ def status(since: int, *, watched: bool, as_json: bool) -> None:
     (null in the JSON, whose `unknown` names these fields and the reason).
 
     Exits as `siem health` does: with 3 if Redis or the database is away; else with 1 if an integration is
-    degraded or failing, or a part of the fleet is not ok. With --watch, only what cannot begin ends it.
+    degraded, failing or unknown, or a part of the fleet is not ok. With --watch, only what cannot begin ends
+    it.
     """
     if watched and as_json:
         raise click.UsageError("give --watch or --json, not both")
