@@ -2,7 +2,7 @@
 
 Comes in: any error that this software raises on purpose. Goes out: `application/problem+json`. No answer
 repeats a value, for it may be a secret, none tells whether another tenant has something, and none names a
-host, a file, a setting or a release of this installation: its operators read that in the log.
+host, a file or a release of this installation: its operators read that in the log.
 """
 
 import logging
