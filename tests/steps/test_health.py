@@ -168,11 +168,11 @@ def test_who_is_missing_is_told(client: redis.Redis, health: Health, missing: st
 def test_who_lags_is_told(client: redis.Redis, health: Health, stream: str, part: str) -> None:
     """A router or recorder that runs, and leaves an entry for long, does not do its work."""
     alive(client, *ROLES)
-    client.xadd(stream, {"event": b"{}"}, id=f"{VitalSigns(client).now_ms() - 45_000}-0")
+    client.xadd(stream, {"event": b"{}"}, id=f"{VitalSigns(client).now_ms() - 75_000}-0")
     fleet = health.fleet()
 
     assert [one.name for one in fleet.parts if not one.ok] == [part]
-    assert ", the oldest for 45 s" in parts(fleet)[part][1]
+    assert ", the oldest for 75 s" in parts(fleet)[part][1]
 
 
 def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: Health) -> None:
