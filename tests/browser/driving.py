@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
@@ -67,11 +67,17 @@ class Browser:
 
     def text(self, within: str = "main") -> str:
         """Return what a person reads there."""
-        while True:
-            try:
-                return self.one(within).text
-            except StaleElementReferenceException:
-                continue  # htmx has just replaced it
+        found: tuple[str] = wait_until(lambda: self._text_now(within), f"{within} stays for long enough")
+        return found[0]
+
+    def _text_now(self, within: str) -> tuple[str] | None:
+        element = self.one(within)
+        try:
+            return (element.text,)
+        except WebDriverException as error:
+            if _is_replaced(error):
+                return None
+            raise
 
     def read(self, words: str, within: str = "main") -> str:
         """Wait until that is to be read there, as pages renew themselves; return all that is."""
@@ -109,6 +115,13 @@ class Browser:
         """Return what the console has complained about since the last time."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium leaves it untyped
         return [one["message"] for one in entries if not _is_meant(one["message"])]
+
+
+def _is_replaced(error: WebDriverException) -> bool:
+    """Whether htmx, or the next page, has just replaced the element; chromedriver has two errors for that."""
+    return isinstance(error, StaleElementReferenceException) or "does not belong to the document" in str(
+        error
+    )
 
 
 def _is_meant(message: str) -> bool:
