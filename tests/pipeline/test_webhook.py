@@ -18,6 +18,7 @@ from tests.receivers.webhook import (
     refuses,
     takes,
 )
+from worker.broker import keys
 from worker.model.deliveries import MAX_REQUESTS, Status
 from worker.model.failures import FailureCode
 
@@ -33,6 +34,13 @@ def integrate(customer: Customer, url: str, **options: Any) -> None:
 def is_enabled(customer: Customer) -> bool:
     """Ask the ledger."""
     return customer.fleet.store.get(customer.integration).enabled
+
+
+def is_off_and_at_rest(customer: Customer) -> bool:
+    """Say whether it is switched off, and no further 410 is under way, which would switch it off anew."""
+    client, slots = customer.fleet.client, keys.slot_prefix(customer.integration)
+    under_way = any(client.hget(key, "state") == b"sending" for key in client.scan_iter(f"{slots}*"))
+    return not (is_enabled(customer) or under_way or client.xlen(keys.OUTCOMES))
 
 
 def test_each_event_arrives_by_itself_and_whole(customer: Customer) -> None:
@@ -108,10 +116,10 @@ def test_an_endpoint_that_was_gone_gets_everything_once_it_is_enabled(
     with WebhookReceiver(lambda request: replies[-1](request)) as endpoint:  # noqa: PLW0108 - it changes
         integrate(customer, endpoint.url, **options)
         ids = customer.publish(customer.events(20))
-        wait_until(lambda: not is_enabled(customer), "the integration is switched off")
+        wait_until(lambda: is_off_and_at_rest(customer), "the integration is switched off")
         early = customer.fleet.siem("integrations", "enable", customer.integration)
         assert early.returncode == 0, early.stderr
-        wait_until(lambda: not is_enabled(customer), "the integration is switched off again")
+        wait_until(lambda: is_off_and_at_rest(customer), "the integration is switched off again")
         replies.append(takes())
         customer.fleet.siem("integrations", "enable", customer.integration)
         wait_until(lambda: set(endpoint.accepted_ids) == set(ids), "everything has arrived")
