@@ -3,23 +3,28 @@
 Runs beside every recorder; a lock in Redis lets one of them work at a time. It also makes the replays that
 nobody has to ask for: of what died in an outage that is over. No page is handed over twice, whatever is
 killed and whoever else works: see `worker.broker.replaying`.
+
+Tenants take turns, one page each. Replays of integrations that take nothing for now (paused, disabled,
+circuit breaker open, backlog deep) cost one round trip together, however many they are.
 """
 
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from worker.broker.ingress import Consignment
 from worker.broker.replaying import Hand, Replaying
-from worker.broker.snapshot import Limits, Snapshot
+from worker.broker.snapshot import Limits, Snapshot, Subscription
 from worker.broker.turns import Turn
 from worker.ledger.replay_store import ReplayStore
 from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
+from worker.model.fair_order import FairOrder
 from worker.model.replays import Letter, Page, Replay, ReplayState
 
 log = logging.getLogger(__name__)
@@ -84,6 +89,7 @@ class Replayer:
         self._snapshot = snapshot
         self._turn = turn
         self._pace = pace or Pace()
+        self._order = FairOrder()
         self._next_redrive = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
@@ -93,7 +99,7 @@ class Replayer:
             self._turn.pass_on()
 
     def step(self) -> float:
-        """Hand over a page of each replay that may go on; return for how many seconds to rest then.
+        """Hand over a page for each tenant with a replay that may go on; return the seconds to rest then.
 
         Raises BrokerUnavailable, LedgerUnavailable; what was under way is then finished by the next step.
         """
@@ -104,10 +110,24 @@ class Replayer:
             self._redrive()
         running = self._ledger.running()
         self._pace.forget_all_but(running)
-        for replay in running:
-            if self._pace.wait(replay) == 0:
-                self._go_on(replay.id)
+        self._order.forget_all_but(running)
+        for replay in self._next_round([one for one in running if self._pace.wait(one) == 0]):
+            self._order.had_turn(replay)
+            self._go_on(replay.id)
         return min([IDLE, *map(self._pace.wait, running)])
+
+    def _next_round(self, due: Sequence[Replay]) -> list[Replay]:
+        """Return one replay of each tenant; of those whose only integration takes nothing, one in all.
+
+        That one is looked at, for it may have come to its end; the others rest without a look.
+        """
+        closed = self._closed_of({only for one in due if (only := _only(one)) is not None})
+        waiting = [one for one in due if _only(one) in closed]
+        for one in waiting:
+            self._pace.rest(one, CLOSED_REST)
+        taking = [one for one in due if _only(one) not in closed]
+        tenant_of = partial(_tenant_of, self._snapshot.subscriptions())
+        return [*self._order.round(taking, tenant_of), *self._order.next_of(waiting)]
 
     def _go_on(self, replay_id: str) -> None:
         """Hand over the next page of a replay, or end it."""
@@ -153,12 +173,14 @@ class Replayer:
 
     def _closed(self, replay: Replay) -> set[str]:
         """Name the integrations that cannot do with more for now, of those that the replay may be for."""
-        known = self._snapshot.subscriptions()
-        living = {one.id for one in known.values() if not one.deleted}
         only = _only(replay)
-        if only is not None:
-            return {only} - self._replaying.ready(living & {only})
-        return set(known) - self._replaying.ready(living)
+        return self._closed_of(self._snapshot.subscriptions() if only is None else {only})
+
+    def _closed_of(self, integration_ids: Collection[str]) -> set[str]:
+        """Return those of the integrations that cannot do with more for now, or are not there."""
+        known = self._snapshot.subscriptions()
+        living = {one for one in integration_ids if one in known and not known[one].deleted}
+        return set(integration_ids) - self._replaying.ready(living)
 
     def _wait(self, replay: Replay) -> None:
         """Let it rest, or end it when there is nothing to wait for."""
@@ -225,6 +247,12 @@ def _page_size(replay: Replay) -> int:
 def _only(replay: Replay) -> str | None:
     """Name the one integration that gets all of it, if it is one."""
     return replay.target_id or replay.selection.integration_id
+
+
+def _tenant_of(known: Mapping[str, Subscription], replay: Replay) -> str:
+    """Name the tenant; "" for a replay of all tenants, which only an operator can make."""
+    home = known.get(_only(replay) or "")
+    return home.tenant_id if home else replay.selection.tenant_id or ""
 
 
 def _is_noted(page: Page, replay: Replay | None) -> bool:
