@@ -221,3 +221,22 @@ def test_the_type_stays(api: Api) -> None:
 
     assert (answer.status_code, answer.json()["field"]) == (422, "type")
     assert api.ask("PATCH", path, json={"type": "webhook"}).status_code == 200
+
+
+def test_all_wrong_fields_are_told_at_once(api: Api) -> None:
+    """Each with where it stands, what is wrong, and what would be right; on a change as well."""
+    made = api.create({"type": "splunk_hec", "url": "https://splunk.example.com", "token": "t"}, name="four")
+    wrong = {"url": "ftp://x", "token": "a b", "index": "UPPER", "batch_events": 0, "tenant_id": "other"}
+    refused = [
+        api.ask("POST", "/integrations/siem", json={"type": "splunk_hec", **wrong}),
+        api.ask("PATCH", f"/integrations/siem/{made['id']}", json=wrong),
+    ]
+
+    for answer in refused:
+        problem = answer.json()
+        assert answer.status_code == 422
+        assert {one["field"] for one in problem["errors"]} == set(wrong)
+        assert {one["pointer"] for one in problem["errors"]} == {f"#/{name}" for name in wrong}
+        assert all(one["reason"] and one["remedy"] for one in problem["errors"])
+        assert problem["errors"][0]["field"] == problem["field"]
+        assert "4 more" in problem["detail"]

@@ -177,6 +177,21 @@ def test_what_cannot_work_is_refused_at_once(empty: Fleet, options: str, words: 
     assert empty.store.list() == []
 
 
+def test_all_wrong_options_are_named_at_once(empty: Fleet) -> None:
+    """One line for each, on standard error."""
+    wrong = ("--token", SECRET + " x", "--timeout", "31", "--index", "Main", "--ca-file", "/etc/passwd")
+    ran = call(empty.environment, "integrations", "create", "--name", "splunk", "--url", URL, *wrong)
+
+    assert ran.code == 2
+    assert {line.split(": ")[1] for line in ran.err.splitlines()} == {
+        "--ca-file",
+        "--token",
+        "--index",
+        "--timeout",
+    }
+    assert SECRET not in ran.err
+
+
 def test_any_name_can_be_shown_in_any_terminal(empty: Fleet) -> None:
     """A terminal that lacks a character gets its code instead of a crash."""
     words = ("integrations", "create", "--name", "\u0416", "--url", URL, "--token", SECRET)

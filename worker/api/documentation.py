@@ -11,6 +11,15 @@ from worker.api.problems import MEDIA_TYPE, TITLES
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
+class FieldError(BaseModel):
+    """One wrong field: where it stands in the body, what is wrong with it, and what would be right."""
+
+    field: str
+    pointer: str | None = Field(default=None, description="A JSON pointer (RFC 6901) into the body.")
+    reason: str
+    remedy: str | None = None
+
+
 class Problem(BaseModel):
     """Problem details (RFC 9457): what is wrong, with which field, and what would be right."""
 
@@ -21,6 +30,11 @@ class Problem(BaseModel):
     field: str | None = Field(default=None, description="What is wrong: a field of the body, or a parameter.")
     reason: str | None = Field(default=None, description="What is wrong with it.")
     remedy: str | None = Field(default=None, description="What would be right.")
+    errors: list[FieldError] | None = Field(
+        default=None,
+        description="Everything that is wrong, the first one as above: a hundred at the most. For refused "
+        "events, each names its `line`.",
+    )
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -40,7 +54,8 @@ def document_app(app: FastAPI, components: dict[str, Any]) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = found["components"].setdefault("schemas", {})
-            schemas |= {"Problem": Problem.model_json_schema(), **components}
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= {**problem.pop("$defs"), "Problem": problem, **components}
             app.openapi_schema = found
         return app.openapi_schema
 

@@ -4,57 +4,71 @@ Comes in: a flat object, whole or as a JSON merge patch (RFC 7396), and the inte
 the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
 from worker.api.documents import COMMON, READ_ONLY
-from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import check_tls
+from worker.model.errors import InvalidInput, InvalidIntegration
+from worker.model.integrations import Integration, at_once
+from worker.transports.tls import judged_whole
 
 REMEDY = "see the schema and the examples in /openapi.json"
 _MARK = frozenset({"set", "since", "ends_in", "readable"})
 
 
 def created(given: Mapping[str, Any], integration_id: str, tenant_id: str) -> Integration:
-    """Make an integration of a whole object. Raises InvalidIntegration."""
-    _refuse_read_only(given, {})
-    return _integration(_merged({}, given, {}, ""), integration_id, tenant_id)
+    """Make an integration of a whole object. Raises InvalidIntegration, which names every wrong field."""
+    wrong = list(_read_only_ones(given, {}))
+    return _integration(lambda: _merged({}, given, {}, ""), integration_id, tenant_id, wrong)
 
 
 def changed(old: Integration, patch: Mapping[str, Any], shown: Mapping[str, Any]) -> Integration:
-    """Return the integration with the patch applied; `shown` is its document. Raises InvalidIntegration."""
-    _refuse_read_only(patch, shown)
+    """Return the integration with the patch applied; `shown` is its document.
+
+    Raises InvalidIntegration, which names every wrong field.
+    """
+    wrong = list(_read_only_ones(patch, shown))
     if patch.get("type", old.type) != old.type:
-        raise InvalidIntegration(
-            "type", "cannot be changed", "create another integration, and delete this one"
-        )
+        remedy = "create another integration, and delete this one"
+        wrong.append(InvalidIntegration("type", "cannot be changed", remedy))
+        # Judged as what it is: the fields of another type would all be strange to it.
+        raise at_once(wrong)
     values = old.model_dump()
     before = {name: values[name] for name in COMMON} | values["destination"]
-    return _integration(_merged(before, patch, shown, ""), old.id, old.tenant_id)
+    return _integration(lambda: _merged(before, patch, shown, ""), old.id, old.tenant_id, wrong)
 
 
-def _refuse_read_only(given: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+def _read_only_ones(given: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[InvalidIntegration]:
     for name in READ_ONLY:
         if name in given and given[name] != shown.get(name):
-            raise InvalidIntegration(
+            yield InvalidIntegration(
                 name, "is not for you to set", "leave it out, or as you have read it last"
             )
 
 
-def _integration(flat: dict[str, Any], integration_id: str, tenant_id: str) -> Integration:
-    common = {name: flat.pop(name) for name in COMMON if name in flat}
-    whole = {**common, "id": integration_id, "tenant_id": tenant_id, "destination": flat}
+def _integration(
+    merge: Callable[[], dict[str, Any]],
+    integration_id: str,
+    tenant_id: str,
+    wrong: list[InvalidIntegration],
+) -> Integration:
     try:
-        integration = parse_integration(whole, REMEDY)
-        check_tls(integration.destination)
+        flat = merge()
+        common = {name: flat.pop(name) for name in COMMON if name in flat}
+        whole = {**common, "id": integration_id, "tenant_id": tenant_id, "destination": flat}
+        integration = judged_whole(whole, REMEDY)
     except InvalidIntegration as error:
-        # A few reasons go on to say which command helps.
-        reason = error.reason.partition(", as `siem ")[0]
-        raise InvalidIntegration(error.field, reason, error.remedy) from None
+        raise at_once([*wrong, *map(_without_commands, error.all)]) from None
+    if wrong:
+        raise at_once(wrong)
     return integration
+
+
+def _without_commands(error: InvalidInput) -> InvalidIntegration:
+    """Leave out which command helps, as a few reasons go on to say."""
+    return InvalidIntegration(error.field, error.reason.partition(", as `siem ")[0], error.remedy)
 
 
 def _merged(

@@ -20,11 +20,17 @@ from worker.api.access import TooManyFailures, UnknownKey
 from worker.model.errors import (
     ChangedMeanwhile,
     InvalidInput,
+    InvalidIntegration,
     NotFoundError,
     OutageError,
     SecretUnreadable,
     SiemError,
 )
+
+#: What is wrong with an integration as a whole, or with how its fields go together, is said of these.
+_WHOLE = frozenset({"destination", "integration"})
+#: Items of `errors` in one answer at the most; the detail counts all.
+MOST_ERRORS = 100
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +111,25 @@ def answer_problems(app: FastAPI) -> None:
 
 
 def _of_input(error: InvalidInput) -> Problem:
-    return Problem(422, str(error), field=error.field, reason=error.reason, remedy=error.remedy)
+    told = [_told_of(one) for one in error.all]
+    more = f" ({len(told) - 1} more wrong, see errors)" if error.others else ""
+    return Problem(
+        422,
+        f"{error}{more}",
+        field=error.field,
+        reason=error.reason,
+        remedy=error.remedy,
+        errors=told[:MOST_ERRORS],
+    )
+
+
+def _told_of(error: InvalidInput) -> dict[str, str]:
+    """Return an item of `errors`; `pointer` is where the field of an integration stands (RFC 6901)."""
+    told = {"field": error.field, "reason": error.reason, "remedy": error.remedy}
+    if isinstance(error, InvalidIntegration):
+        parts = [] if error.field in _WHOLE else error.field.split(".")
+        told["pointer"] = "#" + "".join("/" + one.replace("~", "~0").replace("/", "~1") for one in parts)
+    return told
 
 
 def _of_failures(error: TooManyFailures) -> Problem:

@@ -1,11 +1,13 @@
 """The program `siem`: one door for operators and admins.
 
 Exit codes: 0 done; 1 failed; 2 what was given is wrong (the message names it); 3 Redis or the database
-cannot be used; 4 nothing of that name is here; 130 interrupted. An error is one line on stderr.
+cannot be used; 4 nothing of that name is here; 130 interrupted. An error is one line on stderr; each wrong
+field of an integration is one of its own.
 """
 
 import io
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 import click
@@ -102,7 +104,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except SiemError as error:
-        _fail(str(error), _exit_code(error))
+        _fail(str(error), _exit_code(error), map(str, getattr(error, "others", ())))
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", FAILED)
 
@@ -129,6 +131,7 @@ def _exit_code(error: SiemError) -> int:
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {plain(message)}", err=True)
+def _fail(message: str, code: int, others: Iterable[str] = ()) -> NoReturn:
+    for one in (message, *others):
+        click.echo(f"Error: {plain(one)}", err=True)
     sys.exit(code)

@@ -17,8 +17,8 @@ from worker.cli.form_option import MODELS, FormOption
 from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS, NO_AUTH, TLS
 from worker.model.errors import InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import check_tls
+from worker.model.integrations import Integration, at_once
+from worker.transports.tls import judged_whole
 
 _COLLECTOR = "/services/collector"
 _ENCRYPTED = ("https", "syslog+tls")
@@ -37,13 +37,16 @@ def read_form(values: Mapping[str, Any]) -> Integration:
     kind = values["kind"] or _told_by_url(values)
     refuse_useless(kind, values)
     refuse_contradictions(values)
-    document = _document(kind, values)
+    return judged(_document(kind, values), values)
+
+
+def judged(document: dict[str, Any], values: Mapping[str, Any]) -> Integration:
+    """Read the integration. Raises InvalidIntegration, which names the options of every wrong field."""
     try:
-        integration = parse_integration(document)
-        check_tls(integration.destination)
+        return judged_whole(document)
     except InvalidIntegration as error:
-        raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
-    return integration
+        named = [InvalidIntegration(blamed(one.field, values), one.reason, one.remedy) for one in error.all]
+        raise at_once(named) from None
 
 
 def _told_by_url(values: Mapping[str, Any]) -> str:

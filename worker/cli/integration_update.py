@@ -12,8 +12,8 @@ from worker.cli.form_option import MODELS, FormOption, SectionedCommand
 from worker.cli.integration_form import (
     as_given,
     auth_of,
-    blamed,
     headers_of,
+    judged,
     pem_of,
     refuse_contradictions,
     refuse_useless,
@@ -25,10 +25,8 @@ from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import open_vault
-from worker.model.errors import InvalidIntegration
 from worker.model.events import EventType
-from worker.model.integrations import Integration, parse_integration
-from worker.transports.tls import check_tls
+from worker.model.integrations import Integration
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})
@@ -104,12 +102,7 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
     for field in given["reset"]:
         whole.pop(field, None)
         whole["destination"].pop(field, None)
-    try:
-        changed = parse_integration(whole)
-        check_tls(changed.destination)
-    except InvalidIntegration as error:
-        raise InvalidIntegration(blamed(error.field, values), error.reason, error.remedy) from None
-    return changed
+    return judged(whole, values)
 
 
 def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

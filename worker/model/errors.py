@@ -43,6 +43,8 @@ SiemError
     └── LeaseLost           somebody else owns the batch by now
 """
 
+from collections.abc import Iterable
+
 from worker.model.orders import WorkOrder
 from worker.model.outages import OutageCause
 from worker.model.shortages import Resource
@@ -59,12 +61,15 @@ class SiemError(Exception):
 class InvalidInput(SiemError):
     """What was given is not valid."""
 
-    def __init__(self, field: str, reason: str, remedy: str) -> None:
-        """Name the field, say what is wrong with it, and what would be right."""
+    def __init__(self, field: str, reason: str, remedy: str, others: Iterable["InvalidInput"] = ()) -> None:
+        """Name the field, say what is wrong with it, and what would be right; `others` are wrong, too."""
         super().__init__(f"{field}: {reason}; {remedy}")
         self.field = field
         self.reason = reason
         self.remedy = remedy
+        self.others = tuple(others)
+        #: Every field that is wrong: this one first.
+        self.all = (self, *self.others)
 
 
 class InvalidApiKey(InvalidInput):

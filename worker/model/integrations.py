@@ -4,12 +4,14 @@ Secrets are `SecretStr` while they are in memory and sealed text everywhere else
 `worker.ledger.vault`); nothing here can print one by accident.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from worker.model.destinations import AUTH_KINDS, DESTINATION_TYPES, Destination
-from worker.model.errors import InvalidIntegration
+from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 
 #: After the first attempt, an event is sent at most this often again.
@@ -63,30 +65,38 @@ def parse_integration(
 ) -> Integration:
     """Read an integration from plain values; `stored` says that it was accepted at the door before.
 
-    Raises InvalidIntegration, which names the first field that is wrong, and where to read what would be
-    right; it never repeats a value, for it may be a secret.
+    Raises InvalidIntegration, which names every field that is wrong (see `InvalidInput.all`), and where to
+    read what would be right; it never repeats a value, for it may be a secret. That fields do not go together
+    is told once each of them is right by itself.
     """
     try:
         return Integration.model_validate(document, context={"stored": stored})
     except ValidationError as error:
-        raise _first_complaint(error, remedy) from None
+        complaints = error.errors(include_input=False, include_url=False)
+        raise at_once([one for complaint in complaints for one in _told(complaint, remedy)]) from None
 
 
-def _first_complaint(error: ValidationError, remedy: str) -> InvalidIntegration:
-    complaint = error.errors(include_input=False, include_url=False)[0]
+def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
+    """Return one error that tells of all of these, of each once; there must be one at least."""
+    first, *others = {(one.field, one.reason): one for one in errors}.values()
+    return InvalidIntegration(first.field, first.reason, first.remedy, others)
+
+
+def _told(complaint: ErrorDetails, remedy: str) -> Iterator[InvalidIntegration]:
+    place = _field(complaint["loc"])
     if complaint["type"].startswith("union_tag"):
-        place = _field(complaint["loc"])
         kinds, name = (AUTH_KINDS, f"{place}.kind") if place == "auth" else (DESTINATION_TYPES, "type")
-        return InvalidIntegration(name, f"give one of {', '.join(kinds)}", remedy)
+        yield InvalidIntegration(name, f"give one of {', '.join(kinds)}", remedy)
+        return
     reason = complaint["msg"].removeprefix("Value error, ")
-    field = _field(complaint["loc"])
-    # What is wrong with several fields together names the one to look at itself.
-    named, colon, rest = reason.partition(": ")
-    if not field and colon and named.isidentifier():
-        field, reason = named, rest
-    return InvalidIntegration(
-        field or ("destination" if complaint["loc"] else "integration"), _as_clause(reason), remedy
-    )
+    # What is wrong with several fields together is a line for each, and may name the one to look at itself.
+    for line in reason.split("\n") if not place else [reason]:
+        named, colon, rest = line.partition(": ")
+        if not place and colon and named.isidentifier():
+            yield InvalidIntegration(named, _as_clause(rest), remedy)
+        else:
+            whole = "destination" if complaint["loc"] else "integration"
+            yield InvalidIntegration(place or whole, _as_clause(line), remedy)
 
 
 def _field(path: tuple[int | str, ...]) -> str:

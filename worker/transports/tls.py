@@ -9,13 +9,16 @@ import functools
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import certifi
 from cryptography.exceptions import UnsupportedAlgorithm
+from pydantic import ValidationError
 
 from worker.model.destinations import TlsOptions
-from worker.model.errors import InvalidIntegration
+from worker.model.errors import InvalidInput, InvalidIntegration
+from worker.model.integrations import Integration, at_once, parse_integration
 from worker.model.secrets import is_readable
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.shortages import shortage
@@ -46,6 +49,40 @@ def check_tls(options: TlsOptions) -> None:
     if options.client_key_pem is not None and not is_readable(options.client_key_pem):
         options = options.model_copy(update={"client_cert_pem": None, "client_key_pem": None})
     client_context(options)
+
+
+def judged_whole(
+    document: dict[str, Any], remedy: str = "see `siem integrations create --help`"
+) -> Integration:
+    """Read an integration from plain values, and try its certificates and keys, too.
+
+    Raises InvalidIntegration that names every field that is wrong, and OutOfResources as above.
+    """
+    wrong: list[InvalidInput] = []
+    integration = None
+    try:
+        integration = parse_integration(document, remedy)
+    except InvalidIntegration as error:
+        wrong += error.all
+    blamed = {one.field for one in wrong}
+    wrong += (one for one in _of_tls(document["destination"]) if one.field not in blamed)
+    if integration is None or wrong:
+        raise at_once(wrong)
+    return integration
+
+
+def _of_tls(destination: Mapping[str, Any]) -> Iterator[InvalidIntegration]:
+    """Yield what is wrong with the PEMs of a destination, as far as they can be read."""
+    given = {name: destination[name] for name in TlsOptions.model_fields if name in destination}
+    try:
+        options = TlsOptions.model_validate(given)
+    except ValidationError:
+        return
+    for alone in ({"client_cert_pem": None, "client_key_pem": None}, {"ca_pem": None}):
+        try:
+            check_tls(options.model_copy(update=alone))
+        except InvalidIntegration as error:
+            yield error
 
 
 def _context_for(options: TlsOptions) -> ssl.SSLContext:

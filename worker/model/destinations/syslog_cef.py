@@ -1,12 +1,13 @@
 """CEF over syslog, as a customer configures it."""
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from worker.model.destinations.tls import TlsOptions
+from worker.model.destinations.tls import TlsOptions, is_stored
 from worker.model.destinations.urls import parts_of
 from worker.model.time_zones import UTC, checked_zone
 
@@ -80,44 +81,36 @@ class SyslogCef(TlsOptions):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str, info: ValidationInfo) -> str:
-        return name if _is_stored(info) else checked_zone(name)
+        return name if is_stored(info) else checked_zone(name)
 
-    @model_validator(mode="after")
-    def _fits_the_header(self, info: ValidationInfo) -> Self:
-        if _is_stored(info):
-            return self
+    def contradictions(self, *, stored: bool) -> Iterator[str]:
+        """Yield what does not go together, as of any destination."""
+        yield from super().contradictions(stored=stored)
+        if not stored:
+            yield from self._against_the_header()
+        if self.transport == "udp":
+            yield from self._against_datagrams()
+        options = (self.ca_pem, self.client_cert_pem, self.tls_server_name, not self.verify_tls)
+        if self.transport != "tls" and any(options):
+            yield "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
+
+    def _against_the_header(self) -> Iterator[str]:
         if self.header == "rfc3164" and not _PLAIN_HOST.fullmatch(self.hostname):
-            msg = (
+            yield (
                 "hostname: in an RFC 3164 header receivers read no name but of letters, digits, '.', '_' and "
                 "'-' that ends in a letter or digit, and none of just four digits; "
                 "give such a name, or the header rfc5424"
             )
-            raise ValueError(msg)
         if self.header == "rfc5424" and self.time_zone != UTC:
-            msg = "time_zone: the time in an RFC 5424 header names its zone; give UTC, or the header rfc3164"
-            raise ValueError(msg)
-        return self
+            yield "time_zone: the time in an RFC 5424 header names its zone; give UTC, or the header rfc3164"
 
-    @model_validator(mode="after")
-    def _fits_the_way(self) -> Self:
-        if self.transport == "udp":
-            self._fits_datagrams()
-        options = (self.ca_pem, self.client_cert_pem, self.tls_server_name, not self.verify_tls)
-        if self.transport != "tls" and any(options):
-            msg = "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
-            raise ValueError(msg)
-        return self
-
-    def _fits_datagrams(self) -> None:
+    def _against_datagrams(self) -> Iterator[str]:
         if self.framing is not None:
-            msg = "framing: a datagram needs none; leave it out, or use syslog:// or syslog+tls://"
-            raise ValueError(msg)
+            yield "framing: a datagram needs none; leave it out, or use syslog:// or syslog+tls://"
         if self.confirm_by_shutdown:
-            msg = "confirm_by_shutdown: a datagram is never confirmed; use syslog:// or syslog+tls://"
-            raise ValueError(msg)
+            yield "confirm_by_shutdown: a datagram is never confirmed; use syslog:// or syslog+tls://"
         if self.message_limit > 65_507:  # noqa: PLR2004 - what IPv4 leaves of 65535 bytes
-            msg = "max_message_bytes: a datagram carries 65507 bytes at the most"
-            raise ValueError(msg)
+            yield "max_message_bytes: a datagram carries 65507 bytes at the most"
 
     @property
     def transport(self) -> Literal["tcp", "udp", "tls"]:
@@ -142,8 +135,3 @@ class SyslogCef(TlsOptions):
     def message_limit(self) -> int:
         """The longest message, header included, in bytes."""
         return self.max_message_bytes or (2048 if self.transport == "udp" else 8000)
-
-
-def _is_stored(info: ValidationInfo) -> bool:
-    """Whether this was accepted before: a rule that came later must not make it unreadable."""
-    return bool((info.context or {}).get("stored"))

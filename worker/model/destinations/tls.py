@@ -1,10 +1,19 @@
 """TLS options, which every destination takes."""
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
 from worker.model.secrets import is_readable
@@ -65,15 +74,29 @@ class TlsOptions(BaseModel):
         return plain
 
     @model_validator(mode="after")
-    def _key_comes_with_certificate(self) -> Self:
-        if (self.client_cert_pem is None) != (self.client_key_pem is None):
-            msg = "client_cert_pem and client_key_pem go together: give both or neither"
-            raise ValueError(msg)
+    def _fields_go_together(self, info: ValidationInfo) -> Self:
+        if found := list(self.contradictions(stored=is_stored(info))):
+            raise ValueError("\n".join(found))
         return self
+
+    def contradictions(self, *, stored: bool) -> Iterator[str]:
+        """Yield a line for each way in which fields do not go together.
+
+        It begins with `field: ` where one is to blame.
+        With `stored`, rules that are younger than the document do not count (see `is_stored`).
+        """
+        del stored
+        if (self.client_cert_pem is None) != (self.client_key_pem is None):
+            yield "client_cert_pem and client_key_pem go together: give both or neither"
 
     def server_name(self, host: str) -> str:
         """Return the name that a certificate must carry, and that is sent as SNI; `host` is the url's."""
         return self.tls_server_name or host.rstrip(".")
+
+
+def is_stored(info: ValidationInfo) -> bool:
+    """Whether this was accepted before: a rule that came later must not make it unreadable."""
+    return bool((info.context or {}).get("stored"))
 
 
 def _is_address(name: str) -> bool:

@@ -3,9 +3,10 @@
 import base64
 import binascii
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from worker.model.destinations.tls import TlsOptions
 from worker.model.destinations.urls import parts_of
@@ -121,14 +122,13 @@ class Webhook(TlsOptions):
             signing_key(secret)
         return secrets
 
-    @model_validator(mode="after")
-    def _key_is_not_overwritten(self) -> Self:
+    def contradictions(self, *, stored: bool) -> Iterator[str]:
+        """Yield what does not go together, as of any destination."""
+        yield from super().contradictions(stored=stored)
         if isinstance(self.auth, ApiKeyAuth) and self.auth.header.lower() in {
             name.lower() for name in self.headers
         }:
-            msg = "headers: names the header of the API key; give it in one place"
-            raise ValueError(msg)
-        return self
+            yield "headers: names the header of the API key; give it in one place"
 
 
 def signing_key(secret: SecretStr) -> bytes:
