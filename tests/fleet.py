@@ -96,7 +96,7 @@ class Fleet:
         self.client = connect(self.settings.broker_address())
         self.engine = open_ledger(self.settings.ledger_address())
         upgrade(self.engine)
-        self.store = IntegrationStore(self.engine, open_vault(self.settings))
+        self.store = IntegrationStore(self.engine, open_vault(self.settings), self.settings.quotas)
         self.publisher = EventPublisher(self.settings.broker_address())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         #: What an operator might add to the Procfile's line of a worker: the last of two flags counts.

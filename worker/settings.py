@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.errors import InvalidSetting
+from worker.model.quota_knobs import QuotaKnobs
 from worker.model.redis_address import check_address
 from worker.model.redis_knobs import RedisKnobs
 
@@ -18,7 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 REDIS_URL_FILE = "redis.url"
 
 
-class Settings(RedisKnobs, BaseSettings):
+class Settings(QuotaKnobs, RedisKnobs, BaseSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)

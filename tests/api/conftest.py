@@ -22,6 +22,8 @@ OURS, THEIRS = "ours", "theirs"
 ADMIN, READ_ONLY, PUBLISH_ONLY = (role.value for role in Role)
 
 PREFIX = "/api/v1"
+#: What the tests of a session make together in one tenant.
+AMPLE = {"tenant_integrations": 10_000, "tenant_replays": 10_000}
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Api:
 @contextmanager
 def running(fleet: Fleet, **changes: Any) -> Iterator[Api]:
     """Serve the API of a fleet from a thread, with these settings changed, and give keys to it."""
-    config = fleet.settings.model_copy(update={"api_port": 0, **changes})
+    config = fleet.settings.model_copy(update={"api_port": 0, **AMPLE, **changes})
     resources = Resources.of(config)
     server = server_of(create_app(resources), config)
     keys = ApiKeyStore(fleet.engine)

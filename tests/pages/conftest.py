@@ -20,6 +20,8 @@ from worker.pages.app import add_pages
 
 OURS, THEIRS = "ours", "theirs"
 HOME = "/settings/integrations"
+#: What the tests of a session make together in one tenant.
+AMPLE = {"tenant_integrations": 10_000, "tenant_replays": 10_000}
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Visitor:
 @contextmanager
 def running(fleet: Fleet, **changes: Any) -> Iterator[Site]:
     """Serve the pages of a fleet from a thread, with these settings changed, and give keys to them."""
-    config = fleet.settings.model_copy(update={"api_port": 0, **changes})
+    config = fleet.settings.model_copy(update={"api_port": 0, **AMPLE, **changes})
     resources = Resources.of(config)
     app = create_app(resources)
     add_pages(app)

@@ -78,7 +78,9 @@ def replay_of(
     engine: Engine, selection: Selection | None = None, target_id: str | None = None, rate: int = 10_000
 ) -> Replay:
     """Make a replay of all that waits, or of less."""
-    return create_replay(engine, selection or Selection(), target_id=target_id, rate=rate, made_by="a test")
+    return create_replay(
+        engine, selection or Selection(), target_id=target_id, rate=rate, made_by="a test", quotas=None
+    )
 
 
 def run(replayer: Replayer, clock: Clock, steps: int = 4) -> None:

@@ -35,6 +35,8 @@ class Problem(BaseModel):
         description="Everything that is wrong, the first one as above: a hundred at the most. For refused "
         "events, each names its `line`.",
     )
+    limit: str | None = Field(default=None, description="The quota that would be passed.")
+    most: int | None = Field(default=None, description="Its value.")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

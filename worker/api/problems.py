@@ -26,6 +26,7 @@ from worker.model.errors import (
     SecretUnreadable,
     SiemError,
 )
+from worker.model.quotas import OverQuota, TooLargeIntegration
 
 #: What is wrong with an integration as a whole, or with how its fields go together, is said of these.
 _WHOLE = frozenset({"destination", "integration"})
@@ -132,6 +133,13 @@ def _told_of(error: InvalidInput) -> dict[str, str]:
     return told
 
 
+def _of_quota(error: OverQuota) -> Problem:
+    """Name the quota: it is used up (409), or this alone is too large for it (422)."""
+    status = 422 if isinstance(error, TooLargeIntegration) else 409
+    more: dict[str, Any] = {"limit": error.limit, "most": error.most}
+    return Problem(status, str(error), field=error.field, reason=error.reason, remedy=error.remedy, **more)
+
+
 def _of_failures(error: TooManyFailures) -> Problem:
     seconds = str(math.ceil(error.retry_after))
     return Problem(429, str(error), headers={"Retry-After": seconds}, remedy=f"wait {seconds} s")
@@ -166,6 +174,7 @@ def _of_parameters(error: RequestValidationError) -> Problem:
 
 #: The first kind that fits tells.
 _TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
+    (OverQuota, _of_quota),
     (InvalidInput, _of_input),
     (UnknownKey, _of_unknown_key),
     (TooManyFailures, _of_failures),

@@ -73,7 +73,7 @@ class Paged(BaseModel):
     status_code=201,
     response_class=JSONResponse,
     openapi_extra=_REQUEST,
-    responses=_ANSWERS | problems(*_USUAL, 400, 408, 413, 415),
+    responses=_ANSWERS | problems(*_USUAL, 400, 408, 409, 413, 415),
 )
 def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Body) -> Response:
     """Send dead letters again. What was delivered meanwhile is not sent once more."""
@@ -88,7 +88,12 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
     if not found.replayable:
         raise InvalidReplay("body", "means no dead letter that waits", "ask with dry_run how many there are")
     made = create_replay(
-        resources.engine, selection, target_id=target, rate=asked.rate, made_by=f"api:{caller.name}"
+        resources.engine,
+        selection,
+        target_id=target,
+        rate=asked.rate,
+        made_by=f"api:{caller.name}",
+        quotas=resources.config.quotas,
     )
     where = f"/api/v1/integrations/siem/{home}/replays/{made.id}"
     return JSONResponse(replay_document(made).model_dump(mode="json"), 201, {"Location": where})

@@ -53,11 +53,11 @@ class Resources:
 
     def integrations_of(self, tenant_id: str) -> TenantIntegrations:
         """Return the integrations that people of this tenant may see."""
-        return TenantIntegrations(self.engine, self.vault, tenant_id)
+        return TenantIntegrations(self.engine, self.vault, tenant_id, self.config.quotas)
 
     def all_integrations(self) -> IntegrationStore:
         """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""
-        return IntegrationStore(self.engine, self.vault)
+        return IntegrationStore(self.engine, self.vault, self.config.quotas)
 
     def reach_of(self, kind: str) -> Reach:
         """Return what the running workers that deliver to this type allow; their hosts have no names here."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from worker.cli.configuration import configuration
 from worker.cli.filters import (
     integration_option,
     limit_option,
@@ -194,7 +195,14 @@ def replay(
         if not yes:
             question = f"Replay {counted(found.replayable, 'dead letter')}?"
             _confirm(question, "nothing is replayed", shortfall(found))
-        made = create_replay(store.engine, selection, target_id=target, rate=rate, made_by=_user())
+        made = create_replay(
+            store.engine,
+            selection,
+            target_id=target,
+            rate=rate,
+            made_by=_user(),
+            quotas=configuration().quotas,
+        )
         if wait:
             _wait_for(store, made, as_json=as_json)
         else:

@@ -74,7 +74,8 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         raise click.UsageError("say what to change: nothing was given")
     with integration_store() as store:
         old = store.get(store.resolve(integration))
-        mine = TenantIntegrations(store.engine, open_vault(configuration()), old.tenant_id)
+        config = configuration()
+        mine = TenantIntegrations(store.engine, open_vault(config), old.tenant_id, config.quotas)
         changed = read_changes(old, options)
         mine.change(old.id, lambda _: changed, {mine.show(old.id).revision})
         announce(store)

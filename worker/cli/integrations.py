@@ -21,11 +21,10 @@ from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.redriving import ENABLED
 from worker.ledger.replays import replays_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.integrations import Integration
-from worker.model.replays import ReplayState
+from worker.model.replays import ENABLED, ReplayState
 
 
 @click.group()

@@ -60,7 +60,7 @@ def ledger() -> "Iterator[Ledger]":
 def integration_store() -> Iterator[IntegrationStore]:
     """Open the integrations of the ledger, with the keys that seal their secrets."""
     with ledger() as engine:
-        yield IntegrationStore(engine, open_vault(configuration()))
+        yield IntegrationStore(engine, open_vault(configuration()), configuration().quotas)
 
 
 def worker_reach(kind: str) -> Reach:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
+from worker.ledger.quotas import require_fit, require_place
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_pause, switch
@@ -25,6 +26,7 @@ from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, open_document, read_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.integrations import Integration
+from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +48,21 @@ class IntegrationRecord:
 class IntegrationStore:
     """The integrations of all tenants. Every method may raise LedgerUnavailable or SchemaOutdated."""
 
-    def __init__(self, engine: Engine, vault: Vault) -> None:
-        """Take the ledger, and the vault that seals and opens secrets."""
+    def __init__(self, engine: Engine, vault: Vault, quotas: Quotas = DEFAULT_QUOTAS) -> None:
+        """Take the ledger, the vault that seals and opens secrets, and what a tenant may own."""
         self.engine = engine
         self._vault = vault
+        self._quotas = quotas
 
     def create(self, integration: Integration) -> None:
-        """Add it. Raises InvalidIntegration naming `id` or `name` when that is taken, or unprintable."""
+        """Add it. Raises InvalidIntegration naming `id` or `name` when that is taken, or unprintable.
+
+        Raises TooManyIntegrations, TooLargeIntegration.
+        """
         if not integration.tenant_id.isprintable():
             raise InvalidIntegration("tenant_id", "has characters that cannot be printed", "leave those out")
+        document = seal_document(integration, self._vault)
+        require_fit(document, self._quotas)
         now_ms = time.time_ns() // 1_000_000
         row = {
             "id": integration.id,
@@ -62,7 +70,7 @@ class IntegrationStore:
             "type": integration.type,
             "name": integration.name,
             "enabled": integration.enabled,
-            "document": json.dumps(seal_document(integration, self._vault)),
+            "document": json.dumps(document),
             "revision": 1,
             "created_ms": now_ms,
             "updated_ms": now_ms,
@@ -70,6 +78,7 @@ class IntegrationStore:
         }
         try:
             with writing(self.engine) as connection:
+                require_place(connection, integration.tenant_id, self._quotas)
                 connection.execute(insert(integrations).values(row))
         except IntegrityError:
             raise self._taken(integration) from None

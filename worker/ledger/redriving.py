@@ -15,18 +15,14 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from worker.ledger.engine import reading
 from worker.ledger.letters import census, count_letters
-from worker.ledger.replays import create_replay, insert_replay, running_replays
+from worker.ledger.replays import create_replay, insert_replay, running_in, running_replays
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.model.deliveries import Cause, Status
 from worker.model.failures import FailureCode
-from worker.model.replays import DEFAULT_RATE, Replay, Selection
+from worker.model.replays import DEFAULT_RATE, ENABLED, REDRIVE, Replay, Selection
 
 #: An event that has died more often than that at one integration is not sent again by itself.
 MOST_DEATHS = 2
-#: Who made such a replay.
-REDRIVE = "redrive"
-#: Who made a replay of what died while the destination was gone.
-ENABLED = "enable"
 #: How far back among an integration's settlements one that is well has delivered something.
 _LATELY = 1000
 
@@ -61,17 +57,22 @@ def redrive(engine: Engine, integration_id: str, well_since_ms: int) -> Replay |
     )
     if not census(engine, selection).replayable:
         return None
-    return create_replay(engine, selection, target_id=None, rate=DEFAULT_RATE, made_by=REDRIVE)
+    return create_replay(engine, selection, target_id=None, rate=DEFAULT_RATE, made_by=REDRIVE, quotas=None)
 
 
 def bring_back(connection: Connection, integration_id: str) -> Replay | None:
-    """Make a replay of what died because the destination was gone; None when nothing did.
+    """Make a replay of what died because the destination was gone; None when nothing did, or one runs.
 
     To be called in the transaction that enables the integration.
     """
     selection = Selection(integration_id=integration_id, codes=(FailureCode.ENDPOINT_GONE.value,))
     counted = count_letters(connection, selection)
-    if not counted.replayable:
+    running = [
+        one
+        for one in running_in(connection)
+        if one.made_by == ENABLED and _is_of(one, integration_id) and one.upto_ms >= counted.upto_ms
+    ]
+    if running or not counted.replayable:
         return None
     return insert_replay(connection, selection, counted, target_id=None, rate=DEFAULT_RATE, made_by=ENABLED)
 

@@ -26,12 +26,14 @@ from sqlalchemy import (
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.letters import Census, census, chosen, living
+from worker.ledger.quotas import require_replay
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
 from worker.ledger.text import storable
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
+from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 from worker.model.replays import (
     Fates,
     Letter,
@@ -55,15 +57,23 @@ _delivery = deliveries.c
 
 
 def create_replay(
-    engine: Engine, selection: Selection, *, target_id: str | None, rate: int, made_by: str
+    engine: Engine,
+    selection: Selection,
+    *,
+    target_id: str | None,
+    rate: int,
+    made_by: str,
+    quotas: Quotas | None = DEFAULT_QUOTAS,
 ) -> Replay:
     """Make a job of all letters that are meant and can be replayed, and return it; it runs from now on.
 
-    Raises InvalidReplay for a rate that is none.
+    Raises InvalidReplay for a rate that is none, and TooManyReplays; never the latter without `quotas`.
     """
     check_rate(rate)
     counted = census(engine, selection, elsewhere=target_id is not None)
     with writing(engine) as connection:
+        if quotas is not None:
+            require_replay(connection, selection, target_id, quotas)
         return insert_replay(connection, selection, counted, target_id=target_id, rate=rate, made_by=made_by)
 
 
@@ -129,7 +139,12 @@ def replays_of(
 def running_replays(engine: Engine) -> list[Replay]:
     """Return those that run, the oldest first."""
     with reading(engine) as connection:
-        return _found(connection, _RUNS, None)[::-1]
+        return running_in(connection)
+
+
+def running_in(connection: Connection) -> list[Replay]:
+    """Return those that run, the oldest first, in the caller's transaction."""
+    return _found(connection, _RUNS, None)[::-1]
 
 
 def is_deleted(engine: Engine, integration_id: str) -> bool:

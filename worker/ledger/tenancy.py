@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
+from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marked, marks_of, read_marks
@@ -23,6 +24,7 @@ from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, read_document, seal_document
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
 from worker.model.integrations import Integration
+from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 
 _columns = integrations.c
 #: Revisions that a caller has seen; None when any will do.
@@ -54,11 +56,12 @@ class Configured:
 class TenantIntegrations:
     """The integrations of one tenant. Every method may raise LedgerUnavailable or SchemaOutdated."""
 
-    def __init__(self, engine: Engine, vault: Vault, tenant_id: str) -> None:
-        """Take the ledger, the vault that seals and opens secrets, and whose they are."""
+    def __init__(self, engine: Engine, vault: Vault, tenant_id: str, quotas: Quotas = DEFAULT_QUOTAS) -> None:
+        """Take the ledger, the vault that seals and opens secrets, whose they are, and how many may be."""
         self._engine = engine
         self._vault = vault
         self._tenant_id = storable(tenant_id)
+        self._quotas = quotas
 
     def show(self, integration_id: str) -> Configured:
         """Return one. Raises NotFoundError."""
@@ -109,8 +112,8 @@ class TenantIntegrations:
 
         Switching it on forgets why it was off, and brings back what died because its destination was gone.
         A secret that no key opens stays as it is unless `change` sets it anew. Raises NotFoundError;
-        ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the new name is taken; and
-        what `change` raises. Nothing has changed then.
+        ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the new name is taken;
+        TooLargeIntegration when it has grown too large; and what `change` raises. Nothing has changed then.
         """
         try:
             with writing(self._engine) as connection:
@@ -119,7 +122,10 @@ class TenantIntegrations:
                 new = change(old)
                 now_ms = _now_ms()
                 marks = marks_of(new, now_ms, old, row.secrets_set)
-                values = self._values(new) | {"secrets_set": marks, "updated_ms": now_ms}
+                document = seal_document(new, self._vault)
+                # By the same release: an earlier one may have written fewer fields.
+                require_fit(document, self._quotas, seal_document(old, self._vault))
+                values = _values(new, document) | {"secrets_set": marks, "updated_ms": now_ms}
                 connection.execute(_update(integration_id).values(values))
                 if new.enabled and not old.enabled:
                     bring_back(connection, old.id)
@@ -165,13 +171,14 @@ class TenantIntegrations:
             raise ChangedMeanwhile
         return row
 
-    def _values(self, new: Integration) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "name": new.name,
-            "enabled": new.enabled,
-            "document": json.dumps(seal_document(new, self._vault)),
-        }
-        return values | ({"disabled_reason": None, "disabled_ms": None} if new.enabled else {})
+
+def _values(new: Integration, document: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": new.name,
+        "enabled": new.enabled,
+        "document": json.dumps(document),
+    }
+    return values | ({"disabled_reason": None, "disabled_ms": None} if new.enabled else {})
 
 
 def _update(integration_id: str) -> Any:

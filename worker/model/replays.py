@@ -13,6 +13,10 @@ from worker.model.events import QueuedEvent
 #: Events a second of one replay, unless somebody says otherwise.
 DEFAULT_RATE = 200
 FASTEST_RATE = 10_000
+#: Who made a replay of an outage that is over, and one of what died while its destination was gone.
+REDRIVE, ENABLED = "redrive", "enable"
+#: Made by themselves, at most one of each kind for an integration.
+AUTOMATIC = frozenset({REDRIVE, ENABLED})
 #: Dead letters that one selection may name by their ids.
 MOST_IDS = 500
 

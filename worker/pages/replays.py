@@ -45,6 +45,7 @@ def make(resources: Shared, visitor: Changing, form: Posted) -> Response:
         target_id=_target(resources, visitor, form.get("into")),
         rate=_rate(str(form.get("rate", DEFAULT_RATE))),
         made_by=f"a page of {visitor.tenant_id}",
+        quotas=resources.config.quotas,
     )
     return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
 

@@ -1,0 +1,31 @@
+"""The settings that bound what one tenant may own; `worker.settings` reads them with the others."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from worker.model.quotas import DEFAULT_QUOTAS, Quotas
+
+
+class QuotaKnobs(BaseModel):
+    """What one tenant may own. What it has above a lower limit keeps working; only growth is refused."""
+
+    tenant_integrations: Annotated[
+        int, Field(ge=1, description="Integrations that one tenant may have; deleted ones do not count.")
+    ] = DEFAULT_QUOTAS.integrations
+    integration_bytes: Annotated[
+        int,
+        Field(
+            ge=4096,
+            description="Bytes of one integration as it is stored, certificates and sealed secrets included.",
+        ),
+    ] = DEFAULT_QUOTAS.integration_bytes
+    tenant_replays: Annotated[
+        int,
+        Field(ge=1, description="Replays of one tenant that may run at once, beside those made by itself."),
+    ] = DEFAULT_QUOTAS.replays
+
+    @property
+    def quotas(self) -> Quotas:
+        """What one tenant may own, as those who enforce it take it."""
+        return Quotas(self.tenant_integrations, self.integration_bytes, self.tenant_replays)
