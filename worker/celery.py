@@ -21,13 +21,15 @@ from celery.exceptions import Retry
 from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import celery_channel, celery_log, celery_nodes, keys
+from worker.broker import celery_channel, celery_log, celery_nodes, celery_pool
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
 from worker.broker.snapshot import documents
+from worker.broker.tenants import Tenants
 from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
+from worker.fair_delivery import FairDelivery
 from worker.key_guard import key_facts
 from worker.ledger.vault import open_document, open_vault
 from worker.logs import hush_libraries
@@ -44,6 +46,8 @@ from worker.model.errors import (
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.model.task_report import TaskReport
+from worker.model.thread_shares import ThreadShares, pool_size
 from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.senders import LOOK_EVERY
@@ -79,7 +83,7 @@ def make_app(config: Settings) -> Celery:
     made = Celery("worker", set_as_current=True)
     exchange = Exchange("siem", type="direct")
     made.conf.update(
-        **celery_channel.broker_settings(config.broker_address(), _transport_options(config)),
+        **celery_channel.broker_settings(config.broker_address(), config.visibility_timeout),
         broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
         broker_connection_max_retries=None,  # for as long as it takes
         broker_channel_error_retry=True,  # outlive OOM and READONLY answers, which else end the worker
@@ -108,24 +112,8 @@ def make_app(config: Settings) -> Celery:
 
 
 def _threads(config: Settings) -> int:
-    """Return how many threads a worker has: no more than its descriptors suffice for."""
-    return threads_within(raise_descriptor_limit(), config.worker_threads)
-
-
-def _transport_options(config: Settings) -> dict[str, Any]:
-    return {
-        # Longer than a lease: whatever is redelivered after it finds its order stale.
-        "visibility_timeout": config.visibility_timeout,
-        "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
-        "unacked_restore_throttle": 1,
-        "health_check_interval": 10,  # notice half-open connections within seconds
-        "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        "global_keyprefix": keys.CELERY_PREFIX,
-        "priority_steps": [0],  # one list for each queue, not four
-        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
-    }
+    """Return how many threads a worker has for all tenants: no more than its descriptors suffice for."""
+    return threads_within(raise_descriptor_limit(), pool_size(config.worker_threads))
 
 
 def task_name(kind: str) -> str:
@@ -184,6 +172,21 @@ hush_libraries()
 _courier_lock = threading.Lock()
 
 
+_shares = ThreadShares(_threads(settings()))
+
+
+@cache
+def _fair() -> FairDelivery:
+    """Make what shares out the threads of this process, when its first order comes."""
+    return FairDelivery(_shares, Tenants(_client()).of, _carry_out, issue_order)
+
+
+def _carry_out(kind: str, order: WorkOrder, retries: int) -> TaskReport:
+    with _courier_lock:
+        found = courier(kind)
+    return found.deliver(order, retries)
+
+
 @app.task(bind=True, base=DeliveryTask, name="deliver_splunk_hec")
 def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> str:
     """Deliver a batch to Splunk over its HTTP Event Collector."""
@@ -205,14 +208,12 @@ def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> str:
 def _deliver(kind: str, task: Any, order: WorkOrder) -> str:
     """Carry out an order; return the result that Flower shows, though no backend keeps it.
 
-    It is a success if all that was claimed was delivered, or another task has the work. A RETRY without a
-    retry of Celery's says that the sweeper issues the order again. All else is a FAILURE, with its reason.
+    It is a success if all that was claimed was delivered, another task has the work, or it is set aside. A
+    RETRY without a retry of Celery's says that the sweeper issues it again. All else is a FAILURE.
     """
-    with _courier_lock:
-        found = courier(kind)
     with celery_log.task_reports():
         try:
-            return str(found.deliver(order, task.request.retries))
+            return _fair().deliver(kind, order, task.request.retries)
         except DeliveryDelayed as error:
             raise Retry(exc=error, when=error.retry_in) from None
 
@@ -239,6 +240,13 @@ def _refuse_to_start(**_: Any) -> None:
 def _fit_descriptors(**_: Any) -> None:
     """Leave what the threads need of this process's descriptors; say so if there are too few."""
     BUDGET.leave_room_for(_threads(settings()), wanted=settings().worker_threads)
+
+
+@celeryd_after_setup.connect
+def _share_threads(instance: Any, **_: Any) -> None:
+    """Share out the threads that the pool will have: Celery's own option `-c` may say how many."""
+    _shares.resize(instance.concurrency)
+    celery_pool.AT_STOP.append(partial(_fair().give_back_orders, celery_channel.LONGEST_POP))
 
 
 @celeryd_after_setup.connect

@@ -104,7 +104,8 @@ class Settings(QuotaKnobs, RedisKnobs, BaseSettings):
         Field(
             ge=1,
             le=1024,
-            description="Threads of one Celery worker process; a destination that hangs holds one of them.",
+            description="Threads that one tenant may hold in a Celery worker process; a third more are "
+            "kept for the others. A batch holds one until its destination has answered.",
         ),
     ] = 128
     breaker_failures: Annotated[

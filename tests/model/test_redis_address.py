@@ -79,7 +79,7 @@ def test_celery_is_led_to_the_same_master() -> None:
     made = broker_settings(
         "sentinels://user:hunter%402@one,[::1]:26381/3?service=m&sentinel_password=watch"
         "&ssl_cert_reqs=required&ssl_ca_certs=/ca.pem",
-        {"socket_timeout": 15},
+        300.0,
     )
     options = made["broker_transport_options"]
 

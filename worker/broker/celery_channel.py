@@ -32,6 +32,7 @@ from kombu.transport.redis import (
 )
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from worker.broker import keys
 from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
@@ -40,6 +41,9 @@ from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)
 
+#: For so long, in seconds, Redis may give an order to a worker that has just stopped to consume: kombu waits
+#: for each in a BRPOP of one second.
+LONGEST_POP = 1.5
 #: What a message that is not one of Celery's makes kombu raise.
 _NO_MESSAGE = (ValueError, KeyError, TypeError)
 
@@ -180,14 +184,31 @@ def install() -> None:
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{PatientSentinelTransport.__name__}"
 
 
-def broker_settings(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of Celery that lead it to Redis, with these options of its transport."""
+def broker_settings(url: str, visibility_timeout: float) -> dict[str, Any]:
+    """Return the settings of Celery that lead it to Redis; the time-out is in seconds."""
+    options = _transport_options(visibility_timeout)
     address = sentinel_address(url)
     if address is None:
         return {"broker_url": url, "broker_transport_options": options}
     watched = {"master_name": address.service, "sentinel_kwargs": sentinel_options(address)}
     made = {"broker_url": _sentinel_urls(address), "broker_transport_options": options | watched}
     return made | ({"broker_use_ssl": dict(address.tls)} if address.tls else {})
+
+
+def _transport_options(visibility_timeout: float) -> dict[str, Any]:
+    return {
+        # Longer than a lease: whatever is redelivered after it finds its order stale.
+        "visibility_timeout": visibility_timeout,
+        "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
+        "unacked_restore_throttle": 1,
+        "health_check_interval": 10,  # notice half-open connections within seconds
+        "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "global_keyprefix": keys.CELERY_PREFIX,
+        "priority_steps": [0],  # one list for each queue, not four
+        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
+    }
 
 
 def _sentinel_urls(address: SentinelAddress) -> str:

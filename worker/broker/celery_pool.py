@@ -3,12 +3,16 @@
 As it comes, the error reaches the consumer, and the worker ends amid its batches.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery.concurrency.thread import TaskPool
 
 from worker.transports.shortages import no_thread
+
+#: What is to be done when the pool is asked to end, while its threads still finish their tasks.
+AT_STOP: list[Callable[[], None]] = []
 
 
 class _Executor(ThreadPoolExecutor):
@@ -28,3 +32,9 @@ class SparingTaskPool(TaskPool):
         """Make the pool; each thread is started when a task comes that none is free for."""
         super().__init__(*args, **options)
         self.executor = _Executor(max_workers=self.limit)
+
+    def on_stop(self) -> None:
+        """Let the threads finish their tasks, and begin no other."""
+        for act in AT_STOP:
+            act()
+        super().on_stop()

@@ -22,6 +22,7 @@ _IDLE = {
     "stale": "nothing to do: another order took this one's place",
     "early": "nothing to do: the retry is not due yet",
     "empty": "nothing to do: no event waits",
+    "waits": "not yet: its tenant has its share of the threads, and the order waits for one of these",
 }
 
 

@@ -1,0 +1,98 @@
+"""Carries out the work orders of a worker process so that no tenant takes all of its threads.
+
+An order whose tenant has its share of the threads (`worker.model.thread_shares`) is set aside in this
+process, and its task ends, so that it holds no thread. The slot stays leased: if the process ends with it,
+the sweeper issues the order again. A thread that becomes free goes on with an order that was set aside.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from worker.model.orders import Issue, WorkOrder
+from worker.model.task_report import TaskReport
+from worker.model.thread_shares import TenantOrder, ThreadShares
+
+log = logging.getLogger(__name__)
+
+#: How long a task goes on with orders that were set aside, in seconds: a message for each would cost as much
+#: as a batch. Celery acknowledges the task's own order only behind them.
+GO_ON = 5.0
+#: How often it is logged that orders of a tenant wait, in seconds.
+TOLD_EVERY = 300.0
+
+#: Carries out an order for destinations of that type; the number is how often Celery has retried the task.
+CarryOut = Callable[[str, WorkOrder, int], TaskReport]
+
+
+class FairDelivery:
+    """The work orders of one process; shared by its threads."""
+
+    def __init__(
+        self, shares: ThreadShares, tenant_of: Callable[[str], str], carry_out: CarryOut, issue: Issue
+    ) -> None:
+        """Share out threads between tenants; `tenant_of` takes an integration's id."""
+        self._shares = shares
+        self._tenant_of = tenant_of
+        self._carry_out = carry_out
+        self._issue = issue
+        self._told: dict[str, float] = {}
+
+    def deliver(self, kind: str, order: WorkOrder, retries: int = 0) -> str:
+        """Carry out the order, or set it aside; return what was done. Raises what carrying it out raises.
+
+        An error that ends it may be that of an order that was set aside before.
+        """
+        given = TenantOrder(order, kind, self._tenant_of(order.integration_id))
+        if not self._shares.take(given):
+            self._tell(given.tenant_id)
+            return str(TaskReport(word="waits"))
+        until = time.monotonic() + (0 if retries else GO_ON)
+        reports = list[TaskReport]()
+        following: TenantOrder | None = given
+        while following is not None:
+            report, following = self._carry_out_next(following, retries, until)
+            reports.append(report)
+        others = len(reports) - 1
+        return f"{reports[0]}" + (f"; and {others} orders that had waited for a thread" if others else "")
+
+    def give_back_orders(self, after: float) -> None:
+        """Issue all orders that were set aside: this process ends, and others may carry them out.
+
+        That is done after so many seconds, when this process can be given none of them any more.
+        """
+        if orders := self._shares.close():
+            time.sleep(after)
+            self._issue_all(orders)
+
+    def _carry_out_next(
+        self, taken: TenantOrder, retries: int, until: float
+    ) -> tuple[TaskReport, TenantOrder | None]:
+        """Carry out an order; return the one to go on with, if its thread may."""
+        try:
+            report = self._carry_out(taken.kind, taken.order, retries)
+        except BaseException:
+            self._issue_all(self._shares.give_back(taken))
+            raise
+        ready = self._shares.give_back(taken)
+        if not ready or time.monotonic() >= until:
+            self._issue_all(ready)
+            return report, None
+        self._issue_all(ready[1:])
+        return report, ready[0] if self._shares.take(ready[0]) else None
+
+    def _issue_all(self, orders: Iterable[TenantOrder]) -> None:
+        for one in orders:
+            self._issue(one.order, one.kind)
+
+    def _tell(self, tenant_id: str) -> None:
+        """Log now and then that orders of the tenant wait."""
+        now = time.monotonic()
+        if now - self._told.get(tenant_id, -TOLD_EVERY) < TOLD_EVERY:
+            return
+        self._told = {one: at for one, at in self._told.items() if now - at < TOLD_EVERY} | {tenant_id: now}
+        log.warning(
+            "tenant %s holds its share of this worker's threads (its destinations answer slowly), and what "
+            "goes beyond it waits; if that lasts, start more workers, or raise SIEM_WORKER_THREADS",
+            tenant_id or "(unknown)",
+        )
