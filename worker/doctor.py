@@ -16,7 +16,7 @@ from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
-from worker.model.secrets import unreadable_in
+from worker.model.secrets import moved_in, unreadable_in
 from worker.transports.guard import Guard
 
 __all__ = ["Check", "Result", "examine", "examine_keys"]
@@ -69,6 +69,9 @@ def examine(
     holds a secret. Where workers hold connections that stand, a destination that takes no further one is
     warned of: nothing more can be known then. Raises nothing that the destination can cause.
     """
+    if moved := moved_in(integration):
+        yield Check("configuration", Result.FAILED, *_moved(moved), 0.0)
+        return
     if unreadable := unreadable_in(integration):
         yield Check("configuration", Result.FAILED, *_sealed(unreadable), 0.0)
         return
@@ -108,6 +111,12 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
         f"{', '.join(unreadable)} cannot be opened: SIEM_SECRET_KEYS here lacks the key that sealed it",
         "test it with the keys of the workers; if they lack it, too, add it, or set the secret again",
     )
+
+
+def _moved(paths: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with secrets that were sealed for another place, and what mends it."""
+    words = "sealed for another address or integration, and not used: somebody has changed what is stored"
+    return f"{', '.join(paths)}: {words}", "set the secret again, and find out who has changed it"
 
 
 _OURS = "this very process could not ask, which says nothing of the destination"

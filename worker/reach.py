@@ -1,7 +1,8 @@
 """What the workers let integrations reach: told by each with its heartbeats, and asked of all that live.
 
 It is sealed with the fleet's own keys, and bound to the process that tells it: who can only write to Redis
-opens no network. A worker of an earlier release tells nothing.
+opens no network, not even with a secret of an integration of theirs that reads alike. What a worker of an
+earlier release tells is bound to nothing, and counts for nothing.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,8 +38,9 @@ class _Told(msgspec.Struct, frozen=True):
 def reach_fact(vault: Vault, config: Settings) -> Mapping[str, Any]:
     """Return what a worker tells of itself, for its heartbeats."""
     networks = [str(network) for network in config.allowed_networks]
-    told = _Told(str(process_identity()), networks, config.send_deadline)
-    return {_FACT: vault.seal(msgspec.json.encode(told).decode())}
+    name = str(process_identity())
+    told = _Told(name, networks, config.send_deadline)
+    return {_FACT: vault.seal(msgspec.json.encode(told).decode(), _place(name))}
 
 
 def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Reach:
@@ -70,11 +72,15 @@ def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], 
     if not isinstance(sealed, str):
         return None
     try:
-        told = msgspec.json.decode(vault.open(sealed), type=_Told)
+        told = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_Told)
         found = tuple(map(ip_network, told.networks))
     except (SecretUnreadable, msgspec.MsgspecError, ValueError):
         return None
     return (found, told.send_deadline) if told.process == process.name else None
+
+
+def _place(process: str) -> str:
+    return msgspec.json.encode([_FACT, process]).decode()
 
 
 def held_connections(client: Client, integration: Integration) -> Callable[[Collection[str]], int]:

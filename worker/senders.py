@@ -9,6 +9,7 @@ import msgspec
 
 from worker.destinations import Sender
 from worker.model.deliveries import Batch
+from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
 
 #: A sender that was not asked for in this many seconds is closed; longer than any sending lasts.
@@ -16,6 +17,7 @@ SENDER_IDLE = 60.0
 #: How often to look for senders that are not needed any more, in seconds.
 LOOK_EVERY = 10.0
 
+_RENEWED = "somebody has written to Redis: a recorder renews the copy within seconds"
 #: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
 OpenSender = Callable[[bytes], tuple[Integration, Sender]]
 #: The sealed JSON of integrations as it stands in Redis, by id. Raises BrokerUnavailable.
@@ -104,6 +106,9 @@ class Senders:
         if before is not None and before.configuration == batch.configuration:
             return before, []
         integration, sender = self._open(batch.configuration)
+        if integration.id != integration_id:
+            sender.close()
+            raise InvalidIntegration("id", "is another one than that of the copy in Redis", _RENEWED)
         made = self._known[integration_id] = _Known(batch.configuration, integration, sender)
         return made, [before.sender] if before is not None else []
 

@@ -21,6 +21,7 @@ from worker.ledger.vault import (
 )
 from worker.model.errors import InvalidSetting, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
+from worker.model.secret_places import place_of
 from worker.settings import Settings
 
 _PRINT_KEY = """
@@ -113,7 +114,8 @@ def test_secrets_are_known_by_their_type(vault: Vault) -> None:
 
     assert "plain-" not in json.dumps(document)
     assert document["destination"]["auths"][0]["spare"] is None
-    assert vault.open(document["destination"]["by_name"]["x"]["$sealed"]) == "plain-2"
+    sealed = document["destination"]["by_name"]["x"]["$sealed"]
+    assert vault.open(sealed, place_of(document, "by_name.x", None)) == "plain-2"
 
 
 def _webhook(secret_of_auth: str) -> Integration:

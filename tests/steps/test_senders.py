@@ -7,7 +7,7 @@ import pytest
 
 from worker import senders
 from worker.model.deliveries import Batch, Ruling
-from worker.model.errors import BrokerUnavailable
+from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
 from worker.model.integrations import Integration, parse_integration
 from worker.model.orders import WorkOrder
@@ -54,10 +54,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def opened(_: bytes) -> tuple[Integration, Kept]:
+def opened(document: bytes) -> tuple[Integration, Kept]:
     """Make a sender, of whatever document."""
     destination = {"type": "webhook", "url": "https://one.example"}
-    return parse_integration({"id": "a", "name": "a", "destination": destination}), Kept()
+    own = {"id": json.loads(document)["id"], "name": "a", "destination": destination}
+    return parse_integration(own), Kept()
 
 
 def document(integration_id: str = "a", **fields: object) -> bytes:
@@ -168,3 +169,9 @@ def test_without_redis_nothing_is_closed() -> None:
     with pytest.raises(BrokerUnavailable):
         own.close_unused(away)
     assert first.closed == 0
+
+
+def test_an_integration_is_not_sent_for_under_another_name() -> None:
+    """Who can write to Redis puts the document of one, secrets and all, in the place of another."""
+    with pytest.raises(InvalidIntegration, match="id: is another one"):
+        Senders(opened).of(batch(document("a"), "b"))

@@ -17,7 +17,7 @@ from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
 from worker.model.reach import Reach
-from worker.model.secrets import secrets_in, unreadable_in
+from worker.model.secrets import moved_in, secrets_in, unreadable_in
 from worker.transports.fleet_guard import address_warning, literal
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
@@ -97,8 +97,14 @@ def misgivings(
 
 
 def unreadable_secrets(integration: Integration) -> Iterator[str]:
-    """Yield a sentence if no key at hand opens one of its secrets."""
-    if unreadable := unreadable_in(integration):
+    """Yield a sentence if one of its secrets cannot be opened here."""
+    moved = moved_in(integration)
+    if moved:
+        yield (
+            f"{', '.join(moved)} of {integration.name} was sealed for another address or integration: "
+            "somebody has changed the stored integration; its events wait until the secret is set again"
+        )
+    if unreadable := [path for path in unreadable_in(integration) if path not in moved]:
         yield (
             f"SIEM_SECRET_KEYS lacks the key that sealed {', '.join(unreadable)} of {integration.name}: its "
             "events wait until that key is there again, or the secret is set again"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import click
 
 from worker import cleanup, health_watch, loss_watch, replay, retention, unparking
+from worker.binding import SealBinding
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
@@ -47,6 +48,7 @@ from worker.ledger.recording import record as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
+from worker.ledger.resealing import Binder
 from worker.ledger.vault import open_vault
 from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
@@ -125,7 +127,7 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
 def _beside_recorder(
     config: Settings, claim: LedgerClaim, stopping: threading.Event, dependencies: Dependencies
 ) -> Iterator[None]:
-    """Replay, bring back what was parked, prune, clean up, and watch health, on connections of their own."""
+    """Do what a recorder does beside recording, on connections of its own."""
     engine = open_standing_ledger()
     try:
         steps: list[_Step] = [
@@ -135,6 +137,7 @@ def _beside_recorder(
             _health_watch(config, engine, claim),
             _loss_watch(config, engine, claim),
             _cleanup(config, engine, claim),
+            SealBinding(Binder(engine, open_vault(config)).bind),
         ]
         with _beside(steps, stopping, dependencies):
             yield

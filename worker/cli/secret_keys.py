@@ -14,7 +14,7 @@ from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store, ledger
 from worker.key_guard import KeyHolder, key_holders, lacking_key
-from worker.ledger.resealing import SealedSecret, reseal_secrets, sealed_secrets, secrets_of
+from worker.ledger.resealing import Binding, SealedSecret, reseal_secrets, sealed_secrets, secrets_of
 from worker.ledger.vault import Vault, new_key, open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 
@@ -53,8 +53,8 @@ def status(*, as_json: bool) -> None:
     """Show which key sealed each secret, in the ledger and in the copy that workers read from Redis.
 
     Keys are named by a fingerprint: the first 8 digits of their SHA-256. Exits with 0 if the first key has
-    sealed all secrets, no process is known to lack it and no API to seal with another one, so that the others
-    can be removed; else with 1.
+    sealed all secrets, each for the address that it is sent to, no process is known to lack it and no API to
+    seal with another one, so that the others can be removed; else with 1.
 
     \b
     siem secrets status
@@ -77,11 +77,12 @@ def status(*, as_json: bool) -> None:
 @click.option("--confirm", is_flag=True, help="Do it although a process lacks that key, or cannot be asked.")
 @as_json_option
 def reseal(*, as_json: bool, confirm: bool) -> None:
-    """Seal with the first key of SIEM_SECRET_KEYS what an older one has sealed.
+    """Seal with the first key of SIEM_SECRET_KEYS what an older one has sealed, or an earlier release.
 
     Every worker and every API must have that key by now (step 1 of `siem secrets --help`); nothing is changed
     while one lacks it. Deliveries go on meanwhile. Doing it twice, or again after it was interrupted, does no
-    harm. Exits with 1 if a secret is left that none of the keys opens.
+    harm. Exits with 1 if a secret is left that none of the keys opens, or that was sealed for another address
+    or integration than the one where it stands.
 
     \b
     siem secrets reseal
@@ -104,7 +105,7 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
         where = counted(len({one.integration_id for one in done}), "integration")
         click.echo(f"Sealed {counted(len(done), 'secret')} of {where} with key {vault.fingerprints[0]}.")
         for one in left:
-            click.echo(f"Warning: {plain(_unreadable(one))}.", err=True)
+            click.echo(f"Warning: {plain(_left(one))}.", err=True)
     if left:
         sys.exit(1)
 
@@ -165,7 +166,8 @@ class _Found:
     def copies(self) -> int:
         """Count the integrations whose copy in Redis is not renewed yet."""
         behind = {one.integration_id for one in self.redis if not one.is_current}
-        return len(behind - {one.integration_id for one in (*self.ledger, *self.unknown) if one.key != 0})
+        stale = (one for one in (*self.ledger, *self.unknown) if not one.is_current)
+        return len(behind - {one.integration_id for one in stale})
 
 
 def _look(vault: Vault) -> _Found:
@@ -212,7 +214,12 @@ def _sentences(found: _Found, keys: int) -> list[str]:
     told = []
     if older:
         told.append(f"An older key sealed {counted(older, 'secret')}: `siem secrets reseal`.")
-    told += [f"{_unreadable(one)}." for one in found.ledger if one.key is None]
+    if unbound := sum(one.binding is Binding.UNBOUND for one in found.ledger):
+        told.append(
+            f"An earlier release sealed {counted(unbound, 'secret')}, bound to no address: a recorder binds "
+            "that within seconds, as does `siem secrets reseal`."
+        )
+    told += [f"{_left(one)}." for one in found.ledger if one.key is None or one.binding is Binding.MOVED]
     if found.copies:
         told.append(
             f"The copy in Redis of {counted(found.copies, 'integration')} is not renewed yet: a recorder "
@@ -238,7 +245,14 @@ def _sentences(found: _Found, keys: int) -> list[str]:
     return told or ["The first key has sealed all secrets: the other keys can be removed."]
 
 
-def _unreadable(one: SealedSecret) -> str:
+def _left(one: SealedSecret) -> str:
+    """Say what keeps a secret from being used, and what mends it."""
+    if one.binding is Binding.MOVED:
+        return (
+            f"{one.path} of {one.name} ({one.integration_id}) was sealed for another address or another "
+            "integration, so it is not used: somebody has changed the ledger directly; set it again with "
+            f"`siem integrations update {one.integration_id}`"
+        )
     return (
         f"None of the keys opens {one.path} of {one.name} ({one.integration_id}): add the key that sealed "
         f"it, or set it again with `siem integrations update {one.integration_id}`"
@@ -265,6 +279,7 @@ def _secret(vault: Vault, one: SealedSecret) -> dict[str, Any]:
         "tenant_id": one.tenant_id,
         "secret": one.path,
         "sealed_by": _fingerprint(vault, one),
+        "binding": one.binding.value,
     }
 
 

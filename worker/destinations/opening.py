@@ -35,7 +35,7 @@ def sender_opener(
     guard = Guard(allowed)
 
     def open_sender(document: bytes) -> tuple[Integration, Sender]:
-        integration = open_document(msgspec.json.decode(document))
+        integration = open_document(msgspec.json.decode(document, type=dict[str, Any]))
         return integration, make_sender(integration, guard, connections=connections, withdraw=withdraw)
 
     return open_sender

@@ -18,6 +18,7 @@ from worker.ledger.switching import locked_document, set_pause, switch
 from worker.ledger.vault import Vault, forget_secrets, read_document
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
+from worker.model.secrets import require_in_place
 
 
 def adopt(
@@ -26,10 +27,12 @@ def adopt(
     """Write an integration that only Redis knew into the ledger, and return it; it stays paused.
 
     `document` has its secrets sealed, `revision` is Redis's; `name` is another name for it. Raises
-    InvalidIntegration when it cannot be read, or its id or name is taken; LedgerUnavailable, SchemaOutdated.
+    InvalidIntegration when it cannot be read, or its id or name is taken; SecretMoved when a secret of it was
+    sealed for another integration or address; LedgerUnavailable, SchemaOutdated.
     """
     wanted = document | {"paused": True} | ({"name": name} if name else {})
     integration = read_document(wanted, vault)
+    require_in_place(integration)
     now_ms = _now_ms()
     _insert(engine, _row(wanted, revision, now_ms) | {"secrets_set": marks_of(integration, now_ms)})
     return integration

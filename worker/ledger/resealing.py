@@ -1,10 +1,12 @@
-"""Which key of SIEM_SECRET_KEYS sealed each secret, and sealing with the first what an older one sealed.
+"""Which key of SIEM_SECRET_KEYS sealed each secret, and sealing anew what an older key sealed, or release.
 
-So that keys can be rotated to the end: once nothing is sealed with an older key any more, it can go.
+So that keys can be rotated to the end: once nothing is sealed with an older key any more, it can go. And so
+that every secret is bound to its place: the release before this one bound none (`worker.ledger.vault`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select, update
@@ -12,7 +14,20 @@ from sqlalchemy import Connection, Engine, select, update
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
 from worker.ledger.switching import locked_document
-from worker.ledger.vault import Vault, reseal, sealed_in
+from worker.ledger.vault import Vault, reseal, sealed_in, stands_right
+from worker.model.errors import SecretUnreadable
+
+
+class Binding(StrEnum):
+    """How a secret stands in its place."""
+
+    BOUND = "bound"
+    #: An earlier release sealed it, for any place.
+    UNBOUND = "unbound"
+    #: It was sealed for another place: it is not used.
+    MOVED = "moved"
+    #: No key opens it, so nobody can tell.
+    UNKNOWN = "unknown"
 
 
 class SealedSecret(NamedTuple):
@@ -27,11 +42,17 @@ class SealedSecret(NamedTuple):
     tenant_id: str
     path: str
     key: int | None
+    binding: Binding = Binding.BOUND
 
     @property
     def is_current(self) -> bool:
-        """Whether the key that seals has sealed it."""
-        return self.key == 0
+        """Whether the key that seals has sealed it for this place."""
+        return self.key == 0 and self.binding is Binding.BOUND
+
+    @property
+    def can_be_resealed(self) -> bool:
+        """Whether sealing it anew makes it current."""
+        return self.key is not None and self.binding is not Binding.MOVED and not self.is_current
 
 
 def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
@@ -46,27 +67,84 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
 def secrets_of(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
     """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's."""
     whose = document["id"], document.get("name", ""), document.get("tenant_id", "")
-    return [SealedSecret(*whose, path, vault.key_of(text)) for path, text in sealed_in(document).items()]
+    return [
+        SealedSecret(*whose, path, vault.key_of(text), _binding(document, path, text, vault))
+        for path, text in sealed_in(document).items()
+    ]
 
 
 def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
-    """Seal with the first key what an older one sealed, and return that as it was before.
+    """Seal with the first key, and bind, what was not so, and return that as it was before.
 
     Each integration is a transaction of its own, and gets another revision, by which its copy in Redis is
-    renewed. What no key opens stays as it is. Raises LedgerUnavailable, SchemaOutdated.
+    renewed. What no key opens, or was sealed for another place, stays as it is. Raises LedgerUnavailable,
+    SchemaOutdated.
     """
-    older = [one for one in sealed_secrets(engine, vault) if one.key]
+    wanting = [one for one in sealed_secrets(engine, vault) if one.can_be_resealed]
     done: list[SealedSecret] = []
-    for integration_id in dict.fromkeys(one.integration_id for one in older):
+    for integration_id in dict.fromkeys(one.integration_id for one in wanting):
         with writing(engine) as connection:
             done += _resealed(connection, integration_id, vault)
     return done
 
 
-def _resealed(connection: Connection, integration_id: str, vault: Vault) -> list[SealedSecret]:
+class Binder:
+    """Binds secrets that an earlier release sealed, each with the key that sealed it.
+
+    Remembers which revisions it has seen: only what has changed is read again.
+    """
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        """Take the ledger and the keys."""
+        self._engine = engine
+        self._vault = vault
+        self._seen: dict[str, int] = {}
+
+    def bind(self) -> list[SealedSecret]:
+        """Bind what is unbound, and return it as it was before. Raises LedgerUnavailable, SchemaOutdated."""
+        done: list[SealedSecret] = []
+        for integration_id, revision in self._changed().items():
+            if self._is_unbound(integration_id):
+                with writing(self._engine) as connection:
+                    done += _resealed(connection, integration_id, self._vault, keep_keys=True)
+            self._seen[integration_id] = revision
+        return done
+
+    def _changed(self) -> dict[str, int]:
+        columns = integrations.c
+        wanted = select(columns.id, columns.revision).where(columns.deleted_ms.is_(None))
+        with reading(self._engine) as connection:
+            found = {row.id: row.revision for row in connection.execute(wanted)}
+        self._seen = {one: revision for one, revision in self._seen.items() if one in found}
+        return {one: revision for one, revision in found.items() if self._seen.get(one) != revision}
+
+    def _is_unbound(self, integration_id: str) -> bool:
+        wanted = select(integrations.c.document).where(integrations.c.id == integration_id)
+        with reading(self._engine) as connection:
+            document = connection.execute(wanted).scalar_one_or_none()
+        return bool(document and _unbound(secrets_of(json.loads(document), self._vault)))
+
+
+def _unbound(found: Collection[SealedSecret]) -> list[SealedSecret]:
+    return [one for one in found if one.binding is Binding.UNBOUND]
+
+
+def _binding(document: Mapping[str, Any], path: str, text: str, vault: Vault) -> Binding:
+    try:
+        if not stands_right(document, path, text, vault):
+            return Binding.MOVED
+        return Binding.BOUND if vault.is_bound(text) else Binding.UNBOUND
+    except SecretUnreadable:
+        return Binding.UNKNOWN
+
+
+def _resealed(
+    connection: Connection, integration_id: str, vault: Vault, *, keep_keys: bool = False
+) -> list[SealedSecret]:
     document = locked_document(connection, integration_id)
-    older = [one for one in secrets_of(document or {"id": integration_id}, vault) if one.key]
-    if document is None or not older:
+    found = secrets_of(document or {"id": integration_id}, vault)
+    wanting = _unbound(found) if keep_keys else [one for one in found if one.can_be_resealed]
+    if document is None or not wanting:
         return []  # deleted or changed meanwhile
     columns = integrations.c
     connection.execute(
@@ -74,8 +152,8 @@ def _resealed(connection: Connection, integration_id: str, vault: Vault) -> list
         .where(columns.id == integration_id)
         .values(
             # Nobody has changed what it says: `updated_ms` stays.
-            document=json.dumps(reseal(document, vault)),
+            document=json.dumps(reseal(document, vault, keep_keys=keep_keys)),
             revision=columns.revision + 1,
         )
     )
-    return older
+    return wanting

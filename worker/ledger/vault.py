@@ -1,25 +1,29 @@
 """Seals secrets before they rest, and opens them for those who send.
 
-Comes in: an integration whose secrets are `SecretStr`. Goes out: a document of plain JSON values in
-which each of them is sealed (Fernet: AES-128-CBC with HMAC-SHA256), and back again. A secret is known
-by its type, so a new kind of destination changes nothing here.
+A secret is sealed with Fernet (AES-128-CBC with HMAC-SHA256) and bound to its place
+(`worker.model.secret_places`), so that whoever can write to Redis cannot have it opened for another address.
+A Fernet token says when it was made, in 64 bits that are authenticated and that decryption does not need
+(https://github.com/fernet/spec). There stand, behind a first bit that is set, 63 bits of an HMAC-SHA256 of
+the place. So the release before this one opens bound secrets as well, without a look at the place. What that
+release has sealed is bound to nothing; it is opened, and sealed anew by a recorder (`worker.binding`).
 """
 
 import base64
 import contextlib
 import hashlib
-import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+import hmac
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
-from pydantic_core import to_jsonable_python
 
-from worker.model.errors import InvalidSetting, SecretUnreadable
+from worker.ledger.document_values import concealed, replaced
+from worker.ledger.key_file import key_in
+from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
+from worker.model.proofs import Proofs
+from worker.model.secret_places import place_of
 from worker.model.secrets import UnreadableSecret, is_readable, require_readable
 from worker.settings import Settings
 
@@ -29,6 +33,9 @@ _REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` pr
 _KEY_FILE = "secret.key"
 #: What a sealed secret is the only value of.
 _SEALED = "$sealed"
+#: The first of the 64 bits; no time of a clock has it set.
+_BOUND = 1 << 63
+_PURPOSE = "seal"
 
 
 class Vault:
@@ -44,14 +51,30 @@ class Vault:
             raise InvalidSetting(_SETTING, "holds no key", _REMEDY)
         self._fernets = [_fernet(key, place) for place, key in enumerate(keys, start=1)]
         self.fingerprints = tuple(_fingerprint(key) for key in keys)
+        self.proofs = Proofs([base64.urlsafe_b64decode(key) for key in keys])
 
-    def seal(self, text: str) -> str:
-        """Encrypt; the same text is sealed differently each time."""
-        return self._fernets[0].encrypt(text.encode()).decode()
+    def seal(self, text: str, place: str | None = None, *, key: int = 0) -> str:
+        """Encrypt with the key of this number, and bind to the place unless it is None.
 
-    def open(self, sealed: str) -> str:
-        """Decrypt. Raises SecretUnreadable when no key opens it."""
-        return self._opened(sealed)[1]
+        The same text is sealed differently each time.
+        """
+        fernet = self._fernets[key]
+        if place is None:
+            return fernet.encrypt(text.encode()).decode()
+        return fernet.encrypt_at_time(text.encode(), self._mark(key, place)).decode()
+
+    def open(self, sealed: str, place: str | None = None) -> str:
+        """Decrypt. Raises SecretUnreadable when no key opens it, SecretMoved when it is bound elsewhere."""
+        key, mark, text = self._opened(sealed)
+        if mark & _BOUND and not (place is not None and _equal(mark, self._mark(key, place))):
+            raise SecretMoved
+        return text
+
+    def open_bound(self, sealed: str, place: str) -> str:
+        """Decrypt what must be bound to this place. Raises what `open` raises."""
+        if self.is_bound(sealed):
+            return self.open(sealed, place)
+        raise SecretMoved
 
     def key_of(self, sealed: str) -> int | None:
         """Return which of the keys opens it, 0 being the one that seals; None when none does."""
@@ -64,11 +87,25 @@ class Vault:
         """Whether one of the keys opens it."""
         return self.key_of(sealed) is not None
 
-    def _opened(self, sealed: str) -> tuple[int, str]:
-        for place, fernet in enumerate(self._fernets):
+    def is_bound(self, sealed: str) -> bool:
+        """Whether it is bound to some place. Raises SecretUnreadable when no key opens it."""
+        return bool(self._opened(sealed)[1] & _BOUND)
+
+    def _opened(self, sealed: str) -> tuple[int, int, str]:
+        """Return the key's number, the 64 bits, and the text."""
+        token = sealed.encode()
+        for key, fernet in enumerate(self._fernets):
             with contextlib.suppress(InvalidToken):
-                return place, fernet.decrypt(sealed.encode()).decode()
+                return key, fernet.extract_timestamp(token), fernet.decrypt(token).decode()
         raise SecretUnreadable
+
+    def _mark(self, key: int, place: str) -> int:
+        """Return the 64 bits for that place: whoever lacks the key hits on them once in 2**63 tries."""
+        return _BOUND | int.from_bytes(self.proofs.digest(key, _PURPOSE, place)[:8]) >> 1
+
+
+def _equal(one: int, other: int) -> bool:
+    return hmac.compare_digest(one.to_bytes(8), other.to_bytes(8))
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -82,7 +119,7 @@ def open_vault(settings: Settings) -> Vault:
         return Vault([key.strip() for key in given.split(",") if key.strip()])
     path = settings.data_dir / _KEY_FILE
     try:
-        key = _key_in(path)
+        key = key_in(path)
     except OSError as error:
         raise InvalidSetting(
             "SIEM_DATA_DIR", f"{path} cannot be used ({error.strerror})", f"mend that, or set {_SETTING}"
@@ -96,29 +133,34 @@ def open_vault(settings: Settings) -> Vault:
 
 
 def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
-    """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so."""
+    """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so.
 
-    def sealed(secret: SecretStr) -> dict[str, str]:
+    A secret is known by its type, so a new kind of destination changes nothing here.
+    """
+    plain = concealed(integration, lambda _path, secret: secret)
+
+    def sealed(path: str, secret: SecretStr) -> dict[str, str]:
         if isinstance(secret, UnreadableSecret):
             return {_SEALED: secret.sealed}
-        return {_SEALED: vault.seal(secret.get_secret_value())}
+        return {_SEALED: vault.seal(secret.get_secret_value(), _place(plain, path))}
 
-    return _document(integration, sealed)
+    return concealed(integration, sealed)
 
 
 def public_document(integration: Integration) -> dict[str, Any]:
     """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set.
 
-    Or that it is "unreadable": set, and sealed with a key that is not at hand.
+    Or that it is "unreadable": set, and not to be opened here.
     """
-    return _document(integration, lambda secret: "set" if is_readable(secret) else "unreadable")
+    return concealed(integration, lambda _path, secret: "set" if is_readable(secret) else "unreadable")
 
 
 def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     """Return the integration of a sealed document, to send with.
 
-    Raises SecretUnreadable, naming the integration and its fields, when none of the keys at hand opens one
-    of its secrets, and InvalidIntegration when this release cannot read the document.
+    Raises SecretUnreadable, naming the integration and its fields, when one of its secrets cannot be opened
+    with the keys at hand or was sealed for another place (SecretMoved), and InvalidIntegration when this
+    release cannot read the document.
     """
     integration = read_document(document, vault)
     require_readable(integration)
@@ -128,37 +170,57 @@ def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
 def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     """Return the integration of a sealed document, to show and to change.
 
-    What none of the keys opens is an UnreadableSecret. Raises InvalidIntegration when this release cannot
-    read the document.
+    What cannot be opened is an UnreadableSecret. A secret is opened as a SecretStr, which no field takes that
+    holds none. Raises InvalidIntegration when this release cannot read the document.
     """
 
-    def opened(sealed: str) -> str | UnreadableSecret:
+    def opened(path: str, sealed: str) -> SecretStr:
         try:
-            return vault.open(sealed)
-        except SecretUnreadable:
-            return UnreadableSecret(sealed)
+            return SecretStr(vault.open(sealed, _place(document, path)))
+        except SecretUnreadable as error:
+            return UnreadableSecret(sealed, moved=isinstance(error, SecretMoved))
 
-    return parse_integration(_replaced(document, opened), stored=True)
+    return parse_integration(replaced(document, opened), stored=True)
 
 
-def reseal(document: Mapping[str, Any], vault: Vault) -> dict[str, Any]:
-    """Return the sealed document with every secret that an older key opens sealed with the first one."""
+def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
+    """Return the sealed document, bound, with every secret that an older key opens sealed with the first one.
 
-    def anew(sealed: str) -> dict[str, str]:
-        is_older = (vault.key_of(sealed) or 0) > 0
-        return {_SEALED: vault.seal(vault.open(sealed)) if is_older else sealed}
+    With `keep_keys`, each is sealed with the key that opens it. What cannot be opened stays as it is.
+    """
 
-    return dict(_replaced(document, anew))
+    def anew(path: str, sealed: str) -> dict[str, str]:
+        key, place = vault.key_of(sealed), _place(document, path)
+        if key is None or (vault.is_bound(sealed) and (key == 0 or keep_keys)):
+            return {_SEALED: sealed}
+        try:
+            text = vault.open(sealed, place)
+        except SecretMoved:
+            return {_SEALED: sealed}
+        return {_SEALED: vault.seal(text, place, key=key if keep_keys else 0)}
+
+    return dict(replaced(document, anew))
+
+
+def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vault) -> bool:
+    """Whether a sealed secret was sealed for this place, or for none. Raises SecretUnreadable."""
+    try:
+        vault.open(sealed, _place(document, path))
+    except SecretMoved:
+        return False
+    return True
 
 
 def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the sealed text of each secret by its path in the destination, as `auth.value`."""
-    return dict(_sealed_within("", document.get("destination", {})))
+    found: dict[str, str] = {}
+    replaced(document, found.__setitem__)
+    return found
 
 
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sealed document with null for every secret. Needs no key."""
-    return dict(_replaced(document, lambda _sealed: None))
+    return dict(replaced(document, lambda _path, _sealed: None))
 
 
 def new_key() -> str:
@@ -177,78 +239,6 @@ def _fernet(key: str, place: int) -> Fernet:
         raise InvalidSetting(_SETTING, f"its key number {place} is not a Fernet key", _REMEDY) from None
 
 
-def _key_in(path: Path) -> str:
-    if not path.exists():
-        _make_key(path)
-    return path.read_text().strip()
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key under another name, then link it: nobody sees half a key, and the first one stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _link_unless_there(draft, path)
-    finally:
-        draft.unlink()
-
-
-def _link_unless_there(draft: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # else a power cut could take the key, and every secret with it
-    finally:
-        os.close(folder)
-
-
-def _document(integration: Integration, conceal: Callable[[SecretStr], Any]) -> dict[str, Any]:
-    document = _jsonable(integration.model_dump(mode="python"), conceal)
-    return {str(field): value for field, value in document.items()}
-
-
-def _jsonable(value: Any, conceal: Callable[[SecretStr], Any]) -> Any:
-    match value:
-        case SecretStr():
-            return conceal(value)
-        case Mapping():
-            return {key: _jsonable(item, conceal) for key, item in value.items()}
-        case set() | frozenset():
-            return sorted(_jsonable(item, conceal) for item in value)
-        case list() | tuple():
-            return [_jsonable(item, conceal) for item in value]
-        case _:
-            return to_jsonable_python(value)
-
-
-def _replaced(value: Any, replace: Callable[[str], Any]) -> Any:
-    """Return the value with each sealed secret in it replaced."""
-    match value:
-        case {"$sealed": str() as sealed, **others} if not others:
-            return replace(sealed)
-        case Mapping():
-            return {key: _replaced(item, replace) for key, item in value.items()}
-        case list():
-            return [_replaced(item, replace) for item in value]
-        case _:
-            return value
-
-
-def _sealed_within(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    match value:
-        case {"$sealed": str() as sealed, **others} if not others:
-            yield path, sealed
-        case Mapping():
-            for key, item in value.items():
-                yield from _sealed_within(f"{path}.{key}".removeprefix("."), item)
-        case list():
-            for place, item in enumerate(value):
-                yield from _sealed_within(f"{path}.{place}", item)
+def _place(document: Mapping[str, Any], path: str) -> str:
+    destination = document.get("destination")
+    return place_of(document, path, destination.get("url") if isinstance(destination, Mapping) else None)

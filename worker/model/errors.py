@@ -21,6 +21,7 @@ SiemError
 ├── SchemaInUse             a change of the ledger's tables would stop a process, or lose data
 ├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
+│   └── SecretMoved         it was sealed for another place than the one where it stands
 ├── TransportError          what went wrong on the way to a customer's SIEM (a fact, not a verdict)
 │   ├── NameUnknown
 │   ├── AddressRefused
@@ -174,6 +175,10 @@ class DataRefused(SiemError):
 
 class SecretUnreadable(SiemError):
     """A sealed secret cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it."""
+
+
+class SecretMoved(SecretUnreadable):
+    """A secret was sealed for another place than the one where it stands."""
 
 
 class TransportError(SiemError):

@@ -1,5 +1,6 @@
-"""A secret that stands sealed in the ledger and that none of the keys at hand opens.
+"""Secrets that stand sealed in the ledger, and that cannot be opened here.
 
+Either none of the keys at hand opens one, or it was sealed for another place (`worker.model.secret_places`).
 It stands in the place of a `SecretStr`, so that the integration can still be listed, changed, paused and
 saved: what cannot be opened is written back sealed as it is.
 """
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import SecretStr
 
-from worker.model.errors import SecretUnreadable
+from worker.model.errors import SecretMoved, SecretUnreadable
 
 if TYPE_CHECKING:
     from worker.model.integrations import Integration
@@ -19,15 +20,24 @@ _UNREADABLE = (
     "{} of integration {} cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it; add that key "
     "again, or set the secret again"
 )
+_MOVED = (
+    "{} of integration {} is not used: it was sealed for another address or another integration, so somebody "
+    "has changed the stored integration directly; a recorder renews the copy in Redis within seconds, and if "
+    "this stays, set the secret again"
+)
 
 
 class UnreadableSecret(SecretStr):
-    """A secret of which only the sealed text is known; to ask for its value raises SecretUnreadable."""
+    """A secret of which only the sealed text is known; to ask for its value raises SecretUnreadable.
 
-    def __init__(self, sealed: str) -> None:
+    `moved` is whether a key opens it, but it was sealed for another place than the one where it stands.
+    """
+
+    def __init__(self, sealed: str, *, moved: bool = False) -> None:
         """Keep the sealed text."""
         super().__init__("")
         self.sealed = sealed
+        self.moved = moved
 
     def get_secret_value(self) -> NoReturn:
         """Raise SecretUnreadable."""
@@ -62,8 +72,21 @@ def unreadable_in(integration: "Integration") -> list[str]:
     return [path for path, secret in secrets_in(integration) if not is_readable(secret)]
 
 
+def moved_in(integration: "Integration") -> list[str]:
+    """Return the paths of those of its secrets that were sealed for another place."""
+    found = secrets_in(integration)
+    return [path for path, secret in found if isinstance(secret, UnreadableSecret) and secret.moved]
+
+
+def require_in_place(integration: "Integration") -> None:
+    """Raise SecretMoved, which names fields and what mends it, if one was sealed for another place."""
+    if moved := moved_in(integration):
+        raise SecretMoved(_MOVED.format(", ".join(moved), integration.name))
+
+
 def require_readable(integration: "Integration") -> None:
     """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
+    require_in_place(integration)
     if unreadable := unreadable_in(integration):
         raise SecretUnreadable(_UNREADABLE.format(", ".join(unreadable), integration.name))
 

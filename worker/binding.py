@@ -1,0 +1,40 @@
+"""Binds the secrets of an earlier release to their places, so that no copy of them opens elsewhere.
+
+The release before this one sealed secrets for any place (`worker.ledger.vault`). Beside a recorder each of
+them is sealed anew, with the key that sealed it; an API of that release which still runs goes on to seal so,
+and what it saves is bound by the next look.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from worker.ledger.resealing import SealedSecret
+from worker.model.availability import Dependencies, persevere_resting
+
+log = logging.getLogger(__name__)
+
+#: Between two looks, in seconds.
+INTERVAL = 10.0
+
+#: Binds what is unbound, and returns it. Raises LedgerUnavailable, SchemaOutdated.
+Bind = Callable[[], Sequence[SealedSecret]]
+
+
+class SealBinding:
+    """Looks for unbound secrets; runs in one thread, in as many recorders as there are."""
+
+    def __init__(self, bind: Bind, *, interval: float = INTERVAL) -> None:
+        """Look every `interval` seconds."""
+        self._bind = bind
+        self._interval = interval
+
+    def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
+        """Bind until told to stop; outlive any absence of the database."""
+        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+
+    def step(self) -> float:
+        """Look once; return for how many seconds to rest then. Raises LedgerUnavailable, SchemaOutdated."""
+        if done := self._bind():
+            log.info("%d secrets are bound to the addresses that they are sent to", len(done))
+        return self._interval
