@@ -106,7 +106,7 @@ def test_the_copy_opens_after_a_restart_without_the_database(
     copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
 
     assert [access.admit(GOOD, "1.2.3.4") for _ in range(3)] == [KEY] * 3
-    assert access.stands(KEY.id, lambda _: ledger(""))
+    assert access.standing(KEY.id, lambda _: ledger(""))
     with pytest.raises(UnknownKey):
         access.admit(make_text("a" * 16), "1.2.3.4")
     with pytest.raises(LedgerUnavailable):
@@ -128,7 +128,7 @@ def test_a_revoked_key_does_not_come_back_to_life(
 
     with pytest.raises(UnknownKey):
         access.admit(GOOD, "1.2.3.4")
-    assert not access.stands(KEY.id, lambda _: ledger(""))
+    assert not access.standing(KEY.id, lambda _: ledger(""))
 
 
 def test_without_both_only_memory_is_left(

@@ -26,10 +26,12 @@ from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.broker.vital_signs import VitalSigns
 from worker.broker.volumes import volumes_of
+from worker.model.api_keys import ApiKey, Role
 from worker.model.deliveries import Cause, DeadLetter
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
+from worker.model.proofs import Proofs
 from worker.model.replays import Page
 
 LATE = Timing(lease=0.001, order_lease=0.001, retry_grace=0)
@@ -388,8 +390,8 @@ def test_a_damaged_record_of_a_replay_is_forgotten(client: redis.Redis) -> None:
 
 def test_a_damaged_session_has_ended(client: redis.Redis) -> None:
     """Who bore it signs in again."""
-    sessions = Sessions(client)
-    token = sessions.open("key", "default", "admin")
+    sessions = Sessions(client, Proofs([b"the fleet's own key"]))
+    token = sessions.open(ApiKey("key", "default", "name", Role.ADMIN, 0))
     [key] = client.keys("siem:session:*")
     client.set(key, b"{\xff")
 

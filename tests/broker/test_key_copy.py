@@ -7,14 +7,16 @@ import redis
 from worker.broker import keys
 from worker.broker.key_copy import LASTS, KeyCopy
 from worker.model.api_keys import ApiKey, Role, digest_of
+from worker.model.proofs import Proofs
 
 ONE = ApiKey("a" * 16, "ours", "one", Role.ADMIN, 5)
 TWO = ApiKey("b" * 16, "theirs", "two", Role.PUBLISH_ONLY, 6)
+PROOFS = Proofs([b"the fleet's own key"])
 
 
 def test_what_the_ledger_told_last_is_all_there_is(client: redis.Redis) -> None:
     """Keys come, change and go with it; nobody who reads Redis finds the text of one."""
-    copy = KeyCopy(client)
+    copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, digest_of("text of one")), (TWO, digest_of("text of two"))])
     found = copy.find(ONE.id)
     copy.replace([(TWO, digest_of("text of two"))])
@@ -27,7 +29,7 @@ def test_what_the_ledger_told_last_is_all_there_is(client: redis.Redis) -> None:
 
 def test_what_was_revoked_never_opens_again(client: redis.Redis) -> None:
     """Whatever a recorder that had read the ledger just before writes over it."""
-    copy = KeyCopy(client)
+    copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, "0" * 64)])
     copy.revoke(ONE.id)
     copy.replace([(ONE, "0" * 64)])
@@ -45,15 +47,16 @@ def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
     client: redis.Redis,
     age: float | None,
     opens: bool,  # noqa: FBT001 - a column of the table
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the clock of Redis; a copy without a time neither."""
-    copy = KeyCopy(client)
-    copy.replace([(ONE, "0" * 64)])
     seconds, _ = client.time()
+    then_ms = round((int(seconds) - (age or 0)) * 1000)
+    monkeypatch.setattr("worker.broker.key_copy.redis_now_ms", lambda _: then_ms)
+    copy = KeyCopy(client, PROOFS)
+    copy.replace([(ONE, "0" * 64)])
     if age is None:
-        client.delete(keys.API_KEYS_CONFIRMED)
-    else:
-        client.set(keys.API_KEYS_CONFIRMED, round((int(seconds) - age) * 1000))
+        client.delete(keys.API_KEYS_PROVED)
 
     assert (copy.find(ONE.id) is not None) is opens
 
@@ -61,11 +64,11 @@ def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", msgspec.json.encode({"role": "root"})])
 def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) -> None:
     """Nor does a damaged time; the next telling mends both."""
-    copy = KeyCopy(client)
+    copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, "0" * 64)])
     client.hset(keys.API_KEYS, ONE.id, damage)
     assert copy.find(ONE.id) is None
-    client.set(keys.API_KEYS_CONFIRMED, damage)
+    client.set(keys.API_KEYS_PROVED, damage)
     assert copy.find(ONE.id) is None
     copy.replace([(ONE, "0" * 64)])
 
@@ -74,9 +77,9 @@ def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) ->
 
 def test_a_copy_that_was_overwritten_is_written_anew(client: redis.Redis) -> None:
     """A recorder must not be held up by it."""
-    copy = KeyCopy(client)
+    copy = KeyCopy(client, PROOFS)
     client.set(keys.API_KEYS, "by hand")
-    client.hset(keys.API_KEYS_CONFIRMED, "by", "hand")
+    client.hset(keys.API_KEYS_PROVED, "by", "hand")
     copy.replace([(ONE, "0" * 64)])
 
     assert copy.find(ONE.id) is not None
@@ -84,7 +87,7 @@ def test_a_copy_that_was_overwritten_is_written_anew(client: redis.Redis) -> Non
 
 def test_a_full_redis_takes_it_all_the_same(client: redis.Redis) -> None:
     """A recorder tells it every few seconds, and must not be held up."""
-    copy = KeyCopy(client)
+    copy = KeyCopy(client, PROOFS)
     client.config_set("maxmemory", 1)
     try:
         copy.replace([(ONE, "0" * 64)])

@@ -10,6 +10,7 @@ from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import upgrade, writing
+from worker.ledger.vault import open_vault
 from worker.model.api_keys import id_in
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def test_a_key_is_revoked_beside_tables_of_a_later_release(own: Fleet, tmp_path:
         with as_later_release(tmp_path / "later", EXPANDS, CONTRACTS):
             upgrade(own.engine)
         ran = call(own.environment, "api-keys", "revoke", key)
-        found = KeyCopy(own.client).find(key)
+        found = KeyCopy(own.client, open_vault(own.settings).proofs).find(key)
 
     assert ran.code == 0, ran.err
     assert f"Revoked terraform ({key}) in Redis" in ran.out

@@ -5,7 +5,8 @@ import pytest
 from tests.pages.conftest import HOME, OURS, Site
 from worker.broker.sessions import LONGEST, Sessions
 from worker.ledger.api_keys import ApiKeyStore
-from worker.model.api_keys import Role
+from worker.ledger.vault import open_vault
+from worker.model.api_keys import ApiKey, Role
 
 
 def test_whoever_has_not_signed_in_is_asked_to_and_then_goes_on(site: Site) -> None:
@@ -108,8 +109,8 @@ def test_a_revoked_key_ends_its_sessions(site: Site, monkeypatch: pytest.MonkeyP
 
 def test_a_session_ends_at_last_however_busy_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look prolongs it, but not beyond its longest."""
-    sessions = Sessions(site.fleet.client)
-    token = sessions.open("id", OURS, "admin")
+    sessions = Sessions(site.fleet.client, open_vault(site.fleet.settings).proofs)
+    token = sessions.open(ApiKey("id", OURS, "name", Role.ADMIN, 0))
     assert sessions.find(token) is not None
     real = site.fleet.client.time()[0]
     monkeypatch.setattr(site.fleet.client, "time", lambda: (real + LONGEST, 0))

@@ -104,14 +104,15 @@ class Access:
             raise UnknownKey
         return key
 
-    def stands(self, key_id: str, find: Callable[[str], ApiKey | None]) -> bool:
-        """Whether the key of a session is still good; `find` looks it up in the ledger.
+    def standing(self, key_id: str, find: Callable[[str], ApiKey | None]) -> ApiKey | None:
+        """Return the key of a session if it is still good; `find` looks it up in the ledger.
 
-        Raises LedgerUnavailable, SchemaOutdated.
+        While that is away, the copy in Redis decides. Raises LedgerUnavailable, SchemaOutdated where neither
+        tells.
         """
         known = self._known.get(key_id)
         if known and self._clock() - known.asked < REMEMBERED:
-            return True
+            return known.key
         try:
             key = self._ask_ledger(lambda: find(key_id))
         except (LedgerUnavailable, SchemaOutdated) as outage:
@@ -122,7 +123,7 @@ class Access:
             key = found.key
         now = self._clock()
         self._remember(key_id, _Known(key, now, now) if key else None)
-        return key is not None
+        return key
 
     def _find(self, text: str, digest: str) -> ApiKey | None:
         now = looked_up = self._clock()

@@ -10,6 +10,7 @@ from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
 from worker.broker.connection import Client, await_replica, check_writes, connect
 from worker.broker.key_copy import KeyCopy
+from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import check_writes as check_ledger_writes
@@ -39,14 +40,15 @@ class Resources:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
         engine = open_ledger(config.ledger_address())
         client = connect(config.broker_address())
+        vault = open_vault(config)
         ownership = Ownership(engine, client)
         outages = OutageLog(partial(_use_redis, client, ownership), partial(_use_ledger, engine))
         return cls(
             config=config,
             engine=engine,
             client=client,
-            vault=open_vault(config),
-            access=Access(ApiKeyStore(engine).recognise, KeyCopy(client).find, outages.note),
+            vault=vault,
+            access=Access(ApiKeyStore(engine).recognise, KeyCopy(client, vault.proofs).find, outages.note),
             ownership=ownership,
             outages=outages,
         )
@@ -54,6 +56,11 @@ class Resources:
     def integrations_of(self, tenant_id: str) -> TenantIntegrations:
         """Return the integrations that people of this tenant may see."""
         return TenantIntegrations(self.engine, self.vault, tenant_id, self.config.quotas)
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of those who signed in to the pages."""
+        return Sessions(self.client, self.vault.proofs)
 
     def all_integrations(self) -> IntegrationStore:
         """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""

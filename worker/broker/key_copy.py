@@ -6,9 +6,15 @@ that nobody has confirmed for longer than `LASTS` opens nothing. What was revoke
 which only grows, and which wins: a key once revoked opens nothing by this copy any more, and a recorder
 revokes it in the ledger as well, should that not know it.
 
-The release before this one neither writes nor reads these keys.
+Each entry and the confirmation carry a proof of the fleet's own (`worker.model.proofs`), and both name the
+edition that they belong to, which is the digest of all entries: who can write to Redis makes no key and
+raises no role, and can at the most bring back an edition that was confirmed within `LASTS`.
+
+The release before this one reads and writes the same keys without proofs; it skips ours, and what it has
+written opens nothing here. While recorders of both run, the last one that wrote counts.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +27,7 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import execute_anyway
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
+from worker.model.proofs import Proofs
 
 if TYPE_CHECKING:
     import redis
@@ -37,6 +44,16 @@ class CopiedKey(msgspec.Struct, frozen=True):
     name: str
     role: Role
     created_ms: int
+    edition: str = ""
+    proof: str = ""
+
+
+class _Confirmation(msgspec.Struct, frozen=True):
+    """When the ledger has confirmed which edition (ms since 1970 UTC, by the clock of Redis)."""
+
+    at_ms: int
+    edition: str
+    proof: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +66,20 @@ class Found:
 
 _REVOKED = Found(None, NO_DIGEST)
 
+_KEY, _CONFIRMATION = "copied API key", "confirmed API keys"
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(CopiedKey).decode
+_decode_confirmation = msgspec.json.Decoder(_Confirmation).decode
 
 
 class KeyCopy:
     """May be shared between threads. Every method raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis") -> None:
-        """Use the client."""
+    def __init__(self, client: "redis.Redis", proofs: Proofs) -> None:
+        """Use the client, and the proofs of the fleet's own keys."""
         self._client = client
+        self._proofs = proofs
 
     def find(self, key_id: str) -> Found | None:
         """Return what is known of the key with this id; None where the copy does not tell."""
@@ -66,14 +87,15 @@ class KeyCopy:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hget(keys.API_KEYS, key_id)
             pipeline.sismember(keys.API_KEYS_REVOKED, key_id)
-            pipeline.get(keys.API_KEYS_CONFIRMED)
+            pipeline.get(keys.API_KEYS_PROVED)
             pipeline.time()
             document, is_revoked, confirmed, (seconds, _) = pipeline.execute()
         if is_revoked:
             return _REVOKED
-        if document is None or not _is_fresh(confirmed, int(seconds)):
+        edition = self._edition(confirmed, int(seconds))
+        if document is None or edition is None:
             return None
-        return _read(key_id, document)
+        return self._read(key_id, document, edition)
 
     def revoke(self, key_id: str) -> None:
         """Let this key open nothing by this copy, for ever."""
@@ -91,15 +113,49 @@ class KeyCopy:
 
     def replace(self, standing: Collection[tuple[ApiKey, str]]) -> None:
         """Let these keys, each with its digest, be all that open; the ledger has just told them."""
-        wanted = {key.id.encode(): _document(key, digest) for key, digest in standing}
+        wanted = self._proved(standing)
         now_ms = redis_now_ms(self._client)
         with broker_errors():
             pipeline = self._client.pipeline(transaction=True)
             if self._documents() != wanted:
                 _replace(pipeline, wanted)
+            # This one is for the release before this one alone.
             pipeline.set(keys.API_KEYS_CONFIRMED, now_ms)
+            pipeline.set(keys.API_KEYS_PROVED, self._confirmation(now_ms, _edition_of(standing)))
             # A recorder does this every few seconds, and must go on in a full Redis.
             execute_anyway(self._client, pipeline)
+
+    def _proved(self, standing: Collection[tuple[ApiKey, str]]) -> dict[bytes, bytes]:
+        edition = _edition_of(standing)
+        entries = {key.id: _copied(key, digest, edition) for key, digest in standing}
+        return {
+            one.encode(): _encode(
+                msgspec.structs.replace(entry, proof=self._proofs.prove(_KEY, *_parts(one, entry)))
+            )
+            for one, entry in entries.items()
+        }
+
+    def _confirmation(self, now_ms: int, edition: str) -> bytes:
+        proof = self._proofs.prove(_CONFIRMATION, str(now_ms), edition)
+        return _encode(_Confirmation(now_ms, edition, proof))
+
+    def _edition(self, confirmed: bytes | None, now: int) -> str | None:
+        """Return the edition that the ledger has confirmed lately, if the fleet says so."""
+        try:
+            told = _decode_confirmation(confirmed or b"")
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        is_ours = self._proofs.holds(told.proof, _CONFIRMATION, str(told.at_ms), told.edition)
+        return told.edition if is_ours and now - told.at_ms / 1000 < LASTS else None
+
+    def _read(self, key_id: str, document: bytes, edition: str) -> Found | None:
+        try:
+            found = _decode(document)
+        except (msgspec.MsgspecError, ValueError):
+            return None  # damaged: a recorder writes it again
+        if found.edition != edition or not self._proofs.holds(found.proof, _KEY, *_parts(key_id, found)):
+            return None  # of an edition that has gone, or not ours
+        return Found(ApiKey(key_id, found.tenant_id, found.name, found.role, found.created_ms), found.digest)
 
     def _documents(self) -> dict[bytes, bytes] | None:
         """Return what stands in the copy; None where somebody has overwritten it."""
@@ -116,20 +172,17 @@ def _replace(pipeline: Any, wanted: Mapping[bytes, bytes]) -> None:
         pipeline.hset(keys.API_KEYS, mapping=wanted)
 
 
-def _is_fresh(confirmed: bytes | None, now: int) -> bool:
-    try:
-        return confirmed is not None and now - int(confirmed) / 1000 < LASTS
-    except ValueError:
-        return False
+def _copied(key: ApiKey, digest: str, edition: str = "") -> CopiedKey:
+    return CopiedKey(digest, key.tenant_id, key.name, key.role, key.created_ms, edition)
 
 
-def _document(key: ApiKey, digest: str) -> bytes:
-    return _encode(CopiedKey(digest, key.tenant_id, key.name, key.role, key.created_ms))
+def _edition_of(standing: Collection[tuple[ApiKey, str]]) -> str:
+    """Return another text for each other set of keys."""
+    entries = sorted((key.id.encode(), _encode(_copied(key, digest))) for key, digest in standing)
+    return hashlib.sha256(_encode([[one.decode(), entry.decode()] for one, entry in entries])).hexdigest()
 
 
-def _read(key_id: str, document: bytes) -> Found | None:
-    try:
-        found = _decode(document)
-    except (msgspec.MsgspecError, ValueError):
-        return None  # damaged: a recorder writes it again
-    return Found(ApiKey(key_id, found.tenant_id, found.name, found.role, found.created_ms), found.digest)
+def _parts(key_id: str, entry: CopiedKey) -> tuple[str, ...]:
+    """Return what the proof of an entry is of."""
+    whose = (key_id, entry.digest, entry.tenant_id, entry.name, entry.role.value)
+    return (*whose, str(entry.created_ms), entry.edition)

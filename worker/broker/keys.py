@@ -71,7 +71,9 @@
 | `siem:api-keys`              | hash   | id of an API key → what the ledger has of it, its digest        |
 |                              |        | included, as JSON (`worker.broker.key_copy`)                   |
 | `siem:api-keys:revoked`      | set    | ids of API keys that open nothing any more, whatever is copied |
-| `siem:api-keys:confirmed`    | string | when the ledger last confirmed that copy (ms)                  |
+| `siem:api-keys:confirmed`    | string | when the ledger last confirmed that copy (ms); only the        |
+|                              |        | release before this one reads it                               |
+| `siem:api-keys:proved`       | string | the same, with which copy that was, and a proof (JSON)         |
 | `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
@@ -128,6 +130,7 @@ COUNTERS = "siem:counters"
 API_KEYS = "siem:api-keys"
 API_KEYS_REVOKED = "siem:api-keys:revoked"
 API_KEYS_CONFIRMED = "siem:api-keys:confirmed"
+API_KEYS_PROVED = "siem:api-keys:proved"
 RECORDER_STALL = "siem:recorder:stall"
 WRITE_TEST = "siem:write-test"
 ALIVE_PREFIX = "siem:alive:"

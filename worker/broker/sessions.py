@@ -1,7 +1,12 @@
 """Sessions of people who signed in to the pages: kept in Redis, which forgets them by itself.
 
-Comes in: the token of a cookie. Goes out: who bears it. Redis knows only the token's digest, so that who
-reads Redis cannot sign in.
+Comes in: the token of a cookie. Goes out: the id of the API key that its bearer signed in with. Redis knows
+only the token's digest, so that who reads Redis cannot sign in; and each session carries a proof of the
+fleet's own (`worker.model.proofs`), so that who writes to Redis cannot, either. What a session may do stands
+in the ledger, with its key.
+
+The release before this one reads the tenant and the role in the session, so these are still written; it
+skips the proof. A session that it has begun has none and counts for nothing here: its bearer signs in again.
 """
 
 import hashlib
@@ -12,6 +17,8 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.model.api_keys import ApiKey
+from worker.model.proofs import Proofs
 
 if TYPE_CHECKING:
     import redis
@@ -22,9 +29,9 @@ LONGEST = 12 * 3600
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Who signed in: the id of the API key, its tenant and role; and what proves that a form is ours.
+    """Who signed in: the id of the API key; and what proves that a form is ours.
 
-    `until_ms` is when it ends whatever happens.
+    `until_ms` is when it ends whatever happens. `tenant_id` and `role` are for the release before this one.
     """
 
     key_id: str
@@ -32,8 +39,10 @@ class Session(msgspec.Struct, frozen=True):
     role: str
     csrf: str
     until_ms: int
+    proof: str = ""
 
 
+_PURPOSE = "session"
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Session)
 
@@ -41,22 +50,24 @@ _decoder = msgspec.json.Decoder(Session)
 class Sessions:
     """The sessions of all who signed in. Every method raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis") -> None:
-        """Use the client, which may be shared between threads."""
+    def __init__(self, client: "redis.Redis", proofs: Proofs) -> None:
+        """Use the client and the proofs, which may be shared between threads."""
         self._client = client
+        self._proofs = proofs
 
-    def open(self, key_id: str, tenant_id: str, role: str) -> str:
-        """Begin a session; return its token, which nobody had before."""
-        token = secrets.token_urlsafe(32)
+    def open(self, key: ApiKey) -> str:
+        """Begin a session of who bears this key; return its token, which nobody had before."""
+        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with broker_errors():
             seconds: Any = self._client.time()
             until_ms = (int(seconds[0]) + LONGEST) * 1000
-            session = Session(key_id, tenant_id, role, secrets.token_urlsafe(32), until_ms)
-            self._client.set(_key(token), _encode(session), ex=IDLE)
+            session = Session(key.id, key.tenant_id, key.role.value, csrf, until_ms)
+            proof = self._proofs.prove(_PURPOSE, *_proved(token, session))
+            self._client.set(_key(token), _encode(msgspec.structs.replace(session, proof=proof)), ex=IDLE)
         return token
 
     def find(self, token: str) -> Session | None:
-        """Return the session of a token, and keep it for another while; None if there is none."""
+        """Return the session of a token, and keep it for another while; None if we have begun none."""
         with broker_errors():
             found: Any = self._client.get(_key(token))
             if found is None:
@@ -65,6 +76,8 @@ class Sessions:
                 session = _decoder.decode(found)
             except (msgspec.MsgspecError, ValueError):
                 return None  # damaged: to sign in again mends it
+            if not self._proofs.holds(session.proof, _PURPOSE, *_proved(token, session)):
+                return None
             seconds: Any = self._client.time()
             left = session.until_ms // 1000 - int(seconds[0])
             if left <= 0:
@@ -78,5 +91,14 @@ class Sessions:
             self._client.delete(_key(token))
 
 
+def _proved(token: str, session: Session) -> tuple[str, ...]:
+    """Return what the proof is of: whose session it is, and until when."""
+    return _digest(token), session.key_id, session.csrf, str(session.until_ms)
+
+
 def _key(token: str) -> str:
-    return keys.session(hashlib.sha256(token.encode()).hexdigest())
+    return keys.session(_digest(token))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

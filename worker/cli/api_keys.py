@@ -8,11 +8,10 @@ from typing import Any
 import click
 
 from worker.broker.connection import Client, connect
-from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.stores import Ledger, ledger, share_api_keys
+from worker.cli.stores import Ledger, key_copy, ledger, share_api_keys
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.model.api_keys import ApiKey, Role
@@ -120,7 +119,7 @@ def _tell_revocation(engine: Ledger, revoked: ApiKey) -> None:
     try:
         with _client() as client:
             check_claim(client, ledger_id(engine))
-            KeyCopy(client).revoke(revoked.id)
+            key_copy(client).revoke(revoked.id)
     except (BrokerUnavailable, InvalidSetting) as error:
         log.warning(
             "revoked, but Redis does not know yet (%s): a recorder tells it within seconds of its return. "
@@ -131,7 +130,7 @@ def _tell_revocation(engine: Ledger, revoked: ApiKey) -> None:
 
 def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
     with _client() as client:
-        copy = KeyCopy(client)
+        copy = key_copy(client)
         found = copy.find(key_id)
         if found is None:
             raise outage

@@ -149,12 +149,17 @@ def reconcile(store: IntegrationStore) -> bool:
         client.close()
 
 
+def key_copy(client: Client) -> KeyCopy:
+    """Return the copy of the API keys in Redis, with the keys that prove it."""
+    return KeyCopy(client, open_vault(configuration()).proofs)
+
+
 def share_api_keys(client: Client, engine: Ledger) -> None:
     """Make the copy of the API keys in Redis that of the ledger, and revoke here what was revoked there.
 
     The caller knows that Redis is this ledger's. Raises BrokerUnavailable, LedgerUnavailable.
     """
-    copy, store = KeyCopy(client), ApiKeyStore(engine)
+    copy, store = key_copy(client), ApiKeyStore(engine)
     revoked, standing = copy.revoked(), store.standing()
     for key, _ in standing:
         if key.id in revoked:

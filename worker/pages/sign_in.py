@@ -8,7 +8,6 @@ from starlette.concurrency import run_in_threadpool
 
 from worker.api.access import TooManyFailures, UnknownKey
 from worker.api.callers import Shared
-from worker.broker.sessions import Sessions
 from worker.model.api_keys import ApiKey, Role
 from worker.pages.rendering import render
 from worker.pages.visitors import (
@@ -64,12 +63,12 @@ def _begin(request: Request, resources: Shared, text: str, wanted: str) -> Respo
 
 def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> Response:
     """Begin with a token that nobody had before, whatever cookie came with the request."""
-    sessions = Sessions(resources.client)
+    sessions = resources.sessions
     sessions.close(request.cookies.get(COOKIE, ""))
     answer = RedirectResponse(wanted, 303)
     answer.set_cookie(
         COOKIE,
-        sessions.open(key.id, key.tenant_id, key.role.value),
+        sessions.open(key),
         httponly=True,
         samesite="lax",
         secure=request.url.scheme == "https",
@@ -80,7 +79,7 @@ def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> R
 @router.post("/sign-out")
 def sign_out(resources: Shared, visitor: Looking, _form: Posted) -> Response:
     """End the session."""
-    Sessions(resources.client).close(visitor.token)
+    resources.sessions.close(visitor.token)
     answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(COOKIE)
     return answer

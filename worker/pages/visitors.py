@@ -1,7 +1,8 @@
 """Who looks at a page: a cookie becomes a visitor, or the way to the sign-in page.
 
 Comes in: a request. Goes out: a Visitor, whose forms carry what proves that they are ours. Sessions stand in
-Redis under the digest of their token; a key that was revoked ends its sessions within seconds.
+Redis under the digest of their token and name an API key; tenant and role are that key's, as the ledger has
+it, so a key that was revoked ends its sessions within seconds.
 """
 
 import hmac
@@ -14,9 +15,9 @@ from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
 from worker.api.problems import Problem
-from worker.broker.sessions import Session, Sessions
+from worker.broker.sessions import Session
 from worker.ledger.api_keys import ApiKeyStore
-from worker.model.api_keys import Role
+from worker.model.api_keys import ApiKey, Role
 from worker.model.errors import SiemError
 
 COOKIE = "siem_session"
@@ -54,14 +55,15 @@ class Visitor:
 
 def _visitor(request: Request, resources: Shared) -> Visitor:
     token = request.cookies.get(COOKIE, "")
-    session = Sessions(resources.client).find(token) if token else None
-    if session is None or not _stands(resources, session):
+    session = resources.sessions.find(token) if token else None
+    key = _key_of(resources, session) if session else None
+    if session is None or key is None or key.role is Role.PUBLISH_ONLY:
         raise SignInFirst(_wanted(request))
-    return Visitor(session.tenant_id, Role(session.role), session.csrf, token)
+    return Visitor(key.tenant_id, key.role, session.csrf, token)
 
 
-def _stands(resources: Shared, session: Session) -> bool:
-    return resources.access.stands(session.key_id, ApiKeyStore(resources.engine).find)
+def _key_of(resources: Shared, session: Session) -> ApiKey | None:
+    return resources.access.standing(session.key_id, ApiKeyStore(resources.engine).find)
 
 
 def _wanted(request: Request) -> str:
