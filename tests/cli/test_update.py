@@ -133,6 +133,35 @@ def test_what_is_wrong_is_named_and_changes_nothing(
     assert empty.store.get(splunk.id) == splunk
 
 
+def test_another_server_asks_for_the_secrets_again(empty: Fleet, hook: Integration, tmp_path: Path) -> None:
+    """With the options that give them; a path asks for none."""
+    (tmp_path / "key").write_text("new-key")
+    (tmp_path / "headers").write_text("X-Team: new-team")
+    (tmp_path / "signing").write_text(NEW_SECRET)
+    moving = ("integrations", "update", "hook", "--url")
+    refused = run(empty.environment, *moving, "https://other.example.com/")
+    given = [
+        *("--api-key-file", str(tmp_path / "key"), "--header-file", str(tmp_path / "headers")),
+        *("--signing-secret-file", str(tmp_path / "signing")),
+    ]
+    moved = run(empty.environment, *moving, "https://other.example.com/", *given)
+    elsewhere = run(empty.environment, *moving, "https://other.example.com/in")
+    now = empty.store.get(hook.id).destination
+
+    assert refused.code == 2
+    for words in (
+        "url has another scheme, host or port",
+        "--api-key-file",
+        "--header-file",
+        "--signing-secret",
+    ):
+        assert words in refused.err
+    assert (moved.code, elsewhere.code) == (0, 0), moved.err + elsewhere.err
+    assert isinstance(now, Webhook)
+    assert now.url == "https://other.example.com/in"
+    assert now.headers["X-Team"].get_secret_value() == "new-team"
+
+
 def test_an_unknown_one_is_no_success(empty: Fleet) -> None:
     """Exit code 4."""
     assert run(empty.environment, "integrations", "update", "nobody", "--name", "x").code == 4

@@ -1,7 +1,8 @@
 """From what a request says of an integration to the integration.
 
 Comes in: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Goes out:
-the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back.
+the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back,
+unless it would go to another server than before (`worker.model.secret_places`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from pydantic import SecretStr
 from worker.api.documents import COMMON, READ_ONLY
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.integrations import Integration, at_once
+from worker.model.secret_places import require_again
+from worker.model.secrets import secrets_within
 from worker.transports.tls import judged_whole
 
 REMEDY = "see the schema and the examples in /openapi.json"
@@ -27,7 +30,8 @@ def created(given: Mapping[str, Any], integration_id: str, tenant_id: str) -> In
 def changed(old: Integration, patch: Mapping[str, Any], shown: Mapping[str, Any]) -> Integration:
     """Return the integration with the patch applied; `shown` is its document.
 
-    Raises InvalidIntegration, which names every wrong field.
+    Raises InvalidIntegration, which names every wrong field, or every secret that must be given again because
+    it would go elsewhere.
     """
     wrong = list(_read_only_ones(patch, shown))
     if patch.get("type", old.type) != old.type:
@@ -37,7 +41,17 @@ def changed(old: Integration, patch: Mapping[str, Any], shown: Mapping[str, Any]
         raise at_once(wrong)
     values = old.model_dump()
     before = {name: values[name] for name in COMMON} | values["destination"]
-    return _integration(lambda: _merged(before, patch, shown, ""), old.id, old.tenant_id, wrong)
+    kept: set[str] = set()
+
+    def merge() -> dict[str, Any]:
+        merged = _merged(before, patch, shown, "")
+        # What a request brings is text.
+        kept.update(path for path, _ in secrets_within(merged))
+        return merged
+
+    new = _integration(merge, old.id, old.tenant_id, wrong)
+    require_again(old, new, kept)
+    return new
 
 
 def _read_only_ones(given: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[InvalidIntegration]:

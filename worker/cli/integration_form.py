@@ -5,7 +5,7 @@ far as can be told without dialling; or an error that names the option, and neve
 """
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,10 +202,18 @@ def pem_of(values: Mapping[str, Any], name: str) -> str | None:
 
 def blamed(field: str, values: Mapping[str, Any]) -> str:
     """Name the options that gave a field, as far as there are some."""
+    return _naming(field, list(_given(values))) or field
+
+
+def giving(field: str) -> str:
+    """Name the options that give a field, such as `auth.value`; empty where none does."""
+    return _naming(field, INTEGRATION_OPTIONS)
+
+
+def _naming(field: str, options: Sequence[FormOption]) -> str:
     path = field
     while path:
-        named = [option for option in _given(values) if path in option.gives]
-        if named:
-            return " or ".join(option.flag for option in named)
+        if flags := [option.flag for option in options if path in option.gives]:
+            return " or ".join(flags)
         path = path.rpartition(".")[0]
-    return field
+    return ""

@@ -12,6 +12,7 @@ from worker.cli.form_option import MODELS, FormOption, SectionedCommand
 from worker.cli.integration_form import (
     as_given,
     auth_of,
+    giving,
     headers_of,
     judged,
     pem_of,
@@ -25,8 +26,11 @@ from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import open_vault
+from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import EventType
-from worker.model.integrations import Integration
+from worker.model.integrations import Integration, at_once
+from worker.model.secret_places import require_again
+from worker.model.secrets import secrets_within
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})
@@ -68,7 +72,9 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
     siem integrations update hook --signing-secret-file new.txt --signing-secret-file old.txt
 
     Its SIEM is tried again at once, should its events be held. Options that may be repeated (event types,
-    fields, headers, signing secrets) replace what was there.
+    fields, headers, signing secrets) replace what was there. With another scheme, host or port in --url, or
+    another way for the SIEM to prove who it is (--ca-file, --insecure, --tls-server-name), its secrets are
+    given again: they are sent nowhere but where they were given for.
     """
     if not any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("say what to change: nothing was given")
@@ -103,7 +109,22 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
     for field in given["reset"]:
         whole.pop(field, None)
         whole["destination"].pop(field, None)
-    return judged(whole, values)
+    changed = judged(whole, values)
+    # What was given is text.
+    kept = {path for path, _ in secrets_within(whole["destination"])}
+    try:
+        require_again(old, changed, kept)
+    except InvalidIntegration as error:
+        raise at_once([_named_by_options(one) for one in error.all]) from None
+    return changed
+
+
+def _named_by_options(error: InvalidInput) -> InvalidIntegration:
+    """Say which options give the secret."""
+    flags = giving(error.field)
+    return InvalidIntegration(
+        error.field, error.reason, f"{error.remedy}: {flags}" if flags else error.remedy
+    )
 
 
 def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -63,7 +63,12 @@ def is_readable(secret: SecretStr) -> bool:
 
 def secrets_in(integration: "Integration") -> Iterator[tuple[str, SecretStr]]:
     """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`."""
-    for name, value in integration.destination.model_dump().items():
+    yield from secrets_within(integration.destination.model_dump())
+
+
+def secrets_within(values: Mapping[str, Any]) -> Iterator[tuple[str, SecretStr]]:
+    """Yield each secret of the fields of a destination, with its path."""
+    for name, value in values.items():
         yield from _within(name, value)
 
 

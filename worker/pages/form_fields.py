@@ -23,6 +23,8 @@ class Kind(StrEnum):
     #: Those that are hidden are secrets. Pairs are `name: value`, one a line.
     PAIRS = "pairs"
     HIDDEN_PAIRS = "hidden_pairs"
+    #: Secrets in their order, one a line.
+    HIDDEN_LIST = "hidden_list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,12 @@ ADVANCED = {
     ),
     "webhook": (
         Field("headers", "Headers of your own", Kind.HIDDEN_PAIRS, "One a line: name: value"),
+        Field(
+            "signing_secrets",
+            "Signing secrets",
+            Kind.HIDDEN_LIST,
+            "One a line, the newest first, two at the most. The page of an integration makes new ones.",
+        ),
         Field("connections", "Requests at once", Kind.NUMBER),
         *_BATCH,
         _TIMEOUT,

@@ -83,4 +83,6 @@ def _shown(field: Field, value: Any) -> Any:
         return "\n".join(f"{name}: {text}" for name, text in value.items())
     if field.kind is Kind.HIDDEN_PAIRS and isinstance(value, Mapping):
         return ", ".join(value)
+    if field.kind is Kind.HIDDEN_LIST and isinstance(value, list):
+        return str(len(value)) if value else ""
     return value

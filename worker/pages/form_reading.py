@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from worker.api.problems import Problem
 from worker.pages.form_fields import Field, Kind, all_fields
 
-SECRETS = frozenset({Kind.HIDDEN, Kind.HIDDEN_LINES, Kind.HIDDEN_PAIRS})
+SECRETS = frozenset({Kind.HIDDEN, Kind.HIDDEN_LINES, Kind.HIDDEN_PAIRS, Kind.HIDDEN_LIST})
 _PAIRS = frozenset({Kind.PAIRS, Kind.HIDDEN_PAIRS})
 #: A secret of this name is to be forgotten.
 FORGET = "forget:"
@@ -56,6 +56,8 @@ def _value(field: Field, form: FormData) -> Iterator[tuple[str, Any]]:
         yield field.name, bool(text)
     elif field.kind in _PAIRS:
         yield field.name, _pairs(field, text)
+    elif field.kind is Kind.HIDDEN_LIST:
+        yield field.name, text.split()
     elif not text:
         yield field.name, None
     elif field.kind is Kind.NUMBER or field.name == "max_retries":
