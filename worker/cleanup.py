@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from worker.broker.deleted import DeletedKeys, Removal
-from worker.broker.records import Record
+from worker.broker.records import Standing
 from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.model.availability import Dependencies, persevere_resting
@@ -33,8 +33,8 @@ _UNKNOWN = (
 )
 
 
-#: Every integration there is or was. Raises LedgerUnavailable, SchemaOutdated.
-Records = Callable[[], Sequence[Record]]
+#: The integrations of these ids, and perhaps others. Raises LedgerUnavailable, SchemaOutdated.
+Records = Callable[[Collection[str]], Sequence[Standing]]
 #: The ids of integrations with parked events, which are still to come back. Raises as Records.
 Parked = Callable[[], Collection[str]]
 
@@ -86,7 +86,7 @@ class Cleanup:
         return self._interval
 
     def _remove(self, tombstones: Sequence[str], leftovers: Mapping[str, int]) -> None:
-        records = {one.id: one for one in self._records()}
+        records = {one.id: one for one in self._records([*tombstones, *leftovers])}
         # What lives in the ledger is for a recorder: it publishes it, or keeps the more careful state.
         dead = [one for one in leftovers if one not in records or records[one].deleted]
         kinds = self._deleted.kinds(dead) | {one: records[one].type for one in dead if one in records}

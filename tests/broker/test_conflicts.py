@@ -14,9 +14,9 @@ from worker.broker.conflicts import (
     hold_unknown,
     note_yielded,
     orphan_document,
-    standing_ids,
 )
 from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
+from worker.broker.strangers import standing_ids
 from worker.ledger.integrations import IntegrationRecord
 
 

@@ -45,7 +45,7 @@ def create_integration(
         create(
             resources, caller.tenant_id, body.value, integration_id, again=bool(leave and not leave.is_first)
         )
-        announce(resources)
+        announce(resources, integration_id)
         made = resources.integrations_of(caller.tenant_id).show(integration_id)
         response = _answer(made, 201, resources.warning_of(made))
         response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
@@ -88,7 +88,7 @@ def change_integration(
     """
     integrations = resources.integrations_of(caller.tenant_id)
     change(integrations, integration_id, body.value, seen_in(if_match))
-    announce(resources)
+    announce(resources, integration_id)
     made = integrations.show(integration_id)
     return _answer(made, 200, resources.warning_of(made))
 
@@ -99,7 +99,7 @@ def delete_integration(
 ) -> Response:
     """Delete an integration and forget its secrets. Its undelivered events become dead letters."""
     resources.integrations_of(caller.tenant_id).delete(integration_id, seen_in(if_match))
-    announce(resources)
+    announce(resources, integration_id)
     return Response(status_code=204)
 
 
@@ -138,7 +138,7 @@ def _pause(
 
 
 def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Response:
-    announce(resources)
+    announce(resources, integration_id)
     return _answer(resources.integrations_of(tenant_id).show(integration_id))
 
 

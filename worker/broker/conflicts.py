@@ -8,7 +8,6 @@ which wins. Each stands in `siem:integrations:conflicts` until a person has deci
 import json
 import logging
 import time
-import uuid
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -18,9 +17,11 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.integration_changes import note_change
 from worker.broker.numbers import whole
-from worker.broker.records import Record
-from worker.broker.snapshot import Overruling, Subscription
+from worker.broker.records import Standing
+from worker.broker.snapshot import Overruling
+from worker.broker.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +72,6 @@ _conflict = msgspec.json.Decoder(Conflict)
 _encode = msgspec.json.Encoder().encode
 
 
-def standing_ids(client: redis.Redis) -> set[str]:
-    """Return the ids of the integrations in Redis, tombstones included. Raises BrokerUnavailable."""
-    with broker_errors():
-        found: Any = client.hkeys(keys.INTEGRATIONS)
-    return {key.decode(errors="replace") for key in found}
-
-
 def conflicts(client: redis.Redis) -> dict[str, Conflict]:
     """Return what Redis and the ledger disagree on, by the integration's id. Raises BrokerUnavailable."""
     with broker_errors():
@@ -106,7 +100,7 @@ def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
     log.error(YIELDED, one.name, one.id, "deleted" if one.deleted else now, now)
 
 
-def forget_settled(client: redis.Redis, records: Collection[Record], standing: Container[str]) -> None:
+def forget_settled(client: redis.Redis, records: Collection[Standing], standing: Container[str]) -> None:
     """Forget what somebody has decided: adopted, deleted, or changed since. Raises BrokerUnavailable.
 
     `standing` are the ids in Redis: what is not there any more is no conflict either.
@@ -163,7 +157,7 @@ def _be(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _is_settled(conflict: Conflict, record: Record | None) -> bool:
+def _is_settled(conflict: Conflict, record: Standing | None) -> bool:
     if conflict.kind is ConflictKind.UNKNOWN:
         return record is not None
     return record is None or record.deleted or record.revision > conflict.revision
@@ -184,7 +178,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         paused = json.loads(document) | {"paused": True, _BEFORE: before}
         pipeline.hset(keys.INTEGRATIONS, integration_id, json.dumps(paused))
         pipeline.hset(keys.state(integration_id), "held", 1)
-        pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
+        note_change(pipeline, [integration_id])
         pipeline.execute()
     conflict = Conflict(
         ConflictKind.UNKNOWN,

@@ -27,7 +27,8 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.scripting import single_script
+from worker.broker.integration_changes import MOST_KEPT, note_change
+from worker.broker.scripting import script_text
 
 if TYPE_CHECKING:
     import redis
@@ -86,7 +87,7 @@ class DeletedKeys:
     def __init__(self, client: "redis.Redis") -> None:
         """Begin to look through the keys at the beginning."""
         self._client = client
-        self._remove = single_script(client, "remove")
+        self._remove = client.register_script(script_text("changed") + script_text("remove"))
         self._cursor = 0
 
     def leftovers(self, known: Collection[str]) -> dict[str, int]:
@@ -119,7 +120,7 @@ class DeletedKeys:
                     args: list[str | int] = [one, keys.slot_prefix(one), slots.get(one, 0), revisions[one]]
                     self._remove(
                         keys=_keys(one),
-                        args=[*args, uuid.uuid4().hex, int(one not in waiting)],
+                        args=[*args, uuid.uuid4().hex, int(one not in waiting), MOST_KEPT],
                         client=pipeline,
                     )
                 replies = pipeline.execute(raise_on_error=False)
@@ -139,7 +140,7 @@ class DeletedKeys:
             with broker_errors():
                 pipeline = self._client.pipeline(transaction=True)
                 pipeline.hsetnx(keys.INTEGRATIONS, one, tombstone(one, kind).decode())
-                pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
+                note_change(pipeline, [one])
                 pipeline.execute()
 
     def forget_old_notes(self) -> int:
@@ -173,7 +174,7 @@ def _keys(integration_id: str) -> list[str]:
         keys.urgent(integration_id),
         keys.bulk(integration_id),
         *(keys.INTEGRATIONS, keys.INTEGRATIONS_VERSION, keys.DELETED),
-        *(keys.HEALTH_STATES, keys.HEALTH_UNTOLD),
+        *(keys.HEALTH_STATES, keys.HEALTH_UNTOLD, keys.INTEGRATIONS_CHANGES),
     ]
 
 

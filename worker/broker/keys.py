@@ -35,6 +35,8 @@
 |                              |        | shows it and puts it back (`worker.broker.unrecordable`)       |
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
+| `siem:integrations:changes`  | list   | which integrations changed with the latest of these versions   |
+|                              |        | (JSON; `worker.broker.integration_changes`)                    |
 | `siem:integrations:deleted`  | hash   | id → the note of one that was deleted and is gone from here    |
 |                              |        | (`worker.broker.deleted`)                                      |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
@@ -94,8 +96,8 @@ documents only get more at their end, which older code skips; the arguments of a
 the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
-`siem:api-keys*` are of release 0.2.0. Of a sign of life, 0.1.0 reads the role up to the first colon, and the
-last word of the value. `tests/upgrades` tries both directions.
+`siem:api-keys*` are of release 0.2.0; `siem:integrations:changes` came later. Of a sign of life, 0.1.0 reads
+the role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -108,6 +110,7 @@ UNRECORDABLE = "siem:unrecordable"
 LEASES = "siem:leases"
 INTEGRATIONS = "siem:integrations"
 INTEGRATIONS_VERSION = "siem:integrations:version"
+INTEGRATIONS_CHANGES = "siem:integrations:changes"
 CONFLICTS = "siem:integrations:conflicts"
 DELETED = "siem:integrations:deleted"
 LEDGER = "siem:ledger"

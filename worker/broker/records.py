@@ -3,8 +3,8 @@
 from typing import Protocol
 
 
-class Record(Protocol):
-    """One integration as the ledger keeps it: `document` is its JSON, with sealed secrets."""
+class Standing(Protocol):
+    """Where one integration stands in the ledger."""
 
     @property
     def id(self) -> str:
@@ -17,11 +17,6 @@ class Record(Protocol):
         ...
 
     @property
-    def document(self) -> str:
-        """The whole integration as JSON."""
-        ...
-
-    @property
     def revision(self) -> int:
         """Another number with every change."""
         ...
@@ -29,4 +24,13 @@ class Record(Protocol):
     @property
     def deleted(self) -> bool:
         """Whether only a tombstone is left to publish."""
+        ...
+
+
+class Record(Standing, Protocol):
+    """One integration as the ledger keeps it."""
+
+    @property
+    def document(self) -> str:
+        """The whole integration as JSON, with sealed secrets."""
         ...

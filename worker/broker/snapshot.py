@@ -7,70 +7,31 @@ under which what is left of its backlog finds its way to the dead letters; then 
 
 import json
 import logging
-import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.deleted import deletion_notes, tombstone
+from worker.broker.integration_changes import State, changed_since, write_integrations
 from worker.broker.numbers import whole
-from worker.broker.overdraft import append_whole
-from worker.broker.records import Record
+from worker.broker.records import Record, Standing
+from worker.broker.strangers import drop_unreadable, standing_ids
+from worker.broker.subscriptions import (
+    UNKNOWN,
+    UNREADABLE,
+    Limits,
+    Subscription,
+    decode_subscription,
+)
 
-
-class Limits(msgspec.Struct, frozen=True):
-    """The parts of a destination's configuration that routing needs."""
-
-    type: str
-    batch_events: int = 500
-    batch_bytes: int = 900_000
-    use_ack: bool = False
-
-    @property
-    def requests_a_claim(self) -> int:
-        """How many requests a batch may fill: with acknowledgement each batch waits a second or more."""
-        return _ACKNOWLEDGED_REQUESTS if self.use_ack else 1
-
-
-#: What is acknowledged as a whole can also be claimed as a whole; more would only be repeated if it fails.
-_ACKNOWLEDGED_REQUESTS = 4
-
-
-class Subscription(msgspec.Struct, frozen=True):
-    """What routing needs to know of an integration; fields of its document that are not here are skipped."""
-
-    id: str
-    destination: Limits
-    tenant_id: str = "default"
-    enabled: bool = False
-    paused: bool = False
-    event_types: frozenset[str] = frozenset()
-    deleted: bool = False
-    #: Whether it was paused before it was held as unknown to the ledger; None: it was never held.
-    paused_before: bool | None = None
-    name: str = ""
-
-    def wants(self, event_type: str, tenant_id: str) -> bool:
-        """Whether events of that type and tenant are to be sent here."""
-        return (
-            self.enabled
-            and not self.deleted
-            and tenant_id == self.tenant_id
-            and event_type in self.event_types
-        )
+__all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]
 
 
 log = logging.getLogger(__name__)
-
-_decoder = msgspec.json.Decoder(Subscription)
-_NOBODYS = "what Redis holds of this integration is damaged, and the ledger does not know it"
-#: Stands for the destination's type where a document cannot be read.
-_UNKNOWN = "unknown"
 
 
 class Snapshot:
@@ -88,32 +49,48 @@ class Snapshot:
         self.is_told = False
 
     def subscriptions(self) -> dict[str, Subscription]:
-        """Return all, read anew if any changed. The same object comes back while nothing changed."""
+        """Return all, those read anew that changed. The same object comes back while nothing changed."""
         with broker_errors():
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
             self.is_told = version is not None
             if version != self._version or version is None:
-                documents: Any = self._client.hgetall(keys.INTEGRATIONS)
-                self.unreadable = set()
-                self._subscriptions = dict(
-                    self._read(key.decode(errors="replace"), documents[key]) for key in documents
-                )
+                self._subscriptions = self._changed(version) or self._all()
                 # Until a recorder has brought it back, what cannot be read is looked for each time.
                 self._version = None if self.unreadable else version
         return self._subscriptions
+
+    def _all(self) -> dict[str, Subscription]:
+        found: Any = self._client.hgetall(keys.INTEGRATIONS)
+        self.unreadable = set()
+        return dict(self._read(key.decode(errors="replace"), found[key]) for key in found)
+
+    def _changed(self, version: bytes | None) -> dict[str, Subscription] | None:
+        """Return all, of which only those were read that changed; None if it is not known which did."""
+        if self._version is None or version is None:
+            return None
+        ids = changed_since(self._client, self._version, version)
+        if ids is None:
+            return None
+        found = documents(self._client, sorted(ids))
+        kept = {
+            one: self._subscriptions[one] for one in self._subscriptions if one not in ids or one in found
+        }
+        return kept | dict(self._read(one, document) for one, document in found.items())
 
     def _read(self, integration_id: str, document: bytes) -> tuple[str, Subscription]:
         """Read one; of a document that cannot be read, what it said before, or that it wants nothing."""
         before = self._subscriptions.get(integration_id)
         try:
-            found = _decoder.decode(document)
-        except (msgspec.MsgspecError, ValueError) as error:
+            found = decode_subscription(document)
+        except UNREADABLE as error:
             if integration_id not in self._reported:
                 self._reported.add(integration_id)
                 log.error("integration %s in Redis cannot be read: %s", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
-            if before is None or before.destination.type == _UNKNOWN:
+            # So a recorder sees, by the revision that is not there, that it must be brought back.
+            self._client.hdel(keys.state(integration_id), "revision")
+            if before is None or before.destination.type == UNKNOWN:
                 self.unreadable.add(integration_id)
-                return integration_id, Subscription(integration_id, Limits(_UNKNOWN))
+                return integration_id, Subscription(integration_id, Limits(UNKNOWN))
             return integration_id, before
         self._reported.discard(integration_id)
         return integration_id, found
@@ -121,6 +98,8 @@ class Snapshot:
 
 def documents(client: redis.Redis, integration_ids: Sequence[str]) -> dict[str, bytes]:
     """Return what stands in Redis of these integrations, as a claim brings it. Raises BrokerUnavailable."""
+    if not integration_ids:
+        return {}
     with broker_errors():
         found: Any = client.hmget(keys.INTEGRATIONS, list(integration_ids))
     return {one: document for one, document in zip(integration_ids, found, strict=True) if document}
@@ -136,22 +115,48 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
     state (`overrulings`) stays as it is as well.
     """
     with broker_errors():
-        _drop_unreadable(client, {one.id.encode() for one in records})
+        drop_unreadable(client, {one.id.encode() for one in records})
         changes = _changes(client, records, slots)
         if not changes and client.exists(keys.INTEGRATIONS_VERSION):
             return False
-        pipeline = client.pipeline(transaction=True)
-        for change in changes:
-            pipeline.hset(keys.INTEGRATIONS, change.record.id, _value(change.record))
-            pipeline.hset(keys.state(change.record.id), mapping=_state(change, slots))
-            if not change.record.deleted:
-                pipeline.hdel(keys.DELETED, change.record.id)
-            # Whoever changed it may have mended it: the next probe need not wait.
-            pipeline.hdel(keys.state(change.record.id), "probe_at")
-        # Not a counter: after a loss of data it might come back to a number that a reader knows.
-        pipeline.set(keys.INTEGRATIONS_VERSION, uuid.uuid4().hex)
-        pipeline.execute()
-    return True
+    return _write(client, changes, slots, are_all=True)
+
+
+def publish_some(client: redis.Redis, records: Sequence[Record], slots: int) -> bool | None:
+    """Do the same with some of the integrations, at the cost of those alone.
+
+    Returns None, and does nothing, if Redis was not told the integrations at all: it must be told them
+    together, for a router that finds some would drop the events of the others. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        changes = _changes(client, records, slots)
+        if not changes:
+            return False if client.exists(keys.INTEGRATIONS_VERSION) else None
+    return _write(client, changes, slots, are_all=False) or None
+
+
+def differing(client: redis.Redis, known: Sequence[Standing], slots: int) -> set[str]:
+    """Return the ids of those that stand in Redis under another revision, or not at all, or too long.
+
+    Reads no documents. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        standing = standing_ids(client)
+        told = [one for one in known if not one.deleted or one.id in standing]
+        pipeline = client.pipeline(transaction=False)
+        for one in told:
+            pipeline.hmget(keys.state(one.id), "slots", "revision")
+        replies = pipeline.execute()
+    return {
+        one.id
+        for one, reply in zip(told, replies, strict=True)
+        if one.id not in standing or reply != [b"%d" % slots, b"%d" % one.revision]
+    }
+
+
+def _write(client: redis.Redis, changes: Sequence["_Change"], slots: int, *, are_all: bool) -> bool:
+    written = ((one.record.id, _value(one.record), one.record.deleted, _state(one, slots)) for one in changes)
+    return write_integrations(client, written, are_all=are_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +193,8 @@ def _overruling(record: Record, found: "_Standing") -> Overruling | None:
     if record.deleted or document in {None, record.document.encode()} or known < record.revision:
         return None
     try:
-        here, there = _decoder.decode(document or b""), _decoder.decode(record.document)
-    except (msgspec.MsgspecError, ValueError):
+        here, there = decode_subscription(document or b""), decode_subscription(record.document)
+    except UNREADABLE:
         return None
     # One that was deleted is paused in the ledger: to delete it again is for a person.
     enabled = there.enabled and (here.enabled or here.deleted)
@@ -209,30 +214,6 @@ class _Change:
     itself: bool
 
 
-def _drop_unreadable(client: redis.Redis, known: Container[bytes]) -> None:
-    """Move what cannot be read, and nobody knows, to where a person finds it."""
-    standing: Any = client.hgetall(keys.INTEGRATIONS)
-    for name, document in standing.items():
-        if name in known or _is_readable(document):
-            continue
-        log.error("integration %r in Redis is damaged, and the ledger does not know it: set aside", name)
-        pipeline = client.pipeline(transaction=True)
-        pipeline.xadd(
-            keys.UNRECORDABLE,
-            {"stream": keys.INTEGRATIONS, "entry": name, "raw": document, "reason": _NOBODYS},
-        )
-        pipeline.hdel(keys.INTEGRATIONS, name)
-        append_whole(pipeline)
-
-
-def _is_readable(document: bytes) -> bool:
-    try:
-        _decoder.decode(document)
-    except (msgspec.MsgspecError, ValueError):
-        return False
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class _Standing:
     """What Redis has of an integration; of one that was removed after its deletion, what its note says."""
@@ -244,15 +225,15 @@ class _Standing:
 
 def _standing(client: redis.Redis, records: Sequence[Record]) -> list[tuple[Record, _Standing]]:
     """Return what Redis has of each, less those that were deleted and are not there any more."""
-    documents: Any = client.hgetall(keys.INTEGRATIONS)
-    told = [one for one in records if one.id.encode() in documents or not one.deleted]
-    notes = deletion_notes(client, [one.id for one in told if one.id.encode() not in documents])
+    found_here = documents(client, [one.id for one in records])
+    told = [one for one in records if one.id in found_here or not one.deleted]
+    notes = deletion_notes(client, [one.id for one in told if one.id not in found_here])
     pipeline = client.pipeline(transaction=False)
     for one in told:
         pipeline.hmget(keys.state(one.id), "slots", "revision")
     standing = []
     for one, (slots, revision) in zip(told, pipeline.execute(), strict=True):
-        found = _Standing(documents.get(one.id.encode()), revision, slots)
+        found = _Standing(found_here.get(one.id), revision, slots)
         if note := notes.get(one.id):
             found = _Standing(tombstone(one.id, note.type), note.revision, slots)
         standing.append((one, found))
@@ -277,10 +258,10 @@ def _value(one: Record) -> bytes:
     return one.document.encode()
 
 
-def _state(change: _Change, slots: int) -> dict[bytes | bytearray | memoryview | str | int | float, Any]:
-    subscription = _decoder.decode(_value(change.record))
+def _state(change: _Change, slots: int) -> State:
+    subscription = decode_subscription(_value(change.record))
     limits = subscription.destination
-    state: dict[bytes | bytearray | memoryview | str | int | float, Any] = {
+    state = {
         "slots": slots,
         "revision": change.record.revision,
         "batch_events": limits.batch_events * limits.requests_a_claim,

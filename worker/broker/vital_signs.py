@@ -18,7 +18,7 @@ from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.scripting import single_script
-from worker.broker.snapshot import Limits
+from worker.broker.subscriptions import Limits
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
 from worker.model.wellbeing import Breaker, Subject, Vitals

@@ -11,7 +11,7 @@ from worker.broker.connection import Client, connect
 from worker.broker.ledger_claim import check_claim
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.stores import Ledger, key_copy, ledger, share_api_keys
+from worker.cli.stores import Ledger, key_copy, ledger
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.model.api_keys import ApiKey, Role
@@ -22,6 +22,7 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
+from worker.reconciling import share_api_keys
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
 def _share(client: Client, engine: Ledger) -> None:
     """Tell Redis all keys, if it is this ledger's."""
     check_claim(client, ledger_id(engine))
-    share_api_keys(client, engine)
+    share_api_keys(key_copy(client), engine)
 
 
 @contextmanager

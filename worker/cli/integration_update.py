@@ -84,7 +84,7 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         mine = TenantIntegrations(store.engine, open_vault(config), old.tenant_id, config.quotas)
         changed = read_changes(old, options)
         mine.change(old.id, lambda _: changed, {mine.show(old.id).revision})
-        announce(store)
+        announce(store, old.id)
         off = store.switched_off().get(old.id)
     for misgiving in misgivings(changed, lambda: worker_reach(changed.type), processes_without_key):
         click.echo(f"Warning: {plain(misgiving)}.", err=True)

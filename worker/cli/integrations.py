@@ -51,7 +51,7 @@ def create(*, as_json: bool, **options: Any) -> None:
     integration = read_form(options)
     with integration_store() as store:
         store.create(integration)
-        announce(store)
+        announce(store, integration.id)
     for misgiving in misgivings(integration, lambda: worker_reach(integration.type), processes_without_key):
         click.echo(f"Warning: {plain(misgiving)}.", err=True)
     if as_json:
@@ -184,7 +184,7 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
         if not yes:
             _confirm(integration, found)
         store.delete(found)
-        announce(store)
+        announce(store, found)
     if as_json:
         print_json({"deleted": found})
     else:
@@ -215,7 +215,7 @@ def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:
 
 
 def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: bool) -> None:
-    announce(store)
+    announce(store, changed.id)
     if as_json:
         print_json(document(changed, store.switched_off().get(changed.id)))
     else:

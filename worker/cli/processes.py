@@ -34,7 +34,7 @@ from worker.broker.stalls import RecorderStall
 from worker.broker.turns import Turn
 from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
-from worker.cli.stores import Ledger, open_standing_ledger, reconcile
+from worker.cli.stores import Ledger, open_standing_ledger, reconciliation
 from worker.health import Health
 from worker.health_watch import HealthWatch, Steadiness, webhook
 from worker.identity import process_identity
@@ -117,7 +117,7 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
         Outcomes(connect(config.broker_address()), _consumer(), config.claim_idle, claim),
         partial(record_in, engine),
         partial(probe, engine),
-        partial(reconcile, IntegrationStore(engine, open_vault(config))),
+        reconciliation(connect(config.broker_address()), IntegrationStore(engine, open_vault(config))).look,
         config.recorder_linger,
         RecorderStall(connect(config.broker_address())),
     )
@@ -220,7 +220,7 @@ def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
     return Cleanup(
         DeletedKeys(client),
         Snapshot(client),
-        IntegrationStore(engine, open_vault(config)).records,
+        IntegrationStore(engine, open_vault(config)).standings,
         ParkedStore(engine).counts,
         Turn(client, keys.CLEANUP_LOCK, cleanup.TURN, claim),
     )

@@ -4,28 +4,26 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded, standing_ids
 from worker.broker.connection import Client, connect
 from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
-from worker.broker.snapshot import overrulings, publish_integrations
+from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
 from worker.doctor import Check, examine_keys
 from worker.key_guard import KeyHolder, lacking_key
-from worker.ledger.adoption import take_careful_state
-from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
-from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.model.integrations import Integration
 from worker.model.reach import Reach
 from worker.reach import held_connections, reach_of
+from worker.reconciling import Reconciliation
 
 log = logging.getLogger(__name__)
 
@@ -128,25 +126,16 @@ def names_by_id(store: IntegrationStore) -> dict[str, str]:
 def reconcile(store: IntegrationStore) -> bool:
     """Make the integrations in Redis those of the ledger; return whether anything had to change.
 
-    Where the ledger was set back (restored from a backup), the more careful state wins in both, and what
-    only Redis knows is paused. Raises BrokerUnavailable, or WrongLedger if Redis holds the events of
-    another ledger.
+    Raises BrokerUnavailable, or WrongLedger if Redis holds the events of another ledger.
     """
     config = configuration()
-    client = connect(config.broker_address())
-    try:
-        check_claim(client, ledger_id(store.engine))
-        # Before the ledger is asked: what is created stands there first.
-        standing = standing_ids(client)
-        records = _yielding(client, store)
-        changed = publish_integrations(client, records, config.slots)
-        hold_unknown(client, standing - {one.id for one in records})
-        # What was published just now stands there as well.
-        forget_settled(client, records, standing | {one.id for one in records if not one.deleted})
-        share_api_keys(client, store.engine)
-        return changed
-    finally:
-        client.close()
+    with closing(connect(config.broker_address())) as client:
+        return reconciliation(client, store).whole()
+
+
+def reconciliation(client: Client, store: IntegrationStore) -> Reconciliation:
+    """Return what keeps this Redis equal to the ledger."""
+    return Reconciliation(client, store, key_copy(client), configuration().slots)
 
 
 def key_copy(client: Client) -> KeyCopy:
@@ -154,36 +143,18 @@ def key_copy(client: Client) -> KeyCopy:
     return KeyCopy(client, open_vault(configuration()).proofs)
 
 
-def share_api_keys(client: Client, engine: Ledger) -> None:
-    """Make the copy of the API keys in Redis that of the ledger, and revoke here what was revoked there.
-
-    The caller knows that Redis is this ledger's. Raises BrokerUnavailable, LedgerUnavailable.
-    """
-    copy, store = key_copy(client), ApiKeyStore(engine)
-    revoked, standing = copy.revoked(), store.standing()
-    for key, _ in standing:
-        if key.id in revoked:
-            store.revoke(key.id)
-            log.warning("API key %s was revoked while the database was away; now in the ledger, too", key.id)
-    copy.replace([(key, digest) for key, digest in standing if key.id not in revoked])
-
-
-def _yielding(client: Client, store: IntegrationStore) -> list[IntegrationRecord]:
-    """Return the ledger's records, once it has taken over what Redis knows in a more careful state."""
-    records = store.records()
-    overruled = overrulings(client, records)
-    for one in overruled:
-        revision = take_careful_state(
-            store.engine, one.id, one.revision, enabled=one.enabled, paused=one.paused
-        )
-        if revision is not None:
-            note_yielded(client, one, revision)
-    return store.records() if overruled else records
-
-
-def announce(store: IntegrationStore) -> None:
-    """Tell the fleet of a change; when Redis is away, a recorder does it once it is back."""
+def announce(store: IntegrationStore, integration_id: str | None = None) -> None:
+    """Tell the fleet of one integration, or of all; while Redis is away, a recorder does it later."""
     try:
-        reconcile(store)
+        if integration_id is None or not _told(store, integration_id):
+            reconcile(store)
     except (BrokerUnavailable, InvalidSetting) as error:
         log.warning("saved, but the fleet does not know yet (%s): a recorder will tell it", error)
+
+
+def _told(store: IntegrationStore, integration_id: str) -> bool:
+    """Tell the fleet of one; return whether that could be done without the others."""
+    config = configuration()
+    with closing(connect(config.broker_address())) as client:
+        check_claim(client, ledger_id(store.engine))
+        return publish_some(client, store.records([integration_id]), config.slots) is not None

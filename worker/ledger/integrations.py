@@ -8,7 +8,7 @@ import builtins
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +31,8 @@ from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 log = logging.getLogger(__name__)
 
 _UNKNOWN = "integration %s (%s) cannot be read by this release and is not shown: %s"
+#: Bound values of one SQLite statement: older releases take 999.
+_MOST_VALUES = 900
 _LIVING = integrations.c.deleted_ms.is_(None)
 
 
@@ -41,6 +43,16 @@ class IntegrationRecord:
     id: str
     type: str
     document: str
+    revision: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an integration stands, without its document."""
+
+    id: str
+    type: str
     revision: int
     deleted: bool
 
@@ -152,14 +164,28 @@ class IntegrationStore:
                 raise _not_found(integration_id)
             _bury(connection, document)
 
-    def records(self) -> builtins.list[IntegrationRecord]:
-        """Return every integration there is or ever was, by id."""
+    def records(self, ids: Collection[str] | None = None) -> builtins.list[IntegrationRecord]:
+        """Return every integration there is or ever was, or those of these ids, by id."""
         columns = integrations.c
         wanted = select(
             columns.id, columns.type, columns.document, columns.revision, columns.deleted_ms.is_not(None)
         ).order_by(columns.id)
+        if ids is not None:
+            wanted = wanted.where(columns.id.in_(ids))
         with reading(self.engine) as connection:
             return [IntegrationRecord(*row) for row in connection.execute(wanted)]
+
+    def standings(self, ids: Collection[str]) -> builtins.list[Standing]:
+        """Return where the living ones stand, and the deleted ones of these ids; no document is read."""
+        columns = integrations.c
+        wanted = select(columns.id, columns.type, columns.revision, columns.deleted_ms.is_not(None))
+        with reading(self.engine) as connection:
+            found = [Standing(*row) for row in connection.execute(wanted.where(_LIVING))]
+            left = sorted(set(ids) - {one.id for one in found})
+            for start in range(0, len(left), _MOST_VALUES):
+                some = columns.id.in_(left[start : start + _MOST_VALUES])
+                found += [Standing(*row) for row in connection.execute(wanted.where(some))]
+        return found
 
     def _change(
         self, integration_id: str, change: Callable[[Connection, dict[str, Any]], dict[str, Any]]

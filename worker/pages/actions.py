@@ -33,7 +33,7 @@ _SWITCHES = {
 def delete(resources: Shared, visitor: Changing, _form: Posted, integration_id: str) -> Response:
     """Delete it; its undelivered events become dead letters."""
     resources.integrations_of(visitor.tenant_id).delete(integration_id)
-    announce(resources)
+    announce(resources, integration_id)
     return RedirectResponse(HOME, 303)
 
 
@@ -94,4 +94,4 @@ def _change(
     resources: Resources, visitor: Visitor, integration_id: str, change: Callable[[Integration], Integration]
 ) -> None:
     resources.integrations_of(visitor.tenant_id).change(integration_id, change)
-    announce(resources)
+    announce(resources, integration_id)

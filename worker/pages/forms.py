@@ -47,7 +47,7 @@ def create_one(request: Request, resources: Shared, visitor: Changing, form: Pos
         create(resources, visitor.tenant_id, document_in(form, known(kind)), integration_id, again=False)
     except (InvalidIntegration, Problem) as error:
         return _form(request, resources, visitor, refilled(form, kind), None, error)
-    announce(resources)
+    announce(resources, integration_id)
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
 
@@ -74,7 +74,7 @@ def change_one(
     except (InvalidIntegration, Problem) as error:
         filled = refilled(form, configured.type, shown)
         return _form(request, resources, visitor, filled, configured, error)
-    announce(resources)
+    announce(resources, integration_id)
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
 

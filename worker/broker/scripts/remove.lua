@@ -1,9 +1,10 @@
 -- Removes all that Redis holds of an integration that was deleted, unless something still refers to it; then it lets
 -- what waits go at once.
 -- KEYS: 1 leases, 2 state, 3 urgent, 4 bulk, 5 integrations, 6 their version, 7 the notes of what was deleted,
---       8 and 9 hashes of health by integration.
+--       8 and 9 hashes of health by integration, 10 the list of changes (`changed.lua` stands before this).
 -- ARGV: 1 integration, 2 prefix of its slots, 3 the highest slot that was seen, 4 its revision in the ledger,
---       5 another version, 6 whether it may go (1) or events of it are still to come back (0).
+--       5 another version, 6 whether it may go (1) or events of it are still to come back (0), 7 how many changes
+--       are kept.
 -- Returns 'living' (it has a document that says nothing of a deletion), 'busy' or 'removed'.
 --
 -- One script: whoever appends, claims or settles does so before it or behind it, never amid.
@@ -67,6 +68,6 @@ redis.call('HDEL', KEYS[9], ARGV[1])
 if document then
   redis.call('HSET', KEYS[7], ARGV[1], cjson.encode({ type = kind, revision = revision, at_ms = now }))
   redis.call('HDEL', KEYS[5], ARGV[1])
-  redis.call('SET', KEYS[6], ARGV[5])
+  note_change(KEYS[6], KEYS[10], { ARGV[5], ARGV[7], ARGV[1] })
 end
 return 'removed'

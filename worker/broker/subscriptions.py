@@ -1,0 +1,63 @@
+"""What routing and parking need to know of an integration, read from its document in Redis."""
+
+import msgspec
+
+#: Stands for the destination's type where a document cannot be read.
+UNKNOWN = "unknown"
+#: What reading a damaged document may raise.
+UNREADABLE = (msgspec.MsgspecError, ValueError)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The parts of a destination's configuration that routing needs."""
+
+    type: str
+    batch_events: int = 500
+    batch_bytes: int = 900_000
+    use_ack: bool = False
+
+    @property
+    def requests_a_claim(self) -> int:
+        """How many requests a batch may fill: with acknowledgement each batch waits a second or more."""
+        return _ACKNOWLEDGED_REQUESTS if self.use_ack else 1
+
+
+#: What is acknowledged as a whole can also be claimed as a whole; more would only be repeated if it fails.
+_ACKNOWLEDGED_REQUESTS = 4
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """What routing needs to know of an integration; fields of its document that are not here are skipped."""
+
+    id: str
+    destination: Limits
+    tenant_id: str = "default"
+    enabled: bool = False
+    paused: bool = False
+    event_types: frozenset[str] = frozenset()
+    deleted: bool = False
+    #: Whether it was paused before it was held as unknown to the ledger; None: it was never held.
+    paused_before: bool | None = None
+    name: str = ""
+
+    def wants(self, event_type: str, tenant_id: str) -> bool:
+        """Whether events of that type and tenant are to be sent here."""
+        return (
+            self.enabled
+            and not self.deleted
+            and tenant_id == self.tenant_id
+            and event_type in self.event_types
+        )
+
+
+#: Reads a document. Raises one of UNREADABLE.
+decode_subscription = msgspec.json.Decoder(Subscription).decode
+
+
+def is_readable(document: bytes) -> bool:
+    """Whether a document says what routing needs to know."""
+    try:
+        decode_subscription(document)
+    except UNREADABLE:
+        return False
+    return True
