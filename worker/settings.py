@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.errors import InvalidSetting
+from worker.model.memory_knobs import MemoryKnobs
 from worker.model.quota_knobs import QuotaKnobs
 from worker.model.redis_address import check_address
 from worker.model.redis_knobs import RedisKnobs
@@ -19,7 +20,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 REDIS_URL_FILE = "redis.url"
 
 
-class Settings(QuotaKnobs, RedisKnobs, BaseSettings):
+class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)
@@ -119,17 +120,6 @@ class Settings(QuotaKnobs, RedisKnobs, BaseSettings):
     breaker_longest_probe: Annotated[
         float, Field(gt=0, description="The longest interval between two such tries.")
     ] = 300.0
-    backlog_events: Annotated[
-        int,
-        Field(
-            ge=1000,
-            description="Events that one backlog may hold in Redis; the database keeps what is older.",
-        ),
-    ] = 200_000
-    backlog_bytes: Annotated[
-        int,
-        Field(ge=1_000_000, description="Bytes of these events, as published."),
-    ] = 256_000_000
     keep_deliveries_days: Annotated[
         float, Field(gt=0, description="For how many days it is known what became of each event.")
     ] = 30.0
