@@ -18,7 +18,8 @@ from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, decode_event
+from worker.model.event_salvage import salvage
+from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, accept_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
 from worker.route_ahead import RouteAhead
@@ -156,8 +157,7 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
     sorting = _Sorting(subscriptions)
     for arrival in arrivals:
         try:
-            raw = arrival.event_bytes()
-            event = decode_event(raw)
+            event, raw = accept_event(arrival.event_bytes())
         except InvalidEvent as error:
             handover.dead.append(_dead(arrival, error))
             continue
@@ -177,8 +177,10 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
 def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
     raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
     finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}", error.remedy)
-    event = QueuedEvent("", "", 0, arrival.published_ms, raw)
-    return DeadLetter(None, Cause.INVALID.value, finding, arrival.published_ms, [event], [0])
+    known = salvage(raw)
+    event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, raw)
+    dead_ms = arrival.published_ms
+    return DeadLetter(None, Cause.INVALID.value, finding, dead_ms, [event], [0], known.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _DICTIONARY = {
     "msg": 1023,
     "flexString1": 1023,
     "flexString1Label": 128,
+    "flexString2": 1023,
+    "flexString2Label": 128,
     "cfp1": 400,
     "cfp1Label": 1023,
 } | {f"cs{number}{label}": 1023 if label else 4000 for number in range(1, 7) for label in ("", "Label")}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.formats.cef_parser import CefEvent, parse_cef
-from tests.formats.golden_events import GOLDEN, golden_event
+from tests.formats.golden_events import GOLDEN, golden_event, queued
 from tests.formats.hostile_events import digest, is_part_of, published
 from tests.formats.syslog_parser import parse_syslog
 from worker.formats.syslog import SyslogCefFormat
@@ -197,6 +197,27 @@ def test_blank_fields_are_left_out(empty: str) -> None:
     assert blank.extension.keys() & {"suid", "src", "suser", "act", "reason", "cs2", "cs2Label"} == set()
 
 
+@pytest.mark.parametrize(
+    "digits", ["1", "0", "1.0", "0.8300", "1e-7", "-0", "0.12345678901234567890123", "123456789012345678901"]
+)
+def test_numbers_keep_the_digits_that_they_were_published_with(digits: str) -> None:
+    """A reader of CEF sees the same score as one of Splunk."""
+    bare = json.dumps(BARE)[:-1]
+    raw = f'{bare},"drift_score":{digits},"behavioral_hash_delta":{digits}}}'.encode()
+    found = read(queued(raw)).extension
+
+    assert (found["cs1"], found["cfp1"], found["cs4"]) == (digits, digits, digits)
+
+
+def test_a_number_of_more_digits_than_a_number_key_takes_is_the_nearest_double() -> None:
+    """A number that ends in a mark is none."""
+    raw = f'{json.dumps(BARE)[:-1]},"drift_score":0.{"3" * 500}}}'.encode()
+    found = read(queued(raw)).extension
+
+    assert float(found["cfp1"]) == 1 / 3
+    assert found["cs1"] == "0." + "3" * 500
+
+
 def test_scores_and_hashes_are_labelled() -> None:
     """ArcSight dictionary: a custom field says in its label what it is; the score is a number as well."""
     read = cef(
@@ -211,7 +232,7 @@ def test_scores_and_hashes_are_labelled() -> None:
     assert (read["cfp1"], read["cfp1Label"]) == ("0.83", "driftScore")
     assert (read["cs2"], read["cs2Label"]) == ("sha256:ab==", "behavioralHash")
     assert (read["cs3"], read["cs3Label"]) == ("p", "policyId")
-    assert (read["cs4"], read["cs4Label"]) == ("0.0", "behavioralHashDelta")
+    assert (read["cs4"], read["cs4Label"]) == ("0", "behavioralHashDelta")
     assert (read["cs5"], read["cs5Label"]) == ('{"a":1}', "hold")
 
 

@@ -97,7 +97,11 @@ def test_ids_count_characters_not_bytes(event_id: str) -> None:
         ("1970-01-01T00:00:00Z", 0),
         ("1970-01-01T01:00:00+01:00", 0),
         ("9999-12-31T23:59:59.999Z", 253_402_300_799_999),
-        ("9999-12-31T23:59:59-23:59", 253_402_300_799_000 + (23 * 60 + 59) * 60_000),
+        ("9999-12-31T22:59:59.999-01:00", 253_402_300_799_999),
+        ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("1990-12-31T15:59:60.5-08:00", 662_688_000_500),
+        ("1985-06-30t23:59:60z", 489_024_000_000),
         ("2026-11-22T10:11:12.123999Z", 1_795_342_272_123),
         ("2026-11-22t10:11:12z", 1_795_342_272_000),
         ("2024-02-29T00:00:00.001Z", 1_709_164_800_001),
@@ -129,9 +133,6 @@ def test_an_event_of_exactly_the_limit_is_accepted() -> None:
         '"x":"\n"',
         '"x":[1,]',
         "'x':1",
-        '"x":"\\ud800"',
-        '"id":"\\udc00"',
-        '"hold":{"a":"\\ud800"}',
         '"x":"\ud800"',
         '"x":1}{"y":1',
     ],
@@ -141,28 +142,31 @@ def test_what_is_not_json_is_refused_even_in_unknown_fields(member: str) -> None
     error = refusal(spliced(member))
 
     assert (error.field, error.remedy) == ("event", WHOLE)
-    assert error.reason.startswith("is not JSON")
+    assert error.reason.startswith(("is not JSON around its byte", "is not UTF-8"))
 
 
 def test_invalid_utf8_is_refused_even_in_unknown_fields() -> None:
     """Half a character in a field that nobody reads still breaks the event."""
     error = refusal(encoded(note="@").replace(b"@", b"\xff"))
 
-    assert error.reason.startswith("is not JSON ('utf-8' codec can't decode byte 0xff")
+    assert error.reason == "is not UTF-8 after its first 89 of 92 bytes"
 
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "is not JSON"),
-        (b"null", "expected object, got null"),
-        (b"[]", "expected object, got array"),
-        (b'"x"', "expected object, got str"),
-        (encoded() + encoded(), "is not JSON"),
-        (encoded()[:-1], "is not JSON"),
-        (b"\xef\xbb\xbf" + encoded(), "is not JSON"),
-        (encoded().decode().encode("utf-16"), "is not JSON"),
-        (encoded() + b"\0", "is not JSON"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"null", "is null, not an object"),
+        (b"[]", "is an array, not an object"),
+        (b'"x"', "is a string, not an object"),
+        (b"1", "is a number, not an object"),
+        (b"true", "is true, not an object"),
+        (encoded() + encoded(), "is not JSON around its byte 80"),
+        (encoded()[:-1], "ends before its JSON does, after 78 bytes"),
+        (b"\xef\xbb\xbf" + encoded(), "begins with a byte order mark"),
+        (encoded().decode().encode("utf-16"), "is not UTF-8 after its first 0 of"),
+        (encoded() + b"\0", "is not JSON around its byte 80"),
     ],
 )
 def test_what_is_not_one_object_in_utf8_is_refused_as_a_whole(raw: bytes, reason: str) -> None:
@@ -176,11 +180,6 @@ def test_what_is_not_one_object_in_utf8_is_refused_as_a_whole(raw: bytes, reason
 def test_white_space_around_the_object_is_accepted() -> None:
     """The newline of a line of NDJSON does no harm."""
     assert decode_event(b" \r\n\t" + encoded() + b"\n ").id == "evt_1"
-
-
-def test_of_duplicate_keys_the_last_counts() -> None:
-    """As in nearly every JSON reader, those of SIEMs included."""
-    assert decode_event(spliced('"id":"second"')).id == "second"
 
 
 def test_unknown_fields_are_no_reason_to_refuse() -> None:
@@ -212,7 +211,7 @@ def test_a_string_without_an_end_is_read_once() -> None:
     """Looking for its end anew at each of its quotes would take hours."""
     raw = b'{"x":' + b"[]," * (MAX_DEPTH * 2) + b'"' + b'\\"' * 120_000
 
-    assert refusal(raw).reason.startswith("is not JSON")
+    assert refusal(raw).reason.startswith("is not JSON around its byte 8, at ")
 
 
 def test_every_sample_is_valid() -> None:

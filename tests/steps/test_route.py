@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from worker import router
 from worker.broker.ingress import Arrival, HandOver
 from worker.broker.snapshot import Limits, Subscription
-from worker.model.events import DEFAULT_EVENT_TYPES, EventType, GovernanceEvent, decode_event
+from worker.model.events import DEFAULT_EVENT_TYPES, AcceptedEvent, EventType, accept_event
 from worker.router import route
 
 BULK = {"policy.allow", "agent.connected", "agent.disconnected"}
@@ -207,12 +207,12 @@ def test_every_subscriber_gets_exactly_what_it_wants(kinds: list[str], wanting: 
 def test_a_fault_of_ours_costs_one_event_its_way_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that nobody foresaw buries one event alone; it cannot be caused for real."""
 
-    def faulty(raw: bytes) -> GovernanceEvent:
+    def faulty(raw: bytes) -> AcceptedEvent:
         if b'"e1"' in raw:
             raise ZeroDivisionError
-        return decode_event(raw)
+        return accept_event(raw)
 
-    monkeypatch.setattr(router, "decode_event", faulty)
+    monkeypatch.setattr(router, "accept_event", faulty)
     handover = route(arrivals("policy.deny", "policy.deny", "policy.deny"), subscribers("a"))
 
     assert sorted_out(handover) == [(("a",), True, ["e0", "e2"])]

@@ -13,7 +13,7 @@ from worker.cli.publishing import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
 from worker.destinations.opening import make_sender
 from worker.model.errors import InvalidEvent
-from worker.model.events import GovernanceEvent, QueuedEvent, decode_event
+from worker.model.events import EventHead, QueuedEvent, accept_event
 from worker.model.integrations import Integration
 from worker.transports.guard import Guard
 
@@ -76,7 +76,7 @@ class _Gathered:
 
     def _judged(self, line: Line) -> QueuedEvent | None:
         try:
-            event = decode_event(line.text)
+            event, raw = accept_event(line.text)
         except InvalidEvent as error:
             self.refused += 1
             self._complain(line, str(of_the_whole(line, error)))
@@ -85,7 +85,7 @@ class _Gathered:
         if reason is not None:
             self._complain(line, f"left out: {reason} (--all shows it all the same)")
             return None
-        return QueuedEvent(event.id, event.type, event.time_ms, time.time_ns() // 1_000_000, line.text)
+        return QueuedEvent(event.id, event.type, event.time_ms, time.time_ns() // 1_000_000, raw)
 
     def _complain(self, line: Line, words: str) -> None:
         self.complaints += 1
@@ -98,7 +98,7 @@ def _each_line(descriptor: int) -> Iterator[Line]:
         yield from lines
 
 
-def _unwanted(event: GovernanceEvent, integration: Integration) -> str | None:
+def _unwanted(event: EventHead, integration: Integration) -> str | None:
     """Say why the integration would not receive the event."""
     if event.tenant_id != integration.tenant_id:
         return f"it is of tenant {event.tenant_id}, and the integration of tenant {integration.tenant_id}"

@@ -37,12 +37,14 @@ class Facts(msgspec.Struct, gc=False):
     action_type: str | None = None
     policy: _Policy | None = None
     decision: str | None = None
-    drift_score: float | None = None
+    #: A number keeps the digits that it was published with.
+    drift_score: msgspec.Raw = msgspec.Raw()
     behavioral_hash: str | None = None
-    behavioral_hash_delta: float | str | None = None
+    behavioral_hash_delta: msgspec.Raw = msgspec.Raw()
     hold: msgspec.Raw = msgspec.Raw()
     reason: str | None = None
     context: msgspec.Raw = msgspec.Raw()
+    siem_repaired: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(Facts)
@@ -101,8 +103,7 @@ def _name(kind: Kind, policy: _Policy) -> str:
 
 def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> tuple[str | None, ...]:
     """Return the raw value of every key, in the order of `KEYS`."""
-    score = None if facts.drift_score is None else str(facts.drift_score)
-    delta = facts.behavioral_hash_delta
+    score = _as_published(facts.drift_score)
     carried = event_id(event.id, _LONGEST_ID)
     return (
         str(event.time_ms),
@@ -119,12 +120,31 @@ def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> 
         score,
         facts.behavioral_hash,
         None if facts.policy is None else facts.policy.id,
-        None if delta is None else str(delta),
+        _as_published(facts.behavioral_hash_delta),
         _json(facts.hold),
         _json(facts.context),
         facts.reason,
         _sentence(kind, facts, score),
+        _repairs(facts.siem_repaired),
     )
+
+
+def _as_published(raw: msgspec.Raw) -> str | None:
+    """Return a number by its own digits, and a string's text; nothing for null, or if there is none."""
+    text = bytes(raw).decode("utf-8", "replace")
+    if text.startswith('"'):
+        return msgspec.json.decode(raw, type=str)
+    return None if text in {"", "null"} else text
+
+
+def _repairs(raw: msgspec.Raw) -> str | None:
+    """Return what was repaired, separated by commas; `true` for anything else that stands there."""
+    if len(raw) == 0:
+        return None
+    try:
+        return ",".join(msgspec.json.decode(raw, type=list[str]))
+    except msgspec.MsgspecError:
+        return "true"
 
 
 def _json(raw: msgspec.Raw) -> str | None:

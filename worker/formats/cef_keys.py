@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.formats.cef_truncation import cut_id, cut_object, cut_text
+from worker.formats.cef_truncation import cut_id, cut_number, cut_object, cut_text
 
 #: The longest name in the header, in characters (ArcSight CEF standard, `name`).
 LONGEST_NAME = 512
@@ -28,6 +28,9 @@ class Key:
         return f" {self.name}Label={self.label} {self.name}=" if self.label else f" {self.name}="
 
 
+#: The label of what was repaired in an event (`worker.model.event_repair`).
+REPAIRED = "repaired"
+
 #: In the order in which they are written. SIEMs deduplicate on `devicePayloadId`: the longest id fits there.
 KEYS = (
     Key("rt", 20),
@@ -41,7 +44,7 @@ KEYS = (
     Key("cat", 1023),
     Key("deviceExternalId", 255, cut=cut_id),
     Key("cs1", 4000, "driftScore"),
-    Key("cfp1", 400, "driftScore"),
+    Key("cfp1", 400, "driftScore", cut=cut_number),
     Key("cs2", 4000, "behavioralHash", cut=cut_id),
     Key("cs3", 4000, "policyId", cut=cut_id),
     Key("cs4", 4000, "behavioralHashDelta"),
@@ -49,12 +52,13 @@ KEYS = (
     Key("requestContext", 2048, cut=cut_object),
     Key("reason", 1023),
     Key("msg", 1023),
+    Key("flexString2", 1023, REPAIRED),
 )
 
 #: What leaves a message that is too long, one after the other, until it fits. The id stays in another key.
 FIRST_TO_LEAVE = (
     *("msg", "reason", "requestContext", "cs5", "cs4", "cs3", "cfp1", "cs2", "cs1"),
-    *("suser", "deviceExternalId", "cat", "src", "externalId"),
+    *("suser", "deviceExternalId", "cat", "src", "flexString2", "externalId"),
 )
 
 #: What a message says of itself when something was left out or shortened.

@@ -42,6 +42,14 @@ def cut_id(text: str, _most: int) -> str:
     return digest(text)
 
 
+def cut_number(text: str, most: int) -> str:
+    """Return a number of fewer digits: the double that is nearest."""
+    try:
+        return str(float(text))
+    except ValueError:
+        return cut_text(text, most)
+
+
 def cut_object(json: str, most: int) -> str:
     """Return the JSON of an object that is longer than `most` characters with what of it fits, and the mark.
 

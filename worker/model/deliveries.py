@@ -183,8 +183,9 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     """Events that will not be tried again by themselves, with their payload and the reason.
 
-    `integration_id` is None for what was never a valid event, and so has no destination;
-    `attempts` runs parallel to `events`.
+    `integration_id` is None for what was never a valid event, and so has no destination; `tenant_id` then
+    says whose it is, where that can be read (an earlier release neither writes nor reads it). `attempts`
+    runs parallel to `events`.
     """
 
     integration_id: str | None
@@ -193,6 +194,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     dead_ms: int
     events: list[QueuedEvent]
     attempts: list[int]
+    tenant_id: str | None = None
 
 
 #: In `Batch.carried`: this event is delivered or dead already.

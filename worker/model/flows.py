@@ -2,6 +2,7 @@
 
 import msgspec
 
+from worker.model.event_repair import repaired
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES
 
 #: A tenant and whether its events are urgent: events of one flow keep their order, flows overtake each other.
@@ -27,14 +28,22 @@ def flow_of(raw: bytes | None) -> Flow:
     """Return the flow of an event by its bytes; UNREADABLE if they are no event.
 
     The same reader decodes the whole event later, so that both see the same type and tenant whatever the
-    JSON looks like: escapes, repeated keys, any order. What is read here may still be no valid event.
+    JSON looks like: escapes, any order, halves of characters. What is read here may still be no valid event.
     """
     if raw is None or len(raw) > MAX_EVENT_BYTES:
         return UNREADABLE
-    try:
-        head = _decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    head = _head(raw) or (_head(repaired(raw)) if b"\\u" in raw else None)
+    if head is None:
         return UNREADABLE
     if len(head.tenant_id) > _LONGEST_TENANT_ID:
         return UNREADABLE
     return head.tenant_id, head.type not in BULK_EVENT_TYPES
+
+
+def _head(raw: bytes | None) -> _Head | None:
+    if raw is None:
+        return None
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

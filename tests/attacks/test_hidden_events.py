@@ -1,0 +1,171 @@
+"""An agent must not be able to hide what it was denied: its event is delivered or seen, whatever is in it."""
+
+import json
+from math import isfinite
+from typing import Any
+
+import pytest
+
+from tests.formats.cef_parser import parse_cef
+from tests.formats.syslog_parser import parse_syslog
+from tests.model.test_events import encoded, refusal, spliced
+from tests.steps.test_route import subscribers
+from worker.broker.ingress import Arrival, HandOver
+from worker.formats.hec import HecFormat
+from worker.formats.syslog import SyslogCefFormat
+from worker.formats.webhook import body
+from worker.model.events import accept_event
+from worker.model.flows import flow_of
+from worker.router import route
+
+HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})
+CEF = SyslogCefFormat.of(facility="local0", header="rfc5424", hostname="h", send_src=True, limit=16_000)
+
+#: Valid JSON that common readers do not take, within `context`, beside it, and as a name.
+ODD = {
+    "half an emoji": '"context":{"a":"x\\ud83d"}',
+    "the other half": '"context":{"a":"\\uDE00x"}',
+    "halves in the wrong order": '"context":{"a":"\\ude00\\ud83d"}',
+    "half of one before a whole one": '"context":{"a":"\\ud83d\\ud83d\\ude00"}',
+    "half in a name": '"context":{"\\ud83d":1}',
+    "half in an unknown field": '"x":["\\ud83d"]',
+    "half in the reason": '"reason":"\\ud83d"',
+    "half beside a backslash": '"context":{"a":"\\\\\\ud83d"}',
+    "infinite": '"context":{"a":1e400}',
+    "negative and infinite": '"hold":{"a":[-1E+999999]}',
+    "infinite without an exponent": f'"context":{{"a":{"9" * 400}}}',
+    "too many digits": f'"context":{{"a":{"1" * 5000}}}',
+    "many digits and an exponent": f'"context":{{"a":{"1" * 300}.0e99}}',
+    "infinite in an unknown field": '"x":{"y":[1e400,"\\u0000",null]}',
+    "infinite version": '"policy":{"version":1e400}',
+    "infinite delta": '"behavioral_hash_delta":1e400',
+}
+
+
+def read_strictly(raw: bytes) -> Any:
+    """Read JSON as the strictest of readers does: I-JSON (RFC 7493)."""
+
+    def finite(text: str) -> float:
+        assert isfinite(float(text)), text[:20]
+        return float(text)
+
+    value = json.loads(raw, parse_float=finite, parse_int=finite)
+    json.dumps(value, ensure_ascii=False).encode()  # no half of a character is left in it
+    return value
+
+
+def routed(raw: bytes) -> HandOver:
+    """Route one event of any tenant to an integration of the tenant `default`."""
+    return route([Arrival(b"1-0", 1, raw, [b"event", raw])], subscribers("a"))
+
+
+@pytest.mark.parametrize("member", ODD.values(), ids=ODD)
+def test_valid_json_is_carried_in_a_form_that_every_siem_reads(member: str) -> None:
+    """Splunk and webhooks get JSON that the strictest reader takes, CEF the same text; the event says so."""
+    handover = routed(spliced(member))
+
+    assert handover.dead == []
+    [[event]] = [consignment.events for consignment in handover.consignments]
+    told = read_strictly(event.raw)
+    assert told["id"] == "evt_1"
+    assert set(told["siem_repaired"]) <= {"number_too_large", "unpaired_surrogate"}
+    assert read_strictly(HEC.envelope(event))["event"] == told
+    assert read_strictly(body("event", [event.raw])) == told
+    extension = parse_cef(parse_syslog(CEF.messages([event])[0], "rfc5424").text).extension
+    assert extension["devicePayloadId"] == "evt_1"
+    assert extension["flexString2Label"] == "repaired"
+    assert extension["flexString2"] == ",".join(told["siem_repaired"])
+    assert "could not be read" not in extension.get("reason", "")
+
+
+def test_what_is_repaired_keeps_all_else_byte_by_byte() -> None:
+    """Half a character becomes U+FFFD in its place, a number its own digits as text."""
+    raw = (
+        b'{ "id":"e", "type":"policy.deny","timestamp":"2026-11-22T10:11:12Z",'
+        b'"x":"\\ud83d\\ud83d\\ude00","y":1e400}'
+    )
+
+    assert accept_event(raw)[1] == (
+        b'{"siem_repaired":["number_too_large","unpaired_surrogate"], "id":"e", "type":"policy.deny",'
+        b'"timestamp":"2026-11-22T10:11:12Z","x":"\\ufffd\\ud83d\\ude00","y":"1e400"}'
+    )
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"x":"\\ud83d\\ude00"',
+        '"x":"\\\\ud83d"',
+        '"context":{"a":1.7976931348623157e308,"b":-1e-400,"c":0.0000001E+10}',
+        f'"context":{{"a":{"1" * 308},"b":0.{"1" * 5000}}}',
+        '"x":"1e400"',
+    ],
+)
+def test_what_every_reader_takes_stays_as_it_is(member: str) -> None:
+    """Whole characters, escaped backslashes, and numbers that a double holds."""
+    raw = spliced(member)
+
+    assert accept_event(raw)[1] is raw
+
+
+def test_a_mark_of_the_publisher_is_not_repeated() -> None:
+    """One that stands within `context` is none."""
+    own = accept_event(spliced('"siem_repaired":true,"x":"\\ud83d"'))[1]
+    hidden = accept_event(spliced('"context":{"siem_repaired":[]},"x":"\\ud83d"'))[1]
+
+    assert own.count(b"siem_repaired") == 1
+    assert read_strictly(hidden)["siem_repaired"] == ["unpaired_surrogate"]
+
+
+@pytest.mark.parametrize("field", ["id", "tenant_id"])
+def test_a_name_is_never_repaired(field: str) -> None:
+    """Two ids that differ in half a character would become one."""
+    raw = json.dumps(
+        {"id": "e", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12Z", field: "a\ud83d"}
+    )
+    error = refusal(raw.encode())
+
+    assert (error.field, error.reason) == (field, "has half a character (an unpaired surrogate)")
+    assert accept_event(spliced('"x":"\\ud83d"').replace(b"evt_1", "evt_�".encode()))[0].id == "evt_�"
+
+
+@pytest.mark.parametrize(
+    ("raw", "known"),
+    [
+        (encoded(tenant_id="acme", drift_score="high"), ("evt_1", "policy.deny", "acme")),
+        (encoded(tenant_id="acme", type="policy.denied"), ("evt_1", "", "acme")),
+        (encoded(tenant_id="acme", timestamp="now"), ("evt_1", "policy.deny", "acme")),
+        (encoded(drift_score="high"), ("evt_1", "policy.deny", "default")),
+        (encoded(tenant_id="acme", context={"x": 1})[:-4], ("evt_1", "policy.deny", "acme")),
+        (encoded(context={"tenant_id": "other"})[:-3], ("evt_1", "policy.deny", None)),
+        (
+            b'{"context":{"tenant_id":"other","id":"x"},"id":"evt_1","tenant_id":"acme","type',
+            ("evt_1", "", "acme"),
+        ),
+        (encoded(tenant_id="acme") + b"}", ("evt_1", "policy.deny", "acme")),
+        (encoded(tenant_id="acme", x="@").replace(b"@", b"\xff"), ("evt_1", "policy.deny", "acme")),
+        (encoded(tenant_id="acme", x="y" * 300_000), ("evt_1", "policy.deny", "acme")),
+        (encoded(tenant_id="acme", id="x\nx"), ("", "policy.deny", "acme")),
+        (spliced('"tenant_id":"acme","x":"\\ud83d","drift_score":"x"'), ("evt_1", "policy.deny", "acme")),
+        (spliced('"tenant_id":"a","tenant\\u005fid":"b"'), ("evt_1", "policy.deny", None)),
+        (spliced('"tenant_id":"a","tenant\\u005fid":"a"'), ("evt_1", "policy.deny", "a")),
+        (spliced('"tenant_id":"a","id":"evt_2"'), ("", "policy.deny", "a")),
+        (encoded(tenant_id=7), ("evt_1", "policy.deny", None)),
+        (b"[]", ("", "", None)),
+        (b"", ("", "", None)),
+        (b"nonsense", ("", "", None)),
+    ],
+)
+def test_an_invalid_event_keeps_what_can_be_read(raw: bytes, known: tuple[str, str, str | None]) -> None:
+    """Its id, type and tenant: read where the event itself has them, never within its context."""
+    [letter] = routed(raw).dead
+    [event] = letter.events
+
+    assert (event.id, event.type, letter.tenant_id) == known
+    assert event.raw == raw
+    assert event.time_ms == (1_795_342_272_345 if b"2026-11-22T10:11:12.345Z" in raw else 0)
+
+
+def test_a_repaired_event_goes_with_the_flow_of_its_tenant() -> None:
+    """What is routed out of turn keeps the order of each tenant's events."""
+    assert flow_of(spliced('"tenant_id":"acme","x":"\\ud83d"')) == flow_of(encoded(tenant_id="acme"))
