@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from worker.model.events import EventType, QueuedEvent, decode_event
 
+#: Has a reader see another text than is there: bidirectional controls, byte order mark, annotations.
+MISLEADING = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\ufff9\ufffa\ufffb"
+)
 #: Pieces that mean something to CEF, to syslog or to JSON, and characters that end a line for someone.
 _PIECES = (
     *("\\", "=", "|", "\\=", "\\|", "\\n", "\\\\", " ", "  ", '"', "{", "}", "[", "<13>", "%s", "{agent}"),
     *(" act=allow", " suid=root", "|10|", "CEF:0|", "flexString1=true", "\n<13>Jan  1 00:00:00 h CEF:0|x"),
     *("\n", "\r", "\r\n", "\t", "\0", "\v", "\f", "\x1b", "\x1c", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"),
-    *("é", "経", "🚀", "\ufeff", "\u00a0", "\u202e", "e\u0301", "a", "0"),
+    *("é", "経", "🚀", "\ufeff", "\u00a0", "\u202e", "\u2066", "\u200f", "e\u0301", "a", "0"),
 )
 hostile_text = st.lists(st.sampled_from(_PIECES) | st.characters(codec="utf-8"), max_size=12).map("".join)
 long_text = st.builds(lambda piece, count: piece * count, hostile_text, st.integers(1, 60))
@@ -143,4 +147,4 @@ def _cut(text: str, most: int) -> str:
 
 
 def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Zl", "Zp"}
+    return unicodedata.category(character) in {"Cc", "Zl", "Zp"} or character in MISLEADING

@@ -1,10 +1,13 @@
 """Escaping in CEF: the standard's own rules, byte by byte, and the traps of readers in the field."""
 
+from json import loads
+
 import pytest
 
 from tests.formats.golden_events import queued
+from tests.formats.hostile_events import MISLEADING
 from worker.demo.samples import sample_lines
-from worker.formats.cef_escaping import extension_value, header_value, one_line
+from worker.formats.cef_escaping import extension_value, header_value, one_line, plain_json
 from worker.formats.cef_keys import KEYS
 from worker.formats.cef_truncation import cut_escaped
 from worker.formats.syslog import SyslogCefFormat
@@ -37,6 +40,8 @@ from worker.formats.syslog import SyslogCefFormat
         ("  a  ", "a", "a"),
         ("\n a \x00\n", "a", "a"),
         ("\n", "", ""),
+        ("a\u202eb\u2069c", "a b c", "a b c"),
+        ("\ufeffa\ufeff", "a", "a"),
         ("é経🚀", "é経🚀", "é経🚀"),
     ],
 )
@@ -55,12 +60,19 @@ def test_the_verified_vector() -> None:
     assert extension_value(message) == r"path\=C:\\tmp act\=allow | pipe\nsecond line é"
 
 
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029])
+@pytest.mark.parametrize(
+    "code", [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *map(ord, sorted(MISLEADING))]
+)
 def test_no_control_character_comes_out(code: int) -> None:
-    """What ends a line or a message somewhere goes nowhere."""
+    """What ends a line or a message somewhere goes nowhere, nor does what turns the text around."""
     text = f"a{chr(code)}b{chr(code)}"
 
+    json = f'{{"a{chr(code)}":"{chr(code)}b"}}'
+
     assert chr(code) not in one_line(text) + header_value(text) + extension_value(text)
+    assert chr(code) not in plain_json(json)
+    if code >= ord(" "):
+        assert loads(plain_json(json)) == loads(json)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from worker.demo.splunk import index_body
 from worker.formats.hec import HecFormat
 from worker.model.events import EventType, QueuedEvent
 
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 PLAIN = HecFormat.of(
     host="mitrity", source="mitrity", source_type="mitrity:governance", index=None, fields={}
 )
@@ -144,7 +146,7 @@ def test_any_event_comes_back_whole(
     envelope = json.loads(format_.envelope(taken), parse_float=str)
 
     assert envelope["event"] == event
-    assert int(envelope["time"].replace(".", "")) == taken.time_ms
+    assert Decimal(envelope["time"]) == Decimal((moment - EPOCH) // dt.timedelta(microseconds=1)) / 1_000_000
     assert (envelope["host"], envelope["source"], envelope["sourcetype"]) == (host, source, "t")
     assert (envelope.get("index"), envelope.get("fields", {})) == (index, fields)
     assert None not in envelope.values()

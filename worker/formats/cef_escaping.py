@@ -3,14 +3,16 @@
 The two escape differently (ArcSight CEF standard, "Character Encoding"): a pipe ends a header field and is
 nothing special in a value; an equals sign is the other way about. Both are stripped, because blanks around
 a value do not survive a parser. Nothing that ends a line or a message comes out: no C0 control, no DEL, no
-C1 control, no U+2028, no U+2029.
+C1 control, no U+2028, no U+2029. Nor does anything that has a reader see another text than is there: no
+bidirectional control (Unicode, `Bidi_Control`), no byte order mark, no interlinear annotation.
 """
 
 import re
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_MISLEADING = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+_CONTROL = rf"\x00-\x1f\x7f-\x9f\u2028\u2029{_MISLEADING}"
 _CONTROLS = re.compile(f"[{_CONTROL}]+")
-_CONTROL_THAT_ENDS_NO_LINE = re.compile(r"[\x00-\x08\t\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_CONTROL_THAT_ENDS_NO_LINE = re.compile(rf"[\x00-\x08\t\x0e-\x1f\x7f-\x84\x86-\x9f{_MISLEADING}]")
 #: What some reader or other takes for the end of a line.
 _LINE_END = re.compile(r"\r\n|[\n\v\f\r\x85\u2028\u2029]")
 

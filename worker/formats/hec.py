@@ -6,14 +6,17 @@ Collector"). `fields` are flat, of text, and the same for every event of an inte
 Of its keys only these may be used: an unknown one makes Splunk drop the rest of the body with a 200.
 """
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from worker.model.events import QueuedEvent
 
-_TIME = b'{"time":%d.%03d'
+_MILLISECONDS, _MICROSECONDS = b'{"time":%d.%03d', b'{"time":%d.%06d'
 _END = b"}"
 
 
@@ -37,11 +40,35 @@ class HecFormat:
         return cls(b"," + text[1:-1].encode() + b',"event":')
 
     def envelope(self, event: QueuedEvent) -> bytes:
-        """Wrap one event; `time` is in seconds with milliseconds, never in scientific notation."""
-        seconds, milliseconds = divmod(event.time_ms, 1000)
-        return _TIME % (seconds, milliseconds) + self.head + event.raw + _END
+        """Wrap one event; `time` is in seconds, never in scientific notation."""
+        return b"".join((_time(event), self.head, event.raw, _END))
 
     def envelopes(self, events: Sequence[QueuedEvent]) -> list[bytes]:
         """Wrap events, one envelope each."""
-        head, time, end = self.head, _TIME, _END
-        return [b"".join((time % divmod(event.time_ms, 1000), head, event.raw, end)) for event in events]
+        head, time, end = self.head, _time, _END
+        return [b"".join((time(event), head, event.raw, end)) for event in events]
+
+
+class _Moment(msgspec.Struct, gc=False):
+    timestamp: dt.datetime
+
+
+_moment = msgspec.json.Decoder(_Moment).decode
+
+
+def _time(event: QueuedEvent) -> bytes:
+    """Begin an envelope with the event's time: in milliseconds, or in microseconds if it has any.
+
+    The order of events within a millisecond is that of their timestamps then.
+    """
+    try:
+        microseconds = _moment(event.raw).timestamp.microsecond % 1000
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ):  # of a leap second, and if it is damaged
+        microseconds = 0
+    if microseconds == 0:
+        return _MILLISECONDS % divmod(event.time_ms, 1000)
+    return _MICROSECONDS % divmod(event.time_ms * 1000 + microseconds, 1_000_000)
