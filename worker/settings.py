@@ -194,7 +194,6 @@ class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         NoDecode,
         Field(description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed."),
     ] = ()
-
     api_body_bytes: Annotated[
         int,
         Field(ge=1024, description="The largest body of a request, and the largest that it may unpack to."),

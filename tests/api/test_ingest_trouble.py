@@ -38,7 +38,7 @@ def test_redis_is_away(alone: Api) -> None:
         assert one.status_code == 503
         assert int(one.headers["Retry-After"]) > 0
         assert (one.json()["accepted"], one.json()["resume_at_line"]) == (0, 1)
-    assert later.json() == {"accepted": 2, "errors": []}
+    assert later.json() == {"accepted": 2, "refused": 0, "errors": []}
     assert {"evt_2", "evt_3"} <= {json.loads(raw)["id"] for raw in taken(alone)}
 
 
@@ -53,7 +53,7 @@ def test_redis_belongs_to_another_ledger(alone: Api) -> None:
     assert "Redis cannot be used at present" in answer.text
     assert "another ledger" not in answer.text
     assert (answer.json()["accepted"], answer.json()["resume_at_line"]) == (0, 1)
-    assert later.json() == {"accepted": 2, "errors": []}
+    assert later.json() == {"accepted": 2, "refused": 0, "errors": []}
     assert len(taken(alone)) == 2
 
 

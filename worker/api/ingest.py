@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from worker.api.bodies import raw_body, unpacked
 from worker.api.callers import Publisher, Shared
 from worker.api.documentation import problems
-from worker.api.judging import Judged, judge, lines_of
+from worker.api.judging import MOST_COMPLAINTS, Judged, judge, lines_of
 from worker.api.problems import Problem
 from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
@@ -75,14 +75,16 @@ _COMPLAINT = {
 }
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Redis has those accepted; the lines in `errors` are not among them",
+        "description": "Redis has those accepted; the lines in `errors` are not among them: the first "
+        f"{MOST_COMPLAINTS} of those that were refused",
         "content": {
             _ONE: {
                 "schema": {
                     "type": "object",
-                    "required": ["accepted", "errors"],
+                    "required": ["accepted", "refused", "errors"],
                     "properties": {
                         "accepted": {"type": "integer"},
+                        "refused": {"type": "integer"},
                         "errors": {"type": "array", "items": _COMPLAINT},
                     },
                 }
@@ -133,6 +135,7 @@ class _Publication:
             headers={"Retry-After": _AWAY},
             remedy="send those that were not accepted again; an event that came twice has the same id",
             accepted=self.accepted,
+            refused=self.judged.refused,
             errors=_documents(self.judged),
             **more,
         )
@@ -198,7 +201,11 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
         resources.ownership.require()
         _refuse_if_crowded(resources, caller.tenant_id)
         publication.run(resources.client)
-        content = {"accepted": publication.accepted, "errors": _documents(publication.judged)}
+        content = {
+            "accepted": publication.accepted,
+            "refused": publication.judged.refused,
+            "errors": _documents(publication.judged),
+        }
         return JSONResponse(content, 202)
 
     asked = b"\0".join([sent.kind.encode(), sent.encoding.encode(), sent.raw])
@@ -230,8 +237,9 @@ def _nothing_valid(judged: Judged) -> Problem:
     errors = _documents(judged)
     first = {name: errors[0][name] for name in ("field", "reason", "remedy")}
     told = "{field}: {reason}; {remedy}".format(**first)
-    where = "" if len(errors) == 1 else f"none of {len(errors)} events is valid; line {errors[0]['line']}: "
-    return Problem(422, where + told, **first, accepted=0, errors=errors)
+    refused = judged.refused
+    where = "" if refused == 1 else f"none of {refused} events is valid; line {errors[0]['line']}: "
+    return Problem(422, where + told, **first, accepted=0, refused=refused, errors=errors)
 
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:

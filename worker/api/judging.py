@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 
 from worker.model.errors import InvalidEvent
-from worker.model.events import MAX_EVENT_BYTES, decode_event
+from worker.model.event_salvage import salvage
+from worker.model.events import MAX_EVENT_BYTES, accept_event
 
 DEFAULT_TENANT = "default"
+#: So many events of one request are told what is wrong with them; the others are counted.
+MOST_COMPLAINTS = 100
 
 
 class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,10 +31,14 @@ class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(slots=True)
 class Judged:
-    """The events that may be published, the lines that they stand in, and what is wrong with the others."""
+    """The events that may be published, the lines that they stand in, and what is wrong with the others.
+
+    `refused` counts the others; of the first MOST_COMPLAINTS of them it is said what is wrong.
+    """
 
     events: list[bytes] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    refused: int = 0
     complaints: list[Complaint] = field(default_factory=list)
 
 
@@ -41,12 +48,7 @@ class _Naming(msgspec.Struct):
     tenant_id: Any = msgspec.UNSET
 
 
-class _Named(msgspec.Struct):
-    id: str
-
-
 _naming = msgspec.json.Decoder(_Naming)
-_named = msgspec.json.Decoder(_Named)
 
 
 def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -63,9 +65,10 @@ def judge(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Judged:
         try:
             raw = _of_tenant(line, tenant_id)
         except InvalidEvent as error:
-            judged.complaints.append(
-                Complaint(number, error.field, error.reason, error.remedy, _id_in(line, error))
-            )
+            judged.refused += 1
+            if judged.refused <= MOST_COMPLAINTS:
+                event_id = salvage(line).id or None
+                judged.complaints.append(Complaint(number, error.field, error.reason, error.remedy, event_id))
         else:
             judged.events.append(raw)
             judged.lines.append(number)
@@ -74,10 +77,11 @@ def judge(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Judged:
 
 def _of_tenant(raw: bytes, tenant_id: str) -> bytes:
     """Return the event, untouched if it names its tenant or needs not. Raises InvalidEvent."""
-    named = decode_event(raw).tenant_id
+    event, text = accept_event(raw)
+    named = event.tenant_id
     if named == tenant_id:
         return raw
-    if named != DEFAULT_TENANT or _naming.decode(raw).tenant_id is not msgspec.UNSET:
+    if named != DEFAULT_TENANT or _naming.decode(text).tenant_id is not msgspec.UNSET:
         raise InvalidEvent(
             "tenant_id",
             "is not the tenant of this API key",
@@ -88,13 +92,3 @@ def _of_tenant(raw: bytes, tenant_id: str) -> bytes:
     if len(filled) > MAX_EVENT_BYTES:
         raise InvalidEvent("event", f"is {len(filled)} bytes long with its tenant_id", "give at most 256 KiB")
     return filled
-
-
-def _id_in(line: bytes, error: InvalidEvent) -> str | None:
-    """Return the event's id, unless that is what is wrong, or the line is not worth another look."""
-    if error.field in {"id", "event"}:
-        return None
-    try:
-        return _named.decode(line).id
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None

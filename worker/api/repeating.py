@@ -21,7 +21,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         description="Any text of your choice. The same request with the same key is done once in 24 hours, "
-        "and answered as it was the first time.",
+        "and answered as it was the first time. Of each tenant the latest answers are kept, up to a limit.",
     ),
 ]
 _KEPT_HEADERS = ("location", "etag", "content-type")
@@ -43,7 +43,9 @@ def once(
         return do(None)
     purpose, raw = request
     try:
-        found = Idempotency(resources.client).begin(caller.tenant_id, purpose, key, raw)
+        found = Idempotency(resources.client, resources.config.idempotency_bytes).begin(
+            caller.tenant_id, purpose, key, raw
+        )
     except UsedForAnother:
         reason, remedy = "was given before, with another request", "give another key"
         raise Problem(

@@ -3,18 +3,24 @@
 Comes in: a tenant, the key that its client chose, and the digest of what was asked. Goes out: a leave to do
 it, or what was answered the first time.
 
+Of each tenant no more bytes are kept than its share: beyond it, the oldest answers are forgotten first. What
+an earlier release keeps is found as well, but counts towards no share.
+
 Each leave carries a name that stays the same when the first attempt was cut short, so that what is made
 under that name is not made twice even if nobody knows how far that attempt came.
 """
 
 import hashlib
 import secrets
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.scripting import script_text
 from worker.broker.turns import Turn
 from worker.model.errors import SiemError
 
@@ -23,6 +29,10 @@ if TYPE_CHECKING:
 
 #: How long an answer is kept, and how long an attempt may be under way, in seconds.
 KEPT, UNDER_WAY = 24 * 3600, 60.0
+#: Bytes that the answers of one tenant may take, unless a setting says otherwise.
+SHARE = 64 << 20
+#: Bytes of Redis that an answer takes beside itself: its key, and its place in the index.
+_BESIDE = 300
 
 
 class UsedForAnother(SiemError):
@@ -47,6 +57,37 @@ class _Request(msgspec.Struct, frozen=True):
     answer: Answer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Where the answers of one tenant are kept, and how many bytes of them."""
+
+    client: "redis.Redis"
+    index: str
+    total: str
+    share: int
+
+    def put(self, place: str, request: _Request, before: _Request | None) -> None:
+        """Keep what is known of a request, in place of what was. Raises BrokerUnavailable."""
+        value = _encode(request)
+        now_ms = time.time_ns() // 1_000_000
+        sizes = (len(value) + _BESIDE, len(_encode(before)) + _BESIDE if before else 0)
+        with broker_errors():
+            self.client.register_script(_REMEMBER)(
+                keys=[place, self.index, self.total], args=[value, KEPT, now_ms, self.share, *sizes]
+            )
+
+    def drop(self, place: str, request: _Request) -> None:
+        """Keep it no longer. Raises BrokerUnavailable."""
+        size = len(_encode(request)) + _BESIDE
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.delete(place)
+        pipeline.zrem(self.index, f"{size}:{place}")
+        with broker_errors():
+            if pipeline.execute()[1]:
+                self.client.decrby(self.total, size)
+
+
+_REMEMBER = script_text("remember")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Request).decode
 
@@ -57,11 +98,9 @@ class Leave:
     `is_first` is whether nobody has begun with it before.
     """
 
-    def __init__(
-        self, client: "redis.Redis", key: str, request: _Request, turn: Turn, *, first: bool
-    ) -> None:
+    def __init__(self, shelf: _Shelf, key: str, request: _Request, turn: Turn, *, first: bool) -> None:
         """Take what `Idempotency.begin` found."""
-        self._client = client
+        self._shelf = shelf
         self._key = key
         self._request = request
         self._turn = turn
@@ -70,15 +109,12 @@ class Leave:
 
     def keep(self, answer: Answer) -> None:
         """Keep the answer for a day. Raises BrokerUnavailable."""
-        done = _Request(self._request.digest, self.name, answer)
-        with broker_errors():
-            self._client.set(self._key, _encode(done), ex=KEPT)
+        self._shelf.put(self._key, _Request(self._request.digest, self.name, answer), self._request)
         self._turn.pass_on()
 
     def forget(self) -> None:
         """Let the key be used anew: nothing was done. Raises BrokerUnavailable."""
-        with broker_errors():
-            self._client.delete(self._key)
+        self._shelf.drop(self._key, self._request)
         self._turn.pass_on()
 
     def give_up(self) -> None:
@@ -89,9 +125,10 @@ class Leave:
 class Idempotency:
     """The requests of all tenants that gave a key. Raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis") -> None:
-        """Use the client, which may be shared between threads."""
+    def __init__(self, client: "redis.Redis", share: int = SHARE) -> None:
+        """Use the client, which may be shared between threads, and keep `share` bytes for each tenant."""
         self._client = client
+        self._share = share
 
     def begin(self, tenant_id: str, purpose: str, key: str, request: bytes) -> Leave | Answer:
         """Return a leave to do the request, or what was answered to the very same one before.
@@ -110,10 +147,14 @@ class Idempotency:
             turn.pass_on()
             return before.answer
         asked = before or _Request(digest, secrets.token_hex(8))
+        shelf = self._shelf_of(tenant_id)
         if before is None:
-            with broker_errors():
-                self._client.set(place, _encode(asked), ex=KEPT)
-        return Leave(self._client, place, asked, turn, first=before is None)
+            shelf.put(place, asked, None)
+        return Leave(shelf, place, asked, turn, first=before is None)
+
+    def _shelf_of(self, tenant_id: str) -> _Shelf:
+        digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
+        return _Shelf(self._client, *keys.idempotency_index(digest), self._share)
 
     def _find(self, place: str, digest: str) -> _Request | None:
         with broker_errors():

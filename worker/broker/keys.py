@@ -78,6 +78,8 @@
 | `siem:api-keys:proved`       | string | the same, with which copy that was, and a proof (JSON)         |
 | `siem:idempotency:<digest>`  | string | what was answered to a request that may come twice (JSON)      |
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
+| `siem:idempotency:of:<digest>` | zset | one tenant's: `<bytes>:<key>` by the time (ms) it was written   |
+| `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning                                                  |
 | `siem:recorder:stall`        | string | why no recorder can write to the ledger (JSON); expires        |
@@ -96,8 +98,9 @@ documents only get more at their end, which older code skips; the arguments of a
 the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
-`siem:api-keys*` are of release 0.2.0; `siem:integrations:changes` came later. Of a sign of life, 0.1.0 reads
-the role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
+`siem:api-keys*` are of release 0.2.0; `siem:integrations:changes` and `siem:idempotency:of:*` came later. Of
+a sign of life, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
+tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -181,6 +184,11 @@ def session(digest: str) -> str:
 def idempotency(digest: str) -> str:
     """Name what was answered to a key that a client chose, by the digest of tenant, purpose and key."""
     return f"siem:idempotency:{digest}"
+
+
+def idempotency_index(digest: str) -> tuple[str, str]:
+    """Name which of these answers are one tenant's, and how many bytes they take; by the tenant's digest."""
+    return f"siem:idempotency:of:{digest}", f"siem:idempotency:of:{digest}:bytes"
 
 
 def alive(role: str, identity: str) -> str:

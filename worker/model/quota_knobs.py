@@ -25,6 +25,15 @@ class QuotaKnobs(BaseModel):
         Field(ge=1, description="Replays of one tenant that may run at once, beside those made by itself."),
     ] = DEFAULT_QUOTAS.replays
 
+    idempotency_bytes: Annotated[
+        int,
+        Field(
+            ge=1_000_000,
+            description="Bytes of Redis that the answers of one tenant to requests with an Idempotency-Key "
+            "may take; beyond it the oldest are forgotten first.",
+        ),
+    ] = 67_108_864
+
     @property
     def quotas(self) -> Quotas:
         """What one tenant may own, as those who enforce it take it."""
