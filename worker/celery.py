@@ -163,7 +163,7 @@ def courier(kind: str) -> Courier:
     return made
 
 
-celery_channel.install()
+celery_channel.install(_client)
 app = make_app(settings())
 celery_log.install(app)
 celery_nodes.install()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from kombu.connection import Connection
 
+from tests.attacks.poison import message
 from tests.embedded_servers import RunningServer
 from worker.broker.celery_channel import PatientChannel, PatientTransport
 
@@ -46,10 +47,10 @@ def test_an_order_that_comes_after_the_end_goes_back_in_silence(
     """A worker that ends may be handed one more: that is in order, and no warning."""
     caplog.set_level(logging.INFO)
     channel.client.delete("webhook")
-    delivery = {"exchange": "", "routing_key": "webhook"}
-    message = {"body": "e30=", "properties": {"delivery_tag": "1", "delivery_info": delivery}, "headers": {}}
+    order = message()
+    order["headers"]["task"] = "deliver_webhook"
 
-    channel.connection._deliver(message, "webhook")  # noqa: SLF001 - what kombu calls with what it has read
+    channel.connection._deliver(order, "webhook")  # noqa: SLF001 - what kombu calls with what it has read
 
     assert channel.client.llen("webhook") == 1
     assert [record.levelname for record in caplog.records] == ["INFO"]

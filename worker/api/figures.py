@@ -14,6 +14,7 @@ from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Source
+from worker.model.orders import MessageFault
 from worker.model.shortages import Resource
 from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, State
 
@@ -129,6 +130,13 @@ EVENTS = {
         _REDIS,
     ),
 }
+MESSAGES_REFUSED = Figure(
+    "siem_messages_refused_total",
+    "Messages to workers that were dropped since the beginning: somebody else writes to Redis.",
+    _REDIS,
+    "reason",
+    tuple(fault.value for fault in MessageFault),
+)
 #: Of each integration, with its id, tenant and type.
 BACKLOG = Figure("siem_integration_backlog_events", "Events in Redis that are not settled yet.", _REDIS)
 OLDEST = Figure(
@@ -168,6 +176,7 @@ OF_FLEET = (
     *(REDIS_UP, DATABASE_UP, DATABASE_WRITABLE, INGRESS_ENTRIES, INGRESS_OLDEST, RECORDER_ENTRIES),
     *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, PROCESSES_SHORT, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
     *(REDIS_CONFIG_UNKNOWN, REDIS_LOSSES, REDIS_LOST_EVENTS, RETENTION_REFUSED, *EVENTS.values()),
+    MESSAGES_REFUSED,
 )
 OF_EACH = (BACKLOG, OLDEST, BREAKER, STATE, PARKED, *TOTALS.values())
 #: Without a sample while there is nothing to reckon with: a share of nothing is no number.

@@ -22,6 +22,7 @@ from worker.broker.conflicts import conflicts, told_by_kind
 from worker.broker.fleet import living_processes
 from worker.broker.ingress import counters
 from worker.broker.process_facts import short_processes
+from worker.broker.refused_messages import refused_messages
 from worker.broker.stalls import recorder_stall
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
@@ -101,6 +102,7 @@ class Metrics:
     def _tell_counters(self, told: Exposition) -> None:
         for name, count in counters(self._client).items():
             figures.EVENTS[name].tell(told, count)
+        figures.MESSAGES_REFUSED.tell(told, refused_messages(self._client))
 
     def _tell_clocks(self, told: Exposition) -> None:
         found, refused = skews(self._client), Refusals(self._client).all()

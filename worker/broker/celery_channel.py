@@ -7,13 +7,15 @@ connection error that it is, and the worker exits (measured: whenever a delivery
 A full Redis refuses work orders, and with 6.2 their acknowledgement too: nobody would then send what fills
 it. Orders are small and few, at most one for each slot, so they are written all the same.
 
-A message that is no JSON ends the worker that takes it. It is dropped: the sweeper issues its order again.
+What is no message of Celery's ends the worker that takes it, and the next one. So everything that comes from
+Redis is read by `worker.broker.order_messages` before kombu sees it, and what is no work order is dropped.
 
 A worker that ends may be handed one more message after it has stopped to consume. kombu puts it back into its
 queue, as it should, and warns of it, as if something were wrong.
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -24,6 +26,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import (
     Channel,
     PrefixedRedisPipeline,
+    PrefixedRedisPubSub,
     PrefixedStrictRedis,
     QoS,
     SentinelChannel,
@@ -35,8 +38,11 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from worker.broker import keys
 from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
+from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order, read_unacknowledged
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
+from worker.broker.queue_types import mended_types
 from worker.broker.refusals import is_full
+from worker.broker.refused_messages import RefusedMessages
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)
@@ -44,8 +50,10 @@ log = logging.getLogger(__name__)
 #: For so long, in seconds, Redis may give an order to a worker that has just stopped to consume: kombu waits
 #: for each in a BRPOP of one second.
 LONGEST_POP = 1.5
-#: What a message that is not one of Celery's makes kombu raise.
-_NO_MESSAGE = (ValueError, KeyError, TypeError)
+#: What this process has dropped. One for the module: kombu makes its channels by itself.
+refused = RefusedMessages()
+#: Behind this, the names of channels of remote control, and of lists with the answers to it (kombu.pidbox).
+_PIDBOX = "celery.pidbox"
 
 
 class DauntlessPipeline(PrefixedRedisPipeline):
@@ -75,6 +83,15 @@ class DauntlessRedis(PrefixedStrictRedis):
         except OutOfMemoryError:
             return overdraw(self, [self._prefix_args(args)])[0]
 
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Read a reply; a message that is to be dropped is as if none had come."""
+        found = super().parse_response(connection, command_name, **options)
+        return _admitted(*found) if command_name == "BRPOP" and found else found
+
+    def pubsub(self, **options: Any) -> Any:
+        """Make a client that hears what is broadcast."""
+        return CheckedPubSub(self.connection_pool, global_keyprefix=self.global_keyprefix, **options)
+
     def register_script(self, script: Any) -> Any:
         """Prepare a script of kombu's so that it writes although Redis is full."""
         return super().register_script(ANYWAY + script)
@@ -90,16 +107,76 @@ class DauntlessRedis(PrefixedStrictRedis):
         )
 
 
+class CheckedPubSub(PrefixedRedisPubSub):
+    """A client that hears what is broadcast to workers, or of their tasks, if it is in order."""
+
+    def parse_response(self, *args: Any, **options: Any) -> Any:
+        """Read a message; kombu passes over one without content, and so over what is to be dropped."""
+        found = super().parse_response(*args, **options)
+        if found is None or not _text(found[0]).endswith("message"):
+            return found
+        *heading, content = found
+        channel = _text(heading[-1])
+        return [*heading, content if _is_in_order(content, channel) else b""]
+
+
+def _admitted(queue: Any, content: bytes) -> tuple[Any, bytes] | None:
+    """Return what was taken from a list, an order written anew; None if it is to be dropped."""
+    name = _text(queue)
+    if name.endswith(_PIDBOX):  # the answers to `celery inspect` and `control`
+        return (queue, content) if _is_in_order(content, name) else None
+    try:
+        return queue, read_order(content, name)
+    except InvalidMessage as error:
+        refused.note(error, name)
+        return None
+
+
+def _is_in_order(content: bytes, channel: str) -> bool:
+    """Whether a broadcast, or an answer to one, may be given on; one that may not is noted."""
+    is_command = channel.endswith(_PIDBOX) and ".reply." not in channel
+    try:
+        check_broadcast(content, is_command=is_command)
+    except InvalidMessage as error:
+        refused.note(error, "remote control")
+        return False
+    return True
+
+
+def _text(name: Any) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
 class TolerantQoS(QoS):
-    """The messages that are not acknowledged, less those that were damaged."""
+    """The messages that are not acknowledged, less those that are no work orders."""
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """Put back what nobody acknowledged in time."""
+        with self.channel.conn_or_acquire() as client, mended_types(client):
+            super().restore_visible(*args, **options)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """Put a message that nobody acknowledged back into its queue."""
-        try:
-            super().restore_by_tag(tag, client, leftmost)
-        except _NO_MESSAGE as error:
-            log.error("dropped a damaged message of Celery's (%s)", error)  # noqa: TRY400 - no fault of the code, so no traceback
-            self._remove_from_indices(tag).execute()
+        """Put an order that nobody acknowledged back into the queue of its type; drop all else."""
+        invalid: InvalidMessage | None = None
+
+        def move(pipeline: Any) -> None:
+            nonlocal invalid
+            stored = pipeline.hget(self.unacked_key, tag)
+            pipeline.multi()
+            self._remove_from_indices(tag, pipeline)
+            if stored is None:
+                return
+            try:
+                queue, order = read_unacknowledged(stored)
+            except InvalidMessage as error:
+                invalid = error
+            else:
+                (pipeline.lpush if leftmost else pipeline.rpush)(queue, order)
+
+        with self.channel.conn_or_acquire(client) as connected:
+            connected.transaction(move, self.unacked_key)
+        if invalid is not None:
+            refused.note(invalid, "unacked")
 
 
 class _Patient(Channel):
@@ -127,15 +204,14 @@ class _Patient(Channel):
         return known
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Take the next message; drop one that is damaged; report that Redis has answered."""
+        """Take the next message; report that Redis has answered."""
+        found = True
         try:
-            found = super()._brpop_read(**options)
-        except Empty:  # no message came in the time of a BRPOP
+            with self.conn_or_acquire() as client, mended_types(client):
+                found = super()._brpop_read(**options)
+        except Empty:  # no message came in the time of a BRPOP, or none but what is dropped
             dependencies.redis.back(CONSUMER)
             raise
-        except _NO_MESSAGE as error:
-            log.error("dropped a damaged message of Celery's (%s)", error)  # noqa: TRY400 - no fault of the code, so no traceback
-            found = True
         dependencies.redis.back(CONSUMER)
         return found
 
@@ -177,8 +253,12 @@ class PatientSentinelTransport(_Returning, SentinelTransport):
     Channel = PatientSentinelChannel
 
 
-def install() -> None:
-    """Have every Redis connection of Celery in this process use a corrected transport."""
+def install(client: Callable[[], redis.Redis]) -> None:
+    """Have every Redis connection of Celery in this process use a corrected transport.
+
+    What is dropped is counted through this client, which is asked for when there is something to count.
+    """
+    refused.count_with(client)
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{PatientTransport.__name__}"
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{PatientSentinelTransport.__name__}"

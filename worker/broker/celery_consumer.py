@@ -5,6 +5,7 @@ Redis has answered it (`worker.broker.celery_channel`): to be connected is not e
 forbidden.
 """
 
+import logging
 from typing import Any
 
 import redis
@@ -12,6 +13,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
+from worker.model.destinations import DESTINATION_TYPES
+
+log = logging.getLogger(__name__)
 
 #: Celery's consumer tries again after so many seconds: at first, more each time, and at most. Celery's own
 #: longest pause is 30 s, for which a worker would idle although Redis is back.
@@ -35,6 +39,16 @@ class ReportingConsumer(Consumer):
         )
         self.first_connection_attempt = False
         return conn
+
+    def add_task_queue(self, queue: Any, *args: Any, **options: Any) -> None:
+        """Consume from a queue as well, if it is one of ours: `celery control add_consumer` may name any key.
+
+        A key that is no list would cut the worker off from all of its queues.
+        """
+        if queue in DESTINATION_TYPES:
+            super().add_task_queue(queue, *args, **options)
+        else:
+            log.error("there is no queue %r to consume from: give %s", queue, ", ".join(DESTINATION_TYPES))
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Report an error after which Celery tries anew to connect."""

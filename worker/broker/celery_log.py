@@ -39,6 +39,7 @@ _OF_A_LOST_CONNECTION = (RedisError, OperationalError, OSError, RestartFreqExcee
 _SPEAKERS = ("celery", "kombu")
 #: What a task raised is logged, whatever it is.
 _OF_TASKS = "celery.app.trace"
+_OF_REMOTE_CONTROL = ("celery.worker.pidbox", "kombu.pidbox")
 
 #: What this process cannot do without. One for the module: Celery makes its consumer by itself.
 dependencies = Dependencies(logging.getLogger("worker.celery"))
@@ -99,10 +100,21 @@ class ConnectionRecords(logging.Filter):
         return not any(isinstance(one, _OF_A_LOST_CONNECTION) for one in _carried(record))
 
 
+class ControlRecords(logging.Filter):
+    """Leaves out the traceback of a command of remote control that failed: whoever sent it was at fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the traceback away; log the record."""
+        record.exc_info = None
+        return True
+
+
 def install(app: Celery) -> None:
     """Have the consumer of this app report, and a worker of this process leave out what Celery says of it."""
     app.conf.worker_consumer = CONSUMER
     celeryd_after_setup.connect(_silence)  # the root logger has its handlers by then
+    for name in _OF_REMOTE_CONTROL:
+        logging.getLogger(name).addFilter(ControlRecords())
 
 
 def _silence(**_: object) -> None:

@@ -81,7 +81,8 @@
 | `siem:idempotency:of:<digest>` | zset | one tenant's: `<bytes>:<key>` by the time (ms) it was written   |
 | `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
-|                              |        | the beginning                                                  |
+|                              |        | the beginning; `refused:<fault>`: messages to workers that     |
+|                              |        | were dropped (`worker.broker.refused_messages`)                |
 | `siem:recorder:stall`        | string | why no recorder can write to the ledger (JSON); expires        |
 | `siem:write-test`            | string | nothing, for a second: whether Redis takes writes again         |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |

@@ -1,0 +1,45 @@
+"""Keys of Celery's that hold something else: no worker could read an order, or acknowledge one, ever."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+from redis.exceptions import ResponseError
+
+from worker.broker import keys
+from worker.broker.overdraft import ANYWAY
+from worker.broker.scripting import script_text
+from worker.model.destinations import DESTINATION_TYPES
+
+#: What Celery keeps under each key (kombu.transport.redis), behind the prefix.
+_TYPES = {**dict.fromkeys(DESTINATION_TYPES, "list"), "unacked": "hash", "unacked_index": "zset"}
+_SCRIPT = ANYWAY + script_text("queue_types")
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def mended_types(client: redis.Redis) -> Iterator[None]:
+    """Move away what should be of another type, if that is why a command was refused, and go on.
+
+    What the command should have read or written is lost with it: the sweeper issues its order again. Raises
+    every other error.
+    """
+    try:
+        yield
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error) or not displace(client):
+            raise
+
+
+def displace(client: redis.Redis) -> list[str]:
+    """Move away what is of another type than Celery's, and tell it; return the keys."""
+    wanted = {keys.CELERY_PREFIX + name: kind for name, kind in _TYPES.items()}
+    # A client of Celery's would write its prefix before keys; here that has been done.
+    moved = redis.Redis.execute_command(client, "EVAL", _SCRIPT, len(wanted), *wanted, *wanted.values())  # type: ignore[no-untyped-call]  # so is redis-py
+    names = [key.decode() for key in moved]
+    for name in names:
+        place = f"{keys.DISPLACED}:{name}"
+        log.error("%s in Redis was no %s: what was there is at %s now", name, wanted[name], place)
+    return names
