@@ -32,7 +32,7 @@ from worker.destinations.opening import sender_opener
 from worker.fair_delivery import FairDelivery
 from worker.key_guard import key_facts
 from worker.ledger.vault import open_document, open_vault
-from worker.logs import hush_libraries
+from worker.logs import clean_records, hush_libraries
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
@@ -167,6 +167,7 @@ celery_channel.install(_client)
 app = make_app(settings())
 celery_log.install(app)
 celery_nodes.install()
+clean_records()
 hush_libraries()
 
 _courier_lock = threading.Lock()

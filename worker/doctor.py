@@ -16,6 +16,7 @@ from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
+from worker.model.printable import in_one_line
 from worker.model.secrets import moved_in, unreadable_in
 from worker.transports.guard import Guard
 
@@ -34,6 +35,12 @@ class Check:
     message: str
     remedy: str | None
     milliseconds: float
+
+    def __post_init__(self) -> None:
+        """Clean the words, of which some are a server's, of what cannot be printed."""
+        object.__setattr__(self, "message", in_one_line(self.message))
+        if self.remedy is not None:
+            object.__setattr__(self, "remedy", in_one_line(self.remedy))
 
 
 _RESTART_WITH_KEY = (

@@ -15,7 +15,9 @@ import click
 from worker import __version__
 from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
+from worker.logs import clean_records
 from worker.model.errors import InvalidInput, NotFoundError, SiemError, UnavailableError
+from worker.model.printable import PrintableStream, unfiltered
 from worker.transports.budget import raise_descriptor_limit
 
 FAILED, WRONG_INPUT, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 4, 130
@@ -93,6 +95,7 @@ def siem() -> None:
 def main() -> None:
     """Run the program and end the process with its exit code."""
     raise_descriptor_limit()
+    clean_records()
     _write_any_character()
     try:
         siem.main(prog_name="siem", standalone_mode=False)
@@ -110,10 +113,12 @@ def main() -> None:
 
 
 def _write_any_character() -> None:
-    """Never fail for a character that the terminal's encoding lacks: show its code instead."""
-    for stream in (sys.stdout, sys.stderr):
+    """Show the code of a character that the terminal's encoding lacks, or that is not printable."""
+    for name in ("stdout", "stderr"):
+        stream = unfiltered(getattr(sys, name))
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, PrintableStream(stream))
 
 
 def _in_one_line(error: click.ClickException) -> str:

@@ -13,6 +13,7 @@ from worker.cli.configuration import configuration
 from worker.cli.lines import Line, arriving_lines
 from worker.cli.output import as_json_option, counted, plain, print_json
 from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.printable import unfiltered
 from worker.publisher import EventPublisher
 
 #: Refusals that are shown one by one; the rest is counted.
@@ -101,7 +102,7 @@ def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - the same
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(file=unfiltered(sys.stderr))) as bar:
         task = bar.add_task("publishing", total=status.st_size)
         yield lambda: bar.update(
             task, completed=os.lseek(descriptor, 0, os.SEEK_CUR), description=tally.summary()

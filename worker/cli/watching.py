@@ -1,6 +1,7 @@
 """A picture that renews itself in the terminal, until Ctrl-C."""
 
 import io
+import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -8,6 +9,7 @@ from contextlib import redirect_stdout
 import click
 
 from worker.model.errors import UnavailableError
+from worker.model.printable import PrintableStream, unfiltered
 
 #: Home, and from there on clear: nothing flickers, as a clearing beforehand would.
 _HOME, _CLEAR_REST_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -19,15 +21,17 @@ def watch(show: Callable[[], object], every: float) -> None:
 
     What it depends on may be away meanwhile: that is shown, and tried again. Ends with KeyboardInterrupt.
     """
-    click.echo(_CLEAR_ALL, nl=False, color=True)
+    # Its own sequences reach the terminal; what stands between them is cleaned as it is captured.
+    terminal = unfiltered(sys.stdout)
+    click.echo(_CLEAR_ALL, nl=False, color=True, file=terminal)
     while True:
-        click.echo(_over(_captured(show)), nl=False, color=True)
+        click.echo(_over(_captured(show)), nl=False, color=True, file=terminal)
         time.sleep(every)
 
 
 def _captured(show: Callable[[], object]) -> str:
     gathered = io.StringIO()
-    with redirect_stdout(gathered):
+    with redirect_stdout(PrintableStream(gathered)):
         try:
             show()
         except UnavailableError as error:

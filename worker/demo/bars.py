@@ -3,6 +3,7 @@
 Lines of the account go in; where standard error is a terminal, they are drawn there.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.demo.account import Account, Line
+from worker.model.printable import unfiltered
 
 #: How often bars are drawn while events are published, in seconds: most of the time is for what is shown.
 _DRAW_EVERY = 0.2
@@ -45,6 +47,6 @@ class Bars:
 def drawing(account: Account, events: int) -> Iterator[Bars]:
     """Draw on standard error while the `with` lasts, if that is a terminal."""
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = Console(file=unfiltered(sys.stderr))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Bars(progress, account, events)

@@ -4,6 +4,7 @@ Closed lines of the account go in, one for each integration; text for people com
 programs.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.demo.account import Line
+from worker.model.printable import unfiltered
 
 #: What the two last columns are; `siem health` tells the latest few hundred alone.
 _LATENCY = "Latency: from publication to acceptance, over the latest 10 000 deliveries."
@@ -23,9 +25,10 @@ _WIDE = 110
 
 def print_table(lines: Sequence[Line], *, stderr: bool) -> None:
     """Print the account; it fits into 80 columns."""
-    console = Console(stderr=stderr)
+    stream = unfiltered(sys.stderr if stderr else sys.stdout)
+    console = Console(file=stream)
     if not console.is_terminal:
-        console = Console(stderr=stderr, width=_WIDE)
+        console = Console(file=stream, width=_WIDE)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("receiver", no_wrap=True)
     table.add_column("over", no_wrap=True)

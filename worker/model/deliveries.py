@@ -14,6 +14,7 @@ import msgspec
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
+from worker.model.printable import in_one_line
 
 #: No event is carried by more requests than this, but for those that were certainly not accepted while its
 #: backlog was held; one whose worker died, so that nobody heard the reply, is always sent once more.
@@ -53,12 +54,22 @@ NOT_REPLAYABLE = frozenset({Cause.INVALID, Cause.UNREADABLE})
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """What went wrong, for people: a stable code, a sentence, the sentence that mends it."""
+    """What went wrong, for people: a stable code, a sentence, the sentence that mends it.
+
+    The sentence may hold words of others, such as a SIEM's answer: it is cleaned of what cannot be printed.
+    """
 
     code: FailureCode
     message: str
     hint: str
     http_status: int | None = None
+
+    def __post_init__(self) -> None:
+        """Clean the words, also of what the release before this one has written."""
+        if not self.message.isprintable():
+            msgspec.structs.force_setattr(self, "message", in_one_line(self.message))
+        if not self.hint.isprintable():
+            msgspec.structs.force_setattr(self, "hint", in_one_line(self.hint))
 
 
 class Verdict(StrEnum):

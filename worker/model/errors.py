@@ -48,15 +48,19 @@ from collections.abc import Iterable
 
 from worker.model.orders import WorkOrder
 from worker.model.outages import OutageCause
+from worker.model.printable import in_one_line
 from worker.model.shortages import Resource
 
 
 class SiemError(Exception):
-    """Something went wrong in the forwarding of governance events."""
+    """Something went wrong in the forwarding of governance events.
+
+    Its words may be those of others, of a server or a file: they are cleaned of what cannot be printed.
+    """
 
     def __init__(self, message: str | None = None) -> None:
         """Take the message, or else the first line of the class's docstring."""
-        super().__init__(message or (self.__doc__ or "").partition("\n")[0])
+        super().__init__(in_one_line(message or (self.__doc__ or "").partition("\n")[0]))
 
 
 class InvalidInput(SiemError):
@@ -65,9 +69,9 @@ class InvalidInput(SiemError):
     def __init__(self, field: str, reason: str, remedy: str, others: Iterable["InvalidInput"] = ()) -> None:
         """Name the field, say what is wrong with it, and what would be right; `others` are wrong, too."""
         super().__init__(f"{field}: {reason}; {remedy}")
-        self.field = field
-        self.reason = reason
-        self.remedy = remedy
+        self.field = in_one_line(field)
+        self.reason = in_one_line(reason)
+        self.remedy = in_one_line(remedy)
         self.others = tuple(others)
         #: Every field that is wrong: this one first.
         self.all = (self, *self.others)
@@ -229,8 +233,8 @@ class TlsFailed(TransportError):
     ) -> None:
         """Say what happened, and what mends it."""
         super().__init__(f"{message}: {hint}")
-        self.message = message
-        self.hint = hint
+        self.message = in_one_line(message)
+        self.hint = in_one_line(hint)
 
 
 class ClientCertificateRefused(TlsFailed):

@@ -1,7 +1,16 @@
-"""Text that anybody may have written, made safe to look at, and short enough."""
+"""Text that anybody may have written, made safe to look at, and short enough.
+
+Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
+`Finding`, a `Check`, an error of ours. What was missed there is cleaned where it goes out: in the log
+(`worker.logs`) and on the terminal (`PrintableStream`).
+"""
+
+import re
+from typing import Any, TextIO
 
 #: What ends a text that is not whole.
 MARK = "…"
+_BREAKS = re.compile(r"[ \t]*[\r\n]\s*")
 
 
 def shortened(text: str, most: int) -> str:
@@ -16,5 +25,41 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
+def in_one_line(text: str) -> str:
+    """Return the text so cleaned, with a blank for each line break and the white space around it."""
+    return text if text.isprintable() else plain(_BREAKS.sub(" ", text.strip()))
+
+
+def plain_lines(text: str) -> str:
+    """Return the text so cleaned, but for its line feeds and tabs."""
+    return "\n".join("\t".join(map(plain, line.split("\t"))) for line in text.split("\n"))
+
+
 def _code(char: str) -> str:
     return char.encode("unicode_escape").decode()
+
+
+class PrintableStream:
+    """A stream of text that shows codes for what is not printable; line feeds and tabs go through.
+
+    `unfiltered` gives back the stream behind it to those who draw with a terminal's own sequences, and who
+    clean what they draw.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to this stream."""
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text; return its length, as it was given."""
+        self.stream.write(plain_lines(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what else the stream has: its buffer, its encoding, whether it is a terminal."""
+        return getattr(self.stream, name)
+
+
+def unfiltered(stream: TextIO) -> TextIO:
+    """Return the stream behind a PrintableStream; any other stream as it is."""
+    return stream.stream if isinstance(stream, PrintableStream) else stream

@@ -9,6 +9,8 @@ from contextlib import suppress
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
+from worker.model.printable import plain_lines, unfiltered
+
 _OURSELVES = "up"
 
 
@@ -22,11 +24,18 @@ class Screen:
         names = [_OURSELVES, *names]
         colours = get_colours()
         self._colours = {name: None if name == _OURSELVES else next(colours) for name in names}
-        self._printer = Printer(sys.stdout, width=max(map(len, names)))
+        # It draws in colours; what the processes print is cleaned line by line.
+        self._printer = Printer(unfiltered(sys.stdout), width=max(map(len, names)))
 
     def show(self, name: str, line: bytes) -> None:
         """Print a process's line."""
-        message = Message("line", line, dt.datetime.now().astimezone(), name, self._colours.get(name))
+        message = Message(
+            "line",
+            plain_lines(line.decode(errors="backslashreplace")).encode(),
+            dt.datetime.now().astimezone(),
+            name,
+            self._colours.get(name),
+        )
         # A terminal that has gone away, or a closed pipe, must not end the delivery of events.
         with self._one_at_a_time, suppress(OSError, ValueError):
             self._printer.write(message)
