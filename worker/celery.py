@@ -21,7 +21,7 @@ from celery.exceptions import Retry
 from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import celery_channel, celery_log, celery_nodes, celery_pool
+from worker.broker import celery_channel, celery_log, celery_nodes, celery_options, celery_pool
 from worker.broker.alive import SignOfLife, worker_role
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
@@ -39,7 +39,6 @@ from worker.model.errors import (
     DeliveryDead,
     DeliveryDelayed,
     DeliveryHeld,
-    InvalidSetting,
     LeaseLost,
     TransientDelivery,
 )
@@ -164,7 +163,9 @@ def courier(kind: str) -> Courier:
 
 
 celery_channel.install(_client)
-app = make_app(settings())
+celery_options.install()
+with celery_options.ended_in_words():
+    app = make_app(settings())
 celery_log.install(app)
 celery_nodes.install()
 clean_records()
@@ -225,16 +226,10 @@ _ending = threading.Event()
 
 @worker_init.connect
 def _refuse_to_start(**_: Any) -> None:
-    """End at once if no worker can work with this Redis, or with these keys.
-
-    Celery swallows any exception but SystemExit.
-    """
-    try:
+    """End at once if no worker can work with this Redis, or with these keys."""
+    with celery_options.ended_in_words():
         open_vault(settings())
         refuse_unfit(connect(settings().broker_address()), settings().redis_accept)
-    except InvalidSetting as error:
-        log.error("%s", error)  # noqa: TRY400 - no fault of the code, so no traceback
-        raise SystemExit(2) from None
 
 
 @worker_init.connect

@@ -280,11 +280,16 @@ class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Read the environment once. Raises InvalidSetting naming the variable that is wrong."""
+    """Read the environment once. Raises InvalidSetting naming each variable that is wrong."""
     try:
         return Settings()
     except ValidationError as error:
-        complaint = error.errors(include_input=False, include_url=False)[0]
-        name = "SIEM_" + "_".join(str(part) for part in complaint["loc"][:1]).upper()
-        reason = complaint["msg"].removeprefix("Value error, ")
-        raise InvalidSetting(name.rstrip("_"), reason, "see the settings in README.md") from None
+        complaints = error.errors(include_input=False, include_url=False)
+        first, *others = [_in_words(one["loc"], one["msg"]) for one in complaints]
+        raise InvalidSetting(*first, [InvalidSetting(*one) for one in others]) from None
+
+
+def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
+    """Return which variable is wrong, why, and what to do."""
+    name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
+    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in README.md"

@@ -26,7 +26,6 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import (
     Channel,
     PrefixedRedisPipeline,
-    PrefixedRedisPubSub,
     PrefixedStrictRedis,
     QoS,
     SentinelChannel,
@@ -36,13 +35,13 @@ from kombu.transport.redis import (
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
+from worker.broker.celery_admission import CheckedPubSub, admitted, refused
 from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
-from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order, read_unacknowledged
+from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
 from worker.broker.queue_types import mended_types
 from worker.broker.refusals import is_full
-from worker.broker.refused_messages import RefusedMessages
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)
@@ -50,10 +49,6 @@ log = logging.getLogger(__name__)
 #: For so long, in seconds, Redis may give an order to a worker that has just stopped to consume: kombu waits
 #: for each in a BRPOP of one second.
 LONGEST_POP = 1.5
-#: What this process has dropped. One for the module: kombu makes its channels by itself.
-refused = RefusedMessages()
-#: Behind this, the names of channels of remote control, and of lists with the answers to it (kombu.pidbox).
-_PIDBOX = "celery.pidbox"
 
 
 class DauntlessPipeline(PrefixedRedisPipeline):
@@ -86,7 +81,7 @@ class DauntlessRedis(PrefixedStrictRedis):
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         """Read a reply; a message that is to be dropped is as if none had come."""
         found = super().parse_response(connection, command_name, **options)
-        return _admitted(*found) if command_name == "BRPOP" and found else found
+        return admitted(*found) if command_name == "BRPOP" and found else found
 
     def pubsub(self, **options: Any) -> Any:
         """Make a client that hears what is broadcast."""
@@ -105,46 +100,6 @@ class DauntlessRedis(PrefixedStrictRedis):
             shard_hint,
             global_keyprefix=self.global_keyprefix,
         )
-
-
-class CheckedPubSub(PrefixedRedisPubSub):
-    """A client that hears what is broadcast to workers, or of their tasks, if it is in order."""
-
-    def parse_response(self, *args: Any, **options: Any) -> Any:
-        """Read a message; kombu passes over one without content, and so over what is to be dropped."""
-        found = super().parse_response(*args, **options)
-        if found is None or not _text(found[0]).endswith("message"):
-            return found
-        *heading, content = found
-        channel = _text(heading[-1])
-        return [*heading, content if _is_in_order(content, channel) else b""]
-
-
-def _admitted(queue: Any, content: bytes) -> tuple[Any, bytes] | None:
-    """Return what was taken from a list, an order written anew; None if it is to be dropped."""
-    name = _text(queue)
-    if name.endswith(_PIDBOX):  # the answers to `celery inspect` and `control`
-        return (queue, content) if _is_in_order(content, name) else None
-    try:
-        return queue, read_order(content, name)
-    except InvalidMessage as error:
-        refused.note(error, name)
-        return None
-
-
-def _is_in_order(content: bytes, channel: str) -> bool:
-    """Whether a broadcast, or an answer to one, may be given on; one that may not is noted."""
-    is_command = channel.endswith(_PIDBOX) and ".reply." not in channel
-    try:
-        check_broadcast(content, is_command=is_command)
-    except InvalidMessage as error:
-        refused.note(error, "remote control")
-        return False
-    return True
-
-
-def _text(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
 class TolerantQoS(QoS):
