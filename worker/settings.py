@@ -13,6 +13,7 @@ from worker.model.memory_knobs import MemoryKnobs
 from worker.model.quota_knobs import QuotaKnobs
 from worker.model.redis_address import check_address
 from worker.model.redis_knobs import RedisKnobs
+from worker.model.setting_errors import invalid_settings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -284,12 +285,4 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        complaints = error.errors(include_input=False, include_url=False)
-        first, *others = [_in_words(one["loc"], one["msg"]) for one in complaints]
-        raise InvalidSetting(*first, [InvalidSetting(*one) for one in others]) from None
-
-
-def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
-    """Return which variable is wrong, why, and what to do."""
-    name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
-    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in README.md"
+        raise invalid_settings(error) from None

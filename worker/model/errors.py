@@ -53,13 +53,10 @@ from worker.model.shortages import Resource
 
 
 class SiemError(Exception):
-    """Something went wrong in the forwarding of governance events.
-
-    Its words may be those of others, of a server or a file: they are cleaned of what cannot be printed.
-    """
+    """Something went wrong in the forwarding of governance events."""
 
     def __init__(self, message: str | None = None) -> None:
-        """Take the message, or else the first line of the class's docstring."""
+        """Take the message, of which words may be others', or the first line of the class's docstring."""
         super().__init__(in_one_line(message or (self.__doc__ or "").partition("\n")[0]))
 
 
@@ -73,8 +70,7 @@ class InvalidInput(SiemError):
         self.reason = in_one_line(reason)
         self.remedy = in_one_line(remedy)
         self.others = tuple(others)
-        #: Every field that is wrong: this one first.
-        self.all = (self, *self.others)
+        self.all = (self, *self.others)  #: every field that is wrong, this one first
 
 
 class InvalidApiKey(InvalidInput):
