@@ -27,11 +27,12 @@ class RedisReport:
         self._engine = engine
         self._client = client
         self._accepted = config.redis_accept
+        self._plan = config.memory_plan
         self._losses = LossStore(engine)
 
     def checks(self) -> list[RedisCheck]:
         """Return all; that of the ledger is unknown without the database. Raises BrokerUnavailable."""
-        checks = judge_redis(read_facts(self._client), self._accepted)
+        checks = judge_redis(read_facts(self._client), self._accepted, self._plan)
         try:
             own = ledger_id(self._engine)
         except (LedgerUnavailable, SchemaOutdated):

@@ -13,6 +13,7 @@ from typing import Any
 from worker.broker.connection import check_answers
 from worker.broker.redis_config import read_facts
 from worker.model.availability import Dependencies, persevere_resting
+from worker.model.budget import MemoryPlan
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.redis_checks import RedisCheck, Standing, judge_redis
 
@@ -49,12 +50,17 @@ class RedisWatch:
         end: Callable[[], None],
         *,
         interval: float = LOOK_EVERY,
+        plan: MemoryPlan | None = None,
     ) -> None:
-        """Take the checks whose failure is accepted, and what ends the process if it cannot work."""
+        """Take the checks whose failure is accepted, and what ends the process if it cannot work.
+
+        With a `plan`, watch whether what may wait fits into the memory.
+        """
         self._client = client
         self._accepted = accepted
         self._end = end
         self._interval = interval
+        self._plan = plan
         self._told: dict[str, RedisCheck] = {}
         self._next_look = 0.0
 
@@ -78,7 +84,7 @@ class RedisWatch:
 
     def step(self) -> list[RedisCheck]:
         """Look once, and say what has changed; return all checks. Raises BrokerUnavailable."""
-        checks = judge_redis(read_facts(self._client), self._accepted)
+        checks = judge_redis(read_facts(self._client), self._accepted, self._plan)
         if not self._told:
             self._say_first(checks)
         for check in checks:

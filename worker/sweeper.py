@@ -7,9 +7,10 @@ worker that held one, costs time and nothing else.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from worker.broker.backlog import Backlog
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
 from worker.broker.reissuing import Fault, Holder, Reissued
@@ -40,6 +41,7 @@ class Sweeper:
         self,
         backlog: Backlog,
         parking: Parking,
+        budget: BacklogBudget,
         snapshot: Snapshot,
         housekeeping: Housekeeping,
         issue: Issue,
@@ -48,6 +50,7 @@ class Sweeper:
         """Sweep every `interval` seconds, if the lock can be had."""
         self._backlog = backlog
         self._parking = parking
+        self._budget = budget
         self._snapshot = snapshot
         self._housekeeping = housekeeping
         self._issue = issue
@@ -80,20 +83,36 @@ class Sweeper:
             self._next_mend = time.monotonic() + MEND_EVERY
             if found := self._backlog.mend(subscriptions):
                 log.error("%d slots were out of the sweeper's sight, as damaged data leaves them", found)
-        self._park_overflow(subscriptions)
+        self._park(subscriptions)
         self._housekeeping.report_displaced()
         self._housekeeping.forget_dead_consumers()
         return len(orders)
 
-    def _park_overflow(self, integration_ids: Iterable[str]) -> None:
-        """Let no backlog stay above its cap: a recorder keeps in the ledger what it gives up."""
-        for one in self._parking.overflowing(integration_ids):
+    def _park(self, subscriptions: Mapping[str, Subscription]) -> None:
+        """Hold each backlog to its cap, and all to their budget: a recorder keeps in the ledger what goes."""
+        waiting = self._budget.waiting(subscriptions)
+        over = [one.integration_id for one in waiting if self._parking.is_over(one.events, one.size)]
+        if over:
+            self._park_overflow(over, subscriptions)
+            waiting = self._budget.waiting(subscriptions)
+        if parked := self._budget.park(waiting):
+            largest = sorted(parked, key=parked.__getitem__, reverse=True)
+            log.warning(
+                "all backlogs together are full (%.1f MB): %d events are parked, the oldest of: %s",
+                self._budget.most() / 1_000_000,
+                sum(parked.values()),
+                _listed([_named(one, subscriptions) for one in largest]),
+            )
+
+    def _park_overflow(self, integration_ids: Iterable[str], known: Mapping[str, Subscription]) -> None:
+        for one in integration_ids:
             parked = 0
             while taken := self._parking.park(one):
                 parked += taken
             if parked:
                 log.warning(
-                    "the backlog of integration %s is full: its %d oldest events are parked", one, parked
+                    "the backlog of integration %s is full: its %d oldest events are parked",
+                    *(_named(one, known), parked),
                 )
 
     def _report(self, reissued: list[Reissued], subscriptions: Mapping[str, Subscription]) -> None:
@@ -104,11 +123,14 @@ class Sweeper:
                 batches.setdefault(one.holder, []).append(one.order.integration_id)
         for holder, ids in batches.items():
             names = [_named(one, subscriptions) for one in dict.fromkeys(ids)]
-            told = ", ".join(names[:MOST_NAMED]) + ("…" if len(names) > MOST_NAMED else "")
-            log.warning(_WORDS[holder.fault], *_who(holder, len(ids)), told)
+            log.warning(_WORDS[holder.fault], *_who(holder, len(ids)), _listed(names))
         orders = sum(one.state == "ordered" for one in reissued)
         if orders:
             log.info("%d work orders were not picked up in time and are issued again", orders)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + ("…" if len(names) > MOST_NAMED else "")
 
 
 def _who(holder: Holder, batches: int) -> tuple[str, str]:

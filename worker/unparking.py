@@ -9,7 +9,9 @@ import logging
 import threading
 from contextlib import suppress
 
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.parking import Parking
+from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, persevere_resting
@@ -26,10 +28,19 @@ TURN = 5.0
 class Unparker:
     """Brings parked events back; runs in one thread."""
 
-    def __init__(self, ledger: ParkedStore, parking: Parking, turn: Turn) -> None:
-        """Take chunks from the ledger, and put them into the backlogs."""
+    def __init__(
+        self,
+        ledger: ParkedStore,
+        parking: Parking,
+        budget: BacklogBudget,
+        snapshot: Snapshot,
+        turn: Turn,
+    ) -> None:
+        """Take chunks from the ledger, and put them into the backlogs, within the budget of all."""
         self._ledger = ledger
         self._parking = parking
+        self._budget = budget
+        self._snapshot = snapshot
         self._turn = turn
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
@@ -53,6 +64,7 @@ class Unparker:
         room = self._parking.room(integration_id)
         # Whoever brought the last page back may not have lived to say so here.
         self._ledger.forget(room.last_page)
+        room = self._budget.bounded(room, integration_id, self._snapshot.subscriptions())
         page = self._ledger.oldest(integration_id, room)
         if not page or not self._parking.unpark(room, page):
             return 0

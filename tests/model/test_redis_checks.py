@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from worker.model.budget import MemoryPlan
 from worker.model.redis_checks import (
     ACCEPTABLE,
     RedisCheck,
@@ -138,3 +139,30 @@ def test_a_redis_belongs_to_one_ledger() -> None:
     assert other.standing is Standing.FAILED
     assert "(two; this one is one)" in other.words
     assert "siem redis claim" in other.hint
+
+
+@pytest.mark.parametrize(
+    ("maxmemory", "integrations", "setting", "standing", "words"),
+    [
+        (0, 50, 0, Standing.OK, "all backlogs together may take 2 000 MB; maxmemory is not set"),
+        (
+            1_000_000_000,
+            2,
+            0,
+            Standing.OK,
+            "may take 500 MB, of a maxmemory of 1 000 MB",
+        ),
+        (1_000_000_000, 50, 0, Standing.WARNING, "the caps of 50 backlogs are 17 000 MB together"),
+        (1_000_000_000, 2, 900_000_000, Standing.WARNING, "900 MB (SIEM_WAITING_BYTES)"),
+    ],
+)
+def test_memory_that_may_be_too_small_is_a_warning(
+    maxmemory: int, integrations: int, setting: int, standing: Standing, words: str
+) -> None:
+    """The caps of all backlogs, or the budget of all, against what Redis may take."""
+    facts = RedisFacts(WELL | {"maxmemory": maxmemory}, "everysec", integrations)
+    check = judge_redis(facts, plan=MemoryPlan(340_000_000, setting))[-1]
+
+    assert (check.name, check.standing) == ("memory", standing)
+    assert words in check.words
+    assert bool(check.hint) is (standing is Standing.WARNING)

@@ -9,6 +9,7 @@ from tests.broker.sending import append, claim, subscribe
 from tests.embedded_servers import RunningServer
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.connection import connect
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
@@ -31,12 +32,16 @@ class Fleet:
         """Sweep in this Redis."""
         self._client = client
         self.issued: list[tuple[WorkOrder, str]] = []
+        #: Bytes of memory that all backlogs may take; 0: what is usual.
+        self.budget = 0
 
     def sweeper(self, timing: Timing = TIMING) -> Sweeper:
         """Make a sweeper as another router would run it."""
+        parking = Parking(self._client, CAP)
         return Sweeper(
             Backlog(self._client, timing),
-            Parking(self._client, CAP),
+            parking,
+            BacklogBudget(self._client, parking, self.budget),
             Snapshot(self._client),
             Housekeeping(self._client),
             lambda order, kind: self.issued.append((order, kind)),

@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import append, subscribe
 from worker.broker import keys
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
+from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.parked import ParkedStore
@@ -46,7 +48,9 @@ class Mortal(ParkedStore):
 
 def unparker(client: redis.Redis, store: ParkedStore, turn: str = "turn") -> Unparker:
     """Make an unparker as a recorder runs it."""
-    return Unparker(store, Parking(client, CAP), Turn(client, turn, 60))
+    parking = Parking(client, CAP)
+    budget = BacklogBudget(client, parking, 0)
+    return Unparker(store, parking, budget, Snapshot(client), Turn(client, turn, 60))
 
 
 def fill_and_drain(client: redis.Redis, engine: Engine) -> None:

@@ -12,6 +12,7 @@ from worker.broker.connection import await_replica, broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import checksum
 from worker.broker.scripting import appending_script, shared_script
+from worker.model.budget import memory_of
 from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Chunks that one script moves: Redis answers nobody else meanwhile.
 CHUNKS_AT_ONCE = 100
+#: Lanes of which events are parked: the bulk lane alone, or the urgent lane as well, after it.
+BULK, URGENT_TOO = "bulk", "any"
+#: More than any backlog has.
+_NO_LIMIT = 2**53
 #: Between the names of a page's chunks.
 _AND = ","
 
@@ -39,8 +44,12 @@ class Parking:
         return [
             one
             for one, (events, size) in zip(ids, self._waiting(ids), strict=True)
-            if events > self._cap.events or size > self._cap.size
+            if self.is_over(events, size)
         ]
+
+    def is_over(self, events: int, size: int) -> bool:
+        """Say whether so many events, and bytes of them, are more than one backlog may hold."""
+        return events > self._cap.events or size > self._cap.size
 
     def park(self, integration_id: str) -> int:
         """Park the oldest events of a backlog that passed its cap; return how many.
@@ -48,6 +57,22 @@ class Parking:
         Call it again until it returns 0: it moves no more at a time than Redis can do in a moment. What a
         slot has claimed stays.
         """
+        most_events = round(self._cap.events * PARKED_DOWN_TO)
+        return self._take(integration_id, most_events, round(self._cap.size * PARKED_DOWN_TO))
+
+    def park_down_to(self, integration_id: str, memory: int, lanes: str) -> int:
+        """Park the oldest events until no more than so many bytes of memory are taken; return how many.
+
+        `lanes` is BULK or URGENT_TOO.
+        """
+        parked = 0
+        while taken := self._take(integration_id, _NO_LIMIT, _NO_LIMIT, memory, lanes):
+            parked += taken
+        return parked
+
+    def _take(
+        self, integration_id: str, events: int, size: int, memory: int = _NO_LIMIT, lanes: str = URGENT_TOO
+    ) -> int:
         with broker_errors():
             return int(
                 self._park(
@@ -55,9 +80,8 @@ class Parking:
                     args=[
                         integration_id,
                         keys.slot_prefix(integration_id),
-                        round(self._cap.events * PARKED_DOWN_TO),
-                        round(self._cap.size * PARKED_DOWN_TO),
-                        CHUNKS_AT_ONCE,
+                        *(events, size, CHUNKS_AT_ONCE),
+                        *(memory, memory_of(1, 0), memory_of(0, 1 << 20) / (1 << 20), lanes),
                     ],
                 )
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from worker.broker import keys
 from worker.broker.connection import ask, broker_errors
 from worker.model.redis_checks import RedisFacts
 
@@ -17,7 +18,29 @@ if TYPE_CHECKING:
 def read_facts(client: "redis.Redis") -> RedisFacts:
     """Return what Redis tells of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
     with broker_errors():
-        return RedisFacts(_info(client), _setting(client, "appendfsync"))
+        return RedisFacts(_info(client), _setting(client, "appendfsync"), _integrations(client))
+
+
+def _integrations(client: "redis.Redis") -> int:
+    """Count the integrations in Redis; 0 where that is damaged."""
+    try:
+        return int(client.hlen(keys.INTEGRATIONS))
+    except ResponseError:
+        return 0
+
+
+def maxmemory(client: "redis.Redis") -> int | None:
+    """Return how much memory Redis may take, in bytes; None where it may take any, or does not tell.
+
+    Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        try:
+            found: Any = client.info("memory")
+        except ResponseError:
+            return None
+    limit = found.get("maxmemory")
+    return limit if isinstance(limit, int) and limit else None
 
 
 def _info(client: "redis.Redis") -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.clocks import Refusals
 from worker.broker.connection import connect
 from worker.broker.deleted import DeletedKeys
@@ -54,7 +55,6 @@ from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue
-from worker.model.parking import Cap
 from worker.pruning_guard import PruningGuard, read_clocks
 from worker.recorder import Recorder
 from worker.redis_watch import RedisWatch, refuse_unfit
@@ -192,7 +192,9 @@ def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retentio
 def _unparker(config: Settings, engine: Ledger, claim: LedgerClaim) -> Unparker:
     client = connect(config.broker_address())
     turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN, claim)
-    return Unparker(ParkedStore(engine), Parking(client, _cap(config)), turn)
+    parking = Parking(client, config.cap)
+    budget = BacklogBudget(client, parking, config.waiting_bytes)
+    return Unparker(ParkedStore(engine), parking, budget, Snapshot(client), turn)
 
 
 def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthWatch:
@@ -226,15 +228,13 @@ def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
     )
 
 
-def _cap(config: Settings) -> Cap:
-    return Cap(config.backlog_events, config.backlog_bytes)
-
-
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:
     client = connect(config.broker_address())
+    parking = Parking(client, config.cap)
     return Sweeper(
         Backlog(client, Timing.of(config)),
-        Parking(client, _cap(config)),
+        parking,
+        BacklogBudget(client, parking, config.waiting_bytes),
         Snapshot(client),
         Housekeeping(client),
         issue,
@@ -272,7 +272,7 @@ def _process(
     client = connect(config.broker_address())
     refuse_unfit(client, config.redis_accept)
     stopping = threading.Event()
-    watch = RedisWatch(client, config.redis_accept, stopping.set)
+    watch = RedisWatch(client, config.redis_accept, stopping.set, plan=config.memory_plan)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()

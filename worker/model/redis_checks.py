@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from worker.model.budget import MemoryPlan, budget_of
 from worker.model.wellbeing import Part
 
 #: The oldest Redis whose commands are enough (XAUTOCLAIM came with it).
@@ -17,6 +18,9 @@ OLDEST_VERSION = (6, 2)
 ACCEPTABLE = frozenset({"eviction", "persistence"})
 #: The part of the fleet that tells of them.
 PART = "redis-config"
+
+#: Of maxmemory, the backlogs may take this part: the rest is for what comes in and goes out.
+_MOST_OF_REDIS = 0.8
 
 _UNTOLD = "Redis does not tell: ask whoever runs it"
 
@@ -54,20 +58,27 @@ class RedisCheck:
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """What Redis says of itself: the fields of INFO, and the setting `appendfsync`.
+    """What Redis says of itself: the fields of INFO, the setting `appendfsync`, how many integrations it has.
 
     `info` is None where INFO is forbidden, `appendfsync` where CONFIG GET is: ACLs and providers do that.
     """
 
     info: Mapping[str, Any] | None
     appendfsync: str | None = None
+    integrations: int = 0
 
 
-def judge_redis(facts: RedisFacts, accepted: Collection[str] = ()) -> list[RedisCheck]:
-    """Return every check but that of the ledger, in a fixed order; an accepted failure is a warning."""
+def judge_redis(
+    facts: RedisFacts, accepted: Collection[str] = (), plan: MemoryPlan | None = None
+) -> list[RedisCheck]:
+    """Return every check but that of the ledger, in a fixed order; an accepted failure is a warning.
+
+    Without a `plan`, the memory is not checked.
+    """
     info = facts.info or {}
     checks = [_version(info), _cluster(info), _eviction(info), _evicted(info), _persistence(info)]
     checks += _fsync(info, facts.appendfsync)
+    checks += [_memory(info, facts.integrations, plan)] if plan else []
     return [_accepted(one) if one.name in accepted else one for one in checks]
 
 
@@ -191,6 +202,33 @@ def _fsync(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[RedisCh
         yield RedisCheck("fsync", Standing.WARNING, words, "set appendfsync everysec, or always")
     else:
         yield RedisCheck("fsync", Standing.OK, f"appendfsync {appendfsync}")
+
+
+def _memory(info: Mapping[str, Any], integrations: int, plan: MemoryPlan) -> RedisCheck:
+    """Check whether what may wait fits into the memory that Redis may take."""
+    limit = _number(info, "maxmemory")
+    if limit is None:
+        return _unknown("memory", "maxmemory")
+    budget, caps = budget_of(plan.setting, limit), integrations * plan.one_backlog
+    told = f"all backlogs together may take {_megabytes(budget)}"
+    if not limit:
+        return RedisCheck("memory", Standing.OK, f"{told}; maxmemory is not set")
+    if budget > limit * _MOST_OF_REDIS:
+        words = f"{told} (SIEM_WAITING_BYTES), of a maxmemory of {_megabytes(limit)}: Redis is full before"
+        hint = "leave SIEM_WAITING_BYTES out, which is half of maxmemory, or raise maxmemory"
+        return RedisCheck("memory", Standing.WARNING, words, hint)
+    if caps > limit:
+        words = (
+            f"the caps of {integrations} backlogs are {_megabytes(caps)} together, and maxmemory is "
+            f"{_megabytes(limit)}: {told}, beyond which the largest give up events to the database"
+        )
+        hint = "lower SIEM_BACKLOG_BYTES and SIEM_BACKLOG_EVENTS, or raise maxmemory"
+        return RedisCheck("memory", Standing.WARNING, words, hint)
+    return RedisCheck("memory", Standing.OK, f"{told}, of a maxmemory of {_megabytes(limit)}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.0f} MB".replace(",", " ")
 
 
 def _number(info: Mapping[str, Any], name: str) -> int | None:

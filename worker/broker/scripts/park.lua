@@ -1,14 +1,18 @@
 -- Takes the oldest events out of a backlog that passed its cap; a recorder keeps them in the ledger.
--- KEYS: 5 parked.  ARGV: 3 events and 4 bytes that may stay, 5 how many chunks at most.
+-- KEYS: 5 parked.  ARGV: 3 events and 4 bytes that may stay, 5 how many chunks at most, 6 bytes of memory that may
+-- stay, 7 how many of these an event takes beside its bytes, 8 how many each of its bytes takes, 9 of which lanes
+-- ('bulk', or 'any').
 -- Returns how many events were taken.
 --
 -- Only what no slot has claimed. The bulk lane goes first, so that what is urgent need not queue twice.
 
 local most_events, most_bytes, chunks = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_memory, an_event, a_byte = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
 local function is_over()
   local found = redis.call('HMGET', KEYS[2], 'unclaimed_events', 'unclaimed_bytes')
-  return number(found[1], 0) > most_events or number(found[2], 0) > most_bytes
+  local events, bytes = number(found[1], 0), number(found[2], 0)
+  return events > most_events or bytes > most_bytes or events * an_event + bytes * a_byte > most_memory
 end
 
 local function oldest(lane)
@@ -34,7 +38,7 @@ local taken = 0
 while chunks > 0 and is_over() do
   local lane, name = KEYS[4], 'bulk'
   local entry = oldest(lane)
-  if not entry then
+  if not entry and ARGV[9] ~= 'bulk' then
     lane, name = KEYS[3], 'urgent'
     entry = oldest(lane)
   end
