@@ -6,8 +6,9 @@ field of an integration is one of its own.
 """
 
 import io
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 import click
@@ -98,6 +99,7 @@ def main() -> None:
     clean_records()
     _write_any_character()
     try:
+        _refuse_what_is_no_text(sys.argv)
         siem.main(prog_name="siem", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -119,6 +121,16 @@ def _write_any_character() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, PrintableStream(stream))
+
+
+def _refuse_what_is_no_text(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are not UTF-8, which no database stores, but for the name of a file that is there."""
+    for place, argument in enumerate(arguments):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            if not os.path.lexists(argument):
+                raise click.UsageError(f"argument {place} is not UTF-8: {argument!a}") from None
 
 
 def _in_one_line(error: click.ClickException) -> str:
