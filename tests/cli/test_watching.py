@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run
+from tests.cli.running import call, create, run
 from tests.fleet import Fleet, wait_until
 
 _SIEM = Path(sys.executable).parent / "siem"
@@ -38,7 +38,7 @@ def test_a_watched_status_renews_itself_until_ctrl_c(told: Fleet) -> None:
         os.close(ours)
 
     assert code == 130
-    assert seen.count(b"Deliveries since") >= 2
+    assert seen.count(b"Counted since") >= 2
     assert b"well" in seen
 
 
@@ -70,12 +70,25 @@ def test_a_shell_completes(shell: str) -> None:
     assert "_SIEM_COMPLETE" in ran.out
 
 
-def test_bash_gets_what_it_asks_for() -> None:
-    """Commands and options, as the printed function asks for them."""
-    asked = {"_SIEM_COMPLETE": "bash_complete", "COMP_WORDS": "siem integrations up", "COMP_CWORD": "2"}
-    done = subprocess.run([_SIEM], env=os.environ | asked, capture_output=True, check=False)
+def test_bash_gets_what_it_asks_for(tmp_path: Path) -> None:
+    """Commands and names of integrations, for an alias of a program that is not on the PATH."""
+    environment = {"SIEM_DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    call(environment, "db", "upgrade")
+    for name in ("known", "two words"):
+        assert create(environment, "syslog://192.0.2.1:514", name=name).code == 0
+    script = f"""
+        alias siem="'{_SIEM}'"
+        eval "$(siem completion bash)"
+        complete_words() {{ COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _siem_completion siem; }}
+        for typed in "integrations up" "health kn" "deliveries --integration k" "dead-letters replay --into k"
+        do IFS=" " read -ra words <<< "$typed"; complete_words siem "${{words[@]}}"
+            echo "${{COMPREPLY[@]}}"; done
+        complete_words siem doctor int_; echo "${{#COMPREPLY[@]}}"
+    """
+    bash = ["bash", "-O", "expand_aliases", "-c", script]
+    done = subprocess.run(bash, env=environment, capture_output=True, check=False)
 
-    assert done.stdout.decode().split() == ["plain,update"]
+    assert done.stdout.decode().split("\n") == ["update", "known", "known", "known", "1", ""], done.stderr
 
 
 def test_an_unknown_shell_is_named() -> None:

@@ -22,7 +22,7 @@ from worker.cli.letter_views import document, groups, letter_fields, payload_lin
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
 from worker.cli.replays import announce_replay, follow, replay_document
 from worker.cli.stores import integration_store, names_by_id
-from worker.cli.targets import refuse_other_tenant, target_of
+from worker.cli.targets import complete_integration, refuse_other_tenant, target_of
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
 from worker.ledger.queries import dead_letters as find_dead_letters
@@ -149,7 +149,10 @@ def discard_(*, yes: bool, as_json: bool, **options: Any) -> None:
 @dead_letters.command()
 @selecting
 @click.option(
-    "--into", metavar="INTEGRATION", help="Send them to this integration of the same tenant instead."
+    "--into",
+    metavar="INTEGRATION",
+    shell_complete=complete_integration,
+    help="Send them to this integration of the same tenant instead.",
 )
 @click.option(
     "--rate",

@@ -13,6 +13,7 @@ from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, counted, plain, print_json
 from worker.cli.stores import connections_held, worker_keys, worker_reach
+from worker.cli.targets import complete_integration
 from worker.doctor import Check, Result, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
@@ -24,7 +25,7 @@ _INDENT = " " * 34
 
 
 @click.command()
-@click.argument("integration", required=False)
+@click.argument("integration", required=False, shell_complete=complete_integration)
 @click.option(
     "--timeout",
     metavar="SECONDS",

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from worker.cli.output import Since
+from worker.cli.targets import complete_integration
 from worker.ledger.integrations import IntegrationStore
 from worker.model.deliveries import Cause
 from worker.model.events import EventType
@@ -25,7 +26,10 @@ since_option = click.option(
     help="Not before 30s, 15m, 1h, 2d ago, or a time like 2026-11-22T10:00:00Z.",
 )
 integration_option = click.option(
-    "--integration", metavar="INTEGRATION", help="Only this integration's, by id or name."
+    "--integration",
+    metavar="INTEGRATION",
+    shell_complete=complete_integration,
+    help="Only this integration's, by id or name.",
 )
 
 _SELECTING = (

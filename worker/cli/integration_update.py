@@ -24,6 +24,7 @@ from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_views import document, misgivings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
+from worker.cli.targets import integration_argument
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import open_vault
 from worker.model.errors import InvalidInput, InvalidIntegration
@@ -61,7 +62,7 @@ _RESET = FormOption(
 
 
 @click.command(cls=SectionedCommand, params=[*_OPTIONS, _RESET])
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def update(integration: str, *, as_json: bool, **options: Any) -> None:
     """Change an integration, by id or name: what is given, and nothing else.

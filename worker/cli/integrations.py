@@ -20,6 +20,7 @@ from worker.cli.integration_views import document, fields, goodbyes, misgivings,
 from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table
 from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
+from worker.cli.targets import integration_argument
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import replays_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
@@ -65,7 +66,7 @@ integrations.add_command(orphans)
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @click.pass_context
 def test(context: click.Context, integration: str) -> None:
     """Test an integration, by id or name: another word for `siem doctor`, which has options."""
@@ -96,7 +97,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def show(integration: str, *, as_json: bool) -> None:
     """Show one integration, by id or name. Of a secret, only that it is set."""
@@ -112,7 +113,7 @@ def show(integration: str, *, as_json: bool) -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def enable(integration: str, *, as_json: bool) -> None:
     """Switch an integration on, by id or name.
@@ -125,7 +126,7 @@ def enable(integration: str, *, as_json: bool) -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def disable(integration: str, *, as_json: bool) -> None:
     """Switch an integration off, by id or name.
@@ -137,7 +138,7 @@ def disable(integration: str, *, as_json: bool) -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def pause(integration: str, *, as_json: bool) -> None:
     """Keep the events of an integration waiting, by id or name.
@@ -150,7 +151,7 @@ def pause(integration: str, *, as_json: bool) -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @as_json_option
 def resume(integration: str, *, as_json: bool) -> None:
     """End the pause of an integration, by id or name: what waits is sent.
@@ -174,7 +175,7 @@ def new_secret() -> None:
 
 
 @integrations.command()
-@click.argument("integration")
+@integration_argument
 @click.option("--yes", is_flag=True, help="Do not ask first, as a script must.")
 @as_json_option
 def delete(integration: str, *, yes: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from worker.cli.lines import Line, arriving_lines
 from worker.cli.output import counted, plain
 from worker.cli.publishing import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
+from worker.cli.targets import integration_argument
 from worker.destinations.opening import make_sender
 from worker.model.errors import InvalidEvent
 from worker.model.events import EventHead, QueuedEvent, accept_event
@@ -19,7 +20,7 @@ from worker.transports.guard import Guard
 
 
 @click.command()
-@click.argument("integration")
+@integration_argument
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--limit",

@@ -1,13 +1,39 @@
-"""Into which integration dead letters go, and whether they may.
+"""Which integration is meant: what a command takes, what a shell completes, and into which letters may go.
 
 Comes in: what was typed. Goes out: the id and the tenant; or an error that says why not.
 """
 
 import json
+import re
+from collections import Counter
 
+import click
+from click.shell_completion import CompletionItem
+
+from worker.cli.stores import integration_store
 from worker.ledger.integrations import IntegrationStore
-from worker.model.errors import InvalidReplay, NotFoundError
+from worker.model.errors import InvalidReplay, NotFoundError, SiemError
 from worker.model.replays import Selection
+
+#: What no shell wants quoted.
+_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*")
+
+
+def complete_integration(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names that begin so; the id of one whose name is not plain, or not the only one."""
+    try:
+        with integration_store() as store:
+            found = [(one.name, one.id) for one in store.list()]
+    except (SiemError, OSError):
+        return []  # a shell shows no errors: it has nothing to complete
+    bearers = Counter(name for name, _ in found)
+    words = {name if bearers[name] == 1 and _PLAIN.fullmatch(name) else id_: name for name, id_ in found}
+    return [CompletionItem(word, help=name) for word, name in words.items() if word.startswith(incomplete)]
+
+
+integration_argument = click.argument("integration", shell_complete=complete_integration)
 
 
 def target_of(store: IntegrationStore, into: str | None) -> tuple[str | None, str | None]:
