@@ -102,11 +102,13 @@ class Health:
         standing = gaps.ask(Source.REDIS, lambda: standing_subjects(self._client)) or []
         return [one for one in standing if tenant_id in {None, one.tenant_id}]
 
-    def survey(self, asked: Sequence[Subject], gaps: Gaps) -> list[IntegrationHealth]:
+    def survey(
+        self, asked: Sequence[Subject], gaps: Gaps, *, with_latencies: bool = True
+    ) -> list[IntegrationHealth]:
         """Say how these fare, as far as that is known; `gaps` takes what could not be asked."""
-        ids = [one.id for one in asked]
+        ids, sample = [one.id for one in asked], LATENCY_OF if with_latencies else 0
         redis = gaps.ask(Source.REDIS, lambda: self._ask_redis(ids))
-        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), LATENCY_OF))
+        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), sample))
         missing = frozenset(gaps.errors)
         return [
             health_of(replace(facts, missing=missing), self._thresholds)

@@ -65,7 +65,7 @@ def test_events_of_a_pause_arrive_after_it(customer: Customer) -> None:
         rows = customer.settled(70)
 
         assert paused.stdout.decode() == f"Paused {customer.tenant} ({customer.integration}).\n"
-        assert f"{customer.tenant} (paused)" in shown
+        assert any(line.startswith("paused") and customer.tenant in line for line in shown.splitlines())
         assert "paused" in next(line for line in listed.splitlines() if customer.tenant in line)
         assert sent_meanwhile == 20
         assert resumed.stdout.decode() == f"Resumed {customer.tenant} ({customer.integration}).\n"
@@ -117,7 +117,7 @@ def test_what_redis_should_not_hold_rests_in_the_ledger(own_small: Fleet) -> Non
 
         assert waits["backlog"] + waits["parked"] == 5000
         assert waits["backlog"] <= 1000
-        assert f"{waits['backlog']} (+{waits['parked']})" in shown
+        assert "  5 000  " in shown
         assert sorted(splunk.accepted_ids) == sorted(ids)
         assert {row.status for row in rows} == {Status.DELIVERED}
         wait_until(lambda: store.counts() == {}, "nothing is parked any more")

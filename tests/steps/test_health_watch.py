@@ -17,7 +17,7 @@ from worker.broker import keys
 from worker.broker.announcing import Announcements
 from worker.broker.turns import Turn
 from worker.health_watch import HealthWatch, Post, Steadiness, webhook
-from worker.model.wellbeing import IntegrationHealth, State
+from worker.model.wellbeing import Breaker, IntegrationHealth, State
 from worker.settings import Settings
 
 STEADY = 15.0
@@ -74,7 +74,7 @@ class World:
             IntegrationHealth(
                 *(one, "default", f"name of {one}", "webhook", state, f"why {one} is {state}"),
                 **_NOTHING,
-                breaker_open=breaker,
+                breaker=Breaker("http_503", 0) if breaker else None,
             )
             for one, (state, breaker) in self.states.items()
         ]

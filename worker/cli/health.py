@@ -1,15 +1,28 @@
 """`siem health`: how each integration fares and why, and whether the fleet does its work."""
 
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
 from worker.broker.connection import connect
 from worker.cli.configuration import configuration
-from worker.cli.output import as_json_option, plain, print_json, print_table, when
+from worker.cli.output import as_json_option, plain, print_json, when
+from worker.cli.overview import (
+    Entry,
+    in_order,
+    limit_option,
+    nothing_there,
+    print_integrations,
+    print_wrapped,
+    reason,
+    state_words,
+    tenant_option,
+    waiting,
+)
 from worker.cli.partial import end_with, named, print_gaps, reported_ledger
+from worker.cli.targets import complete_integration
 from worker.health import Health
 from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
 from worker.model.time_words import span
@@ -18,18 +31,20 @@ from worker.model.wellbeing import (
     FINE,
     LATENCY,
     RETRY_RATE,
-    FleetHealth,
     IntegrationHealth,
     Latency,
     Problem,
+    Subject,
 )
 
 
 @click.command()
-@click.argument("integration", required=False)
+@click.argument("integration", required=False, shell_complete=complete_integration)
+@tenant_option
+@limit_option
 @as_json_option
-def health(integration: str | None, *, as_json: bool) -> None:
-    """Say how the fleet and each integration fare, and why; or one integration, given by id or name.
+def health(integration: str | None, tenant: str | None, limit: int, *, as_json: bool) -> None:
+    """Show how the fleet and each integration are, and why; or one integration, given by id or name.
 
     Healthy: what was routed to it is delivered, even if a retry was needed. Degraded: some of it becomes
     dead letters, much of it needs retries for minutes, or it waits for long. Failing: nothing comes through
@@ -58,10 +73,9 @@ def health(integration: str | None, *, as_json: bool) -> None:
     client = connect(configuration().broker_address())
     with closing(client), reported_ledger(gaps) as engine:
         asked = Health(engine, client, configuration())
-        known = asked.known_subjects(gaps)
+        known = asked.known_subjects(gaps, tenant)
         if integration is None:
-            healths = asked.survey(known, gaps)
-            fine = _tell_all(asked.fleet(), healths, gaps, as_json=as_json)
+            fine = _Survey(asked, known, gaps, limit, tenant).tell(as_json=as_json)
         else:
             chosen = [named(known, integration, gaps)] if known or not gaps.errors else []
             fine = _tell(asked.survey(chosen, gaps), gaps, as_json=as_json)
@@ -94,25 +108,52 @@ def _known(one: IntegrationHealth, source: Source, value: Any) -> Any:
     return None if source in one.missing else value
 
 
-def _tell_all(fleet: FleetHealth, healths: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
-    if as_json:
-        parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in fleet.parts]
-        told = {"ready": fleet.ok, "parts": parts}
-        found = [document(one) for one in healths]
-        print_json({"fleet": told, "integrations": found, "unknown": gaps.documents(HEALTH_FIELDS)})
-    else:
-        for part in fleet.parts:
-            click.echo(plain(f"{'ok' if part.ok else 'NOT OK':8}{part.name:20}{part.words}"))
-        print_table(
-            ["name", "state", "backlog", "waits", "error rate", "p50 ms", "p95 ms", "p99 ms", "reason"],
-            [_row(one) for one in healths],
-            empty=_NONE if not gaps.errors else "No integration is known.",
-        )
-        print_gaps(gaps, HEALTH_FIELDS)
-    return all(part.ok for part in fleet.parts) and all(one.state in FINE for one in healths)
+class _Survey:
+    """All integrations of a tenant, or all there are, and the fleet."""
+
+    def __init__(
+        self, asked: Health, known: list[Subject], gaps: Gaps, limit: int, tenant: str | None
+    ) -> None:
+        self._health, self._gaps, self._limit, self._tenant = asked, gaps, limit, tenant
+        self._fleet = asked.fleet()
+        self._known = known
+
+    def tell(self, *, as_json: bool) -> bool:
+        """Print it; return whether all is fine."""
+        healths = in_order(self._health.survey(self._known, self._gaps, with_latencies=as_json))
+        if as_json:
+            self._print_json(healths)
+        else:
+            self._print(healths)
+        return all(part.ok for part in self._fleet.parts) and all(one.state in FINE for one in healths)
+
+    def _print_json(self, healths: list[IntegrationHealth]) -> None:
+        parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in self._fleet.parts]
+        fleet = {"ready": self._fleet.ok, "parts": parts}
+        documents = [document(one) for one in healths]
+        unknown = self._gaps.documents(HEALTH_FIELDS)
+        print_json({"fleet": fleet, "integrations": documents, "unknown": unknown})
+
+    def _print(self, healths: list[IntegrationHealth]) -> None:
+        for part in self._fleet.parts:
+            print_wrapped(f"{'ok' if part.ok else 'NOT OK':8}{part.name:20}{part.words}", indent=" " * 28)
+        click.echo()
+        listed = self._with_latencies(healths[: self._limit or None])
+        if healths:
+            entries = [Entry(one, _cells(one), reason(one)) for one in listed]
+            print_integrations(_COLUMNS, entries, healths[len(listed) :])
+        else:
+            click.echo("No integration is known." if self._gaps.errors else nothing_there(self._tenant))
+        print_gaps(self._gaps, HEALTH_FIELDS)
+
+    def _with_latencies(self, healths: list[IntegrationHealth]) -> list[IntegrationHealth]:
+        """Ask for the latencies of those that are listed alone: they take most of the time."""
+        ids = [one.integration_id for one in healths]
+        found = self._gaps.ask(Source.DATABASE, lambda: self._health.latencies(ids)) or {}
+        return [replace(one, latency=found.get(one.integration_id)) for one in healths]
 
 
-_NONE = "No integrations yet: `siem integrations create --help` tells how to create one."
+_COLUMNS = ("backlog", "waits", "errors", "p50 ms", "p99 ms")
 
 
 def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
@@ -122,7 +163,7 @@ def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
     if as_json:
         print_json({**document(one), "unknown": gaps.documents(HEALTH_FIELDS)})
     else:
-        click.echo(plain(f"{one.name} is {_state(one)}: {one.reason}"))
+        click.echo(plain(f"{one.name} is {state_words(one.state)}: {one.reason}"))
         for name, value in _figures(one):
             click.echo(plain(f"{name:24}{value}"))
         print_gaps(gaps, HEALTH_FIELDS)
@@ -156,27 +197,20 @@ def _shown(value: Any) -> Any:
     return "?" if value is None else value
 
 
-def _row(one: IntegrationHealth) -> list[Any]:
+def _cells(one: IntegrationHealth) -> list[Any]:
     return [
-        one.name,
-        _state(one),
-        "?" if one.missing else one.backlog_events + one.parked_events,
+        waiting(one),
         "?" if Source.REDIS in one.missing else _waits(one),
         "?" if Source.DATABASE in one.missing else _percent(one.error_rate),
         *_percentiles(one),
-        one.reason,
     ]
 
 
 def _percentiles(one: IntegrationHealth) -> list[Any]:
     latency = one.latency
     if latency is None:
-        return ["?" if Source.DATABASE in one.missing else None] * 3
-    return [latency.p50, latency.p95, latency.p99]
-
-
-def _state(one: IntegrationHealth) -> str:
-    return one.state.replace("_", " ")
+        return ["?" if Source.DATABASE in one.missing else None] * 2
+    return [latency.p50, latency.p99]
 
 
 def _waits(one: IntegrationHealth) -> str:

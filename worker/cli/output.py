@@ -5,6 +5,7 @@ nobody reaches the reader's terminal through us.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from worker.model.calendar import in_utc
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GAP = "  "
+#: The narrowest that a column becomes.
+_SHORTEST = 12
 
 plain = printable.plain
 
@@ -39,12 +42,40 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty:
     if not rows:
         click.echo(empty)
         return
+    for line in table_lines(columns, rows):
+        click.echo(line)
+
+
+def table_lines(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    shrinking: Sequence[int] = (),
+    room: int | None = None,
+) -> list[str]:
+    """Return the heading and a line for each row.
+
+    If there is only `room` for so many columns of text, the cells of the `shrinking` columns are cut, the
+    first of them first, to no less than 12.
+    """
     lines = [[column.upper() for column in columns], *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
-    numeric = [_is_numeric(values) for values in zip(*rows, strict=True)]
-    for line in lines:
-        padded = map(_padded, line, widths, numeric)
-        click.echo(_GAP.join(padded).rstrip())
+    for column in shrinking:
+        beyond = sum(widths) + len(_GAP) * (len(widths) - 1) - (room or math.inf)
+        if beyond > 0:
+            widths[column] = max(min(widths[column], _SHORTEST), widths[column] - int(beyond))
+    numeric = [_is_numeric(values) for values in zip(*rows, strict=True)] or [False] * len(columns)
+    return [_GAP.join(map(_padded, map(_cut, line, widths), widths, numeric)).rstrip() for line in lines]
+
+
+def _cut(text: str, width: int) -> str:
+    """Cut a text to a width, and say so."""
+    if _width(text) <= width:
+        return text
+    kept = text
+    while _width(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "…"
 
 
 def when(milliseconds: int | None) -> str:

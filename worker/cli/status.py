@@ -1,15 +1,14 @@
-"""`siem status`: every integration at a glance, and what waits in Redis."""
+"""`siem status`: the fleet and every integration at a glance, trouble first, and what waits in Redis."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
 
 from worker.broker.alive import ROLES, roles_alive, worker_role
-from worker.broker.backlog import Backlog, Timing
 from worker.broker.conflicts import conflicts, sentences, told_by_kind
 from worker.broker.connection import Client, connect
 from worker.broker.floods import floods
@@ -18,18 +17,27 @@ from worker.broker.outcomes import lag
 from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
-from worker.cli.integration_views import state
-from worker.cli.output import Since, as_json_option, counted, plain, print_json, print_table, when
+from worker.cli.output import Since, as_json_option, counted, print_json, when
+from worker.cli.overview import (
+    Entry,
+    in_order,
+    limit_option,
+    nothing_there,
+    print_integrations,
+    print_wrapped,
+    reason,
+    tenant_option,
+    waiting,
+)
 from worker.cli.partial import end_with, print_gaps, reported_ledger
 from worker.cli.stores import Ledger
 from worker.cli.watching import watch
 from worker.health import Health
-from worker.ledger.parked import Parked, ParkedStore
-from worker.ledger.queries import Tally, last_problem, tallies
+from worker.ledger.health_queries import counts_since
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.gaps import Gaps, Source
 from worker.model.redis_checks import RedisCheck, Standing
-from worker.model.wellbeing import FINE, IntegrationHealth, Subject
+from worker.model.wellbeing import FINE, Breaker, Counts, IntegrationHealth, Latency, Problem
 from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
@@ -39,14 +47,23 @@ _OF_FLEET = (
     *("processes", "redis", "waiting_to_be_routed", "waiting_to_be_recorded", "unrecordable"),
     *("flooding_tenants", "conflicts", "recording_stalled", "not_ok"),
 )
+_COUNTS = ("delivered", "retried", "dead")
 #: What is not known without each source.
 _FIELDS = {
     Source.REDIS: (*_OF_FLEET, "held", "backlog"),
-    Source.DATABASE: (
-        *("parked", "delivered", "retried", "retrying", "dead", "latency_ms", "last_problem"),
-        "disabled_reason",
-    ),
+    Source.DATABASE: ("parked", *_COUNTS, "latency_ms", "last_problem", "disabled_reason"),
 }
+_COLUMNS = ("backlog", *_COUNTS, "p99 ms")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked: counts since a moment (ms), of one tenant or all, so many listed, or all as JSON."""
+
+    since_ms: int
+    tenant: str | None
+    limit: int
+    as_json: bool = False
 
 
 @click.command()
@@ -56,85 +73,137 @@ _FIELDS = {
     type=Since(),
     default="1h",
     show_default=True,
-    help="Count the deliveries of the last 30s, 15m, 1h, 2d, or since a time like 2026-11-22T10:00:00Z.",
+    help="Count what was settled in the last 30s, 15m, 1h, 2d, or since a time like 2026-11-22T10:00:00Z, by "
+    "whole minutes.",
 )
+@tenant_option
+@limit_option
 @click.option("--watch", "watched", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @as_json_option
-def status(since: int, *, watched: bool, as_json: bool) -> None:
-    """Show how each integration fares, and what waits in Redis.
+def status(since: int, tenant: str | None, limit: int, *, watched: bool, as_json: bool) -> None:
+    """Show the fleet and its integrations, those in trouble first.
 
-    While an integration's circuit breaker is open it is held: its events wait, and one of them tries now and
-    then.
-
-    BACKLOG counts the events that are not settled yet, and in parentheses those that rest in the database
-    until it has room for them; RETRIED those that took more than one attempt,
-    RETRYING those whose next attempt is still due, DEAD the dead letters. P50 and P99 are latencies in
-    milliseconds; they, STATE and REASON are those of `siem health`, which says what each of them is.
+    Under an integration in trouble stands why, and what to do. BACKLOG counts the events that are not settled
+    yet, those that rest in the database included. Of what was settled, DELIVERED counts the events that were
+    accepted, RETRIED the attempts that failed and were to be repeated, DEAD the dead letters. P99 is the
+    latency in milliseconds. `siem health NAME` tells all figures of one integration, and what each one is.
 
     While Redis or the database is away, what the other one knows is shown, with ? for what is not known
     (null in the JSON, whose `unknown` names these fields and the reason).
 
     Exits as `siem health` does: with 3 if Redis or the database is away; else with 1 if an integration is
-    degraded, failing or unknown, or a part of the fleet is not ok. With --watch, only what cannot begin ends
-    it.
+    degraded, failing or unknown, listed or not, or a part of the fleet is not ok. With --watch, only what
+    cannot begin ends it.
     """
     if watched and as_json:
         raise click.UsageError("give --watch or --json, not both")
-    began_ms = time.time_ns() // 1_000_000
+    began_ms, asked = _now_ms(), _Question(since, tenant, limit, as_json)
     client = connect(configuration().broker_address())
     with closing(client):
         if watched:
             # What "the last hour" is moves on while somebody watches.
-            watch(lambda: _show(client, since + time.time_ns() // 1_000_000 - began_ms), _EVERY)
-        elif as_json:
-            report, gaps = _asked(client, since)
-            print_json(report)
-        else:
-            report, gaps = _show(client, since)
-    end_with(gaps, fine=_is_fine(report))
+            watch(lambda: _show(client, replace(asked, since_ms=since + _now_ms() - began_ms)), _EVERY)
+        gaps, fine = _show(client, asked)
+    end_with(gaps, fine=fine)
 
 
-def _is_fine(report: dict[str, Any]) -> bool:
-    return not report["not_ok"] and all(one["state"] in FINE for one in report["integrations"])
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
-def _show(client: Client, since: int) -> tuple[dict[str, Any], Gaps]:
-    report, gaps = _asked(client, since)
-    _print(report, since)
-    print_gaps(gaps, _FIELDS)
-    return report, gaps
-
-
-def _asked(client: Client, since: int) -> tuple[dict[str, Any], Gaps]:
+def _show(client: Client, asked: _Question) -> tuple[Gaps, bool]:
+    """Print what is asked for; return what could not be asked, and whether all of it is fine."""
     gaps = Gaps()
     with reported_ledger(gaps) as engine:
-        return _report(client, engine, since, gaps), gaps
+        report = _Report(client, engine, asked, gaps)
+        (report.print_json if asked.as_json else report.print)()
+        return gaps, report.is_fine
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    backlog: Backlog
-    engine: Ledger
-    gaps: Gaps
-    tallies: dict[str, Tally] | None
-    parked: dict[str, Parked] | None
-    health: dict[str, IntegrationHealth]
+class _Report:
+    """What Redis and the ledger say at one moment."""
+
+    def __init__(self, client: Client, engine: Ledger, asked: _Question, gaps: Gaps) -> None:
+        self._health, self._asked, self._gaps = Health(engine, client, configuration()), asked, gaps
+        known = self._health.known_subjects(gaps, asked.tenant)
+        self._subjects = {one.id: one for one in known}
+        self._all = in_order(self._health.survey(known, gaps, with_latencies=False))
+        self._listed = self._all[: asked.limit or None] if not asked.as_json else self._all
+        ids = [one.integration_id for one in self._listed]
+        self._counts = gaps.ask(Source.DATABASE, lambda: counts_since(engine, ids, asked.since_ms))
+        self._latencies = gaps.ask(Source.DATABASE, lambda: self._health.latencies(ids))
+        found = gaps.ask(Source.REDIS, lambda: _fleet(client, engine, self._health))
+        self._fleet: dict[str, Any] = found or dict.fromkeys(_OF_FLEET)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nobody needs to be called."""
+        return not self._fleet["not_ok"] and all(one.state in FINE for one in self._all)
+
+    def print_json(self) -> None:
+        """Print all of it as one document."""
+        documents = [self._document(one) for one in self._all]
+        unknown = self._gaps.documents(_FIELDS)
+        print_json({**self._fleet, "integrations": documents, "unknown": unknown})
+
+    def print(self) -> None:
+        """Print the fleet, and the integrations that are to be listed."""
+        if self._fleet["processes"] is not None:
+            _print_fleet(self._fleet, {one.type for one in self._subjects.values()})
+        if self._all:
+            entries = [Entry(one, self._cells(one), reason(one)) for one in self._listed]
+            print_integrations(_COLUMNS, entries, self._all[len(entries) :])
+            click.echo(f"Counted since {when(self._asked.since_ms)}.")
+        else:
+            click.echo("No integration is known." if self._gaps.errors else nothing_there(self._asked.tenant))
+        print_gaps(self._gaps, _FIELDS)
+
+    def _cells(self, one: IntegrationHealth) -> list[Any]:
+        counts, latency = self._counted(one), self._latency(one)
+        return [
+            waiting(one),
+            *("?" if counts is None else getattr(counts, name) for name in _COUNTS),
+            latency.p99 if latency else ("?" if self._latencies is None else None),
+        ]
+
+    def _counted(self, one: IntegrationHealth) -> Counts | None:
+        return None if self._counts is None else self._counts.get(one.integration_id, Counts())
+
+    def _latency(self, one: IntegrationHealth) -> Latency | None:
+        return (self._latencies or {}).get(one.integration_id)
+
+    def _document(self, one: IntegrationHealth) -> dict[str, Any]:
+        subject, counts, latency = self._subjects[one.integration_id], self._counted(one), self._latency(one)
+        return {
+            "id": one.integration_id,
+            "tenant_id": one.tenant_id,
+            "name": one.name,
+            "type": one.type,
+            "enabled": subject.enabled,
+            "paused": subject.paused,
+            "state": one.state.value,
+            "reason": one.reason,
+            "disabled_reason": subject.off_reason,
+            "held": _held(one.breaker),
+            "backlog": None if Source.REDIS in one.missing else one.backlog_events,
+            "parked": None if Source.DATABASE in one.missing else one.parked_events,
+            **{name: None if counts is None else getattr(counts, name) for name in _COUNTS},
+            "latency_ms": asdict(latency) if latency else None,
+            "last_problem": _problem(one.last_error),
+        }
 
 
-def _report(client: Client, engine: Ledger, since: int, gaps: Gaps) -> dict[str, Any]:
-    health = Health(engine, client, configuration())
-    known = health.known_subjects(gaps)
-    sources = _Sources(
-        Backlog(client, Timing.of(configuration())),
-        engine,
-        gaps,
-        gaps.ask(Source.DATABASE, lambda: tallies(engine, since_ms=since)),
-        gaps.ask(Source.DATABASE, ParkedStore(engine).counts),
-        {one.integration_id: one for one in health.survey(known, gaps)},
-    )
-    integrations = [_integration(one, sources) for one in known]
-    fleet = gaps.ask(Source.REDIS, lambda: _fleet(client, engine, health)) or dict.fromkeys(_OF_FLEET)
-    return {**fleet, "integrations": integrations, "unknown": gaps.documents(_FIELDS)}
+def _held(breaker: Breaker | None) -> dict[str, Any] | None:
+    if breaker is None:
+        return None
+    next_try = when(breaker.next_try_ms) if breaker.next_try_ms else None
+    return {"cause": breaker.cause, "since": when(breaker.since_ms), "next_try": next_try}
+
+
+def _problem(problem: Problem | None) -> dict[str, Any] | None:
+    if problem is None:
+        return None
+    return {"at": when(problem.at_ms), "error": problem.error, "hint": problem.hint}
 
 
 def _fleet(client: Client, engine: Ledger, health: Health) -> dict[str, Any]:
@@ -152,82 +221,30 @@ def _fleet(client: Client, engine: Ledger, health: Health) -> dict[str, Any]:
     }
 
 
-def _integration(one: Subject, sources: _Sources) -> dict[str, Any]:
-    ask, engine = sources.gaps.ask, sources.engine
-    latency = sources.health[one.id].latency
-    problem = ask(Source.DATABASE, lambda: last_problem(engine, one.id))
-    hold = ask(Source.REDIS, lambda: sources.backlog.hold(one.id))
-    parked = sources.parked
-    return {
-        "id": one.id,
-        "name": one.name,
-        "type": one.type,
-        "enabled": one.enabled,
-        "paused": one.paused,
-        "state": sources.health[one.id].state.value,
-        "reason": sources.health[one.id].reason,
-        "disabled_reason": one.off_reason,
-        "held": {
-            "cause": hold.cause,
-            "since": when(hold.since_ms),
-            "next_try": when(hold.next_try_ms or None),
-        }
-        if hold
-        else None,
-        "backlog": ask(Source.REDIS, lambda: sources.backlog.depth(one.id)),
-        "parked": None if parked is None else parked[one.id].events if one.id in parked else 0,
-        **_tally(sources.tallies, one.id),
-        "latency_ms": {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99} if latency else None,
-        "last_problem": None
-        if problem is None
-        else {"at": when(problem.settled_ms), "error": problem.error, "hint": problem.hint},
-    }
+def _print_fleet(fleet: dict[str, Any], types: set[str]) -> None:
+    for line in _fleet_lines(fleet, types):
+        print_wrapped(line)
 
 
-def _tally(known: dict[str, Tally] | None, integration_id: str) -> dict[str, int | None]:
-    names = ("delivered", "retried", "retrying", "dead")
-    if known is None:
-        return dict.fromkeys(names)
-    tally = known.get(integration_id, Tally())
-    return {name: getattr(tally, name) for name in names}
-
-
-def _print(report: dict[str, Any], since: int) -> None:
-    if report["processes"] is not None:
-        _print_fleet(report)
-    click.echo(f"Deliveries since {when(since)}:")
-    figures = ("backlog", "delivered", "retried", "retrying", "dead", "p50 ms", "p99 ms")
-    none = "`siem integrations create --help` tells how to create one."
-    unknown = {field for gap in report["unknown"] for field in gap["fields"]}
-    print_table(
-        ["name", "state", *figures, "last problem", "reason"],
-        [_row(one, unknown) for one in report["integrations"]],
-        empty="No integration is known." if report["unknown"] else f"No integrations yet: {none}",
+def _fleet_lines(fleet: dict[str, Any], types: set[str]) -> Iterator[str]:
+    if missing := _missed(fleet["processes"], types):
+        yield f"Not running: {', '.join(missing)} (start each by its line of the Procfile, or `siem up`)."
+    for check in fleet["redis"]:
+        yield f"Redis, {check['standing']}: {check['words']}: {check['hint']}"
+    yield (
+        f"Waiting: {counted(fleet['waiting_to_be_routed'], 'event')} to be routed, "
+        f"{counted(fleet['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
-
-
-def _print_fleet(report: dict[str, Any]) -> None:
-    if missing := _missed(report):
-        click.echo(
-            f"Not running: {', '.join(missing)} (start each by its line of the Procfile, or `siem up`)."
-        )
-    for check in report["redis"]:
-        click.echo(plain(f"Redis, {check['standing']}: {check['words']}: {check['hint']}"))
-    click.echo(
-        f"Waiting: {counted(report['waiting_to_be_routed'], 'event')} to be routed, "
-        f"{counted(report['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
-    )
-    if flooding := report["flooding_tenants"]:
-        click.echo(plain(f"Most of what is to be routed is of {', '.join(flooding)}: all others go first."))
-    if aside := report["unrecordable"]:
+    if flooding := fleet["flooding_tenants"]:
+        yield f"Most of what is to be routed is of {', '.join(flooding)}: all others go first."
+    if aside := fleet["unrecordable"]:
         entries = counted(aside, "batch", "batches")
-        click.echo(f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`.")
-    if stalled := report["recording_stalled"]:
-        click.echo(plain(f"NOT OK: nothing can be recorded: {stalled}"))
-    for sentence in sentences(report["conflicts"]):
-        click.echo(f"NOT OK: {sentence}.")
-    if not_ok := report["not_ok"]:
-        click.echo(f"NOT OK: {', '.join(not_ok)} (`siem health` says why).")
+        yield f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`."
+    if stalled := fleet["recording_stalled"]:
+        yield f"NOT OK: nothing can be recorded: {stalled}"
+    yield from (f"NOT OK: {sentence}." for sentence in sentences(fleet["conflicts"]))
+    if not_ok := fleet["not_ok"]:
+        yield f"NOT OK: {', '.join(not_ok)} (`siem health` says why)."
 
 
 def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
@@ -235,38 +252,7 @@ def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
     return [check for check in checks if check.standing is not Standing.OK]
 
 
-def _missed(report: dict[str, Any]) -> list[str]:
+def _missed(processes: dict[str, bool], types: set[str]) -> list[str]:
     """Name the roles that no process plays; a worker is missed if there is an integration of its type."""
-    types = {one["type"] for one in report["integrations"]}
     needless = {worker_role(kind) for kind in DESTINATION_TYPES if kind not in types}
-    return [role for role, alive in report["processes"].items() if not alive and role not in needless]
-
-
-def _standing(one: dict[str, Any]) -> str:
-    """Return what stands behind the name of one that is not sent to as usual."""
-    hold = one["held"]
-    held = f" (held: {hold['cause']}; next try {hold['next_try'] or 'at once'})" if hold else ""
-    return state(enabled=one["enabled"], paused=one["paused"], reason=one["disabled_reason"]) + held
-
-
-def _shown(number: int | None) -> int | str:
-    """Return what stands in a table for a number that may not be known."""
-    return "?" if number is None else number
-
-
-def _row(one: dict[str, Any], unknown: Collection[str]) -> list[Any]:
-    latency = one["latency_ms"] or dict.fromkeys(("p50", "p99"), "?" if "latency_ms" in unknown else None)
-    return [
-        one["name"] + _standing(one),
-        one["state"].replace("_", " "),
-        f"{_shown(one['backlog'])} (+{one['parked']})" if one["parked"] else _shown(one["backlog"]),
-        *(_shown(one[name]) for name in ("delivered", "retried", "retrying", "dead")),
-        latency["p50"],
-        latency["p99"],
-        _problem(one["last_problem"]) or ("?" if "last_problem" in unknown else ""),
-        one["reason"],
-    ]
-
-
-def _problem(problem: dict[str, Any] | None) -> str:
-    return f"{problem['at']} {problem['error']}; {problem['hint']}" if problem else ""
+    return [role for role, alive in processes.items() if not alive and role not in needless]

@@ -1,6 +1,7 @@
 """A picture that renews itself in the terminal, until Ctrl-C."""
 
 import io
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -25,12 +26,19 @@ def watch(show: Callable[[], object], every: float) -> None:
     terminal = unfiltered(sys.stdout)
     click.echo(_CLEAR_ALL, nl=False, color=True, file=terminal)
     while True:
-        click.echo(_over(_captured(show)), nl=False, color=True, file=terminal)
+        click.echo(as_screen(_captured(show)), nl=False, color=True, file=terminal)
         time.sleep(every)
 
 
+class _Screen(io.StringIO):
+    """Takes what is printed for the terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def _captured(show: Callable[[], object]) -> str:
-    gathered = io.StringIO()
+    gathered = _Screen()
     with redirect_stdout(PrintableStream(gathered)):
         try:
             show()
@@ -39,7 +47,10 @@ def _captured(show: Callable[[], object]) -> str:
     return gathered.getvalue()
 
 
-def _over(text: str) -> str:
-    """Lay the lines over those that stand there."""
-    lines = "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in text.splitlines())
+def as_screen(text: str) -> str:
+    """Return what shows these lines over those that stand there: as many as have room, the first ones."""
+    found, room = text.splitlines(), max(2, shutil.get_terminal_size().lines - 1)
+    if len(found) > room:
+        found = [*found[: room - 1], f"… {len(found) - room + 1} more lines: the terminal is too short"]
+    lines = "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in found)
     return f"{_HOME}{lines}{_CLEAR_BELOW}"

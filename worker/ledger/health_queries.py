@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    func,
     select,
     text,
     union_all,
@@ -33,6 +34,7 @@ from worker.model.wellbeing import Counts, Latency, Problem, Record, Subject
 _MOST_PARTS = 100
 #: Bound values of one SQLite statement: older releases take 999.
 _MOST_VALUES = 900
+_MINUTE_MS = 60_000
 
 #: A partial index serves a question only if these very words stand in it.
 _UNWELL = text("status <> 'delivered'")
@@ -104,6 +106,20 @@ def latencies(engine: Engine, ids: Sequence[str], *, sample: int) -> dict[str, L
         return {}
     with reading(engine) as connection:
         return {one: _latency(found) for one, found in _latest_settled(connection, ids, sample).items()}
+
+
+def counts_since(engine: Engine, ids: Sequence[str], since_ms: int) -> dict[str, Counts]:
+    """Count what was settled at each since a moment, the whole of its minute included."""
+    found = dict.fromkeys(ids, Counts())
+    first_ms = since_ms - since_ms % _MINUTE_MS
+    sums = (func.sum(one) for one in (_minute.delivered, _minute.retried, _minute.dead))
+    wanted = select(_minute.integration_id, *sums).group_by(_minute.integration_id)
+    with reading(engine) as connection:
+        for start in range(0, len(ids), _MOST_VALUES):
+            some = _minute.integration_id.in_(ids[start : start + _MOST_VALUES])
+            for one, *counts in connection.execute(wanted.where(some, _minute.minute_ms >= first_ms)):
+                found[one] = Counts(*map(int, counts))
+    return found
 
 
 class _Minutes(NamedTuple):

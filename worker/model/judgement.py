@@ -66,7 +66,7 @@ def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
         parked_events=parked.events,
         oldest_event_ms=_earliest(vitals.oldest_published_ms, parked.oldest_ms),
         waiting_seconds=None if since is None else max(0, facts.now_ms - since) / 1000,
-        breaker_open=vitals.breaker is not None,
+        breaker=vitals.breaker,
         recorded_until_ms=facts.recorded_until_ms or None,
         missing=facts.missing,
     )

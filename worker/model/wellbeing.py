@@ -227,9 +227,9 @@ class IntegrationHealth:
 
     `error_rate` and `retry_rate` (0 to 1) are over the window, or since the breaker closed.
     `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
-    waited here at the most. Both count what is parked. `breaker_open`: nothing is sent but a probe. What
-    comes from a source that is `missing` is not known, whatever stands here. Deliveries count that were
-    settled before `recorded_until_ms`, which is None without Redis.
+    waited here at the most. Both count what is parked. `breaker` is set while it is open. What comes from a
+    source that is `missing` is not known, whatever stands here. Deliveries count that were settled before
+    `recorded_until_ms`, which is None without Redis.
     """
 
     integration_id: str
@@ -247,9 +247,14 @@ class IntegrationHealth:
     parked_events: int
     oldest_event_ms: int | None
     waiting_seconds: float | None
-    breaker_open: bool
+    breaker: Breaker | None
     recorded_until_ms: int | None = None
     missing: frozenset[Source] = frozenset()
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether nothing is sent but a probe."""
+        return self.breaker is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""A list of integrations for people: trouble first, as many as wanted, readable in a terminal of 80 columns.
+
+Comes in: a row of cells for each integration, and what there is to say of it. Goes out: a table whose names
+are shortened to the width of the terminal, with the words under each row; in a pipe nothing is shortened.
+"""
+
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from worker.cli.output import plain, table_lines
+from worker.model.gaps import Source
+from worker.model.wellbeing import FINE, IntegrationHealth, State
+
+#: How many integrations are listed unless somebody wants more.
+LIMIT = 20
+#: Those that need somebody come first, then those that somebody may have forgotten; the rest needs no words.
+_WORDY = (State.FAILING, State.DEGRADED, State.UNKNOWN, State.SWITCHED_OFF, State.PAUSED)
+_ORDER = (*_WORDY, State.HEALTHY, State.IDLE)
+_PLACE = {state: place for place, state in enumerate(_ORDER)}
+_INDENT = "    "
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One integration: how it is, the cells of its row behind state, name and tenant, the words under it."""
+
+    health: IntegrationHealth
+    cells: Sequence[Any]
+    words: Sequence[str] = ()
+
+
+tenant_option = click.option("--tenant", metavar="TENANT", help="Only this tenant's; left out, all tenants'.")
+limit_option = click.option(
+    "--limit",
+    metavar="NUMBER",
+    type=click.IntRange(0),
+    default=LIMIT,
+    show_default=True,
+    help="List so many integrations, those in trouble first; 0 lists all.",
+)
+
+
+def state_words(state: str) -> str:
+    """Return a state as people read it."""
+    return state.replace("_", " ")
+
+
+def print_wrapped(text: str, *, first: str = "", indent: str = "  ") -> None:
+    """Print a text behind `first`, folded to the width of a terminal; a whole line into a pipe."""
+    for line in _folded(plain(text), first, indent):
+        click.echo(line)
+
+
+def nothing_there(tenant: str | None) -> str:
+    """Return what is said where there is no integration."""
+    of = f" of tenant {tenant}" if tenant is not None else ""
+    return f"No integrations{of} yet: `siem integrations create --help` tells how to create one."
+
+
+def in_order(healths: Sequence[IntegrationHealth]) -> list[IntegrationHealth]:
+    """Return them with those in trouble first, then by tenant and name."""
+    return sorted(healths, key=lambda one: (_PLACE[one.state], one.tenant_id, one.name))
+
+
+def print_integrations(
+    columns: Sequence[str], listed: Sequence[Entry], left_out: Sequence[IntegrationHealth]
+) -> None:
+    """Print how many there are in which state, those that are listed, and how to see the others."""
+    healths = [*(one.health for one in listed), *left_out]
+    many = f"{len(healths)} integration{'' if len(healths) == 1 else 's'}"
+    print_wrapped(f"{many}: {_counts(healths)}.")
+    with_tenant = len({one.tenant_id for one in healths}) > 1
+    for line in _lines(columns, listed, with_tenant=with_tenant):
+        click.echo(line)
+    if left_out:
+        print_wrapped(f"Not listed: {_counts(left_out)} (--limit 0 lists all, --tenant those of one tenant).")
+
+
+def reason(one: IntegrationHealth) -> list[str]:
+    """Return what stands under one that sends nothing or is in trouble: why, and what to do, said once."""
+    if one.state not in _WORDY:
+        return []
+    hint = one.last_error.hint if one.last_error and one.state not in FINE else ""
+    return [one.reason if not hint or hint in one.reason else f"{one.reason}. {_sentence(hint)}"]
+
+
+def waiting(one: IntegrationHealth) -> int | str:
+    """Return how many events wait, parked ones included; without the database at least so many."""
+    if Source.REDIS in one.missing:
+        return "?"
+    return f"{one.backlog_events}+" if one.missing else one.backlog_events + one.parked_events
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _counts(healths: Sequence[IntegrationHealth]) -> str:
+    found = Counter(one.state for one in healths)
+    return ", ".join(f"{found[state]} {state_words(state)}" for state in _ORDER if found[state])
+
+
+def _lines(columns: Sequence[str], listed: Sequence[Entry], *, with_tenant: bool) -> Iterator[str]:
+    heads = ["state", "name", *(["tenant"] if with_tenant else []), *columns]
+    heading, *lines = table_lines(
+        heads,
+        [[*_known_by(one.health, with_tenant=with_tenant), *one.cells] for one in listed],
+        shrinking=(2, 1) if with_tenant else (1,),
+        room=terminal_width(),
+    )
+    yield heading
+    for one, line in zip(listed, lines, strict=True):
+        yield line
+        for words in one.words:
+            yield from _folded(plain(words), _INDENT, _INDENT)
+
+
+def _known_by(one: IntegrationHealth, *, with_tenant: bool) -> list[str]:
+    return [state_words(one.state), one.name, *([one.tenant_id] if with_tenant else [])]
+
+
+def _folded(text: str, first: str, indent: str) -> list[str]:
+    room = terminal_width()
+    if room is None:
+        return [first + text]
+    return textwrap.wrap(
+        text, max(room, 40), initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    ) or [first.rstrip()]
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; None in a pipe, where lines stay whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
