@@ -19,6 +19,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Where `siem up` leaves the address of the embedded server, inside the data directory.
 REDIS_URL_FILE = "redis.url"
+#: Where `siem api` leaves the address at which it listens, if there is a data directory.
+API_URL_FILE = "api.url"
 
 
 class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):

@@ -9,6 +9,7 @@ Celery writes: a release with other words is silenced as well, and one that logs
 """
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 import redis
 from billiard.exceptions import RestartFreqExceeded
 from celery import Celery
-from celery.exceptions import CPendingDeprecationWarning, Retry
+from celery.exceptions import CPendingDeprecationWarning, Retry, SecurityWarning
 from celery.signals import celeryd_after_setup
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -112,6 +113,8 @@ class ControlRecords(logging.Filter):
 def install(app: Celery) -> None:
     """Have the consumer of this app report, and a worker of this process leave out what Celery says of it."""
     app.conf.worker_consumer = CONSUMER
+    # Eight lines for each worker that runs as root push what else was said off the screen; ours is one.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     celeryd_after_setup.connect(_silence)  # the root logger has its handlers by then
     for name in _OF_REMOTE_CONTROL:
         logging.getLogger(name).addFilter(ControlRecords())
@@ -119,6 +122,8 @@ def install(app: Celery) -> None:
 
 def _silence(**_: object) -> None:
     silence(logging.getLogger())
+    if os.geteuid() == 0:
+        log.warning("this worker runs as root: in production give it a user of its own")
 
 
 def silence(root: logging.Logger) -> None:

@@ -2,16 +2,18 @@
 
 import gc
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import click
 
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import Server, listen, server_of
+from worker.api.serving import Server, listen, server_of, url_of
 from worker.broker.alive import API, SignOfLife
 from worker.broker.connection import Client, connect
 from worker.cli.configuration import configuration
@@ -21,13 +23,17 @@ from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.schema_guard import schema_facts
+from worker.settings import API_URL_FILE
 
 log = logging.getLogger(__name__)
 
 
 @click.command()
 def api() -> None:
-    """Serve the HTTP API at SIEM_API_HOST and SIEM_API_PORT. Ends cleanly on SIGTERM.
+    """Serve the HTTP API and the pages at SIEM_API_HOST and SIEM_API_PORT. Ends cleanly on SIGTERM.
+
+    With SIEM_API_PORT=0 it takes any port that is free. The file api.url in SIEM_DATA_DIR, if there is such a
+    directory, holds the address.
 
     What it can do is told by /openapi.json; `siem api-keys create` makes a key. It speaks plain HTTP: have a
     proxy that speaks TLS before it, and name that in SIEM_API_TRUSTED_PROXIES.
@@ -47,6 +53,7 @@ def api() -> None:
         signal.signal(number, lambda *_: None)
     with closing(listen(config)) as listener, closing(client):
         server = server_of(app, config)
+        _leave_address(config.data_dir / API_URL_FILE, url_of(listener))
         sign = SignOfLife(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
         try:
@@ -55,6 +62,14 @@ def api() -> None:
         finally:
             sign.stop()
     log.info("api ended")
+
+
+def _leave_address(file: Path, url: str) -> None:
+    """Write down the address for `siem up` and for scripts; where no data directory is, nobody looks."""
+    with suppress(OSError):
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        draft.write_text(url + "\n")
+        draft.replace(file)
 
 
 @contextmanager

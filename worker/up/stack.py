@@ -25,7 +25,7 @@ from worker.ledger.engine import open_ledger, upgrade
 from worker.ledger.revisions import own_steps
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
 from worker.schema_guard import require_nobody_stopped, upgrade_shuts_out
-from worker.settings import Settings
+from worker.settings import API_URL_FILE, Settings
 from worker.up.crew import Crew, Exited, Watcher
 from worker.up.embedded import EmbeddedServer
 from worker.up.possession import Possession, is_alive
@@ -131,7 +131,7 @@ class Stack:
         self._forget_the_dead()
         self._screen.progress("Preparing the ledger…")
         _upgrade_ledger(self._settings)
-        self._screen.say(*explain(self._settings, embedded=embedded))
+        (self._settings.data_dir / API_URL_FILE).unlink(missing_ok=True)
         surroundings = environment(self._settings)
         self._screen.progress(f"Starting {len(self._commands)} processes…")
         for name, command in self._commands.items():
@@ -171,6 +171,8 @@ class Stack:
                 self._miss(missing, may_go_on=while_up is None)
             else:
                 self._screen.progress("Ready.")
+            # Last, so that it is what stands on the screen; and the API has its port by now.
+            self._screen.say(*explain(self._settings, embedded=self._server is not None))
             if while_up is not None and while_up(StackHandle(self._settings, self._stopping)):
                 self._news.put(_Finished())
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread

@@ -11,12 +11,13 @@ import shlex
 import socket
 import sysconfig
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from worker.model.redis_address import place
-from worker.settings import REDIS_URL_FILE, Settings
+from worker.settings import API_URL_FILE, REDIS_URL_FILE, Settings
 
 
 def located(settings: Settings, redis_url: str) -> Settings:
@@ -38,28 +39,36 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
-    """Tell where Redis and the data are, how to publish and how to stop; never a password."""
+    """Tell where Redis, the API and the data are, how to publish and how to stop; never a password.
+
+    To be called once the API listens: its port may be one that was free.
+    """
     where = place(settings.broker_address())
-    site = f"http://{settings.api_host}:{settings.api_port or '…'}"
+    site = site_of(settings)
     redis = f"embedded server on {where}, its URL is in {settings.data_dir / REDIS_URL_FILE}"
     return [
         f"Redis:    {redis if embedded else where}",
         f"Data:     {settings.data_dir}",
         f"API:      {site}/api/v1",
-        f"Pages:    {site}, with a key of `{_command(settings)} api-keys create --name me`",
-        f"Publish:  {_command(settings)} publish FILE",
-        f"Watch:    {_command(settings)} status",
+        f"Pages:    {site}, with a key of `{command(settings)} api-keys create --name me`",
+        f"Publish:  {command(settings)} publish FILE",
+        f"Watch:    {command(settings)} status",
         "Stop:     Ctrl-C",
     ]
 
 
+def site_of(settings: Settings) -> str:
+    """Return the address at which the API and the pages are, as far as it is known."""
+    with suppress(OSError):
+        return (settings.data_dir / API_URL_FILE).read_text().strip()
+    return f"http://{settings.api_host}:{settings.api_port}"
+
+
 def _api_port(settings: Settings) -> int:
-    """Return the port that was asked for; the usual one only if nobody else has it."""
+    """Return the port that was asked for; if none was and somebody has the usual one, 0 for a free one."""
     if "api_port" in settings.model_fields_set or not _is_taken(settings.api_host, settings.api_port):
         return settings.api_port
-    with socket.create_server((settings.api_host, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    return 0
 
 
 def _is_taken(host: str, port: int) -> bool:
@@ -87,7 +96,7 @@ def _programs() -> str:
     return sysconfig.get_path("scripts")
 
 
-def _command(settings: Settings, here: Mapping[str, str] = os.environ) -> str:
+def command(settings: Settings, here: Mapping[str, str] = os.environ) -> str:
     """Spell the `siem` command so that it works as it stands, from where the person is."""
     program = Path(_programs()) / "siem"
     if program.is_relative_to(Path.cwd()):
