@@ -19,12 +19,17 @@ from typing import Any
 
 from worker.broker.connection import Client
 from worker.broker.snapshot import publish_integrations
+from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.integrations import IntegrationStore
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration, parse_integration
 
-#: The demo's events and integrations belong to a tenant of their own.
-TENANT = "demo"
+#: That of a key and an event that name none, so that all that README says works beside the demo.
+TENANT = "default"
+#: The name of the key with which somebody looks at the demo.
+KEY_NAME = "demo"
+#: With what the ids of the demo's integrations begin.
+_PREFIX = "demo_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,14 @@ def integrate(
 
 
 def remove(store: IntegrationStore) -> None:
-    """Delete the integrations of an earlier demo."""
-    for left in store.list(TENANT):
-        store.delete(left.id)
+    """Delete the integrations of an earlier demo, and revoke its keys."""
+    for left in store.list():
+        if left.id.startswith(_PREFIX):
+            store.delete(left.id)
+    keys = ApiKeyStore(store.engine)
+    for key in keys.list(TENANT):
+        if key.name == KEY_NAME and key.revoked_ms is None:
+            keys.revoke(key.id)
 
 
 def received(role: Role, directory: Path) -> int | None:
@@ -138,7 +148,7 @@ def _integration(role: Role, directory: Path) -> Integration:
     url = str(role.destination["url"]).format(port=port)
     return parse_integration(
         {
-            "id": f"demo_{role.name}_{secrets.token_hex(4)}",
+            "id": f"{_PREFIX}{role.name}_{secrets.token_hex(4)}",
             "tenant_id": TENANT,
             "name": f"demo {role.name}",
             "event_types": sorted(role.event_types),

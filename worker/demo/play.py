@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
 from worker.broker.connection import connect
 from worker.demo.account import Account, Line
 from worker.demo.bars import Bars, drawing
 from worker.demo.cast import (
+    KEY_NAME,
     TENANT,
     Role,
     cast,
@@ -28,13 +30,16 @@ from worker.demo.cast import (
 )
 from worker.demo.report import document, print_table, summary, verdict
 from worker.demo.samples import sample_lines
+from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
+from worker.model.api_keys import Role as ApiRole
 from worker.model.errors import SiemError, UnavailableError
 from worker.publisher import EventPublisher
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
+from worker.up.surroundings import command, site_of
 
 #: How many events a second are published, so that latencies are those of a busy day, not of a flood.
 RATE = 2_500
@@ -46,6 +51,15 @@ READ_SECONDS = 2.0
 #: How often the account is looked at, in seconds.
 LOOK_EVERY = 0.1
 
+_INVITATION = """
+Look around; Ctrl-C ends it.
+  Pages:     {site}
+             sign in with {key}
+             (this key can read, and ends with the demo)
+  Terminal:  {siem} status
+             {siem} deliveries
+             {siem} dead-letters list"""
+
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 
 
@@ -54,10 +68,11 @@ def run_demo(settings: Settings, *, events: int, leave: bool, as_json: bool) -> 
 
     It is when the ledger has it as delivered or dead, and when the receivers have seen what was delivered;
     over UDP a loss is only shown. With `leave` the demo ends by itself; else the stack stays up until Ctrl-C.
+    All that it makes lies in `demo`, in the data directory, beside whatever else is there.
     """
-    settings = settings.model_copy(
-        update={"allowed_networks": (*settings.allowed_networks, _LOOPBACK), "log_level": "WARNING"}
-    )
+    if settings.redis_url.get_secret_value() or settings.database_url.get_secret_value():
+        click.echo("The demo brings its own Redis and ledger: yours stay as they are.", err=True)
+    settings = _own_place(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     play = _Play(cast(), settings.data_dir.absolute(), events=events, leave=leave, as_json=as_json)
     try:
@@ -100,9 +115,15 @@ class _Play:
                 self._publish(handle, account, bars)
                 self._watch(handle, account, bars)
             self._show(handle, account)
-        if not self._leave and not handle.stopping.is_set():
-            click.echo("The stack stays up; Ctrl-C ends it.", err=True)
+            if not self._leave and not handle.stopping.is_set():
+                self._invite(handle, ApiKeyStore(store.engine))
         return self._leave
+
+    def _invite(self, handle: StackHandle, keys: ApiKeyStore) -> None:
+        """Say where all of this is to be seen, with a key that can change nothing."""
+        key = keys.create(TENANT, ApiRole.READ_ONLY, KEY_NAME)
+        told = _INVITATION.format(site=site_of(handle.settings), key=key.text, siem=command(handle.settings))
+        click.echo(told, err=self._as_json)
 
     def _wait_for_receivers(self, handle: StackHandle) -> None:
         deadline = time.monotonic() + LISTEN_SECONDS
@@ -165,8 +186,21 @@ def _paced(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
         time.sleep(max(0.0, started + sent / RATE - time.monotonic()))
 
 
+def _own_place(settings: Settings) -> Settings:
+    """Return the settings of the demo: its own data directory, server and ledger; loopback is allowed."""
+    return settings.model_copy(
+        update={
+            "data_dir": settings.data_dir / "demo",
+            "redis_url": SecretStr(""),
+            "database_url": SecretStr(""),
+            "allowed_networks": (*settings.allowed_networks, _LOOPBACK),
+            "log_level": "WARNING",
+        }
+    )
+
+
 def _strike(settings: Settings) -> None:
-    """Take the demo's integrations away; its deliveries and dead letters stay, to be looked at."""
+    """Take the demo's integrations and keys away; deliveries and dead letters stay, to be looked at."""
     engine = open_ledger(settings.ledger_address())
     try:
         remove(IntegrationStore(engine, open_vault(settings)))
