@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+import requests
 
 from worker.demo import play
 from worker.demo.cast import Role, cast
+from worker.ledger.api_keys import ApiKeyStore
+from worker.ledger.engine import open_ledger
 from worker.settings import Settings
 
 
@@ -59,6 +64,46 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
             assert line["p50_ms"] <= line["p99_ms"]
         assert 0 < lines["arcsight"]["received"] <= lines["arcsight"]["published"]
         assert lines["archive"]["delivered"] == 1500
+
+
+@pytest.mark.slow
+def test_it_ends_with_pages_to_look_at(tmp_path: Path) -> None:
+    """The address and a key that can read, as long as the demo lasts; nothing lies among the own data."""
+    program = Path(sys.executable).parent / "siem"
+    command = [str(program), "up", "--demo", "--events", "50"]
+    environment = {**os.environ, "SIEM_DATA_DIR": str(tmp_path), "SIEM_API_PORT": "0"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as demo:
+        assert demo.stdout is not None
+        try:
+            told = _until("dead-letters list", demo.stdout)
+            site = str(re.search(r"Pages: +(http://127\.0\.0\.1:\d+)\n", told)[1])  # type: ignore[index]  # None fails
+            key = {"Authorization": f"Bearer {re.search('siem_[0-9a-f]+_[0-9a-f]+', told)[0]}"}  # type: ignore[index]  # None fails
+            integrations = f"{site}/api/v1/integrations/siem"
+            listed = requests.get(integrations, headers=key, timeout=30)
+            refused = requests.post(integrations, headers=key, json={}, timeout=30)
+            left = (tmp_path / "demo" / "api.url").read_text()
+        finally:
+            demo.send_signal(signal.SIGINT)
+        demo.wait(60)
+
+    assert (listed.status_code, refused.status_code) == (200, 403)
+    assert {one["name"] for one in listed.json()["items"]} == {f"demo {role.name}" for role in cast()}
+    assert left == f"{site}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["demo"]
+    keys = ApiKeyStore(open_ledger(Settings(data_dir=tmp_path / "demo").ledger_address())).list()
+    assert [(one.name, one.revoked_ms is not None) for one in keys] == [("demo", True)]
+
+
+def _until(words: str, lines: IO[bytes]) -> str:
+    """Read lines up to the one that has these words."""
+    told = ""
+    while words not in told:
+        line = lines.readline().decode()
+        assert line, told
+        told += line
+    return told
 
 
 @pytest.mark.slow
