@@ -2,7 +2,10 @@
 
 import re
 
-from worker.pages.charts import Bar, sparkline
+import pytest
+
+from tests.pages.reading import Page
+from worker.pages.charts import Bar, Point, bar_chart, line_chart, sparkline
 
 #: Height of the drawing, and how little of it a failure must at least take.
 HEIGHT, LEAST = 28.0, 1.5
@@ -45,3 +48,32 @@ def test_an_hour_without_events_is_a_line() -> None:
 def test_the_name_is_never_markup() -> None:
     """It says what is to be seen, whoever chose the words."""
     assert 'aria-label="&lt;b&gt;&#34;"' in sparkline([], '<b>"')
+
+
+@pytest.mark.parametrize(
+    ("most", "numbers"),
+    [
+        (0, ["4", "3", "2", "1", "0"]),
+        (1, ["4", "3", "2", "1", "0"]),
+        (9, ["20", "15", "10", "5", "0"]),
+        (123_456, ["200,000", "150,000", "100,000", "50,000", "0"]),
+        (7_654_321, ["8,000,000", "6,000,000", "4,000,000", "2,000,000", "0"]),
+    ],
+)
+def test_a_chart_counts_in_whole_numbers(most: int, numbers: list[str]) -> None:
+    """Also an empty one; the numbers are text of the page, which no drawing stretches or cuts."""
+    labels = [f"{hour:02}:00" for hour in range(24)]
+    counted = Page(bar_chart([Bar(most, 0, label) for label in labels], "a day"))
+    timed = Page(line_chart([Point(most, float(most), label) for label in labels], "a day"))
+
+    assert counted.words[:5] == timed.words[:5] == numbers
+    assert counted.all("text") == []
+    assert counted.words[-6:] == ["00:00", "04:00", "08:00", "12:00", "16:00", "20:00"]
+
+
+def test_a_single_value_is_a_dot() -> None:
+    """A line of one point, which round ends make seen."""
+    drawn = Page(line_chart([Point(None, None, "a"), Point(2.0, 2.0, "b"), Point(None, None, "c")], "one"))
+    [first, last] = drawn.all("polyline", **{"class": "mean dot"})[0].attributes["points"].split()
+
+    assert first == last

@@ -1,7 +1,8 @@
 """Charts as SVG, drawn on the server: pure geometry, whose colours are the style sheet's.
 
 Comes in: numbers of equal spans of time, the oldest first. Goes out: markup that needs no script. A chart has
-a name that says what is to be seen; the numbers themselves stand in a table beside it.
+a name that says what is to be seen; the numbers themselves stand in a table beside it. The drawing is as wide
+as its place; its labels are text of the page beside it, which keeps its size on every screen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,14 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-#: The area of a sparkline, and of a chart, in units of its own.
+#: The area of a sparkline, and of a chart, in units of its own: a chart is stretched to its place.
 _SPARK_WIDTH, _SPARK_HEIGHT = 120, 28
-_WIDTH, _HEIGHT, _FOOT, _LEFT = 720, 180, 22, 44
+_WIDTH, _HEIGHT = 720, 180
 _GRID_LINES = 4
+#: Labels below a chart; the style sheet has as many columns.
+_TIMES = 6
 
+_STRETCHED = Markup(' preserveAspectRatio="none"')
 _PATH = Markup('<path class="{}" d="{}"/>')
 
 
@@ -48,11 +52,11 @@ def sparkline(bars: Sequence[Bar], name: str) -> Markup:
 def bar_chart(bars: Sequence[Bar], name: str) -> Markup:
     """Draw bars over a grid with its numbers, and the labels of some of them below."""
     most = _round_up(max((bar.delivered + bar.failed for bar in bars), default=0))
-    step = (_WIDTH - _LEFT) / max(1, len(bars))
-    pieces = [*_grid(most), *_labels([bar.label for bar in bars], step)]
+    step = _WIDTH / max(1, len(bars))
+    pieces = [*_grid()]
     for place, bar in enumerate(bars):
-        pieces += _stack(bar, _LEFT + place * step, max(0.5, step - 1), _HEIGHT, most, titled=True)
-    return _svg("chart", _WIDTH, _HEIGHT + _FOOT, name, pieces)
+        pieces += _stack(bar, place * step, max(0.5, step - 1), _HEIGHT, most, titled=True)
+    return _chart(name, most, [bar.label for bar in bars], pieces)
 
 
 class Point(NamedTuple):
@@ -66,27 +70,27 @@ class Point(NamedTuple):
 def line_chart(points: Sequence[Point], name: str) -> Markup:
     """Draw the means as a line, and the highest values as a fainter one; gaps stay gaps."""
     most = _round_up(max((point.highest or 0 for point in points), default=0))
-    step = (_WIDTH - _LEFT) / max(1, len(points))
-    pieces = [*_grid(most), *_labels([point.label for point in points], step)]
+    step = _WIDTH / max(1, len(points))
+    pieces = [*_grid()]
     for kind, values in (
         ("highest", [point.highest for point in points]),
         ("mean", [point.mean for point in points]),
     ):
         pieces += _runs(values, step, most, kind)
-    return _svg("chart", _WIDTH, _HEIGHT + _FOOT, name, pieces)
+    return _chart(name, most, [point.label for point in points], pieces)
 
 
 def _runs(values: Sequence[float | None], step: float, most: float, kind: str) -> Iterator[Markup]:
     run: list[str] = []
     for place, value in enumerate([*values, None]):
         if value is not None:
-            run.append(f"{_LEFT + (place + 0.5) * step:.1f},{_HEIGHT - value / most * _HEIGHT:.1f}")
+            run.append(f"{(place + 0.5) * step:.1f},{_HEIGHT - value / most * _HEIGHT:.1f}")
             continue
-        if len(run) == 1:
-            left, top = run[0].split(",")
-            yield Markup('<circle class="{}" cx="{}" cy="{}" r="1.5"/>').format(kind, left, top)
-        elif run:
-            yield Markup('<polyline class="{}" points="{}"/>').format(kind, " ".join(run))
+        if run:
+            # A single point is a line without length, which is seen by its round ends.
+            kinds = f"{kind} dot" if len(run) == 1 else kind
+            run += run[:1] if len(run) == 1 else []
+            yield Markup('<polyline class="{}" points="{}"/>').format(kinds, " ".join(run))
         run = []
 
 
@@ -123,38 +127,47 @@ def _block(left: float, top: float, width: float, height: float) -> str:
     return f"M{left:.1f} {top:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z"
 
 
-def _grid(most: float) -> Iterator[Markup]:
+def _grid() -> Iterator[Markup]:
     for line in range(_GRID_LINES + 1):
-        top = _HEIGHT - line / _GRID_LINES * _HEIGHT
-        yield _line(_LEFT, top, _WIDTH, top)
-        words = f"{most * line / _GRID_LINES:,.10g}"
-        yield Markup('<text x="{}" y="{:.1f}" class="end">{}</text>').format(
-            _LEFT - 6, max(9, top + 3), words
-        )
+        top = line / _GRID_LINES * _HEIGHT
+        yield _line(0, top, _WIDTH, top)
 
 
-def _labels(labels: Sequence[str], step: float) -> Iterator[Markup]:
-    every = max(1, len(labels) // 6)
-    for place in range(0, len(labels), every):
-        left = _LEFT + place * step
-        yield Markup('<text x="{:.1f}" y="{}">{}</text>').format(left, _HEIGHT + _FOOT - 6, labels[place])
+def _chart(name: str, most: int, labels: Sequence[str], pieces: Sequence[Markup]) -> Markup:
+    """Put numbers beside the drawing, from above to below, and times under it, each where it begins."""
+    numbers = [most * line // _GRID_LINES for line in range(_GRID_LINES, -1, -1)]
+    times = [labels[place * len(labels) // _TIMES] for place in range(_TIMES)] if labels else []
+    drawn = _svg("plot", _WIDTH, _HEIGHT, name, pieces, stretches=True)
+    return Markup(
+        '<div class="chart"><div class="scale" aria-hidden="true">{}</div>{}'
+        '<div class="times" aria-hidden="true">{}</div></div>'
+    ).format(
+        Markup("").join(Markup("<span>{:,}</span>").format(number) for number in numbers),
+        drawn,
+        Markup("").join(Markup("<span>{}</span>").format(label) for label in times),
+    )
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> Markup:
     return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(x1, y1, x2, y2)
 
 
-def _svg(kind: str, width: int, height: int, name: str, pieces: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        kind, width, height, escape(name), Markup("").join(pieces)
+def _svg(
+    kind: str, width: int, height: int, name: str, pieces: Sequence[Markup], *, stretches: bool = False
+) -> Markup:
+    return Markup('<svg class="{}" viewBox="0 0 {} {}"{} role="img" aria-label="{}">{}</svg>').format(
+        kind, width, height, _STRETCHED if stretches else "", escape(name), Markup("").join(pieces)
     )
 
 
-def _round_up(most: float) -> float:
-    """Return the next number above that a person reads with ease, divisible by the lines of the grid."""
-    scale = 1.0
-    while most > scale * 8:
+def _round_up(most: float) -> int:
+    """Return the next whole number that four lines of a grid divide into numbers that are read with ease.
+
+    Each of these is 1, 2 or 5 times a power of ten, and at least 1.
+    """
+    scale = 1
+    while True:
+        for step in (scale, scale * 2, scale * 5):
+            if most <= step * _GRID_LINES:
+                return step * _GRID_LINES
         scale *= 10
-    return next(
-        scale * step for step in (0.4, 0.8, 1, 2, 4, 8) if most <= scale * step or scale * step >= scale * 8
-    )
