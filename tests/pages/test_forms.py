@@ -161,12 +161,12 @@ def test_a_mistake_is_told_beside_its_field(site: Site, kind: str, field: str, v
 
 
 def test_a_change_that_somebody_has_overtaken_is_not_saved(site: Site) -> None:
-    """The form then shows what the other one made."""
+    """Two tabs, both open before either was saved."""
     integration_id = site.integrate("overtaken")
     visitor = site.visitor()
-    form = visitor.get(edit_of(integration_id)).filled
-    first = visitor.http.post(edit_of(integration_id), data=form | {"name": "of the other"})
-    second = visitor.http.post(edit_of(integration_id), data=form | {"name": "of mine"})
+    tabs = [visitor.get(edit_of(integration_id)).filled for _ in range(2)]
+    first = visitor.http.post(edit_of(integration_id), data=tabs[0] | {"name": "of the other"})
+    second = visitor.http.post(edit_of(integration_id), data=tabs[1] | {"name": "of mine"})
 
     assert (first.status_code, second.status_code) == (303, 412)
     assert "Somebody else has changed" in second.text

@@ -12,7 +12,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother
 from worker.model.api_keys import ApiKey
-from worker.model.errors import InvalidInput
+from worker.model.errors import ChangedMeanwhile, InvalidInput, NotFoundError
 
 FIELD = "Idempotency-Key"
 IdempotencyKey = Annotated[
@@ -61,13 +61,14 @@ def once(
         ) from None
     if isinstance(found, Answer):
         return Response(found.body, found.status, found.headers)
-    return _done(found, do)
+    return finish(found, do)
 
 
-def _done(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:
+def finish(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:
+    """Do what the leave is for, and keep the answer; what fails with words for callers may be tried anew."""
     try:
         response = do(leave)
-    except (InvalidInput, Problem):
+    except (InvalidInput, Problem, ChangedMeanwhile, NotFoundError):
         leave.forget()
         raise
     except BaseException:

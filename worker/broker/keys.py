@@ -69,6 +69,7 @@
 |                              |        | to know of it (JSON; `worker.broker.fleet`)                    |
 | `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
 | `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
+| `siem:draft:<digest>`        | string | what was typed into a form and not saved, sealed               |
 |                              |        | SHA-256                                                        |
 | `siem:api-keys`              | hash   | id of an API key → what the ledger has of it, its digest        |
 |                              |        | included, as JSON (`worker.broker.key_copy`)                   |
@@ -180,6 +181,11 @@ def volume(hour: int, tenant_id: str) -> str:
 def session(digest: str) -> str:
     """Name what is known of one session, by the digest of its token in hexadecimal."""
     return f"siem:session:{digest}"
+
+
+def draft(digest: str) -> str:
+    """Name what was typed into a form and not saved, by the digest of the form's name in hexadecimal."""
+    return f"siem:draft:{digest}"
 
 
 def idempotency(digest: str) -> str:

@@ -3,20 +3,28 @@
 Comes in: the API's application, which it joins, and whose resources it shares.
 """
 
+from contextlib import suppress
 from importlib.resources import files
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from worker.api.problems import Problem, problem_of
-from worker.model.errors import SiemError
+from worker.api.resources import Resources
+from worker.model.errors import BrokerUnavailable, SiemError
 from worker.pages import actions, events, forms, letters, listing, one, replays, sign_in, trying
+from worker.pages.drafts import keep_draft
+from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
-from worker.pages.visitors import SignInFirst
+from worker.pages.visitors import SIGN_IN, FormOutlived, SignInFirst, fields_of, refuse_foreign, sign_in_to
 
+#: Bytes of a form that is kept for somebody who must sign in first, at the most.
+_LONGEST_FORM = 256 << 10
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
     *(sign_in.router, listing.router, letters.router, replays.router, events.router),
@@ -32,13 +40,14 @@ def add_pages(api: FastAPI) -> None:
         app.include_router(router)
     for kind in (SiemError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(SignInFirst, _to_sign_in)
     app.mount("/static", StaticFiles(directory=str(files("worker.pages") / "static")))
     api.mount("/", app)
 
 
 def _answer(request: Request, error: Exception) -> Response:
-    if isinstance(error, SignInFirst):
-        return _to_sign_in(request, error)
+    if isinstance(error, FormOutlived):
+        return _outlived(request, error)
     request.app.state.resources.outages.note(error)
     problem = problem_of(error)
     if request.url.path.startswith("/api/"):
@@ -46,14 +55,60 @@ def _answer(request: Request, error: Exception) -> Response:
     return _told(request, problem)
 
 
-def _to_sign_in(request: Request, error: SignInFirst) -> Response:
+async def _to_sign_in(request: Request, error: Exception) -> Response:
+    """Lead to the sign-in page, and from there to the form again, with what was typed into it."""
+    location = error.location if isinstance(error, SignInFirst) else SIGN_IN
     # What htmx asks for is a part of a page: the browser itself must go.
     if "hx-request" in request.headers:
-        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": error.location})
-    return RedirectResponse(error.location, 303, HEADERS)
+        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": location})
+    if request.method == "POST" and (form := await _form_of(request)) is not None:
+        resources: Resources = request.app.state.resources
+        token = token_in(form, resources.vault)
+        if token is not None and token.place:
+            await run_in_threadpool(keep_draft, resources, token, form)
+            location = sign_in_to(_place_of(token), "ended")
+    return RedirectResponse(location, 303, HEADERS)
+
+
+async def _form_of(request: Request) -> FormData | None:
+    """Return the form that was sent although nobody is signed in, if it is one of a sane size."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > _LONGEST_FORM:
+        return None
+    try:
+        refuse_foreign(request)
+        return await fields_of(request)
+    except (Problem, HTTPException):
+        return None
+
+
+def _outlived(request: Request, error: FormOutlived) -> Response:
+    """Show the form again, under the session that stands now; or ask for a key of its own tenant."""
+    keep_draft(request.app.state.resources, error.token, error.form)
+    place = _place_of(error.token)
+    return RedirectResponse(place if error.is_ours else sign_in_to(place, "other"), 303, HEADERS)
+
+
+def _place_of(token: FormToken) -> str:
+    return f"{token.place}?draft={token.name}"
 
 
 def _told(request: Request, problem: Problem) -> Response:
-    answer = render(request, "problem.html", status=problem.status, problem=problem)
+    answer = render(
+        request, "problem.html", status=problem.status, problem=problem, back=_kept_place(request)
+    )
     answer.headers.update(problem.headers)
     return answer
+
+
+def _kept_place(request: Request) -> str | None:
+    """Keep what was typed into the form that was sent, if any; return where it is shown again."""
+    resources: Resources = request.app.state.resources
+    form: FormData | None = getattr(request.state, "typed", None)
+    token = None if form is None else token_in(form, resources.vault)
+    if form is None or token is None or not token.place:
+        return None
+    with suppress(BrokerUnavailable):
+        keep_draft(resources, token, form)
+        return _place_of(token)
+    return None

@@ -1,10 +1,11 @@
 """What stands in a form before somebody changes it: defaults, an integration, or what they had written.
 
-A secret is never among it, not even for the one who wrote it a moment ago: only the mark that it is set.
+A secret is never among it, not even for the one who wrote it a moment ago: only the mark that it is set, or
+is kept from the last attempt.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -17,6 +18,10 @@ from worker.model.events import DEFAULT_EVENT_TYPES
 from worker.model.integrations import Integration
 from worker.pages.form_fields import Field, Kind, all_fields
 from worker.pages.form_reading import SECRETS, text_of
+from worker.pages.form_tokens import digest_of
+
+#: Characters of what another one has saved that a note repeats at the most.
+_LONGEST_NOTE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,56 @@ def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) 
     before = filled_from(shown).values if shown else {}
     values = {field.name: _written(field, form, before) for field in all_fields(kind)}
     return Filled(kind, text_of(form, "name"), frozenset(map(str, form.getlist("event_types"))), values)
+
+
+def texts_of(filled: Filled) -> dict[str, str]:
+    """Return what a browser would send of each field; of secrets, nothing."""
+    fields = [field for field in all_fields(filled.kind) if field.kind not in SECRETS]
+    return {
+        "name": filled.name,
+        "event_types": ", ".join(sorted(filled.event_types)),
+        **{field.name: _text(filled.values[field.name]) for field in fields},
+    }
+
+
+def merged(mine: Filled, theirs: Filled, seen: Mapping[str, str]) -> tuple[Filled, dict[str, str]]:
+    """Return what somebody typed over what another one has saved meanwhile, and a note for each difference.
+
+    `seen` has the digests of what stood in the form at first: a field that was left as it was takes over what
+    was saved.
+    """
+    saved, notes, taken = texts_of(theirs), {}, set()
+    for name, typed in texts_of(mine).items():
+        if typed == saved[name]:
+            continue
+        if digest_of(typed) == seen.get(name):
+            taken.add(name)
+            notes[name] = "Changed meanwhile to what stands here."
+        elif digest_of(saved[name]) != seen.get(name):
+            notes[name] = f"Saved meanwhile: {_told(mine.kind, name, saved[name])}"
+    filled = replace(
+        mine,
+        name=theirs.name if "name" in taken else mine.name,
+        event_types=theirs.event_types if "event_types" in taken else mine.event_types,
+        values={name: (theirs if name in taken else mine).values[name] for name in mine.values},
+    )
+    return filled, notes
+
+
+def _told(kind: str, name: str, text: str) -> str:
+    """Write what stands in a field in words for people."""
+    field = next((field for field in all_fields(kind) if field.name == name), None)
+    if field is not None and field.kind is Kind.CHECK:
+        return "on" if text else "off"
+    choices = dict(field.choices) if field is not None else {}
+    words = choices.get(text, text) or "nothing"
+    return words if len(words) <= _LONGEST_NOTE else f"{words[:_LONGEST_NOTE]} …"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else str(value).replace("\r\n", "\n").strip()
 
 
 def _default(model: Any, name: str) -> Any:

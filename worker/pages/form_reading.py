@@ -4,12 +4,13 @@ Comes in: the fields as a browser sends them. Goes out: a flat document, in whic
 is left out: it stays as it is. Texts that are no numbers are passed on, for the model to complain about.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.datastructures import FormData
 
-from worker.api.problems import Problem
+from worker.model.errors import InvalidInput, InvalidIntegration
+from worker.model.integrations import Integration, at_once
 from worker.pages.form_fields import Field, Kind, all_fields
 
 SECRETS = frozenset({Kind.HIDDEN, Kind.HIDDEN_LINES, Kind.HIDDEN_PAIRS, Kind.HIDDEN_LIST})
@@ -19,7 +20,7 @@ FORGET = "forget:"
 
 
 def document_in(form: FormData, kind: str) -> dict[str, Any]:
-    """Return the document. Raises Problem when a line is no pair."""
+    """Return the document; `judged_form` tells of the lines that are left out because they are no pairs."""
     document: dict[str, Any] = {"type": kind, "name": text_of(form, "name") or None}
     for field in all_fields(kind):
         if not _is_there(field, form):
@@ -55,7 +56,7 @@ def _value(field: Field, form: FormData) -> Iterator[tuple[str, Any]]:
     if field.kind is Kind.CHECK:
         yield field.name, bool(text)
     elif field.kind in _PAIRS:
-        yield field.name, _pairs(field, text)
+        yield field.name, _pairs(text)
     elif field.kind is Kind.HIDDEN_LIST:
         yield field.name, text.split()
     elif not text:
@@ -66,20 +67,33 @@ def _value(field: Field, form: FormData) -> Iterator[tuple[str, Any]]:
         yield field.name, text
 
 
-def _pairs(field: Field, text: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise Problem(
-                422,
-                f"{field.name}: a line is no `name: value`",
-                field=field.name,
-                reason="a line is not like name: value",
-                remedy="write a colon between name and value",
-            )
-        pairs[name.strip()] = value.strip()
-    return pairs
+def judged_form(form: FormData, kind: str, judge: Callable[[], Integration]) -> Integration:
+    """Return what `judge` makes of the form. Raises InvalidIntegration: its errors, and the form's own."""
+    mistakes = _mistakes_in(form, kind)
+    try:
+        integration = judge()
+    except InvalidIntegration as error:
+        raise at_once([*mistakes, *error.all]) from None
+    if mistakes:
+        raise at_once(mistakes)
+    return integration
+
+
+def _mistakes_in(form: FormData, kind: str) -> list[InvalidInput]:
+    """Return what is wrong with the form itself, whatever the document would say."""
+    return [
+        InvalidIntegration(field.name, "a line is not like name: value", "write a colon between both")
+        for field in all_fields(kind)
+        if field.kind in _PAIRS and not all(colon for _, colon, _ in _parted(text_of(form, field.name)))
+    ]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return {name.strip(): value.strip() for name, colon, value in _parted(text) if colon}
+
+
+def _parted(text: str) -> list[tuple[str, str, str]]:
+    return [line.partition(":") for line in map(str.strip, text.splitlines()) if line]
 
 
 def _number(text: str) -> Any:

@@ -1,29 +1,45 @@
 """Setting up an integration, and changing it: a form for each type, judged on the server."""
 
 import secrets
+from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
+from msgspec import structs
+from starlette.datastructures import FormData
 
 from worker.api.announcing import announce
 from worker.api.callers import Shared
-from worker.api.documents import document
+from worker.api.documents import document, etag
 from worker.api.integration_changes import change, create
+from worker.api.merging import changed, created
 from worker.api.problems import Problem
-from worker.broker.volumes import volumes_of
-from worker.ledger.tenancy import Configured
+from worker.api.resources import Resources
+from worker.broker.idempotency import Leave
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration
-from worker.pages.complaints import complaint
-from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES
-from worker.pages.form_filling import Filled, blank, filled_from, known, refilled
-from worker.pages.form_reading import document_in, patch_in
+from worker.pages.drafts import SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
+from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
+from worker.pages.form_page import FormPage, refused, show_form
+from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
+from worker.pages.form_tokens import FormToken, token_in
+from worker.pages.once import UsedForm, once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Changing, Posted, Visitor
+from worker.pages.visitors import HOME, Changing, Visitor
 
 router = APIRouter(include_in_schema=False)
 
 _CHANGED = (
-    "Somebody else has changed this integration since you opened the form. What you see is what they made."
+    "Somebody else has changed this integration since you opened the form. What you typed is still here, and "
+    "what they saved stands beside it. Nothing was saved yet: look at both, and save again."
+)
+_HERE_AGAIN = "What you had typed is here again. Nothing was saved yet: look at it, and save."
+_OTHER_KEY = " Secrets were typed with another API key: type them again."
+_GONE = "What you had typed is not kept any more: that is so after half an hour."
+_MADE = "This form has created an integration already; press Create once more only if you want another one."
+_SAVED = (
+    "This form was saved before, with something else in it, which stands beside what you typed now. Nothing "
+    "more was saved yet: look at both, and save again."
 )
 
 
@@ -34,82 +50,126 @@ def choose_type(request: Request, visitor: Changing) -> Response:
 
 
 @router.get(HOME + "/new/{kind}")
-def new(request: Request, resources: Shared, visitor: Changing, kind: str) -> Response:
-    """Show the empty form of a type."""
-    return _form(request, resources, visitor, blank(known(kind)))
+def new(request: Request, resources: Shared, visitor: Changing, kind: str, draft: str = "") -> Response:
+    """Show the empty form of a type, or what was typed into it before."""
+    page = FormPage(blank(known(kind)))
+    return show_form(request, resources, visitor, _reopened(resources, visitor, page, draft))
 
 
 @router.post(HOME + "/new/{kind}")
-def create_one(request: Request, resources: Shared, visitor: Changing, form: Posted, kind: str) -> Response:
-    """Create it, or show what is wrong."""
-    integration_id = f"int_{secrets.token_hex(8)}"
+def create_one(request: Request, resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
+    """Create it, or show what is wrong; a form that comes twice makes one."""
+    token = _own_token(resources, visitor, form)
+    page = FormPage(refilled(form, known(kind)), token=token)
+
+    def do(leave: Leave | None) -> Response:
+        integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
+        given = document_in(form, kind)
+        judged_form(form, kind, lambda: created(_named(given), integration_id, visitor.tenant_id))
+        create(resources, visitor.tenant_id, given, integration_id, again=bool(leave and not leave.is_first))
+        announce(resources, integration_id)
+        return RedirectResponse(f"{HOME}/{integration_id}", 303)
+
     try:
-        create(resources, visitor.tenant_id, document_in(form, known(kind)), integration_id, again=False)
+        answer = once(resources, token, form, do)
+    except UsedForm:
+        return show_form(request, resources, visitor, _renewed(resources, visitor, form, page))
     except (InvalidIntegration, Problem) as error:
-        return _form(request, resources, visitor, refilled(form, kind), None, error)
-    announce(resources, integration_id)
-    return RedirectResponse(f"{HOME}/{integration_id}", 303)
+        return show_form(request, resources, visitor, refused(resources, visitor, form, page, error))
+    forget_draft(resources, token)
+    return answer
 
 
 @router.get(HOME + "/{integration_id}/edit")
-def edit(request: Request, resources: Shared, visitor: Changing, integration_id: str) -> Response:
-    """Show the form of an integration."""
+def edit(
+    request: Request, resources: Shared, visitor: Changing, integration_id: str, draft: str = ""
+) -> Response:
+    """Show the form of an integration, or what was typed into it before."""
     configured = resources.integrations_of(visitor.tenant_id).show(integration_id)
-    return _form(request, resources, visitor, filled_from(document(configured)), configured)
+    page = FormPage(filled_from(document(configured)), configured)
+    return show_form(request, resources, visitor, _reopened(resources, visitor, page, draft))
 
 
 @router.post(HOME + "/{integration_id}/edit")
 def change_one(
-    request: Request, resources: Shared, visitor: Changing, form: Posted, integration_id: str
+    request: Request, resources: Shared, visitor: Changing, form: Typed, integration_id: str
 ) -> Response:
     """Change it, or show what is wrong; the form tells which revision was seen."""
     integrations = resources.integrations_of(visitor.tenant_id)
     configured = integrations.show(integration_id)
-    shown = document(configured)
+    shown, token = document(configured), _own_token(resources, visitor, form)
+    kind, revision = configured.type, _revision(form)
+    page = FormPage(refilled(form, kind, shown), configured, revision, token)
+
+    is_first: list[bool] = []
+
+    def do(_leave: Leave | None) -> Response:
+        patch, old = patch_in(form, kind, shown), integrations.open(integration_id)
+        judged_form(form, kind, lambda: changed(old, patch, shown))
+        change(integrations, integration_id, patch, [revision])
+        is_first.append(True)
+        announce(resources, integration_id)
+        headers = {"ETag": etag(integrations.show(integration_id))}
+        return RedirectResponse(f"{HOME}/{integration_id}", 303, headers)
+
     try:
-        change(integrations, integration_id, patch_in(form, configured.type, shown), [_revision(form)])
-    except ChangedMeanwhile:
-        told = Problem(412, _CHANGED)
-        return _form(request, resources, visitor, filled_from(shown), configured, told)
+        answer = once(resources, token, form, do)
+        if not is_first and answer.headers.get("etag") != etag(integrations.show(integration_id)):
+            raise ChangedMeanwhile  # noqa: TRY301 - what was saved then does not stand any more
+    except (ChangedMeanwhile, UsedForm) as error:
+        told = _CHANGED if isinstance(error, ChangedMeanwhile) else _SAVED
+        return show_form(request, resources, visitor, _overtaken(resources, visitor, form, page, told))
     except (InvalidIntegration, Problem) as error:
-        filled = refilled(form, configured.type, shown)
-        return _form(request, resources, visitor, filled, configured, error)
-    announce(resources, integration_id)
-    return RedirectResponse(f"{HOME}/{integration_id}", 303)
+        return show_form(request, resources, visitor, refused(resources, visitor, form, page, error))
+    forget_draft(resources, token)
+    return answer
 
 
-def _form(
-    request: Request,
-    resources: Shared,
-    visitor: Visitor,
-    filled: Filled,
-    configured: Configured | None = None,
-    error: InvalidIntegration | Problem | None = None,
-) -> Response:
-    kind = filled.kind
-    return render(
-        request,
-        "form.html",
-        visitor,
-        status=_status(error),
-        filled=filled,
-        one=configured,
-        main=MAIN[kind],
-        advanced=ADVANCED[kind],
-        common=(RETRIES, REDRIVE),
-        event_types=EVENT_TYPES,
-        volumes=volumes_of(resources.client, visitor.tenant_id),
-        complaint=complaint(error) if error else None,
-        wrong=error.more.get("field") if isinstance(error, Problem) else error and error.field,
+def _reopened(resources: Resources, visitor: Visitor, page: FormPage, name: str) -> FormPage:
+    """Return the form with what was typed into it before under this name, if there is a name."""
+    if not name:
+        return page
+    draft = find_draft(resources, visitor, name)
+    if draft is None or draft.token.place != page.place:
+        return replace(page, told=_GONE)
+    form, is_own = draft.form, visitor.owns(draft.token)
+    fresh = structs.replace(visitor.form_token(page.place), seen=draft.token.seen)
+    return replace(
+        page,
+        filled=refilled(form, page.filled.kind, document(page.one) if page.one else None),
+        revision=_revision(form) if page.one else None,
+        token=draft.token if is_own else fresh,
+        told=_HERE_AGAIN if is_own else _HERE_AGAIN + _OTHER_KEY,
+        kept=frozenset(field for field in SECRET_FIELDS if text_of(form, field)),
     )
 
 
-def _status(error: InvalidIntegration | Problem | None) -> int:
-    if error is None:
-        return 200
-    return error.status if isinstance(error, Problem) else 422
+def _renewed(resources: Resources, visitor: Visitor, form: FormData, page: FormPage) -> FormPage:
+    """Return a form that has created one already, as one that may create another."""
+    token = visitor.form_token(page.place)
+    kept = keep_secrets(resources, token, form)
+    return replace(page, token=token, told=_MADE, kept=kept, status=409)
 
 
-def _revision(form: Posted) -> int:
-    text = str(form.get("revision", ""))
+def _overtaken(resources: Resources, visitor: Visitor, form: FormData, page: FormPage, told: str) -> FormPage:
+    """Return what was typed, beside what was saved meanwhile."""
+    configured = resources.integrations_of(visitor.tenant_id).show(page.one.id if page.one else "")
+    theirs = filled_from(document(configured))
+    filled, notes = merged(page.filled, theirs, page.token.seen if page.token else {})
+    token = visitor.form_token(page.place, texts_of(theirs))
+    kept = keep_secrets(resources, token, form)
+    return FormPage(filled, configured, configured.revision, token, told, notes=notes, kept=kept, status=412)
+
+
+def _own_token(resources: Resources, visitor: Visitor, form: FormData) -> FormToken | None:
+    token = token_in(form, resources.vault)
+    return token if token is not None and visitor.owns(token) else None
+
+
+def _named(given: dict[str, Any]) -> dict[str, Any]:
+    return {**given, "name": given["name"] or "test"}
+
+
+def _revision(form: FormData) -> int:
+    text = text_of(form, "revision")
     return int(text) if text.isdecimal() else -1

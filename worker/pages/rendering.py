@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 
 from worker.model.printable import plain
 from worker.pages import words
+from worker.pages.form_tokens import FORM_FIELD
 from worker.pages.icons import icon
 from worker.pages.visitors import CSRF_FIELD, CSRF_HEADER, HOME, SIGN_IN, Visitor
 
@@ -61,6 +62,13 @@ def environment() -> jinja2.Environment:
     )
     made.filters["since_now"] = lambda text: words.ago(words.from_iso(text), time.time_ns() // 1_000_000)
     made.globals.update(
-        ago=words.ago, icon=icon, HOME=HOME, SIGN_IN=SIGN_IN, CSRF_FIELD=CSRF_FIELD, CSRF_HEADER=CSRF_HEADER
+        ago=words.ago,
+        due=words.due,
+        icon=icon,
+        HOME=HOME,
+        SIGN_IN=SIGN_IN,
+        CSRF_FIELD=CSRF_FIELD,
+        CSRF_HEADER=CSRF_HEADER,
+        FORM_FIELD=FORM_FIELD,
     )
     return made

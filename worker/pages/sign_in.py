@@ -27,6 +27,15 @@ _UNKNOWN = "This key is not known here, or was revoked. `siem api-keys create` m
 _NO_PAGES = "This key may only publish events. Sign in with one that is admin or read-only."
 
 
+#: Why somebody has to sign in who had sent a form.
+_WHY = {
+    "ended": "Your session has ended. What you typed is kept for half an hour: sign in with the same key, "
+    "and the form comes back with it. Nothing was saved yet.",
+    "other": "Somebody has signed in with a key of another tenant since you opened that form. What you typed "
+    "is kept for half an hour: sign in with the key from before, and the form comes back with it.",
+}
+
+
 @router.get("/")
 def home() -> RedirectResponse:
     """Go to the list."""
@@ -34,9 +43,9 @@ def home() -> RedirectResponse:
 
 
 @router.get(SIGN_IN)
-def sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = HOME) -> Response:
-    """Ask for a key."""
-    return render(request, "sign_in.html", wanted=safe_place(wanted), error=None)
+def sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = HOME, why: str = "") -> Response:
+    """Ask for a key, and say why if a form was not saved."""
+    return render(request, "sign_in.html", wanted=safe_place(wanted), error=None, told=_WHY.get(why))
 
 
 @router.post(SIGN_IN)
@@ -52,12 +61,12 @@ def _begin(request: Request, resources: Shared, text: str, wanted: str) -> Respo
     try:
         key = resources.access.admit(text, request.client.host if request.client else "")
     except UnknownKey:
-        return render(request, "sign_in.html", status=401, wanted=wanted, error=_UNKNOWN)
+        return render(request, "sign_in.html", status=401, wanted=wanted, told=None, error=_UNKNOWN)
     except TooManyFailures as error:
         words = f"Too many wrong keys came from here. Wait {error.retry_after:.0f} s."
-        return render(request, "sign_in.html", status=429, wanted=wanted, error=words)
+        return render(request, "sign_in.html", status=429, wanted=wanted, told=None, error=words)
     if key.role is Role.PUBLISH_ONLY:
-        return render(request, "sign_in.html", status=403, wanted=wanted, error=_NO_PAGES)
+        return render(request, "sign_in.html", status=403, wanted=wanted, told=None, error=_NO_PAGES)
     return _welcome(request, resources, key, wanted)
 
 

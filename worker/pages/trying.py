@@ -8,6 +8,7 @@ from itertools import chain
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
 from worker.api.documents import document
@@ -22,10 +23,11 @@ from worker.model.events import QueuedEvent, decode_event
 from worker.model.integrations import Integration
 from worker.model.secrets import require_readable
 from worker.pages.complaints import complaint
+from worker.pages.drafts import Typed
 from worker.pages.form_filling import known
-from worker.pages.form_reading import document_in, patch_in, text_of
+from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
 from worker.pages.rendering import HEADERS, environment
-from worker.pages.visitors import HOME, Changing, Posted, Visitor
+from worker.pages.visitors import HOME, Changing, Visitor
 from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
 from worker.transports.guard import Guard
@@ -37,42 +39,43 @@ _SAMPLES = 500
 
 
 @router.post(HOME + "/new/{kind}/test")
-def test_new(resources: Shared, visitor: Changing, form: Posted, kind: str) -> Response:
+def test_new(resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
     """Examine what the form of a new integration says."""
     return _examined(resources, lambda: _new(visitor, form, known(kind)))
 
 
 @router.post(HOME + "/{integration_id}/test")
-def test_changed(resources: Shared, visitor: Changing, form: Posted, integration_id: str) -> Response:
+def test_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
     """Examine an integration as its form says; secrets that were left empty are those it has."""
     return _examined(resources, lambda: _changed(resources, visitor, form, integration_id))
 
 
 @router.post(HOME + "/new/{kind}/preview")
-def preview_new(visitor: Changing, form: Posted, kind: str) -> Response:
+def preview_new(visitor: Changing, form: Typed, kind: str) -> Response:
     """Show the bytes that a new integration would be sent."""
     return _previewed(visitor, form, lambda: _new(visitor, form, known(kind)))
 
 
 @router.post(HOME + "/{integration_id}/preview")
-def preview_changed(resources: Shared, visitor: Changing, form: Posted, integration_id: str) -> Response:
+def preview_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
     """Show the bytes that an integration would be sent."""
     return _previewed(visitor, form, lambda: _changed(resources, visitor, form, integration_id))
 
 
-def _new(visitor: Visitor, form: Posted, kind: str) -> Integration:
+def _new(visitor: Visitor, form: FormData, kind: str) -> Integration:
     given = document_in(form, kind)
-    return created({**given, "name": given["name"] or "test"}, "int_test", visitor.tenant_id)
+    whole = {**given, "name": given["name"] or "test"}
+    return judged_form(form, kind, lambda: created(whole, "int_test", visitor.tenant_id))
 
 
-def _changed(resources: Resources, visitor: Visitor, form: Posted, integration_id: str) -> Integration:
+def _changed(resources: Resources, visitor: Visitor, form: FormData, integration_id: str) -> Integration:
     integrations = resources.integrations_of(visitor.tenant_id)
     shown = document(integrations.show(integration_id))
     old = integrations.open(integration_id)
     # The page of an integration has a button as well, and nothing filled in.
     if "event_types" not in form:
         return old
-    return changed(old, patch_in(form, old.type, shown), shown)
+    return judged_form(form, old.type, lambda: changed(old, patch_in(form, old.type, shown), shown))
 
 
 def _examined(resources: Resources, integration: Callable[[], Integration]) -> Response:
@@ -93,7 +96,7 @@ def _examined(resources: Resources, integration: Callable[[], Integration]) -> R
     return StreamingResponse(lines(), media_type="text/html; charset=utf-8", headers=HEADERS)
 
 
-def _previewed(visitor: Visitor, form: Posted, integration: Callable[[], Integration]) -> Response:
+def _previewed(visitor: Visitor, form: FormData, integration: Callable[[], Integration]) -> Response:
     try:
         found = integration()
         require_readable(found)
@@ -116,10 +119,13 @@ def _sample(tenant_id: str, event_type: str) -> QueuedEvent:
 
 
 def _part(name: str, **shown: object) -> str:
-    """Render a piece; it holds no line end, which is what tells one piece from the next."""
+    """Render a piece; it holds no line end, which is what tells one piece from the next.
+
+    The bytes of a preview keep theirs as character references: within one element of the page.
+    """
     module = environment().get_template("trying.html").make_module({})
     rendered = str(getattr(module, name)(**shown))
-    return rendered if name == "bytes" else rendered.replace("\n", " ")
+    return rendered.replace("\r\n", "\n").replace("\n", "&#10;" if name == "bytes" else " ")
 
 
 def _markup(text: str) -> Response:

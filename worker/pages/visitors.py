@@ -6,7 +6,8 @@ it, so a key that was revoked ends its sessions within seconds.
 """
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
@@ -17,8 +18,10 @@ from worker.api.callers import Shared
 from worker.api.problems import Problem
 from worker.broker.sessions import Session
 from worker.ledger.api_keys import ApiKeyStore
+from worker.ledger.vault import Vault
 from worker.model.api_keys import ApiKey, Role
 from worker.model.errors import SiemError
+from worker.pages.form_tokens import FormToken, token_in
 
 COOKIE = "siem_session"
 HOME = "/settings/integrations"
@@ -35,7 +38,21 @@ class SignInFirst(SiemError):
     def __init__(self, wanted: str) -> None:
         """Remember where the visitor wanted to go."""
         super().__init__()
-        self.location = f"{SIGN_IN}?next={quote(wanted, safe='')}"
+        self.location = sign_in_to(wanted)
+
+
+class FormOutlived(SiemError):
+    """A form is from another session than the one that stands: somebody has signed in since it was shown."""
+
+    def __init__(self, token: FormToken, form: FormData, *, is_ours: bool) -> None:
+        """Take what was typed; `is_ours` is whether it was shown to the tenant that is signed in now."""
+        super().__init__()
+        self.token, self.form, self.is_ours = token, form, is_ours
+
+
+def sign_in_to(wanted: str, why: str = "") -> str:
+    """Return where to sign in and then go on to the page that was wanted."""
+    return f"{SIGN_IN}?next={quote(wanted, safe='')}" + (f"&why={why}" if why else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,20 @@ class Visitor:
     role: Role
     csrf: str
     token: str
+    key_id: str
+    vault: Vault = field(repr=False)
+
+    def form_token(self, place: str = "", seen: Mapping[str, str] | None = None) -> FormToken:
+        """Make the token of a form that is shown; see FormToken.of."""
+        return FormToken.of(self.tenant_id, self.key_id, place, seen)
+
+    def sealed(self, token: FormToken | None = None) -> str:
+        """Return what carries a token in a form: one of a button unless another is given."""
+        return (token or self.form_token()).sealed(self.vault)
+
+    def owns(self, token: FormToken) -> bool:
+        """Whether a form was shown to the very key that is signed in."""
+        return (token.tenant_id, token.key_id) == (self.tenant_id, self.key_id)
 
     @property
     def may_change(self) -> bool:
@@ -59,7 +90,7 @@ def _visitor(request: Request, resources: Shared) -> Visitor:
     key = _key_of(resources, session) if session else None
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
         raise SignInFirst(_wanted(request))
-    return Visitor(key.tenant_id, key.role, session.csrf, token)
+    return Visitor(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
 
 
 def _key_of(resources: Shared, session: Session) -> ApiKey | None:
@@ -80,12 +111,17 @@ def safe_place(path: str) -> str:
     return path if ours and "\\" not in path else HOME
 
 
-async def _posted(request: Request, visitor: Annotated[Visitor, Depends(_visitor)]) -> FormData:
-    """Return a form that this visitor's own page has sent. Raises Problem."""
+async def _posted(
+    request: Request, resources: Shared, visitor: Annotated[Visitor, Depends(_visitor)]
+) -> FormData:
+    """Return a form that this visitor's own page has sent. Raises Problem, FormOutlived."""
     refuse_foreign(request)
     form = await fields_of(request)
     proof = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
     if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), visitor.csrf.encode()):
+        token = token_in(form, resources.vault)
+        if token is not None and token.place:
+            raise FormOutlived(token, form, is_ours=token.tenant_id == visitor.tenant_id)
         raise Problem(403, "this form was not sent from a page of yours", remedy="load the page again")
     return form
 

@@ -1,0 +1,111 @@
+"""What somebody typed into a form that was not saved: sealed, kept, and put into the form again.
+
+Comes in: a form with its token. Goes out: the same fields, for the same tenant alone; and secrets, for the
+same API key alone. No page ever shows a secret: the form says that it is kept.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, cast
+
+import msgspec
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+
+from worker.api.callers import Shared
+from worker.api.resources import Resources
+from worker.broker.drafts import Drafts
+from worker.model.errors import SecretUnreadable
+from worker.pages.form_fields import MAIN, all_fields
+from worker.pages.form_reading import FORGET, SECRETS, text_of
+from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
+from worker.pages.visitors import CSRF_FIELD, Changing, Posted, Visitor
+
+#: The fields of any type's form that hold a secret.
+SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
+_NO_DRAFT = frozenset({CSRF_FIELD, FORM_FIELD})
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What was typed, and the token of the form that it was typed into."""
+
+    token: FormToken
+    fields: list[tuple[str, str]]
+
+    @property
+    def form(self) -> FormData:
+        """What was typed, as a form."""
+        return FormData([(name, text) for name, text in self.fields])
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Draft).decode
+
+
+def _typed(request: Request, resources: Shared, visitor: Changing, form: Posted) -> FormData:
+    """Return the form with its kept secrets; `request.state` has it for who answers an error."""
+    request.state.typed = with_kept_secrets(resources, visitor, form)
+    return cast("FormData", request.state.typed)
+
+
+#: A parameter of routes: a form of many fields, in which a secret may be one kept from the last attempt.
+Typed = Annotated[FormData, Depends(_typed)]
+
+
+def keep_draft(resources: Resources, token: FormToken, form: FormData) -> None:
+    """Keep all that was typed, for half an hour. Raises BrokerUnavailable."""
+    _keep(resources, token, [(name, str(value)) for name, value in form.multi_items()])
+
+
+def keep_secrets(resources: Resources, token: FormToken, form: FormData) -> frozenset[str]:
+    """Keep the secrets that were typed, and return their fields; the page itself shows all else."""
+    typed = [(name, text) for name in sorted(SECRET_FIELDS) if (text := text_of(form, name))]
+    if typed:
+        _keep(resources, token, typed)
+    return frozenset(name for name, _ in typed)
+
+
+def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | None:
+    """Return what this visitor's tenant typed; its secrets only to the key that they were typed with."""
+    sealed = Drafts(resources.client).find(name) if name else None
+    if sealed is None:
+        return None
+    try:
+        draft = _decode(resources.vault.open_bound(sealed, _place(name)))
+    except (SecretUnreadable, msgspec.MsgspecError, ValueError):
+        return None
+    if draft.token.tenant_id != visitor.tenant_id:
+        return None
+    if draft.token.key_id == visitor.key_id:
+        return draft
+    open_ones = [(field, text) for field, text in draft.fields if field not in SECRET_FIELDS]
+    return Draft(draft.token, open_ones)
+
+
+def with_kept_secrets(resources: Resources, visitor: Visitor, form: FormData) -> FormData:
+    """Return the form, in which a secret that was left empty is the one kept from the last attempt."""
+    token = token_in(form, resources.vault)
+    draft = find_draft(resources, visitor, token.name) if token else None
+    if draft is None:
+        return form
+    kept = {
+        name: text
+        for name, text in draft.fields
+        if name in SECRET_FIELDS and not text_of(form, name) and FORGET + name not in form
+    }
+    return FormData([*((name, text) for name, text in form.multi_items() if name not in kept), *kept.items()])
+
+
+def forget_draft(resources: Resources, token: FormToken | None) -> None:
+    """Forget what was typed: it was saved."""
+    if token is not None:
+        Drafts(resources.client).forget(token.name)
+
+
+def _keep(resources: Resources, token: FormToken, fields: Iterable[tuple[str, str]]) -> None:
+    draft = Draft(token, [(name, text) for name, text in fields if name not in _NO_DRAFT])
+    Drafts(resources.client).keep(token.name, resources.vault.seal(_encode(draft).decode(), _place(token.name)))
+
+
+def _place(name: str) -> str:
+    """Return what a draft is bound to: whoever writes to Redis cannot have another text opened for it."""
+    return f"draft of the form {name}"

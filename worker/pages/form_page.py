@@ -1,0 +1,112 @@
+"""The page of a form: what stands in it, what is wrong with it, and what was saved meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.datastructures import FormData
+
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.broker.volumes import volumes_of
+from worker.ledger.tenancy import Configured
+from worker.model.errors import InvalidIntegration
+from worker.pages.complaints import beside, complaints
+from worker.pages.drafts import keep_secrets
+from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES, all_fields
+from worker.pages.form_filling import Filled, texts_of
+from worker.pages.form_tokens import FormToken
+from worker.pages.rendering import render
+from worker.pages.visitors import HOME, Visitor
+
+_UNPROCESSABLE = 422
+
+
+@dataclass(frozen=True, slots=True)
+class FormPage:
+    """One form as it is shown.
+
+    `one` is the integration that it changes, `revision` the one that was seen of it. `told` is said above
+    the form, `wrong` and `notes` beside fields; `kept` are the fields whose secret is kept from before.
+    """
+
+    filled: Filled
+    one: Configured | None = None
+    revision: int | None = None
+    token: FormToken | None = None
+    told: str = ""
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    status: int = 200
+
+    @property
+    def open_fields(self) -> frozenset[str]:
+        """The fields that something is said of, and so must be seen."""
+        names = [one.name for one in all_fields(self.filled.kind)]
+        return self.kept | frozenset(self.notes) | frozenset(beside(names, dict(self.wrong)))
+
+    @property
+    def place(self) -> str:
+        """Where the form is, and what it is sent to."""
+        return f"{HOME}/{self.one.id}/edit" if self.one else f"{HOME}/new/{self.filled.kind}"
+
+
+def show_form(request: Request, resources: Resources, visitor: Visitor, page: FormPage) -> Response:
+    """Answer with the form; without a token, it gets one that knows what stands in it now."""
+    kind = page.filled.kind
+    token = page.token or visitor.form_token(page.place, texts_of(page.filled))
+    names = ["name", "event_types", *(one.name for one in all_fields(kind))]
+    return render(
+        request,
+        "form.html",
+        visitor,
+        status=page.status,
+        page=page,
+        filled=page.filled,
+        one=page.one,
+        revision=page.revision or (page.one.revision if page.one else None),
+        token=token,
+        main=MAIN[kind],
+        advanced=ADVANCED[kind],
+        common=(RETRIES, REDRIVE),
+        event_types=EVENT_TYPES,
+        volumes=volumes_of(resources.client, visitor.tenant_id),
+        wrong=beside(names, dict(page.wrong)),
+        unplaced=_unplaced(names, dict(page.wrong)),
+        labels={
+            "name": "Name",
+            "event_types": "Which events",
+            **{one.name: one.label for one in all_fields(kind)},
+        },
+    )
+
+
+def refused(
+    resources: Resources,
+    visitor: Visitor,
+    form: FormData,
+    page: FormPage,
+    error: InvalidIntegration | Problem,
+) -> FormPage:
+    """Return the form as it was filled in, with all that is wrong; its secrets are kept."""
+    token = page.token or visitor.form_token(page.place)
+    return FormPage(
+        page.filled,
+        page.one,
+        page.revision,
+        token,
+        wrong=complaints(error),
+        kept=keep_secrets(resources, token, form),
+        status=error.status if isinstance(error, Problem) else _UNPROCESSABLE,
+    )
+
+
+def _unplaced(names: list[str], wrong: dict[str, str]) -> list[str]:
+    """Return what is wrong with no field that the form has."""
+    return [
+        f"{path}: {words}" if path and not words.startswith(path) else words
+        for path, words in wrong.items()
+        if not beside(names, {path: words})
+    ]

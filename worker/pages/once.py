@@ -1,0 +1,67 @@
+"""A form that comes twice, as by a double click, is carried out once, and answered twice alike.
+
+Comes in: a form with its token, and what does it. Goes out: the answer. Only for what must not be done twice:
+a button that merely sets a state does no harm, and may be meant a second time.
+"""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+from fastapi import Response
+from starlette.datastructures import FormData
+
+from worker.api.problems import Problem
+from worker.api.repeating import finish
+from worker.api.resources import Resources
+from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother
+from worker.pages.form_tokens import FORM_FIELD, FormToken
+from worker.pages.visitors import CSRF_FIELD, safe_place
+
+#: How long the second one waits for the answer to the first, in seconds.
+_PATIENCE, _LOOK = 2.0, 0.05
+_PURPOSE = "form"
+
+
+class UsedForm(Problem):
+    """The form was sent before, with something else in it, and carried out."""
+
+
+def once(
+    resources: Resources, token: FormToken | None, form: FormData, do: Callable[[Leave | None], Response]
+) -> Response:
+    """Do it, unless this very form was carried out before; without a token, do it in any case.
+
+    A form that failed with words for people may be sent again. Raises UsedForm, Problem, BrokerUnavailable,
+    and what `do` raises.
+    """
+    if token is None:
+        return do(None)
+    found = _begin(resources, token, _raw(form))
+    if isinstance(found, Answer):
+        answer = Response(found.body, found.status, found.headers)
+        if "location" in answer.headers:
+            answer.headers["location"] = safe_place(answer.headers["location"])
+        return answer
+    return finish(found, do)
+
+
+def _begin(resources: Resources, token: FormToken, raw: bytes) -> Leave | Answer:
+    ends = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return Idempotency(resources.client).begin(token.tenant_id, _PURPOSE, token.name, raw)
+        except UsedForAnother:
+            words = "this form has been saved before, with something else in it"
+            raise UsedForm(409, words, remedy="load the page again") from None
+        except StillUnderWay:
+            if time.monotonic() > ends:
+                raise Problem(
+                    409, "this form is being saved at this moment", remedy="try again in a second"
+                ) from None
+            time.sleep(_LOOK)
+
+
+def _raw(form: FormData) -> bytes:
+    typed = [one for one in form.multi_items() if one[0] not in {CSRF_FIELD, FORM_FIELD}]
+    return msgspec.json.encode([(name, str(value)) for name, value in typed])
