@@ -15,6 +15,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 _RUN = "const done = arguments[arguments.length - 1]; axe.run().then(found => done(found.violations))"
+_LABELS = """
+return [...document.querySelectorAll(".chart span")].map(label => {
+  const card = label.closest(".card").getBoundingClientRect(), box = label.getBoundingClientRect();
+  const style = getComputedStyle(label);
+  return {size: style.fontSize, shown: style.visibility === "visible",
+          inside: box.left >= card.left && box.right <= card.right && label.scrollWidth <= label.offsetWidth};
+})"""
 #: Width of a phone's window, in CSS pixels.
 PHONE = 390
 
@@ -26,6 +33,8 @@ PAGES = {
     "new-webhook": HOME + "/new/webhook",
     "one": HOME + "/int_axe",
     "edit": HOME + "/int_axe/edit",
+    "delete": HOME + "/int_axe/delete",
+    "switch-off": HOME + "/int_axe/disable",
     "letters": HOME + "/dead-letters",
     "letter": HOME + "/dead-letters/{letter}",
     "event": HOME + "/events?id=axe-1",
@@ -72,6 +81,23 @@ def test_a_phone_shows_it_whole(browser: Browser, letter: str, name: str) -> Non
         browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     assert width <= PHONE
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_the_labels_of_a_chart_can_be_read_on_every_screen(browser: Browser, letter: str, width: int) -> None:
+    """They neither shrink with the drawing nor stand outside of it, nor over each other."""
+    device = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+    try:
+        browser.go(PAGES["one"].format(letter=letter))
+        labels = browser.run(_LABELS)
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    shown = [one for one in labels if one["shown"]]
+    assert len(shown) >= 2 * (5 + 3)
+    assert {one["size"] for one in shown} == {"12px"}
+    assert all(one["inside"] for one in shown)
 
 
 def test_a_keyboard_reaches_everything(browser: Browser, letter: str) -> None:

@@ -86,7 +86,10 @@ def _set_up_splunk(browser: Browser, splunk: HecReceiver) -> None:
         lambda: "failed" not in browser.text("#steps") and "event" in browser.text("#steps"), "it is well"
     )
     browser.press("Preview the bytes")
-    assert '"sourcetype":"mitrity:governance"' in browser.read("sourcetype", "#bytes")
+    assert '"sourcetype":"mitrity:governance"' in browser.read("sourcetype", "#bytes pre")
+    # Head and body of the request stand in one box.
+    assert browser.run("return document.getElementById('bytes').childNodes.length") == 1
+    assert "Authorization: Splunk" in browser.text("#bytes pre")
     browser.press("Create")
     browser.read("splunk", "h1")
     assert TOKEN not in browser.driver.page_source

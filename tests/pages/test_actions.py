@@ -1,10 +1,13 @@
 """What buttons do to an integration, what the list shows of many, and how an event is found by its id."""
 
+import base64
+
 import pytest
 
 from tests.ledger.entries import NOON, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
-from tests.pages.reading import Page
+from tests.pages.reading import Fields, Page
+from worker.broker import keys
 from worker.ledger.recording import record
 from worker.model.deliveries import Status
 from worker.model.destinations import Webhook
@@ -25,7 +28,7 @@ def test_a_button_does_what_it_says(
     """And the page then offers the way back."""
     integration = site.integrate(f"button-{button}", paused=button == "resume", enabled=button != "enable")
     visitor = site.visitor()
-    visitor.post(f"{HOME}/{integration}/{button}")
+    visitor.post(f"{HOME}/{integration}/{button}", sure="yes")
     now = site.resources.integrations_of(OURS).open(integration)
     page = visitor.get(f"{HOME}/{integration}")
 
@@ -37,7 +40,7 @@ def test_what_is_deleted_is_gone(site: Site) -> None:
     """From the list and by its address."""
     integration = site.integrate("to-be-deleted")
     visitor = site.visitor()
-    visitor.post(f"{HOME}/{integration}/delete")
+    visitor.post(f"{HOME}/{integration}/delete", sure="yes")
 
     visitor.get(f"{HOME}/{integration}", 404)
     assert "to-be-deleted" not in visitor.get(HOME, params={"q": "to-be"}).text
@@ -53,17 +56,67 @@ def test_a_signing_secret_is_changed_without_a_gap(site: Site) -> None:
         assert isinstance(webhook, Webhook)
         return [secret.get_secret_value() for secret in webhook.signing_secrets]
 
-    shown = [Page(visitor.post(place + "/secret/new", status=200).text) for _ in range(3)]
+    shown = [Page(visitor.post(place + "/secret/new", status=200, sure="yes").text) for _ in range(3)]
     third, second = secrets()
     assert third in shown[2].text
     assert second in shown[1].text
     assert "signed with two secrets" in visitor.get(place).text
     assert third not in visitor.get(place).markup
 
-    visitor.post(place + "/secret/old")
+    visitor.post(place + "/secret/old", sure="yes")
     assert secrets() == [third]
-    visitor.post(place + "/secret/none")
+    visitor.post(place + "/secret/none", sure="yes")
     assert secrets() == []
+
+
+@pytest.mark.parametrize(
+    ("button", "words"),
+    [
+        ("delete", "3 events wait for it. They will not be delivered"),
+        ("disable", "3 events wait for it already"),
+        ("secret/new", "The older one is dropped for good"),
+        ("secret/old", "It is dropped for good"),
+        ("secret/none", "All its signing secrets are dropped"),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_for_first(site: Site, button: str, words: str) -> None:
+    """Without a script: its button leads to a page that says what is lost, and nothing is done yet."""
+    secrets = [f"whsec_{base64.b64encode(bytes([n] * 32)).decode()}" for n in range(2)]
+    integration = site.integrate(f"asked-{button.replace('/', '-')}", paused=True, signing_secrets=secrets)
+    site.fleet.client.hset(keys.state(integration), "backlog_events", "3")
+    visitor, place = site.visitor(), f"{HOME}/{integration}"
+    before = site.resources.integrations_of(OURS).open(integration)
+    page = visitor.get(place)
+    unasked = visitor.post(f"{place}/{button}")
+    question = visitor.get(unasked.headers["location"])
+
+    if button != "secret/none":
+        assert page.all("a", href=f"{place}/{button}")
+    assert not page.all("form", action=f"{place}/{button}")
+    assert unasked.headers["location"] == f"{place}/{button}"
+    assert words in question.text
+    assert site.resources.integrations_of(OURS).open(integration) == before
+
+    form = question.all("form", action=f"{place}/{button}")
+    answer = visitor.http.post(f"{place}/{button}", data=question.filled)
+    assert form
+    assert answer.status_code in {200, 303}
+    assert button == "delete" or site.resources.integrations_of(OURS).open(integration) != before
+
+
+def test_a_double_click_makes_one_signing_secret(site: Site) -> None:
+    """The one that both answers show signs; the one before is not dropped by the second click."""
+    integration = site.integrate("clicked-twice")
+    visitor, place = site.visitor(), f"{HOME}/{integration}"
+    form = visitor.get(place).filled
+    shown = [visitor.http.post(place + "/secret/new", data=_first(form)) for _ in range(2)]
+    webhook = site.resources.integrations_of(OURS).open(integration).destination
+
+    assert isinstance(webhook, Webhook)
+    [secret] = webhook.signing_secrets
+    assert all(secret.get_secret_value() in Page(answer.text).text for answer in shown)
+    kept = [site.fleet.client.get(key) for key in site.fleet.client.keys("siem:idempotency:*")]
+    assert all(secret.get_secret_value().encode() not in (value or b"") for value in kept)
 
 
 def test_only_webhooks_are_signed(site: Site) -> None:
@@ -101,6 +154,11 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
     assert {"found-a", "found-b", "delivered", "dead"} <= set(page.words)
     assert "found-c" not in page.text
     assert "No delivery of this event is known" in site.visitor().get(HOME + "/events?id=evt_x").text
+
+
+def _first(form: Fields) -> Fields:
+    """Return the proof and the token of one of a page's forms."""
+    return {name: form[name][:1] for name in ("csrf", "form")}
 
 
 def names(page: Page) -> list[str]:

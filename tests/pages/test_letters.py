@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from tests.ledger.entries import NOON, letter
-from tests.pages.conftest import HOME, THEIRS, Site
+from tests.ledger.entries import NOON, letter, outcome
+from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Page
 from worker.broker.chunks import StoredChunk, dead_chunk
 from worker.broker.packing import pack_chunk
 from worker.ledger.letters import find_letter
 from worker.ledger.recording import record
-from worker.ledger.replays import get_replay, list_replays
-from worker.model.deliveries import Cause, Finding
+from worker.ledger.replays import create_replay, end_replay, get_replay, list_replays, mark_page
+from worker.model.deliveries import Cause, Finding, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.replays import LetterState, ReplayState
+from worker.model.replays import LetterState, ReplayState, Selection
+from worker.model.replays import Page as ReplayPage
 
 LETTERS, REPLAYS = HOME + "/dead-letters", HOME + "/replays"
 _REFUSED = Finding(FailureCode.EVENT_REFUSED, "HTTP 400: no such index", "correct the index", 400)
@@ -113,6 +114,59 @@ def test_what_was_counted_is_replayed_and_followed(site: Site, home: str) -> Non
     assert get_replay(site.fleet.engine, made.id).state is ReplayState.CANCELLED
 
 
+def test_what_died_since_the_count_is_not_replayed(site: Site, home: str) -> None:
+    """The button says how many; should that not hold any more, it is asked once more."""
+    visitor = site.visitor()
+    counted = Page(visitor.post(LETTERS + "/count", status=200, integration=home).text)
+    bury(site, home, f"{home}-late", dead_ms=NOON + 2 * 86_400_000)
+    place = visitor.http.post(REPLAYS, data=counted.filled).headers["location"]
+    twice = visitor.http.post(REPLAYS, data=counted.filled)
+    made = get_replay(site.fleet.engine, place.rpartition("/")[2])
+
+    assert made.total == int(counted.filled["counted"][0])
+    assert made.selection.until_ms == int(counted.filled["upto"][0])
+    assert twice.headers["location"] == place
+
+    recount = visitor.http.post(REPLAYS, data=counted.filled | {"counted": ["77"], "form": [""]})
+    assert recount.status_code == 409
+    assert "another number by now" in Page(recount.text).text
+
+
+@pytest.mark.parametrize(
+    ("became", "state", "words"),
+    [
+        (Status.DEAD, "failing", "all that were sent again have died again"),
+        (Status.DELIVERED, "healthy", "all that were sent again were delivered"),
+    ],
+)
+def test_a_replay_ends_in_the_colour_of_what_became_of_it(
+    site: Site, home: str, became: Status, state: str, words: str
+) -> None:
+    """That everything died once more is no success."""
+    engine = site.fleet.engine
+    event = f"{home}-again"
+    [letter_id] = bury(site, home, event)
+    replay = create_replay(
+        engine, Selection(ids=(letter_id,), tenant_id=OURS), target_id=None, rate=5, made_by="a test"
+    )
+    assert mark_page(engine, ReplayPage(replay.id, 1, [letter_id], [], NOON + 1000))
+    record(
+        engine,
+        [
+            (
+                f"{NOON + 2000}-{next(_entries)}",
+                [outcome([event], became, integration_id=home, settled_ms=NOON + 2000)],
+            )
+        ],
+        [],
+    )
+    end_replay(engine, replay.id, ReplayState.DONE)
+    page = site.visitor().get(f"{REPLAYS}/{replay.id}")
+
+    assert words in page.text
+    assert page.all("progress")[0].attributes["class"] == state
+
+
 def test_one_letter_is_read_and_replayed_into_another_integration(site: Site, home: str) -> None:
     """Its page shows the event as it was published, why it died, and what mends it."""
     other = site.integrate(f"other-{next(_entries)}")
@@ -141,7 +195,10 @@ def test_a_discarded_letter_waits_no_more(site: Site, home: str) -> None:
     """It can still be read, but is neither listed nor replayed."""
     [letter_id] = bury(site, home, f"{home}-5")
     visitor = site.visitor()
-    visitor.post(f"{LETTERS}/{letter_id}/discard")
+    asked = visitor.get(visitor.post(f"{LETTERS}/{letter_id}/discard").headers["location"])
+    assert "will not be delivered" in asked.text
+    assert find_letter(site.fleet.engine, letter_id).state is LetterState.WAITING
+    visitor.http.post(f"{LETTERS}/{letter_id}/discard", data=asked.filled)
 
     assert find_letter(site.fleet.engine, letter_id).state is LetterState.DISCARDED
     assert f"{home}-5" not in visitor.get(LETTERS, params={"integration": home}).text

@@ -12,8 +12,11 @@ from worker.api.announcing import announce
 from worker.api.callers import Shared
 from worker.api.problems import Problem
 from worker.api.resources import Resources
+from worker.broker.idempotency import Leave
 from worker.model.destinations import Webhook
 from worker.model.integrations import Integration
+from worker.pages.confirming import asked_first
+from worker.pages.once import once
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Posted, Visitor
 
@@ -30,46 +33,69 @@ _SWITCHES = {
 
 
 @router.post(_ONE + "/delete")
-def delete(resources: Shared, visitor: Changing, _form: Posted, integration_id: str) -> Response:
+def delete(resources: Shared, visitor: Changing, form: Posted, integration_id: str) -> Response:
     """Delete it; its undelivered events become dead letters."""
-    resources.integrations_of(visitor.tenant_id).delete(integration_id)
-    announce(resources, integration_id)
-    return RedirectResponse(HOME, 303)
+
+    def do(_leave: Leave | None) -> Response:
+        resources.integrations_of(visitor.tenant_id).delete(integration_id)
+        announce(resources, integration_id)
+        return RedirectResponse(HOME, 303)
+
+    if way := asked_first(form, f"{HOME}/{integration_id}/delete"):
+        return way
+    return once(resources, visitor.token_of(form), form, do)
 
 
 @router.post(_ONE + "/secret/new")
 def new_secret(
-    request: Request, resources: Shared, visitor: Changing, _form: Posted, integration_id: str
+    request: Request, resources: Shared, visitor: Changing, form: Posted, integration_id: str
 ) -> Response:
     """Sign with a new secret and with the one before, and show the new one: this once."""
-    text = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    token = visitor.token_of(form)
+    place = f"new secret of {integration_id}, by the form {token.name if token else ''}"
 
-    def rotate(webhook: Webhook) -> tuple[SecretStr, ...]:
-        return (SecretStr(text), *webhook.signing_secrets[:1])
+    def do(_leave: Leave | None) -> Response:
+        text = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
-    _sign(resources, visitor, integration_id, rotate)
+        def rotate(webhook: Webhook) -> tuple[SecretStr, ...]:
+            return (SecretStr(text), *webhook.signing_secrets[:1])
+
+        _sign(resources, visitor, integration_id, rotate)
+        # What is kept for a form that comes twice is sealed, as the secret itself is.
+        return Response(resources.vault.seal(text, place))
+
+    before = resources.integrations_of(visitor.tenant_id).show(integration_id)
+    drops_one = len(before.document["destination"].get("signing_secrets", ())) > 1
+    if drops_one and (way := asked_first(form, f"{HOME}/{integration_id}/secret/new")):
+        return way
+    made = once(resources, token, form, do)
     one = resources.integrations_of(visitor.tenant_id).show(integration_id)
+    text = resources.vault.open_bound(bytes(made.body).decode(), place)
     return render(request, "secret.html", visitor, one=one, text=text)
 
 
 @router.post(_ONE + "/secret/{what}")
 def forget_secret(
-    resources: Shared, visitor: Changing, _form: Posted, integration_id: str, what: str
+    resources: Shared, visitor: Changing, form: Posted, integration_id: str, what: str
 ) -> Response:
     """Sign no more with the `old` secret, or with `none` at all."""
     kept = {"old": 1, "none": 0}.get(what)
     if kept is None:
         raise Problem(404, "there is no such page")
+    if way := asked_first(form, f"{HOME}/{integration_id}/secret/{what}"):
+        return way
     _sign(resources, visitor, integration_id, lambda webhook: webhook.signing_secrets[:kept])
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
 
 @router.post(_ONE + "/{switch}")
-def switch(resources: Shared, visitor: Changing, _form: Posted, integration_id: str, switch: str) -> Response:
+def switch(resources: Shared, visitor: Changing, form: Posted, integration_id: str, switch: str) -> Response:
     """Pause, resume, enable or disable it."""
     changes = _SWITCHES.get(switch)
     if changes is None:
         raise Problem(404, "there is no such page")
+    if switch == "disable" and (way := asked_first(form, f"{HOME}/{integration_id}/disable")):
+        return way
     _change(resources, visitor, integration_id, lambda one: one.model_copy(update=changes))
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, SiemError
-from worker.pages import actions, events, forms, letters, listing, one, replays, sign_in, trying
+from worker.pages import actions, confirming, events, forms, letters, listing, one, replays, sign_in, trying
 from worker.pages.drafts import keep_draft
 from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
@@ -28,7 +28,7 @@ _LONGEST_FORM = 256 << 10
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
     *(sign_in.router, listing.router, letters.router, replays.router, events.router),
-    *(forms.router, trying.router, actions.router, one.router),
+    *(forms.router, trying.router, confirming.router, actions.router, one.router),
 )
 
 

@@ -103,7 +103,9 @@ def forget_draft(resources: Resources, token: FormToken | None) -> None:
 
 def _keep(resources: Resources, token: FormToken, fields: Iterable[tuple[str, str]]) -> None:
     draft = Draft(token, [(name, text) for name, text in fields if name not in _NO_DRAFT])
-    Drafts(resources.client).keep(token.name, resources.vault.seal(_encode(draft).decode(), _place(token.name)))
+    Drafts(resources.client).keep(
+        token.name, resources.vault.seal(_encode(draft).decode(), _place(token.name))
+    )
 
 
 def _place(name: str) -> str:

@@ -22,7 +22,6 @@ from worker.pages.drafts import SECRET_FIELDS, Typed, find_draft, forget_draft, 
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
 from worker.pages.form_page import FormPage, refused, show_form
 from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
-from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.once import UsedForm, once
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Visitor
@@ -59,7 +58,7 @@ def new(request: Request, resources: Shared, visitor: Changing, kind: str, draft
 @router.post(HOME + "/new/{kind}")
 def create_one(request: Request, resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
     """Create it, or show what is wrong; a form that comes twice makes one."""
-    token = _own_token(resources, visitor, form)
+    token = visitor.token_of(form)
     page = FormPage(refilled(form, known(kind)), token=token)
 
     def do(leave: Leave | None) -> Response:
@@ -97,7 +96,7 @@ def change_one(
     """Change it, or show what is wrong; the form tells which revision was seen."""
     integrations = resources.integrations_of(visitor.tenant_id)
     configured = integrations.show(integration_id)
-    shown, token = document(configured), _own_token(resources, visitor, form)
+    shown, token = document(configured), visitor.token_of(form)
     kind, revision = configured.type, _revision(form)
     page = FormPage(refilled(form, kind, shown), configured, revision, token)
 
@@ -159,11 +158,6 @@ def _overtaken(resources: Resources, visitor: Visitor, form: FormData, page: For
     token = visitor.form_token(page.place, texts_of(theirs))
     kept = keep_secrets(resources, token, form)
     return FormPage(filled, configured, configured.revision, token, told, notes=notes, kept=kept, status=412)
-
-
-def _own_token(resources: Resources, visitor: Visitor, form: FormData) -> FormToken | None:
-    token = token_in(form, resources.vault)
-    return token if token is not None and visitor.owns(token) else None
 
 
 def _named(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -15,6 +15,7 @@ from worker.model.errors import NotFoundError
 from worker.model.events import EventType
 from worker.model.printable import plain
 from worker.model.replays import LetterState, Selection
+from worker.pages.confirming import Question, ask, asked_first
 from worker.pages.letter_filter import LetterFilter
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
@@ -81,10 +82,29 @@ def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id
     )
 
 
+@router.get(LETTERS + "/{letter_id}/discard")
+def ask_discard(request: Request, resources: Shared, visitor: Changing, letter_id: str) -> Response:
+    """Ask before a letter is discarded."""
+    letter = _letter(resources, visitor, letter_id)
+    place = f"{LETTERS}/{quote(letter.id)}"
+    name = resources.integrations_of(visitor.tenant_id).names().get(letter.integration_id or "", "")
+    sentences = (
+        f"This one event, of the type {letter.event_type or 'not known'}, will not be delivered to {name}.",
+        "No replay will send it any more. It can be read here until it is pruned by age.",
+    )
+    return ask(
+        request,
+        visitor,
+        Question(f"Discard event {letter.event_id}", sentences, "Discard", f"{place}/discard", place),
+    )
+
+
 @router.post(LETTERS + "/{letter_id}/discard")
-def discard_letter(resources: Shared, visitor: Changing, _form: Posted, letter_id: str) -> Response:
+def discard_letter(resources: Shared, visitor: Changing, form: Posted, letter_id: str) -> Response:
     """Let a letter wait no longer; it stays readable until it is pruned."""
     letter = _letter(resources, visitor, letter_id)
+    if way := asked_first(form, f"{LETTERS}/{quote(letter.id)}/discard"):
+        return way
     discard(resources.engine, Selection(ids=(letter.id,), tenant_id=visitor.tenant_id), letter.dead_ms)
     return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
 

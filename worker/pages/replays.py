@@ -2,52 +2,99 @@
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
+from msgspec import structs
+from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
+from worker.api.problems import Problem
+from worker.api.resources import Resources
+from worker.broker.idempotency import Leave
 from worker.ledger.letters import census
 from worker.ledger.replays import create_replay, end_replay, fates, get_replay
 from worker.model.errors import InvalidReplay, NotFoundError
-from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayState
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Fates, Replay, ReplayState, Selection
 from worker.pages.letter_filter import LetterFilter
 from worker.pages.letters import LETTERS
+from worker.pages.once import once
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
+from worker.pages.words import counted
 
 router = APIRouter(include_in_schema=False)
 
 REPLAYS = HOME + "/replays"
+_RECOUNTED = "It is another number by now: look at it, and replay once more. Nothing was sent yet."
+#: Digits of a time in ms since 1970.
+_LONGEST_MS = 16
 
 
 @router.post(LETTERS + "/count")
 def count(request: Request, resources: Shared, visitor: Changing, form: Posted) -> Response:
     """Say what a replay would send, without sending it."""
+    return _counted(request, resources, visitor, form)
+
+
+@router.post(REPLAYS)
+def make(request: Request, resources: Shared, visitor: Changing, form: Posted) -> Response:
+    """Make a replay of what was counted, and go where its progress is shown.
+
+    What died since then is not meant; should it be another number all the same, it is asked anew.
+    """
+    selection = _until(LetterFilter.of(form).selection(visitor.tenant_id), form)
+    target = _target(resources, visitor, form.get("into"))
+
+    def do(_leave: Leave | None) -> Response:
+        found = census(resources.engine, selection, elsewhere=target is not None)
+        if form.get("counted", str(found.replayable)) != str(found.replayable):
+            raise _OtherNumber(409, "it is another number of dead letters by now")
+        replay = create_replay(
+            resources.engine,
+            selection,
+            target_id=target,
+            rate=_rate(str(form.get("rate", DEFAULT_RATE))),
+            made_by=f"a page of {visitor.tenant_id}",
+            quotas=resources.config.quotas,
+        )
+        return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
+
+    try:
+        return once(resources, visitor.token_of(form), form, do)
+    except _OtherNumber:
+        return _counted(request, resources, visitor, form, told=_RECOUNTED)
+
+
+class _OtherNumber(Problem):
+    """There are not as many letters as were counted."""
+
+
+def _counted(
+    request: Request, resources: Resources, visitor: Visitor, form: FormData, told: str = ""
+) -> Response:
     narrowed, target = LetterFilter.of(form), _target(resources, visitor, form.get("into"))
-    counted = census(resources.engine, narrowed.selection(visitor.tenant_id), elsewhere=target is not None)
+    found = census(resources.engine, narrowed.selection(visitor.tenant_id), elsewhere=target is not None)
     return render(
         request,
         "count.html",
         visitor,
+        status=409 if told else 200,
+        told=told,
         narrowed=narrowed,
-        counted=counted,
+        counted=found,
         into=target,
         names=resources.integrations_of(visitor.tenant_id).names(),
-        rate=DEFAULT_RATE,
+        rate=form.get("rate", DEFAULT_RATE),
         fastest=FASTEST_RATE,
     )
 
 
-@router.post(REPLAYS)
-def make(resources: Shared, visitor: Changing, form: Posted) -> Response:
-    """Make a replay, and go where its progress is shown."""
-    replay = create_replay(
-        resources.engine,
-        LetterFilter.of(form).selection(visitor.tenant_id),
-        target_id=_target(resources, visitor, form.get("into")),
-        rate=_rate(str(form.get("rate", DEFAULT_RATE))),
-        made_by=f"a page of {visitor.tenant_id}",
-        quotas=resources.config.quotas,
-    )
-    return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
+def _until(selection: Selection, form: FormData) -> Selection:
+    """Return the selection without what died after the letters were counted."""
+    text = str(form.get("upto", ""))
+    if not text.isdecimal() or len(text) > _LONGEST_MS:
+        return selection
+    upto_ms = int(text)
+    until_ms = upto_ms if selection.until_ms is None else min(upto_ms, selection.until_ms)
+    return structs.replace(selection, until_ms=until_ms)
 
 
 @router.get(REPLAYS + "/{replay_id}")
@@ -55,6 +102,7 @@ def show(request: Request, resources: Shared, visitor: Looking, replay_id: str) 
     """Show how far a replay is."""
     replay = _replay(resources, visitor, replay_id)
     became = fates(resources.engine, replay)
+    over = replay.state is not ReplayState.RUNNING and not became.under_way
     return render(
         request,
         "replay.html",
@@ -63,8 +111,22 @@ def show(request: Request, resources: Shared, visitor: Looking, replay_id: str) 
         became=became,
         names=resources.integrations_of(visitor.tenant_id).names(),
         runs=replay.state is ReplayState.RUNNING,
-        over=replay.state is not ReplayState.RUNNING and not became.under_way,
+        over=over,
+        ended=_ended(replay, became) if over else None,
     )
+
+
+def _ended(replay: Replay, became: Fates) -> tuple[str, str]:
+    """Return how a replay has ended: a state, as of an integration, and words."""
+    if became.dead and not became.delivered:
+        return "failing", "None was delivered: all that were sent again have died again"
+    if became.dead:
+        return "degraded", f"{counted(became.dead, 'event has', 'events have')} died again"
+    if replay.state is not ReplayState.DONE:
+        return "degraded", "Cancelled: what was not handed over is still a dead letter"
+    if became.delivered:
+        return "healthy", "Done: all that were sent again were delivered"
+    return "idle", "Done: nothing had to be sent again"
 
 
 @router.post(REPLAYS + "/{replay_id}/cancel")

@@ -74,6 +74,11 @@ class Visitor:
         """Return what carries a token in a form: one of a button unless another is given."""
         return (token or self.form_token()).sealed(self.vault)
 
+    def token_of(self, form: FormData) -> FormToken | None:
+        """Return the token of a form that was shown to the very key that is signed in."""
+        token = token_in(form, self.vault)
+        return token if token is not None and self.owns(token) else None
+
     def owns(self, token: FormToken) -> bool:
         """Whether a form was shown to the very key that is signed in."""
         return (token.tenant_id, token.key_id) == (self.tenant_id, self.key_id)

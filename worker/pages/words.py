@@ -12,13 +12,20 @@ _TENS = 10
 
 
 def ago(at_ms: int | None, now_ms: int) -> str:
-    """Say how long ago that was: `4 min ago`; `in 20 s` for what is still to come; nothing for None."""
+    """Say how long ago that was: `4 min ago`; nothing for None.
+
+    What another clock says is still to come has just happened: `now`.
+    """
     if at_ms is None:
         return ""
     seconds = (now_ms - at_ms) / _SECOND
-    if abs(seconds) < 1:
-        return "now"
-    return f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
+    return f"{duration(seconds)} ago" if seconds >= 1 else "now"
+
+
+def due(at_ms: int, now_ms: int) -> str:
+    """Say when what was planned for then happens: `in 20 s`, or `due now` once that is over."""
+    seconds = (at_ms - now_ms) / _SECOND
+    return f"in {duration(seconds)}" if seconds >= 1 else "due now"
 
 
 def duration(seconds: float | None) -> str:
@@ -63,6 +70,11 @@ def number(value: float | None) -> str:
     if value == int(value) or value >= 10:  # noqa: PLR2004 - ten
         return f"{value:,.0f}"
     return f"{value:.1f}"
+
+
+def counted(number_of: int, one: str, many: str) -> str:
+    """Write how many there are: `1 event waits`, `2,000 events wait`."""
+    return f"{number_of:,} {one if number_of == 1 else many}"
 
 
 def percent(rate: float | None) -> str:

@@ -48,12 +48,6 @@ function showWhatIsMeant() {
 document.addEventListener("change", showWhatIsMeant);
 document.addEventListener("DOMContentLoaded", showWhatIsMeant);
 
-// A button with data-confirm asks first.
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-confirm]");
-  if (button && !window.confirm(button.dataset.confirm)) event.preventDefault();
-});
-
 // The forecast below the event types adds up those that are chosen.
 document.addEventListener("change", (event) => {
   const forecast = document.getElementById("forecast");
