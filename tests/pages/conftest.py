@@ -104,7 +104,11 @@ def running(fleet: Fleet, **changes: Any) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def standing_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give the pages, shared by the tests of a session; no process of the fleet runs."""
-    with Fleet(tmp_path_factory.mktemp("pages")) as fleet, running(fleet) as served:
+    # More than a tenant may own as a rule: all tests share the two tenants.
+    with (
+        Fleet(tmp_path_factory.mktemp("pages"), SIEM_TENANT_INTEGRATIONS="1000") as fleet,
+        running(fleet) as served,
+    ):
         yield served
 
 

@@ -115,7 +115,9 @@ def test_a_double_click_makes_one_signing_secret(site: Site) -> None:
     assert isinstance(webhook, Webhook)
     [secret] = webhook.signing_secrets
     assert all(secret.get_secret_value() in Page(answer.text).text for answer in shown)
-    kept = [site.fleet.client.get(key) for key in site.fleet.client.keys("siem:idempotency:*")]
+    client = site.fleet.client
+    kept = [client.get(key) for key in client.keys("siem:idempotency:*") if client.type(key) == b"string"]
+    assert kept
     assert all(secret.get_secret_value().encode() not in (value or b"") for value in kept)
 
 

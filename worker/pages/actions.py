@@ -42,6 +42,7 @@ def delete(resources: Shared, visitor: Changing, form: Posted, integration_id: s
         return RedirectResponse(HOME, 303)
 
     if way := asked_first(form, f"{HOME}/{integration_id}/delete"):
+        resources.integrations_of(visitor.tenant_id).show(integration_id)
         return way
     return once(resources, visitor.token_of(form), form, do)
 

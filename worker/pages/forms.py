@@ -103,6 +103,8 @@ def change_one(
     is_first: list[bool] = []
 
     def do(_leave: Leave | None) -> Response:
+        if configured.revision != revision:
+            raise ChangedMeanwhile
         patch, old = patch_in(form, kind, shown), integrations.open(integration_id)
         judged_form(form, kind, lambda: changed(old, patch, shown))
         change(integrations, integration_id, patch, [revision])
