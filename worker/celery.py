@@ -51,7 +51,7 @@ from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.senders import LOOK_EVERY
 from worker.settings import Settings, settings
-from worker.tasks import Courier, Patience
+from worker.tasks import Courier, Gate, Patience
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
 
@@ -154,7 +154,7 @@ def courier(kind: str) -> Courier:
             connections=config.worker_threads,
             withdraw=partial(withdraw, client),
         ),
-        issue_order,
+        _fair().issue,
         kind,
         Patience(config.send_deadline, config.lease, config.retry_backoff),
     )
@@ -183,10 +183,10 @@ def _fair() -> FairDelivery:
     return FairDelivery(_shares, Tenants(_client()).of, _carry_out, issue_order)
 
 
-def _carry_out(kind: str, order: WorkOrder, retries: int) -> TaskReport:
+def _carry_out(kind: str, order: WorkOrder, retries: int, gate: Gate) -> TaskReport:
     with _courier_lock:
         found = courier(kind)
-    return found.deliver(order, retries)
+    return found.deliver(order, retries, gate)
 
 
 @app.task(bind=True, base=DeliveryTask, name="deliver_splunk_hec")

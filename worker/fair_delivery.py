@@ -6,8 +6,11 @@ the sweeper issues the order again. A thread that becomes free goes on with an o
 """
 
 import logging
+import random
+import threading
 import time
 from collections.abc import Callable, Iterable
+from weakref import WeakValueDictionary
 
 from worker.model.orders import Issue, WorkOrder
 from worker.model.task_report import TaskReport
@@ -15,14 +18,19 @@ from worker.model.thread_shares import TenantOrder, ThreadShares
 
 log = logging.getLogger(__name__)
 
-#: How long a task goes on with orders that were set aside, in seconds: a message for each would cost as much
-#: as a batch. Celery acknowledges the task's own order only behind them.
-GO_ON = 5.0
+#: How long a task goes on with orders that were set aside, in seconds, at least and at most: a message for
+#: each would cost as much as a batch, and stand before those of other tenants. Celery acknowledges the task's
+#: own order only behind them, and by these messages other workers get their part of the tenant's orders.
+GO_ON = (15.0, 45.0)
+#: How many threads of a tenant may claim or settle at once. When a hundred of its destinations answer in the
+#: same moment, that many threads would else ask for the interpreter, and a neighbour's with them.
+AT_ONCE = 4
 #: How often it is logged that orders of a tenant wait, in seconds.
 TOLD_EVERY = 300.0
 
-#: Carries out an order for destinations of that type; the number is how often Celery has retried the task.
-CarryOut = Callable[[str, WorkOrder, int], TaskReport]
+#: Carries out an order for destinations of that type; the number is how often Celery has retried the task,
+#: and the semaphore is passed by who claims or settles.
+CarryOut = Callable[[str, WorkOrder, int, threading.Semaphore], TaskReport]
 
 
 class FairDelivery:
@@ -37,6 +45,8 @@ class FairDelivery:
         self._carry_out = carry_out
         self._issue = issue
         self._told: dict[str, float] = {}
+        self._gates: WeakValueDictionary[str, threading.Semaphore] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
     def deliver(self, kind: str, order: WorkOrder, retries: int = 0) -> str:
         """Carry out the order, or set it aside; return what was done. Raises what carrying it out raises.
@@ -47,7 +57,8 @@ class FairDelivery:
         if not self._shares.take(given):
             self._tell(given.tenant_id)
             return str(TaskReport(word="waits"))
-        until = time.monotonic() + (0 if retries else GO_ON)
+        # What began in one moment should not end in one.
+        until = time.monotonic() + (0 if retries else random.uniform(*GO_ON))  # noqa: S311 - no secret
         reports = list[TaskReport]()
         following: TenantOrder | None = given
         while following is not None:
@@ -55,6 +66,11 @@ class FairDelivery:
             reports.append(report)
         others = len(reports) - 1
         return f"{reports[0]}" + (f"; and {others} orders that had waited for a thread" if others else "")
+
+    def issue(self, order: WorkOrder, kind: str) -> None:
+        """Issue an order that follows one that is being carried out, or keep it for the same threads."""
+        if not self._shares.keep(TenantOrder(order, kind, self._tenant_of(order.integration_id))):
+            self._issue(order, kind)
 
     def give_back_orders(self, after: float) -> None:
         """Issue all orders that were set aside: this process ends, and others may carry them out.
@@ -70,7 +86,8 @@ class FairDelivery:
     ) -> tuple[TaskReport, TenantOrder | None]:
         """Carry out an order; return the one to go on with, if its thread may."""
         try:
-            report = self._carry_out(taken.kind, taken.order, retries)
+            gate = self._gate(taken.tenant_id)
+            report = self._carry_out(taken.kind, taken.order, retries, gate)
         except BaseException:
             self._issue_all(self._shares.give_back(taken))
             raise
@@ -80,6 +97,12 @@ class FairDelivery:
             return report, None
         self._issue_all(ready[1:])
         return report, ready[0] if self._shares.take(ready[0]) else None
+
+    def _gate(self, tenant_id: str) -> threading.Semaphore:
+        with self._lock:
+            found = self._gates.get(tenant_id) or threading.Semaphore(AT_ONCE)
+            self._gates[tenant_id] = found
+            return found
 
     def _issue_all(self, orders: Iterable[TenantOrder]) -> None:
         for one in orders:

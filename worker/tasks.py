@@ -7,6 +7,7 @@ own bookkeeping may lose or repeat the order, and nothing is lost or sent by it.
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -44,6 +45,10 @@ log = logging.getLogger(__name__)
 #: How long a task goes on with the batches that follow its own, in seconds: long enough to spread the
 #: cost of a message, short enough that no integration keeps a thread from the others.
 CARRY_ON = 0.5
+
+#: Passed by those who claim or settle.
+Gate = AbstractContextManager[object]
+_OPEN: Gate = nullcontext()
 
 _UNKNOWN = Finding(
     FailureCode.CONFIGURATION,
@@ -83,9 +88,10 @@ class Courier:
         self._kind = kind
         self._patience = patience
 
-    def deliver(self, order: WorkOrder, retries: int = 0) -> TaskReport:
+    def deliver(self, order: WorkOrder, retries: int = 0, gate: Gate = _OPEN) -> TaskReport:
         """Carry out the order; `retries` is how often Celery has retried this very task.
 
+        What is claimed and settled passes the gate, which lets only so many do that at once.
         Carries on with the batches that follow for up to CARRY_ON seconds: a message of Celery costs as
         much as a batch. Returns what was done if all of it was. Raises TransientDelivery when Celery is to
         retry, DeliveryDelayed when the sweeper will, DeliveryHeld when the events have to wait, DeliveryDead
@@ -96,7 +102,7 @@ class Courier:
         until = report.began + CARRY_ON
         following: WorkOrder | None = order
         while following is not None:
-            following = self._deliver_batch(following, retries, report)
+            following = self._deliver_batch(following, retries, report, gate)
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
             if following is not None and (retries or time.monotonic() >= until):
                 self._issue(following, self._kind)
@@ -114,8 +120,11 @@ class Courier:
         """
         self._senders.close_unused(standing)
 
-    def _deliver_batch(self, order: WorkOrder, retries: int, report: TaskReport) -> WorkOrder | None:
-        claim = self._backlog.claim(order)
+    def _deliver_batch(
+        self, order: WorkOrder, retries: int, report: TaskReport, gate: Gate
+    ) -> WorkOrder | None:
+        with gate:
+            claim = self._backlog.claim(order)
         if isinstance(claim, str):
             log.debug("order %s is %s", order, claim)
             if claim == "held":
@@ -125,7 +134,8 @@ class Courier:
         if claim.further is not None:
             self._issue(claim.further, self._kind)
         settlement = self._carry(claim.batch, retries)
-        following = self._settle(claim.batch, settlement)
+        with gate:
+            following = self._settle(claim.batch, settlement)
         report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
         ending = None if again else ending_of(order, claim.batch, settlement, report)

@@ -1,6 +1,7 @@
 """Work orders of one process: set aside, gone on with, and handed to others, but never dropped."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -33,7 +34,7 @@ class Rig:
             lambda one, _kind: self.issued.append(one),
         )
 
-    def _carry_out(self, _kind: str, one: WorkOrder, _retries: int) -> TaskReport:
+    def _carry_out(self, _kind: str, one: WorkOrder, _retries: int, _gate: threading.Semaphore) -> TaskReport:
         self.carried_out.append(one)
         self.amid.get(one, lambda: None)()
         return TaskReport(batches=1, delivered=2)
@@ -73,7 +74,7 @@ def test_another_tenant_is_not_set_aside(rig: Rig) -> None:
 
 def test_what_takes_its_time_hands_the_next_order_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery should hear of its own task before long."""
-    monkeypatch.setattr(fair_delivery, "GO_ON", 0.0)
+    monkeypatch.setattr(fair_delivery, "GO_ON", (0.0, 0.0))
     rig.deliver(order(1), order(2), order(3))
 
     assert (rig.carried_out, rig.issued) == ([order(1)], [order(2)])
@@ -98,6 +99,21 @@ def test_what_fails_hands_the_next_order_on(rig: Rig) -> None:
         rig.fair.deliver("webhook", order(1))
 
     assert (rig.carried_out, rig.issued) == ([order(1)], [order(2)])
+
+
+def test_what_follows_an_order_stays_with_the_threads(rig: Rig) -> None:
+    """Of a tenant of which others wait, or that holds many threads; else any worker may take it."""
+    rig.amid[order(1)] = lambda: rig.fair.issue(order(1), "webhook")
+    rig.fair.deliver("webhook", order(1))
+    assert (rig.carried_out, rig.issued) == ([order(1)], [order(1)])
+
+    def crowd() -> None:
+        rig.fair.deliver("webhook", order(2))
+        rig.fair.issue(order(3), "webhook")
+
+    rig.amid[order(1)] = crowd
+    rig.fair.deliver("webhook", order(1))
+    assert (rig.carried_out[1:], rig.issued[1:]) == ([order(1), order(2), order(3)], [])
 
 
 def test_a_process_that_ends_hands_all_on(rig: Rig) -> None:

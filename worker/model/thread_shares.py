@@ -15,6 +15,8 @@ from worker.model.orders import WorkOrder
 
 #: How many times the free threads a tenant may hold.
 TIMES_THE_FREE = 3
+#: A tenant that holds so many threads keeps its orders in the process.
+MANY = 8
 #: How many of a tenant's orders are looked at to find the one of the integration that holds fewest threads.
 _LOOKED_AT = 256
 
@@ -65,6 +67,19 @@ class ThreadShares:
             mine[order.slot] = order
             self._waiting[order.tenant_id] = mine
             return False
+
+    def keep(self, order: TenantOrder) -> bool:
+        """Keep an order that follows one that has its thread; False if its tenant has few of both.
+
+        Those of a tenant with many threads would else stand before the orders of others in Celery's queue.
+        """
+        with self._lock:
+            mine = self._waiting.get(order.tenant_id, {})
+            if self._is_closed or not (mine or self._held[order.tenant_id] >= MANY):
+                return False
+            mine[order.slot] = order
+            self._waiting[order.tenant_id] = mine
+            return True
 
     def give_back(self, order: TenantOrder) -> list[TenantOrder]:
         """Give the order's thread back; return the orders that may each take a thread now."""
