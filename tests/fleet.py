@@ -21,7 +21,7 @@ import redis
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.procfile import WORKER, commands
 from worker.broker import keys
-from worker.broker.alive import roles_alive, worker_role
+from worker.broker.alive import roles_alive
 from worker.broker.connection import connect
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
@@ -30,6 +30,7 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import dead_letters, deliveries
 from worker.ledger.vault import open_vault
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.fleet_signs import worker_role
 from worker.model.integrations import Integration, parse_integration
 from worker.publisher import EventPublisher
 from worker.settings import Settings

@@ -22,9 +22,11 @@ from celery.signals import celeryd_after_setup, worker_init, worker_ready, worke
 from kombu.entity import Exchange, Queue
 
 from worker.broker import celery_channel, celery_log, celery_nodes, celery_options, celery_pool
-from worker.broker.alive import SignOfLife, worker_role
+from worker.broker.alive import SignOfLife
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, connect
+from worker.broker.order_queues import order_headers
+from worker.broker.process_facts import consuming_facts
 from worker.broker.snapshot import documents
 from worker.broker.tenants import Tenants
 from worker.broker.withdrawals import withdraw
@@ -42,6 +44,7 @@ from worker.model.errors import (
     LeaseLost,
     TransientDelivery,
 )
+from worker.model.fleet_signs import worker_role
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
@@ -49,9 +52,8 @@ from worker.model.task_report import TaskReport
 from worker.model.thread_shares import ThreadShares, pool_size
 from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
-from worker.senders import LOOK_EVERY
 from worker.settings import Settings, settings
-from worker.tasks import Courier, Gate, Patience
+from worker.tasks import Courier, Gate, Patience, close_unused
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
 
@@ -73,7 +75,8 @@ class DeliveryTask(Task):
     def retry(self, *args: Any, exc: Any = None, **options: Any) -> Any:
         """Retry the batch that failed, when it is due: later than Celery's own series, if so asked."""
         if isinstance(exc, TransientDelivery):
-            options |= {"countdown": exc.retry_in, "args": (), "kwargs": _arguments(exc.order)}
+            arguments = {"args": (), "kwargs": _arguments(exc.order), "headers": order_headers()}
+            options |= {"countdown": exc.retry_in, **arguments}
         return super().retry(*args, exc=exc, **options)
 
 
@@ -123,7 +126,8 @@ def task_name(kind: str) -> str:
 def issue_order(order: WorkOrder, kind: str) -> None:
     """Put a work order into the queue of its type; if that fails, the sweeper does it later."""
     with celery_log.order_reports():
-        app.send_task(task_name(kind), kwargs=_arguments(order), queue=kind, retry=False)
+        arguments, headers = _arguments(order), order_headers()
+        app.send_task(task_name(kind), kwargs=arguments, headers=headers, queue=kind, retry=False)
 
 
 def _arguments(order: WorkOrder) -> dict[str, Any]:
@@ -257,26 +261,19 @@ def _watch_redis(**_: Any) -> None:
 @worker_ready.connect
 def _say_alive(sender: Any, **_: Any) -> None:
     """Give signs of life, as a worker for each of its types of destination."""
-    threading.Thread(target=_close_unused_senders, name="unused-senders", daemon=True).start()
-    roles = map(worker_role, sender.app.amqp.queues.consume_from)
+    closing = partial(close_unused, _couriers, partial(documents, _client()), _ending)
+    threading.Thread(target=closing, name="unused-senders", daemon=True).start()
+    queues = sender.app.amqp.queues
+    kinds = tuple(queues.consume_from)
     vault = open_vault(settings())
-    facts = {**key_facts(vault), **reach_fact(vault, settings())}
-    sign = SignOfLife(connect(settings().broker_address()), *roles, facts=facts)
+    sign = SignOfLife(
+        _client(),
+        *map(worker_role, kinds),
+        facts={**key_facts(vault), **reach_fact(vault, settings())},
+        present=lambda: consuming_facts(kinds, tuple(queues.consume_from)),
+    )
     sign.start()
     _signs.append(sign)
-
-
-def _close_unused_senders() -> None:
-    """Now and then let go of destinations that were deleted, disabled, changed, or are not asked for."""
-    standing = partial(documents, connect(settings().broker_address()))
-    while not _ending.wait(LOOK_EVERY):
-        for one in tuple(_couriers):
-            try:
-                one.close_unused(standing)
-            except BrokerUnavailable:
-                break  # that Redis is away, others say
-            except Exception:
-                log.exception("unexpected error while closing connections that are not needed")
 
 
 def _end() -> None:

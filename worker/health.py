@@ -9,18 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.broker.alive import worker_role
 from worker.broker.clocks import Refusals, skews
 from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import short_processes
 from worker.broker.stalls import Stall, recorder_stall
 from worker.broker.vital_signs import (
-    FleetSigns,
     VitalSigns,
-    Waiting,
     is_told,
-    processes_alive,
+    processes_at_work,
     standing_subjects,
 )
 from worker.ledger.engine import require_readable_schema
@@ -37,10 +34,10 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
+from worker.model.fleet_signs import open_part, parts, roles, worker_role
 from worker.model.gaps import Gaps, Source
 from worker.model.judgement import health_of
 from worker.model.resources_part import resources_parts
-from worker.model.time_words import span
 from worker.model.wellbeing import (
     LATENCY_OF,
     Facts,
@@ -126,11 +123,11 @@ class Health:
             types = self._standing_types() if types is None else types
             database = _writable(database, recorder_stall(self._client))
         except BrokerUnavailable as error:
-            unknown = [_open_part(name, ok=False, words="not known without Redis") for name in _roles()]
+            unknown = [open_part(name, ok=False, words="not known without Redis") for name in roles()]
             return FleetHealth([_away("redis", error), database, *unknown])
         redis = Part("redis", ok=True, words="it answers", public="it answers")
-        parts = _parts(signs, types, self._longest_lag)
-        return FleetHealth([redis, *told, database, *known, *parts, *clocks])
+        found = parts(signs, types, self._longest_lag)
+        return FleetHealth([redis, *told, database, *known, *found, *clocks])
 
     def _clock_parts(self) -> list[Part]:
         short = short_processes(living_processes(self._client))
@@ -166,7 +163,7 @@ class Health:
         # What the ledger holds by then is read after it, and so is all there.
         recorded_until_ms = self._signs.recorded_until_ms()
         vitals = self._signs.of(ids)
-        return _Signs(self._signs.now_ms(), recorded_until_ms, vitals, processes_alive(self._client))
+        return _Signs(self._signs.now_ms(), recorded_until_ms, vitals, processes_at_work(self._client))
 
     def _ask_ledger(self, ids: Sequence[str], signs: "_Signs", sample: int) -> "_Records":
         if not ids:
@@ -239,31 +236,6 @@ def thresholds_of(config: Settings) -> Thresholds:
     )
 
 
-def _roles() -> list[str]:
-    return ["router", "recorder", *map(worker_role, DESTINATION_TYPES)]
-
-
-def _parts(signs: FleetSigns, types: set[str], longest_lag: float) -> Iterator[Part]:
-    def queue(role: str, words: str, waiting: Waiting) -> Part:
-        alive, waited = signs.processes[role], waiting.seconds(signs.now_ms)
-        since = f", the oldest for {span(waited * 1000)}" if waiting.entries else ""
-        return _open_part(role, alive > 0 and waited < longest_lag, f"{_running(alive)}; {words} wait{since}")
-
-    yield queue("router", f"{signs.to_route.entries} events to be routed", signs.to_route)
-    recorder = queue("recorder", f"{signs.to_record.entries} batches to be recorded", signs.to_record)
-    yield _with_set_aside(recorder, signs.unrecordable)
-    for kind in DESTINATION_TYPES:
-        alive, orders = signs.processes[worker_role(kind)], signs.queues[kind]
-        needed = "" if kind in types else "; no integration needs one"
-        words = f"{_running(alive)}; {orders} work orders wait in its queue{needed}"
-        yield _open_part(worker_role(kind), alive > 0 or kind not in types, words)
-
-
-def _open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in Part
-    """Return a part whose words anybody may read."""
-    return Part(name, ok=ok, words=words, public=words)
-
-
 def _writable(database: Part, stall: Stall | None) -> Part:
     """Return the part as it is, unless it is only by writing that the database fails."""
     if stall is None or not database.ok:
@@ -279,16 +251,4 @@ def _away(name: str, error: OutageError) -> Part:
 def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
     """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
     words = "; ".join(sentences(told_by_kind(found)))
-    return [_open_part("integrations", ok=False, words=words)] if words else []
-
-
-def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
-    """Return the part as it is while nothing is set aside; else it is not well, and says so."""
-    if not unrecordable:
-        return recorder
-    words = f"{recorder.words}; {unrecordable} could not be recorded: see `siem unrecordable list`"
-    return _open_part(recorder.name, ok=False, words=words)
-
-
-def _running(alive: int) -> str:
-    return f"{alive} running" if alive else "none runs"
+    return [open_part("integrations", ok=False, words=words)] if words else []

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.broker.alive import API, worker_role
+from worker.broker.alive import API
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.vital_signs import standing_document
 from worker.ledger.resealing import secrets_of
 from worker.ledger.vault import Vault
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.fleet_signs import worker_role
 
 #: The fact in which a process tells the fingerprints of its keys, in their order.
 KEYS = "secret_keys"

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from worker.broker.alive import worker_role
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.process_facts import connections_to
@@ -19,6 +18,7 @@ from worker.broker.vital_signs import VitalSigns
 from worker.identity import process_identity
 from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
+from worker.model.fleet_signs import worker_role
 from worker.model.integrations import Integration
 from worker.model.reach import Reach, WorkerReach
 from worker.settings import Network, Settings

@@ -108,8 +108,7 @@ class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         Field(
             ge=1,
             le=1024,
-            description="Threads that one tenant may hold in a Celery worker process; a third more are "
-            "kept for the others. A batch holds one until its destination has answered.",
+            description="Threads that a tenant may hold in a worker process; a third more are for others.",
         ),
     ] = 128
     breaker_failures: Annotated[

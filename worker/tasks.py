@@ -5,8 +5,9 @@ own bookkeeping may lose or repeat the order, and nothing is lost or sent by it.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ from worker.model.request_counts import count_request, not_carried
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 from worker.model.task_report import TaskReport, ending_of, held
-from worker.senders import Documents, OpenSender, Senders
+from worker.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
 from worker.transports.findings import describe
 from worker.transports.shortages import shortage_behind
@@ -201,6 +202,18 @@ class Courier:
                 raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
+
+
+def close_unused(couriers: Collection[Courier], standing: Documents, ending: threading.Event) -> None:
+    """Now and then let go of destinations that were deleted, disabled, changed, or are not asked for."""
+    while not ending.wait(LOOK_EVERY):
+        for one in tuple(couriers):
+            try:
+                one.close_unused(standing)
+            except BrokerUnavailable:
+                break  # that Redis is away, others say
+            except Exception:
+                log.exception("unexpected error while closing connections that are not needed")
 
 
 def _is_gone(batch: Batch) -> bool:

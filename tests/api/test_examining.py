@@ -13,10 +13,11 @@ from tests.fleet import wait_until
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
 from worker.api.examining import MOST_OF_TENANT
-from worker.broker.alive import SignOfLife, worker_role
+from worker.broker.alive import SignOfLife
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
 from worker.model.events import EventType
+from worker.model.fleet_signs import worker_role
 
 LINES = {"Accept": "application/x-ndjson"}
 

@@ -7,10 +7,11 @@ from typing import Any
 from tests.api.conftest import Api
 from tests.fleet import wait_until
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import SignOfLife, worker_role
+from worker.broker.alive import SignOfLife
 from worker.broker.fleet import living_processes
 from worker.identity import process_identity
 from worker.ledger.vault import open_vault
+from worker.model.fleet_signs import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings
 

@@ -14,7 +14,6 @@ from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
 from worker.broker import keys
-from worker.broker.alive import worker_role
 from worker.broker.fleet import LivingProcess, Told
 from worker.ledger.adoption import adopt
 from worker.ledger.document_values import replaced
@@ -24,6 +23,7 @@ from worker.ledger.resealing import Binder, Binding, reseal_secrets, sealed_secr
 from worker.ledger.schema import integrations
 from worker.ledger.vault import Vault, new_key, open_document, seal_document
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
+from worker.model.fleet_signs import worker_role
 from worker.model.integrations import Integration, parse_integration
 from worker.model.secret_places import place_of
 from worker.reach import reach_of

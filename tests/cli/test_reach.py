@@ -10,9 +10,10 @@ from tests.cli.running import Ran, call, create
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import SignOfLife, worker_role
+from worker.broker.alive import SignOfLife
 from worker.broker.fleet import living_processes
 from worker.ledger.vault import Vault, open_vault
+from worker.model.fleet_signs import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings
 

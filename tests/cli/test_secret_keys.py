@@ -8,10 +8,11 @@ import pytest
 
 from tests.cli.running import Ran, call, run
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import API, SignOfLife, worker_role
+from worker.broker.alive import API, SignOfLife
 from worker.identity import process_identity
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
+from worker.model.fleet_signs import worker_role
 
 OLD, NEW, LOST = new_key(), new_key(), new_key()
 _URL = "https://endpoint.example.com/"

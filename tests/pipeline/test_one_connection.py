@@ -19,9 +19,9 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, reads
 from tests.transports.certificates import server_context
-from worker.broker.alive import worker_role
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import connections_to
+from worker.model.fleet_signs import worker_role
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,7 @@ from worker.api.exposition import Exposition, labels
 from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.fleet_signs import worker_role
 from worker.model.gaps import Source
 from worker.model.orders import MessageFault
 from worker.model.shortages import Resource
@@ -76,6 +77,20 @@ QUEUE_ORDERS = Figure(
     _REDIS,
     "queue",
     tuple(DESTINATION_TYPES),
+)
+QUEUE_OLDEST = Figure(
+    "siem_queue_oldest_seconds",
+    "How long the work order has waited that no worker has taken, in each queue of Celery.",
+    _REDIS,
+    "queue",
+    tuple(DESTINATION_TYPES),
+)
+NOT_CONSUMING = Figure(
+    "siem_workers_not_consuming",
+    "Living workers that do not consume the queue of their role.",
+    _REDIS,
+    "role",
+    tuple(map(worker_role, DESTINATION_TYPES)),
 )
 CONFLICTS = Figure(
     "siem_integration_conflicts",
@@ -174,7 +189,17 @@ TOTALS = {
 #: Those that always have a sample while their sources answer: of the fleet, and of each integration.
 OF_FLEET = (
     *(REDIS_UP, DATABASE_UP, DATABASE_WRITABLE, INGRESS_ENTRIES, INGRESS_OLDEST, RECORDER_ENTRIES),
-    *(RECORDER_OLDEST, UNRECORDABLE, PROCESSES, PROCESSES_SHORT, QUEUE_ORDERS, CONFLICTS, REDIS_CONFIG_OK),
+    *(
+        RECORDER_OLDEST,
+        UNRECORDABLE,
+        PROCESSES,
+        PROCESSES_SHORT,
+        QUEUE_ORDERS,
+        QUEUE_OLDEST,
+        NOT_CONSUMING,
+        CONFLICTS,
+        REDIS_CONFIG_OK,
+    ),
     *(REDIS_CONFIG_UNKNOWN, REDIS_LOSSES, REDIS_LOST_EVENTS, RETENTION_REFUSED, *EVENTS.values()),
     MESSAGES_REFUSED,
 )

@@ -96,7 +96,10 @@ class Metrics:
         figures.PROCESSES_SHORT.tell(
             told, Counter(resource for _, resource in short_processes(living_processes(self._client)))
         )
-        figures.QUEUE_ORDERS.tell(told, signs.queues)
+        figures.QUEUE_ORDERS.tell(told, {kind: one.entries for kind, one in signs.queues.items()})
+        waited = {kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}
+        figures.QUEUE_OLDEST.tell(told, waited)
+        figures.NOT_CONSUMING.tell(told, signs.not_consuming)
         figures.DATABASE_WRITABLE.tell(told, int(stall is None))
 
     def _tell_counters(self, told: Exposition) -> None:

@@ -28,16 +28,12 @@ from worker.identity import ProcessIdentity, process_identity
 from worker.model.clocks import TELLING_SKEW
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
+from worker.model.fleet_signs import worker_role
 
 #: While Redis is away, how often a heartbeat is tried, in seconds.
 AGAIN = 0.5
 
 log = logging.getLogger(__name__)
-
-
-def worker_role(kind: str) -> str:
-    """Name the role of a worker that delivers to this type of destination."""
-    return f"worker-{kind}"
 
 
 #: A fleet in which every event finds its way has a process of each.
@@ -58,13 +54,20 @@ class SignOfLife:
     in `siem:process:<identity>`, beside the facts that others need to know of this process.
     """
 
-    def __init__(self, client: redis.Redis, *roles: str, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *roles: str,
+        facts: Mapping[str, Any] | None = None,
+        present: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         """Name the roles: `router`, `recorder`, `api`, or what `worker_role` gives. `facts` are JSON.
 
-        What `process_facts` returns is told beside them, as it is at each heartbeat.
+        What `process_facts` and `present` return is told beside them, as it is at each heartbeat.
         """
         self._client = client
         self._facts = dict(facts or {})
+        self._present = present
         self._connection: redis.Redis | None = None
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
@@ -117,7 +120,7 @@ class SignOfLife:
             self._told,
             connection=_number_of(client),
             since_ms=self._told.since_ms if self._is_unbroken(now_ms) else now_ms,
-            facts={**self._facts, **process_facts()},
+            facts={**self._facts, **process_facts(), **self._present()},
         )
         self._last_ms = now_ms
         # A process lives although Redis is full.

@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from worker.broker.fleet import LivingProcess
+from worker.model.fleet_signs import worker_role
 from worker.model.shortages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.shortages import SHORTAGES
 
-_SHORT_OF, _CONNECTIONS = "short_of", "connections"
+_SHORT_OF, _CONNECTIONS, _NOT_CONSUMED = "short_of", "connections", "not_consumed"
 #: Of more destinations than this nobody is told.
 _MOST = 1000
 
@@ -21,6 +22,16 @@ def process_facts() -> Mapping[str, Any]:
     """Return the present state of this process; logs the end of a shortage."""
     peers = BUDGET.peers().most_common(_MOST)
     return {_SHORT_OF: [one.value for one in SHORTAGES.current()], _CONNECTIONS: dict(peers)}
+
+
+def consuming_facts(started: Collection[str], consumed: Collection[str]) -> Mapping[str, Any]:
+    """Return which queues a worker was started for and has been told to leave alone since."""
+    return {_NOT_CONSUMED: sorted(set(started) - set(consumed))}
+
+
+def consumes(process: LivingProcess) -> bool:
+    """Whether it does the work of its role: a worker may leave the queue of one of its roles alone."""
+    return process.role not in map(worker_role, _told(process, _NOT_CONSUMED, list))
 
 
 def short_processes(living: Iterable[LivingProcess]) -> Iterator[tuple[LivingProcess, Resource]]:

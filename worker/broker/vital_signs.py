@@ -5,8 +5,7 @@ Comes in: ids. Goes out: facts, for others to judge. Nothing here writes.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,11 +15,14 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, require_usable
 from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
+from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
+from worker.broker.process_facts import consumes
 from worker.broker.scripting import single_script
 from worker.broker.subscriptions import Limits
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
+from worker.model.fleet_signs import FleetSigns, Waiting
 from worker.model.wellbeing import Breaker, Subject, Vitals
 
 if TYPE_CHECKING:
@@ -34,30 +36,6 @@ _STATE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Entries of a stream that are still to do, and when the oldest came (ms since 1970 UTC)."""
-
-    entries: int
-    oldest_ms: int | None
-
-    def seconds(self, now_ms: int) -> float:
-        """Say how long the oldest has waited; 0 without any."""
-        return 0.0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class FleetSigns:
-    """How many processes of each role live, what waits between them, and the length of each Celery queue."""
-
-    now_ms: int
-    processes: Counter[str]
-    to_route: Waiting
-    to_record: Waiting
-    unrecordable: int
-    queues: Mapping[str, int]
-
-
 class VitalSigns:
     """Asks Redis. Every method raises BrokerUnavailable when it is away."""
 
@@ -65,6 +43,7 @@ class VitalSigns:
         """Use the client, which may be shared between threads."""
         self._client = client
         self._oldest = single_script(client, "oldest")
+        self._queues = OrderQueues(client)
 
     def now_ms(self) -> int:
         """Tell the time by the clock of Redis."""
@@ -93,13 +72,16 @@ class VitalSigns:
 
     def of_fleet(self) -> FleetSigns:
         """Return what tells how the fleet itself fares."""
+        # Behind the time, an order that was issued meanwhile waits for no time.
+        now_ms, living = self.now_ms(), living_processes(self._client)
         return FleetSigns(
-            self.now_ms(),
-            processes_alive(self._client),
+            now_ms,
+            Counter(one.role for one in living),
             self._to_route(),
             Waiting(lag(self._client), oldest_ms(self._client)),
             self._length(keys.UNRECORDABLE),
-            {kind: self._orders(kind) for kind in DESTINATION_TYPES},
+            {kind: self._queues.waiting(kind) for kind in DESTINATION_TYPES},
+            Counter(one.role for one in living if not consumes(one)),
         )
 
     def _to_route(self) -> Waiting:
@@ -110,12 +92,6 @@ class VitalSigns:
     def _length(self, stream: str) -> int:
         with broker_errors():
             return int(self._client.xlen(stream))
-
-    def _orders(self, kind: str) -> int:
-        """Count the work orders that wait in a queue of Celery."""
-        with broker_errors():
-            length: Any = self._client.llen(keys.CELERY_PREFIX + kind)
-        return int(length)
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -171,6 +147,11 @@ def _read_document(value: bytes) -> _Document | None:
 def processes_alive(client: "redis.Redis") -> Counter[str]:
     """Count the living processes of each role. Raises BrokerUnavailable."""
     return Counter(process.role for process in living_processes(client))
+
+
+def processes_at_work(client: "redis.Redis") -> Counter[str]:
+    """Count those of them that do the work of their role. Raises BrokerUnavailable."""
+    return Counter(process.role for process in living_processes(client) if consumes(process))
 
 
 def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from worker.broker.connection import Client, connect
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import standing_document, standing_subjects
+from worker.broker.vital_signs import VitalSigns, standing_document, standing_subjects
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
@@ -19,6 +19,7 @@ from worker.doctor import Check, Result
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.revisions import words_of_tables
 from worker.ledger.vault import open_vault, read_document
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidSetting,
@@ -26,6 +27,7 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
+from worker.model.fleet_signs import queue_trouble
 from worker.model.gaps import Gaps, Source
 from worker.model.integrations import Integration
 from worker.model.redis_checks import RedisCheck, Standing
@@ -41,7 +43,10 @@ _AWAY = "`siem health` shows what is known without it"
 
 
 def examine_installation() -> Iterator[Check]:
-    """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database."""
+    """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database.
+
+    Between these comes one for each queue of work orders that nobody takes.
+    """
     config, gaps = configuration(), Gaps()
     try:
         address = config.broker_address()
@@ -57,7 +62,20 @@ def examine_installation() -> Iterator[Check]:
         else:
             yield Check("redis", Result.OK, "it answers", None, _since(began))
             yield from (_of_redis(check) for check in checks)
+            yield from _queues(client, config.health_lag)
         yield _database(engine, client)
+
+
+def _queues(client: Client, longest_lag: float) -> Iterator[Check]:
+    """Yield a check for each queue whose workers live and do not take what waits."""
+    try:
+        signs = VitalSigns(client).of_fleet()
+    except BrokerUnavailable:
+        return  # the check of Redis tells
+    for kind in DESTINATION_TYPES:
+        if trouble := queue_trouble(kind, signs, longest_lag):
+            what, _, hint = trouble.partition(": ")
+            yield Check(f"queue {kind}", Result.FAILED, what, hint, 0.0)
 
 
 def find_integration(id_or_name: str) -> Integration:

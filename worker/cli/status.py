@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from worker.broker.alive import ROLES, roles_alive, worker_role
+from worker.broker.alive import ROLES, roles_alive
 from worker.broker.conflicts import conflicts, sentences, told_by_kind
 from worker.broker.connection import Client, connect
 from worker.broker.floods import floods
@@ -35,6 +35,7 @@ from worker.cli.watching import watch
 from worker.health import Health
 from worker.ledger.health_queries import counts_since
 from worker.model.destinations import DESTINATION_TYPES
+from worker.model.fleet_signs import worker_role
 from worker.model.gaps import Gaps, Source
 from worker.model.redis_checks import RedisCheck, Standing
 from worker.model.wellbeing import FINE, Breaker, Counts, IntegrationHealth, Latency, Problem
