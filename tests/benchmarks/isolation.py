@@ -1,8 +1,14 @@
-"""What a healthy destination loses by its neighbours: ten black holes, and ten that take five seconds.
+"""What a healthy destination loses by its neighbours: by those that fail, that are slow, and that are loud.
 
-The same flood, then the same steady trickle, goes to a healthy HEC integration twice: alone, and beside
-twenty ill ones that get events of their own all the while. Prints the healthy one's deliveries a second and
-its latencies, alone and beside, and their ratios, as JSON.
+The same mass of events, then the same steady trickle, goes to a healthy HEC integration alone, and beside
+
+    ill    ten black holes, and ten that take five seconds, of another tenant
+    slow   sixty that take everything and answer after 14 seconds: no circuit breaker helps
+    loud   a tenant that publishes at a steady rate for an integration of its own (beside it only the trickle
+           is measured: who shares two cores with a flood has no more than a share of them)
+
+The neighbours get events of their own all the while. Prints the healthy one's deliveries a second and its
+latencies, alone and beside each, and their ratios, as JSON.
 """
 
 import argparse
@@ -12,8 +18,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,47 +33,91 @@ from worker.demo.samples import sample_lines
 from worker.model.events import EventType
 from worker.publisher import EventPublisher
 
-HOLES = SLOW = 10
-SLOW_SECONDS = 5.0
-#: Events a second that the ill ones get, all of them each.
-ILL_RATE = 20
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """So many black holes and slow ones, how slow (seconds), and the events a second that each gets."""
+
+    holes: int
+    slow: int
+    seconds: float
+    rate: int
+
+    @property
+    def all(self) -> int:
+        """How many integrations they are."""
+        return self.holes + self.slow
+
+
+KINDS = {"ill": Neighbours(10, 10, 5.0, 20), "slow": Neighbours(0, 60, 14.0, 20)}
+LOUD = "loud"
 HEALTHY = "int_healthy"
 #: Two routers: while one hands an event to twenty ill neighbours, the other one reads on.
 _ROLES = ("router", "router-2", "worker", "recorder")
 
 
 def main() -> None:
-    """Measure alone, then beside, and print one JSON object."""
+    """Measure alone, then beside each, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--events", type=int, default=100_000, help="of the flood (default 100000)")
+    parser.add_argument("--events", type=int, default=100_000, help="of the mass (default 100000)")
     parser.add_argument("--rate", type=int, default=200, help="of the trickle, a second")
     parser.add_argument("--seconds", type=int, default=60, help="of the trickle")
+    parser.add_argument(
+        "--loud", type=int, default=2000, help="events a second of the loud one (default 2000)"
+    )
+    parser.add_argument("--beside", nargs="*", choices=[*KINDS, LOUD], default=[*KINDS, LOUD])
     given = parser.parse_args()
-    alone = _measure(given, ill=False)
-    beside = _measure(given, ill=True)
-    result = {
-        "hardware": hardware(),
-        "alone": alone,
-        "beside": beside,
-        "rate_kept": round(beside["deliveries_per_second"] / alone["deliveries_per_second"], 3),
-        "p99_times": round(beside["ms"]["p99"] / max(1, alone["ms"]["p99"]), 2),
-    }
+    alone = _measure(given, None)
+    result = {"hardware": hardware(), "alone": alone}
+    for kind in given.beside:
+        beside = _measure(given, kind)
+        result[kind] = beside | {
+            "rate_kept": round(beside["deliveries_per_second"] / alone["deliveries_per_second"], 3),
+            "trickle_kept": round(beside["trickle_per_second"] / alone["trickle_per_second"], 3),
+            "p50_times": _times(beside, alone, "p50"),
+            "p99_times": _times(beside, alone, "p99"),
+        }
     json.dump(result, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
-def _measure(given: argparse.Namespace, *, ill: bool) -> dict[str, Any]:
+def _times(beside: dict[str, Any], alone: dict[str, Any], share: str) -> float:
+    return float(round(beside["ms"][share] / max(1, alone["ms"][share]), 2))
+
+
+def _measure(given: argparse.Namespace, kind: str | None) -> dict[str, Any]:
+    neighbours = KINDS.get(kind or "")
     with tempfile.TemporaryDirectory(prefix="siem-bench-") as name, Sink(Path(name)) as sink:
         fleet = Fleet(Path(name), **(PATIENT | {"SIEM_WORKER_THREADS": "128"}))
-        every = [*EventType]
-        fleet.integrate(sink.url, "healthy", event_types=every, timeout_seconds=20.0)
-        with _neighbours(fleet, Path(name)) if ill else _nobody(), fleet:
+        fleet.integrate(sink.url, "healthy", event_types=[*EventType], timeout_seconds=20.0)
+        beside = _neighbours(fleet, Path(name), neighbours) if neighbours else _nobody()
+        with beside, fleet:
             fleet.start(*_ROLES)
-            with _illness(fleet) if ill else _nobody():
-                rate = _flood(fleet, given.events)
-                latencies = _trickle(fleet, given.rate, given.seconds)
-                ills = _ill_counts(fleet)
-    return {"deliveries_per_second": rate, "ms": latencies, "others": ills}
+            rate = _mass(fleet, given.events) if kind == LOUD else 0
+            with _busy(fleet, sink, given, kind):
+                rate = rate or _mass(fleet, given.events)
+                began, latencies = time.monotonic(), _trickle(fleet, given.rate, given.seconds)
+                trickled = given.rate * given.seconds / (time.monotonic() - began)
+                others = _others(fleet)
+    return {
+        "deliveries_per_second": rate,
+        "trickle_per_second": round(trickled, 1),
+        "ms": latencies,
+        "others": others,
+    }
+
+
+def _busy(
+    fleet: Fleet, sink: Sink, given: argparse.Namespace, kind: str | None
+) -> AbstractContextManager[None]:
+    """Give the neighbours of this kind their events while the block lasts."""
+    if kind == LOUD:
+        fleet.integrate(sink.url, LOUD, event_types=[*EventType], tenant_id=LOUD, timeout_seconds=20.0)
+        return _publishing(fleet, LOUD, given.loud, lambda: True)
+    if kind is None:
+        return _nobody()
+    neighbours = KINDS[kind]
+    return _publishing(fleet, kind, neighbours.rate, lambda: _busy_slots(fleet) >= neighbours.all)
 
 
 @contextmanager
@@ -74,19 +126,19 @@ def _nobody() -> Iterator[None]:
 
 
 @contextmanager
-def _neighbours(fleet: Fleet, directory: Path) -> Iterator[None]:
-    """Start the ill destinations, with an integration to each, all of one tenant."""
+def _neighbours(fleet: Fleet, directory: Path, given: Neighbours) -> Iterator[None]:
+    """Start the destinations, with an integration to each, all of one tenant."""
     ports_file = directory / "hostile.json"
     command = [sys.executable, "-m", "tests.benchmarks.hostile", str(ports_file)]
-    process = subprocess.Popen([*command, str(HOLES), str(SLOW), str(SLOW_SECONDS)])
+    process = subprocess.Popen([*command, str(given.holes), str(given.slow), str(given.seconds)])
     try:
-        wait_until(ports_file.exists, "the ill destinations listen")
+        wait_until(ports_file.exists, "the destinations listen")
         for kind, ports in json.loads(ports_file.read_text()).items():
             for port in ports:
                 fleet.integrate(
                     f"http://127.0.0.1:{port}/services/collector/event",
                     f"{kind}-{port}",
-                    tenant_id="ill",
+                    tenant_id=_tenant(given),
                     event_types=[*EventType],
                     timeout_seconds=20.0,
                 )
@@ -96,23 +148,31 @@ def _neighbours(fleet: Fleet, directory: Path) -> Iterator[None]:
         process.wait()
 
 
+def _tenant(given: Neighbours) -> str:
+    return next(kind for kind, one in KINDS.items() if one == given)
+
+
 @contextmanager
-def _illness(fleet: Fleet) -> Iterator[None]:
-    """Publish to the ill ones all the while."""
+def _publishing(fleet: Fleet, tenant: str, rate: int, is_busy: Callable[[], bool]) -> Iterator[None]:
+    """Publish for the tenant all the while; the block begins once its integrations are busy."""
     over = threading.Event()
 
     def publish() -> None:
+        began = time.monotonic()
         with EventPublisher(fleet.server.url) as publisher:
-            for line in sample_lines(1_000_000, run="ill", tenant_id="ill"):
-                publisher.publish(line)
-                if over.wait(1 / ILL_RATE):
+            lines = sample_lines(100_000_000, run=tenant, tenant_id=tenant)
+            for number in count(1):
+                some = list(islice(lines, max(1, rate // 20)))
+                for _ in publisher.publish_many(some):
+                    pass
+                if over.wait(max(0.0, began + number * len(some) / rate - time.monotonic())):
                     return
 
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        # The worst moment is when all of them have begun to hang.
-        wait_until(lambda: _busy_slots(fleet) >= HOLES + SLOW, "every ill destination holds a slot", 60)
+        # The worst moment is when all of them have begun to wait.
+        wait_until(is_busy, "every neighbour holds a slot", 60)
         yield
     finally:
         over.set()
@@ -123,12 +183,12 @@ def _busy_slots(fleet: Fleet) -> int:
     return int(fleet.client.zcard("siem:leases"))
 
 
-def _flood(fleet: Fleet, events: int) -> int:
-    lines = list(sample_lines(events, run="flood"))
+def _mass(fleet: Fleet, events: int) -> int:
+    lines = list(sample_lines(events, run="mass"))
     started = time.monotonic()
     for receipt in fleet.publisher.publish_many(lines):
         assert receipt.error is None
-    wait_until(lambda: _recorded(fleet) >= events, "the flood has arrived", 600)
+    wait_until(lambda: _recorded(fleet) >= events, "the mass has arrived", 600)
     return round(events / (time.monotonic() - started))
 
 
@@ -159,8 +219,8 @@ def _recorded(fleet: Fleet) -> int:
         return int(connection.execute(text(statement), {"id": HEALTHY}).scalar_one())
 
 
-def _ill_counts(fleet: Fleet) -> dict[str, int]:
-    """Count what became of the events of the ill ones, to show that they had theirs."""
+def _others(fleet: Fleet) -> dict[str, int]:
+    """Count what became of the events of the neighbours, to show that they had theirs."""
     with fleet.engine.connect() as connection:
         statement = "SELECT status, count(*) FROM deliveries WHERE integration_id <> :id GROUP BY status"
         return {
