@@ -8,8 +8,12 @@ and what it saves is bound by the next look.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from worker.ledger.resealing import SealedSecret
+from worker.key_guard import apis_show_sealed_urls
+from worker.ledger.resealing import Binder, SealedSecret
+from worker.ledger.vault import Vault
 from worker.model.availability import Dependencies, persevere_resting
 
 log = logging.getLogger(__name__)
@@ -17,8 +21,13 @@ log = logging.getLogger(__name__)
 #: Between two looks, in seconds.
 INTERVAL = 10.0
 
-#: Binds what is unbound, and returns it. Raises LedgerUnavailable, SchemaOutdated.
+#: Binds what is unbound, and returns it. Raises LedgerUnavailable, SchemaOutdated, BrokerUnavailable.
 Bind = Callable[[], Sequence[SealedSecret]]
+
+
+def seal_binding(engine: Any, vault: Vault, client: Any) -> "SealBinding":
+    """Return what binds the secrets of this ledger; it asks Redis which APIs can show a sealed url."""
+    return SealBinding(Binder(engine, vault, partial(apis_show_sealed_urls, client)).bind)
 
 
 class SealBinding:
@@ -30,11 +39,11 @@ class SealBinding:
         self._interval = interval
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Bind until told to stop; outlive any absence of the database."""
+        """Bind until told to stop; outlive any absence of Redis or the database."""
         persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
-        """Look once; return for how many seconds to rest then. Raises LedgerUnavailable, SchemaOutdated."""
+        """Look once; return for how many seconds to rest then. Raises what binding raises."""
         if done := self._bind():
             log.info("%d secrets are bound to the addresses that they are sent to", len(done))
         return self._interval

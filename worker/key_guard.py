@@ -19,6 +19,8 @@ from worker.model.fleet_signs import worker_role
 
 #: The fact in which a process tells the fingerprints of its keys, in their order.
 KEYS = "secret_keys"
+#: The fact in which a process tells that it can show a url that is sealed; release 0.1.0 cannot.
+SEALED_URLS = "sealed_urls"
 _OPENERS = frozenset({API, *map(worker_role, DESTINATION_TYPES)})
 
 
@@ -45,7 +47,13 @@ class KeyHolder:
 
 def key_facts(vault: Vault) -> Mapping[str, Any]:
     """Return what a process that opens secrets tells of itself."""
-    return {KEYS: list(vault.fingerprints)}
+    return {KEYS: list(vault.fingerprints), SEALED_URLS: True}
+
+
+def apis_show_sealed_urls(client: Any) -> bool:
+    """Whether every living API can show a url that is sealed. Raises BrokerUnavailable."""
+    apis = [one for one in living_processes(client) if one.role == API]
+    return all(one.told is not None and one.told.facts.get(SEALED_URLS) is True for one in apis)
 
 
 def key_holders(client: Any) -> list[KeyHolder]:

@@ -11,6 +11,7 @@ from tests.cli.running import Ran, call, create, in_terminal, run
 from tests.fleet import Fleet
 from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.model.destinations.webhook import signing_key
+from worker.model.secret_urls import SecretUrl
 
 URL = "https://endpoint.example.com/webhook"
 SECRET = "hook-secret-value"
@@ -32,7 +33,7 @@ def test_an_address_is_enough(empty: Fleet) -> None:
     created = _create(empty)
 
     assert (created.code, created.err) == (0, "")
-    assert _stored(empty) == Webhook(url=URL, headers={})
+    assert _stored(empty) == Webhook(url=SecretUrl(URL), headers={})
 
 
 def test_every_option_has_its_effect(empty: Fleet, folder: Path) -> None:

@@ -68,7 +68,6 @@ def test_a_request_ends_within_half_a_minute(kind: str, seconds: Any, reason: st
         ("tls_server_name", "siem:6514"),
         ("tls_server_name", "-siem"),
         ("tls_server_name", "siem..example.com"),
-        ("tls_server_name", "größe.example.com"),
         ("tls_server_name", "[::1]"),
         ("tls_server_name", "a" * 64),
         ("tls_server_name", f"{SECRET} x"),

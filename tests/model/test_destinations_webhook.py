@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 from tests.model.refusals import SECRET, document, refusal, webhook
 from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth
 from worker.model.destinations.webhook import signing_key
+from worker.model.integrations import parse_integration
 
 EXAMPLE = "give an address like https://endpoint.example.com/webhook"
 NAME = "give a header's name: letters, digits, hyphens and underscores"
@@ -205,8 +207,13 @@ def test_a_header_has_a_name(name: str) -> None:
         (
             {"X-Key": SECRET, "x-key": SECRET},
             "headers",
-            "names a header twice: upper and lower case are the same to HTTP",
+            "names a header twice: many servers read upper and lower case, `-` and `_` as the same",
         ),
+        ({"X-Key": SECRET, "X_Key": SECRET}, "headers", "names a header twice"),
+        ({"Content_Length": SECRET}, "headers", "the header Content_Length, which many servers read as"),
+        ({"TRANSFER_encoding": SECRET}, "headers", "the header TRANSFER_encoding, which many servers"),
+        ({"Webhook_Signature": SECRET}, "headers", "the header Webhook_Signature, which many servers"),
+        ({"Proxy": SECRET}, "headers", "the header Proxy is not for you to set"),
         (
             {f"X-{number}": SECRET for number in range(21)},
             "headers",
@@ -222,7 +229,39 @@ def test_headers_that_cannot_be_sent(headers: Any, field: str, reason: str) -> N
     assert error.reason.startswith(reason)
 
 
-@pytest.mark.parametrize("name", ["X-Api-Key", "x-api-key"])
+def test_a_header_with_underscores_is_read_again_as_it_was_stored() -> None:
+    """A rule that came later makes no integration unreadable."""
+    stored = document("webhook", headers={"Content_Length": "7", "X-A": "1", "X_A": "2"})
+
+    assert len(parse_integration(stored, stored=True).destination.headers) == 3  # type: ignore[union-attr]  # a webhook
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://bücher.example/ü?a=1", "https://xn--bcher-kva.example/ü?a=1"),
+        ("https://BÜCHER.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("https://a_b.straße.example/", "https://a_b.xn--strae-oqa.example/"),
+        ("https://例え。jp/", "https://xn--r8jz45g.jp/"),
+        ("https://Plain.Example/", "https://Plain.Example/"),
+    ],
+)
+def test_a_host_beyond_ascii_is_kept_as_the_dns_knows_it(given: str, kept: str) -> None:
+    """RFC 5891: accepted as it was, it would fail at each delivery."""
+    assert webhook(url=given).url == kept
+    assert webhook(tls_server_name=urlsplit(given).hostname).tls_server_name == urlsplit(kept).hostname
+
+
+@pytest.mark.parametrize("host", ["ü" * 70, "\u0301bc", "a\u2260b"])
+def test_a_host_that_is_no_name_is_refused(host: str) -> None:
+    """With what would be right."""
+    error = refusal(document("webhook", url=f"https://{host}.example/"))
+
+    assert error.field == "url"
+    assert "xn--" in error.reason or error.reason == EXAMPLE
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "x-api-key", "X_Api_Key"])
 def test_the_api_key_has_its_header_for_itself(name: str) -> None:
     """Which of the two would be sent, nobody could tell."""
     auth = {"kind": "api_key", "value": SECRET}

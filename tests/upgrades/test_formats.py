@@ -54,6 +54,7 @@ _DESTINATIONS: list[dict[str, Any]] = [
     {"type": "splunk_hec", "url": "https://splunk:8088/services/collector/event", "token": "t"},
     {"type": "syslog_cef", "url": "syslog+tls://siem:6514"},
     {"type": "webhook", "url": "https://endpoint/hook", "auth": {"kind": "bearer", "token": "t"}},
+    {"type": "webhook", "url": "https://endpoint/hook?key=secret", "headers": {"X-Team": "t"}},
 ]
 
 

@@ -14,6 +14,7 @@ from worker.api.documents import COMMON, READ_ONLY
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.integrations import Integration, at_once
 from worker.model.secret_places import require_again
+from worker.model.secret_urls import SecretUrl
 from worker.model.secrets import secrets_within
 from worker.transports.tls import judged_whole
 
@@ -101,6 +102,8 @@ def _merged(
 
 
 def _value(before: Any, given: Any, shown: Any, path: str) -> Any:
+    if isinstance(before, SecretUrl) and isinstance(given, str):
+        return before if given == shown else before.with_kept(given)
     if _is_mark(given):
         if not isinstance(before, SecretStr):
             raise _no_secret(path)

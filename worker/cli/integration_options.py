@@ -46,7 +46,7 @@ _GENERAL = (
         gives=["url"],
         help="Where the SIEM listens: https://splunk.example.com:8088/services/collector/event, "
         "syslog://siem:514 (TCP), syslog+udp://siem:514, syslog+tls://siem:6514, "
-        "https://endpoint.example.com/webhook.",
+        "https://endpoint.example.com/webhook. Of a webhook, the values of a query are kept as secrets.",
     ),
     FormOption(
         "--type",

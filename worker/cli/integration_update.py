@@ -31,6 +31,7 @@ from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import EventType
 from worker.model.integrations import Integration, at_once
 from worker.model.secret_places import require_again
+from worker.model.secret_urls import SecretUrl
 from worker.model.secrets import secrets_within
 
 #: What has commands of its own, or cannot change.
@@ -105,6 +106,8 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
     whole = old.model_dump()
     whole |= as_given(values, Integration, without={"event_types"})
     whole["destination"] |= dict(_destination(old.type, values))
+    if isinstance(old.destination.url, SecretUrl) and given["url"]:
+        whole["destination"]["url"] = old.destination.url.with_kept(given["url"])
     if values["all_events"] or values["event_types"]:
         whole["event_types"] = sorted(EventType if values["all_events"] else values["event_types"])
     for field in given["reset"]:

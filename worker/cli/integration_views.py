@@ -17,6 +17,7 @@ from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
 from worker.model.reach import Reach
+from worker.model.secret_urls import masked_url
 from worker.model.secrets import moved_in, secrets_in, unreadable_in
 from worker.transports.fleet_guard import address_warning, literal
 
@@ -38,7 +39,7 @@ def row(one: Integration) -> list[Any]:
     types = "all" if one.event_types == frozenset(EventType) else ", ".join(sorted(one.event_types))
     if one.event_types == DEFAULT_EVENT_TYPES:
         types = "all but policy.allow"
-    return [one.id, one.name, one.type, one.tenant_id, _state(one), types, one.destination.url]
+    return [one.id, one.name, one.type, one.tenant_id, _state(one), types, masked_url(one.destination.url)]
 
 
 def fields(integration: Integration, off: SwitchedOff | None) -> list[list[Any]]:
@@ -138,8 +139,10 @@ def _secrets(integration: Integration) -> str:
     match integration.destination:
         case SplunkHec():
             return "the HEC token"
-        case Webhook(auth=NoAuth(), headers=headers):
-            return "the added headers" if headers else ""
+        case Webhook(auth=NoAuth(), headers=headers, url=url):
+            return (
+                "the added headers" if headers else "the values of the url's query" if url.has_query else ""
+            )
         case Webhook(auth=auth):
             return "the bearer token" if auth.kind == "bearer" else "the API key"
         case _:

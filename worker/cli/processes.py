@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import click
 
 from worker import cleanup, health_watch, loss_watch, replay, retention, unparking
-from worker.binding import SealBinding
+from worker.binding import seal_binding
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
 from worker.broker.announcing import Announcements
@@ -49,7 +49,6 @@ from worker.ledger.recording import record as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
-from worker.ledger.resealing import Binder
 from worker.ledger.vault import open_vault
 from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
@@ -137,7 +136,7 @@ def _beside_recorder(
             _health_watch(config, engine, claim),
             _loss_watch(config, engine, claim),
             _cleanup(config, engine, claim),
-            SealBinding(Binder(engine, open_vault(config)).bind),
+            seal_binding(engine, open_vault(config), connect(config.broker_address())),
         ]
         with _beside(steps, stopping, dependencies):
             yield

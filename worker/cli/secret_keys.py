@@ -184,8 +184,12 @@ def _look(vault: Vault) -> _Found:
     return _Found(found, copies, holders, lacking, older, None)
 
 
+#: Who sealed what none of the keys opens.
+_KEYLESS = {Binding.CLEAR: "nobody: it stands in the clear", Binding.UNKNOWN: "a key that is not here"}
+
+
 def _print_keys(vault: Vault, found: _Found) -> None:
-    numbers = Counter(one.key for one in found.ledger)
+    numbers = Counter(one.key for one in found.ledger if one.binding is not Binding.CLEAR)
     rows: list[list[Any]] = [
         [place + 1, fingerprint, "seals and opens" if place == 0 else "opens", numbers[place]]
         for place, fingerprint in enumerate(vault.fingerprints)
@@ -200,7 +204,7 @@ def _print_secrets(vault: Vault, found: _Found) -> None:
     print_table(
         ["integration", "tenant", "secret", "sealed by"],
         [
-            [one.name, one.tenant_id, one.path, _fingerprint(vault, one) or "a key that is not here"]
+            [one.name, one.tenant_id, one.path, _fingerprint(vault, one) or _KEYLESS[one.binding]]
             for one in found.ledger
         ],
         empty="No integration has a secret.",
@@ -219,7 +223,12 @@ def _sentences(found: _Found, keys: int) -> list[str]:
             f"An earlier release sealed {counted(unbound, 'secret')}, bound to no address: a recorder binds "
             "that within seconds, as does `siem secrets reseal`."
         )
-    told += [f"{_left(one)}." for one in found.ledger if one.key is None or one.binding is Binding.MOVED]
+    if clear := sum(one.binding is Binding.CLEAR for one in found.ledger):
+        told.append(
+            f"{counted(clear, 'url')} with a query left in the clear by an earlier release: a recorder seals "
+            "that once no API of that release runs, as does `siem secrets reseal` at once."
+        )
+    told += [f"{_left(one)}." for one in found.ledger if one.binding in {Binding.UNKNOWN, Binding.MOVED}]
     if found.copies:
         told.append(
             f"The copy in Redis of {counted(found.copies, 'integration')} is not renewed yet: a recorder "

@@ -27,7 +27,7 @@ _SIGNED_LATE = (
 
 def webhook_target(config: Webhook) -> Target:
     """Say where the endpoint listens."""
-    has_secret = bool(config.headers) or not isinstance(config.auth, NoAuth)
+    has_secret = bool(config.headers) or config.url.has_query or not isinstance(config.auth, NoAuth)
     return http_target(config.url, _LISTENS, has_secret=has_secret)
 
 

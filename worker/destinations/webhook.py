@@ -21,6 +21,7 @@ from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.model.destinations.webhook import signing_key
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
+from worker.model.secret_urls import masked_url
 from worker.transports.curl_exchange import Answer
 from worker.transports.findings import describe
 from worker.transports.guard import Guard
@@ -93,7 +94,9 @@ class WebhookSender:
         headers = dict(line.split(": ", 1) for line in lines)
         if self._keys:
             headers["webhook-signature"] = " ".join([f"v1,{_MASK}"] * len(self._keys))
-        return self._transport.written(_masked(self._config) | headers, content)
+        written = self._transport.written(_masked(self._config) | headers, content)
+        method, path, rest = written.split(b" ", 2)
+        return b" ".join([method, masked_url(path.decode("latin-1"), _MASK).encode("latin-1"), rest])
 
 
 @lru_cache

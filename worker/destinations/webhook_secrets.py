@@ -12,6 +12,8 @@ from worker.model.destinations import ApiKeyAuth, BearerAuth, Webhook
 _SHORTEST = 4
 #: The same for a part of the url: such words are often those of the error itself.
 _SHORTEST_PART = 12
+#: The same for a value of its query that is more than a word.
+_SHORTEST_VALUE = 6
 
 
 def secrets_of(config: Webhook) -> list[str]:
@@ -35,8 +37,10 @@ def _given(config: Webhook) -> Iterator[str]:
 def _of_url(url: str) -> Iterator[str]:
     parts = urlsplit(url)
     yield from _at_least(_SHORTEST, (parts.path, parts.query))
-    pieces = (piece for pair in parts.query.split("&") for piece in pair.split("="))
+    pieces = [piece for pair in parts.query.split("&") for piece in pair.split("=")]
     yield from _at_least(_SHORTEST_PART, (*parts.path.split("/"), *pieces))
+    values = (pair.partition("=")[2] for pair in parts.query.split("&"))
+    yield from (one for one in _at_least(_SHORTEST_VALUE, values) if not one.isalpha())
 
 
 def _at_least(length: int, texts: Iterable[str]) -> Iterator[str]:

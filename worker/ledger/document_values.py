@@ -10,9 +10,13 @@ from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
 from worker.model.integrations import Integration
+from worker.model.secret_urls import SecretUrl
+
+#: Says what stands for a secret at its path, or for a url, which may hold one.
+Conceal = Callable[[str, SecretStr | SecretUrl], Any]
 
 
-def concealed(integration: Integration, conceal: Callable[[str, SecretStr], Any]) -> dict[str, Any]:
+def concealed(integration: Integration, conceal: Conceal) -> dict[str, Any]:
     """Return the integration as plain JSON values; `conceal` says what stands for a secret at its path."""
     values = integration.model_dump(mode="python")
     destination = values.pop("destination")
@@ -20,9 +24,9 @@ def concealed(integration: Integration, conceal: Callable[[str, SecretStr], Any]
     return {**whole, "destination": _jsonable("", destination, conceal)}
 
 
-def _jsonable(path: str, value: Any, conceal: Callable[[str, SecretStr], Any]) -> Any:
+def _jsonable(path: str, value: Any, conceal: Conceal) -> Any:
     match value:
-        case SecretStr():
+        case SecretStr() | SecretUrl():
             return conceal(path, value)
         case Mapping():
             return {str(key): _jsonable(_below(path, key), item, conceal) for key, item in value.items()}

@@ -5,7 +5,7 @@ that every secret is bound to its place: the release before this one bound none 
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, select, update
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
+from worker.ledger.sealed_urls import has_clear_query
 from worker.ledger.switching import locked_document
 from worker.ledger.vault import Vault, reseal, sealed_in, stands_right
 from worker.model.errors import SecretUnreadable
@@ -26,6 +27,8 @@ class Binding(StrEnum):
     UNBOUND = "unbound"
     #: It was sealed for another place: it is not used.
     MOVED = "moved"
+    #: A url with a query that an earlier release left in the clear.
+    CLEAR = "clear"
     #: No key opens it, so nobody can tell.
     UNKNOWN = "unknown"
 
@@ -34,7 +37,7 @@ class SealedSecret(NamedTuple):
     """A secret of an integration: `path` is that of the API, such as `auth.value`.
 
     `key` is the place in SIEM_SECRET_KEYS of the key that opens it, 0 being the one that seals; None when
-    none of them does.
+    none of them does, or it is not sealed.
     """
 
     integration_id: str
@@ -52,6 +55,8 @@ class SealedSecret(NamedTuple):
     @property
     def can_be_resealed(self) -> bool:
         """Whether sealing it anew makes it current."""
+        if self.binding is Binding.CLEAR:
+            return True
         return self.key is not None and self.binding is not Binding.MOVED and not self.is_current
 
 
@@ -67,10 +72,12 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
 def secrets_of(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
     """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's."""
     whose = document["id"], document.get("name", ""), document.get("tenant_id", "")
-    return [
+    found = [
         SealedSecret(*whose, path, vault.key_of(text), _binding(document, path, text, vault))
         for path, text in sealed_in(document).items()
     ]
+    clear = [SealedSecret(*whose, "url", None, Binding.CLEAR)] if has_clear_query(document) else []
+    return [*clear, *found]
 
 
 def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
@@ -94,8 +101,11 @@ class Binder:
     Remembers which revisions it has seen: only what has changed is read again.
     """
 
-    def __init__(self, engine: Engine, vault: Vault) -> None:
-        """Take the ledger and the keys."""
+    def __init__(
+        self, engine: Engine, vault: Vault, may_seal_urls: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Take the ledger and the keys; ask whether every living API can read a url that is sealed."""
+        self._may_seal_urls = may_seal_urls
         self._engine = engine
         self._vault = vault
         self._seen: dict[str, int] = {}
@@ -104,7 +114,10 @@ class Binder:
         """Bind what is unbound, and return it as it was before. Raises LedgerUnavailable, SchemaOutdated."""
         done: list[SealedSecret] = []
         for integration_id, revision in self._changed().items():
-            if self._is_unbound(integration_id):
+            wanting = self._wanting(integration_id)
+            if any(one.binding is Binding.CLEAR for one in wanting) and not self._may_seal_urls():
+                continue
+            if wanting:
                 with writing(self._engine) as connection:
                     done += _resealed(connection, integration_id, self._vault, keep_keys=True)
             self._seen[integration_id] = revision
@@ -118,15 +131,15 @@ class Binder:
         self._seen = {one: revision for one, revision in self._seen.items() if one in found}
         return {one: revision for one, revision in found.items() if self._seen.get(one) != revision}
 
-    def _is_unbound(self, integration_id: str) -> bool:
+    def _wanting(self, integration_id: str) -> list[SealedSecret]:
         wanted = select(integrations.c.document).where(integrations.c.id == integration_id)
         with reading(self._engine) as connection:
             document = connection.execute(wanted).scalar_one_or_none()
-        return bool(document and _unbound(secrets_of(json.loads(document), self._vault)))
+        return _unbound(secrets_of(json.loads(document), self._vault)) if document else []
 
 
 def _unbound(found: Collection[SealedSecret]) -> list[SealedSecret]:
-    return [one for one in found if one.binding is Binding.UNBOUND]
+    return [one for one in found if one.binding in {Binding.UNBOUND, Binding.CLEAR}]
 
 
 def _binding(document: Mapping[str, Any], path: str, text: str, vault: Vault) -> Binding:

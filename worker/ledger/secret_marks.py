@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from worker.model.integrations import Integration
+from worker.model.secret_urls import masked_url
 from worker.model.secrets import is_readable, secrets_in
 
 #: Of a secret that is shorter than this, nothing is shown: two characters would be too much of it.
@@ -20,6 +21,8 @@ _TAIL = 2
 
 class SecretMark(NamedTuple):
     """Since when (ms since 1970 UTC; None: nobody noted it), and how it ends (None: not shown).
+
+    Of a url that has a query, `tail` is all but the values of that.
 
     `readable` is whether one of the keys at hand opens it.
     """
@@ -40,7 +43,7 @@ def marks_of(new: Integration, now_ms: int, old: Integration | None = None, note
     marks = {}
     for path, secret in secrets_in(new):
         was = before.get((_field(path), secret))
-        marks[path] = SecretMark(now_ms, _tail(secret)) if was is None else kept.get(was, SecretMark())
+        marks[path] = SecretMark(now_ms, _tail(path, secret)) if was is None else kept.get(was, SecretMark())
     # Whether a secret can be opened is no matter of when it was set, but of the keys of today.
     return json.dumps({path: [mark.set_ms, mark.tail] for path, mark in marks.items()})
 
@@ -78,10 +81,12 @@ def _field(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _tail(secret: SecretStr) -> str | None:
+def _tail(path: str, secret: SecretStr) -> str | None:
     if not is_readable(secret):
         return None
     text = secret.get_secret_value()
+    if path == "url":
+        return masked_url(text)
     # Every private key in PEM ends alike.
     if len(text) < SHORTEST_WITH_TAIL or "\n" in text:
         return None

@@ -19,12 +19,14 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
-from worker.ledger.secret_marks import marked, marks_of, read_marks
+from worker.ledger.sealed_urls import shown_url
+from worker.ledger.secret_marks import SecretMark, marked, marks_of, read_marks
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, read_document, seal_document
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
 from worker.model.integrations import Integration
 from worker.model.quotas import DEFAULT_QUOTAS, Quotas
+from worker.model.secret_urls import MASK
 
 _columns = integrations.c
 #: Revisions that a caller has seen; None when any will do.
@@ -92,12 +94,10 @@ class TenantIntegrations:
             return connection.execute(wanted).first() is not None
 
     def urls(self, integration_ids: Collection[str]) -> dict[str, str]:
-        """Return the address of each that is there."""
+        """Return the address of each that is there, without the values of its query."""
         wanted = self._living().where(_columns.id.in_(integration_ids))
         with reading(self._engine) as connection:
-            return {
-                row.id: json.loads(row.document)["destination"]["url"] for row in connection.execute(wanted)
-            }
+            return {row.id: self._url(row) for row in connection.execute(wanted)}
 
     def open(self, integration_id: str) -> Integration:
         """Return one with its secrets, those that no key opens as UnreadableSecret. Raises NotFoundError."""
@@ -147,11 +147,17 @@ class TenantIntegrations:
     def _shown(self, row: Any) -> Configured:
         document = json.loads(row.document)
         marks = read_marks(row.secrets_set)
-        document["destination"] = marked(document["destination"], marks, self._vault.opens)
+        destination = marked(document["destination"], marks, self._vault.opens)
+        document["destination"] = {**destination, "url": self._url(row)}
         off = None
         if row.disabled_reason:
             off = SwitchedOff(row.id, row.name, row.disabled_reason, row.disabled_ms)
         return Configured(row.id, row.type, row.revision, row.created_ms, row.updated_ms, off, document)
+
+    def _url(self, row: Any) -> str:
+        """Return what may be shown of the url; of one that no key opens, what was noted when it was saved."""
+        shown = shown_url(json.loads(row.document), self._vault)
+        return shown or read_marks(row.secrets_set).get("url", SecretMark()).tail or MASK
 
     def _living(self) -> Select[Any]:
         return select(integrations).where(

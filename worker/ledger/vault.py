@@ -6,6 +6,10 @@ A Fernet token says when it was made, in 64 bits that are authenticated and that
 (https://github.com/fernet/spec). There stand, behind a first bit that is set, 63 bits of an HMAC-SHA256 of
 the place. So the release before this one opens bound secrets as well, without a look at the place. What that
 release has sealed is bound to nothing; it is opened, and sealed anew by a recorder (`worker.binding`).
+
+A url with a query is sealed as a whole in its own field, which that release opens as well: its workers
+deliver, and its API changes it, but shows a mark in its place, and its page with the list fails. So recorders
+leave urls as they are while an API of that release runs; what this release saves, it seals at once.
 """
 
 import base64
@@ -20,10 +24,11 @@ from pydantic import SecretStr
 
 from worker.ledger.document_values import concealed, replaced
 from worker.ledger.key_file import key_in
+from worker.ledger.sealed_urls import has_clear_query, place_in, url_of
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
 from worker.model.proofs import Proofs
-from worker.model.secret_places import place_of
+from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
 from worker.model.secrets import UnreadableSecret, is_readable, require_readable
 from worker.settings import Settings
 
@@ -36,6 +41,7 @@ _SEALED = "$sealed"
 #: The first of the 64 bits; no time of a clock has it set.
 _BOUND = 1 << 63
 _PURPOSE = "seal"
+_URL_FIRST = "the url of the integration cannot be opened, and its secrets belong to it: give the url again"
 
 
 class Vault:
@@ -135,14 +141,22 @@ def open_vault(settings: Settings) -> Vault:
 def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
     """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so.
 
-    A secret is known by its type, so a new kind of destination changes nothing here.
+    A secret is known by its type, so a new kind of destination changes nothing here. Raises SecretUnreadable
+    if the url cannot be opened and a secret would have to be bound to it.
     """
     plain = concealed(integration, lambda _path, secret: secret)
+    url = plain["destination"].get("url")
 
-    def sealed(path: str, secret: SecretStr) -> dict[str, str]:
-        if isinstance(secret, UnreadableSecret):
+    def sealed(path: str, secret: SecretStr | SecretUrl) -> Any:
+        if isinstance(secret, UnreadableSecret | UnreadableUrl):
             return {_SEALED: secret.sealed}
-        return {_SEALED: vault.seal(secret.get_secret_value(), _place(plain, path))}
+        if isinstance(secret, SecretUrl):
+            return (
+                {_SEALED: vault.seal(secret, place_in(plain, path, url))} if secret.has_query else str(secret)
+            )
+        if isinstance(url, UnreadableUrl):
+            raise SecretUnreadable(_URL_FIRST)
+        return {_SEALED: vault.seal(secret.get_secret_value(), place_in(plain, path, url))}
 
     return concealed(integration, sealed)
 
@@ -150,9 +164,15 @@ def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
 def public_document(integration: Integration) -> dict[str, Any]:
     """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set.
 
-    Or that it is "unreadable": set, and not to be opened here.
+    Or that it is "unreadable": set, and not to be opened here. Of the url, all but the values of its query.
     """
-    return concealed(integration, lambda _path, secret: "set" if is_readable(secret) else "unreadable")
+
+    def shown(_path: str, secret: SecretStr | SecretUrl) -> str:
+        if isinstance(secret, SecretUrl):
+            return secret.masked
+        return "set" if is_readable(secret) else "unreadable"
+
+    return concealed(integration, shown)
 
 
 def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
@@ -173,10 +193,15 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     What cannot be opened is an UnreadableSecret. A secret is opened as a SecretStr, which no field takes that
     holds none. Raises InvalidIntegration when this release cannot read the document.
     """
+    url = url_of(document, vault)
 
-    def opened(path: str, sealed: str) -> SecretStr:
+    def opened(path: str, sealed: str) -> SecretStr | str | None:
+        if path == "url":
+            return url
+        if isinstance(url, UnreadableUrl):
+            return UnreadableSecret(sealed)
         try:
-            return SecretStr(vault.open(sealed, _place(document, path)))
+            return SecretStr(vault.open(sealed, place_in(document, path, url)))
         except SecretUnreadable as error:
             return UnreadableSecret(sealed, moved=isinstance(error, SecretMoved))
 
@@ -186,12 +211,18 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
 def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
     """Return the sealed document, bound, with every secret that an older key opens sealed with the first one.
 
-    With `keep_keys`, each is sealed with the key that opens it. What cannot be opened stays as it is.
+    With `keep_keys`, each is sealed with the key that opens it. What cannot be opened stays as it is. A url
+    with a query that stands in the clear, as the release before left it, is sealed.
     """
+    url = url_of(document, vault)
 
     def anew(path: str, sealed: str) -> dict[str, str]:
-        key, place = vault.key_of(sealed), _place(document, path)
-        if key is None or (vault.is_bound(sealed) and (key == 0 or keep_keys)):
+        key, place = vault.key_of(sealed), place_in(document, path, url)
+        if (
+            isinstance(url, UnreadableUrl)
+            or key is None
+            or (vault.is_bound(sealed) and (key == 0 or keep_keys))
+        ):
             return {_SEALED: sealed}
         try:
             text = vault.open(sealed, place)
@@ -199,13 +230,22 @@ def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False
             return {_SEALED: sealed}
         return {_SEALED: vault.seal(text, place, key=key if keep_keys else 0)}
 
-    return dict(replaced(document, anew))
+    new = replaced(document, anew)
+    if has_clear_query(document):
+        sealed = {_SEALED: vault.seal(str(url), place_in(document, "url", url))}
+        new["destination"] = {**new["destination"], "url": sealed}
+    return new
 
 
 def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vault) -> bool:
     """Whether a sealed secret was sealed for this place, or for none. Raises SecretUnreadable."""
+    url = url_of(document, vault)
+    if isinstance(url, UnreadableUrl):
+        if path == "url" and url.moved:
+            return False
+        raise SecretUnreadable
     try:
-        vault.open(sealed, _place(document, path))
+        vault.open(sealed, place_in(document, path, url))
     except SecretMoved:
         return False
     return True
@@ -220,7 +260,11 @@ def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
 
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sealed document with null for every secret. Needs no key."""
-    return dict(replaced(document, lambda _path, _sealed: None))
+    forgotten = replaced(document, lambda _path, _sealed: None)
+    if has_clear_query(document):
+        url = masked_url(document["destination"]["url"])
+        forgotten["destination"] = {**forgotten["destination"], "url": url}
+    return forgotten
 
 
 def new_key() -> str:
@@ -237,8 +281,3 @@ def _fernet(key: str, place: int) -> Fernet:
         return Fernet(key)
     except ValueError:
         raise InvalidSetting(_SETTING, f"its key number {place} is not a Fernet key", _REMEDY) from None
-
-
-def _place(document: Mapping[str, Any], path: str) -> str:
-    destination = document.get("destination")
-    return place_of(document, path, destination.get("url") if isinstance(destination, Mapping) else None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from worker.model.errors import InvalidIntegration
+from worker.model.secret_urls import UnreadableUrl
 from worker.model.secrets import is_readable, secrets_in
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def require_again(old: "Integration", new: "Integration", kept: Collection[str])
     wrong = [
         InvalidIntegration(path, _AGAIN.format(why), _GIVE_AGAIN) for path, why in _moved(old, new, kept)
     ]
+    if isinstance(new.destination.url, UnreadableUrl) and any(is_readable(one) for _, one in secrets_in(new)):
+        wrong.append(InvalidIntegration("url", "cannot be opened, and secrets belong to it", _GIVE_AGAIN))
     if wrong:
         first, *others = wrong
         raise InvalidIntegration(first.field, first.reason, first.remedy, others)
@@ -63,7 +66,7 @@ def require_again(old: "Integration", new: "Integration", kept: Collection[str])
 def _moved(old: "Integration", new: "Integration", kept: Collection[str]) -> Iterator[tuple[str, str]]:
     everywhere = _other_server(old.destination, new.destination)
     for path, secret in secrets_in(new):
-        if path not in kept or path == "url":
+        if path not in kept:
             continue
         if why := everywhere or _other_header(old.destination, new.destination, path):
             yield path, why

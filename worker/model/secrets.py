@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import SecretStr
 
 from worker.model.errors import SecretMoved, SecretUnreadable
+from worker.model.secret_urls import SecretUrl, UnreadableUrl
 
 if TYPE_CHECKING:
     from worker.model.integrations import Integration
@@ -62,7 +63,10 @@ def is_readable(secret: SecretStr) -> bool:
 
 
 def secrets_in(integration: "Integration") -> Iterator[tuple[str, SecretStr]]:
-    """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`."""
+    """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`.
+
+    A url is one as well if it has a query.
+    """
     yield from secrets_within(integration.destination.model_dump())
 
 
@@ -98,6 +102,10 @@ def require_readable(integration: "Integration") -> None:
 
 def _within(path: str, value: Any) -> Iterator[tuple[str, SecretStr]]:
     match value:
+        case UnreadableUrl(sealed=sealed, moved=moved):
+            yield path, UnreadableSecret(sealed, moved=moved)
+        case SecretUrl() if value.has_query:
+            yield path, SecretStr(value)
         case SecretStr():
             yield path, value
         case Mapping():

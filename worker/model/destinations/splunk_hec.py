@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from worker.model.destinations.tls import TlsOptions
-from worker.model.destinations.urls import parts_of
+from worker.model.destinations.urls import parts_of, with_ascii_host
 from worker.model.secrets import is_readable
 
 
@@ -50,7 +50,7 @@ class SplunkHec(TlsOptions):
         if parts.username is not None:
             msg = "has a user name in it: leave it out, the token is all that Splunk needs"
             raise ValueError(msg)
-        return url
+        return with_ascii_host(url)
 
     @field_validator("token")
     @classmethod

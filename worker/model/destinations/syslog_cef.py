@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from worker.model.destinations.tls import TlsOptions, is_stored
-from worker.model.destinations.urls import parts_of
+from worker.model.destinations.urls import parts_of, with_ascii_host
 from worker.model.time_zones import UTC, checked_zone
 
 Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
@@ -68,7 +68,7 @@ class SyslogCef(TlsOptions):
         parts = parts_of(url, set(SYSLOG_PORTS), example)
         if parts.path not in {"", "/"} or parts.query or parts.username is not None:
             raise ValueError(example)
-        return url
+        return with_ascii_host(url)
 
     @field_validator("hostname")
     @classmethod

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from worker.model.destinations.urls import ascii_name
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
 from worker.model.secrets import is_readable
 
@@ -67,7 +68,7 @@ class TlsOptions(BaseModel):
     def _name_of_a_host(cls, name: str | None) -> str | None:
         if name is None:
             return None
-        plain = name.removesuffix(".")
+        plain = ascii_name(name).removesuffix(".")
         if not (_is_address(plain) or all(map(_LABEL.fullmatch, plain.split(".")))):
             msg = "give the name of a host, such as siem.example.com, or an address, without port or scheme"
             raise ValueError(msg)

@@ -6,22 +6,24 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from worker.model.destinations.tls import TlsOptions
-from worker.model.destinations.urls import parts_of
+from worker.model.destinations.tls import TlsOptions, is_stored
+from worker.model.destinations.urls import parts_of, with_ascii_host
+from worker.model.secret_urls import MASK, SecretUrl, UnreadableUrl
 from worker.model.secrets import is_readable
 
 #: The most header fields that an integration may add to each request.
 MOST_HEADERS = 20
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-#: Headers that are ours to set, or that change how a request is read (RFC 9110, 7.6.1).
+#: Headers that are ours to set, or that change how a request is read (RFC 9110, 7.6.1); `Proxy` becomes
+#: HTTP_PROXY, which many clients of the endpoint obey (httpoxy, CVE-2016-5385).
 _OUR_HEADERS = frozenset(
     {
-        *("authorization", "connection", "cookie", "expect", "host", "keep-alive", "te", "trailer"),
-        *("transfer-encoding", "upgrade", "user-agent", "webhook-id", "webhook-timestamp"),
-        "webhook-signature",
+        *("authorization", "connection", "cookie", "expect", "host", "http2-settings", "keep-alive", "proxy"),
+        *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"),
     }
 )
 _LONGEST_SECRET = 4096
@@ -63,8 +65,8 @@ class ApiKeyAuth(BaseModel):
 
     @field_validator("header")
     @classmethod
-    def _name(cls, name: str) -> str:
-        return _checked_name(name, except_for=frozenset({"authorization"}))
+    def _name(cls, name: str, info: ValidationInfo) -> str:
+        return _checked_name(name, info, except_for=frozenset({"authorization"}))
 
     @field_validator("value")
     @classmethod
@@ -85,7 +87,13 @@ class Webhook(TlsOptions):
     """
 
     type: Literal["webhook"] = "webhook"
-    url: str
+    url: Annotated[
+        SecretUrl,
+        Field(
+            description="http or https. A query may hold credentials, so its values are secrets: they are "
+            "shown as `…`, and stay as they are where `…` is sent back."
+        ),
+    ]
     auth: Auth = NoAuth()
     headers: Annotated[dict[str, SecretStr], Field(max_length=MOST_HEADERS, default_factory=dict)]
     signing_secrets: Annotated[tuple[SecretStr, ...], Field(max_length=2)] = ()
@@ -97,21 +105,26 @@ class Webhook(TlsOptions):
 
     @field_validator("url")
     @classmethod
-    def _http_with_host(cls, url: str) -> str:
+    def _http_with_host(cls, url: SecretUrl, info: ValidationInfo) -> SecretUrl:
+        if isinstance(url, UnreadableUrl):
+            return url
+        if MASK in url.partition("?")[2] and not is_stored(info):
+            msg = f"has {MASK} in the place of a value: give the value itself"
+            raise ValueError(msg)
         parts = parts_of(url, {"http", "https"}, "give an address like https://endpoint.example.com/webhook")
         if parts.username is not None:
             msg = "has a user name in it: leave it out, and give `auth` or a header instead"
             raise ValueError(msg)
-        return url
+        return SecretUrl(with_ascii_host(url))
 
     @field_validator("headers")
     @classmethod
-    def _fit_for_http(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _fit_for_http(cls, headers: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
         for name, value in headers.items():
-            _checked_name(name)
+            _checked_name(name, info)
             _checked_value(value)
-        if len({name.lower() for name in headers}) < len(headers):
-            msg = "names a header twice: upper and lower case are the same to HTTP"
+        if len(set(map(_folded, headers))) < len(headers) and not is_stored(info):
+            msg = "names a header twice: many servers read upper and lower case, `-` and `_` as the same"
             raise ValueError(msg)
         return headers
 
@@ -125,9 +138,9 @@ class Webhook(TlsOptions):
     def contradictions(self, *, stored: bool) -> Iterator[str]:
         """Yield what does not go together, as of any destination."""
         yield from super().contradictions(stored=stored)
-        if isinstance(self.auth, ApiKeyAuth) and self.auth.header.lower() in {
-            name.lower() for name in self.headers
-        }:
+        if stored:
+            return
+        if isinstance(self.auth, ApiKeyAuth) and _folded(self.auth.header) in map(_folded, self.headers):
             yield "headers: names the header of the API key; give it in one place"
 
 
@@ -147,12 +160,21 @@ def signing_key(secret: SecretStr) -> bytes:
     return key
 
 
-def _checked_name(name: str, *, except_for: frozenset[str] = frozenset()) -> str:
+def _folded(name: str) -> str:
+    """Return the name as servers compare it that pass headers on as CGI does (RFC 3875, 4.1.18)."""
+    return name.lower().replace("_", "-")
+
+
+def _checked_name(name: str, info: ValidationInfo, *, except_for: frozenset[str] = frozenset()) -> str:
+    if is_stored(info):
+        return name
     if not _HEADER_NAME.fullmatch(name):
         msg = "give a header's name: letters, digits, hyphens and underscores"
         raise ValueError(msg)
-    if name.lower().startswith("content-") or name.lower() in _OUR_HEADERS - except_for:
-        msg = f"the header {name} is not for you to set: choose another, or `auth`"
+    folded = _folded(name)
+    if folded.startswith("content-") or folded in _OUR_HEADERS - except_for:
+        also = "" if folded == name.lower() else f", which many servers read as {folded},"
+        msg = f"the header {name}{also} is not for you to set: choose another, or `auth`"
         raise ValueError(msg)
     return name
 

@@ -1,0 +1,47 @@
+"""The url of a sealed document, which is sealed itself if it has a query."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from worker.model.errors import SecretMoved, SecretUnreadable
+from worker.model.secret_places import place_of
+from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
+
+if TYPE_CHECKING:
+    from worker.ledger.vault import Vault
+
+
+def place_in(document: Mapping[str, Any], path: str, url: str | None) -> str:
+    """Return the place of the secret at this path (`worker.model.secret_places`); `url` is in the clear."""
+    return place_of(document, path, None if path == "url" else url)
+
+
+def url_of(document: Mapping[str, Any], vault: "Vault") -> str | None:
+    """Return the url in the clear; an UnreadableUrl if it cannot be opened, None if there is none.
+
+    No release has sealed a url for any place.
+    """
+    destination = document.get("destination")
+    url = destination.get("url") if isinstance(destination, Mapping) else None
+    match url:
+        case {"$sealed": str() as sealed}:
+            try:
+                return vault.open_bound(sealed, place_in(document, "url", None))
+            except SecretUnreadable as error:
+                return UnreadableUrl(sealed, moved=isinstance(error, SecretMoved))
+        case str():
+            return url
+        case _:
+            return None
+
+
+def shown_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
+    """Return the url of a sealed document as it may be shown; None if it cannot be opened."""
+    url = url_of(document, vault)
+    return None if url is None or isinstance(url, UnreadableUrl) else masked_url(url)
+
+
+def has_clear_query(document: Mapping[str, Any]) -> bool:
+    """Whether the url has a query and stands in the clear, as the release before left it."""
+    url = document.get("destination", {}).get("url")
+    return isinstance(url, str) and SecretUrl(url).has_query
