@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 
-from worker.broker.ingress import Arrival, HandOver, arrivals_of
+from worker.broker.ingress import Arrival, HandOver
 from worker.broker.ingress_pass import IngressPass, ordinal
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.snapshot import Subscription
@@ -166,7 +166,7 @@ class RouteAhead:
         routed: set[bytes] = set()
         # Read after the events: an integration made before an event was published is never missed.
         subscriptions = self._subscriptions() if current.has_found() else {}
-        while time.monotonic() < until and (batch := arrivals_of(islice(found, most))):
+        while time.monotonic() < until and (batch := self._ingress.arrivals(islice(found, most))):
             self._hand_over(batch, subscriptions)
             routed.update(arrival.entry_id for arrival in batch)
         current.finish(routed)

@@ -68,6 +68,8 @@ class Sweeper:
 
     def step(self) -> int:
         """Sweep once, unless another sweeper does; return how many orders were issued."""
+        # Needs no lock, which a router of an earlier release may hold, who does not know of it.
+        self._housekeeping.renumber()
         if not self._housekeeping.may_sweep(self._interval):
             return 0
         reissued = self._backlog.reissue(self._interval)

@@ -11,7 +11,7 @@ from tests.broker.sending import event
 from tests.broker.test_full import full
 from worker.broker import keys
 from worker.broker.floods import LASTS, floods
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, arrivals_of, counters
+from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, counters
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.volumes import Volume, volumes_of
 from worker.route_ahead import RouteAhead
@@ -30,7 +30,7 @@ def given(ingress: Ingress, count: int) -> list[bytes]:
 
 def read(ahead: IngressAhead, entry_id: bytes, window: int = 100) -> list[Arrival]:
     """Read to the end."""
-    return [one for entries in ahead.after(entry_id, lambda: window) for one in arrivals_of(entries)]
+    return [one for entries in ahead.after(entry_id, lambda: window) for one in ahead.arrivals(entries)]
 
 
 def handover(*done: bytes) -> HandOver:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from worker.model.budget import MemoryPlan
+from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import (
     ACCEPTABLE,
     RedisCheck,
@@ -12,6 +13,7 @@ from worker.model.redis_checks import (
     Standing,
     config_part,
     judge_claim,
+    judge_doors,
     judge_redis,
 )
 
@@ -38,11 +40,11 @@ def checked(
 
 def test_a_redis_that_suits_has_nothing_to_mend() -> None:
     """Every check is well, and none has a hint."""
-    checks = judge_redis(RedisFacts(WELL, "everysec"))
+    checks = judge_redis(RedisFacts(WELL, "everysec", ids=IngressIds()))
 
     assert [(one.name, one.standing, one.hint, one.fatal) for one in checks] == [
         (name, Standing.OK, "", False)
-        for name in ("version", "cluster", "eviction", "evicted", "persistence", "fsync")
+        for name in ("version", "cluster", "eviction", "evicted", "persistence", "fsync", "ids")
     ]
     assert config_part(checks).ok
 
@@ -76,7 +78,8 @@ def test_each_fault_is_told(name: str, info: dict[str, Any], standing: str, word
 def test_an_fsync_that_is_left_to_the_system_is_told() -> None:
     """And nothing is said of it where there is no append-only file."""
     assert checked("fsync", appendfsync="no").standing is Standing.WARNING
-    assert [one.name for one in judge_redis(RedisFacts(WELL | {"aof_enabled": 0}, None))][-1] == "persistence"
+    names = [one.name for one in judge_redis(RedisFacts(WELL | {"aof_enabled": 0}, None))]
+    assert "fsync" not in names
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,43 @@ def test_without_info_nothing_is_known() -> None:
     assert not any(one.fatal for one in checks)
 
 
+@pytest.mark.parametrize(
+    ("ids", "standing", "words"),
+    [
+        (IngressIds("1-1"), "ok", "follow the clock"),
+        (IngressIds("9999999999999-0", ahead=True), "failed", "the last is 9999999999999-0"),
+        (IngressIds("5-0", mended_ms=1_795_385_700_000, mended_id="9-0"), "warning", "(9-0)"),
+        (None, "unknown", "whether the ids"),
+    ],
+)
+def test_ids_that_somebody_has_chosen_are_told(ids: IngressIds | None, standing: str, words: str) -> None:
+    """While they keep events out that is a failure; afterwards a warning, with when it was."""
+    [check] = [one for one in judge_redis(RedisFacts(WELL, "no", ids=ids)) if one.name == "ids"]
+
+    assert check.standing == standing
+    assert words in check.words
+    assert ("2026-11-22 22:15:00Z" in check.words) == (standing == "warning")
+
+
+@pytest.mark.parametrize(
+    ("version", "largest", "names"),
+    [
+        ("7.2.4", 32 << 20, []),
+        ("7.2.4", None, []),
+        ("7.2.4", 512 << 20, ["largest value"]),
+        ("6.2.14", 32 << 20, ["removals"]),
+    ],
+)
+def test_what_a_publisher_could_do_unnoticed_is_told(
+    version: str, largest: int | None, names: list[str]
+) -> None:
+    """By the doctor; what cannot be asked is left out."""
+    checks = judge_doors(RedisFacts(WELL | {"redis_version": version}, largest_value=largest))
+
+    assert [one.name for one in checks] == names
+    assert {one.standing for one in checks} <= {Standing.WARNING}
+
+
 def test_what_an_operator_accepts_is_a_warning() -> None:
     """It stays in the words; a Redis Cluster cannot be accepted."""
     accepted = checked("persistence", aof_enabled=0, accepted="persistence")
@@ -124,7 +164,7 @@ def test_what_an_operator_accepts_is_a_warning() -> None:
 
 def test_the_part_of_the_fleet_is_not_ok_where_events_get_lost() -> None:
     """A warning is told, and is no failure."""
-    warned = config_part(judge_redis(RedisFacts(WELL, "no")))
+    warned = config_part(judge_redis(RedisFacts(WELL, "no", ids=IngressIds())))
     failed = config_part(judge_redis(RedisFacts(WELL | {"evicted_keys": 3}, "no")))
 
     assert (warned.ok, warned.words.startswith("warning: appendfsync is no")) == (True, True)

@@ -144,6 +144,11 @@ EVENTS = {
         "Events whose bytes were damaged in Redis, since the beginning; each is a dead letter.",
         _REDIS,
     ),
+    "renumbered": Figure(
+        "siem_ingress_renumbered_total",
+        "How often the ids of the ingress, of which somebody had chosen one, were brought back to the clock.",
+        _REDIS,
+    ),
 }
 MESSAGES_REFUSED = Figure(
     "siem_messages_refused_total",

@@ -8,6 +8,7 @@ import redis
 from worker.broker import keys, outcomes
 from worker.broker.connection import ask, broker_errors
 from worker.broker.overdraft import ask_anyway, report_displaced
+from worker.broker.renumbering import Renumbering
 from worker.broker.streams import forget_idle_consumers
 
 #: A reader that held nothing and was silent for this long is gone, in seconds.
@@ -26,6 +27,7 @@ class Housekeeping:
         self._client = client
         self._name = uuid.uuid4().hex
         self._next_look = 0.0
+        self._renumbering = Renumbering(client)
 
     def may_sweep(self, interval: float) -> bool:
         """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
@@ -36,6 +38,10 @@ class Housekeeping:
             if self._client.get(keys.SWEEPER_LOCK) != self._name.encode():
                 return False
             return bool(self._client.pexpire(keys.SWEEPER_LOCK, expires_ms))
+
+    def renumber(self) -> None:
+        """Bring the ids of the ingress back to the clock, if somebody has chosen one ahead of it."""
+        self._renumbering.step()
 
     def report_displaced(self) -> None:
         """Log which keys scripts have moved away since it was last called."""

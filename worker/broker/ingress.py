@@ -11,12 +11,13 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
+from worker.broker.entry_times import any_ahead, received_ms
 from worker.broker.ingress_pass import event_field
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.overdraft import ANYWAY, execute_anyway, flat, has_room
 from worker.broker.packing import checksum, pack_chunk, pack_dead
 from worker.broker.refusals import FULL
-from worker.broker.scripting import script_text
+from worker.broker.scripting import joined_script, script_text
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
@@ -26,8 +27,8 @@ from worker.model.outages import OutageCause
 
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-#: The latest moment that is taken for one, in milliseconds: the end of the year 9999.
-LATEST_MS = 253_402_300_799_999
+#: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
+HEAVIEST_READ = 64 << 20
 
 
 def _seconds() -> float:
@@ -75,11 +76,12 @@ class HandOver:
     done: list[bytes] = field(default_factory=list)
 
     def weight(self) -> int:
-        """Count the bytes of events that the hand-over will send to Redis."""
-        return sum(
+        """Count the bytes of events that the hand-over will send to Redis, dead letters included."""
+        wanted = sum(
             len(consignment.integration_ids) * sum(len(event.raw) for event in consignment.events)
             for consignment in self.consignments
         )
+        return wanted + sum(len(event.raw) for dead in self.dead for event in dead.events)
 
 
 class Ingress:
@@ -90,24 +92,35 @@ class Ingress:
         self._client = client
         self._consumer = consumer
         self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
-        self._hand_over_held = client.register_script(
+        self._if_held = client.register_script(
             ANYWAY + script_text("make_way") + script_text("held") + script_text("overdraw")
         )
+        self._light = joined_script(client, "ids", "weighing", "light")
         self._late_after = claim_idle / 2
         self._read_at = 0.0
+        self._may_be_taken = False
 
     def read(self, count: int, block_ms: int) -> list[Arrival]:
-        """Read up to `count` events, waiting up to `block_ms` for the first."""
+        """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge."""
+        count = self._bounded(count)
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
         entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
-        return arrivals_of(entries)
+        arrivals = arrivals_of(self._client, entries)
+        self._may_be_taken = any_ahead([arrival.entry_id for arrival in arrivals])
+        return arrivals
+
+    def _bounded(self, count: int) -> int:
+        """Return how many entries may be read: a thousand huge ones are too much for Redis and for us."""
+        with broker_errors():
+            return int(self._light(keys=[keys.EVENTS], args=[keys.ROUTER_GROUP, count, HEAVIEST_READ]))
 
     def hand_over(self, handover: HandOver) -> bool:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
 
         Returns whether it was done: another router may have taken arrivals over, if this one was asleep since
-        it read them. Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
+        it read them; those with ids ahead of the clock may have got others (`worker.broker.renumbering`).
+        Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
         pipeline = self._client.pipeline(transaction=True)
         fill(pipeline, handover)
@@ -116,17 +129,17 @@ class Ingress:
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
             with damaged_counts(self._client, commands):
-                if _seconds() - self._read_at >= self._late_after:
-                    return self._hand_over_late(handover.done, commands)
+                if self._may_be_taken or _seconds() - self._read_at >= self._late_after:
+                    return self._hand_over_held(handover.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
                 execute_anyway(self._client, pipeline, within_bounds=True)
         return True
 
-    def _hand_over_late(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
+    def _hand_over_held(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
         """Do so if all arrivals are still this router's, within the bounds that hold in a full Redis."""
         if not has_room(self._client):
             raise BrokerFull(FULL)
-        replies: Any = self._hand_over_held(
+        replies: Any = self._if_held(
             keys=[keys.EVENTS],
             args=[keys.ROUTER_GROUP, self._consumer, len(done), *done, *flat(commands)],
         )
@@ -209,15 +222,14 @@ def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | E
         answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 
-def arrivals_of(entries: Iterable[Entry]) -> list[Arrival]:
-    """Return what stands in these entries of the ingress stream."""
-    return [_arrival(entry_id, fields) for entry_id, fields in entries]
-
-
-def _arrival(entry_id: bytes, fields: list[bytes]) -> Arrival:
-    # Whoever publishes may choose the id of an entry, and choose one that no clock and no column can hold.
-    published_ms = min(int(entry_id.partition(b"-")[0]), LATEST_MS)
-    return Arrival(entry_id, published_ms, event_field(fields), fields)
+def arrivals_of(client: redis.Redis, entries: Iterable[Entry]) -> list[Arrival]:
+    """Return what stands in these entries of the ingress stream. Raises BrokerUnavailable."""
+    found = list(entries)
+    times = received_ms(client, [entry_id for entry_id, _ in found])
+    return [
+        Arrival(entry_id, published_ms, event_field(fields), fields)
+        for (entry_id, fields), published_ms in zip(found, times, strict=True)
+    ]
 
 
 def fill(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:
@@ -265,10 +277,12 @@ def counters(client: redis.Redis) -> dict[str, int]:
     """Count events since the beginning.
 
     Those that were routed are `published`, and of these some `unwanted` or `invalid`; `unreadable` are those
-    that were damaged in a backlog.
+    that were damaged in a backlog. `renumbered` counts how often the ids of the ingress were brought back to
+    the clock.
     """
     with broker_errors():
         found: Any = client.hgetall(keys.COUNTERS)
     return {
-        name: whole(found.get(name.encode())) for name in ("published", "unwanted", "invalid", "unreadable")
+        name: whole(found.get(name.encode()))
+        for name in ("published", "unwanted", "invalid", "unreadable", "renumbered")
     }

@@ -47,6 +47,10 @@
 |                              |        | `figures` (JSON); `truncated`: what the server dropped         |
 | `siem:events:ahead`          | string | the lock of the router that reads ahead of all others          |
 | `siem:events:floods`         | string | the tenants that flood the ingress (JSON), while it is behind  |
+| `siem:events:aside`          | list   | the streams that follow, in their order                        |
+| `siem:events:aside:<ms>`     | stream | `siem:events` as it was, with ids ahead of the clock; its      |
+|                              |        | entries are added again (`worker.broker.renumbering`)          |
+| `siem:events:renumbered`     | string | when that happened last (ms), and the id; expires              |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
@@ -83,7 +87,10 @@
 | `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning; `refused:<fault>`: messages to workers that     |
-|                              |        | were dropped (`worker.broker.refused_messages`)                |
+|                              |        | were dropped (`worker.broker.refused_messages`); `renumbered`: |
+|                              |        | how often `siem:events` was moved aside; `added_before`:       |
+|                              |        | entries that it was given until then, less those that were     |
+|                              |        | added again                                                    |
 | `siem:recorder:stall`        | string | why no recorder can write to the ledger (JSON); expires        |
 | `siem:write-test`            | string | nothing, for a second: whether Redis takes writes again         |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
@@ -96,18 +103,20 @@ length of a stream is what is still to do. No stream is ever trimmed: that would
 
 **Two releases on one Redis.** While a fleet is upgraded or rolled back, processes of the previous release
 work beside these, on the same keys. What stands under a name keeps its form: packed entries, fields and
-documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in
-the leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
+documents only get more at their end, which older code skips; the arguments of a work order, `<id>/<n>` in the
+leases, and the states of a slot stay as they are. What is new stands under a name of its own, which older
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
-`siem:api-keys*` are of release 0.2.0; `siem:integrations:changes` and `siem:idempotency:of:*` came later. Of
-a sign of life, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
-tries both directions.
+`siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
+`siem:events:aside*` and `siem:events:renumbered` came later. Of a sign of life, 0.1.0 reads the role up to
+the first colon, and the last word of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
 AHEAD_LOCK = "siem:events:ahead"
 FLOODS = "siem:events:floods"
+EVENTS_ASIDE = "siem:events:aside"
+RENUMBERED = "siem:events:renumbered"
 OUTCOMES = "siem:outcomes"
 DEAD_LETTERS = "siem:dead-letters"
 PARKED = "siem:parked"

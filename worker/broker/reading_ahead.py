@@ -6,25 +6,31 @@ handed over twice, none is lost whoever is killed, and a router of an earlier re
 head alone, may run beside.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterator
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import ask, broker_errors
 from worker.broker.floods import forget_floods, note_floods
-from worker.broker.ingress import HandOver, fill
+from worker.broker.ingress import HEAVIEST_READ, Arrival, HandOver, arrivals_of, fill
 from worker.broker.numbers import damaged_counts
 from worker.broker.overdraft import flat, has_room
-from worker.broker.scripting import appending_script
+from worker.broker.scripting import joined_script
 from worker.broker.streams import Entry
 from worker.broker.turns import Turn
 
 if TYPE_CHECKING:
     import redis
 
+#: Entries that take more than this in the mean are read one by one: no more than that would be in one's hands
+#: if they were huge, and of large events no more are read at a time anyway. In bytes of memory.
+_HEAVY = 8192
+#: How often to look how heavy they are, in seconds: it costs Redis some milliseconds where much waits.
+_WEIGH_EVERY = 5.0
 #: Another may read ahead once the one that does was silent for so many seconds.
 TURN = 2.0
 
@@ -36,7 +42,9 @@ class IngressAhead:
         """Use the client, which no other thread may use."""
         self._client = client
         self._turn = Turn(client, keys.AHEAD_LOCK, TURN, when_full=True)
-        self._hand_over = appending_script(client, "ahead")
+        self._hand_over = joined_script(client, "make_way", "ids", "ahead")
+        self._next_look = 0.0
+        self._is_heavy = False
 
     def is_mine(self) -> bool:
         """Say whether this router may read ahead: one at a time, and none while Redis is too full for it."""
@@ -69,13 +77,14 @@ class IngressAhead:
     def after(self, entry_id: bytes, window: Callable[[], int]) -> Generator[list[Entry]]:
         """Yield the entries after this one, `window` of them at a time, until there are no more.
 
-        While one read is worked at, Redis is busy with the next.
+        Where they are huge, it is one at a time: a thousand are too much for Redis and for us. While one read
+        is worked at, Redis is busy with the next.
         """
         pool: Any = self._client.connection_pool
         with broker_errors():
             connection = pool.get_connection()
             try:
-                yield from _reads(connection, entry_id, window)
+                yield from _reads(connection, entry_id, (lambda: 1) if self._weighs_much() else window)
             except GeneratorExit:
                 raise
             except BaseException:
@@ -83,6 +92,25 @@ class IngressAhead:
                 raise
             finally:
                 pool.release(connection)
+
+    def _weighs_much(self) -> bool:
+        """Say whether the entries of the ingress are huge in the mean, and too many to be read at once."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _WEIGH_EVERY
+            weight, entries = self._weight(), int(self._client.xlen(keys.EVENTS))
+            self._is_heavy = weight > max(HEAVIEST_READ, entries * _HEAVY)
+        return self._is_heavy
+
+    def _weight(self) -> int:
+        """Return how many bytes of memory the ingress takes; 0 where that may not be asked."""
+        try:
+            return int(ask(self._client, "MEMORY", "USAGE", keys.EVENTS, "SAMPLES", 0) or 0)
+        except ResponseError:
+            return 0
+
+    def arrivals(self, entries: Iterable[Entry]) -> list[Arrival]:
+        """Return what stands in these entries."""
+        return arrivals_of(self._client, entries)
 
     def hand_over(self, handover: HandOver, lowest_id: bytes) -> bytes | None:
         """Append to the backlogs and delete the entries, of which the first is `lowest_id`: all or nothing.

@@ -1,6 +1,7 @@
 """Asks Redis how it is configured, for `worker.model.redis_checks` to judge.
 
-Most of it is in INFO, which providers leave open; CONFIG is forbidden by many.
+Most of it is in INFO, which providers leave open; CONFIG is forbidden by many. The ids of the ingress say
+whether somebody has chosen one of his own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import ask, broker_errors
+from worker.broker.renumbering import ingress_ids
+from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import RedisFacts
 
 if TYPE_CHECKING:
@@ -18,7 +21,14 @@ if TYPE_CHECKING:
 def read_facts(client: "redis.Redis") -> RedisFacts:
     """Return what Redis tells of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
     with broker_errors():
-        return RedisFacts(_info(client), _setting(client, "appendfsync"), _integrations(client))
+        largest = _setting(client, "proto-max-bulk-len") or ""
+        return RedisFacts(
+            _info(client),
+            _setting(client, "appendfsync"),
+            _integrations(client),
+            _ids(client),
+            int(largest) if largest.isdecimal() else None,
+        )
 
 
 def _integrations(client: "redis.Redis") -> int:
@@ -49,6 +59,13 @@ def _info(client: "redis.Redis") -> dict[str, Any] | None:
     except ResponseError:
         return None
     return found
+
+
+def _ids(client: "redis.Redis") -> IngressIds | None:
+    try:
+        return ingress_ids(client)
+    except ResponseError:
+        return None
 
 
 def _setting(client: "redis.Redis", name: str) -> str | None:

@@ -13,7 +13,7 @@ _SHARED = ("make_way", "slots", "breaker", "ordering")
 
 def shared_script(client: "redis.Redis", name: str) -> "Script":
     """Return the script that works on one backlog: see `slots.lua` for the keys it begins with."""
-    return client.register_script("".join(map(script_text, (*_SHARED, name))))
+    return joined_script(client, *_SHARED, name)
 
 
 def single_script(client: "redis.Redis", name: str) -> "Script":
@@ -23,7 +23,12 @@ def single_script(client: "redis.Redis", name: str) -> "Script":
 
 def appending_script(client: "redis.Redis", name: str) -> "Script":
     """Return the script that stands alone but for `make_way.lua`."""
-    return client.register_script(script_text("make_way") + script_text(name))
+    return joined_script(client, "make_way", name)
+
+
+def joined_script(client: "redis.Redis", *names: str) -> "Script":
+    """Return one script of these: the last one uses what the others define."""
+    return client.register_script("".join(map(script_text, names)))
 
 
 def script_text(name: str) -> str:

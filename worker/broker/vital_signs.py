@@ -13,11 +13,13 @@ import msgspec
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, require_usable
+from worker.broker.entry_times import EARLIEST_MS, earliest_ms
 from worker.broker.fleet import living_processes
 from worker.broker.numbers import whole
 from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.process_facts import consumes
+from worker.broker.renumbering import aside_entries
 from worker.broker.scripting import single_script
 from worker.broker.subscriptions import Limits
 from worker.model.destinations import DESTINATION_TYPES
@@ -85,9 +87,12 @@ class VitalSigns:
         )
 
     def _to_route(self) -> Waiting:
+        """Count what waits; what has an id that no clock can have given tells nothing of how long."""
+        now_ms = self.now_ms()
         with broker_errors():
-            first: Any = self._client.xrange(keys.EVENTS, count=1)
-        return Waiting(self._length(keys.EVENTS), _ids_ms(first[0][0]) if first else None)
+            first: Any = self._client.xrange(keys.EVENTS, min=f"{EARLIEST_MS}-0", count=1)
+        entries = self._length(keys.EVENTS) + aside_entries(self._client)
+        return Waiting(entries, earliest_ms([entry_id for entry_id, _ in first], now_ms))
 
     def _length(self, stream: str) -> int:
         with broker_errors():
@@ -189,7 +194,3 @@ def _breaker(
 def opened_by(cause: bytes | None) -> str:
     """Return the code of what opened a breaker; an earlier release may have left that empty."""
     return (cause or FailureCode.UNKNOWN.encode()).decode(errors="replace")
-
-
-def _ids_ms(entry_id: bytes) -> int:
-    return int(entry_id.partition(b"-")[0])

@@ -6,11 +6,14 @@ each thing that can cost accepted events, in words, with a hint. Pure.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from worker.model.budget import MemoryPlan, budget_of
+from worker.model.ingress_checks import IngressIds, judge_ids, judge_publishing
+from worker.model.standing import RedisCheck, Standing, unknown
 from worker.model.wellbeing import Part
+
+__all__ = ["RedisCheck", "Standing"]
 
 #: The oldest Redis whose commands are enough (XAUTOCLAIM came with it).
 OLDEST_VERSION = (6, 2)
@@ -22,50 +25,20 @@ PART = "redis-config"
 #: Of maxmemory, the backlogs may take this part: the rest is for what comes in and goes out.
 _MOST_OF_REDIS = 0.8
 
-_UNTOLD = "Redis does not tell: ask whoever runs it"
-
-
-class Standing(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    #: Nothing is lost yet.
-    WARNING = "warning"
-    #: Accepted events get lost, or may be lost already.
-    FAILED = "failed"
-    #: Redis does not tell.
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class RedisCheck:
-    """One check: its name, how it came out, in words, and what would mend it ("" if nothing need be).
-
-    `fatal`: no process can work with such a Redis, and none starts.
-    """
-
-    name: str
-    standing: Standing
-    words: str
-    hint: str = ""
-    fatal: bool = False
-
-    @property
-    def sentence(self) -> str:
-        """The words and the hint."""
-        return f"{self.words}: {self.hint}" if self.hint else self.words
-
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """What Redis says of itself: the fields of INFO, the setting `appendfsync`, how many integrations it has.
+    """What Redis says of itself: the fields of INFO, two settings, its integrations, the ids of the ingress.
 
-    `info` is None where INFO is forbidden, `appendfsync` where CONFIG GET is: ACLs and providers do that.
+    `info` is None where INFO is forbidden, a setting where CONFIG GET is, `ids` where XINFO is: ACLs and
+    providers do that. `largest_value` is `proto-max-bulk-len`, in bytes.
     """
 
     info: Mapping[str, Any] | None
     appendfsync: str | None = None
     integrations: int = 0
+    ids: IngressIds | None = None
+    largest_value: int | None = None
 
 
 def judge_redis(
@@ -77,9 +50,14 @@ def judge_redis(
     """
     info = facts.info or {}
     checks = [_version(info), _cluster(info), _eviction(info), _evicted(info), _persistence(info)]
-    checks += _fsync(info, facts.appendfsync)
+    checks += [*_fsync(info, facts.appendfsync), judge_ids(facts.ids)]
     checks += [_memory(info, facts.integrations, plan)] if plan else []
     return [_accepted(one) if one.name in accepted else one for one in checks]
+
+
+def judge_doors(facts: RedisFacts) -> list[RedisCheck]:
+    """Return what matters only where somebody who may publish is not to be trusted."""
+    return judge_publishing(str((facts.info or {}).get("redis_version", "")), facts.largest_value)
 
 
 def judge_claim(holder: str | None, ledger_id: str) -> RedisCheck:
@@ -113,7 +91,7 @@ def _version(info: Mapping[str, Any]) -> RedisCheck:
     text = str(info.get("redis_version", ""))
     numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
     if len(numbers) < len(OLDEST_VERSION):
-        return _unknown("version", "the version of Redis")
+        return unknown("version", "the version of Redis")
     if numbers >= OLDEST_VERSION:
         product = "Valkey" if "valkey_version" in info else "Redis"
         return RedisCheck("version", Standing.OK, f"{product} {info.get('valkey_version', text)}")
@@ -126,7 +104,7 @@ def _version(info: Mapping[str, Any]) -> RedisCheck:
 def _cluster(info: Mapping[str, Any]) -> RedisCheck:
     enabled = _number(info, "cluster_enabled")
     if enabled is None:
-        return _unknown("cluster", "whether it is a Redis Cluster")
+        return unknown("cluster", "whether it is a Redis Cluster")
     if not enabled:
         return RedisCheck("cluster", Standing.OK, "no Redis Cluster")
     return RedisCheck(
@@ -141,7 +119,7 @@ def _cluster(info: Mapping[str, Any]) -> RedisCheck:
 def _eviction(info: Mapping[str, Any]) -> RedisCheck:
     policy, limit = info.get("maxmemory_policy"), _number(info, "maxmemory")
     if policy is None or limit is None:
-        return _unknown("eviction", "maxmemory-policy")
+        return unknown("eviction", "maxmemory-policy")
     if policy == "noeviction":
         return RedisCheck("eviction", Standing.OK, "maxmemory-policy noeviction")
     hint = "set maxmemory-policy noeviction"
@@ -158,7 +136,7 @@ def _eviction(info: Mapping[str, Any]) -> RedisCheck:
 def _evicted(info: Mapping[str, Any]) -> RedisCheck:
     evicted = _number(info, "evicted_keys")
     if evicted is None:
-        return _unknown("evicted", "whether keys were evicted")
+        return unknown("evicted", "whether keys were evicted")
     if not evicted:
         return RedisCheck("evicted", Standing.OK, "no key was evicted")
     return RedisCheck(
@@ -172,7 +150,7 @@ def _evicted(info: Mapping[str, Any]) -> RedisCheck:
 def _persistence(info: Mapping[str, Any]) -> RedisCheck:
     enabled = _number(info, "aof_enabled")
     if enabled is None:
-        return _unknown("persistence", "whether the append-only file is on")
+        return unknown("persistence", "whether the append-only file is on")
     if enabled:
         return _written(info)
     words = "the append-only file is off: a restart of Redis loses accepted events"
@@ -196,7 +174,7 @@ def _fsync(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[RedisCh
     if not _number(info, "aof_enabled"):
         return
     if appendfsync is None:
-        yield _unknown("fsync", "appendfsync")
+        yield unknown("fsync", "appendfsync")
     elif appendfsync == "no":
         words = "appendfsync is no: a crash of the host may lose half a minute of events"
         yield RedisCheck("fsync", Standing.WARNING, words, "set appendfsync everysec, or always")
@@ -208,7 +186,7 @@ def _memory(info: Mapping[str, Any], integrations: int, plan: MemoryPlan) -> Red
     """Check whether what may wait fits into the memory that Redis may take."""
     limit = _number(info, "maxmemory")
     if limit is None:
-        return _unknown("memory", "maxmemory")
+        return unknown("memory", "maxmemory")
     budget, caps = budget_of(plan.setting, limit), integrations * plan.one_backlog
     told = f"all backlogs together may take {_megabytes(budget)}"
     if not limit:
@@ -235,10 +213,6 @@ def _number(info: Mapping[str, Any], name: str) -> int | None:
     """Read a number; None where the server does not say it, or says something else."""
     value = info.get(name)
     return int(value) if isinstance(value, int | float) else None
-
-
-def _unknown(name: str, what: str) -> RedisCheck:
-    return RedisCheck(name, Standing.UNKNOWN, what, _UNTOLD)
 
 
 def _accepted(check: RedisCheck) -> RedisCheck:

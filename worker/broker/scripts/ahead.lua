@@ -11,31 +11,7 @@ if redis.call('GET', KEYS[2]) ~= ARGV[2] then
   return {'not mine'}
 end
 
--- Ids are numbers of 64 bits, which Lua cannot hold exactly: compared as text.
-local function compare(one, other)
-  if #one ~= #other then
-    return #one < #other and -1 or 1
-  end
-  return one == other and 0 or (one < other and -1 or 1)
-end
-
-local function is_after(one, other)
-  local ms, sequence = string.match(one, '^(%d+)-(%d+)$')
-  local other_ms, other_sequence = string.match(other, '^(%d+)-(%d+)$')
-  local order = compare(ms, other_ms)
-  return order > 0 or (order == 0 and compare(sequence, other_sequence) > 0)
-end
-
-local given
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local fields = {}
-  for place = 1, #group, 2 do
-    fields[group[place]] = group[place + 1]
-  end
-  if fields['name'] == ARGV[1] then
-    given = fields['last-delivered-id']
-  end
-end
+local given = last_given(KEYS[1], ARGV[1])
 if not given then
   return {'not mine'}
 end

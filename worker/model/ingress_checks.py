@@ -1,0 +1,84 @@
+"""What somebody who may publish has done to `siem:events`, or could do: checks of Redis. Pure.
+
+`XADD` takes any id, removes entries by the way (MAXLEN, MINID), and takes any value: no ACL forbids it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from worker.model.standing import RedisCheck, Standing, unknown
+from worker.model.time_words import moment
+
+#: Since this version Redis counts the entries that were ever added to a stream.
+COUNTS_SINCE = 7
+#: Nothing of ours writes a larger value, in bytes.
+LARGEST_VALUE = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IngressIds:
+    """The ids of `siem:events` beside the clock of Redis: the last one, and whether it is ahead of that.
+
+    `mended_ms` is when a router brought them back, in the last hour, and `mended_id` what was ahead then.
+    """
+
+    last_id: str = "0-0"
+    ahead: bool = False
+    mended_ms: int | None = None
+    mended_id: str = ""
+
+
+def judge_ids(ids: IngressIds | None) -> RedisCheck:
+    """Check whether the ids of the ingress follow the clock; None if that cannot be asked."""
+    if ids is None:
+        return unknown("ids", "whether the ids of siem:events follow the clock")
+    if ids.ahead:
+        return RedisCheck(
+            "ids",
+            Standing.FAILED,
+            f"the ids of siem:events are ahead of the clock of Redis (the last is {ids.last_id}): behind the "
+            "greatest one it takes no event, and no time of receipt can be told",
+            "a router brings them back within seconds: see that one runs",
+        )
+    if ids.mended_ms is not None:
+        return RedisCheck(
+            "ids",
+            Standing.WARNING,
+            f"an entry was added to siem:events with an id ahead of the clock of Redis ({ids.mended_id}); a "
+            f"router brought the ids back at {moment(ids.mended_ms)}, and nothing was lost",
+            "see who may publish with XADD, and have them use the HTTP API instead; this ends after an hour",
+        )
+    return RedisCheck("ids", Standing.OK, "the ids of siem:events follow the clock")
+
+
+def judge_publishing(version: str, largest_value: int | None) -> list[RedisCheck]:
+    """Warn of what somebody who may publish could do unnoticed, or at others' cost.
+
+    `largest_value` is `proto-max-bulk-len` in bytes, None where it cannot be asked.
+    """
+    return [*_counting(version), *_largest_value(largest_value)]
+
+
+def _counting(version: str) -> Iterator[RedisCheck]:
+    """Warn of a Redis that does not count what a stream was given (`entries-added` came with 7.0)."""
+    first = version.partition(".")[0]
+    if first.isdecimal() and int(first) < COUNTS_SINCE:
+        yield RedisCheck(
+            "removals",
+            Standing.WARNING,
+            f"Redis {version} does not count what is added to a stream: events that somebody removes from "
+            "siem:events (XADD MAXLEN, XTRIM, XDEL) are not missed",
+            "run Redis 7 or later, or Valkey, or have only trusted programs publish with XADD",
+        )
+
+
+def _largest_value(largest: int | None) -> Iterator[RedisCheck]:
+    """Warn of a Redis that takes values of any size, where that can be asked."""
+    if largest is not None and largest > LARGEST_VALUE:
+        yield RedisCheck(
+            "largest value",
+            Standing.WARNING,
+            f"proto-max-bulk-len is {largest >> 20} MB: whoever may publish with XADD may fill Redis with a "
+            "few entries (each becomes a dead letter)",
+            f"CONFIG SET proto-max-bulk-len {LARGEST_VALUE >> 20}mb, or have only trusted programs use XADD",
+        )
