@@ -1,7 +1,7 @@
 """From the ingress stream into the backlogs of all integrations that want the event.
 
 Any number of routers run side by side. What is not a valid event becomes a dead letter with the reason
-and its bytes; it blocks nothing and never vanishes.
+and its bytes, a megabyte of them at the most; it blocks nothing and never vanishes.
 """
 
 import logging
@@ -19,7 +19,7 @@ from worker.model.availability import Dependencies, persevere
 from worker.model.deliveries import Cause, DeadLetter, Finding
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.event_salvage import salvage
-from worker.model.events import BULK_EVENT_TYPES, QueuedEvent, accept_event
+from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent, accept_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
 from worker.route_ahead import RouteAhead
@@ -35,6 +35,8 @@ READ_BLOCK_MS = 500
 #: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
 #: answers nobody else meanwhile.
 HEAVIEST = 16 << 20
+#: Bytes that are kept of what is no valid event: all of one that is only somewhat too large.
+MOST_KEPT = 4 * MAX_EVENT_BYTES
 #: Seconds that one step should take while more waits: what is urgent must have its turn between two.
 LONGEST_STEP = 0.15
 #: The ingress is behind if what waits there will take longer than this, in seconds.
@@ -176,9 +178,11 @@ def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]
 
 def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
     raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
-    finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}", error.remedy)
+    kept = raw[:MOST_KEPT]
+    cut = f"; of its {len(raw)} bytes the first {len(kept)} are kept" if len(kept) < len(raw) else ""
+    finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}{cut}", error.remedy)
     known = salvage(raw)
-    event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, raw)
+    event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, kept)
     dead_ms = arrival.published_ms
     return DeadLetter(None, Cause.INVALID.value, finding, dead_ms, [event], [0], known.tenant_id)
 

@@ -39,6 +39,17 @@ def test_it_never_drops_what_it_acknowledged(embedded: EmbeddedServer) -> None:
         assert client.config_get("bind") == {"bind": "127.0.0.1"}
 
 
+def test_it_takes_no_value_that_nobody_needs(embedded: EmbeddedServer) -> None:
+    """So an entry of the ingress cannot be of any size."""
+    embedded.start()
+
+    with redis.Redis.from_url(embedded.url) as client:
+        client.xadd("siem:events", {"event": b"x" * (8 << 20)})
+        with pytest.raises(redis.RedisError):
+            client.xadd("siem:events", {"event": b"x" * (60 << 20)})
+        assert client.xlen("siem:events") == 1
+
+
 def test_only_its_owner_can_read_the_password(embedded: EmbeddedServer, data_dir: Path) -> None:
     """The files with the password are the owner's alone, and it is in no command line."""
     embedded.start()

