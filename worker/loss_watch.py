@@ -17,6 +17,7 @@ from worker.ledger.redis_marks import MarkStore
 from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.redis_marks import (
+    EVENTS,
     Epoch,
     Kind,
     Loss,
@@ -25,6 +26,7 @@ from worker.model.redis_marks import (
     compare,
     kind_of,
     missing,
+    removed_entries,
     vanished_streams,
     words_of,
 )
@@ -35,6 +37,10 @@ log = logging.getLogger(__name__)
 MARK_EVERY = 2.0
 #: Another process takes over when the one at work was silent for this long, in seconds.
 TURN = 10.0
+_HOW_REMOVED = (
+    "XADD with MAXLEN or MINID does that, and XTRIM or XDEL by hand: see who may publish with XADD, and have "
+    "them use the HTTP API instead"
+)
 #: Steps from nothing known to a mark, with one to spare.
 _ROUNDS = 4
 
@@ -89,7 +95,7 @@ class LossWatch:
         if seen is None or found is None or compare(seen, found) is not Verdict.SAME:
             return
         marked = self._marks.mark(found.mark)
-        if marked and not marked.vanished and not vanished_streams(seen.figures, marked.mark.figures):
+        if marked and not marked.vanished and not _is_short(seen, marked.mark):
             self._seen = marked.mark
 
     def _known(self) -> Mark | None:
@@ -120,6 +126,7 @@ class LossWatch:
         if marked is None:
             return
         self._report_vanished(known, marked)
+        self._report_removed(known, marked.mark)
         self._seen, self._told = marked.mark, set(marked.vanished)
         if marked.mark.number > known.number:
             self._store.note(marked.mark)
@@ -158,6 +165,21 @@ class LossWatch:
         loss = Loss(Kind.VANISHED, known.at_ms, marked.mark.at_ms, marked.vanished, waiting, note)
         if loss_id := self._losses.report(loss, known.epoch, None):
             _tell(loss_id, loss)
+
+    def _report_removed(self, known: Mark, found: Mark) -> None:
+        """Tell of entries that somebody removed from the ingress before they were routed."""
+        if count := removed_entries(known.figures, found.figures):
+            waiting = {EVENTS: count}
+            loss = Loss(Kind.VANISHED, known.at_ms, found.at_ms, {}, waiting, _HOW_REMOVED, removed=True)
+            if loss_id := self._losses.report(loss, known.epoch, None):
+                _tell(loss_id, loss)
+
+
+def _is_short(known: Mark, found: Mark) -> bool:
+    """Say whether a stream, or a part of the ingress, is gone since."""
+    return bool(
+        vanished_streams(known.figures, found.figures) or removed_entries(known.figures, found.figures)
+    )
 
 
 def _tell(loss_id: str, loss: Loss) -> None:

@@ -74,8 +74,12 @@ class RedisMarks:
                 keys=[
                     *(keys.EPOCH, keys.INTEGRATIONS, keys.EVENTS),
                     *(keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED, keys.LEASES, keys.COUNTERS),
+                    keys.EVENTS_ASIDE,
                 ],
-                args=[found.epoch, found.number, keys.STATE_PREFIX, keys.BACKLOG_PREFIX, DUE_MS, *told],
+                args=[
+                    *(found.epoch, found.number, keys.STATE_PREFIX, keys.BACKLOG_PREFIX, DUE_MS),
+                    *(keys.ROUTER_GROUP, *told),
+                ],
             )
         if not reply:
             return None

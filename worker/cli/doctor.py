@@ -56,7 +56,7 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
     which sealed the integration's secrets is warned of. Nothing is recorded. Exits with 1 if a step failed;
     warnings are no failure.
     """
-    around = list(examine_installation())
+    around = list(examine_installation(with_doors=integration is None))
     if integration is None:
         _tell_installation(around, as_json=as_json)
         return

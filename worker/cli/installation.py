@@ -42,10 +42,11 @@ _RESULTS = {
 _AWAY = "`siem health` shows what is known without it"
 
 
-def examine_installation() -> Iterator[Check]:
+def examine_installation(*, with_doors: bool) -> Iterator[Check]:
     """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database.
 
-    Between these comes one for each queue of work orders that nobody takes.
+    Between these comes one for each queue of work orders that nobody takes. Only `with_doors` are those
+    included that concern no delivery, but who may publish.
     """
     config, gaps = configuration(), Gaps()
     try:
@@ -56,7 +57,8 @@ def examine_installation() -> Iterator[Check]:
     with closing(connect(address)) as client, reported_ledger(gaps) as engine:
         began = time.monotonic()
         try:
-            checks = RedisReport(engine, client, config).checks()
+            report = RedisReport(engine, client, config)
+            checks = [*report.checks(), *(report.doors() if with_doors else ())]
         except BrokerUnavailable as error:
             yield _failed("redis", error, began)
         else:

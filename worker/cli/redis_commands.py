@@ -35,7 +35,8 @@ def check(*, as_json: bool) -> None:
     does not tell. Every process does the same at its start and every minute. Exits with 1 if a check failed.
     """
     with ledger() as engine, _client() as client:
-        checks = RedisReport(engine, client, configuration()).checks()
+        report = RedisReport(engine, client, configuration())
+        checks = [*report.checks(), *report.doors()]
     if as_json:
         print_json([asdict(one) for one in checks])
     else:

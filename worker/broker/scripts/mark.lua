@@ -1,8 +1,10 @@
 -- Writes down in Redis what stands in it: the next mark of its epoch.
--- KEYS: 1 epoch, 2 integrations, 3 events, 4 outcomes, 5 dead letters, 6 parked, 7 leases, 8 counters.
+-- KEYS: 1 epoch, 2 integrations, 3 events, 4 outcomes, 5 dead letters, 6 parked, 7 leases, 8 counters,
+--       9 list of the streams to which the ingress was moved aside.
 -- ARGV: 1 the epoch and 2 the number of the mark that was found here, 3 prefix of an integration's state,
 --       4 prefix of its backlog, 5 after how many ms a mark is due although nothing has changed; then the
---       integrations whose backlog is known to have vanished: what is left of its count is removed.
+--       integrations whose backlog is known to have vanished: what is left of its count is removed; the group
+--       of the ingress stands before these.
 -- Returns {} when Redis holds another mark by now, else {number, ms, figures (JSON), backlogs that vanished (JSON)}.
 
 -- A full Redis must be marked, too: this needs no memory, and lets the rest be written.
@@ -28,6 +30,7 @@ end
 
 local names = {'events', 'outcomes', 'dead_letters', 'parked'}
 local lengths, first_ids, last_ids, added = {}, {}, {}, {}
+local is_counted = false
 for place = 1, 4 do
   lengths[place], first_ids[place], last_ids[place], added[place] = 0, '0-0', '0-0', 0
   local info = redis.pcall('XINFO', 'STREAM', KEYS[2 + place])
@@ -40,6 +43,7 @@ for place = 1, 4 do
         last_ids[place] = value
       elseif info[field] == 'entries-added' then
         added[place] = value
+        is_counted = is_counted or place == 1
       elseif info[field] == 'first-entry' and value then
         first_ids[place] = value[1]
       end
@@ -72,9 +76,44 @@ local function is_leased(id)
 end
 
 local mended = {}
-for place = 6, #ARGV do
+for place = 7, #ARGV do
   mended[ARGV[place]] = true
 end
+local function counter(name)
+  return tonumber(ask('HGET', KEYS[8], name) or '') or 0
+end
+
+local published = counter('published')
+for _, aside in ipairs(ask('LRANGE', KEYS[9], 0, -1) or {}) do
+  lengths[1] = lengths[1] + (ask('XLEN', aside) or 0)
+end
+
+-- Entries that a router holds in its memory although somebody has removed them: they are still handed over.
+local function removed_and_held()
+  local held = 0
+  for _, one in ipairs(ask('XPENDING', KEYS[3], ARGV[6], '-', '+', 10000) or {}) do
+    if #(ask('XRANGE', KEYS[3], one[1], one[1]) or {}) == 0 then
+      held = held + 1
+    end
+  end
+  return held
+end
+
+-- Entries that were added, and neither wait nor were routed: it grows when somebody removes one. What stood there
+-- before Redis and routers began to count is in it, too. Before Redis 7.0 nobody can tell.
+local function unaccounted()
+  if not is_counted then
+    return 'null'
+  end
+  local known, found_before = pcall(cjson.decode, found[4] or '{}')
+  local before = known and tonumber(found_before['unaccounted']) or nil
+  local count = added[1] + counter('added_before') - published - lengths[1]
+  if before and count > before then
+    count = count - removed_and_held()
+  end
+  return string.format('%.0f', count)
+end
+
 local ids = ask('HKEYS', KEYS[2]) or {}
 table.sort(ids)
 local held, counts, gone, gone_counts = {}, {}, {}, {}
@@ -96,7 +135,9 @@ end
 local figures = '{"backlogs":' .. object(held, counts) .. ',"waiting":' .. object(names, lengths)
   .. ',"first_ids":' .. object(names, first_ids) .. ',"last_ids":' .. object(names, last_ids)
   .. ',"added":' .. object(names, added)
-  .. ',"published":' .. string.format('%.0f', tonumber(ask('HGET', KEYS[8], 'published') or '') or 0) .. '}'
+  .. ',"published":' .. string.format('%.0f', published)
+  .. ',"renumbered":' .. string.format('%.0f', counter('renumbered'))
+  .. ',"unaccounted":' .. unaccounted() .. '}'
 local number = tonumber(found[2] or 0)
 if number == 0 or figures ~= found[4] or now - tonumber(found[3] or 0) >= tonumber(ARGV[5]) then
   number = number + 1
