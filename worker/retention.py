@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 #: For how many days records are kept, unless somebody says otherwise.
 KEPT_DAYS: dict[Kind, float] = {
     Kind.DELIVERIES: 30,
+    Kind.ATTEMPTS: 30,
     Kind.DEAD_LETTERS: 90,
     Kind.PARKED: 90,
     Kind.RECORDED_ENTRIES: 7,
@@ -122,6 +123,7 @@ def kept_days_of(config: Settings) -> dict[Kind, float]:
     """Return for how many days each kind is kept."""
     return KEPT_DAYS | {
         Kind.DELIVERIES: config.keep_deliveries_days,
+        Kind.ATTEMPTS: config.keep_deliveries_days,
         Kind.DEAD_LETTERS: config.keep_dead_letters_days,
         Kind.PARKED: config.keep_parked_days,
     }

@@ -209,6 +209,7 @@ def test_one_dead_letter_is_shown_with_its_event(api: Api) -> None:
     whole = api.get(f"{path}/{text}")
 
     assert (whole["payload"], whole["payload_base64"]) == ('{"id": "é"}', None)
+    assert whole["history"] == []
     assert whole["error_code"] == "destination_busy"
     other = api.get(f"{path}/{odd}")
     assert (other["payload"], other["payload_base64"]) == (None, "/w==")
@@ -253,3 +254,29 @@ def test_nothing_of_another_tenant_is_told(api: Api) -> None:
     assert _events(api.get("/deliveries", params={"event_id": "evt_of_theirs"})) == []
     publisher = api.ask("GET", f"/integrations/siem/{ours}/deliveries", PUBLISH_ONLY)
     assert publisher.status_code == 403
+
+
+def test_every_attempt_is_told(api: Api) -> None:
+    """Of one event at each integration, and beside a dead letter; lists of many have none."""
+    home: str = api.create()["id"]
+    event = f"{home}-tried"
+    settle(api, home, Status.RETRYING, event, at_ms=NOON)
+    settle(api, home, Status.DEAD, event, at_ms=NOON + 2000)
+    [letter_id] = bury(api, home, {event: b"{}"}, at_ms=NOON + 2000)
+    [told] = api.get("/deliveries", params={"event_id": event})["items"]
+    letter = api.get(f"/integrations/siem/{home}/dead-letters/{letter_id}")
+    [listed] = api.get(f"/integrations/siem/{home}/deliveries")["items"]
+
+    assert told["history"] == letter["history"]
+    assert told["history"] == [
+        {
+            "number": 1,
+            "at": f"2026-11-22T22:15:0{second}.000Z",
+            "status": status,
+            "http_status": 503,
+            "error_code": "destination_busy",
+            "error": "the server is busy",
+        }
+        for second, status in ((0, "retrying"), (2, "dead"))
+    ]
+    assert "history" not in listed

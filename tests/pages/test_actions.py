@@ -154,6 +154,8 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
     page = site.visitor().get(HOME + "/events", params={"id": "evt_sought"})
 
     assert {"found-a", "found-b", "delivered", "dead"} <= set(page.words)
+    assert page.text.count("Every attempt at") == 1
+    assert "Every attempt at found-b" in page.text
     assert "found-c" not in page.text
     assert "No delivery of this event is known" in site.visitor().get(HOME + "/events?id=evt_x").text
 

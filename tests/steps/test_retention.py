@@ -94,6 +94,7 @@ def test_each_kind_has_its_age(client: redis.Redis) -> None:
 
     assert days == {
         Kind.DELIVERIES: 30,
+        Kind.ATTEMPTS: 30,
         Kind.DEAD_LETTERS: 90,
         Kind.PARKED: 90,
         Kind.RECORDED_ENTRIES: 7,

@@ -1,12 +1,14 @@
 """What became of events, as the API tells it: deliveries, and dead letters."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from worker.api.moments import moment
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
+from worker.ledger.attempts import AttemptRow
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.failures import FailureCode
 from worker.model.replays import LetterState
@@ -35,6 +37,30 @@ class DeliveryDocument(BaseModel):
     latency_ms: int | None = Field(description="From the publication to the destination's acceptance.")
     next_try_at: str | None
     assurance: Assurance | None = Field(description="How far a delivered event is known to have come.")
+
+
+class AttemptDocument(BaseModel):
+    """One attempt to deliver an event: when it ended, and what was answered, or what failed."""
+
+    number: int = Field(description="How many requests have carried the event, this one included.")
+    at: str | None
+    status: Status = Field(description="Where the event stood then.")
+    http_status: int | None
+    error_code: str | None = Field(description="As of a delivery.")
+    error: str | None
+
+
+class EventDelivery(DeliveryDocument):
+    """What became of an event at one integration, with every attempt unless the first one succeeded."""
+
+    history: list[AttemptDocument] = Field(description="The first attempt first.")
+
+
+class EventPage(BaseModel):
+    """What became of one event, the latest settled first; `next` is the cursor of the next page."""
+
+    items: list[EventDelivery]
+    next: str | None
 
 
 class DeliveryPage(BaseModel):
@@ -73,10 +99,11 @@ class LetterPage(BaseModel):
 
 
 class WholeLetter(LetterDocument):
-    """A dead letter with its event: as text, or in base64 when it is not UTF-8."""
+    """A dead letter with its event, as text, or in base64 when it is not UTF-8; and with every attempt."""
 
     payload: str | None
     payload_base64: str | None
+    history: list[AttemptDocument] = Field(description="The first attempt first, replays included.")
 
 
 def delivery_document(row: DeliveryRow) -> DeliveryDocument:
@@ -100,18 +127,37 @@ def delivery_document(row: DeliveryRow) -> DeliveryDocument:
     )
 
 
+def event_delivery(row: DeliveryRow, history: Sequence[AttemptRow]) -> EventDelivery:
+    """Tell of a delivery with its attempts."""
+    return EventDelivery(**delivery_document(row).model_dump(), history=_history(history))
+
+
+def _history(attempts: Sequence[AttemptRow]) -> list[AttemptDocument]:
+    return [
+        AttemptDocument(
+            number=one.number,
+            at=moment(one.at_ms),
+            status=one.status,
+            http_status=one.http_status,
+            error_code=one.error_code,
+            error=one.error,
+        )
+        for one in attempts
+    ]
+
+
 def letter_document(row: DeadLetterRow) -> LetterDocument:
     """Tell of a dead letter, less its payload."""
     return LetterDocument(**_told(row))
 
 
-def whole_letter(row: DeadLetterRow) -> WholeLetter:
-    """Tell of a dead letter with its payload."""
+def whole_letter(row: DeadLetterRow, history: Sequence[AttemptRow]) -> WholeLetter:
+    """Tell of a dead letter with its payload and its attempts."""
     try:
         text, packed = row.payload.decode(), None
     except UnicodeDecodeError:
         text, packed = None, base64.b64encode(row.payload).decode()
-    return WholeLetter(**_told(row), payload=text, payload_base64=packed)
+    return WholeLetter(**_told(row), payload=text, payload_base64=packed, history=_history(history))
 
 
 def _told(row: DeadLetterRow) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from worker.api.documentation import problems
 from worker.api.filters import DeliveryFilters, EventFilters, LetterFilters, Wanted, milliseconds
 from worker.api.outcome_documents import (
     DeliveryPage,
+    EventPage,
     LetterPage,
     WholeLetter,
     delivery_document,
+    event_delivery,
     letter_document,
     whole_letter,
 )
@@ -23,6 +25,7 @@ from worker.api.paging import Milliseconds, cursor_after, place_in
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.ledger.answers import DeadLetterRow, DeliveryRow, Place
+from worker.ledger.attempts import attempts_of
 from worker.ledger.letter_pages import LetterQuestion, letters_page
 from worker.ledger.letters import discard, find_letter
 from worker.ledger.queries import deliveries
@@ -56,7 +59,7 @@ def list_deliveries(
 
 
 @router.get("/deliveries", tags=["deliveries"], responses=problems(401, 403, 429, 503))
-def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters, Query()]) -> DeliveryPage:
+def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters, Query()]) -> EventPage:
     """Find out what became of one event at each integration of the tenant, deleted ones included."""
     found = deliveries(
         resources.engine,
@@ -65,7 +68,11 @@ def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters,
         limit=asked.limit + 1,
         before=_delivery_place(asked.cursor),
     )
-    return _delivery_page(found, asked.limit)
+    page = _delivery_page(found, asked.limit)
+    shown = found[: asked.limit]
+    tried = attempts_of(resources.engine, asked.event_id, [row.integration_id for row in shown])
+    items = [event_delivery(row, tried.get(row.integration_id, ())) for row in shown]
+    return EventPage(items=items, next=page.next)
 
 
 @router.get(f"{_ONE}/dead-letters", tags=["dead letters"], responses=problems(*_USUAL))
@@ -92,8 +99,11 @@ def list_dead_letters(
 
 @router.get(f"{_ONE}/dead-letters/{{letter_id}}", tags=["dead letters"], responses=problems(*_USUAL))
 def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, letter_id: str) -> WholeLetter:
-    """Show a dead letter with its event, as it was published."""
-    return whole_letter(_letter(resources, caller.tenant_id, integration_id, letter_id))
+    """Show a dead letter with its event, as it was published, and every attempt to deliver it."""
+    letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
+    home = letter.integration_id or ""
+    tried = attempts_of(resources.engine, letter.event_id or "", [home])
+    return whole_letter(letter, tried.get(home, ()))
 
 
 @router.delete(

@@ -18,11 +18,20 @@ from worker.cli.filters import (
     selection_of,
     since_option,
 )
-from worker.cli.letter_views import document, groups, letter_fields, payload_lines, row, shortfall
+from worker.cli.letter_views import (
+    document,
+    groups,
+    letter_fields,
+    payload_lines,
+    print_attempts,
+    row,
+    shortfall,
+)
 from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
 from worker.cli.replays import announce_replay, follow, replay_document
 from worker.cli.stores import integration_store, names_by_id
 from worker.cli.targets import complete_integration, refuse_other_tenant, target_of
+from worker.ledger.attempts import attempts_of
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
 from worker.ledger.queries import dead_letters as find_dead_letters
@@ -95,21 +104,26 @@ def list_(
 @click.argument("letter", metavar="ID")
 @as_json_option
 def show(letter: str, *, as_json: bool) -> None:
-    """Show one dead letter: its payload, why it died, and each time that its event was given up."""
+    """Show one dead letter: its payload, why it died, and every attempt to deliver its event."""
     with integration_store() as store:
         names = names_by_id(store)
         found = find_letter(store.engine, letter)
         event, home = found.event_id or "", found.integration_id or ""
         deaths = deaths_of(store.engine, event, home) or [found]
         now = deliveries(store.engine, event_id=event, integration_id=home, limit=1)
+        tried = attempts_of(store.engine, event, [home]).get(home, [])
     if as_json:
         given_up = [{**document(one), "payload": None} for one in deaths]
-        print_json({**document(found), "deaths": given_up, "delivery": asdict(now[0]) if now else None})
+        told = {"deaths": given_up, "delivery": asdict(now[0]) if now else None}
+        print_json({**document(found), **told, "history": [asdict(one) for one in tried]})
         return
     print_table(["field", "value"], letter_fields(found, names), empty="")
     click.echo("\nPayload:")
     for line in payload_lines(found.payload):
         click.echo(line)
+    if tried:
+        click.echo("\nAttempts:")
+        print_attempts(tried)
     click.echo("\nGiven up:")
     print_table(
         ["when", "id", "attempts", "cause", "error", "state"],

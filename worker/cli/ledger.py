@@ -1,16 +1,19 @@
 """`siem deliveries`, `siem db`: what the ledger knows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from worker.cli.filters import integration_option, limit_option, resolved, since_option
-from worker.cli.output import as_json_option, print_json, print_table, when
+from worker.cli.letter_views import print_attempts
+from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.pruning import prune
 from worker.cli.schema import downgrade, status, upgrade
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.answers import DeliveryRow
+from worker.ledger.attempts import AttemptRow, attempts_of
 from worker.ledger.queries import deliveries as find_deliveries
 from worker.model.deliveries import Status
 
@@ -39,6 +42,7 @@ def deliveries(
 
     ASSURANCE says how far a delivered event is known to have come: sent (handed to the network), received
     (the receiver has read all of it), accepted (its software has said yes), indexed (it can be searched).
+    With --event-id, every attempt is listed too, unless the first one succeeded.
 
     \b
     siem deliveries --event-id evt_1
@@ -58,14 +62,18 @@ def deliveries(
             since_ms=since,
             limit=limit,
         )
+        tried = attempts_of(store.engine, event_id, [row.integration_id for row in rows]) if event_id else {}
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json([_document(row, tried if event_id else None) for row in rows])
         return
     print_table(
         ["settled", "integration", "event", "type", "status", "assurance", "attempts", "ms", "error"],
         [_delivery(row, names) for row in rows],
         empty="No deliveries match.",
     )
+    for integration_id, attempts in tried.items():
+        click.echo(plain(f"\nAttempts at {names.get(integration_id, integration_id)}:"))
+        print_attempts(attempts)
 
 
 @click.group()
@@ -75,6 +83,13 @@ def db() -> None:
 
 for _command in (status, upgrade, downgrade, prune):
     db.add_command(_command)
+
+
+def _document(row: DeliveryRow, tried: Mapping[str, Sequence[AttemptRow]] | None) -> dict[str, Any]:
+    """Return it as JSON values, with its attempts where one event is asked for."""
+    if tried is None:
+        return asdict(row)
+    return {**asdict(row), "history": [asdict(one) for one in tried.get(row.integration_id, ())]}
 
 
 def _delivery(row: DeliveryRow, names: dict[str, str]) -> list[Any]:

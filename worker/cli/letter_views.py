@@ -1,12 +1,13 @@
 """How dead letters look to people, and to scripts: rows, fields, payloads, counts."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from worker.cli.output import counted, plain, when
+from worker.cli.output import counted, plain, print_table, when
 from worker.ledger.answers import DeadLetterRow
+from worker.ledger.attempts import AttemptRow
 from worker.ledger.letters import Census
 
 
@@ -59,6 +60,15 @@ def payload_lines(payload: bytes) -> Iterator[str]:
         yield plain(text)
         return
     yield from map(plain, text.split("\n"))
+
+
+def print_attempts(attempts: Sequence[AttemptRow]) -> None:
+    """Print a line for each attempt: when it ended, which one it was, and what was answered."""
+    print_table(
+        ["when", "attempt", "then", "http", "answer"],
+        [[when(one.at_ms), one.number, one.status.value, one.http_status, one.error] for one in attempts],
+        empty="",
+    )
 
 
 def groups(found: Census, names: Mapping[str, str]) -> list[list[Any]]:

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Column, Connection, Table, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from worker.ledger.attempts import attempts
 from worker.ledger.rows import Row
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries
 
@@ -61,6 +62,7 @@ DEAD_LETTERS = Upsert(
     tuple(name for name in dead_letters.c.keys() if name not in _LATER),  # noqa: SIM118 - columns, not a dict
     "ON CONFLICT (id) DO NOTHING",
 )
+ATTEMPTS = Upsert(attempts, tuple(attempts.c.keys()), "ON CONFLICT DO NOTHING")
 _ENTRIES = Upsert(recorded_entries, tuple(recorded_entries.c.keys()), "ON CONFLICT (stream_entry) DO NOTHING")
 
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
 )
 
+from worker.ledger.attempts import attempts
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
 from worker.model.deliveries import Status
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     """What can be pruned."""
 
     DELIVERIES = "deliveries"
+    ATTEMPTS = "attempts"
     DEAD_LETTERS = "dead letters"
     PARKED = "chunks of parked events"
     RECORDED_ENTRIES = "recorded entries"
@@ -186,6 +188,7 @@ _PLANS = {
     Kind.DELIVERIES: _Plan(
         deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _tells_a_waiting_letter
     ),
+    Kind.ATTEMPTS: _Plan(attempts, attempts.c.at_ms),
     Kind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),
     Kind.PARKED: _Plan(parked, parked.c.parked_ms),
     Kind.RECORDED_ENTRIES: _Plan(recorded_entries, recorded_entries.c.recorded_ms),

@@ -13,7 +13,8 @@ from itertools import chain
 from sqlalchemy import Connection, Engine, exc
 
 from worker.ledger.answers import Recorded
-from worker.ledger.bulk import COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
+from worker.ledger.attempts import attempt_rows
+from worker.ledger.bulk import ATTEMPTS, COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
 from worker.ledger.engine import writing
 from worker.ledger.outage import is_about_data, reason_of, unavailable
 from worker.ledger.parked import keep
@@ -105,6 +106,7 @@ def _recorded(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
     _write(connection, rows, counts, dead_rows)
+    write_rows(connection, ATTEMPTS, sorted(attempt_rows(fresh_outcomes), key=_place))
     keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
@@ -126,6 +128,10 @@ def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows
     write_rows(connection, SETTLEMENTS, rows)
     write_rows(connection, COUNTS, counts)
     write_rows(connection, DEAD_LETTERS, dead_rows)
+
+
+def _place(row: Row) -> Row:
+    return row[:4]
 
 
 def _key(row: Row) -> str:

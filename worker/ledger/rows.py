@@ -58,7 +58,7 @@ def dead_letter_rows(entries: Iterable[tuple[str, DeadLetter]]) -> list[Row]:
 def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
     integration_id = storable(outcome.integration_id)
     status, settled, retry_at = outcome.status, outcome.settled_ms, outcome.retry_at_ms
-    _, code, error, hint = _finding_columns(outcome.finding)
+    _, code, error, hint = finding_columns(outcome.finding)
     http_status = outcome.http_status
     delivered = status == Status.DELIVERED
     assurance = outcome.assurance if delivered else None
@@ -105,7 +105,7 @@ def _version(row: Row) -> int:
 
 
 def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
-    http_status, code, error, hint = _finding_columns(letter.finding)
+    http_status, code, error, hint = finding_columns(letter.finding)
     integration_id = _storable_or_null(letter.integration_id)
     dead_ms = _death_ms(entry_id, letter.dead_ms)
     for place, (event, attempts) in enumerate(zip(letter.events, letter.attempts, strict=True)):
@@ -136,7 +136,8 @@ def _death_ms(entry_id: str, told_ms: int) -> int:
     return entry_ms if entry_ms - told_ms > _DAY_MS else told_ms
 
 
-def _finding_columns(finding: Finding | None) -> tuple[int | None, str | None, str | None, str | None]:
+def finding_columns(finding: Finding | None) -> tuple[int | None, str | None, str | None, str | None]:
+    """Return HTTP status, code, sentence and hint, as the ledger stores them; four times None without one."""
     if finding is None:
         return None, None, None, None
     return (

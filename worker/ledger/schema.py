@@ -22,12 +22,12 @@ metadata = MetaData()
 
 # Ids are compared byte by byte: pages of a list then break at the same place in SQLite, PostgreSQL and
 # Python, and PostgreSQL's trees grow faster than by the rules of a language.
-_ID = Text().with_variant(TEXT(collation="C"), "postgresql")
+ID = Text().with_variant(TEXT(collation="C"), "postgresql")
 
 integrations = Table(
     "integrations",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -64,8 +64,8 @@ Index(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("event_id", _ID, primary_key=True),
-    Column("integration_id", _ID, primary_key=True),
+    Column("event_id", ID, primary_key=True),
+    Column("integration_id", ID, primary_key=True),
     Column("event_type", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -104,10 +104,10 @@ dead_letters = Table(
     "dead_letters",
     metadata,
     # `<milliseconds>-<sequence>-<place>` of its stream entry: the same letter has the same id again.
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     # These three are NULL for what was never a valid event.
-    Column("integration_id", _ID),
-    Column("event_id", _ID),
+    Column("integration_id", ID),
+    Column("event_id", ID),
     Column("event_type", Text),
     Column("cause", Text, nullable=False),
     Column("error_code", Text, nullable=False),
@@ -123,7 +123,7 @@ dead_letters = Table(
     Column("state", Text, nullable=False, server_default="waiting"),
     # When it ceased to wait, by the clock of Redis if it was replayed; and which replay saw to that.
     Column("state_ms", BigInteger),
-    Column("replay_id", _ID),
+    Column("replay_id", ID),
 )
 
 # Dead letters are few, so that indexes are affordable: the latest of an integration, and of all,
@@ -154,11 +154,11 @@ Index(
 replays = Table(
     "replays",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     # Which letters are meant, as JSON.
     Column("selection", Text, nullable=False),
     # NULL: each letter's own integration.
-    Column("target_id", _ID),
+    Column("target_id", ID),
     Column("state", Text, nullable=False),
     Column("rate", Integer, nullable=False),
     Column("total", BigInteger, nullable=False),
@@ -182,8 +182,8 @@ parked = Table(
     "parked",
     metadata,
     # The id of its stream entry, "ms-seq": the same chunk has the same name again.
-    Column("name", _ID, primary_key=True),
-    Column("integration_id", _ID, nullable=False),
+    Column("name", ID, primary_key=True),
+    Column("integration_id", ID, nullable=False),
     Column("urgent", Boolean, nullable=False),
     # `milliseconds << 20 | sequence` of the entry of the backlog that held it.
     Column("position", BigInteger, nullable=False),
@@ -202,7 +202,7 @@ Index("parked_age", parked.c.parked_ms)
 minute_counts = Table(
     "minute_counts",
     metadata,
-    Column("integration_id", _ID, primary_key=True),
+    Column("integration_id", ID, primary_key=True),
     # The minute's first millisecond.
     Column("minute_ms", BigInteger, primary_key=True),
     Column("delivered", BigInteger, nullable=False),
@@ -219,7 +219,7 @@ recorded_entries = Table(
     "recorded_entries",
     metadata,
     # `o:<id>` for an entry of the outcomes, `d:<id>` for one of the dead letters, `p:<id>` of the parked.
-    Column("stream_entry", _ID, primary_key=True),
+    Column("stream_entry", ID, primary_key=True),
     Column("recorded_ms", BigInteger, nullable=False),
 )
 
@@ -230,7 +230,7 @@ Index("recorded_entries_age", recorded_entries.c.recorded_ms)
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
@@ -252,7 +252,7 @@ ledger_identity = Table(
 redis_epochs = Table(
     "redis_epochs",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     # 0 until the epoch stands in Redis.
     Column("mark", BigInteger, nullable=False),
     # By the clock of Redis.
@@ -267,7 +267,7 @@ redis_epochs = Table(
 redis_losses = Table(
     "redis_losses",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
     Column("found_ms", BigInteger, nullable=False),

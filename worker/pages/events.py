@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from worker.api.callers import Shared
+from worker.ledger.attempts import attempts_of
 from worker.ledger.queries import deliveries
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Looking
@@ -27,4 +28,5 @@ def find_event(
     names = resources.integrations_of(visitor.tenant_id).names()
     rows = deliveries(resources.engine, event_id=wanted, limit=_MOST) if wanted else []
     ours = [row for row in rows if row.integration_id in names]
-    return render(request, "events.html", visitor, wanted=wanted, rows=ours, names=names)
+    tried = attempts_of(resources.engine, wanted, [row.integration_id for row in ours])
+    return render(request, "events.html", visitor, wanted=wanted, rows=ours, names=names, tried=tried)

@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from worker.api.callers import Shared
 from worker.ledger.answers import DeadLetterRow
+from worker.ledger.attempts import attempts_of
 from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
 from worker.model.deliveries import Cause
 from worker.model.errors import NotFoundError
@@ -66,15 +67,17 @@ def show_of_one(integration_id: str) -> Response:
 
 @router.get(LETTERS + "/{letter_id}")
 def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id: str) -> Response:
-    """Show one letter: the event, why it died, and every time that it did."""
+    """Show one letter: the event, why it died, every attempt, and every time that it died."""
     letter = _letter(resources, visitor, letter_id)
     integration_id = letter.integration_id or ""
+    tried = attempts_of(resources.engine, letter.event_id or "", [integration_id])
     return render(
         request,
         "letter.html",
         visitor,
         letter=letter,
         payload=_readable(letter.payload),
+        attempts=tried.get(integration_id, ()),
         deaths=deaths_of(resources.engine, letter.event_id or "", integration_id),
         names=resources.integrations_of(visitor.tenant_id).names(),
         causes=CAUSES,
