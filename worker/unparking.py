@@ -8,14 +8,19 @@ forgotten it.
 import logging
 import threading
 from contextlib import suppress
+from typing import Any
 
+from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
+from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, persevere_resting
 from worker.model.errors import BrokerUnavailable
+from worker.settings import Settings
+from worker.waiting_quota import WaitingQuota
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +38,18 @@ class Unparker:
         ledger: ParkedStore,
         parking: Parking,
         budget: BacklogBudget,
+        quota: WaitingQuota,
         snapshot: Snapshot,
         turn: Turn,
     ) -> None:
-        """Take chunks from the ledger, and put them into the backlogs, within the budget of all."""
+        """Take chunks from the ledger, and put them into the backlogs, within the budget of all.
+
+        `quota` is told what is parked: it says whose events are too many.
+        """
         self._ledger = ledger
         self._parking = parking
         self._budget = budget
+        self._quota = quota
         self._snapshot = snapshot
         self._turn = turn
 
@@ -58,7 +68,9 @@ class Unparker:
         """
         if not self._turn.is_mine():
             return 0
-        return sum(self._bring_back(one) for one in sorted(self._ledger.counts()))
+        parked = self._ledger.counts()
+        self._quota.look(parked, self._snapshot.subscriptions())
+        return sum(self._bring_back(one) for one in sorted(parked))
 
     def _bring_back(self, integration_id: str) -> int:
         room = self._parking.room(integration_id)
@@ -72,3 +84,12 @@ class Unparker:
         events = sum(chunk.events for _, chunk in page)
         log.info("%d parked events are back in the backlog of integration %s", events, integration_id)
         return events
+
+
+def unparker_of(config: Settings, engine: Any, client: Any, claim: LedgerClaim) -> Unparker:
+    """Return the unparker of a recorder's process, with a client of its own."""
+    parking, store = Parking(client, config.cap), ParkedStore(engine)
+    budget = BacklogBudget(client, parking, config.waiting_bytes)
+    quota = WaitingQuota(client, store, budget, config.tenant_waiting_bytes)
+    turn = Turn(client, keys.UNPARKER_LOCK, TURN, claim)
+    return Unparker(store, parking, budget, quota, Snapshot(client), turn)

@@ -28,6 +28,7 @@ from worker.ledger.recording import record
 from worker.model.budget import Waiting, fair_level, memory_of, room_of, shares, total
 from worker.model.parking import Cap
 from worker.unparking import Unparker
+from worker.waiting_quota import WaitingQuota
 
 CAP = Cap(events=100_000, size=100_000_000)
 #: Bytes of each event, and about what it takes of memory.
@@ -153,14 +154,10 @@ def test_what_was_parked_comes_back_beside_a_tenant_that_fills_its_share(
     client.delete(keys.urgent("b"))
     client.hset(keys.state("b"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
 
-    parking = Parking(client, CAP)
-    unparker = Unparker(
-        ParkedStore(engine),
-        parking,
-        BacklogBudget(client, parking, budget),
-        Snapshot(client),
-        Turn(client, "turn", 60),
-    )
+    parking, store = Parking(client, CAP), ParkedStore(engine)
+    bounds = BacklogBudget(client, parking, budget)
+    quota = WaitingQuota(client, store, bounds, 10**9)
+    unparker = Unparker(store, parking, bounds, quota, Snapshot(client), Turn(client, "turn", 60))
     while unparker.step():
         sweep(client, budget)
     back = names(client, "b")

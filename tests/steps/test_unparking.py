@@ -20,6 +20,7 @@ from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record
 from worker.model.parking import Cap
 from worker.unparking import Unparker
+from worker.waiting_quota import WaitingQuota
 
 CAP = Cap(events=10, size=1_000)
 
@@ -50,7 +51,8 @@ def unparker(client: redis.Redis, store: ParkedStore, turn: str = "turn") -> Unp
     """Make an unparker as a recorder runs it."""
     parking = Parking(client, CAP)
     budget = BacklogBudget(client, parking, 0)
-    return Unparker(store, parking, budget, Snapshot(client), Turn(client, turn, 60))
+    quota = WaitingQuota(client, store, budget, 10**9)
+    return Unparker(store, parking, budget, quota, Snapshot(client), Turn(client, turn, 60))
 
 
 def fill_and_drain(client: redis.Redis, engine: Engine) -> None:

@@ -23,7 +23,8 @@ from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
 from worker.broker.connection import Client
 from worker.broker.floods import floods
-from worker.broker.ingress import publish, waiting
+from worker.broker.full_tenants import crowding
+from worker.broker.ingress import publish
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType
@@ -33,7 +34,7 @@ router = APIRouter(tags=["events"])
 #: Lines of one request, and events of one round trip to Redis.
 MOST_LINES, WINDOW = 10_000, 1000
 #: When to come back, in seconds: Redis is away or full, or too much waits in it.
-_AWAY, _CROWDED = "5", "5"
+_AWAY, _CROWDED, _FULL = "5", "5", "60"
 #: So many times `SIEM_INGRESS_MOST` may wait before those are refused who do not flood the ingress.
 _PATIENCE = 2
 
@@ -244,7 +245,9 @@ def _nothing_valid(judged: Judged) -> Problem:
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
     """Refuse who floods the ingress; others too if no router lets theirs pass, or far too much waits."""
-    found, most = waiting(resources.client), resources.config.ingress_most
+    (found, full), most = crowding(resources.client), resources.config.ingress_most
+    if tenant_id in full:
+        raise _full(full[tenant_id], resources.config.tenant_waiting_bytes)
     if found < most:
         return
     flooding = floods(resources.client)
@@ -255,6 +258,18 @@ def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
         f"{found} events wait to be routed already",
         headers={"Retry-After": _CROWDED},
         remedy="send it again later: it was not accepted",
+        accepted=0,
+    )
+
+
+def _full(size: int, most: int) -> Problem:
+    return Problem(
+        429,
+        f"{size} bytes of this tenant's events wait to be delivered (limit tenant_waiting_bytes: {most})",
+        headers={"Retry-After": _FULL},
+        remedy="resume what is paused, or delete integrations that are not needed; then send it again",
+        limit="tenant_waiting_bytes",
+        most=most,
         accepted=0,
     )
 

@@ -52,7 +52,7 @@ class BacklogBudget:
                 pipeline.hmget(keys.state(one.id), "unclaimed_events", "unclaimed_bytes")
             replies: list[Any] = pipeline.execute() if ones else []
         return [
-            Waiting(one.id, one.tenant_id, max(0, whole(events)), max(0, whole(size)))
+            Waiting(one.id, _tenant_of(one), max(0, whole(events)), max(0, whole(size)))
             for one, (events, size) in zip(ones, replies, strict=True)
         ]
 
@@ -97,3 +97,8 @@ class BacklogBudget:
         with broker_errors():
             found: Any = self._client.hmget(keys.state(integration_id), "unclaimed_events", "unclaimed_bytes")
         return memory_of(max(0, whole(found[0])), max(0, whole(found[1])))
+
+
+def _tenant_of(one: Subscription) -> str:
+    """Name the tenant; "" for a deleted integration, whose document in Redis does not say whose it was."""
+    return "" if one.deleted else one.tenant_id

@@ -51,6 +51,8 @@
 | `siem:events:aside:<ms>`     | stream | `siem:events` as it was, with ids ahead of the clock; its      |
 |                              |        | entries are added again (`worker.broker.renumbering`)          |
 | `siem:events:renumbered`     | string | when that happened last (ms), and the id; expires              |
+| `siem:tenants:full`          | string | tenants of which too much waits, and how many bytes (JSON);    |
+|                              |        | expires (`worker.broker.full_tenants`)                         |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
@@ -108,13 +110,14 @@ leases, and the states of a slot stay as they are. What is new stands under a na
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
-`siem:events:aside*` and `siem:events:renumbered` came later. Of a sign of life, 0.1.0 reads the role up to
-the first colon, and the last word of the value. `tests/upgrades` tries both directions.
+`siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full` came later. Of a sign of life, 0.1.0
+reads the role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
 AHEAD_LOCK = "siem:events:ahead"
 FLOODS = "siem:events:floods"
+FULL_TENANTS = "siem:tenants:full"
 EVENTS_ASIDE = "siem:events:aside"
 RENUMBERED = "siem:events:renumbered"
 OUTCOMES = "siem:outcomes"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import click
 
-from worker import cleanup, health_watch, loss_watch, replay, retention, unparking
+from worker import cleanup, health_watch, loss_watch, replay, retention
 from worker.binding import seal_binding
 from worker.broker import keys
 from worker.broker.alive import SignOfLife
@@ -63,7 +63,7 @@ from worker.router import Router
 from worker.schema_guard import schema_facts
 from worker.settings import Settings
 from worker.sweeper import Sweeper
-from worker.unparking import Unparker
+from worker.unparking import unparker_of
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _beside_recorder(
     try:
         steps: list[_Step] = [
             _replayer(config, engine, claim),
-            _unparker(config, engine, claim),
+            unparker_of(config, engine, connect(config.broker_address()), claim),
             _retention(config, engine, claim),
             _health_watch(config, engine, claim),
             _loss_watch(config, engine, claim),
@@ -186,14 +186,6 @@ def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retentio
     )
     kept_days = retention.kept_days_of(config)
     return Retention(partial(prune, engine), partial(oldest_ms, client), guard, turn, kept_days)
-
-
-def _unparker(config: Settings, engine: Ledger, claim: LedgerClaim) -> Unparker:
-    client = connect(config.broker_address())
-    turn = Turn(client, keys.UNPARKER_LOCK, unparking.TURN, claim)
-    parking = Parking(client, config.cap)
-    budget = BacklogBudget(client, parking, config.waiting_bytes)
-    return Unparker(ParkedStore(engine), parking, budget, Snapshot(client), turn)
 
 
 def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthWatch:

@@ -33,6 +33,14 @@ class QuotaKnobs(BaseModel):
             "may take; beyond it the oldest are forgotten first.",
         ),
     ] = 67_108_864
+    tenant_waiting_bytes: Annotated[
+        int,
+        Field(
+            ge=1_000_000,
+            description="Bytes of events of one tenant that may wait, in Redis and in the database, counted "
+            "for each integration; beyond, `POST /events` answers 429 to this tenant.",
+        ),
+    ] = 4_000_000_000
 
     @property
     def quotas(self) -> Quotas:
