@@ -130,7 +130,7 @@ def test_the_page_tests_no_kept_secret_against_another_server(tmp_path: Path) ->
         visitor.http.close()
 
     for answer in (tested, shown):
-        assert "auth.token: is kept for the server that it was given for" in answer.text
+        assert "is kept for the server that it was given for, and url has another scheme" in answer.text
         assert TOKEN not in answer.text
     assert 'id="f-auth-token-wrong"' in shown.text
     assert evil.requests == []

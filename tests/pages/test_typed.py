@@ -187,7 +187,7 @@ def test_a_sign_in_in_between_keeps_what_was_typed(site: Site) -> None:
 def test_what_was_typed_is_for_its_tenant_and_its_secrets_for_their_key(site: Site) -> None:
     """Another key of the tenant sees what is no secret; another tenant sees nothing."""
     visitor = site.visitor()
-    typed = form_of(visitor, "of one key")
+    typed = {**form_of(visitor, "of one key"), "url": "https://hook.example.com/in?key=typed-k3y"}
     visitor.http.post("/sign-in", data={"key": site.keys[THEIRS, Role.ADMIN]})
     answer = visitor.http.post(NEW, data=typed)
     asked = visitor.get(answer.headers["location"])
@@ -201,6 +201,8 @@ def test_what_was_typed_is_for_its_tenant_and_its_secrets_for_their_key(site: Si
     assert "key of another tenant" in asked.text
     assert "of one key" not in theirs.markup
     assert same_tenant.filled["name"] == ["of one key"]
+    assert same_tenant.filled["url"] == ["https://hook.example.com/in?key=…"]
+    assert "typed-k3y" not in same_tenant.markup
     assert "type them again" in same_tenant.text
     assert saved.status_code == 422
     assert Page(saved.text).filled["name"] == ["of one key"]

@@ -83,8 +83,10 @@ def change_integration(
 ) -> Response:
     """Change an integration by a JSON merge patch (RFC 7396): null brings back the default.
 
-    A secret that is left out stays, and so does one whose mark is sent back as it was read. The body may be
-    called application/json as well.
+    A secret that is left out stays, and so does one whose mark is sent back as it was read, as does a value
+    of a url's query that is sent back as `…`. Where they would go to another server (another scheme, host or
+    port), or one that need not prove who it is as before, all secrets are given again, or the change is
+    refused (422). The body may be called application/json as well.
     """
     integrations = resources.integrations_of(caller.tenant_id)
     change(integrations, integration_id, body.value, seen_in(if_match))

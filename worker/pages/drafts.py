@@ -15,6 +15,7 @@ from worker.api.callers import Shared
 from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
 from worker.model.errors import SecretUnreadable
+from worker.model.secret_urls import masked_url
 from worker.pages.form_fields import MAIN, all_fields
 from worker.pages.form_reading import FORGET, SECRETS, text_of
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
@@ -77,8 +78,12 @@ def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | Non
         return None
     if draft.token.key_id == visitor.key_id:
         return draft
-    open_ones = [(field, text) for field, text in draft.fields if field not in SECRET_FIELDS]
-    return Draft(draft.token, open_ones)
+    return Draft(draft.token, [_without_values(*one) for one in draft.fields if one[0] not in SECRET_FIELDS])
+
+
+def _without_values(field: str, text: str) -> tuple[str, str]:
+    """Return what another key may see of a field: the query of a url may hold credentials."""
+    return field, masked_url(text) if field == "url" else text
 
 
 def with_kept_secrets(resources: Resources, visitor: Visitor, form: FormData) -> FormData:
