@@ -59,14 +59,14 @@ def test_a_secret_survives_a_mistake_without_being_shown(site: Site) -> None:
     refused = visitor.http.post(NEW, data=form_of(visitor, "mistaken", url="ftp://splunk"))
     again = Page(refused.text)
     previewed = visitor.http.post(NEW + "/preview", data=again.filled | {"url": [URL]})
+    client = site.fleet.client
+    kept = [client.get(key) for key in client.keys("siem:draft:*")]
     saved = visitor.http.post(NEW, data=again.filled | {"url": [URL]})
 
     assert refused.status_code == 422
     assert "Kept from your last attempt" in again.text
     assert SECRET not in refused.text
     assert again.filled["token"] == [""]
-    client = site.fleet.client
-    kept = [client.get(key) for key in client.keys("siem:draft:*")]
     assert kept
     assert all(SECRET.encode() not in (value or b"") for value in kept)
     assert "sourcetype" in previewed.text
