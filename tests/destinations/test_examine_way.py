@@ -17,9 +17,16 @@ from cryptography.x509.oid import NameOID
 from tests.destinations.examining import HOST, LOOPBACK, examined, integration_to, results
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from tests.transports.certificates import context_of, demanding, server_context, splunks_own
+from tests.transports.certificates import (
+    context_of,
+    demanding,
+    server_context,
+    signed_common_name,
+    splunks_own,
+)
 from tests.transports.endpoint import Endpoint, Visit
 from worker.doctor import examine
+from worker.model.integrations import parse_integration
 from worker.transports.guard import Guard
 
 CA = trustme.CA()
@@ -224,3 +231,28 @@ def test_a_certificate_that_is_not_trusted_is_no_lack_of_connections() -> None:
             examine(integration_to(_splunk(splunk.url)), LOOPBACK, send_seconds=10, held=lambda _peers: 1)
         )
     assert {check.step: check.result.value for check in checks}["tls"] == "failed"
+
+
+def test_a_certificate_with_a_common_name_alone_is_warned_of(tmp_path: Path) -> None:
+    """RFC 9525: most clients refuse it; unless it is trusted for being this very one."""
+    certificate, secret, ca = signed_common_name("localhost")
+    with HecReceiver(tls=context_of(tmp_path, certificate, secret)) as splunk:
+        url = splunk.url.replace("127.0.0.1", "localhost")
+        by_its_ca = examined(_splunk(url, ca_pem=ca.decode()))["tls"]
+        by_itself = examined(_splunk(url, ca_pem=certificate.decode()))["tls"]
+
+    assert by_its_ca.result == "warning"
+    assert "in the common name alone" in by_its_ca.message
+    assert by_its_ca.remedy == "have it issued anew, with localhost as a subject alternative name"
+    assert by_itself.result == "ok"
+
+
+def test_a_host_that_nothing_can_be_delivered_to_is_told_without_dialling() -> None:
+    """One that was stored before such hosts were refused."""
+    destination = _splunk("https://[fe80::1%25eth0]:8088")
+    stored = parse_integration({"id": "int_1", "name": "old", "destination": destination}, stored=True)
+    checks = list(examine(stored, Guard(()), send_seconds=1.0))
+
+    assert checks[0].result == "failed"
+    assert "IPv6 zone" in checks[0].message
+    assert {one.result for one in checks[1:]} == {"skipped"}

@@ -57,6 +57,19 @@ def by_common_name(name: str) -> tuple[bytes, bytes]:
     return certificate.public_bytes(Encoding.PEM), secret
 
 
+def signed_common_name(name: str) -> tuple[bytes, bytes, bytes]:
+    """Make a certificate with only a common name, signed by a CA; return it, its key and the CA, in PEM."""
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer, subject = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]) for common in ("A CA", name)
+    )
+    ca = _unsigned(issuer, issuer, ca_key).add_extension(x509.BasicConstraints(True, None), critical=True)  # noqa: FBT003 - the library's signature
+    certificate = _unsigned(subject, issuer, key)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pems = [one.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM) for one in (certificate, ca)]
+    return pems[0], secret, pems[1]
+
+
 def context_of(folder: Path, *pems: bytes) -> ssl.SSLContext:
     """Serve with certificates and a key in PEM."""
     (folder / "all.pem").write_bytes(b"".join(pems))

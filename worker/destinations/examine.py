@@ -15,6 +15,8 @@ from worker.destinations.examine_syslog import SyslogExamination, syslog_target
 from worker.destinations.examine_way import Target, Way
 from worker.destinations.examine_webhook import WebhookExamination, webhook_target
 from worker.model.destinations import SplunkHec, SyslogCef, Webhook
+from worker.model.destinations.hosts import complaint_about_host
+from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context
@@ -79,6 +81,9 @@ class Examination:
         integration = self._integration
         client_context(integration.destination)
         self._trial.prepare()
+        if complaint := complaint_about_host(integration.destination.url):
+            # Stored by a release that did not refuse it.
+            raise InvalidIntegration("url", complaint, "nothing is ever delivered there")
         scheme = urlsplit(integration.destination.url).scheme
         # Not the whole url: that of a webhook may be a secret by itself.
         words = f"{integration.type}, {scheme}://{self._target}, {self._kind.summary()}"

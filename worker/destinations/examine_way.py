@@ -30,6 +30,12 @@ SOON = 21
 _HEARING = 1.0
 _MOST_SHOWN = 8
 
+#: OpenSSL goes by the common name then; most other clients do not.
+_COMMON_NAME_ONLY = (
+    "it names its host in the common name alone, which is no name of a server any more (RFC 9525, section "
+    "2): it is taken today, and a later release may refuse it"
+)
+_REISSUE = "have it issued anew, with {} as a subject alternative name"
 _ON_TIME = "renew it before then: nothing is delivered from that day on"
 
 
@@ -145,7 +151,16 @@ class Way:
                 f"{shown}; {SPLUNK_CA} and its key are the same in every Splunk: anybody can pose as this one"
             )
             return warning(words, "give the first certificate in this Splunk's server.pem as ca_pem instead")
+        if self._goes_by_common_name(handshake.chain):
+            name = self._options.server_name(target.host)
+            return warning(f"{shown}; {_COMMON_NAME_ONLY}", _REISSUE.format(name))
         return _timely(shown, handshake.chain)
+
+    def _goes_by_common_name(self, chain: tuple[Certificate, ...]) -> bool:
+        """Whether the server has no other name, and is not trusted for being this very certificate."""
+        if not chain or chain[0].names:
+            return False
+        return chain[0] not in certificates_in(self._options.ca_pem or "")
 
     def _unencrypted(self) -> Answer:
         target = self._target

@@ -1,6 +1,5 @@
 """TLS options, which every destination takes."""
 
-import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Annotated, Self
@@ -15,12 +14,10 @@ from pydantic import (
     model_validator,
 )
 
+from worker.model.destinations.hosts import LABEL, complaint_about_host
 from worker.model.destinations.urls import ascii_name
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
 from worker.model.secrets import is_readable
-
-#: Of a host's name, underscores included, which some have (RFC 1034, section 3.5).
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class TlsOptions(BaseModel):
@@ -69,7 +66,7 @@ class TlsOptions(BaseModel):
         if name is None:
             return None
         plain = ascii_name(name).removesuffix(".")
-        if not (_is_address(plain) or all(map(_LABEL.fullmatch, plain.split(".")))):
+        if not (_is_address(plain) or all(map(LABEL.fullmatch, plain.split(".")))):
             msg = "give the name of a host, such as siem.example.com, or an address, without port or scheme"
             raise ValueError(msg)
         return plain
@@ -86,7 +83,8 @@ class TlsOptions(BaseModel):
         It begins with `field: ` where one is to blame.
         With `stored`, rules that are younger than the document do not count (see `is_stored`).
         """
-        del stored
+        if not stored and (complaint := complaint_about_host(str(getattr(self, "url", "https://unnamed")))):
+            yield f"url: {complaint}"
         if (self.client_cert_pem is None) != (self.client_key_pem is None):
             yield "client_cert_pem and client_key_pem go together: give both or neither"
 

@@ -1,0 +1,66 @@
+"""Hosts that nothing can ever be delivered to are refused at the door; what was stored can still be read."""
+
+import pytest
+
+from worker.model.errors import InvalidIntegration
+from worker.model.integrations import Integration, parse_integration
+
+DESTINATIONS = {
+    "splunk_hec": {"url": "https://{}/services/collector/event", "token": "t"},
+    "webhook": {"url": "https://{}/in"},
+    "syslog_cef": {"url": "syslog://{}"},
+}
+#: Hosts, and what is said of them.
+HOPELESS = {
+    "[fe80::1%25eth0]": "IPv6 zone",
+    "[fe80::1%eth0]:8088": "IPv6 zone",
+    "[fe80::1]": "link-local IPv6 address",
+    "[v1.x]": "no IPv6 address between its brackets",
+    "256.1.1.1": "no IPv4 address",
+    "1.2.3.4.5": "no IPv4 address",
+    "1..3.4": "no IPv4 address",
+    "siem..example.com": "no name",
+    ".example.com": "no name",
+    "-siem.example.com": "no name",
+    "*.example.com": "no name",
+    "ex%41mple.com": "no name",
+    "siem,example.com": "no name",
+    "a" * 64 + ".example.com": "no name",
+    ".".join(["a" * 60] * 5): "no name",
+}
+GOOD = (
+    "siem",
+    "siem_1.example.com.",
+    "127.0.0.1",
+    "127.1",
+    "[::1]:8088",
+    "[2001:db8::1]",
+    "xn--bcher-kva.example",
+)
+
+
+def read(kind: str, host: str, *, stored: bool = False) -> Integration:
+    """Read an integration to that host."""
+    destination = {name: text.format(host) for name, text in DESTINATIONS[kind].items()}
+    document = {"id": "int_1", "name": "SIEM", "destination": {"type": kind, **destination}}
+    return parse_integration(document, stored=stored)
+
+
+@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize("host", HOPELESS)
+def test_what_can_never_be_delivered_to_is_refused(kind: str, host: str) -> None:
+    """With what would be right; but an integration that was accepted before can still be read."""
+    with pytest.raises(InvalidIntegration) as refused:
+        read(kind, host)
+
+    assert refused.value.field == "url"
+    assert HOPELESS[host] in refused.value.reason
+    assert "give " in refused.value.reason
+    assert read(kind, host, stored=True).type == kind
+
+
+@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize("host", GOOD)
+def test_what_may_exist_is_accepted(kind: str, host: str) -> None:
+    """Whether it does, only a look-up knows."""
+    assert read(kind, host).type == kind
