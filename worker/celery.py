@@ -161,6 +161,7 @@ def courier(kind: str) -> Courier:
         _fair().issue,
         kind,
         Patience(config.send_deadline, config.lease, config.retry_backoff),
+        _fair().go_on,
     )
     _couriers.append(made)
     return made

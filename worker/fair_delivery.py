@@ -53,7 +53,7 @@ class FairDelivery:
 
         An error that ends it may be that of an order that was set aside before.
         """
-        given = TenantOrder(order, kind, self._tenant_of(order.integration_id))
+        given = self._owned(order, kind)
         if not self._shares.take(given):
             self._tell(given.tenant_id)
             return str(TaskReport(word="waits"))
@@ -68,8 +68,13 @@ class FairDelivery:
         return f"{reports[0]}" + (f"; and {others} orders that had waited for a thread" if others else "")
 
     def issue(self, order: WorkOrder, kind: str) -> None:
-        """Issue an order that follows one that is being carried out, or keep it for the same threads."""
-        if not self._shares.keep(TenantOrder(order, kind, self._tenant_of(order.integration_id))):
+        """Issue an order that is to be carried out beside the running one, or set it aside."""
+        if not self._shares.keep(self._owned(order, kind), follows=False):
+            self._issue(order, kind)
+
+    def go_on(self, order: WorkOrder, kind: str) -> None:
+        """Issue an order that is to be carried out behind the running one, or set it aside for its thread."""
+        if not self._shares.keep(self._owned(order, kind), follows=True):
             self._issue(order, kind)
 
     def give_back_orders(self, after: float) -> None:
@@ -97,6 +102,9 @@ class FairDelivery:
             return report, None
         self._issue_all(ready[1:])
         return report, ready[0] if self._shares.take(ready[0]) else None
+
+    def _owned(self, order: WorkOrder, kind: str) -> TenantOrder:
+        return TenantOrder(order, kind, self._tenant_of(order.integration_id))
 
     def _gate(self, tenant_id: str) -> threading.Semaphore:
         with self._lock:

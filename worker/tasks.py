@@ -80,12 +80,19 @@ class Courier:
     """Carries out work orders; one for each worker process, shared by its threads."""
 
     def __init__(
-        self, backlog: Backlog, open_sender: OpenSender, issue: Issue, kind: str, patience: Patience
+        self,
+        backlog: Backlog,
+        open_sender: OpenSender,
+        issue: Issue,
+        kind: str,
+        patience: Patience,
+        go_on: Issue | None = None,
     ) -> None:
-        """Deliver to destinations of this kind."""
+        """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for."""
         self._backlog = backlog
         self._senders = Senders(open_sender)
         self._issue = issue
+        self._go_on = go_on or issue
         self._kind = kind
         self._patience = patience
 
@@ -106,7 +113,7 @@ class Courier:
             following = self._deliver_batch(following, retries, report, gate)
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
             if following is not None and (retries or time.monotonic() >= until):
-                self._issue(following, self._kind)
+                self._go_on(following, self._kind)
                 break
         return report
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.orders import WorkOrder
-from worker.model.thread_shares import TenantOrder, ThreadShares, pool_size
+from worker.model.thread_shares import MANY, TenantOrder, ThreadShares, pool_size
 
 
 def order(tenant: str, number: int = 0, slot: int = 1) -> TenantOrder:
@@ -68,6 +68,19 @@ def test_a_tenants_integrations_take_turns() -> None:
     assert not any(map(shares.take, waits))
 
     assert shares.give_back(first) == [order("a", 1)]
+
+
+def test_what_follows_stays_where_a_tenant_holds_many_threads() -> None:
+    """What is to run beside it becomes a message, which any worker takes at once."""
+    shares = ThreadShares(pool_size(128))
+    for number in range(MANY):
+        assert not shares.keep(order("a", number), follows=True)
+        shares.take(order("a", number))
+
+    assert not shares.keep(order("a", 100), follows=False)
+    assert shares.keep(order("a", 1), follows=True)
+    assert not shares.keep(order("b", 1), follows=True)
+    assert shares.give_back(order("a", 1)) == [order("a", 1)]
 
 
 def test_an_order_that_comes_twice_waits_once() -> None:

@@ -103,7 +103,7 @@ def test_what_fails_hands_the_next_order_on(rig: Rig) -> None:
 
 def test_what_follows_an_order_stays_with_the_threads(rig: Rig) -> None:
     """Of a tenant of which others wait, or that holds many threads; else any worker may take it."""
-    rig.amid[order(1)] = lambda: rig.fair.issue(order(1), "webhook")
+    rig.amid[order(1)] = lambda: rig.fair.go_on(order(1), "webhook")
     rig.fair.deliver("webhook", order(1))
     assert (rig.carried_out, rig.issued) == ([order(1)], [order(1)])
 

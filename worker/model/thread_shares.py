@@ -68,14 +68,16 @@ class ThreadShares:
             self._waiting[order.tenant_id] = mine
             return False
 
-    def keep(self, order: TenantOrder) -> bool:
-        """Keep an order that follows one that has its thread; False if its tenant has few of both.
+    def keep(self, order: TenantOrder, *, follows: bool) -> bool:
+        """Keep an order that a running one brought; False if it should become a message.
 
-        Those of a tenant with many threads would else stand before the orders of others in Celery's queue.
+        It is kept where others of its tenant wait, or if it `follows` one that is about to give its thread
+        back and the tenant holds many: its message would stand before the orders of others in Celery's queue.
         """
         with self._lock:
             mine = self._waiting.get(order.tenant_id, {})
-            if self._is_closed or not (mine or self._held[order.tenant_id] >= MANY):
+            goes_on = follows and self._held[order.tenant_id] >= MANY
+            if self._is_closed or not (mine or goes_on):
                 return False
             mine[order.slot] = order
             self._waiting[order.tenant_id] = mine
