@@ -49,7 +49,7 @@ class Neighbours:
         return self.holes + self.slow
 
 
-KINDS = {"ill": Neighbours(10, 10, 5.0, 20), "slow": Neighbours(0, 60, 14.0, 20)}
+KINDS = {"ill": Neighbours(10, 10, 5.0, 20), "slow": Neighbours(0, 60, 14.0, 5)}
 LOUD = "loud"
 HEALTHY = "int_healthy"
 #: Two routers: while one hands an event to twenty ill neighbours, the other one reads on.
