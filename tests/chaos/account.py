@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from tests.chaos.whereabouts import Whereabouts
 from worker.model.failures import FailureCode
 
 _SHOWN = 5
-#: How each fault begins that is a loss.
-LOSS = "LOST"
+#: How each fault begins that is a loss: the event is nowhere. And each that may yet end well: it waits
+#: somewhere, and patience ended first.
+LOSS, UNSETTLED = "LOST", "NOT SETTLED"
 
 
 @dataclass
@@ -38,7 +40,15 @@ class Account:
     @property
     def losses(self) -> int:
         """How many events are neither here nor there."""
-        return sum(count for fault, count in self.fault_counts.items() if fault.startswith(LOSS))
+        return self._count(LOSS)
+
+    @property
+    def not_settled(self) -> int:
+        """How many events still wait somewhere."""
+        return self._count(UNSETTLED)
+
+    def _count(self, kind: str) -> int:
+        return sum(count for fault, count in self.fault_counts.items() if fault.startswith(kind))
 
     def report(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -54,7 +64,7 @@ class Account:
         }
 
 
-def account_for(
+def account_for(  # noqa: PLR0913, PLR0917 - what was found, each by itself
     book: Path,
     acknowledged: Mapping[str, bytes],
     rows: Mapping[str, str],
@@ -62,13 +72,15 @@ def account_for(
     reasons: Container[str],
     most_copies: int,
     lost: int | None = None,
+    waiting: Whereabouts | None = None,
 ) -> Account:
     """Compare a witness's book with what was published and with what the ledger says.
 
     `acknowledged` are the SHA-256 of what it should have received, by event; `rows` the ledger's deliveries
     (event to status), `dead` the letters that wait (event to the code); `reasons` are true codes. No
     event may have been received more than `most_copies` times. `lost` is how many the fleet reports to be
-    missing from Redis at the least, or None if it reports no loss.
+    missing from Redis at the least, or None if it reports no loss. `waiting` says where events still wait;
+    it was asked before the book and the ledger were read.
     """
     found = Account(acknowledged=len(acknowledged))
     copies = _read(book, acknowledged, found)
@@ -88,7 +100,8 @@ def account_for(
         if lost > len(told):
             found.blame("reported to be missing, but accounted for", f"{lost} instead of {len(told)}")
     for event_id in acknowledged.keys() - told:
-        _judge(found, event_id, event_id in received, rows.get(event_id), dead.get(event_id))
+        place = (waiting or {}).get(event_id)
+        _judge(found, event_id, event_id in received, rows.get(event_id), dead.get(event_id), place)
     for event_id in received - acknowledged.keys():
         # A publisher whose answer was lost may have been killed with it: accepted, never acknowledged.
         found.blame("received but never acknowledged", event_id)
@@ -99,9 +112,20 @@ def account_for(
     return found
 
 
-def _judge(found: Account, event_id: str, received: bool, status: str | None, cause: str | None) -> None:  # noqa: FBT001 - one of the facts
+def _judge(
+    found: Account,
+    event_id: str,
+    received: bool,  # noqa: FBT001 - one of the facts
+    status: str | None,
+    cause: str | None,
+    place: str | None,
+) -> None:
+    has_ended = status == "delivered" or (status == "dead" and cause is not None)
+    if place is not None and not has_ended:
+        found.blame(f"{UNSETTLED}: {place}", event_id)
+        return
     if not received and cause is None:
-        found.blame(f"{LOSS}: neither received nor a dead letter", event_id)
+        found.blame(f"{LOSS}: neither received nor a dead letter, and it waits nowhere", event_id)
     if status is None:
         found.blame("without a row in the ledger", event_id)
     elif status == "delivered" and not received:
@@ -109,7 +133,7 @@ def _judge(found: Account, event_id: str, received: bool, status: str | None, ca
     elif status == "dead" and cause is None:
         found.blame("dead in the ledger without a dead letter", event_id)
     elif status == "retrying":
-        found.blame("still retrying", event_id)
+        found.blame("retrying in the ledger, and it waits nowhere", event_id)
 
 
 def _read(book: Path, acknowledged: Mapping[str, bytes], found: Account) -> Counter[str]:

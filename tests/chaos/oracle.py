@@ -5,7 +5,9 @@ and nine hostile ones. While it lasts, processes are killed with SIGKILL, Redis 
 database is locked or refuses every write, integrations are paused and resumed, dead letters are replayed.
 Afterwards the hostile destinations are healed, everything settles, and each event that was acknowledged to a
 publisher must have reached every integration with its exact payload, or be a dead letter with a true reason;
-and the ledger must say the same. No loss of Redis may be reported, but of `--deed empty-redis`, which loses
+and the ledger must say the same. An event is LOST if it is nowhere; what merely waits somewhere when patience
+ends is NOT SETTLED, with the place: both fail, but the second may only ask for a longer `--settle`.
+No loss of Redis may be reported, but of `--deed empty-redis`, which loses
 events: all that is missing must lie within a loss that is reported, and no more may be reported than that.
 Prints JSON. A short run is part of the slow tests.
 
@@ -29,6 +31,7 @@ from tests.chaos.account import Account, account_for, all_ended, ledger_of
 from tests.chaos.monkey import DEEDS, VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
 from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
+from tests.chaos.whereabouts import whereabouts_of
 from tests.fleet import Fleet, wait_until
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redriving import MOST_DEATHS
@@ -196,13 +199,14 @@ def _is_settled(fleet: Fleet, acknowledged: int) -> bool:
 
 
 def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers, monkey: Monkey) -> Account:
+    waiting = whereabouts_of(fleet.client, fleet.engine, f"int_{name}")
     rows, dead = ledger_of(fleet.engine, f"int_{name}")
     kind, mood = WITNESSES[name]
     expected = publishers.as_cef if kind == "syslog_cef" else publishers.acknowledged
     reasons = {*_EVERYWHERE, *_REASONS.get(mood, ())}
     most = _most_copies(monkey, f"int_{name}")
     lost = _reported_lost(fleet, f"int_{name}")
-    return account_for(folder / f"{name}.received", expected, rows, dead, reasons, most, lost)
+    return account_for(folder / f"{name}.received", expected, rows, dead, reasons, most, lost, waiting)
 
 
 def _reported_lost(fleet: Fleet, integration_id: str) -> int | None:
@@ -242,6 +246,7 @@ def _summary(
         "dead": sum(account.dead.total() for account in accounts.values()),
         "reported": reported,
         "losses": sum(account.losses for account in accounts.values()),
+        "not_settled": sum(account.not_settled for account in accounts.values()),
         "reported_missing": sum(account.reported_missing for account in accounts.values()),
         "faults": sum(account.fault_counts.total() for account in accounts.values()) + bool(unfounded),
         "integrations": {name: account.report() for name, account in accounts.items()},
