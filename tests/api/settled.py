@@ -9,7 +9,8 @@ from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.recording import record
 from worker.model.deliveries import Status
 
-_entries = itertools.count(1)
+#: Those of `tests.ledger.letters` begin with 1, and may stand in the same ledger.
+_entries = itertools.count(10_000)
 
 
 def settle(api: Api, home: str, status: Status, *events: str, at_ms: int = NOON) -> None:
