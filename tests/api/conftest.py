@@ -59,6 +59,7 @@ class Api:
         ledger = self.fleet.directory / "ledger.sqlite3"
         self.fleet.engine.dispose()
         self.resources.engine.dispose()
+        self.resources.reserve.dispose()
         ledger.rename(ledger.with_suffix(".away"))
         ledger.mkdir()
 

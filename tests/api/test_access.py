@@ -1,7 +1,10 @@
 """Who is let in: known keys, for what their role may do; failures are slowed down."""
 
+import asyncio
 import hmac
 import re
+import threading
+from collections.abc import Collection, Iterable
 from unittest.mock import patch
 
 import pytest
@@ -9,15 +12,15 @@ import pytest
 from tests.api.conftest import OURS, PREFIX, Api, running
 from tests.fleet import Fleet
 from worker.api.access import (
-    AWAY,
     FAILURE_SECONDS,
     MOST_FAILURES,
     MOST_OF_ADDRESS,
-    REMEMBERED,
     Access,
     TooManyFailures,
     UnknownKey,
 )
+from worker.api.fair_pool import FairPool
+from worker.api.key_lookups import AWAY, REMEMBERED, KeyLookups
 from worker.broker.key_copy import Found
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import ApiKey, Role, digest_of, make_text
@@ -38,18 +41,67 @@ class Clock:
 
 
 class Ledger:
-    """Knows one key, unless it is away; counts the questions."""
+    """Knows one key, unless it is away; keeps the questions, and may hang on the first."""
 
-    asked = 0
     away = False
     key: ApiKey | None = KEY
 
-    def __call__(self, text: str) -> ApiKey | None:
-        """Recognise a key."""
-        self.asked += 1
+    def __init__(self) -> None:
+        """Answer at once."""
+        self.asked: list[list[str]] = []
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def __call__(self, key_ids: Collection[str]) -> dict[str, Found]:
+        """Find keys."""
+        self.asked.append(sorted(key_ids))
+        self.answers.wait(30)
         if self.away:
             raise LedgerUnavailable
-        return self.key if text == GOOD else None
+        return {KEY.id: Found(self.key, digest_of(GOOD))} if KEY.id in key_ids else {}
+
+
+class Copy:
+    """What Redis has of the keys: nothing, unless a test says so; may be away."""
+
+    away = False
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.found: dict[str, Found] = {}
+
+    def __call__(self, key_ids: Collection[str]) -> dict[str, Found]:
+        """Find keys."""
+        if self.away:
+            raise BrokerUnavailable
+        return {one: self.found[one] for one in key_ids if one in self.found}
+
+
+class Door:
+    """The door, for tests that are no coroutines."""
+
+    def __init__(self, ledger: Ledger, copy: Copy, clock: Clock) -> None:
+        """Take what it asks."""
+        self.noted: list[Exception] = []
+        pool = FairPool("test", threads=4, share=1, waiting=16, waiting_share=16)
+        self.access = Access(KeyLookups(ledger, copy, self.noted.append, pool.submit, clock), clock)
+
+    def admit(self, text: str, address: str = "1.2.3.4") -> ApiKey:
+        """Let one in."""
+        return asyncio.run(self.access.admit(text, address))
+
+    def stands(self) -> bool:
+        """Whether the key of a session does."""
+        return asyncio.run(self.access.standing(KEY.id)) is not None
+
+    def admit_all(self, texts: Iterable[str]) -> list[ApiKey | BaseException]:
+        """Let them in at the same time."""
+
+        async def gathered() -> list[ApiKey | BaseException]:
+            calls = [self.access.admit(text, "1.2.3.4") for text in texts]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        return asyncio.run(gathered())
 
 
 @pytest.fixture
@@ -64,22 +116,6 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-class Copy:
-    """What Redis has of the keys: nothing, unless a test says so; may be away."""
-
-    away = False
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self.found: dict[str, Found] = {}
-
-    def __call__(self, key_id: str) -> Found | None:
-        """Find a key."""
-        if self.away:
-            raise BrokerUnavailable
-        return self.found.get(key_id)
-
-
 @pytest.fixture
 def copy() -> Copy:
     """Give a copy."""
@@ -87,135 +123,166 @@ def copy() -> Copy:
 
 
 @pytest.fixture
-def noted() -> list[Exception]:
-    """Give what the log is told."""
-    return []
-
-
-@pytest.fixture
-def access(ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock) -> Access:
+def access(ledger: Ledger, copy: Copy, clock: Clock) -> Door:
     """Give the door."""
-    return Access(ledger, copy, noted.append, clock)
+    return Door(ledger, copy, clock)
 
 
 def test_the_copy_opens_after_a_restart_without_the_database(
-    access: Access, ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock
+    access: Door, ledger: Ledger, copy: Copy, clock: Clock
 ) -> None:
-    """A key that was never used here opens by the copy; a wrong text does not. A hang is waited for once."""
+    """A key that was never used here opens by the copy; a wrong text does not. An outage is met once."""
     ledger.away = True
     copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
 
-    assert [access.admit(GOOD, "1.2.3.4") for _ in range(3)] == [KEY] * 3
-    assert access.standing(KEY.id, lambda _: ledger(""))
+    assert [access.admit(GOOD) for _ in range(3)] == [KEY] * 3
+    assert access.stands()
     with pytest.raises(UnknownKey):
-        access.admit(make_text("a" * 16), "1.2.3.4")
+        access.admit(make_text("a" * 16))
     with pytest.raises(LedgerUnavailable):
-        access.admit(make_text("b" * 16), "1.2.3.4")
-    assert ledger.asked == 1
-    assert {type(one) for one in noted} == {LedgerUnavailable}
+        access.admit(make_text("b" * 16))
+    assert len(ledger.asked) == 1
+    assert {type(one) for one in access.noted} == {LedgerUnavailable}
     clock.now += 10 * AWAY
-    assert access.admit(GOOD, "1.2.3.4") == KEY, "for as long as the copy is good"
+    assert access.admit(GOOD) == KEY, "for as long as the copy is good"
+
+
+def test_a_database_that_hangs_is_waited_for_once(
+    access: Door, ledger: Ledger, copy: Copy, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for long: the copy decides, and no further question is asked while that one hangs."""
+    monkeypatch.setattr("worker.api.key_lookups.PATIENCE", 0.1)
+    copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
+    ledger.answers.clear()
+    try:
+        assert access.admit(GOOD) == KEY
+        clock.now += REMEMBERED
+        assert access.admit(GOOD) == KEY
+        assert len(ledger.asked) == 1
+    finally:
+        ledger.answers.set()
 
 
 def test_a_revoked_key_does_not_come_back_to_life(
-    access: Access, ledger: Ledger, copy: Copy, clock: Clock
+    access: Door, ledger: Ledger, copy: Copy, clock: Clock
 ) -> None:
     """Not even where it was recognised a moment before the database went away."""
-    access.admit(GOOD, "1.2.3.4")
+    access.admit(GOOD)
     ledger.away = True
     copy.found["a" * 16] = Found(None, "0" * 64)
     clock.now += REMEMBERED
 
     with pytest.raises(UnknownKey):
-        access.admit(GOOD, "1.2.3.4")
-    assert not access.standing(KEY.id, lambda _: ledger(""))
+        access.admit(GOOD)
+    assert not access.stands()
 
 
-def test_without_both_only_memory_is_left(
-    access: Access, ledger: Ledger, copy: Copy, noted: list[Exception], clock: Clock
-) -> None:
+def test_without_both_only_memory_is_left(access: Door, ledger: Ledger, copy: Copy, clock: Clock) -> None:
     """Whoever was let in before goes on for a while; that Redis is away is noted as well."""
-    access.admit(GOOD, "1.2.3.4")
+    access.admit(GOOD)
     ledger.away = copy.away = True
     clock.now += REMEMBERED
 
-    assert access.admit(GOOD, "1.2.3.4") == KEY
-    assert {type(one) for one in noted} == {LedgerUnavailable, BrokerUnavailable}
+    assert access.admit(GOOD) == KEY
+    assert {type(one) for one in access.noted} == {LedgerUnavailable, BrokerUnavailable}
 
 
-def test_a_key_is_remembered_for_a_moment(access: Access, ledger: Ledger, clock: Clock) -> None:
+def test_a_key_is_remembered_for_a_moment(access: Door, ledger: Ledger, clock: Clock) -> None:
     """The ledger is not asked at each request, and a revoked key opens nothing some seconds later."""
-    access.admit(GOOD, "1.2.3.4")
-    access.admit(GOOD, "1.2.3.4")
-    assert ledger.asked == 1
+    access.admit(GOOD)
+    access.admit(GOOD)
+    assert len(ledger.asked) == 1
     ledger.key = None
     clock.now += REMEMBERED
 
     with pytest.raises(UnknownKey):
-        access.admit(GOOD, "1.2.3.4")
+        access.admit(GOOD)
 
 
-def test_a_key_opens_while_the_database_is_away(access: Access, ledger: Ledger, clock: Clock) -> None:
+def test_a_key_opens_while_the_database_is_away(access: Door, ledger: Ledger, clock: Clock) -> None:
     """Whoever was let in before goes on; strangers are told to come back."""
-    access.admit(GOOD, "1.2.3.4")
+    access.admit(GOOD)
     ledger.away = True
     clock.now += AWAY - 1
 
-    assert [access.admit(GOOD, "1.2.3.4") for _ in range(3)] == [KEY] * 3
-    assert ledger.asked == 2, "a database that hangs is not waited for by each request"
+    assert [access.admit(GOOD) for _ in range(3)] == [KEY] * 3
+    assert len(ledger.asked) == 2, "a database that hangs is not waited for by each request"
     with pytest.raises(LedgerUnavailable):
-        access.admit(make_text("b" * 16), "1.2.3.4")
+        access.admit(make_text("b" * 16))
     clock.now += REMEMBERED
     with pytest.raises(LedgerUnavailable):
-        access.admit(GOOD, "1.2.3.4")
+        access.admit(GOOD)
 
 
-def test_who_fails_too_often_waits(access: Access, ledger: Ledger, clock: Clock) -> None:
-    """After so many wrong texts of a key nothing is looked up any more until the minute is over."""
-    guesses = [make_text("a" * 16) for _ in range(MOST_FAILURES)]
-    for guess in guesses:
+def test_who_fails_too_often_waits(access: Door, clock: Clock) -> None:
+    """After so many wrong texts of a key the next is told when to come back; the right one opens."""
+    for _ in range(MOST_FAILURES):
         with pytest.raises(UnknownKey):
-            access.admit(guess, "1.2.3.4")
-    asked = ledger.asked
+            access.admit(make_text("a" * 16))
     clock.now += 12
     with pytest.raises(TooManyFailures) as barred:
-        access.admit(GOOD, "1.2.3.4")
+        access.admit(make_text("a" * 16))
 
     assert barred.value.retry_after == FAILURE_SECONDS - 12
-    assert ledger.asked == asked
-    assert access.admit(GOOD, "4.3.2.1") == KEY
-    assert access.admit(GOOD, "1.2.3.4") == KEY, "recognised a moment ago"
-    clock.now += FAILURE_SECONDS
-    assert access.admit(GOOD, "1.2.3.4") == KEY
-
-
-def test_nobody_goes_from_key_to_key(access: Access, clock: Clock) -> None:
-    """One address may not try any number of keys; who uses a good one there is not hindered."""
-    access.admit(GOOD, "1.2.3.4")
-    for number in range(MOST_OF_ADDRESS):
-        with pytest.raises(UnknownKey):
-            access.admit(make_text(f"{number:016x}"), "1.2.3.4")
-
-    with pytest.raises(TooManyFailures):
-        access.admit(make_text("f" * 16), "1.2.3.4")
-    assert access.admit(GOOD, "1.2.3.4") == KEY
+    assert access.admit(GOOD) == KEY
+    with pytest.raises(UnknownKey):
+        access.admit(make_text("a" * 16), "4.3.2.1")
     clock.now += FAILURE_SECONDS
     with pytest.raises(UnknownKey):
-        access.admit(make_text("f" * 16), "1.2.3.4")
+        access.admit(make_text("a" * 16))
 
 
-def test_digests_are_compared_in_constant_time(bare_fleet: Fleet) -> None:
+def test_wrong_texts_of_a_key_that_is_remembered_cost_no_question(access: Door, ledger: Ledger) -> None:
+    """Its digest is in memory."""
+    access.admit(GOOD)
+    for _ in range(3):
+        with pytest.raises(UnknownKey):
+            access.admit(make_text("a" * 16))
+
+    assert len(ledger.asked) == 1
+
+
+@pytest.mark.parametrize("network", ["1.2.3.4", "2001:db8:1:2::"])
+def test_nobody_goes_from_key_to_key(access: Door, clock: Clock, network: str) -> None:
+    """One address may not try any number of keys, nor one network of IPv6; a right key is let in."""
+    for number in range(MOST_OF_ADDRESS):
+        with pytest.raises(UnknownKey):
+            access.admit(make_text(f"{number:016x}"), network)
+
+    wrong, neighbour = make_text("f" * 16), network.replace("::", "::99")
+    with pytest.raises(TooManyFailures):
+        access.admit(wrong, neighbour)
+    clock.now += REMEMBERED
+    assert access.admit(GOOD, neighbour) == KEY
+    clock.now += FAILURE_SECONDS
+    with pytest.raises(UnknownKey):
+        access.admit(wrong, neighbour)
+
+
+def test_all_keys_that_are_wanted_at_once_are_one_question(access: Door, ledger: Ledger) -> None:
+    """However many wrong ones there are, a right one waits for two questions at the most."""
+    wrong = [make_text(f"{number:016x}") for number in range(300)]
+    ledger.answers.clear()
+    threading.Timer(0.1, ledger.answers.set).start()
+    answers = access.admit_all([*wrong, GOOD])
+
+    assert answers[-1] == KEY
+    assert {type(one) for one in answers[:-1]} == {UnknownKey, TooManyFailures}
+    assert len(ledger.asked) <= 2
+
+
+def test_digests_are_compared_in_constant_time(access: Door) -> None:
     """Whether the id is known or not, one comparison is made that takes as long for a near miss."""
-    keys = ApiKeyStore(bare_fleet.engine)
-    made = keys.create("ours", Role.ADMIN, "compared")
-    near = made.text[:-1] + ("0" if made.text[-1] != "0" else "1")
+    near = GOOD[:-1] + ("0" if GOOD[-1] != "0" else "1")
+    mixed = GOOD[:22] + make_text("b" * 16)[22:]
+    wrong = (near, mixed, GOOD + " ", GOOD.upper(), KEY.id, make_text("0" * 16), "no key at all", "", "\0")
     with patch("worker.model.api_keys.hmac.compare_digest", wraps=hmac.compare_digest) as compare:
-        assert keys.recognise(near) is None
-        assert keys.recognise(make_text("0" * 16)) is None
-        assert keys.recognise("no key at all") is None
-        assert keys.recognise(made.text) == made.key
+        for text in wrong:
+            with pytest.raises(UnknownKey):
+                access.admit(text)
+        assert access.admit(GOOD) == KEY
 
-    assert compare.call_count == 4
+    assert compare.call_count == len(wrong) + 1
     assert {len(one) for call in compare.call_args_list for one in call.args} == {64}
 
 

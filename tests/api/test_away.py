@@ -7,6 +7,7 @@ import pytest
 
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet, wait_until
+from worker.model.api_keys import make_id, make_text
 
 WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
 PATH = "/integrations/siem"
@@ -73,7 +74,9 @@ def test_without_the_database_the_answer_says_so(own: Api) -> None:
     own.get("/event-types")
     own.take_away_ledger()
     known = own.ask("GET", PATH)
-    stranger = own.http.get(f"{own.url}/api/v1{PATH}", headers={"Authorization": "Bearer siem_who"})
+    stranger = own.http.get(
+        f"{own.url}/api/v1{PATH}", headers={"Authorization": f"Bearer {make_text(make_id())}"}
+    )
 
     assert (known.status_code, stranger.status_code) == (503, 503)
     assert known.headers["Retry-After"] == "5"

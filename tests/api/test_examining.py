@@ -12,7 +12,7 @@ from tests.api.conftest import PUBLISH_ONLY, Api
 from tests.fleet import wait_until
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
-from worker.api.examining import MOST_OF_TENANT
+from worker.api.pools import TESTS
 from worker.broker.alive import SignOfLife
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
@@ -123,9 +123,9 @@ def test_a_tenant_has_few_tests_at_once(api: Api) -> None:
         thought.wait(20)
         return Action(200, b'{"text":"Success","code":0}')
 
-    with HecReceiver(think) as slow, ThreadPoolExecutor(MOST_OF_TENANT) as pool:
+    with HecReceiver(think) as slow, ThreadPoolExecutor(TESTS.share) as pool:
         path = integrate(api, slow.url) + "/test"
-        running = [pool.submit(api.ask, "POST", path) for _ in range(MOST_OF_TENANT)]
+        running = [pool.submit(api.ask, "POST", path) for _ in range(TESTS.share)]
         for _ in running:
             assert waiting.acquire(timeout=20)
         refused = api.ask("POST", path)
@@ -134,7 +134,7 @@ def test_a_tenant_has_few_tests_at_once(api: Api) -> None:
         wait_until(lambda: api.ask("POST", path).status_code == 200, "a place is free again")
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
-    assert done == [200] * MOST_OF_TENANT
+    assert done == [200] * TESTS.share
 
 
 def test_health_says_how_it_fares(api: Api) -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from tests.api.conftest import Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
 from worker.api import ingest
+from worker.api.fair_pool import FairPool
 from worker.broker.floods import note_floods
 from worker.ledger.identity import ledger_id
 
@@ -91,7 +91,8 @@ def test_redis_becomes_full_on_the_way(alone: Api) -> None:
 
 def test_redis_hangs(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests do not gather without bound: one more is turned away at once, and the others go on later."""
-    monkeypatch.setattr(ingest, "places", BoundedSemaphore(1))
+    narrow = FairPool("one", threads=1, share=1, waiting=0, waiting_share=1)
+    monkeypatch.setattr(ingest, "PUBLISHING", narrow)
     publish(alone, lines(event(1)), JSON)
     alone.fleet.server.pause()
     try:

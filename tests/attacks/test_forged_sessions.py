@@ -81,12 +81,14 @@ def test_without_the_database_a_page_says_so_or_goes_by_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither lets in who is not known: without a copy of the keys, nobody can be told from anybody."""
-    monkeypatch.setattr("worker.api.access.REMEMBERED", 0.0)
+    for memory in ("REMEMBERED", "AWAY"):
+        monkeypatch.setattr(f"worker.api.key_lookups.{memory}", 0.0)
     with Fleet(tmp_path) as fleet, running(fleet) as own:
         visitor = own.visitor(Role.READ_ONLY)
         ledger = tmp_path / "ledger.sqlite3"
         fleet.engine.dispose()
         own.resources.engine.dispose()
+        own.resources.reserve.dispose()
         ledger.rename(tmp_path / "away")
         ledger.mkdir()
         nobody = visitor.http.get(f"{HOME}/new/webhook")

@@ -96,7 +96,7 @@ def test_signing_out_ends_the_session_for_whoever_has_its_cookie(site: Site) -> 
 
 def test_a_revoked_key_ends_its_sessions(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the seconds for which a key is remembered."""
-    monkeypatch.setattr("worker.api.access.REMEMBERED", 0.0)
+    monkeypatch.setattr("worker.api.key_lookups.REMEMBERED", 0.0)
     keys = ApiKeyStore(site.fleet.engine)
     new = keys.create(OURS, Role.ADMIN, "short-lived")
     visitor = site.visitor(None)

@@ -22,7 +22,7 @@ async def shared(request: Request) -> Resources:
 Shared = Annotated[Resources, Depends(shared)]
 
 
-def _caller(
+async def _caller(
     request: Request,
     resources: Shared,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
@@ -34,7 +34,12 @@ def _caller(
             headers={"WWW-Authenticate": "Bearer"},
             field="Authorization",
         )
-    return resources.access.admit(credentials.credentials, request.client.host if request.client else "")
+    return await resources.access.admit(credentials.credentials, host_of(request))
+
+
+def host_of(request: Request) -> str:
+    """Return the address that the request came from, as a proxy of ours says if there is one."""
+    return request.client.host if request.client else ""
 
 
 def _only(*roles: Role) -> Callable[[ApiKey], Awaitable[ApiKey]]:

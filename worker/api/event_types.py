@@ -39,7 +39,7 @@ class EventTypes(BaseModel):
 
 
 @router.get("/event-types", responses=problems(401, 403, 429, 503))
-def list_event_types(_caller: Anyone) -> EventTypes:
+async def list_event_types(_caller: Anyone) -> EventTypes:
     """List the types of events."""
     return EventTypes(
         items=[

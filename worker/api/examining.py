@@ -1,14 +1,11 @@
 """`…/{id}/test` and `…/{id}/health`: does an integration work, and how has it fared.
 
-A test dials the destination and may take long: a tenant has few at once, so that nobody waits for others.
+A test dials the destination and may take long: `worker.api.connection_tests` says who waits for whom.
 """
 
 import json
-import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -16,23 +13,19 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
 from worker.api.callers import Admin, Reader, Shared
+from worker.api.connection_tests import steps_of_test
 from worker.api.documentation import problems
 from worker.api.health_documents import HealthDocument, health_document
-from worker.api.problems import Problem
-from worker.api.resources import Resources
-from worker.doctor import Check, Result, examine, examine_keys
+from worker.api.pools import FairRoute, work
+from worker.doctor import Check, Result
 from worker.health import Health
 from worker.model.errors import NotFoundError
 from worker.model.gaps import Gaps, Source
 from worker.model.integrations import Integration
-from worker.reach import held_connections
-from worker.transports.fleet_guard import FleetGuard
 
-router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"])
+router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"], route_class=FairRoute)
 
 LINES = "application/x-ndjson"
-#: Tests at once: of one tenant, and in one process.
-MOST_OF_TENANT, MOST = 2, 8
 
 
 class StepDocument(BaseModel):
@@ -65,41 +58,12 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Places:
-    """Counts the tests that are under way."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._lock = threading.Lock()
-        self._taken: Counter[str] = Counter()
-
-    def take(self, tenant_id: str) -> None:
-        """Begin one. Raises a Problem, 429, when there are too many."""
-        with self._lock:
-            if self._taken[tenant_id] >= MOST_OF_TENANT or self._taken.total() >= MOST:
-                raise Problem(
-                    429,
-                    "too many tests are under way",
-                    headers={"Retry-After": "5"},
-                    remedy="wait until one has ended",
-                )
-            self._taken[tenant_id] += 1
-
-    def give_back(self, tenant_id: str) -> None:
-        """End one."""
-        with self._lock:
-            self._taken[tenant_id] -= 1
-
-
-_places = Places()
-
-
 @router.post(
     "/test",
     response_model=TestDocument,
     responses=_ANSWERS | problems(401, 403, 404, 429, 503),
 )
-def examine_integration(
+async def examine_integration(
     caller: Admin,
     resources: Shared,
     integration_id: str,
@@ -114,11 +78,12 @@ def examine_integration(
     It dials and sends from the API's machine, as a worker would. 200 says that the test ran, not that it
     went well. With `Accept: application/x-ndjson` each step is a line, sent as soon as it has ended.
     """
-    integration = resources.integrations_of(caller.tenant_id).open(integration_id)
-    checks = _begun(_checks(integration, resources, caller.tenant_id, test_event=test_event))
+    tenant_id = caller.tenant_id
+    integration = await work(tenant_id, resources.integrations_of(tenant_id).open, integration_id)
+    checks = await steps_of_test(resources, integration, tenant_id, test_event=test_event)
     if LINES in request.headers.get("accept", ""):
-        return StreamingResponse(map(_line, checks), media_type=LINES)
-    return JSONResponse(_document(integration, list(checks)))
+        return StreamingResponse(_lines(checks), media_type=LINES)
+    return JSONResponse(_document(integration, [check async for check in checks]))
 
 
 @router.get("/health", responses=problems(401, 403, 404, 429, 503))
@@ -137,28 +102,9 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
     return health_document(found[0], gaps)
 
 
-def _checks(
-    integration: Integration, resources: Resources, tenant_id: str, *, test_event: bool
-) -> Iterator[Check]:
-    _places.take(tenant_id)
-    try:
-        reach = resources.reach_of(integration.type)
-        seconds = reach.send_deadline(resources.config.send_deadline)
-        guard = FleetGuard(reach)
-        yield from examine_keys(resources.client, resources.vault, integration, with_names=False)
-        held = held_connections(resources.client, integration)
-        yield from examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
-    finally:
-        _places.give_back(tenant_id)
-
-
-def _begun(checks: Iterator[Check]) -> Iterator[Check]:
-    """Take the first step now: what keeps a test from beginning is answered before anything is sent."""
-    return chain([next(checks)], checks)
-
-
-def _line(check: Check) -> str:
-    return json.dumps(asdict(check)) + "\n"
+async def _lines(checks: AsyncIterator[Check]) -> AsyncIterator[str]:
+    async for check in checks:
+        yield json.dumps(asdict(check)) + "\n"
 
 
 def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.api.exposition import Exposition, labels
+from worker.api.refused import Refusal
 from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
@@ -53,6 +54,13 @@ TOLD_STATES = tuple(state.value for state in State if state is not State.UNKNOWN
 
 REDIS_UP = Figure("siem_redis_up", "Whether Redis answers.", _NOTHING)
 DATABASE_UP = Figure("siem_database_up", "Whether the ledger answers.", _NOTHING)
+API_REFUSED = Figure(
+    "siem_api_refused_total",
+    "Requests and connections that this process refused because somebody used more than a share.",
+    _NOTHING,
+    "reason",
+    tuple(one.value for one in Refusal),
+)
 DATABASE_WRITABLE = Figure(
     "siem_database_writable", "Whether a recorder can write to the ledger, as far as one has said.", _REDIS
 )
@@ -193,7 +201,15 @@ TOTALS = {
 
 #: Those that always have a sample while their sources answer: of the fleet, and of each integration.
 OF_FLEET = (
-    *(REDIS_UP, DATABASE_UP, DATABASE_WRITABLE, INGRESS_ENTRIES, INGRESS_OLDEST, RECORDER_ENTRIES),
+    *(
+        REDIS_UP,
+        DATABASE_UP,
+        API_REFUSED,
+        DATABASE_WRITABLE,
+        INGRESS_ENTRIES,
+        INGRESS_OLDEST,
+        RECORDER_ENTRIES,
+    ),
     *(
         RECORDER_OLDEST,
         UNRECORDABLE,

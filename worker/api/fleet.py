@@ -1,13 +1,13 @@
 """`/healthz`, `/readyz`, `/metrics`: how the fleet itself fares, for whatever runs it. Without an API key.
 
 They tell nothing of what is configured but ids, tenants and types; with SIEM_METRICS_TOKEN set, even that,
-and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second: to
-ask often costs nobody anything.
+and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second, and
+comes from threads and connections to the database that serve nothing else: to ask often costs nobody
+anything, and while Redis or the database hangs, `/readyz` says so within seconds.
 """
 
 import hmac
-import threading
-import time
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field
 from worker.api.callers import Shared
 from worker.api.documentation import problems
 from worker.api.exposition import MEDIA_TYPE
-from worker.api.metrics import FRESH, Metrics
+from worker.api.fresh import PATIENCE, Fresh
+from worker.api.metrics import Metrics
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.health import Health
@@ -28,6 +29,13 @@ router = APIRouter(tags=["fleet"])
 
 _token = HTTPBearer(auto_error=False, scheme_name="MetricsToken", description="SIEM_METRICS_TOKEN, if set.")
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
+#: The part that is not well where the question itself hangs.
+_HANGS = Part(
+    "answers",
+    ok=False,
+    words=f"Redis or the database has not answered within {PATIENCE:g} s",
+    public="something that is needed does not answer",
+)
 #: What is said of a part that has no words for anybody who reaches the API.
 _WELL, _UNWELL = "ok", "not ok: `siem health` says why"
 
@@ -51,18 +59,10 @@ class _Watch:
     """How the fleet fares, and its figures, as one process knows them."""
 
     def __init__(self, resources: Resources) -> None:
-        self.metrics = Metrics(resources)
-        self._health = Health(resources.engine, resources.client, resources.config)
-        self._lock = threading.Lock()
-        self._fleet: tuple[float, FleetHealth] | None = None
-
-    def fleet(self) -> FleetHealth:
-        """Return how the fleet fares, at most a second old."""
-        with self._lock:
-            if self._fleet is None or time.monotonic() - self._fleet[0] >= FRESH:
-                found = self._health.fleet()
-                self._fleet = (time.monotonic(), found)
-            return self._fleet[1]
+        # Requests of tenants may take every connection of the engine that they share.
+        own = replace(resources, engine=resources.reserve)
+        self.metrics = Fresh("metrics", Metrics(own).scrape)
+        self.health = Fresh("readiness", Health(own.engine, own.client, own.config).fleet)
 
 
 async def _watch(request: Request, resources: Shared) -> _Watch:
@@ -87,9 +87,12 @@ async def say_alive() -> dict[str, bool]:
     response_model=ReadyDocument,
     responses={503: {"description": "Some part does not do its work", "model": ReadyDocument}},
 )
-def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Response:
+async def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Response:
     """Tell how the fleet fares: Redis, the database, routers, recorders, and workers of each queue."""
-    found = watch.fleet()
+    try:
+        found = await watch.health.get()
+    except TimeoutError:
+        found = FleetHealth((_HANGS,))
     holder = _holds_token(resources, token)
     parts = [
         PartDocument(name=part.name, ok=part.ok, detail=_detail(resources, part, holder=holder))
@@ -102,9 +105,9 @@ def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Response
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses=problems(401),
+    responses=problems(401, 503),
 )
-def tell_metrics(watch: Watching, resources: Shared, token: Token) -> Response:
+async def tell_metrics(watch: Watching, resources: Shared, token: Token) -> Response:
     """Tell Prometheus how the fleet and each integration fare."""
     if _is_closed(resources) and not _holds_token(resources, token):
         raise Problem(
@@ -113,7 +116,12 @@ def tell_metrics(watch: Watching, resources: Shared, token: Token) -> Response:
             headers={"WWW-Authenticate": "Bearer"},
             remedy="give the one of SIEM_METRICS_TOKEN as a bearer token",
         )
-    return Response(watch.metrics.scrape(), media_type=MEDIA_TYPE)
+    try:
+        return Response(await watch.metrics.get(), media_type=MEDIA_TYPE)
+    except TimeoutError:
+        raise Problem(
+            503, _HANGS.public or "", headers={"Retry-After": "5"}, remedy="see `siem health`"
+        ) from None
 
 
 def _is_closed(resources: Resources) -> bool:

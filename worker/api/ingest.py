@@ -4,10 +4,7 @@ Needs no database: a key that was recognised opens while it is away. Threads of 
 Redis that hangs holds up nobody who asks for something else.
 """
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 from typing import Any
 
 import msgspec
@@ -17,8 +14,11 @@ from fastapi.responses import JSONResponse
 from worker.api.bodies import raw_body, unpacked
 from worker.api.callers import Publisher, Shared
 from worker.api.documentation import problems
+from worker.api.fair_pool import PoolFull
 from worker.api.judging import MOST_COMPLAINTS, Judged, judge, lines_of
+from worker.api.pools import PUBLISHING
 from worker.api.problems import Problem
+from worker.api.refused import Refusal, note_refusal
 from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
 from worker.broker.connection import Client
@@ -39,11 +39,6 @@ _AWAY, _CROWDED, _FULL = "5", "5", "60"
 _PATIENCE = 2
 
 _ONE, _LINES = "application/json", ("application/x-ndjson", "application/ndjson")
-
-_publishers = ThreadPoolExecutor(16, "publisher")
-#: So many bodies may wait for these threads, or be with them: a Redis that hangs must not gather them all.
-MOST_UNDER_WAY = 128
-places = BoundedSemaphore(MOST_UNDER_WAY)
 
 _EVENT = {
     "type": "object",
@@ -161,17 +156,25 @@ async def publish_events(
         _kind(request.headers.get("content-type", "")),
         request.headers.get("content-encoding", "").strip().lower(),
     )
-    if not places.acquire(blocking=False):
-        raise Problem(
-            503,
-            "too many requests wait for Redis already",
-            headers={"Retry-After": _AWAY},
-            remedy="send it again later: it was not accepted",
-            accepted=0,
-        )
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(
-        _publishers, _publish_in_place, resources, caller, idempotency_key, sent
+    try:
+        return await PUBLISHING.run(caller.tenant_id, _publish, resources, caller, idempotency_key, sent)
+    except PoolFull as full:
+        raise _no_room(full, caller) from None
+
+
+def _no_room(full: PoolFull, caller: ApiKey) -> Problem:
+    """Return the problem of a body that would only wait: a Redis that hangs must not gather them all."""
+    who = "tenant" if full.is_own else "installation"
+    note_refusal(
+        Refusal.THREADS_OF_ONE if full.is_own else Refusal.THREADS,
+        f"tenant {caller.tenant_id}, publishing" if full.is_own else "all who publish",
+    )
+    return Problem(
+        429 if full.is_own else 503,
+        f"too many requests of this {who} wait for Redis already",
+        headers={"Retry-After": _AWAY},
+        remedy="send it again later: it was not accepted",
+        accepted=0,
     )
 
 
@@ -185,14 +188,6 @@ def _kind(content_type: str) -> str:
             remedy=f"send one event as {_ONE}, or one a line as {_LINES[0]}",
         )
     return kind
-
-
-def _publish_in_place(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent) -> Response:
-    # Whether or not anybody waits for the answer still: the place is taken until the thread is done.
-    try:
-        return _publish(resources, caller, key, sent)
-    finally:
-        places.release()
 
 
 def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent) -> Response:

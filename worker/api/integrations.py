@@ -12,6 +12,7 @@ from worker.api.documentation import problems
 from worker.api.documents import document, etag
 from worker.api.integration_changes import change, create
 from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.pools import FairRoute
 from worker.api.reading import Body
 from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
@@ -20,7 +21,7 @@ from worker.broker.idempotency import Leave
 from worker.ledger.tenancy import Configured
 from worker.model.integrations import Integration
 
-router = APIRouter(prefix="/integrations/siem", tags=["integrations"])
+router = APIRouter(prefix="/integrations/siem", tags=["integrations"], route_class=FairRoute)
 
 #: What any route of one integration may answer.
 _USUAL = (401, 403, 404, 429, 503)

@@ -5,8 +5,6 @@ or address. What does not answer is told as such, and only the figures that come
 (`worker.api.figures` says which those are).
 """
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +13,7 @@ from worker.api.clock_metrics import anonymous
 from worker.api.exposition import Exposition, labels
 from worker.api.health_metrics import HealthFigures
 from worker.api.redis_metrics import tell_redis_config, tell_redis_losses
+from worker.api.refused import refusal_counts
 from worker.api.resources import Resources
 from worker.broker.announcing import Announcements
 from worker.broker.clocks import Refusals, skews
@@ -32,12 +31,9 @@ from worker.model.gaps import Gaps, Source
 from worker.model.wellbeing import Subject
 from worker.redis_report import RedisReport
 
-#: Whoever asks more often is told the same again, in seconds.
-FRESH = 1.0
-
 
 class Metrics:
-    """The figures of one process; may be shared between threads."""
+    """The figures of one process; one thread at a time asks for them."""
 
     def __init__(self, resources: Resources) -> None:
         """Ask what the doors share; totals begin with the first scrape."""
@@ -48,20 +44,9 @@ class Metrics:
         self._health = Health(resources.engine, resources.client, resources.config)
         self._health_figures = HealthFigures(self._health)
         self._totals = Totals(resources.engine)
-        self._lock = threading.Lock()
-        self._told = ""
-        self._told_at = -FRESH
 
     def scrape(self) -> str:
-        """Return the figures, at most a second old."""
-        with self._lock:
-            if time.monotonic() - self._told_at >= FRESH:
-                self._told = self._tell()
-                self._told_at = time.monotonic()
-            return self._told
-
-    def _tell(self) -> str:
-        """Ask one after another; each tells only once it has all of its answers."""
+        """Return the figures: asked one after another, each told only once it has all of its answers."""
         told, gaps = Exposition(), Gaps()
         known = self._health.known_subjects(gaps)
         marks = {one.id: labels(integration=one.id, tenant=one.tenant_id, type=one.type) for one in known}
@@ -79,6 +64,7 @@ class Metrics:
         )
         for source, step in steps:
             gaps.ask(source, step)
+        figures.API_REFUSED.tell(told, refusal_counts())
         figures.REDIS_UP.tell(told, int(Source.REDIS not in gaps.errors))
         figures.DATABASE_UP.tell(told, int(Source.DATABASE not in gaps.errors))
         for error in gaps.errors.values():

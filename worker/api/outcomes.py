@@ -22,6 +22,7 @@ from worker.api.outcome_documents import (
     whole_letter,
 )
 from worker.api.paging import Milliseconds, cursor_after, place_in
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.ledger.answers import DeadLetterRow, DeliveryRow, Place
@@ -32,7 +33,7 @@ from worker.ledger.queries import deliveries
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection
 
-router = APIRouter()
+router = APIRouter(route_class=FairRoute)
 
 _ONE = "/integrations/siem/{integration_id}"
 _USUAL = (401, 403, 404, 429, 503)

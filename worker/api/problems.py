@@ -103,7 +103,7 @@ def problem_of(error: Exception) -> Problem:
 def answer_problems(app: FastAPI) -> None:
     """Have every error of this application answered as a problem."""
 
-    def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> JSONResponse:
         request.app.state.resources.outages.note(error)
         return problem_of(error).response()
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
 from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.reading import Body
 from worker.api.replay_documents import (
@@ -35,7 +36,9 @@ from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.events import EventType
 from worker.model.replays import Replay, ReplayState, Selection
 
-router = APIRouter(prefix="/integrations/siem/{integration_id}/replays", tags=["replays"])
+router = APIRouter(
+    prefix="/integrations/siem/{integration_id}/replays", tags=["replays"], route_class=FairRoute
+)
 
 _USUAL = (401, 403, 404, 429, 503)
 _SCHEMA = ReplayRequest.model_json_schema()

@@ -1,15 +1,18 @@
 """What the doors of one process share: the settings, the ledger, Redis, the vault."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from worker.api.access import Access
+from worker.api.key_lookups import KeyLookups
 from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
+from worker.api.pools import KEYS, WORK
 from worker.broker.connection import Client, await_replica, check_writes, connect
-from worker.broker.key_copy import KeyCopy
+from worker.broker.key_copy import Found, KeyCopy
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
@@ -29,6 +32,8 @@ class Resources:
 
     config: Settings
     engine: Any = field(repr=False)
+    #: The same ledger by connections of its own: for what must not wait for requests of tenants.
+    reserve: Any = field(repr=False)
     client: Client = field(repr=False)
     vault: Vault = field(repr=False)
     access: Access = field(repr=False)
@@ -38,17 +43,19 @@ class Resources:
     @classmethod
     def of(cls, config: Settings) -> Self:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
-        engine = open_ledger(config.ledger_address())
+        engine = open_ledger(config.ledger_address(), connections=WORK.threads)
+        reserve = open_ledger(config.ledger_address())
         client = connect(config.broker_address())
         vault = open_vault(config)
-        ownership = Ownership(engine, client)
+        ownership = Ownership(reserve, client)
         outages = OutageLog(partial(_use_redis, client, ownership), partial(_use_ledger, engine))
         return cls(
             config=config,
             engine=engine,
+            reserve=reserve,
             client=client,
             vault=vault,
-            access=Access(ApiKeyStore(engine).recognise, KeyCopy(client, vault.proofs).find, outages.note),
+            access=Access(_lookups(reserve, KeyCopy(client, vault.proofs), outages)),
             ownership=ownership,
             outages=outages,
         )
@@ -80,6 +87,17 @@ class Resources:
         self.outages.close()
         self.client.close()
         self.engine.dispose()
+        self.reserve.dispose()
+
+
+def _lookups(engine: Any, copy: KeyCopy, outages: OutageLog) -> KeyLookups:
+    store = ApiKeyStore(engine)
+
+    def recorded(key_ids: Collection[str]) -> dict[str, Found]:
+        rows = store.find_all(key_ids).items()
+        return {one: Found(None if key.revoked_ms else key, digest) for one, (key, digest) in rows}
+
+    return KeyLookups(recorded, copy.find_all, outages.note, KEYS.submit)
 
 
 def _use_redis(client: Client, ownership: Ownership) -> None:

@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
-from worker.broker.connection import broker_errors
+from worker.broker.connection import ask, broker_errors
 from worker.broker.overdraft import execute_anyway
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
 from worker.model.proofs import Proofs
@@ -83,19 +83,25 @@ class KeyCopy:
 
     def find(self, key_id: str) -> Found | None:
         """Return what is known of the key with this id; None where the copy does not tell."""
+        return self.find_all([key_id]).get(key_id)
+
+    def find_all(self, key_ids: Collection[str]) -> dict[str, Found]:
+        """Return what is known of each of these keys of which the copy tells."""
+        if not key_ids:
+            return {}
         with broker_errors():
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.hget(keys.API_KEYS, key_id)
-            pipeline.sismember(keys.API_KEYS_REVOKED, key_id)
+            pipeline.hmget(keys.API_KEYS, list(key_ids))
+            ask(pipeline, "SMISMEMBER", keys.API_KEYS_REVOKED, *key_ids)
             pipeline.get(keys.API_KEYS_PROVED)
             pipeline.time()
-            document, is_revoked, confirmed, (seconds, _) = pipeline.execute()
-        if is_revoked:
-            return _REVOKED
+            documents, revoked, confirmed, (seconds, _) = pipeline.execute()
         edition = self._edition(confirmed, int(seconds))
-        if document is None or edition is None:
-            return None
-        return self._read(key_id, document, edition)
+        told = zip(key_ids, documents, revoked, strict=True)
+        found = {
+            one: _REVOKED if gone else self._read(one, document, edition) for one, document, gone in told
+        }
+        return {key_id: one for key_id, one in found.items() if one is not None}
 
     def revoke(self, key_id: str) -> None:
         """Let this key open nothing by this copy, for ever."""
@@ -148,7 +154,9 @@ class KeyCopy:
         is_ours = self._proofs.holds(told.proof, _CONFIRMATION, str(told.at_ms), told.edition)
         return told.edition if is_ours and now - told.at_ms / 1000 < LASTS else None
 
-    def _read(self, key_id: str, document: bytes, edition: str) -> Found | None:
+    def _read(self, key_id: str, document: bytes | None, edition: str | None) -> Found | None:
+        if document is None or edition is None:
+            return None
         try:
             found = _decode(document)
         except (msgspec.MsgspecError, ValueError):

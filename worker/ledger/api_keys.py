@@ -1,11 +1,11 @@
-"""Keeps the keys of the HTTP API: makes, lists, revokes and recognises them.
+"""Keeps the keys of the HTTP API: makes, lists, revokes and finds them.
 
 Comes in: what a door was given. Goes out: keys, without their text. A revoked key keeps its row, so that
 it can be told who it was.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
@@ -14,15 +14,12 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.schema import api_keys
 from worker.ledger.text import storable
 from worker.model.api_keys import (
-    NO_DIGEST,
     ApiKey,
     NewApiKey,
     Role,
     digest_of,
-    id_in,
     make_id,
     make_text,
-    matches,
 )
 from worker.model.errors import InvalidApiKey, NotFoundError
 
@@ -82,22 +79,11 @@ class ApiKeyStore:
             )
         return _read(row)
 
-    def find(self, key_id: str) -> ApiKey | None:
-        """Return the key with this id, unless it was revoked."""
-        mine = (api_keys.c.id == storable(key_id), api_keys.c.revoked_ms.is_(None))
+    def find_all(self, key_ids: Collection[str]) -> dict[str, tuple[ApiKey, str]]:
+        """Return those of these keys that there are, revoked ones too, each with the digest of its text."""
+        wanted = select(api_keys).where(api_keys.c.id.in_([storable(one) for one in key_ids]))
         with reading(self._engine) as connection:
-            row = connection.execute(select(*_columns).where(*mine)).mappings().first()
-        return _read(row) if row else None
-
-    def recognise(self, text: str) -> ApiKey | None:
-        """Return the key with this text; None when there is none, or when it was revoked."""
-        wanted = select(api_keys).where(api_keys.c.id == (id_in(text) or ""))
-        with reading(self._engine) as connection:
-            row = connection.execute(wanted).mappings().first()
-        is_it = matches(text, row["digest"] if row else NO_DIGEST)
-        if row is None or not is_it or row["revoked_ms"] is not None:
-            return None
-        return _read(row)
+            return {row["id"]: (_read(row), row["digest"]) for row in connection.execute(wanted).mappings()}
 
 
 def _read(row: Any) -> ApiKey:

@@ -35,6 +35,8 @@ _SQLITE_SETTINGS = (
     "PRAGMA wal_autocheckpoint = 4000",
 )
 _WRITES = "siem_writes"
+#: SQLAlchemy's `pool_size`.
+_KEPT = 5
 
 #: Names the lock that PostgreSQL gives to one upgrade at a time; any number that nobody else uses.
 _UPGRADE_LOCK = 0x5349_454D_0001
@@ -48,17 +50,25 @@ _upgrading = threading.Lock()
 log = logging.getLogger(__name__)
 
 
-def open_ledger(url: str) -> Engine:
+def open_ledger(url: str, *, connections: int = 15) -> Engine:
     """Return an engine for an SQLAlchemy URL of SQLite or PostgreSQL. Connects when first used.
+
+    Of `connections` at once, five are kept while nobody needs them.
 
     The file of SQLite is made here, readable by its owner alone, its folder as well. Raises
     InvalidSetting for a URL that cannot be a ledger's, LedgerUnavailable when the file cannot be made.
     """
     parsed = read_address(url)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed)
+        return _open_sqlite(parsed, connections)
     address, arguments = postgres_arguments(parsed)
-    return create_engine(address, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+    return create_engine(
+        address,
+        pool_pre_ping=True,
+        max_overflow=connections - _KEPT,
+        hide_parameters=True,
+        connect_args=arguments,
+    )
 
 
 @contextmanager
@@ -136,14 +146,14 @@ def _change_tables(engine: Engine, change: Callable[[Connection], list[Step]]) -
     raise AssertionError("the last try returns or raises")
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, connections: int) -> Engine:
     path = Path(url.database or "")
     try:
         _make_file(path)
     except OSError as error:
         raise unmade_file(path, error) from error
     try:
-        engine = create_engine(url, hide_parameters=True)
+        engine = create_engine(url, max_overflow=connections - _KEPT, hide_parameters=True)
     except ValueError:
         raise InvalidSetting(
             SETTING, "has an option whose value SQLite cannot read", "leave it out"

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from worker.api.announcing import announce
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Leave
@@ -20,7 +21,7 @@ from worker.pages.once import once
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Posted, Visitor
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 _ONE = HOME + "/{integration_id}"
 #: What a button changes.

@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
+from worker.api.pools import work
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, SiemError
@@ -45,14 +45,14 @@ def add_pages(api: FastAPI) -> None:
     api.mount("/", app)
 
 
-def _answer(request: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
     if isinstance(error, FormOutlived):
-        return _outlived(request, error)
+        return await _outlived(request, error)
     request.app.state.resources.outages.note(error)
     problem = problem_of(error)
     if request.url.path.startswith("/api/"):
         return problem.response()
-    return _told(request, problem)
+    return await _told(request, problem)
 
 
 async def _to_sign_in(request: Request, error: Exception) -> Response:
@@ -65,7 +65,7 @@ async def _to_sign_in(request: Request, error: Exception) -> Response:
         resources: Resources = request.app.state.resources
         token = token_in(form, resources.vault)
         if token is not None and token.place:
-            await run_in_threadpool(keep_draft, resources, token, form)
+            await work(token.tenant_id, keep_draft, resources, token, form)
             location = sign_in_to(_place_of(token), "ended")
     return RedirectResponse(location, 303, HEADERS)
 
@@ -82,10 +82,11 @@ async def _form_of(request: Request) -> FormData | None:
         return None
 
 
-def _outlived(request: Request, error: FormOutlived) -> Response:
+async def _outlived(request: Request, error: FormOutlived) -> Response:
     """Show the form again, under the session that stands now; or ask for a key of its own tenant."""
-    keep_draft(request.app.state.resources, error.token, error.form)
-    place = _place_of(error.token)
+    token = error.token
+    await work(token.tenant_id, keep_draft, request.app.state.resources, token, error.form)
+    place = _place_of(token)
     return RedirectResponse(place if error.is_ours else sign_in_to(place, "other"), 303, HEADERS)
 
 
@@ -93,22 +94,21 @@ def _place_of(token: FormToken) -> str:
     return f"{token.place}?draft={token.name}"
 
 
-def _told(request: Request, problem: Problem) -> Response:
-    answer = render(
-        request, "problem.html", status=problem.status, problem=problem, back=_kept_place(request)
-    )
+async def _told(request: Request, problem: Problem) -> Response:
+    back = await _kept_place(request)
+    answer = render(request, "problem.html", status=problem.status, problem=problem, back=back)
     answer.headers.update(problem.headers)
     return answer
 
 
-def _kept_place(request: Request) -> str | None:
+async def _kept_place(request: Request) -> str | None:
     """Keep what was typed into the form that was sent, if any; return where it is shown again."""
     resources: Resources = request.app.state.resources
     form: FormData | None = getattr(request.state, "typed", None)
     token = None if form is None else token_in(form, resources.vault)
     if form is None or token is None or not token.place:
         return None
-    with suppress(BrokerUnavailable):
-        keep_draft(resources, token, form)
+    with suppress(BrokerUnavailable, Problem):
+        await work(token.tenant_id, keep_draft, resources, token, form)
         return _place_of(token)
     return None

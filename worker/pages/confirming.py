@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
@@ -23,7 +24,7 @@ from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Visitor
 from worker.pages.words import counted
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 SURE = "sure"
 

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
+from worker.api.pools import work
 from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
 from worker.model.errors import SecretUnreadable
@@ -42,9 +43,9 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Draft).decode
 
 
-def _typed(request: Request, resources: Shared, visitor: Changing, form: Posted) -> FormData:
+async def _typed(request: Request, resources: Shared, visitor: Changing, form: Posted) -> FormData:
     """Return the form with its kept secrets; `request.state` has it for who answers an error."""
-    request.state.typed = with_kept_secrets(resources, visitor, form)
+    request.state.typed = await work(visitor.tenant_id, with_kept_secrets, resources, visitor, form)
     return cast("FormData", request.state.typed)
 
 

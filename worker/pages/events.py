@@ -6,12 +6,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
 from worker.ledger.queries import deliveries
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Looking
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 #: Rows of one event at the most; it has one for each integration.
 _MOST = 1000

@@ -14,6 +14,7 @@ from worker.api.callers import Shared
 from worker.api.documents import document, etag
 from worker.api.integration_changes import change, create
 from worker.api.merging import changed, created
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Leave
@@ -26,7 +27,7 @@ from worker.pages.once import UsedForm, once
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Visitor
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 _CHANGED = (
     "Somebody else has changed this integration since you opened the form. What you typed is still here, and "

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import attempts_of
 from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
@@ -21,7 +22,7 @@ from worker.pages.letter_filter import LetterFilter
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 LETTERS = HOME + "/dead-letters"
 PAGE = 50

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import VitalSigns
@@ -22,7 +23,7 @@ from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
 from worker.pages.visitors import HOME, Looking
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 PAGE = 50
 #: Events per minute are those of so many whole minutes.

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.broker.vital_signs import VitalSigns
 from worker.health import Health
 from worker.ledger.minutes import minutes_of
@@ -15,7 +16,7 @@ from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latency_points
 from worker.pages.visitors import HOME, Looking
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 _DAY_MS = 24 * HOUR_MS
 _SPAN_MS, _SPANS = 15 * MINUTE_MS, 96

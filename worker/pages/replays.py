@@ -6,6 +6,7 @@ from msgspec import structs
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
+from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Leave
@@ -20,7 +21,7 @@ from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
 from worker.pages.words import counted
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 REPLAYS = HOME + "/replays"
 _RECOUNTED = "It is another number by now: look at it, and replay once more. Nothing was sent yet."

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from worker.api.access import TooManyFailures, UnknownKey
-from worker.api.callers import Shared
+from worker.api.callers import Shared, host_of
+from worker.api.pools import FairRoute, work
 from worker.model.api_keys import ApiKey, Role
 from worker.pages.rendering import render
 from worker.pages.visitors import (
@@ -21,7 +21,7 @@ from worker.pages.visitors import (
     safe_place,
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 _UNKNOWN = "This key is not known here, or was revoked. `siem api-keys create` makes one."
 _NO_PAGES = "This key may only publish events. Sign in with one that is admin or read-only."
@@ -37,13 +37,15 @@ _WHY = {
 
 
 @router.get("/")
-def home() -> RedirectResponse:
+async def home() -> RedirectResponse:
     """Go to the list."""
     return RedirectResponse(HOME, 303)
 
 
 @router.get(SIGN_IN)
-def sign_in(request: Request, wanted: Annotated[str, Query(alias="next")] = HOME, why: str = "") -> Response:
+async def sign_in(
+    request: Request, wanted: Annotated[str, Query(alias="next")] = HOME, why: str = ""
+) -> Response:
     """Ask for a key, and say why if a form was not saved."""
     return render(request, "sign_in.html", wanted=safe_place(wanted), error=None, told=_WHY.get(why))
 
@@ -54,20 +56,18 @@ async def begin(request: Request, resources: Shared) -> Response:
     refuse_foreign(request)
     form = await fields_of(request)
     wanted, text = safe_place(str(form.get("next", HOME))), str(form.get("key", "")).strip()
-    return await run_in_threadpool(_begin, request, resources, text, wanted)
-
-
-def _begin(request: Request, resources: Shared, text: str, wanted: str) -> Response:
     try:
-        key = resources.access.admit(text, request.client.host if request.client else "")
+        key = await resources.access.admit(text, host_of(request))
     except UnknownKey:
         return render(request, "sign_in.html", status=401, wanted=wanted, told=None, error=_UNKNOWN)
     except TooManyFailures as error:
-        words = f"Too many wrong keys came from here. Wait {error.retry_after:.0f} s."
+        words = (
+            f"This key is not known, and too many wrong keys came from here. Wait {error.retry_after:.0f} s."
+        )
         return render(request, "sign_in.html", status=429, wanted=wanted, told=None, error=words)
     if key.role is Role.PUBLISH_ONLY:
         return render(request, "sign_in.html", status=403, wanted=wanted, told=None, error=_NO_PAGES)
-    return _welcome(request, resources, key, wanted)
+    return await work(key.tenant_id, _welcome, request, resources, key, wanted)
 
 
 def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> Response:

@@ -3,21 +3,22 @@
 Comes in: a form, of a new integration or of one that is there. Goes out: markup, a line for each step.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
+from worker.api.connection_tests import steps_of_test
 from worker.api.documents import document
 from worker.api.merging import changed, created
+from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
 from worker.destinations.opening import make_sender
-from worker.doctor import examine, examine_keys
+from worker.doctor import Check
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.events import QueuedEvent, decode_event
 from worker.model.integrations import Integration
@@ -28,26 +29,26 @@ from worker.pages.form_filling import known
 from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
 from worker.pages.rendering import HEADERS, environment
 from worker.pages.visitors import HOME, Changing, Visitor
-from worker.reach import held_connections
-from worker.transports.fleet_guard import FleetGuard
 from worker.transports.guard import Guard
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
+#: So is answered who has too much under way; whatever else is wrong is the form's.
+_CROWDED = (429, 503)
 #: Among so many samples there is one of every type.
 _SAMPLES = 500
 
 
 @router.post(HOME + "/new/{kind}/test")
-def test_new(resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
+async def test_new(resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
     """Examine what the form of a new integration says."""
-    return _examined(resources, lambda: _new(visitor, form, known(kind)))
+    return await _examined(resources, visitor, lambda: _new(visitor, form, known(kind)))
 
 
 @router.post(HOME + "/{integration_id}/test")
-def test_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
+async def test_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
     """Examine an integration as its form says; secrets that were left empty are those it has."""
-    return _examined(resources, lambda: _changed(resources, visitor, form, integration_id))
+    return await _examined(resources, visitor, lambda: _changed(resources, visitor, form, integration_id))
 
 
 @router.post(HOME + "/new/{kind}/preview")
@@ -78,22 +79,32 @@ def _changed(resources: Resources, visitor: Visitor, form: FormData, integration
     return judged_form(form, old.type, lambda: changed(old, patch_in(form, old.type, shown), shown))
 
 
-def _examined(resources: Resources, integration: Callable[[], Integration]) -> Response:
+async def _examined(
+    resources: Resources, visitor: Visitor, integration: Callable[[], Integration]
+) -> Response:
     try:
-        found = integration()
-    except (InvalidIntegration, Problem) as error:
-        return _markup(_part("complaint", error=complaint(error)))
-    reach = resources.reach_of(found.type)
-    seconds = reach.send_deadline(resources.config.send_deadline)
-    held = held_connections(resources.client, found)
-    keys = examine_keys(resources.client, resources.vault, found, with_names=False)
-    checks = chain(keys, examine(found, FleetGuard(reach), send_seconds=seconds, held=held))
+        found = await work(visitor.tenant_id, integration)
+        checks = await steps_of_test(resources, found, visitor.tenant_id)
+    except InvalidIntegration as error:
+        return _complaint(error)
+    except Problem as problem:
+        return _refused(problem)
+    return StreamingResponse(_lines(checks), media_type="text/html; charset=utf-8", headers=HEADERS)
 
-    def lines() -> Iterator[str]:
-        for check in checks:
-            yield _part("check", check=check) + "\n"
 
-    return StreamingResponse(lines(), media_type="text/html; charset=utf-8", headers=HEADERS)
+async def _lines(checks: AsyncIterator[Check]) -> AsyncIterator[str]:
+    async for check in checks:
+        yield _part("check", check=check) + "\n"
+
+
+def _refused(problem: Problem) -> Response:
+    """Say in the place of the steps why there are none."""
+    if problem.status not in _CROWDED:
+        return _complaint(problem)
+    answer = _markup(_part("complaint", error=f"{problem}; {problem.more['remedy']}"))
+    answer.status_code = problem.status
+    answer.headers.update(problem.headers)
+    return answer
 
 
 def _previewed(visitor: Visitor, form: FormData, integration: Callable[[], Integration]) -> Response:
@@ -106,7 +117,7 @@ def _previewed(visitor: Visitor, form: FormData, integration: Callable[[], Integ
         finally:
             sender.close()
     except (InvalidIntegration, SecretUnreadable, Problem) as error:
-        return _markup(_part("complaint", error=complaint(error)))
+        return _complaint(error)
     return _markup(_part("bytes", text=content.decode(errors="backslashreplace")))
 
 
@@ -126,6 +137,10 @@ def _part(name: str, **shown: object) -> str:
     module = environment().get_template("trying.html").make_module({})
     rendered = str(getattr(module, name)(**shown))
     return rendered.replace("\r\n", "\n").replace("\n", "&#10;" if name == "bytes" else " ")
+
+
+def _complaint(error: InvalidIntegration | SecretUnreadable | Problem) -> Response:
+    return _markup(_part("complaint", error=complaint(error)))
 
 
 def _markup(text: str) -> Response:

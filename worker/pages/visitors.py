@@ -14,12 +14,14 @@ from urllib.parse import quote, urlsplit
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
-from worker.api.callers import Shared
+from worker.api.callers import Shared, host_of
+from worker.api.fair_pool import PoolFull
+from worker.api.origins import origin_of
+from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem
 from worker.broker.sessions import Session
-from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.vault import Vault
-from worker.model.api_keys import ApiKey, Role
+from worker.model.api_keys import Role
 from worker.model.errors import SiemError
 from worker.pages.form_tokens import FormToken, token_in
 
@@ -89,17 +91,21 @@ class Visitor:
         return self.role is Role.ADMIN
 
 
-def _visitor(request: Request, resources: Shared) -> Visitor:
+async def _visitor(request: Request, resources: Shared) -> Visitor:
     token = request.cookies.get(COOKIE, "")
-    session = resources.sessions.find(token) if token else None
-    key = _key_of(resources, session) if session else None
+    session = await _find_session(resources, origin_of(host_of(request)), token) if token else None
+    key = await resources.access.standing(session.key_id) if session else None
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
         raise SignInFirst(_wanted(request))
     return Visitor(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
 
 
-def _key_of(resources: Shared, session: Session) -> ApiKey | None:
-    return resources.access.standing(session.key_id, ApiKeyStore(resources.engine).find)
+async def _find_session(resources: Shared, origin: str, token: str) -> Session | None:
+    """Return the session of a token, if there is one. Raises a Problem when too many ask from there."""
+    try:
+        return await SESSIONS.run(origin, resources.sessions.find, token)
+    except PoolFull as full:
+        raise crowded(full, "requests", "address", origin) from None
 
 
 def _wanted(request: Request) -> str:
@@ -131,7 +137,7 @@ async def _posted(
     return form
 
 
-def _changing(visitor: Annotated[Visitor, Depends(_visitor)]) -> Visitor:
+async def _changing(visitor: Annotated[Visitor, Depends(_visitor)]) -> Visitor:
     if not visitor.may_change:
         raise Problem(403, "your key is read-only", remedy="sign in with an admin key")
     return visitor
