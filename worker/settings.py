@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.model.api_knobs import ApiKnobs
 from worker.model.errors import InvalidSetting
 from worker.model.memory_knobs import MemoryKnobs
 from worker.model.quota_knobs import QuotaKnobs
@@ -23,7 +24,7 @@ REDIS_URL_FILE = "redis.url"
 API_URL_FILE = "api.url"
 
 
-class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
+class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)
@@ -196,13 +197,6 @@ class Settings(MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         NoDecode,
         Field(description="Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed."),
     ] = ()
-    api_body_bytes: Annotated[
-        int,
-        Field(ge=1024, description="The largest body of a request, and the largest that it may unpack to."),
-    ] = 16_777_216
-    api_body_seconds: Annotated[
-        float, Field(gt=0, description="The longest that the body of a request may take to come.")
-    ] = 30.0
     ingress_most: Annotated[
         int,
         Field(

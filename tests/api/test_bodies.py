@@ -5,7 +5,6 @@ import json
 import socket
 import tracemalloc
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -139,27 +138,6 @@ def test_a_body_that_nobody_reads(strict: Api) -> None:
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"connection: close" in answer.lower()
     assert (without.status_code, without.headers.get("Connection")) == (401, None)
-
-
-def test_all_bodies_together_are_bounded(strict: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While others hold too much, one more is turned away; it may come once they have ended."""
-    monkeypatch.setattr(bodies, "MOST_HELD", 3 * 65_536)
-    body = lines(event()).ljust(2 * 65_536)
-
-    def beside_another() -> Any:
-        with _connected(strict) as other:
-            other.sendall(_head(strict, "Content-Length: 200000") + b" " * 2 * 65_536)
-            return publish(strict, body, JSON)
-
-    crowded = wait_until(lambda: _with_status(503, beside_another()), "too much is held")
-    later = wait_until(lambda: _with_status(202, publish(strict, body, JSON)), "it was given back")
-
-    assert crowded.headers["Retry-After"] == "1"
-    assert later.json()["accepted"] == 1
-
-
-def _with_status(status: int, answer: Any) -> Any:
-    return answer if answer.status_code == status else None
 
 
 def _connected(api: Api) -> socket.socket:

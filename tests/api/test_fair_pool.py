@@ -1,4 +1,4 @@
-"""Threads that are shared fairly."""
+"""Threads that are shared fairly, and shares of whatever else there is."""
 
 import threading
 from concurrent.futures import Future
@@ -8,6 +8,7 @@ import pytest
 from tests.fleet import wait_until
 from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.origins import UNKNOWN, origin_of
+from worker.api.shares import Shares
 
 
 class Calls:
@@ -100,6 +101,24 @@ def test_a_failure_is_told_and_costs_no_thread(calls: Calls) -> None:
     assert [one.result(30) for one in running] == ["a0", "a1"]
     assert "a2" not in calls.order
     wait_until(lambda: calls.pool.running == 0, "nothing is held")
+
+
+@pytest.mark.parametrize(("holders", "each"), [(1, 50), (2, 33), (9, 10)])
+def test_nobody_holds_more_than_is_free(holders: int, each: int) -> None:
+    """However many take what they can, there is as much left for one more."""
+    shares = Shares(100)
+    found = [0] * holders
+    for turn in range(100 * holders):
+        holder = turn % holders
+        shares.take(1, [holder])
+        if shares.exceeds(holder):
+            shares.give_back(1, [holder])
+        else:
+            found[holder] += 1
+
+    assert max(found) - min(found) <= 1
+    assert max(found) == each
+    assert shares.total - shares.held >= each
 
 
 @pytest.mark.parametrize(

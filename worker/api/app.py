@@ -59,6 +59,6 @@ def create_app(resources: Resources) -> FastAPI:
     document_app(app, schemas.COMPONENTS)
     app.mount(PREFIX, Unanswered(app.openapi()["paths"]))
     # The last one added is the outermost.
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(BoundedBodies, resources=resources)
     app.add_middleware(Wrapping)
     return app

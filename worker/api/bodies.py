@@ -1,42 +1,48 @@
 """Bounds the body of every request: its size as it comes and unpacked, how long it takes, what all hold.
 
 Comes in: an ASGI application. Goes out: the same, in which reading a body that is too large or too slow ends
-in a Problem. A route that knows better may ask for less.
+in a Problem. A route that knows better may ask for less. Who may hold how much is said in `worker.api.load`.
 """
 
 import asyncio
 import time
 import zlib
-from collections.abc import Callable
+from functools import cached_property
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from worker.api.load import MOST_WITHOUT_KEY, Load, Loads
 from worker.api.problems import Problem
+from worker.api.resources import Resources
 from worker.settings import Settings
 
-#: Bytes that the bodies under way in one process may hold together.
-MOST_HELD = 256 << 20
 #: Parts of one gzip; each costs a copy of what follows it.
 _MOST_MEMBERS = 64
 _GZIP = zlib.MAX_WBITS | 16
 
 
 class BoundedBodies:
-    """ASGI middleware; the settings stand in `app.state.resources`."""
+    """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, resources: Resources) -> None:
         """Wrap the application."""
         self._app = app
-        self._held = 0
+        self._resources = resources
+
+    @cached_property
+    def _loads(self) -> Loads:
+        config = self._resources.config
+        return Loads(config.api_connections, config.all_bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, scope, self._hold)
+        load = self._loads.begin(scope)
+        body = _Body(receive, scope, load, self._resources.config)
 
         async def send_and_end(message: Message) -> None:
             if message["type"] == "http.response.start" and body.is_unread:
@@ -46,44 +52,36 @@ class BoundedBodies:
         try:
             await self._app(scope, body.receive, send_and_end)
         finally:
-            self._held -= body.size
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        if self._held > MOST_HELD:
-            raise Problem(
-                503,
-                "too many large requests are under way",
-                headers={"Retry-After": "1"},
-                remedy="send less at once, or later",
-            )
+            load.end()
 
 
 class _Body:
     """The body of one request, on its way in."""
 
-    def __init__(self, receive: Receive, scope: Scope, hold: Callable[[int], None]) -> None:
-        self.size = 0
+    def __init__(self, receive: Receive, scope: Scope, load: Load, config: Settings) -> None:
         #: Whoever was answered before could drip on for ever, and hold a connection: it is to be closed.
         self.is_unread = any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
             for name, value in scope["headers"]
         )
         self._receive = receive
-        self._config: Settings = scope["app"].state.resources.config
-        self._hold = hold
-        self._ends = time.monotonic() + self._config.api_body_seconds
+        self._load = load
+        self._config = config
+        self._ends = time.monotonic() + config.api_body_seconds
         self._is_whole = False
 
     async def receive(self) -> Message:
         if self._is_whole:
             return await self._receive()
+        if not self._load.has_key:
+            # Not before: of those behind one address, none with a key is refused for the others.
+            self._load.refuse_if_crowded()
         message = await self._receive_in_time()
-        piece = len(message.get("body", b""))
-        self.size += piece
-        self._hold(piece)
-        if self.size > self._config.api_body_bytes:
-            raise too_large(self._config.api_body_bytes)
+        self._load.grow(len(message.get("body", b"")))
+        most = self._config.api_body_bytes
+        most = most if self._load.has_key else min(most, MOST_WITHOUT_KEY)
+        if self._load.size > most:
+            raise too_large(most)
         if not message.get("more_body", False):
             self._is_whole, self.is_unread = True, False
         return message

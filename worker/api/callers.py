@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from worker.api.load import load_of
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.model.api_keys import ApiKey, Role
@@ -34,7 +35,9 @@ async def _caller(
             headers={"WWW-Authenticate": "Bearer"},
             field="Authorization",
         )
-    return await resources.access.admit(credentials.credentials, host_of(request))
+    key = await resources.access.admit(credentials.credentials, host_of(request))
+    load_of(request).belongs_to(key)
+    return key
 
 
 def host_of(request: Request) -> str:

@@ -2,13 +2,17 @@
 
 Uvicorn limits how long a connection may be idle, but neither how long a line and headers may take that come
 a byte at a time, nor how long an answer may wait for somebody who does not read: a thousand such connections
-would be all that the API may have.
+would be all that the API may have. Nor does it limit how many of them one address may have: `worker.api.room`
+does.
 """
 
 import asyncio
 from typing import ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from worker.api.room import Room
+from worker.api.turning_away import Refused
 
 
 class ImpatientProtocol(H11Protocol):
@@ -20,11 +24,21 @@ class ImpatientProtocol(H11Protocol):
     #: How long an answer may wait until enough of it is taken for more to be sent, in seconds.
     ANSWER_SECONDS: ClassVar[float] = 30.0
 
+    #: Shared by the connections of one server.
+    room: ClassVar[Room]
+
+    idle_since: float | None = None
     _head_due: asyncio.TimerHandle | None = None
     _taken_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
-        """Begin to wait for the first head."""
+        """Begin to wait for the first head, if there is room for another connection."""
+        peer = transport.get_extra_info("peername")
+        self.idle_since = self.loop.time()
+        why = self.room.enter(self, peer[0] if peer else "")
+        if why is not None:
+            transport.set_protocol(Refused(transport, why))
+            return
         super().connection_made(transport)
         self._wait_for_head()
 
@@ -32,12 +46,24 @@ class ImpatientProtocol(H11Protocol):
         """Take bytes; wait on for a head that is not whole, and no more for one that is."""
         super().data_received(data)
         if self._has_request():
+            self.idle_since = None
             self._wait_no_more()
         else:
             self._wait_for_head()
 
+    def on_response_complete(self) -> None:
+        """Be idle, unless another request is there already."""
+        super().on_response_complete()
+        if not self._has_request():
+            self.idle_since = self.loop.time()
+
+    def make_room(self) -> None:
+        """End an idle connection, for somebody else needs the room."""
+        self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
+        self.room.leave(self)
         self._wait_no_more()
         self._is_taken()
         super().connection_lost(exc)

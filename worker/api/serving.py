@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from worker.api.impatience import ImpatientProtocol
+from worker.api.room import Room
 from worker.model.errors import InvalidSetting
 from worker.settings import Settings
 
@@ -20,8 +21,6 @@ KEEP_ALIVE = 15
 GRACE = 15
 #: A request's line and headers together, in bytes.
 LONGEST_HEAD = 32 * 1024
-#: Connections at once; those beyond are answered 503.
-MOST_CONNECTIONS = 1000
 
 #: The server, for those who only start and end it.
 Server = uvicorn.Server
@@ -65,12 +64,20 @@ def server_of(app: FastAPI, config: Settings) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             ws="none",
-            http=ImpatientProtocol,
+            http=_protocol(config),
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
             h11_max_incomplete_event_size=LONGEST_HEAD,
-            limit_concurrency=MOST_CONNECTIONS,
         )
     )
+
+
+def _protocol(config: Settings) -> type[ImpatientProtocol]:
+    """Return the protocol of one server, whose connections share its room."""
+
+    class OfThisServer(ImpatientProtocol):
+        room = Room(config.api_connections, config.api_trusted_proxies)
+
+    return OfThisServer

@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
+from worker.api.load import MOST_WITHOUT_KEY
 from worker.api.pools import work
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
@@ -23,8 +24,6 @@ from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
 from worker.pages.visitors import SIGN_IN, FormOutlived, SignInFirst, fields_of, refuse_foreign, sign_in_to
 
-#: Bytes of a form that is kept for somebody who must sign in first, at the most.
-_LONGEST_FORM = 256 << 10
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
     *(sign_in.router, listing.router, letters.router, replays.router, events.router),
@@ -73,7 +72,7 @@ async def _to_sign_in(request: Request, error: Exception) -> Response:
 async def _form_of(request: Request) -> FormData | None:
     """Return the form that was sent although nobody is signed in, if it is one of a sane size."""
     length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > _LONGEST_FORM:
+    if not length.isdecimal() or int(length) > MOST_WITHOUT_KEY:
         return None
     try:
         refuse_foreign(request)

@@ -16,6 +16,7 @@ from starlette.datastructures import FormData
 
 from worker.api.callers import Shared, host_of
 from worker.api.fair_pool import PoolFull
+from worker.api.load import load_of
 from worker.api.origins import origin_of
 from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem
@@ -97,6 +98,7 @@ async def _visitor(request: Request, resources: Shared) -> Visitor:
     key = await resources.access.standing(session.key_id) if session else None
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
         raise SignInFirst(_wanted(request))
+    load_of(request).belongs_to(key)
     return Visitor(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
 
 

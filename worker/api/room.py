@@ -1,0 +1,88 @@
+"""How many connections there may be, and which one goes when there is no room for another.
+
+An address may have as many as are still free (`worker.api.shares`). Beyond that its oldest idle connection
+makes room for its new one; idle is one that has had no request under way for `GRACE`, a half-sent head
+included. If all of them are busy, the new one is refused. A proxy of ours has no share, for its connections
+are those of others: what its clients do is counted by request (`worker.api.load`).
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Protocol
+
+from worker.api.origins import UNKNOWN, origin_of
+from worker.api.refused import Refusal, note_refusal
+from worker.api.shares import Shares
+from worker.settings import Network
+
+#: A connection that has been idle for less may have a request on its way, in seconds.
+GRACE = 0.25
+
+
+class Connection(Protocol):
+    """One of them: when it became idle, on the clock of the event loop, or None while it is busy."""
+
+    idle_since: float | None
+
+    def make_room(self) -> None:
+        """End an idle connection."""
+        ...
+
+
+class Room:
+    """The connections of one process."""
+
+    def __init__(self, most: int, trusted: Sequence[Network]) -> None:
+        """Have room for so many; connections from these networks are a proxy's."""
+        self._shares = Shares(most)
+        self._trusted = trusted
+        self._of: dict[str, dict[Connection, None]] = {}
+        self._origins: dict[Connection, str] = {}
+
+    def enter(self, one: Connection, host: str) -> Refusal | None:
+        """Let a new connection in, or return why there is no room for it."""
+        origin, is_proxy = origin_of(host), self._is_trusted(host)
+        self._take(one, origin)
+        if not is_proxy and self._shares.exceeds(origin) and not self._end_idle(self._of[origin], one):
+            return self._refuse(one, Refusal.CONNECTIONS_OF_ADDRESS, f"address {origin}")
+        if self._shares.is_overdrawn and not self._end_idle(self._origins, one):
+            return self._refuse(one, Refusal.CONNECTIONS, "all callers")
+        return None
+
+    def leave(self, one: Connection) -> None:
+        """Take a connection out that has ended, if it is in."""
+        origin = self._origins.pop(one, None)
+        if origin is None:
+            return
+        self._shares.give_back(1, [origin])
+        del self._of[origin][one]
+        if not self._of[origin]:
+            del self._of[origin]
+
+    def _take(self, one: Connection, origin: str) -> None:
+        self._shares.take(1, [origin])
+        self._origins[one] = origin
+        self._of.setdefault(origin, {})[one] = None
+
+    def _refuse(self, one: Connection, why: Refusal, who: str) -> Refusal:
+        self.leave(one)
+        note_refusal(why, who)
+        return why
+
+    def _end_idle(self, among: Iterable[Connection], new: Connection) -> bool:
+        """End the one that has been idle for longest; return whether there was one."""
+        # The new one has just become idle: its clock is that of all.
+        until = (new.idle_since or 0.0) - GRACE
+        idle = [one for one in among if one.idle_since is not None and one.idle_since <= until]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda one: one.idle_since or 0.0)
+        self.leave(oldest)
+        oldest.make_room()
+        return True
+
+    def _is_trusted(self, host: str) -> bool:
+        if origin_of(host) == UNKNOWN:
+            return False
+        address = ip_address(host.partition("%")[0])
+        return any(address in network for network in self._trusted)

@@ -1,0 +1,62 @@
+"""Tells a connection for which there is no room why it is closed, and lets it read that."""
+
+import asyncio
+from typing import ClassVar
+
+from worker.api.problems import MEDIA_TYPE, Problem
+from worker.api.refused import Refusal
+
+#: How long what still comes is passed over, in seconds: a close at once would take the answer with it.
+_LINGER = 1.0
+#: So many may linger at once; those beyond are cut off.
+_MOST_LINGERING = 100
+
+_WORDS = {
+    Refusal.CONNECTIONS_OF_ADDRESS: (
+        429,
+        "too many connections from your address are busy",
+        "wait until some requests have ended; a proxy belongs into SIEM_API_TRUSTED_PROXIES",
+    ),
+    Refusal.CONNECTIONS: (503, "all connections are busy", "try again later"),
+}
+
+
+class Refused(asyncio.Protocol):
+    """A connection that was answered before it asked."""
+
+    _lingering: ClassVar[int] = 0
+
+    def __init__(self, transport: asyncio.Transport, why: Refusal) -> None:
+        """Answer it."""
+        Refused._lingering += 1
+        if Refused._lingering > _MOST_LINGERING:
+            transport.abort()
+            return
+        transport.write(_answer(*_WORDS[why]))
+        transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass over what it asks."""
+
+    def eof_received(self) -> bool | None:
+        """Close: it has read the answer."""
+        return False
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Be gone."""
+        Refused._lingering -= 1
+
+
+def _answer(status: int, detail: str, remedy: str) -> bytes:
+    response = Problem(status, detail, headers={"Retry-After": "1"}, remedy=remedy).response()
+    phrase = {429: "Too Many Requests", 503: "Service Unavailable"}[status]
+    head = [
+        f"HTTP/1.1 {status} {phrase}",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(response.body)}",
+        "Retry-After: 1",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + bytes(response.body)
