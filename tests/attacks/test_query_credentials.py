@@ -130,6 +130,7 @@ def test_what_an_earlier_release_left_in_the_clear_is_sealed(api: Api) -> None:
     with writing(engine) as connection:
         connection.execute(update(integrations).where(mine).values(document=json.dumps(document)))
     assert api.get(f"/integrations/siem/{made['id']}")["url"] == made["url"]
+    told = call(api.fleet.environment, "secrets", "status")
     assert Binder(engine, vault, lambda: False).bind() == []
     assert _is_clear(stored())
     [done] = Binder(engine, vault).bind()
@@ -137,6 +138,9 @@ def test_what_an_earlier_release_left_in_the_clear_is_sealed(api: Api) -> None:
     assert (done.path, done.binding.value) == ("url", "clear")
     assert not _is_clear(stored())
     assert open_document(json.loads(stored()), vault).destination.url.endswith(QUERY)
+    assert told.code == 1
+    assert "1 url with a query left in the clear by an earlier release" in told.out
+    assert not _is_clear(told.out + told.err)
 
 
 def test_a_url_whose_key_is_lost_hides_nothing_else(api: Api) -> None:

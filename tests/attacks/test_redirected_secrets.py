@@ -112,7 +112,7 @@ def test_the_api_sends_no_kept_secret_to_another_server(tmp_path: Path) -> None:
 def test_the_page_tests_no_kept_secret_against_another_server(tmp_path: Path) -> None:
     """Nothing is saved yet, and the token would be read all the same; the field says why it is asked for."""
     with Fleet(tmp_path) as fleet, running_pages(fleet) as site, WebhookReceiver() as evil:
-        one = site.integrate("hook", auth={"kind": "bearer", "token": TOKEN})
+        one = site.integrate("hook", auth={"kind": "bearer", "token": TOKEN}, signing_secrets=[SIGNING])
         visitor = site.visitor()
         fields: dict[str, Any] = {
             "name": "hook",
@@ -125,6 +125,8 @@ def test_the_page_tests_no_kept_secret_against_another_server(tmp_path: Path) ->
         tested = visitor.post(f"{HOME}/{one}/test", status=200, **fields)
         shown = visitor.post(f"{HOME}/{one}/edit", status=422, **fields)
         fields["auth.token"] = OTHER
+        signed = visitor.post(f"{HOME}/{one}/edit", status=422, **fields)
+        fields["forget:signing_secrets"] = "yes"
         with_token = visitor.post(f"{HOME}/{one}/edit", status=303, **fields)
         kept = site.resources.integrations_of(OURS).open(one).destination
         visitor.http.close()
@@ -133,6 +135,8 @@ def test_the_page_tests_no_kept_secret_against_another_server(tmp_path: Path) ->
         assert "is kept for the server that it was given for, and url has another scheme" in answer.text
         assert TOKEN not in answer.text
     assert 'id="f-auth-token-wrong"' in shown.text
+    assert 'id="f-auth-token-wrong"' not in signed.text
+    assert 'id="f-signing_secrets-wrong"' in signed.text
     assert evil.requests == []
     assert with_token.status_code == 303
     assert kept.url == evil.url

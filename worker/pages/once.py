@@ -39,11 +39,16 @@ def once(
         return do(None)
     found = _begin(resources, token, _raw(form))
     if isinstance(found, Answer):
-        answer = Response(found.body, found.status, found.headers)
-        if "location" in answer.headers:
-            answer.headers["location"] = safe_place(answer.headers["location"])
-        return answer
+        return _again(found)
     return finish(found, do)
+
+
+def _again(found: Answer) -> Response:
+    """Return what was answered; not as a page to show, for whoever can write to Redis could write one."""
+    headers = {name: value for name, value in found.headers.items() if name in {"location", "etag"}}
+    if "location" in headers:
+        headers["location"] = safe_place(headers["location"])
+    return Response(found.body, found.status, headers, media_type="text/plain")
 
 
 def _begin(resources: Resources, token: FormToken, raw: bytes) -> Leave | Answer:
