@@ -1,5 +1,7 @@
 """What somebody typed into a form stays, whatever happens to it; and a form that comes twice is done once."""
 
+import contextlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -225,3 +227,25 @@ def test_a_draft_that_is_gone_is_told(site: Site) -> None:
     page = site.visitor().get(NEW, params={"draft": "never-was"})
 
     assert "not kept any more" in page.text
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_database_keeps_what_was_typed(site: Site) -> None:
+    """Nothing could be saved; the page that says so leads back to the form."""
+    visitor = site.visitor()
+    typed = form_of(visitor, "in an outage")
+    with contextlib.closing(
+        sqlite3.connect(str(site.fleet.engine.url.database), isolation_level=None)
+    ) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        answer = visitor.http.post(NEW, data=typed)
+        lock.execute("ROLLBACK")
+    [back] = [
+        one.attributes["href"] for one in Page(answer.text).all("a") if "draft=" in one.attributes["href"]
+    ]
+    again = visitor.get(back)
+    saved = visitor.http.post(NEW, data=again.filled)
+
+    assert answer.status_code == 503
+    assert again.filled["name"] == ["in an outage"]
+    assert token_of(site, saved.headers["location"]) == SECRET

@@ -65,8 +65,10 @@ def create_one(request: Request, resources: Shared, visitor: Changing, form: Typ
     def do(leave: Leave | None) -> Response:
         integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
         given = document_in(form, kind)
+        if leave and not leave.is_first and resources.integrations_of(visitor.tenant_id).knew(integration_id):
+            raise UsedForm(409, "an attempt that was cut short has created it")
         judged_form(form, kind, lambda: created(_named(given), integration_id, visitor.tenant_id))
-        create(resources, visitor.tenant_id, given, integration_id, again=bool(leave and not leave.is_first))
+        create(resources, visitor.tenant_id, given, integration_id, again=False)
         announce(resources, integration_id)
         return RedirectResponse(f"{HOME}/{integration_id}", 303)
 

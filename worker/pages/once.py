@@ -4,6 +4,7 @@ Comes in: a form with its token, and what does it. Goes out: the answer. Only fo
 a button that merely sets a state does no harm, and may be meant a second time.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 
@@ -12,15 +13,16 @@ from fastapi import Response
 from starlette.datastructures import FormData
 
 from worker.api.problems import Problem
-from worker.api.repeating import finish
+from worker.api.repeating import FORM_DIGEST, finish
 from worker.api.resources import Resources
-from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother
+from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay
 from worker.pages.form_tokens import FORM_FIELD, FormToken
 from worker.pages.visitors import CSRF_FIELD, safe_place
 
 #: How long the second one waits for the answer to the first, in seconds.
 _PATIENCE, _LOOK = 2.0, 0.05
 _PURPOSE = "form"
+_ANEW = "load the page again"
 
 
 class UsedForm(Problem):
@@ -37,10 +39,19 @@ def once(
     """
     if token is None:
         return do(None)
-    found = _begin(resources, token, _raw(form))
+    digest = _digest(form)
+    found = _begin(resources, token)
     if isinstance(found, Answer):
+        if found.headers.get(FORM_DIGEST) != digest:
+            raise UsedForm(409, "this form has been saved before, with something else in it", remedy=_ANEW)
         return _again(found)
-    return finish(found, do)
+
+    def do_and_note(leave: Leave | None) -> Response:
+        made = do(leave)
+        made.headers[FORM_DIGEST] = digest
+        return made
+
+    return finish(found, do_and_note)
 
 
 def _again(found: Answer) -> Response:
@@ -51,14 +62,12 @@ def _again(found: Answer) -> Response:
     return Response(found.body, found.status, headers, media_type="text/plain")
 
 
-def _begin(resources: Resources, token: FormToken, raw: bytes) -> Leave | Answer:
+def _begin(resources: Resources, token: FormToken) -> Leave | Answer:
     ends = time.monotonic() + _PATIENCE
     while True:
         try:
-            return Idempotency(resources.client).begin(token.tenant_id, _PURPOSE, token.name, raw)
-        except UsedForAnother:
-            words = "this form has been saved before, with something else in it"
-            raise UsedForm(409, words, remedy="load the page again") from None
+            # What is in the form does not count here: it may be changed until it was carried out.
+            return Idempotency(resources.client).begin(token.tenant_id, _PURPOSE, token.name, b"")
         except StillUnderWay:
             if time.monotonic() > ends:
                 raise Problem(
@@ -67,6 +76,6 @@ def _begin(resources: Resources, token: FormToken, raw: bytes) -> Leave | Answer
             time.sleep(_LOOK)
 
 
-def _raw(form: FormData) -> bytes:
+def _digest(form: FormData) -> str:
     typed = [one for one in form.multi_items() if one[0] not in {CSRF_FIELD, FORM_FIELD}]
-    return msgspec.json.encode([(name, str(value)) for name, value in typed])
+    return hashlib.sha256(msgspec.json.encode([(name, str(value)) for name, value in typed])).hexdigest()
