@@ -23,8 +23,7 @@ from worker.api.repeating import IdempotencyKey, once
 from worker.api.resources import Resources
 from worker.broker.connection import Client
 from worker.broker.floods import floods
-from worker.broker.full_tenants import crowding
-from worker.broker.ingress import publish
+from worker.broker.ingress import publish, waiting
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType
@@ -240,7 +239,8 @@ def _nothing_valid(judged: Judged) -> Problem:
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
     """Refuse who floods the ingress; others too if no router lets theirs pass, or far too much waits."""
-    (found, full), most = crowding(resources.client), resources.config.ingress_most
+    found, most = waiting(resources.client), resources.config.ingress_most
+    full = resources.full_tenants.now()
     if tenant_id in full:
         raise _full(full[tenant_id], resources.config.tenant_waiting_bytes)
     if found < most:

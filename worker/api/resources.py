@@ -12,6 +12,7 @@ from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
 from worker.api.pools import KEYS, WORK
 from worker.broker.connection import Client, await_replica, check_writes, connect
+from worker.broker.full_tenants import FullTenants
 from worker.broker.key_copy import Found, KeyCopy
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
@@ -39,6 +40,7 @@ class Resources:
     access: Access = field(repr=False)
     ownership: Ownership = field(repr=False)
     outages: OutageLog = field(repr=False)
+    full_tenants: FullTenants = field(repr=False)
 
     @classmethod
     def of(cls, config: Settings) -> Self:
@@ -58,6 +60,7 @@ class Resources:
             access=Access(_lookups(reserve, KeyCopy(client, vault.proofs), outages)),
             ownership=ownership,
             outages=outages,
+            full_tenants=FullTenants(client),
         )
 
     def integrations_of(self, tenant_id: str) -> TenantIntegrations:

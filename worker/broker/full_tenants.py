@@ -4,6 +4,7 @@ An earlier release neither writes nor reads it. What is written down is true for
 recorder nobody is refused.
 """
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What is written down is true for so many seconds, unless it is written anew.
 LASTS = 30
+#: How old may be what a process knows of it, in seconds.
+FRESH = 1.0
 
 _decode = msgspec.json.Decoder(dict[str, int]).decode
 
@@ -31,17 +34,25 @@ def note_full_tenants(client: "redis.Redis", waiting: Mapping[str, int]) -> None
             client.delete(keys.FULL_TENANTS)
 
 
-def crowding(client: "redis.Redis") -> tuple[int, dict[str, int]]:
-    """Return how many events wait to be routed, and the full tenants: one round trip.
+class FullTenants:
+    """The full tenants as one process knows them: asked for once a second, whoever publishes.
 
-    Raises BrokerUnavailable.
+    Its threads may share it: that two ask at once does no harm.
     """
-    with broker_errors():
-        pipeline = client.pipeline(transaction=False)
-        pipeline.xlen(keys.EVENTS)
-        pipeline.get(keys.FULL_TENANTS)
-        replies: list[Any] = pipeline.execute()
-    return int(replies[0]), _read(replies[1])
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._asked = float("-inf")
+        self._known: dict[str, int] = {}
+
+    def now(self) -> dict[str, int]:
+        """Return them, each with how many bytes wait, at most a second old. Raises BrokerUnavailable."""
+        if time.monotonic() - self._asked >= FRESH:
+            with broker_errors():
+                found: Any = self._client.get(keys.FULL_TENANTS)
+            self._known, self._asked = _read(found), time.monotonic()
+        return self._known
 
 
 def _read(found: bytes | None) -> dict[str, int]:
