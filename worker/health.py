@@ -21,7 +21,7 @@ from worker.broker.vital_signs import (
     standing_subjects,
 )
 from worker.ledger.engine import require_readable_schema
-from worker.ledger.health_queries import latencies, records, subjects
+from worker.ledger.health_queries import latencies, records, subjects, types_in_use
 from worker.ledger.parked import Parked as LedgerParked
 from worker.ledger.parked import ParkedStore
 from worker.ledger.revisions import words_of_tables
@@ -147,7 +147,7 @@ class Health:
         """Return the types of destinations in use, and the part of the database; None while it is away."""
         try:
             tables = require_readable_schema(self._engine)
-            types = {one.type for one in subjects(self._engine) if one.enabled}
+            types = types_in_use(self._engine)
         except (LedgerUnavailable, SchemaOutdated) as error:
             return None, _away("database", error)
         words = f"it answers, and {words_of_tables(tables)}"

@@ -160,3 +160,17 @@ def test_enabling_again_and_again_makes_one_replay(engine: Engine, vault: Vault)
         store.set_enabled("int_w", True)
 
     assert len(running_replays(engine)) == 1
+
+
+def test_what_was_deleted_takes_little(engine: Engine, vault: Vault) -> None:
+    """A tenant that creates and deletes again and again does not fill the ledger with what was large."""
+    store = IntegrationStore(engine, vault)
+    store.create(webhook("w", headers={"X-One": "x" * 3000, "X-Two": "x" * 3000}))
+    store.create(webhook("v", headers={"X-One": "x" * 3000, "X-Two": "x" * 3000}))
+    store.delete("int_w")
+    TenantIntegrations(engine, vault, "a").delete("int_v")
+
+    for record in store.records():
+        assert record.deleted
+        assert len(record.document) < 1500
+        assert '"url": "https://hook.example.com/in"' in record.document

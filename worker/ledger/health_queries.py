@@ -68,6 +68,14 @@ def subjects(
     ]
 
 
+def types_in_use(engine: Engine) -> set[str]:
+    """Return the types of destinations of the enabled integrations; no document is read."""
+    columns = integrations.c
+    wanted = select(columns.type).where(columns.deleted_ms.is_(None), columns.enabled).distinct()
+    with reading(engine) as connection:
+        return set(connection.execute(wanted).scalars())
+
+
 def records(
     engine: Engine, since: Mapping[str, int], *, recent_ms: int = 0, sample: int
 ) -> dict[str, Record]:

@@ -16,6 +16,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ _REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` pr
 _KEY_FILE = "secret.key"
 #: What a sealed secret is the only value of.
 _SEALED = "$sealed"
+#: A field of a deleted integration that is longer as JSON is not kept.
+_LARGE = 1000
 #: The first of the 64 bits; no time of a clock has it set.
 _BOUND = 1 << 63
 _PURPOSE = "seal"
@@ -259,8 +262,16 @@ def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sealed document with null for every secret. Needs no key."""
+    """Return the sealed document with null for every secret, and for what is large. Needs no key.
+
+    What was deleted is kept for its name: its certificates would fill the ledger of a tenant that creates
+    and deletes again and again.
+    """
     forgotten = replaced(document, lambda _path, _sealed: None)
+    forgotten["destination"] = {
+        name: None if len(json.dumps(value)) > _LARGE and name != "url" else value
+        for name, value in forgotten["destination"].items()
+    }
     if has_clear_query(document):
         url = masked_url(document["destination"]["url"])
         forgotten["destination"] = {**forgotten["destination"], "url": url}
