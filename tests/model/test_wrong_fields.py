@@ -68,3 +68,13 @@ def test_every_wrong_field_is_named(name: str) -> None:
 
     assert {one.field for one in error.all} == fields | {"max_retries"}
     assert not any(SECRET in str(one) for one in error.all)
+
+
+def test_an_index_is_refused_in_words() -> None:
+    """Not by the pattern that it does not match."""
+    destination = {"type": "splunk_hec", "url": "https://splunk.example.com", "token": "t", "index": "Main"}
+    with pytest.raises(InvalidIntegration) as refused:
+        judged_whole({"id": "int_1", "name": "SIEM", "destination": destination})
+
+    assert refused.value.field == "index"
+    assert refused.value.reason.startswith("give 1 to 80 lower-case letters")

@@ -1,5 +1,6 @@
 """Splunk's HTTP Event Collector, as a customer configures it."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -7,6 +8,8 @@ from pydantic import Field, SecretStr, field_validator
 from worker.model.destinations.tls import TlsOptions
 from worker.model.destinations.urls import parts_of, with_ascii_host
 from worker.model.secrets import is_readable
+
+_INDEX = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 
 
 class SplunkHec(TlsOptions):
@@ -23,7 +26,7 @@ class SplunkHec(TlsOptions):
     url: str
     token: SecretStr
     source_type: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity:governance"
-    index: Annotated[str, Field(pattern=r"^[a-z0-9_][a-z0-9_-]{0,79}$")] | None = None
+    index: Annotated[str, Field(json_schema_extra={"pattern": f"^{_INDEX.pattern}$"})] | None = None
     host: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity"
     source: Annotated[str, Field(min_length=1, max_length=256)] = "mitrity"
     fields: Annotated[
@@ -51,6 +54,14 @@ class SplunkHec(TlsOptions):
             msg = "has a user name in it: leave it out, the token is all that Splunk needs"
             raise ValueError(msg)
         return with_ascii_host(url)
+
+    @field_validator("index")
+    @classmethod
+    def _index_of_splunk(cls, index: str | None) -> str | None:
+        if index is not None and not _INDEX.fullmatch(index):
+            msg = "give 1 to 80 lower-case letters, digits, underscores and hyphens, the first no hyphen"
+            raise ValueError(msg)
+        return index
 
     @field_validator("token")
     @classmethod
