@@ -159,6 +159,18 @@ def test_the_same_order_twice_is_carried_out_once(client: redis.Redis, backlog: 
     assert backlog.claim(order) == "stale"
 
 
+def test_an_order_that_was_replaced_is_stale(client: redis.Redis, backlog: Backlog) -> None:
+    """Its slot was ordered anew when its worker was given up: only the new order has the batch."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    batch = claim(backlog, "a").batch
+    _let_leases_run_out(client)
+    [(order, _, _)] = backlog.reissue()
+
+    assert backlog.claim(batch.order) == "stale"
+    assert isinstance(backlog.claim(order), Claim)
+
+
 def test_an_order_that_nobody_issued_is_stale(backlog: Backlog) -> None:
     """Whoever can reach Redis gains nothing from forging an order."""
     assert backlog.claim(WorkOrder("a", 1, 1)) == "stale"

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
+from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.vital_signs import VitalSigns
 from worker.model.deliveries import Batch, Finding, Health, Ruling, Settlement, Verdict
@@ -173,6 +174,24 @@ def test_a_probe_that_fails_doubles_the_interval_up_to_a_bound(client: redis.Red
     assert waits == [30_000, 60_000, 120_000, 240_000, 300_000, 300_000]
 
 
+def test_only_the_probe_puts_the_next_one_off(client: redis.Redis, backlog: Backlog) -> None:
+    """A batch that was under way when the breaker opened fails late: that is no news, and changes nothing."""
+    subscribe(client, "a", batch_events=1)
+    append(client, "a", [["e1"], ["e2"], ["e3"]])
+    first = claim(backlog, "a").batch
+    client.hset(STATE, mapping={"claimed_at": 0, "ordered_at": 0})
+    late = claim(backlog, "a").batch
+    backlog.settle(first, misconfigured(first))
+    due(client)
+    probe(backlog)
+    before = client.hmget(STATE, "probe", "probe_at", "probe_wait", "opened_by")
+
+    backlog.settle(late, failed(late))
+
+    assert client.hmget(STATE, "probe", "probe_at", "probe_wait", "opened_by") == before
+    assert backlog.wake(["a"]) == []
+
+
 def test_a_probe_that_fails_for_another_reason_tells_it(
     client: redis.Redis, backlog: Backlog, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,6 +250,19 @@ def test_a_probe_may_come_from_what_nobody_claimed_yet(client: redis.Redis, back
     due(client)
 
     assert ids(held) == ["e1"]
+    assert ids(probe(backlog)) == ["e2"]
+
+
+def test_a_probe_without_anything_to_send_is_none(client: redis.Redis, backlog: Backlog) -> None:
+    """What it should have tried with is gone: the next event that comes is tried, not waited for in vain."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    client.hset(STATE, mapping={"breaker": "open", "opened_by": "timed_out", "probe_at": 0})
+    [order] = backlog.wake(["a"])
+    client.delete(keys.urgent("a"))
+    assert backlog.claim(order) == "empty"
+    append(client, "a", [["e2"]])
+
     assert ids(probe(backlog)) == ["e2"]
 
 

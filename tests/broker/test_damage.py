@@ -17,6 +17,7 @@ from tests.broker.sending import TIMING, append, claim, delivered, event, failed
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.chunks import salvage
+from worker.broker.claimed import Claimed
 from worker.broker.ingress import Consignment, HandOver, Ingress, counters
 from worker.broker.outcomes import Outcomes, Settled
 from worker.broker.packing import pack_chunk
@@ -28,6 +29,7 @@ from worker.broker.vital_signs import VitalSigns
 from worker.broker.volumes import volumes_of
 from worker.model.api_keys import ApiKey, Role
 from worker.model.deliveries import Cause, DeadLetter
+from worker.model.errors import LeaseLost
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
@@ -184,6 +186,27 @@ def test_a_lost_lease_sets_nothing_aside_twice(client: redis.Redis, backlog: Bac
     assert isinstance(again, Claim)
     assert ids(again.batch) == ["e1"]
     assert len(letters(client)) == 1
+
+
+def test_who_lost_the_lease_amid_a_claim_sets_nothing_aside(client: redis.Redis, backlog: Backlog) -> None:
+    """A worker that slept between its claim and this step: the one that took its batch over has done it."""
+
+    class Sleepy(Backlog):
+        def _set_aside(self, claimed: Claimed) -> None:
+            client.zadd(keys.LEASES, {"a/1": 0})
+            [(order, _, _)] = backlog.reissue()
+            assert isinstance(backlog.claim(order), Claim)
+            super()._set_aside(claimed)
+
+    subscribe(client, "a")
+    append(client, "a", [["x1"], ["e1"]])
+    damage_backlog(client, "a", garble, places={0})
+    [order] = backlog.wake(["a"])
+
+    with pytest.raises(LeaseLost):
+        Sleepy(client, TIMING).claim(order)
+    assert len(letters(client)) == 1
+    assert client.hget(keys.state("a"), "backlog_events") == b"1"
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,43 @@ def test_short_pauses_between_sweeps_change_nothing(
     client.hset(SLOT, "state", "sending")
     run_out(client)
     assert [one.state for one in backlog.reissue()] == ["sending"]
+
+
+def test_an_order_that_nobody_takes_is_issued_ever_more_rarely(client: redis.Redis, backlog: Backlog) -> None:
+    """A queue that is long must not be filled with its own orders: each lease is twice the last, up to 32."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    [order] = backlog.wake(["a"])
+    leases = []
+    for _ in range(8):
+        run_out(client)
+        assert backlog.reissue() == [(order, "ordered", None)]
+        leases.append(round(lease_left(client) / TIMING.order_lease))
+
+    assert leases == [1, 2, 4, 8, 16, 32, 32, 32]
+    assert isinstance(backlog.claim(order), Claim)
+
+
+def test_a_claim_lets_the_next_order_be_issued_at_once_again(client: redis.Redis, backlog: Backlog) -> None:
+    """The intervals are those of one order, not of a slot."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    [order] = backlog.wake(["a"])
+    for _ in range(3):
+        run_out(client)
+        backlog.reissue()
+    found = backlog.claim(order)
+    assert isinstance(found, Claim)
+    backlog.settle(found.batch, failed(found.batch))
+    run_out(client)
+    backlog.reissue()
+
+    assert 0 < lease_left(client) <= TIMING.order_lease
+
+
+def test_a_free_slot_keeps_no_lease(client: redis.Redis, backlog: Backlog) -> None:
+    """One that damage has left behind is not looked at again."""
+    client.zadd(keys.LEASES, {"a/1": 1})
+
+    assert backlog.reissue() == []
+    assert client.zcard(keys.LEASES) == 0

@@ -1,8 +1,10 @@
 """Who switches an integration off, and what undoes that: a worker in Redis, the recorder, a person."""
 
+from dataclasses import replace
+
 import redis
 
-from tests.broker.sending import TIMING, append, subscribe
+from tests.broker.sending import TIMING, append, claim, delivered, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.snapshot import Snapshot, publish_integrations
@@ -111,3 +113,15 @@ def test_what_waits_is_claimed_once_it_is_let_go(client: redis.Redis) -> None:
 
     assert before == []
     assert [order.integration_id for order in backlog.wake(["a"])] == ["a"]
+
+
+def test_a_batch_that_says_so_holds_all_that_follows(client: redis.Redis) -> None:
+    """Nothing more is claimed from that very step on; the ledger learns of it by the outcome."""
+    backlog = Backlog(client, TIMING)
+    subscribe(client, "a", batch_events=1)
+    append(client, "a", [["e1"], ["e2"]])
+    batch = claim(backlog, "a").batch
+
+    assert backlog.settle(batch, replace(delivered(batch), switch_off=True)) is None
+    assert is_held(client)
+    assert backlog.wake(["a"]) == []

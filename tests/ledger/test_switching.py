@@ -183,9 +183,7 @@ def test_other_findings_switch_nothing(store: IntegrationStore) -> None:
     assert revisions(store) == {"int_a": (1, True), "int_b": (1, True)}
 
 
-@pytest.mark.parametrize(
-    ("words", "kept"), [("x" * 10_000, "x" * 499 + "…"), ("nu\0l", "nu\N{REPLACEMENT CHARACTER}l")]
-)
+@pytest.mark.parametrize(("words", "kept"), [("x" * 10_000, "x" * 499 + "…"), ("nu\0l", r"nu\x00l")])
 def test_any_words_are_kept(store: IntegrationStore, words: str, kept: str) -> None:
     """What a destination says is cut and made storable, as every reason is."""
     [off] = record(store.engine, [("5-0", [gone(words=words)])], []).switched_off

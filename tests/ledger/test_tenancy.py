@@ -114,6 +114,8 @@ def test_another_tenants_is_as_if_it_never_was(
 
     assert len(set(told)) == 1
     assert [one.id for one in ours.page(10)] == ["int_ours"]
+    assert list(ours.names()) == ["int_ours"]
+    assert (ours.knew("int_ours"), ours.knew("int_theirs")) == (True, False)
     assert store.get("int_theirs").name == "splunk"
 
 

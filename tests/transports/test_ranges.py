@@ -101,6 +101,24 @@ def test_an_address_that_carries_another_is_closed_until_either_is_listed(addres
     assert objection(ip_address(address), [ip_network(address)]) is None
 
 
+@pytest.mark.parametrize(
+    ("address", "carries"),
+    [
+        ("64:ff9b:1:a00:5:0:c0a8:1", ("10.0.5.0", "192.168.0.1")),
+        ("2001:0:a00:5::3f57:fefe", ("10.0.0.5", "192.168.1.1")),
+    ],
+    ids=["NAT64 with a prefix of any length", "Teredo"],
+)
+def test_an_address_that_may_carry_either_of_two_is_open_only_with_both(
+    address: str, carries: tuple[str, str]
+) -> None:
+    """Nobody knows which of them it is translated to: one that is listed does not open the other."""
+    one, other = map(ip_network, carries)
+    assert objection(ip_address(address), [one]) is not None
+    assert objection(ip_address(address), [other]) is not None
+    assert objection(ip_address(address), [one, other]) is None
+
+
 @pytest.mark.parametrize("carrier", ["::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"])
 def test_a_carrier_of_a_public_address_is_closed(carrier: str) -> None:
     """Even a harmless embedded address is refused: nobody reaches a SIEM that way unasked."""

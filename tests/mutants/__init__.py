@@ -1,0 +1,1 @@
+"""Breaks in the product, one at a time, to see whether a test beside each notices it; `run` tries them."""
