@@ -281,7 +281,7 @@ QUESTIONS: dict[str, Callable[[Engine, Replay, Replay], object]] = {
     "what runs": lambda engine, *_: running_replays(engine),
     "the latest": lambda engine, *_: list_replays(engine),
     "fates": lambda engine, of_all, _: fates(engine, of_all),
-    "deaths of an event": lambda engine, *_: deaths_of(engine, "a1", "int_a"),
+    "deaths of an event": lambda engine, *_: deaths_of(engine, "a1", "int_a", None),
     "what can be redriven": lambda engine, *_: redrivable(engine),
 }
 

@@ -37,6 +37,12 @@ class DeliveryDocument(BaseModel):
     latency_ms: int | None = Field(description="From the publication to the destination's acceptance.")
     next_try_at: str | None
     assurance: Assurance | None = Field(description="How far a delivered event is known to have come.")
+    content: str | None = Field(
+        description="The first 32 hexadecimal digits of the SHA-256 of the event's bytes, where known."
+    )
+    reused_id: bool = Field(
+        description="Whether another event, with other bytes, had this id before; it has an item of its own."
+    )
 
 
 class AttemptDocument(BaseModel):
@@ -89,6 +95,7 @@ class LetterDocument(BaseModel):
     state: LetterState
     state_at: str | None = Field(description="When it ceased to wait.")
     replay_id: str | None
+    content: str | None = Field(description="As of a delivery.")
 
 
 class LetterPage(BaseModel):
@@ -124,6 +131,8 @@ def delivery_document(row: DeliveryRow) -> DeliveryDocument:
         latency_ms=row.latency_ms,
         next_try_at=moment(row.retry_at_ms),
         assurance=row.assurance,
+        content=row.content,
+        reused_id=row.reused_id,
     )
 
 
@@ -172,10 +181,11 @@ def _told(row: DeadLetterRow) -> dict[str, Any]:
         "hint": row.hint,
         "http_status": row.http_status,
         "attempts": row.attempts,
-        "event_at": moment(row.event_ms) if row.event_id else None,
+        "event_at": moment(row.event_ms) if row.event_ms else None,
         "published_at": moment(row.published_ms),
         "dead_at": moment(row.dead_ms),
         "state": row.state,
         "state_at": moment(row.state_ms),
         "replay_id": row.replay_id,
+        "content": row.content,
     }

@@ -17,6 +17,9 @@ from worker.ledger.attempts import AttemptRow, attempts_of
 from worker.ledger.queries import deliveries as find_deliveries
 from worker.model.deliveries import Status
 
+#: Behind the id of an event that another event had before.
+REUSED = " (reused id)"
+
 
 @click.command()
 @integration_option
@@ -43,6 +46,8 @@ def deliveries(
     ASSURANCE says how far a delivered event is known to have come: sent (handed to the network), received
     (the receiver has read all of it), accepted (its software has said yes), indexed (it can be searched).
     With --event-id, every attempt is listed too, unless the first one succeeded.
+
+    An event marked "reused id" has the id of another event, with other bytes, that came before it.
 
     \b
     siem deliveries --event-id evt_1
@@ -96,7 +101,7 @@ def _delivery(row: DeliveryRow, names: dict[str, str]) -> list[Any]:
     return [
         when(row.settled_ms),
         names.get(row.integration_id, row.integration_id),
-        row.event_id,
+        row.event_id + REUSED if row.reused_id else row.event_id,
         row.event_type,
         row.status.value,
         row.assurance,

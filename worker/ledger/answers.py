@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from worker.model.contents import key_of_reused
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.replays import LetterState
 
@@ -20,7 +21,8 @@ class DeliveryRow:
     """What became of one event at one integration. Times are milliseconds since 1970 UTC.
 
     `assurance` says how far a delivered event is known to have come; what is not delivered has none, nor
-    has what an earlier release delivered.
+    has what an earlier release delivered. `content` is the digest of its bytes, where that is known, and
+    `reused_id` says that another event had this id before, of which there is a row as well.
     """
 
     integration_id: str
@@ -38,18 +40,22 @@ class DeliveryRow:
     latency_ms: int | None
     retry_at_ms: int | None
     assurance: Assurance | None = None
+    content: str | None = None
+    reused_id: bool = False
 
     @property
     def place(self) -> Place:
         """What to give as `before` to get the rows that follow this one."""
-        return Place(self.settled_ms, self.event_id, self.integration_id)
+        key = key_of_reused(self.event_id, self.content or "") if self.reused_id else self.event_id
+        return Place(self.settled_ms, key, self.integration_id)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
-    """A dead letter with its payload. What was never a valid event has no ids and no type.
+    """A dead letter with its payload. What was never a valid event has no integration, but may have a tenant.
 
-    `state_ms` is when it ceased to wait, and `replay_id` the replay that saw to that.
+    `state_ms` is when it ceased to wait, and `replay_id` the replay that saw to that. `content` is the digest
+    of the payload, where that is known.
     """
 
     id: str
@@ -69,6 +75,8 @@ class DeadLetterRow:
     state: LetterState
     state_ms: int | None = None
     replay_id: str | None = None
+    content: str | None = None
+    tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,22 +30,23 @@ class Upsert:
     on_conflict: str
 
 
-def _overwritten(table: Table) -> str:
-    return ", ".join(
-        f"{column.name} = excluded.{column.name}" for column in table.c if not column.primary_key
-    )
+def _overwritten(table: Table, *but: str) -> str:
+    changed = [column.name for column in table.c if not column.primary_key and column.name not in but]
+    return ", ".join(f"{name} = excluded.{name}" for name in changed)
 
 
 def _added(*names: str) -> str:
     return ", ".join(f"{name} = minute_counts.{name} + excluded.{name}" for name in names)
 
 
-#: A settlement changes its delivery unless a later one has come before it.
+#: A settlement changes its delivery unless a later one has come before it, or it is of another content.
 SETTLEMENTS = Upsert(
     deliveries,
     tuple(deliveries.c.keys()),
-    f"ON CONFLICT (event_id, integration_id) DO UPDATE SET {_overwritten(deliveries)}"
-    " WHERE excluded.version > deliveries.version",
+    f"ON CONFLICT (event_id, integration_id) DO UPDATE SET {_overwritten(deliveries, 'content')}"
+    ", content = COALESCE(excluded.content, deliveries.content)"
+    " WHERE excluded.version > deliveries.version"
+    " AND (excluded.content = deliveries.content OR excluded.content IS NULL OR deliveries.content IS NULL)",
 )
 COUNTS = Upsert(
     minute_counts,
@@ -66,14 +67,25 @@ ATTEMPTS = Upsert(attempts, tuple(attempts.c.keys()), "ON CONFLICT DO NOTHING")
 _ENTRIES = Upsert(recorded_entries, tuple(recorded_entries.c.keys()), "ON CONFLICT (stream_entry) DO NOTHING")
 
 
-def write_rows(connection: Connection, upsert: Upsert, rows: Sequence[Row]) -> None:
-    """Write the rows. On PostgreSQL no two of them may have the same key."""
+def write_rows(connection: Connection, upsert: Upsert, rows: Sequence[Row]) -> int:
+    """Write the rows, and return how many changed something. On PostgreSQL no two may have the same key."""
     if not rows:
-        return
+        return 0
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_from_arrays(upsert), _as_arrays(rows))
-    else:
-        connection.exec_driver_sql(_from_tuples(upsert), list(rows))
+        return connection.exec_driver_sql(_from_arrays(upsert), _as_arrays(rows)).rowcount
+    return connection.exec_driver_sql(_from_tuples(upsert), list(rows)).rowcount
+
+
+def contents_of(connection: Connection, rows: Sequence[Row]) -> dict[Row, str | None]:
+    """Return which contents the ledger has under the keys of these deliveries."""
+    columns = deliveries.c
+    found: dict[Row, str | None] = {}
+    event_ids = sorted({row[0] for row in rows})
+    for start in range(0, len(event_ids), _MOST_VALUES):
+        some = columns.event_id.in_(event_ids[start : start + _MOST_VALUES])
+        wanted = select(columns.event_id, columns.integration_id, columns.content).where(some)
+        found |= {(event, home): content for event, home, content in connection.execute(wanted)}
+    return found
 
 
 def claim_entries(connection: Connection, entries: Collection[str], now_ms: int) -> set[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, Engine, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select, update
 
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.engine import reading, writing
@@ -150,12 +150,35 @@ def find_letter(engine: Engine, letter_id: str) -> DeadLetterRow:
     return dead_letter_row(row)
 
 
-def deaths_of(engine: Engine, event_id: str, integration_id: str) -> list[DeadLetterRow]:
+def same_content(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that two events of one id are the same, as far as that is known."""
+    return or_(one == other, one.is_(None), other.is_(None))
+
+
+def deaths_of(engine: Engine, event_id: str, integration_id: str, content: str | None) -> list[DeadLetterRow]:
     """Return every time that this event died at this integration, the first first; without payloads."""
     wanted = select(*_columns).where(_letter.event_id == event_id, _letter.integration_id == integration_id)
+    if content is not None:
+        wanted = wanted.where(same_content(_letter.content, literal(content)))
     with reading(engine) as connection:
         rows = connection.execute(wanted.order_by(_letter.dead_ms, _letter.id)).mappings()
         return [replace(dead_letter_row(row), payload=b"") for row in rows]
+
+
+def mark_corrected(engine: Engine, letter_id: str) -> None:
+    """Let a letter wait no longer: its event was published again, corrected."""
+    now_ms = time.time_ns() // 1_000_000
+    changed = update(dead_letters).where(_letter.id == storable(letter_id), WAITS)
+    with writing(engine) as connection:
+        connection.execute(changed.values(state=LetterState.REPLAYED, state_ms=now_ms))
+
+
+def invalid_since(engine: Engine, since_ms: int) -> dict[str | None, int]:
+    """Count by tenant the invalid events that came since then, and that nobody has dealt with."""
+    is_invalid = (_letter.integration_id.is_(None), _letter.dead_ms >= since_ms, WAITS)
+    wanted = select(_letter.tenant_id, func.count()).where(*is_invalid).group_by(_letter.tenant_id)
+    with reading(engine) as connection:
+        return {tenant_id: count for tenant_id, count in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
 
 
 def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
@@ -165,7 +188,8 @@ def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.tenant_id is not None:
         home = integrations.c.id == _letter.integration_id
         tenant = integrations.c.tenant_id == storable(selection.tenant_id)
-        conditions.append(select(1).where(home, tenant).exists())
+        is_invalid = _letter.tenant_id == storable(selection.tenant_id)
+        conditions.append(or_(select(1).where(home, tenant).exists(), is_invalid))
     if selection.event_types:
         conditions.append(_letter.event_type.in_(map(storable, selection.event_types)))
     if selection.most_deaths is not None:
@@ -176,7 +200,11 @@ def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
 def _deaths() -> Any:
     """Count, within a statement, how often a letter's event has died at its integration."""
     other = dead_letters.alias()
-    same = (other.c.event_id == _letter.event_id) & (other.c.integration_id == _letter.integration_id)
+    same = and_(
+        other.c.event_id == _letter.event_id,
+        other.c.integration_id == _letter.integration_id,
+        same_content(other.c.content, _letter.content),
+    )
     return select(func.count()).select_from(other).where(same).scalar_subquery()
 
 

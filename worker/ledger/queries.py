@@ -29,6 +29,7 @@ from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable
+from worker.model.contents import id_in, keys_between
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.replays import LetterState
 
@@ -48,6 +49,8 @@ __all__ = [
 
 _delivery = deliveries_table.c
 _letter = dead_letters_table.c
+
+_COLUMNS = [_delivery[field.name] for field in fields(DeliveryRow) if field.name in _delivery]
 
 #: A partial index serves a question only if these very words stand in it.
 _UNWELL = text("status <> 'delivered'")
@@ -86,9 +89,11 @@ def deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     if tenant_id is not None:
         conditions.append(_is_of_tenant(tenant_id))
     if integration_id is not None:
-        conditions.append(_delivery.integration_id == storable(integration_id))
+        # Of one event there are few rows: an index by integration would lead past all of its deliveries.
+        column = _delivery.integration_id if event_id is None else _delivery.integration_id.concat("")
+        conditions.append(column == storable(integration_id))
     if event_id is not None:
-        conditions.append(_delivery.event_id == storable(event_id))
+        conditions += _is_of_event(storable(event_id))
     with reading(engine) as connection:
         if integration_id is None and event_id is None:
             return _newest_of_all(connection, conditions, limit)
@@ -192,10 +197,15 @@ def _is_of_tenant(tenant_id: str) -> Any:
     return select(1).where(home, integrations.c.tenant_id == storable(tenant_id)).exists()
 
 
+def _is_of_event(event_id: str) -> list[Any]:
+    """Return the conditions that a delivery is of an event of this id, whatever its content."""
+    first, behind = keys_between(event_id)
+    return [_delivery.event_id >= first, _delivery.event_id < behind]
+
+
 def _newest(conditions: list[Any], limit: int) -> Select[Any]:
-    columns = (_delivery[field.name] for field in fields(DeliveryRow))
     return (
-        select(*columns)
+        select(*_COLUMNS)
         .where(*conditions)
         .order_by(_delivery.settled_ms.desc(), _delivery.event_id.desc(), _delivery.integration_id.desc())
         .limit(limit)
@@ -232,7 +242,13 @@ def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryR
     rows = connection.execute(wanted).mappings()
     return [
         DeliveryRow(
-            **{**row, "status": Status(row["status"]), "assurance": _assurance_or_none(row["assurance"])}
+            **{
+                **row,
+                "event_id": id_in(row["event_id"]),
+                "status": Status(row["status"]),
+                "assurance": _assurance_or_none(row["assurance"]),
+            },
+            reused_id=id_in(row["event_id"]) != row["event_id"],
         )
         for row in rows
     ]

@@ -14,11 +14,26 @@ from sqlalchemy import Connection, Engine, exc
 
 from worker.ledger.answers import Recorded
 from worker.ledger.attempts import attempt_rows
-from worker.ledger.bulk import ATTEMPTS, COUNTS, DEAD_LETTERS, SETTLEMENTS, claim_entries, write_rows
+from worker.ledger.bulk import (
+    ATTEMPTS,
+    COUNTS,
+    DEAD_LETTERS,
+    SETTLEMENTS,
+    claim_entries,
+    contents_of,
+    write_rows,
+)
 from worker.ledger.engine import writing
 from worker.ledger.outage import is_about_data, reason_of, unavailable
 from worker.ledger.parked import keep
-from worker.ledger.rows import Row, dead_letter_rows, newest_only, settlement_rows
+from worker.ledger.rows import (
+    Row,
+    dead_letter_rows,
+    first_contents,
+    newest_only,
+    settlement_rows,
+    with_other_content,
+)
 from worker.ledger.switching import switch_off_gone
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.errors import DataRefused
@@ -124,14 +139,27 @@ def _stamp_ms(entries: Iterable[str]) -> int:
 def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows: list[Row]) -> None:
     """Write all rows; on PostgreSQL in the order of their keys, so that two recorders cannot deadlock."""
     if connection.dialect.name == "postgresql":
-        rows, counts, dead_rows = newest_only(rows), sorted(counts), sorted(dead_rows, key=_key)
-    write_rows(connection, SETTLEMENTS, rows)
+        counts, dead_rows = sorted(counts), sorted(dead_rows, key=_key)
+        newest = newest_only(rows)
+        rows = first_contents(newest)
+        is_all = write_rows(connection, SETTLEMENTS, rows) == len(newest)
+    else:
+        newest = rows
+        is_all = write_rows(connection, SETTLEMENTS, rows) == len(rows)
+    if not is_all:
+        _write_reused(connection, newest)
     write_rows(connection, COUNTS, counts)
     write_rows(connection, DEAD_LETTERS, dead_rows)
 
 
 def _place(row: Row) -> Row:
     return row[:4]
+
+
+def _write_reused(connection: Connection, rows: list[Row]) -> None:
+    """Give a row of its own to what has the id of another event: what became of that one stays known."""
+    others = with_other_content(rows, contents_of(connection, rows))
+    write_rows(connection, SETTLEMENTS, newest_only(others))
 
 
 def _key(row: Row) -> str:

@@ -25,11 +25,13 @@ from sqlalchemy import (
 )
 
 from worker.ledger.engine import reading, writing
-from worker.ledger.letters import Census, census, chosen, living
+from worker.ledger.letters import Census, census, chosen, living, same_content
 from worker.ledger.quotas import require_replay
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
+from worker.ledger.superseding import contents_of_letters, dealt_with
 from worker.ledger.text import storable
+from worker.model.contents import key_of_reused
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
@@ -167,9 +169,9 @@ def fates(engine: Engine, replay: Replay) -> Fates:
     """Count what became of the events that a replay handed over, as far as the ledger knows."""
     home = _letter.integration_id if replay.target_id is None else literal(replay.target_id)
     since = _delivery.settled_ms >= _letter.state_ms
-    joined = dead_letters.outerjoin(
-        deliveries, (_delivery.event_id == _letter.event_id) & (_delivery.integration_id == home) & since
-    )
+    keys = (_letter.event_id, _letter.event_id + key_of_reused("", "") + func.coalesce(_letter.content, ""))
+    same = _delivery.event_id.in_(keys) & same_content(_delivery.content, _letter.content)
+    joined = dead_letters.outerjoin(deliveries, same & (_delivery.integration_id == home) & since)
     mine = (_letter.replay_id == replay.id, _letter.state == LetterState.REPLAYED)
     wanted = select(_delivery.status, func.count()).select_from(joined).where(*mine)
     with reading(engine) as connection:
@@ -189,16 +191,18 @@ def next_page(
     """
     with reading(engine) as connection:
         rows = _within_weight(_next_rows(connection, replay, most, closed))
-        done = _dealt_with(connection, replay, [row.event_id for row in rows])
+        contents = contents_of_letters(connection, rows)
+        done = dealt_with(connection, replay, {row.event_id: contents[row.id] for row in rows})
         wanted: dict[str, str] = {}
         superseded = []
         for row in rows:
-            pair = (row.event_id, replay.target_id or row.integration_id)
-            if pair in done:
+            home = replay.target_id or row.integration_id
+            mine, unknown = (row.event_id, home, contents[row.id]), (row.event_id, home, None)
+            if mine in done or unknown in done:
                 superseded.append(row.id)
             else:
-                done.add(pair)
-                wanted[row.id] = pair[1]
+                done.add(mine)
+                wanted[row.id] = home
         return _letters(connection, wanted), superseded
 
 
@@ -253,31 +257,23 @@ def _next_rows(connection: Connection, replay: Replay, most: int, closed: Collec
     conditions.append(_letter.integration_id.is_not(None) if replay.target_id else living())
     if closed and not replay.target_id:
         conditions.append(_letter.integration_id.not_in(closed))
-    columns = (_letter.id, _letter.event_id, _letter.integration_id, func.length(_letter.payload))
-    wanted = select(*columns).where(*conditions).order_by(_letter.dead_ms, _letter.id)
+    columns = (_letter.id, _letter.event_id, _letter.integration_id, _letter.content)
+    wanted = (
+        select(*columns, func.length(_letter.payload))
+        .where(*conditions)
+        .order_by(_letter.dead_ms, _letter.id)
+    )
     return list(connection.execute(wanted.limit(most)))
 
 
 def _within_weight(rows: list[Any]) -> list[Any]:
     """Cut off what would make a page too heavy; one letter always fits."""
     weight = 0
-    for place, (_, _, _, length) in enumerate(rows):
+    for place, (*_, length) in enumerate(rows):
         weight += length
         if place and weight > HEAVIEST_PAGE:
             return rows[:place]
     return rows
-
-
-def _dealt_with(connection: Connection, replay: Replay, event_ids: list[str]) -> set[tuple[str, str]]:
-    """Return the events that need no replay, each with the integration that has or will have got it."""
-    got = select(_delivery.event_id, _delivery.integration_id).where(
-        _delivery.event_id.in_(event_ids), _delivery.status == Status.DELIVERED
-    )
-    sent = select(_letter.event_id, _letter.integration_id).where(
-        _letter.event_id.in_(event_ids), _letter.replay_id == replay.id
-    )
-    sent_to = [(event, replay.target_id or home) for event, home in connection.execute(sent)]
-    return {(event, home) for event, home in connection.execute(got)}.union(sent_to)
 
 
 def _letters(connection: Connection, targets: dict[str, str]) -> list[Letter]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from worker.ledger.text import storable, storable_prose
-from worker.model.deliveries import DeadLetter, Finding, Outcome, Status
+from worker.model.contents import content_of, key_of_reused
+from worker.model.deliveries import Cause, DeadLetter, Finding, Outcome, Status
 
 Row = tuple[Any, ...]
 
@@ -17,7 +18,7 @@ _DAY_MS = 86_400_000
 _SEQUENCE_BITS = 20
 
 #: Where a delivery's row holds its latency, and its version.
-_LATENCY, _VERSION = 12, 14
+_LATENCY, _VERSION, _CONTENT = 12, 14, 16
 
 
 def version_of(entry_id: str) -> int:
@@ -43,15 +44,42 @@ def settlement_rows(entries: Mapping[str, list[Outcome]]) -> tuple[list[Row], li
 
 
 def newest_only(rows: list[Row]) -> list[Row]:
-    """Return one row for each delivery, sorted by key: of the highest version, and there the first."""
-    newest: dict[Row, Row] = {}
+    """Return one row for each delivery, sorted by key: of the highest version, and there the first.
+
+    Events of one id are one delivery unless they are known to have different contents.
+    """
+    contents: dict[Row, str | None] = {}
+    newest: dict[tuple[Row, str | None], Row] = {}
+    for row in sorted(rows, key=_version):
+        contents[row[:2]] = contents.get(row[:2]) or row[_CONTENT]
     for row in sorted(rows, key=_version, reverse=True):
-        newest.setdefault(row[:2], row)
-    return [newest[key] for key in sorted(newest)]
+        content = row[_CONTENT] or contents[row[:2]]
+        newest.setdefault((row[:2], content), (*row[:_CONTENT], content))
+    return sorted(newest.values(), key=lambda row: (*row[:2], row[_VERSION]))
+
+
+def first_contents(rows: list[Row]) -> list[Row]:
+    """Return one row for each id and integration, sorted by key: of rows in this order, the first."""
+    first: dict[Row, Row] = {}
+    for row in rows:
+        first.setdefault(row[:2], row)
+    return list(first.values())
+
+
+def with_other_content(rows: list[Row], contents: Mapping[Row, str | None]) -> list[Row]:
+    """Return those rows of which the ledger has another content under their key, under a key of their own.
+
+    `contents` are those of the ledger, by event and integration.
+    """
+    return [
+        (key_of_reused(row[0], row[_CONTENT]), *row[1:])
+        for row in rows
+        if row[_CONTENT] and (contents.get(row[:2]) or row[_CONTENT]) != row[_CONTENT]
+    ]
 
 
 def dead_letter_rows(entries: Iterable[tuple[str, DeadLetter]]) -> list[Row]:
-    """Return rows for `dead_letters`, all but the last column, which has a default."""
+    """Return rows for `dead_letters`, all but the columns that say what was done about it later."""
     return [row for entry_id, letter in entries for row in _letter_rows(entry_id, letter)]
 
 
@@ -80,6 +108,7 @@ def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
             retry_at,
             version,
             assurance,
+            event.content or None,
         )
         for event in outcome.events
     ]
@@ -124,6 +153,8 @@ def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
             event.time_ms,
             event.published_ms,
             dead_ms,
+            None if letter.cause == Cause.UNREADABLE else content_of(event.raw),
+            _storable_or_null(letter.tenant_id),
         )
 
 

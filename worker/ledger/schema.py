@@ -4,6 +4,8 @@ Every time is in milliseconds since 1970 UTC. Every index is paid for by the rec
 each says below which question it answers.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -64,6 +66,7 @@ Index(
 deliveries = Table(
     "deliveries",
     metadata,
+    # The event's id, or a key that begins with it if that id is used again (`worker.model.contents`).
     Column("event_id", ID, primary_key=True),
     Column("integration_id", ID, primary_key=True),
     Column("event_type", Text, nullable=False),
@@ -83,6 +86,8 @@ deliveries = Table(
     Column("version", BigInteger, nullable=False),
     # How far it is known to have come (`worker.model.deliveries.Assurance`); only of what was delivered.
     Column("assurance", Text),
+    # The digest of the event's bytes; NULL if a release wrote the row that did not tell it.
+    Column("content", Text),
 )
 
 # "The latest deliveries of this integration", and percentiles over them. It grows at one end per
@@ -105,7 +110,7 @@ dead_letters = Table(
     metadata,
     # `<milliseconds>-<sequence>-<place>` of its stream entry: the same letter has the same id again.
     Column("id", ID, primary_key=True),
-    # These three are NULL for what was never a valid event.
+    # NULL for what was never a valid event; of its id and type there is what could be read.
     Column("integration_id", ID),
     Column("event_id", ID),
     Column("event_type", Text),
@@ -124,6 +129,9 @@ dead_letters = Table(
     # When it ceased to wait, by the clock of Redis if it was replayed; and which replay saw to that.
     Column("state_ms", BigInteger),
     Column("replay_id", ID),
+    Column("content", Text),
+    # Whose it is if it was never a valid event and that could be read; NULL for all others.
+    Column("tenant_id", ID),
 )
 
 # Dead letters are few, so that indexes are affordable: the latest of an integration, and of all,
@@ -131,16 +139,15 @@ Index("dead_letters_latest", dead_letters.c.integration_id, dead_letters.c.dead_
 Index("dead_letters_latest_of_all", dead_letters.c.dead_ms)
 # those that a replay may take, which leave these two as it goes on,
 _WAITS = text("state = 'waiting'")
-Index(
-    "dead_letters_waiting",
-    dead_letters.c.integration_id,
-    dead_letters.c.dead_ms,
-    sqlite_where=_WAITS,
-    postgresql_where=_WAITS,
-)
-Index("dead_letters_waiting_of_all", dead_letters.c.dead_ms, sqlite_where=_WAITS, postgresql_where=_WAITS)
+_IF_WAITS: dict[str, Any] = {"sqlite_where": _WAITS, "postgresql_where": _WAITS}
+Index("dead_letters_waiting", dead_letters.c.integration_id, dead_letters.c.dead_ms, **_IF_WAITS)
+Index("dead_letters_waiting_of_all", dead_letters.c.dead_ms, **_IF_WAITS)
 # how often an event has died,
 Index("dead_letters_of_event", dead_letters.c.event_id, dead_letters.c.integration_id)
+# a tenant's invalid events,
+_INVALID = text("tenant_id IS NOT NULL")
+_IF_INVALID: dict[str, Any] = {"sqlite_where": _INVALID, "postgresql_where": _INVALID}
+Index("dead_letters_of_tenant", dead_letters.c.tenant_id, dead_letters.c.dead_ms, **_IF_INVALID)
 # and what a replay has sent.
 _REPLAYED = text("replay_id IS NOT NULL")
 Index(

@@ -164,13 +164,18 @@ class Ruling:
 
 
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the ledger keeps of an event that is not dead: all but its payload."""
+    """What the ledger keeps of an event that is not dead: all but its payload.
+
+    `content` is the digest of its bytes (`worker.model.contents`); empty if nobody has them, or if a worker
+    of an earlier release wrote this, which skips it as well.
+    """
 
     id: str
     type: str
     time_ms: int
     published_ms: int
     attempts: int
+    content: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from worker.model.contents import content_of
 from worker.model.deliveries import Batch, EventTrace, Outcome, Ruling, Status
 
 
@@ -17,7 +18,11 @@ def outcome_of(
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
     events = [(place, batch.events[place]) for place in places]
     traces = [
-        EventTrace(event.id, event.type, event.time_ms, event.published_ms, batch.carried[place])
+        EventTrace(
+            *(event.id, event.type, event.time_ms, event.published_ms),
+            batch.carried[place],
+            content_of(event.raw),
+        )
         for place, event in events
     ]
     delivered = status is Status.DELIVERED

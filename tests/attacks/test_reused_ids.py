@@ -1,0 +1,189 @@
+"""An event id that is used again for another event must not overwrite what became of the first one."""
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import msgspec
+import pytest
+from sqlalchemy import Engine
+
+from tests.api.conftest import Api, api, bare_fleet
+from tests.ledger.conftest import empty, engine, sqlite_url, url
+from tests.ledger.entries import NOON, letter, outcome
+from tests.ledger.letters import live
+from worker.broker.packing import pack_outcomes, unpack_outcomes
+from worker.ledger.answers import DeliveryRow
+from worker.ledger.queries import deliveries, tallies
+from worker.ledger.recording import record
+from worker.ledger.replays import create_replay, fates, mark_page, next_page
+from worker.model.contents import content_of
+from worker.model.deliveries import EventTrace, Outcome, Status
+from worker.model.replays import Page, Replay, Selection
+
+__all__ = ["api", "bare_fleet", "empty", "engine", "sqlite_url", "url"]
+
+DENY, ALERT = b'{"id":"evt","type":"policy.deny"}', b'{"id":"evt","type":"policy.alert"}'
+
+
+def settled(raw: bytes | None, status: Status = Status.DELIVERED, event: str = "evt") -> Outcome:
+    """Say what became of an event with these bytes; without any, as an earlier release does."""
+    made = outcome([event], status)
+    content = "" if raw is None else content_of(raw)
+    return msgspec.structs.replace(
+        made, events=[msgspec.structs.replace(one, content=content) for one in made.events]
+    )
+
+
+def known(engine: Engine) -> list[tuple[str, str | None, Status, bool]]:
+    """Return what stands in the ledger, in the order in which it came."""
+    rows = sorted(deliveries(engine), key=lambda row: (row.reused_id, row.content or ""))
+    return [(row.event_id, row.content, row.status, row.reused_id) for row in rows]
+
+
+def test_both_are_kept_and_told_apart(engine: Engine) -> None:
+    """What was denied and died is still denied and dead, whatever came under its id later."""
+    record(engine, [("5-0", [settled(DENY, Status.DEAD)])], [])
+    record(engine, [("6-0", [settled(ALERT)])], [])
+    record(engine, [("7-0", [settled(b"third", Status.RETRYING)])], [])
+    record(engine, [("8-0", [settled(b"third")])], [])
+
+    assert known(engine) == [
+        ("evt", content_of(DENY), Status.DEAD, False),
+        *sorted(
+            [
+                ("evt", content_of(ALERT), Status.DELIVERED, True),
+                ("evt", content_of(b"third"), Status.DELIVERED, True),
+            ],
+            key=lambda row: row[1],
+        ),
+    ]
+    assert [row.event_id for row in deliveries(engine, event_id="evt")] == ["evt"] * 3
+    assert deliveries(engine, event_id="ev") == deliveries(engine, event_id="evt_") == []
+    assert (tallies(engine)["int_a"].delivered, tallies(engine)["int_a"].dead) == (2, 1)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_in_one_transaction_and_in_any_order(engine: Engine, order: Sequence[int]) -> None:
+    """Recorders take many entries at once; of each content the last settlement stands."""
+    entries = [
+        ("5-0", [settled(DENY, Status.RETRYING), settled(b"x", event="other")]),
+        ("5-1", [settled(ALERT)]),
+        ("5-2", [settled(DENY, Status.DEAD)]),
+    ]
+    record(engine, [entries[place] for place in order], [])
+    found = {(row.event_id, row.content): row.status for row in deliveries(engine)}
+
+    assert found == {
+        ("evt", content_of(DENY)): Status.DEAD,
+        ("evt", content_of(ALERT)): Status.DELIVERED,
+        ("other", content_of(b"x")): Status.DELIVERED,
+    }
+
+
+def test_the_same_bytes_again_are_the_same_delivery(engine: Engine) -> None:
+    """A publisher that missed the answer sends them again."""
+    for version in range(3):
+        record(engine, [(f"{5 + version}-0", [settled(DENY)])], [])
+    record(engine, [("9-0", [settled(DENY)]), ("9-1", [settled(DENY)])], [])
+
+    assert known(engine) == [("evt", content_of(DENY), Status.DELIVERED, False)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("order", [(DENY, None, None), (None, DENY, None), (None, None, DENY)])
+def test_a_worker_of_an_earlier_release_is_understood(
+    engine: Engine, order: Sequence[bytes | None], *, at_once: bool
+) -> None:
+    """It tells no content: that is the content that is known, and the latest settlement stands."""
+    statuses = (Status.RETRYING, Status.RETRYING, Status.DELIVERED)
+    entries = [
+        (f"5-{place}", [settled(raw, status)])
+        for place, (raw, status) in enumerate(zip(order, statuses, strict=True))
+    ]
+    for some in [entries] if at_once else [[one] for one in entries]:
+        record(engine, some, [])
+
+    assert known(engine) == [("evt", content_of(DENY), Status.DELIVERED, False)]
+
+
+def test_an_earlier_release_reads_what_this_one_packs() -> None:
+    """What it does not know stands at the end, and is skipped."""
+
+    class OldTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
+        id: str
+        type: str
+        time_ms: int
+        published_ms: int
+        attempts: int
+
+    trace = EventTrace("evt", "policy.deny", 1, 2, 3, content_of(DENY))
+    old = msgspec.msgpack.encode(OldTrace("evt", "policy.deny", 1, 2, 3))
+
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(trace), type=OldTrace).attempts == 3
+    assert msgspec.msgpack.decode(old, type=EventTrace).content == ""
+    assert unpack_outcomes(pack_outcomes([settled(DENY)])) == [settled(DENY)]
+
+
+def test_pages_of_a_list_pass_them_all(engine: Engine) -> None:
+    """A page may end between two events of one id."""
+    for version in range(5):
+        record(engine, [(f"{5 + version}-0", [settled(b"%d" % version)])], [])
+    seen: list[DeliveryRow] = []
+    place = None
+    while page := deliveries(engine, limit=2, before=place):
+        seen += page
+        place = page[-1].place
+
+    assert {row.content for row in seen} == {content_of(b"%d" % version) for version in range(5)}
+    assert len(seen) == 5
+
+
+def replay_of(engine: Engine) -> Replay:
+    """Replay all that waits."""
+    return create_replay(engine, Selection(), target_id=None, rate=100, made_by="test", quotas=None)
+
+
+@pytest.mark.parametrize(("delivered", "is_replayed"), [(ALERT, True), (DENY, False), (None, False)])
+def test_a_letter_is_not_superseded_by_another_event_of_its_id(
+    engine: Engine, delivered: bytes | None, *, is_replayed: bool
+) -> None:
+    """Only the delivery of the very same event spares its replay (of an earlier release's nobody knows)."""
+    live(engine, "int_a")
+    dead = letter({"evt": DENY})
+    record(engine, [("5-0", [settled(DENY, Status.DEAD)])] if delivered else [], [("5-0", dead)])
+    record(engine, [("6-0", [settled(delivered)])], [])
+    letters, superseded = next_page(engine, replay_of(engine), 10)
+
+    assert [one.event.raw for one in letters] == ([DENY] if is_replayed else [])
+    assert len(superseded) == (not is_replayed)
+
+
+def test_letters_of_two_events_of_one_id_are_both_replayed(engine: Engine) -> None:
+    """And what became of each is told of each."""
+    live(engine, "int_a")
+    for place, raw in enumerate((DENY, ALERT)):
+        record(engine, [(f"5-{place}", [settled(raw, Status.DEAD)])], [(f"5-{place}", letter({"evt": raw}))])
+    replay = replay_of(engine)
+    letters, superseded = next_page(engine, replay, 10)
+    mark_page(engine, Page(replay.id, 1, [one.id for one in letters], [], NOON - 1))
+    record(engine, [("9-0", [settled(DENY), settled(ALERT, Status.DEAD)])], [])
+    told = fates(engine, replay)
+
+    assert {one.event.raw for one in letters} == {DENY, ALERT}
+    assert superseded == []
+    assert (told.delivered, told.dead, told.under_way) == (1, 1, 0)
+
+
+def test_the_api_shows_both(api: Api) -> None:
+    """Each with its content, and the second with a mark."""
+    home = api.create()["id"]
+    for version, raw in enumerate((DENY, ALERT)):
+        one = msgspec.structs.replace(settled(raw, event="evt_twice"), integration_id=home)
+        record(api.fleet.engine, [(f"{NOON}-{version}", [one])], [])
+    found = api.get("/deliveries?event_id=evt_twice")["items"]
+
+    assert {(one["content"], one["reused_id"]) for one in found} == {
+        (content_of(DENY), False),
+        (content_of(ALERT), True),
+    }
+    assert {one["event_id"] for one in found} == {"evt_twice"}
