@@ -9,10 +9,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.api_knobs import ApiKnobs
-from worker.model.errors import InvalidSetting
 from worker.model.memory_knobs import MemoryKnobs
 from worker.model.quota_knobs import QuotaKnobs
-from worker.model.redis_address import check_address
+from worker.model.redis_address import NoRedisNamed, check_address
 from worker.model.redis_knobs import RedisKnobs
 from worker.model.setting_errors import invalid_settings
 
@@ -254,7 +253,7 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
     def broker_address(self) -> str:
         """Return the URL of Redis: the one that was set, or the embedded server's.
 
-        Raises InvalidSetting when there is neither.
+        Raises NoRedisNamed when there is neither.
         """
         given = self.redis_url.get_secret_value()
         if given:
@@ -262,7 +261,7 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         try:
             return (self.data_dir / REDIS_URL_FILE).read_text().strip()
         except OSError:
-            raise InvalidSetting(
+            raise NoRedisNamed(
                 "SIEM_REDIS_URL",
                 f"is not set, and no embedded server has been started in {self.data_dir.absolute()}",
                 "set it, run `siem up` first, or let SIEM_DATA_DIR name the directory of the one that runs",

@@ -43,7 +43,14 @@ def test_a_refused_line_is_named_and_the_rest_is_published(empty: Fleet) -> None
     ran = _publish(empty, b"\n".join([good, b"{nonsense", b"\xff", hostile, good]), "--json")
 
     assert ran.code == 2
-    assert json.loads(ran.out) == {"published": 2, "refused": 3}
+    told = json.loads(ran.out)
+    assert (told["published"], told["refused"]) == (2, 3)
+    assert [(one["line"], one["id"], one["field"]) for one in told["errors"]] == [
+        (2, None, "event"),
+        (3, None, "event"),
+        (4, "e2", "type"),
+    ]
+    assert all(one["reason"] and one["remedy"].startswith("give ") for one in told["errors"])
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 2", "line 3", "line 4"]
     assert all(char.isprintable() for char in ran.err.replace("\n", ""))
     assert len(_published(empty)) == 2

@@ -59,7 +59,7 @@ def test_a_newcomer_without_redis_is_told_what_to_start(tmp_path: Path) -> None:
     """Nothing is set and nothing runs: `siem up` is the answer."""
     ran = run(NEWCOMER, "publish", "-", SIEM_DATA_DIR=str(tmp_path))
 
-    assert ran.code == 2
+    assert ran.code == 3
     assert "SIEM_REDIS_URL: is not set" in ran.complaint
     assert "`siem up`" in ran.complaint
 
@@ -68,7 +68,7 @@ def test_a_ledger_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> No
     """In the wrong directory, the answer names the place that was looked at and leaves nothing there."""
     ran = run(NEWCOMER, "integrations", "list", SIEM_DATA_DIR=str(tmp_path / "data"))
 
-    assert ran.code == 1
+    assert ran.code == 3
     assert str(tmp_path / "data") in ran.complaint
     assert "`siem db upgrade`" in ran.complaint
     assert list(tmp_path.iterdir()) == []
@@ -82,7 +82,7 @@ def test_an_empty_ledger_is_upgraded_as_often_as_one_likes(tmp_path: Path) -> No
     upgrades = [run(environment, "db", "upgrade") for _ in range(2)]
     after = run(environment, "deliveries")
 
-    assert (before.code, "run `siem db upgrade`" in before.complaint) == (1, True)
+    assert (before.code, "run `siem db upgrade`" in before.complaint) == (3, True)
     assert [(ran.code, ran.err) for ran in upgrades] == [(0, ""), (0, "")]
     assert (after.code, after.out) == (0, "No deliveries match.\n")
 
@@ -119,5 +119,5 @@ def test_the_recorder_asks_for_an_upgrade(tmp_path: Path, desk: Fleet) -> None:
     """A process that cannot work ends with the reason instead of waiting for a person."""
     ran = run(desk.environment, "record", SIEM_DATA_DIR=str(tmp_path))
 
-    assert ran.code == 1
+    assert ran.code == 3
     assert "`siem db upgrade`" in ran.complaint

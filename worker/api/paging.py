@@ -11,9 +11,9 @@ import msgspec
 from fastapi import Query
 
 from worker.model.errors import InvalidInput
+from worker.model.lists import MOST_ROWS, USUAL_ROWS
 
-#: How many items a page has, unless the request says so; and at the most.
-USUAL, MOST = 50, 200
+USUAL, MOST = USUAL_ROWS, MOST_ROWS
 _LONGEST = 1024
 
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items the page has at the most.")]

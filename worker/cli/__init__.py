@@ -17,8 +17,9 @@ from worker import __version__
 from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
 from worker.logs import clean_records
-from worker.model.errors import InvalidInput, NotFoundError, SiemError, UnavailableError
+from worker.model.errors import InvalidInput, NotFoundError, OutageError, SiemError
 from worker.model.printable import PrintableStream, unfiltered
+from worker.model.redis_address import NoRedisNamed
 from worker.transports.budget import raise_descriptor_limit
 
 FAILED, WRONG_INPUT, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 4, 130
@@ -141,10 +142,10 @@ def _in_one_line(error: click.ClickException) -> str:
 
 
 def _exit_code(error: SiemError) -> int:
+    if isinstance(error, (OutageError, NoRedisNamed)):
+        return UNAVAILABLE
     if isinstance(error, InvalidInput):
         return WRONG_INPUT
-    if isinstance(error, UnavailableError):
-        return UNAVAILABLE
     return NOT_FOUND if isinstance(error, NotFoundError) else FAILED
 
 

@@ -9,13 +9,14 @@ from worker.cli.targets import complete_integration
 from worker.ledger.integrations import IntegrationStore
 from worker.model.deliveries import Cause
 from worker.model.events import EventType
+from worker.model.lists import MOST_ROWS, USUAL_ROWS
 from worker.model.replays import Selection
 
 limit_option = click.option(
     "--limit",
     metavar="NUMBER",
-    type=click.IntRange(1, 10_000),
-    default=50,
+    type=click.IntRange(1, MOST_ROWS),
+    default=USUAL_ROWS,
     show_default=True,
     help="The most rows.",
 )

@@ -96,7 +96,7 @@ class Since(click.ParamType[int]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reckon from now; a time without a zone is UTC."""
+        """Reckon from now. A time without a zone is refused, as by the API: nobody knows which is meant."""
         if isinstance(value, int):
             return value
         short = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
@@ -106,10 +106,12 @@ class Since(click.ParamType[int]):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
+            self.fail(f"{value!r} is no time: give 30s, 15m, 1h, 2d or 2026-11-22T10:00:00Z", param, ctx)
+        if moment.tzinfo is None:
             self.fail(
-                f"{value!r} is no time: give 30s, 15m, 1h, 2d, 2026-11-22 or 2026-11-22T10:00:00Z", param, ctx
+                f"{value!r} names no zone: give 2026-11-22T10:00:00Z, or +01:00 in place of Z", param, ctx
             )
-        return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+        return round(moment.timestamp() * 1000)
 
 
 def _cell(value: Any) -> str:

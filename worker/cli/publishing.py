@@ -5,7 +5,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import click
 
@@ -13,11 +13,12 @@ from worker.cli.configuration import configuration
 from worker.cli.lines import Line, arriving_lines
 from worker.cli.output import as_json_option, counted, plain, print_json
 from worker.model.errors import BrokerUnavailable, InvalidEvent
+from worker.model.event_salvage import salvage
 from worker.model.printable import unfiltered
 from worker.publisher import EventPublisher
 
-#: Refusals that are shown one by one; the rest is counted.
-SHOWN = 20
+#: Refusals that are shown one by one, and those that `--json` tells; the rest is counted.
+SHOWN, MOST_ERRORS = 20, 100
 
 
 @click.command()
@@ -32,7 +33,7 @@ def publish(source: str, *, as_json: bool) -> None:
 
     Each event needs an id, a type and a timestamp; blank lines are skipped. What is published is in Redis
     when the command says so. What is refused is named on stderr by line and field, and the rest is
-    published: exit code 2 tells that something was refused.
+    published: exit code 2 tells that something was refused. --json tells the first hundred of them.
     """
     tally = _Tally()
     try:
@@ -42,11 +43,23 @@ def publish(source: str, *, as_json: bool) -> None:
         raise
     tally.count_unshown()
     if as_json:
-        print_json({"published": tally.published, "refused": tally.refused})
+        errors = [asdict(one) for one in tally.errors]
+        print_json({"published": tally.published, "refused": tally.refused, "errors": errors})
     else:
         click.echo(tally.summary())
     if tally.refused:
         sys.exit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """What is wrong with the event of a line; `id` is the event's, if it can be read."""
+
+    line: int
+    id: str | None
+    field: str
+    reason: str
+    remedy: str
 
 
 @dataclass(slots=True)
@@ -55,6 +68,7 @@ class _Tally:
 
     published: int = 0
     refused: int = 0
+    errors: list[_Refused] = field(default_factory=list)
 
     def note(self, line: Line, error: InvalidEvent | BrokerUnavailable | None) -> None:
         if error is None:
@@ -66,8 +80,12 @@ class _Tally:
             )
         else:
             self.refused += 1
+            told = of_the_whole(line, error)
+            if self.refused <= MOST_ERRORS:
+                known = salvage(line.text).id or None
+                self.errors.append(_Refused(line.number, known, told.field, told.reason, told.remedy))
             if self.refused <= SHOWN:
-                click.echo(f"line {line.number}: {plain(str(of_the_whole(line, error)))}", err=True)
+                click.echo(f"line {line.number}: {plain(str(told))}", err=True)
 
     def count_unshown(self) -> None:
         if self.refused > SHOWN:

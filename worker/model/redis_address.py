@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from worker.model.errors import InvalidSetting
+
 #: What an address of sentinels looks like.
 SENTINEL_EXAMPLE = "sentinel://:password@host1:26379,host2:26379,host3:26379/0?service=mymaster"
 
@@ -16,6 +18,10 @@ _SENTINEL = ("sentinel", "sentinels")
 _SENTINEL_PORT = 26379
 _SECRETS = ("sentinel_username", "sentinel_password")
 _TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+class NoRedisNamed(InvalidSetting):
+    """No setting names a Redis, and no embedded one was started: there is none to be used."""
 
 
 @dataclass(frozen=True, slots=True)
