@@ -21,7 +21,7 @@ from worker.broker.vital_signs import (
     standing_subjects,
 )
 from worker.ledger.engine import require_readable_schema
-from worker.ledger.health_queries import latencies, records, subjects, types_in_use
+from worker.ledger.health_queries import invalid_parts, latencies, records, subjects, types_in_use
 from worker.ledger.parked import Parked as LedgerParked
 from worker.ledger.parked import ParkedStore
 from worker.ledger.revisions import words_of_tables
@@ -119,7 +119,10 @@ class Health:
             signs = self._signs.of_fleet()
             told = self._redis.parts()
             known = _conflict_parts(conflicts(self._client))
-            clocks = self._clock_parts()
+            clocks = [
+                *self._clock_parts(),
+                *invalid_parts(self._engine, signs.now_ms, self._thresholds.window),
+            ]
             types = self._standing_types() if types is None else types
             database = _writable(database, recorder_stall(self._client))
         except BrokerUnavailable as error:

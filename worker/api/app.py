@@ -5,7 +5,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from worker.api import event_types, examining, fleet, ingest, integrations, outcomes, replays, schemas
+from worker.api import (
+    event_types,
+    examining,
+    fleet,
+    ingest,
+    integrations,
+    invalid_events,
+    outcomes,
+    replays,
+    schemas,
+)
 from worker.api.bodies import BoundedBodies
 from worker.api.documentation import document_app
 from worker.api.problems import answer_problems
@@ -22,6 +32,7 @@ ROUTERS = (
     event_types.router,
     ingest.router,
     outcomes.router,
+    invalid_events.router,
     replays.router,
 )
 #: What is here at the top, for those who run the fleet.

@@ -81,8 +81,21 @@ def list_dead_letters(
     caller: Reader, resources: Shared, integration_id: str, asked: Annotated[LetterFilters, Query()]
 ) -> LetterPage:
     """List the dead letters of an integration, the latest first, less their payloads."""
+    home = resources.integrations_of(caller.tenant_id).show(integration_id).id
+    return letter_page(resources, asked, integration_id=home)
+
+
+def letter_page(
+    resources: Resources,
+    asked: LetterFilters,
+    *,
+    integration_id: str | None = None,
+    tenant_id: str | None = None,
+) -> LetterPage:
+    """Return a page of the letters of an integration, or of the invalid events of a tenant."""
     meant = LetterQuestion(
-        integration_id=resources.integrations_of(caller.tenant_id).show(integration_id).id,
+        integration_id=integration_id,
+        tenant_id=tenant_id,
         state=None if asked.state is Wanted.ANY else LetterState(asked.state),
         cause=asked.cause,
         code=asked.code,

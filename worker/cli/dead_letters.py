@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from worker.cli.configuration import configuration
+from worker.cli.corrections import correct
 from worker.cli.filters import (
     integration_option,
     limit_option,
@@ -48,6 +49,9 @@ _ANY = "any"
 @click.group("dead-letters")
 def dead_letters() -> None:
     """See what could not be delivered, and why; send it again, or discard it."""
+
+
+dead_letters.add_command(correct)
 
 
 @dead_letters.command("list")
@@ -109,8 +113,9 @@ def show(letter: str, *, as_json: bool) -> None:
         names = names_by_id(store)
         found = find_letter(store.engine, letter)
         event, home = found.event_id or "", found.integration_id or ""
-        deaths = deaths_of(store.engine, event, home) or [found]
-        now = deliveries(store.engine, event_id=event, integration_id=home, limit=1)
+        deaths = deaths_of(store.engine, event, home, found.content) or [found]
+        rows = deliveries(store.engine, event_id=event, integration_id=home)
+        now = [one for one in rows if found.content in {None, one.content} or one.content is None][:1]
         tried = attempts_of(store.engine, event, [home]).get(home, [])
     if as_json:
         given_up = [{**document(one), "payload": None} for one in deaths]

@@ -38,7 +38,7 @@ def letter_fields(letter: DeadLetterRow, names: Mapping[str, str]) -> list[list[
         ["integration", names.get(letter.integration_id or "", letter.integration_id)],
         ["event", letter.event_id],
         ["type", letter.event_type],
-        ["happened", when(letter.event_ms) if letter.event_id else None],
+        ["happened", when(letter.event_ms) if letter.event_ms else None],
         ["published", when(letter.published_ms)],
         ["dead since", when(letter.dead_ms)],
         ["cause", letter.cause.value],
@@ -80,7 +80,10 @@ def groups(found: Census, names: Mapping[str, str]) -> list[list[Any]]:
 def shortfall(found: Census) -> Iterator[str]:
     """Yield a sentence for each kind of letters that a replay leaves out."""
     if found.invalid:
-        yield f"{counted(found.invalid, 'dead letter')} never held a valid event: nothing to replay there."
+        yield (
+            f"{counted(found.invalid, 'dead letter')} never held a valid event: `siem dead-letters correct` "
+            "publishes one corrected."
+        )
     if found.unreadable:
         yield (
             f"{counted(found.unreadable, 'dead letter')} cannot be replayed: damaged in Redis. `siem "

@@ -25,10 +25,13 @@ from sqlalchemy import (
 )
 
 from worker.ledger.engine import reading
+from worker.ledger.letters import invalid_since
 from worker.ledger.schema import deliveries, integrations, minute_counts
 from worker.ledger.text import storable
 from worker.model.deliveries import Status
-from worker.model.wellbeing import Counts, Latency, Problem, Record, Subject
+from worker.model.errors import LedgerUnavailable, SchemaOutdated
+from worker.model.invalid_part import invalid_part
+from worker.model.wellbeing import Counts, Latency, Part, Problem, Record, Subject
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
@@ -242,3 +245,14 @@ def _latency(settled: Sequence[_Settled]) -> Latency | None:
     if not ascending:
         return None
     return Latency(*(ascending[-(-len(ascending) * percent // 100) - 1] for percent in (50, 95, 99)))
+
+
+def invalid_parts(engine: Engine, now_ms: int, seconds: float) -> list[Part]:
+    """Return the part of the fleet that tells of events of the last seconds that were not valid.
+
+    Nothing while the database is away, which is a part of its own.
+    """
+    try:
+        return [invalid_part(invalid_since(engine, now_ms - round(seconds * 1000)), seconds)]
+    except (LedgerUnavailable, SchemaOutdated):
+        return []

@@ -1,4 +1,4 @@
-"""Pages of an integration's dead letters, in whatever state they are, the latest first.
+"""Pages of dead letters: of an integration, or of a tenant's invalid events; the latest first.
 
 Comes in: which are meant, and where the page before ended. Goes out: rows without payloads.
 """
@@ -22,12 +22,13 @@ _columns = [_letter[field.name] for field in fields(DeadLetterRow) if field.name
 
 @dataclass(frozen=True, slots=True)
 class LetterQuestion:
-    """Which dead letters of an integration are meant: those to which all of this applies.
+    """Which dead letters are meant: those to which all of this applies.
 
-    `since_ms` and `until_ms`, both inclusive, are about when the event died; `code` is that of the finding.
+    They are an integration's, or invalid events of a tenant. `since_ms` and `until_ms`, both inclusive, are
+    about when the event died; `code` is that of the finding.
     """
 
-    integration_id: str
+    integration_id: str | None
     state: LetterState | None = None
     cause: Cause | None = None
     code: str | None = None
@@ -35,6 +36,7 @@ class LetterQuestion:
     event_type: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    tenant_id: str | None = None
 
 
 def letters_page(
@@ -55,11 +57,13 @@ def letters_page(
 
 
 def _conditions(asked: LetterQuestion) -> list[ColumnElement[bool]]:
-    conditions: list[Any] = [_letter.integration_id == storable(asked.integration_id)]
+    conditions: list[Any] = []
     if asked.state is not None:
         # A partial index serves a question only if its very words stand in it.
         conditions.append(WAITS if asked.state is LetterState.WAITING else _letter.state == asked.state)
     same = (
+        (_letter.integration_id, asked.integration_id),
+        (_letter.tenant_id, asked.tenant_id),
         (_letter.cause, asked.cause),
         (_letter.error_code, asked.code),
         (_letter.event_id, asked.event_id),

@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from worker.api.callers import Shared
+from worker.api.invalid_events import corrected_bytes
 from worker.api.pools import FairRoute
+from worker.correction import publish_corrected
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import attempts_of
 from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
 from worker.model.deliveries import Cause
-from worker.model.errors import NotFoundError
+from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import EventType
 from worker.model.printable import plain
 from worker.model.replays import LetterState, Selection
@@ -68,8 +70,20 @@ def show_of_one(integration_id: str) -> Response:
 
 @router.get(LETTERS + "/{letter_id}")
 def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id: str) -> Response:
-    """Show one letter: the event, why it died, every attempt, and every time that it died."""
-    letter = _letter(resources, visitor, letter_id)
+    """Show one letter: the event, why it died, and every time that it did."""
+    return _shown(request, resources, visitor, _letter(resources, visitor, letter_id))
+
+
+def _shown(
+    request: Request,
+    resources: Shared,
+    visitor: Visitor,
+    letter: DeadLetterRow,
+    *,
+    typed: str | None = None,
+    wrong: str | None = None,
+) -> Response:
+    """Show a letter; `typed` is a correction that was refused, and `wrong` says why."""
     integration_id = letter.integration_id or ""
     tried = attempts_of(resources.engine, letter.event_id or "", [integration_id])
     return render(
@@ -79,10 +93,13 @@ def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id
         letter=letter,
         payload=_readable(letter.payload),
         attempts=tried.get(integration_id, ()),
-        deaths=deaths_of(resources.engine, letter.event_id or "", integration_id),
+        deaths=deaths_of(resources.engine, letter.event_id or "", integration_id, letter.content),
         names=resources.integrations_of(visitor.tenant_id).names(),
         causes=CAUSES,
         waits=letter.state is LetterState.WAITING,
+        typed=typed,
+        wrong=wrong,
+        status=422 if wrong else 200,
     )
 
 
@@ -113,6 +130,22 @@ def discard_letter(resources: Shared, visitor: Changing, form: Posted, letter_id
     return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
 
 
+@router.post(LETTERS + "/{letter_id}/correct")
+def correct_letter(
+    request: Request, resources: Shared, visitor: Changing, form: Posted, letter_id: str
+) -> Response:
+    """Publish an event that was not valid corrected; what is wrong still is said beside what was typed."""
+    letter = _letter(resources, visitor, letter_id)
+    typed = str(form.get("event", ""))
+    try:
+        event = corrected_bytes(typed.strip().encode(), visitor.tenant_id)
+        resources.ownership.require()
+        publish_corrected(resources.engine, resources.client, letter, event)
+    except InvalidInput as error:
+        return _shown(request, resources, visitor, letter, typed=typed, wrong=str(error))
+    return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
+
+
 def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRow:
     """Return a letter of the visitor's tenant. Raises NotFoundError for any other."""
     unknown = NotFoundError("there is no dead letter with this id")
@@ -120,7 +153,8 @@ def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRo
         letter = find_letter(resources.engine, letter_id)
     except NotFoundError:
         raise unknown from None
-    if not resources.integrations_of(visitor.tenant_id).knew(letter.integration_id or ""):
+    is_ours = letter.tenant_id == visitor.tenant_id
+    if not is_ours and not resources.integrations_of(visitor.tenant_id).knew(letter.integration_id or ""):
         raise unknown
     return letter
 

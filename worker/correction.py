@@ -1,0 +1,40 @@
+"""Publishes the corrected event of a dead letter that was never a valid one; the letter then waits no longer.
+
+First Redis has the event, then the ledger is told: whoever is killed in between, or does it twice, publishes
+the same bytes twice, and they stay one event.
+"""
+
+from typing import Any
+
+from worker.broker.connection import Client
+from worker.broker.ingress import publish
+from worker.ledger.answers import DeadLetterRow
+from worker.ledger.letters import mark_corrected
+from worker.model.deliveries import Cause
+from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
+from worker.model.events import accept_event
+from worker.model.replays import LetterState
+
+
+def publish_corrected(engine: Any, client: Client, letter: DeadLetterRow, raw: bytes) -> str:
+    """Publish the event in place of the letter's, and return its id.
+
+    Its id and tenant are those of the letter, where that has any. Raises InvalidReplay for a letter that
+    waits for no correction, InvalidEvent, BrokerUnavailable, LedgerUnavailable.
+    """
+    if letter.cause is not Cause.INVALID:
+        raise InvalidReplay("id", f"{letter.id} holds an event that was valid", "replay it instead")
+    if letter.state is not LetterState.WAITING:
+        raise InvalidReplay("id", f"{letter.id} is {letter.state} already", "give one that waits")
+    event, _ = accept_event(raw)
+    for field, before, now in (
+        ("tenant_id", letter.tenant_id, event.tenant_id),
+        ("id", letter.event_id, event.id),
+    ):
+        if before and now != before:
+            raise InvalidEvent(field, "is another one than that of the dead letter", f"give {before}")
+    [answer] = publish(client, [raw])
+    if isinstance(answer, Exception):
+        raise answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
+    mark_corrected(engine, letter.id)
+    return event.id
