@@ -10,6 +10,7 @@ from tests.api.settled import bury, pages, settle
 from tests.ledger.entries import NOON
 from worker.cli.output import when
 from worker.ledger.recording import record
+from worker.model.contents import content_of
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
@@ -55,6 +56,8 @@ def test_deliveries_tell_what_became_of_events(api: Api, settled: str) -> None:
         "latency_ms": None,
         "next_try_at": "2026-11-22T22:15:03.000Z",
         "assurance": None,
+        "content": None,
+        "reused_id": False,
     }
 
 
@@ -178,6 +181,7 @@ def test_dead_letters_are_listed_without_payload(api: Api) -> None:
         "state": "waiting",
         "state_at": None,
         "replay_id": None,
+        "content": content_of(b"{}"),
     }
     assert ids() == [third, second, first]
     assert ids(cause="exhausted") == [second, first]

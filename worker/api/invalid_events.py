@@ -7,7 +7,6 @@ tenant where its bytes name one, whose keys see it here, publish it corrected, o
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
@@ -21,6 +20,7 @@ from worker.api.outcome_documents import (
     whole_letter,
 )
 from worker.api.outcomes import letter_page
+from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.reading import limited_body
 from worker.api.resources import Resources
@@ -31,7 +31,7 @@ from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
 
-router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
+router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=FairRoute)
 
 _USUAL = (401, 403, 429, 503)
 _UNKNOWN = "there is no dead letter with this id"
@@ -72,7 +72,7 @@ async def correct_invalid_event(
 ) -> LetterDocument:
     """Publish the event corrected: 202 says that Redis has it. Its dead letter then waits no longer."""
     raw = await limited_body(request, MAX_EVENT_BYTES)
-    return await run_in_threadpool(_correct, resources, caller.tenant_id, letter_id, raw)
+    return await work(caller.tenant_id, _correct, resources, caller.tenant_id, letter_id, raw)
 
 
 @router.delete("/{letter_id}", status_code=204, responses=problems(*_USUAL, 404, 409))

@@ -186,10 +186,9 @@ def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.integration_id is not None:
         conditions.append(_letter.integration_id == storable(selection.integration_id))
     if selection.tenant_id is not None:
-        home = integrations.c.id == _letter.integration_id
-        tenant = integrations.c.tenant_id == storable(selection.tenant_id)
-        is_invalid = _letter.tenant_id == storable(selection.tenant_id)
-        conditions.append(or_(select(1).where(home, tenant).exists(), is_invalid))
+        home = select(integrations.c.tenant_id).where(integrations.c.id == _letter.integration_id)
+        owner = func.coalesce(_letter.tenant_id, home.scalar_subquery())
+        conditions.append(owner == storable(selection.tenant_id))
     if selection.event_types:
         conditions.append(_letter.event_type.in_(map(storable, selection.event_types)))
     if selection.most_deaths is not None:
