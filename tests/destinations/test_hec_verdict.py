@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from worker.broker.packing import pack_outcomes
 from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
 from worker.model.deliveries import Outcome
+from worker.model.failures import FailureCode
 
 COUNT = 5
 
@@ -228,3 +229,12 @@ def test_whatever_is_answered_has_a_meaning(
     assert verdict.retry_after is None or verdict.retry_after >= 0
     assert (verdict.finding is None) == (verdict.meaning is Meaning.ACCEPTED)
     assert pack_outcomes([Outcome("int_1", "retrying", 1, verdict.finding, None, [])])
+
+
+@pytest.mark.parametrize("code", [8, 9, 26])
+def test_a_busy_splunk_is_one_whatever_a_proxy_makes_of_its_status(code: int) -> None:
+    """No setting is to blame, and the circuit breaker counts it as an outage."""
+    verdict = judge(400, {}, b'{"text":"Server is busy","code":%d}' % code, 1)
+    assert verdict.meaning is Meaning.RETRY
+    assert verdict.finding is not None
+    assert verdict.finding.code is FailureCode.DESTINATION_BUSY

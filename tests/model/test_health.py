@@ -13,6 +13,7 @@ from worker.model.suspicion import only_part
 
 TOKEN = Finding(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token (code 4)", "check the token", 403)
 ENDED = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410", "switch it on again", 410)
+SHORT = Finding(FailureCode.OUT_OF_RESOURCES, "too many open files", "raise the limit")
 NO_RETRIES = RetryPolicy(max_retries=0, backoff=2.0)
 
 
@@ -37,6 +38,8 @@ def turned_away(*places: int) -> Ruling:
         ([failing([0]), turned_away(1)], Health.FAILED),
         ([Ruling([0], Verdict.REFUSED, 5, ENDED), Ruling([1], Verdict.RETRY, 5, ENDED)], Health.FAILED),
         ([accepted(), failing([0])], Health.FAILED),
+        ([Ruling([0], Verdict.RETRY, 5, SHORT)], Health.UNKNOWN),
+        ([Ruling([0], Verdict.RETRY, 5, SHORT), failing([1])], Health.FAILED),
         ([], Health.UNKNOWN),
     ],
 )

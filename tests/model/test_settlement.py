@@ -21,6 +21,7 @@ from worker.model.deliveries import (
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
+from worker.model.request_counts import count_request
 from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
@@ -53,6 +54,19 @@ def ids_by_status(settlement: Settlement) -> dict[str, list[str]]:
     for outcome in settlement.outcomes:
         found.setdefault(outcome.status, []).extend(trace.id for trace in outcome.events)
     return found
+
+
+def test_what_was_delivered_has_no_reason() -> None:
+    """Also where the destination had something to say: a reason is why an event was not delivered."""
+    settlement = settle_rulings(batch_of([1]), [Ruling([0], Verdict.ACCEPTED, 7, BUSY, None, 200)], POLICY)
+    assert [outcome.finding for outcome in settlement.outcomes] == [None]
+
+
+def test_each_request_is_counted_and_none_beyond_the_mark() -> None:
+    """Of the events that it carries, up to what a byte tells apart from those that are settled."""
+    batch = batch_of([0, 1, SETTLED - 1])
+    count_request(batch, [0, 2])
+    assert list(batch.carried) == [1, 1, SETTLED - 1]
 
 
 def test_a_batch_that_was_accepted_is_delivered() -> None:
