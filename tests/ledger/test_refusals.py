@@ -140,6 +140,26 @@ def test_a_missing_table_is_named(engine: Engine) -> None:
         record(engine, OUTCOMES, DEAD)
 
 
+#: A trigger of somebody else's that fails, in each database, where its SQL is run.
+FOREIGN_TRIGGER = {
+    "sqlite": ["CREATE TRIGGER foreign_one BEFORE INSERT ON deliveries BEGIN SELECT json('{'); END"],
+    "postgresql": [
+        "CREATE FUNCTION foreign_one() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN EXECUTE $$nonsense$$; END'",
+        "CREATE TRIGGER foreign_one BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION foreign_one()",
+    ],
+}
+
+
+def test_wrong_sql_is_an_outage(engine: Engine) -> None:
+    """Neither an entry nor its values are to blame; the probe says the same."""
+    with engine.begin() as connection:
+        for statement in FOREIGN_TRIGGER[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
+    for write in (lambda: record(engine, OUTCOMES, []), lambda: probe(engine)):
+        with pytest.raises(LedgerUnavailable, match=r"malformed JSON|syntax error.*42601"):
+            write()
+
+
 def test_values_that_no_column_holds_are_the_entrys_own(engine: Engine) -> None:
     """They are told apart from an outage, and the database takes others at that moment."""
     with pytest.raises((DataRefused, OverflowError)):
