@@ -115,6 +115,18 @@ def test_a_broken_siem_for_people(desk: Fleet) -> None:
     assert ran.err == ""
 
 
+def test_what_is_told_fits_into_a_terminal(desk: Fleet) -> None:
+    """Long messages, and what to do, go on below where they began."""
+    with _splunk(desk, "narrow", scripts.reject_token()):
+        ran = call(desk.environment, "doctor", "narrow", columns=80)
+    lines = ran.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if "Remedy: " in line)
+
+    assert max(map(len, lines)) <= 80
+    assert lines[at].index("Remedy: ") == 34
+    assert lines[at + 1].startswith(" " * 34)
+
+
 def test_no_event_is_sent_unless_wanted(desk: Fleet) -> None:
     """All that can be found out without one is."""
     with _splunk(desk, "careful") as splunk:

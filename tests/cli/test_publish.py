@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import HOSTILE, denial
-from tests.cli.running import Ran, run, start
+from tests.cli.running import Ran, in_terminal, run, start
 from tests.fleet import Fleet, wait_until
 
 
@@ -28,6 +28,18 @@ def test_a_file_is_published_line_by_line(empty: Fleet, tmp_path: Path) -> None:
 
     assert (ran.code, ran.out, ran.err) == (0, "Published 3 events.\n", "")
     assert [event["id"] for event in _published(empty)] == ["e0", "e1", "e2"]
+
+
+def test_the_sum_stands_once_in_a_terminal(empty: Fleet, tmp_path: Path) -> None:
+    """The bar, which shows the sum as it grows, is erased before the last line tells it."""
+    (tmp_path / "events.jsonl").write_text(json.dumps(denial("e1")))
+    environment = {**empty.environment, "TERM": "xterm"}
+    ran = in_terminal(environment, "publish", str(tmp_path / "events.jsonl"), prompt="", answer=b"")
+    *_, last = ran.out.split("\x1b[1A")
+
+    assert ran.code == 0
+    assert last.startswith("\x1b[2K")
+    assert last.rstrip().endswith("Published 1 event.")
 
 
 def test_standard_input_is_published(empty: Fleet) -> None:

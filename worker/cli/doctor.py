@@ -12,6 +12,7 @@ import click
 from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, counted, plain, print_json
+from worker.cli.overview import print_wrapped
 from worker.cli.stores import connections_held, worker_keys, worker_reach
 from worker.cli.targets import complete_integration
 from worker.doctor import Check, Result, examine
@@ -108,9 +109,9 @@ def _print_each(checks: Iterable[Check]) -> list[Check]:
     done = []
     for check in checks:
         took = f"{check.milliseconds:6.0f} ms" if check.result is not Result.SKIPPED else " " * 9
-        click.echo(plain(f"{_MARKS[check.result]:8}{check.step:16}{took} {check.message}"))
+        print_wrapped(plain(f"{_MARKS[check.result]:8}{check.step:16}{took} {check.message}"), indent=_INDENT)
         if check.remedy:
-            click.echo(plain(f"{_INDENT}Remedy: {check.remedy}"))
+            print_wrapped(plain(f"Remedy: {check.remedy}"), first=_INDENT, indent=_INDENT)
         done.append(check)
     return done
 

@@ -120,7 +120,9 @@ def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - the same
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=unfiltered(sys.stderr))) as bar:
+    console = Console(file=unfiltered(sys.stderr))
+    # Gone at the end: the command says the same sum as its last line.
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("publishing", total=status.st_size)
         yield lambda: bar.update(
             task, completed=os.lseek(descriptor, 0, os.SEEK_CUR), description=tally.summary()
