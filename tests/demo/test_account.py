@@ -1,12 +1,20 @@
 """The demo's account: what is sound, what is said of it, and that it fits on a screen."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from worker.demo.account import Line
+from tests.destinations.examining import integration_to
+from tests.ledger.entries import NOON, outcome
+from worker.demo.account import Account, Line
 from worker.demo.report import document, print_table, summary, verdict
+from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.integrations import IntegrationStore
+from worker.ledger.recording import record
+from worker.ledger.vault import Vault, new_key
+from worker.model.deliveries import Status
 
 _LINE = Line("demo one", "HEC", 10, 10, 0, received=10)
 
@@ -105,3 +113,18 @@ def test_a_sentence_sums_it_up(seconds: float, speed: int) -> None:
     said = f"10 events published, 20 deliveries in {seconds:.1f} s ({speed} a second)."
 
     assert summary(10, [_LINE, _LINE], seconds) == said
+
+
+def test_retried_counts_what_the_status_counts(tmp_path: Path) -> None:
+    """An event that a later request carried because of a refused neighbour had no failed attempt itself."""
+    engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    upgrade(engine)
+    failed = outcome(["e1"], Status.RETRYING, settled_ms=NOON)
+    came = outcome(["e1", "e2"], settled_ms=NOON + 1, attempts=2)
+    record(engine, [("1-0", [failed]), ("2-0", [came])], [])
+    url = {"type": "webhook", "url": "https://siem.example.com/hook"}
+    account = Account(IntegrationStore(engine, Vault([new_key()])), [integration_to(url, id="int_a")])
+    [line] = account.look()
+    engine.dispose()
+
+    assert (line.delivered, line.retried) == (2, 1)

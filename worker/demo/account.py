@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from worker.ledger.health_queries import counts_since
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import Tally, delivery_percentiles, tallies
 from worker.model.destinations import Destination, SplunkHec, SyslogCef
@@ -17,7 +18,7 @@ class Line:
     """What the ledger says of one integration, beside what was published for it.
 
     `received` is how many different events the receiver itself has counted; None if it was not asked, or
-    does not answer.
+    does not answer. `retried` counts the attempts that failed and were to be repeated, as `siem status` does.
     """
 
     integration: str
@@ -87,9 +88,13 @@ class Account:
 
     def look(self) -> list[Line]:
         """Return what the ledger says by now; of latencies it is not asked, which takes longer."""
-        found = tallies(self._engine, integration_ids=[one.id for one in self._integrations])
+        ids = [one.id for one in self._integrations]
+        found, counts = tallies(self._engine, integration_ids=ids), counts_since(self._engine, ids, 0)
         self._ended = time.monotonic() if not self._settled else self._ended
-        return [self._line(one, found.get(one.id, Tally())) for one in self._integrations]
+        return [
+            replace(self._line(one, found.get(one.id, Tally())), retried=counts[one.id].retried)
+            for one in self._integrations
+        ]
 
     def settle(self, lines: Sequence[Line]) -> bool:
         """Say whether every published event is delivered or dead."""
@@ -115,7 +120,6 @@ class Account:
             self._published[integration.id],
             tally.delivered,
             tally.dead,
-            retried=tally.retried,
         )
 
     def _with_speed(self, line: Line, integration: Integration) -> Line:
