@@ -126,7 +126,7 @@ def task_name(kind: str) -> str:
 def issue_order(order: WorkOrder, kind: str) -> None:
     """Put a work order into the queue of its type; if that fails, the sweeper does it later."""
     with celery_log.order_reports():
-        arguments, headers = _arguments(order), order_headers()
+        arguments, headers = _arguments(order), order_headers(slow=order.slow)
         app.send_task(task_name(kind), kwargs=arguments, headers=headers, queue=kind, retry=False)
 
 

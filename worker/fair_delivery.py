@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from worker.model.orders import Issue, WorkOrder
@@ -114,7 +115,8 @@ class FairDelivery:
 
     def _issue_all(self, orders: Iterable[TenantOrder]) -> None:
         for one in orders:
-            self._issue(one.order, one.kind)
+            # Their tenant had its share: the orders of others may pass them.
+            self._issue(replace(one.order, slow=True), one.kind)
 
     def _tell(self, tenant_id: str) -> None:
         """Log now and then that orders of the tenant wait."""

@@ -87,6 +87,18 @@ def test_a_slow_destination_gets_further_slots(client: redis.Redis, backlog: Bac
     assert ids(second.batch) == ["e3", "e4"]
 
 
+def test_an_order_says_whether_its_destination_is_slow(client: redis.Redis, backlog: Backlog) -> None:
+    """As its last batch went: orders of others may pass those of a slow one."""
+    for name, took_ms in (("quick", 999), ("slow", 1000), ("new", 0)):
+        subscribe(client, name)
+        append(client, name, [["e1"]])
+        client.hset(f"siem:state:{name}", "last_send_ms", took_ms)
+
+    woken = {order.integration_id: order.slow for order in backlog.wake(["quick", "slow", "new"])}
+
+    assert woken == {"quick": False, "slow": True, "new": False}
+
+
 def test_a_slot_that_takes_long_holds_nobody_up(client: redis.Redis, backlog: Backlog) -> None:
     """What arrives while a request hangs is leased to another slot."""
     subscribe(client, "a")

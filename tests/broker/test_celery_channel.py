@@ -1,5 +1,6 @@
 """The corrected channel of Celery: one client for all messages, a new one after a lost connection."""
 
+import json
 import logging
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from kombu.connection import Connection
 from tests.attacks.poison import message
 from tests.embedded_servers import RunningServer
 from worker.broker.celery_channel import PatientChannel, PatientTransport
+from worker.broker.order_queues import order_headers
 
 
 @pytest.fixture
@@ -54,3 +56,40 @@ def test_an_order_that_comes_after_the_end_goes_back_in_silence(
 
     assert channel.client.llen("webhook") == 1
     assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def _publish(channel: PatientChannel, name: str, *, slow: bool = False, issued_ms: int | None = None) -> None:
+    order = message()
+    headers = order_headers(slow=slow)
+    order["headers"] |= headers if issued_ms is None else headers | {"siem_issued_ms": issued_ms}
+    order["headers"]["id"] = name
+    channel._put("webhook", order)  # noqa: SLF001 - what kombu calls for each message that it publishes
+
+
+def _taken(channel: PatientChannel) -> list[str]:
+    """Take all orders, as each worker does: from the right end."""
+    found = iter(lambda: channel.client.rpop("webhook"), None)
+    return [json.loads(one)["headers"]["id"] for one in found]
+
+
+def test_an_order_passes_those_of_slow_destinations(channel: PatientChannel) -> None:
+    """Sixty slow ones that answer in one moment keep no neighbour waiting; among equals it is first come."""
+    channel.client.delete("webhook")
+    _publish(channel, "earlier")
+    slow = [f"slow-{number}" for number in range(60)]
+    for name in slow:
+        _publish(channel, name, slow=True)
+    for name in ("first", "second"):
+        _publish(channel, name)
+
+    assert _taken(channel) == ["earlier", "first", "second", *slow]
+
+
+def test_an_order_is_not_passed_for_long(channel: PatientChannel) -> None:
+    """Those of quick destinations may never end: who has waited for a while is taken in turn."""
+    channel.client.delete("webhook")
+    _publish(channel, "slow", slow=True, issued_ms=order_headers()["siem_issued_ms"] - 10_000)
+    _publish(channel, "slow too", slow=True)
+    _publish(channel, "other")
+
+    assert _taken(channel) == ["slow", "other", "slow too"]

@@ -80,6 +80,17 @@ def test_what_is_forbidden_is_told_once_and_not_of_each_integration(
     ]
 
 
+def test_what_a_script_may_not_do_is_told_as_forbidden(tmp_path: Path) -> None:
+    """Redis gives no code for it."""
+    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+        ask(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-lpush")
+        with connect(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
+            found = refusal_of(less, "EVAL", "redis.call('LPUSH', KEYS[1], 'one')", "1", "list")
+
+    assert found is not None
+    assert found.cause is OutageCause.PERMISSION_DENIED
+
+
 def test_a_server_without_a_free_connection_says_so(tmp_path: Path) -> None:
     """It answers a new connection with a refusal."""
     with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:

@@ -78,6 +78,7 @@ def test_what_takes_its_time_hands_the_next_order_on(rig: Rig, monkeypatch: pyte
     rig.deliver(order(1), order(2), order(3))
 
     assert (rig.carried_out, rig.issued) == ([order(1)], [order(2)])
+    assert rig.issued[0].slow, "orders of others may pass those of a tenant that had its share"
 
 
 def test_a_retry_hands_the_next_order_on(rig: Rig) -> None:

@@ -108,7 +108,7 @@ class Backlog:
                 # One backlog whose keys are not what they should be must not keep the others waiting.
                 log.error("integration %s cannot be woken: %s", integration_id, reply)
             elif reply:
-                orders.append(WorkOrder(integration_id, int(reply[0]), int(reply[1])))
+                orders.append(WorkOrder.leased(integration_id, reply))
         return orders
 
     def claim(self, order: WorkOrder) -> Claim | str:
@@ -291,7 +291,7 @@ def _args(integration_id: str) -> list[str]:
 
 
 def _further(order: WorkOrder, reply: list[int] | None) -> WorkOrder | None:
-    return WorkOrder(order.integration_id, int(reply[0]), int(reply[1])) if reply else None
+    return WorkOrder.leased(order.integration_id, reply) if reply else None
 
 
 def _ms(seconds: float) -> int:

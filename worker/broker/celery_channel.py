@@ -1,4 +1,4 @@
-"""Four corrections to kombu's Redis transports, for a Redis that restarts, is full, or was damaged.
+"""Five corrections to kombu's Redis transports, for a Redis that restarts, is full, or was damaged.
 
 After a lost connection kombu 5.7 closes the old channel, and pool threads acknowledge on it, while the
 connection behind it is already gone; it then fails with an AttributeError, which no caller takes for the
@@ -9,6 +9,8 @@ it. Orders are small and few, at most one for each slot, so they are written all
 
 What is no message of Celery's ends the worker that takes it, and the next one. So everything that comes from
 Redis is read by `worker.broker.order_messages` before kombu sees it, and what is no work order is dropped.
+
+An order passes those of slow destinations in its queue (`worker.broker.order_queues`).
 
 A worker that ends may be handed one more message after it has stopped to consume. kombu puts it back into its
 queue, as it should, and warns of it, as if something were wrong.
@@ -32,6 +34,7 @@ from kombu.transport.redis import (
     SentinelTransport,
     Transport,
 )
+from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
@@ -39,9 +42,11 @@ from worker.broker.celery_admission import CheckedPubSub, admitted, refused
 from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
+from worker.broker.order_queues import is_slow, put_before_slow
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
 from worker.broker.queue_types import mended_types
 from worker.broker.refusals import is_full
+from worker.model.destinations import DESTINATION_TYPES
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)
@@ -169,6 +174,14 @@ class _Patient(Channel):
             raise
         dependencies.redis.back(CONSUMER)
         return found
+
+    def _put(self, queue: str, message: Any, **options: Any) -> None:
+        """Put a message into its queue: a work order before those of slow destinations."""
+        if options or queue not in DESTINATION_TYPES or is_slow(message):
+            super()._put(queue, message, **options)
+            return
+        with self.conn_or_acquire() as client, mended_types(client):
+            put_before_slow(client, queue, dumps(message))
 
     def _get_client(self) -> Any:
         super()._get_client()  # refuses releases of redis-py that kombu cannot work with

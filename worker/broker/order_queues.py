@@ -4,8 +4,15 @@ A worker may live and take nothing: `celery control cancel_consumer` makes it so
 consumer. The order that has waited longest tells, for a worker takes each as it comes. Celery itself does not
 say when a message was sent, so each order is sent with a header that says so. The release before this one
 neither sends nor reads it.
+
+Another header says that the order is for a slow destination. When many slow ones answer in one moment, their
+orders would stand before those of a healthy neighbour, and each costs the worker milliseconds. So an order
+passes those of slow destinations at the end of the queue (as a priority would do, but in the one list that
+workers of the release before read too). None is passed for longer than PASSED_FOR, so that it is taken in
+the end.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +20,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.clocks import redis_ms_by_own_clock
 from worker.broker.connection import broker_errors
-from worker.broker.scripting import single_script
+from worker.broker.scripting import script_text, single_script
 from worker.model.fleet_signs import Waiting
 
 if TYPE_CHECKING:
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
 
 #: The header of a work order that says when it was issued, in ms since 1970 UTC by the clock of Redis.
 _ISSUED = "siem_issued_ms"
+#: The header of an order for a slow destination.
+_SLOW = "siem_slow"
+#: How many orders another one may pass, and for how many seconds since it was issued each may be passed.
+MOST_PASSED, PASSED_FOR = 512, 2.0
+_PUT = script_text("put_order")
 #: So many messages are looked at, of so many bytes at most: some may say nothing, or be no orders.
 _LOOKED_AT, _LONGEST = 20, 16_384
 
@@ -37,9 +49,20 @@ class _Message(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Message).decode
 
 
-def order_headers() -> dict[str, Any]:
+def order_headers(*, slow: bool = False) -> dict[str, Any]:
     """Return the headers with which a work order is issued now."""
-    return {_ISSUED: redis_ms_by_own_clock()}
+    return {_ISSUED: redis_ms_by_own_clock()} | ({_SLOW: True} if slow else {})
+
+
+def is_slow(message: Mapping[str, Any]) -> bool:
+    """Whether a message that is to be published is an order for a slow destination."""
+    return bool(message["headers"].get(_SLOW))
+
+
+def put_before_slow(client: "redis.Redis", queue: str, message: str) -> None:
+    """Put the message of an order into its queue, before the orders of slow destinations at its end."""
+    script = client.register_script(_PUT)
+    script(keys=[queue], args=[message, MOST_PASSED, round(PASSED_FOR * 1000)])
 
 
 class OrderQueues:

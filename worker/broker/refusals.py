@@ -40,7 +40,8 @@ _SAYINGS = (
     (r"no space left on device", _Cause.DISK_FULL),
     (r"\bMISCONF\b", _Cause.DISK_FAILS),
     (r"\b(NOAUTH|WRONGPASS)\b|for 'auth' command", _Cause.LOGIN_REFUSED),
-    (r"\bNOPERM\b", _Cause.PERMISSION_DENIED),
+    # A script says it without a code; the last one is what Redis 6.2 says there.
+    (r"\bNOPERM\b|ACL failure in script|user executing the script can't run", _Cause.PERMISSION_DENIED),
     (r"\bLOADING\b", _Cause.STARTING),
     (r"\b(READONLY|UNBLOCKED)\b", _Cause.READ_ONLY),  # a blocking read ends when a master is demoted
     (r"\bNOREPLICAS\b", _Cause.TOO_FEW_REPLICAS),

@@ -1,17 +1,28 @@
 """The work order, and how a step issues one without knowing Celery."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """All that a Celery message may say: whose backlog, which slot, which lease of it."""
+    """All that a Celery message may say: whose backlog, which slot, which lease of it.
+
+    `slow` is whether its destination took long for its last batch, as far as the issuer knows: orders of
+    others may pass it in their queue.
+    """
 
     integration_id: str
     slot: int
     epoch: int
+    slow: bool = field(default=False, compare=False)
+
+    @classmethod
+    def leased(cls, integration_id: str, reply: Sequence[int]) -> "WorkOrder":
+        """Make the order for a slot that a script has leased: {slot, epoch, whether it is slow (1 or 0)}."""
+        slot, epoch, slow = reply
+        return cls(integration_id, int(slot), int(epoch), bool(int(slow)))
 
 
 #: Takes a work order and the type of its destination, and puts it into the queue of that type. An order

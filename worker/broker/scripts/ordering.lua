@@ -9,8 +9,15 @@ local function free(slot)
   end
 end
 
+-- Whether the last batch took so long that orders of others should pass this one's; 1 or 0.
+local SLOW_MS = 1000
+
+local function is_slow()
+  return number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SLOW_MS and 1 or 0
+end
+
 -- While the breaker is open, one batch at a time may try whether the destination is well again, when that
--- is due: one that is claimed already comes first, for it has waited longest. {slot, epoch}, or false.
+-- is due: one that is claimed already comes first, for it has waited longest. Returns what order_free_slot does.
 local function order_probe(lease_ms)
   local found = redis.call('HMGET', KEYS[2], 'probe', 'probe_at')
   if found[1] or now_ms() < number(found[2], 0) then
@@ -24,7 +31,7 @@ local function order_probe(lease_ms)
       redis.call('HSET', ARGV[2] .. slot, 'state', 'ordered')
       redis.call('HDEL', ARGV[2] .. slot, 'due')
       redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
-      return {slot, epoch_of(ARGV[2] .. slot)}
+      return {slot, epoch_of(ARGV[2] .. slot), is_slow()}
     elseif not state then
       chosen = slot
     end
@@ -33,10 +40,10 @@ local function order_probe(lease_ms)
     return false
   end
   redis.call('HSET', KEYS[2], 'probe', chosen)
-  return {chosen, order(chosen, lease_ms)}
+  return {chosen, order(chosen, lease_ms), is_slow()}
 end
 
--- Leases a free slot for work that waits: {slot, epoch}, or false.
+-- Leases a free slot for work that waits: {slot, epoch, whether it is slow}, or false.
 local function order_free_slot(lease_ms)
   if held() then
     return false
@@ -49,7 +56,7 @@ local function order_free_slot(lease_ms)
   end
   for slot = 1, slots_allowed() do
     if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
-      return {slot, order(slot, lease_ms)}
+      return {slot, order(slot, lease_ms), is_slow()}
     end
   end
   return false

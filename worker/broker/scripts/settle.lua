@@ -11,7 +11,7 @@
 --       whether the batch is still under suspicion (1 or 0);
 --       and last of all when the batch was claimed (ms).
 -- Returns {'stale'} when the lease was lost (nothing was written), or {'settled', order, breaker}: the order
--- is {slot, epoch} when more work waits and a slot was leased for it; the breaker 'opened', 'closed',
+-- is {slot, epoch, whether it is slow} when more work waits and a slot was leased for it; the breaker 'opened', 'closed',
 -- 'another reason' or ''.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
