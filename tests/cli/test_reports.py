@@ -10,7 +10,8 @@ import pytest
 from tests.cli.conftest import HOSTILE
 from tests.cli.running import call, run, start
 from tests.fleet import Fleet
-from worker.cli.output import Since, plain
+from worker.cli.output import Since
+from worker.model.printable import in_one_line
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
     assert tuple(heading.split()) == HEADINGS
     assert len(rows) == 2
     assert all(row.isprintable() for row in rows)
-    assert all(plain(HOSTILE) in row for row in rows)
+    assert all(in_one_line(HOSTILE) in row for row in rows)
     assert all(heading.index("EVENT") == row.index("ill-") for row in rows)
 
 
