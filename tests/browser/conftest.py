@@ -17,9 +17,12 @@ DRIVER = shutil.which("chromedriver")
 PICTURES = Path(__file__).parents[2] / ".artifacts" / "pages"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Give the pages of a fleet whose processes run; its backlogs are held for a second at the most."""
+    """Give the pages of a fleet whose processes run; its backlogs are held for a second at the most.
+
+    Each file has its own: a tenant's dead letters would otherwise be counted and replayed by the next file.
+    """
     with (
         Fleet(tmp_path_factory.mktemp("staged"), SIEM_BREAKER_LONGEST_PROBE="1") as fleet,
         running(fleet.start()) as served,
