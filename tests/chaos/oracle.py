@@ -33,6 +33,7 @@ from tests.chaos.publishing import Publishers
 from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
 from tests.chaos.whereabouts import whereabouts_of
 from tests.fleet import Fleet, wait_until
+from worker.broker import keys
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redriving import MOST_DEATHS
 from worker.model.deliveries import MAX_REQUESTS
@@ -82,6 +83,8 @@ KNOBS: dict[str, Any] = {
     "SIEM_BREAKER_LONGEST_PROBE": "3",
     "SIEM_LOG_LEVEL": "WARNING",
 }
+#: How long a recorder may take on a busy machine to start and to take what waits for it, in seconds.
+_RECORDING = 60.0
 
 
 def main() -> None:
@@ -180,9 +183,14 @@ def _monkey(fleet: Fleet, given: argparse.Namespace) -> Monkey:
 
 
 def _settle(fleet: Fleet, acknowledged: int, seconds: float) -> float:
-    """Wait until every event is delivered or dead at every integration, or patience ends; return how long."""
+    """Wait until every event is delivered or dead at every integration, or patience ends; return how long.
+
+    What only a recorder has yet to take is waited for a while longer: it may have been killed a moment ago.
+    """
     started = time.monotonic()
-    while time.monotonic() - started < seconds:
+    while (waited := time.monotonic() - started) < seconds or (
+        waited < seconds + _RECORDING and fleet.client.xlen(keys.OUTCOMES)
+    ):
         # A look at a large ledger takes its time.
         time.sleep(max(0.5, acknowledged / 100_000))
         if _is_settled(fleet, acknowledged):
