@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.attempts import AttemptRow, attempts_of
+from worker.ledger.attempts import MOST, AttemptRow, attempts_of
 from worker.ledger.pruning import Kind, prune
 from worker.ledger.recording import record
 from worker.model.deliveries import Finding, Outcome, Status
@@ -46,6 +46,21 @@ def test_what_succeeds_at_once_has_none(engine: Engine) -> None:
     _story(engine, outcome(["evt_1"]), held, outcome(["evt_3"], Status.DEAD, attempts=0))
 
     assert [_tried(engine, event) for event in ("evt_1", "evt_2", "evt_3")] == [[], [], []]
+
+
+def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:
+    """A wrong token costs an event no attempt, and whoever asks is told of each answer: of the latest."""
+    wrong = Finding(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token", "give another one", 403)
+    told = [
+        outcome(["evt_1"], Status.RETRYING, finding=wrong, attempts=0, settled_ms=NOON + n)
+        for n in range(120)
+    ]
+    _story(engine, *told)
+
+    assert len(_tried(engine)) == MOST
+    assert _tried(engine)[-1] == AttemptRow(
+        0, NOON + 119, Status.RETRYING, 403, "token_invalid", "HTTP 403: Invalid token"
+    )
 
 
 def test_a_replay_goes_on_counting(engine: Engine) -> None:

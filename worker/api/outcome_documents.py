@@ -48,7 +48,9 @@ class DeliveryDocument(BaseModel):
 class AttemptDocument(BaseModel):
     """One attempt to deliver an event: when it ended, and what was answered, or what failed."""
 
-    number: int = Field(description="How many requests have carried the event, this one included.")
+    number: int = Field(
+        description="How many requests have carried the event, this one included if it counts."
+    )
     at: str | None
     status: Status = Field(description="Where the event stood then.")
     http_status: int | None

@@ -4,11 +4,10 @@ Comes in: what the recorder reads. Goes out: rows, and for a few deliveries the 
 is delivered at its first attempt has no row here, so that the usual way of an event costs nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Engine, Index, Integer, Table, Text, select
+from sqlalchemy import BigInteger, Column, Connection, Engine, Index, Integer, Table, Text, select
 
 from worker.ledger.engine import reading
 from worker.ledger.rows import Row, finding_columns, version_of
@@ -36,13 +35,20 @@ Index("attempts_age", attempts.c.at_ms)
 
 _attempt = attempts.c
 
+#: So many requests must have carried an event: a first attempt that succeeded is no news, what died without
+#: any had none, and a failed one is told whether it counts or not.
+_FEWEST = {Status.DELIVERED: 2, Status.DEAD: 1, Status.RETRYING: 0}
+#: A circuit breaker's probes of days are more than anybody reads: the latest are told.
+MOST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
     """One attempt, which ended at `at_ms` (ms since 1970 UTC): what the destination answered, or what failed.
 
-    `number` counts the requests that have carried the event, this one included. `status` is where the event
-    stood then: delivered, to be tried again (`retrying`), or dead.
+    `number` counts the requests that have carried the event, this one included; one that a wrong setting or
+    an open circuit breaker turned away is not counted. `status` is where the event stood then: delivered, to
+    be tried again (`retrying`), or dead.
     """
 
     number: int
@@ -68,23 +74,24 @@ def attempts_of(
 ) -> dict[str, list[AttemptRow]]:
     """Return, for each of these integrations, the attempts to deliver the event there, the first one first.
 
-    Has no entry for one that got the event at once. Raises LedgerUnavailable.
+    They are the latest MOST. Has no entry for one that got the event at once. Raises LedgerUnavailable.
     """
-    columns = (_attempt.number, _attempt.at_ms, _attempt.status)
-    answered = (_attempt.http_status, _attempt.error_code, _attempt.error)
-    wanted = (
-        select(_attempt.integration_id, *columns, *answered)
-        .where(
-            _attempt.event_id == storable(event_id),
-            _attempt.integration_id.in_(map(storable, integration_ids)),
-        )
-        .order_by(_attempt.at_ms, _attempt.version, _attempt.number)
-    )
-    found: dict[str, list[AttemptRow]] = defaultdict(list)
     with reading(engine) as connection:
-        for integration_id, number, at_ms, status, *answer in connection.execute(wanted):
-            found[integration_id].append(AttemptRow(number, at_ms, Status(status), *answer))
-    return dict(found)
+        found = {one: _latest(connection, event_id, one) for one in integration_ids}
+    return {one: tried for one, tried in found.items() if tried}
+
+
+def _latest(connection: Connection, event_id: str, integration_id: str) -> list[AttemptRow]:
+    of_event = _attempt.event_id == storable(event_id)
+    wanted = (
+        select(_attempt.number, _attempt.at_ms, _attempt.status)
+        .add_columns(_attempt.http_status, _attempt.error_code, _attempt.error)
+        .where(of_event, _attempt.integration_id == storable(integration_id))
+        .order_by(_attempt.at_ms.desc(), _attempt.version.desc(), _attempt.number.desc())
+        .limit(MOST)
+    )
+    rows = connection.execute(wanted).all()
+    return [AttemptRow(number, at, Status(status), *answer) for number, at, status, *answer in reversed(rows)]
 
 
 def _rows(outcome: Outcome, version: int) -> Iterator[Row]:
@@ -92,8 +99,7 @@ def _rows(outcome: Outcome, version: int) -> Iterator[Row]:
         return
     integration_id = storable(outcome.integration_id)
     _, code, error, _ = finding_columns(outcome.finding)
-    # A first attempt that succeeded is no news; what no request carried was no attempt.
-    fewest = 2 if outcome.status == Status.DELIVERED else 1
+    fewest = _FEWEST[Status(outcome.status)]
     for event in outcome.events:
         if event.attempts >= fewest:
             yield (
