@@ -14,11 +14,21 @@ local function may_be_passed(message)
 end
 
 local before
-for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1)) do
-  if not may_be_passed(message) then
+local first, many, most = 0, 1, tonumber(ARGV[2])
+-- Ever more at once: as a rule the first one is not to be passed, and a queue may be long.
+while first < most do
+  local found = redis.call('LRANGE', KEYS[1], first, math.min(first + many, most) - 1)
+  for _, message in ipairs(found) do
+    if not may_be_passed(message) then
+      most = 0
+      break
+    end
+    before = message
+  end
+  if #found < many then
     break
   end
-  before = message
+  first, many = first + many, many * 2
 end
 if before then
   redis.call('LINSERT', KEYS[1], 'AFTER', before, ARGV[1])
