@@ -14,7 +14,9 @@ from tests.formats.cef_parser import CefEvent
 from tests.formats.hostile_events import is_part_of
 
 _LINE_ENDS = re.compile(r"\r\n|[\n\v\f\r\x85\u2028\u2029]")
-_CONTROLS = re.compile(r"[\x00-\x09\x0e-\x1f\x7f-\x84\x86-\x9f]")
+#: Unicode's bidirectional controls, the byte order mark, interlinear annotations: who reads sees other text.
+_MISLEADING = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+_CONTROLS = re.compile(rf"[\x00-\x09\x0e-\x1f\x7f-\x84\x86-\x9f{_MISLEADING}]")
 
 HIGH, MEDIUM, LOW = 8, 5, 2
 #: "Severity mapping: Deny/Block = High, Alert = Medium, Allow = Low"; the others are ours.
