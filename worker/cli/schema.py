@@ -130,8 +130,9 @@ def downgrade(
             tell_plan(plan, lost, as_json=as_json)
             return
         if plan.steps and not confirm:
-            _refuse_to_lose(lost)
+            # In this order: --confirm, which the second one offers, waives both.
             _require_nobody_stopped(target)
+            _refuse_to_lose(lost)
         undone = downgrade_in(engine, target)
         now = tables_of(engine)
     tell_done(undone, now, "Undid", as_json=as_json)
