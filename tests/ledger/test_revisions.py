@@ -175,6 +175,11 @@ _STOPS = EXPANDS.replace(
 
 def downgrade"""
 )  # fmt: skip
+_TWO_TABLES = EXPANDS.replace(
+    "def downgrade", """    op.add_column("api_keys", sa.Column("lane", sa.Text()))
+
+def downgrade"""
+)  # fmt: skip
 _UPGRADE_LATER = """
 import pathlib, sys
 from tests.fleet import wait_until
@@ -221,6 +226,36 @@ def test_an_upgrade_lets_others_go_first(
     engine.dispose()
 
     assert [step.revision for step in taken] == ["9001"]
+
+
+def test_an_upgrade_goes_on_after_a_deadlock(postgres_url: str, tmp_path: Path) -> None:
+    """With a transaction that wants the tables in another order: both end well."""
+    engine = open_ledger(postgres_url)
+    upgrade(engine)
+    steps = later_steps(tmp_path, _TWO_TABLES)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connect() as other:
+            # So the upgrade, which waits for less long before it looks for a deadlock, is the one that fails.
+            other.execute(text("SET LOCAL deadlock_timeout = '60s'"))
+            other.execute(text("SELECT count(*) FROM api_keys"))
+            upgraded = pool.submit(upgrade, engine, steps)
+            wait_until(lambda: _waits_for_a_lock(engine), "it waits for the second table")
+            other.execute(text("SELECT count(*) FROM integrations"))
+        taken = upgraded.result()
+    engine.dispose()
+
+    assert [step.revision for step in taken] == ["9001"]
+
+
+def _waits_for_a_lock(engine: Engine) -> bool:
+    with reading(engine) as connection:
+        waits = connection.execute(
+            text(
+                "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT l.granted AND datname = current_database()"
+            )
+        )
+        return bool(waits.scalar_one())
 
 
 def test_a_release_is_a_revision() -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.migrating import climb, descend
-from worker.ledger.outage import is_lock_timeout, told_as_outage, unmade_file
+from worker.ledger.outage import is_lock_conflict, told_as_outage, unmade_file
 from worker.ledger.revisions import Step, Steps, Tables, own_steps, read_tables, require_readable
 from worker.model.errors import InvalidSetting, LedgerUnavailable
 
@@ -127,7 +127,8 @@ def _change_tables(engine: Engine, change: Callable[[Connection], list[Step]]) -
     """Change the tables in one transaction, one process at a time.
 
     On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few
-    seconds only, lets the others go first, and tries again.
+    seconds only, lets the others go first, and tries again. So it does after a deadlock: whoever writes to
+    several tables may take them in another order.
     """
     for pause in (*_PAUSES, None):
         try:
@@ -137,7 +138,7 @@ def _change_tables(engine: Engine, change: Callable[[Connection], list[Step]]) -
                     connection.execute(text(f"SET LOCAL lock_timeout = '{_TABLE_WAIT_MS}ms'"))
                 return change(connection)
         except LedgerUnavailable as error:
-            if pause is None or not is_lock_timeout(error):
+            if pause is None or not is_lock_conflict(error):
                 raise
             log.warning(
                 "another transaction holds a table that is to be changed: trying again in %.0f s", pause

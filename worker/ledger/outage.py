@@ -28,8 +28,8 @@ _MISSING_WORDS = ("no such table", "no such column", "has no column named")
 _DATA_CLASSES = ("22", "23")
 #: SQLSTATE syntax_error: our SQL is wrong.
 _SYNTAX = "42601"
-#: SQLSTATE lock_not_available: also what `lock_timeout` ends with.
-_LOCK_TIMEOUT = "55P03"
+#: SQLSTATE lock_not_available, also what `lock_timeout` ends with; and deadlock_detected.
+_LOCK_STATES = {"55P03", "40P01"}
 #: How sqlite3 says that it cannot take a value: it has no error code for that.
 _UNBINDABLE = "binding parameter"
 #: Bytes of the shortest `-shm` file of SQLite.
@@ -193,9 +193,9 @@ def unmade_file(path: Path, error: OSError) -> LedgerUnavailable:
     return LedgerUnavailable(f"{words}: {hint}", cause)
 
 
-def is_lock_timeout(error: LedgerUnavailable) -> bool:
-    """Whether another transaction held a table or row for longer than `lock_timeout` allows."""
-    return isinstance(error.__cause__, exc.DBAPIError) and _state(error.__cause__) == _LOCK_TIMEOUT
+def is_lock_conflict(error: LedgerUnavailable) -> bool:
+    """Whether another transaction held a table or row: beyond `lock_timeout`, or in a deadlock."""
+    return isinstance(error.__cause__, exc.DBAPIError) and _state(error.__cause__) in _LOCK_STATES
 
 
 def reason_of(error: exc.DBAPIError) -> str:
