@@ -34,6 +34,8 @@ _URLS = {
 _PAUSED = "hook"
 #: True of an event that a busy destination refused, or whose worker was killed.
 _REASONS = ("destination_busy", "timed_out", "worker_lost")
+#: So many events are more than those whose publication began before: two publishers, twenty events each.
+_MORE = 100
 #: How long a fleet may take to start a process, or to settle, on a busy machine, in seconds.
 LONG = 3 * PATIENCE
 #: Short waits for what a killed process held, long ones for what a busy machine may delay.
@@ -160,9 +162,17 @@ class Tenant:
         done = release.siem(self.mixed.fleet.environment, "integrations", verb, self._ids[_PAUSED])
         assert done.returncode == 0, done.stderr
 
+    def heal(self) -> None:
+        """Have its destinations take everything, and wait until more was published.
+
+        Dead letters are sent again by themselves only after a later delivery.
+        """
+        (self._folder / "healed").touch()
+        published = len(self.publishers.acknowledged)
+        wait_until(lambda: len(self.publishers.acknowledged) > published + _MORE, "more is published", LONG)
+
     def settle(self) -> None:
         """Wait until each event is delivered everywhere, or dead for good."""
-        (self._folder / "healed").touch()
         count = len(self.publishers.acknowledged)
         wait_until(
             lambda: all_ended(self.mixed.fleet.engine, self._ids.values(), count),

@@ -78,7 +78,9 @@ class Change:
             tenant.resume(self.second)
 
     def settle(self) -> None:
-        """Publish no more, and wait until everything is delivered or dead."""
+        """Heal the destinations, publish no more, and wait until everything is delivered or dead."""
+        for tenant in self.tenants:
+            tenant.heal()
         for tenant in self.tenants:
             tenant.publishers.stop()
         for tenant in self.tenants:
