@@ -21,6 +21,8 @@ from worker.model.integrations import Integration, parse_integration
 from worker.model.quotas import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
 from worker.model.replays import ReplayState, Selection
 
+pytestmark = pytest.mark.slow
+
 QUOTAS = Quotas(integrations=3, integration_bytes=4096, replays=3)
 AT_ONCE = 8
 

@@ -19,6 +19,8 @@ from worker.broker.fleet import living_processes
 from worker.broker.vital_signs import processes_alive
 from worker.identity import ProcessIdentity, process_identity
 
+pytestmark = pytest.mark.slow
+
 #: A process that gives signs of life, as one with this host name and process id.
 PROCESS = """\
 import os, platform, sys, time

@@ -14,6 +14,8 @@ from tests.broker.backlog_mirror import Mirror
 from tests.broker.backlog_stand_ins import FATES
 from worker.model.parking import Cap
 
+pytestmark = pytest.mark.slow
+
 IDS = ("a", "b")
 #: Milliseconds, around what the scripts wait for: a slot soon back, an order on its way, a retry, a lease.
 SPANS = (30, 1_100, 6_000, 35_000, 400_000)

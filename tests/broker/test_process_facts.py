@@ -19,6 +19,8 @@ from worker.model.resources_part import resources_parts
 from worker.model.shortages import Resource
 from worker.transports.shortages import OVER_AFTER, ShortageLog
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """By one name everywhere, with the host and the hint; and 0 of what nobody is short of."""

@@ -14,6 +14,8 @@ from tests.fleet import Fleet
 from worker.cli import siem
 from worker.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 #: With valid input these run until they are ended, so they are given none.
 _ENDLESS = frozenset({("up",), ("route",), ("record",), ("api",)})
 _WATCHES = frozenset({"watched", "wait"})
@@ -116,7 +118,6 @@ def test_no_command_line_ends_in_a_traceback(known: Fleet, path: tuple[str, ...]
         _ends_in_words(_typed(known.environment, *path, *case), (*path, *case))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in _ALL if path not in _ENDLESS], ids=" ".join)
 def test_nothing_that_is_missing_ends_in_a_traceback(tmp_path: Path, path: tuple[str, ...]) -> None:
     """Neither a data directory with nothing in it, nor a server that is not there."""
@@ -129,7 +130,6 @@ def test_nothing_that_is_missing_ends_in_a_traceback(tmp_path: Path, path: tuple
             _ends_in_words(_typed(environment, *path, *case), (*path, *case))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_no_setting_ends_in_a_traceback(known: Fleet, field: str) -> None:
     """A setting is read by every command: `siem status` stands for all."""

@@ -19,6 +19,8 @@ from tests.transports.certificates import server_context
 from worker.demo.splunk import Reply
 from worker.model.integrations import parse_integration
 
+pytestmark = pytest.mark.slow
+
 #: Short, so that what stays silent is soon given up; integrations have longer ones of their own.
 TIMEOUT = "2"
 

@@ -9,6 +9,8 @@ from tests.cli.running import run
 from tests.fleet import Fleet
 from worker.model.integrations import Integration, parse_integration
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hook(empty: Fleet) -> Integration:
@@ -48,7 +50,6 @@ def test_a_pause_in_json(empty: Fleet, hook: Integration) -> None:
     assert (shown["id"], shown["paused"], shown["enabled"]) == (hook.id, True, True)
 
 
-@pytest.mark.slow
 def test_what_is_switched_off_stays_so(empty: Fleet, hook: Integration) -> None:
     """A resume says that it takes more than that."""
     run(empty.environment, "integrations", "disable", hook.id)

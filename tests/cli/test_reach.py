@@ -17,6 +17,8 @@ from worker.model.fleet_signs import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ROLE = worker_role("webhook")
 SHELL = "SIEM_ALLOWED_NETWORKS"
 

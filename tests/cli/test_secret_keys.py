@@ -14,6 +14,8 @@ from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
 from worker.model.fleet_signs import worker_role
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW, LOST = new_key(), new_key(), new_key()
 _URL = "https://endpoint.example.com/"
 
@@ -128,7 +130,6 @@ def test_an_orphan_in_redis_keeps_its_key(empty: Fleet, with_keys: Callable[...,
     assert "orphan (int_unknown) stands in Redis and not in the ledger" in ran.out
 
 
-@pytest.mark.slow
 def test_a_new_key_is_one(empty: Fleet) -> None:
     """What is printed can be used as it is."""
     printed = run(empty.environment, "secrets", "new-key").out.strip()

@@ -12,6 +12,8 @@ import pytest
 from tests.cli.running import call, create, run
 from tests.fleet import Fleet, wait_until
 
+pytestmark = pytest.mark.slow
+
 _SIEM = Path(sys.executable).parent / "siem"
 
 

@@ -13,6 +13,8 @@ from worker.destinations.hec_verdict import HecVerdict, Meaning
 from worker.destinations.splunk_hec import SplunkHecSender
 from worker.model.deliveries import Ruling, Verdict
 
+pytestmark = pytest.mark.slow
+
 STRAINED = HecVerdict(Meaning.ACCEPTED, code=24)
 
 

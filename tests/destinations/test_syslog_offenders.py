@@ -20,6 +20,8 @@ from worker.transports import syslog_stream
 from worker.transports.syslog_connection import SyslogConnection
 from worker.transports.syslog_outflow import Patience
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = {"closes": closes(0), "resets": resets(0)}
 
 

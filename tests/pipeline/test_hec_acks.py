@@ -5,11 +5,15 @@ Source: Splunk, "About HEC indexer acknowledgment".
 
 import json
 
+import pytest
+
 from tests.pipeline.conftest import Customer
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, not_yet, unnumbered
 from tests.receivers.hec import HecReceiver
 from worker.model.deliveries import Assurance, Status
+
+pytestmark = pytest.mark.slow
 
 
 def test_delivered_means_indexed(customer: Customer) -> None:

@@ -135,6 +135,7 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
         "worker-webhook": (True, "none runs; 0 work orders wait in its queue; no integration needs one"),
         "clocks": (True, "every process has the time of Redis"),
         "retention": (True, "what is old enough is deleted"),
+        "events": (True, "no invalid one in the last 5 min"),
     }
 
 

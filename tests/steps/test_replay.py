@@ -27,6 +27,8 @@ from worker.model.events import QueuedEvent
 from worker.model.replays import Letter, Page, Replay, ReplayState, Selection
 from worker.replay import IDLE, Pace, Replayer, consignments
 
+pytestmark = pytest.mark.slow
+
 _names = itertools.count()
 
 

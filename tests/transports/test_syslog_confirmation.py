@@ -28,6 +28,8 @@ from worker.model.deliveries import Assurance
 from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError, Unconfirmed
 from worker.transports import syslog_stream
 
+pytestmark = pytest.mark.slow
+
 
 class Way:
     """A receiver in plain TCP or TLS, and what an integration needs for it."""
@@ -67,7 +69,6 @@ def test_every_batch_has_a_connection_of_its_own(way: Way) -> None:
         assert receiver.accepted == 3
 
 
-@pytest.mark.slow
 def test_many_confirmations(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """None is missed, however closely the two ends of a connection follow each other."""
     monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 0.001)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from tests.upgrades.releases import THIS, Release
@@ -33,6 +34,8 @@ from worker.model.deliveries import (
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
+
+pytestmark = pytest.mark.slow
 
 #: Reads what is given and writes it again, in the words of the release that runs it.
 _PASS_ON = """
