@@ -63,6 +63,15 @@ def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:
     )
 
 
+def test_a_word_of_a_release_to_come_stops_no_recorder(engine: Engine) -> None:
+    """A worker of a later release may know a further state: the others of its entry are recorded."""
+    unheard = msgspec.structs.replace(outcome(["evt_1"], Status.RETRYING), status="postponed")
+    recorded = record(engine, [("1-0", [unheard, outcome(["evt_2"], Status.DEAD)])], [])
+
+    assert recorded.count == 2
+    assert [one.number for one in _tried(engine, "evt_2")] == [1]
+
+
 def test_a_replay_goes_on_counting(engine: Engine) -> None:
     """What died and was sent again has the attempts of both lives, in the order of time."""
     _story(

@@ -36,8 +36,8 @@ Index("attempts_age", attempts.c.at_ms)
 _attempt = attempts.c
 
 #: So many requests must have carried an event: a first attempt that succeeded is no news, what died without
-#: any had none, and a failed one is told whether it counts or not.
-_FEWEST = {Status.DELIVERED: 2, Status.DEAD: 1, Status.RETRYING: 0}
+#: any had none, and a failed one is told whether it counts or not. A later release may know further states.
+_FEWEST: Mapping[str, int] = {Status.DELIVERED: 2, Status.DEAD: 1, Status.RETRYING: 0}
 #: A circuit breaker's probes of days are more than anybody reads: the latest are told.
 MOST = 100
 
@@ -95,11 +95,11 @@ def _latest(connection: Connection, event_id: str, integration_id: str) -> list[
 
 
 def _rows(outcome: Outcome, version: int) -> Iterator[Row]:
-    if not outcome.sent:
+    fewest = _FEWEST.get(outcome.status)
+    if fewest is None or not outcome.sent:
         return
     integration_id = storable(outcome.integration_id)
     _, code, error, _ = finding_columns(outcome.finding)
-    fewest = _FEWEST[Status(outcome.status)]
     for event in outcome.events:
         if event.attempts >= fewest:
             yield (
