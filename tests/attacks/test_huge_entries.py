@@ -102,6 +102,8 @@ def test_a_fleet_outlives_huge_entries(tmp_path: Path) -> None:
     """They become dead letters of a bounded size, and the events between them are delivered."""
     with Fleet(tmp_path) as own, HecReceiver() as splunk:
         own.integrate(splunk.url)
+        # What Redis allows where nobody has changed it.
+        own.client.config_set("proto-max-bulk-len", 512 << 20)
         for number in range(3):
             add(own.client, b"x" * (60 << 20))
             own.publish([denial(f"e{number}")])

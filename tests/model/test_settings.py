@@ -86,6 +86,19 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
     assert "README.md" in error.remedy
 
 
+_DURATIONS = [name for name, one in Settings.model_fields.items() if one.annotation is float]
+
+
+@pytest.mark.parametrize("value", ["9" * 20, "inf", "nan"])
+@pytest.mark.parametrize("field", _DURATIONS)
+def test_no_duration_is_without_end(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    """A time reckoned from it would fit neither into the database nor into a socket's timeout."""
+    error = refusal(monkeypatch, **{f"SIEM_{field.upper()}": value})
+
+    assert error.field == f"SIEM_{field.upper()}"
+    assert "Input should be" in error.reason
+
+
 @pytest.mark.parametrize(
     "variables",
     [

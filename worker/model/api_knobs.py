@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from worker.model.durations import SocketSeconds
+
 
 class ApiKnobs(BaseModel):
     """Bodies and connections of one process of the API."""
@@ -13,7 +15,7 @@ class ApiKnobs(BaseModel):
         Field(ge=1024, description="The largest body of a request, and the largest that it may unpack to."),
     ] = 16_777_216
     api_body_seconds: Annotated[
-        float, Field(gt=0, description="The longest that the body of a request may take to come.")
+        SocketSeconds, Field(gt=0, description="The longest that the body of a request may take to come.")
     ] = 30.0
     api_bodies_bytes: Annotated[
         int,
