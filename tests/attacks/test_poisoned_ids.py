@@ -194,6 +194,33 @@ def test_honest_ids_are_left_alone(client: redis.Redis) -> None:
     assert [entry_id for entry_id, _ in entries] == [soon]
 
 
+def test_what_was_read_a_little_ahead_of_the_clock_hides_nothing(client: redis.Redis) -> None:
+    """The group of the new stream gives out what got a lower id than the last one of the old stream."""
+    ingress = router(client)
+    add(client, "soon", f"{round(time.time() * 1000) + 20_000}-0")
+    assert ingress.hand_over(handover(ingress.read(10, 1)))
+    add(client, "poison", FAR)
+
+    Renumbering(client).step()
+    add(client, "afterwards")
+
+    assert names(ingress.read(10, 1)) == [b"poison", b"afterwards"]
+
+
+def test_what_nobody_holds_is_given_out_again(client: redis.Redis) -> None:
+    """Whoever deletes a consumer by hand leaves entries that the old group would not give out."""
+    router(client, "deleted")
+    add(client, "left")
+    assert names(Ingress(client, "deleted", 30).read(10, 1)) == [b"left"]
+    client.xgroup_delconsumer(keys.EVENTS, keys.ROUTER_GROUP, "deleted")
+    add(client, "poison", FAR)
+
+    Renumbering(client).step()
+
+    other = Ingress(client, "other", 30)
+    assert [*names(other.read(10, 1)), *names(other.read(10, 1))] == [b"left", b"poison"]
+
+
 @pytest.mark.parametrize("false", [GREATEST, FAR, "1-1"])
 def test_no_time_comes_from_an_id_that_no_clock_gave(client: redis.Redis, false: str) -> None:
     """Neither 1970 nor 2286 is when it was received, nor since when it waits."""

@@ -105,7 +105,7 @@ local function keep(from, held)
 end
 
 local function begin_again(info)
-  local held, given = held_by_readers(), last_given(KEYS[1], GROUP)
+  local held = held_by_readers()
   local aside = KEYS[2] .. ':' .. now
   while redis.call('EXISTS', aside) == 1 do
     aside = aside .. '+'
@@ -113,10 +113,8 @@ local function begin_again(info)
   redis.call('RPUSH', KEYS[2], aside)
   redis.call('RENAME', KEYS[1], aside)
   local kept = keep(aside, held)
-  if given and is_ahead(given) then
-    given = #kept > 0 and kept[#kept][1] or '0-0'
-  end
-  redis.call('XGROUP', 'CREATE', KEYS[1], GROUP, given or '0-0', 'MKSTREAM')
+  -- Not where the old group was: entries may get lower ids than that from now on, and it would not give them out.
+  redis.call('XGROUP', 'CREATE', KEYS[1], GROUP, #kept > 0 and kept[#kept][1] or '0-0', 'MKSTREAM')
   for _, one in ipairs(kept) do
     redis.call('XCLAIM', KEYS[1], GROUP, one[2], 0, one[1], 'IDLE', one[3], 'RETRYCOUNT', one[4], 'FORCE',
       'JUSTID')
