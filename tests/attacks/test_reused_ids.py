@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from tests.api.conftest import Api, api, bare_fleet
 from tests.ledger.conftest import empty, engine, sqlite_url, url
-from tests.ledger.entries import NOON, letter, outcome
+from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import live
 from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
@@ -17,8 +17,10 @@ from worker.ledger.queries import deliveries, tallies
 from worker.ledger.recording import record
 from worker.ledger.replays import create_replay, fates, mark_page, next_page
 from worker.model.contents import content_of
-from worker.model.deliveries import EventTrace, Outcome, Status
+from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn
+from worker.model.events import QueuedEvent
 from worker.model.replays import Page, Replay, Selection
+from worker.model.settlement import withdrawal
 
 __all__ = ["api", "bare_fleet", "empty", "engine", "sqlite_url", "url"]
 
@@ -156,6 +158,22 @@ def test_a_letter_is_not_superseded_by_another_event_of_its_id(
 
     assert [one.event.raw for one in letters] == ([DENY] if is_replayed else [])
     assert len(superseded) == (not is_replayed)
+
+
+def test_what_is_withdrawn_is_told_apart(engine: Engine) -> None:
+    """A receiver that hangs up behind the second event takes back that one, which then goes again."""
+    live(engine, "int_a")
+    record(engine, [("5-0", [settled(DENY)]), ("5-1", [settled(ALERT)])], [])
+    again = QueuedEvent("evt", "policy.alert", NOON, NOON, ALERT)
+    outcome, dead = withdrawal("int_a", Withdrawn([again], [1], REFUSAL), NOON)
+    record(engine, [("6-0", [outcome])], [("6-0", dead)])
+    letters, superseded = next_page(engine, replay_of(engine), 10)
+
+    assert known(engine) == [
+        ("evt", content_of(DENY), Status.DELIVERED, False),
+        ("evt", content_of(ALERT), Status.DEAD, True),
+    ]
+    assert ([one.event.raw for one in letters], superseded) == ([ALERT], [])
 
 
 def test_letters_of_two_events_of_one_id_are_both_replayed(engine: Engine) -> None:

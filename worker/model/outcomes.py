@@ -4,6 +4,14 @@ from collections.abc import Sequence
 
 from worker.model.contents import content_of
 from worker.model.deliveries import Batch, EventTrace, Outcome, Ruling, Status
+from worker.model.events import QueuedEvent
+
+
+def trace_of(event: QueuedEvent, attempts: int) -> EventTrace:
+    """Return what is recorded of one event that `attempts` requests have carried; its bytes must be whole."""
+    return EventTrace(
+        event.id, event.type, event.time_ms, event.published_ms, attempts, content_of(event.raw)
+    )
 
 
 def outcome_of(
@@ -16,15 +24,7 @@ def outcome_of(
     sent: bool = True,
 ) -> Outcome:
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
-    events = [(place, batch.events[place]) for place in places]
-    traces = [
-        EventTrace(
-            *(event.id, event.type, event.time_ms, event.published_ms),
-            batch.carried[place],
-            content_of(event.raw),
-        )
-        for place, event in events
-    ]
+    traces = [trace_of(batch.events[place], batch.carried[place]) for place in places]
     delivered = status is Status.DELIVERED
     return Outcome(
         batch.order.integration_id,

@@ -12,7 +12,6 @@ from worker.model.deliveries import (
     Batch,
     Cause,
     DeadLetter,
-    EventTrace,
     Finding,
     Health,
     Outcome,
@@ -26,7 +25,7 @@ from worker.model.deliveries import (
 from worker.model.failures import FailureCode
 from worker.model.health import health_of
 from worker.model.jitter import spread
-from worker.model.outcomes import outcome_of
+from worker.model.outcomes import outcome_of, trace_of
 from worker.model.request_counts import not_carried, take_back
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
@@ -111,10 +110,7 @@ def settle_deleted(batch: Batch) -> Settlement:
 def withdrawal(integration_id: str, withdrawn: Withdrawn, now_ms: int) -> tuple[Outcome, DeadLetter]:
     """Make dead letters of what counted as delivered: they can be sent again, and are by themselves."""
     finding = withdrawn.finding
-    traces = [
-        EventTrace(event.id, event.type, event.time_ms, event.published_ms, attempts)
-        for event, attempts in zip(withdrawn.events, withdrawn.attempts, strict=True)
-    ]
+    traces = list(map(trace_of, withdrawn.events, withdrawn.attempts))
     outcome = Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces)
     cause = Cause.EXHAUSTED.value
     return outcome, DeadLetter(integration_id, cause, finding, now_ms, withdrawn.events, withdrawn.attempts)
