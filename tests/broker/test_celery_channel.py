@@ -3,11 +3,14 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from kombu.connection import Connection
+from kombu.messaging import Producer
 
-from tests.attacks.poison import message
+from tests.attacks.poison import BODY, message
+from tests.broker.test_full import full
 from tests.embedded_servers import RunningServer
 from worker.broker.celery_channel import PatientChannel, PatientTransport
 from worker.broker.order_queues import order_headers
@@ -59,11 +62,11 @@ def test_an_order_that_comes_after_the_end_goes_back_in_silence(
 
 
 def _publish(channel: PatientChannel, name: str, *, slow: bool = False, issued_ms: int | None = None) -> None:
-    order = message()
     headers = order_headers(slow=slow)
-    order["headers"] |= headers if issued_ms is None else headers | {"siem_issued_ms": issued_ms}
-    order["headers"]["id"] = name
-    channel._put("webhook", order)  # noqa: SLF001 - what kombu calls for each message that it publishes
+    headers |= {"id": name} if issued_ms is None else {"id": name, "siem_issued_ms": issued_ms}
+    # The channel itself is never asked: what Celery publishes comes by a producer, with options of its own.
+    producer: Any = Producer(channel)  # type: ignore[no-untyped-call]  # kombu has no types
+    producer.publish(BODY, exchange="", routing_key="webhook", headers=message()["headers"] | headers)
 
 
 def _taken(channel: PatientChannel) -> list[str]:
@@ -93,3 +96,25 @@ def test_an_order_is_not_passed_for_long(channel: PatientChannel) -> None:
     _publish(channel, "other")
 
     assert _taken(channel) == ["slow", "other", "slow too"]
+
+
+def test_an_order_passes_in_a_full_redis_as_well(channel: PatientChannel) -> None:
+    """Nobody else would send what fills it."""
+    channel.client.delete("webhook")
+    with full(channel.client):
+        _publish(channel, "slow", slow=True)
+        _publish(channel, "other")
+
+    assert _taken(channel) == ["other", "slow"]
+
+
+def test_messages_that_are_sent_together_are_all_put(channel: PatientChannel) -> None:
+    """A batch of kombu's is one pipeline, in which each message is put as it comes."""
+    channel.client.delete("webhook")
+    producer: Any = Producer(channel)  # type: ignore[no-untyped-call]  # kombu has no types
+    with producer.batch():
+        for name in ("first", "second"):
+            headers = message()["headers"] | order_headers() | {"id": name}
+            producer.publish(BODY, exchange="", routing_key="webhook", headers=headers)
+
+    assert _taken(channel) == ["first", "second"]

@@ -176,8 +176,13 @@ class _Patient(Channel):
         return found
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
-        """Put a message into its queue: a work order before those of slow destinations."""
-        if options or queue not in DESTINATION_TYPES or is_slow(message):
+        """Put a message into its queue: a work order before those of slow destinations.
+
+        A producer always hands options on (`mandatory`, `timeout` ...), which kombu's transport for Redis
+        ignores, but for the batch that the message is to be sent with.
+        """
+        is_batched = options.get("_publish_batch") is not None
+        if is_batched or queue not in DESTINATION_TYPES or is_slow(message):
             super()._put(queue, message, **options)
             return
         with self.conn_or_acquire() as client, mended_types(client):
