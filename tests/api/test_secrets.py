@@ -123,12 +123,31 @@ def test_a_secret_whose_key_is_gone_is_shown_so_and_set_anew(api: Api) -> None:
     assert opened(api, made["id"]).auth.token.get_secret_value() == "set-anew-token"
 
 
-def _seal_with_a_lost_key(api: Api, integration_id: str) -> None:
-    """Have its secrets sealed by a key that nobody has any more."""
+def test_a_secret_whose_key_is_missing_is_not_moved(api: Api) -> None:
+    """Behind a new signing secret it would not open again when its key returns."""
+    old, new = (f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
+    made = api.create(signing_secrets=[old])
+    path = f"/integrations/siem/{made['id']}"
+    key = _seal_with_a_lost_key(api, made["id"])
+    shown = api.get(path)["signing_secrets"]
+    refused = api.ask("PATCH", path, json={"signing_secrets": [new, *shown]})
+    renamed = api.ask("PATCH", path, json={"name": "renamed while its key is missing"})
+    returned = TenantIntegrations(api.resources.engine, Vault([_key_of(api), key]), OURS).open(made["id"])
+
+    assert (refused.status_code, refused.json()["field"]) == (422, "signing_secrets.1")
+    assert "lacks the key that sealed it" in refused.json()["reason"]
+    assert renamed.status_code == 200
+    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [old]  # type: ignore[union-attr]  # a webhook
+    assert api.ask("PATCH", path, json={"signing_secrets": [new]}).status_code == 200
+
+
+def _seal_with_a_lost_key(api: Api, integration_id: str) -> str:
+    """Have its secrets sealed by a key that the API does not have, and return that."""
     engine, kept = api.resources.engine, api.resources.vault
     lost = new_key()
     TenantIntegrations(engine, Vault([lost, _key_of(api)]), OURS).change(integration_id, lambda one: one)
     assert not any(map(kept.opens, _sealed(api, integration_id)))
+    return lost
 
 
 def _key_of(api: Api) -> str:

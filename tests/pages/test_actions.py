@@ -9,6 +9,8 @@ from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
 from worker.ledger.recording import record
+from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.vault import Vault, new_key
 from worker.model.deliveries import Status
 from worker.model.destinations import Webhook
 
@@ -67,6 +69,23 @@ def test_a_signing_secret_is_changed_without_a_gap(site: Site) -> None:
     assert secrets() == [third]
     visitor.post(place + "/secret/none", sure="yes")
     assert secrets() == []
+
+
+def test_a_signing_secret_whose_key_is_missing_is_not_moved(site: Site) -> None:
+    """Beside a new one it would never open again; without it, there may be a new one."""
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    integration = site.integrate("signed-without-key", signing_secrets=[secret])
+    own, missing = (site.fleet.directory / "secret.key").read_text().strip(), new_key()
+    TenantIntegrations(site.fleet.engine, Vault([missing, own]), OURS).change(integration, lambda one: one)
+    visitor, place = site.visitor(), f"{HOME}/{integration}"
+    refused = Page(visitor.post(place + "/secret/new", status=422).text)
+    returned = TenantIntegrations(site.fleet.engine, Vault([own, missing]), OURS).open(integration)
+
+    assert "signing_secrets.1" in refused.text
+    assert "lacks the key that sealed it" in refused.text
+    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [secret]  # type: ignore[union-attr]  # a webhook
+    visitor.post(place + "/secret/none", sure="yes")
+    assert "whsec_" in visitor.post(place + "/secret/new", status=200).text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
+from worker.ledger.kept_secrets import require_places
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
@@ -112,17 +113,20 @@ class TenantIntegrations:
 
         Switching it on forgets why it was off, and brings back what died because its destination was gone.
         A secret that no key opens stays as it is unless `change` sets it anew. Raises NotFoundError;
-        ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the new name is taken;
-        TooLargeIntegration when it has grown too large; and what `change` raises. Nothing has changed then.
+        ChangedMeanwhile unless its revision was `seen`; InvalidIntegration when the new name is taken, or a
+        secret that no key opens would stand in another place; TooLargeIntegration when it has grown too
+        large; and what `change` raises. Nothing has changed then.
         """
         try:
             with writing(self._engine) as connection:
                 row = self._locked(connection, integration_id, seen)
-                old = read_document(json.loads(row.document), self._vault)
+                stored = json.loads(row.document)
+                old = read_document(stored, self._vault)
                 new = change(old)
                 now_ms = _now_ms()
                 marks = marks_of(new, now_ms, old, row.secrets_set)
                 document = seal_document(new, self._vault)
+                require_places(stored, document, new, self._vault)
                 # By the same release: an earlier one may have written fewer fields.
                 require_fit(document, self._quotas, seal_document(old, self._vault))
                 values = _values(new, document) | {"secrets_set": marks, "updated_ms": now_ms}

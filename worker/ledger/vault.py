@@ -29,6 +29,7 @@ from worker.ledger.sealed_urls import has_clear_query, place_in, url_of
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
 from worker.model.proofs import Proofs
+from worker.model.secret_places import url_first
 from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
 from worker.model.secrets import UnreadableSecret, is_readable, require_readable
 from worker.settings import Settings
@@ -44,7 +45,6 @@ _LARGE = 1000
 #: The first of the 64 bits; no time of a clock has it set.
 _BOUND = 1 << 63
 _PURPOSE = "seal"
-_URL_FIRST = "the url of the integration cannot be opened, and its secrets belong to it: give the url again"
 
 
 class Vault:
@@ -144,8 +144,8 @@ def open_vault(settings: Settings) -> Vault:
 def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
     """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so.
 
-    A secret is known by its type, so a new kind of destination changes nothing here. Raises SecretUnreadable
-    if the url cannot be opened and a secret would have to be bound to it.
+    A secret is known by its type, so a new kind of destination changes nothing here. Raises
+    InvalidIntegration if the url cannot be opened and a secret would have to be bound to it.
     """
     plain = concealed(integration, lambda _path, secret: secret)
     url = plain["destination"].get("url")
@@ -158,7 +158,7 @@ def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
                 {_SEALED: vault.seal(secret, place_in(plain, path, url))} if secret.has_query else str(secret)
             )
         if isinstance(url, UnreadableUrl):
-            raise SecretUnreadable(_URL_FIRST)
+            raise url_first()
         return {_SEALED: vault.seal(secret.get_secret_value(), place_in(plain, path, url))}
 
     return concealed(integration, sealed)

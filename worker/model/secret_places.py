@@ -8,11 +8,13 @@ paths, which proves who it is as it did before. Where that changes, every secret
 write-only, and would else be read by sending it to a server of one's own.
 """
 
+import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from worker.model.destinations.urls import with_ascii_host
 from worker.model.errors import InvalidIntegration
 from worker.model.secret_urls import UnreadableUrl
 from worker.model.secrets import is_readable, secrets_in
@@ -36,12 +38,14 @@ def place_of(document: Mapping[str, Any], path: str, url: str | None) -> str:
     """Return the place of the secret at `path` of the destination, such as `auth.value`, as text to compare.
 
     `document` is an integration as JSON values, in which secrets may be sealed; `url` is the destination's,
-    in the clear. The url itself is bound to its integration alone: all other secrets are bound to it.
+    in the clear, as it was given or with its host in ASCII: both are one place, for an earlier release stored
+    it as given, and the next change stores it in ASCII. The url itself is bound to its integration alone: all
+    other secrets are bound to it.
     """
     destination = _object(document.get("destination"))
     parts = [document.get("id"), document.get("tenant_id", "default"), destination.get("type"), path]
     if path != "url":
-        parts += [url, *(destination.get(field) for field in _PROOF)]
+        parts += [url and _in_ascii(url), *(destination.get(field) for field in _PROOF)]
     if path.startswith("auth."):
         parts += [_object(destination.get("auth")).get(field) for field in _AUTH]
     return json.dumps(parts)
@@ -57,10 +61,15 @@ def require_again(old: "Integration", new: "Integration", kept: Collection[str])
         InvalidIntegration(path, _AGAIN.format(why), _GIVE_AGAIN) for path, why in _moved(old, new, kept)
     ]
     if isinstance(new.destination.url, UnreadableUrl) and any(is_readable(one) for _, one in secrets_in(new)):
-        wrong.append(InvalidIntegration("url", "cannot be opened, and secrets belong to it", _GIVE_AGAIN))
+        wrong.append(url_first())
     if wrong:
         first, *others = wrong
         raise InvalidIntegration(first.field, first.reason, first.remedy, others)
+
+
+def url_first() -> InvalidIntegration:
+    """Return what to say of secrets that would be bound to a url which cannot be opened."""
+    return InvalidIntegration("url", "cannot be opened, and secrets belong to it", _GIVE_AGAIN)
 
 
 def _moved(old: "Integration", new: "Integration", kept: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -104,6 +113,12 @@ def _place_in(integration: "Integration", path: str) -> str:
     own = {"id": integration.id, "tenant_id": integration.tenant_id}
     destination = integration.destination
     return place_of({**own, "destination": destination.model_dump()}, path, destination.url)
+
+
+def _in_ascii(url: str) -> str:
+    with contextlib.suppress(ValueError):
+        return with_ascii_host(url)
+    return url
 
 
 def _object(value: Any) -> Mapping[str, Any]:

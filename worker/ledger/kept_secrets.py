@@ -1,0 +1,39 @@
+"""Secrets that a change keeps although this process cannot open them.
+
+Their sealed text is written back as it is, so it opens later only where it stood before.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.ledger.sealed_urls import place_in, url_of
+from worker.ledger.vault import Vault, sealed_in
+from worker.model.errors import InvalidIntegration
+from worker.model.integrations import Integration, at_once
+from worker.model.secrets import moved_in, unreadable_in
+
+_LOST = "cannot be kept in another place: SIEM_SECRET_KEYS lacks the key that sealed it"
+_MOVED = "cannot be kept in another place: it was sealed for another one already, and is not used"
+_REMEDY = "give it again with this change, or take it out"
+
+
+def require_places(
+    before: Mapping[str, Any], after: Mapping[str, Any], new: Integration, vault: Vault
+) -> None:
+    """Refuse to write back a secret that cannot be opened, unless it stays where it was.
+
+    `before` is the stored document, `after` the one of `new`, both sealed. A place is that of
+    `worker.model.secret_places`. Raises InvalidIntegration, which names every secret to give again.
+    """
+    stood, stands, moved = _places(before, vault), _places(after, vault), moved_in(new)
+    wrong = [path for path in unreadable_in(new) if stood.get(path) != stands[path]]
+    if wrong:
+        raise at_once(
+            [InvalidIntegration(path, _MOVED if path in moved else _LOST, _REMEDY) for path in wrong]
+        )
+
+
+def _places(document: Mapping[str, Any], vault: Vault) -> dict[str, tuple[str, str]]:
+    """Return sealed text and place of each secret, by its path."""
+    url = url_of(document, vault)
+    return {path: (sealed, place_in(document, path, url)) for path, sealed in sealed_in(document).items()}
