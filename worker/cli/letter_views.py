@@ -1,14 +1,14 @@
 """How dead letters look to people, and to scripts: rows, fields, payloads, counts."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from worker.cli.output import counted, plain, print_table, when
+from worker.cli.output import counted, print_table, when
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import AttemptRow
 from worker.ledger.letters import Census
+from worker.model.payload_text import payload_text
 
 
 def document(letter: DeadLetterRow) -> dict[str, Any]:
@@ -51,15 +51,9 @@ def letter_fields(letter: DeadLetterRow, names: Mapping[str, str]) -> list[list[
     ]
 
 
-def payload_lines(payload: bytes) -> Iterator[str]:
-    """Yield a payload for people: JSON with indents, anything else in one line; all of it printable."""
-    text = payload.decode("utf-8", errors="backslashreplace")
-    try:
-        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        yield plain(text)
-        return
-    yield from map(plain, text.split("\n"))
+def payload_lines(payload: bytes) -> list[str]:
+    """Return the lines of a payload for people; see `payload_text`."""
+    return payload_text(payload).split("\n")
 
 
 def print_attempts(attempts: Sequence[AttemptRow]) -> None:

@@ -1,6 +1,5 @@
 """Dead letters: found by filter, read one by one, discarded."""
 
-import json
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -17,7 +16,7 @@ from worker.ledger.letters import deaths_of, discard, find_letter, waiting_lette
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import EventType
-from worker.model.printable import plain
+from worker.model.payload_text import payload_text
 from worker.model.replays import LetterState, Selection
 from worker.pages.confirming import Question, ask, asked_first
 from worker.pages.letter_filter import LetterFilter
@@ -91,7 +90,7 @@ def _shown(
         "letter.html",
         visitor,
         letter=letter,
-        payload=_readable(letter.payload),
+        payload=payload_text(letter.payload),
         attempts=tried.get(integration_id, ()),
         deaths=deaths_of(resources.engine, letter.event_id or "", integration_id, letter.content),
         names=resources.integrations_of(visitor.tenant_id).names(),
@@ -157,15 +156,6 @@ def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRo
     if not is_ours and not resources.integrations_of(visitor.tenant_id).knew(letter.integration_id or ""):
         raise unknown
     return letter
-
-
-def _readable(payload: bytes) -> str:
-    """Lay the JSON out in lines; what cannot be printed is shown by its code."""
-    try:
-        text = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        text = payload.decode(errors="backslashreplace")
-    return "\n".join(map(plain, text.split("\n")))
 
 
 def _place(before: str) -> tuple[int, str] | None:
