@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from worker.api import app as api_app
+from worker.api.pools import FairRoute
 from worker.model.errors import SiemError
 from worker.pages import app as pages_app
 from worker.pages.visitors import SignInFirst
@@ -42,6 +43,16 @@ def test_a_route_waits_in_threads_of_its_kind(route: APIRoute) -> None:
     shared = [call for call in calls(route.dependant) if not _is_async(call)]
 
     assert shared == []
+
+
+def test_a_route_that_waits_for_nobody_known_is_refused() -> None:
+    """Its thread would be that of a tenant: without one, the first request would fail instead."""
+
+    def show() -> None:
+        """Show something."""
+
+    with pytest.raises(TypeError, match=r"^/some/{name}: make it a coroutine, or let it take one of caller"):
+        FairRoute("/some/{name}", show)
 
 
 @pytest.mark.parametrize("kind", [SiemError, HTTPException, RequestValidationError, SignInFirst])

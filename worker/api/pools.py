@@ -33,16 +33,16 @@ KEYS = FairPool("keys", threads=3, share=1, waiting=64, waiting_share=64)
 FLEET = FairPool("fleet", threads=2, share=1, waiting=16, waiting_share=1)
 
 #: Parameters of a route that know the tenant.
-_BEARERS = ("caller", "_caller", "visitor")
+_BEARERS = ("caller", "_caller", "visitor", "_visitor")
 
 
 class FairRoute(APIRoute):
     """A route whose function, if it is no coroutine, runs in a thread of `WORK` for the caller's tenant."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
-        """Take what FastAPI gives."""
+        """Take what FastAPI gives. Raises TypeError when no parameter of the function knows the tenant."""
         is_async = inspect.iscoroutinefunction(endpoint)
-        super().__init__(path, endpoint if is_async else _in_work(endpoint), **more)
+        super().__init__(path, endpoint if is_async else _in_work(path, endpoint), **more)
 
 
 async def work(tenant_id: str, call: Callable[..., T], *arguments: Any) -> T:
@@ -72,10 +72,13 @@ def crowded(full: PoolFull, what: str, whose: str, name: str) -> Problem:
     )
 
 
-def _in_work(endpoint: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+def _in_work(path: str, endpoint: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+    bearer = next((name for name in inspect.signature(endpoint).parameters if name in _BEARERS), None)
+    if bearer is None:
+        raise TypeError(f"{path}: make it a coroutine, or let it take one of {', '.join(_BEARERS)}")
+
     @wraps(endpoint)
     async def run(**given: Any) -> T:
-        bearer = next(given[name] for name in _BEARERS if name in given)
-        return await work(bearer.tenant_id, lambda: endpoint(**given))
+        return await work(given[bearer].tenant_id, lambda: endpoint(**given))
 
     return run

@@ -86,6 +86,14 @@ class TenantIntegrations:
         with reading(self._engine) as connection:
             return {row.id: row.name for row in connection.execute(mine.order_by(_columns.name))}
 
+    def deleted(self) -> set[str]:
+        """Return the ids of those that were deleted."""
+        gone = select(_columns.id).where(
+            _columns.tenant_id == self._tenant_id, _columns.deleted_ms.is_not(None)
+        )
+        with reading(self._engine) as connection:
+            return set(connection.execute(gone).scalars())
+
     def knew(self, integration_id: str) -> bool:
         """Whether there is or was one with this id."""
         wanted = select(1).where(

@@ -30,4 +30,13 @@ def find_event(
     rows = deliveries(resources.engine, event_id=wanted, limit=_MOST) if wanted else []
     ours = [row for row in rows if row.integration_id in names]
     tried = attempts_of(resources.engine, wanted, [row.integration_id for row in ours])
-    return render(request, "events.html", visitor, wanted=wanted, rows=ours, names=names, tried=tried)
+    return render(
+        request,
+        "events.html",
+        visitor,
+        wanted=wanted,
+        rows=ours,
+        names=names,
+        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
+        tried=tried,
+    )

@@ -56,13 +56,14 @@ def show_letters(
         before=f"{found[PAGE - 1].dead_ms},{found[PAGE - 1].id}" if len(found) > PAGE else None,
         narrowed=narrowed,
         names=names,
+        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
         causes=CAUSES,
         types=[kind.value for kind in EventType],
     )
 
 
 @router.get(HOME + "/{integration_id}/dead-letters")
-def show_of_one(integration_id: str) -> Response:
+async def show_of_one(_visitor: Looking, integration_id: str) -> Response:
     """Go to the letters of one integration."""
     return RedirectResponse(f"{LETTERS}?{urlencode({'integration': integration_id})}", 303)
 
@@ -94,6 +95,7 @@ def _shown(
         attempts=tried.get(integration_id, ()),
         deaths=deaths_of(resources.engine, letter.event_id or "", integration_id, letter.content),
         names=resources.integrations_of(visitor.tenant_id).names(),
+        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
         causes=CAUSES,
         waits=letter.state is LetterState.WAITING,
         typed=typed,
