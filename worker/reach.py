@@ -17,6 +17,7 @@ from worker.broker.process_facts import connections_to
 from worker.broker.vital_signs import VitalSigns
 from worker.identity import process_identity
 from worker.ledger.vault import Vault
+from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
 from worker.model.fleet_signs import worker_role
 from worker.model.integrations import Integration
@@ -74,7 +75,7 @@ def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], 
     try:
         told = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_Told)
         found = tuple(map(ip_network, told.networks))
-    except (SecretUnreadable, msgspec.MsgspecError, ValueError):
+    except (SecretUnreadable, *DAMAGED):
         return None
     return (found, told.send_deadline) if told.process == process.name else None
 

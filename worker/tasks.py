@@ -164,7 +164,7 @@ class Courier:
             if _is_gone(batch):
                 return settle_deleted(batch)
             integration, sender = self._senders.of(batch)
-        except (SecretUnreadable, InvalidIntegration, msgspec.DecodeError) as error:
+        except (SecretUnreadable, InvalidIntegration, msgspec.MsgspecError, RecursionError) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
         except (TransportError, OSError, RuntimeError, MemoryError) as error:
             # What TLS, time zones or keys take to begin with may be short here.

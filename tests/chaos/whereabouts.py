@@ -12,9 +12,10 @@ import redis
 from sqlalchemy import Engine, text
 
 from worker.broker import keys
-from worker.broker.packing import DAMAGED, unpack_chunk
+from worker.broker.packing import unpack_chunk
 from worker.broker.recorder_entries import unpack_fields
 from worker.broker.unrecordable import Unrecordable
+from worker.model.damage import DAMAGED
 from worker.model.deliveries import Status
 from worker.model.parking import ParkedChunk
 

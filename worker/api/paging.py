@@ -4,12 +4,12 @@ Comes in: `limit` and `cursor` of a request. Goes out: the place behind the curs
 """
 
 import base64
-import binascii
 from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import Query
 
+from worker.model.damage import DAMAGED
 from worker.model.errors import InvalidInput
 from worker.model.lists import MOST_ROWS, USUAL_ROWS
 
@@ -37,5 +37,5 @@ def place_in(cursor: str, kind: type[Place]) -> Place:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(text, type=kind)
-    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError):
+    except DAMAGED:
         raise InvalidInput("cursor", "is none of ours", "give `next` of the page before") from None

@@ -20,6 +20,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import single_script
+from worker.model.damage import DAMAGED
 from worker.model.wellbeing import Change
 
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ class Announcements:
 def _read(encoded: bytes) -> Change | None:
     try:
         return _decode(encoded)
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from worker.broker.packing import DAMAGED, checksum, unpack_chunk
+from worker.broker.packing import checksum, unpack_chunk
+from worker.model.damage import DAMAGED
 from worker.model.deliveries import SETTLED, Cause, DeadLetter, EventTrace, Finding, Outcome, Status
 from worker.model.errors import SiemError
 from worker.model.events import EventType, QueuedEvent

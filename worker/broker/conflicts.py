@@ -22,6 +22,7 @@ from worker.broker.numbers import whole
 from worker.broker.records import Standing
 from worker.broker.snapshot import Overruling
 from worker.broker.subscriptions import Subscription
+from worker.model.damage import DAMAGED
 
 log = logging.getLogger(__name__)
 
@@ -168,14 +169,15 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
     held, revision = client.hmget(keys.state(integration_id), "held", "revision")
     try:
         subscription, name = _subscription.decode(document or b""), _named.decode(document or b"").name
-    except (msgspec.MsgspecError, ValueError):
+        known = json.loads(document or b"")
+    except DAMAGED:
         return  # it wants nothing; whoever publishes sets it aside
     if subscription.deleted:
         return
     if not (subscription.paused and held == b"1"):
         pipeline = client.pipeline(transaction=True)
         before = subscription.paused if subscription.paused_before is None else subscription.paused_before
-        paused = json.loads(document) | {"paused": True, _BEFORE: before}
+        paused = known | {"paused": True, _BEFORE: before}
         pipeline.hset(keys.INTEGRATIONS, integration_id, json.dumps(paused))
         pipeline.hset(keys.state(integration_id), "held", 1)
         note_change(pipeline, [integration_id])
@@ -195,7 +197,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
 def _document(value: bytes) -> dict[str, Any] | None:
     try:
         document = json.loads(value)
-    except ValueError:
+    except DAMAGED:
         return None
     if not isinstance(document, dict) or document.get("deleted"):
         return None
@@ -205,7 +207,7 @@ def _document(value: bytes) -> dict[str, Any] | None:
 def _read(encoded: bytes) -> Conflict | None:
     try:
         return _conflict.decode(encoded)
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None
 
 

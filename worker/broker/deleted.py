@@ -29,6 +29,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.integration_changes import MOST_KEPT, note_change
 from worker.broker.scripting import script_text
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -202,5 +203,5 @@ def _owner(name: str) -> tuple[str, int]:
 def _read(encoded: bytes | None) -> DeletionNote | None:
     try:
         return None if encoded is None else _note.decode(encoded)
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None

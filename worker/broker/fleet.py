@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import ask, broker_errors
 from worker.identity import ProcessIdentity
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -130,7 +131,7 @@ def read_told(value: bytes | None) -> Told | None:
     """Return what a process told of itself; None where nothing can be read."""
     try:
         return msgspec.json.decode(value, type=Told) if value else None
-    except msgspec.DecodeError:
+    except DAMAGED:
         return None
 
 

@@ -12,6 +12,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import ask_anyway
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -42,5 +43,5 @@ def floods(client: "redis.Redis") -> frozenset[str] | None:
         return None
     try:
         return _decode(found)
-    except msgspec.MsgspecError:  # somebody has written here
+    except DAMAGED:  # somebody has written here
         return None

@@ -13,6 +13,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import ask_anyway
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -58,5 +59,5 @@ class FullTenants:
 def _read(found: bytes | None) -> dict[str, int]:
     try:
         return _decode(found) if found is not None else {}
-    except (msgspec.MsgspecError, ValueError):  # somebody has written here
+    except DAMAGED:  # somebody has written here
         return {}

@@ -22,6 +22,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text
 from worker.broker.turns import Turn
+from worker.model.damage import DAMAGED
 from worker.model.errors import SiemError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Idempotency:
             return None
         try:
             request = _decode(found)
-        except (msgspec.MsgspecError, ValueError):
+        except DAMAGED:
             return None  # damaged: nobody knows what was answered, so that it is done like a new one
         if request.digest != digest:
             raise UsedForAnother

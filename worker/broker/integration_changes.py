@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -80,7 +81,7 @@ def changed_since(client: "redis.Redis", seen: bytes, version: bytes) -> set[str
     for entry in reversed(entries):
         try:
             before, after, ids = _change.decode(entry)
-        except (msgspec.MsgspecError, ValueError):
+        except DAMAGED:
             return None
         if after != wanted:
             return None

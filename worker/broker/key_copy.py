@@ -27,6 +27,7 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import ask, broker_errors
 from worker.broker.overdraft import execute_anyway
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
+from worker.model.damage import DAMAGED
 from worker.model.proofs import Proofs
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class KeyCopy:
         """Return the edition that the ledger has confirmed lately, if the fleet says so."""
         try:
             told = _decode_confirmation(confirmed or b"")
-        except (msgspec.MsgspecError, ValueError):
+        except DAMAGED:
             return None
         is_ours = self._proofs.holds(told.proof, _CONFIRMATION, str(told.at_ms), told.edition)
         return told.edition if is_ours and now - told.at_ms / 1000 < LASTS else None
@@ -159,7 +160,7 @@ class KeyCopy:
             return None
         try:
             found = _decode(document)
-        except (msgspec.MsgspecError, ValueError):
+        except DAMAGED:
             return None  # damaged: a recorder writes it again
         if found.edition != edition or not self._proofs.holds(found.proof, _KEY, *_parts(key_id, found)):
             return None  # of an edition that has gone, or not ours

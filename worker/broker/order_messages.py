@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from worker.model.damage import DAMAGED
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import MessageFault
@@ -93,7 +94,7 @@ _read_body = msgspec.json.Decoder(
 _read_stored = msgspec.json.Decoder(tuple[msgspec.Raw, Any, Any]).decode
 _encode = msgspec.json.Encoder().encode
 #: What decoders raise for what somebody else may have written; the last two for what is nested too deeply.
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, MemoryError, re.error)
+_UNREADABLE = (*DAMAGED, MemoryError, re.error)
 
 
 def read_order(raw: bytes, queue: str) -> bytes:

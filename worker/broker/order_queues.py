@@ -21,6 +21,7 @@ from worker.broker import keys
 from worker.broker.clocks import redis_ms_by_own_clock
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text, single_script
+from worker.model.damage import DAMAGED
 from worker.model.fleet_signs import Waiting
 
 if TYPE_CHECKING:
@@ -87,6 +88,6 @@ class OrderQueues:
 def _issued_ms(message: bytes) -> int | None:
     try:
         headers = _decode(message).headers
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None  # the worker that takes it drops it
     return None if headers.redelivered else headers.siem_issued_ms

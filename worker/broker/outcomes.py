@@ -12,9 +12,10 @@ from worker.broker.chunks import DeadChunk
 from worker.broker.connection import ask, broker_errors
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.overdraft import execute_anyway
-from worker.broker.packing import DAMAGED, pack_dead, pack_outcomes
+from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
+from worker.model.damage import DAMAGED
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.parking import ParkedChunk
 

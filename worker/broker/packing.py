@@ -7,9 +7,6 @@ import msgspec
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import QueuedEvent
 
-#: What decoding damaged bytes may raise.
-DAMAGED = (msgspec.MsgspecError, ValueError, RecursionError)
-
 _encoder = msgspec.msgpack.Encoder()
 _chunks = msgspec.msgpack.Decoder(list[QueuedEvent])
 _outcomes = msgspec.msgpack.Decoder(list[Outcome])

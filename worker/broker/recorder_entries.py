@@ -26,7 +26,7 @@ _fields = msgspec.msgpack.Decoder(list[bytes])
 def unpack_fields(stream: str, fields: Sequence[bytes]) -> Any:
     """Return what an entry holds: a list of Outcome, a DeadLetter, or a ParkedChunk.
 
-    Raises msgspec.MsgspecError, ValueError or LookupError for what was not written by us.
+    Raises one of DAMAGED, or LookupError, for what was not written by us.
     """
     if stream == keys.PARKED:
         return _parked_chunk(fields)
@@ -48,7 +48,7 @@ def pack_fields(fields: Sequence[bytes]) -> bytes:
 
 
 def unpack_packed_fields(packed: bytes) -> list[bytes]:
-    """Unpack what `pack_fields` packed. Raises msgspec.MsgspecError."""
+    """Unpack what `pack_fields` packed. Raises one of DAMAGED."""
     return _fields.decode(packed)
 
 

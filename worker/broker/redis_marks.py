@@ -10,6 +10,7 @@ from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.overdraft import ask_anyway, overdraw
 from worker.broker.scripting import single_script
+from worker.model.damage import DAMAGED
 from worker.model.redis_marks import Epoch, Figures, Mark
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _mark_in(epoch: str, fields: dict[bytes, bytes]) -> Mark:
     try:
         figures = _figures(fields.get(b"figures", b"{}"))
         return Mark(epoch, int(fields.get(b"number", 0)), int(fields.get(b"at", 0)), figures)
-    except (msgspec.DecodeError, ValueError):
+    except DAMAGED:
         return Mark(epoch)  # somebody has written here: taken for what came back with no figures
 
 

@@ -18,7 +18,7 @@ from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import Consignment, append
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.overdraft import append_whole
-from worker.broker.packing import DAMAGED
+from worker.model.damage import DAMAGED
 from worker.model.replays import Page
 
 if TYPE_CHECKING:

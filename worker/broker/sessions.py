@@ -18,6 +18,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.model.api_keys import ApiKey
+from worker.model.damage import DAMAGED
 from worker.model.proofs import Proofs
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Sessions:
                 return None
             try:
                 session = _decoder.decode(found)
-            except (msgspec.MsgspecError, ValueError):
+            except DAMAGED:
                 return None  # damaged: to sign in again mends it
             if not self._proofs.holds(session.proof, _PURPOSE, *_proved(token, session)):
                 return None

@@ -22,11 +22,11 @@ from worker.broker.records import Record, Standing
 from worker.broker.strangers import drop_unreadable, standing_ids
 from worker.broker.subscriptions import (
     UNKNOWN,
-    UNREADABLE,
     Limits,
     Subscription,
     decode_subscription,
 )
+from worker.model.damage import DAMAGED
 
 __all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]
 
@@ -82,7 +82,7 @@ class Snapshot:
         before = self._subscriptions.get(integration_id)
         try:
             found = decode_subscription(document)
-        except UNREADABLE as error:
+        except DAMAGED as error:
             if integration_id not in self._reported:
                 self._reported.add(integration_id)
                 log.error("integration %s in Redis cannot be read: %s", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
@@ -194,7 +194,7 @@ def _overruling(record: Record, found: "_Standing") -> Overruling | None:
         return None
     try:
         here, there = decode_subscription(document or b""), decode_subscription(record.document)
-    except UNREADABLE:
+    except DAMAGED:
         return None
     # One that was deleted is paused in the ledger: to delete it again is for a person.
     enabled = there.enabled and (here.enabled or here.deleted)

@@ -13,6 +13,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import ask_anyway
+from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, OutageError
 
 if TYPE_CHECKING:
@@ -65,5 +66,5 @@ def recorder_stall(client: "redis.Redis") -> Stall | None:
         found: Any = client.get(keys.RECORDER_STALL)
     try:
         return None if found is None else _decode(found)
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None  # damaged: it is told again, or expires

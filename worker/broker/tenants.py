@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from worker.broker.vital_signs import standing_document
+from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -39,7 +40,7 @@ class Tenants:
         document = standing_document(self._client, integration_id)
         try:
             found = _decode(document or b"")
-        except (msgspec.MsgspecError, ValueError):
+        except DAMAGED:
             return UNKNOWN
         if len(self._known) >= _MOST:
             self._known.clear()

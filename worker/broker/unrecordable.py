@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import redis
 
 from worker.broker import keys
@@ -18,6 +17,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.packing import unpack_chunk
 from worker.broker.recorder_entries import FIRST_ID, first_id_of, unpack_fields, unpack_packed_fields
 from worker.broker.scripting import appending_script
+from worker.model.damage import DAMAGED
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import BULK_EVENT_TYPES
 from worker.model.parking import ParkedChunk
@@ -128,7 +128,7 @@ def _fields(stream: str, entry: str, given: dict[bytes, bytes]) -> Sequence[byte
     if b"fields" in given:
         try:
             return unpack_packed_fields(given[b"fields"])
-        except msgspec.MsgspecError:
+        except DAMAGED:
             return None
     return _fields_of_raw(stream, entry, given.get(b"raw", b""))
 
@@ -146,7 +146,7 @@ def _parked_fields(entry: str, integration: bytes, packed: bytes = b"") -> list[
     """Return the fields of a parked chunk of which only the integration and the events were kept."""
     try:
         events = unpack_chunk(packed)
-    except msgspec.MsgspecError:
+    except DAMAGED:
         return None
     is_bulk = all(event.type in BULK_EVENT_TYPES for event in events)
     size = sum(len(event.raw) for event in events)
@@ -161,5 +161,5 @@ def _content(stream: str, fields: Sequence[bytes] | None) -> Any:
         return None
     try:
         return unpack_fields(stream, fields)
-    except (msgspec.MsgspecError, ValueError, LookupError):
+    except (*DAMAGED, LookupError):
         return None

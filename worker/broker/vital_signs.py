@@ -22,6 +22,7 @@ from worker.broker.process_facts import consumes
 from worker.broker.renumbering import aside_entries
 from worker.broker.scripting import single_script
 from worker.broker.subscriptions import Limits
+from worker.model.damage import DAMAGED
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
 from worker.model.fleet_signs import FleetSigns, Waiting
@@ -145,7 +146,7 @@ def standing_document(client: "redis.Redis", integration_id: str) -> bytes | Non
 def _read_document(value: bytes) -> _Document | None:
     try:
         return _document.decode(value)
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return None
 
 

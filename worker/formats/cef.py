@@ -14,6 +14,7 @@ from worker.formats.cef_fitting import fitted
 from worker.formats.cef_keys import KEYS, LONGEST_NAME
 from worker.formats.cef_kinds import ANOMALY, OUTCOMES, Kind
 from worker.formats.cef_truncation import digest, event_id
+from worker.model.damage import DAMAGED
 from worker.model.events import QueuedEvent
 
 _COMPACT = -1
@@ -58,7 +59,7 @@ def facts_of(raw: bytes) -> Facts:
     """Read an event's bytes; what cannot be read any more says so as its reason. Never raises."""
     try:
         return _decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except DAMAGED:
         return _UNREADABLE
 
 
@@ -153,7 +154,7 @@ def _json(raw: msgspec.Raw) -> str | None:
         return None
     try:
         compact = msgspec.json.format(raw, indent=_COMPACT)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except DAMAGED:
         compact = bytes(raw)
     return None if compact in {b"null", b"{}"} else json_value(compact)
 

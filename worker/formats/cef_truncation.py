@@ -9,6 +9,7 @@ import hashlib
 import msgspec
 
 from worker.formats.cef_escaping import lines, plain_json
+from worker.model.damage import DAMAGED
 from worker.model.printable import MARK, shortened
 
 #: The length of a digest, in characters: it fits into every key.
@@ -72,7 +73,7 @@ def cut_object(json: str, most: int) -> str:
 def _members(json: str) -> dict[str, str]:
     try:
         found = msgspec.json.decode(json, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except DAMAGED:
         return {}
     return {name: bytes(raw).decode() for name, raw in found.items() if name != MARK}
 
@@ -83,7 +84,7 @@ def _cut_string(json: str, most: int) -> str:
         return ""
     try:
         text = msgspec.json.decode(json, type=str)[:most]
-    except (msgspec.MsgspecError, ValueError):
+    except DAMAGED:
         return ""
     while (excess := len(cut := plain_json(_encoded(text.rstrip() + MARK))) - most) > 0:
         text = text[: -max(1, excess // len(r"\u0000"))]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from worker.model.damage import DAMAGED
 from worker.model.event_repair import repaired
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES
 
@@ -45,5 +46,5 @@ def _head(raw: bytes | None) -> _Head | None:
         return None
     try:
         return _decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except DAMAGED:
         return None

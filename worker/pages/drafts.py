@@ -15,6 +15,7 @@ from worker.api.callers import Shared
 from worker.api.pools import work
 from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
+from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
 from worker.model.secret_urls import masked_url
 from worker.pages.form_fields import MAIN, all_fields
@@ -73,7 +74,7 @@ def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | Non
         return None
     try:
         draft = _decode(resources.vault.open_bound(sealed, _place(name)))
-    except (SecretUnreadable, msgspec.MsgspecError, ValueError):
+    except (SecretUnreadable, *DAMAGED):
         return None
     if draft.token.tenant_id != visitor.tenant_id:
         return None

@@ -17,6 +17,7 @@ from starlette.datastructures import FormData
 
 from worker.broker.sessions import LONGEST
 from worker.ledger.vault import Vault
+from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
 
 #: What a token is bound to: no other sealed text is one.
@@ -60,7 +61,7 @@ def token_in(form: FormData, vault: Vault) -> FormToken | None:
     text = form.get(FORM_FIELD)
     try:
         token = _decode(vault.open_bound(text if isinstance(text, str) else "", _PLACE))
-    except (SecretUnreadable, msgspec.MsgspecError, ValueError):
+    except (SecretUnreadable, *DAMAGED):
         return None
     return token if token.until_ms > time.time_ns() // 1_000_000 else None
 
