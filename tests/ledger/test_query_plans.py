@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.letter_pages import LetterQuestion, letters_page
-from worker.ledger.letters import invalid_since, waiting_letters
+from worker.ledger.letters import deaths_of, invalid_since, waiting_letters
 from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import Place, dead_letters, deliveries, delivery_percentiles, last_problem
 from worker.ledger.recording import record
@@ -49,6 +49,11 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     ),
     "lately invalid": lambda engine: invalid_since(engine, NOON),
     "event at an integration": lambda engine: deliveries(engine, event_id="evt_1", integration_id="int_a"),
+    "event's letters": lambda engine: letters_page(engine, LetterQuestion("int_a", event_id="e3"), 9),
+    "event's letters that wait": lambda engine: letters_page(
+        engine, LetterQuestion("int_a", LetterState.WAITING, event_id="e3", since_ms=NOON), 9
+    ),
+    "event's deaths": lambda engine: deaths_of(engine, "e3", "int_a", "digest"),
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
     "letters of a tenant": lambda engine: waiting_letters(engine, Selection(tenant_id="default"), 9),
     "next letters of a tenant": lambda engine: waiting_letters(
@@ -96,10 +101,10 @@ def test_page_is_read_without_sorting_all(filled: Engine, name: str) -> None:
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name.startswith("event")])
 def test_an_event_is_found_by_its_id(filled: Engine, name: str) -> None:
-    """Never by going through all deliveries of its integration."""
+    """Never by going through all deliveries, or dead letters, of its integration."""
     plan = plan_of(filled, QUESTIONS[name])
 
-    assert any("event_id>" in line for line in plan)
+    assert any("(event_id>" in line or "(event_id=" in line for line in plan)
 
 
 @pytest.mark.parametrize("name", UNWELL)

@@ -296,6 +296,21 @@ def test_questions_about_replays_are_answered_by_an_index(filled: Engine, name: 
     assert not [line for line in plan if reads_all(line) and "integrations" not in line]
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("target_id", [None, "int_b"])
+def test_replays_look_events_up_by_their_ids(filled: Engine, target_id: str | None) -> None:
+    """Never, for each letter or page, among all of an integration, or all that a replay handed over."""
+    replay = replay_of(filled, target_id=target_id)
+    hand_over(filled, replay, 1)
+    told = plan_of(filled, lambda engine: fates(engine, replay))
+    page = plan_of(filled, lambda engine: next_page(engine, replay, 10))
+
+    assert [line for line in told if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
+    assert [line for line in page if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
+    assert [line for line in page if "SEARCH dead_letters USING INDEX dead_letters_of_event" in line]
+    assert not [line for line in page if "dead_letters_replayed" in line]
+
+
 def test_partial_indexes_of_replays_are_partial(engine: Engine) -> None:
     """What makes way as a replay goes on leaves its index, in the database as in the code."""
     option = f"{engine.dialect.name}_where"

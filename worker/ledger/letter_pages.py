@@ -61,8 +61,10 @@ def _conditions(asked: LetterQuestion) -> list[ColumnElement[bool]]:
     if asked.state is not None:
         # A partial index serves a question only if its very words stand in it.
         conditions.append(WAITS if asked.state is LetterState.WAITING else _letter.state == asked.state)
+    # Of one event there are few letters: an index by integration would lead past all of its letters.
+    home = _letter.integration_id if asked.event_id is None else _letter.integration_id.concat("")
     same = (
-        (_letter.integration_id, asked.integration_id),
+        (home, asked.integration_id),
         (_letter.tenant_id, asked.tenant_id),
         (_letter.cause, asked.cause),
         (_letter.error_code, asked.code),

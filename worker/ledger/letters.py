@@ -6,11 +6,12 @@ the recorder never waits for long.
 
 import time
 from collections import Counter
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, literal, or_, select, update
 
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.engine import reading, writing
@@ -125,8 +126,7 @@ def waiting_letters(
 
     `before` is `dead_ms` and id of the last one of the page before this.
     """
-    columns = [column for column in _columns if column.name != "payload"]
-    wanted = select(*columns, literal(b"").label("payload")).where(*chosen(selection))
+    wanted = _without_payload().where(*chosen(selection))
     if before is not None:
         at_ms, letter_id = before
         wanted = wanted.where(
@@ -157,12 +157,13 @@ def same_content(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnEl
 
 def deaths_of(engine: Engine, event_id: str, integration_id: str, content: str | None) -> list[DeadLetterRow]:
     """Return every time that this event died at this integration, the first first; without payloads."""
-    wanted = select(*_columns).where(_letter.event_id == event_id, _letter.integration_id == integration_id)
+    wanted = _without_payload().where(_letter.event_id == event_id, _letter.integration_id == integration_id)
     if content is not None:
         wanted = wanted.where(same_content(_letter.content, literal(content)))
     with reading(engine) as connection:
-        rows = connection.execute(wanted.order_by(_letter.dead_ms, _letter.id)).mappings()
-        return [replace(dead_letter_row(row), payload=b"") for row in rows]
+        rows = [dead_letter_row(row) for row in connection.execute(wanted).mappings()]
+    # Not by the database: SQLite would go through all letters of the integration in their order.
+    return sorted(rows, key=attrgetter("dead_ms", "id"))
 
 
 def mark_corrected(engine: Engine, letter_id: str) -> None:
@@ -179,6 +180,12 @@ def invalid_since(engine: Engine, since_ms: int) -> dict[str | None, int]:
     wanted = select(_letter.tenant_id, func.count()).where(*is_invalid).group_by(_letter.tenant_id)
     with reading(engine) as connection:
         return {tenant_id: count for tenant_id, count in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
+
+
+def _without_payload() -> Select[Any]:
+    """Select all that a DeadLetterRow has, but an empty payload."""
+    columns = [column for column in _columns if column.name != "payload"]
+    return select(*columns, literal(b"").label("payload"))
 
 
 def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:

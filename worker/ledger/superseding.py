@@ -36,8 +36,10 @@ def dealt_with(
     got = select(_delivery.event_id, _delivery.integration_id, _delivery.content).where(
         _delivery.event_id.in_(keys), _delivery.status == Status.DELIVERED
     )
+    # Not by the index of replays, which would lead past all that the pages before this handed over.
+    of_replay = _letter.replay_id.concat("") == replay.id
     sent = select(_letter.event_id, _letter.integration_id, _letter.content).where(
-        _letter.event_id.in_(list(contents)), _letter.replay_id == replay.id
+        _letter.event_id.in_(list(contents)), of_replay
     )
     sent_to = [
         (event, replay.target_id or home, content) for event, home, content in connection.execute(sent)
