@@ -13,8 +13,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
+from worker.api.fair_pool import PoolFull
 from worker.api.load import MOST_WITHOUT_KEY
-from worker.api.pools import work
+from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, SiemError
@@ -64,7 +65,10 @@ async def _to_sign_in(request: Request, error: Exception) -> Response:
         resources: Resources = request.app.state.resources
         token = token_in(form, resources.vault)
         if token is not None and token.place:
-            await work(token.tenant_id, keep_draft, resources, token, form)
+            try:
+                await _keep(resources, token, form)
+            except (BrokerUnavailable, Problem) as trouble:
+                return await _answer(request, trouble)
             location = sign_in_to(_place_of(token), "ended")
     return RedirectResponse(location, 303, HEADERS)
 
@@ -84,9 +88,23 @@ async def _form_of(request: Request) -> FormData | None:
 async def _outlived(request: Request, error: FormOutlived) -> Response:
     """Show the form again, under the session that stands now; or ask for a key of its own tenant."""
     token = error.token
-    await work(token.tenant_id, keep_draft, request.app.state.resources, token, error.form)
+    try:
+        await _keep(request.app.state.resources, token, error.form)
+    except (BrokerUnavailable, Problem) as trouble:
+        return await _answer(request, trouble)
     place = _place_of(token)
     return RedirectResponse(place if error.is_ours else sign_in_to(place, "other"), 303, HEADERS)
+
+
+async def _keep(resources: Resources, token: FormToken, form: FormData) -> None:
+    """Keep what was typed, also while the tenant's own work takes all its threads.
+
+    Raises BrokerUnavailable, and a Problem when there is no room here either.
+    """
+    try:
+        await SESSIONS.run(f"tenant {token.tenant_id}", keep_draft, resources, token, form)
+    except PoolFull as full:
+        raise crowded(full, "requests", "tenant", token.tenant_id) from None
 
 
 def _place_of(token: FormToken) -> str:
@@ -108,6 +126,6 @@ async def _kept_place(request: Request) -> str | None:
     if form is None or token is None or not token.place:
         return None
     with suppress(BrokerUnavailable, Problem):
-        await work(token.tenant_id, keep_draft, resources, token, form)
+        await _keep(resources, token, form)
         return _place_of(token)
     return None

@@ -25,6 +25,8 @@ from worker.pages.visitors import CSRF_FIELD, Changing, Posted, Visitor
 
 #: The fields of any type's form that hold a secret.
 SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
+#: What is told where a draft is asked for that is not there.
+GONE = "What you had typed is not kept any more: that is so after half an hour."
 _NO_DRAFT = frozenset({CSRF_FIELD, FORM_FIELD})
 
 
@@ -46,6 +48,8 @@ _decode = msgspec.json.Decoder(Draft).decode
 
 async def _typed(request: Request, resources: Shared, visitor: Changing, form: Posted) -> FormData:
     """Return the form with its kept secrets; `request.state` has it for who answers an error."""
+    # There as well if no thread is free for the look at what is kept.
+    request.state.typed = form
     request.state.typed = await work(visitor.tenant_id, with_kept_secrets, resources, visitor, form)
     return cast("FormData", request.state.typed)
 

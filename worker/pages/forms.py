@@ -19,7 +19,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Leave
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration
-from worker.pages.drafts import SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
+from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
 from worker.pages.form_page import FormPage, refused, show_form
 from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
@@ -35,7 +35,6 @@ _CHANGED = (
 )
 _HERE_AGAIN = "What you had typed is here again. Nothing was saved yet: look at it, and save."
 _OTHER_KEY = " Secrets were typed with another API key: type them again."
-_GONE = "What you had typed is not kept any more: that is so after half an hour."
 _MADE = "This form has created an integration already; press Create once more only if you want another one."
 _SAVED = (
     "This form was saved before, with something else in it, which stands beside what you typed now. Nothing "
@@ -135,7 +134,7 @@ def _reopened(resources: Resources, visitor: Visitor, page: FormPage, name: str)
         return page
     draft = find_draft(resources, visitor, name)
     if draft is None or draft.token.place != page.place:
-        return replace(page, told=_GONE)
+        return replace(page, told=GONE)
     form, is_own = draft.form, visitor.owns(draft.token)
     fresh = structs.replace(visitor.form_token(page.place), seen=draft.token.seen)
     return replace(

@@ -1,6 +1,7 @@
 """Dead letters: found by filter, read one by one, discarded."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NamedTuple
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -9,16 +10,20 @@ from fastapi.responses import RedirectResponse, Response
 from worker.api.callers import Shared
 from worker.api.invalid_events import corrected_bytes
 from worker.api.pools import FairRoute
+from worker.api.problems import Problem, problem_of
+from worker.api.resources import Resources
 from worker.correction import publish_corrected
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import attempts_of
 from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
 from worker.model.deliveries import Cause
-from worker.model.errors import InvalidInput, NotFoundError
+from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType
 from worker.model.payload_text import payload_text
 from worker.model.replays import LetterState, Selection
 from worker.pages.confirming import Question, ask, asked_first
+from worker.pages.drafts import GONE, Typed, find_draft, forget_draft
+from worker.pages.form_tokens import FormToken
 from worker.pages.letter_filter import LetterFilter
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
@@ -35,6 +40,22 @@ CAUSES = {
     Cause.WORKER_LOST: "workers died while sending it",
     Cause.UNREADABLE: "damaged in Redis",
 }
+_HERE_AGAIN = (
+    "The correction that you had typed is here again. Nothing was published yet: look at it, and publish."
+)
+
+
+class _Correction(NamedTuple):
+    """A correction as its form shows it.
+
+    `typed` stands there in place of the event, `told` is said above, and `wrong` beside it.
+    """
+
+    typed: str | None = None
+    token: FormToken | None = None
+    told: str = ""
+    wrong: str = ""
+    status: int = 200
 
 
 @router.get(LETTERS)
@@ -69,9 +90,12 @@ async def show_of_one(_visitor: Looking, integration_id: str) -> Response:
 
 
 @router.get(LETTERS + "/{letter_id}")
-def show_letter(request: Request, resources: Shared, visitor: Looking, letter_id: str) -> Response:
-    """Show one letter: the event, why it died, and every time that it did."""
-    return _shown(request, resources, visitor, _letter(resources, visitor, letter_id))
+def show_letter(
+    request: Request, resources: Shared, visitor: Looking, letter_id: str, draft: str = ""
+) -> Response:
+    """Show one letter: the event, why it died, and every time that it did; and a correction that was kept."""
+    letter = _letter(resources, visitor, letter_id)
+    return _shown(request, resources, visitor, letter, _kept(resources, visitor, letter, draft))
 
 
 def _shown(
@@ -79,11 +103,9 @@ def _shown(
     resources: Shared,
     visitor: Visitor,
     letter: DeadLetterRow,
-    *,
-    typed: str | None = None,
-    wrong: str | None = None,
+    correction: _Correction,
 ) -> Response:
-    """Show a letter; `typed` is a correction that was refused, and `wrong` says why."""
+    """Show a letter, and the form for its correction."""
     integration_id = letter.integration_id or ""
     tried = attempts_of(resources.engine, letter.event_id or "", [integration_id])
     return render(
@@ -98,9 +120,9 @@ def _shown(
         deleted=resources.integrations_of(visitor.tenant_id).deleted(),
         causes=CAUSES,
         waits=letter.state is LetterState.WAITING,
-        typed=typed,
-        wrong=wrong,
-        status=422 if wrong else 200,
+        correction=correction,
+        token=correction.token or visitor.form_token(_place_of(letter)),
+        status=correction.status,
     )
 
 
@@ -133,18 +155,43 @@ def discard_letter(resources: Shared, visitor: Changing, form: Posted, letter_id
 
 @router.post(LETTERS + "/{letter_id}/correct")
 def correct_letter(
-    request: Request, resources: Shared, visitor: Changing, form: Posted, letter_id: str
+    request: Request, resources: Shared, visitor: Changing, form: Typed, letter_id: str
 ) -> Response:
     """Publish an event that was not valid corrected; what is wrong still is said beside what was typed."""
     letter = _letter(resources, visitor, letter_id)
-    typed = str(form.get("event", ""))
+    typed, token = str(form.get("event", "")), visitor.token_of(form)
     try:
         event = corrected_bytes(typed.strip().encode(), visitor.tenant_id)
         resources.ownership.require()
         publish_corrected(resources.engine, resources.client, letter, event)
-    except InvalidInput as error:
-        return _shown(request, resources, visitor, letter, typed=typed, wrong=str(error))
-    return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
+    except (InvalidInput, BrokerUnavailable) as error:
+        resources.outages.note(error)
+        problem = problem_of(error)
+        refused = _Correction(typed, token, wrong=_words_of(problem), status=problem.status)
+        return _shown(request, resources, visitor, letter, refused)
+    with suppress(BrokerUnavailable):  # the event is published
+        forget_draft(resources, token)
+    return RedirectResponse(_place_of(letter), 303)
+
+
+def _kept(resources: Resources, visitor: Visitor, letter: DeadLetterRow, name: str) -> _Correction:
+    """Return the correction that was kept under this name, if there is a name."""
+    if not name:
+        return _Correction()
+    draft = find_draft(resources, visitor, name)
+    if draft is None or draft.token.place != _place_of(letter):
+        return _Correction(told=GONE)
+    token = draft.token if visitor.owns(draft.token) else None
+    return _Correction(str(draft.form.get("event", "")), token, told=_HERE_AGAIN)
+
+
+def _words_of(problem: Problem) -> str:
+    remedy = str(problem.more.get("remedy", ""))
+    return str(problem) if remedy in str(problem) else f"{problem}: {remedy}"
+
+
+def _place_of(letter: DeadLetterRow) -> str:
+    return f"{LETTERS}/{quote(letter.id)}"
 
 
 def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRow:

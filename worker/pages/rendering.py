@@ -13,7 +13,7 @@ import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from worker.model.printable import plain
+from worker.model.printable import plain, plain_lines
 from worker.pages import words
 from worker.pages.form_tokens import FORM_FIELD
 from worker.pages.icons import icon
@@ -57,6 +57,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         plain=lambda text: plain("" if text is None else str(text)),
+        plain_lines=plain_lines,
         **{word.__name__: word for word in (words.clock, words.duration, words.iso, words.milliseconds)},
         **{word.__name__: word for word in (words.number, words.percent, words.size)},
     )
