@@ -34,7 +34,9 @@ _LONGEST_VALUE = 100
 _AROUND = 15
 _LONGEST_NAME = 128
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_PLACE = re.compile(r" - at `\$\.(\w+)(\.\w+)?[^`]*`\Z")
+#: What stands before the place, which is the last that the decoder says; before it, it may repeat a value.
+_AT = " - at `$."
+_PLACE = re.compile(r"(\w++)(\.\w++)?[^`]*+`")
 _BYTE = re.compile(r"\(byte (\d+)\)\Z")
 _ZONE = re.compile(r"(?:[zZ]|[+-]\d\d:\d\d)\Z")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?\Z")
@@ -80,8 +82,9 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
     complaint = str(error)
     if missing := _MISSING.fullmatch(complaint):
         return refused(missing[1], "is missing")
-    place = _PLACE.search(complaint)
-    if place is None:
+    _, at, told = complaint.rpartition(_AT)
+    place = _PLACE.fullmatch(told)
+    if not at or place is None:
         first = raw.lstrip()[:1].decode("ascii", "replace")
         return InvalidEvent(WHOLE, f"is {_KINDS.get(first, 'a number')}, not an object", WHOLE_HINT)
     name, inner = place[1], place[2] or ""

@@ -21,7 +21,8 @@ from worker.model.event_members import read_members
 REPAIRED = "siem_repaired"
 SURROGATE, NUMBER = "unpaired_surrogate", "number_too_large"
 
-_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+# A string that never ends is one token as well: else each of its quotes would be tried as a beginning.
+_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 #: A pair of surrogates, half of one, or any other escape.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -29,7 +30,7 @@ _ESCAPE = re.compile(
 )
 #: A number is in a double's reach if it is no longer than this and has no exponent.
 _SHORT = 300
-_LONG = re.compile(rb"[0-9]{%d}" % _SHORT)
+_LONG = re.compile(rb"(?<![0-9])[0-9]{%d}" % _SHORT)
 _TEN, _STRIDE = b"0" * 10, _SHORT // 10
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
