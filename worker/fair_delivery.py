@@ -90,7 +90,10 @@ class FairDelivery:
     def _carry_out_next(
         self, taken: TenantOrder, retries: int, until: float
     ) -> tuple[TaskReport, TenantOrder | None]:
-        """Carry out an order; return the one to go on with, if its thread may."""
+        """Carry out an order; return the one to go on with, if its thread may.
+
+        It is of the same type: if it fails, Celery retries the task in hand with it, in the queue of that.
+        """
         try:
             gate = self._gate(taken.tenant_id)
             report = self._carry_out(taken.kind, taken.order, retries, gate)
@@ -98,11 +101,11 @@ class FairDelivery:
             self._issue_all(self._shares.give_back(taken))
             raise
         ready = self._shares.give_back(taken)
-        if not ready or time.monotonic() >= until:
-            self._issue_all(ready)
-            return report, None
-        self._issue_all(ready[1:])
-        return report, ready[0] if self._shares.take(ready[0]) else None
+        mine: TenantOrder | None = None
+        if time.monotonic() < until:
+            mine = next((one for one in ready if one.kind == taken.kind), None)
+        self._issue_all(one for one in ready if one is not mine)
+        return report, mine if mine and self._shares.take(mine) else None
 
     def _owned(self, order: WorkOrder, kind: str) -> TenantOrder:
         return TenantOrder(order, kind, self._tenant_of(order.integration_id))

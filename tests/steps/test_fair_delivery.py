@@ -26,13 +26,19 @@ class Rig:
         """Begin with nothing to do."""
         self.carried_out: list[WorkOrder] = []
         self.issued: list[WorkOrder] = []
+        self.queues: list[str] = []
         self.amid: dict[WorkOrder, Callable[[], object]] = {}
+        self.shares = ThreadShares(pool_size(1))
         self.fair = FairDelivery(
-            ThreadShares(pool_size(1)),
+            self.shares,
             lambda integration_id: integration_id[0],
             self._carry_out,
-            lambda one, _kind: self.issued.append(one),
+            self._issue,
         )
+
+    def _issue(self, one: WorkOrder, kind: str) -> None:
+        self.issued.append(one)
+        self.queues.append(kind)
 
     def _carry_out(self, _kind: str, one: WorkOrder, _retries: int, _gate: threading.Semaphore) -> TaskReport:
         self.carried_out.append(one)
@@ -70,6 +76,30 @@ def test_another_tenant_is_not_set_aside(rig: Rig) -> None:
     rig.deliver(order(1), order(2), order(1, "b"))
 
     assert rig.carried_out == [order(1), order(1, "b"), order(2)]
+
+
+def test_a_thread_goes_on_with_orders_of_its_own_type_alone(rig: Rig) -> None:
+    """Celery retries the task in hand: the retry of another type would stand in the wrong queue."""
+    rig.amid[order(1)] = lambda: rig.fair.deliver("syslog_cef", order(2))
+    rig.fair.deliver("webhook", order(1))
+
+    assert (rig.carried_out, rig.issued, rig.queues) == ([order(1)], [order(2)], ["syslog_cef"])
+
+
+def test_a_thread_finds_the_order_of_its_own_type_among_others(rig: Rig) -> None:
+    """The others are issued, each into the queue of its type."""
+
+    def crowd() -> None:
+        rig.fair.deliver("syslog_cef", order(2))
+        rig.fair.deliver("webhook", order(3))
+        rig.fair.deliver("splunk_hec", order(4))
+        rig.shares.resize(pool_size(3))  # so that each of them may take a thread next
+
+    rig.amid[order(1)] = crowd
+    rig.fair.deliver("webhook", order(1))
+
+    assert rig.carried_out == [order(1), order(3)]
+    assert (rig.issued, rig.queues) == ([order(2), order(4)], ["syslog_cef", "splunk_hec"])
 
 
 def test_what_takes_its_time_hands_the_next_order_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
