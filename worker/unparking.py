@@ -8,6 +8,7 @@ forgotten it.
 import logging
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from worker.broker import keys
@@ -18,6 +19,7 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.turns import Turn
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, persevere_resting
+from worker.model.budget import Waiting
 from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
 from worker.waiting_quota import WaitingQuota
@@ -64,24 +66,38 @@ class Unparker:
     def step(self) -> int:
         """Bring back a page for each integration that has room; return how many events.
 
-        Raises BrokerUnavailable, LedgerUnavailable; what was under way is then finished by the next step.
+        What waits for all integrations is asked for once, since to ask again for each would take the square
+        of their number: what routers add meanwhile, the next step sees. Raises BrokerUnavailable,
+        LedgerUnavailable; what was under way is then finished by the next step.
         """
         if not self._turn.is_mine():
             return 0
         parked = self._ledger.counts()
-        self._quota.look(parked, self._snapshot.subscriptions())
-        return sum(self._bring_back(one) for one in sorted(parked))
+        known = self._snapshot.subscriptions()
+        waiting = {one.integration_id: one for one in self._budget.waiting(known)}
+        self._quota.look(parked, known, waiting.values())
+        brought = 0
+        for one in sorted(parked):
+            brought += self._bring_back(one, waiting)
+            # Many pages may take longer than a turn lasts.
+            if not self._turn.is_mine():
+                break
+        return brought
 
-    def _bring_back(self, integration_id: str) -> int:
+    def _bring_back(self, integration_id: str, waiting: dict[str, Waiting]) -> int:
+        """Bring a page back, and count it in what waits."""
         room = self._parking.room(integration_id)
         # Whoever brought the last page back may not have lived to say so here.
         self._ledger.forget(room.last_page)
-        room = self._budget.bounded(room, integration_id, self._snapshot.subscriptions())
+        room = self._budget.bounded(room, integration_id, waiting)
         page = self._ledger.oldest(integration_id, room)
         if not page or not self._parking.unpark(room, page):
             return 0
         self._ledger.forget([name for name, _ in page])
         events = sum(chunk.events for _, chunk in page)
+        if before := waiting.get(integration_id):
+            size = sum(chunk.size for _, chunk in page)
+            waiting[integration_id] = replace(before, events=before.events + events, size=before.size + size)
         log.info("%d parked events are back in the backlog of integration %s", events, integration_id)
         return events
 
@@ -90,6 +106,6 @@ def unparker_of(config: Settings, engine: Any, client: Any, claim: LedgerClaim) 
     """Return the unparker of a recorder's process, with a client of its own."""
     parking, store = Parking(client, config.cap), ParkedStore(engine)
     budget = BacklogBudget(client, parking, config.waiting_bytes)
-    quota = WaitingQuota(client, store, budget, config.tenant_waiting_bytes)
+    quota = WaitingQuota(client, store, config.tenant_waiting_bytes)
     turn = Turn(client, keys.UNPARKER_LOCK, TURN, claim)
     return Unparker(store, parking, budget, quota, Snapshot(client), turn)

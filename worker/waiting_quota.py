@@ -7,13 +7,13 @@ that was accepted is touched.
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.full_tenants import note_full_tenants
 from worker.broker.subscriptions import Subscription
 from worker.ledger.parked import Parked, ParkedStore
+from worker.model.budget import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,24 @@ ADD_EVERY = 60.0
 class WaitingQuota:
     """The quota of every tenant; one thread. Raises BrokerUnavailable, LedgerUnavailable."""
 
-    def __init__(self, client: Any, ledger: ParkedStore, budget: BacklogBudget, most: int) -> None:
+    def __init__(self, client: Any, ledger: ParkedStore, most: int) -> None:
         """Let `most` bytes of events wait for each tenant, over all its integrations."""
         self._client = client
         self._ledger = ledger
-        self._budget = budget
         self._most = most
         self._sizes: dict[str, float] = {}
         self._next_sum = 0.0
         self._full: frozenset[str] = frozenset()
 
-    def look(self, parked: Mapping[str, Parked], known: Mapping[str, Subscription]) -> None:
-        """Write down which tenants are full; `parked` is what the ledger holds, by integration."""
+    def look(
+        self, parked: Mapping[str, Parked], known: Mapping[str, Subscription], in_redis: Iterable[Waiting]
+    ) -> None:
+        """Write down which tenants are full; `parked` is what the ledger holds, by integration.
+
+        `in_redis` is what waits there for each of the `known` ones.
+        """
         waiting = Counter[str]()
-        for one in self._budget.waiting(known):
+        for one in in_redis:
             waiting[one.tenant_id] += one.size
         for integration_id, size in self._parked_sizes(parked).items():
             if integration_id in known and not known[integration_id].deleted:

@@ -17,16 +17,16 @@ from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ingress import Consignment
 from worker.broker.ingress import append as append_chunk
 from worker.broker.outcomes import Outcomes
-from worker.broker.packing import unpack_chunk
+from worker.broker.packing import pack_chunk, unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.broker.turns import Turn
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade, writing
 from worker.ledger.integrations import IntegrationRecord
-from worker.ledger.parked import ParkedStore
+from worker.ledger.parked import ParkedStore, keep
 from worker.ledger.recording import record
 from worker.model.budget import Waiting, fair_level, memory_of, room_of, shares, total
-from worker.model.parking import Cap
+from worker.model.parking import Cap, ParkedChunk, Room
 from worker.unparking import Unparker
 from worker.waiting_quota import WaitingQuota
 
@@ -156,7 +156,7 @@ def test_what_was_parked_comes_back_beside_a_tenant_that_fills_its_share(
 
     parking, store = Parking(client, CAP), ParkedStore(engine)
     bounds = BacklogBudget(client, parking, budget)
-    quota = WaitingQuota(client, store, bounds, 10**9)
+    quota = WaitingQuota(client, store, 10**9)
     unparker = Unparker(store, parking, bounds, quota, Snapshot(client), Turn(client, "turn", 60))
     while unparker.step():
         sweep(client, budget)
@@ -166,6 +166,53 @@ def test_what_was_parked_comes_back_beside_a_tenant_that_fills_its_share(
     assert 20 <= len(back) <= 50
     assert not set(back) & set(left_b)
     assert len(set(back)) == len(back)
+
+
+def test_a_step_asks_once_what_waits_for_all(client: redis.Redis, engine: Engine) -> None:
+    """Twice as many parked integrations cost about twice as many commands, and not four times."""
+    few = commands_of_a_step(client, engine, 50)
+    many = commands_of_a_step(client, engine, 100)
+
+    assert many < 2.5 * few
+
+
+def commands_of_a_step(client: redis.Redis, engine: Engine, integrations: int) -> int:
+    """Bring an event back to each of so many integrations in one step; count what Redis was asked."""
+    unparker = with_parked(client, engine, ParkedStore(engine), integrations)
+    before = client.info("stats")["total_commands_processed"]
+    assert unparker.step() == integrations
+    return int(client.info("stats")["total_commands_processed"] - before)
+
+
+def with_parked(client: redis.Redis, engine: Engine, store: ParkedStore, integrations: int) -> Unparker:
+    """Park an event of each of so many integrations; return who brings them back."""
+    ids = [f"of-{integrations}-{number}" for number in range(integrations)]
+    tell(client, dict.fromkeys(ids, "a"))
+    packed = pack_chunk([event("e", SIZE)])
+    with writing(engine) as connection:
+        keep(connection, {one: ParkedChunk(*(one, True, 1, 1, SIZE, packed)) for one in ids}, 1)
+    parking = Parking(client, CAP)
+    bounds, quota = BacklogBudget(client, parking, 0), WaitingQuota(client, store, 10**9)
+    client.delete("turn")
+    return Unparker(store, parking, bounds, quota, Snapshot(client), Turn(client, "turn", 60))
+
+
+def test_a_step_ends_with_its_turn(
+    client: redis.Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once another one has it, that one brings the other pages back."""
+    store = ParkedStore(engine)
+    unparker = with_parked(client, engine, store, 3)
+    oldest = store.oldest
+
+    def while_the_turn_is_lost(integration_id: str, room: Room) -> list[tuple[str, ParkedChunk]]:
+        client.set("turn", "another")
+        return oldest(integration_id, room)
+
+    monkeypatch.setattr(store, "oldest", while_the_turn_is_lost)
+
+    assert unparker.step() == 1
+    assert sum(one.events for one in store.counts().values()) == 2
 
 
 def names(client: redis.Redis, integration_id: str) -> list[str]:

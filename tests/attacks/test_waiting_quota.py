@@ -34,7 +34,8 @@ def api(tmp_path: Path) -> Iterator[Api]:
 def look(api: Api, quota: WaitingQuota) -> None:
     """Look as the process beside a recorder does."""
     known = Snapshot(api.fleet.client).subscriptions()
-    quota.look(ParkedStore(api.fleet.engine).counts(), known)
+    budget = BacklogBudget(api.fleet.client, Parking(api.fleet.client, Cap(10, 10**9)), 0)
+    quota.look(ParkedStore(api.fleet.engine).counts(), known, budget.waiting(known))
 
 
 def publish(api: Api, tenant: str) -> tuple[int, dict[str, object]]:
@@ -49,7 +50,7 @@ def test_a_tenant_of_which_too_much_waits_is_refused_alone(
     """What waits in Redis and what is parked count together; less of it opens the door again."""
     client, store = api.fleet.client, ParkedStore(api.fleet.engine)
     parking = Parking(client, Cap(10, 10**9))
-    quota = WaitingQuota(client, store, BacklogBudget(client, parking, 0), MOST)
+    quota = WaitingQuota(client, store, MOST)
     fill(client, "a", 25)
     look(api, quota)
     assert publish(api, OURS)[0] == 202
@@ -80,7 +81,6 @@ def test_what_was_written_down_lasts_no_longer_than_its_writer(api: Api) -> None
     quota = WaitingQuota(
         client,
         ParkedStore(api.fleet.engine),
-        BacklogBudget(client, Parking(client, Cap(1000, 10**9)), 0),
         MOST,
     )
     look(api, quota)

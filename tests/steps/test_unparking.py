@@ -51,7 +51,7 @@ def unparker(client: redis.Redis, store: ParkedStore, turn: str = "turn") -> Unp
     """Make an unparker as a recorder runs it."""
     parking = Parking(client, CAP)
     budget = BacklogBudget(client, parking, 0)
-    quota = WaitingQuota(client, store, budget, 10**9)
+    quota = WaitingQuota(client, store, 10**9)
     return Unparker(store, parking, budget, quota, Snapshot(client), Turn(client, turn, 60))
 
 

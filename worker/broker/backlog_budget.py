@@ -66,14 +66,16 @@ class BacklogBudget:
             parked |= self._park_of_tenant(ones, kept)
         return parked
 
-    def bounded(self, room: Room, integration_id: str, subscriptions: Mapping[str, Subscription]) -> Room:
-        """Return the room of a backlog, as far as its share of the budget leaves any."""
-        known = subscriptions.get(integration_id)
+    def bounded(self, room: Room, integration_id: str, waiting: Mapping[str, Waiting]) -> Room:
+        """Return the room of a backlog, as far as its share of the budget leaves any.
+
+        `waiting` is what waits for each integration, by its id.
+        """
         wanted = memory_of(room.events, room.size)
         if wanted <= 0:
             return room
-        tenant_id = known.tenant_id if known else ""
-        left = room_of(integration_id, tenant_id, self.waiting(subscriptions), self.most())
+        tenant_id = waiting[integration_id].tenant_id if integration_id in waiting else ""
+        left = room_of(integration_id, tenant_id, list(waiting.values()), self.most())
         part = min(1.0, left / wanted)
         return replace(room, events=int(room.events * part), size=int(room.size * part))
 
