@@ -5,7 +5,7 @@ from itertools import permutations
 
 import msgspec
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from tests.api.conftest import Api, api, bare_fleet
 from tests.ledger.conftest import empty, engine, sqlite_url, url
@@ -13,9 +13,11 @@ from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import live
 from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
+from worker.ledger.engine import writing
 from worker.ledger.queries import deliveries, tallies
 from worker.ledger.recording import record
 from worker.ledger.replays import create_replay, fates, mark_page, next_page
+from worker.ledger.schema import dead_letters
 from worker.model.contents import content_of
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn
 from worker.model.events import QueuedEvent
@@ -190,6 +192,38 @@ def test_letters_of_two_events_of_one_id_are_both_replayed(engine: Engine) -> No
     assert {one.event.raw for one in letters} == {DENY, ALERT}
     assert superseded == []
     assert (told.delivered, told.dead, told.under_way) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("first", [DENY, ALERT])
+def test_each_event_of_an_id_is_known_to_be_delivered(engine: Engine, first: bytes) -> None:
+    """Whichever died first: what was delivered meanwhile is not sent again, and the other one is."""
+    live(engine, "int_a")
+    second = ALERT if first is DENY else DENY
+    record(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
+    for place, raw in enumerate((first, second)):
+        record(engine, [(f"6-{place}", [settled(raw, Status.DEAD)])], [(f"6-{place}", letter({"evt": raw}))])
+    record(engine, [("7-0", [settled(ALERT)])], [])
+    letters, superseded = next_page(engine, replay_of(engine), 10)
+
+    assert [one.event.raw for one in letters] == [DENY]
+    assert len(superseded) == 1
+
+
+@pytest.mark.parametrize("again", [DENY, ALERT])
+def test_what_an_earlier_release_buried_is_known_by_its_bytes(engine: Engine, again: bytes) -> None:
+    """It noted no content: that a page before sent it spares the very same event alone."""
+    live(engine, "int_a")
+    for place, raw in enumerate((DENY, again)):
+        record(engine, [], [(f"5-{place}", letter({"evt": raw}, dead_ms=NOON + place))])
+    with writing(engine) as connection:
+        connection.execute(update(dead_letters).where(dead_letters.c.id == "5-0-0").values(content=None))
+    replay = replay_of(engine)
+    [first], _ = next_page(engine, replay, 1)
+    mark_page(engine, Page(replay.id, 1, [first.id], [], NOON))
+    letters, superseded = next_page(engine, replay, 1)
+
+    assert [one.event.raw for one in letters] == ([] if again is DENY else [ALERT])
+    assert len(superseded) == (again is DENY)
 
 
 def test_the_api_shows_both(api: Api) -> None:

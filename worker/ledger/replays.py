@@ -194,7 +194,7 @@ def next_page(
     with reading(engine) as connection:
         rows = _within_weight(_next_rows(connection, replay, most, closed))
         contents = contents_of_letters(connection, rows)
-        done = dealt_with(connection, replay, {row.event_id: contents[row.id] for row in rows})
+        done = dealt_with(connection, replay, {(row.event_id, contents[row.id]) for row in rows})
         wanted: dict[str, str] = {}
         superseded = []
         for row in rows:
