@@ -38,7 +38,7 @@ from worker.model.deliveries import Finding
 from worker.model.errors import SiemError, TransportError
 from worker.model.failures import FailureCode
 from worker.model.printable import PrintableStream, in_one_line, plain
-from worker.transports.certificates import certificates_in
+from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.findings import describe
 
 #: A line break and a forged record, a terminal's title and a cleared screen, text that runs backwards, NUL.
@@ -66,14 +66,29 @@ def _of_splunk() -> str:
     return finding.message
 
 
-def _of_a_certificate() -> str:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, FORGED.replace("\x00", "")[:30])])
+def _certificate(subject: str, *hosts: str) -> Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     made = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=1))
-    pem = made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-    [found] = certificates_in(pem)
+    names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+    signed = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    [found] = certificates_in(signed.public_bytes(Encoding.PEM).decode())
+    return found
+
+
+def _of_a_certificate() -> str:
+    found = _certificate(FORGED.replace("\x00", "")[:30])
     return str(describe(TransportError(f"the certificate is for {found.subject}")).message)
+
+
+def test_a_certificate_names_no_longer_hosts_than_there_are() -> None:
+    """A name of DNS has at most 253 characters (RFC 1035, 2.3.4): such a one counts, a longer one is cut."""
+    longest = ".".join(["x" * 63, "y" * 63, "z" * 63, "w" * 61])
+    found = _certificate("x", longest, "x" + "\t" * 6000 + "x.example")
+
+    assert found.is_for(longest)
+    assert max(map(len, found.names)) == len(longest)
 
 
 def _of_redis() -> str:

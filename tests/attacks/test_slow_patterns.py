@@ -11,6 +11,7 @@ from worker.model.errors import InvalidEvent
 from worker.model.event_salvage import salvage
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
+from worker.model.printable import in_one_line
 
 #: Seconds of computing, not of the clock: a deadline that a busy machine does not bring nearer.
 _DEADLINE = 3.0
@@ -50,3 +51,10 @@ def test_no_event_takes_long_to_refuse(raw: bytes) -> None:
     with deadline():
         salvage(raw)
         flow_of(raw)
+
+
+def test_no_text_takes_long_to_clean() -> None:
+    """Neither one full of blanks, which a reader puts into a path, nor one full of line breaks."""
+    with deadline():
+        assert in_one_line("x" + "\t" * _NEARLY_ALL + "x") == "x" + r"\t" * _NEARLY_ALL + "x"
+        assert in_one_line("x" + " \n\t" * _NEARLY_ALL + "x") == "x x"

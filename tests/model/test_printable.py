@@ -1,10 +1,12 @@
 """Text for people: nothing hides in it, and where it is cut, it says so."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.printable import MARK, shortened
+from worker.model.printable import MARK, in_one_line, plain, shortened
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,11 @@ def test_a_text_is_whole_or_ends_in_the_mark(text: str, most: int) -> None:
 
     assert len(shown) <= most
     assert shown == text or (shown.endswith(MARK) and text.startswith(shown.removesuffix(MARK)))
+
+
+@given(st.text(st.sampled_from(" \t\n\r\v\u2028a"), max_size=12))
+def test_a_line_break_takes_the_white_space_around_it_along(text: str) -> None:
+    """However they are mixed; other white space stays, as itself or as a code."""
+    shown = in_one_line(f"a{text}\v")
+
+    assert shown == plain(re.sub(r"[ \t]*[\r\n]\s*", " ", f"a{text}".rstrip()))

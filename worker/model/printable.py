@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 #: What ends a text that is not whole.
 MARK = "…"
-_BREAKS = re.compile(r"[ \t]*[\r\n]\s*")
+# Blanks are looked at from the first of them on: else each would be tried as a beginning.
+_BREAKS = re.compile(r"(?<![ \t])[ \t]*+[\r\n]\s*+")
 
 
 def shortened(text: str, most: int) -> str:

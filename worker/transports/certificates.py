@@ -14,6 +14,8 @@ from worker.model.printable import shortened
 #: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
 _DER = 2
 _LONGEST = 200
+#: Characters of a host name as people write it: RFC 1035, 2.3.4, allows 255 bytes in its own form.
+_LONGEST_HOST = 253
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
@@ -113,5 +115,5 @@ def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    hosts = names.get_values_for_type(x509.DNSName)
+    hosts = (shortened(host, _LONGEST_HOST) for host in names.get_values_for_type(x509.DNSName))
     return (*hosts, *map(str, names.get_values_for_type(x509.IPAddress)))
