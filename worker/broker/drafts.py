@@ -2,6 +2,8 @@
 
 Comes in: the name of a form, which nobody had before, and a text that is sealed already. Redis knows the
 digest of the name alone: who reads Redis learns neither what was typed nor how to ask for it.
+
+Of each tenant no more bytes are kept than its share: beyond it, the oldest drafts are forgotten first.
 """
 
 import hashlib
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.shelf import Shelf
 
 if TYPE_CHECKING:
     import redis
@@ -20,14 +23,14 @@ KEPT = 1800
 class Drafts:
     """The drafts of all who fill in forms. Every method raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis") -> None:
-        """Use the client, which may be shared between threads."""
+    def __init__(self, client: "redis.Redis", share: int) -> None:
+        """Use the client, which may be shared between threads, and keep `share` bytes for each tenant."""
         self._client = client
+        self._share = share
 
-    def keep(self, name: str, sealed: str) -> None:
+    def keep(self, tenant_id: str, name: str, sealed: str) -> None:
         """Keep the text under this name, in the place of what was there."""
-        with broker_errors():
-            self._client.set(_key(name), sealed, ex=KEPT)
+        self._shelf_of(tenant_id).put(_key(name), sealed.encode(), self._length(name) or None)
 
     def find(self, name: str) -> str | None:
         """Return the text, or None if there is none (any more)."""
@@ -35,10 +38,19 @@ class Drafts:
             found: Any = self._client.get(_key(name))
         return None if found is None else found.decode(errors="replace")
 
-    def forget(self, name: str) -> None:
+    def forget(self, tenant_id: str, name: str) -> None:
         """Remove the text, if there is one."""
+        if length := self._length(name):
+            self._shelf_of(tenant_id).drop(_key(name), length)
+
+    def _length(self, name: str) -> int:
         with broker_errors():
-            self._client.delete(_key(name))
+            length: Any = self._client.strlen(_key(name))
+        return int(length)
+
+    def _shelf_of(self, tenant_id: str) -> Shelf:
+        digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
+        return Shelf(self._client, *keys.draft_index(digest), self._share, KEPT)
 
 
 def _key(name: str) -> str:

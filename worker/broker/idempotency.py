@@ -12,15 +12,13 @@ under that name is not made twice even if nobody knows how far that attempt came
 
 import hashlib
 import secrets
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.scripting import script_text
+from worker.broker.shelf import Shelf
 from worker.broker.turns import Turn
 from worker.model.damage import DAMAGED
 from worker.model.errors import SiemError
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 KEPT, UNDER_WAY = 24 * 3600, 60.0
 #: Bytes that the answers of one tenant may take, unless a setting says otherwise.
 SHARE = 64 << 20
-#: Bytes of Redis that an answer takes beside itself: its key, and its place in the index.
-_BESIDE = 300
 
 
 class UsedForAnother(SiemError):
@@ -58,37 +54,6 @@ class _Request(msgspec.Struct, frozen=True):
     answer: Answer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """Where the answers of one tenant are kept, and how many bytes of them."""
-
-    client: "redis.Redis"
-    index: str
-    total: str
-    share: int
-
-    def put(self, place: str, request: _Request, before: _Request | None) -> None:
-        """Keep what is known of a request, in place of what was. Raises BrokerUnavailable."""
-        value = _encode(request)
-        now_ms = time.time_ns() // 1_000_000
-        sizes = (len(value) + _BESIDE, len(_encode(before)) + _BESIDE if before else 0)
-        with broker_errors():
-            self.client.register_script(_REMEMBER)(
-                keys=[place, self.index, self.total], args=[value, KEPT, now_ms, self.share, *sizes]
-            )
-
-    def drop(self, place: str, request: _Request) -> None:
-        """Keep it no longer. Raises BrokerUnavailable."""
-        size = len(_encode(request)) + _BESIDE
-        pipeline = self.client.pipeline(transaction=True)
-        pipeline.delete(place)
-        pipeline.zrem(self.index, f"{size}:{place}")
-        with broker_errors():
-            if pipeline.execute()[1]:
-                self.client.decrby(self.total, size)
-
-
-_REMEMBER = script_text("remember")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Request).decode
 
@@ -99,7 +64,7 @@ class Leave:
     `is_first` is whether nobody has begun with it before.
     """
 
-    def __init__(self, shelf: _Shelf, key: str, request: _Request, turn: Turn, *, first: bool) -> None:
+    def __init__(self, shelf: Shelf, key: str, request: _Request, turn: Turn, *, first: bool) -> None:
         """Take what `Idempotency.begin` found."""
         self._shelf = shelf
         self._key = key
@@ -110,12 +75,13 @@ class Leave:
 
     def keep(self, answer: Answer) -> None:
         """Keep the answer for a day. Raises BrokerUnavailable."""
-        self._shelf.put(self._key, _Request(self._request.digest, self.name, answer), self._request)
+        answered = _encode(_Request(self._request.digest, self.name, answer))
+        self._shelf.put(self._key, answered, len(_encode(self._request)))
         self._turn.pass_on()
 
     def forget(self) -> None:
         """Let the key be used anew: nothing was done. Raises BrokerUnavailable."""
-        self._shelf.drop(self._key, self._request)
+        self._shelf.drop(self._key, len(_encode(self._request)))
         self._turn.pass_on()
 
     def give_up(self) -> None:
@@ -150,12 +116,12 @@ class Idempotency:
         asked = before or _Request(digest, secrets.token_hex(8))
         shelf = self._shelf_of(tenant_id)
         if before is None:
-            shelf.put(place, asked, None)
+            shelf.put(place, _encode(asked))
         return Leave(shelf, place, asked, turn, first=before is None)
 
-    def _shelf_of(self, tenant_id: str) -> _Shelf:
+    def _shelf_of(self, tenant_id: str) -> Shelf:
         digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
-        return _Shelf(self._client, *keys.idempotency_index(digest), self._share)
+        return Shelf(self._client, *keys.idempotency_index(digest), self._share, KEPT)
 
     def _find(self, place: str, digest: str) -> _Request | None:
         with broker_errors():

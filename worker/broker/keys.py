@@ -76,6 +76,8 @@
 | `siem:volume:<hour>:<tenant>` | hash  | event type → how many were published; `<type>:bytes`           |
 | `siem:session:<digest>`      | string | who signed in to the pages (JSON); the key is the token's      |
 | `siem:draft:<digest>`        | string | what was typed into a form and not saved, sealed               |
+| `siem:drafts:of:<digest>`    | zset   | one tenant's: `<bytes>:<key>` by the time (ms) it was written   |
+| `siem:drafts:of:<digest>:bytes` | string | how many bytes all of these take                             |
 |                              |        | SHA-256                                                        |
 | `siem:api-keys`              | hash   | id of an API key → what the ledger has of it, its digest        |
 |                              |        | included, as JSON (`worker.broker.key_copy`)                   |
@@ -110,8 +112,9 @@ leases, and the states of a slot stay as they are. What is new stands under a na
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
-`siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full` came later. Of a sign of life, 0.1.0
-reads the role up to the first colon, and the last word of the value. `tests/upgrades` tries both directions.
+`siem:drafts:of:*`, `siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full` came later. Of a
+sign of life, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
+tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -198,6 +201,11 @@ def session(digest: str) -> str:
 def draft(digest: str) -> str:
     """Name what was typed into a form and not saved, by the digest of the form's name in hexadecimal."""
     return f"siem:draft:{digest}"
+
+
+def draft_index(digest: str) -> tuple[str, str]:
+    """Name which drafts are one tenant's, and how many bytes they take; by the tenant's digest."""
+    return f"siem:drafts:of:{digest}", f"siem:drafts:of:{digest}:bytes"
 
 
 def idempotency(digest: str) -> str:

@@ -18,12 +18,20 @@ from worker.api.load import MOST_WITHOUT_KEY
 from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.model.errors import BrokerUnavailable, SiemError
+from worker.model.errors import BrokerUnavailable, OutageError, SiemError
 from worker.pages import actions, confirming, events, forms, letters, listing, one, replays, sign_in, trying
 from worker.pages.drafts import keep_draft
 from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
-from worker.pages.visitors import SIGN_IN, FormOutlived, SignInFirst, fields_of, refuse_foreign, sign_in_to
+from worker.pages.visitors import (
+    SIGN_IN,
+    FormOutlived,
+    SignInFirst,
+    fields_of,
+    refuse_foreign,
+    sign_in_to,
+    wanted_by,
+)
 
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
@@ -61,16 +69,28 @@ async def _to_sign_in(request: Request, error: Exception) -> Response:
     # What htmx asks for is a part of a page: the browser itself must go.
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={**HEADERS, "HX-Redirect": location})
-    if request.method == "POST" and (form := await _form_of(request)) is not None:
-        resources: Resources = request.app.state.resources
-        token = token_in(form, resources.vault)
-        if token is not None and token.place:
-            try:
-                await _keep(resources, token, form)
-            except (BrokerUnavailable, Problem) as trouble:
-                return await _answer(request, trouble)
-            location = sign_in_to(_place_of(token), "ended")
+    if request.method == "POST":
+        try:
+            location = await _way_to_form(request) or location
+        except (BrokerUnavailable, Problem) as trouble:
+            return await _answer(request, trouble)
     return RedirectResponse(location, 303, HEADERS)
+
+
+async def _way_to_form(request: Request) -> str | None:
+    """Keep the form that was sent, and return the way to it by the sign-in page; None for a mere button.
+
+    Raises BrokerUnavailable, Problem.
+    """
+    form = await _form_of(request)
+    if form is None:
+        return sign_in_to(wanted_by(request), "lost")
+    resources: Resources = request.app.state.resources
+    token = token_in(form, resources.vault)
+    if token is None or not token.place:
+        return None
+    is_kept = await _keep(resources, token, form)
+    return sign_in_to(_place_of(token), "ended" if is_kept else "lost")
 
 
 async def _form_of(request: Request) -> FormData | None:
@@ -89,20 +109,26 @@ async def _outlived(request: Request, error: FormOutlived) -> Response:
     """Show the form again, under the session that stands now; or ask for a key of its own tenant."""
     token = error.token
     try:
-        await _keep(request.app.state.resources, token, error.form)
+        is_kept = await _keep(request.app.state.resources, token, error.form)
     except (BrokerUnavailable, Problem) as trouble:
         return await _answer(request, trouble)
     place = _place_of(token)
-    return RedirectResponse(place if error.is_ours else sign_in_to(place, "other"), 303, HEADERS)
+    return RedirectResponse(
+        place if error.is_ours else sign_in_to(place, "other" if is_kept else "lost"), 303, HEADERS
+    )
 
 
-async def _keep(resources: Resources, token: FormToken, form: FormData) -> None:
-    """Keep what was typed, also while the tenant's own work takes all its threads.
+async def _keep(resources: Resources, token: FormToken, form: FormData) -> bool:
+    """Keep what was typed, also while the tenant's own work takes all its threads; return whether it is kept.
 
-    Raises BrokerUnavailable, and a Problem when there is no room here either.
+    What comes with a token of a key that was revoked is not. Raises BrokerUnavailable, and a Problem when
+    there is no room here either.
     """
+    with suppress(OutageError):  # nobody knows: a share bounds what is kept
+        if await resources.access.standing(token.key_id) is None:
+            return False
     try:
-        await SESSIONS.run(f"tenant {token.tenant_id}", keep_draft, resources, token, form)
+        return await SESSIONS.run(f"tenant {token.tenant_id}", keep_draft, resources, token, form)
     except PoolFull as full:
         raise crowded(full, "requests", "tenant", token.tenant_id) from None
 
@@ -126,6 +152,5 @@ async def _kept_place(request: Request) -> str | None:
     if form is None or token is None or not token.place:
         return None
     with suppress(BrokerUnavailable, Problem):
-        await _keep(resources, token, form)
-        return _place_of(token)
+        return _place_of(token) if await _keep(resources, token, form) else None
     return None

@@ -2,6 +2,9 @@
 
 Comes in: a form with its token. Goes out: the same fields, for the same tenant alone; and secrets, for the
 same API key alone. No page ever shows a secret: the form says that it is kept.
+
+A form holds an integration, or an event: what is twice as long as either may be is not kept. Nor is more of
+one tenant kept than so many of these, for anybody may send forms that are refused.
 """
 
 from collections.abc import Iterable
@@ -17,6 +20,7 @@ from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
 from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
+from worker.model.events import MAX_EVENT_BYTES
 from worker.model.secret_urls import masked_url
 from worker.pages.form_fields import MAIN, all_fields
 from worker.pages.form_reading import FORGET, SECRETS, text_of
@@ -26,7 +30,13 @@ from worker.pages.visitors import CSRF_FIELD, Changing, Posted, Visitor
 #: The fields of any type's form that hold a secret.
 SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
 #: What is told where a draft is asked for that is not there.
-GONE = "What you had typed is not kept any more: that is so after half an hour."
+GONE = (
+    "What you had typed is not kept any more: that is so after half an hour, and "
+    "earlier if it is very long, or if many forms were not saved."
+)
+#: How many of the longest drafts of one tenant are kept. Sealed, one is up to eight times as long: control
+#: characters are six in JSON, and the seal is in base64.
+_MOST_KEPT = 16
 _NO_DRAFT = frozenset({CSRF_FIELD, FORM_FIELD})
 
 
@@ -58,22 +68,21 @@ async def _typed(request: Request, resources: Shared, visitor: Changing, form: P
 Typed = Annotated[FormData, Depends(_typed)]
 
 
-def keep_draft(resources: Resources, token: FormToken, form: FormData) -> None:
-    """Keep all that was typed, for half an hour. Raises BrokerUnavailable."""
-    _keep(resources, token, [(name, str(value)) for name, value in form.multi_items()])
+def keep_draft(resources: Resources, token: FormToken, form: FormData) -> bool:
+    """Keep all that was typed, for half an hour; False if it is too long. Raises BrokerUnavailable."""
+    return _keep(resources, token, [(name, str(value)) for name, value in form.multi_items()])
 
 
 def keep_secrets(resources: Resources, token: FormToken, form: FormData) -> frozenset[str]:
     """Keep the secrets that were typed, and return their fields; the page itself shows all else."""
     typed = [(name, text) for name in sorted(SECRET_FIELDS) if (text := text_of(form, name))]
-    if typed:
-        _keep(resources, token, typed)
-    return frozenset(name for name, _ in typed)
+    is_kept = bool(typed) and _keep(resources, token, typed)
+    return frozenset(name for name, _ in typed) if is_kept else frozenset()
 
 
 def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | None:
     """Return what this visitor's tenant typed; its secrets only to the key that they were typed with."""
-    sealed = Drafts(resources.client).find(name) if name else None
+    sealed = _drafts(resources).find(name) if name else None
     if sealed is None:
         return None
     try:
@@ -109,14 +118,25 @@ def with_kept_secrets(resources: Resources, visitor: Visitor, form: FormData) ->
 def forget_draft(resources: Resources, token: FormToken | None) -> None:
     """Forget what was typed: it was saved."""
     if token is not None:
-        Drafts(resources.client).forget(token.name)
+        _drafts(resources).forget(token.tenant_id, token.name)
 
 
-def _keep(resources: Resources, token: FormToken, fields: Iterable[tuple[str, str]]) -> None:
+def _keep(resources: Resources, token: FormToken, fields: Iterable[tuple[str, str]]) -> bool:
     draft = Draft(token, [(name, text) for name, text in fields if name not in _NO_DRAFT])
-    Drafts(resources.client).keep(
-        token.name, resources.vault.seal(_encode(draft).decode(), _place(token.name))
-    )
+    if sum(len(name) + len(text.encode(errors="replace")) for name, text in draft.fields) > _most(resources):
+        return False
+    sealed = resources.vault.seal(_encode(draft).decode(), _place(token.name))
+    _drafts(resources).keep(token.tenant_id, token.name, sealed)
+    return True
+
+
+def _drafts(resources: Resources) -> Drafts:
+    return Drafts(resources.client, _MOST_KEPT * _most(resources))
+
+
+def _most(resources: Resources) -> int:
+    """Return the most bytes of a form that is kept."""
+    return 2 * max(resources.config.integration_bytes, MAX_EVENT_BYTES)
 
 
 def _place(name: str) -> str:

@@ -33,6 +33,8 @@ _WHY = {
     "and the form comes back with it. Nothing was saved yet.",
     "other": "Somebody has signed in with a key of another tenant since you opened that form. What you typed "
     "is kept for half an hour: sign in with the key from before, and the form comes back with it.",
+    "lost": "That form belongs to a session that has ended, and what you typed is not kept: it is too long, "
+    "or its key was revoked. Go back in your browser to copy it. Nothing was saved.",
 }
 
 

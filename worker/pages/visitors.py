@@ -97,7 +97,7 @@ async def _visitor(request: Request, resources: Shared) -> Visitor:
     session = await _find_session(resources, origin_of(host_of(request)), token) if token else None
     key = await resources.access.standing(session.key_id) if session else None
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
-        raise SignInFirst(_wanted(request))
+        raise SignInFirst(wanted_by(request))
     load_of(request).belongs_to(key)
     return Visitor(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
 
@@ -110,7 +110,7 @@ async def _find_session(resources: Shared, origin: str, token: str) -> Session |
         raise crowded(full, "requests", "address", origin) from None
 
 
-def _wanted(request: Request) -> str:
+def wanted_by(request: Request) -> str:
     """Return where to go after the sign-in: what was asked for, if asking again does no harm."""
     if request.method != "GET" or "hx-request" in request.headers:
         return safe_place(urlsplit(request.headers.get("referer", "")).path)

@@ -1,6 +1,6 @@
--- Keeps an answer for a while; of one tenant's, the oldest are forgotten beyond its share of bytes.
--- KEYS: 1 the answer, 2 the tenant's index (its time -> "<bytes>:<key>"), 3 the bytes of all in the index.
--- ARGV: 1 the answer, 2 seconds to keep it, 3 now (ms), 4 the share in bytes, 5 the bytes of this answer,
+-- Keeps a text for a while; of one tenant's, the oldest are forgotten beyond its share of bytes.
+-- KEYS: 1 the text, 2 the tenant's index (its time -> "<bytes>:<key>"), 3 the bytes of all in the index.
+-- ARGV: 1 the text, 2 seconds to keep it, 3 now (ms), 4 the share in bytes, 5 the bytes of this text,
 -- 6 the bytes that it was indexed with before, or 0.
 local place, index, total = KEYS[1], KEYS[2], KEYS[3]
 local seconds, share = tonumber(ARGV[2]), tonumber(ARGV[4])
