@@ -74,13 +74,26 @@ def test_what_another_router_holds_is_weighed_with_the_rest(client: redis.Redis,
     assert ingress.waiting() == 0
 
 
-def test_who_reads_ahead_is_sent_huge_ones_one_by_one(client: redis.Redis, ingress: Ingress) -> None:
-    """As long as they make up most of what waits."""
-    add(client, *[HUGE] * 7, *[b"small"] * 100)
-    reads = [len(entries) for entries in IngressAhead(client).after(b"0-0", lambda: 1000)]
+@pytest.mark.parametrize("small", [0, 3000])
+def test_who_reads_ahead_is_sent_a_few_huge_ones_at_a_time(
+    client: redis.Redis, ingress: Ingress, small: int
+) -> None:
+    """However many small ones they stand behind."""
+    add(client, *[b"small"] * small, *[HUGE] * 7, *[b"small"] * 100)
+    reads = list(IngressAhead(client).after(b"0-0", lambda: 1000))
 
-    assert ingress.waiting() == sum(reads) == 107
-    assert max(reads) == 1
+    ids = [entry_id for entries in reads for entry_id, _ in entries]
+    assert len(set(ids)) == len(ids) == ingress.waiting() == small + 107
+    assert max(sum(len(fields[1]) for _, fields in entries) for entries in reads) <= FEW
+
+
+def test_who_reads_ahead_is_sent_many_small_ones_at_a_time(client: redis.Redis, ingress: Ingress) -> None:
+    """However much they take together."""
+    add(client, *[b"x" * 500] * 5000)
+    assert ingress.waiting() * 500 > 2 * FEW
+
+    reads = [len(entries) for entries in IngressAhead(client).after(b"0-0", lambda: 1000)]
+    assert reads[:5] == [1000] * 5
 
 
 @pytest.mark.parametrize("fields", [[], [b"other", b"x" * (2 << 20)]])

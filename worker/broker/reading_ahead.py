@@ -19,18 +19,27 @@ from worker.broker.floods import forget_floods, note_floods
 from worker.broker.ingress import HEAVIEST_READ, Arrival, HandOver, arrivals_of, fill
 from worker.broker.numbers import damaged_counts
 from worker.broker.overdraft import flat, has_room
-from worker.broker.scripting import joined_script
+from worker.broker.scripting import joined_script, script_text, single_script
 from worker.broker.streams import Entry
 from worker.broker.turns import Turn
 
 if TYPE_CHECKING:
     import redis
 
-#: Entries that take more than this in the mean are read one by one: no more than that would be in one's hands
-#: if they were huge, and of large events no more are read at a time anyway. In bytes of memory.
-_HEAVY = 8192
+#: A node of a stream takes so many bytes of memory at the most, and a little more for the tree that leads to
+#: it, unless it is a single larger entry (redis.conf, stream-node-max-bytes).
+_LARGEST_NODE = 4096 + 256
+#: So many nodes at the head are weighed to know how much one takes.
+_SAMPLES = 100
+#: Where there are huge entries, a read ends with the one that brings it to this part of the heaviest read.
+_ENOUGH = 1 / 16
 #: How often to look how heavy they are, in seconds: it costs Redis some milliseconds where much waits.
 _WEIGH_EVERY = 5.0
+#: In a script, since the reply of XINFO STREAM itself holds two whole entries.
+_NODES = script_text("ids") + (
+    "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"
+    "return info.err and 0 or value_of(info, 'radix-tree-keys')"
+)
 #: Another may read ahead once the one that does was silent for so many seconds.
 TURN = 2.0
 
@@ -43,8 +52,9 @@ class IngressAhead:
         self._client = client
         self._turn = Turn(client, keys.AHEAD_LOCK, TURN, when_full=True)
         self._hand_over = joined_script(client, "make_way", "ids", "ahead")
+        self._read_some = single_script(client, "read_some")
         self._next_look = 0.0
-        self._is_heavy = False
+        self._has_huge = False
 
     def is_mine(self) -> bool:
         """Say whether this router may read ahead: one at a time, and none while Redis is too full for it."""
@@ -77,34 +87,62 @@ class IngressAhead:
     def after(self, entry_id: bytes, window: Callable[[], int]) -> Generator[list[Entry]]:
         """Yield the entries after this one, `window` of them at a time, until there are no more.
 
-        Where they are huge, it is one at a time: a thousand are too much for Redis and for us. While one read
-        is worked at, Redis is busy with the next.
+        Where some are huge, it is fewer: a thousand are too much for Redis and for us. Elsewhere Redis is
+        busy with the next read while one is worked at.
         """
-        pool: Any = self._client.connection_pool
         with broker_errors():
-            connection = pool.get_connection()
-            try:
-                yield from _reads(connection, entry_id, (lambda: 1) if self._weighs_much() else window)
-            except GeneratorExit:
-                raise
-            except BaseException:
-                connection.disconnect()  # an answer that was not read must not be taken for a later one
-                raise
-            finally:
-                pool.release(connection)
+            if self._holds_huge():
+                yield from self._light_reads(entry_id, window)
+            else:
+                yield from self._wide_reads(entry_id, window)
 
-    def _weighs_much(self) -> bool:
-        """Say whether the entries of the ingress are huge in the mean, and too many to be read at once."""
+    def _wide_reads(self, entry_id: bytes, window: Callable[[], int]) -> Iterator[list[Entry]]:
+        pool: Any = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            yield from _reads(connection, entry_id, window)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            connection.disconnect()  # an answer that was not read must not be taken for a later one
+            raise
+        finally:
+            pool.release(connection)
+
+    def _light_reads(self, entry_id: bytes, window: Callable[[], int]) -> Iterator[list[Entry]]:
+        """Yield reads that end before they are heavy, at several times the cost to Redis."""
+        more = True
+        while more:
+            reply: Any = self._read_some(
+                keys=[keys.EVENTS], args=[entry_id, window(), round(HEAVIEST_READ * _ENOUGH)]
+            )
+            more, entries = reply
+            yield entries
+            entry_id = entries[-1][0] if entries else entry_id
+
+    def _holds_huge(self) -> bool:
+        """Say whether the ingress holds huge entries that would make too heavy a read together.
+
+        What many small ones take, the number of nodes tells; the rest is of those that are larger.
+        """
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _WEIGH_EVERY
-            weight, entries = self._weight(), int(self._client.xlen(keys.EVENTS))
-            self._is_heavy = weight > max(HEAVIEST_READ, entries * _HEAVY)
-        return self._is_heavy
+            weight = self._weight(samples=0)
+            self._has_huge = weight > HEAVIEST_READ and weight - self._small() > HEAVIEST_READ // 2
+        return self._has_huge
 
-    def _weight(self) -> int:
-        """Return how many bytes of memory the ingress takes; 0 where that may not be asked."""
+    def _small(self) -> int:
+        """Return about how many bytes of memory the ingress takes without the huge entries."""
+        nodes = int(ask(self._client, "EVAL", _NODES, 1, keys.EVENTS))
+        return min(nodes * _LARGEST_NODE, self._weight(samples=_SAMPLES))
+
+    def _weight(self, *, samples: int) -> int:
+        """Return how many bytes of memory the ingress takes, as the first nodes say; 0 samples are all.
+
+        Returns 0 where that may not be asked.
+        """
         try:
-            return int(ask(self._client, "MEMORY", "USAGE", keys.EVENTS, "SAMPLES", 0) or 0)
+            return int(ask(self._client, "MEMORY", "USAGE", keys.EVENTS, "SAMPLES", samples) or 0)
         except ResponseError:
             return 0
 
