@@ -1,11 +1,17 @@
 """What others send must not hold an interpreter: a pattern's cost grows as its text does, and no faster."""
 
+import ast
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import worker
 from tests.model.test_events import encoded, spliced
 from worker.model.errors import InvalidEvent
 from worker.model.event_salvage import salvage
@@ -15,7 +21,14 @@ from worker.model.printable import in_one_line
 
 #: Seconds of computing, not of the clock: a deadline that a busy machine does not bring nearer.
 _DEADLINE = 3.0
+#: Characters: a pattern whose cost grows as their square needs more than the deadline; any other some ms.
+_LONG = 200_000
 _NEARLY_ALL = MAX_EVENT_BYTES - 1000
+
+_ROOT = Path(worker.__file__).parent
+_SOURCES = {path: path.read_text() for path in sorted(_ROOT.rglob("*.py"))}
+_ALL = "\n".join(_SOURCES.values())
+_CLASSES = {r"\s": " ", r"\t": "\t", r"\r": "\r", r"\n": "\n", r"\d": "1", r"\w": "a", r"\S": "a", ".": "a"}
 
 
 @contextmanager
@@ -58,3 +71,56 @@ def test_no_text_takes_long_to_clean() -> None:
     with deadline():
         assert in_one_line("x" + "\t" * _NEARLY_ALL + "x") == "x" + r"\t" * _NEARLY_ALL + "x"
         assert in_one_line("x" + " \n\t" * _NEARLY_ALL + "x") == "x x"
+
+
+def _compiled(value: Any) -> Iterator[re.Pattern[Any]]:
+    if isinstance(value, re.Pattern):
+        yield value
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _compiled(one)
+
+
+def _patterns() -> Iterator[tuple[str, re.Pattern[Any], frozenset[str]]]:
+    """Yield each pattern with the place that it stands in and the methods that it is used by."""
+    for path, source in _SOURCES.items():
+        if "import re\n" not in source:
+            continue
+        module = ".".join(path.relative_to(_ROOT.parent).with_suffix("").parts)
+        for name, value in list(vars(import_module(module)).items()):
+            for pattern in _compiled(value):
+                yield f"{module}.{name}", pattern, frozenset(re.findall(rf"\b{name}\.(\w+)", _ALL))
+        for call in ast.walk(ast.parse(source)):
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name("re"), attr=method),
+                    args=[ast.Constant(str() | bytes() as words), *_],
+                ) if method != "compile":
+                    yield f"{module}:{call.lineno}", re.compile(words), frozenset({method})
+
+
+def _texts(source: str) -> Iterator[str]:
+    """Yield long texts of each character and each word of a pattern, also behind its words."""
+    tokens = set(re.findall(r"\\?.", source, re.DOTALL)) | {'\\"', " ", "\t", ":", "1", "a"}
+    characters = sorted({_CLASSES.get(token, token.removeprefix("\\")) for token in tokens})
+    words = re.findall(r"[^\[\](){}|*+?^]{3,}", source)
+    words = [re.sub(r"\\(.)", r"\1", word) for word in words]
+    for beginning in ("", *words):
+        for pump in (*characters, *words):
+            yield beginning + pump * (_LONG // len(pump)) + "!"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pattern", "methods"),
+    [pytest.param(pattern, methods, id=place) for place, pattern, methods in _patterns()],
+)
+def test_no_pattern_takes_long(pattern: re.Pattern[Any], methods: frozenset[str]) -> None:
+    """Neither one for what anybody may send, nor any other: one that is safe is as easily written."""
+    source = pattern.pattern
+    anchored = [name for name in ("match", "fullmatch") if name in methods]
+    for text in _texts(source if isinstance(source, str) else source.decode("latin-1")):
+        given = text if isinstance(source, str) else text.encode("latin-1")
+        with deadline():
+            for name in anchored if len(anchored) == len(methods) and methods else [*anchored, "findall"]:
+                getattr(pattern, name)(given)

@@ -36,18 +36,21 @@ _CLASSES: tuple[tuple[type[RedisError], OutageCause], ...] = (
     (ReadOnlyError, _Cause.READ_ONLY),
 )
 #: What stands somewhere in the words; the first counts.
-_SAYINGS = (
-    (r"no space left on device", _Cause.DISK_FULL),
-    (r"\bMISCONF\b", _Cause.DISK_FAILS),
-    (r"\b(NOAUTH|WRONGPASS)\b|for 'auth' command", _Cause.LOGIN_REFUSED),
-    # A script says it without a code; the last one is what Redis 6.2 says there.
-    (r"\bNOPERM\b|ACL failure in script|user executing the script can't run", _Cause.PERMISSION_DENIED),
-    (r"\bLOADING\b", _Cause.STARTING),
-    (r"\b(READONLY|UNBLOCKED)\b", _Cause.READ_ONLY),  # a blocking read ends when a master is demoted
-    (r"\bNOREPLICAS\b", _Cause.TOO_FEW_REPLICAS),
-    (r"max number of clients", _Cause.TOO_MANY_CONNECTIONS),
-    (r"DB index is out of range", _Cause.UNKNOWN_DATABASE),
-    (r"certificate|\bssl\b", _Cause.TLS),
+_SAYINGS = tuple(
+    (re.compile(words, re.IGNORECASE), cause)
+    for words, cause in (
+        (r"no space left on device", _Cause.DISK_FULL),
+        (r"\bMISCONF\b", _Cause.DISK_FAILS),
+        (r"\b(NOAUTH|WRONGPASS)\b|for 'auth' command", _Cause.LOGIN_REFUSED),
+        # A script says it without a code; the last one is what Redis 6.2 says there.
+        (r"\bNOPERM\b|ACL failure in script|user executing the script can't run", _Cause.PERMISSION_DENIED),
+        (r"\bLOADING\b", _Cause.STARTING),
+        (r"\b(READONLY|UNBLOCKED)\b", _Cause.READ_ONLY),  # a blocking read ends when a master is demoted
+        (r"\bNOREPLICAS\b", _Cause.TOO_FEW_REPLICAS),
+        (r"max number of clients", _Cause.TOO_MANY_CONNECTIONS),
+        (r"DB index is out of range", _Cause.UNKNOWN_DATABASE),
+        (r"certificate|\bssl\b", _Cause.TLS),
+    )
 )
 _HINTS = {
     _Cause.UNREACHABLE: "see that it runs, and that SIEM_REDIS_URL names it",
@@ -85,7 +88,7 @@ def unavailable(error: RedisError) -> BrokerUnavailable:
 
 def _cause(error: RedisError) -> OutageCause:
     by_class = next((cause for kind, cause in _CLASSES if isinstance(error, kind)), None)
-    said = next((cause for words, cause in _SAYINGS if re.search(words, str(error), re.IGNORECASE)), None)
+    said = next((cause for words, cause in _SAYINGS if words.search(str(error))), None)
     no_answer = isinstance(error, redis.ConnectionError | redis.TimeoutError)
     return by_class or said or (_Cause.UNREACHABLE if no_answer else _Cause.REFUSED)
 

@@ -93,17 +93,24 @@ _STATES = {
 #: The SQLSTATE of a connection that was cut is the reason for the cut, if it is one of these.
 _CUTS = ("53", "57P", "58")
 #: A login that fails has no SQLSTATE in libpq: what PostgreSQL, libpq and pgbouncer say. The first counts.
-_SAYINGS = (
-    (r"no space left on device", _Cause.DISK_FULL),
-    (r"read-only file system", _Cause.READ_ONLY),
-    (r"too many (clients|connections)|connection slots|no more connections", _Cause.TOO_MANY_CONNECTIONS),
-    (r"starting up|recovery mode|shutting down|not (yet )?accepting connections", _Cause.STARTING),
-    (r'database ".*" does not exist|no such database', _Cause.UNKNOWN_DATABASE),
-    (r"permission denied for", _Cause.PERMISSION_DENIED),
-    (r"authentication failed|no password|role .* does not exist|no such user", _Cause.LOGIN_REFUSED),
-    (r"not permitted to log in|pg_hba\.conf", _Cause.LOGIN_REFUSED),
-    (r"certificate|ssl error|support ssl|ssl was required", _Cause.TLS),
-    (r"\bFATAL\b", _Cause.REFUSED),
+_SAYINGS = tuple(
+    (re.compile(words, re.IGNORECASE), cause)
+    for words, cause in (
+        (r"no space left on device", _Cause.DISK_FULL),
+        (r"read-only file system", _Cause.READ_ONLY),
+        (r"too many (clients|connections)|connection slots|no more connections", _Cause.TOO_MANY_CONNECTIONS),
+        (r"starting up|recovery mode|shutting down|not (yet )?accepting connections", _Cause.STARTING),
+        # PostgreSQL's names have at most 63 bytes; unbounded, each beginning would be tried to the end.
+        (r'database ".{1,100}" does not exist|no such database', _Cause.UNKNOWN_DATABASE),
+        (r"permission denied for", _Cause.PERMISSION_DENIED),
+        (
+            r"authentication failed|no password|role .{1,100} does not exist|no such user",
+            _Cause.LOGIN_REFUSED,
+        ),
+        (r"not permitted to log in|pg_hba\.conf", _Cause.LOGIN_REFUSED),
+        (r"certificate|ssl error|support ssl|ssl was required", _Cause.TLS),
+        (r"\bFATAL\b", _Cause.REFUSED),
+    )
 )
 
 _UNPREPARED = (
@@ -240,7 +247,7 @@ def _is_full(folder: Path) -> bool:
 
 def _failed_login(url: URL, reason: str) -> LedgerUnavailable:
     """Judge what was said before there was a session: by words, for want of anything else."""
-    cause = next((one for words, one in _SAYINGS if re.search(words, reason, re.IGNORECASE)), None)
+    cause = next((one for words, one in _SAYINGS if words.search(reason)), None)
     return _refusal(url, cause or _Cause.UNREACHABLE, reason, "")
 
 

@@ -17,7 +17,7 @@ _LONGEST = 200
 #: Characters of a host name as people write it: RFC 1035, 2.3.4, allows 255 bytes in its own form.
 _LONGEST_HOST = 253
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
