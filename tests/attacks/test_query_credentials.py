@@ -19,12 +19,13 @@ from worker.ledger.resealing import Binder
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault, new_key, open_document, seal_document
-from worker.model.errors import InvalidIntegration, SecretUnreadable
+from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.integrations import parse_integration
 from worker.model.secret_urls import SecretUrl
 
 KEY, SIGNATURE = "k3y-of-the-query", "s1gnature-of-it"
 QUERY = f"api-version=1&key={KEY}&sig={SIGNATURE}&{KEY}"
+CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 SHOWN = "api-version=…&key=…&sig=…&…"
 
 
@@ -178,6 +179,21 @@ def test_a_sealed_url_opens_for_its_own_integration_alone() -> None:
         open_document(sealed | {"id": "b"}, vault)
     shown = [repr(one), str(one), one.model_dump_json(), str(one.model_dump())]
     assert not [text for text in shown if _is_clear(text)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("verify_tls", False), ("ca_pem", CA), ("tls_server_name", "evil.example")]
+)
+def test_a_sealed_url_opens_for_no_other_proof_of_who_the_server_is(field: str, value: object) -> None:
+    """Whoever can write to Redis and sits on the way would read the query."""
+    vault = Vault([new_key()])
+    destination = {"type": "webhook", "url": f"https://hook.example.com/in?{QUERY}"}
+    one = parse_integration({"id": "a", "name": "a", "destination": destination})
+    sealed = json.loads(json.dumps(seal_document(one, vault)))
+    sealed["destination"][field] = value
+
+    with pytest.raises(SecretMoved, match="url of integration a"):
+        open_document(sealed, vault)
 
 
 @pytest.mark.parametrize("given", ["https://a.example/?key=…", "https://a.example/?…"])

@@ -39,13 +39,14 @@ def place_of(document: Mapping[str, Any], path: str, url: str | None) -> str:
 
     `document` is an integration as JSON values, in which secrets may be sealed; `url` is the destination's,
     in the clear, as it was given or with its host in ASCII: both are one place, for an earlier release stored
-    it as given, and the next change stores it in ASCII. The url itself is bound to its integration alone: all
-    other secrets are bound to it.
+    it as given, and the next change stores it in ASCII. The url itself is bound to all but itself; all other
+    secrets are bound to it.
     """
     destination = _object(document.get("destination"))
     parts = [document.get("id"), document.get("tenant_id", "default"), destination.get("type"), path]
     if path != "url":
-        parts += [url and _in_ascii(url), *(destination.get(field) for field in _PROOF)]
+        parts.append(url and _in_ascii(url))
+    parts += [destination.get(field) for field in _PROOF]
     if path.startswith("auth."):
         parts += [_object(destination.get("auth")).get(field) for field in _AUTH]
     return json.dumps(parts)

@@ -69,7 +69,7 @@ class SecretUrl(str):
 class UnreadableUrl(SecretUrl):
     """A url of which only the sealed text is known; as text it leads nowhere (RFC 6761, 6.4).
 
-    `moved` is whether a key opens it, but it was sealed for another integration.
+    `moved` is whether a key opens it, but it was sealed for another integration, or for other TLS options.
     """
 
     __slots__ = ("__dict__",)

@@ -22,9 +22,9 @@ _UNREADABLE = (
     "again, or set the secret again"
 )
 _MOVED = (
-    "{} of integration {} is not used: it was sealed for another address or another integration, so somebody "
-    "has changed the stored integration directly; a recorder renews the copy in Redis within seconds, and if "
-    "this stays, set the secret again"
+    "{} of integration {} is not used: it was sealed for another address, TLS option or integration, so "
+    "somebody has changed the stored integration directly; a recorder renews the copy in Redis within "
+    "seconds, and if this stays, set the secret again"
 )
 
 
