@@ -62,7 +62,9 @@ def test_one_of_many_at_once_is_done(api: Api) -> None:
 def test_a_request_that_was_cut_short_is_taken_up(api: Api) -> None:
     """If the process died after it had made one, and before it could say so, the next try finds that one."""
     raw = b'{"type":"webhook","url":"https://hook.example.com/in"}'
-    leave = Idempotency(api.resources.client).begin(OURS, "integrations", "cut", raw)
+    leave = Idempotency(api.resources.client, api.resources.config.idempotency_bytes).begin(
+        OURS, "integrations", "cut", raw
+    )
     assert isinstance(leave, Leave)
     headers = {"Idempotency-Key": "cut", "Content-Type": "application/json"}
     under_way = api.ask("POST", PATH, content=raw, headers=headers)

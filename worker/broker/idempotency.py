@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: How long an answer is kept, and how long an attempt may be under way, in seconds.
 KEPT, UNDER_WAY = 24 * 3600, 60.0
-#: Bytes that the answers of one tenant may take, unless a setting says otherwise.
-SHARE = 64 << 20
 
 
 class UsedForAnother(SiemError):
@@ -92,7 +90,7 @@ class Leave:
 class Idempotency:
     """The requests of all tenants that gave a key. Raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis", share: int = SHARE) -> None:
+    def __init__(self, client: "redis.Redis", share: int) -> None:
         """Use the client, which may be shared between threads, and keep `share` bytes for each tenant."""
         self._client = client
         self._share = share

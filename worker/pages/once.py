@@ -63,11 +63,12 @@ def _again(found: Answer) -> Response:
 
 
 def _begin(resources: Resources, token: FormToken) -> Leave | Answer:
+    requests = Idempotency(resources.client, resources.config.idempotency_bytes)
     ends = time.monotonic() + _PATIENCE
     while True:
         try:
             # What is in the form does not count here: it may be changed until it was carried out.
-            return Idempotency(resources.client).begin(token.tenant_id, _PURPOSE, token.name, b"")
+            return requests.begin(token.tenant_id, _PURPOSE, token.name, b"")
         except StillUnderWay:
             if time.monotonic() > ends:
                 raise Problem(
