@@ -14,6 +14,7 @@ from tests.ledger.letters import live
 from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
 from worker.ledger.engine import writing
+from worker.ledger.pruning import Kind, prune
 from worker.ledger.queries import deliveries, tallies
 from worker.ledger.recording import record
 from worker.ledger.replays import create_replay, fates, mark_page, next_page
@@ -224,6 +225,25 @@ def test_what_an_earlier_release_buried_is_known_by_its_bytes(engine: Engine, ag
 
     assert [one.event.raw for one in letters] == ([] if again is DENY else [ALERT])
     assert len(superseded) == (again is DENY)
+
+
+@pytest.mark.parametrize(
+    ("delivered", "buried", "stays"),
+    [(ALERT, ALERT, True), (DENY, DENY, True), (ALERT, b"third", False), (ALERT, None, True)],
+)
+def test_what_spares_a_replay_outlives_its_letter(
+    engine: Engine, delivered: bytes, buried: bytes | None, *, stays: bool
+) -> None:
+    """Deliveries are pruned long before dead letters: the one of a letter that waits is kept beside it."""
+    record(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
+    record(engine, [], [("6-0", letter({"evt": buried or ALERT}))])
+    if buried is None:
+        with writing(engine) as connection:
+            connection.execute(update(dead_letters).values(content=None))
+    record(engine, [("7-0", [settled(delivered)])], [])
+    prune(engine, Kind.DELIVERIES, NOON + 1, 10)
+
+    assert [row.content for row in deliveries(engine)] == ([content_of(delivered)] if stays else [])
 
 
 def test_the_api_shows_both(api: Api) -> None:

@@ -132,6 +132,20 @@ def test_what_is_old_is_found_by_an_index(engine: Engine, kind: Kind) -> None:
     assert not [line for line in plan if reads_all(line)]
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_letters_that_wait_are_found_in_their_own_index(engine: Engine) -> None:
+    """For each delivery, at one place: however many letters the event has, no more than one is read."""
+    deliver(engine, ["e1"])
+    plan = plan_of(engine, lambda given: prune(given, Kind.DELIVERIES, LATER, 10))
+    looks = {line for line in plan if "SEARCH dead_letters" in line}
+    index = "SEARCH dead_letters USING INDEX dead_letters_waiting_of_event "
+
+    assert looks == {
+        index + "(event_id=? AND integration_id=? AND content=?)",
+        index + "(event_id=? AND integration_id=?)",
+    }
+
+
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 @pytest.mark.parametrize("kind", Kind)
 def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: Kind) -> None:

@@ -325,6 +325,7 @@ def test_partial_indexes_of_replays_are_partial(engine: Engine) -> None:
         "dead_letters_of_tenant": "tenant_id IS NOT NULL",
         "dead_letters_replayed": "replay_id IS NOT NULL",
         "dead_letters_waiting": "state = 'waiting'",
+        "dead_letters_waiting_of_event": "state = 'waiting'",
         "dead_letters_waiting_of_all": "state = 'waiting'",
         "replays_running": "state = 'running'",
     }

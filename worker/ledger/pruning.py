@@ -23,12 +23,15 @@ from sqlalchemy import (
     func,
     literal_column,
     not_,
+    or_,
     select,
 )
 
 from worker.ledger.attempts import attempts
 from worker.ledger.engine import reading, writing
+from worker.ledger.queries import WAITS
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
+from worker.model.contents import key_of_reused
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
@@ -174,14 +177,30 @@ def _values(connection: Connection, column: Column[Any]) -> list[Any]:
 
 
 def _tells_a_waiting_letter() -> Any:
-    """Whether a delivery is what keeps a dead letter of its event from being replayed: a rare thing."""
-    of_event = and_(
-        dead_letters.c.event_id == deliveries.c.event_id,
-        dead_letters.c.integration_id == deliveries.c.integration_id,
+    """Whether a delivery is what keeps a dead letter of its event from being replayed: a rare thing.
+
+    Where the content of either is not known, every letter of the id counts. Each look goes to one place of
+    an index that has nothing but letters that wait, however many events have the id.
+    """
+    letter, content = dead_letters.c, deliveries.c.content
+    behind_id = key_of_reused("", "") + func.coalesce(content, "")
+    of_id = and_(
+        WAITS,
+        letter.event_id == func.replace(deliveries.c.event_id, behind_id, ""),
+        letter.integration_id == deliveries.c.integration_id,
     )
-    waits = select(dead_letters.c.id).where(of_event, dead_letters.c.state == LetterState.WAITING)
-    # Not EXISTS: PostgreSQL would gather all letters that wait, for each step anew.
-    return and_(deliveries.c.status == Status.DELIVERED, waits.limit(1).scalar_subquery().is_not(None))
+
+    def one_waits(*conditions: Any) -> Any:
+        # Not EXISTS: PostgreSQL would gather all letters that wait, for each step anew.
+        found = select(letter.event_id).where(of_id, *conditions).limit(1)
+        return found.scalar_subquery().is_not(None)
+
+    tells = or_(
+        one_waits(letter.content == content),
+        one_waits(letter.content.is_(None)),
+        and_(content.is_(None), one_waits()),
+    )
+    return and_(deliveries.c.status == Status.DELIVERED, tells)
 
 
 _PLANS = {

@@ -142,6 +142,14 @@ _WAITS = text("state = 'waiting'")
 _IF_WAITS: dict[str, Any] = {"sqlite_where": _WAITS, "postgresql_where": _WAITS}
 Index("dead_letters_waiting", dead_letters.c.integration_id, dead_letters.c.dead_ms, **_IF_WAITS)
 Index("dead_letters_waiting_of_all", dead_letters.c.dead_ms, **_IF_WAITS)
+# whether one of an event waits,
+Index(
+    "dead_letters_waiting_of_event",
+    dead_letters.c.event_id,
+    dead_letters.c.integration_id,
+    dead_letters.c.content,
+    **_IF_WAITS,
+)
 # how often an event has died,
 Index("dead_letters_of_event", dead_letters.c.event_id, dead_letters.c.integration_id)
 # a tenant's invalid events,

@@ -11,10 +11,11 @@ readable_from = "0007"
 
 _ID = sa.Text().with_variant(TEXT(collation="C"), "postgresql")
 _INVALID = "tenant_id IS NOT NULL"
+_WAITS = "state = 'waiting'"
 
 
 def upgrade() -> None:
-    """Add the columns, and find a tenant's invalid events."""
+    """Add the columns; find a tenant's invalid events, and the letters of an event that wait."""
     op.add_column("deliveries", sa.Column("content", sa.Text()))
     op.add_column("dead_letters", sa.Column("content", sa.Text()))
     op.add_column("dead_letters", sa.Column("tenant_id", _ID))
@@ -25,10 +26,18 @@ def upgrade() -> None:
         sqlite_where=sa.text(_INVALID),
         postgresql_where=sa.text(_INVALID),
     )
+    op.create_index(
+        "dead_letters_waiting_of_event",
+        "dead_letters",
+        ["event_id", "integration_id", "content"],
+        sqlite_where=sa.text(_WAITS),
+        postgresql_where=sa.text(_WAITS),
+    )
 
 
 def downgrade() -> None:
     """Drop them: of an id that was used again, all rows but the first keep a digest behind that id."""
+    op.drop_index("dead_letters_waiting_of_event", "dead_letters")
     op.drop_index("dead_letters_of_tenant", "dead_letters")
     op.drop_column("dead_letters", "tenant_id")
     op.drop_column("dead_letters", "content")
