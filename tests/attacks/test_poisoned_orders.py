@@ -22,6 +22,15 @@ pytestmark = pytest.mark.slow
 QUEUE = keys.CELERY_PREFIX + "splunk_hec"
 UNACKED = keys.CELERY_PREFIX + "unacked"
 UNACKED_INDEX = keys.CELERY_PREFIX + "unacked_index"
+#: Of the exchanges of work orders and of remote control.
+BINDINGS = (
+    "_kombu.binding_deadlines",
+    "_kombu.binding.siem",
+    "_kombu.binding_permanent.siem",
+    "_kombu.binding.celery.pidbox",
+    "_kombu.binding_permanent.celery.pidbox",
+    "_kombu.binding.reply.celery.pidbox",
+)
 CONTROL = keys.CELERY_PREFIX + "/0.celery.pidbox"
 
 
@@ -52,6 +61,8 @@ def test_a_worker_outlives_whatever_stands_in_its_queues(own: Fleet) -> None:
         assert counts.pop("other_queue") == 0
         assert all(counts.values()), counts
         _has_told_each_once(own.log(WORKER), len(counts))
+        # Whoever first meets a key of another type moves it away: a router that publishes does so as well.
+        assert sum(own.log(role).count("in Redis was no") for role in own.processes) == 3
 
 
 def _spoil_types(own: Fleet) -> None:
@@ -77,11 +88,27 @@ def _put_poison(own: Fleet) -> None:
 def _has_told_each_once(log: str, faults: int) -> None:
     """Check that a log has a line for each fault, and nothing that its readers would see otherwise."""
     assert log.count("dropped a message") == faults
-    assert log.count("in Redis was no") == 3
     assert "Traceback" not in log
     assert "there is no queue 'unacked'" in log
     assert all(line.isprintable() for line in log.split("\n"))
     assert len(log) < 10_000
+
+
+def test_a_worker_starts_although_what_its_queues_are_bound_by_is_spoilt(own: Fleet) -> None:
+    """Each of these would be declared in vain: no worker would come up, and no order be issued."""
+    spoilt = [keys.CELERY_PREFIX + name for name in BINDINGS]
+    for key in spoilt:
+        own.client.set(key, "of no type of Celery's")
+    with HecReceiver() as splunk:
+        own.integrate(splunk.url)
+        own.start()
+        own.publish([denial("e1")])
+        own.settled(1)
+
+        assert own.inspect("ping")
+        assert [own.client.get(f"{keys.DISPLACED}:{key}") is not None for key in spoilt] == [True] * len(
+            spoilt
+        )
 
 
 def test_the_event_of_a_spoilt_order_is_delivered_and_ours_are_all_taken(own: Fleet) -> None:

@@ -2,24 +2,28 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import redis
 from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
 from kombu.messaging import Producer
 
 from tests.attacks.poison import BODY, message
 from tests.broker.test_full import full
 from tests.embedded_servers import RunningServer
-from worker.broker.celery_channel import PatientChannel, PatientTransport
+from worker.broker import keys
+from worker.broker.celery_channel import PatientChannel, PatientTransport, broker_settings
 from worker.broker.order_queues import order_headers
 
 
 @pytest.fixture
 def channel(server: RunningServer) -> Iterator[PatientChannel]:
     """Open a channel as Celery does."""
-    with Connection(server.url, transport=PatientTransport) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
+    options = broker_settings(server.url, 60)["broker_transport_options"]
+    with Connection(server.url, transport=PatientTransport, transport_options=options) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
         yield connection.default_channel
 
 
@@ -61,12 +65,20 @@ def test_an_order_that_comes_after_the_end_goes_back_in_silence(
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
-def _publish(channel: PatientChannel, name: str, *, slow: bool = False, issued_ms: int | None = None) -> None:
+def _publish(
+    channel: PatientChannel,
+    name: str,
+    *,
+    slow: bool = False,
+    issued_ms: int | None = None,
+    declare: Sequence[Queue] = (),
+) -> None:
     headers = order_headers(slow=slow)
     headers |= {"id": name} if issued_ms is None else {"id": name, "siem_issued_ms": issued_ms}
     # The channel itself is never asked: what Celery publishes comes by a producer, with options of its own.
     producer: Any = Producer(channel)  # type: ignore[no-untyped-call]  # kombu has no types
-    producer.publish(BODY, exchange="", routing_key="webhook", headers=message()["headers"] | headers)
+    whole = message()["headers"] | headers
+    producer.publish(BODY, exchange="", routing_key="webhook", headers=whole, declare=list(declare))
 
 
 def _taken(channel: PatientChannel) -> list[str]:
@@ -106,6 +118,22 @@ def test_an_order_passes_in_a_full_redis_as_well(channel: PatientChannel) -> Non
         _publish(channel, "other")
 
     assert _taken(channel) == ["other", "slow"]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("key", ["_kombu.binding.siem", "_kombu.binding_permanent.siem", "webhook"])
+def test_an_order_is_put_although_a_key_was_of_another_type(
+    channel: PatientChannel, client: redis.Redis, key: str, *, slow: bool
+) -> None:
+    """Whoever publishes declares the queue first, and for ever again if that is refused."""
+    name = keys.CELERY_PREFIX + key
+    client.set(name, "by hand")
+    exchange = Exchange("siem", type="direct")  # type: ignore[no-untyped-call]  # kombu has no types
+    queue = Queue("webhook", exchange, routing_key="webhook")  # type: ignore[no-untyped-call]  # kombu has no types
+    _publish(channel, "order", slow=slow, declare=[queue])
+
+    assert _taken(channel) == ["order"]
+    assert client.get(f"{keys.DISPLACED}:{name}") == b"by hand"
 
 
 def test_messages_that_are_sent_together_are_all_put(channel: PatientChannel) -> None:

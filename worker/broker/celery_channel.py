@@ -9,6 +9,7 @@ it. Orders are small and few, at most one for each slot, so they are written all
 
 What is no message of Celery's ends the worker that takes it, and the next one. So everything that comes from
 Redis is read by `worker.broker.order_messages` before kombu sees it, and what is no work order is dropped.
+What stands under a key of Celery's and is of another type is moved away (`worker.broker.queue_types`).
 
 An order passes those of slow destinations in its queue (`worker.broker.order_queues`).
 
@@ -44,7 +45,7 @@ from worker.broker.connection import sentinel_options
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
 from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
-from worker.broker.queue_types import mended_types
+from worker.broker.queue_types import mended_types, with_mended_types
 from worker.broker.refusals import is_full
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.redis_address import SentinelAddress, sentinel_address
@@ -57,10 +58,19 @@ LONGEST_POP = 1.5
 
 
 class DauntlessPipeline(PrefixedRedisPipeline):
-    """A transaction that is carried out although Redis is full."""
+    """A transaction that is carried out although Redis is full, or a key of Celery's was of another type."""
 
     def execute(self, raise_on_error: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's signature
         """Execute; with the raw replies of Redis if it was full."""
+        stack, scripts = list(self.command_stack), set(self.scripts)
+
+        def ask() -> Any:
+            self.command_stack, self.scripts = list(stack), set(scripts)
+            return self._execute_anyway(raise_on_error)
+
+        return with_mended_types(redis.Redis(connection_pool=self.connection_pool), ask)
+
+    def _execute_anyway(self, raise_on_error: bool) -> Any:  # noqa: FBT001 - redis-py's signature
         commands = [command for command, _ in self.command_stack]
         try:
             return super().execute(raise_on_error)
@@ -74,10 +84,13 @@ class DauntlessPipeline(PrefixedRedisPipeline):
 
 
 class DauntlessRedis(PrefixedStrictRedis):
-    """A client that writes although Redis is full."""
+    """A client that writes although Redis is full, or a key of Celery's was of another type."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command; with the raw reply of Redis if it was full."""
+        return with_mended_types(self, partial(self._ask_anyway, *args, **options))
+
+    def _ask_anyway(self, *args: Any, **options: Any) -> Any:
         try:
             return super().execute_command(*args, **options)
         except OutOfMemoryError:
@@ -185,7 +198,7 @@ class _Patient(Channel):
         if is_batched or queue not in DESTINATION_TYPES or is_slow(message):
             super()._put(queue, message, **options)
             return
-        with self.conn_or_acquire() as client, mended_types(client):
+        with self.conn_or_acquire() as client:
             put_before_slow(client, queue, dumps(message))
 
     def _get_client(self) -> Any:

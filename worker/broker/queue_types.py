@@ -1,8 +1,9 @@
 """Keys of Celery's that hold something else: no worker could read an order, or acknowledge one, ever."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.exceptions import ResponseError
@@ -12,8 +13,17 @@ from worker.broker.overdraft import ANYWAY
 from worker.broker.scripting import script_text
 from worker.model.destinations import DESTINATION_TYPES
 
+#: The exchanges of work orders, of remote control and its answers, and of what Flower hears.
+_EXCHANGES = ("siem", "celery.pidbox", "reply.celery.pidbox", "celeryev")
 #: What Celery keeps under each key (kombu.transport.redis), behind the prefix.
-_TYPES = {**dict.fromkeys(DESTINATION_TYPES, "list"), "unacked": "hash", "unacked_index": "zset"}
+_TYPES = {
+    **dict.fromkeys(DESTINATION_TYPES, "list"),
+    "unacked": "hash",
+    "unacked_index": "zset",
+    **dict.fromkeys((f"_kombu.binding.{one}" for one in _EXCHANGES), "set"),
+    **dict.fromkeys((f"_kombu.binding_permanent.{one}" for one in _EXCHANGES), "set"),
+    "_kombu.binding_deadlines": "zset",
+}
 _SCRIPT = ANYWAY + script_text("queue_types")
 
 log = logging.getLogger(__name__)
@@ -29,8 +39,22 @@ def mended_types(client: redis.Redis) -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        if "WRONGTYPE" not in str(error) or not displace(client):
+        if not _is_of_another_type(error) or not displace(client):
             raise
+
+
+def with_mended_types(client: redis.Redis, ask: Callable[[], Any]) -> Any:
+    """Return what is answered; once more, if it was refused because of what should be of another type.
+
+    What it had done by then is done twice: a work order may be repeated. Raises every other error.
+    """
+    try:
+        return ask()
+    except ResponseError as error:
+        if not _is_of_another_type(error):
+            raise
+    displace(client)
+    return ask()
 
 
 def displace(client: redis.Redis) -> list[str]:
@@ -43,3 +67,7 @@ def displace(client: redis.Redis) -> list[str]:
         place = f"{keys.DISPLACED}:{name}"
         log.error("%s in Redis was no %s: what was there is at %s now", name, wanted[name], place)
     return names
+
+
+def _is_of_another_type(error: ResponseError) -> bool:
+    return "WRONGTYPE" in str(error)
