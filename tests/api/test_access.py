@@ -19,7 +19,7 @@ from worker.api.access import (
     TooManyFailures,
     UnknownKey,
 )
-from worker.api.fair_pool import FairPool
+from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.key_lookups import AWAY, REMEMBERED, KeyLookups
 from worker.broker.key_copy import Found
 from worker.ledger.api_keys import ApiKeyStore
@@ -65,6 +65,7 @@ class Copy:
     """What Redis has of the keys: nothing, unless a test says so; may be away."""
 
     away = False
+    fault: Exception | None = None
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -74,6 +75,8 @@ class Copy:
         """Find keys."""
         if self.away:
             raise BrokerUnavailable
+        if self.fault:
+            raise self.fault
         return {one: self.found[one] for one in key_ids if one in self.found}
 
 
@@ -175,6 +178,23 @@ def test_a_revoked_key_does_not_come_back_to_life(
     with pytest.raises(UnknownKey):
         access.admit(GOOD)
     assert not access.stands()
+
+
+@pytest.mark.parametrize("fault", [RecursionError("nested too deeply"), PoolFull(is_own=True)])
+def test_whatever_a_copy_does_all_who_wait_are_answered(
+    access: Door, ledger: Ledger, copy: Copy, fault: Exception
+) -> None:
+    """Also those who ask next: they once waited for ever, with their connections."""
+    ledger.away, copy.fault = True, fault
+
+    async def answers() -> list[ApiKey | BaseException]:
+        calls = [access.access.admit(make_text(name * 16), "1.2.3.4") for name in "abc"]
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert asyncio.run(answers()) == [fault] * 3
+    copy.fault, copy.found["a" * 16] = None, Found(KEY, digest_of(GOOD))
+    assert access.admit(GOOD) == KEY
 
 
 def test_without_both_only_memory_is_left(access: Door, ledger: Ledger, copy: Copy, clock: Clock) -> None:

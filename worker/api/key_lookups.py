@@ -95,13 +95,18 @@ class KeyLookups:
             await self._answer(answers)
 
     async def _answer(self, answers: "dict[str, asyncio.Future[Found | None]]") -> None:
+        """Answer all of these, whatever happens: nobody asks for them again."""
+        try:
+            await self._answer_as_told(answers)
+        except Exception as error:  # noqa: BLE001 - raised where the answers are awaited
+            _fail(answers.values(), error)
+
+    async def _answer_as_told(self, answers: "dict[str, asyncio.Future[Found | None]]") -> None:
         now = self._clock()
         try:
             found = await self._ask_ledger(answers)
         except (LedgerUnavailable, SchemaOutdated) as outage:
             await self._answer_without(answers, outage)
-        except Exception as error:  # noqa: BLE001 - raised where the answers are awaited
-            _fail(answers.values(), error)
         else:
             for key_id, answer in answers.items():
                 one = found.get(key_id)
