@@ -62,7 +62,10 @@ def _set(path: str, value: Any) -> Change:
         *folders, name = path.split(".")
         for folder in folders:
             document = document[folder]
-        document[name] = value
+        if isinstance(document, list):
+            document.insert(int(name), value)
+        else:
+            document[name] = value
 
     return change
 
@@ -93,6 +96,10 @@ CHANGES = {
     "other field": _swap,
     "shown field": _shown_name,
     "url": _as_url,
+    "own token": _set("destination.auth.value", "of-the-attacker"),
+    "own host": _set("destination.headers.Host", "evil.example.com"),
+    "own framing": _set("destination.headers.Transfer-Encoding", "chunked"),
+    "own signature": _set("destination.signing_secrets.1", SIGNING),
 }
 
 
@@ -115,6 +122,14 @@ def test_what_decides_nothing_may_change() -> None:
     document["name"], document["destination"]["batch_events"] = "another", 7
 
     assert open_document(document, VAULT).destination.auth.value.get_secret_value() == TOKEN  # type: ignore[union-attr]  # a webhook
+
+
+def test_a_url_may_stand_in_the_clear() -> None:
+    """So the release before leaves one that has a query; there must be no other secret beside it."""
+    document = _sealed(_integration(destination={"type": "webhook", "url": "https://hook.example.com/"}))
+    _set("destination.url", "https://hook.example.com/?key=k3y")(document)
+
+    assert open_document(document, VAULT).destination.url == "https://hook.example.com/?key=k3y"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +223,10 @@ def test_an_orphan_with_secrets_of_others_is_not_adopted(ledger: Engine) -> None
 
     with pytest.raises(SecretMoved, match="integration b"):
         adopt(ledger, VAULT, document, 1)
+    own = _sealed(_integration(id="int_c", name="c"))
+    own["destination"]["headers"]["Host"] = "evil.example.com"
+    with pytest.raises(InvalidIntegration, match=r"headers\.Host: stands unsealed"):
+        adopt(ledger, VAULT, own, 1)
 
 
 @pytest.mark.slow

@@ -9,11 +9,16 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from worker.model.integrations import Integration
+from worker.model.errors import InvalidIntegration
+from worker.model.integrations import Integration, at_once
 from worker.model.secret_urls import SecretUrl
+from worker.model.secrets import secrets_in
 
 #: Says what stands for a secret at its path, or for a url, which may hold one.
 Conceal = Callable[[str, SecretStr | SecretUrl], Any]
+
+_CLEAR = "stands unsealed, so somebody has changed the stored integration directly"
+_RENEWED = "a recorder renews the copy in Redis within seconds; in the database, take it out"
 
 
 def concealed(integration: Integration, conceal: Conceal) -> dict[str, Any]:
@@ -41,6 +46,26 @@ def _jsonable(path: str, value: Any, conceal: Conceal) -> Any:
 def replaced(document: Mapping[str, Any], replace: Callable[[str, str], Any]) -> dict[str, Any]:
     """Return the document with each sealed secret of its destination replaced, by its path there."""
     return {**document, "destination": _replaced_within("", document.get("destination"), replace)}
+
+
+def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sealed text of each secret by its path in the destination, as `auth.value`."""
+    found: dict[str, str] = {}
+    replaced(document, found.__setitem__)
+    return found
+
+
+def require_sealed(document: Mapping[str, Any], integration: Integration) -> None:
+    """Refuse a secret of the integration that stands unsealed in its document.
+
+    Whoever can write to Redis could set a `Host` header, which goes out beside the token that is sealed. The
+    release before seals every secret, too, but leaves a url with a query in the clear. Raises
+    InvalidIntegration.
+    """
+    sealed = sealed_in(document)
+    clear = [path for path, _ in secrets_in(integration) if path != "url" and path not in sealed]
+    if clear:
+        raise at_once([InvalidIntegration(path, _CLEAR, _RENEWED) for path in clear])
 
 
 def _replaced_within(path: str, value: Any, replace: Callable[[str, str], Any]) -> Any:

@@ -6,8 +6,9 @@ Their sealed text is written back as it is, so it opens later only where it stoo
 from collections.abc import Mapping
 from typing import Any
 
+from worker.ledger.document_values import sealed_in
 from worker.ledger.sealed_urls import place_in, url_of
-from worker.ledger.vault import Vault, sealed_in
+from worker.ledger.vault import Vault
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration, at_once
 from worker.model.secrets import moved_in, unreadable_in

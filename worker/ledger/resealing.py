@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select, update
 
+from worker.ledger.document_values import sealed_in
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
 from worker.ledger.sealed_urls import has_clear_query
 from worker.ledger.switching import locked_document
-from worker.ledger.vault import Vault, reseal, sealed_in, stands_right
+from worker.ledger.vault import Vault, reseal, stands_right
 from worker.model.errors import SecretUnreadable
 
 

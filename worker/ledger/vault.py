@@ -23,7 +23,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from worker.ledger.document_values import concealed, replaced
+from worker.ledger.document_values import concealed, replaced, require_sealed
 from worker.ledger.key_file import key_in
 from worker.ledger.sealed_urls import has_clear_query, place_in, url_of
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
@@ -194,7 +194,8 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     """Return the integration of a sealed document, to show and to change.
 
     What cannot be opened is an UnreadableSecret. A secret is opened as a SecretStr, which no field takes that
-    holds none. Raises InvalidIntegration when this release cannot read the document.
+    holds none. Raises InvalidIntegration when this release cannot read the document, or a secret of it stands
+    unsealed.
     """
     url = url_of(document, vault)
 
@@ -208,7 +209,9 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
         except SecretUnreadable as error:
             return UnreadableSecret(sealed, moved=isinstance(error, SecretMoved))
 
-    return parse_integration(replaced(document, opened), stored=True)
+    integration = parse_integration(replaced(document, opened), stored=True)
+    require_sealed(document, integration)
+    return integration
 
 
 def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
@@ -252,13 +255,6 @@ def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vau
     except SecretMoved:
         return False
     return True
-
-
-def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sealed text of each secret by its path in the destination, as `auth.value`."""
-    found: dict[str, str] = {}
-    replaced(document, found.__setitem__)
-    return found
 
 
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
