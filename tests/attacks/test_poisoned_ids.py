@@ -18,6 +18,7 @@ from worker.broker import keys
 from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, counters
 from worker.broker.reading_ahead import IngressAhead, NotMyTurn
 from worker.broker.renumbering import Renumbering, ingress_ids
+from worker.broker.streams import GroupReader
 from worker.broker.vital_signs import VitalSigns
 
 #: No further entry is taken behind it.
@@ -205,6 +206,26 @@ def test_what_was_read_a_little_ahead_of_the_clock_hides_nothing(client: redis.R
     add(client, "afterwards")
 
     assert names(ingress.read(10, 1)) == [b"poison", b"afterwards"]
+
+
+class LaterReader(GroupReader):
+    """Makes the groups although they are there by then."""
+
+    def make_groups(self) -> None:
+        """Do so."""
+        self._make_groups()
+
+
+def test_a_group_that_is_there_keeps_the_ids_of_its_stream(client: redis.Redis) -> None:
+    """Of two routers that begin at once, the later one finds the group of the earlier one in use."""
+    ingress = router(client)
+    add(client, "soon", f"{round(time.time() * 1000) + 20_000}-0")
+    assert ingress.hand_over(handover(ingress.read(10, 1)))
+
+    LaterReader(client, [keys.EVENTS], keys.ROUTER_GROUP, "later", 30).make_groups()
+    add(client, "afterwards")
+
+    assert names(ingress.read(10, 1)) == [b"afterwards"]
 
 
 def test_what_nobody_holds_is_given_out_again(client: redis.Redis) -> None:

@@ -4,7 +4,6 @@ Redis streams in brief: XREADGROUP hands each entry to one consumer of the group
 did; XACK and XDEL end an entry; XAUTOCLAIM takes over what another consumer has held for too long.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker.connection import ask, broker_errors
-from worker.broker.overdraft import ask_anyway
-
-log = logging.getLogger(__name__)
+from worker.broker.scripting import single_script
 
 #: One entry: its id, and field, value, field, value, …
 Entry = tuple[bytes, list[bytes]]
@@ -37,6 +34,7 @@ class GroupReader:
         self._group = group
         self._consumer = consumer
         self._claim_idle = claim_idle
+        self._make_group = single_script(client, "make_group")
         self._own_first = True
         self._next_takeover = 0.0
 
@@ -97,21 +95,7 @@ class GroupReader:
 
     def _make_groups(self) -> None:
         for stream in self._streams:
-            try:
-                ask_anyway(self._client, "XGROUP", "CREATE", stream, self._group, "0", "MKSTREAM")
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
-            self._leave_the_past(stream)
-
-    def _leave_the_past(self, stream: str) -> None:
-        """Let no entry of a new stream be given an id of the past: whoever adds one may choose it."""
-        seconds, _ = self._client.time()
-        try:
-            ask_anyway(self._client, "XSETID", stream, f"{int(seconds) * 1000}-0")
-        except ResponseError as error:
-            # It has a later one; or a provider forbids it.
-            log.debug("%s keeps its last id: %s", stream, error)
+            self._make_group(keys=[stream], args=[self._group])
 
 
 def forget_idle_consumers(client: redis.Redis, stream: str, group: str, idle: float) -> int:
