@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 import redis
 
 from tests.broker.sending import event
 from worker.broker import keys
 from worker.broker.ingress import Consignment, HandOver, Ingress, counters
+from worker.model.errors import BrokerUnavailable
 
 
 def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
@@ -28,3 +30,22 @@ def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
     assert pending["pending"] == 0
     assert client.hget(keys.state("a"), "backlog_events") == b"3"
     assert counters(client)["published"] == 3
+
+
+def _gone() -> None:
+    raise redis.ConnectionError
+
+
+def test_what_was_read_before_an_error_is_read_again(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis goes away when it is asked for its time, since an id is ahead of the clock of this host."""
+    router = Ingress(client, "router", 30)
+    router.read(1, 1)
+    client.xadd(keys.EVENTS, {"event": b"e"}, id="9999999999999-0")
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "time", _gone)
+        with pytest.raises(BrokerUnavailable):
+            router.read(1, 1)
+
+    assert [one.raw for one in router.read(1, 1)] == [b"e"]

@@ -101,12 +101,19 @@ class Ingress:
         self._may_be_taken = False
 
     def read(self, count: int, block_ms: int) -> list[Arrival]:
-        """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge."""
+        """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge.
+
+        After an error, what was read before is read again.
+        """
         count = self._bounded(count)
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
-        entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
-        arrivals = arrivals_of(self._client, entries)
+        try:
+            entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
+            arrivals = arrivals_of(self._client, entries)
+        except BaseException:
+            self._reader.read_again()
+            raise
         self._may_be_taken = any_ahead([arrival.entry_id for arrival in arrivals])
         return arrivals
 
