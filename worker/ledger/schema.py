@@ -26,6 +26,12 @@ metadata = MetaData()
 # Python, and PostgreSQL's trees grow faster than by the rules of a language.
 ID = Text().with_variant(TEXT(collation="C"), "postgresql")
 
+
+def _if(condition: str) -> dict[str, Any]:
+    """Return the options of an index that holds only the rows for which this is so."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 integrations = Table(
     "integrations",
     metadata,
@@ -90,20 +96,14 @@ deliveries = Table(
     Column("content", Text),
 )
 
+_delivery = deliveries.c
 # "The latest deliveries of this integration", and percentiles over them. It grows at one end per
 # integration, which makes it cheap. A list over all integrations merges theirs (see queries.py); an
 # index on settled_ms alone would cost every row to spare that one question.
-Index("deliveries_latest", deliveries.c.integration_id, deliveries.c.settled_ms)
+Index("deliveries_latest", _delivery.integration_id, _delivery.settled_ms)
 
 # "What fails or waits here", and the last problem. Holds next to nothing while all is well.
-_UNWELL = text("status <> 'delivered'")
-Index(
-    "deliveries_unwell",
-    deliveries.c.integration_id,
-    deliveries.c.settled_ms,
-    sqlite_where=_UNWELL,
-    postgresql_where=_UNWELL,
-)
+Index("deliveries_unwell", _delivery.integration_id, _delivery.settled_ms, **_if("status <> 'delivered'"))
 
 dead_letters = Table(
     "dead_letters",
@@ -135,35 +135,22 @@ dead_letters = Table(
 )
 
 # Dead letters are few, so that indexes are affordable: the latest of an integration, and of all,
-Index("dead_letters_latest", dead_letters.c.integration_id, dead_letters.c.dead_ms)
-Index("dead_letters_latest_of_all", dead_letters.c.dead_ms)
+_letter = dead_letters.c
+Index("dead_letters_latest", _letter.integration_id, _letter.dead_ms)
+Index("dead_letters_latest_of_all", _letter.dead_ms)
 # those that a replay may take, which leave these two as it goes on,
-_WAITS = text("state = 'waiting'")
-_IF_WAITS: dict[str, Any] = {"sqlite_where": _WAITS, "postgresql_where": _WAITS}
-Index("dead_letters_waiting", dead_letters.c.integration_id, dead_letters.c.dead_ms, **_IF_WAITS)
-Index("dead_letters_waiting_of_all", dead_letters.c.dead_ms, **_IF_WAITS)
+_IF_WAITS = _if("state = 'waiting'")
+Index("dead_letters_waiting", _letter.integration_id, _letter.dead_ms, **_IF_WAITS)
+Index("dead_letters_waiting_of_all", _letter.dead_ms, **_IF_WAITS)
 # whether one of an event waits,
-Index(
-    "dead_letters_waiting_of_event",
-    dead_letters.c.event_id,
-    dead_letters.c.integration_id,
-    dead_letters.c.content,
-    **_IF_WAITS,
-)
+_of_event = (_letter.event_id, _letter.integration_id)
+Index("dead_letters_waiting_of_event", *_of_event, _letter.content, **_IF_WAITS)
 # how often an event has died,
-Index("dead_letters_of_event", dead_letters.c.event_id, dead_letters.c.integration_id)
+Index("dead_letters_of_event", *_of_event)
 # a tenant's invalid events,
-_INVALID = text("tenant_id IS NOT NULL")
-_IF_INVALID: dict[str, Any] = {"sqlite_where": _INVALID, "postgresql_where": _INVALID}
-Index("dead_letters_of_tenant", dead_letters.c.tenant_id, dead_letters.c.dead_ms, **_IF_INVALID)
+Index("dead_letters_of_tenant", _letter.tenant_id, _letter.dead_ms, **_if("tenant_id IS NOT NULL"))
 # and what a replay has sent.
-_REPLAYED = text("replay_id IS NOT NULL")
-Index(
-    "dead_letters_replayed",
-    dead_letters.c.replay_id,
-    sqlite_where=_REPLAYED,
-    postgresql_where=_REPLAYED,
-)
+Index("dead_letters_replayed", _letter.replay_id, **_if("replay_id IS NOT NULL"))
 
 # Jobs that send dead letters again (`worker.model.replays.Replay`).
 replays = Table(
@@ -189,8 +176,7 @@ replays = Table(
 
 # The latest, and to forget the old ones; and those that run, which are looked for every second.
 Index("replays_age", replays.c.created_ms)
-_RUNS = text("state = 'running'")
-Index("replays_running", replays.c.created_ms, sqlite_where=_RUNS, postgresql_where=_RUNS)
+Index("replays_running", replays.c.created_ms, **_if("state = 'running'"))
 
 # Events that a backlog had no room for, in the chunks in which it held them (`worker.model.parking`).
 parked = Table(
