@@ -38,6 +38,12 @@ ODD = {
     "many digits and an exponent": f'"context":{{"a":{"1" * 300}.0e99}}',
     "infinite in an unknown field": '"x":{"y":[1e400,"\\u0000",null]}',
     "infinite version": '"policy":{"version":1e400}',
+    "infinite beside the version": '"policy":{"name":"p","limit":1e400}',
+    "infinite within what nobody knows of the policy": '"policy":{"name":"p","a":{"b":[-1e999]}}',
+    "infinite before its repetition": '"x":1e400,"x":1',
+    "infinite in an escaped repetition": '"x":[1e400],"\\u0078":1',
+    "half beside an infinite repetition": '"x":[1e400],"context":{"a":"\\ud83d"},"x":1',
+    "infinite before its repetition within the policy": '"policy":{"x":1e400,"x":1}',
     "infinite delta": '"behavioral_hash_delta":1e400',
 }
 

@@ -17,7 +17,7 @@ members_of = msgspec.json.Decoder(Members).decode
 _text = msgspec.json.Decoder(str).decode
 
 
-def _may_repeat(raw: bytes, members: Members) -> bool:
+def may_repeat(raw: bytes, members: Members) -> bool:
     """Return whether a member stands in the object twice; now and then True for none.
 
     A member that is repeated gives the object more quotes than its members have.
@@ -25,10 +25,8 @@ def _may_repeat(raw: bytes, members: Members) -> bool:
     return raw.count(b'"') != 2 * len(members) + b"".join(members.values()).count(b'"')
 
 
-def repeated_name(raw: bytes, members: Members, known: Container[str]) -> str | None:
-    """Return the first of the known names that stands more than once in an object of these members."""
-    if not _may_repeat(raw, members):
-        return None
+def repeated_name(raw: bytes, known: Container[str]) -> str | None:
+    """Return the first of the known names that stands more than once in an object."""
     seen: set[str] = set()
     for name, _ in read_members(raw):
         if name in seen and name in known:

@@ -12,7 +12,7 @@ import msgspec
 
 from worker.model import event_refusals as refusals
 from worker.model.errors import InvalidEvent
-from worker.model.event_members import Members, members_of, read_members, repeated_name
+from worker.model.event_members import Members, may_repeat, members_of, read_members, repeated_name
 from worker.model.event_repair import may_hold_long_integer, repaired
 from worker.model.event_types import (
     BULK_EVENT_TYPES,
@@ -203,18 +203,20 @@ def _escaped_quotes(raw: bytes, event: _UsualEvent) -> int:
     return raw.count(escape) - bytes(event.hold).count(escape) - bytes(event.context).count(escape)
 
 
-def _check_members(raw: bytes, members: Members) -> None:
-    """Look at what the decoder does not: repeated fields, and numbers in fields that it skips.
+def _check_members(raw: bytes, known: frozenset[str], path: str = "") -> Members:
+    """Look at what the decoder does not: repeated fields of an object, and numbers in fields that it skips.
 
     Raises InvalidEvent for the former, msgspec.ValidationError for the latter.
     """
-    if name := repeated_name(raw, members, _FIELDS):
-        raise refusals.repeated(name)
-    policy = bytes(members.get("policy", b""))
-    if policy.startswith(b"{") and (name := repeated_name(policy, members_of(policy), _POLICY_FIELDS)):
-        raise refusals.repeated(f"policy.{name}")
-    for name in members.keys() - _FIELDS:
-        _any.decode(members[name])
+    members = members_of(raw)
+    if may_repeat(raw, members):
+        if name := repeated_name(raw, known):
+            raise refusals.repeated(path + name)
+        _any.decode(raw)  # the members hold only the last value of a name
+    else:
+        for name in members.keys() - known:
+            _any.decode(members[name])
+    return members
 
 
 def _on_second_look(raw: bytes) -> AcceptedEvent:
@@ -236,7 +238,9 @@ def _on_second_look(raw: bytes) -> AcceptedEvent:
 def _on_close_look(text: bytes) -> AcceptedEvent:
     """Accept a valid event. Raises InvalidEvent, and msgspec.DecodeError for what may be mended."""
     event = _decoded(text)
-    _check_members(text, members_of(text))
+    policy = bytes(_check_members(text, _FIELDS).get("policy", b""))
+    if policy.startswith(b"{"):
+        _check_members(policy, _POLICY_FIELDS, "policy.")
     if may_hold_long_integer(text) and repaired(text) is not None:
         raise msgspec.ValidationError(_OUT_OF_RANGE)
     _check_beyond_shape(event)
