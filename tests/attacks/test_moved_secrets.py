@@ -62,10 +62,7 @@ def _set(path: str, value: Any) -> Change:
         *folders, name = path.split(".")
         for folder in folders:
             document = document[folder]
-        if isinstance(document, list):
-            document.insert(int(name), value)
-        else:
-            document[name] = value
+        document[name] = value
 
     return change
 
@@ -73,6 +70,10 @@ def _set(path: str, value: Any) -> Change:
 def _swap(document: dict[str, Any]) -> None:
     own = document["destination"]
     own["auth"]["value"], own["headers"]["X-Team"] = own["headers"]["X-Team"], own["auth"]["value"]
+
+
+def _sign_as_well(document: dict[str, Any]) -> None:
+    document["destination"]["signing_secrets"].append(SIGNING)
 
 
 def _shown_name(document: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ CHANGES = {
     "own token": _set("destination.auth.value", "of-the-attacker"),
     "own host": _set("destination.headers.Host", "evil.example.com"),
     "own framing": _set("destination.headers.Transfer-Encoding", "chunked"),
-    "own signature": _set("destination.signing_secrets.1", SIGNING),
+    "own signature": _sign_as_well,
 }
 
 
