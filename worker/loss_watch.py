@@ -7,6 +7,7 @@ mark and the loss, nobody can count: the interval bounds that.
 
 import logging
 import threading
+import time
 import uuid
 from contextlib import suppress
 
@@ -41,6 +42,8 @@ _HOW_REMOVED = (
     "XADD with MAXLEN or MINID does that, and XTRIM or XDEL by hand: see who may publish with XADD, and have "
     "them use the HTTP API instead"
 )
+#: Seconds between two lines of the log about entries that are removed again and again.
+_LOG_EVERY = 60.0
 #: Steps from nothing known to a mark, with one to spare.
 _ROUNDS = 4
 
@@ -65,6 +68,7 @@ class LossWatch:
         self._interval = interval
         self._seen: Mark | None = None
         self._told: set[str] = set()
+        self._next_line = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Watch until told to stop; outlive any absence of Redis or the database."""
@@ -167,12 +171,17 @@ class LossWatch:
             _tell(loss_id, loss)
 
     def _report_removed(self, known: Mark, found: Mark) -> None:
-        """Tell of entries that somebody removed from the ingress before they were routed."""
+        """Tell of entries that somebody removed from the ingress before they were routed.
+
+        As long as nobody has acknowledged that, it is one loss, and a line of the log now and then.
+        """
         if count := removed_entries(known.figures, found.figures):
             waiting = {EVENTS: count}
             loss = Loss(Kind.VANISHED, known.at_ms, found.at_ms, {}, waiting, _HOW_REMOVED, removed=True)
-            if loss_id := self._losses.report(loss, known.epoch, None):
-                _tell(loss_id, loss)
+            kept = self._losses.report_removed(loss)
+            if kept.loss == loss or time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + _LOG_EVERY
+                _tell(kept.id, kept.loss)
 
 
 def _is_short(known: Mark, found: Mark) -> bool:

@@ -21,6 +21,7 @@ from worker.broker.connection import ask
 from worker.broker.ingress import HandOver, Ingress
 from worker.broker.redis_config import read_facts
 from worker.broker.renumbering import Renumbering
+from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable
 from worker.model.redis_checks import judge_doors
 from worker.model.redis_marks import Kind, words_of
@@ -76,16 +77,27 @@ def test_what_was_removed_before_it_was_routed_is_told(
     assert [one.levelno for one in caplog.records if "were removed" in one.getMessage()] == [logging.ERROR]
 
 
-def test_single_entries_and_later_removals_are_told(rig: LossRig) -> None:
-    """Each with its own number."""
-    publish(rig.client, 5)
-    [(first, _), *_] = ask(rig.client, "XRANGE", keys.EVENTS, "-", "+")
-    rig.client.xdel(keys.EVENTS, first)
-    rig.watch.step()
-    rig.client.xtrim(keys.EVENTS, maxlen=2, approximate=False)
+def test_removals_are_one_loss_until_that_is_acknowledged(
+    rig: LossRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With their sum: one for each mark, every two seconds, would be read whenever health is asked for."""
+    store = LossStore(rig.engine)
+    publish(rig.client, 30)
+    for number in range(20):
+        [(first, _), *_] = ask(rig.client, "XRANGE", keys.EVENTS, "-", "+")
+        rig.client.xdel(keys.EVENTS, first)
+        rig.watch.step()
+        assert [one.events for one in rig.losses()] == [number + 1]
+    lines = [one.getMessage() for one in caplog.records if "were removed" in one.getMessage()]
+    [known] = store.list()
+    store.acknowledge(known.id, "ops", "seen")
+    rig.client.xtrim(keys.EVENTS, maxlen=8, approximate=False)
     rig.watch.step()
 
-    assert sorted(one.events for one in rig.losses()) == [1, 2]
+    assert len(lines) == 1
+    assert known.loss.since_ms < known.loss.found_ms
+    assert sorted(one.events for one in rig.losses()) == [2, 20]
+    assert [one.loss.events for one in store.list(unacknowledged=True)] == [2]
 
 
 def test_what_routers_hand_over_is_never_missed(rig: LossRig) -> None:

@@ -126,3 +126,19 @@ def test_a_loss_is_acknowledged(engine: Engine) -> None:
     assert losses.list(unacknowledged=True) == []
     assert losses.list() == [done]
     assert (done.acknowledged_by, done.acknowledgement) == ("ops", "seen")
+
+
+def test_what_is_removed_later_is_added_to_an_open_loss(engine: Engine) -> None:
+    """Of its kind alone: streams that vanished are another matter."""
+    losses = LossStore(engine)
+    losses.report(Loss(Kind.VANISHED, NOON, NOON + 5000, {}, {"events": 3}), "epoch-1", None)
+    first = losses.report_removed(Loss(Kind.VANISHED, NOON, NOON + 1, {}, {"events": 1}, removed=True))
+    second = losses.report_removed(Loss(Kind.VANISHED, NOON + 1, NOON + 9, {}, {"events": 4}, removed=True))
+    both = Loss(Kind.VANISHED, NOON, NOON + 9, {}, {"events": 5}, removed=True)
+    losses.acknowledge(first.id, "ops", "seen")
+    third = losses.report_removed(Loss(Kind.VANISHED, NOON + 9, NOON + 9, {}, {"events": 2}, removed=True))
+
+    assert (second.id, second.loss) == (first.id, both)
+    assert [one.loss for one in losses.list() if one.id == first.id] == [both]
+    assert third.id != first.id
+    assert sorted(one.loss.events for one in losses.list()) == [2, 3, 5]

@@ -3,16 +3,17 @@
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.redis_marks import begin_epoch, end_epoch
 from worker.ledger.schema import redis_losses
 from worker.ledger.text import storable, storable_prose
 from worker.model.errors import InvalidInput, NotFoundError
-from worker.model.redis_marks import Loss, Mark
+from worker.model.redis_marks import Loss, Mark, with_more
 
 _decode = msgspec.json.Decoder(Loss).decode
 
@@ -40,22 +41,36 @@ class LossStore:
 
         Without `begun` the epoch goes on.
         """
-        made = f"loss_{uuid.uuid4().hex[:12]}"
-        row = {
-            "id": made,
-            "kind": loss.kind.value,
-            "since_ms": loss.since_ms,
-            "found_ms": loss.found_ms,
-            "events": loss.events,
-            "document": msgspec.json.encode(loss).decode(),
-        }
         with writing(self._engine) as connection:
             if begun is not None:
                 if not end_epoch(connection, ended):
                     return None
                 begin_epoch(connection, Mark(begun))
-            connection.execute(insert(redis_losses).values(row))
-        return made
+            return _keep(connection, loss)
+
+    def report_removed(self, loss: Loss) -> RecordedLoss:
+        """Keep that entries were removed; return the loss that tells of them.
+
+        It is the one of their kind that nobody has acknowledged, with their sum, if there is one: whoever
+        removes entries all the time does not make a loss of each moment, all of which would be read whenever
+        somebody asks for the health of the fleet.
+        """
+        columns = redis_losses.c
+        wanted = (
+            select(columns.id, columns.document)
+            .where(columns.acknowledged_ms.is_(None), columns.kind == loss.kind.value)
+            .order_by(columns.found_ms.desc())
+        )
+        with writing(self._engine) as connection:
+            # Locked, so that it is not acknowledged with a number that nobody has seen.
+            for row in connection.execute(wanted.with_for_update()):
+                known = _decode(row.document)
+                if known.removed:
+                    both = with_more(known, loss)
+                    mine = columns.id == row.id
+                    connection.execute(update(redis_losses).where(mine).values(_values(both)))
+                    return RecordedLoss(row.id, both, None, None, None)
+            return RecordedLoss(_keep(connection, loss), loss, None, None, None)
 
     def list(self, *, unacknowledged: bool = False) -> "list[RecordedLoss]":
         """Return all, the latest first; or only those that nobody has acknowledged."""
@@ -97,3 +112,20 @@ class LossStore:
         if found is None:
             raise NotFoundError(f"there is no loss {loss_id}: `siem redis losses --all` lists them")
         return found
+
+
+def _keep(connection: Connection, loss: Loss) -> str:
+    """Keep a loss under a new id; return that."""
+    made = f"loss_{uuid.uuid4().hex[:12]}"
+    connection.execute(insert(redis_losses).values(id=made, **_values(loss)))
+    return made
+
+
+def _values(loss: Loss) -> dict[str, Any]:
+    return {
+        "kind": loss.kind.value,
+        "since_ms": loss.since_ms,
+        "found_ms": loss.found_ms,
+        "events": loss.events,
+        "document": msgspec.json.encode(loss).decode(),
+    }

@@ -100,6 +100,17 @@ class Loss(msgspec.Struct, frozen=True):
         return sum(self.deliveries.values()) + self.waiting.get(EVENTS, 0)
 
 
+def with_more(loss: Loss, more: Loss) -> Loss:
+    """Return a loss with what was removed since: from the earlier mark to the later moment, and their sum."""
+    names = {*loss.waiting, *more.waiting}
+    return msgspec.structs.replace(
+        loss,
+        since_ms=min(loss.since_ms, more.since_ms),
+        found_ms=max(loss.found_ms, more.found_ms),
+        waiting={name: loss.waiting.get(name, 0) + more.waiting.get(name, 0) for name in sorted(names)},
+    )
+
+
 class Verdict(StrEnum):
     """What the mark in Redis says beside the one that is known."""
 
