@@ -4,14 +4,13 @@ A process that opens secrets (a worker, the API) tells the fingerprints of its k
 (`facts`). Release 0.1.0 told nothing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from worker.broker.alive import API
+from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
-from worker.broker.vital_signs import standing_document
 from worker.ledger.resealing import secrets_of
 from worker.ledger.vault import Vault
 from worker.model.destinations import DESTINATION_TYPES
@@ -93,8 +92,8 @@ def unopened_secrets(client: Any, vault: Vault, integration_id: str, kind: str) 
     Of a secret that no key of this vault opens, nobody here knows which key it takes. Raises
     BrokerUnavailable.
     """
-    found = standing_document(client, integration_id)
-    sealed = secrets_of(json.loads(found), vault) if found else []
+    found = orphan_document(client, integration_id)
+    sealed = secrets_of(found, vault) if found else []
     keys = {one.path: vault.fingerprints[one.key] for one in sealed if one.key is not None}
     workers = [one for one in key_holders(client) if worker_role(kind) in one.roles] if keys else []
     lacking = tuple(one for one in workers if any(map(one.lacks, keys.values())))

@@ -4,14 +4,14 @@ Comes in: the settings. Goes out: a check for each step, as for an integration. 
 the copy in Redis while the database is away.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from worker.broker.conflicts import orphan_document
 from worker.broker.connection import Client, connect
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import VitalSigns, standing_document, standing_subjects
+from worker.broker.vital_signs import VitalSigns, standing_subjects
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
@@ -96,10 +96,10 @@ def _standing(id_or_name: str, gaps: Gaps) -> Integration:
     config = configuration()
     with closing(connect(config.broker_address())) as client:
         found = named(standing_subjects(client), id_or_name, gaps)
-        document = standing_document(client, found.id)
+        document = orphan_document(client, found.id)
     if document is None:
         raise gaps.errors[Source.DATABASE]
-    return read_document(json.loads(document), open_vault(config))
+    return read_document(document, open_vault(config))
 
 
 def _of_redis(check: RedisCheck) -> Check:

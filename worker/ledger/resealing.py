@@ -71,11 +71,21 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
 
 
 def secrets_of(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
-    """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's."""
-    whose = document["id"], document.get("name", ""), document.get("tenant_id", "")
+    """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's.
+
+    Nor of what is no integration: in Redis anything may stand, which no worker uses.
+    """
+    whose: tuple[Any, Any, Any]
+    whose = document.get("id"), document.get("name", ""), document.get("tenant_id", "")
+    if not all(isinstance(one, str) for one in whose):
+        return []
+    try:
+        sealed = sealed_in(document)
+    except RecursionError:
+        return []
     found = [
         SealedSecret(*whose, path, vault.key_of(text), _binding(document, path, text, vault))
-        for path, text in sealed_in(document).items()
+        for path, text in sealed.items()
     ]
     clear = [SealedSecret(*whose, "url", None, Binding.CLEAR)] if has_clear_query(document) else []
     return [*clear, *found]

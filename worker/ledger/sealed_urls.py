@@ -43,5 +43,6 @@ def shown_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
 
 def has_clear_query(document: Mapping[str, Any]) -> bool:
     """Whether the url has a query and stands in the clear, as the release before left it."""
-    url = document.get("destination", {}).get("url")
+    destination = document.get("destination")
+    url = destination.get("url") if isinstance(destination, Mapping) else None
     return isinstance(url, str) and SecretUrl(url).has_query
