@@ -28,6 +28,9 @@ def _message(issued_ms: int | None, **headers: Any) -> bytes:
         ([b"\xff", b"{}", b"null", _message(9_000)], 9_000),
         ([b'{"headers":{"siem_issued_ms":"soon"}}'], None),
         ([b"{" + b" " * 100_000, _message(9_000)], 9_000),
+        ([_message(-(10**400)), _message(9_000)], 9_000),  # no time that can be reckoned with
+        ([_message(10**400)], None),
+        ([_message(-1)], None),
     ],
 )
 def test_the_oldest_order_tells(client: redis.Redis, messages: list[bytes], oldest: int | None) -> None:
@@ -37,6 +40,7 @@ def test_the_oldest_order_tells(client: redis.Redis, messages: list[bytes], olde
     found = OrderQueues(client).waiting("webhook")
 
     assert (found.entries, found.oldest_ms) == (len(messages), oldest)
+    assert found.seconds(now_ms=10_000) == (0 if oldest is None else (10_000 - oldest) / 1000)
 
 
 def test_an_order_is_issued_now(client: redis.Redis) -> None:

@@ -13,7 +13,7 @@ the end.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -39,7 +39,8 @@ _LOOKED_AT, _LONGEST = 20, 16_384
 
 
 class _Headers(msgspec.Struct):
-    siem_issued_ms: int | None = None
+    # Beyond what a float holds exactly, it is no time, and a wait reckoned from it may overflow.
+    siem_issued_ms: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     redelivered: bool = False
 
 
