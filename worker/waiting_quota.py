@@ -48,8 +48,8 @@ class WaitingQuota:
                 waiting[known[integration_id].tenant_id] += size
         waiting.pop("", None)  # of deleted integrations
         full = {tenant: size for tenant, size in waiting.items() if size > self._most}
-        if full or self._full:
-            note_full_tenants(self._client, full)
+        # Also that nobody is: else what somebody else has written there would stand for ever.
+        note_full_tenants(self._client, full)
         self._report(full)
 
     def _parked_sizes(self, parked: Mapping[str, Parked]) -> dict[str, int]:

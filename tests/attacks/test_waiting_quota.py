@@ -1,5 +1,6 @@
 """A tenant must not fill Redis and the ledger with events that nobody takes."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_what_was_written_down_lasts_no_longer_than_its_writer(api: Api) -> None
     look(api, quota)
     assert 0 < client.ttl(keys.FULL_TENANTS) <= 30
     client.set(keys.FULL_TENANTS, "no JSON")
+
+    wait_until(lambda: publish(api, OURS)[0] == 202, "the API takes events")
+
+
+def test_nobody_is_refused_because_the_key_is_of_another_type(api: Api) -> None:
+    """Every request to publish reads it."""
+    api.fleet.client.rpush(keys.FULL_TENANTS, OURS)
+
+    assert [publish(api, tenant)[0] for tenant in (OURS, THEIRS)] == [202, 202]
+
+
+def test_what_somebody_else_wrote_down_for_ever_lasts_until_the_next_look(api: Api) -> None:
+    """The process beside a recorder says each time who is full, also that nobody is."""
+    client = api.fleet.client
+    client.set(keys.FULL_TENANTS, json.dumps({OURS: MOST + 1}))
+    assert publish(api, OURS)[0] == 429
+    look(api, WaitingQuota(client, ParkedStore(api.fleet.engine), MOST))
 
     wait_until(lambda: publish(api, OURS)[0] == 202, "the API takes events")
 

@@ -1,5 +1,6 @@
 """What a bad disk or memory did to Redis's data wedges nothing, and each event is accounted for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.chunks import salvage
 from worker.broker.claimed import Claimed
+from worker.broker.floods import floods
+from worker.broker.full_tenants import FullTenants
 from worker.broker.ingress import Consignment, HandOver, Ingress, counters
 from worker.broker.outcomes import Outcomes, Settled
 from worker.broker.packing import pack_chunk
@@ -25,6 +28,7 @@ from worker.broker.parking import Parking
 from worker.broker.replaying import Replaying
 from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot, publish_integrations
+from worker.broker.stalls import recorder_stall
 from worker.broker.vital_signs import VitalSigns
 from worker.broker.volumes import volumes_of
 from worker.model.api_keys import ApiKey, Role
@@ -450,3 +454,20 @@ def test_an_order_of_a_damaged_backlog_ends(client: redis.Redis, backlog: Backlo
     assert backlog.wake(["a"]) == []
     assert sum(len(letter.events) for letter in letters(client)) == 3
     assert depth_is_nothing(client)
+
+
+@pytest.mark.parametrize(
+    ("key", "read"),
+    [
+        (keys.FULL_TENANTS, lambda client: FullTenants(client).now() or None),
+        (keys.FLOODS, floods),
+        (keys.RECORDER_STALL, recorder_stall),
+    ],
+)
+def test_what_is_noted_for_a_while_is_not_there_if_it_is_of_another_type(
+    client: redis.Redis, key: str, read: Callable[[redis.Redis], object]
+) -> None:
+    """The API reads these for each event, and for its readiness: neither should end with them."""
+    client.rpush(key, "by hand")
+
+    assert read(client) is None

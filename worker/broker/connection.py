@@ -156,6 +156,16 @@ def broker_errors() -> Iterator[None]:
         raise outage_of(error) from None
 
 
+def noted(client: Any, key: str) -> bytes | None:
+    """Return what stands under this key; None if nothing does, or what is of another type.
+
+    MGET takes the latter for nothing, where GET is refused. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        found: list[bytes | None] = client.mget([key])
+    return found[0]
+
+
 def outage_of(error: RedisError) -> BrokerUnavailable:
     """Return what `broker_errors` raises instead of this error."""
     if isinstance(error, MasterNotFoundError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, noted
 from worker.broker.overdraft import ask_anyway
 from worker.model.damage import DAMAGED
 
@@ -37,9 +37,8 @@ def forget_floods(client: "redis.Redis") -> None:
 
 def floods(client: "redis.Redis") -> frozenset[str] | None:
     """Return the tenants that flood the ingress; None if no router reads ahead. Raises BrokerUnavailable."""
-    with broker_errors():
-        found = client.get(keys.FLOODS)
-    if not isinstance(found, bytes):
+    found = noted(client, keys.FLOODS)
+    if found is None:
         return None
     try:
         return _decode(found)

@@ -6,12 +6,12 @@ recorder nobody is refused.
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, noted
 from worker.broker.overdraft import ask_anyway
 from worker.model.damage import DAMAGED
 
@@ -50,9 +50,8 @@ class FullTenants:
     def now(self) -> dict[str, int]:
         """Return them, each with how many bytes wait, at most a second old. Raises BrokerUnavailable."""
         if time.monotonic() - self._asked >= FRESH:
-            with broker_errors():
-                found: Any = self._client.get(keys.FULL_TENANTS)
-            self._known, self._asked = _read(found), time.monotonic()
+            self._known = _read(noted(self._client, keys.FULL_TENANTS))
+            self._asked = time.monotonic()
         return self._known
 
 

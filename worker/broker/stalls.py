@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, noted
 from worker.broker.overdraft import ask_anyway
 from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, OutageError
@@ -62,8 +62,7 @@ class RecorderStall:
 
 def recorder_stall(client: "redis.Redis") -> Stall | None:
     """Return why recorders cannot write; None while they can. Raises BrokerUnavailable."""
-    with broker_errors():
-        found: Any = client.get(keys.RECORDER_STALL)
+    found = noted(client, keys.RECORDER_STALL)
     try:
         return None if found is None else _decode(found)
     except DAMAGED:
