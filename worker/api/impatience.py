@@ -21,7 +21,7 @@ class ImpatientProtocol(H11Protocol):
     #: From the connection, or from the first byte after an answer, to the end of the headers, in seconds.
     HEAD_SECONDS: ClassVar[float] = 15.0
 
-    #: How long an answer may wait until enough of it is taken for more to be sent, in seconds.
+    #: How long an answer may wait until what was sent of it is taken, in seconds.
     ANSWER_SECONDS: ClassVar[float] = 30.0
 
     #: Shared by the connections of one server.
@@ -39,6 +39,8 @@ class ImpatientProtocol(H11Protocol):
         if why is not None:
             transport.set_protocol(Refused(transport, why))
             return
+        # Whatever the kernel does not take at once is waited for: a close would wait for it, too, for ever.
+        transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._wait_for_head()
 
@@ -52,10 +54,9 @@ class ImpatientProtocol(H11Protocol):
             self._wait_for_head()
 
     def on_response_complete(self) -> None:
-        """Be idle, unless another request is there already."""
+        """Be idle, unless another request is there already, or the answer is not taken yet."""
         super().on_response_complete()
-        if not self._has_request():
-            self.idle_since = self.loop.time()
+        self._rest()
 
     def make_room(self) -> None:
         """End an idle connection, for somebody else needs the room."""
@@ -69,14 +70,20 @@ class ImpatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Wait for the other side to read; a close would wait for it as well."""
+        """Be busy until the other side has read, and end the connection if it does not."""
         super().pause_writing()
+        self.idle_since = None
         self._taken_due = self.loop.call_later(self.ANSWER_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: enough was taken."""
+        """Go on: all was taken."""
         super().resume_writing()
         self._is_taken()
+        self._rest()
+
+    def _rest(self) -> None:
+        if not self._has_request() and self._taken_due is None:
+            self.idle_since = self.loop.time()
 
     def _is_taken(self) -> None:
         if self._taken_due is not None:

@@ -1,9 +1,9 @@
 """How many connections there may be, and which one goes when there is no room for another.
 
 An address may have as many as are still free (`worker.api.shares`). Beyond that its oldest idle connection
-makes room for its new one; idle is one that has had no request under way for `GRACE`, a half-sent head
-included. If all of them are busy, the new one is refused. A proxy of ours has no share, for its connections
-are those of others: what its clients do is counted by request (`worker.api.load`).
+makes room for its new one; idle is one that has had no request under way and no answer to take for `GRACE`,
+a half-sent head included. If all of them are busy, the new one is refused. A proxy of ours has no share, for
+its connections are those of others: what its clients do is counted by request (`worker.api.load`).
 """
 
 from collections.abc import Iterable, Sequence
