@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import run
+from tests.cli.running import call, run
 from tests.fleet import Fleet
 from tests.receivers.webhook import WebhookReceiver
+from worker.cli import integration_update
+from worker.cli.integration_update import read_changes
 from worker.model.destinations import ApiKeyAuth, SplunkHec, Webhook
 from worker.model.integrations import Integration, parse_integration
 
@@ -74,6 +76,25 @@ def test_a_new_token_comes_from_a_file(empty: Fleet, splunk: Integration, tmp_pa
     assert isinstance(now, SplunkHec)
     assert now.token.get_secret_value() == "new-token"
     assert "new-token" not in ran.out
+
+
+def test_a_change_in_between_is_not_overwritten(
+    empty: Fleet, splunk: Integration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come while a token is waited for on standard input."""
+
+    def read_slowly(old: Integration, given: Any) -> Integration:
+        changed = read_changes(old, given)
+        empty.store.set_enabled(old.id, False)
+        return changed
+
+    monkeypatch.setattr(integration_update, "read_changes", read_slowly)
+    ran = call(empty.environment, "integrations", "update", "splunk", "--index", "security")
+    now = empty.store.get(splunk.id)
+
+    assert ran.code == 1
+    assert "Somebody else has changed it since it was read" in ran.complaint
+    assert (now.enabled, now.destination) == (False, splunk.destination)
 
 
 def test_the_fleet_is_told(empty: Fleet, splunk: Integration) -> None:

@@ -81,11 +81,14 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
     if not any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("say what to change: nothing was given")
     with integration_store() as store:
-        old = store.get(store.resolve(integration))
+        found = store.get(store.resolve(integration))
         config = configuration()
-        mine = TenantIntegrations(store.engine, open_vault(config), old.tenant_id, config.quotas)
+        mine = TenantIntegrations(store.engine, open_vault(config), found.tenant_id, config.quotas)
+        # Before what is changed is read, for to read the changes may wait for standard input.
+        seen = {mine.show(found.id).revision}
+        old = mine.open(found.id)
         changed = read_changes(old, options)
-        mine.change(old.id, lambda _: changed, {mine.show(old.id).revision})
+        mine.change(old.id, lambda _: changed, seen)
         announce(store, old.id)
         off = store.switched_off().get(old.id)
     for misgiving in misgivings(changed, lambda: worker_reach(changed.type), processes_without_key):
