@@ -12,7 +12,7 @@ from worker.ledger.answers import DeadLetterRow
 from worker.ledger.letters import mark_corrected
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
-from worker.model.events import accept_event
+from worker.model.events import accept_event, to_publish
 from worker.model.replays import LetterState
 
 
@@ -26,14 +26,14 @@ def publish_corrected(engine: Any, client: Client, letter: DeadLetterRow, raw: b
         raise InvalidReplay("id", f"{letter.id} holds an event that was valid", "replay it instead")
     if letter.state is not LetterState.WAITING:
         raise InvalidReplay("id", f"{letter.id} is {letter.state} already", "give one that waits")
-    event, _ = accept_event(raw)
+    event, accepted = accept_event(raw)
     for field, before, now in (
         ("tenant_id", letter.tenant_id, event.tenant_id),
         ("id", letter.event_id, event.id),
     ):
         if before and now != before:
             raise InvalidEvent(field, "is another one than that of the dead letter", f"give {before}")
-    [answer] = publish(client, [raw])
+    [answer] = publish(client, [to_publish(raw, accepted)])
     if isinstance(answer, Exception):
         raise answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
     mark_corrected(engine, letter.id)

@@ -15,7 +15,7 @@ import msgspec
 from worker.broker.connection import connect
 from worker.broker.ingress import publish
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.events import decode_event
+from worker.model.events import accept_event, to_publish
 
 #: Events of one round trip to Redis.
 PIPELINE = 500
@@ -103,10 +103,9 @@ class EventPublisher:
 def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
     try:
         raw = event if isinstance(event, bytes) else _encoded(event)
-        decode_event(raw)
+        return to_publish(raw, accept_event(raw)[1])
     except InvalidEvent as error:
         return error
-    return raw
 
 
 def _encoded(event: Mapping[str, Any]) -> bytes:

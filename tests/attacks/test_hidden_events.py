@@ -10,11 +10,13 @@ from tests.formats.cef_parser import parse_cef
 from tests.formats.syslog_parser import parse_syslog
 from tests.model.test_events import encoded, refusal, spliced
 from tests.steps.test_route import subscribers
+from worker.api.judging import judge
 from worker.broker.ingress import Arrival, HandOver
 from worker.formats.hec import HecFormat
 from worker.formats.syslog import SyslogCefFormat
 from worker.formats.webhook import body
-from worker.model.events import accept_event
+from worker.model.event_repair import repaired
+from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
 from worker.router import route
 
@@ -82,6 +84,30 @@ def test_valid_json_is_carried_in_a_form_that_every_siem_reads(member: str) -> N
     assert extension["flexString2Label"] == "repaired"
     assert extension["flexString2"] == ",".join(told["siem_repaired"])
     assert "could not be read" not in extension.get("reason", "")
+
+
+@pytest.mark.parametrize("tenant_id", ["default", "acme"], ids=["named", "filled in"])
+@pytest.mark.parametrize("member", ODD.values(), ids=ODD)
+def test_what_the_api_publishes_needs_no_repair(member: str, tenant_id: str) -> None:
+    """A router of the release before repairs nothing: it would refuse what was answered with 202."""
+    [published] = judge([(1, spliced(member))], tenant_id).events
+
+    assert repaired(published) is None
+    assert read_strictly(published).get("tenant_id", "default") == tenant_id
+    assert accept_event(published)[1] == published
+
+
+@pytest.mark.parametrize(
+    "member", ['"x":[' + "1e400," * 40_000 + "1]", '"\\ud83d":"' + "x" * (MAX_EVENT_BYTES - 120) + '"']
+)
+def test_what_only_the_repair_makes_too_large_is_published_as_it_came(member: str) -> None:
+    """The router that takes it repairs it; nobody refuses an event that is as large as it may be."""
+    raw = spliced(member)
+    [named] = judge([(1, raw)], "default").events
+    [filled] = judge([(1, raw)], "a").events
+
+    assert len(raw) < MAX_EVENT_BYTES < len(accept_event(raw)[1])
+    assert (named, filled) == (raw, raw.replace(b"{", b'{"tenant_id":"a",', 1))
 
 
 def test_what_is_repaired_keeps_all_else_byte_by_byte() -> None:

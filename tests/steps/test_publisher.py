@@ -49,6 +49,17 @@ def test_one_event(client: redis.Redis, publisher: EventPublisher) -> None:
     assert json.loads(stood(client)[entry_id]) == event("e1", note="é")
 
 
+def test_what_not_every_router_takes_is_published_repaired(
+    client: redis.Redis, publisher: EventPublisher
+) -> None:
+    """One of the release before refuses half a character, and a number that no double holds."""
+    entry_id = publisher.publish(json.dumps(event("e1", note="\ud83d")).encode())
+
+    assert json.loads(stood(client)[entry_id]) == event(
+        "e1", note="\ufffd", siem_repaired=["unpaired_surrogate"]
+    )
+
+
 def test_bytes_are_published_as_they_are(client: redis.Redis, publisher: EventPublisher) -> None:
     """JSON that is already written is judged, and not written anew."""
     raw = json.dumps(event("e1"), indent=1).encode()

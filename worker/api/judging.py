@@ -12,7 +12,7 @@ import msgspec
 
 from worker.model.errors import InvalidEvent
 from worker.model.event_salvage import salvage
-from worker.model.events import MAX_EVENT_BYTES, accept_event
+from worker.model.events import MAX_EVENT_BYTES, accept_event, to_publish
 
 DEFAULT_TENANT = "default"
 #: So many events of one request are told what is wrong with them; the others are counted.
@@ -76,19 +76,19 @@ def judge(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Judged:
 
 
 def _of_tenant(raw: bytes, tenant_id: str) -> bytes:
-    """Return the event, untouched if it names its tenant or needs not. Raises InvalidEvent."""
+    """Return the bytes to publish: as they came, but for repairs and the tenant. Raises InvalidEvent."""
     event, text = accept_event(raw)
-    named = event.tenant_id
+    ready, named = to_publish(raw, text), event.tenant_id
     if named == tenant_id:
-        return raw
+        return ready
     if named != DEFAULT_TENANT or _naming.decode(text).tenant_id is not msgspec.UNSET:
         raise InvalidEvent(
             "tenant_id",
             "is not the tenant of this API key",
             "leave it out, or publish with a key of that tenant",
         )
-    begin = raw.index(b"{") + 1
-    filled = b'%s"tenant_id":%s,%s' % (raw[:begin], msgspec.json.encode(tenant_id), raw[begin:])
+    begin = ready.index(b"{") + 1
+    filled = b'%s"tenant_id":%s,%s' % (ready[:begin], msgspec.json.encode(tenant_id), ready[begin:])
     if len(filled) > MAX_EVENT_BYTES:
         raise InvalidEvent("event", f"is {len(filled)} bytes long with its tenant_id", "give at most 256 KiB")
     return filled

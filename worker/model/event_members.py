@@ -13,6 +13,7 @@ Members = dict[str, msgspec.Raw]
 
 # A string that never ends is one token as well: else each of its quotes would be tried as a beginning.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}:,]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 members_of = msgspec.json.Decoder(Members).decode
 _text = msgspec.json.Decoder(str).decode
 
@@ -58,6 +59,20 @@ def read_members(raw: bytes) -> Iterator[tuple[str, bytes]]:
             begins = found.end()
         elif depth == 1 and begins is None:
             name = token
+
+
+def is_deeper(raw: bytes, levels: int) -> bool:
+    """Return whether brackets are nested deeper than that, strings aside; anything if it is no JSON."""
+    if raw.count(b"[") + raw.count(b"{") <= levels:
+        return False
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.findall(raw):
+        if token in {b"[", b"{"}:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in {b"]", b"}"}:
+            depth -= 1
+    return deepest > levels
 
 
 def _decoded(name: bytes) -> str:

@@ -5,14 +5,13 @@ a `QueuedEvent` is those bytes beside the few facts that every later step needs.
 """
 
 import datetime as dt
-import re
 from typing import Annotated, Any
 
 import msgspec
 
 from worker.model import event_refusals as refusals
 from worker.model.errors import InvalidEvent
-from worker.model.event_members import Members, may_repeat, members_of, read_members, repeated_name
+from worker.model.event_members import Members, is_deeper, may_repeat, members_of, read_members, repeated_name
 from worker.model.event_repair import may_hold_long_integer, repaired
 from worker.model.event_types import (
     BULK_EVENT_TYPES,
@@ -39,6 +38,7 @@ __all__ = [
     "QueuedEvent",
     "accept_event",
     "decode_event",
+    "to_publish",
 ]
 
 #: Whose an event is that names no tenant.
@@ -50,8 +50,6 @@ MAX_EVENT_BYTES = 256 * 1024
 #: How deep an event may be nested. Readers differ in what they bear; all of them bear this.
 MAX_DEPTH = 500
 
-# A string that never ends is one token as well: else each of its quotes would be tried as a beginning.
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 #: The last moment that every reader can write: its year has four digits.
 _END = dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -149,7 +147,7 @@ def accept_event(raw: bytes) -> AcceptedEvent:
     """
     if len(raw) > MAX_EVENT_BYTES:
         raise InvalidEvent(refusals.WHOLE, f"is {len(raw)} bytes long", refusals.WHOLE_HINT)
-    if len(raw) > 2 * MAX_DEPTH and _depth(raw) > MAX_DEPTH:  # what is shorter cannot be deeper
+    if len(raw) > 2 * MAX_DEPTH and is_deeper(raw, MAX_DEPTH):  # what is shorter cannot be deeper
         raise InvalidEvent(refusals.WHOLE, "is nested too deeply", f"nest at most {MAX_DEPTH} levels")
     try:
         # msgspec does not look into the strings of fields that it skips.
@@ -165,6 +163,15 @@ def accept_event(raw: bytes) -> AcceptedEvent:
     if not event.id.isprintable() or not _FIRST_YEAR < event.timestamp.year < _LAST_YEAR:
         _check_beyond_shape(event)
     return event, raw
+
+
+def to_publish(raw: bytes, accepted: bytes) -> bytes:
+    """Return which bytes of an event to publish: those of `accept_event`, unless they are too large.
+
+    A router of the release before refuses what it would have to repair. What only the repair makes too
+    large stays as it came: the router that takes it repairs it.
+    """
+    return accepted if len(accepted) <= MAX_EVENT_BYTES else raw
 
 
 def _fewest_quotes(event: _UsualEvent) -> int:
@@ -274,20 +281,6 @@ def _check_names(raw: bytes) -> None:
     for name, value in read_members(raw):
         if name in {"id", "tenant_id"} and repaired(value) is not None:
             raise refusals.refused(name, "has half a character (an unpaired surrogate)")
-
-
-def _depth(raw: bytes) -> int:
-    """Return how deep brackets are nested, strings aside: 0 if there are few, anything if it is no JSON."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for token in _STRING_OR_BRACKET.findall(raw):
-        if token in {b"[", b"{"}:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in {b"]", b"}"}:
-            depth -= 1
-    return deepest
 
 
 def _check_beyond_shape(event: EventHead) -> None:
