@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.broker.sending import event
+from tests.broker.sending import append, event, subscribe
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
@@ -275,6 +275,36 @@ def test_a_sweeper_mends_although_another_one_has_the_lock(client: redis.Redis) 
     assert Sweepers(client).sweeper().step() == 0
     add(client, "afterwards")
     assert names(ingress.read(10, 1)) == [b"poison", b"afterwards"]
+
+
+@pytest.mark.parametrize("name", [keys.EVENTS_ASIDE, keys.COUNTERS, keys.DISPLACED])
+def test_what_is_of_a_wrong_type_ends_no_sweep(client: redis.Redis, name: str) -> None:
+    """The sweeper's first step is to bring the ids back, and its last one to tell what was moved away."""
+    ingress = router(client)
+    add(client, "poison", FAR)
+    client.delete(name)
+    client.set(name, "by hand")
+    fleet = Sweepers(client)
+    subscribe(client, "a")
+    append(client, "a", [["e"]])
+
+    assert fleet.sweeper().step() == 1
+    assert names(ingress.read(10, 1)) == [b"poison"]
+    assert client.get(f"siem:displaced:{name}") == b"by hand"
+
+
+def test_what_is_no_stream_among_those_moved_aside_is_dropped(client: redis.Redis) -> None:
+    """Those behind it are added again."""
+    ingress = router(client)
+    client.xadd(f"{keys.EVENTS_ASIDE}:2", {"event": b"aside"})
+    client.set(f"{keys.EVENTS_ASIDE}:1", "by hand")
+    client.rpush(keys.EVENTS_ASIDE, f"{keys.EVENTS_ASIDE}:1", f"{keys.EVENTS_ASIDE}:2", "siem:never", "x" * 9)
+    client.set("x" * 9, "by hand")
+    for _ in range(4):
+        Renumbering(client).step()
+
+    assert names(ingress.read(10, 1)) == [b"aside"]
+    assert not client.exists(keys.EVENTS_ASIDE)
 
 
 @pytest.fixture

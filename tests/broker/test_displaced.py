@@ -119,7 +119,7 @@ def test_it_is_told(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> No
     overwrite(client, LANES[0])
     by_a_router(client)
 
-    assert f"{LANES[0]} in Redis was no stream: what was there is at siem:displaced:{LANES[0]} now" in (
+    assert f"{LANES[0]} in Redis was of a wrong type: what was there is at siem:displaced:{LANES[0]} now" in (
         caplog.messages
     )
 

@@ -86,7 +86,7 @@ def test_a_backlog_that_a_script_moved_away_is_told(
 
     assert (
         caplog.messages.count(
-            "siem:backlog:a:urgent in Redis was no stream: what was there is at "
+            "siem:backlog:a:urgent in Redis was of a wrong type: what was there is at "
             "siem:displaced:siem:backlog:a:urgent now"
         )
         == 1

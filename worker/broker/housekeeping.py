@@ -9,6 +9,7 @@ from worker.broker import keys, outcomes
 from worker.broker.connection import ask, broker_errors
 from worker.broker.overdraft import ask_anyway, report_displaced
 from worker.broker.renumbering import Renumbering
+from worker.broker.scripting import script_text
 from worker.broker.streams import forget_idle_consumers
 
 #: A reader that held nothing and was silent for this long is gone, in seconds.
@@ -17,6 +18,12 @@ GONE_AFTER = 3600.0
 LOOK_EVERY = 300.0
 #: How many keys that were moved away are reported at a time.
 _MOST_REPORTED = 1000
+#: The set of their names may be of a wrong type itself.
+_DISPLACED = script_text("make_way") + (
+    "local moved = make_way(KEYS[1], true, 'set')\n"
+    "local names = redis.call('SPOP', KEYS[1], ARGV[1])\n"
+    "return moved and {KEYS[1]} or names"
+)
 
 
 class Housekeeping:
@@ -46,7 +53,7 @@ class Housekeeping:
     def report_displaced(self) -> None:
         """Log which keys scripts have moved away since it was last called."""
         with broker_errors():
-            report_displaced(ask(self._client, "SPOP", keys.DISPLACED, _MOST_REPORTED))
+            report_displaced(ask(self._client, "EVAL", _DISPLACED, 1, keys.DISPLACED, _MOST_REPORTED))
 
     def forget_dead_consumers(self) -> None:
         """Now and then, remove readers that hold nothing and have long been silent."""

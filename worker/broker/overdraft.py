@@ -87,10 +87,12 @@ def append_whole(pipeline: "Pipeline") -> list[Any]:
 
 
 def report_displaced(moved: Iterable[bytes]) -> None:
-    """Log which keys were moved away: what was in these streams before is lost."""
+    """Log which keys were moved away: what was in them before is lost."""
     for key in moved:
         name = key.decode(errors="replace")
-        log.error("%s in Redis was no stream: what was there is at %s:%s now", name, keys.DISPLACED, name)
+        log.error(
+            "%s in Redis was of a wrong type: what was there is at %s:%s now", name, keys.DISPLACED, name
+        )
 
 
 def has_room(client: redis.Redis) -> bool:

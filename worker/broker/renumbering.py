@@ -46,7 +46,7 @@ class Renumbering:
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client."""
         self._client = client
-        self._script = joined_script(client, "ids", "weighing", "renumber")
+        self._script = joined_script(client, "make_way", "ids", "weighing", "renumber")
         self._next_line = 0.0
         self._times = 0
 

@@ -12,6 +12,9 @@
 
 -- A full Redis must be mended, too: this needs no memory, and lets the rest be written.
 redis.call('DEL', 'siem:none')
+-- Of another type they would end this script each time, and with it the sweep of which it is the first step.
+make_way(KEYS[2], false, 'list')
+make_way(KEYS[4], false, 'hash')
 
 local GROUP, MOST, BYTES = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 -- Lua can pass on so many words at once. An entry needs two.
@@ -171,6 +174,8 @@ end
 
 local left = 0
 for _, aside in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
-  left = left + redis.call('XLEN', aside)
+  -- One that is no stream is dropped when it is the first.
+  local length = redis.pcall('XLEN', aside)
+  left = left + (type(length) == 'number' and length or 0)
 end
 return {ahead, waited, left}
