@@ -114,6 +114,20 @@ def test_what_is_urgent_goes_last_within_a_tenant(client: redis.Redis) -> None:
     assert 20 <= waiting(client, "a1") < 30
 
 
+def test_a_damaged_count_costs_its_neighbours_nothing(client: redis.Redis) -> None:
+    """Its own events are parked, since nobody knows how many they are, and then it is right again."""
+    tell(client, {"a1": "a", "a2": "a", "b": "b"})
+    fill(client, "a1", 10)
+    fill(client, "a2", 100, urgent=False)
+    fill(client, "b", 150, urgent=False)
+    client.hset(keys.state("a1"), "unclaimed_bytes", 4 * 10**12)
+    sweep(client, 300 * ONE)
+
+    assert (waiting(client, "a2"), waiting(client, "b")) == (100, 150)
+    assert client.xlen(keys.PARKED) == 10
+    assert client.hmget(keys.state("a1"), "unclaimed_events", "unclaimed_bytes") == [b"0", b"0"]
+
+
 def test_the_budget_is_half_of_what_redis_may_take(client: redis.Redis) -> None:
     """Where nobody has set another one; a change of `maxmemory` is noticed."""
     parking = Parking(client, CAP)

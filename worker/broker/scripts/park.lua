@@ -5,6 +5,8 @@
 -- Returns how many events were taken.
 --
 -- Only what no slot has claimed. The bulk lane goes first, so that what is urgent need not queue twice.
+-- Counts that say more than nothing although no slot has anything left to claim are damaged, and are set right:
+-- else other backlogs would be parked in place of this one.
 
 local most_events, most_bytes, chunks = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_memory, an_event, a_byte = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -43,6 +45,9 @@ while chunks > 0 and is_over() do
     entry = oldest(lane)
   end
   if not entry then
+    if not work_waits() then
+      redis.call('HSET', KEYS[2], 'unclaimed_events', 0, 'unclaimed_bytes', 0)
+    end
     break
   end
   taken = taken + move(lane, name, entry)
