@@ -4,11 +4,10 @@ Comes in: a form with its token, and what does it. Goes out: the answer. Only fo
 a button that merely sets a state does no harm, and may be meant a second time.
 """
 
-import hashlib
+import json
 import time
 from collections.abc import Callable
 
-import msgspec
 from fastapi import Response
 from starlette.datastructures import FormData
 
@@ -39,16 +38,17 @@ def once(
     """
     if token is None:
         return do(None)
-    digest = _digest(form)
+    typed = _typed(form)
     found = _begin(resources, token)
     if isinstance(found, Answer):
-        if found.headers.get(FORM_DIGEST) != digest:
+        if not resources.vault.proofs.holds(found.headers.get(FORM_DIGEST, ""), _PURPOSE, typed):
             raise UsedForm(409, "this form has been saved before, with something else in it", remedy=_ANEW)
         return _again(found)
 
     def do_and_note(leave: Leave | None) -> Response:
         made = do(leave)
-        made.headers[FORM_DIGEST] = digest
+        # A bare digest would let whoever reads Redis try out short secrets of the form.
+        made.headers[FORM_DIGEST] = resources.vault.proofs.prove(_PURPOSE, typed)
         return made
 
     return finish(found, do_and_note)
@@ -77,6 +77,7 @@ def _begin(resources: Resources, token: FormToken) -> Leave | Answer:
             time.sleep(_LOOK)
 
 
-def _digest(form: FormData) -> str:
+def _typed(form: FormData) -> str:
+    """Return all that is in the form, as one text."""
     typed = [one for one in form.multi_items() if one[0] not in {CSRF_FIELD, FORM_FIELD}]
-    return hashlib.sha256(msgspec.json.encode([(name, str(value)) for name, value in typed])).hexdigest()
+    return json.dumps([(name, str(value)) for name, value in typed])
