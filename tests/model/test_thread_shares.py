@@ -11,9 +11,9 @@ from worker.model.orders import WorkOrder
 from worker.model.thread_shares import MANY, TenantOrder, ThreadShares, pool_size
 
 
-def order(tenant: str, number: int = 0, slot: int = 1) -> TenantOrder:
+def order(tenant: str, number: int = 0, slot: int = 1, epoch: int = 1) -> TenantOrder:
     """Make an order for one of the tenant's integrations."""
-    return TenantOrder(WorkOrder(f"{tenant}-{number}", slot, 1), "webhook", tenant)
+    return TenantOrder(WorkOrder(f"{tenant}-{number}", slot, epoch), "webhook", tenant)
 
 
 def taken(shares: ThreadShares, tenant: str, most: int = 10_000) -> int:
@@ -68,6 +68,30 @@ def test_a_tenants_integrations_take_turns() -> None:
     assert not any(map(shares.take, waits))
 
     assert shares.give_back(first) == [order("a", 1)]
+
+
+def test_the_newest_order_of_a_slot_is_set_aside() -> None:
+    """One that is delivered again finds its lease gone: for it alone the slot would idle."""
+    shares = ThreadShares(pool_size(1))
+    shares.take(busy := order("a"))
+    for epoch in (4, 5, 4):
+        assert not shares.take(order("a", 1, epoch=epoch))
+    assert shares.keep(order("a", 1, epoch=3), follows=False)
+
+    assert shares.give_back(busy) == [order("a", 1, epoch=5)]
+
+
+def test_an_older_order_that_gets_a_thread_leaves_the_newer_one() -> None:
+    """It ends at once, and the newer one goes on."""
+    shares = ThreadShares(pool_size(1))
+    shares.take(busy := order("a"))
+    assert not shares.take(order("a", 1, epoch=5))
+    shares.resize(pool_size(3))
+    assert shares.take(older := order("a", 1, epoch=4))
+
+    assert shares.give_back(busy) == [order("a", 1, epoch=5)]
+    assert shares.take(newer := order("a", 1, epoch=5))
+    assert (shares.waiting(), shares.give_back(older), shares.give_back(newer)) == (0, [], [])
 
 
 def test_what_follows_stays_where_a_tenant_holds_many_threads() -> None:

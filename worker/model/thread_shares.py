@@ -59,13 +59,12 @@ class ThreadShares:
     def take(self, order: TenantOrder) -> bool:
         """Take a thread for the order; if its tenant has its share, return False, and keep the order."""
         with self._lock:
-            mine = self._waiting.get(order.tenant_id, {})
             if self._is_closed or self._may_take(order.tenant_id, Counter()):
-                self._remove(order.tenant_id, order.slot)
+                if not self._has_newer(order):
+                    self._remove(order.tenant_id, order.slot)
                 self._hold(order, 1)
                 return True
-            mine[order.slot] = order
-            self._waiting[order.tenant_id] = mine
+            self._set_aside(order)
             return False
 
     def keep(self, order: TenantOrder, *, follows: bool) -> bool:
@@ -75,12 +74,10 @@ class ThreadShares:
         back and the tenant holds many: its message would stand before the orders of others in Celery's queue.
         """
         with self._lock:
-            mine = self._waiting.get(order.tenant_id, {})
             goes_on = follows and self._held[order.tenant_id] >= MANY
-            if self._is_closed or not (mine or goes_on):
+            if self._is_closed or not (order.tenant_id in self._waiting or goes_on):
                 return False
-            mine[order.slot] = order
-            self._waiting[order.tenant_id] = mine
+            self._set_aside(order)
             return True
 
     def give_back(self, order: TenantOrder) -> list[TenantOrder]:
@@ -129,6 +126,15 @@ class ThreadShares:
         mine = self._waiting[tenant]
         slot = min(islice(mine, _LOOKED_AT), key=lambda one: self._held_for[one[0]])
         return self._remove(tenant, slot)
+
+    def _set_aside(self, order: TenantOrder) -> None:
+        if not self._has_newer(order):
+            self._waiting.setdefault(order.tenant_id, {})[order.slot] = order
+
+    def _has_newer(self, order: TenantOrder) -> bool:
+        """Whether one of a later lease of its slot waits: an order may be delivered again, long after."""
+        known = self._waiting.get(order.tenant_id, {}).get(order.slot)
+        return known is not None and known.order.epoch > order.order.epoch
 
     def _remove(self, tenant_id: str, slot: tuple[str, int]) -> TenantOrder | None:
         mine = self._waiting.get(tenant_id)
