@@ -51,6 +51,8 @@ CARRY_ON = 0.5
 Gate = AbstractContextManager[object]
 _OPEN: Gate = nullcontext()
 
+#: What decoding an integration raises; not every ValueError, for one may come from what opens its sender.
+_DAMAGED_COPY = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _UNKNOWN = Finding(
     FailureCode.CONFIGURATION,
     "Redis does not know this integration",
@@ -164,7 +166,7 @@ class Courier:
             if _is_gone(batch):
                 return settle_deleted(batch)
             integration, sender = self._senders.of(batch)
-        except (SecretUnreadable, InvalidIntegration, msgspec.MsgspecError, RecursionError) as error:
+        except (SecretUnreadable, InvalidIntegration, *_DAMAGED_COPY) as error:
             return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
         except (TransportError, OSError, RuntimeError, MemoryError) as error:
             # What TLS, time zones or keys take to begin with may be short here.
@@ -229,9 +231,11 @@ def _is_gone(batch: Batch) -> bool:
 
 
 def _unusable(batch: Batch, error: Exception) -> Ruling:
+    is_damaged = isinstance(error, _DAMAGED_COPY)
+    words = f"its copy in Redis is damaged ({error})" if is_damaged else str(error)
     return _ruling(
         batch,
-        Finding(FailureCode.CONFIGURATION, str(error), "correct the integration; its events wait until then"),
+        Finding(FailureCode.CONFIGURATION, words, "correct the integration; its events wait until then"),
     )
 
 

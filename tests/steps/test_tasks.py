@@ -1,13 +1,16 @@
 """How a task ends whose order is turned away: with the reason, and how many events wait."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, failed, subscribe
+from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.model.errors import DeliveryHeld
+from worker.destinations.opening import sender_opener
+from worker.model.errors import DeliveryHeld, InvalidIntegration
 from worker.model.orders import WorkOrder
 from worker.tasks import Courier, Patience
 
@@ -68,3 +71,31 @@ def test_an_order_without_work_is_no_failure(client: redis.Redis, backlog: Backl
         "nothing to do: another order took this one's place",
         "nothing to do: the retry is not due yet",
     ]
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [b'{"id":"a","name":"\xff"}', b'{"\xff":1}', b'{"id":"a","x":' + b"[" * 5000, b"[]", b'{"deleted":5}'],
+)
+def test_a_copy_of_an_integration_that_is_damaged_keeps_its_events(
+    client: redis.Redis, backlog: Backlog, copy: bytes
+) -> None:
+    """The batch is settled, so that its reason is told: else it would be lost and claimed without end."""
+    opener = sender_opener(_open_nothing, (), connections=1)
+    courier = Courier(backlog, opener, lambda _order, _kind: None, "splunk_hec", Patience(45, 60, 2))
+    subscribe(client, "a")
+    append(client, "a", [["e1", "e2"]])
+    [order] = backlog.wake(["a"])
+    client.hset(keys.INTEGRATIONS, "a", copy)
+
+    with pytest.raises(DeliveryHeld, match="held: configuration, 2 events wait"):
+        courier.deliver(order)
+
+    entries: Any = client.xrange(keys.OUTCOMES)
+    assert "its copy in Redis is damaged" in str(entries)
+    assert len(entries) == 1
+
+
+def _open_nothing(_document: Mapping[str, Any]) -> NoReturn:
+    """Read no document: it is not even JSON."""
+    raise InvalidIntegration("id", "is missing", "give one")
