@@ -41,4 +41,7 @@ def _lose_key_of(site: Site, integration: Integration) -> None:
     engine = site.fleet.engine
     TenantIntegrations(engine, Vault([new_key(), own]), OURS).change(integration.id, lambda one: one)
     [document] = [one.document for one in site.fleet.store.records() if one.id == integration.id]
-    assert not open_vault(site.fleet.settings).opens(json.loads(document)["destination"]["token"]["$sealed"])
+    assert (
+        open_vault(site.fleet.settings).key_of(json.loads(document)["destination"]["token"]["$sealed"])
+        is None
+    )

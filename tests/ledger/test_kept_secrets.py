@@ -103,6 +103,34 @@ def test_a_moved_secret_moves_no_further(ledger: Engine) -> None:
         TenantIntegrations(ledger, WITH_OLD, "default").change("a", _rotate)
 
 
+def _readable(engine: Engine, vault: Vault) -> list[bool]:
+    """Return of each signing secret whether it is shown as one that can be opened."""
+    shown = TenantIntegrations(engine, vault, "default").show("a").document["destination"]
+    return [mark.readable for mark in shown["signing_secrets"]]
+
+
+def test_what_opens_in_another_place_is_shown_as_unreadable(ledger: Engine) -> None:
+    """Its key is at hand, yet its deliveries wait until it is set again."""
+    _make(ledger)
+    before = _readable(ledger, WITH_OLD)
+    with writing(ledger) as connection:
+        [stored] = connection.execute(select(integrations.c.document)).scalars()
+        connection.execute(update(integrations).values(document=stored.replace("/in", "/out")))
+
+    assert (before, _readable(ledger, WITH_OLD)) == ([True], [False])
+
+
+def test_what_belongs_to_a_url_that_does_not_open_is_shown_as_unreadable(ledger: Engine) -> None:
+    """Its own key is at hand, but not the one of its url."""
+    _make(ledger, url=QUERIED)
+    with writing(ledger) as connection:
+        stored = json.loads(connection.execute(select(integrations.c.document)).scalar_one())
+        stored["destination"]["url"] = {"$sealed": WITHOUT.seal(QUERIED, "elsewhere")}
+        connection.execute(update(integrations).values(document=json.dumps(stored)))
+
+    assert _readable(ledger, WITH_OLD) == [False]
+
+
 def test_what_is_sealed_needs_a_url_that_opens(ledger: Engine) -> None:
     """It is what the new secret would be bound to; that is no outage."""
     made = _make(ledger, url=QUERIED)

@@ -16,7 +16,8 @@ _SECRET_MARK = {
     "type": "object",
     "description": (
         "A secret is never shown: only since when it is set, and the end of a long one. One that is not "
-        "`readable` was sealed with a key that is gone: nothing is delivered until it is set again."
+        "`readable` was sealed with a key that is gone, or for another address, TLS option or integration: "
+        "nothing is delivered until it is set again."
     ),
     "required": ["set", "since", "ends_in", "readable"],
     "additionalProperties": False,

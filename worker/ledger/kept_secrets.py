@@ -1,6 +1,6 @@
-"""Secrets that a change keeps although this process cannot open them.
+"""Secrets that this process cannot open where they stand.
 
-Their sealed text is written back as it is, so it opens later only where it stood before.
+A change that keeps one writes its sealed text back as it is, so it opens later only where it stood before.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import Any
 
 from worker.ledger.document_values import sealed_in
 from worker.ledger.sealed_urls import place_in, url_of
-from worker.ledger.vault import Vault
-from worker.model.errors import InvalidIntegration
+from worker.ledger.vault import Vault, stands_right
+from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.integrations import Integration, at_once
 from worker.model.secrets import moved_in, unreadable_in
 
@@ -32,6 +32,14 @@ def require_places(
         raise at_once(
             [InvalidIntegration(path, _MOVED if path in moved else _LOST, _REMEDY) for path in wrong]
         )
+
+
+def opens_there(document: Mapping[str, Any], vault: Vault, path: str, sealed: str) -> bool:
+    """Whether the secret at this path of a sealed document can be used: a key opens it, in its own place."""
+    try:
+        return stands_right(document, path, sealed, vault)
+    except SecretUnreadable:
+        return False
 
 
 def _places(document: Mapping[str, Any], vault: Vault) -> dict[str, tuple[str, str]]:

@@ -24,7 +24,7 @@ class SecretMark(NamedTuple):
 
     Of a url that has a query, `tail` is all but the values of that.
 
-    `readable` is whether one of the keys at hand opens it.
+    `readable` is whether it can be used: one of the keys at hand opens it, in the place where it stands.
     """
 
     set_ms: int | None = None
@@ -53,14 +53,14 @@ def read_marks(noted: str | None) -> Marks:
     return {path: SecretMark(*mark) for path, mark in json.loads(noted or "{}").items()}
 
 
-def marked(document: Mapping[str, Any], marks: Marks, opens: Callable[[str], bool]) -> dict[str, Any]:
+def marked(document: Mapping[str, Any], marks: Marks, opens: Callable[[str, str], bool]) -> dict[str, Any]:
     """Return a sealed destination with a SecretMark in the place of each secret.
 
-    `opens` says of a sealed text whether one of the keys at hand opens it.
+    `opens` says of a path and the sealed text there whether it is readable.
     """
 
     def mark(path: str, sealed: str) -> SecretMark:
-        return marks.get(path, SecretMark())._replace(readable=opens(sealed))
+        return marks.get(path, SecretMark())._replace(readable=opens(path, sealed))
 
     return {name: _marked(value, name, mark) for name, value in document.items()}
 

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, select, tuple_, update
@@ -16,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.ledger.answers import SwitchedOff
 from worker.ledger.engine import reading, writing
-from worker.ledger.kept_secrets import require_places
+from worker.ledger.kept_secrets import opens_there, require_places
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
@@ -159,7 +160,7 @@ class TenantIntegrations:
     def _shown(self, row: Any) -> Configured:
         document = json.loads(row.document)
         marks = read_marks(row.secrets_set)
-        destination = marked(document["destination"], marks, self._vault.opens)
+        destination = marked(document["destination"], marks, partial(opens_there, document, self._vault))
         document["destination"] = {**destination, "url": self._url(row)}
         off = None
         if row.disabled_reason:

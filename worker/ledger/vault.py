@@ -92,10 +92,6 @@ class Vault:
         except SecretUnreadable:
             return None
 
-    def opens(self, sealed: str) -> bool:
-        """Whether one of the keys opens it."""
-        return self.key_of(sealed) is not None
-
     def is_bound(self, sealed: str) -> bool:
         """Whether it is bound to some place. Raises SecretUnreadable when no key opens it."""
         return bool(self._opened(sealed)[1] & _BOUND)
