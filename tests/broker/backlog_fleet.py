@@ -195,7 +195,8 @@ class Fleet:
         """Take out of a backlog what is above the cap."""
         parking = Parking(self._client, cap)
         expected: list[tuple[bool, Chunk]] = []
-        if parking.overflowing([mirror.id]):
+        names = ("unclaimed_events", "unclaimed_bytes")
+        if parking.is_over(*(int(one or 0) for one in self._client.hmget(keys.state(mirror.id), names))):
             expected = mirror.park(cap.events * PARKED_DOWN_TO, cap.size * PARKED_DOWN_TO)
             assert expected
             assert parking.park(mirror.id) == sum(len(chunk.names) for _, chunk in expected)

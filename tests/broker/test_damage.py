@@ -17,6 +17,7 @@ from tests.broker.damaging import (
 from tests.broker.sending import TIMING, append, claim, delivered, event, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
+from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.chunks import salvage
 from worker.broker.claimed import Claimed
 from worker.broker.floods import floods
@@ -267,7 +268,7 @@ def test_a_damaged_state_wedges_nobody(
     backlog.settle(batch, delivered(batch))
     VitalSigns(client).of(["a"])
     parking = Parking(client, Cap(10, 1000))
-    parking.overflowing(["a"])
+    assert BacklogBudget(client, parking, 0).waiting(Snapshot(client).subscriptions())
     parking.room("a")
     assert Replaying(client).ready(["b"]) == {"b"}
     backlog.depth("a")

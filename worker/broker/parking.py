@@ -4,7 +4,7 @@ Comes in: a cap. Goes out: chunks in `siem:parked`, which a recorder moves into 
 the ledger in their backlogs again, each of them once, whoever is killed in between.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
@@ -37,15 +37,6 @@ class Parking:
         self._cap = cap
         self._park = shared_script(client, "park")
         self._unpark = appending_script(client, "unpark")
-
-    def overflowing(self, integration_ids: Iterable[str]) -> list[str]:
-        """Name those whose backlog has passed the cap."""
-        ids = list(integration_ids)
-        return [
-            one
-            for one, (events, size) in zip(ids, self._waiting(ids), strict=True)
-            if self.is_over(events, size)
-        ]
 
     def is_over(self, events: int, size: int) -> bool:
         """Say whether so many events, and bytes of them, are more than one backlog may hold."""
@@ -93,7 +84,7 @@ class Parking:
         last_page = tuple(page.decode(errors="replace").split(_AND)) if page else ()
         if last_page:
             await_replica(self._client)  # the ledger will forget it
-        [(events, size)] = self._waiting([integration_id])
+        events, size = self._waiting(integration_id)
         if events >= self._cap.events * ROOM_BELOW or size >= self._cap.size * ROOM_BELOW:
             return Room(0, 0, last_page)
         most_events, most_bytes = self._cap.events * FILLED_UP_TO, self._cap.size * FILLED_UP_TO
@@ -115,14 +106,11 @@ class Parking:
             await_replica(self._client)
         return done
 
-    def _waiting(self, integration_ids: Sequence[str]) -> list[tuple[int, int]]:
+    def _waiting(self, integration_id: str) -> tuple[int, int]:
         """Count the events that no slot has claimed, and their bytes."""
         with broker_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for one in integration_ids:
-                pipeline.hmget(keys.state(one), "unclaimed_events", "unclaimed_bytes")
-            replies: list[Any] = pipeline.execute() if integration_ids else []
-        return [(whole(events), whole(size)) for events, size in replies]
+            found: Any = self._client.hmget(keys.state(integration_id), "unclaimed_events", "unclaimed_bytes")
+        return whole(found[0]), whole(found[1])
 
 
 def _lanes(integration_id: str) -> list[str]:

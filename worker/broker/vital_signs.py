@@ -150,13 +150,8 @@ def _read_document(value: bytes) -> _Document | None:
         return None
 
 
-def processes_alive(client: "redis.Redis") -> Counter[str]:
-    """Count the living processes of each role. Raises BrokerUnavailable."""
-    return Counter(process.role for process in living_processes(client))
-
-
 def processes_at_work(client: "redis.Redis") -> Counter[str]:
-    """Count those of them that do the work of their role. Raises BrokerUnavailable."""
+    """Count the living processes of each role that do the work of it. Raises BrokerUnavailable."""
     return Counter(process.role for process in living_processes(client) if consumes(process))
 
 

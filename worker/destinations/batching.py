@@ -36,11 +36,6 @@ class PartSize:
         """The limit in force, in bytes."""
         return self._bytes
 
-    @property
-    def is_reduced(self) -> bool:
-        """Whether the limit in force is smaller than the configured one."""
-        return self._bytes < self._most_bytes
-
     def cut(self, places: Sequence[int], sizes: Mapping[int, int]) -> list[Sequence[int]]:
         """Cut into parts within the limits; `sizes` are the bytes of each event, under its place.
 

@@ -12,8 +12,6 @@ from worker.formats.cef_escaping import lines, plain_json
 from worker.model.damage import DAMAGED
 from worker.model.printable import MARK, shortened
 
-#: The length of a digest, in characters: it fits into every key.
-DIGEST_SIZE = len("sha256:") + 32
 #: The last member of an object that is not whole.
 _MEMBER = f'"{MARK}":"truncated"'
 #: What is left of a text inside an object, in characters, or it is left out.
