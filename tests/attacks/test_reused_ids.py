@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import Engine, update
 
 from tests.api.conftest import Api, api, bare_fleet
+from tests.cli.running import call
 from tests.ledger.conftest import empty, engine, sqlite_url, url
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import live
 from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
+from worker.ledger.attempts import attempts_of
 from worker.ledger.engine import writing
 from worker.ledger.pruning import Kind, prune
 from worker.ledger.queries import deliveries, tallies
@@ -259,3 +261,53 @@ def test_the_api_shows_both(api: Api) -> None:
         (content_of(ALERT), True),
     }
     assert {one["event_id"] for one in found} == {"evt_twice"}
+
+
+def bury_both(engine: Engine, home: str = "int_a") -> list[str]:
+    """Let two events of one id die at once, as a batch does; return the ids of their letters."""
+    told = [msgspec.structs.replace(settled(raw, Status.DEAD), integration_id=home) for raw in (DENY, ALERT)]
+    events = [told[0].events[0], msgspec.structs.replace(told[1].events[0], attempts=4)]
+    dead = letter({"evt": DENY}, integration_id=home)
+    both = msgspec.structs.replace(
+        dead, attempts=[1, 4], events=[dead.events[0], msgspec.structs.replace(dead.events[0], raw=ALERT)]
+    )
+    record(engine, [("5-0", [msgspec.structs.replace(told[0], events=events)])], [("5-0", both)])
+    return ["5-0-0", "5-0-1"]
+
+
+def test_attempts_of_each_are_kept_apart(engine: Engine) -> None:
+    """Those of one batch as well; and of one that a worker of an earlier release told, each event may be."""
+    bury_both(engine)
+    record(engine, [("4-0", [msgspec.structs.replace(settled(None, Status.RETRYING), settled_ms=1)])], [])
+    of_deny, of_alert, of_either = (
+        [one.number for one in tried]
+        for tried in attempts_of(
+            engine, "evt", [("int_a", content_of(DENY)), ("int_a", content_of(ALERT)), ("int_a", None)]
+        ).values()
+    )
+
+    assert (of_deny, of_alert, of_either) == ([1, 1], [1, 4], [1, 1, 4])
+
+
+def test_every_door_tells_the_attempts_of_each(api: Api) -> None:
+    """Beside an event's deliveries, and beside its letter, those of the other are not."""
+    home = api.create()["id"]
+    letters = bury_both(api.fleet.engine, home)
+    found = api.get("/deliveries?event_id=evt")["items"]
+    whole = [api.get(f"/integrations/siem/{home}/dead-letters/{one}") for one in letters]
+    command = [
+        call(api.fleet.environment, "dead-letters", "show", one, "--json").json["history"] for one in letters
+    ]
+    listed = call(api.fleet.environment, "deliveries", "--event-id", "evt", "--json").json
+    shown = call(api.fleet.environment, "deliveries", "--event-id", "evt").out.splitlines()
+
+    assert {one["content"]: [tried["number"] for tried in one["history"]] for one in found} == {
+        content_of(DENY): [1],
+        content_of(ALERT): [4],
+    }
+    for told in (whole, sorted(listed, key=lambda one: one["reused_id"])):
+        assert [[tried["number"] for tried in one["history"]] for one in told] == [[1], [4]]
+    assert [[tried["number"] for tried in one] for one in command] == [[1], [4]]
+    assert [line.endswith("(reused id):") for line in shown if line.startswith("Attempts at")].count(
+        True
+    ) == 1

@@ -21,7 +21,7 @@ def _story(engine: Engine, *attempts: Outcome) -> None:
 
 
 def _tried(engine: Engine, event: str = "evt_1") -> list[AttemptRow]:
-    return attempts_of(engine, event, ["int_a"]).get("int_a", [])
+    return attempts_of(engine, event, [("int_a", None)]).get(("int_a", None), [])
 
 
 def test_each_attempt_is_kept(engine: Engine) -> None:
@@ -118,7 +118,7 @@ def test_they_go_by_age(engine: Engine) -> None:
 def test_no_question_reads_the_whole_table(engine: Engine) -> None:
     """Neither for one event, nor for the oldest."""
     for question in (
-        lambda given: attempts_of(given, "evt_1", ["int_a", "int_b"]),
+        lambda given: attempts_of(given, "evt_1", [("int_a", None), ("int_b", "digest")]),
         lambda given: prune(given, Kind.ATTEMPTS, LATER, 10),
     ):
         record(engine, [("1-0", [outcome(["evt_1"], Status.DEAD)])], [])

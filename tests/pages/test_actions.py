@@ -2,15 +2,17 @@
 
 import base64
 
+import msgspec
 import pytest
 
-from tests.ledger.entries import NOON, outcome
+from tests.ledger.entries import NOON, REFUSAL, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
 from worker.ledger.recording import record
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault, new_key
+from worker.model.contents import content_of
 from worker.model.deliveries import Status
 from worker.model.destinations import Webhook
 
@@ -196,3 +198,26 @@ def test_an_address_that_nobody_allows_is_told_on_its_page(site: Site) -> None:
 
     assert "10.1.2.3 is a private address" in visitor.get(f"{HOME}/{closed}").text
     assert "Not allowed:" not in visitor.get(f"{HOME}/{public}").text
+
+
+def test_the_attempts_of_two_events_of_one_id_are_shown_apart(site: Site) -> None:
+    """Each under a heading of its own, the second with its content."""
+    home = site.integrate("reused")
+    for number, (raw, words) in enumerate(((b"1st", "refused as it was"), (b"2nd", "refused anew"))):
+        told = outcome(
+            ["evt_reused"],
+            Status.DEAD,
+            integration_id=home,
+            finding=msgspec.structs.replace(REFUSAL, message=words),
+        )
+        events = [msgspec.structs.replace(one, content=content_of(raw)) for one in told.events]
+        told = msgspec.structs.replace(told, events=events)
+        record(site.fleet.engine, [(f"{NOON}-{8100 + number}", [told])], [])
+    page = site.visitor().get(HOME + "/events", params={"id": "evt_reused"})
+    sections = page.text.split("Every attempt at reused")[1:]
+
+    seen = [("refused as it was" in each, "refused anew" in each) for each in sections]
+    marked = [f", content {content_of(b'2nd')[:12]}…" in each for each in sections]
+
+    assert sorted(seen) == [(False, True), (True, False)]
+    assert marked == [anew for _, anew in seen]

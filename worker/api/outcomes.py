@@ -71,8 +71,8 @@ def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters,
     )
     page = _delivery_page(found, asked.limit)
     shown = found[: asked.limit]
-    tried = attempts_of(resources.engine, asked.event_id, [row.integration_id for row in shown])
-    items = [event_delivery(row, tried.get(row.integration_id, ())) for row in shown]
+    tried = attempts_of(resources.engine, asked.event_id, [row.delivery for row in shown])
+    items = [event_delivery(row, tried.get(row.delivery, ())) for row in shown]
     return EventPage(items=items, next=page.next)
 
 
@@ -115,7 +115,7 @@ def letter_page(
 def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, letter_id: str) -> WholeLetter:
     """Show a dead letter with its event, as it was published, and every attempt to deliver it."""
     letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
-    home = letter.integration_id or ""
+    home = (letter.integration_id or "", letter.content)
     tried = attempts_of(resources.engine, letter.event_id or "", [home])
     return whole_letter(letter, tried.get(home, ()))
 

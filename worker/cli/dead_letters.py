@@ -116,7 +116,8 @@ def show(letter: str, *, as_json: bool) -> None:
         deaths = deaths_of(store.engine, event, home, found.content) or [found]
         rows = deliveries(store.engine, event_id=event, integration_id=home)
         now = [one for one in rows if found.content in {None, one.content} or one.content is None][:1]
-        tried = attempts_of(store.engine, event, [home]).get(home, [])
+        wanted = (home, found.content)
+        tried = attempts_of(store.engine, event, [wanted]).get(wanted, [])
     if as_json:
         given_up = [{**document(one), "payload": None} for one in deaths]
         told = {"deaths": given_up, "delivery": asdict(now[0]) if now else None}

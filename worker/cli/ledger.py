@@ -13,7 +13,7 @@ from worker.cli.pruning import prune
 from worker.cli.schema import downgrade, status, upgrade
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.answers import DeliveryRow
-from worker.ledger.attempts import AttemptRow, attempts_of
+from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
 from worker.ledger.queries import deliveries as find_deliveries
 from worker.model.deliveries import Status
 
@@ -67,7 +67,7 @@ def deliveries(
             since_ms=since,
             limit=limit,
         )
-        tried = attempts_of(store.engine, event_id, [row.integration_id for row in rows]) if event_id else {}
+        tried = attempts_of(store.engine, event_id, [row.delivery for row in rows]) if event_id else {}
     if as_json:
         print_json([_document(row, tried if event_id else None) for row in rows])
         return
@@ -76,9 +76,12 @@ def deliveries(
         [_delivery(row, names) for row in rows],
         empty="No deliveries match.",
     )
-    for integration_id, attempts in tried.items():
-        click.echo(plain(f"\nAttempts at {names.get(integration_id, integration_id)}:"))
-        print_attempts(attempts)
+    for one in rows:
+        if one.delivery in tried:
+            mark = REUSED if one.reused_id else ""
+            home = names.get(one.integration_id, one.integration_id)
+            click.echo("\n" + plain(f"Attempts at {home}{mark}:"))
+            print_attempts(tried[one.delivery])
 
 
 @click.group()
@@ -90,11 +93,11 @@ for _command in (status, upgrade, downgrade, prune):
     db.add_command(_command)
 
 
-def _document(row: DeliveryRow, tried: Mapping[str, Sequence[AttemptRow]] | None) -> dict[str, Any]:
+def _document(row: DeliveryRow, tried: Mapping[Delivery, Sequence[AttemptRow]] | None) -> dict[str, Any]:
     """Return it as JSON values, with its attempts where one event is asked for."""
     if tried is None:
         return asdict(row)
-    return {**asdict(row), "history": [asdict(one) for one in tried.get(row.integration_id, ())]}
+    return {**asdict(row), "history": [asdict(one) for one in tried.get(row.delivery, ())]}
 
 
 def _delivery(row: DeliveryRow, names: dict[str, str]) -> list[Any]:

@@ -44,6 +44,11 @@ class DeliveryRow:
     reused_id: bool = False
 
     @property
+    def delivery(self) -> tuple[str, str | None]:
+        """Which of the deliveries of its event's id this is: the integration, and the content."""
+        return self.integration_id, self.content
+
+    @property
     def place(self) -> Place:
         """What to give as `before` to get the rows that follow this one."""
         key = key_of_reused(self.event_id, self.content or "") if self.reused_id else self.event_id

@@ -20,6 +20,8 @@ attempts = Table(
     metadata,
     Column("event_id", ID, primary_key=True),
     Column("integration_id", ID, primary_key=True),
+    # The digest of the event's bytes; empty if that is not known.
+    Column("content", ID, primary_key=True),
     # That of the settlement which told of it, as in `deliveries`.
     Column("version", BigInteger, primary_key=True),
     Column("status", Text, primary_key=True),
@@ -38,6 +40,8 @@ _attempt = attempts.c
 #: So many requests must have carried an event: a first attempt that succeeded is no news, what died without
 #: any had none, and a failed one is told whether it counts or not. A later release may know further states.
 _FEWEST: Mapping[str, int] = {Status.DELIVERED: 2, Status.DEAD: 1, Status.RETRYING: 0}
+#: A delivery of an event: its integration, and the digest of the event's bytes; None if that is not known.
+Delivery = tuple[str, str | None]
 #: A circuit breaker's probes of days are more than anybody reads: the latest are told.
 MOST = 100
 
@@ -70,23 +74,31 @@ def attempt_rows(entries: Mapping[str, list[Outcome]]) -> list[Row]:
 
 
 def attempts_of(
-    engine: Engine, event_id: str, integration_ids: Collection[str]
-) -> dict[str, list[AttemptRow]]:
-    """Return, for each of these integrations, the attempts to deliver the event there, the first one first.
+    engine: Engine, event_id: str, deliveries: Collection[Delivery]
+) -> dict[Delivery, list[AttemptRow]]:
+    """Return, for each of these deliveries of the event, the attempts at it, the first one first.
 
-    They are the latest MOST. Has no entry for one that got the event at once. Raises LedgerUnavailable.
+    They are the latest MOST. An attempt of which nobody knows which event of this id it was of, is one at
+    each of them. Has no entry for a delivery that succeeded at once. Raises LedgerUnavailable.
     """
     with reading(engine) as connection:
-        found = {one: _latest(connection, event_id, one) for one in integration_ids}
+        found = {one: _latest(connection, event_id, *one) for one in deliveries}
     return {one: tried for one, tried in found.items() if tried}
 
 
-def _latest(connection: Connection, event_id: str, integration_id: str) -> list[AttemptRow]:
-    of_event = _attempt.event_id == storable(event_id)
+def _latest(
+    connection: Connection, event_id: str, integration_id: str, content: str | None
+) -> list[AttemptRow]:
+    conditions = [
+        _attempt.event_id == storable(event_id),
+        _attempt.integration_id == storable(integration_id),
+    ]
+    if content is not None:
+        conditions.append(_attempt.content.in_((content, "")))
     wanted = (
         select(_attempt.number, _attempt.at_ms, _attempt.status)
         .add_columns(_attempt.http_status, _attempt.error_code, _attempt.error)
-        .where(of_event, _attempt.integration_id == storable(integration_id))
+        .where(*conditions)
         .order_by(_attempt.at_ms.desc(), _attempt.version.desc(), _attempt.number.desc())
         .limit(MOST)
     )
@@ -105,6 +117,7 @@ def _rows(outcome: Outcome, version: int) -> Iterator[Row]:
             yield (
                 storable(event.id),
                 integration_id,
+                event.content,
                 version,
                 outcome.status,
                 event.attempts,

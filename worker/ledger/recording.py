@@ -153,7 +153,7 @@ def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows
 
 
 def _place(row: Row) -> Row:
-    return row[:4]
+    return row[:5]
 
 
 def _write_reused(connection: Connection, rows: list[Row]) -> None:

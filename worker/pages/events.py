@@ -29,7 +29,7 @@ def find_event(
     names = resources.integrations_of(visitor.tenant_id).names()
     rows = deliveries(resources.engine, event_id=wanted, limit=_MOST) if wanted else []
     ours = [row for row in rows if row.integration_id in names]
-    tried = attempts_of(resources.engine, wanted, [row.integration_id for row in ours])
+    tried = attempts_of(resources.engine, wanted, [row.delivery for row in ours])
     return render(
         request,
         "events.html",

@@ -107,14 +107,14 @@ def _shown(
 ) -> Response:
     """Show a letter, and the form for its correction."""
     integration_id = letter.integration_id or ""
-    tried = attempts_of(resources.engine, letter.event_id or "", [integration_id])
+    tried = attempts_of(resources.engine, letter.event_id or "", [(integration_id, letter.content)])
     return render(
         request,
         "letter.html",
         visitor,
         letter=letter,
         payload=payload_text(letter.payload),
-        attempts=tried.get(integration_id, ()),
+        attempts=tried.get((integration_id, letter.content), ()),
         deaths=deaths_of(resources.engine, letter.event_id or "", integration_id, letter.content),
         names=resources.integrations_of(visitor.tenant_id).names(),
         deleted=resources.integrations_of(visitor.tenant_id).deleted(),

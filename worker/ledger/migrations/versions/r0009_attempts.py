@@ -18,6 +18,7 @@ def upgrade() -> None:
         "attempts",
         sa.Column("event_id", _ID, primary_key=True),
         sa.Column("integration_id", _ID, primary_key=True),
+        sa.Column("content", _ID, primary_key=True),
         sa.Column("version", sa.BigInteger(), primary_key=True),
         sa.Column("status", sa.Text(), primary_key=True),
         sa.Column("number", sa.Integer(), nullable=False),
