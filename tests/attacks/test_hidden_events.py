@@ -15,9 +15,11 @@ from worker.broker.ingress import Arrival, HandOver
 from worker.formats.hec import HecFormat
 from worker.formats.syslog import SyslogCefFormat
 from worker.formats.webhook import body
+from worker.model.event_refusals import hint_for
 from worker.model.event_repair import repaired
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
+from worker.model.printable import shortened
 from worker.router import route
 
 HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})
@@ -161,6 +163,45 @@ def test_a_name_is_never_repaired(field: str) -> None:
     assert accept_event(spliced('"x":"\\ud83d"').replace(b"evt_1", "evt_�".encode()))[0].id == "evt_�"
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "9" * 400], ids=["infinite", "negative", "long"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("id", "type", "timestamp", "tenant_id", "agent_id", "agent_name", "action_type", "decision"),
+        *("behavioral_hash", "reason", "policy", "policy.id", "policy.name", "hold", "context"),
+    ],
+)
+def test_a_number_is_no_text_however_large(field: str, number: str) -> None:
+    """It is refused as any other number there, also in an event in which something else is repaired."""
+    name, _, inner = field.partition(".")
+    value = {inner: "@"} if inner else "@"
+    for more in ("x", "\ud83d"):
+        raw = encoded(**{name: value, "x": more})
+        error, usual = (refusal(raw.replace(b'"@"', one.encode())) for one in (number, "17"))
+
+        assert (error.field, error.remedy) == (usual.field, usual.remedy) == (field, hint_for(field))
+        assert (error.reason, usual.reason) == (f"is {shortened(number, 100)}", "is 17")
+
+
+@pytest.mark.parametrize("ends", [b"x", b"}", b',"', b""], ids=["more", "brace", "unended", "cut"])
+@pytest.mark.parametrize("again", ['"y":2', "1e300:2", '"y":[2}'], ids=["right", "name", "bracket"])
+def test_what_is_no_json_besides_is_told_by_its_own_bytes(again: str, ends: bytes) -> None:
+    """Whoever looks there finds it: the bytes that count are those that were published."""
+    far = "f" * 40
+    usual = spliced(f'"x":"\\ufffd","y":1e300,"{far}":1,{again},"z":"{far}"')
+    raw = usual.replace(rb"\ufffd", rb"\ud83d").replace(b"1e300", b"1e400")
+    usual, raw = (one[: None if ends else -1] + ends for one in (usual, raw))
+
+    assert refusal(raw).reason.replace("1e400", "1e300") == refusal(usual).reason
+
+
+def test_a_number_that_nobody_can_read_is_told_as_one() -> None:
+    """It is small enough for a double, but written as no reader expects it."""
+    error = refusal(spliced('"x":' + "1" * 100_000 + "e-100000"))
+
+    assert (error.field, error.reason) == ("event", "has a number that cannot be read")
+
+
 @pytest.mark.parametrize(
     ("raw", "known"),
     [
@@ -182,6 +223,10 @@ def test_a_name_is_never_repaired(field: str) -> None:
         (spliced('"tenant_id":"a","tenant\\u005fid":"b"'), ("evt_1", "policy.deny", None)),
         (spliced('"tenant_id":"a","tenant\\u005fid":"a"'), ("evt_1", "policy.deny", "a")),
         (spliced('"tenant_id":"a","id":"evt_2"'), ("", "policy.deny", "a")),
+        (spliced('"tenant_id":1e400'), ("evt_1", "policy.deny", None)),
+        (spliced('"tenant_id":1e400,"x":"\\ud83d"'), ("evt_1", "policy.deny", None)),
+        (encoded(tenant_id="acme", id="a{\ud83d"), ("a{\ufffd", "policy.deny", "acme")),
+        (encoded(tenant_id="{\ud83d"), ("evt_1", "policy.deny", "{\ufffd")),
         (encoded(tenant_id=7), ("evt_1", "policy.deny", None)),
         (b"[]", ("", "", None)),
         (b"", ("", "", None)),
@@ -201,3 +246,4 @@ def test_an_invalid_event_keeps_what_can_be_read(raw: bytes, known: tuple[str, s
 def test_a_repaired_event_goes_with_the_flow_of_its_tenant() -> None:
     """What is routed out of turn keeps the order of each tenant's events."""
     assert flow_of(spliced('"tenant_id":"acme","x":"\\ud83d"')) == flow_of(encoded(tenant_id="acme"))
+    assert flow_of(spliced('"tenant_id":1e400,"x":"\\ud83d"')) == flow_of(encoded(tenant_id=17))

@@ -29,6 +29,8 @@ HINTS = {
 }
 _TEXT_HINT = "give a string, or leave it out"
 
+#: How msgspec ends its complaint of a number that no double, or no integer of Python, holds.
+OUT_OF_RANGE = "out of range"
 _LONGEST_VALUE = 100
 #: The decoder names a byte, or the one after it; so many are shown before and behind.
 _AROUND = 15
@@ -84,6 +86,8 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
         return refused(missing[1], "is missing")
     _, at, told = complaint.rpartition(_AT)
     place = _PLACE.fullmatch(told)
+    if complaint.endswith(OUT_OF_RANGE):
+        return InvalidEvent(WHOLE, "has a number that cannot be read", "give numbers up to 1.7e308")
     if not at or place is None:
         first = raw.lstrip()[:1].decode("ascii", "replace")
         return InvalidEvent(WHOLE, f"is {_KINDS.get(first, 'a number')}, not an object", WHOLE_HINT)

@@ -10,7 +10,7 @@ import msgspec
 
 from worker.model.calendar import LATEST_MS
 from worker.model.event_members import members_of, read_members
-from worker.model.event_repair import repaired
+from worker.model.event_repair import levelled
 from worker.model.event_types import EventType
 
 #: Of an event that is larger than any may be, this much is read.
@@ -50,7 +50,7 @@ def salvage(raw: bytes) -> Salvaged:
 
 
 def _is_object(raw: bytes) -> bool:
-    for text in (raw, repaired(raw) if b"\\u" in raw else None):
+    for text in (raw, levelled(raw) if b"\\u" in raw else None):
         try:
             if text is not None:
                 return bool(members_of(text))
@@ -62,7 +62,7 @@ def _is_object(raw: bytes) -> bool:
 def _text(value: bytes | None) -> str:
     """Return a string's text if it could be a name, else nothing."""
     try:
-        text = msgspec.json.decode(repaired(value or b"") or value or b"", type=str)
+        text = msgspec.json.decode(levelled(value or b""), type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     return text if len(text) <= _LONGEST_NAME and text.isprintable() else ""

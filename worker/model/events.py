@@ -12,7 +12,7 @@ import msgspec
 from worker.model import event_refusals as refusals
 from worker.model.errors import InvalidEvent
 from worker.model.event_members import Members, is_deeper, may_repeat, members_of, read_members, repeated_name
-from worker.model.event_repair import may_hold_long_integer, repaired
+from worker.model.event_repair import levelled, may_hold_long_integer, repaired
 from worker.model.event_types import (
     BULK_EVENT_TYPES,
     DEFAULT_EVENT_TYPES,
@@ -128,8 +128,6 @@ _leap_decoder = msgspec.json.Decoder(_EventOfLeapSecond)
 _any = msgspec.json.Decoder()
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
-#: How msgspec ends its complaint of a number that no double, or no integer of Python, holds.
-_OUT_OF_RANGE = "out of range"
 _FIELDS = frozenset(GovernanceEvent.__struct_fields__)
 _POLICY_FIELDS = frozenset(Policy.__struct_fields__)
 
@@ -231,13 +229,14 @@ def _on_second_look(raw: bytes) -> AcceptedEvent:
     try:
         return _on_close_look(raw)
     except msgspec.DecodeError as error:
-        is_hopeless = b"\\u" not in raw and _OUT_OF_RANGE not in str(error)
+        is_hopeless = b"\\u" not in raw and refusals.OUT_OF_RANGE not in str(error)
         if is_hopeless or (mended := repaired(raw)) is None:
-            raise _refusal(raw, raw, error) from None
+            raise _refusal(raw, error) from None
     try:
+        _decoded(levelled(raw))  # what would be wrong without a repair, too, and was perhaps mended by it
         accepted = _on_close_look(mended)
     except msgspec.DecodeError as error:
-        raise _refusal(raw, mended, error) from None
+        raise _refusal(raw, error) from None
     _check_names(raw)
     return accepted
 
@@ -249,15 +248,15 @@ def _on_close_look(text: bytes) -> AcceptedEvent:
     if policy.startswith(b"{"):
         _check_members(policy, _POLICY_FIELDS, "policy.")
     if may_hold_long_integer(text) and repaired(text) is not None:
-        raise msgspec.ValidationError(_OUT_OF_RANGE)
+        raise msgspec.ValidationError(refusals.OUT_OF_RANGE)
     _check_beyond_shape(event)
     return event, text
 
 
-def _refusal(raw: bytes, text: bytes, error: msgspec.DecodeError) -> InvalidEvent:
+def _refusal(raw: bytes, error: msgspec.DecodeError) -> InvalidEvent:
     if isinstance(error, msgspec.ValidationError):
         return refusals.not_an_event(raw, error)
-    return refusals.not_json(text, error)
+    return refusals.not_json(raw, error)
 
 
 def _decoded(text: bytes) -> GovernanceEvent:

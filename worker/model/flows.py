@@ -3,7 +3,7 @@
 import msgspec
 
 from worker.model.damage import DAMAGED
-from worker.model.event_repair import repaired
+from worker.model.event_repair import levelled
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES
 
 #: A tenant and whether its events are urgent: events of one flow keep their order, flows overtake each other.
@@ -33,7 +33,7 @@ def flow_of(raw: bytes | None) -> Flow:
     """
     if raw is None or len(raw) > MAX_EVENT_BYTES:
         return UNREADABLE
-    head = _head(raw) or (_head(repaired(raw)) if b"\\u" in raw else None)
+    head = _head(raw) or (_head(levelled(raw)) if b"\\u" in raw else None)
     if head is None:
         return UNREADABLE
     if len(head.tenant_id) > _LONGEST_TENANT_ID:
