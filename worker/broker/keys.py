@@ -62,7 +62,7 @@
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
 | `siem:unparker`              | string | the lock of the one that brings parked events back             |
 | `siem:displaced`             | set    | keys that were moved away and are yet to be told in the log    |
-| `siem:displaced:<key>`       | any    | what was found under a key that must be a stream               |
+| `siem:displaced:<key>`       | any    | what was found under a key that must be of another type        |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
