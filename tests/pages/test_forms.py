@@ -218,3 +218,12 @@ def edit_of(integration_id: str) -> str:
 def opened(site: Site, integration_id: str) -> Integration:
     """Return the integration as it is now, with its secrets."""
     return site.resources.integrations_of(OURS).open(integration_id)
+
+
+def test_a_revision_of_too_many_digits_is_one_that_nobody_has_seen(site: Site) -> None:
+    """It is told as a change in between, and not as a fault of ours."""
+    integration_id = site.integrate("long_revision")
+    visitor = site.visitor()
+    form = visitor.get(edit_of(integration_id)).filled | {"revision": ["9" * 5000]}
+
+    assert visitor.http.post(edit_of(integration_id), data=form).status_code == 412

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.api.load import MOST_WITHOUT_KEY, Load, Loads
 from worker.api.problems import Problem
 from worker.api.resources import Resources
+from worker.model.digits import number_in
 from worker.settings import Settings
 
 #: Parts of one gzip; each costs a copy of what follows it.
@@ -101,8 +102,9 @@ class _Body:
 
 async def raw_body(request: Request, most: int) -> bytes:
     """Return the body as it came. Raises a Problem, 413, when that says it is longer than `most`."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
+    announced = request.headers.get("content-length", "0")
+    length = number_in(announced)
+    if length is None or length > most:
         raise too_large(most)
     return b"".join([piece async for piece in request.stream()])
 

@@ -13,6 +13,7 @@ import msgspec
 from worker.broker.packing import checksum, unpack_chunk
 from worker.model.damage import DAMAGED
 from worker.model.deliveries import SETTLED, Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.digits import number_in
 from worker.model.errors import SiemError
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
@@ -54,8 +55,8 @@ class StoredChunk:
     @property
     def count(self) -> int | None:
         """How many events there should be; None if damage left no such number."""
-        digits = self._field(1)
-        return int(digits) if digits.isdigit() and 1 <= int(digits) <= MOST_EVENTS else None
+        count = number_in(self._field(1))
+        return count if count is not None and 1 <= count <= MOST_EVENTS else None
 
     def events(self) -> list[QueuedEvent]:
         """Read the events. Raises UnreadableChunk."""

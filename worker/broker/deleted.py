@@ -30,6 +30,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.integration_changes import MOST_KEPT, note_change
 from worker.broker.scripting import script_text
 from worker.model.damage import DAMAGED
+from worker.model.digits import number_in
 
 if TYPE_CHECKING:
     import redis
@@ -196,7 +197,7 @@ def _owner(name: str) -> tuple[str, int]:
         return name.removeprefix(keys.BACKLOG_PREFIX).rpartition(":")[0], 0
     if name.startswith(keys.SLOT_PREFIX):
         integration_id, _, slot = name.removeprefix(keys.SLOT_PREFIX).rpartition(":")
-        return integration_id, int(slot) if slot.isdecimal() else 0
+        return integration_id, number_in(slot) or 0
     return "", 0
 
 

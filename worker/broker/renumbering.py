@@ -19,6 +19,7 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import ask, broker_errors
 from worker.broker.entry_times import MOST_AHEAD_MS
 from worker.broker.scripting import joined_script, script_text
+from worker.model.digits import number_in
 from worker.model.ingress_checks import IngressIds
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def ingress_ids(client: "redis.Redis") -> IngressIds:
     now_ms = redis_now_ms(client)
     at_ms, _, mended_id = (found or b"").decode(errors="replace").partition(" ")
     is_ahead = int(last_id.partition("-")[0]) > now_ms + MOST_AHEAD_MS
-    return IngressIds(last_id, is_ahead, int(at_ms) if at_ms.isdecimal() else None, mended_id)
+    return IngressIds(last_id, is_ahead, number_in(at_ms), mended_id)
 
 
 def aside_entries(client: "redis.Redis") -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from worker.model.digits import number_in
 from worker.model.errors import InvalidSetting
 
 #: What an address of sentinels looks like.
@@ -118,8 +119,9 @@ def _host(text: str) -> tuple[str, int]:
 
 
 def _database(path: str) -> int:
-    number = path.strip("/") or "0"
-    if not (number.isascii() and number.isdigit()):
+    text = path.strip("/") or "0"
+    number = number_in(text) if text.isascii() else None
+    if number is None:
         msg = f"must have the database's number for a path, like /0, as in {SENTINEL_EXAMPLE}"
         raise ValueError(msg)
-    return int(number)
+    return number

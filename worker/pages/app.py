@@ -18,6 +18,7 @@ from worker.api.load import MOST_WITHOUT_KEY
 from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
+from worker.model.digits import number_in
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
 from worker.pages import actions, confirming, events, forms, letters, listing, one, replays, sign_in, trying
 from worker.pages.drafts import keep_draft
@@ -95,8 +96,8 @@ async def _way_to_form(request: Request) -> str | None:
 
 async def _form_of(request: Request) -> FormData | None:
     """Return the form that was sent although nobody is signed in, if it is one of a sane size."""
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > MOST_WITHOUT_KEY:
+    length = number_in(request.headers.get("content-length", ""))
+    if length is None or length > MOST_WITHOUT_KEY:
         return None
     try:
         refuse_foreign(request)

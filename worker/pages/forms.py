@@ -18,6 +18,7 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import Leave
+from worker.model.digits import number_in
 from worker.model.errors import ChangedMeanwhile, InvalidIntegration
 from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
@@ -169,5 +170,5 @@ def _named(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _revision(form: FormData) -> int:
-    text = text_of(form, "revision")
-    return int(text) if text.isdecimal() else -1
+    seen = number_in(text_of(form, "revision"))
+    return -1 if seen is None else seen

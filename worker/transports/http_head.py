@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from http.client import HTTPException, HTTPResponse
 from io import BufferedIOBase, BufferedReader, BytesIO
 
+from worker.model.digits import number_in
+
 #: So many interim answers are read past; no head may be longer than so many bytes.
 MOST_INTERIM = 1000
 LONGEST_HEAD = 1024 * 1024
@@ -56,7 +58,7 @@ class FinalResponse(HTTPResponse):
         """
         told = self.headers.get("Content-Length", "")
         if self.chunked or told.strip("0"):
-            self.length = int(told) if told.isdecimal() else None
+            self.length = number_in(told)
             self.will_close = True
 
 

@@ -7,6 +7,8 @@ import re
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from worker.model.digits import number_in
+
 #: Of a host's name, underscores included, which some have (RFC 1034, section 3.5).
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 #: The longest name as text (RFC 1035, section 2.3.4, less what frames its labels).
@@ -56,7 +58,9 @@ def _about_ipv6(host: str) -> str | None:
 
 
 def _about_ipv4(parts: list[str]) -> str | None:
-    is_short = all(parts) and len(parts) < _IPV4_PARTS  # as 127.1, which resolvers take
-    if is_short or (len(parts) == _IPV4_PARTS and all(part and int(part) <= _BYTE for part in parts)):
+    numbers = [number for number in map(number_in, parts) if number is not None]
+    is_short = len(parts) < _IPV4_PARTS  # as 127.1, which resolvers take
+    is_whole = len(parts) == _IPV4_PARTS and all(number <= _BYTE for number in numbers)
+    if len(numbers) == len(parts) and (is_short or is_whole):
         return None
     return "has a host of digits that is no IPv4 address: give four numbers from 0 to 255, or a name"

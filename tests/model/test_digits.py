@@ -1,0 +1,61 @@
+"""Numbers in the words of others: none of them ends in an error of Python's own."""
+
+import pytest
+import redis
+
+from worker.broker import keys
+from worker.broker.chunks import StoredChunk
+from worker.broker.deleted import DeletedKeys
+from worker.broker.renumbering import ingress_ids
+from worker.model.destinations.hosts import complaint_about_host
+from worker.model.digits import number_in
+from worker.model.redis_address import check_address
+
+#: More digits than Python reads (`sys.get_int_max_str_digits`).
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("9" * 18, 10**18 - 1),
+        (b"12", 12),
+        ("9" * 19, None),
+        (LONG, None),
+        ("0" * 5000, None),
+        ("", None),
+        (b"", None),
+        ("-1", None),
+        ("1.0", None),
+        ("²", None),
+        (b"\xb2", None),
+    ],
+)
+def test_a_number_stands_in_digits_alone(text: str | bytes, number: int | None) -> None:
+    """And in no more of them than always fit into 64 bits."""
+    assert number_in(text) == number
+
+
+@pytest.mark.parametrize("host", [LONG, f"1.2.3.{LONG}", f"127.{LONG}"])
+def test_a_host_of_too_many_digits_is_no_address(host: str) -> None:
+    """It once ended in Python's words, which name no field."""
+    assert "no IPv4 address" in str(complaint_about_host(f"https://{host}/"))
+
+
+def test_a_database_of_too_many_digits_is_told_as_any_other_mistake() -> None:
+    """In words of ours."""
+    with pytest.raises(ValueError, match="must have the database's number"):
+        check_address(f"sentinel://one/{LONG}?service=mymaster")
+
+
+def test_what_stands_in_redis_is_damage_like_any_other(client: redis.Redis) -> None:
+    """The number of a slot in the name of its key, of the events in a chunk, and a time."""
+    client.xadd(keys.EVENTS, {"event": "{}"})
+    client.set(keys.RENUMBERED, f"{LONG} 1-0")
+    client.hset(f"{keys.SLOT_PREFIX}a:{LONG}", "state", "free")
+
+    assert ingress_ids(client).mended_ms is None
+    assert DeletedKeys(client).leftovers([]) == {"a": 0}
+    assert StoredChunk("urgent", b"1-0", [b"n", LONG.encode()]).count is None
