@@ -197,6 +197,31 @@ def test_secrets_are_forgotten_without_a_key(integration: Integration, vault: Va
     assert "$sealed" not in json.dumps(forgotten)
 
 
+LONG = "p" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://h.example:8443/in?key=k3y", "https://h.example:8443/in?key=…"),
+        (f"https://h.example:8443/{LONG}", "https://h.example:8443"),
+        (f"https://h.example:8443/in?{LONG}=", "https://h.example:8443"),
+        (f"https://h.example:8443?a={LONG}&{LONG}=b", "https://h.example:8443"),
+        (f"syslog://h.example:514#{LONG}", "syslog://h.example:514"),
+        (f"https://{LONG}/in", f"https://{LONG}"[:1000]),
+        (f"https://[{LONG}", f"https://[{LONG}"[:1000]),
+        ({"$sealed": LONG}, None),
+        ([LONG], None),
+        (None, None),
+    ],
+)
+def test_a_long_url_is_forgotten_but_for_its_server(url: object, kept: str | None) -> None:
+    """A row of what was deleted stays for good: whoever creates and deletes fills no ledger with paths."""
+    forgotten = forget_secrets({"id": "a", "destination": {"type": "webhook", "url": url}})
+
+    assert forgotten["destination"] == {"type": "webhook", "url": kept}
+
+
 @pytest.mark.parametrize("text", ["", "a", "zażółć\0\n🙂", "x" * 100_000])
 def test_any_text_is_sealed(vault: Vault, text: str) -> None:
     """Whatever the secret is, it comes back as it was."""

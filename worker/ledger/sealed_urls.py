@@ -1,5 +1,6 @@
 """The url of a sealed document, which is sealed itself if it has a query."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
 
 if TYPE_CHECKING:
     from worker.ledger.vault import Vault
+
+_BEHIND_SERVER = re.compile("[/?#]")
 
 
 def place_in(document: Mapping[str, Any], path: str, url: str | None) -> str:
@@ -46,3 +49,9 @@ def has_clear_query(document: Mapping[str, Any]) -> bool:
     destination = document.get("destination")
     url = destination.get("url") if isinstance(destination, Mapping) else None
     return isinstance(url, str) and SecretUrl(url).has_query
+
+
+def server_in(url: str) -> str:
+    """Return scheme, host and port of a url, whatever else is wrong with it (RFC 3986, 3.2)."""
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + _BEHIND_SERVER.split(rest, maxsplit=1)[0]

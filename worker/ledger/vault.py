@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from worker.ledger.document_values import concealed, replaced, require_sealed
 from worker.ledger.key_file import key_in
-from worker.ledger.sealed_urls import has_clear_query, place_in, url_of
+from worker.ledger.sealed_urls import has_clear_query, place_in, server_in, url_of
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
 from worker.model.proofs import Proofs
@@ -40,7 +40,7 @@ _REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` pr
 _KEY_FILE = "secret.key"
 #: What a sealed secret is the only value of.
 _SEALED = "$sealed"
-#: A field of a deleted integration that is longer as JSON is not kept.
+#: A field of a deleted integration that is longer as JSON is not kept; of a url, its server is.
 _LARGE = 1000
 #: The first of the 64 bits; no time of a clock has it set.
 _BOUND = 1 << 63
@@ -257,18 +257,18 @@ def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vau
 def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sealed document with null for every secret, and for what is large. Needs no key.
 
-    What was deleted is kept for its name: its certificates would fill the ledger of a tenant that creates
-    and deletes again and again.
+    What was deleted is kept for its name: its certificates, or the path of its url, would fill the ledger of
+    a tenant that creates and deletes again and again.
     """
     forgotten = replaced(document, lambda _path, _sealed: None)
-    forgotten["destination"] = {
-        name: None if len(json.dumps(value)) > _LARGE and name != "url" else value
-        for name, value in forgotten["destination"].items()
-    }
+    fields = forgotten["destination"]
     if has_clear_query(document):
-        url = masked_url(document["destination"]["url"])
-        forgotten["destination"] = {**forgotten["destination"], "url": url}
-    return forgotten
+        fields = {**fields, "url": masked_url(fields["url"])}
+    large = {name for name, value in fields.items() if len(json.dumps(value)) > _LARGE}
+    short = {name: None if name in large else value for name, value in fields.items()}
+    if "url" in large and isinstance(fields["url"], str):
+        short["url"] = server_in(fields["url"])[:_LARGE]
+    return {**forgotten, "destination": short}
 
 
 def new_key() -> str:
