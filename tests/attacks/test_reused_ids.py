@@ -12,6 +12,7 @@ from tests.cli.running import call
 from tests.ledger.conftest import empty, engine, sqlite_url, url
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import live
+from tests.pages.conftest import HOME, THEIRS, Site, site, standing_site
 from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
 from worker.ledger.attempts import attempts_of
@@ -27,7 +28,7 @@ from worker.model.events import QueuedEvent
 from worker.model.replays import Page, Replay, Selection
 from worker.model.settlement import withdrawal
 
-__all__ = ["api", "bare_fleet", "empty", "engine", "sqlite_url", "url"]
+__all__ = ["api", "bare_fleet", "empty", "engine", "site", "sqlite_url", "standing_site", "url"]
 
 DENY, ALERT = b'{"id":"evt","type":"policy.deny"}', b'{"id":"evt","type":"policy.alert"}'
 
@@ -311,3 +312,20 @@ def test_every_door_tells_the_attempts_of_each(api: Api) -> None:
     assert [line.endswith("(reused id):") for line in shown if line.startswith("Attempts at")].count(
         True
     ) == 1
+
+
+def test_a_tenant_does_not_hide_the_event_of_another(site: Site) -> None:
+    """By using its id for more events than a page shows, and later ones."""
+    ours, theirs = site.integrate("hidden"), site.integrate("hiding", THEIRS)
+    record(site.fleet.engine, [(f"{NOON}-7001", [outcome(["evt_hidden"], integration_id=ours)])], [])
+    later = outcome(["evt_hidden"] * 1000, integration_id=theirs, settled_ms=NOON + 1)
+    traces = [
+        msgspec.structs.replace(one, content=content_of(b"%d" % number))
+        for number, one in enumerate(later.events)
+    ]
+    record(site.fleet.engine, [(f"{NOON}-7002", [msgspec.structs.replace(later, events=traces)])], [])
+    found = site.visitor().get(f"{HOME}/events", params={"id": "evt_hidden"})
+
+    assert len(deliveries(site.fleet.engine, event_id="evt_hidden", limit=2000)) == 1001
+    assert found.all("a", href=f"{HOME}/{ours}")
+    assert "hiding" not in found.text

@@ -14,7 +14,7 @@ from worker.pages.visitors import HOME, Looking
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
-#: Rows of one event at the most; it has one for each integration.
+#: Rows of one id at the most; it has one for each integration and each content that came under it.
 _MOST = 1000
 
 
@@ -26,17 +26,19 @@ def find_event(
     wanted: Annotated[str, Query(alias="id", max_length=128)] = "",
 ) -> Response:
     """Show the deliveries of one event to integrations of this tenant."""
-    names = resources.integrations_of(visitor.tenant_id).names()
-    rows = deliveries(resources.engine, event_id=wanted, limit=_MOST) if wanted else []
-    ours = [row for row in rows if row.integration_id in names]
-    tried = attempts_of(resources.engine, wanted, [row.delivery for row in ours])
+    known = resources.integrations_of(visitor.tenant_id)
+    rows = (
+        deliveries(resources.engine, tenant_id=visitor.tenant_id, event_id=wanted, limit=_MOST)
+        if wanted
+        else []
+    )
     return render(
         request,
         "events.html",
         visitor,
         wanted=wanted,
-        rows=ours,
-        names=names,
-        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
-        tried=tried,
+        rows=rows,
+        names=known.names(),
+        deleted=known.deleted(),
+        tried=attempts_of(resources.engine, wanted, [row.delivery for row in rows]),
     )
