@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.pages.words import ago, due
+from worker.pages.words import ago, clock, due, iso
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,12 @@ def test_what_has_happened_is_never_still_to_come(at_ms: int | None, words: str)
 def test_what_is_planned_never_was_some_time_ago(at_ms: int, words: str) -> None:
     """An attempt whose time is over is due."""
     assert due(at_ms, 100_000) == words
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "date"), [(5_000_000_000_000_000, "9999-12-31"), (-9_000_000_000_000_000, "0001-01-01")]
+)
+def test_a_time_that_no_calendar_has_breaks_no_page(at_ms: int, date: str) -> None:
+    """Whoever publishes may choose the time of an entry."""
+    assert clock(at_ms).startswith(date)
+    assert iso(at_ms).startswith(date)

@@ -92,6 +92,23 @@ def test_failures_of_an_outage_that_is_over_count_no_more(
     assert (well.state, well.error_rate) == (State.HEALTHY, None)
 
 
+@pytest.mark.parametrize(
+    ("since", "words"),
+    [("5000000000000000", "9999-12-31 23:59:59Z"), ("-9000000000000000", "0001-01-01 00:00:00Z")],
+)
+def test_a_time_that_no_calendar_has_hides_nobody(
+    client: redis.Redis, health: Health, since: str, words: str
+) -> None:
+    """Whatever wrote it into Redis: the integration is told of, and so are all others."""
+    state = {"breaker": "open", "opened_by": "destination_down", "opened_at": since, "probe_at": since}
+    client.hset(keys.state("int_a"), mapping=state)
+    found = {one.integration_id: one for one in health.all(None)}
+
+    assert found["int_a"].state is State.FAILING
+    assert f"its circuit breaker is open since {words}" in found["int_a"].reason
+    assert found["int_b"].state is State.IDLE
+
+
 def test_all_are_told_by_tenant(engine: Engine, health: Health) -> None:
     """Those that were deleted are not; those that are switched off are."""
     live(engine, "int_c", "int_d", tenant="other")

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from worker.model.calendar import in_utc
+from worker.model.time_words import moment
 from worker.model.wellbeing import Part
 
 #: The part of the fleet that tells of losses.
@@ -202,7 +202,7 @@ def removed_entries(known: Figures, found: Figures) -> int:
 def words_of(loss: Loss) -> str:
     """Say in a sentence what is missing, and how that is known."""
     became = _REMOVED if loss.removed else _BECAME[loss.kind]
-    parts = [f"{became} between {_moment(loss.since_ms)} and {_moment(loss.found_ms)}"]
+    parts = [f"{became} between {moment(loss.since_ms)} and {moment(loss.found_ms)}"]
     gone = []
     if loss.deliveries:
         by_integration = ", ".join(f"{one} {count}" for one, count in sorted(loss.deliveries.items()))
@@ -240,10 +240,6 @@ _ENTRIES = {
     DEAD_LETTERS: "entries of dead letters that were not recorded",
     PARKED: "chunks of parked events that were not recorded",
 }
-
-
-def _moment(milliseconds: int) -> str:
-    return in_utc(milliseconds).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

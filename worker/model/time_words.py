@@ -1,11 +1,11 @@
 """Moments and spans of time in words. Pure."""
 
-from datetime import UTC, datetime
+from worker.model.calendar import in_utc
 
 
 def moment(milliseconds: int) -> str:
     """Write a moment as UTC to the second: `2026-11-23 14:02:07Z`."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return in_utc(milliseconds).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
 
 
 def span(milliseconds: float) -> str:

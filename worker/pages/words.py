@@ -1,6 +1,8 @@
 """Numbers, times and sizes in the words of a page. Times are milliseconds since 1970 UTC."""
 
-from datetime import UTC, datetime
+from datetime import datetime
+
+from worker.model.calendar import in_utc
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
@@ -50,12 +52,12 @@ def clock(at_ms: int | None) -> str:
     """Write a moment to the second, in UTC."""
     if at_ms is None:
         return ""
-    return datetime.fromtimestamp(at_ms / _SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return in_utc(at_ms).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")
 
 
 def iso(at_ms: int) -> str:
     """Write a moment as RFC 3339 has it, for `<time>`."""
-    return datetime.fromtimestamp(at_ms / _SECOND, UTC).isoformat(timespec="milliseconds")
+    return in_utc(at_ms).isoformat(timespec="milliseconds")
 
 
 def from_iso(text: str) -> int:
