@@ -5,7 +5,8 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.attempts import MOST, AttemptRow, attempts_of
+from worker.broker.chunks import StoredChunk, dead_chunk
+from worker.ledger.attempts import MOST, AttemptRow, attempt_rows, attempts_of
 from worker.ledger.pruning import Kind, prune
 from worker.ledger.recording import record
 from worker.model.deliveries import Finding, Outcome, Status
@@ -46,6 +47,16 @@ def test_what_succeeds_at_once_has_none(engine: Engine) -> None:
     _story(engine, outcome(["evt_1"]), held, outcome(["evt_3"], Status.DEAD, attempts=0))
 
     assert [_tried(engine, event) for event in ("evt_1", "evt_2", "evt_3")] == [[], [], []]
+
+
+def test_what_was_damaged_in_redis_was_no_attempt() -> None:
+    """An earlier request had carried it; no other was made when its chunk could not be read."""
+    fields = [b"n", b"1", b"bytes", b"2", b"events", b"no chunk", b"crc", b"00000000"]
+    found = dead_chunk("int_a", StoredChunk("urgent", b"1-0", fields), "its checksum is wrong", NOON, [1])
+
+    assert found.outcome is not None
+    assert [one.attempts for one in found.outcome.events] == [1]
+    assert attempt_rows({"2-0": [found.outcome]}) == []
 
 
 def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:

@@ -101,6 +101,18 @@ def test_what_was_not_sent_is_no_failed_attempt() -> None:
     assert ids_by_status(settlement) == {"retrying": ["e0", "e3", "e1", "e2"]}
 
 
+def test_what_was_refused_unsent_is_no_failed_attempt() -> None:
+    """An event that an earlier request carried may be refused by ourselves: that is no attempt of its own."""
+    refused = Ruling([0, 1], Verdict.REFUSED, 5, BUSY)
+    settlement = settle_rulings(batch_of([2, 1]), [refused], POLICY, before=bytes([1, 1]))
+
+    assert [([trace.id for trace in one.events], one.sent) for one in settlement.outcomes] == [
+        (["e0"], True),
+        (["e1"], False),
+    ]
+    assert [[event.id for event in one.events] for one in settlement.dead] == [["e0", "e1"]]
+
+
 def test_what_cannot_be_sent_at_all_is_no_failed_attempt() -> None:
     """An integration whose configuration cannot be read sends nothing."""
     settlement = settle_rulings(batch_of([0, 1]), [failing([0, 1])], POLICY, sent=False)
@@ -245,6 +257,7 @@ def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
     [letter] = settlement.dead
     assert (letter.cause, letter.finding.code, letter.attempts) == ("deleted", "integration_deleted", [0, 2])
     assert ids_by_status(settlement) == {"dead": ["e0", "e2"]}
+    assert [one.sent for one in settlement.outcomes] == [False]
     assert (settlement.settled, settlement.retry, batch.open_places()) == (2, None, [])
 
 

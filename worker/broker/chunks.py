@@ -117,7 +117,7 @@ def dead_chunk(
     ]
     dead = Cause.UNREADABLE.value
     return DeadChunk(
-        Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces),
+        Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces, sent=False),
         DeadLetter(integration_id, dead, finding, now_ms, events, counts),
     )
 

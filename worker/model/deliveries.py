@@ -182,7 +182,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """Events of one batch that share a fate. `settled_ms` is when the destination's reply came.
 
     `http_status` is that reply's; what failed without one, or without HTTP, has none. `assurance` is set
-    with what was delivered. Without `sent`, no request carried the events: they wait, and no attempt failed.
+    with what was delivered. Without `sent`, no request carried the events this time: they wait, or have died
+    of something else than an attempt.
     """
 
     integration_id: str

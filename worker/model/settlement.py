@@ -102,7 +102,7 @@ def settle_deleted(batch: Batch) -> Settlement:
         "the integration was deleted before this event could be sent",
         "replay it into another integration, or discard it",
     )
-    desk = _Desk(batch, RetryPolicy(0, 0), sent=False)
+    desk = _Desk(batch, RetryPolicy(0, 0), sent=False, unsent=frozenset(batch.open_places()))
     desk.bury(Cause.DELETED, batch.open_places(), Ruling((), Verdict.REFUSED, 0, finding))
     return desk.settlement()
 
@@ -155,7 +155,7 @@ class _Desk:
         self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
         self._gone |= ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE
         if ruling.verdict is Verdict.ACCEPTED:
-            self._record(Status.DELIVERED, ruling.places, ruling, None)
+            self._record(Status.DELIVERED, ruling.places, ruling)
             self._close(ruling.places)
         elif ruling.verdict is Verdict.REFUSED:
             self.bury(Cause.REFUSED, ruling.places, ruling)
@@ -167,7 +167,7 @@ class _Desk:
             return
         batch = self._batch
         finding = ruling.finding or _NO_REASON
-        self._record(Status.DEAD, places, ruling, None)
+        self._record_failed(Status.DEAD, places, ruling)
         self._dead.append(
             DeadLetter(
                 batch.order.integration_id,
@@ -226,7 +226,7 @@ class _Desk:
         seconds = self._delay()
         due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
         for places, ruling in self._failed:
-            self._record_waiting(places, ruling, due_ms + round(seconds * 1000))
+            self._record_failed(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
         # Not by Celery for a shortage: it counts its own retries, and they are for failed attempts.
         by_celery = (
             self._policy.celery_can and self._sent and not self._is_short() and seconds <= LONGEST_COUNTDOWN
@@ -264,21 +264,23 @@ class _Desk:
         backoff: float = self._policy.backoff * 2**doublings
         return max(backoff * spread(), self._asked())
 
-    def _record_waiting(self, places: Sequence[int], ruling: Ruling, retry_at_ms: int) -> None:
+    def _record_failed(
+        self, status: Status, places: Sequence[int], ruling: Ruling, retry_at_ms: int | None = None
+    ) -> None:
         """Record what failed apart from what was not sent: only the former is a failed attempt."""
         failed = [place for place in places if place not in self._unsent]
         held = [place for place in places if place in self._unsent]
         if failed:
-            self._record(Status.RETRYING, failed, ruling, retry_at_ms)
+            self._record(status, failed, ruling, retry_at_ms)
         if held:
-            self._record(Status.RETRYING, held, ruling, retry_at_ms, sent=False)
+            self._record(status, held, ruling, retry_at_ms, sent=False)
 
     def _record(
         self,
         status: Status,
         places: Sequence[int],
         ruling: Ruling,
-        retry_at_ms: int | None,
+        retry_at_ms: int | None = None,
         *,
         sent: bool = True,
     ) -> None:
