@@ -1,10 +1,18 @@
 """Idempotency-Key: what comes twice is done once."""
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
 
 from tests.api.conftest import OURS, THEIRS, Api
+from tests.fleet import wait_until
+from worker.broker.alive import API, SignOfLife
 from worker.broker.idempotency import Idempotency, Leave
+from worker.key_guard import apis_show_sealed_urls
 
 WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
 PATH = "/integrations/siem"
@@ -57,6 +65,32 @@ def test_one_of_many_at_once_is_done(api: Api) -> None:
     made = {found for status, found in answers if status == 201}
     assert len(made) == 1
     assert {status for status, _ in answers} <= {201, 409}
+
+
+@pytest.mark.parametrize("has_earlier_api", [False, True])
+def test_no_short_secret_of_a_request_can_be_tried_out_on_what_redis_keeps(
+    api: Api, *, has_earlier_api: bool
+) -> None:
+    """But while an API of the release before runs, which knows a request by its digest alone."""
+    raw = b'{"type":"webhook","url":"https://hook.example.com/in","name":"%d"}' % has_earlier_api
+    headers = {"Idempotency-Key": f"guessed {has_earlier_api}", "Content-Type": "application/json"}
+    with ExitStack() as running:
+        if has_earlier_api:
+            earlier = SignOfLife(api.resources.client, API)
+            earlier.start()
+            running.callback(earlier.stop)
+            wait_until(lambda: not apis_show_sealed_urls(api.resources.client), "an earlier API runs")
+        answers = [api.ask("POST", PATH, content=raw, headers=headers) for _ in range(2)]
+    wait_until(lambda: apis_show_sealed_urls(api.resources.client), "no earlier API runs")
+    answers.append(api.ask("POST", PATH, content=raw, headers=headers))
+    other = api.ask("POST", PATH, content=raw.replace(b"/in", b"/out"), headers=headers)
+    client: Any = api.resources.client
+    kept = [client.get(key) for key in client.keys("siem:idempotency:*") if client.type(key) == b"string"]
+
+    assert [one.status_code for one in answers] == [201] * 3
+    assert len({one.json()["id"] for one in answers}) == 1
+    assert other.status_code == 422
+    assert any(hashlib.sha256(raw).hexdigest().encode() in one for one in kept) == has_earlier_api
 
 
 def test_a_request_that_was_cut_short_is_taken_up(api: Api) -> None:

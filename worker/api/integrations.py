@@ -52,7 +52,7 @@ def create_integration(
         response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
         return response
 
-    return once(resources, caller, idempotency_key, ("integrations", body.raw), do)
+    return once(resources, caller, idempotency_key, ("integrations", body.raw), do, has_secrets=True)
 
 
 @router.get("", response_class=JSONResponse, responses=schemas.PAGE | problems(401, 403, 429, 503))

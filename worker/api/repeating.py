@@ -10,7 +10,8 @@ from fastapi import Header, Response
 
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother
+from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother, digest_of
+from worker.key_guard import apis_show_sealed_urls
 from worker.model.api_keys import ApiKey
 from worker.model.errors import ChangedMeanwhile, InvalidInput, NotFoundError
 
@@ -35,18 +36,21 @@ def once(
     key: str | None,
     request: tuple[str, bytes],
     do: Callable[[Leave | None], Response],
+    *,
+    has_secrets: bool = False,
 ) -> Response:
     """Do the request (its purpose and its bytes), unless that was done already; return the answer.
 
-    Problems are not kept: the key may be used again with what is right. Raises a Problem, 422 or 409, and
-    BrokerUnavailable; without a key, only what `do` raises.
+    Of a request that has secrets, a proof is kept in place of its digest (see `_signs`). Problems are not
+    kept: the key may be used again with what is right. Raises a Problem, 422 or 409, and BrokerUnavailable;
+    without a key, only what `do` raises.
     """
     if key is None:
         return do(None)
     purpose, raw = request
     try:
         found = Idempotency(resources.client, resources.config.idempotency_bytes).begin(
-            caller.tenant_id, purpose, key, raw
+            caller.tenant_id, purpose, key, raw, _signs(resources, raw) if has_secrets else ()
         )
     except UsedForAnother:
         reason, remedy = "was given before, with another request", "give another key"
@@ -64,6 +68,17 @@ def once(
     if isinstance(found, Answer):
         return Response(found.body, found.status, found.headers)
     return finish(found, do)
+
+
+def _signs(resources: Resources, raw: bytes) -> list[str]:
+    """Return what stands for a request in Redis, where short secrets could be tried out on its digest.
+
+    While an API of the release before runs, the digest is kept all the same: it knows that alone, and would
+    refuse a request that was carried out here. Raises BrokerUnavailable.
+    """
+    digest = digest_of(raw)
+    proofs = resources.vault.proofs.all("request", digest)
+    return [*proofs, digest] if apis_show_sealed_urls(resources.client) else [digest, *proofs]
 
 
 def finish(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:

@@ -12,6 +12,7 @@ under that name is not made twice even if nobody knows how far that attempt came
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,6 +57,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Request).decode
 
 
+def digest_of(request: bytes) -> str:
+    """Return what stands for a request that holds no secret."""
+    return hashlib.sha256(request).hexdigest()
+
+
 class Leave:
     """The right to do a request, until `keep` or `give_up`. `name` is for what it makes: 16 letters or so.
 
@@ -95,23 +101,27 @@ class Idempotency:
         self._client = client
         self._share = share
 
-    def begin(self, tenant_id: str, purpose: str, key: str, request: bytes) -> Leave | Answer:
+    def begin(
+        self, tenant_id: str, purpose: str, key: str, request: bytes, signs: Sequence[str] = ()
+    ) -> Leave | Answer:
         """Return a leave to do the request, or what was answered to the very same one before.
 
-        `purpose` tells apart what may be asked for. Raises UsedForAnother, StillUnderWay.
+        `purpose` tells apart what may be asked for. `signs` stand for the request: the first is kept, and it
+        is known again by any of them; by its digest alone if there are none. Raises UsedForAnother,
+        StillUnderWay.
         """
-        digest = hashlib.sha256(request).hexdigest()
+        signs = signs or [digest_of(request)]
         place = keys.idempotency(hashlib.sha256(_encode([tenant_id, purpose, key])).hexdigest())
-        if (before := self._find(place, digest)) and before.answer:
+        if (before := self._find(place, signs)) and before.answer:
             return before.answer
         turn = Turn(self._client, f"{place}:lock", UNDER_WAY)
         if not turn.is_mine():
             raise StillUnderWay
         # It may have been done between the two looks.
-        if (before := self._find(place, digest)) and before.answer:
+        if (before := self._find(place, signs)) and before.answer:
             turn.pass_on()
             return before.answer
-        asked = before or _Request(digest, secrets.token_hex(8))
+        asked = before or _Request(signs[0], secrets.token_hex(8))
         shelf = self._shelf_of(tenant_id)
         if before is None:
             shelf.put(place, _encode(asked))
@@ -121,7 +131,7 @@ class Idempotency:
         digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
         return Shelf(self._client, *keys.idempotency_index(digest), self._share, KEPT)
 
-    def _find(self, place: str, digest: str) -> _Request | None:
+    def _find(self, place: str, signs: Sequence[str]) -> _Request | None:
         with broker_errors():
             found: Any = self._client.get(place)
         if found is None:
@@ -130,6 +140,6 @@ class Idempotency:
             request = _decode(found)
         except DAMAGED:
             return None  # damaged: nobody knows what was answered, so that it is done like a new one
-        if request.digest != digest:
+        if request.digest not in signs:
             raise UsedForAnother
         return request

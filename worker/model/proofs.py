@@ -24,6 +24,10 @@ class Proofs:
         """Return the proof of these parts, 64 hexadecimal digits; one for another purpose proves nothing."""
         return self.digest(0, purpose, *parts).hex()
 
+    def all(self, purpose: str, *parts: str) -> list[str]:
+        """Return the proof by each of the keys, that of `prove` first."""
+        return [self.digest(key, purpose, *parts).hex() for key in range(len(self._keys))]
+
     def holds(self, proof: str, purpose: str, *parts: str) -> bool:
         """Whether one of the keys has proved just that."""
         return any(
