@@ -100,8 +100,10 @@ def test_a_time_that_no_calendar_has_hides_nobody(
     client: redis.Redis, health: Health, since: str, words: str
 ) -> None:
     """Whatever wrote it into Redis: the integration is told of, and so are all others."""
-    state = {"breaker": "open", "opened_by": "destination_down", "opened_at": since, "probe_at": since}
-    client.hset(keys.state("int_a"), mapping=state)
+    client.hset(
+        keys.state("int_a"),
+        mapping={"breaker": "open", "opened_by": "destination_down", "opened_at": since, "probe_at": since},
+    )
     found = {one.integration_id: one for one in health.all(None)}
 
     assert found["int_a"].state is State.FAILING
