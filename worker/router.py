@@ -154,7 +154,7 @@ def handovers(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscript
 
 
 def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> HandOver:
-    """Sort arrivals into consignments by who wants them; pure."""
+    """Sort arrivals into consignments by who wants them; pure, but that what is not valid dies now."""
     handover = HandOver(done=[arrival.entry_id for arrival in arrivals])
     sorting = _Sorting(subscriptions)
     for arrival in arrivals:
@@ -183,7 +183,8 @@ def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
     finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}{cut}", error.remedy)
     known = salvage(raw)
     event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, kept)
-    dead_ms = arrival.published_ms
+    # Not when it was published: health looks at what was judged lately, however long it waited before.
+    dead_ms = time.time_ns() // 1_000_000
     return DeadLetter(None, Cause.INVALID.value, finding, dead_ms, [event], [0], known.tenant_id)
 
 

@@ -27,10 +27,14 @@ __all__ = ["api", "bare_fleet", "site", "standing_site"]
 _numbers = itertools.count(1)
 
 
-def reject(fleet: Fleet, raw: bytes) -> str:
-    """Let a router judge these bytes and a recorder keep what it says; return the id of the dead letter."""
-    entry = f"{time.time_ns() // 1_000_000}-{next(_numbers)}"
-    arrived = Arrival(entry.encode(), int(entry.partition("-")[0]), raw, [b"event", raw])
+def reject(fleet: Fleet, raw: bytes, waited: int = 0) -> str:
+    """Let a router judge these bytes and a recorder keep what it says; return the id of the dead letter.
+
+    They were published `waited` seconds before that.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    entry, published_ms = f"{now_ms}-{next(_numbers)}", now_ms - waited * 1000
+    arrived = Arrival(b"%d-0" % published_ms, published_ms, raw, [b"event", raw])
     [dead] = route([arrived], {}).dead
     record(fleet.engine, [], [(entry, dead)])
     return f"{entry}-0"
@@ -151,7 +155,10 @@ def test_a_page_shows_it_and_publishes_it_corrected(site: Site) -> None:
 
 
 def test_it_moves_health_and_makes_nothing_unready(tmp_path: Path) -> None:
-    """A part of the fleet tells operators how many of whom; what anybody may read names no tenant."""
+    """A part of the fleet tells operators how many of whom; what anybody may read names no tenant.
+
+    What waited for a router for longer than is looked at was judged just now.
+    """
     with Fleet(tmp_path) as fleet:
         health = Health(fleet.engine, fleet.client, fleet.settings)
 
@@ -159,13 +166,18 @@ def test_it_moves_health_and_makes_nothing_unready(tmp_path: Path) -> None:
             return next(one for one in health.fleet().parts if one.name == "events")
 
         assert part().ok
-        letters = [reject(fleet, broken("acme")), reject(fleet, broken("acme")), reject(fleet, b"{")]
-        told = part()
+        letters = [
+            reject(fleet, broken("acme")),
+            reject(fleet, broken("acme")),
+            reject(fleet, b"{", waited=3600),
+        ]
+        told, late = part(), find_letter(fleet.engine, letters[-1])
 
         assert not told.ok
         assert not told.holds_events
         assert "3 in the last 5 min were not valid, of acme, no known tenant" in told.words
         assert "acme" not in told.public
+        assert late.dead_ms - late.published_ms >= 3_600_000
         for one in letters:
             call(fleet.environment, "dead-letters", "discard", "--id", one, "--yes")
         assert part().ok

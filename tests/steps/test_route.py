@@ -138,7 +138,8 @@ def test_what_is_no_event_is_buried_with_its_bytes() -> None:
     assert {(one.integration_id, one.cause, one.finding.code) for one in handover.dead} == {
         (None, "invalid", "invalid_event")
     }
-    assert [(letter.dead_ms, letter.attempts) for letter in handover.dead] == [(7, [0]), (8, [0]), (9, [0])]
+    published = [(letter.events[0].published_ms, letter.attempts) for letter in handover.dead]
+    assert published == [(7, [0]), (8, [0]), (9, [0])]
     assert all(letter.finding.hint for letter in handover.dead)
     assert handover.unwanted == 0
 
