@@ -287,6 +287,23 @@ def test_what_a_step_does_is_read_from_it(tmp_path: Path) -> None:
     assert statements_of([expands], "postgresql") == ["ALTER TABLE integrations ADD COLUMN lane TEXT"]
 
 
+def test_no_table_is_locked_while_an_index_is_made_on_another() -> None:
+    """PostgreSQL keeps a lock until the end; those who read the table itself are told that they wait."""
+    changes = changes_of(_WITH_A_ROW, "postgresql")
+    locked: set[str] = set()
+    for change in changes:
+        if change.wait in {Wait.WRITERS, Wait.ALL}:
+            assert locked <= {change.table}, f"locked while a step {change.words}"
+        if change.wait in {Wait.MOMENT, Wait.ALL}:
+            locked.add(change.table)
+    waits = {change.words: change.wait for change in changes}
+    in_sqlite = {change.words: change.wait for change in changes_of(_WITH_A_ROW, "sqlite")}
+
+    assert waits["makes the index dead_letters_of_tenant"] is Wait.ALL
+    assert waits["adds the column deliveries.content"] is Wait.MOMENT
+    assert in_sqlite["makes the index dead_letters_of_tenant"] is Wait.WRITERS
+
+
 @pytest.mark.parametrize(
     ("change", "additive"),
     [

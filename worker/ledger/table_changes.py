@@ -5,7 +5,7 @@ and what is lost by it. `worker.ledger.migrations` has the rules.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import StringIO
 from typing import Any
@@ -25,7 +25,7 @@ class Wait(StrEnum):
     MOMENT = "moment"
     #: Writers (and on SQLite so do those of all tables), for as long as it takes to read every row.
     WRITERS = "writers"
-    #: Readers and writers, for as long as it takes to write every row anew.
+    #: Readers and writers, for as long as it takes to read every row, or to write it anew.
     ALL = "all"
 
 
@@ -42,7 +42,8 @@ class Change:
 
 def changes_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[Change]:
     """Return what the steps change, or what undoing them changes, in this order."""
-    return [change for step in steps for change in _judged(_dry_run(step, dialect, undone)[0], dialect)]
+    changes = [change for step in steps for change in _judged(_dry_run(step, dialect, undone)[0], dialect)]
+    return _in_one_transaction(changes) if dialect == "postgresql" else changes
 
 
 def statements_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[str]:
@@ -76,6 +77,22 @@ def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[Change]:
         found.append(_judge(one, made, dialect))
         if isinstance(one, ops.CreateTableOp):
             made.add(one.table_name)
+    return found
+
+
+def _in_one_transaction(changes: Sequence[Change]) -> list[Change]:
+    """Return the changes with their waits where PostgreSQL makes all of them in one transaction.
+
+    It keeps each lock until the end. A column is added in a moment, but under a lock that readers wait for
+    (ACCESS EXCLUSIVE), and so they wait for an index that is made on the table behind it.
+    """
+    locked: set[str] = set()
+    found = []
+    for change in changes:
+        is_read = change.wait is Wait.WRITERS and change.table in locked
+        found.append(replace(change, wait=Wait.ALL) if is_read else change)
+        if change.wait in {Wait.MOMENT, Wait.ALL}:
+            locked.add(change.table)
     return found
 
 

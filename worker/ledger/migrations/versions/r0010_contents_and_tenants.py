@@ -16,7 +16,6 @@ _WAITS = "state = 'waiting'"
 
 def upgrade() -> None:
     """Add the columns; find a tenant's invalid events, and the letters of an event that wait."""
-    op.add_column("deliveries", sa.Column("content", sa.Text()))
     op.add_column("dead_letters", sa.Column("content", sa.Text()))
     op.add_column("dead_letters", sa.Column("tenant_id", _ID))
     op.create_index(
@@ -33,6 +32,8 @@ def upgrade() -> None:
         sqlite_where=sa.text(_WAITS),
         postgresql_where=sa.text(_WAITS),
     )
+    # Last: on PostgreSQL nobody reads the table from here to the end of the upgrade.
+    op.add_column("deliveries", sa.Column("content", sa.Text()))
 
 
 def downgrade() -> None:
