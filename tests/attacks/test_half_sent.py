@@ -1,5 +1,6 @@
 """Half-sent bodies, half-sent heads, idle connections: who has used a share is refused, and nobody else."""
 
+import asyncio
 import json
 import resource
 import socket
@@ -14,7 +15,8 @@ from tests.attacks.doors import EVENT, answer_of, ask, connected, half_sent, pub
 from tests.fleet import Fleet, wait_until
 from tests.pages.conftest import OURS, THEIRS, Site, running
 from worker.api.impatience import ImpatientProtocol
-from worker.api.refused import refusal_counts
+from worker.api.refused import Refusal, refusal_counts
+from worker.api.turning_away import Refused
 from worker.model.api_keys import Role
 
 #: Of this server; the largest body is a quarter of what all of them may hold.
@@ -104,6 +106,28 @@ def test_behind_a_proxy_a_key_has_a_share_of_the_requests(fleet: Fleet) -> None:
     assert refused[0].startswith(b"HTTP/1.1 429 ")
     assert b"too many requests of your tenant are under way" in refused[0]
     assert others == 202
+
+
+def test_who_hangs_up_before_being_refused_does_not_linger() -> None:
+    """So many may, and read why they are: those who did not wait for it must not take that from others."""
+    lingering = Refused.lingering
+    has_gone = asyncio.Event()
+
+    class Watched(Refused):
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            has_gone.set()
+
+    async def refuse(client: socket.socket, accepted: socket.socket) -> None:
+        client.close()
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, accepted)
+        transport.set_protocol(Watched(transport, Refusal.CONNECTIONS))
+        async with asyncio.timeout(20):
+            await has_gone.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(refuse(socket.create_connection(listener.getsockname()), listener.accept()[0]))
+    assert Refused.lingering == lingering
 
 
 @pytest.mark.slow

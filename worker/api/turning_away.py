@@ -24,16 +24,21 @@ _WORDS = {
 class Refused(asyncio.Protocol):
     """A connection that was answered before it asked."""
 
-    _lingering: ClassVar[int] = 0
+    #: How many of them are not closed yet.
+    lingering: ClassVar[int] = 0
 
     def __init__(self, transport: asyncio.Transport, why: Refusal) -> None:
         """Answer it."""
-        Refused._lingering += 1
-        if Refused._lingering > _MOST_LINGERING:
+        Refused.lingering += 1
+        if Refused.lingering > _MOST_LINGERING:
             transport.abort()
             return
         transport.write(_answer(*_WORDS[why]))
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # it has hung up before it was answered
+            transport.abort()
+            return
         asyncio.get_running_loop().call_later(_LINGER, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -45,7 +50,7 @@ class Refused(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Be gone."""
-        Refused._lingering -= 1
+        Refused.lingering -= 1
 
 
 def _answer(status: int, detail: str, remedy: str) -> bytes:
