@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
@@ -203,6 +204,26 @@ def test_a_discarded_letter_waits_no_more(site: Site, home: str) -> None:
     assert find_letter(site.fleet.engine, letter_id).state is LetterState.DISCARDED
     assert f"{home}-5" not in visitor.get(LETTERS, params={"integration": home}).text
     assert "discarded" in visitor.get(f"{LETTERS}/{letter_id}").text
+
+
+@pytest.mark.parametrize(
+    ("event", "called"), [("evt_invalid", "event evt_invalid"), ("", "an event without")]
+)
+def test_an_invalid_event_is_told_of_as_what_it_is(site: Site, event: str, called: str) -> None:
+    """It is counted beside what can be replayed, with how to deal with it; a discard loses its correction."""
+    entry = f"{NOON}-{9000 + next(_entries)}"
+    dead = letter({event: b"{}"}, integration_id=None, cause=Cause.INVALID, finding=_REFUSED)
+    record(site.fleet.engine, [], [(entry, structs.replace(dead, tenant_id=OURS))])
+    visitor = site.visitor()
+    counted = Page(visitor.post(LETTERS + "/count", status=200, id=f"{entry}-0").text)
+    asked = visitor.get(f"{LETTERS}/{entry}-0/discard")
+
+    assert "0 dead letters would be sent again. 1 cannot: it never was a valid event." in counted.text
+    assert counted.all("a", href=f"{LETTERS}?cause=invalid")
+    assert "none: never valid event_refused 1" in counted.text
+    assert f"Discard {called}" in asked.text
+    assert "cannot be corrected and published any more" in asked.text
+    assert "delivered to" not in asked.text
 
 
 def test_another_tenants_letters_are_neither_found_nor_touched(site: Site) -> None:

@@ -131,16 +131,21 @@ def ask_discard(request: Request, resources: Shared, visitor: Changing, letter_i
     """Ask before a letter is discarded."""
     letter = _letter(resources, visitor, letter_id)
     place = f"{LETTERS}/{quote(letter.id)}"
-    name = resources.integrations_of(visitor.tenant_id).names().get(letter.integration_id or "", "")
-    sentences = (
-        f"This one event, of the type {letter.event_type or 'not known'}, will not be delivered to {name}.",
-        "No replay will send it any more. It can be read here until it is pruned by age.",
-    )
-    return ask(
-        request,
-        visitor,
-        Question(f"Discard event {letter.event_id}", sentences, "Discard", f"{place}/discard", place),
-    )
+    called = f"event {letter.event_id}" if letter.event_id else "an event without an id"
+    lost = (*_lost_by_discard(resources, visitor, letter), "It can be read here until it is pruned by age.")
+    return ask(request, visitor, Question(f"Discard {called}", lost, "Discard", f"{place}/discard", place))
+
+
+def _lost_by_discard(resources: Resources, visitor: Visitor, letter: DeadLetterRow) -> tuple[str, str]:
+    one = f"This one event, of the type {letter.event_type or 'not known'},"
+    home = letter.integration_id
+    if home is None:
+        return (
+            f"{one} is not valid: it was never delivered.",
+            "It cannot be corrected and published any more.",
+        )
+    name = resources.integrations_of(visitor.tenant_id).names().get(home, home)
+    return f"{one} will not be delivered to {name}.", "No replay will send it any more."
 
 
 @router.post(LETTERS + "/{letter_id}/discard")
