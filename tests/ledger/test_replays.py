@@ -1,15 +1,18 @@
 """Replays in the ledger: which letters are meant, page by page, and that a page counts once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, inspect, update
 
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, live, states
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import replays
+from worker.ledger.engine import writing
 from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
+from worker.ledger.pruning import Kind, prune
 from worker.ledger.redriving import redrivable
 from worker.ledger.replays import (
     create_replay,
@@ -21,6 +24,8 @@ from worker.ledger.replays import (
     next_page,
     running_replays,
 )
+from worker.ledger.schema import dead_letters
+from worker.ledger.superseding import contents_of_letters
 from worker.model.deliveries import Cause, Finding
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.failures import FailureCode
@@ -207,6 +212,28 @@ def test_a_page_is_not_too_heavy(engine: Engine, monkeypatch: pytest.MonkeyPatch
 
     assert two_fit == ["e1", "e2"]
     assert events(engine, replay) == ["e3"]
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_a_letter_that_is_pruned_meanwhile_ends_no_page(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an earlier release, whose digest its payload would tell: it is gone, and the others are sent."""
+    live(engine, "int_a")
+    bury(engine, "e1", "e2")
+    with writing(engine) as connection:
+        connection.execute(update(dead_letters).values(content=None))
+    replay = replay_of(engine)
+
+    def pruning_first(connection: Connection, rows: list[Any]) -> dict[str, str]:
+        prune(engine, Kind.DEAD_LETTERS, NOON + 1, 1)
+        return contents_of_letters(connection, rows)
+
+    monkeypatch.setattr(replays, "contents_of_letters", pruning_first)
+    letters, gone = next_page(engine, replay, 10)
+
+    assert [letter.event.id for letter in letters] == ["e2"]
+    assert len(gone) == 1
 
 
 def test_the_events_are_as_they_were_published(engine: Engine) -> None:

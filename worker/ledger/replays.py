@@ -194,9 +194,10 @@ def next_page(
     with reading(engine) as connection:
         rows = _within_weight(_next_rows(connection, replay, most, closed))
         contents = contents_of_letters(connection, rows)
+        superseded = [row.id for row in rows if row.id not in contents]
+        rows = [row for row in rows if row.id in contents]
         done = dealt_with(connection, replay, {(row.event_id, contents[row.id]) for row in rows})
         wanted: dict[str, str] = {}
-        superseded = []
         for row in rows:
             home = replay.target_id or row.integration_id
             mine, unknown = (row.event_id, home, contents[row.id]), (row.event_id, home, None)

@@ -18,11 +18,14 @@ _delivery = deliveries.c
 
 
 def contents_of_letters(connection: Connection, rows: Sequence[Any]) -> dict[str, str]:
-    """Return the digests of these letters' events; an earlier release has not noted them."""
+    """Return the digests of these letters' events; an earlier release has not noted them.
+
+    Has none of a letter that was pruned since it was read, and without a digest.
+    """
     unknown = [row.id for row in rows if row.content is None]
     wanted = select(_letter.id, _letter.payload).where(_letter.id.in_(unknown))
     found = {letter_id: content_of(payload) for letter_id, payload in connection.execute(wanted)}
-    return {row.id: row.content or found[row.id] for row in rows}
+    return found | {row.id: row.content for row in rows if row.content is not None}
 
 
 def dealt_with(
@@ -51,4 +54,8 @@ def _handed_over(
     sent = select(_letter.id, _letter.event_id, _letter.integration_id, _letter.content)
     rows = connection.execute(sent.where(_letter.event_id.in_(list(ids)), of_replay)).all()
     contents = contents_of_letters(connection, rows)
-    return {(row.event_id, replay.target_id or row.integration_id, contents[row.id]) for row in rows}
+    return {
+        (row.event_id, replay.target_id or row.integration_id, contents[row.id])
+        for row in rows
+        if row.id in contents
+    }
