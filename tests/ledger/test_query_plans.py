@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.letter_pages import LetterQuestion, letters_page
-from worker.ledger.letters import deaths_of, invalid_since, waiting_letters
+from worker.ledger.letters import deaths_of, discard, invalid_since, waiting_letters
 from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import Place, dead_letters, deliveries, delivery_percentiles, last_problem
 from worker.ledger.recording import record
@@ -105,6 +106,33 @@ def test_an_event_is_found_by_its_id(filled: Engine, name: str) -> None:
     plan = plan_of(filled, QUESTIONS[name])
 
     assert any("(event_id>" in line or "(event_id=" in line for line in plan)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_invalid_events_are_counted_by_indexes_alone(filled: Engine) -> None:
+    """Readiness asks: what SQLite keeps behind a payload of 256 KiB costs a walk through all of it."""
+    plan = plan_of(filled, QUESTIONS["lately invalid"])
+    looks = [line.partition(" (")[0] for line in plan if "dead_letters" in line]
+
+    assert looks == [
+        "SEARCH dead_letters USING COVERING INDEX dead_letters_invalid",
+        "SEARCH dead_letters USING INDEX dead_letters_waiting",
+    ]
+
+
+def test_invalid_events_are_counted_by_tenant(engine: Engine) -> None:
+    """Of those whose tenant could not be read as well; only what waits, came lately, and was no event."""
+    told = [("a", NOON), ("b", NOON), ("b", NOON + 1), (None, NOON), ("a", NOON - 1)]
+    for place, (tenant_id, dead_ms) in enumerate(told):
+        dead = letter({"e": b"{"}, integration_id=None, cause=Cause.INVALID, dead_ms=dead_ms)
+        record(engine, [], [(f"{place + 1}-0", msgspec.structs.replace(dead, tenant_id=tenant_id))])
+    record(engine, [], [("9-0", letter({"e": b"{}"}))])
+    first = invalid_since(engine, NOON)
+    discard(engine, Selection(ids=("2-0-0", "4-0-0")), NOON)
+
+    assert first == {"a": 1, "b": 2, None: 1}
+    assert invalid_since(engine, NOON) == {"a": 1, "b": 1}
+    assert invalid_since(engine, NOON + 9) == {}
 
 
 @pytest.mark.parametrize("name", UNWELL)

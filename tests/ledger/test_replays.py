@@ -349,6 +349,7 @@ def test_partial_indexes_of_replays_are_partial(engine: Engine) -> None:
     }
 
     assert conditions == {
+        "dead_letters_invalid": "tenant_id IS NOT NULL",
         "dead_letters_of_tenant": "tenant_id IS NOT NULL",
         "dead_letters_replayed": "replay_id IS NOT NULL",
         "dead_letters_waiting": "state = 'waiting'",

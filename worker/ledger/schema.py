@@ -147,8 +147,10 @@ _of_event = (_letter.event_id, _letter.integration_id)
 Index("dead_letters_waiting_of_event", *_of_event, _letter.content, **_IF_WAITS)
 # how often an event has died,
 Index("dead_letters_of_event", *_of_event)
-# a tenant's invalid events,
-Index("dead_letters_of_tenant", _letter.tenant_id, _letter.dead_ms, **_if("tenant_id IS NOT NULL"))
+# a tenant's invalid events, and whose came lately,
+_IF_INVALID = _if("tenant_id IS NOT NULL")
+Index("dead_letters_of_tenant", _letter.tenant_id, _letter.dead_ms, **_IF_INVALID)
+Index("dead_letters_invalid", _letter.dead_ms, _letter.tenant_id, _letter.state, **_IF_INVALID)
 # and what a replay has sent.
 Index("dead_letters_replayed", _letter.replay_id, **_if("replay_id IS NOT NULL"))
 

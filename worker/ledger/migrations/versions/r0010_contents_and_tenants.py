@@ -26,6 +26,13 @@ def upgrade() -> None:
         postgresql_where=sa.text(_INVALID),
     )
     op.create_index(
+        "dead_letters_invalid",
+        "dead_letters",
+        ["dead_ms", "tenant_id", "state"],
+        sqlite_where=sa.text(_INVALID),
+        postgresql_where=sa.text(_INVALID),
+    )
+    op.create_index(
         "dead_letters_waiting_of_event",
         "dead_letters",
         ["event_id", "integration_id", "content"],
@@ -39,6 +46,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them: of an id that was used again, all rows but the first keep a digest behind that id."""
     op.drop_index("dead_letters_waiting_of_event", "dead_letters")
+    op.drop_index("dead_letters_invalid", "dead_letters")
     op.drop_index("dead_letters_of_tenant", "dead_letters")
     op.drop_column("dead_letters", "tenant_id")
     op.drop_column("dead_letters", "content")
