@@ -39,7 +39,7 @@ class FairPool:
         self.threads = threads
         self.share = share
         self._most = threads + waiting
-        self._most_of_one = share + waiting_share
+        self.most_of_one = share + waiting_share
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, deque[_Task]] = OrderedDict()
         self._running: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class FairPool:
         return task.answer
 
     def _refuse_if_full(self, owner: str) -> None:
-        if self._held[owner] >= self._most_of_one:
+        if self._held[owner] >= self.most_of_one:
             raise PoolFull(is_own=True)
         if self._held.total() >= self._most:
             raise PoolFull(is_own=False)
