@@ -6,6 +6,7 @@ With SIEM_TESTS_SKIP_NOTHING in the environment, as in .ci/run, a test that is s
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -64,6 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
     items[:] = [one for one in items if one not in left_out]
     items.sort(key=lambda item: _haste(item.nodeid.removeprefix("tests/").partition("/")[0]))
+    repeated = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
+    if repeated:
+        msg = f"several tests have one name, and xdist runs one of them: {repeated}"
+        raise pytest.UsageError(msg)
 
 
 def _haste(folder: str) -> int:
