@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -211,6 +212,13 @@ class Fleet:
     def rows(self, integration: str = "int_splunk") -> list[DeliveryRow]:
         """Read the ledger's deliveries of an integration."""
         return list(deliveries(self.engine, integration_id=integration, limit=100_000))
+
+    def requests(self, integration: str = "int_splunk") -> Counter[str]:
+        """Count for each event the requests that have carried it, as the ledger tells.
+
+        Where a busy machine is late with an answer it is more than one. What was sent beyond that is a fault.
+        """
+        return Counter({row.event_id: row.attempts for row in self.rows(integration)})
 
     def dead(self, integration: str | None = "int_splunk") -> list[DeadLetterRow]:
         """Read the ledger's dead letters of an integration."""
