@@ -171,6 +171,7 @@ def test_nothing_of_another_tenant_is_told(api: Api, home: str) -> None:
         assert (known.status_code, known.content) == (422, unknown.content)
 
 
+@pytest.mark.slow
 def test_a_recorder_carries_it_out(tmp_path: Path) -> None:
     """It puts the events into the backlog again, and the API tells how far it is."""
     with Fleet(tmp_path) as fleet, running(fleet) as api:

@@ -178,6 +178,7 @@ def test_what_is_clean_stays_as_it_is(cleaned: Callable[[str], str]) -> None:
     assert cleaned("Über  🚀 ok") == "Über  🚀 ok"
 
 
+@pytest.mark.slow
 def test_processes_log_by_clean_records(tmp_path: Path) -> None:
     """A process of ours and one of Celery's: whatever ends it is told without others' sequences."""
     program = "from worker.cli import main; import sys; sys.argv = ['siem', 'up', '\\x1b[2J']; main()"

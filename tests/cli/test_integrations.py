@@ -104,6 +104,7 @@ def test_the_token_is_asked_for_without_being_shown(empty: Fleet) -> None:
     assert "Traceback" not in left.out
 
 
+@pytest.mark.slow
 def test_deleting_asks_first(empty: Fleet) -> None:
     """The question tells what is at stake; no is no, and where nobody can be asked, --yes must be given."""
     integration = empty.integrate(URL, "asked")

@@ -178,6 +178,7 @@ def test_a_dead_address_among_others_is_warned_of(monkeypatch: pytest.MonkeyPatc
     assert check.message == f"connected to 127.0.0.1, but: connection refused by 127.0.0.2:{splunk.port}"
 
 
+@pytest.mark.slow
 def test_udp_says_what_it_cannot_know() -> None:
     """There is no connection to make, so none is made up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:

@@ -100,6 +100,7 @@ def test_one_that_hangs_is_not_waited_for() -> None:
     assert set(batch.carried) == {1}
 
 
+@pytest.mark.slow
 def test_what_would_not_be_answered_in_time_is_not_begun() -> None:
     """A request that is cut off by the end of the sending would only be sent once more."""
     limits = {"batch_events": EVENTS // 3, "timeout_seconds": 5.0}

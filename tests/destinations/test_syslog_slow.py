@@ -112,6 +112,7 @@ def test_one_that_reads_nothing_gets_half_each_time() -> None:
     assert max(batch.carried) <= MAX_REQUESTS
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_well_again_gets_larger_batches() -> None:
     """A tenth more with each, up to what is configured."""
 

@@ -55,6 +55,7 @@ def test_sqlite_is_set_up_to_survive_and_to_share(sqlite_url: str) -> None:
     assert values == ["wal", 2, 1, 10_000]
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_wait_for_each_other(sqlite_url: str) -> None:
     """Transactions that read before they write never fail because another process wrote in between."""
     engine = open_ledger(sqlite_url)

@@ -193,6 +193,7 @@ def test_a_full_disk_of_tables_is_told(postgres_url: str) -> None:
 
 
 @NEEDS_SMALL_DISK
+@pytest.mark.slow
 def test_a_full_disk_of_the_write_ahead_log_is_told() -> None:
     """PostgreSQL then panics and cuts every connection: that is a full disk all the same, and no absence."""
     with (

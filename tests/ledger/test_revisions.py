@@ -189,6 +189,7 @@ upgrade(open_ledger(sys.argv[1]), Steps(pathlib.Path(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_is_killed_leaves_the_tables_as_they_were(
     engine: Engine, url: str, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_an_upgrade_lets_others_go_first(
     assert [step.revision for step in taken] == ["9001"]
 
 
+@pytest.mark.slow
 def test_an_upgrade_goes_on_after_a_deadlock(postgres_url: str, tmp_path: Path) -> None:
     """With a transaction that wants the tables in another order: both end well."""
     engine = open_ledger(postgres_url)

@@ -70,6 +70,7 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
     require_readable_schema(engine)
 
 
+@pytest.mark.slow
 def test_processes_may_upgrade_at_once(url: str) -> None:
     """Of processes that start at once on an empty ledger, each ends well and finds the tables."""
     processes = [subprocess.Popen([sys.executable, "-c", _UPGRADE, url]) for _ in range(3)]

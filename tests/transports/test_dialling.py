@@ -46,6 +46,7 @@ def dead(count: int, port: int) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("count", [1, 2, len(DEAD)])
+@pytest.mark.slow
 def test_dead_addresses_cost_a_moment_each(guard: Guard, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The next one is dialled beside them (RFC 8305); there may be more than are dialled at once."""
     with Endpoint(answers()) as endpoint, dead(count, endpoint.port) as ips:
