@@ -17,7 +17,7 @@ from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
-from tests.receivers.syslog_behaviours import Behaviour, Visit, reads
+from tests.receivers.syslog_behaviours import Behaviour, Visit
 from tests.transports.certificates import server_context
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import connections_to
@@ -28,14 +28,17 @@ pytestmark = pytest.mark.slow
 HOST = "127.0.0.1"
 
 
-def _one() -> Behaviour:
-    """Serve one connection, and end every further one at once."""
+def _one(dawdles: float = 0.0) -> Behaviour:
+    """Serve one connection, and end every further one at once; notice an end only after so many seconds."""
     busy = threading.Lock()
 
     def behave(visit: Visit) -> None:
         if busy.acquire(blocking=False):
             try:
-                reads(visit)
+                while visit.read():
+                    pass
+                visit.receiver.over.wait(dawdles)
+                visit.end_in_order()
             finally:
                 busy.release()
 
@@ -48,7 +51,7 @@ def test_the_doctor_holds_one_connection_at_a_time(*, encrypts: bool, confirms: 
     """Each is closed, and the other side has noticed, before the next is made."""
     ca = trustme.CA()
     tls = server_context(ca.issue_cert(HOST)) if encrypts else None
-    with SyslogReceiver(_one(), tls=tls) as receiver:
+    with SyslogReceiver(_one(dawdles=0.4), tls=tls) as receiver:
         destination: dict[str, Any] = {"type": "syslog_cef", "url": receiver.url}
         if encrypts:
             destination["ca_pem"] = ca.cert_pem.bytes().decode()

@@ -13,11 +13,13 @@ from typing import Any
 from worker.destinations import Sender
 from worker.destinations.examine_answers import Answer, failed_by, ok, skipped
 from worker.destinations.opening import make_sender
+from worker.destinations.syslog_cef import SyslogCefSender
 from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
 from worker.model.orders import WorkOrder
+from worker.transports.deadline import NOTICE
 from worker.transports.guard import Guard
 
 #: No event of the control plane has this type.
@@ -77,7 +79,9 @@ class Trial:
         return other
 
     def close(self) -> None:
-        """Let go of the sender's connections."""
+        """Let go of the connections; a syslog receiver gets a moment to notice, for others follow."""
+        if isinstance(self._sender, SyslogCefSender):
+            self._sender.hang_up(NOTICE)
         if self._sender is not None:
             self._sender.close()
 

@@ -83,6 +83,11 @@ class SyslogCefSender:
         error = self._way.watch(seconds) if isinstance(self._way, SyslogStream) else None
         return describe(error) if error is not None else None
 
+    def hang_up(self, seconds: float) -> None:
+        """Let go of idle connections; give the receiver so long to notice: it may take one at a time."""
+        if isinstance(self._way, SyslogStream):
+            self._way.hang_up(seconds)
+
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
         """Return the very bytes for these events, frames and all; dials nothing.
 

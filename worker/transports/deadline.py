@@ -8,6 +8,7 @@ deadline has patience: then a peer that takes what it is sent is waited for, up 
 import contextlib
 import errno
 import fcntl
+import select
 import ssl
 import struct
 import sys
@@ -15,11 +16,16 @@ import termios
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from socket import SO_LINGER, SOL_SOCKET, socket
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 from worker.model.errors import ConnectTimedOut, DeadlinePassed
+
+#: How long the other side may take to end a connection behind our end of it, in seconds, before the next.
+NOTICE = 1.0
+#: That it has ended the connection.
+_ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
 
 Result = TypeVar("Result")
 
@@ -210,6 +216,21 @@ class DeadlineTlsSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature is ssl's
         """Shake hands, as `SSLSocket.do_handshake`."""
         _obeying(self, _SHAKE_HANDS, partial(super().do_handshake, block))
+
+
+def hang_up(sock: socket, seconds: float) -> None:
+    """Close the socket once the other side has ended the connection behind our end of it, or after so long.
+
+    A receiver that takes one connection at a time refuses the next one until it has noticed the end of the
+    last. What it says before that does not count.
+    """
+    with contextlib.suppress(OSError):
+        # Below TLS, whose own end would have to be read first.
+        socket.shutdown(sock, SHUT_WR)
+        poll = select.poll()
+        poll.register(sock, _ENDED)
+        poll.poll(seconds * 1000)
+    sock.close()
 
 
 def _is_patient() -> bool:

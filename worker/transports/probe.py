@@ -16,16 +16,11 @@ from time import monotonic
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.certificates import Certificate, shown_chain, verified_chain
-from worker.transports.deadline import DeadlineSocket, within
+from worker.transports.deadline import NOTICE, DeadlineSocket, hang_up, within
 from worker.transports.guard import Guard
 from worker.transports.ranges import objection
 from worker.transports.tls import client_context
 from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
-
-#: How long the other side may take to end a connection behind our end of it, in seconds.
-_NOTICE = 0.3
-#: That it has. What it says before that does not count.
-_ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +130,7 @@ class Connection:
 
     def close(self) -> None:
         """Hang up, and give the other side a moment to notice: it may take one connection at a time."""
-        with suppress(OSError):
-            # Below TLS, whose own end would have to be read first.
-            socket.socket.shutdown(self._socket, socket.SHUT_WR)
-            poll = select.poll()
-            poll.register(self._socket, _ENDED)
-            poll.poll(_NOTICE * 1000)
-        self._socket.close()
+        hang_up(self._socket, NOTICE)
 
 
 def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: float) -> Connection:

@@ -24,7 +24,7 @@ from worker.model.errors import (
     TransportError,
     Unconfirmed,
 )
-from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.deadline import Deadline, DeadlineSocket, hang_up
 from worker.transports.guard import Lifetime
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
 from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
@@ -184,8 +184,10 @@ class SyslogConnection:
             return False
         return any(event & ended for _, event in poll.poll(0))
 
-    def close(self) -> None:
-        """Close in order, without waiting: TLS says goodbye, and nothing is left unread.
+    def close(self, notice: float = 0.0) -> None:
+        """Close in order: TLS says goodbye, and nothing is left unread.
+
+        The receiver gets `notice` seconds to end its side as well; without them, nothing is waited for.
 
         Else our system would reset the connection, and some receivers then forget what they have not read
         yet, earlier batches included. So a batch that failed half-way may still arrive, and then once more.
@@ -194,6 +196,8 @@ class SyslogConnection:
             self._look()
         with suppress(OSError):
             self._layer.leave()
+        if notice:
+            hang_up(self._sock, notice)
         self._sock.close()
 
     def _look(self) -> _End:

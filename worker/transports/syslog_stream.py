@@ -115,6 +115,12 @@ class SyslogStream:
         self._pool.give_back(connection)
         return None
 
+    def hang_up(self, seconds: float) -> None:
+        """Close the connections that are idle; give the receiver so long to end its side of each."""
+        while (connection := self._pool.take()) is not None:
+            _ENDS.release(connection)
+            connection.close(notice=seconds)
+
     def close(self) -> None:
         """Close the connections that are idle; those in use are closed behind their batch."""
         self._pool.close()
