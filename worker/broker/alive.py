@@ -99,7 +99,7 @@ class SignOfLife:
             self._stopping.wait(EVERY if is_given else AGAIN)
 
     def _give(self) -> bool:
-        """Give a sign; return whether Redis took it."""
+        """Give a sign; return False if there is no Redis, so that the next try should come sooner."""
         try:
             with broker_errors():
                 self._beat()

@@ -187,10 +187,9 @@ class SyslogConnection:
     def close(self, notice: float = 0.0) -> None:
         """Close in order: TLS says goodbye, and nothing is left unread.
 
-        The receiver gets `notice` seconds to end its side as well; without them, nothing is waited for.
-
         Else our system would reset the connection, and some receivers then forget what they have not read
         yet, earlier batches included. So a batch that failed half-way may still arrive, and then once more.
+        The receiver gets `notice` seconds to end its side as well; without them, nothing is waited for.
         """
         with suppress(TransportError, OSError):
             self._look()
