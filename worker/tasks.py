@@ -38,7 +38,7 @@ from worker.model.suspicion import only_part
 from worker.model.task_report import TaskReport, ending_of, held
 from worker.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.shortages import shortage_behind
 
 log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ from worker.model.errors import SiemError, TransportError
 from worker.model.failures import FailureCode
 from worker.model.printable import PrintableStream, in_one_line, plain
 from worker.transports.certificates import Certificate, certificates_in
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 
 #: A line break and a forged record, a terminal's title and a cleared screen, text that runs backwards, NUL.
 FORGED = "no\x1b]0;t\x07\x1b[2J\x9b2J\u202e\u2066\ufeff\u2028\x00\r\n2026-11-26 00:00:00 ERROR worker: forged"

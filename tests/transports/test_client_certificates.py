@@ -19,7 +19,7 @@ from worker.model.destinations import TlsOptions
 from worker.model.errors import ClientCertificateRefused, ConnectionLost, TlsFailed
 from worker.model.failures import FailureCode
 from worker.transports.certificates import certificates_in
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 

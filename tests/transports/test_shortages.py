@@ -21,7 +21,7 @@ from worker.model.errors import ConnectFailed, NameUnknown, OutOfResources
 from worker.model.failures import FailureCode
 from worker.model.shortages import Resource
 from worker.transports.deadline import DeadlineSocket
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.shortages import shortage_behind
 from worker.transports.syslog_datagrams import SyslogDatagrams

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from worker.broker.connection import connect
 from worker.demo.account import Account, Line
-from worker.demo.bars import Bars, drawing
 from worker.demo.cast import (
     KEY_NAME,
     TENANT,
@@ -28,6 +27,7 @@ from worker.demo.cast import (
     received,
     remove,
 )
+from worker.demo.progress import Bars, drawing
 from worker.demo.report import document, print_table, summary, verdict
 from worker.demo.samples import sample_lines
 from worker.ledger.api_keys import ApiKeyStore

@@ -10,7 +10,7 @@ from enum import StrEnum
 from worker.model.deliveries import Finding
 from worker.model.errors import InvalidInput, TlsFailed, TransportError
 from worker.model.failures import FailureCode
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 
 
 class Result(StrEnum):

@@ -14,7 +14,7 @@ from worker.destinations.syslog_cef import SyslogCefSender
 from worker.model.deliveries import Ruling, Verdict
 from worker.model.destinations import SyslogCef
 from worker.model.failures import FailureCode
-from worker.transports.findings import HUNG_UP
+from worker.transports.failures import HUNG_UP
 from worker.transports.probe import speaks_tls
 from worker.transports.syslog_watch import SUSPICIOUS
 from worker.transports.watched_guard import Reaction, WatchedGuard

@@ -15,7 +15,7 @@ from worker.model.deliveries import Finding
 from worker.model.destinations import SplunkHec
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport, request_head
 from worker.transports.http_adapter import pinned

@@ -17,7 +17,7 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.request_counts import count_request
 from worker.model.time_zones import time_zone
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
 from worker.transports.syslog_stream import SyslogStream

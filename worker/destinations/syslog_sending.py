@@ -31,7 +31,7 @@ from worker.model.errors import (
 )
 from worker.model.failures import FailureCode
 from worker.model.request_counts import count_request
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.shortages import no_thread
 from worker.transports.syslog_stream import SyslogStream
 

@@ -23,7 +23,7 @@ from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.secret_urls import masked_url
 from worker.transports.curl_exchange import Answer
-from worker.transports.findings import describe
+from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.many_http import ManyHttp
 
