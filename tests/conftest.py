@@ -19,7 +19,7 @@ from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.ledger.power_switch import PowerSwitch
 from tests.small_disk import can_mount
 from tests.upgrades.releases import why_not_here
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 
 # Whatever stack a test starts, its API gets a port of its own.
 os.environ.setdefault("SIEM_API_PORT", "0")
@@ -148,7 +148,7 @@ def power(own_postgres_url: str) -> Iterator[PowerSwitch]:
 @pytest.fixture
 def client(server: RunningServer) -> Iterator[redis.Redis]:
     """Give a client of an empty database, as the product makes it."""
-    made = connect(server.url)
+    made = redis_client(server.url)
     made.flushall()
     yield made
     made.close()

@@ -23,12 +23,12 @@ from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.procfile import WORKER, commands
 from worker.broker import keys
 from worker.broker.alive import roles_alive
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import dead_letters, deliveries
+from worker.ledger.queries import find_dead_letters, find_deliveries
 from worker.ledger.vault import open_vault
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.fleet_signs import worker_role
@@ -100,9 +100,9 @@ class Fleet:
         }
         self.environment = {**os.environ, **given}
         self.settings = _settings(given)
-        self.client = connect(self.settings.broker_address())
+        self.client = redis_client(self.settings.broker_address())
         self.engine = open_ledger(self.settings.ledger_address())
-        upgrade(self.engine)
+        upgrade_tables(self.engine)
         self.store = IntegrationStore(self.engine, open_vault(self.settings), AMPLE)
         self.publisher = EventPublisher(self.settings.broker_address())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -211,7 +211,7 @@ class Fleet:
 
     def rows(self, integration: str = "int_splunk") -> list[DeliveryRow]:
         """Read the ledger's deliveries of an integration."""
-        return list(deliveries(self.engine, integration_id=integration, limit=100_000))
+        return list(find_deliveries(self.engine, integration_id=integration, limit=100_000))
 
     def requests(self, integration: str = "int_splunk") -> Counter[str]:
         """Count for each event the requests that have carried it, as the ledger tells.
@@ -222,7 +222,7 @@ class Fleet:
 
     def dead(self, integration: str | None = "int_splunk") -> list[DeadLetterRow]:
         """Read the ledger's dead letters of an integration."""
-        return list(dead_letters(self.engine, integration_id=integration, limit=100_000))
+        return list(find_dead_letters(self.engine, integration_id=integration, limit=100_000))
 
     def inspect(self, what: str) -> dict[str, Any]:
         """Return what the workers answer to `celery inspect`, by their node names; at least one answers."""

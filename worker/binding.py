@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from worker.key_guard import apis_show_sealed_urls
-from worker.ledger.resealing import Binder, SealedSecret
+from worker.ledger.resealing import SealedSecret, SecretResealer
 from worker.ledger.vault import Vault
-from worker.model.availability import Dependencies, persevere_resting
+from worker.model.availability import Dependencies, run_forever_pausing
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,12 @@ INTERVAL = 10.0
 Bind = Callable[[], Sequence[SealedSecret]]
 
 
-def seal_binding(engine: Any, vault: Vault, client: Any) -> "SealBinding":
+def seal_binding(engine: Any, vault: Vault, client: Any) -> "SecretBinder":
     """Return what binds the secrets of this ledger; it asks Redis which APIs can show a sealed url."""
-    return SealBinding(Binder(engine, vault, partial(apis_show_sealed_urls, client)).bind)
+    return SecretBinder(SecretResealer(engine, vault, partial(apis_show_sealed_urls, client)).bind)
 
 
-class SealBinding:
+class SecretBinder:
     """Looks for unbound secrets; runs in one thread, in as many recorders as there are."""
 
     def __init__(self, bind: Bind, *, interval: float = INTERVAL) -> None:
@@ -40,7 +40,7 @@ class SealBinding:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Bind until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Look once; return for how many seconds to rest then. Raises what binding raises."""

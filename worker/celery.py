@@ -22,9 +22,9 @@ from celery.signals import celeryd_after_setup, worker_init, worker_ready, worke
 from kombu.entity import Exchange, Queue
 
 from worker.broker import celery_channel, celery_log, celery_nodes, celery_options, celery_pool
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.broker.order_queues import order_headers
 from worker.broker.process_facts import consuming_facts
 from worker.broker.snapshot import documents
@@ -34,7 +34,7 @@ from worker.destinations.opening import sender_opener
 from worker.fair_delivery import FairDelivery
 from worker.key_guard import key_facts
 from worker.ledger.vault import open_document, open_vault
-from worker.logs import clean_records, hush_libraries
+from worker.logs import clean_records, quiet_libraries
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
@@ -53,7 +53,7 @@ from worker.model.thread_shares import ThreadShares, pool_size
 from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
-from worker.tasks import Courier, Gate, Patience, close_unused
+from worker.tasks import DeliveryWorker, Gate, Timeouts, close_unused
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
 
@@ -135,22 +135,22 @@ def _arguments(order: WorkOrder) -> dict[str, Any]:
     return {"integration": order.integration_id, "slot": order.slot, "epoch": order.epoch}
 
 
-_couriers: list[Courier] = []
+_delivery_workers: list[DeliveryWorker] = []
 
 
 @cache
 def _client() -> Client:
     """Return the client that all threads share: it keeps a connection for each."""
-    return connect(settings().broker_address())
+    return redis_client(settings().broker_address())
 
 
 @cache
-def courier(kind: str) -> Courier:
+def delivery_worker(kind: str) -> DeliveryWorker:
     """Make the process's courier for one type of destination, when its first order comes."""
     config = settings()
     vault = open_vault(config)
     client = _client()
-    made = Courier(
+    made = DeliveryWorker(
         Backlog(client, Timing.of(config)),
         sender_opener(
             lambda document: open_document(document, vault),
@@ -160,23 +160,23 @@ def courier(kind: str) -> Courier:
         ),
         _fair().issue,
         kind,
-        Patience(config.send_deadline, config.lease, config.retry_backoff),
+        Timeouts(config.send_deadline, config.lease, config.retry_backoff),
         _fair().go_on,
     )
-    _couriers.append(made)
+    _delivery_workers.append(made)
     return made
 
 
-celery_channel.install(_client)
-celery_options.install()
+celery_channel.install_channel(_client)
+celery_options.install_option_checks()
 with celery_options.ended_in_words():
     app = make_app(settings())
-celery_log.install(app)
-celery_nodes.install()
+celery_log.install_log_filters(app)
+celery_nodes.install_node_names()
 clean_records()
-hush_libraries()
+quiet_libraries()
 
-_courier_lock = threading.Lock()
+_delivery_worker_lock = threading.Lock()
 
 
 _shares = ThreadShares(_threads(settings()))
@@ -189,8 +189,8 @@ def _fair() -> FairDelivery:
 
 
 def _carry_out(kind: str, order: WorkOrder, retries: int, gate: Gate) -> TaskReport:
-    with _courier_lock:
-        found = courier(kind)
+    with _delivery_worker_lock:
+        found = delivery_worker(kind)
     return found.deliver(order, retries, gate)
 
 
@@ -225,7 +225,7 @@ def _deliver(kind: str, task: Any, order: WorkOrder) -> str:
             raise Retry(exc=error, when=error.retry_in) from None
 
 
-_signs: list[SignOfLife] = []
+_signs: list[Heartbeat] = []
 _ending = threading.Event()
 
 
@@ -234,7 +234,7 @@ def _refuse_to_start(**_: Any) -> None:
     """End at once if no worker can work with this Redis, or with these keys."""
     with celery_options.ended_in_words():
         open_vault(settings())
-        refuse_unfit(connect(settings().broker_address()), settings().redis_accept)
+        refuse_unfit(redis_client(settings().broker_address()), settings().redis_accept)
 
 
 @worker_init.connect
@@ -254,7 +254,7 @@ def _share_threads(instance: Any, **_: Any) -> None:
 def _watch_redis(**_: Any) -> None:
     """Begin to watch Redis, as soon as the worker can log and before its consumer needs Redis."""
     _ending.clear()
-    watch = RedisWatch(connect(settings().broker_address()), settings().redis_accept, _end)
+    watch = RedisWatch(redis_client(settings().broker_address()), settings().redis_accept, _end)
     run = partial(watch.run, _ending, celery_log.dependencies)
     threading.Thread(target=run, name="redis-watch", daemon=True).start()
 
@@ -262,12 +262,12 @@ def _watch_redis(**_: Any) -> None:
 @worker_ready.connect
 def _say_alive(sender: Any, **_: Any) -> None:
     """Give signs of life, as a worker for each of its types of destination."""
-    closing = partial(close_unused, _couriers, partial(documents, _client()), _ending)
+    closing = partial(close_unused, _delivery_workers, partial(documents, _client()), _ending)
     threading.Thread(target=closing, name="unused-senders", daemon=True).start()
     queues = sender.app.amqp.queues
     kinds = tuple(queues.consume_from)
     vault = open_vault(settings())
-    sign = SignOfLife(
+    sign = Heartbeat(
         _client(),
         *map(worker_role, kinds),
         facts={**key_facts(vault), **reach_fact(vault, settings())},
@@ -283,11 +283,11 @@ def _end() -> None:
 
 
 @worker_shutdown.connect
-def _say_goodbye(**_: Any) -> None:
+def _close_notify(**_: Any) -> None:
     _ending.set()
     while _signs:
         _signs.pop().stop()
     # What a syslog receiver takes back just behind the last batch would be lost with this process.
     watch_to_the_end()
-    for one in _couriers:
+    for one in _delivery_workers:
         one.close()

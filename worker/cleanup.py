@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from worker.broker.deleted import DeletedKeys, Removal
-from worker.broker.records import Standing
+from worker.broker.records import StoredState
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import Turn
-from worker.model.availability import Dependencies, persevere_resting
+from worker.broker.turns import LeaderLock
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _UNKNOWN = (
 
 
 #: The integrations of these ids, and perhaps others. Raises LedgerUnavailable, SchemaOutdated.
-Records = Callable[[Collection[str]], Sequence[Standing]]
+Records = Callable[[Collection[str]], Sequence[StoredState]]
 #: The ids of integrations with parked events, which are still to come back. Raises as Records.
 Parked = Callable[[], Collection[str]]
 
@@ -48,7 +48,7 @@ class Cleanup:
         snapshot: Snapshot,
         records: Records,
         parked: Parked,
-        turn: Turn,
+        turn: LeaderLock,
         *,
         interval: float = INTERVAL,
     ) -> None:
@@ -64,7 +64,7 @@ class Cleanup:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Clean up until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 

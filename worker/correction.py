@@ -7,7 +7,7 @@ the same bytes twice, and they stay one event.
 from typing import Any
 
 from worker.broker.connection import Client
-from worker.broker.ingress import publish
+from worker.broker.ingress import add_events
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.letters import mark_corrected
 from worker.model.deliveries import Cause
@@ -33,7 +33,7 @@ def publish_corrected(engine: Any, client: Client, letter: DeadLetterRow, raw: b
     ):
         if before and now != before:
             raise InvalidEvent(field, "is another one than that of the dead letter", f"give {before}")
-    [answer] = publish(client, [to_publish(raw, accepted)])
+    [answer] = add_events(client, [to_publish(raw, accepted)])
     if isinstance(answer, Exception):
         raise answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
     mark_corrected(engine, letter.id)

@@ -1,7 +1,7 @@
 """The examination of one integration: why deliveries to it fail, or will, step by step, each with its remedy.
 
 Comes in: an integration and the guard. Goes out: a check for each step, as soon as it has ended. It dials
-through the guard and sends with the sender of every delivery; nothing is settled, recorded or switched off.
+through the guard and sends with the sender of every delivery; nothing is settled, recorded or disabled.
 """
 
 import time
@@ -9,8 +9,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.destinations.examine import Examination
-from worker.destinations.examine_answers import Answer, Result, Step, failed_with, skipped, warning
+from worker.destinations.examine import Diagnosis
+from worker.destinations.examine_answers import (
+    DiagnosisStep,
+    StepResult,
+    StepStatus,
+    failed_with,
+    skipped,
+    warning,
+)
 from worker.key_guard import unopened_secrets
 from worker.ledger.vault import Vault
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
@@ -20,27 +27,27 @@ from worker.model.printable import in_one_line
 from worker.model.secrets import moved_in, unreadable_in
 from worker.transports.guard import Guard
 
-__all__ = ["Check", "Result", "examine", "examine_keys"]
+__all__ = ["StepReport", "StepStatus", "examine", "examine_keys"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class StepReport:
     """One step: how it came out, in words, what would mend it, and how long it took.
 
-    `remedy` goes with `failed` and `warning`.
+    `hint` goes with `failed` and `warning`.
     """
 
     step: str
-    result: Result
+    result: StepStatus
     message: str
-    remedy: str | None
+    hint: str | None
     milliseconds: float
 
     def __post_init__(self) -> None:
         """Clean the words, of which some are a server's, of what cannot be printed."""
         object.__setattr__(self, "message", in_one_line(self.message))
-        if self.remedy is not None:
-            object.__setattr__(self, "remedy", in_one_line(self.remedy))
+        if self.hint is not None:
+            object.__setattr__(self, "hint", in_one_line(self.hint))
 
 
 _RESTART_WITH_KEY = (
@@ -48,7 +55,7 @@ _RESTART_WITH_KEY = (
     "have"
 )
 #: Counts the connections that workers hold to any of these places ("ip:port").
-Held = Callable[[Collection[str]], int]
+CountConnections = Callable[[Collection[str]], int]
 #: So fails what allows no further connection: it refuses, ends or ignores it, or says that it is busy.
 _NO_FURTHER = frozenset(
     {
@@ -67,8 +74,8 @@ def examine(
     *,
     send_seconds: float,
     test_event: bool = True,
-    held: Held = lambda _peers: 0,
-) -> Iterator[Check]:
+    held: CountConnections = lambda _peers: 0,
+) -> Iterator[StepReport]:
     """Yield the checks in their order; what rests on a step that failed is skipped.
 
     Each question may take the integration's `timeout_seconds`, and the test event `send_seconds`, as a
@@ -77,12 +84,12 @@ def examine(
     warned of: nothing more can be known then. Raises nothing that the destination can cause.
     """
     if moved := moved_in(integration):
-        yield Check("configuration", Result.FAILED, *_moved(moved), 0.0)
+        yield StepReport("configuration", StepStatus.FAILED, *_moved(moved), 0.0)
         return
     if unreadable := unreadable_in(integration):
-        yield Check("configuration", Result.FAILED, *_sealed(unreadable), 0.0)
+        yield StepReport("configuration", StepStatus.FAILED, *_sealed(unreadable), 0.0)
         return
-    examination = Examination(integration, guard, send_seconds=send_seconds, send=test_event)
+    examination = Diagnosis(integration, guard, send_seconds=send_seconds, send=test_event)
     culprits: dict[str, str] = {}
     try:
         for step in examination.steps():
@@ -90,14 +97,16 @@ def examine(
             answer, seconds = (_unasked(culprit), 0.0) if culprit else _asked(step)
             if answer.code in _NO_FURTHER and (count := held(examination.peers())):
                 culprit, answer = _TAKES_NO_MORE, _no_further(answer, count)
-            if culprit or answer.result is Result.FAILED:
+            if culprit or answer.result is StepStatus.FAILED:
                 culprits[step.name] = culprit or f"{step.name} failed"
             yield _check(step, answer, seconds)
     finally:
         examination.close()
 
 
-def examine_keys(client: Any, vault: Vault, integration: Integration, *, with_names: bool) -> Iterator[Check]:
+def examine_keys(
+    client: Any, vault: Vault, integration: Integration, *, with_names: bool
+) -> Iterator[StepReport]:
     """Yield a warning if running workers lack the key that sealed the integration's secrets.
 
     This process may have that key, so that every step of `examine` passes, and nothing is delivered. Without
@@ -109,7 +118,7 @@ def examine_keys(client: Any, vault: Vault, integration: Integration, *, with_na
         return
     if found is not None:
         words = f"{found.words(with_names=with_names)}: its events wait until every worker has that key"
-        yield Check("secret keys", Result.WARNING, words, _RESTART_WITH_KEY, 0.0)
+        yield StepReport("secret keys", StepStatus.WARNING, words, _RESTART_WITH_KEY, 0.0)
 
 
 def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
@@ -137,7 +146,7 @@ def _raised(hint: str) -> str:
 _TAKES_NO_MORE = "the destination takes no further connection"
 
 
-def _no_further(answer: Answer, count: int) -> Answer:
+def _no_further(answer: StepResult, count: int) -> StepResult:
     connections = "a connection" if count == 1 else f"{count} connections"
     return warning(
         f"{answer.message}; workers hold {connections} to it, so it may allow no further one",
@@ -146,20 +155,20 @@ def _no_further(answer: Answer, count: int) -> Answer:
     )
 
 
-def _unasked(culprit: str) -> Answer:
+def _unasked(culprit: str) -> StepResult:
     return skipped(f"not asked, because {culprit}")
 
 
-def _asked(step: Step) -> tuple[Answer, float]:
+def _asked(step: DiagnosisStep) -> tuple[StepResult, float]:
     began = time.monotonic()
     try:
         answer = step.ask()
     except (TransportError, InvalidInput) as error:
         answer = failed_with(error)
     if answer.code is FailureCode.OUT_OF_RESOURCES:
-        answer = replace(answer, message=f"{_OURS}: {answer.message}", remedy=_raised(answer.remedy or ""))
+        answer = replace(answer, message=f"{_OURS}: {answer.message}", hint=_raised(answer.hint or ""))
     return answer, time.monotonic() - began
 
 
-def _check(step: Step, answer: Answer, seconds: float) -> Check:
-    return Check(step.name, answer.result, answer.message, answer.remedy, round(seconds * 1000, 1))
+def _check(step: DiagnosisStep, answer: StepResult, seconds: float) -> StepReport:
+    return StepReport(step.name, answer.result, answer.message, answer.hint, round(seconds * 1000, 1))

@@ -9,21 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.broker.clocks import Refusals, skews
-from worker.broker.conflicts import Conflict, conflicts, sentences, told_by_kind
+from worker.broker.clocks import PruningRefusals, skews
+from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import short_processes
 from worker.broker.stalls import Stall, recorder_stall
 from worker.broker.vital_signs import (
-    VitalSigns,
-    is_told,
+    RedisStats,
+    has_integrations,
     processes_at_work,
     standing_subjects,
 )
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.health_queries import invalid_parts, latencies, records, subjects, types_in_use
-from worker.ledger.parked import Parked as LedgerParked
 from worker.ledger.parked import ParkedStore
+from worker.ledger.parked import ParkedTotals as LedgerParked
 from worker.ledger.revisions import words_of_tables
 from worker.model.clocks import clocks_part, retention_part
 from worker.model.destinations import DESTINATION_TYPES
@@ -35,21 +35,21 @@ from worker.model.errors import (
     SchemaOutdated,
 )
 from worker.model.fleet_signs import open_part, parts, roles, worker_role
-from worker.model.gaps import Gaps, Source
-from worker.model.judgement import health_of
+from worker.model.gaps import MissingSources, Source
+from worker.model.judgement import integration_health
 from worker.model.resources_part import resources_parts
 from worker.model.wellbeing import (
     LATENCY_OF,
-    Facts,
+    BacklogStats,
+    DeliveryStats,
     FleetHealth,
+    HealthInputs,
     IntegrationHealth,
     Latency,
-    Parked,
+    ParkedStats,
     Part,
-    Record,
     Subject,
     Thresholds,
-    Vitals,
 )
 from worker.redis_report import RedisReport
 from worker.settings import Settings
@@ -57,14 +57,14 @@ from worker.settings import Settings
 _MINUTE_MS = 60_000
 
 
-class Health:
+class HealthService:
     """Answers how integrations and the fleet fare."""
 
     def __init__(self, engine: Any, client: Any, config: Settings) -> None:
         """Ask this ledger and this Redis, both of which may be shared between threads."""
         self._engine = engine
         self._client = client
-        self._signs = VitalSigns(client)
+        self._signs = RedisStats(client)
         self._redis = RedisReport(engine, client, config)
         self._parked = ParkedStore(engine)
         self._thresholds = thresholds_of(config)
@@ -91,7 +91,7 @@ class Health:
         """Return the latencies of some, as `all` has them. Raises LedgerUnavailable."""
         return latencies(self._engine, integration_ids, sample=LATENCY_OF)
 
-    def known_subjects(self, gaps: Gaps, tenant_id: str | None = None) -> list[Subject]:
+    def known_subjects(self, gaps: MissingSources, tenant_id: str | None = None) -> list[Subject]:
         """Return the integrations of a tenant, or all; while the database is away, as Redis has them."""
         found = gaps.ask(Source.DATABASE, lambda: subjects(self._engine, tenant_id=tenant_id))
         if found is not None:
@@ -100,16 +100,16 @@ class Health:
         return [one for one in standing if tenant_id in {None, one.tenant_id}]
 
     def survey(
-        self, asked: Sequence[Subject], gaps: Gaps, *, with_latencies: bool = True
+        self, asked: Sequence[Subject], gaps: MissingSources, *, with_latencies: bool = True
     ) -> list[IntegrationHealth]:
         """Say how these fare, as far as that is known; `gaps` takes what could not be asked."""
         ids, sample = [one.id for one in asked], LATENCY_OF if with_latencies else 0
         redis = gaps.ask(Source.REDIS, lambda: self._ask_redis(ids))
-        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _Signs(), sample))
+        ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _RedisFacts(), sample))
         missing = frozenset(gaps.errors)
         return [
-            health_of(replace(facts, missing=missing), self._thresholds)
-            for facts in _facts(asked, redis or _Signs(), ledger or _Records())
+            integration_health(replace(facts, missing=missing), self._thresholds)
+            for facts in _facts(asked, redis or _RedisFacts(), ledger or _Records())
         ]
 
     def fleet(self) -> FleetHealth:
@@ -136,13 +136,13 @@ class Health:
         short = short_processes(living_processes(self._client))
         return [
             clocks_part(skews(self._client)),
-            retention_part(list(Refusals(self._client).all().values())),
+            retention_part(list(PruningRefusals(self._client).all().values())),
             *resources_parts((f"{one.role} on {one.host}", resource) for one, resource in short),
         ]
 
     def _standing_types(self) -> set[str]:
         """Return the types in use as Redis has them; all, if nobody told it."""
-        if not is_told(self._client):
+        if not has_integrations(self._client):
             return set(DESTINATION_TYPES)
         return {one.type for one in standing_subjects(self._client) if one.enabled}
 
@@ -160,15 +160,17 @@ class Health:
         ids = [one.id for one in asked]
         signs = self._ask_redis(ids)
         known = self._ask_ledger(ids, signs, sample)
-        return [health_of(facts, self._thresholds) for facts in _facts(asked, signs, known)]
+        return [integration_health(facts, self._thresholds) for facts in _facts(asked, signs, known)]
 
-    def _ask_redis(self, ids: Sequence[str]) -> "_Signs":
+    def _ask_redis(self, ids: Sequence[str]) -> "_RedisFacts":
         # What the ledger holds by then is read after it, and so is all there.
         recorded_until_ms = self._signs.recorded_until_ms()
-        vitals = self._signs.of(ids)
-        return _Signs(self._signs.now_ms(), recorded_until_ms, vitals, processes_at_work(self._client))
+        backlog_stats = self._signs.of(ids)
+        return _RedisFacts(
+            self._signs.now_ms(), recorded_until_ms, backlog_stats, processes_at_work(self._client)
+        )
 
-    def _ask_ledger(self, ids: Sequence[str], signs: "_Signs", sample: int) -> "_Records":
+    def _ask_ledger(self, ids: Sequence[str], signs: "_RedisFacts", sample: int) -> "_Records":
         if not ids:
             return _Records()
         parked = self._parked.counts()
@@ -176,7 +178,7 @@ class Health:
         found = records(self._engine, self._since(ids, signs), recent_ms=recent_ms, sample=sample)
         return _Records(found, parked)
 
-    def _since(self, ids: Sequence[str], signs: "_Signs") -> dict[str, int]:
+    def _since(self, ids: Sequence[str], signs: "_RedisFacts") -> dict[str, int]:
         """Say from when on minutes count: the window, but nothing of an outage that is over."""
         window = signs.now_ms - round(self._thresholds.window * 1000) - _MINUTE_MS
         return {one: max(window, signs.of(one).closed_ms) for one in ids}
@@ -187,37 +189,37 @@ def _this_hosts_ms() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Signs:
+class _RedisFacts:
     """What Redis says; by default, what is left without it, by the clock of this host."""
 
     now_ms: int = field(default_factory=_this_hosts_ms)
     recorded_until_ms: int = 0
-    vitals: Mapping[str, Vitals] = field(default_factory=dict)
+    backlog_stats: Mapping[str, BacklogStats] = field(default_factory=dict)
     alive: Mapping[str, int] = field(default_factory=Counter)
 
-    def of(self, integration_id: str) -> Vitals:
-        return self.vitals.get(integration_id, Vitals())
+    def of(self, integration_id: str) -> BacklogStats:
+        return self.backlog_stats.get(integration_id, BacklogStats())
 
 
 @dataclass(frozen=True, slots=True)
 class _Records:
     """What the ledger says."""
 
-    records: Mapping[str, Record] = field(default_factory=dict)
+    records: Mapping[str, DeliveryStats] = field(default_factory=dict)
     parked: Mapping[str, LedgerParked] = field(default_factory=dict)
 
-    def parked_of(self, integration_id: str) -> Parked:
+    def parked_of(self, integration_id: str) -> ParkedStats:
         found = self.parked.get(integration_id)
-        return Parked(found.events, found.oldest_ms) if found else Parked()
+        return ParkedStats(found.events, found.oldest_ms) if found else ParkedStats()
 
 
-def _facts(asked: Sequence[Subject], signs: _Signs, known: _Records) -> Iterator[Facts]:
+def _facts(asked: Sequence[Subject], signs: _RedisFacts, known: _Records) -> Iterator[HealthInputs]:
     for one in asked:
-        yield Facts(
+        yield HealthInputs(
             now_ms=signs.now_ms,
             subject=one,
-            vitals=signs.of(one.id),
-            record=known.records.get(one.id, Record()),
+            backlog_stats=signs.of(one.id),
+            record=known.records.get(one.id, DeliveryStats()),
             parked=known.parked_of(one.id),
             recorded_until_ms=signs.recorded_until_ms,
             has_recorder=signs.alive.get("recorder", 0) > 0,
@@ -253,5 +255,5 @@ def _away(name: str, error: OutageError) -> Part:
 
 def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
     """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
-    words = "; ".join(sentences(told_by_kind(found)))
+    words = "; ".join(sentences(count_by_kind(found)))
     return [open_part("integrations", ok=False, words=words)] if words else []

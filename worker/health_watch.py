@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from worker.broker.announcing import Announcements
-from worker.broker.turns import Turn
-from worker.model.availability import Dependencies, persevere_resting
+from worker.broker.announcing import HealthEvents
+from worker.broker.turns import LeaderLock
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.destinations.tls import TlsOptions
 from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
-from worker.model.wellbeing import Change, IntegrationHealth, State
+from worker.model.wellbeing import IntegrationHealth, State, StateChange
 from worker.settings import Settings
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
@@ -45,7 +45,7 @@ JudgeAll = Callable[[], Sequence[IntegrationHealth]]
 Post = Callable[[bytes], str | None]
 
 
-class Steadiness:
+class StateDebouncer:
     """Which states have held for long enough to be told."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,9 @@ class Steadiness:
         self._clock = clock
         self._since: dict[str, tuple[State, float]] = {}
 
-    def steady(self, healths: Iterable[IntegrationHealth], known: Mapping[str, Change]) -> list[Change]:
+    def steady(
+        self, healths: Iterable[IntegrationHealth], known: Mapping[str, StateChange]
+    ) -> list[StateChange]:
         """Return the changes that are to be told now; an open breaker is told at once."""
         now = self._clock()
         before, self._since = self._since, {}
@@ -72,15 +74,15 @@ class Steadiness:
         return changes
 
 
-class HealthWatch:
+class HealthMonitor:
     """Watches; runs in one thread, and in a second one that tells the webhook."""
 
     def __init__(
         self,
         judge_all: JudgeAll,
-        announcements: Announcements,
-        turn: Turn,
-        steadiness: Steadiness,
+        announcements: HealthEvents,
+        turn: LeaderLock,
+        steadiness: StateDebouncer,
         post: Post | None = None,
         *,
         interval: float = 5.0,
@@ -91,7 +93,7 @@ class HealthWatch:
         self._turn = turn
         self._steadiness = steadiness
         self._interval = interval
-        self._notifier = Notifier(post, announcements, turn) if post else None
+        self._notifier = HealthNotifier(post, announcements, turn) if post else None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Watch until told to stop; outlive any absence of Redis or the database."""
@@ -101,7 +103,7 @@ class HealthWatch:
             target=notifier.run if notifier else lambda *_: None, args=[stopping, shared], name="notifier"
         )
         thread.start()
-        persevere_resting(self.step, stopping, shared, log)
+        run_forever_pausing(self.step, stopping, shared, log)
         thread.join()
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -127,10 +129,10 @@ class HealthWatch:
         return self._interval
 
 
-class Notifier:
+class HealthNotifier:
     """Tells the webhook the latest of each integration, again and again until it takes it."""
 
-    def __init__(self, post: Post, announcements: Announcements, turn: Turn) -> None:
+    def __init__(self, post: Post, announcements: HealthEvents, turn: LeaderLock) -> None:
         """Work while it is the watch's turn."""
         self._post = post
         self._announcements = announcements
@@ -140,7 +142,7 @@ class Notifier:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies) -> None:
         """Tell until told to stop."""
-        persevere_resting(lambda: self.step(stopping), stopping, dependencies, log)
+        run_forever_pausing(lambda: self.step(stopping), stopping, dependencies, log)
 
     def step(self, stopping: threading.Event) -> float:
         """Tell what is untold, once; return for how many seconds to rest then. Raises BrokerUnavailable."""
@@ -194,8 +196,8 @@ def _is_certain(health: IntegrationHealth) -> bool:
     return health.breaker_open and health.state is State.FAILING
 
 
-def _change(health: IntegrationHealth, told: Change | None) -> Change:
-    return Change(
+def _change(health: IntegrationHealth, told: StateChange | None) -> StateChange:
+    return StateChange(
         integration_id=health.integration_id,
         tenant_id=health.tenant_id,
         name=health.name,

@@ -11,7 +11,7 @@ from typing import Any
 from worker.broker.alive import API
 from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
-from worker.ledger.resealing import secrets_of
+from worker.ledger.resealing import secrets_in_document
 from worker.ledger.vault import Vault
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.fleet_signs import worker_role
@@ -93,7 +93,7 @@ def unopened_secrets(client: Any, vault: Vault, integration_id: str, kind: str) 
     BrokerUnavailable.
     """
     found = orphan_document(client, integration_id)
-    sealed = secrets_of(found, vault) if found else []
+    sealed = secrets_in_document(found, vault) if found else []
     keys = {one.path: vault.fingerprints[one.key] for one in sealed if one.key is not None}
     workers = [one for one in key_holders(client) if worker_role(kind) in one.roles] if keys else []
     lacking = tuple(one for one in workers if any(map(one.lacks, keys.values())))

@@ -43,7 +43,7 @@ def log_to_stderr(level: str) -> None:
     """Log to standard error, from this level up (DEBUG, INFO, WARNING, ERROR)."""
     clean_records()
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    hush_libraries()
+    quiet_libraries()
 
 
 def clean_records() -> None:
@@ -56,7 +56,7 @@ def clean_records() -> None:
         threading.excepthook = _report_thread
 
 
-def hush_libraries() -> None:
+def quiet_libraries() -> None:
     """Raise the level of libraries that talk too much; for a process whose logging Celery sets up."""
     for name, level in _HUSHED.items():
         logging.getLogger(name).setLevel(level)

@@ -12,24 +12,24 @@ import uuid
 from contextlib import suppress
 
 from worker.broker.redis_marks import Marked, RedisMarks
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
-from worker.model.availability import Dependencies, persevere_resting
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.redis_marks import (
     EVENTS,
     Epoch,
-    Kind,
     Loss,
+    LossKind,
     Mark,
-    Verdict,
+    MarkVerdict,
     compare,
-    kind_of,
+    loss_kind,
+    loss_text,
     missing,
     removed_entries,
     vanished_streams,
-    words_of,
 )
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class LossWatch:
         marks: RedisMarks,
         store: MarkStore,
         losses: LossStore,
-        turn: Turn,
+        turn: LeaderLock,
         *,
         interval: float = MARK_EVERY,
     ) -> None:
@@ -72,7 +72,7 @@ class LossWatch:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Watch until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 
@@ -96,7 +96,7 @@ class LossWatch:
     def _mark_meanwhile(self) -> None:
         """While the database is away, remember what stands in Redis, as long as nothing is missing."""
         seen, found = self._seen, self._marks.found()
-        if seen is None or found is None or compare(seen, found) is not Verdict.SAME:
+        if seen is None or found is None or compare(seen, found) is not MarkVerdict.SAME:
             return
         marked = self._marks.mark(found.mark)
         if marked and not marked.vanished and not _is_short(seen, marked.mark):
@@ -112,12 +112,12 @@ class LossWatch:
     def _compare(self, known: Mark | None, found: Epoch | None) -> bool:
         """Do what the comparison asks for; return whether Redis was marked, or will be by another."""
         verdict = compare(known, found)
-        if verdict is Verdict.SAME and known is not None and found is not None:
+        if verdict is MarkVerdict.SAME and known is not None and found is not None:
             self._mark(known, found.mark)
             return True
-        if verdict is Verdict.LOST and known is not None:
+        if verdict is MarkVerdict.LOST and known is not None:
             self._report(known, found)
-        elif verdict is Verdict.UNTOLD and known is not None:
+        elif verdict is MarkVerdict.UNTOLD and known is not None:
             self._marks.begin(known.epoch, found)
         elif found is not None:
             self._store.adopt(found.mark)
@@ -139,8 +139,8 @@ class LossWatch:
         """Tell what is missing, and begin another epoch, so that it is told once."""
         returned = found.mark if found is not None else None
         was_ours = returned is not None and self._store.knows(returned.epoch)
-        kind = kind_of(known, found, was_ours=was_ours)
-        back = returned if returned is not None and kind is not Kind.REPLACED else None
+        kind = loss_kind(known, found, was_ours=was_ours)
+        back = returned if returned is not None and kind is not LossKind.REPLACED else None
         loss = Loss(
             kind,
             known.at_ms,
@@ -166,7 +166,7 @@ class LossWatch:
             return
         note = f"streams that are gone: {', '.join(streams)}" if streams else ""
         waiting = {name: count for name, count in streams.items() if count}
-        loss = Loss(Kind.VANISHED, known.at_ms, marked.mark.at_ms, marked.vanished, waiting, note)
+        loss = Loss(LossKind.VANISHED, known.at_ms, marked.mark.at_ms, marked.vanished, waiting, note)
         if loss_id := self._losses.report(loss, known.epoch, None):
             _tell(loss_id, loss)
 
@@ -177,7 +177,7 @@ class LossWatch:
         """
         if count := removed_entries(known.figures, found.figures):
             waiting = {EVENTS: count}
-            loss = Loss(Kind.VANISHED, known.at_ms, found.at_ms, {}, waiting, _HOW_REMOVED, removed=True)
+            loss = Loss(LossKind.VANISHED, known.at_ms, found.at_ms, {}, waiting, _HOW_REMOVED, removed=True)
             kept = self._losses.report_removed(loss)
             if kept.loss == loss or time.monotonic() >= self._next_line:
                 self._next_line = time.monotonic() + _LOG_EVERY
@@ -193,7 +193,7 @@ def _is_short(known: Mark, found: Mark) -> bool:
 
 def _tell(loss_id: str, loss: Loss) -> None:
     log.error(
-        "%s: %s (`siem redis acknowledge %s` once that is dealt with)", loss_id, words_of(loss), loss_id
+        "%s: %s (`siem redis acknowledge %s` once that is dealt with)", loss_id, loss_text(loss), loss_id
     )
 
 

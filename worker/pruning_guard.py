@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from worker.broker.clocks import redis_now_ms
 from worker.ledger.clock import database_now_ms
-from worker.ledger.pruning import DAY_MS, Kind, Share
+from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks, disagreement, leap
 from worker.model.time_words import span
 
@@ -32,9 +32,9 @@ _HOLDS_MS = 60_000
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 #: Returns the age (ms since 1970) of the oldest row of a kind that is older than a moment; None without any.
-Oldest = Callable[[Kind, int], int | None]
+Oldest = Callable[[PrunableKind, int], int | None]
 #: Returns how much of a kind is older than a moment.
-Shares = Callable[[Kind, int], Sequence[Share]]
+Shares = Callable[[PrunableKind, int], Sequence[Share]]
 
 
 def read_clocks(engine: Any, client: Any) -> Clocks:
@@ -71,7 +71,7 @@ class PruningGuard:
         self._last: Clocks | None = None
         self._leapt: tuple[str, int] | None = None
         self._refused: dict[str, str] | None = None
-        self._checked_ms: dict[Kind, int] = {}
+        self._checked_ms: dict[PrunableKind, int] = {}
 
     def now_ms(self) -> int | None:
         """Return the time to go by; None while the clocks disagree, or one has leapt."""
@@ -83,7 +83,7 @@ class PruningGuard:
         self._note("", f"nothing is pruned: {refusal}" if refusal else None)
         return None if refusal else now.earliest_ms
 
-    def may_prune(self, kind: Kind, before_ms: int, kept_days: float) -> bool:
+    def may_prune(self, kind: PrunableKind, before_ms: int, kept_days: float) -> bool:
         """Say whether rows older than that may go: not if so many would that something must be wrong."""
         steady_ms = self._last.steady_ms if self._last else 0
         checked_ms = self._checked_ms.get(kind)
@@ -92,7 +92,7 @@ class PruningGuard:
             self._checked_ms[kind] = steady_ms
         return kind.value not in self._refusals()
 
-    def _refusal(self, kind: Kind, before_ms: int, kept_days: float) -> str | None:
+    def _refusal(self, kind: PrunableKind, before_ms: int, kept_days: float) -> str | None:
         oldest_ms = self._oldest(kind, before_ms)
         if oldest_ms is None or before_ms - oldest_ms <= min(ARREARS_MS, kept_days * DAY_MS / ARREARS_PART):
             return None

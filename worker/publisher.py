@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from worker.broker.connection import connect
-from worker.broker.ingress import publish
+from worker.broker.connection import redis_client
+from worker.broker.ingress import add_events
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import accept_event, to_publish
 
@@ -37,7 +37,7 @@ class EventPublisher:
 
     def __init__(self, redis_url: str, *, patience: float = 10.0) -> None:
         """Publish to that Redis; an absence of up to `patience` seconds is waited out."""
-        self._client = connect(redis_url)
+        self._client = redis_client(redis_url)
         self._patience = patience
 
     def publish(self, event: Mapping[str, Any] | bytes) -> str:
@@ -91,7 +91,7 @@ class EventPublisher:
         pause = 0.05
         while raws:
             try:
-                return publish(self._client, raws)
+                return add_events(self._client, raws)
             except BrokerUnavailable as error:
                 if time.monotonic() + pause >= deadline:
                     return [error] * len(raws)

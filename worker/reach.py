@@ -14,21 +14,21 @@ import msgspec
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.process_facts import connections_to
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.vital_signs import RedisStats
 from worker.identity import process_identity
 from worker.ledger.vault import Vault
 from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
 from worker.model.fleet_signs import worker_role
 from worker.model.integrations import Integration
-from worker.model.reach import Reach, WorkerReach
+from worker.model.reach import AllowedNetworks, WorkerNetworks
 from worker.settings import Network, Settings
 
-#: The name of the fact that a worker tells (`worker.broker.fleet.Told`).
+#: The name of the fact that a worker tells (`worker.broker.fleet.ProcessReport`).
 _FACT = "reach"
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _SealedNetworks(msgspec.Struct, frozen=True):
     """What is sealed; fields that a later release adds are skipped."""
 
     process: str
@@ -40,11 +40,11 @@ def reach_fact(vault: Vault, config: Settings) -> Mapping[str, Any]:
     """Return what a worker tells of itself, for its heartbeats."""
     networks = [str(network) for network in config.allowed_networks]
     name = str(process_identity())
-    told = _Told(name, networks, config.send_deadline)
+    told = _SealedNetworks(name, networks, config.send_deadline)
     return {_FACT: vault.seal(msgspec.json.encode(told).decode(), _place(name))}
 
 
-def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Reach:
+def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> AllowedNetworks:
     """Return what the living workers that deliver to this type of destination allow.
 
     Without Redis, nothing is known of them, and the own setting counts.
@@ -53,19 +53,19 @@ def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Reach
         living = [one for one in living_processes(client) if one.role == worker_role(kind)]
     except BrokerUnavailable:
         words = "Redis does not answer, so that nobody knows what workers allow"
-        return Reach(kind, (), config.allowed_networks, words)
-    return Reach(kind, tuple(_told_by(living, vault)), config.allowed_networks)
+        return AllowedNetworks(kind, (), config.allowed_networks, words)
+    return AllowedNetworks(kind, tuple(_told_by(living, vault)), config.allowed_networks)
 
 
-def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerReach]:
+def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerNetworks]:
     for one in living:
         host, identity = one.host, one.identity
         is_here = identity is not None and identity.is_in_sight
         told = _opened(one, vault)
         if told is None:
-            yield WorkerReach(host, None, is_here)
+            yield WorkerNetworks(host, None, is_here)
         else:
-            yield WorkerReach(host, told[0], is_here, told[1])
+            yield WorkerNetworks(host, told[0], is_here, told[1])
 
 
 def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], float] | None:
@@ -73,7 +73,7 @@ def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], 
     if not isinstance(sealed, str):
         return None
     try:
-        told = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_Told)
+        told = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_SealedNetworks)
         found = tuple(map(ip_network, told.networks))
     except (SecretUnreadable, *DAMAGED):
         return None
@@ -92,7 +92,7 @@ def held_connections(client: Client, integration: Integration) -> Callable[[Coll
 
     def held(peers: Collection[str]) -> int:
         try:
-            if VitalSigns(client).of([integration.id])[integration.id].breaker is not None:
+            if RedisStats(client).of([integration.id])[integration.id].breaker is not None:
                 return 0
             return connections_to(living_processes(client), worker_role(integration.type), peers)
         except BrokerUnavailable:

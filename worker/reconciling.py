@@ -15,7 +15,7 @@ from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import differing, overrulings, publish_integrations, publish_some
 from worker.broker.strangers import drop_unreadable, standing_ids
-from worker.broker.vital_signs import is_told
+from worker.broker.vital_signs import has_integrations
 from worker.ledger.adoption import take_careful_state
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
@@ -62,12 +62,12 @@ class Reconciliation:
         known = self._store.standings(standing)
         ids = {one.id for one in known}
         drop_unreadable(self._client, {one.encode() for one in ids})
-        if is_told(self._client):
+        if has_integrations(self._client):
             differ = {one.id for one in known} if whole else differing(self._client, known, self._slots)
             told = self._tell(differ | (set() if whole else self._next_compared(known)))
             self._compared = self._compared or ""
         else:
-            told = self._tell_all()
+            told = self._publish_all()
         hold_unknown(self._client, standing - ids)
         # What was published just now stands there as well.
         forget_settled(self._client, known, standing | {one.id for one in known if not one.deleted})
@@ -80,11 +80,11 @@ class Reconciliation:
         for some in _portions(sorted(ids)):
             changed = publish_some(self._client, self._yielding(self._store.records(some), some), self._slots)
             if changed is None:
-                return self._tell_all()
+                return self._publish_all()
             told = told or changed
         return told
 
-    def _tell_all(self) -> bool:
+    def _publish_all(self) -> bool:
         """Tell all together, for a router that finds some would drop the events of the others."""
         records = self._yielding(self._store.records(), None)
         return publish_integrations(self._client, records, self._slots)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from worker.broker.outcomes import Outcomes, Settled
+from worker.broker.outcomes import Outcomes, SettledEntries
 from worker.ledger.answers import Recorded
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, run_forever
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, OutageError, SchemaOutdated
 from worker.model.outages import OutageCause
@@ -31,8 +31,8 @@ TRANSACTION = 64
 #: How often the integrations in Redis are compared with the ledger's, in seconds.
 RECONCILE_EVERY = 5.0
 #: Without the destination's own words, which may repeat an event: those stand in the ledger.
-SWITCHED_OFF = (
-    "integration %s (%s) is switched off, because its destination says that it is gone for good; "
+DISABLED = (
+    "integration %s (%s) is disabled, because its destination says that it is gone for good; "
     "`siem integrations enable %s` switches it on again"
 )
 
@@ -96,7 +96,7 @@ class Recorder:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Record until told to stop; outlive any absence of Redis or the database."""
-        persevere(partial(self.step, stopping), stopping, dependencies or Dependencies(log), log)
+        run_forever(partial(self.step, stopping), stopping, dependencies or Dependencies(log), log)
 
     def step(self, stopping: threading.Event) -> int:
         """Record what waits; return how many entries.
@@ -113,7 +113,7 @@ class Recorder:
             self._next_reconcile = time.monotonic() + RECONCILE_EVERY
         return len(settled)
 
-    def _record_or_keep(self, settled: Settled) -> None:
+    def _record_or_keep(self, settled: SettledEntries) -> None:
         """Record; what could not be recorded, nor set aside, is read again by the next step."""
         try:
             self._record_all(settled)
@@ -125,7 +125,7 @@ class Recorder:
         if self._stall:
             self._stall.clear()
 
-    def _record_all(self, settled: Settled) -> None:
+    def _record_all(self, settled: SettledEntries) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
         try:
             recorded = self._record(settled.outcomes, settled.dead, settled.parked)
@@ -137,7 +137,7 @@ class Recorder:
         else:
             self._announce(recorded)
 
-    def _record_each(self, settled: Settled) -> None:
+    def _record_each(self, settled: SettledEntries) -> None:
         """Record entry by entry, and set aside those that cannot be recorded."""
         for one in settled.singly():
             try:
@@ -149,7 +149,7 @@ class Recorder:
             else:
                 self._announce(recorded)
 
-    def _set_aside(self, one: Settled, error: Exception) -> None:
+    def _set_aside(self, one: SettledEntries, error: Exception) -> None:
         """Set an entry aside, unless the ledger takes no other entry either: then raise LedgerUnavailable."""
         try:
             self._probe()
@@ -162,12 +162,12 @@ class Recorder:
         self._outcomes.set_aside(one, _words(error))
 
     def _announce(self, recorded: Recorded) -> None:
-        """Say what was switched off, and let the copy in Redis follow at once."""
-        for off in recorded.switched_off:
-            log.warning(SWITCHED_OFF, off.name, off.integration_id, off.integration_id)
+        """Say what was disabled, and let the copy in Redis follow at once."""
+        for off in recorded.disabled_by_destination:
+            log.warning(DISABLED, off.name, off.integration_id, off.integration_id)
             self._next_reconcile = 0.0
 
-    def _gather(self, stopping: threading.Event) -> Settled:
+    def _gather(self, stopping: threading.Event) -> SettledEntries:
         """Read until a transaction is full, or nothing came for the time of the linger."""
         settled = self._outcomes.read(READ_COUNT, READ_BLOCK_MS)
         deadline = time.monotonic() + self._linger

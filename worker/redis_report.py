@@ -10,7 +10,14 @@ from worker.broker.redis_config import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.redis_checks import RedisCheck, Standing, config_part, judge_claim, judge_doors, judge_redis
+from worker.model.redis_checks import (
+    CheckStatus,
+    RedisCheck,
+    config_part,
+    judge_claim,
+    judge_doors,
+    judge_redis,
+)
 from worker.model.redis_marks import LOSSES_PART, Loss, losses_part
 from worker.model.wellbeing import Part
 from worker.settings import Settings
@@ -36,7 +43,7 @@ class RedisReport:
         try:
             own = ledger_id(self._engine)
         except (LedgerUnavailable, SchemaOutdated):
-            return [*checks, RedisCheck("ledger", Standing.UNKNOWN, "whose Redis it is", WITHOUT_DATABASE)]
+            return [*checks, RedisCheck("ledger", CheckStatus.UNKNOWN, "whose Redis it is", WITHOUT_DATABASE)]
         return [*checks, judge_claim(claim_holder(self._client), own)]
 
     def doors(self) -> list[RedisCheck]:

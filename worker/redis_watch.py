@@ -12,10 +12,10 @@ from typing import Any
 
 from worker.broker.connection import check_answers
 from worker.broker.redis_config import read_facts
-from worker.model.availability import Dependencies, persevere_resting
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.budget import MemoryPlan
 from worker.model.errors import BrokerUnavailable, InvalidSetting
-from worker.model.redis_checks import RedisCheck, Standing, judge_redis
+from worker.model.redis_checks import CheckStatus, RedisCheck, judge_redis
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 LOOK_EVERY, ASK_EVERY = 60.0, 2.0
 
 _LEVELS = {
-    Standing.OK: logging.WARNING,  # it is told only when it was not well before
-    Standing.WARNING: logging.WARNING,
-    Standing.UNKNOWN: logging.WARNING,
-    Standing.FAILED: logging.ERROR,
+    CheckStatus.OK: logging.WARNING,  # it is told only when it was not well before
+    CheckStatus.WARNING: logging.WARNING,
+    CheckStatus.UNKNOWN: logging.WARNING,
+    CheckStatus.FAILED: logging.ERROR,
 }
 
 
@@ -69,7 +69,7 @@ class RedisWatch:
 
         So every process notices within seconds, also one that has nothing to do.
         """
-        persevere_resting(self._ask, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self._ask, stopping, dependencies or Dependencies(log), log)
 
     def _ask(self) -> float:
         """See whether Redis answers, and now and then how it is configured. Raises BrokerUnavailable."""
@@ -95,15 +95,15 @@ class RedisWatch:
         return checks
 
     def _say_first(self, checks: Sequence[RedisCheck]) -> None:
-        well = ", ".join(check.words for check in checks if check.standing is Standing.OK)
+        well = ", ".join(check.words for check in checks if check.standing is CheckStatus.OK)
         log.info("Redis was checked: %s", well or "nothing is as it should be")
 
     def _say_change(self, check: RedisCheck) -> None:
         told = self._told.get(check.name)
-        before = told.standing if told else Standing.OK
+        before = told.standing if told else CheckStatus.OK
         if check.standing is before:
             return
-        known = "cannot be checked: " if check.standing is Standing.UNKNOWN else ""
+        known = "cannot be checked: " if check.standing is CheckStatus.UNKNOWN else ""
         log.log(_LEVELS[check.standing], "Redis, check %s: %s%s", check.name, known, check.sentence)
 
 

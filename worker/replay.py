@@ -16,16 +16,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from functools import partial
 
-from worker.broker.ingress import Consignment
-from worker.broker.replaying import Hand, Replaying
+from worker.broker.ingress import RoutedChunk
+from worker.broker.replaying import Replaying, ReplayPass
 from worker.broker.snapshot import Limits, Snapshot, Subscription
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.ledger.replay_store import ReplayStore
-from worker.model.availability import Dependencies, persevere_resting
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
 from worker.model.fair_order import FairOrder
-from worker.model.replays import Letter, Page, Replay, ReplayState
+from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ TURN = 5.0
 _GONE = "the integration that it was for is not there any more"
 
 
-class Pace:
+class ReplayPacer:
     """When each replay may go on; counts from the first page that this process hands over."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -80,21 +80,21 @@ class Replayer:
         ledger: ReplayStore,
         replaying: Replaying,
         snapshot: Snapshot,
-        turn: Turn,
-        pace: Pace | None = None,
+        turn: LeaderLock,
+        pace: ReplayPacer | None = None,
     ) -> None:
         """Take letters from the ledger, and hand their events over to the backlogs."""
         self._ledger = ledger
         self._replaying = replaying
         self._snapshot = snapshot
         self._turn = turn
-        self._pace = pace or Pace()
+        self._pace = pace or ReplayPacer()
         self._order = FairOrder()
         self._next_redrive = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Replay until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 
@@ -146,7 +146,7 @@ class Replayer:
             else:
                 self._wait(replay)
 
-    def _with_all_pages_noted(self, hand: Hand) -> dict[str, Replay]:
+    def _with_all_pages_noted(self, hand: ReplayPass) -> dict[str, Replay]:
         """Note in the ledger what was handed over by one who did not get to that; return what runs."""
         running = {replay.id: replay for replay in self._ledger.running()}
         records = hand.records()
@@ -158,7 +158,9 @@ class Replayer:
             self._replaying.forget(ended)
         return {replay.id: replay for replay in self._ledger.running()} if missing else running
 
-    def _hand_over(self, hand: Hand, replay: Replay, letters: list[Letter], superseded: list[str]) -> None:
+    def _hand_over(
+        self, hand: ReplayPass, replay: Replay, letters: list[ReplayedLetter], superseded: list[str]
+    ) -> None:
         limits = {one.id: one.destination for one in self._snapshot.subscriptions().values()}
         # What Redis does not know yet, a recorder will tell it.
         known = [letter for letter in letters if letter.target_id in limits]
@@ -167,7 +169,7 @@ class Replayer:
             return
         ids = [letter.id for letter in known]
         page = Page(replay.id, replay.pages + 1, ids, superseded, hand.now_ms())
-        if hand.over(page, consignments(known, limits)):
+        if hand.over(page, routed_chunks(known, limits)):
             self._ledger.mark(page)
             self._pace.spent(replay, len(known))
 
@@ -216,13 +218,13 @@ class Replayer:
                 )
 
 
-def consignments(letters: Iterable[Letter], limits: Mapping[str, Limits]) -> list[Consignment]:
+def routed_chunks(letters: Iterable[ReplayedLetter], limits: Mapping[str, Limits]) -> list[RoutedChunk]:
     """Sort letters by target and lane, and cut them into chunks that fit into a request; pure."""
     lanes: dict[tuple[str, bool], list[QueuedEvent]] = defaultdict(list)
     for letter in letters:
         lanes[letter.target_id, letter.event.type not in BULK_EVENT_TYPES].append(letter.event)
     return [
-        Consignment([target], urgent, chunk)
+        RoutedChunk([target], urgent, chunk)
         for (target, urgent), events in lanes.items()
         for chunk in _chunks(events, limits[target])
     ]

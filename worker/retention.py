@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from worker.broker.turns import Turn
-from worker.ledger.pruning import DAY_MS, Kind, Pruned
-from worker.model.availability import Dependencies, persevere_resting
+from worker.broker.turns import LeaderLock
+from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
+from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 from worker.pruning_guard import PruningGuard
 from worker.settings import Settings
@@ -20,14 +20,14 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 #: For how many days records are kept, unless somebody says otherwise.
-KEPT_DAYS: dict[Kind, float] = {
-    Kind.DELIVERIES: 30,
-    Kind.ATTEMPTS: 30,
-    Kind.DEAD_LETTERS: 90,
-    Kind.PARKED: 90,
-    Kind.RECORDED_ENTRIES: 7,
-    Kind.REPLAYS: 90,
-    Kind.MINUTE_COUNTS: 400,
+KEPT_DAYS: dict[PrunableKind, float] = {
+    PrunableKind.DELIVERIES: 30,
+    PrunableKind.ATTEMPTS: 30,
+    PrunableKind.DEAD_LETTERS: 90,
+    PrunableKind.PARKED: 90,
+    PrunableKind.RECORDED_ENTRIES: 7,
+    PrunableKind.REPLAYS: 90,
+    PrunableKind.MINUTE_COUNTS: 400,
 }
 
 #: Rows of one transaction: at first, at the least and at the most.
@@ -46,7 +46,7 @@ TURN = 3 * LOOK_EVERY
 CLOCKS_APART_MS = 3_600_000
 
 #: Removes up to so many rows of a kind that are older than a moment (ms). Raises LedgerUnavailable.
-Prune = Callable[[Kind, int, int], Pruned]
+Prune = Callable[[PrunableKind, int, int], Pruned]
 #: When the oldest entry that is not finished in Redis came there (ms); None when there is none.
 Oldest = Callable[[], int | None]
 
@@ -59,8 +59,8 @@ class Retention:
         prune: Prune,
         oldest: Oldest,
         guard: PruningGuard,
-        turn: Turn,
-        kept_days: Mapping[Kind, float] = KEPT_DAYS,
+        turn: LeaderLock,
+        kept_days: Mapping[PrunableKind, float] = KEPT_DAYS,
     ) -> None:
         """Keep each kind for so many days, by the time of the guard, and prune only what it allows."""
         self._prune = prune
@@ -69,12 +69,12 @@ class Retention:
         self._turn = turn
         self._kept_days = kept_days
         self._most = dict.fromkeys(kept_days, FIRST_STEP)
-        self._gone: Counter[Kind] = Counter()
+        self._gone: Counter[PrunableKind] = Counter()
         self._waited = 0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Prune until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
 
@@ -94,7 +94,7 @@ class Retention:
         self._report()
         return LOOK_EVERY
 
-    def _prune_some(self, kind: Kind, now_ms: int) -> Pruned:
+    def _prune_some(self, kind: PrunableKind, now_ms: int) -> Pruned:
         """Take one step, and let its length tell how large the next one may be."""
         most, kept_days = self._most[kind], self._kept_days[kind]
         before_ms = due_before_ms(kind, now_ms, kept_days, self._oldest)
@@ -111,28 +111,28 @@ class Retention:
         gone = ", ".join(f"{count} {kind}" for kind, count in self._gone.items() if count)
         if gone:
             log.info("pruned by age: %s", gone)
-        if parked := self._gone[Kind.PARKED]:
-            log.warning("%d %s were pruned: they were never delivered", parked, Kind.PARKED)
+        if parked := self._gone[PrunableKind.PARKED]:
+            log.warning("%d %s were pruned: they were never delivered", parked, PrunableKind.PARKED)
         if self._waited:
             log.warning("%d of the dead letters that were pruned still waited for a replay", self._waited)
         self._gone.clear()
         self._waited = 0
 
 
-def kept_days_of(config: Settings) -> dict[Kind, float]:
+def kept_days_of(config: Settings) -> dict[PrunableKind, float]:
     """Return for how many days each kind is kept."""
     return KEPT_DAYS | {
-        Kind.DELIVERIES: config.keep_deliveries_days,
-        Kind.ATTEMPTS: config.keep_deliveries_days,
-        Kind.DEAD_LETTERS: config.keep_dead_letters_days,
-        Kind.PARKED: config.keep_parked_days,
+        PrunableKind.DELIVERIES: config.keep_deliveries_days,
+        PrunableKind.ATTEMPTS: config.keep_deliveries_days,
+        PrunableKind.DEAD_LETTERS: config.keep_dead_letters_days,
+        PrunableKind.PARKED: config.keep_parked_days,
     }
 
 
-def due_before_ms(kind: Kind, now_ms: int, kept_days: float, oldest: Oldest) -> int:
+def due_before_ms(kind: PrunableKind, now_ms: int, kept_days: float, oldest: Oldest) -> int:
     """Return from when on rows of a kind are kept: older ones may go."""
     before_ms = now_ms - round(kept_days * DAY_MS)
-    if kind is Kind.RECORDED_ENTRIES and (oldest_ms := oldest()) is not None:
+    if kind is PrunableKind.RECORDED_ENTRIES and (oldest_ms := oldest()) is not None:
         # As long as an entry stands in Redis, it may come once more.
         return min(before_ms, oldest_ms - CLOCKS_APART_MS)
     return before_ms

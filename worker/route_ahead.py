@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 
-from worker.broker.ingress import Arrival, HandOver
+from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.ingress_pass import IngressPass, ordinal
-from worker.broker.reading_ahead import IngressAhead, NotMyTurn
+from worker.broker.reading_ahead import IngressAhead, NotLeader
 from worker.broker.snapshot import Subscription
 from worker.model.printable import plain
 
@@ -47,9 +47,9 @@ class RouteAhead:
     def __init__(
         self,
         ingress: IngressAhead,
-        route: Callable[[Sequence[Arrival], Subscriptions], Iterable[HandOver]],
+        route: Callable[[Sequence[IngressEntry], Subscriptions], Iterable[RoutingResult]],
         subscriptions: Callable[[], Subscriptions],
-        wake: Callable[[HandOver, Subscriptions], None],
+        wake: Callable[[RoutingResult, Subscriptions], None],
     ) -> None:
         """Route, and wake, as those who read from the head do."""
         self._ingress = ingress
@@ -78,7 +78,7 @@ class RouteAhead:
                 self._note(current)
                 if (self._at_end and not current.has_found()) or time.monotonic() > until:
                     return
-        except NotMyTurn:
+        except NotLeader:
             pass
         except BaseException:
             # Nobody knows what was handed over.
@@ -171,7 +171,7 @@ class RouteAhead:
             routed.update(arrival.entry_id for arrival in batch)
         current.finish(routed)
 
-    def _hand_over(self, batch: Sequence[Arrival], subscriptions: Subscriptions) -> None:
+    def _hand_over(self, batch: Sequence[IngressEntry], subscriptions: Subscriptions) -> None:
         """Hand over those that no router was given meanwhile."""
         for _ in range(_TRIES):
             given, done = self._try(batch, subscriptions)
@@ -179,15 +179,17 @@ class RouteAhead:
                 return
             head = ordinal(given)
             batch = [one for one in batch if one.entry_id not in done and ordinal(one.entry_id) > head]
-        raise NotMyTurn
+        raise NotLeader
 
-    def _try(self, batch: Sequence[Arrival], subscriptions: Subscriptions) -> tuple[bytes | None, set[bytes]]:
+    def _try(
+        self, batch: Sequence[IngressEntry], subscriptions: Subscriptions
+    ) -> tuple[bytes | None, set[bytes]]:
         """Return None if all were handed over, else the id that stood in the way; and what was done."""
         done: set[bytes] = set()
-        for handover in self._route(batch, subscriptions):
-            given = self._ingress.hand_over(handover, min(handover.done, key=ordinal))
+        for routing_result in self._route(batch, subscriptions):
+            given = self._ingress.hand_over(routing_result, min(routing_result.done, key=ordinal))
             if given is not None:
                 return given, done
-            self._wake(handover, subscriptions)
-            done.update(handover.done)
+            self._wake(routing_result, subscriptions)
+            done.update(routing_result.done)
         return None, done

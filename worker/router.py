@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.broker.backlog import Backlog
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress
+from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult
 from worker.broker.reading_ahead import IngressAhead
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.volumes import Volume
-from worker.model.availability import Dependencies, persevere
-from worker.model.deliveries import Cause, DeadLetter, Finding
+from worker.model.availability import Dependencies, run_forever
+from worker.model.deliveries import Cause, DeadLetter, Failure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.event_salvage import salvage
+from worker.model.event_salvage import salvage_event
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent, accept_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
@@ -68,13 +68,13 @@ class Router:
         self._backlog = backlog
         self._snapshot = snapshot
         self._issue = issue
-        self._ahead = RouteAhead(ahead, handovers, self._subscriptions, self._wake)
+        self._ahead = RouteAhead(ahead, routing_results, self._subscriptions, self._wake)
         #: None until the first read.
         self._read_count: int | None = None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Route until told to stop; outlive any absence of Redis."""
-        persevere(self.step, stopping, dependencies or Dependencies(log), log)
+        run_forever(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
         """Route what waits, up to a thousand events, and what must not wait behind the rest.
@@ -118,15 +118,15 @@ class Router:
             raise BrokerUnavailable(_UNREADABLE.format(", ".join(sorted(self._snapshot.unreadable))))
         return subscriptions
 
-    def _hand_over(self, arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> None:
-        for handover in handovers(arrivals, subscriptions):
-            if not self._ingress.hand_over(handover):
+    def _hand_over(self, arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
+        for routing_result in routing_results(arrivals, subscriptions):
+            if not self._ingress.hand_over(routing_result):
                 self._ingress.read_again()
                 return
-            self._wake(handover, subscriptions)
+            self._wake(routing_result, subscriptions)
 
-    def _wake(self, handover: HandOver, subscriptions: Mapping[str, Subscription]) -> None:
-        woken = {one for consignment in handover.consignments for one in consignment.integration_ids}
+    def _wake(self, routing_result: RoutingResult, subscriptions: Mapping[str, Subscription]) -> None:
+        woken = {one for routed_chunk in routing_result.routed_chunks for one in routed_chunk.integration_ids}
         for order in self._backlog.wake(sorted(woken)):
             self._issue(order, subscriptions[order.integration_id].destination.type)
 
@@ -142,50 +142,54 @@ def _suited(asked: int, size: int, seconds: float) -> int:
     return asked
 
 
-def handovers(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> Iterator[HandOver]:
+def routing_results(
+    arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+) -> Iterator[RoutingResult]:
     """Sort arrivals into hand-overs of which each is a transaction that Redis can swallow."""
-    handover = route(arrivals, subscriptions)
-    if handover.weight() > HEAVIEST and len(arrivals) > 1:
+    routing_result = route_entries(arrivals, subscriptions)
+    if routing_result.weight() > HEAVIEST and len(arrivals) > 1:
         middle = len(arrivals) // 2
-        yield from handovers(arrivals[:middle], subscriptions)
-        yield from handovers(arrivals[middle:], subscriptions)
+        yield from routing_results(arrivals[:middle], subscriptions)
+        yield from routing_results(arrivals[middle:], subscriptions)
     else:
-        yield handover
+        yield routing_result
 
 
-def route(arrivals: Sequence[Arrival], subscriptions: Mapping[str, Subscription]) -> HandOver:
+def route_entries(
+    arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+) -> RoutingResult:
     """Sort arrivals into consignments by who wants them; pure, but that what is not valid dies now."""
-    handover = HandOver(done=[arrival.entry_id for arrival in arrivals])
+    routing_result = RoutingResult(done=[arrival.entry_id for arrival in arrivals])
     sorting = _Sorting(subscriptions)
     for arrival in arrivals:
         try:
             event, raw = accept_event(arrival.event_bytes())
         except InvalidEvent as error:
-            handover.dead.append(_dead(arrival, error))
+            routing_result.dead.append(_dead(arrival, error))
             continue
         except Exception:
             # A fault of ours that one event brings to light must not hold up all that stand behind it.
             log.exception("an event cannot be judged: it becomes a dead letter")
             unjudged = InvalidEvent("event", "could not be judged", "report this with the router's log")
-            handover.dead.append(_dead(arrival, unjudged))
+            routing_result.dead.append(_dead(arrival, unjudged))
             continue
         queued = QueuedEvent(event.id, event.type, event.time_ms, arrival.published_ms, raw)
-        handover.unwanted += not sorting.add(event.type, event.tenant_id, queued)
-    handover.consignments = sorting.consignments()
-    handover.volumes = sorting.volumes()
-    return handover
+        routing_result.unwanted += not sorting.add(event.type, event.tenant_id, queued)
+    routing_result.routed_chunks = sorting.routed_chunks()
+    routing_result.volumes = sorting.volumes()
+    return routing_result
 
 
-def _dead(arrival: Arrival, error: InvalidEvent) -> DeadLetter:
+def _dead(arrival: IngressEntry, error: InvalidEvent) -> DeadLetter:
     raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
     kept = raw[:MOST_KEPT]
     cut = f"; of its {len(raw)} bytes the first {len(kept)} are kept" if len(kept) < len(raw) else ""
-    finding = Finding(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}{cut}", error.remedy)
-    known = salvage(raw)
+    failure = Failure(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}{cut}", error.hint)
+    known = salvage_event(raw)
     event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, kept)
     # Not when it was published: health looks at what was judged lately, however long it waited before.
     dead_ms = time.time_ns() // 1_000_000
-    return DeadLetter(None, Cause.INVALID.value, finding, dead_ms, [event], [0], known.tenant_id)
+    return DeadLetter(None, Cause.INVALID.value, failure, dead_ms, [event], [0], known.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +226,10 @@ class _Sorting:
         """Return how much came of each type and tenant."""
         return {kind: volume for kind, (_, volume) in self._by_kind.items()}
 
-    def consignments(self) -> list[Consignment]:
+    def routed_chunks(self) -> list[RoutedChunk]:
         """Cut what was gathered into chunks of which every one fits into a single request."""
         return [
-            Consignment(audience.integration_ids, audience.urgent, chunk)
+            RoutedChunk(audience.integration_ids, audience.urgent, chunk)
             for audience, events in self._by_audience.items()
             for chunk in self._chunks(audience, events)
         ]

@@ -55,7 +55,7 @@ def upgrade_shuts_out(engine: Any) -> bool:
     return tables is not None and any(step.readable_from > tables.readable_from for step in pending)
 
 
-def require_nobody_stopped(client: Any, revision: str) -> None:
+def require_no_process_stopped(client: Any, revision: str) -> None:
     """Raise SchemaInUse if a process lives that could not work with the tables of this revision.
 
     Raises BrokerUnavailable.

@@ -8,12 +8,12 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.model.api_knobs import ApiKnobs
+from worker.model.api_knobs import ApiSettings
 from worker.model.durations import Days, Seconds, SocketSeconds
-from worker.model.memory_knobs import MemoryKnobs
-from worker.model.quota_knobs import QuotaKnobs
+from worker.model.memory_knobs import MemorySettings
+from worker.model.quota_knobs import QuotaSettings
 from worker.model.redis_address import NoRedisNamed, check_address
-from worker.model.redis_knobs import RedisKnobs
+from worker.model.redis_knobs import RedisSettings
 from worker.model.setting_errors import invalid_settings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -24,7 +24,7 @@ REDIS_URL_FILE = "redis.url"
 API_URL_FILE = "api.url"
 
 
-class Settings(ApiKnobs, MemoryKnobs, QuotaKnobs, RedisKnobs, BaseSettings):
+class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, BaseSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)

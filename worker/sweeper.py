@@ -13,9 +13,9 @@ from worker.broker.backlog import Backlog
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
-from worker.broker.reissuing import Fault, Holder, Reissued
+from worker.broker.reissuing import Holder, Reissued, UnsettledReason
 from worker.broker.snapshot import Snapshot, Subscription
-from worker.model.availability import Dependencies, persevere
+from worker.model.availability import Dependencies, run_forever
 from worker.model.orders import Issue
 
 log = logging.getLogger(__name__)
@@ -25,9 +25,10 @@ MOST_NAMED = 10
 
 #: What is said of batches that were not settled in time: how many, whose, and of which integrations.
 _WORDS = {
-    Fault.WORKER_ENDED: "%s interrupted by the end of %s; no event is lost, sending again: %s",
-    Fault.WORKER_SILENT: "%s not settled in time by %s, which is suspended or cut off; sending again: %s",
-    Fault.NOT_SETTLED: "%s not settled in time by %s, which runs; sending again: %s",
+    UnsettledReason.WORKER_ENDED: "%s interrupted by the end of %s; no event is lost, sending again: %s",
+    UnsettledReason.WORKER_SILENT: "%s not settled in time by %s, "
+    "which is suspended or cut off; sending again: %s",
+    UnsettledReason.NOT_SETTLED: "%s not settled in time by %s, which runs; sending again: %s",
 }
 
 #: How often to look for slots that damage has taken out of sight, in seconds.
@@ -64,7 +65,7 @@ class Sweeper:
             if not stopping.wait(self._interval):
                 self.step()
 
-        persevere(rest_and_sweep, stopping, dependencies or Dependencies(log), log)
+        run_forever(rest_and_sweep, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
         """Sweep once, unless another sweeper does; return how many orders were issued."""

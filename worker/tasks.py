@@ -17,8 +17,8 @@ from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.model.deliveries import (
     Batch,
-    Finding,
-    Ruling,
+    DeliveryResult,
+    Failure,
     Settlement,
     Verdict,
 )
@@ -32,10 +32,10 @@ from worker.model.errors import (
 from worker.model.failures import FailureCode
 from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import Issue, WorkOrder
-from worker.model.request_counts import count_request, not_carried
+from worker.model.request_counts import count_request, not_sent_places
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
-from worker.model.task_report import TaskReport, ending_of, held
+from worker.model.task_report import TaskReport, held, task_error
 from worker.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe
@@ -53,12 +53,12 @@ _OPEN: Gate = nullcontext()
 
 #: What decoding an integration raises; not every ValueError, for one may come from what opens its sender.
 _DAMAGED_COPY = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_UNKNOWN = Finding(
+_UNKNOWN = Failure(
     FailureCode.CONFIGURATION,
     "Redis does not know this integration",
     "see that a recorder runs: it brings the integrations of the ledger back into Redis",
 )
-_UNEXPECTED = Finding(
+_UNEXPECTED = Failure(
     FailureCode.INTERNAL_ERROR,
     "the worker failed while sending",
     "report this with the worker's log of that time",
@@ -66,7 +66,7 @@ _UNEXPECTED = Finding(
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long one task may send, how long its lease lasts, how delays begin to grow; in seconds."""
 
     send_deadline: float
@@ -78,7 +78,7 @@ class _Tombstone(msgspec.Struct):
     deleted: bool = False
 
 
-class Courier:
+class DeliveryWorker:
     """Carries out work orders; one for each worker process, shared by its threads."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Courier:
         open_sender: OpenSender,
         issue: Issue,
         kind: str,
-        patience: Patience,
+        patience: Timeouts,
         go_on: Issue | None = None,
     ) -> None:
         """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for."""
@@ -148,7 +148,7 @@ class Courier:
             following = self._settle(claim.batch, settlement)
         report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
-        ending = None if again else ending_of(order, claim.batch, settlement, report)
+        ending = None if again else task_error(order, claim.batch, settlement, report)
         if ending is None and not again:
             return following
         if following is not None:
@@ -177,12 +177,12 @@ class Courier:
         own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
-        before = bytes(batch.carried)
+        before = bytes(batch.request_counts)
         with only_part(batch):
-            rulings = self._send(sender, batch, before)
-        return settle_rulings(batch, rulings, own, before=before)
+            results = self._send(sender, batch, before)
+        return settle_rulings(batch, results, own, before=before)
 
-    def _send(self, sender: Sender, batch: Batch, before: bytes) -> Sequence[Ruling]:
+    def _send(self, sender: Sender, batch: Batch, before: bytes) -> Sequence[DeliveryResult]:
         """Send; what ends it amid the batch leaves the requests counted that may have gone out by then."""
         try:
             with BUDGET.sending():
@@ -192,7 +192,7 @@ class Courier:
                 return [replace(_ruling(batch, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("unexpected error while sending")
-            count_request(batch, sorted(not_carried(batch, before)))
+            count_request(batch, sorted(not_sent_places(batch, before)))
             # Whatever it says, the request may have been sent by then.
             return [replace(_ruling(batch, _UNEXPECTED), not_accepted=False)]
 
@@ -213,10 +213,12 @@ class Courier:
             pause = min(pause * 2, 1.0)
 
 
-def close_unused(couriers: Collection[Courier], standing: Documents, ending: threading.Event) -> None:
+def close_unused(
+    delivery_workers: Collection[DeliveryWorker], standing: Documents, ending: threading.Event
+) -> None:
     """Now and then let go of destinations that were deleted, disabled, changed, or are not asked for."""
     while not ending.wait(LOOK_EVERY):
-        for one in tuple(couriers):
+        for one in tuple(delivery_workers):
             try:
                 one.close_unused(standing)
             except BrokerUnavailable:
@@ -230,15 +232,15 @@ def _is_gone(batch: Batch) -> bool:
     return msgspec.json.decode(batch.configuration, type=_Tombstone).deleted
 
 
-def _unusable(batch: Batch, error: Exception) -> Ruling:
+def _unusable(batch: Batch, error: Exception) -> DeliveryResult:
     is_damaged = isinstance(error, _DAMAGED_COPY)
     words = f"its copy in Redis is damaged ({error})" if is_damaged else str(error)
     return _ruling(
         batch,
-        Finding(FailureCode.CONFIGURATION, words, "correct the integration; its events wait until then"),
+        Failure(FailureCode.CONFIGURATION, words, "correct the integration; its events wait until then"),
     )
 
 
-def _ruling(batch: Batch, finding: Finding) -> Ruling:
+def _ruling(batch: Batch, failure: Failure) -> DeliveryResult:
     elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
-    return Ruling(batch.open_places(), Verdict.RETRY, elapsed, finding)
+    return DeliveryResult(batch.open_places(), Verdict.RETRY, elapsed, failure)

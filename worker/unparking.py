@@ -16,10 +16,10 @@ from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.ledger.parked import ParkedStore
-from worker.model.availability import Dependencies, persevere_resting
-from worker.model.budget import Waiting
+from worker.model.availability import Dependencies, run_forever_pausing
+from worker.model.budget import UnclaimedEvents
 from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
 from worker.waiting_quota import WaitingQuota
@@ -42,7 +42,7 @@ class Unparker:
         budget: BacklogBudget,
         quota: WaitingQuota,
         snapshot: Snapshot,
-        turn: Turn,
+        turn: LeaderLock,
     ) -> None:
         """Take chunks from the ledger, and put them into the backlogs, within the budget of all.
 
@@ -57,7 +57,7 @@ class Unparker:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Bring back until told to stop; outlive any absence of Redis or the database."""
-        persevere_resting(
+        run_forever_pausing(
             lambda: 0 if self.step() else IDLE, stopping, dependencies or Dependencies(log), log
         )
         with suppress(BrokerUnavailable):
@@ -84,7 +84,7 @@ class Unparker:
                 break
         return brought
 
-    def _bring_back(self, integration_id: str, waiting: dict[str, Waiting]) -> int:
+    def _bring_back(self, integration_id: str, waiting: dict[str, UnclaimedEvents]) -> int:
         """Bring a page back, and count it in what waits."""
         room = self._parking.room(integration_id)
         # Whoever brought the last page back may not have lived to say so here.
@@ -107,5 +107,5 @@ def unparker_of(config: Settings, engine: Any, client: Any, claim: LedgerClaim) 
     parking, store = Parking(client, config.cap), ParkedStore(engine)
     budget = BacklogBudget(client, parking, config.waiting_bytes)
     quota = WaitingQuota(client, store, config.tenant_waiting_bytes)
-    turn = Turn(client, keys.UNPARKER_LOCK, TURN, claim)
+    turn = LeaderLock(client, keys.UNPARKER_LOCK, TURN, claim)
     return Unparker(store, parking, budget, quota, Snapshot(client), turn)

@@ -12,8 +12,8 @@ from typing import Any
 
 from worker.broker.full_tenants import note_full_tenants
 from worker.broker.subscriptions import Subscription
-from worker.ledger.parked import Parked, ParkedStore
-from worker.model.budget import Waiting
+from worker.ledger.parked import ParkedStore, ParkedTotals
+from worker.model.budget import UnclaimedEvents
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,10 @@ class WaitingQuota:
         self._full: frozenset[str] = frozenset()
 
     def look(
-        self, parked: Mapping[str, Parked], known: Mapping[str, Subscription], in_redis: Iterable[Waiting]
+        self,
+        parked: Mapping[str, ParkedTotals],
+        known: Mapping[str, Subscription],
+        in_redis: Iterable[UnclaimedEvents],
     ) -> None:
         """Write down which tenants are full; `parked` is what the ledger holds, by integration.
 
@@ -52,7 +55,7 @@ class WaitingQuota:
         note_full_tenants(self._client, full)
         self._report(full)
 
-    def _parked_sizes(self, parked: Mapping[str, Parked]) -> dict[str, int]:
+    def _parked_sizes(self, parked: Mapping[str, ParkedTotals]) -> dict[str, int]:
         """Return about how many bytes are parked of each integration: as many an event as at the last sum."""
         if parked.keys() - self._sizes.keys() or time.monotonic() >= self._next_sum:
             sizes = self._ledger.sizes() if parked else {}

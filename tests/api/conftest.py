@@ -13,7 +13,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import listen, server_of, url_of
+from worker.api.serving import bind_socket, listener_url, server_of
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 
@@ -76,12 +76,12 @@ def running(fleet: Fleet, **changes: Any) -> Iterator[Api]:
         for tenant in (OURS, THEIRS)
         for role in Role
     }
-    with closing(listen(config)) as listener, httpx.Client(trust_env=False, timeout=30) as http:
+    with closing(bind_socket(config)) as listener, httpx.Client(trust_env=False, timeout=30) as http:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             wait_until(lambda: server.started, "the API answers")
-            yield Api(url_of(listener), fleet, resources, texts, http)
+            yield Api(listener_url(listener), fleet, resources, texts, http)
         finally:
             server.should_exit = True
             http.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.api.conftest import Api
 from tests.ledger.entries import NOON, letter, outcome
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 
 #: Those of `tests.ledger.letters` begin with 1, and may stand in the same ledger.
@@ -17,14 +17,14 @@ def settle(api: Api, home: str, status: Status, *events: str, at_ms: int = NOON)
     """Record what became of events."""
     entry = f"{at_ms}-{next(_entries)}"
     settled = outcome(events, status, integration_id=home, settled_ms=at_ms)
-    record(api.resources.engine, [(entry, [settled])], [])
+    record_entries(api.resources.engine, [(entry, [settled])], [])
 
 
 def bury(api: Api, home: str, payloads: dict[str, bytes], at_ms: int = NOON, **more: Any) -> list[str]:
     """Record dead letters; return their ids, in the order of time."""
     entry = f"{at_ms}-{next(_entries)}"
     dead = letter(payloads, integration_id=home, dead_ms=at_ms, **more)
-    record(api.resources.engine, [], [(entry, dead)])
+    record_entries(api.resources.engine, [], [(entry, dead)])
     return [f"{entry}-{place}" for place in range(len(payloads))]
 
 

@@ -21,9 +21,9 @@ from worker.api.access import (
 )
 from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.key_lookups import AWAY, REMEMBERED, KeyLookups
-from worker.broker.key_copy import Found
+from worker.broker.key_copy import FoundKey
 from worker.ledger.api_keys import ApiKeyStore
-from worker.model.api_keys import ApiKey, Role, digest_of, make_text
+from worker.model.api_keys import ApiKey, Role, key_digest, make_text
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 
 GOOD = make_text("a" * 16)
@@ -52,13 +52,13 @@ class Ledger:
         self.answers = threading.Event()
         self.answers.set()
 
-    def __call__(self, key_ids: Collection[str]) -> dict[str, Found]:
+    def __call__(self, key_ids: Collection[str]) -> dict[str, FoundKey]:
         """Find keys."""
         self.asked.append(sorted(key_ids))
         self.answers.wait(30)
         if self.away:
             raise LedgerUnavailable
-        return {KEY.id: Found(self.key, digest_of(GOOD))} if KEY.id in key_ids else {}
+        return {KEY.id: FoundKey(self.key, key_digest(GOOD))} if KEY.id in key_ids else {}
 
 
 class Copy:
@@ -69,9 +69,9 @@ class Copy:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, FoundKey] = {}
 
-    def __call__(self, key_ids: Collection[str]) -> dict[str, Found]:
+    def __call__(self, key_ids: Collection[str]) -> dict[str, FoundKey]:
         """Find keys."""
         if self.away:
             raise BrokerUnavailable
@@ -136,7 +136,7 @@ def test_the_copy_opens_after_a_restart_without_the_database(
 ) -> None:
     """A key that was never used here opens by the copy; a wrong text does not. An outage is met once."""
     ledger.away = True
-    copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
+    copy.found["a" * 16] = FoundKey(KEY, key_digest(GOOD))
 
     assert [access.admit(GOOD) for _ in range(3)] == [KEY] * 3
     assert access.stands()
@@ -155,7 +155,7 @@ def test_a_database_that_hangs_is_waited_for_once(
 ) -> None:
     """And not for long: the copy decides, and no further question is asked while that one hangs."""
     monkeypatch.setattr("worker.api.key_lookups.PATIENCE", 0.1)
-    copy.found["a" * 16] = Found(KEY, digest_of(GOOD))
+    copy.found["a" * 16] = FoundKey(KEY, key_digest(GOOD))
     ledger.answers.clear()
     try:
         assert access.admit(GOOD) == KEY
@@ -172,7 +172,7 @@ def test_a_revoked_key_does_not_come_back_to_life(
     """Not even where it was recognised a moment before the database went away."""
     access.admit(GOOD)
     ledger.away = True
-    copy.found["a" * 16] = Found(None, "0" * 64)
+    copy.found["a" * 16] = FoundKey(None, "0" * 64)
     clock.now += REMEMBERED
 
     with pytest.raises(UnknownKey):
@@ -193,7 +193,7 @@ def test_whatever_a_copy_does_all_who_wait_are_answered(
             return await asyncio.gather(*calls, return_exceptions=True)
 
     assert asyncio.run(answers()) == [fault] * 3
-    copy.fault, copy.found["a" * 16] = None, Found(KEY, digest_of(GOOD))
+    copy.fault, copy.found["a" * 16] = None, FoundKey(KEY, key_digest(GOOD))
     assert access.admit(GOOD) == KEY
 
 

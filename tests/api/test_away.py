@@ -57,7 +57,7 @@ def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
     own.take_away_ledger()
     health = own.get(ours)
 
-    assert (health["state"], health["backlog"], health["parked"]) == ("switched_off", 0, None)
+    assert (health["state"], health["backlog"], health["parked"]) == ("disabled", 0, None)
     assert [one["source"] for one in health["unknown"]] == ["database"]
     assert own.ask("GET", theirs).status_code == 503
 

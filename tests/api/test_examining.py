@@ -13,7 +13,7 @@ from tests.fleet import wait_until
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
 from worker.api.pools import TESTS
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
 from worker.model.events import EventType
@@ -72,13 +72,13 @@ def test_a_failure_is_no_error_of_the_request(api: Api, splunk: HecReceiver) -> 
     assert answer.status_code == 200
     assert answer.json()["failed"] is True
     assert failed
-    assert all(one["remedy"] for one in failed)
+    assert all(one["hint"] for one in failed)
 
 
 def test_workers_that_cannot_open_the_secret_are_warned_of(api: Api, splunk: HecReceiver) -> None:
     """The API has its key, so that all steps pass; names of hosts are nobody's business here."""
     path = integrate(api, splunk.url)
-    sign = SignOfLife(api.fleet.client, worker_role("splunk_hec"), facts=key_facts(Vault([new_key()])))
+    sign = Heartbeat(api.fleet.client, worker_role("splunk_hec"), facts=key_facts(Vault([new_key()])))
     sign.start()
     try:
         wait_until(lambda: key_holders(api.fleet.client), "the worker tells its keys")

@@ -13,15 +13,15 @@ from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
 from worker.api import figures, health_metrics
 from worker.broker import keys
-from worker.broker.announcing import Announcements
+from worker.broker.announcing import HealthEvents
 from worker.broker.conflicts import Conflict, ConflictKind
-from worker.broker.ingress import Consignment, append
+from worker.broker.ingress import RoutedChunk, append
 from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent
 from worker.model.gaps import Source
-from worker.model.redis_marks import Kind, Loss
-from worker.model.wellbeing import Change, State
+from worker.model.redis_marks import Loss, LossKind
+from worker.model.wellbeing import State, StateChange
 
 TOKEN = "of prometheus"
 
@@ -141,12 +141,12 @@ def test_metrics_tell_of_each_integration(alone: Api) -> None:
     pipeline = alone.fleet.client.pipeline()
     append(
         pipeline,
-        Consignment([home], urgent=True, events=[QueuedEvent("e", "policy.deny", 1, now_ms, b"{}")] * 3),
+        RoutedChunk([home], urgent=True, events=[QueuedEvent("e", "policy.deny", 1, now_ms, b"{}")] * 3),
     )
     pipeline.execute()
-    alone.fleet.client.hset(keys.state(home), mapping={"breaker": "open", "opened_at": now_ms})
-    change = Change(home, OURS, "n", "webhook", State.FAILING, None, "it fails", "2026-11-23T00:00:00Z")
-    Announcements(alone.fleet.client).keep([change])
+    alone.fleet.client.hset(keys.state_key(home), mapping={"breaker": "open", "opened_at": now_ms})
+    change = StateChange(home, OURS, "n", "webhook", State.FAILING, None, "it fails", "2026-11-23T00:00:00Z")
+    HealthEvents(alone.fleet.client).keep([change])
     after = _figures(alone)
 
     assert after["siem_redis_up"] == after["siem_database_up"] == 1
@@ -193,7 +193,7 @@ def test_a_loss_is_told_until_it_is_acknowledged(alone: Api) -> None:
     """By readiness, with its number, and by two gauges."""
     losses = LossStore(alone.fleet.engine)
     before = _figures(alone)
-    made = losses.report(Loss(Kind.EMPTIED, 1000, 2000, {"int_a": 7}, {"events": 2}), "e", None)
+    made = losses.report(Loss(LossKind.EMPTIED, 1000, 2000, {"int_a": 7}, {"events": 2}), "e", None)
     told, found = _parts(_ask(alone, "/readyz"))["redis-losses"], _figures(alone)
     losses.acknowledge(made or "", "ops", "")
     after = _figures(alone)

@@ -7,14 +7,14 @@ import pytest
 
 from tests.api.conftest import Api
 from tests.fleet import wait_until
-from worker.api.impatience import ImpatientProtocol
+from worker.api.impatience import TimeoutProtocol
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ImpatientProtocol, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(TimeoutProtocol, "HEAD_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: test\r\n"])
@@ -40,7 +40,7 @@ def test_the_head_of_a_later_request_has_no_more_time(api: Api) -> None:
 
 def test_a_request_that_is_quick_may_be_answered_late(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time is for the head alone: once that is there, it may run out without harm."""
-    monkeypatch.setattr(ImpatientProtocol, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(TimeoutProtocol, "HEAD_SECONDS", 0.05)
     body = b'{"type": "webhook", "url": "https://hook.example.com/in"}'
     key = api.keys["ours", "admin"].encode()
     head = b"POST /api/v1/integrations/siem HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
@@ -59,7 +59,7 @@ def test_a_request_that_is_quick_may_be_answered_late(api: Api, monkeypatch: pyt
 
 def test_answers_that_nobody_takes_end_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks a lot and reads nothing holds no connection with it."""
-    monkeypatch.setattr(ImpatientProtocol, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(TimeoutProtocol, "ANSWER_SECONDS", 0.3)
     with _connected(api) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(0)

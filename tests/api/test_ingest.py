@@ -60,7 +60,7 @@ def test_each_wrong_line_is_told_and_keeps_no_other_out(api: Api) -> None:
         (3, None, "event"),
         (4, "evt_4", "timestamp"),
     ]
-    assert "policy.deny" in errors[0]["remedy"]
+    assert "policy.deny" in errors[0]["hint"]
     assert [json.loads(raw)["id"] for raw in taken(api)] == ["evt_1", "evt_5"]
 
 
@@ -146,7 +146,7 @@ def test_what_is_not_understood_is_named(
     answer = publish(api, content, headers)
 
     assert (answer.status_code, answer.json()["field"]) == (status, field)
-    assert answer.json()["remedy"]
+    assert answer.json()["hint"]
 
 
 def test_what_was_sent_twice_is_published_once(api: Api) -> None:

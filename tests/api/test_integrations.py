@@ -178,7 +178,7 @@ def test_what_is_wrong_is_named(api: Api, change: dict[str, Any], field: str, re
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert problem["field"] == field
     assert problem["reason"].startswith(reason)
-    assert problem["remedy"]
+    assert problem["hint"]
     assert "secret-host" not in answer.text
     assert "`siem " not in answer.text
 
@@ -237,6 +237,6 @@ def test_all_wrong_fields_are_told_at_once(api: Api) -> None:
         assert answer.status_code == 422
         assert {one["field"] for one in problem["errors"]} == set(wrong)
         assert {one["pointer"] for one in problem["errors"]} == {f"#/{name}" for name in wrong}
-        assert all(one["reason"] and one["remedy"] for one in problem["errors"])
+        assert all(one["reason"] and one["hint"] for one in problem["errors"])
         assert problem["errors"][0]["field"] == problem["field"]
         assert "4 more" in problem["detail"]

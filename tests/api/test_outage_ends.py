@@ -12,7 +12,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.api import outage_log
 from worker.broker import keys
-from worker.ledger.engine import downgrade, upgrade
+from worker.ledger.engine import downgrade_tables, upgrade_tables
 from worker.ledger.identity import ledger_id
 from worker.ledger.revisions import own_steps
 
@@ -40,10 +40,10 @@ def later_tables(api: Api, folder: Path) -> Iterator[None]:
     """Let the ledger have tables that this release cannot work with: they take writes all the same."""
     head = own_steps().head
     with as_later_release(folder / "later", EXPANDS, CONTRACTS):
-        upgrade(api.fleet.engine)
+        upgrade_tables(api.fleet.engine)
     yield
     with as_later_release(folder / "again", EXPANDS, CONTRACTS):
-        downgrade(api.fleet.engine, head)
+        downgrade_tables(api.fleet.engine, head)
 
 
 def publishes(api: Api) -> Any:

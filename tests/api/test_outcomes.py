@@ -9,14 +9,14 @@ from tests.api.conftest import PUBLISH_ONLY, READ_ONLY, THEIRS, Api
 from tests.api.settled import bury, pages, settle
 from tests.ledger.entries import NOON
 from worker.cli.output import when
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.contents import content_of
-from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 
 _AT = "2026-11-22T22:15:00"
-_TIMEOUT = Finding(FailureCode.TIMED_OUT, "no answer", "see that it is well")
+_TIMEOUT = Failure(FailureCode.TIMED_OUT, "no answer", "see that it is well")
 
 
 def _events(page: Any) -> list[str]:
@@ -110,10 +110,10 @@ def test_a_time_beyond_every_calendar_keeps_no_list_from_being_shown(api: Api) -
     """By its offset an event may lie in the year 10000: what its neighbours became is told all the same."""
     home = api.create()["id"]
     late = QueuedEvent("evt_late", "policy.deny", 253_402_387_139_000, NOON, b"{}")
-    dead = DeadLetter(home, Cause.REFUSED, Finding(FailureCode.REFUSED, "no", "mend it"), NOON, [late], [1])
+    dead = DeadLetter(home, Cause.REFUSED, Failure(FailureCode.REFUSED, "no", "mend it"), NOON, [late], [1])
     trace = EventTrace(late.id, late.type, late.time_ms, NOON, 1)
-    ended = Outcome(home, Status.DEAD, NOON, dead.finding, None, [trace], 400, None)
-    record(api.resources.engine, [(f"{NOON}-70001", [ended])], [(f"{NOON}-70001", dead)])
+    ended = Outcome(home, Status.DEAD, NOON, dead.failure, None, [trace], 400, None)
+    record_entries(api.resources.engine, [(f"{NOON}-70001", [ended])], [(f"{NOON}-70001", dead)])
     settle(api, home, Status.DELIVERED, "evt_early")
 
     found = api.get(f"/integrations/siem/{home}/deliveries")["items"]
@@ -155,7 +155,7 @@ def test_dead_letters_are_listed_without_payload(api: Api) -> None:
     """The latest first, with why and what to do; those that wait, unless asked for others."""
     home = api.create()["id"]
     first, second = bury(api, home, {"evt_1": b'{"secret": 1}', "evt_2": b"{}"})
-    [third] = bury(api, home, {"evt_3": b"{}"}, NOON + 1000, cause=Cause.REFUSED, finding=_TIMEOUT)
+    [third] = bury(api, home, {"evt_3": b"{}"}, NOON + 1000, cause=Cause.REFUSED, failure=_TIMEOUT)
     path = f"/integrations/siem/{home}/dead-letters"
 
     def ids(**query: str) -> list[str]:

@@ -16,7 +16,7 @@ from worker.api import app as api_app
 from worker.api.pools import FairRoute
 from worker.model.errors import SiemError
 from worker.pages import app as pages_app
-from worker.pages.visitors import SignInFirst
+from worker.pages.visitors import NotSignedIn
 
 #: What the doors share, of which nothing is asked here.
 _NOTHING: Any = None
@@ -55,7 +55,7 @@ def test_a_route_that_waits_for_nobody_known_is_refused() -> None:
         FairRoute("/some/{name}", show)
 
 
-@pytest.mark.parametrize("kind", [SiemError, HTTPException, RequestValidationError, SignInFirst])
+@pytest.mark.parametrize("kind", [SiemError, HTTPException, RequestValidationError, NotSignedIn])
 def test_errors_are_answered_in_no_thread(kind: type[Exception]) -> None:
     """The pages keep what was typed meanwhile, in Redis."""
     api = api_app.create_app(_NOTHING)

@@ -21,7 +21,7 @@ def test_one_integration_too_many_is_refused(bare_fleet: Fleet) -> None:
     assert refused.status_code == 409
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert {"field": "integrations", "limit": "tenant_integrations", "most": 1}.items() <= problem.items()
-    assert "SIEM_TENANT_INTEGRATIONS" in problem["remedy"]
+    assert "SIEM_TENANT_INTEGRATIONS" in problem["hint"]
     assert repeated.status_code == 201
 
 

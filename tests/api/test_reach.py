@@ -7,7 +7,7 @@ from typing import Any
 from tests.api.conftest import Api
 from tests.fleet import wait_until
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
 from worker.identity import process_identity
 from worker.ledger.vault import open_vault
@@ -22,7 +22,7 @@ ROLE, HEADER = worker_role("webhook"), "SIEM-Warning"
 def _worker(api: Api, allows: str) -> Iterator[None]:
     """Give the heartbeats of a worker, of this very process, that allows these networks."""
     facts = reach_fact(open_vault(api.fleet.settings), Settings.model_validate({"allowed_networks": allows}))
-    sign = SignOfLife(api.fleet.client, ROLE, facts=facts)
+    sign = Heartbeat(api.fleet.client, ROLE, facts=facts)
     own = str(process_identity())
     sign.start()
     try:

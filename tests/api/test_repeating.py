@@ -10,8 +10,8 @@ import pytest
 
 from tests.api.conftest import OURS, THEIRS, Api
 from tests.fleet import wait_until
-from worker.broker.alive import API, SignOfLife
-from worker.broker.idempotency import Idempotency, Leave
+from worker.broker.alive import API, Heartbeat
+from worker.broker.idempotency import Idempotency, IdempotencyLock
 from worker.key_guard import apis_show_sealed_urls
 
 WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
@@ -76,7 +76,7 @@ def test_no_short_secret_of_a_request_can_be_tried_out_on_what_redis_keeps(
     headers = {"Idempotency-Key": f"guessed {has_earlier_api}", "Content-Type": "application/json"}
     with ExitStack() as running:
         if has_earlier_api:
-            earlier = SignOfLife(api.resources.client, API)
+            earlier = Heartbeat(api.resources.client, API)
             earlier.start()
             running.callback(earlier.stop)
             wait_until(lambda: not apis_show_sealed_urls(api.resources.client), "an earlier API runs")
@@ -99,7 +99,7 @@ def test_a_request_that_was_cut_short_is_taken_up(api: Api) -> None:
     leave = Idempotency(api.resources.client, api.resources.config.idempotency_bytes).begin(
         OURS, "integrations", "cut", raw
     )
-    assert isinstance(leave, Leave)
+    assert isinstance(leave, IdempotencyLock)
     headers = {"Idempotency-Key": "cut", "Content-Type": "application/json"}
     under_way = api.ask("POST", PATH, content=raw, headers=headers)
     leave.give_up()

@@ -12,11 +12,11 @@ from tests.api.settled import bury, pages
 from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import NOON
 from worker.ledger.replays import create_replay
-from worker.model.deliveries import Cause, Finding
+from worker.model.deliveries import Cause, Failure
 from worker.model.failures import FailureCode
 from worker.model.replays import Selection
 
-_TIMEOUT = Finding(FailureCode.TIMED_OUT, "no answer", "see that it is well")
+_TIMEOUT = Failure(FailureCode.TIMED_OUT, "no answer", "see that it is well")
 
 
 def _path(home: str, replay: str = "") -> str:
@@ -32,7 +32,7 @@ def home(api: Api) -> str:
     """Give an integration with three dead letters, of two causes."""
     made: str = api.create()["id"]
     bury(api, made, {"evt_1": b"{}", "evt_2": b"{}"})
-    bury(api, made, {"evt_3": b"{}"}, NOON + 1000, cause=Cause.REFUSED, finding=_TIMEOUT)
+    bury(api, made, {"evt_3": b"{}"}, NOON + 1000, cause=Cause.REFUSED, failure=_TIMEOUT)
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_replay_is_made_and_shown(api: Api) -> None:
     assert refused.status_code == 403
     assert shown == {
         **made.json(),
-        "fates": {"delivered": 0, "dead": 0, "under_way": 0},
+        "replay_result": {"delivered": 0, "dead": 0, "under_way": 0},
     }
     kept = ("integration_id", "into", "state", "rate", "total", "replayed", "made_by", "ended_at")
     assert [shown[name] for name in kept] == [home, other, "running", 7, 1, 0, "api:admin of ours", None]
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_named(api: Api, home: str, body: dict[str, Any], field
     answer = _ask(api, home, **body)
 
     assert (answer.status_code, answer.json()["field"]) == (422, field)
-    assert answer.json()["remedy"]
+    assert answer.json()["hint"]
 
 
 def test_replays_are_listed_in_pages(api: Api) -> None:
@@ -183,7 +183,7 @@ def test_a_recorder_carries_it_out(tmp_path: Path) -> None:
         done = wait_until(lambda: _done(api.get(_path(home, made))), "the replay is done")
 
         assert (done["total"], done["replayed"], done["skipped"]) == (1, 1, 0)
-        assert done["fates"] == {"delivered": 0, "dead": 0, "under_way": 1}
+        assert done["replay_result"] == {"delivered": 0, "dead": 0, "under_way": 1}
         letter = api.get(f"/integrations/siem/{home}/dead-letters/{letter_id}")
         assert (letter["state"], letter["replay_id"]) == ("replayed", made)
         assert api.ask("DELETE", f"/integrations/siem/{home}/dead-letters/{letter_id}").status_code == 409

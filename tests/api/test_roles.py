@@ -25,7 +25,7 @@ def test_each_role_opens_its_doors_and_no_other(api: Api) -> None:
             if (answer.status_code == 403) is may(role, door) or answer.status_code >= 500:
                 wrong.append((str(door), role, answer.status_code))
             if answer.status_code == 403:
-                assert "admin" in answer.json()["remedy"]
+                assert "admin" in answer.json()["hint"]
 
     assert wrong == []
 

@@ -31,7 +31,7 @@ def test_it_is_a_problem(api: Api, method: str, path: str, status: int, allowed:
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers.get("Allow") == allowed
-    assert answer.json()["remedy"]
+    assert answer.json()["hint"]
 
 
 async def ask(app: FastAPI, method: str, path: str) -> httpx.Response:

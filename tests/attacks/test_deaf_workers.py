@@ -7,14 +7,14 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
-from worker.health import Health
+from worker.health import HealthService
 from worker.model.wellbeing import Part
 
 ROLE = "worker-splunk_hec"
 
 
 def _part(fleet: Fleet) -> Part:
-    found = Health(fleet.engine, fleet.client, fleet.settings).fleet()
+    found = HealthService(fleet.engine, fleet.client, fleet.settings).fleet()
     return next(part for part in found.parts if part.name == ROLE)
 
 

@@ -10,11 +10,11 @@ import redis
 
 from tests.fleet import Fleet
 from worker.broker import keys
-from worker.broker.announcing import Announcements
+from worker.broker.announcing import HealthEvents
 from worker.broker.conflicts import conflicts, orphan_document, standing_documents
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.deleted import deletion_notes
-from worker.broker.fleet import read_told
+from worker.broker.fleet import read_process_report
 from worker.broker.full_tenants import FullTenants
 from worker.broker.key_copy import KeyCopy
 from worker.broker.redis_marks import RedisMarks
@@ -25,10 +25,10 @@ from worker.broker.tenants import UNKNOWN, Tenants
 from worker.broker.vital_signs import standing_subjects
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
-from worker.model.proofs import Proofs
+from worker.model.proofs import Signer
 from worker.reconciling import Reconciliation
 
-PROOFS = Proofs([b"the fleet's own key"])
+PROOFS = Signer([b"the fleet's own key"])
 
 
 def nested(levels: int) -> bytes:
@@ -45,7 +45,7 @@ def test_a_deep_document_is_set_aside_and_routing_goes_on(tmp_path: Path, levels
     """Also where a recorder could just read it: a router with a longer stack could not."""
     with Fleet(tmp_path) as own:
         own.integrate("https://splunk.example")
-        client, vault = connect(own.settings.broker_address()), open_vault(own.settings)
+        client, vault = redis_client(own.settings.broker_address()), open_vault(own.settings)
         store = IntegrationStore(own.engine, vault)
         own.client.hset(keys.INTEGRATIONS, "x", nested(levels))
         own.client.set(keys.INTEGRATIONS_VERSION, "of somebody else")
@@ -62,7 +62,7 @@ def test_a_deep_document_is_set_aside_and_routing_goes_on(tmp_path: Path, levels
 @pytest.mark.parametrize(
     ("read", "found"),
     [
-        (lambda _: read_told(DEEP), None),
+        (lambda _: read_process_report(DEEP), None),
         (conflicts, {}),
         (standing_documents, []),
         (standing_subjects, []),
@@ -71,7 +71,7 @@ def test_a_deep_document_is_set_aside_and_routing_goes_on(tmp_path: Path, levels
         (lambda client: deletion_notes(client, ["x"]), {}),
         (lambda client: Tenants(client).of("x"), UNKNOWN),
         (lambda client: FullTenants(client).now(), {}),
-        (lambda client: Announcements(client).known(), {}),
+        (lambda client: HealthEvents(client).known(), {}),
         (lambda client: Sessions(client, PROOFS).find("token"), None),
         (lambda client: KeyCopy(client, PROOFS).find("x"), None),
         (lambda client: RedisMarks(client).found().mark.number, 0),  # type: ignore[union-attr]  # there is one

@@ -10,7 +10,7 @@ import pytest
 from tests.api.conftest import OURS, THEIRS, Api, api, bare_fleet
 from tests.api.publishing import NDJSON, event, lines, publish, taken
 from worker.broker import keys
-from worker.broker.idempotency import KEPT, Answer, Idempotency, Leave
+from worker.broker.idempotency import KEPT, Idempotency, IdempotencyLock, StoredResponse
 
 __all__ = ["api", "bare_fleet"]
 
@@ -58,8 +58,8 @@ def idempotency(client: Any) -> Idempotency:
 def done(idempotency: Idempotency, tenant: str, key: str, size: int = 10_000) -> None:
     """Do a request, the answer to which has so many bytes."""
     leave = idempotency.begin(tenant, "events", key, b"asked")
-    assert isinstance(leave, Leave)
-    leave.keep(Answer(202, {}, b"x" * size))
+    assert isinstance(leave, IdempotencyLock)
+    leave.keep(StoredResponse(202, {}, b"x" * size))
 
 
 def test_a_tenants_answers_have_a_share_and_its_neighbours_keep_theirs(
@@ -71,9 +71,9 @@ def test_a_tenants_answers_have_a_share_and_its_neighbours_keep_theirs(
         done(idempotency, OURS, f"ours-{number}")
 
     assert memory(client) < 1.2 * SHARE
-    assert isinstance(idempotency.begin(THEIRS, "events", "theirs", b"asked"), Answer)
-    assert isinstance(idempotency.begin(OURS, "events", "ours-299", b"asked"), Answer)
-    assert isinstance(idempotency.begin(OURS, "events", "ours-0", b"asked"), Leave)
+    assert isinstance(idempotency.begin(THEIRS, "events", "theirs", b"asked"), StoredResponse)
+    assert isinstance(idempotency.begin(OURS, "events", "ours-299", b"asked"), StoredResponse)
+    assert isinstance(idempotency.begin(OURS, "events", "ours-0", b"asked"), IdempotencyLock)
 
 
 def test_what_is_indexed_is_what_is_kept(client: Any, idempotency: Idempotency) -> None:
@@ -81,8 +81,8 @@ def test_what_is_indexed_is_what_is_kept(client: Any, idempotency: Idempotency) 
     done(idempotency, OURS, "done")
     under_way = idempotency.begin(OURS, "events", "under way", b"asked")
     given_up = idempotency.begin(OURS, "events", "forgotten", b"asked")
-    assert isinstance(under_way, Leave)
-    assert isinstance(given_up, Leave)
+    assert isinstance(under_way, IdempotencyLock)
+    assert isinstance(given_up, IdempotencyLock)
     given_up.forget()
     [index] = [key for key in client.scan_iter("siem:idempotency:of:*") if not key.endswith(b":bytes")]
     members = [member.partition(b":") for member in client.zrange(index, 0, -1)]
@@ -104,7 +104,7 @@ def test_what_has_expired_leaves_the_index(client: Any, idempotency: Idempotency
 
     assert int(client.get(total)) < 20_000
     assert client.zcard(index) == 1
-    assert isinstance(idempotency.begin(OURS, "events", "new", b"asked"), Answer)
+    assert isinstance(idempotency.begin(OURS, "events", "new", b"asked"), StoredResponse)
 
 
 def test_what_an_earlier_release_kept_is_found(client: Any, idempotency: Idempotency) -> None:
@@ -113,4 +113,4 @@ def test_what_an_earlier_release_kept_is_found(client: Any, idempotency: Idempot
     for key in list(client.scan_iter("siem:idempotency:of:*")):
         client.delete(key)
 
-    assert isinstance(idempotency.begin(OURS, "events", "before", b"asked"), Answer)
+    assert isinstance(idempotency.begin(OURS, "events", "before", b"asked"), StoredResponse)

@@ -15,11 +15,11 @@ from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor, running
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.key_copy import KeyCopy
-from worker.model.api_keys import ApiKey, Role, digest_of, id_in, make_id, make_text
-from worker.model.proofs import Proofs
+from worker.model.api_keys import ApiKey, Role, key_digest, key_id_of, make_id, make_text
+from worker.model.proofs import Signer
 
 FORGED = "forged-by-hand"
-PROOFS = Proofs([b"the fleet's own key"])
+PROOFS = Signer([b"the fleet's own key"])
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def _name(token: str) -> str:
 
 
 def _of_key(site: Site, role: Role, tenant: str) -> str:
-    return id_in(site.keys[tenant, role]) or ""
+    return key_id_of(site.keys[tenant, role]) or ""
 
 
 def test_a_session_made_by_hand_opens_nothing(site: Site) -> None:
@@ -103,7 +103,7 @@ def test_without_the_database_a_page_says_so_or_goes_by_the_copy(
 
 
 def _own_entry(document: dict[str, Any]) -> dict[str, Any]:
-    return {**document, "digest": digest_of(MINE)}
+    return {**document, "digest": key_digest(MINE)}
 
 
 def _raised(document: dict[str, Any]) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def test_a_forged_copy_of_a_key_opens_nothing(
 ) -> None:
     """While the database is away the copy decides: an own entry, another role, a copy of an older edition."""
     copy = KeyCopy(client, PROOFS)
-    key = ApiKey(id_in(MINE) or "", OURS, "mine", Role.READ_ONLY, 5)
-    copy.replace([(key, digest_of("another text"))])
+    key = ApiKey(key_id_of(MINE) or "", OURS, "mine", Role.READ_ONLY, 5)
+    copy.replace([(key, key_digest("another text"))])
     [document] = [json.loads(value) for value in client.hvals(keys.API_KEYS)]
     client.hset(keys.API_KEYS, key.id, json.dumps(forge(document)))
     client.set(keys.API_KEYS_CONFIRMED, redis_now_ms(client))

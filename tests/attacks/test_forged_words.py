@@ -29,12 +29,12 @@ from tests.pipeline.conftest import denial
 from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.broker.refusals import unavailable
-from worker.destinations.hec_verdict import judge
-from worker.doctor import Check, Result
-from worker.ledger.outage import told_as_outage
+from worker.broker.refusals import broker_unavailable
+from worker.destinations.hec_verdict import hec_verdict
+from worker.doctor import StepReport, StepStatus
+from worker.ledger.outage import as_outage
 from worker.logs import CleanRecord, clean_traceback
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.errors import SiemError, TransportError
 from worker.model.failures import FailureCode
 from worker.model.printable import PrintableStream, in_one_line, plain
@@ -51,19 +51,19 @@ def is_clean(words: str) -> bool:
 
 
 def _of_a_finding() -> str:
-    found = Finding(FailureCode.INTERNAL_ERROR, FORGED, FORGED)
+    found = Failure(FailureCode.INTERNAL_ERROR, FORGED, FORGED)
     return found.message + found.hint
 
 
 def _of_a_check() -> str:
-    return Check("name", Result.FAILED, FORGED, FORGED, 1.0).message
+    return StepReport("name", StepStatus.FAILED, FORGED, FORGED, 1.0).message
 
 
 def _of_splunk() -> str:
     body = json.dumps({"text": FORGED, "code": 4}).encode()
-    finding = judge(403, {}, body, 1).finding
-    assert finding is not None
-    return finding.message
+    failure = hec_verdict(403, {}, body, 1).failure
+    assert failure is not None
+    return failure.message
 
 
 def _certificate(subject: str, *hosts: str) -> Certificate:
@@ -92,12 +92,12 @@ def test_a_certificate_names_no_longer_hosts_than_there_are() -> None:
 
 
 def _of_redis() -> str:
-    return str(unavailable(redis.ResponseError(FORGED)))
+    return str(broker_unavailable(redis.ResponseError(FORGED)))
 
 
 def _of_the_database() -> str:
     engine = create_engine("sqlite://")
-    with pytest.raises(SiemError) as caught, told_as_outage(engine):
+    with pytest.raises(SiemError) as caught, as_outage(engine):
         raise exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError(FORGED))
     return str(caught.value)
 
@@ -107,7 +107,7 @@ def _of_a_file() -> str:
 
 
 WAYS_IN: dict[str, Callable[[], str]] = {
-    "finding": _of_a_finding,
+    "failure": _of_a_finding,
     "check": _of_a_check,
     "splunk": _of_splunk,
     "certificate": _of_a_certificate,

@@ -14,9 +14,9 @@ import pytest
 from tests.attacks.doors import EVENT, answer_of, ask, connected, half_sent, publish
 from tests.fleet import Fleet, wait_until
 from tests.pages.conftest import OURS, THEIRS, Site, running
-from worker.api.impatience import ImpatientProtocol
-from worker.api.refused import Refusal, refusal_counts
-from worker.api.turning_away import Refused
+from worker.api.impatience import TimeoutProtocol
+from worker.api.refused import RefusalReason, refusal_counts
+from worker.api.turning_away import RejectedConnection
 from worker.model.api_keys import Role
 
 #: Of this server; the largest body is a quarter of what all of them may hold.
@@ -37,7 +37,7 @@ def site(fleet: Fleet) -> Iterator[Site]:
     few = {"api_body_bytes": BODY, "api_bodies_bytes": BODIES, "api_connections": CONNECTIONS}
     with pytest.MonkeyPatch.context() as patch:
         # What goes must not go by its deadline.
-        patch.setattr(ImpatientProtocol, "HEAD_SECONDS", 120.0)
+        patch.setattr(TimeoutProtocol, "HEAD_SECONDS", 120.0)
         with running(fleet, **few) as served:
             yield served
 
@@ -110,10 +110,10 @@ def test_behind_a_proxy_a_key_has_a_share_of_the_requests(fleet: Fleet) -> None:
 
 def test_who_hangs_up_before_being_refused_does_not_linger() -> None:
     """So many may, and read why they are: those who did not wait for it must not take that from others."""
-    lingering = Refused.lingering
+    lingering = RejectedConnection.lingering
     has_gone = asyncio.Event()
 
-    class Watched(Refused):
+    class Watched(RejectedConnection):
         def connection_lost(self, error: Exception | None) -> None:
             super().connection_lost(error)
             has_gone.set()
@@ -121,13 +121,13 @@ def test_who_hangs_up_before_being_refused_does_not_linger() -> None:
     async def refuse(client: socket.socket, accepted: socket.socket) -> None:
         client.close()
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, accepted)
-        transport.set_protocol(Watched(transport, Refusal.CONNECTIONS))
+        transport.set_protocol(Watched(transport, RefusalReason.CONNECTIONS))
         async with asyncio.timeout(20):
             await has_gone.wait()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(refuse(socket.create_connection(listener.getsockname()), listener.accept()[0]))
-    assert Refused.lingering == lingering
+    assert RejectedConnection.lingering == lingering
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from tests.formats.cef_parser import parse_cef
 from tests.formats.syslog_parser import parse_syslog
 from tests.model.test_events import encoded, refusal, spliced
 from tests.steps.test_route import subscribers
-from worker.api.judging import judge
-from worker.broker.ingress import Arrival, HandOver
+from worker.api.judging import validate_lines
+from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.formats.hec import HecFormat
 from worker.formats.syslog import SyslogCefFormat
 from worker.formats.webhook import body
@@ -20,7 +20,7 @@ from worker.model.event_repair import repaired
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
 from worker.model.printable import shortened
-from worker.router import route
+from worker.router import route_entries
 
 HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})
 CEF = SyslogCefFormat.of(facility="local0", header="rfc5424", hostname="h", send_src=True, limit=16_000)
@@ -64,18 +64,18 @@ def read_strictly(raw: bytes) -> Any:
     return value
 
 
-def routed(raw: bytes) -> HandOver:
+def routed(raw: bytes) -> RoutingResult:
     """Route one event of any tenant to an integration of the tenant `default`."""
-    return route([Arrival(b"1-0", 1, raw, [b"event", raw])], subscribers("a"))
+    return route_entries([IngressEntry(b"1-0", 1, raw, [b"event", raw])], subscribers("a"))
 
 
 @pytest.mark.parametrize("member", ODD.values(), ids=ODD)
 def test_valid_json_is_carried_in_a_form_that_every_siem_reads(member: str) -> None:
     """Splunk and webhooks get JSON that the strictest reader takes, CEF the same text; the event says so."""
-    handover = routed(spliced(member))
+    routing_result = routed(spliced(member))
 
-    assert handover.dead == []
-    [[event]] = [consignment.events for consignment in handover.consignments]
+    assert routing_result.dead == []
+    [[event]] = [routed_chunk.events for routed_chunk in routing_result.routed_chunks]
     told = read_strictly(event.raw)
     assert told["id"] == "evt_1"
     assert set(told["siem_repaired"]) <= {"number_too_large", "unpaired_surrogate"}
@@ -92,7 +92,7 @@ def test_valid_json_is_carried_in_a_form_that_every_siem_reads(member: str) -> N
 @pytest.mark.parametrize("member", ODD.values(), ids=ODD)
 def test_what_the_api_publishes_needs_no_repair(member: str, tenant_id: str) -> None:
     """A router of the release before repairs nothing: it would refuse what was answered with 202."""
-    [published] = judge([(1, spliced(member))], tenant_id).events
+    [published] = validate_lines([(1, spliced(member))], tenant_id).events
 
     assert repaired(published) is None
     assert read_strictly(published).get("tenant_id", "default") == tenant_id
@@ -105,8 +105,8 @@ def test_what_the_api_publishes_needs_no_repair(member: str, tenant_id: str) -> 
 def test_what_only_the_repair_makes_too_large_is_published_as_it_came(member: str) -> None:
     """The router that takes it repairs it; nobody refuses an event that is as large as it may be."""
     raw = spliced(member)
-    [named] = judge([(1, raw)], "default").events
-    [filled] = judge([(1, raw)], "a").events
+    [named] = validate_lines([(1, raw)], "default").events
+    [filled] = validate_lines([(1, raw)], "a").events
 
     assert len(raw) < MAX_EVENT_BYTES < len(accept_event(raw)[1])
     assert (named, filled) == (raw, raw.replace(b"{", b'{"tenant_id":"a",', 1))
@@ -179,7 +179,7 @@ def test_a_number_is_no_text_however_large(field: str, number: str) -> None:
         raw = encoded(**{name: value, "x": more})
         error, usual = (refusal(raw.replace(b'"@"', one.encode())) for one in (number, "17"))
 
-        assert (error.field, error.remedy) == (usual.field, usual.remedy) == (field, hint_for(field))
+        assert (error.field, error.hint) == (usual.field, usual.hint) == (field, hint_for(field))
         assert (error.reason, usual.reason) == (f"is {shortened(number, 100)}", "is 17")
 
 

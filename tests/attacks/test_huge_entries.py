@@ -11,10 +11,10 @@ from tests.receivers.hec import HecReceiver
 from tests.steps.test_route import arrival, subscribers
 from worker.broker import ingress as ingress_module
 from worker.broker import keys, reading_ahead
-from worker.broker.connection import ask
-from worker.broker.ingress import HandOver, Ingress
+from worker.broker.connection import send_command
+from worker.broker.ingress import Ingress, RoutingResult
 from worker.broker.reading_ahead import IngressAhead
-from worker.router import HEAVIEST, MOST_KEPT, READ_COUNT, handovers, route
+from worker.router import HEAVIEST, MOST_KEPT, READ_COUNT, route_entries, routing_results
 
 #: In these tests one read may hold a megabyte, and this is too much to be read by the dozen.
 FEW, HUGE = 1 << 20, b"x" * 200_000
@@ -43,7 +43,7 @@ def weights(ingress: Ingress) -> list[int]:
     found = []
     while arrivals := ingress.read(READ_COUNT, 1):
         found.append(sum(len(one.raw or b"") for one in arrivals))
-        assert ingress.hand_over(HandOver(done=[one.entry_id for one in arrivals]))
+        assert ingress.hand_over(RoutingResult(done=[one.entry_id for one in arrivals]))
     return found
 
 
@@ -67,7 +67,9 @@ def test_what_another_router_holds_is_weighed_with_the_rest(client: redis.Redis,
     """It stands in front; who takes it over is given no more at a time."""
     add(client, *[HUGE] * 8)
     # As the release before did it.
-    ask(client, "XREADGROUP", "GROUP", keys.ROUTER_GROUP, "dead", "COUNT", 1000, "STREAMS", keys.EVENTS, ">")
+    send_command(
+        client, "XREADGROUP", "GROUP", keys.ROUTER_GROUP, "dead", "COUNT", 1000, "STREAMS", keys.EVENTS, ">"
+    )
     add(client, *[b"small"] * 10)
 
     assert max(weights(Ingress(client, "heir", 0))) <= FEW
@@ -101,11 +103,11 @@ def test_the_dead_letter_keeps_a_part_and_says_so(fields: list[bytes]) -> None:
     """A megabyte; one transaction holds few of them."""
     raw = None if fields else b"x" * (2 << 20)
     entries = [arrival(number, raw, fields) for number in range(100)]
-    sent = list(handovers(entries, subscribers("a")))
-    letter = route(entries[:1], {}).dead[0]
+    sent = list(routing_results(entries, subscribers("a")))
+    letter = route_entries(entries[:1], {}).dead[0]
 
     assert len(letter.events[0].raw) == MOST_KEPT
-    assert f"the first {MOST_KEPT} are kept" in letter.finding.message
+    assert f"the first {MOST_KEPT} are kept" in letter.failure.message
     assert sum(len(one.dead) for one in sent) == 100
     assert max(one.weight() for one in sent) <= HEAVIEST
 

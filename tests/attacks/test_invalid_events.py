@@ -14,13 +14,13 @@ from tests.api.publishing import event, taken
 from tests.cli.running import call
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, Site, site, standing_site
-from worker.broker.ingress import Arrival
-from worker.health import Health
+from worker.broker.ingress import IngressEntry
+from worker.health import HealthService
 from worker.ledger.letters import find_letter
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.replays import LetterState
-from worker.router import route
+from worker.router import route_entries
 
 __all__ = ["api", "bare_fleet", "site", "standing_site"]
 
@@ -34,9 +34,9 @@ def reject(fleet: Fleet, raw: bytes, waited: int = 0) -> str:
     """
     now_ms = time.time_ns() // 1_000_000
     entry, published_ms = f"{now_ms}-{next(_numbers)}", now_ms - waited * 1000
-    arrived = Arrival(b"%d-0" % published_ms, published_ms, raw, [b"event", raw])
-    [dead] = route([arrived], {}).dead
-    record(fleet.engine, [], [(entry, dead)])
+    arrived = IngressEntry(b"%d-0" % published_ms, published_ms, raw, [b"event", raw])
+    [dead] = route_entries([arrived], {}).dead
+    record_entries(fleet.engine, [], [(entry, dead)])
     return f"{entry}-0"
 
 
@@ -160,7 +160,7 @@ def test_it_moves_health_and_makes_nothing_unready(tmp_path: Path) -> None:
     What waited for a router for longer than is looked at was judged just now.
     """
     with Fleet(tmp_path) as fleet:
-        health = Health(fleet.engine, fleet.client, fleet.settings)
+        health = HealthService(fleet.engine, fleet.client, fleet.settings)
 
         def part() -> Any:
             return next(one for one in health.fleet().parts if one.name == "events")

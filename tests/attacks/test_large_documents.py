@@ -11,7 +11,7 @@ import redis
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet
 from worker.broker import keys
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.key_copy import KeyCopy
 from worker.broker.snapshot import Snapshot, publish_some
 from worker.ledger.integrations import IntegrationStore
@@ -64,7 +64,7 @@ def _bytes(client: redis.Redis) -> int:
 
 def test_a_change_costs_one_document(fleet: Fleet) -> None:
     """By the API: neither it nor a router that learns of it reads the documents of others."""
-    snapshot = Snapshot(connect(fleet.settings.broker_address()))
+    snapshot = Snapshot(redis_client(fleet.settings.broker_address()))
     assert len(snapshot.subscriptions()) == MANY + 1
     with running(fleet) as api, bytes_of(fleet.client) as counted:
         changed = change(api)
@@ -84,7 +84,7 @@ def change(api: Api) -> str:
 def test_a_recorder_looks_without_reading_all(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first look compares all; later ones compare revisions, and some documents in turn."""
     monkeypatch.setattr("worker.reconciling.AT_ONCE", 2)
-    client = connect(fleet.settings.broker_address())
+    client = redis_client(fleet.settings.broker_address())
     store = IntegrationStore(fleet.engine, open_vault(fleet.settings))
     copy = KeyCopy(client, open_vault(fleet.settings).proofs)
     reconciliation = Reconciliation(client, store, copy, fleet.settings.slots)

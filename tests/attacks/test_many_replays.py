@@ -12,11 +12,11 @@ from tests.ledger.letters import bury, live
 from tests.steps.test_replay import Clock, handed, replay_of, replayer_of, run
 from worker.broker import keys
 from worker.broker.snapshot import publish_integrations
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.replay_store import ReplayStore
 from worker.ledger.replays import get_replay
-from worker.model.replays import Letter, Replay, ReplayState, Selection
+from worker.model.replays import Replay, ReplayedLetter, ReplayState, Selection
 
 MANY = 60
 
@@ -25,7 +25,7 @@ MANY = 60
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """Give a ledger with an integration of each of two tenants."""
     made = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(made)
+    upgrade_tables(made)
     live(made, "int_a", tenant="a")
     live(made, "int_b", tenant="b")
     yield made
@@ -66,7 +66,7 @@ def test_replays_of_a_paused_integration_cost_no_look_each(
 ) -> None:
     """However many there are, a step asks the ledger for a few pages, and hands over the neighbour's."""
     tell_redis(client)
-    client.hset(keys.state("int_a"), "held", 1)
+    client.hset(keys.state_key("int_a"), "held", 1)
     bury(engine, "a1")
     bury(engine, "b1", integration_id="int_b")
     paused = [replay_of(engine, Selection(integration_id="int_a")) for _ in range(MANY)]
@@ -80,7 +80,7 @@ def test_replays_of_a_paused_integration_cost_no_look_each(
             asked.append("running")
             return super().running()
 
-        def next_page(self, *arguments: object) -> tuple[list[Letter], list[str]]:
+        def next_page(self, *arguments: object) -> tuple[list[ReplayedLetter], list[str]]:
             asked.append("page")
             return super().next_page(*arguments)  # type: ignore[arg-type]  # the same
 
@@ -97,13 +97,13 @@ def test_replays_of_a_paused_integration_go_on_when_it_is_resumed(
 ) -> None:
     """None of them rests for ever, and each comes to its end."""
     tell_redis(client)
-    client.hset(keys.state("int_a"), "held", 1)
+    client.hset(keys.state_key("int_a"), "held", 1)
     bury(engine, "a1", "a2", "a3")
     made = [replay_of(engine, Selection(integration_id="int_a")) for _ in range(3)]
     replayer = replayer_of(client, engine, clock)
     run(replayer, clock, 2)
     assert handed(client, "int_a") == []
-    client.hset(keys.state("int_a"), "held", 0)
+    client.hset(keys.state_key("int_a"), "held", 0)
     run(replayer, clock, 6)
 
     assert handed(client, "int_a") == ["a1", "a2", "a3"]

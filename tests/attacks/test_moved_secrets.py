@@ -14,12 +14,12 @@ from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
 from worker.broker import keys
-from worker.broker.fleet import LivingProcess, Told
-from worker.ledger.adoption import adopt
+from worker.broker.fleet import LivingProcess, ProcessReport
+from worker.ledger.adoption import adopt_integration
 from worker.ledger.document_values import replaced
-from worker.ledger.engine import open_ledger, upgrade, writing
+from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.resealing import Binder, Binding, reseal_secrets, sealed_secrets
+from worker.ledger.resealing import Binding, SecretResealer, reseal_secrets, sealed_secrets
 from worker.ledger.schema import integrations
 from worker.ledger.vault import Vault, new_key, open_document, seal_document
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
@@ -148,7 +148,9 @@ def test_a_secret_opens_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     destination = {"type": "splunk_hec", "url": "https://splunk.example.com", "token": text.replace(" ", "")}
     token = _sealed(_integration(destination=destination))["destination"]["token"]["$sealed"]
     for forged in (token, VAULT.seal(text)):
-        living = LivingProcess(worker_role("webhook"), "1@host:0", 0.0, Told(facts={"reach": forged}))
+        living = LivingProcess(
+            worker_role("webhook"), "1@host:0", 0.0, ProcessReport(facts={"reach": forged})
+        )
         monkeypatch.setattr("worker.reach.living_processes", lambda _, one=living: [one])
         found = reach_of(None, VAULT, Settings(data_dir=tmp_path), "webhook")  # type: ignore[arg-type]  # nobody is asked
 
@@ -169,7 +171,7 @@ def _of_the_release_before(document: dict[str, Any]) -> dict[str, Any]:
 def ledger(tmp_path: Path) -> Iterator[Engine]:
     """Give a ledger with one integration that the release before has sealed."""
     engine = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    upgrade(engine)
+    upgrade_tables(engine)
     IntegrationStore(engine, VAULT).create(_integration())
     document = json.dumps(_of_the_release_before(_sealed()))
     with writing(engine) as connection:
@@ -185,7 +187,7 @@ def _bindings(engine: Engine, vault: Vault) -> set[tuple[int | None, Binding]]:
 def test_secrets_of_the_release_before_are_read_and_then_bound(ledger: Engine) -> None:
     """Each with the key that sealed it, and once; another change of that release is found as well."""
     both = Vault([new_key(), KEY])
-    store, binder = IntegrationStore(ledger, both), Binder(ledger, both)
+    store, binder = IntegrationStore(ledger, both), SecretResealer(ledger, both)
     assert store.open("int_a") == _integration()
     done = binder.bind()
 
@@ -223,11 +225,11 @@ def test_an_orphan_with_secrets_of_others_is_not_adopted(ledger: Engine) -> None
     document = _sealed() | {"id": "int_b", "name": "b"}
 
     with pytest.raises(SecretMoved, match="integration b"):
-        adopt(ledger, VAULT, document, 1)
+        adopt_integration(ledger, VAULT, document, 1)
     own = _sealed(_integration(id="int_c", name="c"))
     own["destination"]["headers"]["Host"] = "evil.example.com"
     with pytest.raises(InvalidIntegration, match=r"headers\.Host: stands unsealed"):
-        adopt(ledger, VAULT, own, 1)
+        adopt_integration(ledger, VAULT, own, 1)
 
 
 @pytest.mark.slow
@@ -240,7 +242,7 @@ def test_a_worker_sends_no_token_to_a_changed_address(tmp_path: Path) -> None:
         fleet.client.hset(keys.INTEGRATIONS, "int_a", changed)
         fleet.start("router", WORKER)
         fleet.publish([{**EVENT, "id": "e1"}])
-        wait_until(lambda: fleet.client.hget(keys.state("int_a"), "breaker") == b"open", "it is held")
+        wait_until(lambda: fleet.client.hget(keys.state_key("int_a"), "breaker") == b"open", "it is held")
 
         assert (evil.requests, good.requests) == ([], [])
         fleet.client.hset(keys.INTEGRATIONS, "int_a", right)

@@ -15,11 +15,11 @@ from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from tests.steps.test_sweeper import Fleet as Sweepers
 from worker.broker import keys
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, counters
-from worker.broker.reading_ahead import IngressAhead, NotMyTurn
+from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
+from worker.broker.reading_ahead import IngressAhead, NotLeader
 from worker.broker.renumbering import Renumbering, ingress_ids
 from worker.broker.streams import GroupReader
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.vital_signs import RedisStats
 
 #: No further entry is taken behind it.
 GREATEST = "18446744073709551615-18446744073709551615"
@@ -40,15 +40,17 @@ def router(client: redis.Redis, name: str = "router-1") -> Ingress:
     return made
 
 
-def names(arrivals: Sequence[Arrival]) -> list[bytes | None]:
+def names(arrivals: Sequence[IngressEntry]) -> list[bytes | None]:
     """Return what stands in each."""
     return [one.raw for one in arrivals]
 
 
-def handover(arrivals: Sequence[Arrival]) -> HandOver:
+def routing_result(arrivals: Sequence[IngressEntry]) -> RoutingResult:
     """Hand these over to integration `a`, as events that are named by their bytes."""
     events = [event((one.raw or b"").decode()) for one in arrivals]
-    return HandOver([Consignment(["a"], urgent=True, events=events)], done=[one.entry_id for one in arrivals])
+    return RoutingResult(
+        [RoutedChunk(["a"], urgent=True, events=events)], done=[one.entry_id for one in arrivals]
+    )
 
 
 def waiting(client: redis.Redis) -> list[bytes]:
@@ -79,7 +81,7 @@ def test_the_intake_goes_on_with_ids_of_the_clock(client: redis.Redis, poison: s
     assert names(arrivals) == expected
     assert arrivals[0].entry_id == honest
     assert all(is_now(one.published_ms) for one in arrivals)
-    assert ingress.hand_over(handover(arrivals))
+    assert ingress.hand_over(routing_result(arrivals))
     assert counters(client)["renumbered"] == 1
     assert not client.exists(keys.EVENTS_ASIDE)
     ids = ingress_ids(client)
@@ -93,7 +95,7 @@ def test_a_stream_that_is_empty_by_now_is_mended(client: redis.Redis, poison: st
     """A router has handed over the entry: only its id is left, and keeps all others out."""
     ingress = router(client)
     add(client, "poison", poison)
-    assert ingress.hand_over(handover(ingress.read(10, 1)))
+    assert ingress.hand_over(routing_result(ingress.read(10, 1)))
 
     Renumbering(client).step()
 
@@ -111,14 +113,14 @@ def test_what_readers_hold_is_handed_over_once(client: redis.Redis) -> None:
 
     Renumbering(client).step()
 
-    assert one.hand_over(handover(true))
-    assert not two.hand_over(handover(false))
+    assert one.hand_over(routing_result(true))
+    assert not two.hand_over(routing_result(false))
     two.read_again()
     rest = two.read(10, 1)
     assert names(rest) == [b"false", b"unread"]
-    assert two.hand_over(handover(rest))
+    assert two.hand_over(routing_result(rest))
     assert client.xlen(keys.EVENTS) == 0
-    assert client.hget(keys.state("a"), "backlog_events") == b"3"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"3"
 
 
 def test_what_a_dead_reader_held_is_taken_over(client: redis.Redis) -> None:
@@ -146,8 +148,8 @@ def test_who_reads_ahead_hands_nothing_over_that_got_another_id(client: redis.Re
 
     Renumbering(client).step()
 
-    with pytest.raises(NotMyTurn):
-        ahead.hand_over(handover(found), found[0].entry_id)
+    with pytest.raises(NotLeader):
+        ahead.hand_over(routing_result(found), found[0].entry_id)
     assert waiting(client) == [b"poison"]
 
 
@@ -199,7 +201,7 @@ def test_what_was_read_a_little_ahead_of_the_clock_hides_nothing(client: redis.R
     """The group of the new stream gives out what got a lower id than the last one of the old stream."""
     ingress = router(client)
     add(client, "soon", f"{round(time.time() * 1000) + 20_000}-0")
-    assert ingress.hand_over(handover(ingress.read(10, 1)))
+    assert ingress.hand_over(routing_result(ingress.read(10, 1)))
     add(client, "poison", FAR)
 
     Renumbering(client).step()
@@ -220,7 +222,7 @@ def test_a_group_that_is_there_keeps_the_ids_of_its_stream(client: redis.Redis) 
     """Of two routers that begin at once, the later one finds the group of the earlier one in use."""
     ingress = router(client)
     add(client, "soon", f"{round(time.time() * 1000) + 20_000}-0")
-    assert ingress.hand_over(handover(ingress.read(10, 1)))
+    assert ingress.hand_over(routing_result(ingress.read(10, 1)))
 
     LaterReader(client, [keys.EVENTS], keys.ROUTER_GROUP, "later", 30).make_groups()
     add(client, "afterwards")
@@ -247,7 +249,7 @@ def test_no_time_comes_from_an_id_that_no_clock_gave(client: redis.Redis, false:
     """Neither 1970 nor 2286 is when it was received, nor since when it waits."""
     # No router has made a group yet, which would shut out the past.
     add(client, "false", false)
-    signs = VitalSigns(client).of_fleet()
+    signs = RedisStats(client).of_fleet()
     [arrival] = [one for _ in range(2) for one in Ingress(client, "router", 30).read(10, 1)]
 
     assert signs.to_route.entries == 1

@@ -9,7 +9,7 @@ import redis
 from tests.embedded_servers import RunningServer
 from tests.pipeline.conftest import denial
 from worker.broker import keys
-from worker.broker.connection import ask
+from worker.broker.connection import send_command
 from worker.publisher import EventPublisher
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -41,7 +41,7 @@ FORBIDDEN = [
 @pytest.fixture
 def url(server: RunningServer, client: redis.Redis, rule: str) -> str:
     """Give the address for a user of this rule."""
-    ask(client, *RULES[rule].replace(">PASSWORD", f">{PASSWORD}").split())
+    send_command(client, *RULES[rule].replace(">PASSWORD", f">{PASSWORD}").split())
     return server.url.replace("redis://", f"redis://{rule}:{PASSWORD}@")
 
 
@@ -52,7 +52,7 @@ def test_a_rule_allows_to_publish_and_nothing_else(client: redis.Redis, url: str
         publisher.xadd(keys.EVENTS, {"event": "{}"})
         for command in FORBIDDEN:
             with pytest.raises(redis.exceptions.NoPermissionError):
-                ask(publisher, *command)
+                send_command(publisher, *command)
 
     assert client.keys() == [keys.EVENTS.encode()]
     assert client.xlen(keys.EVENTS) == 1

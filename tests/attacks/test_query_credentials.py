@@ -15,7 +15,7 @@ from tests.pages.conftest import HOME
 from tests.pages.conftest import running as running_pages
 from tests.receivers.webhook import WebhookReceiver
 from worker.ledger.engine import writing
-from worker.ledger.resealing import Binder
+from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault, new_key, open_document, seal_document
@@ -132,9 +132,9 @@ def test_what_an_earlier_release_left_in_the_clear_is_sealed(api: Api) -> None:
         connection.execute(update(integrations).where(mine).values(document=json.dumps(document)))
     assert api.get(f"/integrations/siem/{made['id']}")["url"] == made["url"]
     told = call(api.fleet.environment, "secrets", "status")
-    assert Binder(engine, vault, lambda: False).bind() == []
+    assert SecretResealer(engine, vault, lambda: False).bind() == []
     assert _is_clear(stored())
-    [done] = Binder(engine, vault).bind()
+    [done] = SecretResealer(engine, vault).bind()
 
     assert (done.path, done.binding.value) == ("url", "clear")
     assert not _is_clear(stored())

@@ -10,12 +10,12 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from tests.ledger.letters import bury, live
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import create_replay, end_replay, running_replays
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration, parse_integration
 from worker.model.quotas import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     is_file = request.param == "sqlite"
     url = f"sqlite:///{tmp_path / 'l'}" if is_file else request.getfixturevalue("postgres_url")
     made = open_ledger(url)
-    upgrade(made)
+    upgrade_tables(made)
     yield made
     made.dispose()
 
@@ -155,8 +155,8 @@ def test_enabling_again_and_again_makes_one_replay(engine: Engine, vault: Vault)
     """What brings letters back by itself counts for no quota, so there must be no way to make many."""
     store = IntegrationStore(engine, vault)
     store.create(webhook("w"))
-    gone = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410", "remove it", 410)
-    bury(engine, "e1", "e2", integration_id="int_w", finding=gone)
+    gone = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410", "remove it", 410)
+    bury(engine, "e1", "e2", integration_id="int_w", failure=gone)
     for _ in range(5):
         store.set_enabled("int_w", False)
         store.set_enabled("int_w", True)

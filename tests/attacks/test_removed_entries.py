@@ -17,14 +17,14 @@ from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.steps.loss_rig import LossRig
 from worker.broker import keys
-from worker.broker.connection import ask
-from worker.broker.ingress import HandOver, Ingress
+from worker.broker.connection import send_command
+from worker.broker.ingress import Ingress, RoutingResult
 from worker.broker.redis_config import read_facts
 from worker.broker.renumbering import Renumbering
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable
 from worker.model.redis_checks import judge_doors
-from worker.model.redis_marks import Kind, words_of
+from worker.model.redis_marks import LossKind, loss_text
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def publish(client: redis.Redis, count: int) -> None:
 def route(client: redis.Redis, count: int, router: str = "router") -> None:
     """Hand over so many entries that nobody wants."""
     ingress = Ingress(client, router, 30)
-    assert ingress.hand_over(HandOver(done=[one.entry_id for one in ingress.read(count, 1)]))
+    assert ingress.hand_over(RoutingResult(done=[one.entry_id for one in ingress.read(count, 1)]))
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_what_was_removed_before_it_was_routed_is_told(
     rig.watch.step()
     publish(rig.client, 13)
     removed = 73 + (command[0] == "XADD")  # it removes its own entry, too
-    ask(rig.client, *command)
+    send_command(rig.client, *command)
     rig.watch.step()
     rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.events, loss.waiting) == (Kind.VANISHED, removed, {"events": removed})
-    assert f"up to {removed} events that no router had read" in words_of(loss)
-    assert "removed before they were routed" in words_of(loss)
+    assert (loss.kind, loss.events, loss.waiting) == (LossKind.VANISHED, removed, {"events": removed})
+    assert f"up to {removed} events that no router had read" in loss_text(loss)
+    assert "removed before they were routed" in loss_text(loss)
     assert [one.levelno for one in caplog.records if "were removed" in one.getMessage()] == [logging.ERROR]
 
 
@@ -84,7 +84,7 @@ def test_removals_are_one_loss_until_that_is_acknowledged(
     store = LossStore(rig.engine)
     publish(rig.client, 30)
     for number in range(20):
-        [(first, _), *_] = ask(rig.client, "XRANGE", keys.EVENTS, "-", "+")
+        [(first, _), *_] = send_command(rig.client, "XRANGE", keys.EVENTS, "-", "+")
         rig.client.xdel(keys.EVENTS, first)
         rig.watch.step()
         assert [one.events for one in rig.losses()] == [number + 1]
@@ -121,7 +121,7 @@ def test_what_a_router_holds_is_not_missed_but_what_a_dead_one_held_is(rig: Loss
     rig.client.xtrim(keys.EVENTS, maxlen=0, approximate=False)
     rig.watch.step()
     before = rig.losses()
-    assert living.hand_over(HandOver(done=[one.entry_id for one in held]))
+    assert living.hand_over(RoutingResult(done=[one.entry_id for one in held]))
     rig.watch.step()
     between = rig.losses()
     assert Ingress(rig.client, "heir", 0).read(10, 1) == []

@@ -17,10 +17,10 @@ from worker.broker.packing import pack_outcomes, unpack_outcomes
 from worker.ledger.answers import DeliveryRow
 from worker.ledger.attempts import attempts_of
 from worker.ledger.engine import writing
-from worker.ledger.pruning import Kind, prune
-from worker.ledger.queries import deliveries, tallies
-from worker.ledger.recording import record
-from worker.ledger.replays import create_replay, fates, mark_page, next_page
+from worker.ledger.pruning import PrunableKind, prune_rows
+from worker.ledger.queries import find_deliveries, tallies
+from worker.ledger.recording import record_entries
+from worker.ledger.replays import create_replay, mark_page, next_page, replay_result
 from worker.ledger.schema import dead_letters
 from worker.model.contents import content_of
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn
@@ -44,16 +44,16 @@ def settled(raw: bytes | None, status: Status = Status.DELIVERED, event: str = "
 
 def known(engine: Engine) -> list[tuple[str, str | None, Status, bool]]:
     """Return what stands in the ledger, in the order in which it came."""
-    rows = sorted(deliveries(engine), key=lambda row: (row.reused_id, row.content or ""))
+    rows = sorted(find_deliveries(engine), key=lambda row: (row.reused_id, row.content or ""))
     return [(row.event_id, row.content, row.status, row.reused_id) for row in rows]
 
 
 def test_both_are_kept_and_told_apart(engine: Engine) -> None:
     """What was denied and died is still denied and dead, whatever came under its id later."""
-    record(engine, [("5-0", [settled(DENY, Status.DEAD)])], [])
-    record(engine, [("6-0", [settled(ALERT)])], [])
-    record(engine, [("7-0", [settled(b"third", Status.RETRYING)])], [])
-    record(engine, [("8-0", [settled(b"third")])], [])
+    record_entries(engine, [("5-0", [settled(DENY, Status.DEAD)])], [])
+    record_entries(engine, [("6-0", [settled(ALERT)])], [])
+    record_entries(engine, [("7-0", [settled(b"third", Status.RETRYING)])], [])
+    record_entries(engine, [("8-0", [settled(b"third")])], [])
 
     assert known(engine) == [
         ("evt", content_of(DENY), Status.DEAD, False),
@@ -65,8 +65,8 @@ def test_both_are_kept_and_told_apart(engine: Engine) -> None:
             key=lambda row: row[1],
         ),
     ]
-    assert [row.event_id for row in deliveries(engine, event_id="evt")] == ["evt"] * 3
-    assert deliveries(engine, event_id="ev") == deliveries(engine, event_id="evt_") == []
+    assert [row.event_id for row in find_deliveries(engine, event_id="evt")] == ["evt"] * 3
+    assert find_deliveries(engine, event_id="ev") == find_deliveries(engine, event_id="evt_") == []
     assert (tallies(engine)["int_a"].delivered, tallies(engine)["int_a"].dead) == (2, 1)
 
 
@@ -78,8 +78,8 @@ def test_in_one_transaction_and_in_any_order(engine: Engine, order: Sequence[int
         ("5-1", [settled(ALERT)]),
         ("5-2", [settled(DENY, Status.DEAD)]),
     ]
-    record(engine, [entries[place] for place in order], [])
-    found = {(row.event_id, row.content): row.status for row in deliveries(engine)}
+    record_entries(engine, [entries[place] for place in order], [])
+    found = {(row.event_id, row.content): row.status for row in find_deliveries(engine)}
 
     assert found == {
         ("evt", content_of(DENY)): Status.DEAD,
@@ -91,8 +91,8 @@ def test_in_one_transaction_and_in_any_order(engine: Engine, order: Sequence[int
 def test_the_same_bytes_again_are_the_same_delivery(engine: Engine) -> None:
     """A publisher that missed the answer sends them again."""
     for version in range(3):
-        record(engine, [(f"{5 + version}-0", [settled(DENY)])], [])
-    record(engine, [("9-0", [settled(DENY)]), ("9-1", [settled(DENY)])], [])
+        record_entries(engine, [(f"{5 + version}-0", [settled(DENY)])], [])
+    record_entries(engine, [("9-0", [settled(DENY)]), ("9-1", [settled(DENY)])], [])
 
     assert known(engine) == [("evt", content_of(DENY), Status.DELIVERED, False)]
 
@@ -109,7 +109,7 @@ def test_a_worker_of_an_earlier_release_is_understood(
         for place, (raw, status) in enumerate(zip(order, statuses, strict=True))
     ]
     for some in [entries] if at_once else [[one] for one in entries]:
-        record(engine, some, [])
+        record_entries(engine, some, [])
 
     assert known(engine) == [("evt", content_of(DENY), Status.DELIVERED, False)]
 
@@ -135,10 +135,10 @@ def test_an_earlier_release_reads_what_this_one_packs() -> None:
 def test_pages_of_a_list_pass_them_all(engine: Engine) -> None:
     """A page may end between two events of one id."""
     for version in range(5):
-        record(engine, [(f"{5 + version}-0", [settled(b"%d" % version)])], [])
+        record_entries(engine, [(f"{5 + version}-0", [settled(b"%d" % version)])], [])
     seen: list[DeliveryRow] = []
     place = None
-    while page := deliveries(engine, limit=2, before=place):
+    while page := find_deliveries(engine, limit=2, before=place):
         seen += page
         place = page[-1].place
 
@@ -158,8 +158,8 @@ def test_a_letter_is_not_superseded_by_another_event_of_its_id(
     """Only the delivery of the very same event spares its replay (of an earlier release's nobody knows)."""
     live(engine, "int_a")
     dead = letter({"evt": DENY})
-    record(engine, [("5-0", [settled(DENY, Status.DEAD)])] if delivered else [], [("5-0", dead)])
-    record(engine, [("6-0", [settled(delivered)])], [])
+    record_entries(engine, [("5-0", [settled(DENY, Status.DEAD)])] if delivered else [], [("5-0", dead)])
+    record_entries(engine, [("6-0", [settled(delivered)])], [])
     letters, superseded = next_page(engine, replay_of(engine), 10)
 
     assert [one.event.raw for one in letters] == ([DENY] if is_replayed else [])
@@ -169,10 +169,10 @@ def test_a_letter_is_not_superseded_by_another_event_of_its_id(
 def test_what_is_withdrawn_is_told_apart(engine: Engine) -> None:
     """A receiver that hangs up behind the second event takes back that one, which then goes again."""
     live(engine, "int_a")
-    record(engine, [("5-0", [settled(DENY)]), ("5-1", [settled(ALERT)])], [])
+    record_entries(engine, [("5-0", [settled(DENY)]), ("5-1", [settled(ALERT)])], [])
     again = QueuedEvent("evt", "policy.alert", NOON, NOON, ALERT)
     outcome, dead = withdrawal("int_a", Withdrawn([again], [1], REFUSAL), NOON)
-    record(engine, [("6-0", [outcome])], [("6-0", dead)])
+    record_entries(engine, [("6-0", [outcome])], [("6-0", dead)])
     letters, superseded = next_page(engine, replay_of(engine), 10)
 
     assert known(engine) == [
@@ -186,12 +186,14 @@ def test_letters_of_two_events_of_one_id_are_both_replayed(engine: Engine) -> No
     """And what became of each is told of each."""
     live(engine, "int_a")
     for place, raw in enumerate((DENY, ALERT)):
-        record(engine, [(f"5-{place}", [settled(raw, Status.DEAD)])], [(f"5-{place}", letter({"evt": raw}))])
+        record_entries(
+            engine, [(f"5-{place}", [settled(raw, Status.DEAD)])], [(f"5-{place}", letter({"evt": raw}))]
+        )
     replay = replay_of(engine)
     letters, superseded = next_page(engine, replay, 10)
     mark_page(engine, Page(replay.id, 1, [one.id for one in letters], [], NOON - 1))
-    record(engine, [("9-0", [settled(DENY), settled(ALERT, Status.DEAD)])], [])
-    told = fates(engine, replay)
+    record_entries(engine, [("9-0", [settled(DENY), settled(ALERT, Status.DEAD)])], [])
+    told = replay_result(engine, replay)
 
     assert {one.event.raw for one in letters} == {DENY, ALERT}
     assert superseded == []
@@ -203,10 +205,12 @@ def test_each_event_of_an_id_is_known_to_be_delivered(engine: Engine, first: byt
     """Whichever died first: what was delivered meanwhile is not sent again, and the other one is."""
     live(engine, "int_a")
     second = ALERT if first is DENY else DENY
-    record(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
+    record_entries(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
     for place, raw in enumerate((first, second)):
-        record(engine, [(f"6-{place}", [settled(raw, Status.DEAD)])], [(f"6-{place}", letter({"evt": raw}))])
-    record(engine, [("7-0", [settled(ALERT)])], [])
+        record_entries(
+            engine, [(f"6-{place}", [settled(raw, Status.DEAD)])], [(f"6-{place}", letter({"evt": raw}))]
+        )
+    record_entries(engine, [("7-0", [settled(ALERT)])], [])
     letters, superseded = next_page(engine, replay_of(engine), 10)
 
     assert [one.event.raw for one in letters] == [DENY]
@@ -218,7 +222,7 @@ def test_what_an_earlier_release_buried_is_known_by_its_bytes(engine: Engine, ag
     """It noted no content: that a page before sent it spares the very same event alone."""
     live(engine, "int_a")
     for place, raw in enumerate((DENY, again)):
-        record(engine, [], [(f"5-{place}", letter({"evt": raw}, dead_ms=NOON + place))])
+        record_entries(engine, [], [(f"5-{place}", letter({"evt": raw}, dead_ms=NOON + place))])
     with writing(engine) as connection:
         connection.execute(update(dead_letters).where(dead_letters.c.id == "5-0-0").values(content=None))
     replay = replay_of(engine)
@@ -238,15 +242,15 @@ def test_what_spares_a_replay_outlives_its_letter(
     engine: Engine, delivered: bytes, buried: bytes | None, *, stays: bool
 ) -> None:
     """Deliveries are pruned long before dead letters: the one of a letter that waits is kept beside it."""
-    record(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
-    record(engine, [], [("6-0", letter({"evt": buried or ALERT}))])
+    record_entries(engine, [("5-0", [settled(DENY, Status.RETRYING)])], [])
+    record_entries(engine, [], [("6-0", letter({"evt": buried or ALERT}))])
     if buried is None:
         with writing(engine) as connection:
             connection.execute(update(dead_letters).values(content=None))
-    record(engine, [("7-0", [settled(delivered)])], [])
-    prune(engine, Kind.DELIVERIES, NOON + 1, 10)
+    record_entries(engine, [("7-0", [settled(delivered)])], [])
+    prune_rows(engine, PrunableKind.DELIVERIES, NOON + 1, 10)
 
-    assert [row.content for row in deliveries(engine)] == ([content_of(delivered)] if stays else [])
+    assert [row.content for row in find_deliveries(engine)] == ([content_of(delivered)] if stays else [])
 
 
 def test_the_api_shows_both(api: Api) -> None:
@@ -254,7 +258,7 @@ def test_the_api_shows_both(api: Api) -> None:
     home = api.create()["id"]
     for version, raw in enumerate((DENY, ALERT)):
         one = msgspec.structs.replace(settled(raw, event="evt_twice"), integration_id=home)
-        record(api.fleet.engine, [(f"{NOON}-{version}", [one])], [])
+        record_entries(api.fleet.engine, [(f"{NOON}-{version}", [one])], [])
     found = api.get("/deliveries?event_id=evt_twice")["items"]
 
     assert {(one["content"], one["reused_id"]) for one in found} == {
@@ -272,14 +276,16 @@ def bury_both(engine: Engine, home: str = "int_a") -> list[str]:
     both = msgspec.structs.replace(
         dead, attempts=[1, 4], events=[dead.events[0], msgspec.structs.replace(dead.events[0], raw=ALERT)]
     )
-    record(engine, [("5-0", [msgspec.structs.replace(told[0], events=events)])], [("5-0", both)])
+    record_entries(engine, [("5-0", [msgspec.structs.replace(told[0], events=events)])], [("5-0", both)])
     return ["5-0-0", "5-0-1"]
 
 
 def test_attempts_of_each_are_kept_apart(engine: Engine) -> None:
     """Those of one batch as well; and of one that a worker of an earlier release told, each event may be."""
     bury_both(engine)
-    record(engine, [("4-0", [msgspec.structs.replace(settled(None, Status.RETRYING), settled_ms=1)])], [])
+    record_entries(
+        engine, [("4-0", [msgspec.structs.replace(settled(None, Status.RETRYING), settled_ms=1)])], []
+    )
     of_deny, of_alert, of_either = (
         [one.number for one in tried]
         for tried in attempts_of(
@@ -299,8 +305,8 @@ def test_every_door_tells_the_attempts_of_each(api: Api) -> None:
     command = [
         call(api.fleet.environment, "dead-letters", "show", one, "--json").json["history"] for one in letters
     ]
-    listed = call(api.fleet.environment, "deliveries", "--event-id", "evt", "--json").json
-    shown = call(api.fleet.environment, "deliveries", "--event-id", "evt").out.splitlines()
+    listed = call(api.fleet.environment, "find_deliveries", "--event-id", "evt", "--json").json
+    shown = call(api.fleet.environment, "find_deliveries", "--event-id", "evt").out.splitlines()
 
     assert {one["content"]: [tried["number"] for tried in one["history"]] for one in found} == {
         content_of(DENY): [1],
@@ -317,15 +323,15 @@ def test_every_door_tells_the_attempts_of_each(api: Api) -> None:
 def test_a_tenant_does_not_hide_the_event_of_another(site: Site) -> None:
     """By using its id for more events than a page shows, and later ones."""
     ours, theirs = site.integrate("hidden"), site.integrate("hiding", THEIRS)
-    record(site.fleet.engine, [(f"{NOON}-7001", [outcome(["evt_hidden"], integration_id=ours)])], [])
+    record_entries(site.fleet.engine, [(f"{NOON}-7001", [outcome(["evt_hidden"], integration_id=ours)])], [])
     later = outcome(["evt_hidden"] * 1000, integration_id=theirs, settled_ms=NOON + 1)
     traces = [
         msgspec.structs.replace(one, content=content_of(b"%d" % number))
         for number, one in enumerate(later.events)
     ]
-    record(site.fleet.engine, [(f"{NOON}-7002", [msgspec.structs.replace(later, events=traces)])], [])
+    record_entries(site.fleet.engine, [(f"{NOON}-7002", [msgspec.structs.replace(later, events=traces)])], [])
     found = site.visitor().get(f"{HOME}/events", params={"id": "evt_hidden"})
 
-    assert len(deliveries(site.fleet.engine, event_id="evt_hidden", limit=2000)) == 1001
+    assert len(find_deliveries(site.fleet.engine, event_id="evt_hidden", limit=2000)) == 1001
     assert found.all("a", href=f"{HOME}/{ours}")
     assert "hiding" not in found.text

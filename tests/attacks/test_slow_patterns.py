@@ -14,7 +14,7 @@ import pytest
 import worker
 from tests.model.test_events import encoded, spliced
 from worker.model.errors import InvalidEvent
-from worker.model.event_salvage import salvage
+from worker.model.event_salvage import salvage_event
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
 from worker.model.printable import in_one_line
@@ -62,7 +62,7 @@ def test_no_event_takes_long_to_refuse(raw: bytes) -> None:
     with deadline(), pytest.raises(InvalidEvent):
         accept_event(raw)
     with deadline():
-        salvage(raw)
+        salvage_event(raw)
         flow_of(raw)
 
 

@@ -14,19 +14,19 @@ from tests.broker.sending import event
 from tests.steps.test_sweeper import Fleet
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.ingress import Consignment
+from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.broker.turns import Turn
-from worker.ledger.engine import open_ledger, upgrade, writing
+from worker.broker.turns import LeaderLock
+from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.parked import ParkedStore, keep
-from worker.ledger.recording import record
-from worker.model.budget import Waiting, fair_level, memory_of, room_of, shares, total
-from worker.model.parking import Cap, ParkedChunk, Room
+from worker.ledger.recording import record_entries
+from worker.model.budget import UnclaimedEvents, fair_level, memory_of, memory_shares, room_of, total
+from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 from worker.unparking import Unparker
 from worker.waiting_quota import WaitingQuota
 
@@ -57,7 +57,7 @@ def fill(client: redis.Redis, integration_id: str, count: int, *, urgent: bool =
     pipeline = client.pipeline(transaction=False)
     for number in range(count):
         one = event(f"{integration_id}-{number}", SIZE)
-        append_chunk(pipeline, Consignment([integration_id], urgent, [one]))
+        append_chunk(pipeline, RoutedChunk([integration_id], urgent, [one]))
     pipeline.execute()
 
 
@@ -71,7 +71,7 @@ def sweep(client: redis.Redis, budget: int) -> None:
 
 def waiting(client: redis.Redis, integration_id: str) -> int:
     """Count the events that wait in Redis."""
-    return int(client.hget(keys.state(integration_id), "unclaimed_events") or 0)
+    return int(client.hget(keys.state_key(integration_id), "unclaimed_events") or 0)
 
 
 def test_one_tenants_backlogs_give_way_to_its_neighbours(client: redis.Redis) -> None:
@@ -120,12 +120,12 @@ def test_a_damaged_count_costs_its_neighbours_nothing(client: redis.Redis) -> No
     fill(client, "a1", 10)
     fill(client, "a2", 100, urgent=False)
     fill(client, "b", 150, urgent=False)
-    client.hset(keys.state("a1"), "unclaimed_bytes", 4 * 10**12)
+    client.hset(keys.state_key("a1"), "unclaimed_bytes", 4 * 10**12)
     sweep(client, 300 * ONE)
 
     assert (waiting(client, "a2"), waiting(client, "b")) == (100, 150)
     assert client.xlen(keys.PARKED) == 10
-    assert client.hmget(keys.state("a1"), "unclaimed_events", "unclaimed_bytes") == [b"0", b"0"]
+    assert client.hmget(keys.state_key("a1"), "unclaimed_events", "unclaimed_bytes") == [b"0", b"0"]
 
 
 def test_the_budget_is_half_of_what_redis_may_take(client: redis.Redis) -> None:
@@ -144,7 +144,7 @@ def test_the_budget_is_half_of_what_redis_may_take(client: redis.Redis) -> None:
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """Give an empty ledger."""
     made = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(made)
+    upgrade_tables(made)
     yield made
     made.dispose()
 
@@ -162,16 +162,16 @@ def test_what_was_parked_comes_back_beside_a_tenant_that_fills_its_share(
     outcomes = Outcomes(client, "test", 30)
     outcomes.read(1, 1)
     while len(settled := outcomes.read(1000, 1)):
-        record(engine, [], [], settled.parked)
+        record_entries(engine, [], [], settled.parked)
         outcomes.finish(settled)
     left_b = names(client, "b")
     client.delete(keys.urgent("b"))
-    client.hset(keys.state("b"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
+    client.hset(keys.state_key("b"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
 
     parking, store = Parking(client, CAP), ParkedStore(engine)
     bounds = BacklogBudget(client, parking, budget)
     quota = WaitingQuota(client, store, 10**9)
-    unparker = Unparker(store, parking, bounds, quota, Snapshot(client), Turn(client, "turn", 60))
+    unparker = Unparker(store, parking, bounds, quota, Snapshot(client), LeaderLock(client, "turn", 60))
     while unparker.step():
         sweep(client, budget)
     back = names(client, "b")
@@ -208,7 +208,7 @@ def with_parked(client: redis.Redis, engine: Engine, store: ParkedStore, integra
     parking = Parking(client, CAP)
     bounds, quota = BacklogBudget(client, parking, 0), WaitingQuota(client, store, 10**9)
     client.delete("turn")
-    return Unparker(store, parking, bounds, quota, Snapshot(client), Turn(client, "turn", 60))
+    return Unparker(store, parking, bounds, quota, Snapshot(client), LeaderLock(client, "turn", 60))
 
 
 def test_a_step_ends_with_its_turn(
@@ -219,7 +219,7 @@ def test_a_step_ends_with_its_turn(
     unparker = with_parked(client, engine, store, 3)
     oldest = store.oldest
 
-    def while_the_turn_is_lost(integration_id: str, room: Room) -> list[tuple[str, ParkedChunk]]:
+    def while_the_turn_is_lost(integration_id: str, room: BacklogRoom) -> list[tuple[str, ParkedChunk]]:
         client.set("turn", "another")
         return oldest(integration_id, room)
 
@@ -243,8 +243,8 @@ amounts = st.lists(
 @given(amounts, st.integers(1, 200_000))
 def test_shares_are_fair_and_fit(found: list[tuple[str, int, int]], budget: int) -> None:
     """Nobody is cut who has less than an equal part; what is cut has no more than the others of its kind."""
-    ones = [Waiting(str(place), *one) for place, one in enumerate(found)]
-    kept = shares(ones, budget)
+    ones = [UnclaimedEvents(str(place), *one) for place, one in enumerate(found)]
+    kept = memory_shares(ones, budget)
     tenants = {one.tenant_id for one in ones}
 
     assert sum(kept.values()) <= budget
@@ -258,7 +258,7 @@ def test_shares_are_fair_and_fit(found: list[tuple[str, int, int]], budget: int)
 @given(amounts, st.integers(1, 200_000))
 def test_room_is_bounded_by_the_share(found: list[tuple[str, int, int]], budget: int) -> None:
     """What comes back leaves the integration within what it may keep."""
-    ones = [Waiting(str(place), *one) for place, one in enumerate(found)]
+    ones = [UnclaimedEvents(str(place), *one) for place, one in enumerate(found)]
     for one in ones:
         room = room_of(one.integration_id, one.tenant_id, ones, budget)
         assert 0 <= room <= budget

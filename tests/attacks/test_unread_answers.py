@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from tests.attacks.doors import answer_of
 from tests.fleet import wait_until
 from worker.api import room
-from worker.api.impatience import ImpatientProtocol
+from worker.api.impatience import TimeoutProtocol
 from worker.api.serving import Server, server_of
 from worker.settings import Settings
 
@@ -82,7 +82,7 @@ async def _answer() -> Response:
 
 def test_they_hold_no_more_than_there_may_be(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come; and an answer that is not taken in time ends its connection."""
-    monkeypatch.setattr(ImpatientProtocol, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(TimeoutProtocol, "ANSWER_SECONDS", 1.0)
     with ExitStack() as attack:
         for number in range(3 * CONNECTIONS):
             attack.enter_context(door.asked(1 + number % 2))
@@ -103,4 +103,4 @@ def test_an_answer_that_is_being_read_is_not_cut_short(door: Door) -> None:
 
 @pytest.fixture
 def _ample_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ImpatientProtocol, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(TimeoutProtocol, "ANSWER_SECONDS", 60.0)

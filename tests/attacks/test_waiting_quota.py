@@ -16,7 +16,7 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
 from worker.waiting_quota import WaitingQuota
 
@@ -68,7 +68,7 @@ def test_a_tenant_of_which_too_much_waits_is_refused_alone(
     assert "31000 bytes" in str(problem["detail"])
 
     client.delete(keys.urgent("a"))
-    client.hset(keys.state("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
+    client.hset(keys.state_key("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
     with caplog.at_level(logging.WARNING):
         look(api, quota)
     wait_until(lambda: publish(api, OURS)[0] == 202, "the API takes events of ours again")
@@ -112,5 +112,5 @@ def _record(api: Api) -> None:
     outcomes = Outcomes(api.fleet.client, "test", 30)
     outcomes.read(1, 1)
     while len(settled := outcomes.read(1000, 1)):
-        record(api.fleet.engine, [], [], settled.parked)
+        record_entries(api.fleet.engine, [], [], settled.parked)
         outcomes.finish(settled)

@@ -21,7 +21,7 @@ from typing import Any
 from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
 from worker.broker.alive import roles_alive
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.demo.samples import sample_events
 from worker.model.events import EventType
 
@@ -199,7 +199,7 @@ def _batches(events: int, kind: str) -> Iterable[list[bytes]]:
 
 def _publish(url: str, seconds: float, kind: str) -> None:
     """Publish the flood as fast as this process can."""
-    client, end = connect(url), time.monotonic() + seconds
+    client, end = redis_client(url), time.monotonic() + seconds
     for lines in _batches(1 << 40, kind):
         if time.monotonic() > end:
             return

@@ -16,7 +16,7 @@ from tests.broker.backlog_stand_ins import Ledger, Page, carry, event
 from tests.broker.backlog_truth import Truth, now_ms, turn_on
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.ingress import Consignment, HandOver, Ingress
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
@@ -26,7 +26,7 @@ from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost
 from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
-from worker.model.parking import PARKED_DOWN_TO, Cap, Room
+from worker.model.parking import PARKED_DOWN_TO, BacklogRoom, Cap
 
 BREAKER = BreakerPolicy(failures=4, first_probe=5, longest_probe=20)
 TIMING = Timing(lease=30, order_lease=10, retry_grace=5, breaker=BREAKER)
@@ -56,11 +56,11 @@ class Fleet:
         self.sending: list[Batch] = []
         self.repeated: list[tuple[Batch, Settlement]] = []
         self.ledger = Ledger()
-        self._asleep: list[tuple[Mirror, Room, Page]] = []
+        self._asleep: list[tuple[Mirror, BacklogRoom, Page]] = []
         self._revision = 0
         for mirror in self.mirrors:
             self.configure(mirror, active=True)
-            client.hset(keys.state(mirror.id), mapping={"window": 4, "last_send_ms": 100})
+            client.hset(keys.state_key(mirror.id), mapping={"window": 4, "last_send_ms": 100})
 
     def check(self) -> None:
         """Compare all of Redis with the mirrors."""
@@ -104,15 +104,15 @@ class Fleet:
     def append(self, mirrors: Sequence[Mirror], sizes: Sequence[int], *, urgent: bool) -> None:
         """Hand one chunk of fresh events over to these integrations; each of the sizes is an event's."""
         entry: Any = self._client.xadd("siem:events", {"event": b"{}"})
-        consignments = []
+        routed_chunks = []
         for mirror in mirrors:
             first = len(self.appended)
             names = tuple(f"e{first + place}" for place in range(len(sizes)))
             events = [event(name, size) for name, size in zip(names, sizes, strict=True)]
             self.appended += names
-            consignments.append(Consignment([mirror.id], urgent, events))
+            routed_chunks.append(RoutedChunk([mirror.id], urgent, events))
             mirror.lane(urgent=urgent).append(Chunk(names, sum(len(one.raw) for one in events)))
-        self._ingress.hand_over(HandOver(consignments=consignments, done=[entry]))
+        self._ingress.hand_over(RoutingResult(routed_chunks=routed_chunks, done=[entry]))
 
     def pass_time(self, ms: int) -> None:
         """Let time pass, for Redis and for every worker's memory of when it claimed what."""
@@ -167,9 +167,9 @@ class Fleet:
         self.sending.append(found.batch)
         self._issue([found.further] if found.further else [])
 
-    def settle(self, batch: Batch, fates: Sequence[str]) -> None:
+    def settle(self, batch: Batch, replay_result: Sequence[str]) -> None:
         """Let a worker end its sending: in what it wanted, or in finding that the batch is not its own."""
-        settlement = carry(batch, fates)
+        settlement = carry(batch, replay_result)
         self.sending.remove(batch)
         mirror = self._mirror(batch.order.integration_id)
         if not mirror.is_claim_of(batch):
@@ -196,7 +196,7 @@ class Fleet:
         parking = Parking(self._client, cap)
         expected: list[tuple[bool, Chunk]] = []
         names = ("unclaimed_events", "unclaimed_bytes")
-        if parking.is_over(*(int(one or 0) for one in self._client.hmget(keys.state(mirror.id), names))):
+        if parking.is_over(*(int(one or 0) for one in self._client.hmget(keys.state_key(mirror.id), names))):
             expected = mirror.park(cap.events * PARKED_DOWN_TO, cap.size * PARKED_DOWN_TO)
             assert expected
             assert parking.park(mirror.id) == sum(len(chunk.names) for _, chunk in expected)
@@ -233,7 +233,7 @@ class Fleet:
         if self._asleep:
             self._put_back(*self._asleep.pop())
 
-    def _put_back(self, mirror: Mirror, room: Room, page: Page) -> None:
+    def _put_back(self, mirror: Mirror, room: BacklogRoom, page: Page) -> None:
         """Put a page back, unless another came first."""
         if not page:
             return
@@ -266,7 +266,7 @@ class Fleet:
         self.issued.append(order)
 
     def _see_probe_due(self, mirror: Mirror) -> None:
-        found: Any = self._client.hget(keys.state(mirror.id), "probe_at")
+        found: Any = self._client.hget(keys.state_key(mirror.id), "probe_at")
         assert int(found or 0) <= now_ms(self._client), "a probe before its time"
 
     def _expected(self, mirror: Mirror, order: WorkOrder) -> set[str]:
@@ -281,7 +281,7 @@ class Fleet:
                 words = {"early"}
                 if int(due) > now + _EARLY + _CLOSE:
                     return words
-        rests: Any = self._client.hget(keys.state(mirror.id), "rests_until")
+        rests: Any = self._client.hget(keys.state_key(mirror.id), "rests_until")
         left = 0 if slot.names() else int(rests or 0) - now
         blocked = mirror.breaker_open and mirror.probe != order.slot
         if mirror.held or blocked or left > _CLOSE:

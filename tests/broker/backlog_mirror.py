@@ -6,7 +6,7 @@ the rules do not allow is an AssertionError.
 
 from dataclasses import dataclass, field
 
-from worker.model.deliveries import SETTLED, Batch, Health, Settlement, Status
+from worker.model.deliveries import SETTLED, Batch, BreakerSignal, Settlement, Status
 from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
 
@@ -144,7 +144,7 @@ class Mirror:
         if not slot.names():
             self._claim_new(slot)
         assert [event.id for event in batch.events] == slot.names()
-        assert list(batch.carried) == list(slot.counts), "requests were counted wrongly"
+        assert list(batch.request_counts) == list(slot.counts), "requests were counted wrongly"
         assert (len(batch.urgent), len(batch.bulk)) == (len(slot.urgent), len(slot.bulk))
         assert batch.probing == (self.breaker_open and self.probe == batch.order.slot)
         slot.state, slot.since = "sending", batch.claimed_ms
@@ -169,9 +169,9 @@ class Mirror:
         """Take note of what became of a batch."""
         number = batch.order.slot
         slot = self.slots[number]
-        self.held |= settlement.switch_off
+        self.held |= settlement.disable
         if settlement.retry is not None:
-            slot.state, slot.counts = "waiting", bytearray(settlement.retry.carried)
+            slot.state, slot.counts = "waiting", bytearray(settlement.retry.request_counts)
         self._note(number, settlement.health)
         if settlement.retry is None:
             self.give_back(number)
@@ -201,16 +201,16 @@ class Mirror:
                 events, size, untouched = events - len(chunk.names), size - chunk.size, False
         slot.counts = bytearray(len(slot.names()))
 
-    def _note(self, number: int, health: Health) -> None:
-        if health is Health.WELL:
+    def _note(self, number: int, health: BreakerSignal) -> None:
+        if health is BreakerSignal.WELL:
             self.failures, self.breaker_open, self.probe = 0, False, None if self.breaker_open else self.probe
-        elif health is not Health.UNKNOWN:
+        elif health is not BreakerSignal.UNKNOWN:
             self._note_ill(number, health)
 
-    def _note_ill(self, number: int, health: Health) -> None:
+    def _note_ill(self, number: int, health: BreakerSignal) -> None:
         self.failures += 1
         if self.breaker_open:
             self.probe = None if self.probe == number else self.probe
             return
         threshold = min(EARLY, self.policy.failures) if self.waiting() else self.policy.failures
-        self.breaker_open = health is Health.MISCONFIGURED or self.failures >= threshold
+        self.breaker_open = health is BreakerSignal.MISCONFIGURED or self.failures >= threshold

@@ -7,10 +7,10 @@ makes it; pages, as the ledger gives them back.
 import json
 from collections.abc import Sequence
 
-from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
+from worker.model.deliveries import Batch, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.parking import ParkedChunk, Room
+from worker.model.parking import BacklogRoom, ParkedChunk
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 
@@ -28,7 +28,7 @@ class Ledger:
         """Begin empty."""
         self.rows: dict[str, ParkedChunk] = {}
 
-    def oldest(self, integration_id: str, room: Room) -> Page:
+    def oldest(self, integration_id: str, room: BacklogRoom) -> Page:
         """Return what fits of the urgent lane, or else of the other; the first fits always."""
         own = [row for row in self.rows.items() if row[1].integration_id == integration_id]
         lane = [row for row in own if row[1].urgent] or own
@@ -52,29 +52,31 @@ def event(name: str, size: int) -> QueuedEvent:
     return QueuedEvent(name, "policy.deny", 1_000, 2_000, name.encode() + b"x" * size)
 
 
-def carry(batch: Batch, fates: Sequence[str]) -> Settlement:
+def carry(batch: Batch, replay_result: Sequence[str]) -> Settlement:
     """Send as a worker does, with these replies in turn for the events that are sent."""
     if json.loads(batch.configuration).get("deleted"):
         return settle_deleted(batch)
     if batch.lost_alone >= LOST_ALONE:
         return settle_lost(batch)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
     with only_part(batch):
-        rulings = _rulings(batch, fates)
-    return settle_rulings(batch, rulings, RetryPolicy(3, 2.0), before=before)
+        results = _rulings(batch, replay_result)
+    return settle_rulings(batch, results, RetryPolicy(3, 2.0), before=before)
 
 
-def _rulings(batch: Batch, fates: Sequence[str]) -> list[Ruling]:
+def _rulings(batch: Batch, replay_result: Sequence[str]) -> list[DeliveryResult]:
     places: dict[str, list[int]] = {}
     for number, place in enumerate(batch.open_places()):
-        fate = fates[number % len(fates)]
-        batch.carried[place] = min(batch.carried[place] + (fate != "unsent"), 254)
+        fate = replay_result[number % len(replay_result)]
+        batch.request_counts[place] = min(batch.request_counts[place] + (fate != "unsent"), 254)
         places.setdefault(fate, []).append(place)
     return [_ruling(fate, chosen) for fate, chosen in places.items()]
 
 
-def _ruling(fate: str, places: list[int]) -> Ruling:
+def _ruling(fate: str, places: list[int]) -> DeliveryResult:
     if fate.startswith("accepted"):
-        return Ruling(places, Verdict.ACCEPTED, 5, rest=5.0 if "rest" in fate else 0.0)
+        return DeliveryResult(places, Verdict.ACCEPTED, 5, cool_down=5.0 if "rest" in fate else 0.0)
     verdict = Verdict.REFUSED if fate == "refused" else Verdict.RETRY
-    return Ruling(places, verdict, 5, Finding(_CODES.get(fate, FailureCode.DESTINATION_BUSY), fate, "wait"))
+    return DeliveryResult(
+        places, verdict, 5, Failure(_CODES.get(fate, FailureCode.DESTINATION_BUSY), fate, "wait")
+    )

@@ -49,7 +49,7 @@ def now_ms(client: "redis.Redis") -> int:
 
 def turn_on(client: "redis.Redis", mirrors: list[Mirror], ms: int) -> None:
     """Let so much time pass for everything that Redis remembers of these integrations."""
-    hashes = [name for mirror in mirrors for name in (keys.state(mirror.id), *_slots(mirror))]
+    hashes = [name for mirror in mirrors for name in (keys.state_key(mirror.id), *_slots(mirror))]
     client.eval(_TURN_ON, 1 + len(hashes), keys.LEASES, *hashes, str(ms))
 
 
@@ -73,7 +73,7 @@ class Truth:
         pipeline.zrange(keys.LEASES, 0, -1)
         pipeline.xrange(keys.PARKED)
         for mirror in mirrors:
-            names = [keys.state(mirror.id), keys.urgent(mirror.id), keys.bulk(mirror.id), *_slots(mirror)]
+            names = [keys.state_key(mirror.id), keys.urgent(mirror.id), keys.bulk(mirror.id), *_slots(mirror)]
             pipeline.eval(_LOOK, len(names), *names, keys.DELIVERY_GROUP)
         leases, parked, *looks = pipeline.execute()
         _check_leases(mirrors, leases)

@@ -5,12 +5,12 @@ import json
 import redis
 
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.ingress import Arrival, Consignment
+from worker.broker.ingress import IngressEntry, RoutedChunk
 from worker.broker.ingress import append as append_chunk
 from worker.broker.numbers import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
-from worker.model.deliveries import Batch, Finding, Ruling, Settlement, Verdict
+from worker.model.deliveries import Batch, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
@@ -24,9 +24,9 @@ def event(name: str, size: int = 10) -> QueuedEvent:
     return QueuedEvent(name, "policy.deny", 1_000, 2_000, b"x" * size)
 
 
-def arrivals(names: list[str]) -> list[Arrival]:
+def arrivals(names: list[str]) -> list[IngressEntry]:
     """Make arrivals that no stream knows of."""
-    return [Arrival(b"0-1", 2_000, name.encode(), []) for name in names]
+    return [IngressEntry(b"0-1", 2_000, name.encode(), []) for name in names]
 
 
 def subscribe(
@@ -49,7 +49,7 @@ def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *,
     """Hand chunks of events over to one lane of a backlog, as a router does with what it has read."""
     pipeline = client.pipeline(transaction=True)
     for chunk in chunks:
-        append_chunk(pipeline, Consignment([integration_id], urgent, [event(name) for name in chunk]))
+        append_chunk(pipeline, RoutedChunk([integration_id], urgent, [event(name) for name in chunk]))
     commands = [command for command, _ in pipeline.command_stack]
     with damaged_counts(client, commands):
         pipeline.execute()
@@ -76,20 +76,20 @@ def settle_all(backlog: Backlog, integration_id: str, held: Claim | None = None)
 
 def delivered(batch: Batch) -> Settlement:
     """Settle all that is open as delivered."""
-    return settle_rulings(batch, [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)], POLICY)
+    return settle_rulings(batch, [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)], POLICY)
 
 
 def failed(batch: Batch, *, delivered_places: tuple[int, ...] = ()) -> Settlement:
     """Settle some events as delivered and the rest as to be retried."""
     for place in batch.open_places():
-        batch.carried[place] += 1
+        batch.request_counts[place] += 1
     left = [place for place in batch.open_places() if place not in delivered_places]
-    finding = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
-    rulings = [
-        Ruling(delivered_places, Verdict.ACCEPTED, 5),
-        Ruling(left, Verdict.RETRY, 5, finding),
+    failure = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
+    results = [
+        DeliveryResult(delivered_places, Verdict.ACCEPTED, 5),
+        DeliveryResult(left, Verdict.RETRY, 5, failure),
     ]
-    return settle_rulings(batch, rulings, POLICY)
+    return settle_rulings(batch, results, POLICY)
 
 
 def ids(batch: Batch) -> list[str]:

@@ -12,9 +12,9 @@ import redis
 
 from tests.embedded_servers import RunningServer
 from tests.fleet import wait_until
-from worker.broker.alive import SignOfLife, roles_alive
+from worker.broker.alive import Heartbeat, roles_alive
 from worker.broker.clocks import skews
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.fleet import living_processes
 from worker.identity import ProcessIdentity, process_identity
 
@@ -115,8 +115,8 @@ def test_without_client_the_expiry_decides(client: redis.Redis, server: RunningS
     client.acl_setuser(
         "short", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=allowed
     )
-    own = connect(server.url.replace("redis://", "redis://short:secret@"))
-    sign = SignOfLife(own, "router", "worker-webhook", facts={"answer": 42})
+    own = redis_client(server.url.replace("redis://", "redis://short:secret@"))
+    sign = Heartbeat(own, "router", "worker-webhook", facts={"answer": 42})
     sign.start()
     try:
         wait_until(lambda: len(living_processes(own)) == 2, "it gives signs of life in both roles")
@@ -136,7 +136,7 @@ def test_without_client_the_expiry_decides(client: redis.Redis, server: RunningS
 def test_releases_count_each_other(client: redis.Redis) -> None:
     """The previous one writes no more than host and pid, and reads what stands before the first colon."""
     client.set("siem:alive:router:old-host:7", "1795600000 0.25", ex=10)
-    sign = SignOfLife(client, "recorder")
+    sign = Heartbeat(client, "recorder")
     sign.start()
     try:
         wait_until(lambda: roles_alive(client) == {"router", "recorder"}, "both are alive")
@@ -163,7 +163,7 @@ def test_an_error_does_not_end_the_heartbeats(
         return found
 
     monkeypatch.setattr("worker.broker.alive.process_facts", facts)
-    sign = SignOfLife(client, "router")
+    sign = Heartbeat(client, "router")
     sign.start()
     try:
         wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")

@@ -240,7 +240,7 @@ def test_a_retry_keeps_its_claim_less_what_is_through(client: redis.Redis, backl
 
     assert isinstance(again, Claim)
     assert again.batch.open_places() == [1, 2]
-    assert list(again.batch.carried) == [255, 1, 1]
+    assert list(again.batch.request_counts) == [255, 1, 1]
     assert again.batch.attempts == 1
     assert backlog.depth("a") == 2
 
@@ -270,7 +270,7 @@ def test_a_lost_worker_s_batch_is_issued_again_and_its_late_settle_refused(clien
     assert order.epoch == lost.order.epoch + 1
     assert isinstance(again, Claim)
     assert ids(again.batch) == ["e1", "e2"]
-    assert list(again.batch.carried) == [1, 1]
+    assert list(again.batch.request_counts) == [1, 1]
     with pytest.raises(LeaseLost):
         backlog.settle(lost, delivered(lost))
     assert client.xlen("siem:outcomes") == 0

@@ -63,23 +63,23 @@ class Machine(RuleBasedStateMachine):
         if orders := self.fleet.orders:
             self.fleet.claim(orders.pop(-1 - age % len(orders)))
 
-    @rule(age=age, fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4))
-    def settle(self, age: int, fates: list[str]) -> None:
+    @rule(age=age, replay_result=st.lists(st.sampled_from(FATES), min_size=1, max_size=4))
+    def settle(self, age: int, replay_result: list[str]) -> None:
         """Let a worker end a sending, in time or far too late."""
         if sending := self.fleet.sending:
-            self.fleet.settle(sending[-1 - age % len(sending)], fates)
+            self.fleet.settle(sending[-1 - age % len(sending)], replay_result)
 
     @rule(
-        fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4),
+        replay_result=st.lists(st.sampled_from(FATES), min_size=1, max_size=4),
         span=st.sampled_from(SPANS),
         late=st.booleans(),
     )
-    def deliver(self, fates: list[str], span: int, late: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+    def deliver(self, replay_result: list[str], span: int, late: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
         """Let a worker claim, settle, and after a while claim again, while messages come late."""
         self.fleet.wake()
         self._bear_latest()
         if sending := self.fleet.sending:
-            self.fleet.settle(sending[-1], fates)
+            self.fleet.settle(sending[-1], replay_result)
         self.fleet.pass_time(span)
         if late:
             self._come_again()
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         one=which,
-        status=st.sampled_from(["active", "active", "paused", "switched off"]),
+        status=st.sampled_from(["active", "active", "paused", "disabled"]),
         slots=st.integers(1, 4),
         batch_events=st.sampled_from([2, 4]),
     )
@@ -126,7 +126,7 @@ class Machine(RuleBasedStateMachine):
         if not mirror.deleted:
             self.fleet.configure(
                 mirror,
-                active=status != "switched off",
+                active=status != "disabled",
                 paused=status == "paused",
                 slots=slots,
                 batch_events=batch_events,

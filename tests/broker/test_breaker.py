@@ -9,8 +9,8 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.vital_signs import VitalSigns
-from worker.model.deliveries import Batch, Finding, Health, Ruling, Settlement, Verdict
+from worker.broker.vital_signs import RedisStats
+from worker.model.deliveries import Batch, BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.failures import FailureCode
 from worker.model.health import BreakerPolicy
 from worker.model.orders import WorkOrder
@@ -27,7 +27,7 @@ def backlog(client: redis.Redis) -> Backlog:
 
 def misconfigured(batch: Batch) -> Settlement:
     """Settle a batch that a wrong setting turned away."""
-    return replace(failed(batch), health=Health.MISCONFIGURED, cause="token_invalid")
+    return replace(failed(batch), health=BreakerSignal.MISCONFIGURED, cause="token_invalid")
 
 
 def broken(client: redis.Redis, backlog: Backlog) -> Batch:
@@ -74,15 +74,15 @@ def test_the_last_attempt_of_a_batch_gives_the_reason(
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
-    busy = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
-    batch.carried[0] = 1
-    settlement = settle_rulings(batch, [Ruling([0], Verdict.RETRY, 5, busy)], RetryPolicy(0, 2.0))
+    busy = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
+    batch.request_counts[0] = 1
+    settlement = settle_rulings(batch, [DeliveryResult([0], Verdict.RETRY, 5, busy)], RetryPolicy(0, 2.0))
     backlog.settle(batch, settlement)
 
-    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    hold, backlog_stats = backlog.hold("a"), RedisStats(client).of(["a"])["a"]
     assert hold is not None
-    assert vitals.breaker is not None
-    assert (hold.cause, vitals.breaker.cause) == ("destination_busy", "destination_busy")
+    assert backlog_stats.breaker is not None
+    assert (hold.cause, backlog_stats.breaker.cause) == ("destination_busy", "destination_busy")
     assert "integration a: circuit breaker opened (destination_busy)" in caplog.text
 
 
@@ -90,10 +90,10 @@ def test_a_reason_that_an_earlier_release_left_out_is_unknown(client: redis.Redi
     """It is never told as nothing at all."""
     client.hset(STATE, mapping={"breaker": "open", "opened_by": "", "opened_at": 1, "probe_at": 2})
 
-    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    hold, backlog_stats = backlog.hold("a"), RedisStats(client).of(["a"])["a"]
     assert hold is not None
-    assert vitals.breaker is not None
-    assert hold.cause == vitals.breaker.cause == FailureCode.UNKNOWN
+    assert backlog_stats.breaker is not None
+    assert hold.cause == backlog_stats.breaker.cause == FailureCode.UNKNOWN
 
 
 def test_while_more_waits_it_opens_before_a_batch_has_to_die(client: redis.Redis) -> None:
@@ -204,10 +204,10 @@ def test_a_probe_that_fails_for_another_reason_tells_it(
     again = probe(backlog)
     backlog.settle(again, failed(again))
 
-    hold, vitals = backlog.hold("a"), VitalSigns(client).of(["a"])["a"]
+    hold, backlog_stats = backlog.hold("a"), RedisStats(client).of(["a"])["a"]
     assert hold is not None
-    assert vitals.breaker is not None
-    assert (hold.cause, vitals.breaker.cause) == ("destination_busy", "destination_busy")
+    assert backlog_stats.breaker is not None
+    assert (hold.cause, backlog_stats.breaker.cause) == ("destination_busy", "destination_busy")
     told = [record.getMessage() for record in caplog.records if "still open" in record.getMessage()]
     assert told == ["integration a: circuit breaker still open, now because of destination_busy"]
 
@@ -246,7 +246,7 @@ def test_a_probe_may_come_from_what_nobody_claimed_yet(client: redis.Redis, back
     held = broken(client, backlog)
     due(client)
     tried = probe(backlog)
-    backlog.settle(tried, replace(delivered(tried), health=Health.MISCONFIGURED))
+    backlog.settle(tried, replace(delivered(tried), health=BreakerSignal.MISCONFIGURED))
     due(client)
 
     assert ids(held) == ["e1"]

@@ -15,33 +15,33 @@ from tests.attacks.poison import BODY, message
 from tests.broker.test_full import full
 from tests.embedded_servers import RunningServer
 from worker.broker import keys
-from worker.broker.celery_channel import PatientChannel, PatientTransport, broker_settings
+from worker.broker.celery_channel import ResilientChannel, ResilientTransport, broker_settings
 from worker.broker.order_queues import order_headers
 
 
 @pytest.fixture
-def channel(server: RunningServer) -> Iterator[PatientChannel]:
+def channel(server: RunningServer) -> Iterator[ResilientChannel]:
     """Open a channel as Celery does."""
     options = broker_settings(server.url, 60)["broker_transport_options"]
-    with Connection(server.url, transport=PatientTransport, transport_options=options) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
+    with Connection(server.url, transport=ResilientTransport, transport_options=options) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
         yield connection.default_channel
 
 
-def test_messages_share_one_client(channel: PatientChannel) -> None:
+def test_messages_share_one_client(channel: ResilientChannel) -> None:
     """A client of its own for each step of each message is a seventh of what a message costs."""
     with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
         assert first is second
         assert first.ping()
 
 
-def test_the_consumer_waits_on_a_client_of_its_own(channel: PatientChannel) -> None:
+def test_the_consumer_waits_on_a_client_of_its_own(channel: ResilientChannel) -> None:
     """Who waits for messages holds a connection, which nobody else may use meanwhile."""
     with channel.conn_or_acquire() as shared:
         waiting = channel._create_client(asynchronous=True)  # noqa: SLF001 - kombu's consumer asks it so
         assert waiting is not shared
 
 
-def test_after_a_lost_connection_there_is_a_new_client(channel: PatientChannel) -> None:
+def test_after_a_lost_connection_there_is_a_new_client(channel: ResilientChannel) -> None:
     """Kombu makes new pools then; a client of the old pool would talk through closed connections."""
     with channel.conn_or_acquire() as before:
         channel._disconnect_pools()  # type: ignore[no-untyped-call]  # noqa: SLF001 - as kombu itself does
@@ -51,7 +51,7 @@ def test_after_a_lost_connection_there_is_a_new_client(channel: PatientChannel) 
 
 
 def test_an_order_that_comes_after_the_end_goes_back_in_silence(
-    channel: PatientChannel, caplog: pytest.LogCaptureFixture
+    channel: ResilientChannel, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that ends may be handed one more: that is in order, and no warning."""
     caplog.set_level(logging.INFO)
@@ -66,7 +66,7 @@ def test_an_order_that_comes_after_the_end_goes_back_in_silence(
 
 
 def _publish(
-    channel: PatientChannel,
+    channel: ResilientChannel,
     name: str,
     *,
     slow: bool = False,
@@ -81,13 +81,13 @@ def _publish(
     producer.publish(BODY, exchange="", routing_key="webhook", headers=whole, declare=list(declare))
 
 
-def _taken(channel: PatientChannel) -> list[str]:
+def _taken(channel: ResilientChannel) -> list[str]:
     """Take all orders, as each worker does: from the right end."""
     found = iter(lambda: channel.client.rpop("webhook"), None)
     return [json.loads(one)["headers"]["id"] for one in found]
 
 
-def test_an_order_passes_those_of_slow_destinations(channel: PatientChannel) -> None:
+def test_an_order_passes_those_of_slow_destinations(channel: ResilientChannel) -> None:
     """Sixty slow ones that answer in one moment keep no neighbour waiting; among equals it is first come."""
     channel.client.delete("webhook")
     _publish(channel, "earlier")
@@ -100,7 +100,7 @@ def test_an_order_passes_those_of_slow_destinations(channel: PatientChannel) -> 
     assert _taken(channel) == ["earlier", "first", "second", *slow]
 
 
-def test_an_order_is_not_passed_for_long(channel: PatientChannel) -> None:
+def test_an_order_is_not_passed_for_long(channel: ResilientChannel) -> None:
     """Those of quick destinations may never end: who has waited for a while is taken in turn."""
     channel.client.delete("webhook")
     _publish(channel, "slow", slow=True, issued_ms=order_headers()["siem_issued_ms"] - 10_000)
@@ -110,7 +110,7 @@ def test_an_order_is_not_passed_for_long(channel: PatientChannel) -> None:
     assert _taken(channel) == ["slow", "other", "slow too"]
 
 
-def test_an_order_passes_in_a_full_redis_as_well(channel: PatientChannel) -> None:
+def test_an_order_passes_in_a_full_redis_as_well(channel: ResilientChannel) -> None:
     """Nobody else would send what fills it."""
     channel.client.delete("webhook")
     with full(channel.client):
@@ -123,7 +123,7 @@ def test_an_order_passes_in_a_full_redis_as_well(channel: PatientChannel) -> Non
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("key", ["_kombu.binding.siem", "_kombu.binding_permanent.siem", "webhook"])
 def test_an_order_is_put_although_a_key_was_of_another_type(
-    channel: PatientChannel, client: redis.Redis, key: str, *, slow: bool
+    channel: ResilientChannel, client: redis.Redis, key: str, *, slow: bool
 ) -> None:
     """Whoever publishes declares the queue first, and for ever again if that is refused."""
     name = keys.CELERY_PREFIX + key
@@ -136,7 +136,7 @@ def test_an_order_is_put_although_a_key_was_of_another_type(
     assert client.get(f"{keys.DISPLACED}:{name}") == b"by hand"
 
 
-def test_messages_that_are_sent_together_are_all_put(channel: PatientChannel) -> None:
+def test_messages_that_are_sent_together_are_all_put(channel: ResilientChannel) -> None:
     """A batch of kombu's is one pipeline, in which each message is put as it comes."""
     channel.client.delete("webhook")
     producer: Any = Producer(channel)  # type: ignore[no-untyped-call]  # kombu has no types

@@ -43,7 +43,7 @@ def publish(client: redis.Redis, one: IntegrationRecord) -> None:
 
 def standing(client: redis.Redis) -> tuple[Any, list[Any]]:
     """Return document and state of the integration in Redis."""
-    return client.hget(keys.INTEGRATIONS, "a"), client.hmget(keys.state("a"), ["held", "revision"])
+    return client.hget(keys.INTEGRATIONS, "a"), client.hmget(keys.state_key("a"), ["held", "revision"])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_conflict_stands_until_somebody_decides(client: redis.Redis) -> None:
 def test_a_revision_that_is_damaged_is_none(client: redis.Redis) -> None:
     """The ledger's word is then all that there is, and nobody is wedged."""
     publish_integrations(client, [record(5, paused=True)], slots=4)
-    client.hset(keys.state("a"), "revision", "five")
+    client.hset(keys.state_key("a"), "revision", "five")
     hold_unknown(client, ["a"])
 
     assert overrulings(client, [record(3)]) == []

@@ -18,19 +18,19 @@ from tests.broker.sending import TIMING, append, claim, delivered, event, failed
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.chunks import salvage
+from worker.broker.chunks import salvage_chunk
 from worker.broker.claimed import Claimed
 from worker.broker.floods import floods
 from worker.broker.full_tenants import FullTenants
-from worker.broker.ingress import Consignment, HandOver, Ingress, counters
-from worker.broker.outcomes import Outcomes, Settled
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult, counters
+from worker.broker.outcomes import Outcomes, SettledEntries
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
 from worker.broker.replaying import Replaying
 from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.vital_signs import RedisStats
 from worker.broker.volumes import volumes_of
 from worker.model.api_keys import ApiKey, Role
 from worker.model.deliveries import Cause, DeadLetter
@@ -38,7 +38,7 @@ from worker.model.errors import LeaseLost
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
-from worker.model.proofs import Proofs
+from worker.model.proofs import Signer
 from worker.model.replays import Page
 
 LATE = Timing(lease=0.001, order_lease=0.001, retry_grace=0)
@@ -50,10 +50,10 @@ def backlog(client: redis.Redis) -> Backlog:
     return Backlog(client, TIMING)
 
 
-def recorded(client: redis.Redis) -> Settled:
+def recorded(client: redis.Redis) -> SettledEntries:
     """Read what a recorder would record, and finish it."""
     outcomes = Outcomes(client, "test", 30)
-    found = Settled()
+    found = SettledEntries()
     for _ in range(4):
         settled = outcomes.read(100, 1)
         if len(settled):
@@ -70,7 +70,7 @@ def letters(client: redis.Redis) -> list[DeadLetter]:
 def depth_is_nothing(client: redis.Redis, integration_id: str = "a") -> bool:
     """Say whether all three counts of a backlog are 0."""
     names = ("backlog_events", "unclaimed_events", "unclaimed_bytes")
-    return client.hmget(keys.state(integration_id), *names) == [b"0"] * 3
+    return client.hmget(keys.state_key(integration_id), *names) == [b"0"] * 3
 
 
 @pytest.mark.parametrize("damage", [garble, flip(0), flip(1), flip(30), flip(-1)])
@@ -88,7 +88,7 @@ def test_a_damaged_chunk_is_set_aside_and_its_neighbours_are_sent(
 
     [letter] = letters(client)
     assert (letter.integration_id, letter.cause) == ("a", Cause.UNREADABLE.value)
-    assert (letter.finding.code, len(letter.events)) == (FailureCode.UNREADABLE, 3)
+    assert (letter.failure.code, len(letter.events)) == (FailureCode.UNREADABLE, 3)
     assert len({one.id for one in letter.events}) == 3
     assert [client.xlen(keys.urgent("a")), backlog.reissue()] == [0, []]
     assert depth_is_nothing(client)
@@ -106,8 +106,8 @@ def test_health_and_the_ledger_hear_of_it(client: redis.Redis, backlog: Backlog)
 
     [(_, [outcome])] = recorded(client).outcomes
     assert (outcome.integration_id, outcome.status, len(outcome.events)) == ("a", "dead", 2)
-    assert outcome.finding is not None
-    assert "does not decode" in outcome.finding.message
+    assert outcome.failure is not None
+    assert "does not decode" in outcome.failure.message
 
 
 def test_ids_are_recovered_and_all_bytes_are_kept(client: redis.Redis, backlog: Backlog) -> None:
@@ -132,15 +132,15 @@ def test_ids_are_recovered_and_all_bytes_are_kept(client: redis.Redis, backlog: 
 def test_salvage_finds_events_of_every_size() -> None:
     """Lengths in one, two and four bytes; of an intact chunk, every event comes back as it was."""
     events = [event("e" * length, size) for length, size in ((1, 0), (31, 255), (32, 256), (128, 70_000))]
-    assert salvage(pack_chunk(events)) == events
-    assert salvage(b"") == []
+    assert salvage_chunk(pack_chunk(events)) == events
+    assert salvage_chunk(b"") == []
 
 
 def test_bytes_that_look_like_an_event_are_none() -> None:
     """An event's own bytes may imitate a packed event; an intact length says where it ends."""
     inner = pack_chunk([event("fake")])[1:]
     events = [msgspec.structs.replace(event("real"), raw=inner), event("next")]
-    assert [one.id for one in salvage(pack_chunk(events))] == ["real", "next"]
+    assert [one.id for one in salvage_chunk(pack_chunk(events))] == ["real", "next"]
 
 
 def test_a_chunk_without_a_checksum_is_read(client: redis.Redis, backlog: Backlog) -> None:
@@ -211,7 +211,7 @@ def test_who_lost_the_lease_amid_a_claim_sets_nothing_aside(client: redis.Redis,
     with pytest.raises(LeaseLost):
         Sleepy(client, TIMING).claim(order)
     assert len(letters(client)) == 1
-    assert client.hget(keys.state("a"), "backlog_events") == b"1"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"1"
 
 
 @pytest.mark.parametrize(
@@ -257,16 +257,16 @@ def test_a_damaged_state_wedges_nobody(
     """Whatever a field of the state says: events come in, are claimed and delivered, and all can look."""
     subscribe(client, "a", "b")
     append(client, "a", [["e1"]])
-    client.hset(keys.state("a"), field, value)
+    client.hset(keys.state_key("a"), field, value)
     append(client, "a", [["e2"]])
     append(client, "b", [["b1"]])
 
     batch = claim(backlog, "a").batch
     assert ids(batch) == ["e1", "e2"]
     assert ids(claim(backlog, "b").batch) == ["b1"]
-    client.hset(keys.state("a"), field, value)
+    client.hset(keys.state_key("a"), field, value)
     backlog.settle(batch, delivered(batch))
-    VitalSigns(client).of(["a"])
+    RedisStats(client).of(["a"])
     parking = Parking(client, Cap(10, 1000))
     assert BacklogBudget(client, parking, 0).waiting(Snapshot(client).subscriptions())
     parking.room("a")
@@ -283,7 +283,7 @@ def test_a_damaged_state_wedges_nobody(
         "epoch",
         "since",
         "chunks",
-        "carried",
+        "request_counts",
         "attempts",
         "losses",
         "due",
@@ -412,13 +412,13 @@ def test_a_damaged_record_of_a_replay_is_forgotten(client: redis.Redis) -> None:
     with replaying.hand() as hand:
         assert hand.records() == [page]
     with replaying.hand() as hand:
-        assert hand.over(Page("rpl_1", 2, [], [], 6), [Consignment(["a"], urgent=True, events=[event("e1")])])
+        assert hand.over(Page("rpl_1", 2, [], [], 6), [RoutedChunk(["a"], urgent=True, events=[event("e1")])])
     assert client.hkeys(keys.REPLAYS) == [b"rpl_1"]
 
 
 def test_a_damaged_session_has_ended(client: redis.Redis) -> None:
     """Who bore it signs in again."""
-    sessions = Sessions(client, Proofs([b"the fleet's own key"]))
+    sessions = Sessions(client, Signer([b"the fleet's own key"]))
     token = sessions.open(ApiKey("key", "default", "name", Role.ADMIN, 0))
     [key] = client.keys("siem:session:*")
     client.set(key, b"{\xff")
@@ -430,16 +430,16 @@ def test_damaged_counts_stop_no_router(client: redis.Redis) -> None:
     """Statistics begin again; the events of the same transaction are in their backlog, once."""
     subscribe(client, "a")
     client.hset(keys.COUNTERS, "published", b"\xff")
-    client.hset(keys.state("a"), "backlog_events", b"many")
+    client.hset(keys.state_key("a"), "backlog_events", b"many")
     ingress = Ingress(client, "test", 30)
     entry: Any = client.xadd(keys.EVENTS, {"event": b"{}"})
 
     ingress.hand_over(
-        HandOver(consignments=[Consignment(["a"], urgent=True, events=[event("e1")])], done=[entry])
+        RoutingResult(routed_chunks=[RoutedChunk(["a"], urgent=True, events=[event("e1")])], done=[entry])
     )
 
     assert client.xlen(keys.urgent("a")) == 1
-    assert (counters(client)["published"], client.hget(keys.state("a"), "backlog_events")) == (1, b"1")
+    assert (counters(client)["published"], client.hget(keys.state_key("a"), "backlog_events")) == (1, b"1")
     assert volumes_of(client, "default") == {}
 
 

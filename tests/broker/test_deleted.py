@@ -45,7 +45,7 @@ def naming(client: redis.Redis) -> list[str]:
     """Name the keys that name the integration, and the hashes and sets that have something of it."""
     found = [name.decode() for name in client.scan_iter(count=1000)]
     named = [name for name in found if ":a:" in name or name.endswith(":a")]
-    hashes = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNTOLD)
+    hashes = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNSENT)
     named += [name for name in hashes if client.hexists(name, "a")]
     leases: list[Any] = client.zrange(keys.LEASES, 0, -1)
     return sorted(named + [member.decode() for member in leases if member.startswith(b"a/")])
@@ -57,7 +57,7 @@ def test_one_that_has_nothing_left_goes_as_a_whole(client: redis.Redis) -> None:
     append(client, "a", [["e1"]])
     backlog = Backlog(client, TIMING)
     settle_all(backlog, "a")
-    for name in (keys.HEALTH_STATES, keys.HEALTH_UNTOLD):
+    for name in (keys.HEALTH_STATES, keys.HEALTH_UNSENT):
         client.hset(name, "a", "{}")
     delete(client)
     snapshot = Snapshot(client)
@@ -113,7 +113,7 @@ def test_nothing_holds_up_what_drains(client: redis.Redis) -> None:
     client.zadd(keys.LEASES, {"a/1": 9e15})
     delete(client)
     late = {"held": 1, "breaker": "open", "opened_by": "timeout", "probe_at": 9_000_000_000_000_000}
-    client.hset(keys.state("a"), mapping=late | {"rests_until": 9_000_000_000_000_000})  # type: ignore[arg-type]  # numbers are taken as well
+    client.hset(keys.state_key("a"), mapping=late | {"rests_until": 9_000_000_000_000_000})  # type: ignore[arg-type]  # numbers are taken as well
 
     assert remove(client) is Removal.BUSY
     [(order, state, _)] = backlog.reissue()
@@ -147,7 +147,7 @@ def test_one_that_is_not_deleted_stays(client: redis.Redis, document: str) -> No
 def test_keys_without_a_document_are_found_and_removed(client: redis.Redis) -> None:
     """Also slots above any limit that is set now, and what damage made of another type."""
     client.hset(keys.slot_prefix("a") + "700", "epoch", 3)
-    client.set(keys.state("a"), "damaged")
+    client.set(keys.state_key("a"), "damaged")
     client.hset(keys.slot_prefix("b") + "1", "epoch", 3)
     client.set("siem:sweeper", "somebody")
     found = DeletedKeys(client)
@@ -166,7 +166,7 @@ def test_all_keys_are_looked_through_in_a_few_looks(
     client.mset({f"siem:idempotency:{number}": "x" for number in range(500)})
     ids = {f"int_{number}" for number in range(50)}
     for one in ids:
-        client.hset(keys.state(one), "slots", 4)
+        client.hset(keys.state_key(one), "slots", 4)
     looking = DeletedKeys(client)
 
     assert set().union(*(looking.leftovers(()) for _ in range(5))) == ids

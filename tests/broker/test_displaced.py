@@ -9,17 +9,17 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, event, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.broker.ingress import Consignment, HandOver, Ingress
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
 from worker.broker.outcomes import Outcomes
-from worker.broker.overdraft import overdraw
+from worker.broker.overdraft import write_when_full
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
 from worker.broker.reading_ahead import IngressAhead
 from worker.broker.replaying import Replaying
 from worker.broker.unrecordable import Unrecordable
-from worker.model.deliveries import DeadLetter, Finding
+from worker.model.deliveries import DeadLetter, Failure
 from worker.model.failures import FailureCode
-from worker.model.parking import Cap, ParkedChunk, Room
+from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 from worker.model.replays import Page
 
 Way = Callable[[redis.Redis], None]
@@ -32,13 +32,13 @@ def overwrite(client: redis.Redis, *streams: str) -> None:
         client.set(stream, "by hand")
 
 
-def handover(entry: bytes, *, dead: bool = False) -> HandOver:
+def routing_result(entry: bytes, *, dead: bool = False) -> RoutingResult:
     """Hand one entry over to integration `a`, or make a dead letter of it."""
     events = [event("e1")]
     if dead:
-        finding = Finding(FailureCode.INVALID_EVENT, "it is no JSON", "publish JSON")
-        return HandOver(dead=[DeadLetter(None, "refused", finding, 1, events, [0])], done=[entry])
-    return HandOver([Consignment(["a"], urgent=True, events=events)], done=[entry])
+        failure = Failure(FailureCode.INVALID_EVENT, "it is no JSON", "publish JSON")
+        return RoutingResult(dead=[DeadLetter(None, "refused", failure, 1, events, [0])], done=[entry])
+    return RoutingResult([RoutedChunk(["a"], urgent=True, events=events)], done=[entry])
 
 
 def published(client: redis.Redis) -> bytes:
@@ -52,7 +52,7 @@ def by_a_router(client: redis.Redis) -> None:
     ingress = Ingress(client, "test", 30)
     published(client)
     [arrival] = ingress.read(10, 1) or ingress.read(10, 1)
-    assert ingress.hand_over(handover(arrival.entry_id))
+    assert ingress.hand_over(routing_result(arrival.entry_id))
 
 
 def by_a_router_that_was_late(client: redis.Redis) -> None:
@@ -60,7 +60,7 @@ def by_a_router_that_was_late(client: redis.Redis) -> None:
     ingress = Ingress(client, "test", 0)
     published(client)
     [arrival] = ingress.read(10, 1) or ingress.read(10, 1)
-    assert ingress.hand_over(handover(arrival.entry_id))
+    assert ingress.hand_over(routing_result(arrival.entry_id))
 
 
 def ahead_of_the_others(client: redis.Redis) -> None:
@@ -69,25 +69,27 @@ def ahead_of_the_others(client: redis.Redis) -> None:
     ahead = IngressAhead(client)
     assert ahead.is_mine()
     entry = published(client)
-    assert ahead.hand_over(handover(entry), entry) is None
+    assert ahead.hand_over(routing_result(entry), entry) is None
 
 
 def when_redis_is_full(client: redis.Redis) -> None:
     """Append by the script that needs no memory to begin with."""
-    overdraw(client, [("XADD", LANES[0], "*", "n", 1, "bytes", 10, "events", pack_chunk([event("e1")]))])
+    write_when_full(
+        client, [("XADD", LANES[0], "*", "n", 1, "bytes", 10, "events", pack_chunk([event("e1")]))]
+    )
 
 
 def by_a_replay(client: redis.Redis) -> None:
     """Hand over a page of dead letters."""
     with Replaying(client).hand() as hand:
         page = Page("rpl_1", 1, ["1"], [], 1)
-        assert hand.over(page, [Consignment(["a"], urgent=True, events=[event("e1")])])
+        assert hand.over(page, [RoutedChunk(["a"], urgent=True, events=[event("e1")])])
 
 
 def by_unparking(client: redis.Redis) -> None:
     """Bring a parked chunk back."""
     chunk = ParkedChunk("a", urgent=True, position=1, events=1, size=10, packed=pack_chunk([event("e1")]))
-    assert Parking(client, Cap(10, 1000)).unpark(Room(10, 1000, ()), [("1", chunk)])
+    assert Parking(client, Cap(10, 1000)).unpark(BacklogRoom(10, 1000, ()), [("1", chunk)])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_an_invalid_event_gets_to_the_recorder(client: redis.Redis) -> None:
     published(client)
     [arrival] = ingress.read(10, 1) or ingress.read(10, 1)
     overwrite(client, keys.DEAD_LETTERS)
-    assert ingress.hand_over(handover(arrival.entry_id, dead=True))
+    assert ingress.hand_over(routing_result(arrival.entry_id, dead=True))
 
     outcomes.read(10, 1)
     assert len(outcomes.read(10, 1).dead) == 1

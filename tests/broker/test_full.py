@@ -9,17 +9,17 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, event, ids, subscribe
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.alive import SignOfLife, roles_alive
+from worker.broker.alive import Heartbeat, roles_alive
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.housekeeping import Housekeeping
-from worker.broker.ingress import Consignment, HandOver, Ingress
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.identity import process_identity
 from worker.model.errors import BrokerFull
-from worker.model.parking import Cap, ParkedChunk, Room
+from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 
 CHUNKS = [[f"e{number}"] for number in range(8)]
 AT_ONCE = Timing(lease=0, order_lease=0, retry_grace=0)
@@ -39,7 +39,7 @@ def full(client: redis.Redis, *, far_beyond: bool = True) -> Iterator[None]:
 def hand_over(ingress: Ingress) -> None:
     """Hand over to integration `a` what the ingress holds, as one event."""
     done = [arrival.entry_id for arrival in ingress.read(10, 1)]
-    ingress.hand_over(HandOver([Consignment(["a"], urgent=True, events=[event("late")])], done=done))
+    ingress.hand_over(RoutingResult([RoutedChunk(["a"], urgent=True, events=[event("late")])], done=done))
 
 
 def test_what_waits_is_sent_and_recorded(client: redis.Redis) -> None:
@@ -79,7 +79,7 @@ def test_the_sweeper_goes_on(client: redis.Redis) -> None:
 
 def test_nobody_seems_dead(client: redis.Redis) -> None:
     """A process gives its signs of life."""
-    sign = SignOfLife(client, "router")
+    sign = Heartbeat(client, "router")
     with full(client):
         sign.start()
         wait_until(lambda: roles_alive(client) == {"router"}, "the router gives a sign")
@@ -110,22 +110,22 @@ def test_what_was_accepted_is_handed_over_within_bounds(client: redis.Redis) -> 
     assert client.xlen(keys.EVENTS) == 0
     assert client.xpending(keys.EVENTS, keys.ROUTER_GROUP)["pending"] == 0
     assert client.xlen(keys.urgent("a")) == 1
-    assert client.hget(keys.state("a"), "backlog_events") == b"1"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"1"
 
 
 def test_what_rests_in_the_ledger_stays_there(client: redis.Redis) -> None:
     """Neither parked events nor replays come back while Redis is full, and nothing of them is half done."""
     subscribe(client, "a")
-    parking, before = Parking(client, Cap(events=4, size=1000)), client.hgetall(keys.state("a"))
+    parking, before = Parking(client, Cap(events=4, size=1000)), client.hgetall(keys.state_key("a"))
     page = [
         ("p1", ParkedChunk("a", urgent=True, position=1, events=1, size=10, packed=pack_chunk([event("e0")])))
     ]
     with full(client):
         with pytest.raises(BrokerFull, match="Redis is full"):
-            parking.unpark(Room(4, 1000, ()), page)
+            parking.unpark(BacklogRoom(4, 1000, ()), page)
         with pytest.raises(BrokerFull, match="Redis is full"):
-            Turn(client, keys.REPLAYER_LOCK, 5).is_mine()
+            LeaderLock(client, keys.REPLAYER_LOCK, 5).is_mine()
 
-    assert client.hgetall(keys.state("a")) == before
+    assert client.hgetall(keys.state_key("a")) == before
     assert client.xlen(keys.urgent("a")) == 0
-    assert parking.unpark(Room(4, 1000, ()), page)
+    assert parking.unpark(BacklogRoom(4, 1000, ()), page)

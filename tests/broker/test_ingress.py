@@ -7,7 +7,7 @@ import redis
 
 from tests.broker.sending import event
 from worker.broker import keys
-from worker.broker.ingress import Consignment, HandOver, Ingress, counters
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerUnavailable
 
 
@@ -21,14 +21,14 @@ def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
     events = [event(one.entry_id.decode()) for one in found]
 
     done = [one.entry_id for one in found]
-    assert router.hand_over(HandOver([Consignment(["a"], urgent=True, events=events)], done=done))
+    assert router.hand_over(RoutingResult([RoutedChunk(["a"], urgent=True, events=events)], done=done))
 
     assert client.xlen(keys.EVENTS) == 2
     left: Any = client.xrange(keys.EVENTS)
     pending: Any = client.xpending(keys.EVENTS, keys.ROUTER_GROUP)
     assert not {entry for entry, _ in left} & set(done)
     assert pending["pending"] == 0
-    assert client.hget(keys.state("a"), "backlog_events") == b"3"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"3"
     assert counters(client)["published"] == 3
 
 

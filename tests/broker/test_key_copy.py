@@ -6,23 +6,23 @@ import redis
 
 from worker.broker import keys
 from worker.broker.key_copy import LASTS, KeyCopy
-from worker.model.api_keys import ApiKey, Role, digest_of
-from worker.model.proofs import Proofs
+from worker.model.api_keys import ApiKey, Role, key_digest
+from worker.model.proofs import Signer
 
 ONE = ApiKey("a" * 16, "ours", "one", Role.ADMIN, 5)
 TWO = ApiKey("b" * 16, "theirs", "two", Role.PUBLISH_ONLY, 6)
-PROOFS = Proofs([b"the fleet's own key"])
+PROOFS = Signer([b"the fleet's own key"])
 
 
 def test_what_the_ledger_told_last_is_all_there_is(client: redis.Redis) -> None:
     """Keys come, change and go with it; nobody who reads Redis finds the text of one."""
     copy = KeyCopy(client, PROOFS)
-    copy.replace([(ONE, digest_of("text of one")), (TWO, digest_of("text of two"))])
+    copy.replace([(ONE, key_digest("text of one")), (TWO, key_digest("text of two"))])
     found = copy.find(ONE.id)
-    copy.replace([(TWO, digest_of("text of two"))])
+    copy.replace([(TWO, key_digest("text of two"))])
 
     assert found is not None
-    assert (found.key, found.digest) == (ONE, digest_of("text of one"))
+    assert (found.key, found.digest) == (ONE, key_digest("text of one"))
     assert copy.find(ONE.id) is None
     assert "text" not in repr(client.hgetall(keys.API_KEYS))
 

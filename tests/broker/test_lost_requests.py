@@ -7,7 +7,7 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.deliveries import SETTLED, Batch, Health, Ruling, Verdict
+from worker.model.deliveries import SETTLED, Batch, BreakerSignal, DeliveryResult, Verdict
 from worker.model.settlement import settle_rulings
 from worker.model.suspicion import only_part
 
@@ -25,15 +25,15 @@ def test_a_lost_worker_counts_once_however_many_parts_follow(client: redis.Redis
     batch = claim(backlog, "a").batch
     for _ in range(5):
         batch = _issued_again(client, backlog)
-    before = list(batch.carried)
+    before = list(batch.request_counts)
     with only_part(batch):
-        rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
+        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_rulings(batch, results, POLICY))
     again = backlog.claim(batch.order)
 
     assert isinstance(again, Claim)
     assert before == [5, 5, 5]
-    assert list(again.batch.carried) == [SETTLED, 5, 5]
+    assert list(again.batch.request_counts) == [SETTLED, 5, 5]
     assert again.batch.suspects == 1
 
 
@@ -45,8 +45,8 @@ def test_a_later_death_still_makes_smaller_parts(client: redis.Redis, backlog: B
     for _ in range(3):
         batch = _issued_again(client, backlog)
     with only_part(batch):
-        rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
+        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_rulings(batch, results, POLICY))
     assert isinstance(backlog.claim(batch.order), Claim)
 
     assert (batch.suspects, _issued_again(client, backlog).suspects) == (64, 8)
@@ -61,7 +61,7 @@ def test_a_batch_above_a_lowered_limit_of_slots_still_probes(client: redis.Redis
     assert first.further is not None
     second = backlog.claim(first.further)
     assert isinstance(second, Claim)
-    misconfigured = replace(failed(second.batch), health=Health.MISCONFIGURED, cause="token_invalid")
+    misconfigured = replace(failed(second.batch), health=BreakerSignal.MISCONFIGURED, cause="token_invalid")
     backlog.settle(first.batch, delivered(first.batch))
     backlog.settle(second.batch, misconfigured)
     subscribe(client, "a", slots=1)

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from worker.broker.order_queues import OrderQueues, order_headers
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.vital_signs import RedisStats
 
 QUEUE = "siem:celery:webhook"
 
@@ -47,7 +47,7 @@ def test_an_order_is_issued_now(client: redis.Redis) -> None:
     """By the clock of Redis."""
     client.lpush(QUEUE, _message(order_headers()["siem_issued_ms"]))
 
-    signs = VitalSigns(client).of_fleet()
+    signs = RedisStats(client).of_fleet()
 
     assert signs.queues["webhook"].oldest_ms is not None
     assert abs(signs.queues["webhook"].oldest_ms - signs.now_ms) < 60_000

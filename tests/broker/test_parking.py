@@ -8,7 +8,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
-from worker.model.parking import Cap, ParkedChunk, Room
+from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 
 #: Events of the tests have ten bytes each.
 CAP = Cap(events=10, size=1_000)
@@ -16,7 +16,7 @@ CAP = Cap(events=10, size=1_000)
 
 def state(client: redis.Redis) -> tuple[int, int, int]:
     """Return how many events the backlog holds, how many are unclaimed, and their bytes."""
-    found = client.hmget(keys.state("a"), "backlog_events", "unclaimed_events", "unclaimed_bytes")
+    found = client.hmget(keys.state_key("a"), "backlog_events", "unclaimed_events", "unclaimed_bytes")
     return tuple(int(value or 0) for value in found)  # type: ignore[return-value]  # three were asked for
 
 
@@ -103,14 +103,14 @@ def test_they_come_back_in_order_and_behind_what_is_there(client: redis.Redis) -
     parking, backlog = Parking(client, CAP), Backlog(client, TIMING)
     parking.park("a")
     page = parked(client)
-    assert parking.room("a") == Room(0, 0, ())
+    assert parking.room("a") == BacklogRoom(0, 0, ())
     batch = claim(backlog, "a").batch
     work = backlog.settle(batch, delivered(batch))
     room = parking.room("a")
 
-    assert room == Room(4, 710, ())
+    assert room == BacklogRoom(4, 710, ())
     assert parking.unpark(room, page[:2])
-    assert parking.room("a") == Room(0, 0, (page[0][0], page[1][0]))
+    assert parking.room("a") == BacklogRoom(0, 0, (page[0][0], page[1][0]))
     assert state(client) == (8, 8, 80)
     order: list[str] = []
     works = [work]
@@ -133,7 +133,7 @@ def test_one_who_slept_cannot_put_a_page_back_again(client: redis.Redis) -> None
     parking = Parking(client, CAP)
     parking.park("a")
     page = parked(client)
-    nothing_yet = Room(10, 100, ())
+    nothing_yet = BacklogRoom(10, 100, ())
     assert parking.unpark(nothing_yet, page)
 
     assert not parking.unpark(nothing_yet, page)
@@ -156,7 +156,7 @@ def test_what_was_damaged_while_it_was_parked_becomes_dead_letters(client: redis
     subscribe(client, "a")
     parking, backlog = Parking(client, CAP), Backlog(client, TIMING)
     damaged = ParkedChunk("a", urgent=True, position=1, events=2, size=20, packed=b"\xc1" * 40)
-    assert parking.unpark(Room(10, 1000, ()), [("1-1", damaged)])
+    assert parking.unpark(BacklogRoom(10, 1000, ()), [("1-1", damaged)])
 
     [order] = backlog.wake(["a"])
     assert backlog.claim(order) == "empty"

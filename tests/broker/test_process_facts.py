@@ -12,7 +12,7 @@ from tests.fleet import wait_until
 from worker.api.exposition import Exposition
 from worker.api.figures import PROCESSES_SHORT
 from worker.broker import process_facts
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import connections_to, short_processes
 from worker.model.resources_part import resources_parts
@@ -28,7 +28,7 @@ def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pyt
     told = ShortageLog(lambda: now)
     monkeypatch.setattr(process_facts, "SHORTAGES", told)
     told.note(Resource.OPEN_FILES, "cannot open sockets")
-    sign = SignOfLife(client, "worker-webhook", "worker-syslog_cef")
+    sign = Heartbeat(client, "worker-webhook", "worker-syslog_cef")
     sign.start()
     try:
         wait_until(lambda: len(living_processes(client)) == 2, "it lives in both roles")
@@ -55,7 +55,7 @@ def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pyt
 
 def test_connections_are_told_while_they_stand(client: redis.Redis) -> None:
     """One that the other side has ended is none, whether or not this side has noticed."""
-    sign = SignOfLife(client, "worker-syslog_cef")
+    sign = Heartbeat(client, "worker-syslog_cef")
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
         peer = f"127.0.0.1:{port}"

@@ -11,8 +11,8 @@ from tests.broker.sending import event
 from tests.broker.test_full import full
 from worker.broker import keys
 from worker.broker.floods import LASTS, floods
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, counters
-from worker.broker.reading_ahead import IngressAhead, NotMyTurn
+from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
+from worker.broker.reading_ahead import IngressAhead, NotLeader
 from worker.broker.volumes import Volume, volumes_of
 from worker.route_ahead import RouteAhead
 
@@ -28,16 +28,16 @@ def given(ingress: Ingress, count: int) -> list[bytes]:
     return [one.entry_id for one in ingress.read(count, 1)] if count else []
 
 
-def read(ahead: IngressAhead, entry_id: bytes, window: int = 100) -> list[Arrival]:
+def read(ahead: IngressAhead, entry_id: bytes, window: int = 100) -> list[IngressEntry]:
     """Read to the end."""
     return [one for entries in ahead.after(entry_id, lambda: window) for one in ahead.arrivals(entries)]
 
 
-def handover(*done: bytes) -> HandOver:
+def routing_result(*done: bytes) -> RoutingResult:
     """Hand these over to integration `a`."""
     events = [event(one.decode()) for one in done]
-    return HandOver(
-        [Consignment(["a"], urgent=True, events=events)],
+    return RoutingResult(
+        [RoutedChunk(["a"], urgent=True, events=events)],
         volumes={("policy.deny", "acme"): Volume(len(done), 10)},
         done=list(done),
     )
@@ -74,9 +74,9 @@ def test_what_is_handed_over_is_gone_and_the_rest_is_not(client: redis.Redis) ->
     given(ingress, 0)
     assert ahead.is_mine()
 
-    assert ahead.hand_over(handover(entries[1], entries[3]), entries[1]) is None
+    assert ahead.hand_over(routing_result(entries[1], entries[3]), entries[1]) is None
     assert client.xlen(keys.urgent("a")) == 1
-    assert client.hget(keys.state("a"), "backlog_events") == b"2"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"2"
     assert counters(client)["published"] == 2
     assert volumes_of(client, "acme")["policy.deny"].events == 2
     assert [one.entry_id for one in ingress.read(10, 1)] == [entries[0], entries[2]]
@@ -88,10 +88,10 @@ def test_what_a_router_was_given_is_not_to_be_had(client: redis.Redis) -> None:
     given(ingress, 2)
     assert ahead.is_mine()
 
-    assert ahead.hand_over(handover(entries[1], entries[3]), entries[1]) == entries[1]
+    assert ahead.hand_over(routing_result(entries[1], entries[3]), entries[1]) == entries[1]
     assert client.xlen(keys.EVENTS) == 4
     assert not client.exists(keys.urgent("a"), keys.COUNTERS)
-    assert ahead.hand_over(handover(entries[3]), entries[3]) is None
+    assert ahead.hand_over(routing_result(entries[3]), entries[3]) is None
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_ids_are_compared_as_numbers(client: redis.Redis, earlier: bytes, later:
     assert ahead.is_mine()
 
     client.xgroup_create(keys.EVENTS, keys.ROUTER_GROUP, later, mkstream=True)
-    assert ahead.hand_over(handover(earlier), earlier) == later
-    assert ahead.hand_over(handover(later), later) == later
+    assert ahead.hand_over(routing_result(earlier), earlier) == later
+    assert ahead.hand_over(routing_result(later), later) == later
     client.xgroup_setid(keys.EVENTS, keys.ROUTER_GROUP, earlier)
-    assert ahead.hand_over(handover(later), later) is None
+    assert ahead.hand_over(routing_result(later), later) is None
 
 
 def test_one_at_a_time_reads_ahead(client: redis.Redis) -> None:
@@ -125,8 +125,8 @@ def test_one_at_a_time_reads_ahead(client: redis.Redis) -> None:
     client.delete(keys.AHEAD_LOCK)
     assert next_one.is_mine()
 
-    with pytest.raises(NotMyTurn):
-        sleeper.hand_over(handover(*entries), entries[0])
+    with pytest.raises(NotLeader):
+        sleeper.hand_over(routing_result(*entries), entries[0])
     assert client.xlen(keys.EVENTS) == 1
     next_one.pass_on()
     assert sleeper.is_mine()
@@ -138,10 +138,10 @@ def test_who_lost_its_turn_forgets_what_it_found(client: redis.Redis) -> None:
     given(Ingress(client, "test", 30), 0)
     routed: list[bytes] = []
 
-    def route(batch: Sequence[Arrival], _: object) -> list[HandOver]:
-        return [handover(*(one.entry_id for one in batch))]
+    def route(batch: Sequence[IngressEntry], _: object) -> list[RoutingResult]:
+        return [routing_result(*(one.entry_id for one in batch))]
 
-    def wake(done: HandOver, _: object) -> None:
+    def wake(done: RoutingResult, _: object) -> None:
         routed.extend(done.done)
         time.sleep(0.3)  # as much as is routed before it is read on
 
@@ -155,7 +155,7 @@ def test_who_lost_its_turn_forgets_what_it_found(client: redis.Redis) -> None:
             assert other.is_mine()
             for entries in list(other.after(b"0-0", lambda: 100)):
                 for entry_id, _ in entries:
-                    assert other.hand_over(handover(entry_id), entry_id) is None
+                    assert other.hand_over(routing_result(entry_id), entry_id) is None
                     routed.append(entry_id)
             client.delete(keys.AHEAD_LOCK)
 
@@ -177,7 +177,7 @@ def test_a_full_redis_is_relieved_within_bounds(client: redis.Redis) -> None:
         assert ahead.is_mine()
         with pytest.raises(ResponseError):
             client.xadd(keys.EVENTS, {"event": b"new"})
-        assert ahead.hand_over(handover(entries[1]), entries[1]) is None
+        assert ahead.hand_over(routing_result(entries[1]), entries[1]) is None
     assert client.xlen(keys.EVENTS) == 1
     assert client.xlen(keys.urgent("a")) == 1
 
@@ -186,11 +186,11 @@ def test_a_damaged_count_begins_again(client: redis.Redis) -> None:
     """The hand-over is carried out all the same."""
     entries, ingress, ahead = publish(client, 1), Ingress(client, "test", 30), IngressAhead(client)
     given(ingress, 0)
-    client.hset(keys.state("a"), "backlog_events", "damaged")
+    client.hset(keys.state_key("a"), "backlog_events", "damaged")
     assert ahead.is_mine()
 
-    assert ahead.hand_over(handover(*entries), entries[0]) is None
-    assert client.hget(keys.state("a"), "backlog_events") == b"1"
+    assert ahead.hand_over(routing_result(*entries), entries[0]) is None
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"1"
     assert client.xlen(keys.EVENTS) == 0
 
 

@@ -13,8 +13,8 @@ from tests.fleet import wait_until
 from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
 from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.broker.connection import Client, ask, broker_errors, connect
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.connection import Client, broker_errors, redis_client, send_command
+from worker.broker.vital_signs import RedisStats
 from worker.model.errors import BrokerUnavailable
 from worker.model.outages import OutageCause
 
@@ -24,7 +24,7 @@ def guarded(tmp_path: Path) -> Iterator[RunningServer]:
     """Give a server with a password, one database, and a user who may do nothing but log in."""
     with start_server(VALKEY, tmp_path / "server", password="right", extra=["--databases", "1"]) as server:
         with server.client() as client:
-            ask(client, "ACL", "SETUSER", "guest", "on", ">guest", "+@connection")
+            send_command(client, "ACL", "SETUSER", "guest", "on", ">guest", "+@connection")
         yield server
 
 
@@ -32,7 +32,7 @@ def refusal_of(client: Client, *command: str) -> BrokerUnavailable | None:
     """Send a command; return how it fails, if it does."""
     try:
         with broker_errors():
-            ask(client, *command)
+            send_command(client, *command)
     except BrokerUnavailable as error:
         return error
     return None
@@ -51,7 +51,7 @@ def test_a_login_that_is_refused_is_no_absence(
     guarded: RunningServer, login: str, database: int, cause: OutageCause, words: str
 ) -> None:
     """The server answers: what is wrong is the URL, or what its user may do."""
-    with connect(f"redis://{login}127.0.0.1:{guarded.port}/{database}") as client:
+    with redis_client(f"redis://{login}127.0.0.1:{guarded.port}/{database}") as client:
         found = refusal_of(client, "GET", "key")
 
     assert found is not None
@@ -64,11 +64,11 @@ def test_what_is_forbidden_is_told_once_and_not_of_each_integration(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A damaged key concerns its integration alone; a user who may run no script concerns all of them."""
-    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
-        ask(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-evalsha")
-        ask(client, "SET", keys.state("damaged"), "no hash")
-        with connect(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
-            for look in (Backlog(less, TIMING).wake, VitalSigns(less).of):
+    with start_server(VALKEY, tmp_path / "server") as server, redis_client(server.url) as client:
+        send_command(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-evalsha")
+        send_command(client, "SET", keys.state_key("damaged"), "no hash")
+        with redis_client(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
+            for look in (Backlog(less, TIMING).wake, RedisStats(less).of):
                 with pytest.raises(BrokerUnavailable, match=r"denies permission .*evalsha") as caught:
                     look(["one", "two", "damaged"])
                 assert caught.value.cause is OutageCause.PERMISSION_DENIED
@@ -82,9 +82,9 @@ def test_what_is_forbidden_is_told_once_and_not_of_each_integration(
 
 def test_what_a_script_may_not_do_is_told_as_forbidden(tmp_path: Path) -> None:
     """Redis gives no code for it."""
-    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
-        ask(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-lpush")
-        with connect(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
+    with start_server(VALKEY, tmp_path / "server") as server, redis_client(server.url) as client:
+        send_command(client, "ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-lpush")
+        with redis_client(f"redis://less:less@127.0.0.1:{server.port}/0") as less:
             found = refusal_of(less, "EVAL", "redis.call('LPUSH', KEYS[1], 'one')", "1", "list")
 
     assert found is not None
@@ -93,9 +93,9 @@ def test_what_a_script_may_not_do_is_told_as_forbidden(tmp_path: Path) -> None:
 
 def test_a_server_without_a_free_connection_says_so(tmp_path: Path) -> None:
     """It answers a new connection with a refusal."""
-    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+    with start_server(VALKEY, tmp_path / "server") as server, redis_client(server.url) as client:
         client.config_set("maxclients", 1)
-        with connect(server.url) as another:
+        with redis_client(server.url) as another:
             found = refusal_of(another, "GET", "key")
 
     assert found is not None
@@ -107,7 +107,7 @@ def test_a_server_without_a_free_connection_says_so(tmp_path: Path) -> None:
 
 def test_a_replica_says_so(tmp_path: Path) -> None:
     """It takes no writes, alone or in a transaction."""
-    with start_server(VALKEY, tmp_path / "server") as server, connect(server.url) as client:
+    with start_server(VALKEY, tmp_path / "server") as server, redis_client(server.url) as client:
         client.replicaof("127.0.0.1", 1)
         alone = refusal_of(client, "SET", "key", "1")
         together = refusal_of_transaction(client)
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk", 4) as disk,
         start_server(VALKEY, disk / "server") as server,
-        connect(server.url) as client,
+        redis_client(server.url) as client,
     ):
         client.set("key", "1")
         filler = fill(disk)

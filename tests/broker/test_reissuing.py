@@ -9,10 +9,10 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, subscribe
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.broker.backlog import Backlog, Claim
-from worker.broker.fleet import LASTS, REMEMBERED, Told
-from worker.broker.reissuing import Fault, Reissued
+from worker.broker.fleet import LASTS, REMEMBERED, ProcessReport
+from worker.broker.reissuing import Reissued, UnsettledReason
 from worker.identity import process_identity
 from worker.model.deliveries import Batch
 
@@ -38,7 +38,7 @@ def batch(client: redis.Redis, backlog: Backlog) -> Batch:
 
 def tell(client: redis.Redis, *, connection: int, since_ms: int, age: float) -> None:
     """Let this process have given its latest sign of life so many seconds ago."""
-    told = msgspec.json.encode(Told(connection=connection, since_ms=since_ms))
+    told = msgspec.json.encode(ProcessReport(connection=connection, since_ms=since_ms))
     client.set(keys.process(ME), told, px=round((REMEMBERED - age) * 1000))
 
 
@@ -60,10 +60,10 @@ def lease_left(client: redis.Redis) -> float:
 @pytest.mark.parametrize(
     ("seen", "found"),
     [
-        ((True, BEFORE, 1), (Fault.NOT_SETTLED, b"1")),
-        ((True, BEHIND, 1), (Fault.NOT_SETTLED, None)),
-        ((True, BEFORE, LASTS + 5), (Fault.WORKER_SILENT, None)),
-        ((False, BEFORE, 4), (Fault.WORKER_ENDED, b"1")),
+        ((True, BEFORE, 1), (UnsettledReason.NOT_SETTLED, b"1")),
+        ((True, BEHIND, 1), (UnsettledReason.NOT_SETTLED, None)),
+        ((True, BEFORE, LASTS + 5), (UnsettledReason.WORKER_SILENT, None)),
+        ((False, BEFORE, 4), (UnsettledReason.WORKER_ENDED, b"1")),
     ],
     ids=["it hangs", "it was suspended", "it is suspended", "it has ended"],
 )
@@ -72,7 +72,7 @@ def test_what_became_of_its_worker_decides(
     backlog: Backlog,
     batch: Batch,
     seen: tuple[bool, int, float],
-    found: tuple[Fault, bytes | None],
+    found: tuple[UnsettledReason, bytes | None],
 ) -> None:
     """The batch is sent again in any case; only a worker that ended, or hangs, makes it suspect."""
     (is_connected, since_ms, age), (fault, losses) = seen, found
@@ -88,7 +88,7 @@ def test_what_became_of_its_worker_decides(
     assert client.hget(SLOT, "losses") == losses
     again = backlog.claim(order)
     assert isinstance(again, Claim)
-    assert list(again.batch.carried) == [1]  # it has probably been sent
+    assert list(again.batch.request_counts) == [1]  # it has probably been sent
 
 
 def test_a_worker_that_has_just_lost_its_connection_is_waited_for(
@@ -104,7 +104,7 @@ def test_a_worker_that_has_just_lost_its_connection_is_waited_for(
     [(order, _, holder)] = backlog.reissue()
     assert order.epoch == batch.order.epoch + 1
     assert holder is not None
-    assert holder.fault is Fault.WORKER_ENDED
+    assert holder.fault is UnsettledReason.WORKER_ENDED
 
 
 def test_a_claim_of_an_earlier_release_counts_as_there(
@@ -118,7 +118,7 @@ def test_a_claim_of_an_earlier_release_counts_as_there(
     [(_, _, holder)] = backlog.reissue()
 
     assert holder is not None
-    assert (holder.process, holder.fault) == (None, Fault.WORKER_ENDED)
+    assert (holder.process, holder.fault) == (None, UnsettledReason.WORKER_ENDED)
     assert client.hget(SLOT, "losses") == b"1"
 
 
@@ -130,7 +130,7 @@ def test_a_slot_that_an_earlier_release_freed_tells_nothing_of_the_next_batch(
     append(client, "a", [["e1"]])
     client.hset(SLOT, "doubtful", 2)
 
-    assert list(claim(backlog, "a").batch.carried) == [0]
+    assert list(claim(backlog, "a").batch.request_counts) == [0]
     assert client.hget(SLOT, "doubtful") is None
 
 
@@ -138,11 +138,11 @@ def test_a_beating_process_that_hangs_is_found_out(
     client: redis.Redis, backlog: Backlog, batch: Batch
 ) -> None:
     """Signs of life are no excuse for a batch that never ends."""
-    sign = SignOfLife(client, "worker-splunk_hec")
+    sign = Heartbeat(client, "worker-splunk_hec")
     sign.start()
     try:
         given = wait_until(lambda: client.get(keys.process(ME)), "it gives a sign of life")
-        tell_before = msgspec.json.decode(given, type=Told)
+        tell_before = msgspec.json.decode(given, type=ProcessReport)
         client.hset(SLOT, "since", tell_before.since_ms + 1)
         client.hset(SLOT, "holder", f"{tell_before.since_ms + 1} {ME}")
         run_out(client)
@@ -152,7 +152,7 @@ def test_a_beating_process_that_hangs_is_found_out(
 
     assert order.epoch == batch.order.epoch + 1
     assert holder is not None
-    assert holder.fault is Fault.NOT_SETTLED
+    assert holder.fault is UnsettledReason.NOT_SETTLED
     assert client.hget(SLOT, "losses") == b"1"
 
 

@@ -24,7 +24,7 @@ def test_nothing_is_leased_while_the_destination_rests(client: redis.Redis, back
     append(client, "a", [["e1"], ["e2"]])
     batch = claim(backlog, "a").batch
 
-    assert backlog.settle(batch, replace(delivered(batch), rest=60)) is None
+    assert backlog.settle(batch, replace(delivered(batch), cool_down=60)) is None
     assert backlog.wake(["a"]) == []
     end_rest(client, "a")
     assert ids(claim(backlog, "a").batch) == ["e2"]
@@ -49,7 +49,7 @@ def test_a_retry_is_not_kept_from_its_turn_by_a_rest(client: redis.Redis, backlo
     first = claim(backlog, "a").batch
     settlement = failed(first)
     assert settlement.retry is not None
-    backlog.settle(first, replace(settlement, rest=60, retry=replace(settlement.retry, seconds=0)))
+    backlog.settle(first, replace(settlement, cool_down=60, retry=replace(settlement.retry, seconds=0)))
 
     again = backlog.claim(first.order)
 
@@ -65,7 +65,7 @@ def test_one_that_is_gone_is_held_until_it_is_switched_on_again(
     append(client, "a", [["e1"], ["e2"]])
     batch = claim(backlog, "a").batch
 
-    assert backlog.settle(batch, replace(delivered(batch), switch_off=True)) is None
+    assert backlog.settle(batch, replace(delivered(batch), disable=True)) is None
     assert backlog.wake(["a"]) == []
     assert backlog.claim(WorkOrder("a", 1, batch.order.epoch + 1)) == "stale"
     subscribe(client, "a", enabled=False)

@@ -5,7 +5,7 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.deliveries import Batch, Cause, Ruling, Verdict
+from worker.model.deliveries import Batch, Cause, DeliveryResult, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import LOST_ALONE, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
@@ -37,8 +37,8 @@ def send(batch: Batch) -> list[str]:
 def settle(backlog: Backlog, batch: Batch) -> Batch | None:
     """Deliver what is sent together; return the batch as it is claimed next, if anything is left of it."""
     with only_part(batch):
-        rulings = [Ruling(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
+        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_rulings(batch, results, POLICY))
     again = backlog.claim(batch.order)
     return again.batch if isinstance(again, Claim) else None
 
@@ -80,7 +80,7 @@ def test_the_event_that_ends_workers_is_found_and_the_others_are_delivered(
 
     [letter] = settlement.dead
     assert ([event.id for event in letter.events], letter.cause) == ([KILLER], Cause.WORKER_LOST.value)
-    assert letter.finding.code == FailureCode.WORKER_LOST
+    assert letter.failure.code == FailureCode.WORKER_LOST
     assert len(send(rest.batch)) == 0
     assert deaths == 7
     assert backlog.depth("a") == 0

@@ -20,12 +20,12 @@ def record(*, revision: int, enabled: bool = True, deleted: bool = False) -> Int
 
 def is_held(client: redis.Redis) -> bool:
     """Whether nothing is claimed of the integration."""
-    return client.hget(keys.state("a"), "held") == b"1"
+    return client.hget(keys.state_key("a"), "held") == b"1"
 
 
 def hold(client: redis.Redis) -> None:
     """Do what a worker's settle does when the destination says that it is gone."""
-    client.hset(keys.state("a"), "held", "1")
+    client.hset(keys.state_key("a"), "held", "1")
 
 
 def test_what_a_worker_holds_stays_held_until_the_ledger_knows(client: redis.Redis) -> None:
@@ -43,7 +43,7 @@ def test_another_number_of_slots_does_not_let_go(client: redis.Redis) -> None:
     hold(client)
 
     assert publish_integrations(client, [record(revision=1)], slots=2)
-    assert client.hget(keys.state("a"), "slots") == b"2"
+    assert client.hget(keys.state_key("a"), "slots") == b"2"
     assert is_held(client)
 
 
@@ -85,7 +85,7 @@ def test_off_and_on_between_two_looks_lets_go(client: redis.Redis) -> None:
 
 
 def test_deleted_it_is_let_go(client: redis.Redis) -> None:
-    """What waits for one that was switched off and deleted drains into the dead letters."""
+    """What waits for one that was disabled and deleted drains into the dead letters."""
     publish_integrations(client, [record(revision=1)], slots=4)
     hold(client)
     publish_integrations(client, [record(revision=2, deleted=True)], slots=4)
@@ -96,7 +96,7 @@ def test_deleted_it_is_let_go(client: redis.Redis) -> None:
 def test_state_of_an_earlier_release_is_brought_up_to_date(client: redis.Redis) -> None:
     """It knows no revision: it is written once, and then is as any other."""
     publish_integrations(client, [record(revision=1)], slots=4)
-    client.hdel(keys.state("a"), "revision")
+    client.hdel(keys.state_key("a"), "revision")
 
     assert publish_integrations(client, [record(revision=1)], slots=4)
     assert not publish_integrations(client, [record(revision=1)], slots=4)
@@ -122,6 +122,6 @@ def test_a_batch_that_says_so_holds_all_that_follows(client: redis.Redis) -> Non
     append(client, "a", [["e1"], ["e2"]])
     batch = claim(backlog, "a").batch
 
-    assert backlog.settle(batch, replace(delivered(batch), switch_off=True)) is None
+    assert backlog.settle(batch, replace(delivered(batch), disable=True)) is None
     assert is_held(client)
     assert backlog.wake(["a"]) == []

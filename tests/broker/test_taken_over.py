@@ -9,14 +9,14 @@ import redis
 from tests.broker.sending import event
 from tests.broker.test_full import full
 from worker.broker import keys
-from worker.broker.ingress import Arrival, Consignment, HandOver, Ingress, counters
+from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerFull
 
 
-def _handover(arrivals: list[Arrival]) -> HandOver:
+def _handover(arrivals: list[IngressEntry]) -> RoutingResult:
     events = [event(one.entry_id.decode()) for one in arrivals]
     done = [one.entry_id for one in arrivals]
-    return HandOver([Consignment(["a"], urgent=True, events=events)], done=done)
+    return RoutingResult([RoutedChunk(["a"], urgent=True, events=events)], done=done)
 
 
 def _router(client: redis.Redis, name: str) -> Ingress:
@@ -52,11 +52,11 @@ def test_what_another_one_took_over_is_not_handed_over_twice(
     assert [one.entry_id for one in rest] == [one.entry_id for one in own[1:]]
     assert sleeper.hand_over(_handover(rest))
     assert is_done or other.hand_over(_handover(taken))
-    assert client.hget(keys.state("a"), "backlog_events") == b"3"
+    assert client.hget(keys.state_key("a"), "backlog_events") == b"3"
     assert client.xlen(keys.EVENTS) == 0
 
 
-def _check_handed_over(client: redis.Redis, router: Ingress, arrivals: list[Arrival]) -> None:
+def _check_handed_over(client: redis.Redis, router: Ingress, arrivals: list[IngressEntry]) -> None:
     assert router.hand_over(_handover(arrivals))
     assert client.xlen(keys.EVENTS) == 0
     assert client.xpending(keys.EVENTS, keys.ROUTER_GROUP)["pending"] == 0

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from tests.fleet import PATIENCE
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 
 
 class Together:
@@ -35,7 +35,7 @@ class Together:
 def test_threads_that_share_a_turn_do_not_take_it_from_each_other(client: redis.Redis) -> None:
     """Both ask at once while nobody has it: the candidate has it then, and keeps it."""
     for number in range(3):
-        turn = Turn(Together(client, 2), f"turn-shared-{number}", 60)  # type: ignore[arg-type]  # a stand-in
+        turn = LeaderLock(Together(client, 2), f"turn-shared-{number}", 60)  # type: ignore[arg-type]  # a stand-in
         with ThreadPoolExecutor(2) as threads:
             asked = [threads.submit(turn.is_mine) for _ in range(2)]
             assert any(one.result(PATIENCE) for one in asked)

@@ -8,12 +8,12 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.ingress import Consignment
+from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
-from worker.broker.vital_signs import VitalSigns
+from worker.broker.vital_signs import RedisStats
 from worker.model.events import QueuedEvent
 from worker.model.health import BreakerPolicy
-from worker.model.wellbeing import Vitals
+from worker.model.wellbeing import BacklogStats
 
 
 def published_at(client: redis.Redis, moment: int, count: int, *, urgent: bool) -> None:
@@ -22,31 +22,31 @@ def published_at(client: redis.Redis, moment: int, count: int, *, urgent: bool) 
         QueuedEvent("é" * 128, "policy.deny", 1, moment + number, b"x" * 200) for number in range(count)
     ]
     pipeline = client.pipeline(transaction=True)
-    append_chunk(pipeline, Consignment(["int_a"], urgent, events))
+    append_chunk(pipeline, RoutedChunk(["int_a"], urgent, events))
     pipeline.execute()
 
 
 def test_nothing_is_known_of_whom_nothing_waits_for(client: redis.Redis) -> None:
     """No key, no vitals; and nobody is asked about without an id."""
-    signs = VitalSigns(client)
+    signs = RedisStats(client)
 
-    assert signs.of(["int_a"]) == {"int_a": Vitals()}
+    assert signs.of(["int_a"]) == {"int_a": BacklogStats()}
     assert signs.of([]) == {}
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 1000, 70_000])
 def test_the_oldest_event_is_found_in_either_lane(client: redis.Redis, count: int) -> None:
     """When it came here is told from when it was published, however large its chunk is."""
-    before = VitalSigns(client).now_ms()
+    before = RedisStats(client).now_ms()
     published_at(client, 5_000, 1, urgent=True)
     published_at(client, 4_000, count, urgent=False)
     published_at(client, 3_000, 1, urgent=False)  # came later, though published earlier: it is replayed
-    vitals = VitalSigns(client).of(["int_a"])["int_a"]
+    backlog_stats = RedisStats(client).of(["int_a"])["int_a"]
 
-    assert vitals.backlog_events == count + 2
-    assert vitals.oldest_published_ms == 4_000
-    assert vitals.waiting_since_ms is not None
-    assert before <= vitals.waiting_since_ms <= VitalSigns(client).now_ms()
+    assert backlog_stats.backlog_events == count + 2
+    assert backlog_stats.oldest_published_ms == 4_000
+    assert backlog_stats.waiting_since_ms is not None
+    assert before <= backlog_stats.waiting_since_ms <= RedisStats(client).now_ms()
 
 
 def test_what_is_on_its_way_still_waits(client: redis.Redis) -> None:
@@ -55,9 +55,9 @@ def test_what_is_on_its_way_still_waits(client: redis.Redis) -> None:
     append(client, "int_a", [["e1", "e2"]])
     backlog = Backlog(client, TIMING)
     claimed = claim(backlog, "int_a")
-    meanwhile = VitalSigns(client).of(["int_a"])["int_a"]
+    meanwhile = RedisStats(client).of(["int_a"])["int_a"]
     backlog.settle(claimed.batch, delivered(claimed.batch))
-    afterwards = VitalSigns(client).of(["int_a"])["int_a"]
+    afterwards = RedisStats(client).of(["int_a"])["int_a"]
 
     assert (meanwhile.backlog_events, meanwhile.oldest_published_ms) == (2, 2_000)
     assert (afterwards.backlog_events, afterwards.waiting_since_ms) == (0, None)
@@ -66,18 +66,18 @@ def test_what_is_on_its_way_still_waits(client: redis.Redis) -> None:
 def test_a_chunk_that_is_not_ours_is_no_error(client: redis.Redis) -> None:
     """The moment at which it came has to do."""
     client.xadd(keys.urgent("int_a"), {"n": 1, "bytes": 1, "events": b"\xc1 no chunk"})
-    vitals = VitalSigns(client).of(["int_a"])["int_a"]
+    backlog_stats = RedisStats(client).of(["int_a"])["int_a"]
 
-    assert vitals.oldest_published_ms == vitals.waiting_since_ms is not None
+    assert backlog_stats.oldest_published_ms == backlog_stats.waiting_since_ms is not None
 
 
 def test_a_broken_backlog_hides_no_other(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
     """Keys of another type concern the one that they belong to."""
-    client.set(keys.state("int_a"), "no hash")
+    client.set(keys.state_key("int_a"), "no hash")
     append(client, "int_b", [["e1"]])
-    found = VitalSigns(client).of(["int_a", "int_b"])
+    found = RedisStats(client).of(["int_a", "int_b"])
 
-    assert found["int_a"] == Vitals()
+    assert found["int_a"] == BacklogStats()
     assert found["int_b"].backlog_events == 1
     assert "int_a fares cannot be read" in caplog.text
 
@@ -89,12 +89,12 @@ def test_the_breaker_is_told(client: redis.Redis) -> None:
     backlog = Backlog(client, Timing(60, 30, 5, BreakerPolicy(failures=1, first_probe=30)))
     claimed = claim(backlog, "int_a")
     backlog.settle(claimed.batch, failed(claimed.batch))
-    opened = VitalSigns(client).of(["int_a"])["int_a"]
-    client.hset(keys.state("int_a"), "probe_at", 0)
+    opened = RedisStats(client).of(["int_a"])["int_a"]
+    client.hset(keys.state_key("int_a"), "probe_at", 0)
     probe = claim(backlog, "int_a")
-    trying = VitalSigns(client).of(["int_a"])["int_a"]
+    trying = RedisStats(client).of(["int_a"])["int_a"]
     backlog.settle(probe.batch, delivered(probe.batch))
-    closed = VitalSigns(client).of(["int_a"])["int_a"]
+    closed = RedisStats(client).of(["int_a"])["int_a"]
 
     assert opened.breaker is not None
     assert opened.breaker.cause == "destination_busy"
@@ -115,7 +115,7 @@ def test_the_fleet_tells_who_lives_and_what_waits(client: redis.Redis) -> None:
     client.xadd(keys.OUTCOMES, {"outcomes": b""})
     client.xadd(keys.UNRECORDABLE, {"raw": b""})
     client.lpush("siem:celery:webhook", b"order", b"order")
-    fleet = VitalSigns(client).of_fleet()
+    fleet = RedisStats(client).of_fleet()
 
     assert fleet.processes == {"router": 2, "worker-webhook": 1}
     assert fleet.to_route.entries == 2
@@ -131,7 +131,7 @@ def test_the_fleet_tells_who_lives_and_what_waits(client: redis.Redis) -> None:
 
 def test_what_is_recorded_is_known_up_to_the_oldest_that_is_not(client: redis.Redis) -> None:
     """Or up to now, when nothing waits for a recorder."""
-    signs = VitalSigns(client)
+    signs = RedisStats(client)
     before = signs.now_ms()
     all_of_it = signs.recorded_until_ms()
     client.xadd(keys.OUTCOMES, {"outcomes": b""}, id="5000-0")

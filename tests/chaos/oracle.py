@@ -46,7 +46,7 @@ WITNESSES = {
     "hook_well": ("webhook", "healthy"),
     "hec_slow": ("splunk_hec", "slow"),
     "hook_flapping": ("webhook", "flapping"),
-    "hec_moody": ("splunk_hec", "moody"),
+    "hec_moody": ("splunk_hec", "flaky"),
     "hook_resets": ("webhook", "resets"),
     "hec_hole": ("splunk_hec", "black_hole"),
     "hec_sips": ("splunk_hec", "slow_reader"),
@@ -70,7 +70,7 @@ _URLS = {
 _EVERYWHERE = ("timed_out", "worker_lost", "unreadable")
 _REASONS = {
     "flapping": ("destination_busy",),
-    "moody": ("destination_busy",),
+    "flaky": ("destination_busy",),
     "resets": ("connection_lost",),
     "hangs_up": ("connection_lost", "unconfirmed"),
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.fleet import Fleet
 from worker.broker import scripting
-from worker.broker.ingress import HandOver, Ingress
+from worker.broker.ingress import Ingress, RoutingResult
 from worker.recorder import Recorder
 
 #: How long the gap is that was none, in seconds: long enough for somebody to be killed in it.
@@ -58,14 +58,16 @@ def claim() -> None:
     )
 
 
-def handover() -> None:
+def routing_result() -> None:
     """Finish the arrivals first, and append to the backlogs a moment later: two steps instead of one."""
     whole = Ingress.hand_over
 
-    def in_two(ingress: Ingress, given: HandOver) -> None:
-        whole(ingress, HandOver(done=given.done))
+    def in_two(ingress: Ingress, given: RoutingResult) -> None:
+        whole(ingress, RoutingResult(done=given.done))
         time.sleep(_GAP)
-        whole(ingress, HandOver(given.consignments, given.dead, given.unwanted, given.volumes, [b"0-1"]))
+        whole(
+            ingress, RoutingResult(given.routed_chunks, given.dead, given.unwanted, given.volumes, [b"0-1"])
+        )
 
     Ingress.hand_over = in_two  # type: ignore[assignment, method-assign]  # that is the sabotage
 
@@ -86,7 +88,7 @@ def recorder() -> None:
 
 
 SABOTAGES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (settle, outcome, claim, handover, recorder)
+    each.__name__: each for each in (settle, outcome, claim, routing_result, recorder)
 }
 
 

@@ -15,8 +15,8 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
-from worker.ledger.engine import open_ledger, upgrade
-from worker.ledger.recording import record
+from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
 
 
@@ -24,7 +24,7 @@ from worker.model.parking import Cap
 def ledger(tmp_path: Path) -> Engine:
     """Give an empty ledger."""
     engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(engine)
+    upgrade_tables(engine)
     return engine
 
 
@@ -113,7 +113,7 @@ def test_where_an_event_waits_behind_its_backlog(client: redis.Redis, ledger: En
     outcomes = Outcomes(client, "test", 30)
     for _ in range(4):  # the first read of each stream makes its group
         settled = outcomes.read(100, 1)
-        record(ledger, settled.outcomes, settled.dead, settled.parked)
+        record_entries(ledger, settled.outcomes, settled.dead, settled.parked)
         outcomes.finish(settled)
 
     assert whereabouts_of(client, ledger, "a") == {

@@ -18,7 +18,7 @@ CONSEQUENCES = {
     "settle": STUCK,
     "outcome": UNRECORDED,
     "claim": STUCK,
-    "handover": LOST,
+    "routing_result": LOST,
     "recorder": UNRECORDED,
 }
 

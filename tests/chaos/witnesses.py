@@ -114,7 +114,7 @@ class Witness:
             await asyncio.sleep(_LATE_SECONDS)
         elif mood == "flapping":
             return 200 if int(time.time() / _FLAP_SECONDS) % 2 else 503
-        elif mood == "moody":
+        elif mood == "flaky":
             return 503 if self._dice.random() < 0.05 else 200
         elif mood == "resets":
             return 0 if self._dice.random() < 0.5 else 200

@@ -42,7 +42,7 @@ class Broken:
     opened: Callable[[], Opened]
     step: str
     cause: str
-    remedy: str
+    hint: str
     warns: bool = False
 
 

@@ -9,9 +9,9 @@ from tests.fleet import Fleet
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import upgrade, writing
+from worker.ledger.engine import upgrade_tables, writing
 from worker.ledger.vault import open_vault
-from worker.model.api_keys import id_in
+from worker.model.api_keys import key_id_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_a_key_that_is_stored_is_printed(own: Fleet) -> None:
         [stored] = ApiKeyStore(own.engine).list()
 
     assert ran.code == 0, ran.err
-    assert id_in(ran.out.strip()) == stored.id
+    assert key_id_of(ran.out.strip()) == stored.id
 
 
 def test_a_key_is_revoked_beside_tables_of_a_later_release(own: Fleet, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_key_is_revoked_beside_tables_of_a_later_release(own: Fleet, tmp_path:
     with own:
         key = call(own.environment, "api-keys", "create", "--name", "terraform", "--json").json["id"]
         with as_later_release(tmp_path / "later", EXPANDS, CONTRACTS):
-            upgrade(own.engine)
+            upgrade_tables(own.engine)
         ran = call(own.environment, "api-keys", "revoke", key)
         found = KeyCopy(own.client, open_vault(own.settings).proofs).find(key)
 

@@ -11,12 +11,12 @@ from tests.cli.running import Ran, call, in_terminal, run
 from tests.fleet import Fleet
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, deliver, states
-from worker.ledger.queries import dead_letters
-from worker.ledger.replays import list_replays
-from worker.model.deliveries import Cause, Finding
+from worker.ledger.queries import find_dead_letters
+from worker.ledger.replays import find_replays
+from worker.model.deliveries import Cause, Failure
 from worker.model.failures import FailureCode
 
-REFUSED = Finding(FailureCode.EVENT_REFUSED, HOSTILE, "create the index", 400)
+REFUSED = Failure(FailureCode.EVENT_REFUSED, HOSTILE, "create the index", 400)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def full(tmp_path: Path) -> Iterator[Fleet]:
             "e2",
             integration_id="int_splunk",
             cause=Cause.REFUSED,
-            finding=REFUSED,
+            failure=REFUSED,
             dead_ms=NOON + 9,
         )
         bury(fleet.engine, "o1", integration_id="int_other", dead_ms=NOON + 10)
@@ -48,7 +48,7 @@ def siem(fleet: Fleet, arguments: str) -> Ran:
 
 def letter_id(fleet: Fleet, event_id: str) -> str:
     """Return the id of the latest letter of an event."""
-    return next(row.id for row in dead_letters(fleet.engine) if row.event_id == event_id)
+    return next(row.id for row in find_dead_letters(fleet.engine) if row.event_id == event_id)
 
 
 def test_show_tells_everything(full: Fleet) -> None:
@@ -111,7 +111,7 @@ def test_a_dry_run_counts(full: Fleet, arguments: str, counts: dict[str, int]) -
 
     assert {name: told[name] for name in counts} == counts
     assert sum(group["count"] for group in told["groups"]) == sum(counts.values())
-    assert list_replays(full.engine) == []
+    assert find_replays(full.engine) == []
 
 
 def test_a_dry_run_for_people(full: Fleet) -> None:
@@ -135,7 +135,7 @@ def test_replay_makes_a_job(full: Fleet) -> None:
     assert (made["state"], made["total"], made["rate"]) == ("running", 3, 7)
     assert made["made_by"].startswith("cli:")
     assert made["id"] in table
-    assert shown["fates"] == {"delivered": 0, "dead": 0, "under_way": 0}
+    assert shown["replay_result"] == {"delivered": 0, "dead": 0, "under_way": 0}
     assert "integration_id: int_splunk" in for_people
     assert cancelled.out == f"Cancelled {made['id']}: 0 of 3 dead letters are sent.\n"
     assert again.code == 2
@@ -146,11 +146,11 @@ def test_replay_asks_first(full: Fleet) -> None:
     """With the count; and no is no."""
     arguments = ("dead-letters", "replay", "--all")
     denied = in_terminal(full.environment, *arguments, prompt="Replay 4 dead letters?", answer=b"n\n")
-    assert (denied.code, list_replays(full.engine)) == (1, [])
+    assert (denied.code, find_replays(full.engine)) == (1, [])
     agreed = in_terminal(full.environment, *arguments, prompt="Replay 4 dead letters?", answer=b"y\n")
 
     assert agreed.code == 0
-    assert [one.total for one in list_replays(full.engine)] == [4]
+    assert [one.total for one in find_replays(full.engine)] == [4]
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_what_cannot_be_is_refused(full: Fleet, arguments: str, code: int, words
 
     assert ran.code == code
     assert words in ran.complaint
-    assert list_replays(full.engine) == []
+    assert find_replays(full.engine) == []
     assert set(states(full.engine).values()) == {"waiting"}
 
 

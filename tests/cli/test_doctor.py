@@ -57,7 +57,7 @@ def test_each_broken_siem_has_its_own_cause(examined: dict[str, Ran], broken: Br
     )
     assert len(named) == 1
     assert broken.cause in named[0]["message"]
-    assert broken.remedy in named[0]["remedy"]
+    assert broken.hint in named[0]["hint"]
 
 
 def test_all_causes_differ(examined: dict[str, Ran]) -> None:
@@ -218,4 +218,4 @@ def _told(broken: Broken, ran: Ran) -> tuple[str, ...]:
     """Return kind, cause and remedy, without ports and ids, which differ anyhow."""
     report = json.loads(ran.out)
     [step] = [step for step in report["steps"] if step["step"] == broken.step]
-    return (report["type"], *(re.sub(r":\d+|test_\w+", "", step[part]) for part in ("message", "remedy")))
+    return (report["type"], *(re.sub(r":\d+|test_\w+", "", step[part]) for part in ("message", "hint")))

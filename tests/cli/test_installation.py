@@ -41,7 +41,7 @@ def test_what_is_away_is_a_step_that_failed(
     assert ran.code == 1
     assert set(failed) == {step}
     assert words in failed[step]["message"]
-    assert failed[step]["remedy"]
+    assert failed[step]["hint"]
     assert {"redis", "database"} <= {one["step"] for one in told}
     assert [one["message"] for one in told if one["step"] == "redis ledger"] == (
         [] if step == "redis" else [f"cannot be checked: whose Redis it is: {WITHOUT_DATABASE}"]

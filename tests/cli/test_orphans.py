@@ -69,7 +69,7 @@ def test_one_is_adopted_as_it_was(own: Fleet, orphan: str, by: str) -> None:
     assert adopted.out.startswith(f"Adopted late ({orphan}); ")
     assert found.paused
     assert found.destination.headers["X-Key"].get_secret_value() == "hush"  # type: ignore[union-attr]  # a webhook's
-    assert (subscription.paused, own.client.hget(keys.state(orphan), "held")) == (False, b"0")
+    assert (subscription.paused, own.client.hget(keys.state_key(orphan), "held")) == (False, b"0")
     assert siem(own, "list", "--json").json == []
     assert own.client.xlen(keys.urgent(orphan)) == 1
 
@@ -99,7 +99,7 @@ def test_one_is_deleted_with_a_record(own: Fleet, orphan: str) -> None:
     assert (refused.code, "--yes" in refused.complaint) == (2, True)
     assert deleted.json == {"deleted": orphan}
     assert (record.id, record.deleted, "sealed" in record.document) == (orphan, True, False)
-    assert (tombstone.deleted, own.client.hget(keys.state(orphan), "held")) == (True, b"0")
+    assert (tombstone.deleted, own.client.hget(keys.state_key(orphan), "held")) == (True, b"0")
     assert siem(own, "list", "--json").json == []
 
 

@@ -29,7 +29,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             fleet.store.create(parse_integration(document))
         publish_integrations(fleet.client, fleet.store.records(), fleet.settings.slots)
         opened = ("breaker", "open", "opened_by", "connect_failed", "opened_at", "1795600000000")
-        fleet.client.hset(keys.state(f"int_{MANY - 1}"), items=[*opened, "backlog_events", "1234567"])
+        fleet.client.hset(keys.state_key(f"int_{MANY - 1}"), items=[*opened, "backlog_events", "1234567"])
         yield fleet
 
 

@@ -41,7 +41,7 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
             fleet.integrate("https://splunk.example.com/services/collector", name)
         fleet.integrate("https://splunk.example.com/services/collector", "paused", paused=True)
         opened = ("breaker", "open", "opened_by", "connect_failed", "opened_at", "1795600000000")
-        fleet.client.hset(keys.state("int_held"), items=[*opened, "backlog_events", "7"])
+        fleet.client.hset(keys.state_key("int_held"), items=[*opened, "backlog_events", "7"])
         yield fleet
 
 

@@ -56,7 +56,7 @@ def test_what_is_switched_off_stays_so(empty: Fleet, hook: Integration) -> None:
     resumed = run(empty.environment, "integrations", "resume", hook.id)
 
     assert resumed.out.splitlines()[1] == (
-        f"It is switched off all the same: see `siem integrations enable {hook.id}`."
+        f"It is disabled all the same: see `siem integrations enable {hook.id}`."
     )
     assert held(empty, hook) == (b"1", False)
 

@@ -62,7 +62,7 @@ def test_a_refused_line_is_named_and_the_rest_is_published(empty: Fleet) -> None
         (3, None, "event"),
         (4, "e2", "type"),
     ]
-    assert all(one["reason"] and one["remedy"].startswith("give ") for one in told["errors"])
+    assert all(one["reason"] and one["hint"].startswith("give ") for one in told["errors"])
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 2", "line 3", "line 4"]
     assert all(char.isprintable() for char in ran.err.replace("\n", ""))
     assert len(_published(empty)) == 2

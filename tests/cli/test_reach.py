@@ -10,7 +10,7 @@ from tests.cli.running import Ran, call, create
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import SignOfLife
+from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
 from worker.ledger.vault import Vault, open_vault
 from worker.model.fleet_signs import worker_role
@@ -37,7 +37,7 @@ def _another_worker(fleet: Fleet, allows: str, vault: Vault | None = None) -> It
     """Give the heartbeats of another worker, of this very process, that allows these networks."""
     config = Settings.model_validate({"allowed_networks": allows})
     facts = reach_fact(vault or open_vault(fleet.settings), config)
-    sign = SignOfLife(fleet.client, ROLE, facts=facts)
+    sign = Heartbeat(fleet.client, ROLE, facts=facts)
     sign.start()
     try:
         wait_until(lambda: sum(one.role == ROLE for one in living_processes(fleet.client)) == 2, "it lives")
@@ -81,7 +81,7 @@ def test_a_worker_without_the_keys_opens_nothing(running: Fleet) -> None:
     stranger = Vault(["Zm9yZ2VkLWZvcmdlZC1mb3JnZWQtZm9yZ2VkLWZvcmc="])
     running.terminate(WORKER)
     try:
-        sign = SignOfLife(
+        sign = Heartbeat(
             running.client,
             ROLE,
             facts=reach_fact(stranger, Settings.model_validate({"allowed_networks": "127.0.0.0/8"})),

@@ -14,8 +14,8 @@ from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from tests.ledger.tables import is_current
 from worker import __version__
 from worker.broker import keys
-from worker.broker.alive import API, SignOfLife
-from worker.ledger.engine import upgrade, writing
+from worker.broker.alive import API, Heartbeat
+from worker.ledger.engine import upgrade_tables, writing
 from worker.ledger.revisions import own_steps
 from worker.schema_guard import ledger_users, schema_facts
 
@@ -30,9 +30,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def api_of_this_release(fleet: Fleet) -> Iterator[SignOfLife]:
+def api_of_this_release(fleet: Fleet) -> Iterator[Heartbeat]:
     """Give a sign of life as `siem api` does."""
-    sign = SignOfLife(fleet.client, API, facts=schema_facts())
+    sign = Heartbeat(fleet.client, API, facts=schema_facts())
     sign.start()
     wait_until(lambda: ledger_users(fleet.client), "it gives a sign of life")
     yield sign
@@ -210,5 +210,5 @@ def test_a_target_that_is_none(fleet: Fleet, words: str, code: int, complaint: s
 
     assert ran.code == code
     assert complaint in ran.complaint
-    upgrade(fleet.engine)
+    upgrade_tables(fleet.engine)
     assert is_current(fleet.engine)

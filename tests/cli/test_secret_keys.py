@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.running import Ran, call, run
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import API, SignOfLife
+from worker.broker.alive import API, Heartbeat
 from worker.identity import process_identity
 from worker.key_guard import key_facts, key_holders
 from worker.ledger.vault import Vault, new_key
@@ -142,7 +142,7 @@ def test_nothing_is_resealed_while_a_process_lacks_the_key(
 ) -> None:
     """A worker that tells other keys would open nothing any more; one of release 0.1.0 tells none."""
     _create(with_keys, OLD, "one")
-    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
+    sign = Heartbeat(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
     sign.start()
     wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
     refused = with_keys(f"{NEW},{OLD}", "secrets", "reseal")
@@ -161,7 +161,7 @@ def test_nothing_is_resealed_while_a_process_lacks_the_key(
 def test_the_old_key_stays_while_an_api_seals_with_it(empty: Fleet, with_keys: Callable[..., Ran]) -> None:
     """One that was not restarted since the new key was moved to the front; a worker seals nothing."""
     facts, worker = key_facts(Vault([OLD, NEW])), worker_role("webhook")
-    signs = [SignOfLife(empty.client, role, facts=facts) for role in (API, worker)]
+    signs = [Heartbeat(empty.client, role, facts=facts) for role in (API, worker)]
 
     def told_by(*roles: str) -> bool:
         holders = key_holders(empty.client)
@@ -191,7 +191,7 @@ def test_a_secret_that_workers_cannot_open_is_warned_of(
     """`create` and `update` seal with the keys of their own shell; what they seal is for the workers."""
     own = f"{first},{OLD}"
     create = ("integrations", "create", "--type", "webhook", "--url", _URL, "--name")
-    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
+    sign = Heartbeat(empty.client, worker_role("webhook"), facts=key_facts(Vault([OLD])))
     sign.start()
     try:
         wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
@@ -210,7 +210,7 @@ def test_an_api_that_cannot_open_a_secret_holds_up_no_events(
     empty: Fleet, with_keys: Callable[..., Ran]
 ) -> None:
     """It is warned of as well, and nobody says that events wait for it."""
-    sign = SignOfLife(empty.client, API, facts=key_facts(Vault([OLD])))
+    sign = Heartbeat(empty.client, API, facts=key_facts(Vault([OLD])))
     sign.start()
     try:
         wait_until(lambda: key_holders(empty.client), "the API tells its keys")
@@ -231,7 +231,7 @@ def test_the_doctor_warns_of_workers_that_cannot_open_a_secret(
     here = ("--type", "webhook", "--url", "https://127.0.0.1:1/", "--name")
     with_keys(NEW, "integrations", "create", *here, "one", "--token", "token-of-one")
     with_keys(NEW, "integrations", "create", *here, "plain")
-    sign = SignOfLife(empty.client, worker_role("webhook"), facts=key_facts(Vault(keys.split(","))))
+    sign = Heartbeat(empty.client, worker_role("webhook"), facts=key_facts(Vault(keys.split(","))))
     sign.start()
     try:
         wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
@@ -244,7 +244,7 @@ def test_the_doctor_warns_of_workers_that_cannot_open_a_secret(
     words = f"worker-webhook {process_identity()} lacks the key that sealed auth.token: its events wait"
     expected = [("warning", True)] if keys == OLD else []
     assert [(step["result"], words in step["message"]) for step in warned] == expected
-    assert all("with that key in SIEM_SECRET_KEYS" in step["remedy"] for step in warned)
+    assert all("with that key in SIEM_SECRET_KEYS" in step["hint"] for step in warned)
     assert "secret keys" not in [step["step"] for step in plain]
 
 

@@ -1,4 +1,4 @@
-"""`siem integrations enable` and `disable`, and how the reports speak of what is switched off."""
+"""`siem integrations enable` and `disable`, and how the reports speak of what is disabled."""
 
 import itertools
 import json
@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.running import call, run
 from tests.fleet import Fleet
-from worker.ledger.recording import record
-from worker.model.deliveries import EventTrace, Finding, Outcome
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import EventTrace, Failure, Outcome
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration, parse_integration
 
@@ -37,11 +37,11 @@ def integrate(fleet: Fleet, name: str, **destination: str) -> Integration:
 
 def lose(fleet: Fleet, integration: Integration, words: str = WORDS) -> None:
     """Record that the endpoint is gone, and tell Redis, as a recorder does."""
-    finding = Finding(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
     trace = EventTrace("evt_1", "policy.deny", GONE_MS, GONE_MS, 1)
     entry = f"{GONE_MS}-{next(_entries)}"
-    record(
-        fleet.engine, [(entry, [Outcome(integration.id, "dead", GONE_MS, finding, None, [trace], 410)])], []
+    record_entries(
+        fleet.engine, [(entry, [Outcome(integration.id, "dead", GONE_MS, failure, None, [trace], 410)])], []
     )
     fleet.announce()
 
@@ -103,13 +103,13 @@ def test_what_its_destination_switched_off_says_why_and_the_way_back(empty: Flee
     back = f"`siem integrations enable {hook.id}` switches it on again"
 
     said = f"on 2026-11-22 22:15:00.000Z its destination said: {SHOWN}"
-    assert f"hook is switched off ({said}); {back}." in listed.splitlines()
+    assert f"hook is disabled ({said}); {back}." in listed.splitlines()
     assert f"{said}; {back}" in shown
     assert SHOWN in status
-    assert "switched off  hook" in status
+    assert "disabled  hook" in status
     assert call(empty.environment, "integrations", "enable", hook.id).code == 0
-    assert "switched off" not in call(empty.environment, "integrations", "list").out
-    assert "switched off" not in call(empty.environment, "status").out
+    assert "disabled" not in call(empty.environment, "integrations", "list").out
+    assert "disabled" not in call(empty.environment, "status").out
 
 
 def test_scripts_are_told_as_well(empty: Fleet, hook: Integration) -> None:
@@ -127,7 +127,7 @@ def test_a_long_reason_does_not_push_the_figures_away(empty: Fleet, hook: Integr
     """In the status it stands under the row; `show` has all of it."""
     lose(empty, hook, "x" * 300)
     told = call(empty.environment, "status").out.splitlines()
-    [row] = [line for line in told if line.startswith("switched off  hook")]
+    [row] = [line for line in told if line.startswith("disabled  hook")]
 
     assert "x" not in row
     assert "xxx" in told[told.index(row) + 1]
@@ -138,8 +138,8 @@ def test_what_a_person_switched_off_says_so(empty: Fleet, hook: Integration) -> 
     """By hand, without a reason, and with the way back."""
     call(empty.environment, "integrations", "disable", "hook")
 
-    assert "it was switched off by hand" in call(empty.environment, "status").out
-    assert f"hook is switched off (by hand); `siem integrations enable {hook.id}`" in (
+    assert "it was disabled by hand" in call(empty.environment, "status").out
+    assert f"hook is disabled (by hand); `siem integrations enable {hook.id}`" in (
         call(empty.environment, "integrations", "list").out
     )
     assert "by hand; " in call(empty.environment, "integrations", "show", hook.id).out

@@ -8,15 +8,15 @@ import pytest
 
 from tests.destinations.examining import integration_to
 from tests.ledger.entries import NOON, outcome
-from worker.demo.account import Account, Line
-from worker.demo.report import document, print_table, summary, verdict
-from worker.ledger.engine import open_ledger, upgrade
+from worker.demo.account import Account, AccountLine
+from worker.demo.report import account_json, print_account, summary, verdict
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.ledger.vault import Vault, new_key
 from worker.model.deliveries import Status
 
-_LINE = Line("demo one", "HEC", 10, 10, 0, received=10)
+_LINE = AccountLine("demo one", "HEC", 10, 10, 0, received=10)
 
 
 @pytest.mark.parametrize(("delivered", "dead", "missing"), [(10, 0, 0), (7, 3, 0), (7, 2, 1), (11, 0, -1)])
@@ -31,9 +31,9 @@ def test_an_account_that_does_not_add_up_is_seen(delivered: int, dead: int, miss
 @pytest.mark.parametrize(
     "line", [_LINE, replace(_LINE, delivered=7, dead=3, received=8), replace(_LINE, over="UDP")]
 )
-def test_an_account_is_sound(line: Line) -> None:
+def test_an_account_is_sound(line: AccountLine) -> None:
     """What is delivered has come; what is dead may have come all the same."""
-    assert document(10, [_LINE, line], 1.0)["accounted_for"] is True
+    assert account_json(10, [_LINE, line], 1.0)["accounted_for"] is True
     assert verdict([_LINE, line]) == "Every event is accounted for, and the receivers agree."
 
 
@@ -52,9 +52,9 @@ def test_an_account_is_sound(line: Line) -> None:
         (replace(_LINE, over="UDP", received=11), "received, but not published: 1"),
     ],
 )
-def test_what_is_not_accounted_for_is_said(line: Line, said: str) -> None:
+def test_what_is_not_accounted_for_is_said(line: AccountLine, said: str) -> None:
     """Ledger and receiver are held against each other, and whoever is short is named."""
-    assert document(10, [_LINE, line], 1.0)["accounted_for"] is False
+    assert account_json(10, [_LINE, line], 1.0)["accounted_for"] is False
     assert verdict([_LINE, line]) == f"NOT every event is accounted for:\n  one: {said}"
 
 
@@ -63,14 +63,14 @@ def test_a_lost_datagram_is_said_and_forgiven() -> None:
     lines = [_LINE, replace(_LINE, over="UDP", received=9)]
     said = "Every event is accounted for, but:\n  one: sent and lost, for UDP promises nothing: 1"
 
-    assert document(10, lines, 1.0)["accounted_for"] is True
+    assert account_json(10, lines, 1.0)["accounted_for"] is True
     assert verdict(lines) == said
 
 
 def test_the_account_fits_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """Even with as many events as the demo plays at the most, no column is cut off."""
-    line = Line("demo arcsight", "HTTP", 10**7, 10**7, 10**4, 10**7, 10**6, 10**5, 10**5, 10**5)
-    print_table([line], stderr=False)
+    line = AccountLine("demo arcsight", "HTTP", 10**7, 10**7, 10**4, 10**7, 10**6, 10**5, 10**5, 10**5)
+    print_account([line], stderr=False)
     printed = capsys.readouterr().out.splitlines()
 
     words = [" ".join(row.split()) for row in printed]
@@ -81,7 +81,7 @@ def test_the_account_fits_into_80_columns(capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_is_not_known_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     """A receiver that does not answer, and latencies of nothing delivered, leave a question mark."""
-    print_table([Line("demo one", "TCP", 0, 0, 0)], stderr=True)
+    print_account([AccountLine("demo one", "TCP", 0, 0, 0)], stderr=True)
 
     printed = " ".join(capsys.readouterr().err.split())
 
@@ -90,7 +90,7 @@ def test_what_is_not_known_is_shown_as_such(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_document_has_all_of_it() -> None:
     """Programs read the account by its names."""
-    line: dict[str, Any] = document(10, [_LINE], 2.345)["integrations"][0]
+    line: dict[str, Any] = account_json(10, [_LINE], 2.345)["integrations"][0]
 
     assert line == {
         "integration": "demo one",
@@ -104,7 +104,7 @@ def test_the_document_has_all_of_it() -> None:
         "p50_ms": None,
         "p99_ms": None,
     }
-    assert document(10, [_LINE], 2.345)["seconds"] == 2.35
+    assert account_json(10, [_LINE], 2.345)["seconds"] == 2.35
 
 
 @pytest.mark.parametrize(("seconds", "speed"), [(2.0, 10), (0.0, 0)])
@@ -118,10 +118,10 @@ def test_a_sentence_sums_it_up(seconds: float, speed: int) -> None:
 def test_retried_counts_what_the_status_counts(tmp_path: Path) -> None:
     """An event that a later request carried because of a refused neighbour had no failed attempt itself."""
     engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(engine)
+    upgrade_tables(engine)
     failed = outcome(["e1"], Status.RETRYING, settled_ms=NOON)
     came = outcome(["e1", "e2"], settled_ms=NOON + 1, attempts=2)
-    record(engine, [("1-0", [failed]), ("2-0", [came])], [])
+    record_entries(engine, [("1-0", [failed]), ("2-0", [came])], [])
     url = {"type": "webhook", "url": "https://siem.example.com/hook"}
     account = Account(IntegrationStore(engine, Vault([new_key()])), [integration_to(url, id="int_a")])
     [line] = account.look()

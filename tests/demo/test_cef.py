@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.demo.cef import event_id
+from worker.demo.cef import cef_event_id
 
 _START = "<134>Jan  2 03:04:05 host CEF:0|a|b|1|c|d|2|"
 
@@ -20,7 +20,7 @@ _START = "<134>Jan  2 03:04:05 host CEF:0|a|b|1|c|d|2|"
 )
 def test_the_id_is_read(message: str, expected: str) -> None:
     """ArcSight CEF standard, "Header" and "Extension": escapes are undone, the unshortened key goes first."""
-    assert event_id(message.encode()) == expected
+    assert cef_event_id(message.encode()) == expected
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_the_id_is_read(message: str, expected: str) -> None:
 )
 def test_a_broken_rule_is_seen(message: bytes) -> None:
     """No id is read from what a parser in the field might read in another way."""
-    assert event_id(message) is None
+    assert cef_event_id(message) is None

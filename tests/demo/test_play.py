@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from worker.demo import play
-from worker.demo.cast import Role, cast
+from worker.demo.cast import Receiver, cast
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.settings import Settings
@@ -53,7 +53,7 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
         assert {name: line["over"] for name, line in lines.items()} == {
             "splunk": "HEC",
             "archive": "HEC",
-            "moody": "HEC",
+            "flaky": "HEC",
             "qradar": "TCP",
             "arcsight": "UDP",
             "webhook": "HTTP",
@@ -112,7 +112,7 @@ def test_what_no_receiver_confirms_is_not_accounted_for(
 ) -> None:
     """A receiver that cannot tell which events it has makes the demo fail, though the ledger is complete."""
 
-    def counting_cast() -> list[Role]:
+    def counting_cast() -> list[Receiver]:
         return [replace(role, options=("--count-only",)) for role in cast() if role.name == "qradar"]
 
     monkeypatch.setattr(play, "cast", counting_cast)

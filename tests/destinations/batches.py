@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from worker.destinations.splunk_hec import SplunkHecSender
-from worker.model.deliveries import Batch, Ruling, Verdict
+from worker.model.deliveries import Batch, DeliveryResult, Verdict
 from worker.model.destinations import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
@@ -47,8 +47,8 @@ def soon() -> float:
     return time.monotonic() + 60
 
 
-def verdicts(batch: Batch, rulings: Sequence[Ruling]) -> dict[str, Verdict]:
+def verdicts(batch: Batch, results: Sequence[DeliveryResult]) -> dict[str, Verdict]:
     """Say of each event how it was ruled, having checked that each was ruled upon exactly once."""
-    places = Counter(place for ruling in rulings for place in ruling.places)
+    places = Counter(place for result in results for place in result.places)
     assert places == Counter(batch.open_places())
-    return {batch.events[place].id: ruling.verdict for ruling in rulings for place in ruling.places}
+    return {batch.events[place].id: result.verdict for result in results for place in result.places}

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from tests.ports import free_port
-from worker.doctor import Check, examine
+from worker.doctor import StepReport, examine
 from worker.model.integrations import Integration, parse_integration
 from worker.transports.guard import Guard
 
@@ -24,14 +24,14 @@ def integration_to(destination: dict[str, Any], **changes: Any) -> Integration:
 
 def examined(
     destination: dict[str, Any], *, guard: Guard = LOOPBACK, test_event: bool = True, **changes: Any
-) -> dict[str, Check]:
+) -> dict[str, StepReport]:
     """Examine such an integration to the end."""
     integration = integration_to(destination, **changes)
     checks = list(examine(integration, guard, send_seconds=10, test_event=test_event))
     return {check.step: check for check in checks}
 
 
-def results(checks: dict[str, Check]) -> dict[str, str]:
+def results(checks: dict[str, StepReport]) -> dict[str, str]:
     """Say how each step came out."""
     return {step: check.result.value for step, check in checks.items()}
 

@@ -84,20 +84,22 @@ def test_an_offender_is_alone_with_the_last_request(seed: int) -> None:
     dice = random.Random(seed)
     count = dice.randint(1, 1_000)
     offenders = {place for place in range(count) if dice.random() < dice.choice([0.001, 0.1, 0.9])}
-    carried = bytearray(count)
-    waiting = isolating(range(count), carried)
+    request_counts = bytearray(count)
+    waiting = isolating(range(count), request_counts)
     dead: set[int] = set()
     taken: set[int] = set()
     while waiting:
         part = waiting.pop()
         for place in part:
-            carried[place] += 1
+            request_counts[place] += 1
         if offenders.isdisjoint(part):
             taken |= set(part)
             continue
-        dead |= {place for place in part if carried[place] == MAX_REQUESTS}
-        waiting += isolating([place for place in part if carried[place] < MAX_REQUESTS], carried)
+        dead |= {place for place in part if request_counts[place] == MAX_REQUESTS}
+        waiting += isolating(
+            [place for place in part if request_counts[place] < MAX_REQUESTS], request_counts
+        )
 
     assert dead == offenders
     assert taken == set(range(count)) - offenders
-    assert max(carried) <= MAX_REQUESTS
+    assert max(request_counts) <= MAX_REQUESTS

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.destinations.examine_answers import Answer, Result, failed_with
+from worker.destinations.examine_answers import StepResult, StepStatus, failed_with
 from worker.model.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -18,7 +18,7 @@ from worker.model.errors import (
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "remedy"),
+    ("error", "message", "hint"),
     [
         (
             NameUnknown("siem does not resolve (unknown): check the name, or the DNS"),
@@ -43,10 +43,10 @@ from worker.model.errors import (
     ],
 )
 def test_an_error_that_says_what_mends_it(
-    error: TransportError | InvalidInput, message: str, remedy: str
+    error: TransportError | InvalidInput, message: str, hint: str
 ) -> None:
     """The sentence is cut where the request to the reader begins."""
-    assert replace(failed_with(error), code=None) == Answer(Result.FAILED, message, remedy)
+    assert replace(failed_with(error), code=None) == StepResult(StepStatus.FAILED, message, hint)
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_an_error_that_only_says_what_happened(error: TransportError) -> None:
     answer = failed_with(error)
 
     assert answer.message == (error.message if isinstance(error, TlsFailed) else str(error))
-    assert answer.remedy
-    assert answer.remedy not in answer.message
+    assert answer.hint
+    assert answer.hint not in answer.message

@@ -93,12 +93,12 @@ def test_an_unhealthy_splunk_is_said_so(code: int) -> None:
 
     assert checks["health"].result == "warning"
     assert f"(code {code})" in checks["health"].message
-    assert "queues" in (checks["health"].remedy or "")
+    assert "queues" in (checks["health"].hint or "")
     assert checks["test event"].result == "ok"
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "remedy"),
+    ("code", "status", "hint"),
     [
         (1, 403, "enable the token"),
         (2, 401, "correct the integration's `token`"),
@@ -110,14 +110,14 @@ def test_an_unhealthy_splunk_is_said_so(code: int) -> None:
         (9, 503, "queues are full"),
     ],
 )
-def test_what_splunk_says_of_the_token(code: int, status: int, remedy: str) -> None:
+def test_what_splunk_says_of_the_token(code: int, status: int, hint: str) -> None:
     """Each of Splunk's codes has its remedy, and no event is sent in vain."""
     with HecReceiver(_but(events=scripts.status(status, code))) as splunk:
         checks = examined(_destination(splunk.url))
 
     assert checks["token"].result == "failed"
     assert f"(code {code})" in checks["token"].message
-    assert remedy in (checks["token"].remedy or "")
+    assert hint in (checks["token"].hint or "")
     assert len(splunk.posts) == 1
 
 
@@ -141,7 +141,7 @@ def test_only_an_event_shows_whether_the_index_is_right() -> None:
         without = examined(_destination(splunk.url, index="nonesuch"), test_event=False)
 
     assert with_event["test event"].result == "failed"
-    assert "`index`" in (with_event["test event"].remedy or "")
+    assert "`index`" in (with_event["test event"].hint or "")
     assert results(without)["test event"] == "skipped"
     assert "failed" not in results(without).values()
 
@@ -177,7 +177,7 @@ def test_without_an_event_the_token_itself_is_asked(offers: bool, result: str) -
 
     assert check.result == result
     assert splunk.events == []
-    assert ("`use_ack` off" in (check.remedy or "")) is not offers
+    assert ("`use_ack` off" in (check.hint or "")) is not offers
 
 
 def test_who_asks_for_no_acknowledgement_is_told_what_delivered_means() -> None:

@@ -15,7 +15,7 @@ from tests.fleet import wait_until
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, Visit
 from worker.destinations import examine_syslog
-from worker.transports.watched_guard import Reaction, WatchedGuard
+from worker.transports.watched_guard import PeerReaction, WatchedGuard
 
 CA = trustme.CA()
 #: The first byte of whoever begins TLS: a handshake (RFC 8446, 5.1).
@@ -114,7 +114,7 @@ def test_a_receiver_that_never_closes_does_not_confirm() -> None:
         check = examined(config)["test event"]
 
     assert check.result == "failed"
-    assert "`confirm_by_shutdown` off" in (check.remedy or "")
+    assert "`confirm_by_shutdown` off" in (check.hint or "")
     assert [piece for piece in received if not piece.startswith(b"<134>")] == []
 
 
@@ -129,8 +129,8 @@ def test_a_receiver_that_hangs_up_is_no_receiver() -> None:
 
     assert check.result == "failed"
     assert "closed the connection behind the" in check.message
-    assert "the other `framing`" in (check.remedy or "")
-    assert "confirm_by_shutdown" not in (check.remedy or "")
+    assert "the other `framing`" in (check.hint or "")
+    assert "confirm_by_shutdown" not in (check.hint or "")
 
 
 @pytest.mark.parametrize("confirms", [False, True])
@@ -234,10 +234,10 @@ def test_the_configuration_is_summed_up() -> None:
 
 def test_a_port_for_datagrams_that_refuses_late_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """From far away, the refusal comes after the sender has left: here, only a stand-in can be that slow."""
-    monkeypatch.setattr(WatchedGuard, "reaction", lambda *_: Reaction.REFUSED)
+    monkeypatch.setattr(WatchedGuard, "reaction", lambda *_: PeerReaction.REFUSED)
     with _receiving_datagrams() as receiver:
         check = examined(_syslog("syslog+udp", receiver.getsockname()[1]))["test event"]
 
     assert check.result == "failed"
     assert "nothing listens on that UDP port" in check.message
-    assert "listens on UDP" in (check.remedy or "")
+    assert "listens on UDP" in (check.hint or "")

@@ -83,7 +83,7 @@ def test_a_certificate_that_ends_soon_is_warned_of(days: float, result: str) -> 
     assert check.result == result
     assert f"ends in {int(days)} days, on {_in(days):%Y-%m-%d}" in check.message
     assert checks["test event"].result == "ok"
-    assert ("renew it" in (check.remedy or "")) is (result == "warning")
+    assert ("renew it" in (check.hint or "")) is (result == "warning")
 
 
 def test_our_own_certificate_may_end_as_well() -> None:
@@ -119,7 +119,7 @@ def test_who_verifies_nothing_is_warned() -> None:
 
     assert checks["tls"].result == "warning"
     assert "for other.example.com" in checks["tls"].message
-    assert "verify_tls on again" in (checks["tls"].remedy or "")
+    assert "verify_tls on again" in (checks["tls"].hint or "")
     assert checks["test event"].result == "ok"
 
 
@@ -136,8 +136,8 @@ def test_splunks_own_certificate_leads_to_no_circle(tmp_path: Path, *, by_name: 
         common = examined(_splunk(url, ca_pem=ca, **name))
         pinned = examined(_splunk(url, ca_pem=certificate, **name))
 
-    assert (first.result, first.remedy) == ("failed", second.remedy)
-    assert "as ca_pem, and SplunkServerDefaultCert as tls_server_name" in (first.remedy or "")
+    assert (first.result, first.hint) == ("failed", second.hint)
+    assert "as ca_pem, and SplunkServerDefaultCert as tls_server_name" in (first.hint or "")
     assert common["tls"].result == "warning"
     assert "SplunkCommonCA and its key are the same in every Splunk" in common["tls"].message
     assert common["test event"].result == "ok"
@@ -150,7 +150,7 @@ def test_a_token_in_plain_text_is_warned_of() -> None:
     with HecReceiver() as splunk:
         check = examined(_splunk(splunk.url))["tls"]
 
-    assert (check.result, "use https://" in (check.remedy or "")) == ("warning", True)
+    assert (check.result, "use https://" in (check.hint or "")) == ("warning", True)
 
 
 def test_some_addresses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_some_addresses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks["address"].message == (
         "10.0.0.5 is a private address, 127.0.0.1 is open by SIEM_ALLOWED_NETWORKS here"
     )
-    assert "SIEM_ALLOWED_NETWORKS=10.0.0.5/32" in (checks["address"].remedy or "")
+    assert "SIEM_ALLOWED_NETWORKS=10.0.0.5/32" in (checks["address"].hint or "")
     assert checks["test event"].result == "ok"
 
 
@@ -244,7 +244,7 @@ def test_a_certificate_with_a_common_name_alone_is_warned_of(tmp_path: Path) -> 
 
     assert by_its_ca.result == "warning"
     assert "in the common name alone" in by_its_ca.message
-    assert by_its_ca.remedy == "have it issued anew, with localhost as a subject alternative name"
+    assert by_its_ca.hint == "have it issued anew, with localhost as a subject alternative name"
     assert by_itself.result == "ok"
 
 

@@ -52,7 +52,7 @@ def test_whether_it_is_signed_is_said(secrets: list[str], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"),
+    ("status", "hint"),
     [
         (401, "`auth`"),
         (403, "`auth`"),
@@ -65,14 +65,14 @@ def test_whether_it_is_signed_is_said(secrets: list[str], words: str) -> None:
         (503, "overloaded"),
     ],
 )
-def test_what_an_endpoint_says_of_the_event(status: int, remedy: str) -> None:
+def test_what_an_endpoint_says_of_the_event(status: int, hint: str) -> None:
     """Each class of answers has its remedy, and the clock is asked for all the same."""
     with HecReceiver(scripts.status(status, headers={"Date": scripts.http_date(0)})) as endpoint:
         checks = examined(_hook(endpoint.base_url))
 
     assert checks["test event"].result == "failed"
     assert f"HTTP {status}" in checks["test event"].message
-    assert remedy in (checks["test event"].remedy or "")
+    assert hint in (checks["test event"].hint or "")
     assert checks["clock"].result == "ok"
 
 
@@ -82,7 +82,7 @@ def test_gone_for_good_switches_nothing_off_here() -> None:
         check = examined(_hook(endpoint.base_url))["test event"]
 
     assert check.result == "failed"
-    assert "this examination does not" in (check.remedy or "")
+    assert "this examination does not" in (check.hint or "")
 
 
 def test_a_late_signature_is_warned_of() -> None:
@@ -93,7 +93,7 @@ def test_a_late_signature_is_warned_of() -> None:
 
     assert check.result == "warning"
     assert "10 minutes ahead of" in check.message
-    assert "five minutes" in (check.remedy or "")
+    assert "five minutes" in (check.hint or "")
 
 
 def test_no_event_is_posted_unless_wanted() -> None:

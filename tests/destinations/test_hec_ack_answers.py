@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.hec_verdict import HecVerdict, Meaning, judge, judge_acks
+from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
 
 COUNT = 5
 
@@ -31,7 +31,7 @@ def answer(code: Any, **more: Any) -> bytes:
 )
 def test_an_ack_id_is_a_number(given: Any, read: int | None) -> None:
     """Whatever else stands there cannot be asked for."""
-    assert judge(200, {}, answer(0, ackId=given), COUNT).ack_id == read
+    assert hec_verdict(200, {}, answer(0, ackId=given), COUNT).ack_id == read
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_what_tells_nothing_about_acknowledgements_is_trouble(body: bytes) -> No
     verdict = judge_acks(200, {}, body)
 
     assert isinstance(verdict, HecVerdict)
-    assert verdict.finding is not None
-    assert (verdict.meaning, verdict.finding.code) == (Meaning.RETRY, "not_splunk")
+    assert verdict.failure is not None
+    assert (verdict.meaning, verdict.failure.code) == (HecMeaning.RETRY, "not_splunk")
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_what_only_a_person_can_mend(status: int, code: int | None, final: bool)
 
     assert isinstance(verdict, HecVerdict)
     assert verdict.is_configuration is final
-    assert verdict.finding is not None
+    assert verdict.failure is not None

@@ -17,7 +17,7 @@ from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, not_yet, unnumbered
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec import SplunkHecSender
-from worker.model.deliveries import Assurance, Finding, Ruling, Verdict
+from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
@@ -35,22 +35,22 @@ def asked(splunk: HecReceiver) -> list[list[int]]:
     return [json.loads(request.body)["acks"] for request in splunk.polls]
 
 
-def finding_of(rulings: list[Ruling]) -> Finding:
+def failure_of(results: list[DeliveryResult]) -> Failure:
     """Return the one finding that all rulings share."""
-    [finding] = {ruling.finding for ruling in rulings}
-    assert finding is not None
-    return finding
+    [failure] = {result.failure for result in results}
+    assert failure is not None
+    return failure
 
 
 def test_what_splunk_confirms_is_delivered_as_indexed() -> None:
     """Three requests on one channel, one question about all of them, and three rulings that say indexed."""
     batch = batch_of(6)
     with acknowledged(scripts.demand_token(TOKEN, AckSplunk()), batch_events=2) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
     [question] = splunk.polls
-    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
-    assert {(ruling.assurance, ruling.http_status, ruling.finding) for ruling in rulings} == {
+    assert set(verdicts(batch, results).values()) == {ACCEPTED}
+    assert {(result.assurance, result.http_status, result.failure) for result in results} == {
         (Assurance.INDEXED, 200, None)
     }
     assert question.body == b'{"acks":[0,1,2]}'
@@ -66,36 +66,36 @@ def test_only_what_is_open_is_asked_again() -> None:
     polls = scripts.sequence(*(scripts.always(scripts.Action(200, body)) for body in answers))
     batch = batch_of(2)
     with acknowledged(AckSplunk(polls=polls), batch_events=1) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
     assert asked(splunk) == [[0, 1], [0], [0]]
-    assert [list(ruling.places) for ruling in rulings] == [[1], [0]]
-    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
-    assert rulings[0].elapsed_ms <= rulings[1].elapsed_ms
+    assert [list(result.places) for result in results] == [[1], [0]]
+    assert set(verdicts(batch, results).values()) == {ACCEPTED}
+    assert results[0].elapsed_ms <= results[1].elapsed_ms
 
 
 def test_what_is_never_confirmed_is_sent_again() -> None:
     """After `ack_timeout_seconds` the events come back, with the reason and what to do about it."""
     batch = batch_of(3)
     with acknowledged(AckSplunk(polls=not_yet), ack_timeout_seconds=1) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    finding = finding_of(rulings)
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert finding.code == FailureCode.NOT_INDEXED
-    assert finding.message == "Splunk took these events, but did not confirm within 1 s that they are indexed"
-    assert "`ack_timeout_seconds`" in finding.hint
+    failure = failure_of(results)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failure.code == FailureCode.NOT_INDEXED
+    assert failure.message == "Splunk took these events, but did not confirm within 1 s that they are indexed"
+    assert "`ack_timeout_seconds`" in failure.hint
     assert len(splunk.polls) > 1
-    assert (len(splunk.posts), set(batch.carried)) == (1, {1})
+    assert (len(splunk.posts), set(batch.request_counts)) == (1, {1})
 
 
 def test_the_deadline_ends_the_waiting() -> None:
     """However long an integration wants to wait, the batch is ruled upon before its deadline."""
     batch = batch_of(3)
     with acknowledged(AckSplunk(polls=not_yet), ack_timeout_seconds=250) as (_, sender):
-        rulings = sender.send(batch, time.monotonic() + 2)
+        results = sender.send(batch, time.monotonic() + 2)
 
-    assert finding_of(rulings).code == FailureCode.NOT_INDEXED
+    assert failure_of(results).code == FailureCode.NOT_INDEXED
 
 
 def test_a_request_that_hangs_leaves_time_to_ask_about_the_others() -> None:
@@ -103,28 +103,28 @@ def test_a_request_that_hangs_leaves_time_to_ask_about_the_others() -> None:
     batch = batch_of(2)
     events = scripts.sequence(scripts.ok(), scripts.hang())
     with acknowledged(AckSplunk(events), batch_events=1) as (_, sender):
-        rulings = sender.send(batch, time.monotonic() + 2)
+        results = sender.send(batch, time.monotonic() + 2)
 
-    assert verdicts(batch, rulings) == {"e0": ACCEPTED, "e1": RETRY}
-    assert [ruling.finding.code for ruling in rulings if ruling.finding] == ["timed_out"]
+    assert verdicts(batch, results) == {"e0": ACCEPTED, "e1": RETRY}
+    assert [result.failure.code for result in results if result.failure] == ["timed_out"]
 
 
 def test_a_token_without_acknowledgement_is_told() -> None:
     """A 200 without an ackId can never be confirmed; the rest of the batch is not sent in vain."""
     batch = batch_of(4)
     with acknowledged(unnumbered(scripts.ok()), batch_events=2) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    finding = finding_of(rulings)
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert finding.code == FailureCode.ACK_MISSING
-    assert "enable indexer acknowledgement" in finding.hint
-    assert "`use_ack`" in finding.hint
+    failure = failure_of(results)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failure.code == FailureCode.ACK_MISSING
+    assert "enable indexer acknowledgement" in failure.hint
+    assert "`use_ack`" in failure.hint
     assert (len(splunk.posts), splunk.polls) == (1, [])
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "finding", "setting"),
+    ("status", "code", "failure", "setting"),
     [
         (400, 14, "ack_disabled", "`use_ack`"),
         (400, 10, "channel_missing", "`use_ack`"),
@@ -134,16 +134,16 @@ def test_a_token_without_acknowledgement_is_told() -> None:
     ],
 )
 def test_a_question_that_a_setting_forbids_is_not_repeated(
-    status: int, code: int | None, finding: str, setting: str
+    status: int, code: int | None, failure: str, setting: str
 ) -> None:
     """No waiting mends a configuration: the events come back at once with the setting to mend."""
     batch = batch_of(2)
     with acknowledged(AckSplunk(polls=scripts.status(status, code))) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert finding_of(rulings).code == finding
-    assert setting in finding_of(rulings).hint
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failure_of(results).code == failure
+    assert setting in failure_of(results).hint
     assert len(splunk.polls) == 1
 
 
@@ -167,9 +167,9 @@ def test_a_question_that_fails_is_asked_again(trouble: scripts.Script) -> None:
     splunk = AckSplunk()
     splunk.polls = scripts.first(2, trouble, then=splunk.truth)
     with acknowledged(splunk) as (receiver, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
+    assert set(verdicts(batch, results).values()) == {ACCEPTED}
     assert len(receiver.polls) == 3
 
 
@@ -177,13 +177,13 @@ def test_the_last_trouble_is_named() -> None:
     """Where the questions themselves fail, the finding says how, and what mends that."""
     batch = batch_of(2)
     with acknowledged(AckSplunk(polls=scripts.status(404, 404)), ack_timeout_seconds=1) as (_, sender):
-        finding = finding_of(sender.send(batch, soon()))
+        failure = failure_of(sender.send(batch, soon()))
 
-    assert finding.code == FailureCode.NOT_INDEXED
-    assert finding.message.endswith(
+    assert failure.code == FailureCode.NOT_INDEXED
+    assert failure.message.endswith(
         "asked at last: HTTP 404: The requested URL was not found on this server. (code 404)"
     )
-    assert "`url`" in finding.hint
+    assert "`url`" in failure.hint
 
 
 def test_a_true_that_nobody_heard_means_a_duplicate() -> None:
@@ -196,7 +196,7 @@ def test_a_true_that_nobody_heard_means_a_duplicate() -> None:
         first = sender.send(batch, soon())
         second = sender.send(batch, soon())
 
-    assert finding_of(first).code == FailureCode.NOT_INDEXED
+    assert failure_of(first).code == FailureCode.NOT_INDEXED
     assert set(verdicts(batch, second).values()) == {ACCEPTED}
     assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
 
@@ -216,7 +216,7 @@ def test_what_a_restarted_splunk_forgot_is_sent_again() -> None:
         first = sender.send(batch, soon())
         second = sender.send(batch, soon())
 
-    assert finding_of(first).code == FailureCode.NOT_INDEXED
+    assert failure_of(first).code == FailureCode.NOT_INDEXED
     assert set(verdicts(batch, second).values()) == {ACCEPTED}
     assert receiver.accepted_ids == ["e0", "e1", "e0", "e1"]
 
@@ -226,11 +226,11 @@ def test_what_was_taken_before_splunk_got_busy_is_confirmed() -> None:
     batch = batch_of(4)
     events = scripts.sequence(scripts.ok(), scripts.throttled(7))
     with acknowledged(AckSplunk(events), batch_events=1) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert verdicts(batch, rulings) == {"e0": ACCEPTED, "e1": RETRY, "e2": RETRY, "e3": RETRY}
-    assert {ruling.assurance for ruling in rulings if ruling.verdict is ACCEPTED} == {Assurance.INDEXED}
-    assert list(batch.carried) == [1, 1, 0, 0]
+    assert verdicts(batch, results) == {"e0": ACCEPTED, "e1": RETRY, "e2": RETRY, "e3": RETRY}
+    assert {result.assurance for result in results if result.verdict is ACCEPTED} == {Assurance.INDEXED}
+    assert list(batch.request_counts) == [1, 1, 0, 0]
     assert asked(splunk) == [[0]]
 
 
@@ -271,18 +271,18 @@ def test_what_an_offender_leaves_unnumbered_is_sent_again() -> None:
 
     assert ruled == {"e0": ACCEPTED, "e1": ACCEPTED, "e2": REFUSED, "e3": ACCEPTED}
     assert sorted(receiver.accepted_ids) == ["e0", "e0", "e1", "e1", "e3"]
-    assert list(batch.carried) == [2, 2, 1, 2]
+    assert list(batch.request_counts) == [2, 2, 1, 2]
 
 
 def test_what_has_no_request_left_to_be_confirmed_by_comes_back() -> None:
     """The fourth request took it without an ackId: it is not delivered, and not carried a fifth time."""
     batch = batch_of(2)
-    batch.carried[:] = bytes([3, 3])
+    batch.request_counts[:] = bytes([3, 3])
     with acknowledged(scripts.offender(lambda event: event["id"] == "e1")) as (splunk, sender):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert verdicts(batch, rulings) == {"e0": RETRY, "e1": REFUSED}
-    assert {ruling.finding.code for ruling in rulings if ruling.finding} == {"not_indexed", "event_refused"}
+    assert verdicts(batch, results) == {"e0": RETRY, "e1": REFUSED}
+    assert {result.failure.code for result in results if result.failure} == {"not_indexed", "event_refused"}
     assert len(splunk.posts) == 1
 
 
@@ -290,7 +290,7 @@ def test_without_use_ack_an_ack_id_means_nothing() -> None:
     """The integration did not ask for it: accepted is delivered, and nobody is polled."""
     batch = batch_of(3)
     with HecReceiver(AckSplunk()) as splunk, sender_to(splunk.url) as sender:
-        [ruling] = sender.send(batch, soon())
+        [result] = sender.send(batch, soon())
 
-    assert (ruling.verdict, ruling.assurance) == (ACCEPTED, Assurance.ACCEPTED)
+    assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.ACCEPTED)
     assert splunk.polls == []

@@ -182,9 +182,9 @@ def test_indexers_that_number_alike_are_never_mixed_up() -> None:
         balanced(AckSplunk(), careless, sticky=False), use_ack=True, batch_events=1, ack_timeout_seconds=1
     ) as (splunk, sender):
         batch = batch_of(2)
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert {ruling.finding.code for ruling in rulings if ruling.finding} == {"not_indexed"}
-    assert "sticky sessions" in str([ruling.finding for ruling in rulings])
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert {result.failure.code for result in results if result.failure} == {"not_indexed"}
+    assert "sticky sessions" in str([result.failure for result in results])
     assert len(splunk.posts) == 2

@@ -38,60 +38,60 @@ The codes are those of Splunk's "Troubleshoot HTTP Event Collector" (0 to 27; 28
 import pytest
 
 from worker.demo.splunk import REPLIES, Reply
-from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
+from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict
 
 COUNT = 5
 
 
 def finding_code(verdict: HecVerdict) -> str | None:
     """Return the stable code of the finding, if there is one."""
-    return verdict.finding.code if verdict.finding else None
+    return verdict.failure.code if verdict.failure else None
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "meaning", "finding"),
+    ("code", "status", "meaning", "failure"),
     [
-        (0, 200, Meaning.ACCEPTED, None),
-        (1, 403, Meaning.RETRY, "token_disabled"),
-        (2, 401, Meaning.RETRY, "token_missing"),
-        (3, 401, Meaning.RETRY, "token_invalid"),
-        (4, 403, Meaning.RETRY, "token_invalid"),
-        (5, 400, Meaning.RETRY, "no_data"),
-        (6, 400, Meaning.SPLIT, "event_refused"),
-        (7, 400, Meaning.RETRY, "index_incorrect"),
-        (8, 500, Meaning.RETRY, "destination_busy"),
-        (9, 503, Meaning.RETRY, "destination_busy"),
-        (10, 400, Meaning.RETRY, "channel_missing"),
-        (11, 400, Meaning.RETRY, "channel_invalid"),
-        (12, 400, Meaning.SPLIT, "event_refused"),
-        (13, 400, Meaning.SPLIT, "event_refused"),
-        (14, 400, Meaning.RETRY, "ack_disabled"),
-        (15, 400, Meaning.SPLIT, "event_refused"),
-        (16, 400, Meaning.RETRY, "query_token"),
-        (17, 200, Meaning.RETRY, "not_splunk"),
-        (18, 503, Meaning.RETRY, "destination_busy"),
-        (19, 503, Meaning.RETRY, "destination_busy"),
-        (20, 503, Meaning.RETRY, "destination_busy"),
-        (21, 400, Meaning.RETRY, "token_invalid"),
-        (22, 400, Meaning.RETRY, "token_disabled"),
-        (23, 503, Meaning.RETRY, "destination_busy"),
-        (24, 200, Meaning.ACCEPTED, None),
-        (25, 200, Meaning.ACCEPTED, None),
-        (26, 429, Meaning.RETRY, "destination_busy"),
-        (27, 429, Meaning.RETRY, "destination_busy"),
-        (28, 400, Meaning.RETRY, "channel_missing"),
+        (0, 200, HecMeaning.ACCEPTED, None),
+        (1, 403, HecMeaning.RETRY, "token_disabled"),
+        (2, 401, HecMeaning.RETRY, "token_missing"),
+        (3, 401, HecMeaning.RETRY, "token_invalid"),
+        (4, 403, HecMeaning.RETRY, "token_invalid"),
+        (5, 400, HecMeaning.RETRY, "no_data"),
+        (6, 400, HecMeaning.SPLIT, "event_refused"),
+        (7, 400, HecMeaning.RETRY, "index_incorrect"),
+        (8, 500, HecMeaning.RETRY, "destination_busy"),
+        (9, 503, HecMeaning.RETRY, "destination_busy"),
+        (10, 400, HecMeaning.RETRY, "channel_missing"),
+        (11, 400, HecMeaning.RETRY, "channel_invalid"),
+        (12, 400, HecMeaning.SPLIT, "event_refused"),
+        (13, 400, HecMeaning.SPLIT, "event_refused"),
+        (14, 400, HecMeaning.RETRY, "ack_disabled"),
+        (15, 400, HecMeaning.SPLIT, "event_refused"),
+        (16, 400, HecMeaning.RETRY, "query_token"),
+        (17, 200, HecMeaning.RETRY, "not_splunk"),
+        (18, 503, HecMeaning.RETRY, "destination_busy"),
+        (19, 503, HecMeaning.RETRY, "destination_busy"),
+        (20, 503, HecMeaning.RETRY, "destination_busy"),
+        (21, 400, HecMeaning.RETRY, "token_invalid"),
+        (22, 400, HecMeaning.RETRY, "token_disabled"),
+        (23, 503, HecMeaning.RETRY, "destination_busy"),
+        (24, 200, HecMeaning.ACCEPTED, None),
+        (25, 200, HecMeaning.ACCEPTED, None),
+        (26, 429, HecMeaning.RETRY, "destination_busy"),
+        (27, 429, HecMeaning.RETRY, "destination_busy"),
+        (28, 400, HecMeaning.RETRY, "channel_missing"),
     ],
 )
-def test_every_code_of_splunk(code: int, status: int, meaning: Meaning, finding: str | None) -> None:
+def test_every_code_of_splunk(code: int, status: int, meaning: HecMeaning, failure: str | None) -> None:
     """Each code of the table has its meaning, and unless it is good news, words and a remedy."""
-    verdict = judge(status, {}, Reply(code).body, COUNT)
+    verdict = hec_verdict(status, {}, Reply(code).body, COUNT)
 
-    assert (verdict.meaning, finding_code(verdict), verdict.http_status) == (meaning, finding, status)
+    assert (verdict.meaning, finding_code(verdict), verdict.http_status) == (meaning, failure, status)
     assert (verdict.code, REPLIES[code][0]) == (code, status)
-    if verdict.finding is not None:
-        assert verdict.finding.message == f"HTTP {status}: {REPLIES[code][1]} (code {code})"
-        assert verdict.finding.hint
-        assert verdict.finding.http_status == status
+    if verdict.failure is not None:
+        assert verdict.failure.message == f"HTTP {status}: {REPLIES[code][1]} (code {code})"
+        assert verdict.failure.hint
+        assert verdict.failure.http_status == status
 
 
 def test_the_table_above_is_the_one_that_is_tested() -> None:
@@ -116,25 +116,25 @@ SETTINGS = {
 @pytest.mark.parametrize("code", SETTINGS)
 def test_configuration_codes_name_the_setting(code: int) -> None:
     """The hint names what to change in the integration, as it is called there."""
-    finding = judge(REPLIES[code][0], {}, Reply(code).body, COUNT).finding
+    failure = hec_verdict(REPLIES[code][0], {}, Reply(code).body, COUNT).failure
 
-    assert finding is not None
-    assert f"`{SETTINGS[code]}`" in finding.hint
+    assert failure is not None
+    assert f"`{SETTINGS[code]}`" in failure.hint
 
 
 @pytest.mark.parametrize(("code", "strained"), [(0, False), (24, True), (25, True), (26, False), (27, False)])
 def test_a_strained_splunk_is_told_from_a_well_one(code: int, strained: bool) -> None:  # noqa: FBT001 - pytest passes by name
     """Codes 24 and 25 are good news with a request."""
-    assert judge(REPLIES[code][0], {}, Reply(code).body, COUNT).strained is strained
+    assert hec_verdict(REPLIES[code][0], {}, Reply(code).body, COUNT).strained is strained
 
 
 @pytest.mark.parametrize("code", [8, 9, 18, 19, 20, 23, 26, 27])
 def test_busy_codes_pass_whatever_status_a_proxy_gives_them(code: int) -> None:
     """The code speaks of Splunk, the status of who stands in between."""
-    verdict = judge(400, {"Retry-After": "7"}, Reply(code).body, COUNT)
+    verdict = hec_verdict(400, {"Retry-After": "7"}, Reply(code).body, COUNT)
 
     assert (verdict.meaning, finding_code(verdict), verdict.retry_after) == (
-        Meaning.RETRY,
+        HecMeaning.RETRY,
         "destination_busy",
         7.0,
     )

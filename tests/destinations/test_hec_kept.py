@@ -21,16 +21,16 @@ def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
 def test_nothing_fails_of_a_connection_that_ends(tls: ssl.SSLContext | None) -> None:
     """A collector that ends each connection behind two requests gets everything, at no attempt."""
     batch = batch_of(20)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
     with (
         Endpoint(answers_then_leaves(2), tls=tls) as endpoint,
         sender_to(endpoint.url(path=""), batch_events=1, verify_tls=False) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {Verdict.ACCEPTED}
-    assert list(batch.carried) == [1, 1, *[2, 1] * 9]
-    settlement = settle_rulings(batch, rulings, RetryPolicy(0, 1), before=before)
+    assert set(verdicts(batch, results).values()) == {Verdict.ACCEPTED}
+    assert list(batch.request_counts) == [1, 1, *[2, 1] * 9]
+    settlement = settle_rulings(batch, results, RetryPolicy(0, 1), before=before)
     assert (settlement.settled, settlement.dead, settlement.retry) == (20, [], None)
 
 
@@ -47,10 +47,10 @@ def test_a_new_connection_that_ends_as_well_is_a_failure() -> None:
         Endpoint(leaves_all_but_the_first) as endpoint,
         sender_to(endpoint.url(path=""), batch_events=1) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert verdicts(batch, rulings) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
-    assert list(batch.carried) == [1, 2]
+    assert verdicts(batch, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
+    assert list(batch.request_counts) == [1, 2]
 
 
 def test_what_was_cut_off_may_have_arrived() -> None:
@@ -63,28 +63,28 @@ def test_what_was_cut_off_may_have_arrived() -> None:
         visit.request()
 
     batch = batch_of(1)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
     with (
         Endpoint(refuses_from_the_second_on) as endpoint,
         sender_to(endpoint.url(path=""), batch_events=1) as sender,
     ):
         sender.send(batch_of(1), soon())
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert verdicts(batch, rulings) == {"e0": Verdict.RETRY}
-    settle_rulings(batch, rulings, RetryPolicy(3, 1), before=before)
-    assert list(batch.carried) == [2]
+    assert verdicts(batch, results) == {"e0": Verdict.RETRY}
+    settle_rulings(batch, results, RetryPolicy(3, 1), before=before)
+    assert list(batch.request_counts) == [2]
 
 
 def test_no_event_is_carried_by_more_requests_than_four() -> None:
     """The last request that an event has left is not repeated."""
     batch = batch_of(2)
-    batch.carried[1] = MAX_REQUESTS - 1
+    batch.request_counts[1] = MAX_REQUESTS - 1
     with (
         Endpoint(answers_then_leaves(1)) as endpoint,
         sender_to(endpoint.url(path=""), batch_events=1) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert verdicts(batch, rulings) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
-    assert batch.carried[1] == MAX_REQUESTS
+    assert verdicts(batch, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
+    assert batch.request_counts[1] == MAX_REQUESTS

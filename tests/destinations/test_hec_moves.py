@@ -36,8 +36,8 @@ def _splunks(monkeypatch: pytest.MonkeyPatch, at_a: Script, **options: Any) -> I
 
 def _send(sender: SplunkHecSender) -> None:
     batch = batch_of(PARTS)
-    rulings = sender.send(batch, soon())
-    assert set(verdicts(batch, rulings).values()) == {Verdict.ACCEPTED}
+    results = sender.send(batch, soon())
+    assert set(verdicts(batch, results).values()) == {Verdict.ACCEPTED}
 
 
 def test_questions_follow_their_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,20 +8,20 @@ from tests.destinations.batches import batch_of, sender_to, soon
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
-from worker.destinations.hec_pace import Pace
-from worker.destinations.hec_verdict import HecVerdict, Meaning
+from worker.destinations.hec_pace import CoolDown
+from worker.destinations.hec_verdict import HecMeaning, HecVerdict
 from worker.destinations.splunk_hec import SplunkHecSender
-from worker.model.deliveries import Ruling, Verdict
+from worker.model.deliveries import DeliveryResult, Verdict
 
 pytestmark = pytest.mark.slow
 
-STRAINED = HecVerdict(Meaning.ACCEPTED, code=24)
+STRAINED = HecVerdict(HecMeaning.ACCEPTED, code=24)
 
 
-def send(sender: SplunkHecSender) -> Ruling:
+def send(sender: SplunkHecSender) -> DeliveryResult:
     """Send one event; return its ruling."""
-    [ruling] = sender.send(batch_of(1), soon())
-    return ruling
+    [result] = sender.send(batch_of(1), soon())
+    return result
 
 
 @pytest.mark.parametrize("use_ack", [False, True])
@@ -31,10 +31,10 @@ def test_rests_grow_until_splunk_is_well_again(code: int, use_ack: bool) -> None
     replies = [scripts.strained(code)] * 6 + [scripts.ok(), scripts.strained(code), scripts.ok()]
     script = AckSplunk(scripts.sequence(*replies))
     with HecReceiver(script) as splunk, sender_to(splunk.url, use_ack=use_ack) as sender:
-        rulings = [send(sender) for _ in replies]
+        results = [send(sender) for _ in replies]
 
-    assert {ruling.verdict for ruling in rulings} == {Verdict.ACCEPTED}
-    assert [ruling.rest for ruling in rulings] == [1, 2, 4, 8, 16, 16, 0, 1, 0]
+    assert {result.verdict for result in results} == {Verdict.ACCEPTED}
+    assert [result.cool_down for result in results] == [1, 2, 4, 8, 16, 16, 0, 1, 0]
     assert len(splunk.accepted_ids) == len(replies)
 
 
@@ -48,12 +48,12 @@ def test_a_failure_says_nothing_about_the_pace() -> None:
         scripts.strained(24),
     ]
     with HecReceiver(scripts.sequence(*replies)) as splunk, sender_to(splunk.url) as sender:
-        assert [send(sender).rest for _ in replies[1:]] == [1, 0, 0, 2]
+        assert [send(sender).cool_down for _ in replies[1:]] == [1, 0, 0, 2]
 
 
 def test_threads_count_together() -> None:
     """Every reply doubles the rest exactly once, whichever thread hears it."""
-    pace = Pace()
+    pace = CoolDown()
     with ThreadPoolExecutor(4) as threads:
         rests = list(threads.map(lambda _: pace.rest_after(STRAINED), range(5)))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.receivers.scripts import http_date
-from worker.destinations.hec_verdict import judge
+from worker.destinations.hec_verdict import hec_verdict
 
 COUNT = 5
 
@@ -28,12 +28,12 @@ COUNT = 5
 )
 def test_retry_after_is_read_in_both_forms(text: str, seconds: float | None) -> None:
     """Whole seconds or an HTTP date (RFC 9110, section 10.2.3); whatever else is no wish at all."""
-    assert judge(503, {"Retry-After": text}, b"", COUNT).retry_after == seconds
+    assert hec_verdict(503, {"Retry-After": text}, b"", COUNT).retry_after == seconds
 
 
 def test_a_date_becomes_the_seconds_until_then() -> None:
     """By our own clock, and never negative."""
-    wish = judge(429, {"Retry-After": http_date(3_000)}, b"", COUNT).retry_after
+    wish = hec_verdict(429, {"Retry-After": http_date(3_000)}, b"", COUNT).retry_after
 
     assert wish is not None
     assert 2_900 < wish <= 3_000
@@ -41,7 +41,7 @@ def test_a_date_becomes_the_seconds_until_then() -> None:
 
 def test_a_huge_retry_after_is_still_a_number() -> None:
     """Where it ends is for the settlement to say."""
-    wish = judge(503, {"Retry-After": "9" * 5_000}, b"", COUNT).retry_after
+    wish = hec_verdict(503, {"Retry-After": "9" * 5_000}, b"", COUNT).retry_after
 
     assert wish is not None
     assert wish > 3_600
@@ -49,4 +49,7 @@ def test_a_huge_retry_after_is_still_a_number() -> None:
 
 def test_retry_after_is_no_matter_of_configuration() -> None:
     """A wrong token stays wrong for longer than any header says; the backoff decides."""
-    assert judge(403, {"Retry-After": "7"}, b'{"text":"Invalid token","code":4}', COUNT).retry_after is None
+    assert (
+        hec_verdict(403, {"Retry-After": "7"}, b'{"text":"Invalid token","code":4}', COUNT).retry_after
+        is None
+    )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.broker.packing import pack_outcomes
-from worker.destinations.hec_verdict import HecVerdict, Meaning, judge
+from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict
 from worker.model.deliveries import Outcome
 from worker.model.failures import FailureCode
 
@@ -22,23 +22,23 @@ def answer(code: Any, **more: Any) -> bytes:
 
 def finding_code(verdict: HecVerdict) -> str | None:
     """Return the stable code of the finding, if there is one."""
-    return verdict.finding.code if verdict.finding else None
+    return verdict.failure.code if verdict.failure else None
 
 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_every_status_without_an_answer_of_splunk(status: int) -> None:
     """A page, or nothing, never counts as delivered, and is refused for good only when it says too large."""
     for body in (b"", b"<html>Sign in</html>"):
-        verdict = judge(status, {}, body, COUNT)
+        verdict = hec_verdict(status, {}, body, COUNT)
 
-        assert verdict.meaning is (Meaning.SPLIT if status == 413 else Meaning.RETRY)
-        assert verdict.finding is not None
+        assert verdict.meaning is (HecMeaning.SPLIT if status == 413 else HecMeaning.RETRY)
+        assert verdict.failure is not None
         speaks_of_tls = status in {495, 496}  # nginx's own
-        assert verdict.finding.message.startswith(f"HTTP {status}{':' if speaks_of_tls else ' with'}")
+        assert verdict.failure.message.startswith(f"HTTP {status}{':' if speaks_of_tls else ' with'}")
 
 
 @pytest.mark.parametrize(
-    ("status", "finding"),
+    ("status", "failure"),
     [
         (200, "answer_cut"),
         (302, "redirected"),
@@ -54,9 +54,9 @@ def test_every_status_without_an_answer_of_splunk(status: int) -> None:
         (599, "destination_busy"),
     ],
 )
-def test_what_a_status_alone_tells(status: int, finding: str) -> None:
+def test_what_a_status_alone_tells(status: int, failure: str) -> None:
     """Proxies and load balancers answer, too, and their statuses have remedies of their own."""
-    assert finding_code(judge(status, {}, b"", COUNT)) == finding
+    assert finding_code(hec_verdict(status, {}, b"", COUNT)) == failure
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_what_a_status_alone_tells(status: int, finding: str) -> None:
 )
 def test_a_200_that_is_not_splunks_is_no_delivery(body: bytes) -> None:
     """Only the number 0, 24 or 25 under `code` says that the events were taken."""
-    verdict = judge(200, {}, body, COUNT)
+    verdict = hec_verdict(200, {}, body, COUNT)
 
-    assert (verdict.meaning, finding_code(verdict)) == (Meaning.RETRY, "not_splunk")
+    assert (verdict.meaning, finding_code(verdict)) == (HecMeaning.RETRY, "not_splunk")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -108,21 +108,21 @@ def test_a_200_that_is_not_splunks_is_no_delivery(body: bytes) -> None:
 )
 def test_splunks_word_counts_whatever_the_status(status: int, body: bytes) -> None:
     """A gateway may change the status, and the charset; the code is Splunk's."""
-    assert judge(status, {}, body, COUNT).meaning is Meaning.ACCEPTED
+    assert hec_verdict(status, {}, body, COUNT).meaning is HecMeaning.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [201, 202, 204])
 def test_without_splunks_word_no_success_is_believed(status: int) -> None:
     """Splunk answers with 200 and a code: who says less may have dropped what it was sent."""
-    verdict = judge(status, {}, b"", COUNT)
+    verdict = hec_verdict(status, {}, b"", COUNT)
 
     assert (verdict.meaning, finding_code(verdict), verdict.not_accepted) == (
-        Meaning.RETRY,
+        HecMeaning.RETRY,
         "not_splunk",
         None,
     )
-    assert verdict.finding is not None
-    assert verdict.finding.message == f"HTTP {status} without an answer"
+    assert verdict.failure is not None
+    assert verdict.failure.message == f"HTTP {status} without an answer"
 
 
 @pytest.mark.parametrize(
@@ -144,59 +144,59 @@ def test_without_splunks_word_no_success_is_believed(status: int) -> None:
 )
 def test_whether_splunk_may_have_taken_something(status: int, body: bytes, not_accepted: bool | None) -> None:  # noqa: FBT001 - pytest passes by name
     """A busy Splunk took nothing, unless it names an event; None leaves it to the status."""
-    assert judge(status, {}, body, COUNT).not_accepted is not_accepted
+    assert hec_verdict(status, {}, body, COUNT).not_accepted is not_accepted
 
 
 @pytest.mark.parametrize("code", ["6", True, 6.0, None, [6], {"6": 6}])
 def test_a_code_that_is_no_whole_number_condemns_no_event(code: Any) -> None:
     """Whoever answers like this is not Splunk, and not to be believed about events."""
-    verdict = judge(400, {}, answer(code, **{"invalid-event-number": 0}), COUNT)
+    verdict = hec_verdict(400, {}, answer(code, **{"invalid-event-number": 0}), COUNT)
 
-    assert (verdict.meaning, finding_code(verdict)) == (Meaning.RETRY, "refused")
+    assert (verdict.meaning, finding_code(verdict)) == (HecMeaning.RETRY, "refused")
 
 
 @pytest.mark.parametrize("code", [6, 12, 13, 15])
 @pytest.mark.parametrize("place", range(COUNT))
 def test_an_offender_is_found_at_its_place(code: int, place: int) -> None:
     """The number counts from 0."""
-    verdict = judge(400, {}, answer(code, **{"invalid-event-number": place}), COUNT)
+    verdict = hec_verdict(400, {}, answer(code, **{"invalid-event-number": place}), COUNT)
 
-    assert (verdict.meaning, verdict.offender) == (Meaning.OFFENDER, place)
+    assert (verdict.meaning, verdict.offender) == (HecMeaning.OFFENDER, place)
     assert finding_code(verdict) == "event_refused"
 
 
 @pytest.mark.parametrize("place", [COUNT, -1, 10**30, 1.0, True, False, "1", None, [1], {}])
 def test_a_place_that_cannot_be_condemns_nobody(place: Any) -> None:
     """The request is sent again in parts, until the offender is alone."""
-    verdict = judge(400, {}, answer(6, **{"invalid-event-number": place}), COUNT)
+    verdict = hec_verdict(400, {}, answer(6, **{"invalid-event-number": place}), COUNT)
 
-    assert verdict.meaning is Meaning.SPLIT
+    assert verdict.meaning is HecMeaning.SPLIT
 
 
 @pytest.mark.parametrize(("code", "status"), [(7, 400), (9, 503), (6, 500), (6, 403)])
 def test_a_place_counts_only_where_an_event_was_refused(code: int, status: int) -> None:
     """A wrong index reports a place that is one too far, a busy Splunk one that means something else."""
-    verdict = judge(status, {}, answer(code, **{"invalid-event-number": 1}), COUNT)
+    verdict = hec_verdict(status, {}, answer(code, **{"invalid-event-number": 1}), COUNT)
 
-    assert verdict.meaning is Meaning.RETRY
+    assert verdict.meaning is HecMeaning.RETRY
 
 
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_words_of_a_destination_can_always_be_written_down(status: int) -> None:
     """A text with half a character, which JSON allows, must not stop the settlement."""
     body = b'{"text":"\\ud800","code":"\\udfff"}'
-    finding = judge(status, {}, body, COUNT).finding
+    failure = hec_verdict(status, {}, body, COUNT).failure
 
-    assert finding is not None
-    assert pack_outcomes([Outcome("int_1", "retrying", 1, finding, None, [])])
+    assert failure is not None
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, failure, None, [])])
 
 
 def test_long_words_are_cut() -> None:
     """Nobody fills our queues with prose."""
-    finding = judge(503, {}, answer(9, text="x" * 10_000), COUNT).finding
+    failure = hec_verdict(503, {}, answer(9, text="x" * 10_000), COUNT).failure
 
-    assert finding is not None
-    assert len(finding.message) < 300
+    assert failure is not None
+    assert len(failure.message) < 300
 
 
 json_values = st.recursive(
@@ -222,19 +222,19 @@ def test_whatever_is_answered_has_a_meaning(
     status: int, headers: dict[str, str], body: bytes, count: int
 ) -> None:
     """Nothing raises; offenders lie within the request; what is not accepted has words that can be stored."""
-    verdict = judge(status, headers, body, count)
+    verdict = hec_verdict(status, headers, body, count)
 
-    assert verdict.meaning in set(Meaning)
+    assert verdict.meaning in set(HecMeaning)
     assert 0 <= verdict.offender < count
     assert verdict.retry_after is None or verdict.retry_after >= 0
-    assert (verdict.finding is None) == (verdict.meaning is Meaning.ACCEPTED)
-    assert pack_outcomes([Outcome("int_1", "retrying", 1, verdict.finding, None, [])])
+    assert (verdict.failure is None) == (verdict.meaning is HecMeaning.ACCEPTED)
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, verdict.failure, None, [])])
 
 
 @pytest.mark.parametrize("code", [8, 9, 26])
 def test_a_busy_splunk_is_one_whatever_a_proxy_makes_of_its_status(code: int) -> None:
     """No setting is to blame, and the circuit breaker counts it as an outage."""
-    verdict = judge(400, {}, b'{"text":"Server is busy","code":%d}' % code, 1)
-    assert verdict.meaning is Meaning.RETRY
-    assert verdict.finding is not None
-    assert verdict.finding.code is FailureCode.DESTINATION_BUSY
+    verdict = hec_verdict(400, {}, b'{"text":"Server is busy","code":%d}' % code, 1)
+    assert verdict.meaning is HecMeaning.RETRY
+    assert verdict.failure is not None
+    assert verdict.failure.code is FailureCode.DESTINATION_BUSY

@@ -22,13 +22,13 @@ from tests.transports.few_descriptors import few_descriptors
 from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, Health, Settlement, Status
+from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, BreakerSignal, Settlement, Status
 from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, TransientDelivery
 from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
 from worker.model.shortages import Resource
-from worker.tasks import Courier, Patience
+from worker.tasks import DeliveryWorker, Timeouts
 from worker.transports import syslog_stream
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
@@ -82,35 +82,37 @@ def _delivering(batch: Batch, destination: dict[str, Any]) -> Iterator[Callable[
     def open_sender(_document: bytes) -> Any:
         return integration, make_sender(integration, GUARD, connections=2)
 
-    courier = Courier(
-        cast("Backlog", backlog), open_sender, lambda _order, _kind: None, "any", Patience(10, 20, 2)
+    delivery_worker = DeliveryWorker(
+        cast("Backlog", backlog), open_sender, lambda _order, _kind: None, "any", Timeouts(10, 20, 2)
     )
 
     def deliver() -> Settlement:
         with suppress(DeliveryDead, DeliveryDelayed, TransientDelivery):
-            courier.deliver(batch.order)
+            delivery_worker.deliver(batch.order)
         return backlog.settlements.pop()
 
     try:
         yield deliver
     finally:
-        courier.close()
+        delivery_worker.close()
 
 
 def _spent(count: int) -> Batch:
     """Return a batch that any further failure would kill: its attempts and requests are used up."""
     batch = batch_of(count)
-    return replace(batch, attempts=3, carried=bytearray([MAX_REQUESTS - 1] * (count - 1) + [MAX_REQUESTS]))
+    return replace(
+        batch, attempts=3, request_counts=bytearray([MAX_REQUESTS - 1] * (count - 1) + [MAX_REQUESTS])
+    )
 
 
 def _check_nobody_is_charged(batch: Batch, settlement: Settlement, before: bytes) -> None:
     assert (settlement.settled, settlement.dead) == (0, [])
-    assert settlement.health is Health.UNKNOWN
+    assert settlement.health is BreakerSignal.UNKNOWN
     assert {(one.status, one.sent) for one in settlement.outcomes} == {(Status.RETRYING, False)}
-    assert {one.finding.code for one in settlement.outcomes if one.finding} == {"out_of_resources"}
+    assert {one.failure.code for one in settlement.outcomes if one.failure} == {"out_of_resources"}
     retry = settlement.retry
     assert retry is not None
-    assert (retry.attempts, retry.carried, retry.by_celery) == (batch.attempts, before, False)
+    assert (retry.attempts, retry.request_counts, retry.by_celery) == (batch.attempts, before, False)
     assert retry.reason == "out_of_resources"
     assert 0 < retry.seconds < 2 * SHORTAGE_PAUSE
 
@@ -119,7 +121,7 @@ def _check_nobody_is_charged(batch: Batch, settlement: Settlement, before: bytes
 def test_a_process_without_descriptors(destination: dict[str, Any], *, is_probe: bool) -> None:
     """Whatever the batch has behind it, and whether or not it tries a destination that was down."""
     batch = replace(_spent(EVENTS), probing=is_probe)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
     with _delivering(batch, destination) as deliver:
         with few_descriptors(0):
             found = deliver()
@@ -130,7 +132,7 @@ def test_a_process_without_descriptors(destination: dict[str, Any], *, is_probe:
 def test_a_sender_that_cannot_even_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key in a file, a time zone, a CA: what a sender reads to begin with may not open either."""
     batch = _spent(EVENTS)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -145,7 +147,7 @@ def test_a_sender_that_cannot_even_be_made(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_machine_without_ports_or_memory(monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
     """None of it can be used up for a test, so the system's refusal is a stand-in."""
     batch = _spent(EVENTS)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
 
     def refuse(_socket: DeadlineSocket, _address: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -175,8 +177,8 @@ def test_what_may_have_arrived_is_not_kept_back(
             patched.setattr(DeadlineSocket, step, refuse)
             found = deliver()
         assert found.retry is not None
-        assert (found.retry.attempts, found.retry.carried[0]) == (1, 1)
-        assert {one.finding.code for one in found.outcomes if one.finding} == {"connection_lost"}
+        assert (found.retry.attempts, found.retry.request_counts[0]) == (1, 1)
+        assert {one.failure.code for one in found.outcomes if one.failure} == {"connection_lost"}
 
 
 #: What fails for want of memory: before anything of a request has gone out, and after it.
@@ -206,7 +208,7 @@ def test_memory_that_lacks_before_anything_is_sent_counts_nothing(
 ) -> None:
     """However often: no request has carried the events."""
     batch = _spent(EVENTS)
-    before = bytes(batch.carried)
+    before = bytes(batch.request_counts)
     receiver, options = RECEIVERS[kind]
     with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
         with monkeypatch.context() as patched:
@@ -233,8 +235,8 @@ def test_what_has_gone_out_counts_whatever_ends_the_sending(
         monkeypatch.setattr(_AFTER[kind], fail)
         found = deliver()
         assert found.retry is not None
-        assert found.retry.carried[0] == 1
-        assert max(found.retry.carried) == 1
+        assert found.retry.request_counts[0] == 1
+        assert max(found.retry.request_counts) == 1
         assert found.retry.attempts == (error is LookupError)
         for _ in range(EVENTS * MAX_REQUESTS):
             if not batch.open_places():
@@ -267,7 +269,7 @@ def test_a_shortage_after_a_reset_uncounts_nothing(monkeypatch: pytest.MonkeyPat
         _short_from_the_second_call(monkeypatch, Guard, "dial")
         found = deliver()
     assert found.retry is not None
-    assert found.retry.carried == bytes([1] * 5 + [0] * 7)
+    assert found.retry.request_counts == bytes([1] * 5 + [0] * 7)
     waiting = [(len(one.events), one.sent) for one in found.outcomes]
     assert sorted(waiting) == [(1, True), (2, False), (2, True), (2, True), (5, False)]
 
@@ -283,8 +285,8 @@ def test_a_shortage_after_events_without_an_ack_id_uncounts_nothing(monkeypatch:
             found = deliver()
         assert len(running.posts) == 1
     assert found.retry is not None
-    assert min(found.retry.carried[:4]) >= 1
-    assert found.retry.carried[4:] == bytes([SETTLED] + [0] * 7)
+    assert min(found.retry.request_counts[:4]) >= 1
+    assert found.retry.request_counts[4:] == bytes([SETTLED] + [0] * 7)
 
 
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,9 +306,9 @@ def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pyt
         monkeypatch.setattr(DeadlineSocket, "send", refuse_the_fifth)
         found = deliver()
 
-        assert (found.settled, found.dead, found.health) == (4, [], Health.WELL)
+        assert (found.settled, found.dead, found.health) == (4, [], BreakerSignal.WELL)
         assert found.retry is not None
-        assert found.retry.carried == bytes([255] * 4 + [0] * 8)
+        assert found.retry.request_counts == bytes([255] * 4 + [0] * 8)
         assert deliver().settled == 8
         assert len(sent) == EVENTS + 1
 

@@ -9,30 +9,30 @@ from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdict
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.demo.splunk import Reply
-from worker.model.deliveries import SETTLED, Ruling, Verdict
+from worker.model.deliveries import SETTLED, DeliveryResult, Verdict
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
 
-def findings(rulings: list[Ruling]) -> set[str]:
+def failures(results: list[DeliveryResult]) -> set[str]:
     """Return the codes of all findings."""
-    return {ruling.finding.code for ruling in rulings if ruling.finding is not None}
+    return {result.failure.code for result in results if result.failure is not None}
 
 
 def test_a_batch_goes_out_in_one_request() -> None:
     """All events in order, under the token, with a channel; all are ruled accepted by one ruling."""
     batch = batch_of(50)
     with HecReceiver(scripts.demand_token(TOKEN)) as splunk, sender_to(splunk.url, index="main") as sender:
-        [ruling] = sender.send(batch, soon())
+        [result] = sender.send(batch, soon())
 
     [request] = splunk.posts
     assert splunk.accepted_ids == [event.id for event in batch.events]
-    assert (ruling.verdict, ruling.finding, ruling.http_status) == (ACCEPTED, None, 200)
-    assert list(ruling.places) == list(range(50))
+    assert (result.verdict, result.failure, result.http_status) == (ACCEPTED, None, 200)
+    assert list(result.places) == list(range(50))
     assert request.headers["X-Splunk-Request-Channel"]
     assert b'"index":"main"' in request.body
-    assert set(batch.carried) == {1}
+    assert set(batch.request_counts) == {1}
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_requests_stay_within_the_limits(zipped: bool) -> None:  # noqa: FBT001 
     limits = {"batch_events": 7, "batch_bytes": 1_500, "gzip": zipped}
     with HecReceiver() as splunk, sender_to(splunk.url, **limits) as sender:
         small, large = batch_of(30), batch_of(30, padding=200)
-        rulings = [sender.send(small, soon()), sender.send(large, soon())]
+        results = [sender.send(small, soon()), sender.send(large, soon())]
 
-    assert [len(one) for one in rulings] == [5, 8]
+    assert [len(one) for one in results] == [5, 8]
     assert [len(request.events) for request in splunk.posts] == [7, 7, 7, 7, 2] + [4] * 7 + [2]
     assert max(len(request.body) for request in splunk.posts) <= 1_500
     assert splunk.accepted_ids == [event.id for event in (*small.events, *large.events)]
@@ -101,34 +101,34 @@ def test_an_event_larger_than_the_limit_goes_alone() -> None:
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
     batch = batch_of(5)
-    batch.carried[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
         assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
 
     assert splunk.accepted_ids == ["e1", "e3"]
-    assert list(batch.carried) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 def test_after_the_deadline_nothing_is_sent() -> None:
     """A batch that comes late is put off without a request."""
     batch = batch_of(5)
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
-        rulings = sender.send(batch, time.monotonic())
+        results = sender.send(batch, time.monotonic())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert findings(rulings) == {"out_of_time"}
-    assert (splunk.requests, set(batch.carried)) == ([], {0})
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failures(results) == {"out_of_time"}
+    assert (splunk.requests, set(batch.request_counts)) == ([], {0})
 
 
 def test_the_deadline_ends_a_request_that_hangs() -> None:
     """The rest of the batch is not even tried: there is no time left for it."""
     batch = batch_of(4)
     with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, batch_events=2) as sender:
-        rulings = sender.send(batch, time.monotonic() + 0.2)
+        results = sender.send(batch, time.monotonic() + 0.2)
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert findings(rulings) == {"timed_out"}
-    assert list(batch.carried) == [1, 1, 0, 0]
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failures(results) == {"timed_out"}
+    assert list(batch.request_counts) == [1, 1, 0, 0]
 
 
 def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
@@ -141,16 +141,16 @@ def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
 
     assert [len(request.events) for request in splunk.posts[:before]] == [100] + [10] * 10
     assert len(splunk.posts) - before == 3
-    assert set(second.carried) == {1}
+    assert set(second.request_counts) == {1}
 
 
 def test_a_single_event_that_is_too_large_is_refused() -> None:
     """Alone, it cannot be made smaller; what is behind it goes on, and the limit is not blamed."""
     with HecReceiver(scripts.too_large(max_bytes=100)) as splunk, sender_to(splunk.url) as sender:
-        rulings = sender.send(batch := batch_of(1, padding=200), soon())
+        results = sender.send(batch := batch_of(1, padding=200), soon())
 
-    assert verdicts(batch, rulings) == {"e0": REFUSED}
-    assert findings(rulings) == {"too_large"}
+    assert verdicts(batch, results) == {"e0": REFUSED}
+    assert failures(results) == {"too_large"}
     assert len(splunk.posts) == 1
 
 
@@ -170,11 +170,11 @@ SCRIPTS = [
 def test_no_finding_tells_the_token(script: scripts.Script) -> None:
     """Whatever goes wrong, the words about it may be shown to anybody, and say something."""
     with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert ACCEPTED not in verdicts(batch, rulings).values()
-    assert findings(rulings)
-    assert TOKEN not in repr(rulings)
+    assert ACCEPTED not in verdicts(batch, results).values()
+    assert failures(results)
+    assert TOKEN not in repr(results)
 
 
 def test_an_unreachable_splunk_is_described() -> None:
@@ -182,21 +182,21 @@ def test_an_unreachable_splunk_is_described() -> None:
     with HecReceiver() as gone:
         pass
     with sender_to(gone.url) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert findings(rulings) == {"connect_failed"}
-    assert TOKEN not in repr(rulings)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failures(results) == {"connect_failed"}
+    assert TOKEN not in repr(results)
 
 
 def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
     monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert findings(rulings) == {"address_refused"}
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failures(results) == {"address_refused"}
     assert splunk.requests == []
 
 
@@ -211,9 +211,9 @@ def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tls_options_that_cannot_be_read_are_described(options: dict[str, str]) -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
     with HecReceiver() as splunk, sender_to(splunk.url.replace("http:", "https:"), **options) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert findings(rulings) == {"configuration"}
-    assert TOKEN not in repr(rulings)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert failures(results) == {"configuration"}
+    assert TOKEN not in repr(results)
     assert splunk.requests == []

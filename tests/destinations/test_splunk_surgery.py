@@ -31,9 +31,9 @@ def offending(script_of: Any, batch: Batch, offenders: set[str], **options: Any)
         event_id for event_id, verdict in ruled.items() if verdict is ACCEPTED
     } == ruled.keys() - offenders
     assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - offenders)
-    carried = Counter(event_id for request in splunk.posts for event_id in request.ids)
-    assert max(carried.values()) <= MAX_REQUESTS
-    assert [carried[event.id] for event in batch.events] == list(batch.carried)
+    request_counts = Counter(event_id for request in splunk.posts for event_id in request.ids)
+    assert max(request_counts.values()) <= MAX_REQUESTS
+    assert [request_counts[event.id] for event in batch.events] == list(batch.request_counts)
     return splunk
 
 
@@ -96,7 +96,7 @@ def test_an_offender_that_is_not_named_is_found() -> None:
     assert {event_id for event_id, verdict in ruled.items() if verdict is not ACCEPTED} == {"e17"}
     assert ruled["e17"] is REFUSED
     assert Counter(splunk.accepted_ids) == Counter(ruled.keys() - {"e17"})
-    assert max(batch.carried) <= MAX_REQUESTS
+    assert max(batch.request_counts) <= MAX_REQUESTS
 
 
 def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
@@ -107,13 +107,13 @@ def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
         HecReceiver(scripts.sequence(bad, scripts.throttled(7))) as splunk,
         sender_to(splunk.url, batch_events=10) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    ruled = verdicts(batch, rulings)
+    ruled = verdicts(batch, results)
     assert [ruled[f"e{place}"] for place in range(30)] == [ACCEPTED] * 4 + [REFUSED] + [RETRY] * 25
-    assert list(batch.carried) == [1] * 5 + [2] * 5 + [0] * 20
+    assert list(batch.request_counts) == [1] * 5 + [2] * 5 + [0] * 20
     assert len(splunk.posts) == 2
-    assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
+    assert {result.retry_after for result in results if result.verdict is RETRY} == {7.0}
 
 
 def through_all_attempts(sender: SplunkHecSender, batch: Batch) -> list[DeadLetter]:
@@ -133,29 +133,29 @@ def test_no_innocent_dies_once_a_batch_has_come_apart(seed: int) -> None:
     dice = random.Random(2_000 + seed)
     batch, offenders = draw_offenders(dice)
     refuses = scripts.offender(lambda event: event["id"] in offenders)
-    moody = scripts.sequence(
+    flaky = scripts.sequence(
         refuses, *(scripts.busy() if dice.random() < 0.4 else refuses for _ in range(60)), refuses
     )
-    with HecReceiver(moody) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(flaky) as splunk, sender_to(splunk.url) as sender:
         dead = through_all_attempts(sender, batch)
 
-    carried = Counter(event_id for request in splunk.posts for event_id in request.ids)
+    request_counts = Counter(event_id for request in splunk.posts for event_id in request.ids)
     accepted = set(splunk.accepted_ids)
-    assert {letter.finding.code for letter in dead} <= {"event_refused", "destination_busy"}
+    assert {letter.failure.code for letter in dead} <= {"event_refused", "destination_busy"}
     assert {
         event.id
         for letter in dead
-        if letter.finding.code == FailureCode.EVENT_REFUSED
+        if letter.failure.code == FailureCode.EVENT_REFUSED
         for event in letter.events
     } <= offenders
     assert accepted.isdisjoint(event.id for letter in dead for event in letter.events)
-    assert max(carried.values()) <= MAX_REQUESTS
+    assert max(request_counts.values()) <= MAX_REQUESTS
 
 
 def test_a_batch_that_came_apart_is_sent_in_parts_by_what_each_has_left() -> None:
     """A busy answer costs the part a request that met it; the others keep theirs, and are not cut further."""
     batch = batch_of(100)
-    batch.carried[:] = bytes([SETTLED] * 20 + [3] * 8 + [2] * 64 + [1] * 8)
+    batch.request_counts[:] = bytes([SETTLED] * 20 + [3] * 8 + [2] * 64 + [1] * 8)
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
         ruled = verdicts(batch, sender.send(batch, soon()))
 
@@ -167,36 +167,36 @@ def test_a_batch_that_came_apart_is_sent_in_parts_by_what_each_has_left() -> Non
 def test_an_event_without_requests_left_is_not_carried_again() -> None:
     """Behind an offender, what earlier attempts carried four times is given back, the rest goes on."""
     batch = batch_of(4)
-    batch.carried[:] = bytes([0, 0, 0, MAX_REQUESTS - 1])
+    batch.request_counts[:] = bytes([0, 0, 0, MAX_REQUESTS - 1])
     bad = scripts.offender(lambda event: event["id"] == "e2")
     with HecReceiver(bad) as splunk, sender_to(splunk.url) as sender:
         ruled = verdicts(batch, sender.send(batch, soon()))
 
     assert ruled == {"e0": ACCEPTED, "e1": ACCEPTED, "e2": REFUSED, "e3": RETRY}
-    assert splunk.carried("e3") == 1
+    assert splunk.request_counts("e3") == 1
 
 
 def test_innocents_of_a_last_request_are_not_called_refused() -> None:
     """An offender in the fourth request leaves events behind it without one: their finding says so."""
     batch = batch_of(5)
-    batch.carried[:] = bytes([MAX_REQUESTS - 1] * 5)
+    batch.request_counts[:] = bytes([MAX_REQUESTS - 1] * 5)
     script = scripts.offender(lambda event: event["id"] == batch.events[1].id)
     with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
-        findings = {
-            batch.events[place].id: ruling.finding.code
-            for ruling in sender.send(batch, soon())
-            for place in ruling.places
-            if ruling.finding is not None
+        failures = {
+            batch.events[place].id: result.failure.code
+            for result in sender.send(batch, soon())
+            for place in result.places
+            if result.failure is not None
         }
 
     behind = dict.fromkeys((event.id for event in batch.events[2:]), "not_reached")
-    assert findings == {batch.events[1].id: "event_refused", **behind}
+    assert failures == {batch.events[1].id: "event_refused", **behind}
 
 
 def test_a_batch_that_killed_its_workers_goes_out_one_by_one() -> None:
     """With no request left to it, each event goes alone, so that one that kills is alone in doing so."""
     batch = batch_of(5)
-    batch.carried[:] = bytes([MAX_REQUESTS] * 5)
+    batch.request_counts[:] = bytes([MAX_REQUESTS] * 5)
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
         sender.send(batch, soon())
 

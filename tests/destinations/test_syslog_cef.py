@@ -14,7 +14,7 @@ from tests.transports.certificates import demanding, server_context
 from tests.transports.syslog_ways import GUARD
 from worker.destinations.opening import make_sender
 from worker.formats.syslog import SyslogCefFormat
-from worker.model.deliveries import SETTLED, Assurance, Ruling, Verdict
+from worker.model.deliveries import SETTLED, Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import parse_integration
 from worker.transports.guard import Guard
@@ -33,9 +33,9 @@ def ids(messages: list[bytes]) -> list[str]:
     return [message.partition(b" externalId=")[2].split(b" ")[0].decode() for message in messages]
 
 
-def codes(rulings: list[Ruling]) -> set[str]:
+def codes(results: list[DeliveryResult]) -> set[str]:
     """Return the codes of all findings."""
-    return {ruling.finding.code for ruling in rulings if ruling.finding is not None}
+    return {result.failure.code for result in results if result.failure is not None}
 
 
 @pytest.mark.parametrize("framing", ["newline", "octet_counted"])
@@ -43,12 +43,12 @@ def test_a_batch_goes_out_as_frames(framing: str) -> None:
     """All events in order, by one ruling, which claims no more than that they were sent."""
     batch = batch_of(50)
     with SyslogReceiver(framing=framing) as receiver, sender_to(receiver.url, framing=framing) as sender:
-        [ruling] = sender.send(batch, soon())
+        [result] = sender.send(batch, soon())
 
         assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
-        assert (ruling.verdict, ruling.assurance, ruling.finding) == (ACCEPTED, Assurance.SENT, None)
-        assert list(ruling.places) == list(range(50))
-        assert set(batch.carried) == {1}
+        assert (result.verdict, result.assurance, result.failure) == (ACCEPTED, Assurance.SENT, None)
+        assert list(result.places) == list(range(50))
+        assert set(batch.request_counts) == {1}
 
 
 def test_the_options_reach_the_messages() -> None:
@@ -98,9 +98,9 @@ def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
         SyslogReceiver(tls=server_context(ca.issue_cert("127.0.0.1"))) as receiver,
         sender_to(receiver.url, **options) as sender,
     ):
-        [ruling] = sender.send(batch_of(20), soon())
+        [result] = sender.send(batch_of(20), soon())
 
-        assert (ruling.verdict, ruling.assurance) == (ACCEPTED, Assurance.RECEIVED)
+        assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.RECEIVED)
         assert len(receiver.messages) == 20
 
 
@@ -108,22 +108,22 @@ def test_datagrams_go_out_one_by_one() -> None:
     """A message a datagram (RFC 5426, 3.1); that they were sent is all that can be said."""
     batch = batch_of(50)
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
-        [ruling] = sender.send(batch, soon())
+        [result] = sender.send(batch, soon())
 
         assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
-        assert (ruling.verdict, ruling.assurance) == (ACCEPTED, Assurance.SENT)
-        assert set(batch.carried) == {1}
+        assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.SENT)
+        assert set(batch.request_counts) == {1}
 
 
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
     batch = batch_of(5)
-    batch.carried[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
     with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
         assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
         assert ids(receiver.wait_for(2)) == ["e1", "e3"]
 
-    assert list(batch.carried) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_batch_that_is_unconfirmed_comes_back_whole(
         SyslogReceiver(behaviour, receive_buffer=65_536) as receiver,
         sender_to(receiver.url, **options) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert codes(rulings) == {code}
-    assert max(batch.carried) <= 2
-    assert sum(batch.carried) <= 1_001
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {code}
+    assert max(batch.request_counts) <= 2
+    assert sum(batch.request_counts) <= 1_001
 
 
 def test_the_deadline_of_the_batch_holds_too() -> None:
@@ -166,10 +166,10 @@ def test_the_deadline_of_the_batch_holds_too() -> None:
         SyslogReceiver(stalls, receive_buffer=4_096) as receiver,
         sender_to(receiver.url) as sender,
     ):
-        rulings = sender.send(batch, time.monotonic() + 0.2)
+        results = sender.send(batch, time.monotonic() + 0.2)
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert codes(rulings) == {"timed_out"}
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"timed_out"}
 
 
 @pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
@@ -177,11 +177,11 @@ def test_after_the_deadline_nothing_is_sent(kind: type[SyslogReceiver | SyslogUd
     """A batch that comes late is put off, and none of its events counts as tried."""
     batch = batch_of(5)
     with kind() as receiver, sender_to(receiver.url) as sender:
-        rulings = sender.send(batch, time.monotonic())
+        results = sender.send(batch, time.monotonic())
 
-        assert set(verdicts(batch, rulings).values()) == {RETRY}
-        assert codes(rulings) == {"out_of_time"}
-        assert (receiver.messages, set(batch.carried)) == ([], {0})
+        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert codes(results) == {"out_of_time"}
+        assert (receiver.messages, set(batch.request_counts)) == ([], {0})
 
 
 @pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
@@ -191,21 +191,21 @@ def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | Syslog
     with kind() as gone:
         pass
     with sender_to(gone.url) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert codes(rulings) == {"connect_failed"}
-    assert set(batch.carried) == {1}
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"connect_failed"}
+    assert set(batch.request_counts) == {1}
 
 
 @pytest.mark.parametrize("scheme", ["syslog", "syslog+tls", "syslog+udp"])
 def test_a_closed_network_is_described(scheme: str) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
     with sender_to(f"{scheme}://127.0.0.1:9", guard=Guard([])) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert codes(rulings) == {"address_refused"}
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"address_refused"}
 
 
 def test_what_the_pace_leaves_over_comes_back_untried() -> None:
@@ -213,14 +213,14 @@ def test_what_the_pace_leaves_over_comes_back_untried() -> None:
     batch = batch_of(100)
     options: dict[str, Any] = {"max_datagrams_per_second": 50, "timeout_seconds": 0.2}
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url, **options) as sender:
-        rulings = sender.send(batch, soon())
-        ruled = list(verdicts(batch, rulings).values())
+        results = sender.send(batch, soon())
+        ruled = list(verdicts(batch, results).values())
         sent = ruled.count(ACCEPTED)
 
         assert 1 <= sent <= 10
         assert ruled == [ACCEPTED] * sent + [RETRY] * (100 - sent)
-        assert codes(rulings) == {"out_of_time"}
-        assert list(batch.carried) == [1] * sent + [0] * (100 - sent)
+        assert codes(results) == {"out_of_time"}
+        assert list(batch.request_counts) == [1] * sent + [0] * (100 - sent)
         assert len(receiver.wait_for(sent)) == sent
 
 
@@ -233,10 +233,10 @@ def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest
 
     monkeypatch.setattr(SyslogCefFormat, "messages", swollen)
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-        assert verdicts(batch, rulings) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
-        assert codes(rulings) == {"too_large"}
+        assert verdicts(batch, results) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
+        assert codes(results) == {"too_large"}
         assert len(receiver.wait_for(2)) == 2
 
 
@@ -247,10 +247,10 @@ def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
         SyslogReceiver(tls=context) as receiver,
         sender_to(receiver.url, ca_pem=ca.cert_pem.bytes().decode()) as sender,
     ):
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-        assert set(verdicts(batch, rulings).values()) == {RETRY}
-        assert codes(rulings) == {"client_certificate_refused"}
+        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert codes(results) == {"client_certificate_refused"}
         assert receiver.messages == []
 
 
@@ -258,8 +258,8 @@ def test_tls_options_that_cannot_be_read_are_described() -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
     options: dict[str, Any] = {"client_cert_pem": "cert", "client_key_pem": "hunter2"}
     with sender_to("syslog+tls://127.0.0.1:9", **options) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert codes(rulings) == {"configuration"}
-    assert "hunter2" not in repr(rulings)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"configuration"}
+    assert "hunter2" not in repr(results)

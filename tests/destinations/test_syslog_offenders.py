@@ -18,7 +18,7 @@ from worker.model.integrations import MAX_RETRIES
 from worker.model.settlement import RetryPolicy, settle_rulings
 from worker.transports import syslog_stream
 from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import Patience
+from worker.transports.syslog_outflow import StallTimeout
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def noticing(receiver: SyslogReceiver, monkeypatch: pytest.MonkeyPatch) -> Itera
     expected = 0
     carry, see_open = SyslogConnection.carry, SyslogConnection.see_open
 
-    def counted(connection: SyslogConnection, frames: Sequence[bytes], patience: Patience) -> int:
+    def counted(connection: SyslogConnection, frames: Sequence[bytes], patience: StallTimeout) -> int:
         nonlocal expected
         expected = len(receiver.messages)
         count = carry(connection, frames, patience)
@@ -77,11 +77,13 @@ def noticing(receiver: SyslogReceiver, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield
 
 
-def fates(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, str]:
+def replay_result(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, str]:
     """Send the batch until all is settled; return what became of each event."""
     found: dict[str, str] = {}
     for attempt in range(40):
-        batch = Batch(batch.order, batch.events, b"", batch.carried, attempt, 0, batch.claimed_at, [], [])
+        batch = Batch(
+            batch.order, batch.events, b"", batch.request_counts, attempt, 0, batch.claimed_at, [], []
+        )
         settlement = settle_rulings(batch, sender.send(batch, soon()), RetryPolicy(max_retries, 0))
         for outcome in settlement.outcomes:
             found |= {trace.id: outcome.status for trace in outcome.events}
@@ -103,7 +105,7 @@ def test_only_the_offender_dies(
         sender_to(receiver.url, confirm_by_shutdown=confirms) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = fates(sender, batch, max_retries)
+        found = replay_result(sender, batch, max_retries)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == {"e100"}
         copies = Counter(ids(receiver.messages))
@@ -125,7 +127,7 @@ def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) ->
         sender_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = fates(sender, batch, MAX_RETRIES)
+        found = replay_result(sender, batch, MAX_RETRIES)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == offenders
         assert max(Counter(ids(receiver.messages)).values()) <= MAX_REQUESTS
@@ -146,9 +148,9 @@ def test_a_receiver_that_hangs_up_on_everything_costs_no_more_than_before(
             settlement = settle_rulings(batch, sender.send(batch, soon()), RetryPolicy(MAX_RETRIES, 0))
             assert (settlement.settled, settlement.dead) == (0, []), attempt
             batch = Batch(
-                batch.order, batch.events, b"", batch.carried, attempt + 1, 0, batch.claimed_at, [], []
+                batch.order, batch.events, b"", batch.request_counts, attempt + 1, 0, batch.claimed_at, [], []
             )
 
         receiver.behaviour = reads
-        found = fates(sender, batch, MAX_RETRIES)
+        found = replay_result(sender, batch, MAX_RETRIES)
         assert set(found.values()) == {Status.DELIVERED}

@@ -8,7 +8,7 @@ from tests.destinations.batches import batch_of
 from tests.fleet import wait_until
 from worker.destinations import syslog_sending
 from worker.destinations.syslog_sending import WithdrawnParts
-from worker.model.deliveries import Cause, Ruling, Status, Verdict, Withdrawn
+from worker.model.deliveries import Cause, DeliveryResult, Status, Verdict, Withdrawn
 from worker.model.errors import BrokerUnavailable
 from worker.model.settlement import RetryPolicy, settle_rulings, withdrawal
 
@@ -18,16 +18,16 @@ def test_the_next_sending_tells_of_it() -> None:
     parts = WithdrawnParts()
     parts.of(batch_of(3), [0, 2])()
     batch = batch_of(1)
-    rulings = [Ruling([0], Verdict.ACCEPTED, 5), *parts.rulings(batch)]
-    settlement = settle_rulings(batch, rulings, RetryPolicy(3, 1))
+    results = [DeliveryResult([0], Verdict.ACCEPTED, 5), *parts.results(batch)]
+    settlement = settle_rulings(batch, results, RetryPolicy(3, 1))
 
     assert settlement.settled == 1
     assert [outcome.status for outcome in settlement.outcomes] == [Status.DELIVERED, Status.DEAD]
     [letter] = settlement.dead
     assert ([event.id for event in letter.events], letter.attempts) == (["e0", "e2"], [1, 1])
-    assert (letter.cause, letter.finding.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
+    assert (letter.cause, letter.failure.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
     assert letter.dead_ms < settlement.outcomes[0].settled_ms, "so that it is redriven"
-    assert parts.rulings(batch_of(1)) == []
+    assert parts.results(batch_of(1)) == []
 
 
 def test_a_batch_does_not_tell_of_itself() -> None:
@@ -36,8 +36,8 @@ def test_a_batch_does_not_tell_of_itself() -> None:
     batch = batch_of(2)
     parts.of(batch, [1])()
 
-    assert parts.rulings(batch) == []
-    assert [ruling.withdrawn is not None for ruling in parts.rulings(batch_of(1))] == [True]
+    assert parts.results(batch) == []
+    assert [result.withdrawn is not None for result in parts.results(batch_of(1))] == [True]
 
 
 def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) 
     parts.of(batch_of(2), [1])()
     wait_until(lambda: len(tries) >= 3, "both are written")
 
-    assert parts.rulings(batch_of(1)) == []
+    assert parts.results(batch_of(1)) == []
     assert sorted(event.id for part in tries for event in part.events) == ["e0", "e0", "e1"]
 
 
@@ -92,9 +92,9 @@ def test_a_withdrawal_has_a_row_and_a_letter() -> None:
     batch = batch_of(2)
     parts = WithdrawnParts()
     parts.of(batch, [0, 1])()
-    [ruling] = parts.rulings(batch_of(1))
-    assert ruling.withdrawn is not None
-    outcome, letter = withdrawal("int_1", ruling.withdrawn, 1_234)
+    [result] = parts.results(batch_of(1))
+    assert result.withdrawn is not None
+    outcome, letter = withdrawal("int_1", result.withdrawn, 1_234)
 
     assert (outcome.status, outcome.settled_ms, letter.dead_ms) == (Status.DEAD, 1_234, 1_234)
     assert [trace.attempts for trace in outcome.events] == letter.attempts == [1, 1]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.destinations.batches import batch_of, soon, verdicts
-from tests.destinations.webhooks import NEWER, OLDER, TOKEN, findings, webhook_to
+from tests.destinations.webhooks import NEWER, OLDER, TOKEN, failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import (
     WebhookReceiver,
@@ -18,7 +18,7 @@ from tests.receivers.webhook import (
     demands_signature,
     is_signed,
 )
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Assurance, Batch, Ruling, Verdict
+from worker.model.deliveries import MAX_REQUESTS, SETTLED, Assurance, Batch, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 
@@ -38,14 +38,14 @@ def test_each_event_goes_out_by_itself() -> None:
     """A request for each, with the event's own bytes, its id and the time; all are ruled accepted."""
     batch, before = batch_of(50), int(time.time())
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
-    assert {(one.http_status, one.finding, one.assurance) for one in rulings} == {
+    assert set(verdicts(batch, results).values()) == {ACCEPTED}
+    assert {(one.http_status, one.failure, one.assurance) for one in results} == {
         (200, None, Assurance.ACCEPTED)
     }
     assert sorted(request.body for request in endpoint.requests) == sorted(e.raw for e in batch.events)
-    assert set(batch.carried) == {1}
+    assert set(batch.request_counts) == {1}
     for request in endpoint.requests:
         assert (request.method, request.path) == ("POST", "/hook")
         assert request.headers["Content-Type"] == "application/json"
@@ -59,12 +59,12 @@ def test_rulings_are_few_and_their_times_are_near() -> None:
     """Events that were accepted about the same time share a ruling, which says when that was."""
     batch = batch_of(300)
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
         whole = (time.monotonic() - batch.claimed_at) * 1000
 
-    assert len(rulings) < 60
-    assert [ruling.elapsed_ms for ruling in rulings] == sorted(ruling.elapsed_ms for ruling in rulings)
-    assert rulings[-1].elapsed_ms <= whole + 1
+    assert len(results) < 60
+    assert [result.elapsed_ms for result in results] == sorted(result.elapsed_ms for result in results)
+    assert results[-1].elapsed_ms <= whole + 1
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_secret_is_changed_without_a_gap() -> None:
     ):
         for endpoint in (old, new):
             with webhook_to(endpoint.url, signing_secrets=[NEWER, OLDER]) as sender:
-                rulings = sender.send(batch := batch_of(3), soon())
-            assert set(verdicts(batch, rulings).values()) == {ACCEPTED}
+                results = sender.send(batch := batch_of(3), soon())
+            assert set(verdicts(batch, results).values()) == {ACCEPTED}
         first, second = str(new.requests[0].headers["webhook-signature"]).split(" ")
 
     assert is_signed(new.requests[0], NEWER)
@@ -144,18 +144,18 @@ def test_a_retry_has_the_same_id_and_is_signed_anew() -> None:
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
     batch = batch_of(5)
-    batch.carried[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
         assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
 
     assert endpoint.ids == {"e1": 1, "e3": 1}
-    assert list(batch.carried) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 def test_nothing_open_is_nothing_to_do() -> None:
     """A batch whose events are all settled sends nothing."""
     batch = batch_of(1)
-    batch.carried[0] = SETTLED
+    batch.request_counts[0] = SETTLED
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
         assert sender.send(batch, soon()) == []
 
@@ -164,7 +164,7 @@ def test_nothing_open_is_nothing_to_do() -> None:
 
 def test_each_event_has_a_verdict_of_its_own() -> None:
     """What one is answered says nothing of the others."""
-    fates = {
+    replay_result = {
         "e1": [answers(400, b'{"error":"bad"}')],
         "e4": [answers(500)],
         "e5": [answers(204)],
@@ -172,19 +172,19 @@ def test_each_event_has_a_verdict_of_its_own() -> None:
         "e8": [answers(404)],
     }
     batch = batch_of(10)
-    with WebhookReceiver(by_event(fates)) as endpoint, webhook_to(endpoint.url) as sender:
-        rulings = sender.send(batch, soon())
+    with WebhookReceiver(by_event(replay_result)) as endpoint, webhook_to(endpoint.url) as sender:
+        results = sender.send(batch, soon())
 
-    ruled = verdicts(batch, rulings)
+    ruled = verdicts(batch, results)
     assert {one for one, verdict in ruled.items() if verdict is REFUSED} == {"e1", "e7"}
     assert {one for one, verdict in ruled.items() if verdict is RETRY} == {"e4", "e8"}
-    assert findings(batch, rulings) == dict.fromkeys(ruled) | {
+    assert failures(batch, results) == dict.fromkeys(ruled) | {
         "e1": "event_refused",
         "e4": "destination_busy",
         "e7": "event_refused",
         "e8": "url_refused",
     }
-    [words] = [r.finding.message for r in rulings if r.finding and r.finding.message.startswith("HTTP 400")]
+    [words] = [r.failure.message for r in results if r.failure and r.failure.message.startswith("HTTP 400")]
     assert words == 'HTTP 400: {"error":"bad"}'
     assert set(endpoint.ids.values()) == {1}
 
@@ -197,16 +197,16 @@ def test_only_what_failed_is_sent_again() -> None:
         for _ in range(3):
             settle(batch, sender.send(batch, soon()))
 
-    assert set(batch.carried) == {SETTLED}
+    assert set(batch.request_counts) == {SETTLED}
     assert endpoint.ids == {f"e{n}": 1 for n in range(20)} | {"e3": 3, "e4": 2}
 
 
-def settle(batch: Batch, rulings: list[Ruling]) -> None:
+def settle(batch: Batch, results: list[DeliveryResult]) -> None:
     """Mark what needs no further request, as a settlement does."""
-    for ruling in rulings:
-        for place in ruling.places:
-            if ruling.verdict is not RETRY:
-                batch.carried[place] = SETTLED
+    for result in results:
+        for place in result.places:
+            if result.verdict is not RETRY:
+                batch.request_counts[place] = SETTLED
 
 
 SCRIPTS = [
@@ -232,11 +232,11 @@ def test_no_finding_tells_a_secret(script: scripts.Script) -> None:
         WebhookReceiver(script) as endpoint,
         webhook_to(f"{endpoint.url}?key={TOKEN}", **options) as sender,
     ):
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert ACCEPTED not in verdicts(batch, rulings).values()
-    assert TOKEN not in repr(rulings)
-    assert OLDER not in repr(rulings)
+    assert ACCEPTED not in verdicts(batch, results).values()
+    assert TOKEN not in repr(results)
+    assert OLDER not in repr(results)
 
 
 def test_an_unreachable_endpoint_is_described() -> None:
@@ -244,21 +244,21 @@ def test_an_unreachable_endpoint_is_described() -> None:
     with WebhookReceiver() as gone:
         pass
     with webhook_to(gone.url) as sender:
-        rulings = sender.send(batch := batch_of(100), soon())
+        results = sender.send(batch := batch_of(100), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {"connect_failed"}
-    assert 0 < sum(batch.carried) < 20
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {"connect_failed"}
+    assert 0 < sum(batch.request_counts) < 20
 
 
 def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for an endpoint, and nobody dials it."""
     monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        rulings = sender.send(batch := batch_of(3), soon())
+        results = sender.send(batch := batch_of(3), soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {"address_refused"}
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {"address_refused"}
     assert endpoint.requests == []
 
 
@@ -271,10 +271,10 @@ def test_tls_options_that_cannot_be_read_are_told_at_once() -> None:
 def test_no_event_goes_out_more_often_than_is_allowed() -> None:
     """Four sendings are four requests for each event that fails, and one for each that does not."""
     batch = batch_of(12)
-    fates = {f"e{number}": [answers(500)] * 9 for number in (2, 3, 11)}
-    with WebhookReceiver(by_event(fates)) as endpoint, webhook_to(endpoint.url) as sender:
+    replay_result = {f"e{number}": [answers(500)] * 9 for number in (2, 3, 11)}
+    with WebhookReceiver(by_event(replay_result)) as endpoint, webhook_to(endpoint.url) as sender:
         for _ in range(MAX_REQUESTS):
             settle(batch, sender.send(batch, soon()))
 
-    assert {one for one, count in endpoint.ids.items() if count == MAX_REQUESTS} == set(fates)
+    assert {one for one, count in endpoint.ids.items() if count == MAX_REQUESTS} == set(replay_result)
     assert sum(endpoint.ids.values()) == 9 + 3 * MAX_REQUESTS

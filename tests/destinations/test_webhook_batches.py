@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.destinations.batches import batch_of, soon, verdicts
-from tests.destinations.webhooks import OLDER, findings, webhook_to
+from tests.destinations.webhooks import OLDER, failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, demands_signature, refuses, takes
 from worker.model.deliveries import MAX_REQUESTS, Batch, Verdict
@@ -28,14 +28,14 @@ def test_a_batch_goes_out_in_one_request(body: str, media_type: str) -> None:
         WebhookReceiver(demands_signature(OLDER)) as endpoint,
         webhook_to(endpoint.url, body=body, signing_secrets=[OLDER]) as sender,
     ):
-        [ruling] = sender.send(batch, soon())
+        [result] = sender.send(batch, soon())
 
     [request] = endpoint.requests
-    assert (ruling.verdict, list(ruling.places)) == (ACCEPTED, list(range(50)))
+    assert (result.verdict, list(result.places)) == (ACCEPTED, list(range(50)))
     assert request.ids == [event.id for event in batch.events]
     assert request.headers["Content-Type"] == media_type
     assert str(request.headers["webhook-id"]).startswith("batch_")
-    assert set(batch.carried) == {1}
+    assert set(batch.request_counts) == {1}
 
 
 def test_a_single_event_is_a_batch_as_well() -> None:
@@ -88,7 +88,7 @@ def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
     dice = random.Random(seed)
     batch, offenders = draw_offenders(dice)
     before = dice.choice([0, 0, 1, 2, 3])
-    batch.carried[:] = bytes([before] * len(batch.events))
+    batch.request_counts[:] = bytes([before] * len(batch.events))
     body = dice.choice(["array", "lines"])
     with (
         WebhookReceiver(refuses(offenders.__contains__, dice.choice([400, 413, 422]))) as endpoint,
@@ -98,8 +98,8 @@ def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
 
     assert {event_id for event_id, verdict in ruled.items() if verdict is REFUSED} == offenders
     assert Counter(endpoint.accepted_ids) == Counter(ruled.keys() - offenders)
-    assert max(batch.carried) <= MAX_REQUESTS
-    assert [endpoint.ids[event.id] + before for event in batch.events] == list(batch.carried)
+    assert max(batch.request_counts) <= MAX_REQUESTS
+    assert [endpoint.ids[event.id] + before for event in batch.events] == list(batch.request_counts)
 
 
 def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
@@ -110,7 +110,7 @@ def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
 
-    assert set(second.carried) == {1}
+    assert set(second.request_counts) == {1}
 
 
 def test_a_busy_endpoint_amid_surgery_puts_the_rest_off() -> None:
@@ -118,12 +118,12 @@ def test_a_busy_endpoint_amid_surgery_puts_the_rest_off() -> None:
     batch = batch_of(100)
     script = scripts.sequence(answers(400), takes(), answers(429, Retry_After="7"))
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, **ARRAY, connections=1) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    ruled = verdicts(batch, rulings)
+    ruled = verdicts(batch, results)
     assert [ruled[f"e{place}"] for place in range(100)] == [ACCEPTED] * 10 + [RETRY] * 90
-    assert list(batch.carried) == [2] * 20 + [1] * 80
-    assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
+    assert list(batch.request_counts) == [2] * 20 + [1] * 80
+    assert {result.retry_after for result in results if result.verdict is RETRY} == {7.0}
     assert len(endpoint.requests) == 3
 
 
@@ -136,11 +136,11 @@ def test_what_is_refused_after_a_pause_was_asked_for_waits() -> None:
         WebhookReceiver(script) as endpoint,
         webhook_to(endpoint.url, **ARRAY, batch_events=10, connections=2) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {"destination_busy"}
-    assert (len(endpoint.requests), set(batch.carried)) == (2, {1})
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {"destination_busy"}
+    assert (len(endpoint.requests), set(batch.request_counts)) == (2, {1})
 
 
 def test_gone_refuses_no_batch() -> None:
@@ -150,9 +150,9 @@ def test_gone_refuses_no_batch() -> None:
         WebhookReceiver(answers(410)) as endpoint,
         webhook_to(endpoint.url, **ARRAY, batch_events=10, connections=1) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {FailureCode.ENDPOINT_GONE}
-    assert list(batch.carried) == [1] * 10 + [0] * 20
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {FailureCode.ENDPOINT_GONE}
+    assert list(batch.request_counts) == [1] * 10 + [0] * 20
     assert len(endpoint.requests) == 1

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.destinations.batches import batch_of, soon, verdicts
-from tests.destinations.webhooks import findings, webhook_to
+from tests.destinations.webhooks import failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, by_event, takes
 from worker.model.deliveries import Verdict
@@ -21,12 +21,12 @@ def test_gone_switches_off_and_spares_the_rest() -> None:
         WebhookReceiver(by_event({"e5": [answers(410)]})) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    ruled = verdicts(batch, rulings)
+    ruled = verdicts(batch, results)
     assert [ruled[f"e{place}"] for place in range(50)] == [ACCEPTED] * 5 + [REFUSED] + [RETRY] * 44
-    assert list(batch.carried) == [1] * 6 + [0] * 44
-    assert findings(batch, rulings)["e5"] == FailureCode.ENDPOINT_GONE
+    assert list(batch.request_counts) == [1] * 6 + [0] * 44
+    assert failures(batch, results)["e5"] == FailureCode.ENDPOINT_GONE
     assert endpoint.ids == {f"e{place}": 1 for place in range(6)}
 
 
@@ -49,17 +49,17 @@ def test_an_endpoint_that_asks_for_a_pause_has_it(status: int) -> None:
     batch = batch_of(50)
     script = by_event({"e5": [answers(status, Retry_After="7")]})
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, connections=1) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    ruled = verdicts(batch, rulings)
+    ruled = verdicts(batch, results)
     assert [ruled[f"e{place}"] for place in range(50)] == [ACCEPTED] * 5 + [RETRY] * 45
-    assert list(batch.carried) == [1] * 6 + [0] * 44
-    assert {ruling.retry_after for ruling in rulings if ruling.verdict is RETRY} == {7.0}
+    assert list(batch.request_counts) == [1] * 6 + [0] * 44
+    assert {result.retry_after for result in results if result.verdict is RETRY} == {7.0}
     assert len(endpoint.requests) == 6
-    [sent, held] = [ruling for ruling in rulings if ruling.verdict is RETRY]
+    [sent, held] = [result for result in results if result.verdict is RETRY]
     assert (sent.http_status, held.http_status) == (status, None)
-    assert held.finding is not None
-    assert held.finding.message.startswith("not sent, because of the answer to others: HTTP")
+    assert held.failure is not None
+    assert held.failure.message.startswith("not sent, because of the answer to others: HTTP")
 
 
 @pytest.mark.parametrize(
@@ -76,33 +76,39 @@ def test_where_nothing_succeeds_most_is_not_tried(script: scripts.Script, code: 
     """After a few failures in a row, hundreds of further requests would only meet the same."""
     batch = batch_of(100)
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, timeout_seconds=0.4) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {code}
-    assert 5 <= sum(batch.carried) == len(endpoint.requests) < 15
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {code}
+    assert 5 <= sum(batch.request_counts) == len(endpoint.requests) < 15
 
 
 def test_failures_among_successes_stop_nothing() -> None:
     """One event in three fails: the others are all delivered."""
     batch = batch_of(90)
-    fates = {f"e{number}": [answers(500)] for number in range(0, 90, 3)}
-    with WebhookReceiver(by_event(fates)) as endpoint, webhook_to(endpoint.url, connections=1) as sender:
+    replay_result = {f"e{number}": [answers(500)] for number in range(0, 90, 3)}
+    with (
+        WebhookReceiver(by_event(replay_result)) as endpoint,
+        webhook_to(endpoint.url, connections=1) as sender,
+    ):
         ruled = verdicts(batch, sender.send(batch, soon()))
 
-    assert {one for one, verdict in ruled.items() if verdict is RETRY} == set(fates)
+    assert {one for one, verdict in ruled.items() if verdict is RETRY} == set(replay_result)
     assert len(endpoint.requests) == 90
 
 
 def test_a_refusal_is_no_failure() -> None:
     """Who refuses an event is there and judges: failures before it and behind it are not in a row."""
     batch = batch_of(30)
-    fates = {f"e{place}": [answers(400 if place % 5 == 4 else 500)] for place in range(30)}
-    with WebhookReceiver(by_event(fates)) as endpoint, webhook_to(endpoint.url, connections=1) as sender:
+    replay_result = {f"e{place}": [answers(400 if place % 5 == 4 else 500)] for place in range(30)}
+    with (
+        WebhookReceiver(by_event(replay_result)) as endpoint,
+        webhook_to(endpoint.url, connections=1) as sender,
+    ):
         ruled = verdicts(batch, sender.send(batch, soon()))
 
     assert [ruled[f"e{place}"] for place in range(30)] == ([RETRY] * 4 + [REFUSED]) * 6
-    assert set(batch.carried) == {1}
+    assert set(batch.request_counts) == {1}
 
 
 def test_refusals_stop_nothing() -> None:
@@ -118,20 +124,20 @@ def test_after_the_deadline_nothing_is_sent() -> None:
     """A batch that comes late is put off without a request."""
     batch = batch_of(5)
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        rulings = sender.send(batch, time.monotonic())
+        results = sender.send(batch, time.monotonic())
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert set(findings(batch, rulings).values()) == {"out_of_time"}
-    assert (endpoint.requests, set(batch.carried)) == ([], {0})
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(failures(batch, results).values()) == {"out_of_time"}
+    assert (endpoint.requests, set(batch.request_counts)) == ([], {0})
 
 
 def test_the_deadline_ends_what_hangs() -> None:
     """Requests in flight end with it, and no more are started."""
     batch = batch_of(8)
     with WebhookReceiver(scripts.hang()) as endpoint, webhook_to(endpoint.url, connections=2) as sender:
-        rulings = sender.send(batch, time.monotonic() + 0.3)
+        results = sender.send(batch, time.monotonic() + 0.3)
         assert len(endpoint.requests) <= 4
 
-    assert set(verdicts(batch, rulings).values()) == {RETRY}
-    assert {"timed_out", "out_of_time"} == set(findings(batch, rulings).values())
-    assert sum(batch.carried) == len(endpoint.requests)
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert {"timed_out", "out_of_time"} == set(failures(batch, results).values())
+    assert sum(batch.request_counts) == len(endpoint.requests)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.webhook_secrets import secrets_of
-from worker.destinations.webhook_verdict import words_of
+from worker.destinations.webhook_secrets import webhook_secrets
+from worker.destinations.webhook_verdict import response_excerpt
 from worker.model.destinations import Webhook
 
 LONG = "t" * 4_096
@@ -14,7 +14,9 @@ LONG = "t" * 4_096
 
 def shown(body: str, **config: Any) -> str:
     """Return what is shown of this answer."""
-    return words_of(body.encode(), secrets_of(Webhook.model_validate({"url": "https://a.example/"} | config)))
+    return response_excerpt(
+        body.encode(), webhook_secrets(Webhook.model_validate({"url": "https://a.example/"} | config))
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,37 @@
 """Rulings that are alike become one, unless they lie too far apart."""
 
-from worker.destinations.webhook_tally import Reason, Tally
-from worker.model.deliveries import Finding, Ruling, Verdict
+from worker.destinations.webhook_tally import ResultCollector, ResultKey
+from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 
-YES = Reason(Verdict.ACCEPTED, http_status=200)
-NO = Reason(Verdict.RETRY, Finding(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503), 7.0, 503)
+YES = ResultKey(Verdict.ACCEPTED, http_status=200)
+NO = ResultKey(Verdict.RETRY, Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503), 7.0, 503)
 
 
-def tallied(*entries: tuple[int, Reason, int]) -> list[Ruling]:
+def tallied(*entries: tuple[int, ResultKey, int]) -> list[DeliveryResult]:
     """Rule on these places, for these reasons, at these milliseconds."""
-    tally = Tally()
+    tally = ResultCollector()
     for place, reason, elapsed_ms in entries:
         tally.add([place], reason, elapsed_ms)
-    return tally.rulings()
+    return tally.results()
 
 
 def test_what_is_alike_is_one() -> None:
     """Same verdict, same reason, same time."""
-    rulings = tallied((0, YES, 10), (1, NO, 10), (2, YES, 12), (3, NO, 14))
+    results = tallied((0, YES, 10), (1, NO, 10), (2, YES, 12), (3, NO, 14))
 
-    assert rulings == [
-        Ruling([0, 2], Verdict.ACCEPTED, 11, http_status=200),
-        Ruling([1, 3], Verdict.RETRY, 12, NO.finding, 7.0, 503),
+    assert results == [
+        DeliveryResult([0, 2], Verdict.ACCEPTED, 11, http_status=200),
+        DeliveryResult([1, 3], Verdict.RETRY, 12, NO.failure, 7.0, 503),
     ]
 
 
 def test_times_stay_near() -> None:
     """Within five milliseconds and a fifth of the age; the ruling says the middle."""
     ages = [0, 3, 5, 6, 12, 13, 20, 100, 120, 125, 126, 500]
-    rulings = tallied(*((place, YES, age) for place, age in enumerate(ages)))
+    results = tallied(*((place, YES, age) for place, age in enumerate(ages)))
 
-    assert [(list(r.places), r.elapsed_ms) for r in rulings] == [
+    assert [(list(r.places), r.elapsed_ms) for r in results] == [
         ([0, 1, 2], 2),
         ([3, 4], 9),
         ([5, 6], 16),
@@ -43,8 +43,8 @@ def test_times_stay_near() -> None:
 
 def test_other_words_are_another_ruling() -> None:
     """What an endpoint says differently is recorded differently."""
-    other = Reason(
-        Verdict.RETRY, Finding(FailureCode.DESTINATION_BUSY, "HTTP 503: later", "wait", 503), 7.0, 503
+    other = ResultKey(
+        Verdict.RETRY, Failure(FailureCode.DESTINATION_BUSY, "HTTP 503: later", "wait", 503), 7.0, 503
     )
 
-    assert [list(ruling.places) for ruling in tallied((0, NO, 1), (1, other, 1), (2, NO, 1))] == [[0, 2], [1]]
+    assert [list(result.places) for result in tallied((0, NO, 1), (1, other, 1), (2, NO, 1))] == [[0, 2], [1]]

@@ -5,12 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.broker.packing import pack_outcomes
-from worker.destinations.webhook_verdict import Meaning, judge, words_of
+from worker.destinations.webhook_verdict import WebhookMeaning, response_excerpt, webhook_verdict
 from worker.model.deliveries import Outcome
 from worker.model.failures import FailureCode
 
 SECRET = "hunter2-hunter2"
-ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE, Meaning.REFUSED
+ACCEPTED, RETRY, PAUSE, REFUSED = (
+    WebhookMeaning.ACCEPTED,
+    WebhookMeaning.RETRY,
+    WebhookMeaning.PAUSE,
+    WebhookMeaning.REFUSED,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE
         ([404, 405, 414, 421, 426], RETRY, "url_refused"),
         ([407], RETRY, "proxy_in_the_way"),
         ([431], RETRY, "headers_refused"),
-        ([410], Meaning.GONE, FailureCode.ENDPOINT_GONE),
+        ([410], WebhookMeaning.GONE, FailureCode.ENDPOINT_GONE),
         ([413], REFUSED, "too_large"),
         (
             [400, 402, 406, 409, 411, 412, 415, 416, 417, 418, 422, 424, 428, 451, 499],
@@ -33,16 +38,16 @@ ACCEPTED, RETRY, PAUSE, REFUSED = Meaning.ACCEPTED, Meaning.RETRY, Meaning.PAUSE
         ),
     ],
 )
-def test_every_status(statuses: list[int], meaning: Meaning, code: str | None) -> None:
+def test_every_status(statuses: list[int], meaning: WebhookMeaning, code: str | None) -> None:
     """RFC 9110, section 15, and Standard Webhooks 1.0.0: each class has its meaning, words and a remedy."""
     for status in statuses:
-        verdict = judge(status, "some words", None)
+        verdict = webhook_verdict(status, "some words", None)
 
         assert (verdict.meaning, verdict.http_status) == (meaning, status)
-        assert (verdict.finding.code if verdict.finding else None) == code
-        if verdict.finding is not None:
-            assert verdict.finding.message == f"HTTP {status}: some words"
-            assert verdict.finding.http_status == status
+        assert (verdict.failure.code if verdict.failure else None) == code
+        if verdict.failure is not None:
+            assert verdict.failure.message == f"HTTP {status}: some words"
+            assert verdict.failure.http_status == status
 
 
 @pytest.mark.parametrize(
@@ -51,19 +56,19 @@ def test_every_status(statuses: list[int], meaning: Meaning, code: str | None) -
 )
 def test_what_a_setting_mends_names_it(status: int, setting: str) -> None:
     """The hint says where to look in the integration."""
-    finding = judge(status, "", None).finding
+    failure = webhook_verdict(status, "", None).failure
 
-    assert finding is not None
-    assert setting in finding.hint
+    assert failure is not None
+    assert setting in failure.hint
 
 
 def test_gone_says_how_to_come_back() -> None:
     """Standard Webhooks 1.0.0: 410 means that the endpoint should be disabled."""
-    finding = judge(410, "", None).finding
+    failure = webhook_verdict(410, "", None).failure
 
-    assert finding is not None
-    assert "was disabled" in finding.hint
-    assert "siem integrations enable" in finding.hint
+    assert failure is not None
+    assert "was disabled" in failure.hint
+    assert "siem integrations enable" in failure.hint
 
 
 @pytest.mark.parametrize(
@@ -80,10 +85,10 @@ def test_gone_says_how_to_come_back() -> None:
     ],
 )
 def test_retry_after_counts_where_waiting_helps(
-    status: int, retry_after: float, meaning: Meaning, kept: float | None
+    status: int, retry_after: float, meaning: WebhookMeaning, kept: float | None
 ) -> None:
     """With 429, and with 503 that names a time, the endpoint asks for a pause (RFC 6585, RFC 9110)."""
-    verdict = judge(status, "", retry_after)
+    verdict = webhook_verdict(status, "", retry_after)
 
     assert (verdict.meaning, verdict.retry_after) == (meaning, kept)
 
@@ -107,15 +112,15 @@ def test_retry_after_counts_where_waiting_helps(
 )
 def test_an_endpoints_own_words(body: bytes, words: str) -> None:
     """Text is shown on one line, short, and without what nobody may read; a page is not shown at all."""
-    assert words_of(body, [SECRET, "/services/T0/B1"]) == words
+    assert response_excerpt(body, [SECRET, "/services/T0/B1"]) == words
 
 
 @given(st.binary(max_size=300), st.integers(300, 599), st.none() | st.floats(0, 1e9))
 def test_whatever_is_answered_can_be_written_down(body: bytes, status: int, wish: float | None) -> None:
     """Nothing raises, and the finding can be stored."""
-    finding = judge(status, words_of(body, [SECRET]), wish).finding
+    failure = webhook_verdict(status, response_excerpt(body, [SECRET]), wish).failure
 
-    assert finding is not None
-    assert finding.hint
-    assert len(finding.message) < 300
-    assert pack_outcomes([Outcome("int_1", "retrying", 1, finding, None, [])])
+    assert failure is not None
+    assert failure.hint
+    assert len(failure.message) < 300
+    assert pack_outcomes([Outcome("int_1", "retrying", 1, failure, None, [])])

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.destinations import batches
 from worker.destinations.webhook import WebhookSender
-from worker.model.deliveries import Batch, Ruling
+from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.destinations import Webhook
 
 TOKEN = "hunter2-hunter2"
@@ -25,10 +25,10 @@ def webhook_to(url: str, **options: Any) -> Iterator[WebhookSender]:
         sender.close()
 
 
-def findings(batch: Batch, rulings: Sequence[Ruling]) -> dict[str, str | None]:
+def failures(batch: Batch, results: Sequence[DeliveryResult]) -> dict[str, str | None]:
     """Return the code of the finding on each event."""
     return {
-        batch.events[place].id: ruling.finding.code if ruling.finding else None
-        for ruling in rulings
-        for place in ruling.places
+        batch.events[place].id: result.failure.code if result.failure else None
+        for result in results
+        for place in result.places
     }

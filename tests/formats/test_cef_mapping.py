@@ -47,7 +47,7 @@ def test_each_type_is_written_as_its_golden_file(event_type: EventType) -> None:
     ],
 )
 def test_each_option_is_written_as_its_golden_file(name: str, options: dict[str, Any]) -> None:
-    """The other header, `src` switched off, keys left out, and values cut where even that is not enough."""
+    """The other header, `src` disabled, keys left out, and values cut where even that is not enough."""
     usual: dict[str, Any] = {
         "facility": "local0",
         "header": "rfc3164",

@@ -7,7 +7,7 @@ import pytest
 
 from worker.settings import Settings
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import Possession
+from worker.up.possession import DataDirLock
 
 
 @pytest.fixture
@@ -25,14 +25,14 @@ def settings(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def possession(data_dir: Path) -> Iterator[Possession]:
+def possession(data_dir: Path) -> Iterator[DataDirLock]:
     """Give the possession of the data directory."""
-    with Possession(data_dir) as held:
+    with DataDirLock(data_dir) as held:
         yield held
 
 
 @pytest.fixture
-def embedded(data_dir: Path, possession: Possession) -> Iterator[EmbeddedServer]:
+def embedded(data_dir: Path, possession: DataDirLock) -> Iterator[EmbeddedServer]:
     """Give an embedded server that the test starts."""
     server = EmbeddedServer(data_dir, possession)
     yield server

@@ -8,7 +8,7 @@ import pytest
 
 from tests.house.programs import command, holding, is_free, text_of, wait_until
 from worker.up import crew as module
-from worker.up.crew import Crew, Exited, Watcher
+from worker.up.crew import Exited, ProcessGroup, Watcher
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def news() -> "queue.SimpleQueue[Exited]":
 def run(command_line: str, news: "queue.SimpleQueue[Exited]") -> tuple[int, bytes]:
     """Run a command to its end; return its exit status and what it said."""
     lines: list[bytes] = []
-    crew = Crew(Watcher(lambda _name, line: lines.append(line), news.put))
+    crew = ProcessGroup(Watcher(lambda _name, line: lines.append(line), news.put))
     crew.start("one", command_line, {"PATH": "/usr/bin:/bin", "GREETING": "hello"})
     return news.get(timeout=30).status, b"".join(lines)
 
@@ -65,7 +65,7 @@ def test_what_a_dead_process_left_is_killed_if_it_must(
     """A descendant that ignores the request to end does not survive its ancestor for long."""
     monkeypatch.setattr(module, "LEFTOVER_SECONDS", 0.3)
     lock = tmp_path / "lock"
-    crew = Crew(Watcher(lambda *_: None, news.put, tmp_path))
+    crew = ProcessGroup(Watcher(lambda *_: None, news.put, tmp_path))
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + holding(lock)
     crew.start("left", f"{command(deaf)} & wait", {"PATH": "/usr/bin:/bin"})
     wait_until(lambda: text_of(lock) == "held", "the descendant's start")

@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.up import Stack, StackHandle
 from worker.up import embedded as module
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import Possession
+from worker.up.possession import DataDirLock
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_a_binary_without_permission_is_mended(
     assert embedded.pid
 
 
-def test_stopping_what_never_started_is_harmless(data_dir: Path, possession: Possession) -> None:
+def test_stopping_what_never_started_is_harmless(data_dir: Path, possession: DataDirLock) -> None:
     """A stack that fails early may stop everything without asking what had started."""
     server = EmbeddedServer(data_dir, possession)
     server.stop()

@@ -25,9 +25,9 @@ from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
 from worker.up import stack as module
-from worker.up.crew import Crew
+from worker.up.crew import ProcessGroup
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import Possession
+from worker.up.possession import DataDirLock
 
 
 def test_ctrl_c_ends_all_in_good_order(
@@ -61,7 +61,7 @@ def test_other_ways_to_ask_for_the_end(settings: Settings, number: signal.Signal
 def test_ctrl_c_while_starting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Ctrl-C before the processes are started lets them be, and ends the server."""
     started: list[str] = []
-    monkeypatch.setattr(Crew, "start", lambda _crew, name, *_: started.append(name))
+    monkeypatch.setattr(ProcessGroup, "start", lambda _crew, name, *_: started.append(name))
     start = EmbeddedServer.start
 
     def interrupted(server: EmbeddedServer, cancelled: Callable[[], bool]) -> None:
@@ -136,7 +136,7 @@ def test_what_the_companion_raises_comes_out(settings: Settings, data_dir: Path)
 
     with pytest.raises(KeyError, match="demo"):
         Stack(settings, procfile=procfile(sleeper=SLEEPER), roles=()).run(fail)
-    with Possession(data_dir):
+    with DataDirLock(data_dir):
         assert True
 
 
@@ -156,7 +156,7 @@ def test_quiet_leaves_the_terminal_alone(
 
 def _value_of(key: str, data_dir: Path) -> object:
     """Look into the data that a stack has left behind."""
-    with Possession(data_dir) as possession:
+    with DataDirLock(data_dir) as possession:
         server = EmbeddedServer(data_dir, possession)
         server.start()
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.house.programs import is_free, wait_until
 from worker.model.errors import AlreadyRunningError
-from worker.up.possession import Possession, is_alive
+from worker.up.possession import DataDirLock, is_alive
 
 _ORPHAN_MAKER = """\
 import sys, time
@@ -29,18 +29,18 @@ while True: time.sleep(60)
 def test_the_second_is_refused(data_dir: Path) -> None:
     """Who comes second learns who is first, how to end it, and how to run beside it."""
     with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}") as caught:
-        Possession(data_dir)
+        DataDirLock(data_dir)
     assert "Ctrl-C" in str(caught.value)
     assert "SIEM_DATA_DIR" in str(caught.value)
 
 
 def test_it_is_free_again_afterwards(data_dir: Path) -> None:
     """What the last one wrote into the lock file does not matter once it has let go."""
-    with Possession(data_dir):
+    with DataDirLock(data_dir):
         pass
     (data_dir / "lock").write_text("nonsense 99999")
 
-    with Possession(data_dir):
+    with DataDirLock(data_dir):
         assert (data_dir / "lock").read_text() == f"{os.getpid()}\n"
 
 
@@ -54,12 +54,12 @@ def test_an_orphaned_server_holds_the_directory(data_dir: Path) -> None:
         maker.kill()
     try:
         with pytest.raises(AlreadyRunningError, match=f"kill {orphan}"):
-            Possession(data_dir)
+            DataDirLock(data_dir)
     finally:
         os.kill(orphan, signal.SIGTERM)
     wait_until(lambda: is_free(data_dir / "lock"), "the orphan's end")
 
-    with Possession(data_dir):
+    with DataDirLock(data_dir):
         assert True
 
 

@@ -28,8 +28,8 @@ from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFound
 from worker.settings import Settings
 from worker.up import Stack, StackHandle, run_up
 from worker.up import stack as module
-from worker.up.possession import Possession
-from worker.up.screen import Screen
+from worker.up.possession import DataDirLock
+from worker.up.screen import Console
 
 WRITES_ITS_SURROUNDINGS = """\
 import json, os, sys
@@ -74,12 +74,12 @@ def test_silent_roles_do_not_end_what_nobody_waits_for(
     """Without a companion the missing roles are only told, and everything goes on."""
     complaints: list[str] = []
 
-    def note(_screen: Screen, line: str) -> None:
+    def note(_screen: Console, line: str) -> None:
         complaints.append(line)
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(module, "READY_SECONDS", 0.2)
-    monkeypatch.setattr(Screen, "complain", note)
+    monkeypatch.setattr(Console, "complain", note)
 
     assert Stack(settings, procfile=procfile(router=SLEEPER), roles=("router",)).run() == 0
     assert complaints == ["not up after 0 seconds: router"]
@@ -157,7 +157,7 @@ def test_a_second_one_leaves_the_first_alone(settings: Settings) -> None:
     """A second `siem up` on the same data is refused, and the first one's server does not notice."""
 
     def start_a_second(handle: StackHandle) -> bool:
-        with pytest.raises(AlreadyRunningError), Possession(settings.data_dir):
+        with pytest.raises(AlreadyRunningError), DataDirLock(settings.data_dir):
             pass
         with redis.Redis.from_url(handle.settings.broker_address()) as client:
             assert client.ping()

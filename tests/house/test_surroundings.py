@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.settings import API_URL_FILE, Settings
-from worker.up.surroundings import environment, explain, located
+from worker.up.surroundings import explain, located, process_environment
 
 URL = "redis://127.0.0.1:6379/0"
 
@@ -28,7 +28,7 @@ def test_a_port_in_use_is_avoided(tmp_path: Path, taken: int) -> None:
 
     found = located(Occupied(data_dir=tmp_path), URL)
 
-    assert environment(found)["SIEM_API_PORT"] == "0"
+    assert process_environment(found)["SIEM_API_PORT"] == "0"
     (tmp_path / API_URL_FILE).write_text("http://127.0.0.1:4711\n")
     told = explain(found, embedded=False)
     assert "API:      http://127.0.0.1:4711/api/v1" in told

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tests.fleet import Fleet
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.ingress import waiting
+from worker.broker.ingress import count_unrouted
 from worker.broker.outcomes import lag
-from worker.ledger.answers import Tally
+from worker.ledger.answers import DeliveryCounts
 from worker.ledger.queries import tallies
 
 #: How long to wait for a fleet, in seconds: several leases, so that what was lost has time to be sent again.
@@ -27,10 +27,10 @@ def patient_fleet(directory: Path) -> Fleet:
 def all_settled(fleet: Fleet) -> bool:
     """Whether every event that was published is delivered or dead, and the ledger knows."""
     backlog = Backlog(fleet.client, Timing.of(fleet.settings))
-    waits = waiting(fleet.client) or any(backlog.depth(one.id) for one in fleet.store.list())
+    waits = count_unrouted(fleet.client) or any(backlog.depth(one.id) for one in fleet.store.list())
     return not waits and not lag(fleet.client)
 
 
-def tallies_of(fleet: Fleet) -> dict[str, Tally]:
+def tallies_of(fleet: Fleet) -> dict[str, DeliveryCounts]:
     """Count the deliveries of each integration."""
     return tallies(fleet.engine)

@@ -13,7 +13,7 @@ import trustme
 
 from tests.destinations import batches
 from tests.destinations.examining import examined
-from tests.destinations.test_syslog_offenders import fates
+from tests.destinations.test_syslog_offenders import replay_result
 from tests.fleet import wait_until
 from tests.formats.golden_events import queued
 from tests.interop.credentials import Credentials
@@ -76,12 +76,12 @@ def test_the_wrong_framing_counts_as_nothing(syslog_ng: SyslogReceiver, way: Way
     config = syslog_ng.integration(way) | {"framing": "newline", "confirm_by_shutdown": confirms}
     for count in (1, EVENTS):
         with sender_to(config) as sender:
-            rulings = sender.send(batch := batch_of(count), soon())
+            results = sender.send(batch := batch_of(count), soon())
 
-        assert {ruling.verdict for ruling in rulings} == {Verdict.RETRY}
-        codes = {ruling.finding and ruling.finding.code for ruling in rulings}
+        assert {result.verdict for result in results} == {Verdict.RETRY}
+        codes = {result.failure and result.failure.code for result in results}
         assert codes <= {"closed_unconfirmed", "connection_lost"}
-        assert max(batch.carried) <= 2
+        assert max(batch.request_counts) <= 2
     assert syslog_ng.count(way) == 0
 
 
@@ -93,7 +93,7 @@ def test_the_doctor_fails_the_wrong_framing(syslog_ng: SyslogReceiver, way: Way,
     check = examined(config)["test event"]
 
     assert check.result == "failed"
-    assert "the other `framing`" in (check.remedy or "")
+    assert "the other `framing`" in (check.hint or "")
 
 
 @each_way
@@ -109,7 +109,7 @@ def test_a_message_that_is_too_long_dies_alone(
     config = syslog_ng.integration(way) | {"confirm_by_shutdown": confirms}
     with sender_to(config) as sender:
         assert isinstance(sender, SyslogCefSender)
-        found = fates(sender, batch, MAX_RETRIES)
+        found = replay_result(sender, batch, MAX_RETRIES)
 
     assert {event for event, fate in found.items() if fate == Status.DEAD} == {TOO_LONG["id"]}
     wanted = len(batch.events) - 1
@@ -125,8 +125,8 @@ def test_rsyslog_takes_either_framing(
     with TerseRsyslog(tmp_path / "receiver", WAYS, credentials) as receiver:
         config = receiver.integration(way) | {"framing": "newline", "confirm_by_shutdown": confirms}
         with sender_to(config | {"max_message_bytes": 2_000}) as sender:
-            rulings = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(batch_of(EVENTS), soon())
 
-        assert {ruling.verdict for ruling in rulings} == {Verdict.ACCEPTED}
+        assert {result.verdict for result in results} == {Verdict.ACCEPTED}
         wait_until(lambda: receiver.count(way) >= EVENTS, "all are written")
         assert receiver.count(way) == EVENTS

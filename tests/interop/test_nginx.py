@@ -19,7 +19,7 @@ from tests.interop.nginx import Nginx
 from tests.interop.relay import Relay
 from tests.interop.traffic import traffic
 from tests.receivers.webhook import WebhookReceiver, demands_signature
-from worker.ledger.answers import Tally
+from worker.ledger.answers import DeliveryCounts
 from worker.model.deliveries import Status
 from worker.model.events import EventType
 from worker.model.failures import FailureCode
@@ -110,7 +110,7 @@ def test_nginx_goes_away_again_and_again(
         accesses = nginx.accesses()
 
     assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
-    assert tallies_of(fleet)[integration] == Tally(delivered=1_000)
+    assert tallies_of(fleet)[integration] == DeliveryCounts(delivered=1_000)
     assert {row.attempts for row in fleet.rows(integration)} == {1}
     assert {one.protocol for one in accesses} == {"HTTP/2.0"}
     assert len({one.connection for one in accesses}) >= 50
@@ -139,7 +139,7 @@ def test_nginx_tires_of_connections(
         event_id: {raw} for event_id, raw in events.items()
     }
     tally = tallies_of(fleet)[integration]
-    assert replace(tally, retried=0) == Tally(delivered=25)
+    assert replace(tally, retried=0) == DeliveryCounts(delivered=25)
     assert (
         sorted(row.attempts for row in fleet.rows(integration))
         == [1] * (25 - tally.retried) + [2] * tally.retried
@@ -168,7 +168,7 @@ def test_connections_that_hang_cost_one_time_out(
             wait_until(lambda: all_settled(fleet), "what came after is settled", WAIT)
 
     assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
-    assert tallies_of(fleet)[integration] == Tally(delivered=53, retried=1)
+    assert tallies_of(fleet)[integration] == DeliveryCounts(delivered=53, retried=1)
     assert sorted(row.attempts for row in fleet.rows(integration)) == [*[1] * 52, 2]
 
 
@@ -213,7 +213,7 @@ def test_nginx_demands_a_certificate(
         accesses = nginx.accesses()
 
     assert arrived(endpoint) == {event_id: [raw] for event_id, raw in events.items()}
-    assert tallies_of(fleet)[known] == Tally(delivered=500)
+    assert tallies_of(fleet)[known] == DeliveryCounts(delivered=500)
     assert {row.status for row in rows} == {Status.RETRYING}
     assert {row.error_code for row in rows} == {FailureCode.CLIENT_CERTIFICATE_REFUSED}
     assert {(one.client, one.status) for one in accesses} == {("SUCCESS", 200), ("NONE", 400)}

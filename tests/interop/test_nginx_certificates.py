@@ -52,10 +52,10 @@ def test_no_event_dies_for_want_of_a_certificate(
         options = strange | {"ca_pem": options["ca_pem"]}
     destination = {"type": kind.partition(" ")[0], "url": nginx.url, **KINDS[kind], **options}
     with sender_to(destination) as sender:
-        rulings = sender.send(batch_of(EVENTS), soon())
+        results = sender.send(batch_of(EVENTS), soon())
 
-    findings = {ruling.finding for ruling in rulings}
-    assert {ruling.verdict for ruling in rulings} == {Verdict.RETRY}
-    assert {one and one.code for one in findings} == {FailureCode.CLIENT_CERTIFICATE_REFUSED}
-    assert all("client_cert_pem" in (one.hint if one else "") for one in findings)
-    assert any("HTTP 400: it " in (one.message if one else "") for one in findings)
+    failures = {result.failure for result in results}
+    assert {result.verdict for result in results} == {Verdict.RETRY}
+    assert {one and one.code for one in failures} == {FailureCode.CLIENT_CERTIFICATE_REFUSED}
+    assert all("client_cert_pem" in (one.hint if one else "") for one in failures)
+    assert any("HTTP 400: it " in (one.message if one else "") for one in failures)

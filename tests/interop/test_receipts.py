@@ -43,9 +43,9 @@ def test_it_closes_in_answer_to_our_end(receiver: SyslogReceiver, way: Way) -> N
     """Both do, over TCP and TLS: each batch counts as received, and is there."""
     for number in (1, 2):
         with sender_to(receiver.integration(way) | {"confirm_by_shutdown": True}) as sender:
-            rulings = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(batch_of(EVENTS), soon())
 
-        assert {(ruling.verdict, ruling.assurance, ruling.finding) for ruling in rulings} == {
+        assert {(result.verdict, result.assurance, result.failure) for result in results} == {
             (Verdict.ACCEPTED, Assurance.RECEIVED, None)
         }
         wait_until(lambda: receiver.count(way) >= number * EVENTS, "the batch is written")  # noqa: B023 - called at once
@@ -56,10 +56,10 @@ def test_it_closes_in_answer_to_our_end(receiver: SyslogReceiver, way: Way) -> N
 def test_a_connection_that_is_kept_proves_no_more_than_sending(receiver: SyslogReceiver, way: Way) -> None:
     """Without the closing, what is claimed is that the receiver's system has the bytes."""
     with sender_to(receiver.integration(way)) as sender:
-        rulings = [ruling for _ in range(2) for ruling in sender.send(batch_of(EVENTS), soon())]
+        results = [result for _ in range(2) for result in sender.send(batch_of(EVENTS), soon())]
         wait_until(lambda: receiver.count(way) >= 2 * EVENTS, "both batches are written")
 
-    assert {(ruling.verdict, ruling.assurance) for ruling in rulings} == {(Verdict.ACCEPTED, Assurance.SENT)}
+    assert {(result.verdict, result.assurance) for result in results} == {(Verdict.ACCEPTED, Assurance.SENT)}
     assert receiver.count(way) == 2 * EVENTS
 
 
@@ -80,7 +80,7 @@ def test_a_restart_between_two_batches_loses_nothing(
         after = sender.send(batch_of(EVENTS), soon())
         wait_until(lambda: receiver.count(way) >= 2 * EVENTS, "the second batch is written")
 
-    assert {ruling.verdict for ruling in (*before, *after)} == {Verdict.ACCEPTED}
+    assert {result.verdict for result in (*before, *after)} == {Verdict.ACCEPTED}
     assert receiver.count(way) == 2 * EVENTS
 
 
@@ -94,9 +94,9 @@ def test_without_the_certificate_that_it_demands_nothing_counts(
         del config[option]
     for _ in range(5):
         with sender_to(config) as sender:
-            rulings = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(batch_of(EVENTS), soon())
 
-        assert {ruling.verdict for ruling in rulings} == {Verdict.RETRY}
-        codes = {ruling.finding and ruling.finding.code for ruling in rulings}
+        assert {result.verdict for result in results} == {Verdict.RETRY}
+        codes = {result.failure and result.failure.code for result in results}
         assert codes == {"client_certificate_refused"}
     assert receiver.count(MUTUAL) == 0

@@ -28,7 +28,7 @@ from tests.interop.rsyslog import Rsyslog
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import LOCAL0, Received, SyslogReceiver, Way
 from tests.interop.traffic import traffic
-from worker.ledger.answers import Tally
+from worker.ledger.answers import DeliveryCounts
 from worker.model.events import EventType
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -59,7 +59,7 @@ class Arrivals:
     events: dict[str, dict[str, Any]]
     received: dict[tuple[str, str], list[Received]]
     overflow: dict[tuple[str, str], int]
-    tallies: dict[str, Tally]
+    tallies: dict[str, DeliveryCounts]
 
 
 @pytest.fixture(scope="module")
@@ -191,4 +191,4 @@ def test_the_ledger_says_the_same(arrivals: Arrivals) -> None:
     """Every integration has every event delivered, at the first attempt."""
     names = [f"int_{name}-{way.name}" for name in RECEIVERS for way in WAYS]
 
-    assert arrivals.tallies == dict.fromkeys(names, Tally(delivered=EVENTS))
+    assert arrivals.tallies == dict.fromkeys(names, DeliveryCounts(delivered=EVENTS))

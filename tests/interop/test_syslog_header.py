@@ -44,8 +44,8 @@ def test_every_name_that_may_be_given_is_read(receiver: SyslogReceiver) -> None:
     """As the host of the message, and CEF as what comes behind it."""
     for number, name in enumerate(PLAIN_NAMES, 1):
         with sender_to(receiver.integration(WAY) | {"hostname": name}) as sender:
-            [ruling] = sender.send(batch_of(1), soon())
-        assert ruling.verdict is Verdict.ACCEPTED
+            [result] = sender.send(batch_of(1), soon())
+        assert result.verdict is Verdict.ACCEPTED
         wait_until(lambda: receiver.count(WAY) >= number, "the message is written")  # noqa: B023 - called at once
 
     received = receiver.received(WAY)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 
 
 @pytest.fixture
@@ -33,5 +33,5 @@ def empty(url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(empty: Engine) -> Engine:
     """Give an engine on a ledger with the tables of this release."""
-    upgrade(empty)
+    upgrade_tables(empty)
     return empty

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from worker.ledger.revisions import MIGRATIONS, Steps, own_steps
+from worker.ledger.revisions import MIGRATIONS, Revisions, own_steps
 
 #: A step that adds: code of revision 0007 does not notice it.
 EXPANDS = """
@@ -39,13 +39,13 @@ def downgrade():
 _HEAD = '"""A later step."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n'
 
 
-def later_steps(folder: Path, *sources: str) -> Steps:
+def later_steps(folder: Path, *sources: str) -> Revisions:
     """Return the steps of this release with these behind them."""
     shutil.copytree(MIGRATIONS, folder, dirs_exist_ok=True)
     for number, source in enumerate(sources):
         text = _HEAD + source.format(before=own_steps().head)
         (folder / "versions" / f"later_{number}.py").write_text(text)
-    return Steps(folder)
+    return Revisions(folder)
 
 
 @contextmanager

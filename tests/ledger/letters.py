@@ -8,10 +8,10 @@ from sqlalchemy import Engine, insert, update
 
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from worker.ledger.engine import writing
-from worker.ledger.queries import dead_letters
-from worker.ledger.recording import record
+from worker.ledger.queries import find_dead_letters
+from worker.ledger.recording import record_entries
 from worker.ledger.schema import integrations
-from worker.model.deliveries import Cause, Finding, Status
+from worker.model.deliveries import Cause, Failure, Status
 
 _entries = itertools.count(1)
 
@@ -35,7 +35,7 @@ def live(engine: Engine, *ids: str, tenant: str = "default", redrive: bool = Tru
             connection.execute(insert(integrations).values(row))
 
 
-def switch_off(engine: Engine, integration_id: str) -> None:
+def disable(engine: Engine, integration_id: str) -> None:
     """Switch an integration off."""
     _change(engine, integration_id, enabled=False)
 
@@ -51,7 +51,7 @@ def bury(
     integration_id: str | None = "int_a",
     cause: Cause = Cause.EXHAUSTED,
     dead_ms: int = NOON,
-    finding: Finding = REFUSAL,
+    failure: Failure = REFUSAL,
 ) -> None:
     """Let events die: each in an entry of its own, one millisecond after the other."""
     for number, event_id in enumerate(event_ids):
@@ -60,7 +60,7 @@ def bury(
             integration_id=integration_id,
             cause=cause,
             dead_ms=dead_ms + number,
-            finding=finding,
+            failure=failure,
         )
         entry = f"{dead_ms + number}-{next(_entries)}"
         outcomes = []
@@ -69,7 +69,7 @@ def bury(
                 [event_id], Status.DEAD, integration_id=integration_id, settled_ms=dead_ms + number
             )
             outcomes = [(entry, [died])]
-        record(engine, outcomes, [(entry, dead)])
+        record_entries(engine, outcomes, [(entry, dead)])
 
 
 def deliver(
@@ -81,12 +81,12 @@ def deliver(
 ) -> None:
     """Let events be delivered."""
     settled = outcome(list(event_ids), integration_id=integration_id, settled_ms=settled_ms)
-    record(engine, [(f"{settled_ms}-{next(_entries)}", [settled])], [])
+    record_entries(engine, [(f"{settled_ms}-{next(_entries)}", [settled])], [])
 
 
 def states(engine: Engine, integration_id: str | None = None) -> dict[str | None, str]:
     """Return the state of each letter by its event; of several of an event, that of the oldest."""
-    rows = dead_letters(engine, integration_id=integration_id, limit=100_000)
+    rows = find_dead_letters(engine, integration_id=integration_id, limit=100_000)
     return {row.event_id: row.state.value for row in rows}
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import Engine, text
 
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import reading
-from worker.model.api_keys import Role, digest_of
+from worker.model.api_keys import Role, key_digest
 from worker.model.errors import InvalidApiKey, NotFoundError
 
 
@@ -21,7 +21,7 @@ def test_keys_are_found_by_their_ids(keys: ApiKeyStore) -> None:
     other = keys.create("acme", Role.ADMIN, "other")
     found = keys.find_all([made.key.id, other.key.id, "0" * 16, "", "\0"])
 
-    assert found == {one.key.id: (one.key, digest_of(one.text)) for one in (made, other)}
+    assert found == {one.key.id: (one.key, key_digest(one.text)) for one in (made, other)}
     assert made.key.role is Role.READ_ONLY
 
 

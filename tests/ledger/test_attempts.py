@@ -7,18 +7,18 @@ from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
 from worker.broker.chunks import StoredChunk, dead_chunk
 from worker.ledger.attempts import MOST, AttemptRow, attempt_rows, attempts_of
-from worker.ledger.pruning import Kind, prune
-from worker.ledger.recording import record
-from worker.model.deliveries import Finding, Outcome, Status
+from worker.ledger.pruning import PrunableKind, prune_rows
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import Failure, Outcome, Status
 from worker.model.failures import FailureCode
 
 LATER = NOON + 86_400_000
-_BUSY = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503: try later", "wait", 503)
-_LATE = Finding(FailureCode.TIMED_OUT, "no answer within 10 s", "see that it is well")
+_BUSY = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503: try later", "wait", 503)
+_LATE = Failure(FailureCode.TIMED_OUT, "no answer within 10 s", "see that it is well")
 
 
 def _story(engine: Engine, *attempts: Outcome) -> None:
-    record(engine, [(f"{place}-0", [one]) for place, one in enumerate(attempts, 1)], [])
+    record_entries(engine, [(f"{place}-0", [one]) for place, one in enumerate(attempts, 1)], [])
 
 
 def _tried(engine: Engine, event: str = "evt_1") -> list[AttemptRow]:
@@ -29,8 +29,8 @@ def test_each_attempt_is_kept(engine: Engine) -> None:
     """When it ended, which one it was, and what was answered; the last one, which succeeded, as well."""
     _story(
         engine,
-        outcome(["evt_1"], Status.RETRYING, finding=_BUSY, attempts=1, settled_ms=NOON),
-        outcome(["evt_1"], Status.RETRYING, finding=_LATE, attempts=2, settled_ms=NOON + 2000),
+        outcome(["evt_1"], Status.RETRYING, failure=_BUSY, attempts=1, settled_ms=NOON),
+        outcome(["evt_1"], Status.RETRYING, failure=_LATE, attempts=2, settled_ms=NOON + 2000),
         outcome(["evt_1"], attempts=3, settled_ms=NOON + 6000),
     )
 
@@ -61,9 +61,9 @@ def test_what_was_damaged_in_redis_was_no_attempt() -> None:
 
 def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:
     """A wrong token costs an event no attempt, and whoever asks is told of each answer: of the latest."""
-    wrong = Finding(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token", "give another one", 403)
+    wrong = Failure(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token", "give another one", 403)
     told = [
-        outcome(["evt_1"], Status.RETRYING, finding=wrong, attempts=0, settled_ms=NOON + n)
+        outcome(["evt_1"], Status.RETRYING, failure=wrong, attempts=0, settled_ms=NOON + n)
         for n in range(120)
     ]
     _story(engine, *told)
@@ -77,7 +77,7 @@ def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:
 def test_a_word_of_a_release_to_come_stops_no_recorder(engine: Engine) -> None:
     """A worker of a later release may know a further state: the others of its entry are recorded."""
     unheard = msgspec.structs.replace(outcome(["evt_1"], Status.RETRYING), status="postponed")
-    recorded = record(engine, [("1-0", [unheard, outcome(["evt_2"], Status.DEAD)])], [])
+    recorded = record_entries(engine, [("1-0", [unheard, outcome(["evt_2"], Status.DEAD)])], [])
 
     assert recorded.count == 2
     assert [one.number for one in _tried(engine, "evt_2")] == [1]
@@ -87,8 +87,8 @@ def test_a_replay_goes_on_counting(engine: Engine) -> None:
     """What died and was sent again has the attempts of both lives, in the order of time."""
     _story(
         engine,
-        outcome(["evt_1"], Status.DEAD, finding=_BUSY, attempts=4, settled_ms=NOON),
-        outcome(["evt_1"], Status.DEAD, finding=_LATE, attempts=1, settled_ms=NOON + 90_000),
+        outcome(["evt_1"], Status.DEAD, failure=_BUSY, attempts=4, settled_ms=NOON),
+        outcome(["evt_1"], Status.DEAD, failure=_LATE, attempts=1, settled_ms=NOON + 90_000),
     )
 
     assert [(one.number, one.status, one.error_code) for one in _tried(engine)] == [
@@ -102,14 +102,14 @@ def test_recorded_twice_is_kept_once(engine: Engine) -> None:
     second = ("2-0", [outcome(["evt_1"], Status.DEAD, attempts=2, settled_ms=NOON + 2000)])
     first = ("1-0", [outcome(["evt_1"], Status.RETRYING, attempts=1)])
     for entries in ([second], [first, second], [first]):
-        record(engine, entries, [])
+        record_entries(engine, entries, [])
 
     assert [one.number for one in _tried(engine)] == [1, 2]
 
 
 def test_both_fates_of_one_settlement_are_kept(engine: Engine) -> None:
     """What was withdrawn and is delivered with the same settlement has a row of each."""
-    record(
+    record_entries(
         engine,
         [("1-0", [outcome(["evt_1"], Status.DEAD), outcome(["evt_1"], attempts=2, settled_ms=NOON + 1)])],
         [],
@@ -122,7 +122,7 @@ def test_they_go_by_age(engine: Engine) -> None:
     """The oldest first, as many as were asked for."""
     _story(engine, *(outcome([f"evt_{n}"], Status.DEAD, settled_ms=NOON + n) for n in range(3)))
 
-    assert [prune(engine, Kind.ATTEMPTS, NOON + 2, 1).count for _ in range(3)] == [1, 1, 0]
+    assert [prune_rows(engine, PrunableKind.ATTEMPTS, NOON + 2, 1).count for _ in range(3)] == [1, 1, 0]
     assert [bool(_tried(engine, f"evt_{n}")) for n in range(3)] == [False, False, True]
 
 
@@ -130,7 +130,7 @@ def test_no_question_reads_the_whole_table(engine: Engine) -> None:
     """Neither for one event, nor for the oldest."""
     for question in (
         lambda given: attempts_of(given, "evt_1", [("int_a", None), ("int_b", "digest")]),
-        lambda given: prune(given, Kind.ATTEMPTS, LATER, 10),
+        lambda given: prune_rows(given, PrunableKind.ATTEMPTS, LATER, 10),
     ):
-        record(engine, [("1-0", [outcome(["evt_1"], Status.DEAD)])], [])
+        record_entries(engine, [("1-0", [outcome(["evt_1"], Status.DEAD)])], [])
         assert not [line for line in plan_of(engine, question) if reads_all(line)]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.postgres import PostgresServer
-from worker.ledger.engine import open_ledger, reading, tables_of, upgrade, writing
+from worker.ledger.engine import open_ledger, reading, tables_of, upgrade_tables, writing
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
 
 _ADD_COUNTS = """
@@ -32,7 +32,7 @@ def test_sqlite_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     """The file, its log and the folders that are made for it are closed to everybody else."""
     path = tmp_path / "deep" / "er" / "ledger.sqlite3"
     engine = open_ledger(f"sqlite:///{path}")
-    upgrade(engine)
+    upgrade_tables(engine)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     engine.dispose()
 
@@ -59,7 +59,7 @@ def test_sqlite_is_set_up_to_survive_and_to_share(sqlite_url: str) -> None:
 def test_processes_that_write_at_once_wait_for_each_other(sqlite_url: str) -> None:
     """Transactions that read before they write never fail because another process wrote in between."""
     engine = open_ledger(sqlite_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with writing(engine) as connection:
         connection.execute(text("INSERT INTO recorded_entries VALUES ('o:1-1', 0)"))
     command = [sys.executable, "-c", _ADD_COUNTS, sqlite_url]
@@ -208,7 +208,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_writer_that_waits_too_long(sqlite_url: str) -> None:
     """A lock that another process does not let go of is told as that."""
     engine = open_ledger(sqlite_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     impatient = open_ledger(sqlite_url)
     with impatient.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout = 1")

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, outcome
-from tests.ledger.letters import live, switch_off
+from tests.ledger.letters import disable, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.health_queries import latencies, records, subjects
-from worker.ledger.recording import record
-from worker.model.deliveries import Finding, Outcome, Status
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import Failure, Outcome, Status
 from worker.model.failures import FailureCode
-from worker.model.wellbeing import Counts, Latency, Problem, Record, Subject
+from worker.model.wellbeing import Counts, DeliveryStats, LastError, Latency, Subject
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 SINCE = {"int_a": NOON - 5 * MINUTE}
@@ -20,12 +20,12 @@ SINCE = {"int_a": NOON - 5 * MINUTE}
 
 def note(engine: Engine, *outcomes: Outcome) -> None:
     """Record outcomes, in this order."""
-    record(engine, [(f"{number}-0", [one]) for number, one in enumerate(outcomes, 1)], [])
+    record_entries(engine, [(f"{number}-0", [one]) for number, one in enumerate(outcomes, 1)], [])
 
 
 def test_of_one_without_a_history_nothing_is_known(engine: Engine) -> None:
     """No figure is made up."""
-    assert records(engine, {"int_new": NOON}, sample=10) == {"int_new": Record()}
+    assert records(engine, {"int_new": NOON}, sample=10) == {"int_new": DeliveryStats()}
     assert records(engine, {}, sample=10) == {}
 
 
@@ -41,16 +41,16 @@ def test_everything_is_told_of_each(engine: Engine) -> None:
     )
     found = records(engine, SINCE | {"int_b": NOON - 5 * MINUTE}, recent_ms=NOON - 2 * MINUTE, sample=10)
 
-    assert found["int_a"] == Record(
+    assert found["int_a"] == DeliveryStats(
         Counts(delivered=2, retried=1, dead=1),
         last_success_ms=NOON - 4 * MINUTE,
         last_settled_ms=NOON - MINUTE,
-        problem=Problem(NOON - MINUTE, "destination_busy", "the server is busy", "wait until it is well"),
+        problem=LastError(NOON - MINUTE, "destination_busy", "the server is busy", "wait until it is well"),
         latency=Latency(10, 10, 10),
         recent=Counts(dead=1),
         retry_minutes=1,
     )
-    assert found["int_b"] == Record(
+    assert found["int_b"] == DeliveryStats(
         Counts(delivered=1),
         NOON - 2 * MINUTE,
         NOON - 2 * MINUTE,
@@ -78,7 +78,9 @@ def note_of(engine: Engine, integration_id: str) -> None:
         ),
         (f"{integration_id}-2", [outcome(["e2"], settled_ms=NOON, integration_id=integration_id)]),
     ]
-    record(engine, [(name.replace("int_a", "1").replace("int_b", "2"), one) for name, one in entries], [])
+    record_entries(
+        engine, [(name.replace("int_a", "1").replace("int_b", "2"), one) for name, one in entries], []
+    )
 
 
 def test_a_retry_that_is_planned_is_told(engine: Engine) -> None:
@@ -180,18 +182,23 @@ def test_nothing_is_sorted(engine: Engine) -> None:
 
 
 def test_whose_health_it_is(engine: Engine) -> None:
-    """By tenant and name; of one that its destination had switched off, why and when."""
+    """By tenant and name; of one that its destination had disabled, why and when."""
     live(engine, "int_a", "int_b")
-    gone = Finding(FailureCode.ENDPOINT_GONE, "410 Gone", "ask its owner", 410)
-    note(engine, outcome(["e1"], Status.RETRYING, finding=gone))
-    switch_off(engine, "int_b")
+    gone = Failure(FailureCode.ENDPOINT_GONE, "410 Gone", "ask its owner", 410)
+    note(engine, outcome(["e1"], Status.RETRYING, failure=gone))
+    disable(engine, "int_b")
     off, by_hand = subjects(engine)
 
-    assert (off.id, off.enabled, off.paused, off.off_reason, off.off_ms) == (
+    assert (off.id, off.enabled, off.paused, off.disabled_reason, off.disabled_ms) == (
         *("int_a", False, False, "410 Gone"),
         NOON,
     )
-    assert (by_hand.id, by_hand.enabled, by_hand.off_reason, by_hand.off_ms) == ("int_b", False, None, None)
+    assert (by_hand.id, by_hand.enabled, by_hand.disabled_reason, by_hand.disabled_ms) == (
+        "int_b",
+        False,
+        None,
+        None,
+    )
     assert subjects(engine, integration_id="int_b") == [by_hand]
     assert subjects(engine, tenant_id="another") == []
     assert isinstance(off, Subject)

@@ -159,7 +159,7 @@ def test_switching_is_dated_and_stands_in_its_column(store: IntegrationStore, en
         row = connection.execute(text(f"SELECT {columns} FROM integrations")).one()  # noqa: S608 - columns of ours
 
     assert tuple(row) == (False, True, None, None)
-    assert store.switched_off() == {}
+    assert store.disabled_by_destination() == {}
 
 
 def test_switching_to_what_it_is_counts_as_a_change(store: IntegrationStore) -> None:

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, select, update
 
 from worker.ledger.document_values import replaced
-from worker.ledger.engine import open_ledger, upgrade, writing
+from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.resealing import Binder
+from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault, new_key
@@ -30,7 +30,7 @@ QUERIED = "https://hook.example.com/in?key=k3y"
 def ledger(tmp_path: Path) -> Iterator[Engine]:
     """Give a ledger without an integration."""
     engine = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    upgrade(engine)
+    upgrade_tables(engine)
     yield engine
     engine.dispose()
 
@@ -144,7 +144,7 @@ def test_a_host_beyond_ascii_is_one_place_however_it_is_written(ledger: Engine) 
     """An earlier release stored the url as it was given; whatever changes it stores the host in ASCII."""
     made = _make(ledger, url="https://xn--mnchen-3ya.example/in")
     _as_the_release_before(ledger, "https://münchen.example/in")
-    assert len(Binder(ledger, WITH_OLD).bind()) == 1
+    assert len(SecretResealer(ledger, WITH_OLD).bind()) == 1
     TenantIntegrations(ledger, WITHOUT, "default").change("a", _renamed)
 
     assert IntegrationStore(ledger, WITH_BOTH).open("a") == _renamed(made)

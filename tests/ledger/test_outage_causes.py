@@ -20,8 +20,8 @@ from tests.fleet import wait_until
 from tests.ledger.entries import letter
 from tests.ledger.postgres import postgres_server
 from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
-from worker.ledger.engine import open_ledger, reading, upgrade, writing
-from worker.ledger.recording import record
+from worker.ledger.engine import open_ledger, reading, upgrade_tables, writing
+from worker.ledger.recording import record_entries
 from worker.model.errors import LedgerUnavailable
 from worker.model.outages import OutageCause
 
@@ -49,7 +49,7 @@ def outage_of(url: str) -> LedgerUnavailable:
 def outage_of_write(engine: Engine) -> LedgerUnavailable:
     """Record some megabytes; return how that fails."""
     with pytest.raises(LedgerUnavailable) as raised:
-        record(engine, [], HEAVY)
+        record_entries(engine, [], HEAVY)
     return raised.value
 
 
@@ -181,7 +181,7 @@ def test_certificates_are_told_as_such(tmp_path: Path) -> None:
 def test_a_full_disk_of_tables_is_told(postgres_url: str) -> None:
     """SQLSTATE 53100 of a statement, from a real server, which goes on."""
     engine = open_ledger(postgres_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with writing(engine) as connection:
         connection.execute(text(FULL_DISK))
         connection.execute(text(NO_ROOM))
@@ -205,7 +205,7 @@ def test_a_full_disk_of_the_write_ahead_log_is_told() -> None:
         server.database("ledger") as url,
     ):
         engine = open_ledger(url)
-        upgrade(engine)
+        upgrade_tables(engine)
         filler = fill(disk)
         found = outage_of_write(engine)
         filler.unlink()
@@ -223,7 +223,7 @@ def test_a_full_disk_under_sqlite_is_told(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 12) as disk:
         url = f"sqlite:///{disk}/ledger.sqlite3"
         engine = open_ledger(url)
-        upgrade(engine)
+        upgrade_tables(engine)
         filler = fill(disk)
         open_one = outage_of_write(engine)
         filler.unlink()
@@ -238,7 +238,7 @@ def test_a_full_disk_under_sqlite_is_told(tmp_path: Path) -> None:
 def test_sqlite_without_room_is_told(sqlite_url: str) -> None:
     """The real error of a database that may not grow, wherever one can mount nothing."""
     engine = open_ledger(sqlite_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     found = outage_of_write(engine)

@@ -2,13 +2,13 @@
 
 from sqlalchemy import Engine, text
 
-from worker.ledger.parked import HEAVIEST_PAGE, LARGEST_PAGE, Parked, ParkedStore
-from worker.ledger.pruning import Kind, prune
-from worker.ledger.recording import record
-from worker.model.parking import ParkedChunk, Room
+from worker.ledger.parked import HEAVIEST_PAGE, LARGEST_PAGE, ParkedStore, ParkedTotals
+from worker.ledger.pruning import PrunableKind, prune_rows
+from worker.ledger.recording import record_entries
+from worker.model.parking import BacklogRoom, ParkedChunk
 
 NOON_MS = 1_795_000_000_000
-PLENTY = Room(1_000_000, 1 << 30, ())
+PLENTY = BacklogRoom(1_000_000, 1 << 30, ())
 
 
 def chunk(number: int, *, integration: str = "a", urgent: bool = True, size: int = 20) -> ParkedChunk:
@@ -18,7 +18,7 @@ def chunk(number: int, *, integration: str = "a", urgent: bool = True, size: int
 
 def keep(engine: Engine, *chunks: ParkedChunk, first: int = 1) -> None:
     """Record chunks as a recorder does, under the names 7-1, 7-2 and so on."""
-    record(engine, [], [], [(f"7-{number}", one) for number, one in enumerate(chunks, first)])
+    record_entries(engine, [], [], [(f"7-{number}", one) for number, one in enumerate(chunks, first)])
 
 
 def test_a_chunk_is_recorded_once(engine: Engine) -> None:
@@ -26,7 +26,7 @@ def test_a_chunk_is_recorded_once(engine: Engine) -> None:
     store = ParkedStore(engine)
     keep(engine, chunk(1))
     keep(engine, chunk(1))
-    assert store.counts() == {"a": Parked(2, NOON_MS + 1)}
+    assert store.counts() == {"a": ParkedTotals(2, NOON_MS + 1)}
     store.forget(["7-1"])
     keep(engine, chunk(1))
 
@@ -44,7 +44,7 @@ def test_the_oldest_come_first_and_the_urgent_before_them(engine: Engine) -> Non
 
     assert first == [("7-3", chunk(3)), ("7-1", chunk(4))]
     assert second == [("7-5", early), ("7-2", late)]
-    assert store.counts() == {"a": Parked(4, NOON_MS + 1), "b": Parked(2, NOON_MS + 1)}
+    assert store.counts() == {"a": ParkedTotals(4, NOON_MS + 1), "b": ParkedTotals(2, NOON_MS + 1)}
 
 
 def test_no_more_comes_than_there_is_room_for(engine: Engine) -> None:
@@ -52,10 +52,10 @@ def test_no_more_comes_than_there_is_room_for(engine: Engine) -> None:
     store = ParkedStore(engine)
     keep(engine, *(chunk(number) for number in range(5)))
 
-    assert len(store.oldest("a", Room(6, 1000, ()))) == 3
-    assert len(store.oldest("a", Room(1000, 45, ()))) == 2
-    assert len(store.oldest("a", Room(1, 1, ()))) == 1
-    assert store.oldest("a", Room(0, 1000, ())) == []
+    assert len(store.oldest("a", BacklogRoom(6, 1000, ()))) == 3
+    assert len(store.oldest("a", BacklogRoom(1000, 45, ()))) == 2
+    assert len(store.oldest("a", BacklogRoom(1, 1, ()))) == 1
+    assert store.oldest("a", BacklogRoom(0, 1000, ())) == []
     assert store.oldest("b", PLENTY) == []
 
 
@@ -75,7 +75,7 @@ def test_what_has_rested_for_too_long_is_forgotten(engine: Engine) -> None:
     keep(engine, chunk(1), chunk(2), chunk(3))
     with engine.begin() as connection:
         connection.execute(text("UPDATE parked SET parked_ms = :then"), {"then": NOON_MS})
-    steps = [prune(engine, Kind.PARKED, NOON_MS + later, 2).count for later in (0, 1, 1, 1)]
+    steps = [prune_rows(engine, PrunableKind.PARKED, NOON_MS + later, 2).count for later in (0, 1, 1, 1)]
 
     assert steps == [0, 2, 1, 0]
     assert store.counts() == {}

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from tests.ledger.entries import letter, outcome
 from tests.ledger.pgbouncer import pgbouncer
 from tests.ledger.tables import is_current
-from worker.ledger.engine import open_ledger, reading, upgrade
+from worker.ledger.engine import open_ledger, reading, upgrade_tables
 from worker.ledger.parked import ParkedStore
-from worker.ledger.queries import deliveries, tallies
-from worker.ledger.recording import probe, record
+from worker.ledger.queries import find_deliveries, tallies
+from worker.ledger.recording import probe, record_entries
 from worker.model.errors import LedgerUnavailable
-from worker.model.parking import ParkedChunk, Room
+from worker.model.parking import BacklogRoom, ParkedChunk
 
 #: More than the five executions after which psycopg prepares a statement by default.
 ROUNDS = 25
@@ -30,13 +30,13 @@ def pooled_url(postgres_url: str) -> Iterator[str]:
 def test_many_clients_share_few_sessions(pooled_url: str) -> None:
     """Recorders, readers and what brings parked events back, each with an engine of its own."""
     engines = [open_ledger(pooled_url) for _ in range(6)]
-    upgrade(engines[0])
+    upgrade_tables(engines[0])
 
     def recorder(place: int) -> None:
         for number in range(ROUNDS):
             name = f"{number + 1}-{place}"
             chunk = ParkedChunk(f"int_{place}", urgent=True, position=number, events=1, size=2, packed=b"{}")
-            record(
+            record_entries(
                 engines[place], [(name, [outcome([f"evt_{name}"])])], [(name, letter({name: b"{}"}))],
                 [(name, chunk)],
             )  # fmt: skip
@@ -46,16 +46,16 @@ def test_many_clients_share_few_sessions(pooled_url: str) -> None:
         store = ParkedStore(engines[place])
         for _ in range(ROUNDS):
             for one in store.counts():
-                store.forget([name for name, _ in store.oldest(one, Room(10, 1000, ()))])
+                store.forget([name for name, _ in store.oldest(one, BacklogRoom(10, 1000, ()))])
 
     def reader(place: int) -> None:
         for _ in range(ROUNDS):
             assert is_current(engines[place])
             tallies(engines[place])
-            deliveries(engines[place], integration_id="int_a", limit=10)
+            find_deliveries(engines[place], integration_id="int_a", limit=10)
 
     _at_once([recorder, recorder, recorder, unparker, reader, reader])
-    rows = deliveries(engines[0], limit=1000)
+    rows = find_deliveries(engines[0], limit=1000)
     for engine in engines:
         engine.dispose()
 
@@ -86,7 +86,7 @@ def test_processes_that_upgrade_at_once_take_turns(pooled_url: str) -> None:
     engines = [open_ledger(pooled_url) for _ in range(3)]
 
     def take_turn(place: int) -> None:
-        upgrade(engines[place])
+        upgrade_tables(engines[place])
 
     _at_once([take_turn] * 3)
     current = [is_current(engine) for engine in engines]
@@ -99,9 +99,9 @@ def test_processes_that_upgrade_at_once_take_turns(pooled_url: str) -> None:
 def test_nothing_is_left_behind_in_a_session(pooled_url: str) -> None:
     """No prepared statement, no lock, no temporary table, nothing listened to, no setting changed."""
     engine = open_ledger(pooled_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     for number in range(ROUNDS):
-        record(engine, [(f"{number + 1}-0", [outcome(["evt_1"])])], [])
+        record_entries(engine, [(f"{number + 1}-0", [outcome(["evt_1"])])], [])
     engine.dispose()
     bare = open_ledger(pooled_url)
     with reading(bare) as connection:

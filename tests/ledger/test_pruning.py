@@ -10,10 +10,10 @@ from tests.ledger.letters import bury, deliver, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import pruning
 from worker.ledger.engine import reading, writing
-from worker.ledger.pruning import Kind, Pruned, Share, oldest_due, prune, shares
-from worker.ledger.queries import dead_letters, deliveries
-from worker.ledger.recording import record
-from worker.ledger.replays import create_replay, end_replay, list_replays
+from worker.ledger.pruning import PrunableKind, Pruned, Share, oldest_due, prunable_shares, prune_rows
+from worker.ledger.queries import find_dead_letters, find_deliveries
+from worker.ledger.recording import record_entries
+from worker.ledger.replays import create_replay, end_replay, find_replays
 from worker.ledger.schema import minute_counts, recorded_entries
 from worker.model.parking import ParkedChunk
 from worker.model.replays import ReplayState, Selection
@@ -34,19 +34,19 @@ def test_deliveries_go_by_age_a_few_at_a_time(engine: Engine) -> None:
     for number in range(5):
         deliver(engine, [f"e{number}"], settled_ms=NOON + number)
         deliver(engine, [f"e{number}"], settled_ms=NOON + number, integration_id="int_b")
-    steps = [prune(engine, Kind.DELIVERIES, NOON + 3, 2) for _ in range(5)]
+    steps = [prune_rows(engine, PrunableKind.DELIVERIES, NOON + 3, 2) for _ in range(5)]
 
     assert steps == [Pruned(2), Pruned(1), Pruned(2), Pruned(1), Pruned(0)]
-    assert {row.event_id for row in deliveries(engine)} == {"e3", "e4"}
-    assert len(deliveries(engine)) == 4
+    assert {row.event_id for row in find_deliveries(engine)} == {"e3", "e4"}
+    assert len(find_deliveries(engine)) == 4
 
 
 def test_the_oldest_go_first(engine: Engine) -> None:
     """A step that is too small for all takes the beginning."""
     bury(engine, *(f"e{number}" for number in range(6)))
 
-    assert prune(engine, Kind.DEAD_LETTERS, LATER, 2) == Pruned(2, 2)
-    assert [row.event_id for row in dead_letters(engine)] == ["e5", "e4", "e3", "e2"]
+    assert prune_rows(engine, PrunableKind.DEAD_LETTERS, LATER, 2) == Pruned(2, 2)
+    assert [row.event_id for row in find_dead_letters(engine)] == ["e5", "e4", "e3", "e2"]
 
 
 def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
@@ -56,8 +56,8 @@ def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE dead_letters SET state = 'replayed' WHERE event_id = 'e1'"))
 
-    assert prune(engine, Kind.DEAD_LETTERS, NOON + 2, 10) == Pruned(2, 1)
-    assert [row.event_id for row in dead_letters(engine)] == ["e3"]
+    assert prune_rows(engine, PrunableKind.DEAD_LETTERS, NOON + 2, 10) == Pruned(2, 1)
+    assert [row.event_id for row in find_dead_letters(engine)] == ["e3"]
 
 
 def test_a_delivery_that_keeps_a_letter_from_being_replayed_stays(engine: Engine) -> None:
@@ -65,21 +65,21 @@ def test_a_delivery_that_keeps_a_letter_from_being_replayed_stays(engine: Engine
     bury(engine, "e1", "e2")
     deliver(engine, ["e1", "f1"], settled_ms=NOON + 10)
 
-    assert prune(engine, Kind.DELIVERIES, LATER, 10) == Pruned(2)
-    assert [row.event_id for row in deliveries(engine)] == ["e1"]
-    prune(engine, Kind.DEAD_LETTERS, LATER, 10)
-    assert prune(engine, Kind.DELIVERIES, LATER, 10) == Pruned(1)
+    assert prune_rows(engine, PrunableKind.DELIVERIES, LATER, 10) == Pruned(2)
+    assert [row.event_id for row in find_deliveries(engine)] == ["e1"]
+    prune_rows(engine, PrunableKind.DEAD_LETTERS, LATER, 10)
+    assert prune_rows(engine, PrunableKind.DELIVERIES, LATER, 10) == Pruned(1)
 
 
 def test_notes_of_what_was_recorded(engine: Engine) -> None:
     """They go by the time of the recording; what is noted and young is not recorded twice."""
-    record(engine, [("1-1", [outcome(["e1"])])], [("1-2", letter({"e2": b"{}"}))])
+    record_entries(engine, [("1-1", [outcome(["e1"])])], [("1-2", letter({"e2": b"{}"}))])
     with reading(engine) as connection:
         newest = connection.execute(select(func.max(recorded_entries.c.recorded_ms))).scalar_one()
 
-    assert prune(engine, Kind.RECORDED_ENTRIES, newest, 10) == Pruned(0)
-    assert record(engine, [("1-1", [outcome(["e1"])])], []).count == 0
-    assert prune(engine, Kind.RECORDED_ENTRIES, newest + 1, 10) == Pruned(2)
+    assert prune_rows(engine, PrunableKind.RECORDED_ENTRIES, newest, 10) == Pruned(0)
+    assert record_entries(engine, [("1-1", [outcome(["e1"])])], []).count == 0
+    assert prune_rows(engine, PrunableKind.RECORDED_ENTRIES, newest + 1, 10) == Pruned(2)
     assert count(engine, "recorded_entries") == 0
 
 
@@ -90,8 +90,8 @@ def test_replays_go_unless_they_run(engine: Engine) -> None:
     )
     end_replay(engine, ended.id, ReplayState.DONE)
 
-    assert prune(engine, Kind.REPLAYS, running.created_ms + 1, 10) == Pruned(1)
-    assert [one.id for one in list_replays(engine)] == [running.id]
+    assert prune_rows(engine, PrunableKind.REPLAYS, running.created_ms + 1, 10) == Pruned(1)
+    assert [one.id for one in find_replays(engine)] == [running.id]
 
 
 def test_minute_counts_go_by_minute(engine: Engine) -> None:
@@ -102,7 +102,11 @@ def test_minute_counts_go_by_minute(engine: Engine) -> None:
     with reading(engine) as connection:
         assert connection.execute(select(func.count()).select_from(minute_counts)).scalar_one() == 6
 
-    assert [prune(engine, Kind.MINUTE_COUNTS, NOON + 60_000, 10).count for _ in range(3)] == [1, 1, 0]
+    assert [prune_rows(engine, PrunableKind.MINUTE_COUNTS, NOON + 60_000, 10).count for _ in range(3)] == [
+        1,
+        1,
+        0,
+    ]
     assert count(engine, "minute_counts") == 4
 
 
@@ -116,18 +120,18 @@ def test_a_row_that_became_young_meanwhile_stays(engine: Engine, monkeypatch: py
 
     monkeypatch.setattr(pruning, "writing", renewing_first)
 
-    assert prune(engine, Kind.DELIVERIES, NOON + 1, 10).count == 0
-    assert [row.settled_ms for row in deliveries(engine)] == [LATER]
+    assert prune_rows(engine, PrunableKind.DELIVERIES, NOON + 1, 10).count == 0
+    assert [row.settled_ms for row in find_deliveries(engine)] == [LATER]
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_what_is_old_is_found_by_an_index(engine: Engine, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", PrunableKind)
+def test_what_is_old_is_found_by_an_index(engine: Engine, kind: PrunableKind) -> None:
     """No step reads its table from end to end."""
     live(engine, "int_a")
     bury(engine, "e1")
     deliver(engine, ["e2"])
     create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
-    plan = plan_of(engine, lambda given: prune(given, kind, LATER, 10))
+    plan = plan_of(engine, lambda given: prune_rows(given, kind, LATER, 10))
 
     assert not [line for line in plan if reads_all(line)]
 
@@ -136,7 +140,7 @@ def test_what_is_old_is_found_by_an_index(engine: Engine, kind: Kind) -> None:
 def test_letters_that_wait_are_found_in_their_own_index(engine: Engine) -> None:
     """For each delivery, at one place: however many letters the event has, no more than one is read."""
     deliver(engine, ["e1"])
-    plan = plan_of(engine, lambda given: prune(given, Kind.DELIVERIES, LATER, 10))
+    plan = plan_of(engine, lambda given: prune_rows(given, PrunableKind.DELIVERIES, LATER, 10))
     looks = {line for line in plan if "SEARCH dead_letters" in line}
     index = "SEARCH dead_letters USING INDEX dead_letters_waiting_of_event "
 
@@ -147,20 +151,20 @@ def test_letters_that_wait_are_found_in_their_own_index(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
-@pytest.mark.parametrize("kind", Kind)
-def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", PrunableKind)
+def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: PrunableKind) -> None:
     """PostgreSQL goes to the places that it was told, however many other rows there are."""
     bury(engine, "e1")
     deliver(engine, ["e2"])
     made = create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
     end_replay(engine, made.id, ReplayState.DONE)
-    record(
+    record_entries(
         engine,
         [],
         [],
         [("7-1", ParkedChunk("int_a", urgent=True, position=1, events=1, size=6, packed=b"events"))],
     )
-    plan = plan_of(engine, lambda given: prune(given, kind, made.created_ms + DAY_MS, 10))
+    plan = plan_of(engine, lambda given: prune_rows(given, kind, made.created_ms + DAY_MS, 10))
 
     assert [line for line in plan if "Tid Scan" in line]
 
@@ -169,17 +173,17 @@ def test_shares_are_counted_by_age_and_by_what_waits(engine: Engine) -> None:
     """What nobody has got yet is counted by itself; parked chunks by their events."""
     bury(engine, "e1", "e2", "e3")
     chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
-    record(engine, [], [], [(f"{NOON}-1", chunk)])
+    record_entries(engine, [], [], [(f"{NOON}-1", chunk)])
 
-    assert oldest_due(engine, Kind.DEAD_LETTERS, NOON + 2) == NOON
-    assert oldest_due(engine, Kind.DEAD_LETTERS, NOON) is None
-    assert shares(engine, Kind.DEAD_LETTERS, NOON + 2) == [
+    assert oldest_due(engine, PrunableKind.DEAD_LETTERS, NOON + 2) == NOON
+    assert oldest_due(engine, PrunableKind.DEAD_LETTERS, NOON) is None
+    assert prunable_shares(engine, PrunableKind.DEAD_LETTERS, NOON + 2) == [
         Share("dead letters", 2, 3),
         Share("dead letters that wait", 2, 3, undelivered=True),
     ]
-    [share] = shares(engine, Kind.PARKED, 2**62)
+    [share] = prunable_shares(engine, PrunableKind.PARKED, 2**62)
     assert (share.due, share.total, share.undelivered) == (7, 7, True)
-    assert [shares(engine, kind, 0)[0].due for kind in Kind] == [0] * len(Kind)
+    assert [prunable_shares(engine, kind, 0)[0].due for kind in PrunableKind] == [0] * len(PrunableKind)
 
 
 def test_a_recorder_whose_clock_is_behind_makes_nothing_older(
@@ -188,16 +192,16 @@ def test_a_recorder_whose_clock_is_behind_makes_nothing_older(
     """What Redis's ids tell counts, where it is later: a pruner with the right time lets it stand."""
     monkeypatch.setattr("worker.ledger.recording.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
     chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
-    record(engine, [(f"{NOON}-2", [outcome(["e1"])])], [], [(f"{NOON}-1", chunk)])
+    record_entries(engine, [(f"{NOON}-2", [outcome(["e1"])])], [], [(f"{NOON}-1", chunk)])
 
-    assert prune(engine, Kind.PARKED, NOON - 90 * DAY_MS, 10) == Pruned(0)
-    assert prune(engine, Kind.RECORDED_ENTRIES, NOON - 7 * DAY_MS, 10) == Pruned(0)
+    assert prune_rows(engine, PrunableKind.PARKED, NOON - 90 * DAY_MS, 10) == Pruned(0)
+    assert prune_rows(engine, PrunableKind.RECORDED_ENTRIES, NOON - 7 * DAY_MS, 10) == Pruned(0)
 
 
 def test_a_letter_of_a_redis_whose_clock_was_behind_counts_from_its_entry(engine: Engine) -> None:
     """Ids of a stream never go back; the time of the death did."""
     dead = letter({"e1": b"{}"}, dead_ms=1_000)
-    record(engine, [], [(f"{NOON}-1", dead)])
+    record_entries(engine, [], [(f"{NOON}-1", dead)])
 
-    [row] = dead_letters(engine)
+    [row] = find_dead_letters(engine)
     assert row.dead_ms == NOON

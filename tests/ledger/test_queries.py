@@ -6,24 +6,24 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.queries import (
     DeadLetterRow,
+    DeliveryCounts,
     DeliveryRow,
     Percentiles,
     Place,
-    Tally,
-    dead_letters,
-    deliveries,
     delivery_percentiles,
+    find_dead_letters,
+    find_deliveries,
     last_problem,
     tallies,
 )
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.deliveries import Cause, EventTrace, Outcome, Status
 
 
 @pytest.fixture
 def settled(engine: Engine) -> Engine:
     """Give a ledger with deliveries of two integrations, of every status."""
-    record(
+    record_entries(
         engine,
         [
             ("1-0", [outcome(["e1", "e2"], settled_ms=NOON)]),
@@ -43,14 +43,14 @@ def _names(rows: list[DeliveryRow]) -> list[str]:
 
 def test_latest_come_first(settled: Engine) -> None:
     """Without a filter, the deliveries of all integrations stand in one list, the latest first."""
-    assert _names(deliveries(settled)) == ["a:e5", "b:e1", "a:e4", "a:e3", "a:e2", "a:e1"]
-    assert _names(deliveries(settled, limit=2)) == ["a:e5", "b:e1"]
+    assert _names(find_deliveries(settled)) == ["a:e5", "b:e1", "a:e4", "a:e3", "a:e2", "a:e1"]
+    assert _names(find_deliveries(settled, limit=2)) == ["a:e5", "b:e1"]
 
 
 def test_empty_ledger_has_no_answers(engine: Engine) -> None:
     """Before the first event, lists are empty and figures are none."""
-    assert deliveries(engine) == []
-    assert dead_letters(engine) == []
+    assert find_deliveries(engine) == []
+    assert find_dead_letters(engine) == []
     assert tallies(engine) == {}
     assert delivery_percentiles(engine, "int_a") is None
     assert last_problem(engine, "int_a") is None
@@ -58,8 +58,8 @@ def test_empty_ledger_has_no_answers(engine: Engine) -> None:
 
 def test_deliveries_by_integration(settled: Engine) -> None:
     """One integration's deliveries are its alone."""
-    assert _names(deliveries(settled, integration_id="int_b")) == ["b:e1"]
-    assert deliveries(settled, integration_id="int_x") == []
+    assert _names(find_deliveries(settled, integration_id="int_b")) == ["b:e1"]
+    assert find_deliveries(settled, integration_id="int_x") == []
 
 
 @pytest.mark.parametrize("integration_id", [None, "int_a"])
@@ -71,35 +71,35 @@ def test_deliveries_by_status(
     settled: Engine, integration_id: str | None, status: Status, names: list[str]
 ) -> None:
     """Each status has its list, of one integration or of all."""
-    rows = deliveries(settled, integration_id=integration_id, status=status)
+    rows = find_deliveries(settled, integration_id=integration_id, status=status)
 
     assert [name for name in _names(rows) if name != "b:e1"] == names
 
 
 def test_deliveries_by_event(settled: Engine) -> None:
     """An event is found at every integration that got it, or at the one that is asked for."""
-    assert _names(deliveries(settled, event_id="e1")) == ["b:e1", "a:e1"]
-    assert _names(deliveries(settled, event_id="e1", integration_id="int_a")) == ["a:e1"]
-    assert deliveries(settled, event_id="e1", status=Status.DEAD) == []
+    assert _names(find_deliveries(settled, event_id="e1")) == ["b:e1", "a:e1"]
+    assert _names(find_deliveries(settled, event_id="e1", integration_id="int_a")) == ["a:e1"]
+    assert find_deliveries(settled, event_id="e1", status=Status.DEAD) == []
 
 
 def test_deliveries_since(settled: Engine) -> None:
     """The moment that is given belongs to what it begins."""
-    assert _names(deliveries(settled, since_ms=NOON + 3)) == ["a:e5", "b:e1"]
+    assert _names(find_deliveries(settled, since_ms=NOON + 3)) == ["a:e5", "b:e1"]
 
 
 @pytest.mark.parametrize("integration_id", [None, "int_a"])
 def test_pages_join_without_a_gap(engine: Engine, integration_id: str | None) -> None:
     """Page by page one sees each delivery once, though a whole batch was settled in one millisecond."""
     events = [f"Evt_{number}" if number % 2 else f"evt-{number}" for number in range(25)]
-    record(engine, [("1-0", [outcome(events), outcome(events[:5], integration_id="int_b")])], [])
+    record_entries(engine, [("1-0", [outcome(events), outcome(events[:5], integration_id="int_b")])], [])
     seen: list[DeliveryRow] = []
     before: Place | None = None
-    while page := deliveries(engine, integration_id=integration_id, limit=4, before=before):
+    while page := find_deliveries(engine, integration_id=integration_id, limit=4, before=before):
         seen += page
         before = page[-1].place
 
-    assert seen == deliveries(engine, integration_id=integration_id, limit=100)
+    assert seen == find_deliveries(engine, integration_id=integration_id, limit=100)
     assert len(seen) == len({row.place for row in seen}) == (25 if integration_id else 30)
 
 
@@ -109,17 +109,17 @@ def test_list_of_many_integrations(engine: Engine) -> None:
         (f"1-{number}", [outcome(["e"], integration_id=f"int_{number:03}", settled_ms=NOON + number)])
         for number in range(230)
     ]
-    record(engine, entries, [])
-    rows = deliveries(engine, limit=3)
+    record_entries(engine, entries, [])
+    rows = find_deliveries(engine, limit=3)
 
     assert [row.integration_id for row in rows] == ["int_229", "int_228", "int_227"]
-    assert len(deliveries(engine, limit=1000)) == 230
+    assert len(find_deliveries(engine, limit=1000)) == 230
 
 
 @pytest.fixture
 def letters(engine: Engine) -> Engine:
     """Give a ledger with dead letters of two integrations and of none."""
-    record(
+    record_entries(
         engine,
         [],
         [
@@ -138,38 +138,41 @@ def _ids(rows: list[DeadLetterRow]) -> list[str]:
 
 def test_dead_letters_latest_first(letters: Engine) -> None:
     """Without a filter all are listed, those without an integration too."""
-    assert _ids(dead_letters(letters)) == ["4-0-0", "3-0-0", "2-0-0", "1-0-1", "1-0-0"]
-    assert _ids(dead_letters(letters, limit=1)) == ["4-0-0"]
+    assert _ids(find_dead_letters(letters)) == ["4-0-0", "3-0-0", "2-0-0", "1-0-1", "1-0-0"]
+    assert _ids(find_dead_letters(letters, limit=1)) == ["4-0-0"]
 
 
 def test_dead_letters_by_filter(letters: Engine) -> None:
     """Integration, cause and time narrow the list, alone and together."""
-    assert _ids(dead_letters(letters, integration_id="int_a")) == ["2-0-0", "1-0-1", "1-0-0"]
-    assert _ids(dead_letters(letters, cause=Cause.INVALID)) == ["4-0-0"]
-    assert _ids(dead_letters(letters, since_ms=NOON + 2)) == ["4-0-0", "3-0-0"]
-    assert _ids(dead_letters(letters, integration_id="int_a", cause=Cause.REFUSED)) == ["2-0-0"]
+    assert _ids(find_dead_letters(letters, integration_id="int_a")) == ["2-0-0", "1-0-1", "1-0-0"]
+    assert _ids(find_dead_letters(letters, cause=Cause.INVALID)) == ["4-0-0"]
+    assert _ids(find_dead_letters(letters, since_ms=NOON + 2)) == ["4-0-0", "3-0-0"]
+    assert _ids(find_dead_letters(letters, integration_id="int_a", cause=Cause.REFUSED)) == ["2-0-0"]
 
 
 def test_tallies_are_exact(settled: Engine) -> None:
     """Each delivery counts once, by where it stands now; retried are those that ended after a retry."""
-    assert tallies(settled) == {"int_a": Tally(3, 1, 1, 1), "int_b": Tally(1, 0, 0, 1)}
+    assert tallies(settled) == {"int_a": DeliveryCounts(3, 1, 1, 1), "int_b": DeliveryCounts(1, 0, 0, 1)}
 
 
 def test_retry_under_way_is_not_retried_yet(engine: Engine) -> None:
     """An event counts as retried once it is settled for good."""
-    record(engine, [("1-0", [outcome(["e1"], Status.RETRYING, attempts=2)])], [])
+    record_entries(engine, [("1-0", [outcome(["e1"], Status.RETRYING, attempts=2)])], [])
 
-    assert tallies(engine) == {"int_a": Tally(retrying=1)}
+    assert tallies(engine) == {"int_a": DeliveryCounts(retrying=1)}
 
 
 def test_tallies_by_filter(settled: Engine) -> None:
     """Those asked for are all there, with zeros where nothing happened."""
     assert tallies(settled, integration_ids=["int_b", "int_x"]) == {
-        "int_b": Tally(1, 0, 0, 1),
-        "int_x": Tally(),
+        "int_b": DeliveryCounts(1, 0, 0, 1),
+        "int_x": DeliveryCounts(),
     }
     assert tallies(settled, integration_ids=[]) == {}
-    assert tallies(settled, since_ms=NOON + 2) == {"int_a": Tally(1, 0, 1, 1), "int_b": Tally(1, 0, 0, 1)}
+    assert tallies(settled, since_ms=NOON + 2) == {
+        "int_a": DeliveryCounts(1, 0, 1, 1),
+        "int_b": DeliveryCounts(1, 0, 0, 1),
+    }
 
 
 def _record_latencies(engine: Engine, values: list[int]) -> None:
@@ -178,7 +181,7 @@ def _record_latencies(engine: Engine, values: list[int]) -> None:
     for settled_ms, value in enumerate(values, start=NOON):
         trace = EventTrace(f"e{settled_ms}", "policy.deny", NOON, settled_ms - value, 1)
         outcomes.append(Outcome("int_a", "delivered", settled_ms, None, None, [trace]))
-    record(engine, [("1-0", outcomes)], [])
+    record_entries(engine, [("1-0", outcomes)], [])
 
 
 def test_percentiles_by_nearest_rank(engine: Engine) -> None:

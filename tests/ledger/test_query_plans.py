@@ -8,11 +8,17 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.letter_pages import LetterQuestion, letters_page
-from worker.ledger.letters import deaths_of, discard, invalid_since, waiting_letters
+from worker.ledger.letter_pages import LetterQuery, letters_page
+from worker.ledger.letters import dead_letter_history, discard_dead_letters, invalid_since, waiting_letters
 from worker.ledger.minutes import minutes_of
-from worker.ledger.queries import Place, dead_letters, deliveries, delivery_percentiles, last_problem
-from worker.ledger.recording import record
+from worker.ledger.queries import (
+    Place,
+    delivery_percentiles,
+    find_dead_letters,
+    find_deliveries,
+    last_problem,
+)
+from worker.ledger.recording import record_entries
 from worker.ledger.replays import replays_of
 from worker.model.deliveries import Cause, Status
 from worker.model.replays import LetterState, Selection
@@ -20,41 +26,43 @@ from worker.model.replays import LetterState, Selection
 _PLACE = Place(NOON, "e1", "int_a")
 
 QUESTIONS: dict[str, Callable[[Engine], object]] = {
-    "all": deliveries,
-    "all since": lambda engine: deliveries(engine, since_ms=NOON),
-    "all dead": lambda engine: deliveries(engine, status=Status.DEAD),
-    "all before": lambda engine: deliveries(engine, before=_PLACE),
-    "integration": lambda engine: deliveries(engine, integration_id="int_a"),
-    "integration since": lambda engine: deliveries(engine, integration_id="int_a", since_ms=NOON),
-    "integration before": lambda engine: deliveries(engine, integration_id="int_a", before=_PLACE),
-    "event": lambda engine: deliveries(engine, event_id="e1"),
-    "integration and type": lambda engine: deliveries(
+    "all": find_deliveries,
+    "all since": lambda engine: find_deliveries(engine, since_ms=NOON),
+    "all dead": lambda engine: find_deliveries(engine, status=Status.DEAD),
+    "all before": lambda engine: find_deliveries(engine, before=_PLACE),
+    "integration": lambda engine: find_deliveries(engine, integration_id="int_a"),
+    "integration since": lambda engine: find_deliveries(engine, integration_id="int_a", since_ms=NOON),
+    "integration before": lambda engine: find_deliveries(engine, integration_id="int_a", before=_PLACE),
+    "event": lambda engine: find_deliveries(engine, event_id="e1"),
+    "integration and type": lambda engine: find_deliveries(
         engine, integration_id="int_a", event_type="policy.deny"
     ),
-    "integration until": lambda engine: deliveries(engine, integration_id="int_a", until_ms=NOON),
-    "event of a tenant": lambda engine: deliveries(engine, event_id="e1", tenant_id="default"),
-    "event and integration": lambda engine: deliveries(engine, event_id="e1", integration_id="int_a"),
-    "letters": dead_letters,
-    "letters of an integration": lambda engine: dead_letters(engine, integration_id="int_a"),
-    "letters since": lambda engine: dead_letters(engine, since_ms=NOON),
-    "letters of a cause": lambda engine: dead_letters(engine, cause=Cause.REFUSED),
-    "letters that wait": lambda engine: dead_letters(engine, state=LetterState.WAITING),
-    "letters of a state": lambda engine: dead_letters(engine, state=LetterState.REPLAYED),
-    "page of letters": lambda engine: letters_page(engine, LetterQuestion("int_a"), 9),
-    "next page of letters": lambda engine: letters_page(engine, LetterQuestion("int_a"), 9, (NOON, "1-0-0")),
+    "integration until": lambda engine: find_deliveries(engine, integration_id="int_a", until_ms=NOON),
+    "event of a tenant": lambda engine: find_deliveries(engine, event_id="e1", tenant_id="default"),
+    "event and integration": lambda engine: find_deliveries(engine, event_id="e1", integration_id="int_a"),
+    "letters": find_dead_letters,
+    "letters of an integration": lambda engine: find_dead_letters(engine, integration_id="int_a"),
+    "letters since": lambda engine: find_dead_letters(engine, since_ms=NOON),
+    "letters of a cause": lambda engine: find_dead_letters(engine, cause=Cause.REFUSED),
+    "letters that wait": lambda engine: find_dead_letters(engine, state=LetterState.WAITING),
+    "letters of a state": lambda engine: find_dead_letters(engine, state=LetterState.REPLAYED),
+    "page of letters": lambda engine: letters_page(engine, LetterQuery("int_a"), 9),
+    "next page of letters": lambda engine: letters_page(engine, LetterQuery("int_a"), 9, (NOON, "1-0-0")),
     "page of letters that wait": lambda engine: letters_page(
-        engine, LetterQuestion("int_a", LetterState.WAITING, Cause.REFUSED, since_ms=NOON, until_ms=NOON), 9
+        engine, LetterQuery("int_a", LetterState.WAITING, Cause.REFUSED, since_ms=NOON, until_ms=NOON), 9
     ),
     "page of invalid events": lambda engine: letters_page(
-        engine, LetterQuestion(None, tenant_id="default"), 9, (NOON, "1-0-0")
+        engine, LetterQuery(None, tenant_id="default"), 9, (NOON, "1-0-0")
     ),
     "lately invalid": lambda engine: invalid_since(engine, NOON),
-    "event at an integration": lambda engine: deliveries(engine, event_id="evt_1", integration_id="int_a"),
-    "event's letters": lambda engine: letters_page(engine, LetterQuestion("int_a", event_id="e3"), 9),
-    "event's letters that wait": lambda engine: letters_page(
-        engine, LetterQuestion("int_a", LetterState.WAITING, event_id="e3", since_ms=NOON), 9
+    "event at an integration": lambda engine: find_deliveries(
+        engine, event_id="evt_1", integration_id="int_a"
     ),
-    "event's deaths": lambda engine: deaths_of(engine, "e3", "int_a", "digest"),
+    "event's letters": lambda engine: letters_page(engine, LetterQuery("int_a", event_id="e3"), 9),
+    "event's letters that wait": lambda engine: letters_page(
+        engine, LetterQuery("int_a", LetterState.WAITING, event_id="e3", since_ms=NOON), 9
+    ),
+    "event's deaths": lambda engine: dead_letter_history(engine, "e3", "int_a", "digest"),
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
     "letters of a tenant": lambda engine: waiting_letters(engine, Selection(tenant_id="default"), 9),
     "next letters of a tenant": lambda engine: waiting_letters(
@@ -65,8 +73,8 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     "percentiles": lambda engine: delivery_percentiles(engine, "int_a"),
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {
-    "retrying": lambda engine: deliveries(engine, integration_id="int_a", status=Status.RETRYING),
-    "failed": lambda engine: deliveries(engine, integration_id="int_a", failed=True),
+    "retrying": lambda engine: find_deliveries(engine, integration_id="int_a", status=Status.RETRYING),
+    "failed": lambda engine: find_deliveries(engine, integration_id="int_a", failed=True),
     "last problem": lambda engine: last_problem(engine, "int_a"),
 }
 
@@ -75,7 +83,7 @@ UNWELL: dict[str, Callable[[Engine], object]] = {
 def filled(engine: Engine) -> Engine:
     """Give a ledger with a few rows, so that every question reaches the tables."""
     entries = [outcome(["e1", "e2"]), outcome(["e3"], Status.DEAD), outcome(["e1"], integration_id="int_b")]
-    record(engine, [("1-0", entries)], [("1-0", letter({"e3": b"{}"}))])
+    record_entries(engine, [("1-0", entries)], [("1-0", letter({"e3": b"{}"}))])
     return engine
 
 
@@ -125,10 +133,10 @@ def test_invalid_events_are_counted_by_tenant(engine: Engine) -> None:
     told = [("a", NOON), ("b", NOON), ("b", NOON + 1), (None, NOON), ("a", NOON - 1)]
     for place, (tenant_id, dead_ms) in enumerate(told):
         dead = letter({"e": b"{"}, integration_id=None, cause=Cause.INVALID, dead_ms=dead_ms)
-        record(engine, [], [(f"{place + 1}-0", msgspec.structs.replace(dead, tenant_id=tenant_id))])
-    record(engine, [], [("9-0", letter({"e": b"{}"}))])
+        record_entries(engine, [], [(f"{place + 1}-0", msgspec.structs.replace(dead, tenant_id=tenant_id))])
+    record_entries(engine, [], [("9-0", letter({"e": b"{}"}))])
     first = invalid_since(engine, NOON)
-    discard(engine, Selection(ids=("2-0-0", "4-0-0")), NOON)
+    discard_dead_letters(engine, Selection(ids=("2-0-0", "4-0-0")), NOON)
 
     assert first == {"a": 1, "b": 2, None: 1}
     assert invalid_since(engine, NOON) == {"a": 1, "b": 1}

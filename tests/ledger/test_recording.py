@@ -6,9 +6,9 @@ from sqlalchemy import Engine
 
 from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
-from worker.ledger.queries import DeliveryRow, dead_letters, deliveries, tallies
-from worker.ledger.recording import record
-from worker.model.deliveries import Assurance, Cause, EventTrace, Finding, Outcome, Status
+from worker.ledger.queries import DeliveryRow, find_dead_letters, find_deliveries, tallies
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import Assurance, Cause, EventTrace, Failure, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.printable import plain
 
@@ -17,12 +17,12 @@ _MINUTE = 60_000
 
 def test_settlement_becomes_a_row(engine: Engine) -> None:
     """Everything that an outcome says of an event stands in its row."""
-    recorded = record(
+    recorded = record_entries(
         engine, [("1795385700000-0", [outcome(["evt_1"], Status.RETRYING, attempts=2)])], []
     ).count
 
     assert recorded == 1
-    assert deliveries(engine) == [
+    assert find_deliveries(engine) == [
         DeliveryRow(
             integration_id="int_a",
             event_id="evt_1",
@@ -45,9 +45,9 @@ def test_settlement_becomes_a_row(engine: Engine) -> None:
 def test_what_was_not_sent_counts_as_no_attempt(engine: Engine) -> None:
     """Its row says why it waits; its minute counts only what failed."""
     held = msgspec.structs.replace(outcome(["evt_1"], Status.RETRYING), sent=False)
-    record(engine, [("5-0", [held, outcome(["evt_2"], Status.RETRYING)])], [])
+    record_entries(engine, [("5-0", [held, outcome(["evt_2"], Status.RETRYING)])], [])
 
-    assert {row.event_id: row.status for row in deliveries(engine)} == {
+    assert {row.event_id: row.status for row in find_deliveries(engine)} == {
         "evt_1": Status.RETRYING,
         "evt_2": Status.RETRYING,
     }
@@ -57,36 +57,36 @@ def test_what_was_not_sent_counts_as_no_attempt(engine: Engine) -> None:
 @pytest.mark.parametrize("assurance", list(Assurance))
 def test_delivery_says_how_far_it_came(engine: Engine, assurance: Assurance) -> None:
     """What a delivery can claim stands in its row, as the word that it is."""
-    record(engine, [("5-0", [outcome(["evt_1"], assurance=assurance)])], [])
-    [row] = deliveries(engine)
+    record_entries(engine, [("5-0", [outcome(["evt_1"], assurance=assurance)])], [])
+    [row] = find_deliveries(engine)
 
     assert row.assurance is assurance
 
 
 def test_only_deliveries_claim_to_have_come_far(engine: Engine) -> None:
     """A retry undoes what an earlier settlement claimed; what nobody vouched for claims nothing."""
-    record(engine, [("5-0", [outcome(["evt_1"], assurance=Assurance.INDEXED)])], [])
-    record(engine, [("6-0", [outcome(["evt_1"], Status.RETRYING, assurance=Assurance.SENT)])], [])
-    record(engine, [("7-0", [outcome(["evt_2"])])], [])
+    record_entries(engine, [("5-0", [outcome(["evt_1"], assurance=Assurance.INDEXED)])], [])
+    record_entries(engine, [("6-0", [outcome(["evt_1"], Status.RETRYING, assurance=Assurance.SENT)])], [])
+    record_entries(engine, [("7-0", [outcome(["evt_2"])])], [])
 
-    assert {row.event_id: row.assurance for row in deliveries(engine)} == {"evt_1": None, "evt_2": None}
+    assert {row.event_id: row.assurance for row in find_deliveries(engine)} == {"evt_1": None, "evt_2": None}
 
 
 def test_deliveries_of_several_claims_in_one_transaction(engine: Engine) -> None:
     """With and without a claim, rows are written in one statement."""
     claims = {"evt_1": Assurance.SENT, "evt_2": None, "evt_3": Assurance.RECEIVED}
     entries = [outcome([event], assurance=assurance) for event, assurance in claims.items()]
-    record(engine, [("5-0", [*entries, outcome(["evt_4"], Status.DEAD)])], [])
+    record_entries(engine, [("5-0", [*entries, outcome(["evt_4"], Status.DEAD)])], [])
 
-    assert {row.event_id: row.assurance for row in deliveries(engine)} == {**claims, "evt_4": None}
+    assert {row.event_id: row.assurance for row in find_deliveries(engine)} == {**claims, "evt_4": None}
 
 
 def test_delivery_has_a_latency(engine: Engine) -> None:
     """The latency runs from the publication to the reply, and is never negative."""
     late = Outcome("int_a", "delivered", NOON, None, None, [EventTrace("evt_2", "x", 1, NOON + 5, 1)])
-    record(engine, [("5-0", [outcome(["evt_1"]), late])], [])
+    record_entries(engine, [("5-0", [outcome(["evt_1"]), late])], [])
 
-    assert {row.event_id: (row.latency_ms, row.http_status) for row in deliveries(engine)} == {
+    assert {row.event_id: (row.latency_ms, row.http_status) for row in find_deliveries(engine)} == {
         "evt_1": (10, 200),
         "evt_2": (0, None),
     }
@@ -96,9 +96,9 @@ def test_same_entries_again_change_nothing(engine: Engine) -> None:
     """Rows, counts and dead letters are the same after the second time, which says that nothing was new."""
     outcomes = [("5-0", [outcome(["evt_1", "evt_2"])]), ("5-1", [outcome(["evt_3"], Status.DEAD)])]
     dead = [("5-0", letter({"evt_3": b"{}"}))]
-    first = record(engine, outcomes, dead).count
+    first = record_entries(engine, outcomes, dead).count
     before = recorded_rows(engine)
-    second = record(engine, outcomes, dead).count
+    second = record_entries(engine, outcomes, dead).count
 
     assert (first, second) == (4, 0)
     assert recorded_rows(engine) == before
@@ -107,8 +107,8 @@ def test_same_entries_again_change_nothing(engine: Engine) -> None:
 def test_overlap_is_recorded_once(engine: Engine) -> None:
     """Of entries of which half were recorded before, the other half counts."""
     entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(4)]
-    record(engine, entries[:2], [])
-    recorded = record(engine, entries, []).count
+    record_entries(engine, entries[:2], [])
+    recorded = record_entries(engine, entries, []).count
 
     assert recorded == 2
     assert minute_counts(engine) == [("int_a", NOON, 4, 0, 0, 40, 10)]
@@ -116,7 +116,7 @@ def test_overlap_is_recorded_once(engine: Engine) -> None:
 
 def test_entry_given_twice_counts_once(engine: Engine) -> None:
     """One entry twice within one call is one entry."""
-    recorded = record(
+    recorded = record_entries(
         engine, [("5-0", [outcome(["evt_1"])])] * 2, [("5-0", letter({"evt_2": b"{}"}))] * 2
     ).count
 
@@ -126,17 +126,17 @@ def test_entry_given_twice_counts_once(engine: Engine) -> None:
 
 def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None:
     """Entries of the two streams that have the same id are two entries."""
-    record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD)])], [])
-    recorded = record(engine, [], [("5-0", letter({"evt_1": b"{}"}))]).count
+    record_entries(engine, [("5-0", [outcome(["evt_1"], Status.DEAD)])], [])
+    recorded = record_entries(engine, [], [("5-0", letter({"evt_1": b"{}"}))]).count
 
     assert recorded == 1
-    assert len(dead_letters(engine)) == 1
+    assert len(find_dead_letters(engine)) == 1
 
 
 def test_nothing_is_recorded_of_nothing(engine: Engine) -> None:
     """A call without entries is allowed, as is an entry without events."""
-    assert record(engine, [], []).count == 0
-    assert record(engine, [("5-0", []), ("5-1", [outcome([])])], []).count == 0
+    assert record_entries(engine, [], []).count == 0
+    assert record_entries(engine, [("5-0", []), ("5-1", [outcome([])])], []).count == 0
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -147,8 +147,8 @@ def test_later_settlement_wins_in_any_order(engine: Engine, order: tuple[int, in
         ("10-0", [outcome(["evt_1"], settled_ms=NOON + 2000, attempts=2)]),
     ]
     for place in order:
-        record(engine, [entries[place]], [])
-    [row] = deliveries(engine)
+        record_entries(engine, [entries[place]], [])
+    [row] = find_deliveries(engine)
 
     assert (row.status, row.attempts, row.error, row.retry_at_ms) == (Status.DELIVERED, 2, None, None)
 
@@ -160,34 +160,36 @@ def test_event_may_come_twice_within_a_call(engine: Engine, *, reverse: bool) ->
         ("9-9", [outcome(["evt_1", "evt_2"], Status.RETRYING)]),
         ("9-10", [outcome(["evt_2", "evt_1"], attempts=2)]),
     ]
-    record(engine, entries[::-1] if reverse else entries, [])
+    record_entries(engine, entries[::-1] if reverse else entries, [])
 
-    assert [row.status for row in deliveries(engine)] == [Status.DELIVERED] * 2
+    assert [row.status for row in find_deliveries(engine)] == [Status.DELIVERED] * 2
     assert minute_counts(engine) == [("int_a", NOON, 2, 2, 0, 20, 10)]
 
 
 def test_event_may_come_twice_within_an_entry(engine: Engine) -> None:
     """Of settlements of one event in one entry the first is kept, in both databases."""
-    record(engine, [("9-0", [outcome(["evt_1"], attempts=3), outcome(["evt_1"], Status.RETRYING)])], [])
+    record_entries(
+        engine, [("9-0", [outcome(["evt_1"], attempts=3), outcome(["evt_1"], Status.RETRYING)])], []
+    )
 
-    assert [(row.status, row.attempts) for row in deliveries(engine)] == [(Status.DELIVERED, 3)]
+    assert [(row.status, row.attempts) for row in find_deliveries(engine)] == [(Status.DELIVERED, 3)]
 
 
 def test_sequence_beyond_the_version_does_not_spill(engine: Engine) -> None:
     """An entry of the next millisecond is later than any of this one."""
-    record(engine, [("9-99999999", [outcome(["evt_1"], Status.RETRYING)])], [])
-    record(engine, [("10-0", [outcome(["evt_1"])])], [])
+    record_entries(engine, [("9-99999999", [outcome(["evt_1"], Status.RETRYING)])], [])
+    record_entries(engine, [("10-0", [outcome(["evt_1"])])], [])
 
-    assert [row.status for row in deliveries(engine)] == [Status.DELIVERED]
+    assert [row.status for row in find_deliveries(engine)] == [Status.DELIVERED]
 
 
 def test_event_stands_once_per_integration(engine: Engine) -> None:
     """What becomes of an event at one integration does not touch its row at another."""
-    record(
+    record_entries(
         engine, [("5-0", [outcome(["evt_1"]), outcome(["evt_1"], Status.DEAD, integration_id="int_b")])], []
     )
 
-    assert {row.integration_id: row.status for row in deliveries(engine)} == {
+    assert {row.integration_id: row.status for row in find_deliveries(engine)} == {
         "int_a": Status.DELIVERED,
         "int_b": Status.DEAD,
     }
@@ -195,8 +197,8 @@ def test_event_stands_once_per_integration(engine: Engine) -> None:
 
 def test_counts_are_by_minute_and_integration(engine: Engine) -> None:
     """Each settlement counts in the minute of its reply, and latencies only where something arrived."""
-    record(engine, [("5-0", [outcome(["e1", "e2"]), outcome(["e3"], Status.RETRYING)])], [])
-    record(
+    record_entries(engine, [("5-0", [outcome(["e1", "e2"]), outcome(["e3"], Status.RETRYING)])], [])
+    record_entries(
         engine,
         [
             ("6-0", [outcome(["e3"], settled_ms=NOON + _MINUTE - 1, attempts=2)]),
@@ -223,7 +225,7 @@ def test_longest_latency_of_a_minute_stays(engine: Engine) -> None:
     longest = []
     for number, latencies in enumerate([(20,), (5,), (30,), (40, 6)]):
         entries = [(f"{number}-{ms}", delivered(f"evt_{ms}", ms)) for ms in latencies]
-        record(engine, entries, [])
+        record_entries(engine, entries, [])
         longest.append(minute_counts(engine)[0][-1])
 
     assert longest == [20, 20, 30, 40]
@@ -233,8 +235,8 @@ def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
     """The payload comes back byte by byte, whatever it is, with the reason and an id of its own."""
     every_byte = bytes(range(256)) * 3
     payloads = {"evt_1": every_byte, "evt_2": b'{"id":"evt_2"}', "evt_3": b""}
-    recorded = record(engine, [], [("1795385700000-7", letter(payloads))]).count
-    rows = dead_letters(engine)
+    recorded = record_entries(engine, [], [("1795385700000-7", letter(payloads))]).count
+    rows = find_dead_letters(engine)
 
     assert recorded == 3
     assert {row.event_id: row.payload for row in rows} == payloads
@@ -246,8 +248,10 @@ def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
 
 def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
     """Bytes that no integration was to get are a dead letter without ids and without a type."""
-    record(engine, [], [("5-0", letter({"": b"\xff\x00nonsense"}, integration_id=None, cause=Cause.INVALID))])
-    [row] = dead_letters(engine)
+    record_entries(
+        engine, [], [("5-0", letter({"": b"\xff\x00nonsense"}, integration_id=None, cause=Cause.INVALID))]
+    )
+    [row] = find_dead_letters(engine)
 
     assert (row.integration_id, row.event_id, row.event_type) == (None, None, None)
     assert (row.payload, row.cause) == (b"\xff\x00nonsense", Cause.INVALID)
@@ -258,13 +262,13 @@ def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
 )
 def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
     """Ids come back as they were, but for NUL, which PostgreSQL cannot hold; prose shows codes instead."""
-    finding = Finding(FailureCode.read(nasty), nasty, nasty, 400)
-    entry = outcome([nasty], Status.DEAD, integration_id=nasty, finding=finding)
-    record(
-        engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, finding=finding))]
+    failure = Failure(FailureCode.read(nasty), nasty, nasty, 400)
+    entry = outcome([nasty], Status.DEAD, integration_id=nasty, failure=failure)
+    record_entries(
+        engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, failure=failure))]
     )
     kept = nasty.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    [row], [dead] = deliveries(engine, event_id=nasty), dead_letters(engine, integration_id=nasty)
+    [row], [dead] = find_deliveries(engine, event_id=nasty), find_dead_letters(engine, integration_id=nasty)
 
     assert {row.integration_id, row.event_id, dead.integration_id, dead.event_id} == {kept}
     assert {row.error_code, dead.error_code} == {kept}
@@ -273,9 +277,9 @@ def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
 
 def test_long_reasons_are_cut(engine: Engine) -> None:
     """A SIEM that answers with a novel does not fill the ledger, nor does half a character stop it."""
-    finding = Finding(FailureCode.DESTINATION_BUSY, "\ud800" + "x" * 10_000, "y" * 10_000)
-    record(engine, [("5-0", [outcome(["evt_1"], Status.DEAD, finding=finding)])], [])
-    [row] = deliveries(engine)
+    failure = Failure(FailureCode.DESTINATION_BUSY, "\ud800" + "x" * 10_000, "y" * 10_000)
+    record_entries(engine, [("5-0", [outcome(["evt_1"], Status.DEAD, failure=failure)])], [])
+    [row] = find_deliveries(engine)
 
     assert (row.error, row.hint) == ("\\ud800" + "x" * 493 + "…", "y" * 499 + "…")
 
@@ -283,8 +287,8 @@ def test_long_reasons_are_cut(engine: Engine) -> None:
 def test_more_entries_than_a_statement_takes(engine: Engine) -> None:
     """A call may bring any number of entries."""
     entries = [(f"5-{place}", [outcome([f"evt_{place}"])]) for place in range(2000)]
-    first = record(engine, entries, []).count
-    second = record(engine, entries, []).count
+    first = record_entries(engine, entries, []).count
+    second = record_entries(engine, entries, []).count
 
     assert (first, second) == (2000, 0)
     assert tallies(engine)["int_a"].delivered == 2000
@@ -292,8 +296,8 @@ def test_more_entries_than_a_statement_takes(engine: Engine) -> None:
 
 def test_version_conflict_leaves_the_reason(engine: Engine) -> None:
     """A death that is recorded before the retry that led to it keeps its own reason."""
-    final = Finding(FailureCode.EVENT_REFUSED, "the event was refused", "look at its fields", 400)
-    record(engine, [("10-0", [outcome(["evt_1"], Status.DEAD, finding=final)])], [])
-    record(engine, [("9-0", [outcome(["evt_1"], Status.RETRYING, finding=REFUSAL)])], [])
+    final = Failure(FailureCode.EVENT_REFUSED, "the event was refused", "look at its fields", 400)
+    record_entries(engine, [("10-0", [outcome(["evt_1"], Status.DEAD, failure=final)])], [])
+    record_entries(engine, [("9-0", [outcome(["evt_1"], Status.RETRYING, failure=REFUSAL)])], [])
 
-    assert [(row.status, row.error) for row in deliveries(engine)] == [(Status.DEAD, final.message)]
+    assert [(row.status, row.error) for row in find_deliveries(engine)] == [(Status.DEAD, final.message)]

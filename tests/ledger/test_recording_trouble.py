@@ -9,8 +9,8 @@ from sqlalchemy import Engine, event, text
 from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.engine import open_ledger
-from worker.ledger.queries import deliveries, tallies
-from worker.ledger.recording import record
+from worker.ledger.queries import find_deliveries, tallies
+from worker.ledger.recording import record_entries
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 
 
@@ -24,12 +24,12 @@ def test_failure_on_the_way_writes_nothing(engine: Engine) -> None:
 
     event.listen(engine, "before_cursor_execute", fail)
     with pytest.raises(KeyError):
-        record(engine, entries, [])
+        record_entries(engine, entries, [])
     event.remove(engine, "before_cursor_execute", fail)
     before = recorded_rows(engine)
 
     assert not any(before.values())
-    assert record(engine, entries, []).count == 1
+    assert record_entries(engine, entries, []).count == 1
 
 
 def _at_once(*calls: Callable[[], int]) -> list[int]:
@@ -57,13 +57,13 @@ def test_recorders_with_the_same_entries(engine: Engine) -> None:
     ]
     dead = [(f"5-{place}", letter({f"evt_{place}": b"{}"})) for place in range(20)]
     results = _at_once(
-        lambda: record(engine, entries, dead).count,
-        lambda: record(engine, entries[::-1], dead[::-1]).count,
+        lambda: record_entries(engine, entries, dead).count,
+        lambda: record_entries(engine, entries[::-1], dead[::-1]).count,
     )
 
     assert sorted(results) == [0, 1020]
     assert minute_counts(engine) == [("int_a", NOON, 1000, 0, 0, 10_000, 10)]
-    assert {row.attempts for row in deliveries(engine)} == {19}
+    assert {row.attempts for row in find_deliveries(engine)} == {19}
 
 
 def test_recorders_with_the_same_events(engine: Engine) -> None:
@@ -72,7 +72,7 @@ def test_recorders_with_the_same_events(engine: Engine) -> None:
 
     def rounds(parity: int, direction: int) -> int:
         return sum(
-            record(
+            record_entries(
                 engine, [(f"{number}-{parity}", [outcome(events[::direction], attempts=number)])], []
             ).count
             for number in range(1, 16)
@@ -82,7 +82,7 @@ def test_recorders_with_the_same_events(engine: Engine) -> None:
 
     assert results == [4500, 4500]
     assert tallies(engine)["int_a"].delivered == 300
-    assert {row.attempts for row in deliveries(engine, limit=300)} == {15}
+    assert {row.attempts for row in find_deliveries(engine, limit=300)} == {15}
 
 
 def test_ledger_that_is_gone(engine: Engine) -> None:
@@ -90,8 +90,8 @@ def test_ledger_that_is_gone(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE recorded_entries"))
     with pytest.raises(SchemaOutdated):
-        record(engine, [("5-0", [outcome(["evt_1"])])], [])
+        record_entries(engine, [("5-0", [outcome(["evt_1"])])], [])
     gone = open_ledger("postgresql://siem@127.0.0.1:1/ledger")
     with pytest.raises(LedgerUnavailable):
-        record(gone, [("5-0", [outcome(["evt_1"])])], [])
+        record_entries(gone, [("5-0", [outcome(["evt_1"])])], [])
     gone.dispose()

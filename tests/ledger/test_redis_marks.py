@@ -5,13 +5,13 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.identity import ledger_id
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.model.deliveries import Status
 from worker.model.errors import NotFoundError
 from worker.model.parking import ParkedChunk
-from worker.model.redis_marks import Figures, Kind, Loss, Mark
+from worker.model.redis_marks import Figures, Loss, LossKind, Mark
 
 #: A mark at noon: what was settled before it has lower ids, what came after it higher ones.
 FIGURES = Figures(
@@ -63,7 +63,7 @@ def test_one_epoch_lasts(store: MarkStore) -> None:
 
 def test_what_was_settled_after_the_mark_is_known(engine: Engine, store: MarkStore) -> None:
     """By integration; neither what was settled before it, nor what waits for a retry, nor what came later."""
-    record(
+    record_entries(
         engine,
         [
             (f"{NOON - 9}-0", [outcome(["before"], settled_ms=NOON - 9)]),
@@ -83,14 +83,14 @@ def test_what_was_parked_after_the_mark_is_not_missing(engine: Engine, store: Ma
     """Told by the ids of its entries."""
     mark = Mark("any", 1, 0, Figures(backlogs={"int_b": 9}, last_ids={"parked": "5-0"}))
     chunk = ParkedChunk("int_b", urgent=True, position=1, events=3, size=6, packed=b"\x90")
-    record(engine, [], [], [("4-0", chunk), ("6-0", chunk)])
+    record_entries(engine, [], [], [("4-0", chunk), ("6-0", chunk)])
 
     assert store.settled(mark) == {"int_b": 3}
 
 
 def test_what_waited_in_a_stream_and_was_recorded_is_known(engine: Engine, store: MarkStore) -> None:
     """Entries that waited at the mark, by their ids; and events that were settled before a router's end."""
-    record(
+    record_entries(
         engine,
         [
             (f"{NOON - 9}-0", [outcome(["before"], settled_ms=NOON - 9)]),
@@ -106,7 +106,7 @@ def test_what_waited_in_a_stream_and_was_recorded_is_known(engine: Engine, store
 def test_a_loss_ends_its_epoch_once(engine: Engine, store: MarkStore) -> None:
     """Of two that find it, one reports it."""
     losses = LossStore(engine)
-    loss = Loss(Kind.EMPTIED, NOON, NOON + 2000, {"int_a": 9}, {"events": 5})
+    loss = Loss(LossKind.EMPTIED, NOON, NOON + 2000, {"int_a": 9}, {"events": 5})
     first = losses.report(loss, "epoch-1", "epoch-2")
     second = losses.report(loss, "epoch-1", "epoch-3")
     [kept] = losses.list(unacknowledged=True)
@@ -118,7 +118,7 @@ def test_a_loss_ends_its_epoch_once(engine: Engine, store: MarkStore) -> None:
 def test_a_loss_is_acknowledged(engine: Engine) -> None:
     """It is not open any more, and stays; whom nobody knows cannot be acknowledged."""
     losses = LossStore(engine)
-    made = losses.report(Loss(Kind.VANISHED, NOON, NOON, {}, {"events": 1}), "epoch-1", None)
+    made = losses.report(Loss(LossKind.VANISHED, NOON, NOON, {}, {"events": 1}), "epoch-1", None)
     done = losses.acknowledge(made or "", "ops", "seen")
     with pytest.raises(NotFoundError, match="there is no loss"):
         losses.acknowledge("loss_never", "ops", "")
@@ -131,12 +131,16 @@ def test_a_loss_is_acknowledged(engine: Engine) -> None:
 def test_what_is_removed_later_is_added_to_an_open_loss(engine: Engine) -> None:
     """Of its kind alone: streams that vanished are another matter."""
     losses = LossStore(engine)
-    losses.report(Loss(Kind.VANISHED, NOON, NOON + 5000, {}, {"events": 3}), "epoch-1", None)
-    first = losses.report_removed(Loss(Kind.VANISHED, NOON, NOON + 1, {}, {"events": 1}, removed=True))
-    second = losses.report_removed(Loss(Kind.VANISHED, NOON + 1, NOON + 9, {}, {"events": 4}, removed=True))
-    both = Loss(Kind.VANISHED, NOON, NOON + 9, {}, {"events": 5}, removed=True)
+    losses.report(Loss(LossKind.VANISHED, NOON, NOON + 5000, {}, {"events": 3}), "epoch-1", None)
+    first = losses.report_removed(Loss(LossKind.VANISHED, NOON, NOON + 1, {}, {"events": 1}, removed=True))
+    second = losses.report_removed(
+        Loss(LossKind.VANISHED, NOON + 1, NOON + 9, {}, {"events": 4}, removed=True)
+    )
+    both = Loss(LossKind.VANISHED, NOON, NOON + 9, {}, {"events": 5}, removed=True)
     losses.acknowledge(first.id, "ops", "seen")
-    third = losses.report_removed(Loss(Kind.VANISHED, NOON + 9, NOON + 9, {}, {"events": 2}, removed=True))
+    third = losses.report_removed(
+        Loss(LossKind.VANISHED, NOON + 9, NOON + 9, {}, {"events": 2}, removed=True)
+    )
 
     assert (second.id, second.loss) == (first.id, both)
     assert [one.loss for one in losses.list() if one.id == first.id] == [both]

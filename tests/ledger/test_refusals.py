@@ -8,9 +8,9 @@ from sqlalchemy.exc import PendingRollbackError, StatementError
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import letter, outcome
-from worker.ledger.engine import open_ledger, require_readable_schema, upgrade
+from worker.ledger.engine import open_ledger, require_readable_schema, upgrade_tables
 from worker.ledger.parked import ParkedStore
-from worker.ledger.recording import probe, record
+from worker.ledger.recording import probe, record_entries
 from worker.model.errors import DataRefused, LedgerUnavailable, SchemaOutdated
 from worker.model.parking import ParkedChunk
 
@@ -25,7 +25,7 @@ PARKED = [("5-0", ParkedChunk("int_a", urgent=True, position=1, events=1, size=2
 def foreign(postgres_url: str) -> Iterator[Engine]:
     """Give an engine of a role that may not touch the tables, as after a restore under another role."""
     owner = open_ledger(postgres_url)
-    upgrade(owner)
+    upgrade_tables(owner)
     with owner.begin() as connection:
         connection.execute(text("DROP ROLE IF EXISTS stranger"))
         connection.execute(text("CREATE ROLE stranger LOGIN"))
@@ -43,7 +43,7 @@ def foreign(postgres_url: str) -> Iterator[Engine]:
 def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
     """Whatever is asked, `permission denied` says so, and what mends it; it is no fault of ours."""
     for ask in (
-        lambda: record(foreign, OUTCOMES, DEAD, PARKED),
+        lambda: record_entries(foreign, OUTCOMES, DEAD, PARKED),
         lambda: probe(foreign),
         lambda: ParkedStore(foreign).counts(),
         lambda: require_readable_schema(foreign),
@@ -65,7 +65,7 @@ def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
 def test_a_server_that_takes_nothing_is_an_outage(postgres_url: str, setting: str, words: str) -> None:
     """Each in its own words."""
     engine = open_ledger(postgres_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     name = make_url(postgres_url).database
     with engine.begin() as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET {setting}'))
@@ -80,17 +80,17 @@ def test_a_server_that_takes_nothing_is_an_outage(postgres_url: str, setting: st
         )
     engine.dispose()
     with pytest.raises(LedgerUnavailable, match=words):
-        record(engine, OUTCOMES, [])
+        record_entries(engine, OUTCOMES, [])
     engine.dispose()
 
 
 def test_a_file_that_cannot_be_written_is_an_outage(sqlite_url: str) -> None:
     """SQLite says that it is read-only."""
     engine = open_ledger(sqlite_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
-    for write in (lambda: record(engine, OUTCOMES, []), lambda: probe(engine)):
+    for write in (lambda: record_entries(engine, OUTCOMES, []), lambda: probe(engine)):
         with pytest.raises(LedgerUnavailable, match=r"readonly database.*may write to the file"):
             write()
     engine.dispose()
@@ -99,12 +99,12 @@ def test_a_file_that_cannot_be_written_is_an_outage(sqlite_url: str) -> None:
 def test_a_full_disk_is_an_outage(sqlite_url: str) -> None:
     """SQLite says that it is full; what does not fit any more waits."""
     engine = open_ledger(sqlite_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     heavy = [("6-0", letter({f"evt_{number}": b"x" * 10_000 for number in range(50)}))]
     with pytest.raises(LedgerUnavailable, match=r"disk is full.*free some space"):
-        record(engine, [], heavy)
+        record_entries(engine, [], heavy)
     engine.dispose()
 
 
@@ -128,7 +128,7 @@ def test_a_connection_in_trouble_is_an_outage(engine: Engine, trouble: Exception
 
     event.listen(engine, "before_cursor_execute", fail)
     with pytest.raises(LedgerUnavailable, match="the transaction is over"):
-        record(engine, OUTCOMES, [])
+        record_entries(engine, OUTCOMES, [])
     event.remove(engine, "before_cursor_execute", fail)
 
 
@@ -137,7 +137,7 @@ def test_a_missing_table_is_named(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE dead_letters"))
     with pytest.raises(SchemaOutdated, match=r"dead_letters.*siem db upgrade"):
-        record(engine, OUTCOMES, DEAD)
+        record_entries(engine, OUTCOMES, DEAD)
 
 
 #: A trigger of somebody else's that fails, in each database, where its SQL is run.
@@ -155,7 +155,7 @@ def test_wrong_sql_is_an_outage(engine: Engine) -> None:
     with engine.begin() as connection:
         for statement in FOREIGN_TRIGGER[engine.dialect.name]:
             connection.exec_driver_sql(statement)
-    for write in (lambda: record(engine, OUTCOMES, []), lambda: probe(engine)):
+    for write in (lambda: record_entries(engine, OUTCOMES, []), lambda: probe(engine)):
         with pytest.raises(LedgerUnavailable, match=r"malformed JSON|syntax error.*42601"):
             write()
 
@@ -163,7 +163,7 @@ def test_wrong_sql_is_an_outage(engine: Engine) -> None:
 def test_values_that_no_column_holds_are_the_entrys_own(engine: Engine) -> None:
     """They are told apart from an outage, and the database takes others at that moment."""
     with pytest.raises((DataRefused, OverflowError)):
-        record(engine, [("6-0", [outcome(["evt_1"], attempts=HUGE)])], [])
+        record_entries(engine, [("6-0", [outcome(["evt_1"], attempts=HUGE)])], [])
     before = recorded_rows(engine)
     probe(engine)
 
@@ -175,8 +175,8 @@ def test_a_constraint_that_nothing_satisfies_stops_the_probe_as_well(engine: Eng
     """A violated constraint may be the table's fault: then no entry is taken."""
     with engine.begin() as connection:
         connection.execute(text("CREATE UNIQUE INDEX strange ON recorded_entries ((1))"))
-    record(engine, [("5-0", [])], [])
+    record_entries(engine, [("5-0", [])], [])
     with pytest.raises(DataRefused):
-        record(engine, [("6-0", [])], [])
+        record_entries(engine, [("6-0", [])], [])
     with pytest.raises(DataRefused):
         probe(engine)

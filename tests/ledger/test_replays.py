@@ -11,25 +11,31 @@ from tests.ledger.letters import bury, delete, deliver, live, states
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import replays
 from worker.ledger.engine import writing
-from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
-from worker.ledger.pruning import Kind, prune
+from worker.ledger.letters import (
+    DeadLetterCount,
+    count_dead_letters,
+    dead_letter_history,
+    discard_dead_letters,
+    find_letter,
+)
+from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.redriving import redrivable
 from worker.ledger.replays import (
     create_replay,
     end_replay,
-    fates,
+    find_replays,
     get_replay,
-    list_replays,
     mark_page,
     next_page,
+    replay_result,
     running_replays,
 )
 from worker.ledger.schema import dead_letters
 from worker.ledger.superseding import contents_of_letters
-from worker.model.deliveries import Cause, Finding
+from worker.model.deliveries import Cause, Failure
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.failures import FailureCode
-from worker.model.replays import Fates, Page, Replay, ReplayState, Selection
+from worker.model.replays import Page, Replay, ReplayResult, ReplayState, Selection
 
 
 def replay_of(engine: Engine, selection: Selection | None = None, target_id: str | None = None) -> Replay:
@@ -57,8 +63,8 @@ def filled(engine: Engine) -> Engine:
     live(engine, "int_other", tenant="other")
     bury(engine, "a1", "a2")
     bury(engine, "b1", integration_id="int_b", dead_ms=NOON + 10_000)
-    refused = Finding(FailureCode.EVENT_REFUSED, "no such index", "create it", 400)
-    bury(engine, "b2", integration_id="int_b", cause=Cause.REFUSED, finding=refused, dead_ms=NOON + 20_000)
+    refused = Failure(FailureCode.EVENT_REFUSED, "no such index", "create it", 400)
+    bury(engine, "b2", integration_id="int_b", cause=Cause.REFUSED, failure=refused, dead_ms=NOON + 20_000)
     bury(engine, "o1", integration_id="int_other", dead_ms=NOON + 30_000)
     bury(engine, "g1", integration_id="int_gone", cause=Cause.DELETED, dead_ms=NOON + 40_000)
     bury(engine, "", integration_id=None, cause=Cause.INVALID, dead_ms=NOON + 50_000)
@@ -99,10 +105,10 @@ def test_letters_are_chosen_by_id(filled: Engine) -> None:
 
 def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
     """What was no event has nowhere to go; what had a deleted integration has not either, unless named."""
-    at_home = census(filled, Selection())
-    elsewhere = census(filled, Selection(), elsewhere=True)
+    at_home = count_dead_letters(filled, Selection())
+    elsewhere = count_dead_letters(filled, Selection(), elsewhere=True)
 
-    assert at_home == Census(
+    assert at_home == DeadLetterCount(
         5,
         1,
         0,
@@ -226,7 +232,7 @@ def test_a_letter_that_is_pruned_meanwhile_ends_no_page(
     replay = replay_of(engine)
 
     def pruning_first(connection: Connection, rows: list[Any]) -> dict[str, str]:
-        prune(engine, Kind.DEAD_LETTERS, NOON + 1, 1)
+        prune_rows(engine, PrunableKind.DEAD_LETTERS, NOON + 1, 1)
         return contents_of_letters(connection, rows)
 
     monkeypatch.setattr(replays, "contents_of_letters", pruning_first)
@@ -253,20 +259,20 @@ def test_fates_tell_what_became_of_a_replay(engine: Engine) -> None:
     bury(engine, "e1", "e2", "e3")
     replay = replay_of(engine, target_id="int_b")
     hand_over(engine, replay)
-    at_first = fates(engine, replay)
+    at_first = replay_result(engine, replay)
     deliver(engine, ["e1"], integration_id="int_b", settled_ms=NOON + 121_000)
     deliver(engine, ["e3"], integration_id="int_a", settled_ms=NOON + 121_000)
     bury(engine, "e2", integration_id="int_b", dead_ms=NOON + 122_000)
 
-    assert at_first == Fates(under_way=3)
-    assert fates(engine, replay) == Fates(delivered=1, dead=1, under_way=1)
+    assert at_first == ReplayResult(under_way=3)
+    assert replay_result(engine, replay) == ReplayResult(delivered=1, dead=1, under_way=1)
 
 
 def test_replays_are_listed_and_end(filled: Engine) -> None:
     """The newest comes first; what has ended runs no more, and does not end twice."""
     first, second = replay_of(filled), replay_of(filled, Selection(integration_id="int_b"))
 
-    assert {one.id for one in list_replays(filled)} == {first.id, second.id}
+    assert {one.id for one in find_replays(filled)} == {first.id, second.id}
     assert [one.selection for one in running_replays(filled) if one.id == second.id] == [second.selection]
     assert end_replay(filled, first.id, ReplayState.CANCELLED, "why")
     assert not end_replay(filled, first.id, ReplayState.DONE)
@@ -292,9 +298,9 @@ def test_too_many_ids_are_refused() -> None:
 def test_discarded_letters_wait_no_longer(filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small transactions; the letter keeps its payload, and no replay takes it."""
     monkeypatch.setattr("worker.ledger.letters.STEP", 1)
-    discarded = discard(filled, Selection(integration_id="int_a"), NOON)
+    discarded = discard_dead_letters(filled, Selection(integration_id="int_a"), NOON)
     [waiting], _ = next_page(filled, replay_of(filled, Selection(integration_id="int_a")), 10)
-    everything = discard(filled, Selection(), NOON + 60_000)
+    everything = discard_dead_letters(filled, Selection(), NOON + 60_000)
 
     assert (discarded, everything) == (1, 6)
     assert waiting.event.id == "a2"
@@ -306,9 +312,9 @@ QUESTIONS: dict[str, Callable[[Engine, Replay, Replay], object]] = {
     "a page of all": lambda engine, of_all, _: next_page(engine, of_all, 10),
     "a page of one": lambda engine, _, of_one: next_page(engine, of_one, 10),
     "what runs": lambda engine, *_: running_replays(engine),
-    "the latest": lambda engine, *_: list_replays(engine),
-    "fates": lambda engine, of_all, _: fates(engine, of_all),
-    "deaths of an event": lambda engine, *_: deaths_of(engine, "a1", "int_a", None),
+    "the latest": lambda engine, *_: find_replays(engine),
+    "replay_result": lambda engine, of_all, _: replay_result(engine, of_all),
+    "deaths of an event": lambda engine, *_: dead_letter_history(engine, "a1", "int_a", None),
     "what can be redriven": lambda engine, *_: redrivable(engine),
 }
 
@@ -329,7 +335,7 @@ def test_replays_look_events_up_by_their_ids(filled: Engine, target_id: str | No
     """Never, for each letter or page, among all of an integration, or all that a replay handed over."""
     replay = replay_of(filled, target_id=target_id)
     hand_over(filled, replay, 1)
-    told = plan_of(filled, lambda engine: fates(engine, replay))
+    told = plan_of(filled, lambda engine: replay_result(engine, replay))
     page = plan_of(filled, lambda engine: next_page(engine, replay, 10))
 
     assert [line for line in told if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]

@@ -14,15 +14,15 @@ from tests.ledger.later_steps import CONTRACTS, EXPANDS, later_steps
 from tests.ledger.tables import is_current
 from worker import __version__
 from worker.ledger.engine import (
-    downgrade,
+    downgrade_tables,
     open_ledger,
     reading,
     require_readable_schema,
     tables_of,
-    upgrade,
+    upgrade_tables,
     writing,
 )
-from worker.ledger.revisions import Step, Steps, own_steps, readable_from, words_of_tables
+from worker.ledger.revisions import Revision, Revisions, own_steps, readable_from, words_of_tables
 from worker.ledger.table_changes import Wait, changes_of, statements_of
 from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
 
@@ -40,7 +40,7 @@ def _told_0_1_0(engine: Engine) -> str | None:
 
 @pytest.mark.parametrize("step", _WITH_A_ROW, ids=[step.revision for step in _WITH_A_ROW])
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_a_step_says_truly_who_can_work_with_it(step: Step, dialect: str) -> None:
+def test_a_step_says_truly_who_can_work_with_it(step: Revision, dialect: str) -> None:
     """A step that only adds leaves everybody in; one that does not shuts older code out, and says so."""
     before = readable_from([one for one in _ALL if one.revision < step.revision])
     changes = changes_of([step], dialect)
@@ -80,13 +80,13 @@ def test_release_0_1_0_goes_on_beside_these_tables(engine: Engine) -> None:
 
 def test_tables_that_release_0_1_0_made_are_upgraded(engine: Engine) -> None:
     """Without a table that says of each step, `alembic_version` says which is the last."""
-    downgrade(engine, _OF_0_1_0)
+    downgrade_tables(engine, _OF_0_1_0)
     before = tables_of(engine)
     with pytest.raises(
         SchemaBehind, match=r"release 0\.1\.0, revision 0007; it needs .*run `siem db upgrade`"
     ):
         require_readable_schema(engine)
-    taken = upgrade(engine)
+    taken = upgrade_tables(engine)
 
     assert before is not None
     assert (before.revision, before.release) == (_OF_0_1_0, "0.1.0")
@@ -96,7 +96,7 @@ def test_tables_that_release_0_1_0_made_are_upgraded(engine: Engine) -> None:
 
 def test_after_a_downgrade_the_tables_are_those_of_release_0_1_0(engine: Engine) -> None:
     """Nothing is left that it does not know."""
-    undone = downgrade(engine, _OF_0_1_0)
+    undone = downgrade_tables(engine, _OF_0_1_0)
 
     assert [step.revision for step in undone] == [step.revision for step in reversed(_WITH_A_ROW)]
     assert _told_0_1_0(engine) == _OF_0_1_0
@@ -105,23 +105,23 @@ def test_after_a_downgrade_the_tables_are_those_of_release_0_1_0(engine: Engine)
 
 def test_this_release_works_with_newer_tables_that_only_have_more(engine: Engine, tmp_path: Path) -> None:
     """The database says so itself: this release has never heard of that step."""
-    upgrade(engine, later_steps(tmp_path, EXPANDS))
+    upgrade_tables(engine, later_steps(tmp_path, EXPANDS))
     found = require_readable_schema(engine)
 
     assert (found.revision, found.release) == ("9001", "8.0.0")
     assert "a newer release (release 8.0.0, revision 9001), with which this one can work" in words_of_tables(
         found
     )
-    assert upgrade(engine) == []
+    assert upgrade_tables(engine) == []
     assert not is_current(engine)
     assert _told_0_1_0(engine) == _OF_0_1_0
 
 
 def test_newer_tables_that_lack_something_are_refused(engine: Engine, tmp_path: Path) -> None:
     """The words name the release to install, and the way back; release 0.1.0 refuses, too."""
-    upgrade(engine, later_steps(tmp_path, EXPANDS, CONTRACTS))
+    upgrade_tables(engine, later_steps(tmp_path, EXPANDS, CONTRACTS))
 
-    for refused in (require_readable_schema, upgrade):
+    for refused in (require_readable_schema, upgrade_tables):
         with pytest.raises(
             SchemaOutdated, match=r"release 9\.0\.0, revision 9002\): install release 8\.0\.0"
         ) as told:
@@ -134,10 +134,10 @@ def test_newer_tables_that_lack_something_are_refused(engine: Engine, tmp_path: 
 def test_only_a_newer_release_undoes_its_steps(engine: Engine, tmp_path: Path) -> None:
     """Older code says which one can; that one brings back the tables of each release before it."""
     later = later_steps(tmp_path, EXPANDS, CONTRACTS)
-    upgrade(engine, later)
+    upgrade_tables(engine, later)
     with pytest.raises(SchemaOutdated, match=r"only release 9\.0\.0, or a later one"):
-        downgrade(engine, own_steps().head)
-    undone = downgrade(engine, own_steps().head, later)
+        downgrade_tables(engine, own_steps().head)
+    undone = downgrade_tables(engine, own_steps().head, later)
 
     assert [step.revision for step in undone] == ["9002", "9001"]
     assert is_current(engine)
@@ -150,18 +150,18 @@ def test_tables_that_say_nothing_of_themselves_are_left_alone(engine: Engine) ->
         connection.execute(text("DROP TABLE schema_revisions"))
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    for refused in (require_readable_schema, upgrade):
+    for refused in (require_readable_schema, upgrade_tables):
         with pytest.raises(SchemaOutdated, match=r"newer release \(revision 9999\): install that release$"):
             refused(engine)
     with pytest.raises(SchemaOutdated, match="only that with revision 9999"):
-        downgrade(engine, "0001")
+        downgrade_tables(engine, "0001")
 
 
 def test_a_change_that_fails_leaves_the_tables_as_they_were(engine: Engine, tmp_path: Path) -> None:
     """Both databases roll tables back, with what is said of them."""
     broken = CONTRACTS.replace('"disabled_ms")', '"nowhere")', 1)
     with pytest.raises(Exception, match="nowhere"):
-        upgrade(engine, later_steps(tmp_path, EXPANDS, broken))
+        upgrade_tables(engine, later_steps(tmp_path, EXPANDS, broken))
 
     assert is_current(engine)
     assert "lane" not in {column["name"] for column in inspect(engine).get_columns("integrations")}
@@ -201,7 +201,7 @@ def test_an_upgrade_that_is_killed_leaves_the_tables_as_they_were(
         wait_until(flag.exists, "it is in the middle of a step")
         killed.kill()
     still = is_current(engine)
-    upgrade(engine, later_steps(tmp_path / "again", EXPANDS))
+    upgrade_tables(engine, later_steps(tmp_path / "again", EXPANDS))
 
     assert still
     assert "lane" in {column["name"] for column in inspect(engine).get_columns("integrations")}
@@ -214,12 +214,12 @@ def test_an_upgrade_lets_others_go_first(
     monkeypatch.setattr("worker.ledger.engine._TABLE_WAIT_MS", 100)
     monkeypatch.setattr("worker.ledger.engine._PAUSES", (0.2,) * 100)
     engine = open_ledger(postgres_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     steps = later_steps(tmp_path, EXPANDS)
     with ThreadPoolExecutor(1) as pool:
         with engine.connect() as holder:
             holder.execute(text("SELECT count(*) FROM integrations"))
-            upgraded = pool.submit(upgrade, engine, steps)
+            upgraded = pool.submit(upgrade_tables, engine, steps)
             wait_until(lambda: "another transaction holds a table" in caplog.text, "it waits")
             with writing(engine) as connection:
                 connection.execute(text("UPDATE integrations SET name = name"))
@@ -233,14 +233,14 @@ def test_an_upgrade_lets_others_go_first(
 def test_an_upgrade_goes_on_after_a_deadlock(postgres_url: str, tmp_path: Path) -> None:
     """With a transaction that wants the tables in another order: both end well."""
     engine = open_ledger(postgres_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     steps = later_steps(tmp_path, _TWO_TABLES)
     with ThreadPoolExecutor(1) as pool:
         with engine.connect() as other:
             # So the upgrade, which waits for less long before it looks for a deadlock, is the one that fails.
             other.execute(text("SET LOCAL deadlock_timeout = '60s'"))
             other.execute(text("SELECT count(*) FROM api_keys"))
-            upgraded = pool.submit(upgrade, engine, steps)
+            upgraded = pool.submit(upgrade_tables, engine, steps)
             wait_until(lambda: _waits_for_a_lock(engine), "it waits for the second table")
             other.execute(text("SELECT count(*) FROM integrations"))
         taken = upgraded.result()
@@ -326,6 +326,6 @@ def test_what_only_adds_is_told_from_what_does_not(
 ) -> None:
     """Older code inserts without a value for a new column, and knows only the rules of its own tables."""
     source = EXPANDS.replace('op.add_column("integrations", sa.Column("lane", sa.Text()))', change)
-    steps: Steps = later_steps(tmp_path, source)
+    steps: Revisions = later_steps(tmp_path, source)
 
     assert [one.additive for one in changes_of(steps.all[-1:], dialect)] == [additive]

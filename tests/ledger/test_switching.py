@@ -9,14 +9,14 @@ from sqlalchemy import Engine, event
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
-from worker.ledger.answers import Recorded, SwitchedOff
+from worker.ledger.answers import DisabledIntegration, Recorded
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
-from worker.ledger.letters import discard
-from worker.ledger.recording import record
+from worker.ledger.letters import discard_dead_letters
+from worker.ledger.recording import record_entries
 from worker.ledger.replays import running_replays
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault
-from worker.model.deliveries import Cause, Finding, Outcome, Status
+from worker.model.deliveries import Cause, Failure, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
 from worker.model.replays import Selection
@@ -45,9 +45,9 @@ def gone(
     *, integration_id: str = "int_a", settled_ms: int = NOON, status: Status = Status.DEAD, words: str = WORDS
 ) -> Outcome:
     """Say that an event met an endpoint that is gone."""
-    finding = Finding(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
     return outcome(
-        [f"evt_{settled_ms}"], status, integration_id=integration_id, settled_ms=settled_ms, finding=finding
+        [f"evt_{settled_ms}"], status, integration_id=integration_id, settled_ms=settled_ms, failure=failure
     )
 
 
@@ -60,18 +60,18 @@ def revisions(store: IntegrationStore) -> dict[str, tuple[int, bool]]:
 @pytest.mark.parametrize("status", [Status.DEAD, Status.RETRYING])
 def test_a_destination_that_is_gone_is_switched_off(store: IntegrationStore, status: Status) -> None:
     """Whether the event died of it or waits, its integration is off, with reason and time; no other is."""
-    recorded = record(store.engine, [("5-0", [gone(status=status)])], [])
+    recorded = record_entries(store.engine, [("5-0", [gone(status=status)])], [])
 
-    off = SwitchedOff("int_a", "Hook a", WORDS, NOON)
+    off = DisabledIntegration("int_a", "Hook a", WORDS, NOON)
     assert recorded == Recorded(1, (off,))
-    assert store.switched_off() == {"int_a": off}
+    assert store.disabled_by_destination() == {"int_a": off}
     assert revisions(store) == {"int_a": (2, False), "int_b": (1, True)}
 
 
 def test_document_and_secrets_stay_whole(store: IntegrationStore) -> None:
     """Nothing but `enabled` changes in the document, which is the copy for Redis."""
     before = store.get("int_a")
-    record(store.engine, [("5-0", [gone()])], [])
+    record_entries(store.engine, [("5-0", [gone()])], [])
 
     assert store.get("int_a") == before.model_copy(update={"enabled": False})
 
@@ -79,65 +79,69 @@ def test_document_and_secrets_stay_whole(store: IntegrationStore) -> None:
 def test_the_same_entry_again_switches_nothing(store: IntegrationStore) -> None:
     """Somebody has switched it on meanwhile: what was recorded before does not undo that."""
     entries = [("5-0", [gone()])]
-    record(store.engine, entries, [])
+    record_entries(store.engine, entries, [])
     store.set_enabled("int_a", True)
-    again = record(store.engine, entries, [])
+    again = record_entries(store.engine, entries, [])
 
     assert again == Recorded(0, ())
-    assert store.switched_off() == {}
+    assert store.disabled_by_destination() == {}
     assert revisions(store)["int_a"] == (3, True)
 
 
 def test_a_further_answer_switches_off_again(store: IntegrationStore) -> None:
     """Switched on too early, it goes off with the next answer, and tells of that one."""
-    record(store.engine, [("5-0", [gone()])], [])
+    record_entries(store.engine, [("5-0", [gone()])], [])
     store.set_enabled("int_a", True)
-    record(store.engine, [("6-0", [gone(settled_ms=NOON + 5, words="HTTP 410: still gone")])], [])
+    record_entries(store.engine, [("6-0", [gone(settled_ms=NOON + 5, words="HTTP 410: still gone")])], [])
 
-    assert store.switched_off() == {"int_a": SwitchedOff("int_a", "Hook a", "HTTP 410: still gone", NOON + 5)}
+    assert store.disabled_by_destination() == {
+        "int_a": DisabledIntegration("int_a", "Hook a", "HTTP 410: still gone", NOON + 5)
+    }
 
 
 def test_the_first_answer_counts(store: IntegrationStore) -> None:
     """Of several in one transaction or after it, one switches off, and its words stay."""
-    first = record(store.engine, [("5-0", [gone()]), ("5-1", [gone(settled_ms=NOON + 1, words="later")])], [])
-    later = record(store.engine, [("6-0", [gone(settled_ms=NOON + 2, words="later still")])], [])
+    first = record_entries(
+        store.engine, [("5-0", [gone()]), ("5-1", [gone(settled_ms=NOON + 1, words="later")])], []
+    )
+    later = record_entries(store.engine, [("6-0", [gone(settled_ms=NOON + 2, words="later still")])], [])
 
-    assert [len(recorded.switched_off) for recorded in (first, later)] == [1, 0]
-    assert store.switched_off()["int_a"].reason == WORDS
+    assert [len(recorded.disabled_by_destination) for recorded in (first, later)] == [1, 0]
+    assert store.disabled_by_destination()["int_a"].reason == WORDS
     assert revisions(store)["int_a"] == (2, False)
 
 
 def test_what_a_person_has_switched_off_keeps_no_reason(store: IntegrationStore) -> None:
     """It was off already: the destination did not do that."""
     store.set_enabled("int_a", False)
-    recorded = record(store.engine, [("5-0", [gone()])], [])
+    recorded = record_entries(store.engine, [("5-0", [gone()])], [])
 
-    assert recorded.switched_off == ()
-    assert store.switched_off() == {}
+    assert recorded.disabled_by_destination == ()
+    assert store.disabled_by_destination() == {}
 
 
 def test_switching_on_forgets_the_reason_and_off_keeps_it(store: IntegrationStore) -> None:
     """A person who switches off what is off changes nothing about why; on again, nothing is left of it."""
-    record(store.engine, [("5-0", [gone()])], [])
+    record_entries(store.engine, [("5-0", [gone()])], [])
     store.set_enabled("int_a", False)
-    kept = store.switched_off()
+    kept = store.disabled_by_destination()
     store.set_enabled("int_a", True)
     store.set_enabled("int_a", False)
 
     assert list(kept) == ["int_a"]
-    assert store.switched_off() == {}
+    assert store.disabled_by_destination() == {}
 
 
 @pytest.mark.parametrize("door", ["store", "tenant"])
 def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door: str) -> None:
     """By whichever door: in the same transaction a replay is made of those letters, and of no others."""
-    finding = Finding(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
     letters = [
-        ("5-0", letter({"evt_1": b"{}", "evt_2": b"{}"}, cause=Cause.REFUSED, finding=finding)),
+        ("5-0", letter({"evt_1": b"{}", "evt_2": b"{}"}, cause=Cause.REFUSED, failure=failure)),
         ("5-1", letter({"evt_3": b"{}"}, cause=Cause.EXHAUSTED)),
-        ("5-2", letter({"evt_4": b"{}"}, integration_id="int_b", cause=Cause.REFUSED, finding=finding)),
+        ("5-2", letter({"evt_4": b"{}"}, integration_id="int_b", cause=Cause.REFUSED, failure=failure)),
     ]
-    record(store.engine, [("5-0", [gone()])], letters)
+    record_entries(store.engine, [("5-0", [gone()])], letters)
     assert running_replays(store.engine) == []
 
     if door == "store":
@@ -154,9 +158,9 @@ def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door:
 
 def test_enabling_what_met_no_such_answer_replays_nothing(store: IntegrationStore) -> None:
     """Nor does it send again what a person has discarded."""
-    finding = Finding(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
-    record(store.engine, [("5-0", [gone()])], [("5-0", letter({"evt_1": b"{}"}, finding=finding))])
-    discard(store.engine, Selection(integration_id="int_a"), NOON)
+    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    record_entries(store.engine, [("5-0", [gone()])], [("5-0", letter({"evt_1": b"{}"}, failure=failure))])
+    discard_dead_letters(store.engine, Selection(integration_id="int_a"), NOON)
     store.set_enabled("int_a", True)
 
     assert running_replays(store.engine) == []
@@ -167,7 +171,7 @@ def test_one_that_does_not_live_is_left_alone(store: IntegrationStore, unknown: 
     """The outcome is recorded all the same; a deleted integration gets no further revision."""
     store.delete("int_b")
     before = store.records()
-    recorded = record(
+    recorded = record_entries(
         store.engine, [("5-0", [gone(integration_id=unknown), gone(integration_id="int_b")])], []
     )
 
@@ -178,7 +182,7 @@ def test_one_that_does_not_live_is_left_alone(store: IntegrationStore, unknown: 
 def test_other_findings_switch_nothing(store: IntegrationStore) -> None:
     """A refusal, however often, is no farewell."""
     entries = [(f"5-{place}", [outcome([f"evt_{place}"], Status.DEAD)]) for place in range(20)]
-    record(store.engine, entries, [])
+    record_entries(store.engine, entries, [])
 
     assert revisions(store) == {"int_a": (1, True), "int_b": (1, True)}
 
@@ -186,9 +190,9 @@ def test_other_findings_switch_nothing(store: IntegrationStore) -> None:
 @pytest.mark.parametrize(("words", "kept"), [("x" * 10_000, "x" * 499 + "…"), ("nu\0l", r"nu\x00l")])
 def test_any_words_are_kept(store: IntegrationStore, words: str, kept: str) -> None:
     """What a destination says is cut and made storable, as every reason is."""
-    [off] = record(store.engine, [("5-0", [gone(words=words)])], []).switched_off
+    [off] = record_entries(store.engine, [("5-0", [gone(words=words)])], []).disabled_by_destination
 
-    assert off.reason == kept == store.switched_off()["int_a"].reason
+    assert off.reason == kept == store.disabled_by_destination()["int_a"].reason
 
 
 def test_all_of_it_or_nothing(store: IntegrationStore) -> None:
@@ -200,11 +204,11 @@ def test_all_of_it_or_nothing(store: IntegrationStore) -> None:
 
     event.listen(store.engine, "before_cursor_execute", fail)
     with pytest.raises(KeyError):
-        record(store.engine, [("5-0", [gone()])], [])
+        record_entries(store.engine, [("5-0", [gone()])], [])
     event.remove(store.engine, "before_cursor_execute", fail)
 
     assert not any(recorded_rows(store.engine).values())
-    assert len(record(store.engine, [("5-0", [gone()])], []).switched_off) == 1
+    assert len(record_entries(store.engine, [("5-0", [gone()])], []).disabled_by_destination) == 1
 
 
 def test_recorders_at_once_switch_each_off_once(store: IntegrationStore) -> None:
@@ -221,7 +225,7 @@ def test_recorders_at_once_switch_each_off_once(store: IntegrationStore) -> None
 
     def run(entry: str, settled_ms: int, order: tuple[str, ...]) -> None:
         outcomes = [gone(integration_id=one, settled_ms=settled_ms) for one in order]
-        results.append(record(store.engine, [(entry, outcomes)], []))
+        results.append(record_entries(store.engine, [(entry, outcomes)], []))
 
     event.listen(store.engine, "after_cursor_execute", linger)
     threads = [
@@ -234,14 +238,17 @@ def test_recorders_at_once_switch_each_off_once(store: IntegrationStore) -> None
         thread.join()
     event.remove(store.engine, "after_cursor_execute", linger)
 
-    assert sorted(off.integration_id for one in results for off in one.switched_off) == ["int_a", "int_b"]
+    assert sorted(off.integration_id for one in results for off in one.disabled_by_destination) == [
+        "int_a",
+        "int_b",
+    ]
     assert revisions(store) == {"int_a": (2, False), "int_b": (2, False)}
     assert len(results) == 2
 
 
 def test_a_record_of_a_switched_off_integration_says_so(store: IntegrationStore) -> None:
     """What is published to Redis has the state in its document."""
-    record(store.engine, [("5-0", [gone()])], [])
+    record_entries(store.engine, [("5-0", [gone()])], [])
     [off, on] = store.records()
 
     assert isinstance(off, IntegrationRecord)

@@ -12,7 +12,7 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.secret_marks import SecretMark
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault
-from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
+from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 from worker.model.integrations import Integration, parse_integration
 
 TOKEN = "a-long-secret-token-f3"
@@ -122,9 +122,9 @@ def test_another_tenants_is_as_if_it_never_was(
 def test_a_version_that_was_not_seen_is_not_changed(ours: TenantIntegrations) -> None:
     """Who changes, or deletes, what somebody else has changed meanwhile is told so."""
     ours.change("int_ours", same, {1})
-    with pytest.raises(ChangedMeanwhile):
+    with pytest.raises(RevisionConflict):
         ours.change("int_ours", with_token("never-to-be-stored-77"), {1})
-    with pytest.raises(ChangedMeanwhile):
+    with pytest.raises(RevisionConflict):
         ours.delete("int_ours", {1})
     ours.delete("int_ours", {2, 7})
 

@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.recording import record
-from worker.ledger.totals import Settled, Totals
+from worker.ledger.recording import record_entries
+from worker.ledger.totals import SettledCounts, Totals
 from worker.model.deliveries import Status
 
 _MINUTE = 60_000
@@ -19,14 +19,17 @@ def settle(engine: Engine, count: int, at_ms: int, status: Status = Status.DELIV
     """Record so many settlements of that moment."""
     number = next(_entries)
     events = [f"e{number}-{place}" for place in range(count)]
-    record(engine, [(f"{at_ms}-{number}", [outcome(events, status, settled_ms=at_ms)])], [])
+    record_entries(engine, [(f"{at_ms}-{number}", [outcome(events, status, settled_ms=at_ms)])], [])
 
 
 def test_what_was_there_before_the_first_look_does_not_count(engine: Engine) -> None:
     """A counter begins at nought, with an entry for each that was asked for."""
     settle(engine, 3, NOON)
 
-    assert Totals(engine).look(["int_a", "int_b"], NOON) == {"int_a": Settled(), "int_b": Settled()}
+    assert Totals(engine).look(["int_a", "int_b"], NOON) == {
+        "int_a": SettledCounts(),
+        "int_b": SettledCounts(),
+    }
 
 
 def test_each_settlement_counts_once(engine: Engine) -> None:
@@ -43,7 +46,7 @@ def test_each_settlement_counts_once(engine: Engine) -> None:
         seen.append(totals.look(["int_a"], NOON + minute * _MINUTE)["int_a"].delivered)
 
     assert seen == [2, 12, 22, 32, 42, 52]
-    assert totals.look(["int_a"], NOON + 6 * _MINUTE)["int_a"] == Settled(52, 10, 5)
+    assert totals.look(["int_a"], NOON + 6 * _MINUTE)["int_a"] == SettledCounts(52, 10, 5)
 
 
 def test_what_a_recorder_was_late_with_counts(engine: Engine) -> None:

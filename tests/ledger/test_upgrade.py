@@ -10,14 +10,14 @@ from sqlalchemy import Engine, inspect, text
 
 from tests.ledger.tables import is_current
 from worker.ledger.engine import (
-    downgrade,
+    downgrade_tables,
     open_ledger,
     reading,
     require_readable_schema,
-    upgrade,
+    upgrade_tables,
     writing,
 )
-from worker.ledger.queries import deliveries
+from worker.ledger.queries import find_deliveries
 from worker.ledger.schema import metadata
 from worker.model.deliveries import Status
 from worker.model.errors import SchemaOutdated
@@ -61,7 +61,7 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
     """An upgrade of tables that are current keeps what is in them."""
     with writing(engine) as connection:
         connection.execute(text("INSERT INTO recorded_entries VALUES ('o:1-1', 7)"))
-    upgrade(engine)
+    upgrade_tables(engine)
     with reading(engine) as connection:
         kept = connection.execute(text("SELECT recorded_ms FROM recorded_entries")).scalars().all()
 
@@ -91,8 +91,8 @@ def test_ledger_without_tables_says_what_to_run(empty: Engine) -> None:
 
 def _bring_to(engine: Engine, revision: str) -> None:
     """Bring the tables to the release that made this revision."""
-    upgrade(engine)
-    downgrade(engine, revision)
+    upgrade_tables(engine)
+    downgrade_tables(engine, revision)
 
 
 def test_tables_of_an_older_release(empty: Engine) -> None:
@@ -111,8 +111,8 @@ def test_upgrade_keeps_what_an_older_release_wrote(empty: Engine) -> None:
     with writing(empty) as connection:
         connection.execute(text(f"INSERT INTO deliveries VALUES ({delivery})"))  # noqa: S608 - values of ours
         connection.execute(text(f"INSERT INTO integrations VALUES ({integration})"))  # noqa: S608 - values of ours
-    upgrade(empty)
-    [row] = deliveries(empty)
+    upgrade_tables(empty)
+    [row] = find_deliveries(empty)
     with reading(empty) as connection:
         kept = connection.execute(
             text("SELECT revision, disabled_reason, disabled_ms FROM integrations")
@@ -126,6 +126,6 @@ def test_the_way_back_to_the_first_release(engine: Engine) -> None:
     """Down to the first release and up again, the tables are those of this release."""
     _bring_to(engine, "0001")
     assert not is_current(engine)
-    upgrade(engine)
+    upgrade_tables(engine)
 
     assert is_current(engine)

@@ -14,8 +14,8 @@ from worker.model.availability import (
     LONGEST_PAUSE,
     Availability,
     Dependencies,
-    persevere,
-    persevere_resting,
+    run_forever,
+    run_forever_pausing,
 )
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
@@ -135,7 +135,7 @@ def test_a_step_that_fails_at_the_database_has_redis(caplog: pytest.LogCaptureFi
             raise trouble
         stopping.set()
 
-    persevere(step, stopping, Dependencies(log), log)
+    run_forever(step, stopping, Dependencies(log), log)
 
     assert said(caplog) == ["lost Redis", "Redis is back", "lost the database", "the database is back"]
 
@@ -185,7 +185,7 @@ def test_a_step_outlives_both_absences_and_a_fault(caplog: pytest.LogCaptureFixt
         if trouble := next(coming):
             raise trouble
 
-    persevere(step, stopping, Dependencies(log), log)
+    run_forever(step, stopping, Dependencies(log), log)
 
     assert said(caplog) == ["lost Redis", "Redis is back", "lost the database", "the database is back"]
 
@@ -200,7 +200,7 @@ def test_tables_of_another_release_are_waited_for(caplog: pytest.LogCaptureFixtu
             raise trouble
         stopping.set()
 
-    persevere(step, stopping, Dependencies(log), log)
+    run_forever(step, stopping, Dependencies(log), log)
 
     assert said(caplog) == ["lost the database", "the database is back"]
 
@@ -217,7 +217,7 @@ def test_what_is_back_is_told_before_a_rest(caplog: pytest.LogCaptureFixture) ->
             case seconds:
                 return seconds
 
-    thread = threading.Thread(target=persevere_resting, args=(step, stopping, Dependencies(log), log))
+    thread = threading.Thread(target=run_forever_pausing, args=(step, stopping, Dependencies(log), log))
     thread.start()
     deadline = time.monotonic() + 30
     while "the database is back" not in said(caplog) and time.monotonic() < deadline:

@@ -7,7 +7,7 @@ from worker.broker import keys
 from worker.broker.chunks import StoredChunk
 from worker.broker.deleted import DeletedKeys
 from worker.broker.renumbering import ingress_ids
-from worker.model.destinations.hosts import complaint_about_host
+from worker.model.destinations.hosts import host_error
 from worker.model.digits import number_in
 from worker.model.redis_address import check_address
 
@@ -41,7 +41,7 @@ def test_a_number_stands_in_digits_alone(text: str | bytes, number: int | None) 
 @pytest.mark.parametrize("host", [LONG, f"1.2.3.{LONG}", f"127.{LONG}"])
 def test_a_host_of_too_many_digits_is_no_address(host: str) -> None:
     """It once ended in Python's words, which name no field."""
-    assert "no IPv4 address" in str(complaint_about_host(f"https://{host}/"))
+    assert "no IPv4 address" in str(host_error(f"https://{host}/"))
 
 
 def test_a_database_of_too_many_digits_is_told_as_any_other_mistake() -> None:

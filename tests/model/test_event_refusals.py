@@ -11,7 +11,7 @@ from worker.model.events import decode_event
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "reason", "remedy"),
+    ("field", "value", "reason", "hint"),
     [
         ("id", 7, "is 7", "128 printable characters"),
         ("id", None, "is null", "128 printable characters"),
@@ -57,13 +57,13 @@ from worker.model.events import decode_event
         ("context", [], "is an array", "give an object, or leave it out"),
     ],
 )
-def test_a_refusal_names_field_reason_and_remedy(field: str, value: Any, reason: str, remedy: str) -> None:
+def test_a_refusal_names_field_reason_and_remedy(field: str, value: Any, reason: str, hint: str) -> None:
     """Whoever reads it knows what to change, and into what."""
     error = refusal(encoded(**{field: value}))
 
     assert (error.field, error.reason) == (field, reason)
-    assert remedy in error.remedy
-    assert str(error) == f"{error.field}: {error.reason}; {error.remedy}"
+    assert hint in error.hint
+    assert str(error) == f"{error.field}: {error.reason}; {error.hint}"
 
 
 @pytest.mark.parametrize("field", ["id", "type", "timestamp"])
@@ -72,7 +72,7 @@ def test_a_missing_field_is_named(field: str) -> None:
     error = refusal(json.dumps({name: value for name, value in VALID.items() if name != field}).encode())
 
     assert (error.field, error.reason) == (field, "is missing")
-    assert error.remedy.startswith("give ")
+    assert error.hint.startswith("give ")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_field_within_the_policy_is_named_with_its_path(policy: dict[str, Any]
     error = refusal(encoded(policy=policy))
 
     assert error.field == field
-    assert error.remedy.startswith("give a string, or" if field != "policy.version" else "give a string or a")
+    assert error.hint.startswith("give a string, or" if field != "policy.version" else "give a string or a")
 
 
 @pytest.mark.parametrize("version", ["3", 3, 1.5, None])
@@ -101,7 +101,7 @@ def test_a_score_that_no_double_holds_is_told_as_it_came() -> None:
     error = refusal(spliced('"drift_score":1e400'))
 
     assert (error.field, error.reason) == ("drift_score", "is 1e400")
-    assert error.remedy == "give a number up to 1.7e308, or leave it out"
+    assert error.hint == "give a number up to 1.7e308, or leave it out"
 
 
 @pytest.mark.parametrize(

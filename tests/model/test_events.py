@@ -141,7 +141,7 @@ def test_what_is_not_json_is_refused_even_in_unknown_fields(member: str) -> None
     """No byte of an event is left unread: a SIEM would choke on it later."""
     error = refusal(spliced(member))
 
-    assert (error.field, error.remedy) == ("event", WHOLE)
+    assert (error.field, error.hint) == ("event", WHOLE)
     assert error.reason.startswith(("is not JSON around its byte", "is not UTF-8"))
 
 
@@ -173,7 +173,7 @@ def test_what_is_not_one_object_in_utf8_is_refused_as_a_whole(raw: bytes, reason
     """Nothing, a list, two objects, half an object, a byte order mark, another encoding."""
     error = refusal(raw)
 
-    assert (error.field, error.remedy) == ("event", WHOLE)
+    assert (error.field, error.hint) == ("event", WHOLE)
     assert error.reason.startswith(reason)
 
 
@@ -242,7 +242,7 @@ def test_whatever_comes_in_is_judged(raw: bytes) -> None:
         event = decode_event(raw)
     except InvalidEvent as error:
         assert error.field  # noqa: PT017 - either way is right, and says so
-        assert error.remedy.startswith(("give ", "nest "))  # noqa: PT017 - the same
+        assert error.hint.startswith(("give ", "nest "))  # noqa: PT017 - the same
     else:
         assert isinstance(event, GovernanceEvent)
         assert event.time_ms >= 0

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from worker.model.deliveries import Finding, Health, Ruling, Verdict
+from worker.model.deliveries import BreakerSignal, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode, Origin
-from worker.model.health import health_of
+from worker.model.health import breaker_signal
 
 
 @pytest.mark.parametrize("code", FailureCode)
@@ -27,24 +27,24 @@ def test_a_code_says_who_can_mend_it(code: FailureCode) -> None:
 )
 def test_what_a_setting_causes_holds_the_backlog(code: FailureCode) -> None:
     """Its hint names a setting, so no event dies before somebody has changed it."""
-    ruling = Ruling([0], Verdict.RETRY, 5, Finding(code, "HTTP 407", "change a setting", 407))
+    result = DeliveryResult([0], Verdict.RETRY, 5, Failure(code, "HTTP 407", "change a setting", 407))
 
-    assert health_of([ruling]) is Health.MISCONFIGURED
+    assert breaker_signal([result]) is BreakerSignal.MISCONFIGURED
 
 
 def test_a_code_of_another_release_keeps_its_text() -> None:
     """Workers and recorders of two releases run side by side during an upgrade."""
-    packed = msgspec.msgpack.encode(Finding(FailureCode.read("brand_new"), "words", "hint"))
+    packed = msgspec.msgpack.encode(Failure(FailureCode.read("brand_new"), "words", "hint"))
 
-    finding = msgspec.msgpack.decode(packed, type=Finding)
+    failure = msgspec.msgpack.decode(packed, type=Failure)
 
-    assert finding.code == "brand_new"
-    assert not finding.code.is_setting
-    assert msgspec.msgpack.encode(finding) == packed
+    assert failure.code == "brand_new"
+    assert not failure.code.is_setting
+    assert msgspec.msgpack.encode(failure) == packed
 
 
 def test_a_known_code_is_read_as_its_member() -> None:
     """What comes back from Redis is the member itself, so that it can be asked for its origin."""
-    packed = msgspec.msgpack.encode(Finding(FailureCode.NAME_UNKNOWN, "words", "hint"))
+    packed = msgspec.msgpack.encode(Failure(FailureCode.NAME_UNKNOWN, "words", "hint"))
 
-    assert msgspec.msgpack.decode(packed, type=Finding).code is FailureCode.NAME_UNKNOWN
+    assert msgspec.msgpack.decode(packed, type=Failure).code is FailureCode.NAME_UNKNOWN

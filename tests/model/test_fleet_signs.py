@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from worker.model.fleet_signs import FleetSigns, Waiting, parts
+from worker.model.fleet_signs import FleetStats, QueueDepth, parts
 
 NOW = 1_000_000
-NOTHING = Waiting(0, None)
+NOTHING = QueueDepth(0, None)
 
 
-def _signs(running: int, not_consuming: int, waiting: Waiting) -> FleetSigns:
-    return FleetSigns(
+def _signs(running: int, not_consuming: int, waiting: QueueDepth) -> FleetStats:
+    return FleetStats(
         NOW,
         Counter({"router": 1, "recorder": 1, "worker-webhook": running}),
         NOTHING,
@@ -29,14 +29,14 @@ def _signs(running: int, not_consuming: int, waiting: Waiting) -> FleetSigns:
         (
             1,
             0,
-            Waiting(3, NOW - 59_000),
+            QueueDepth(3, NOW - 59_000),
             "ok",
             "3 work orders wait in its queue, the oldest for 59 s",
         ),
         (
             1,
             0,
-            Waiting(3, NOW - 60_000),
+            QueueDepth(3, NOW - 60_000),
             "not ok",
             "nobody takes the work orders of the queue webhook",
         ),
@@ -45,7 +45,7 @@ def _signs(running: int, not_consuming: int, waiting: Waiting) -> FleetSigns:
         (
             3,
             2,
-            Waiting(1, NOW - 60_000),
+            QueueDepth(1, NOW - 60_000),
             "not ok",
             "`celery -A worker control add_consumer webhook`, or a restart",
         ),
@@ -53,14 +53,14 @@ def _signs(running: int, not_consuming: int, waiting: Waiting) -> FleetSigns:
         (
             0,
             0,
-            Waiting(1, NOW - 90_000),
+            QueueDepth(1, NOW - 90_000),
             "not ok",
             "1 work orders wait in its queue, the oldest for 90 s",
         ),
     ],
 )
 def test_workers_are_judged_by_the_oldest_order(
-    running: int, not_consuming: int, waiting: Waiting, state: str, words: str
+    running: int, not_consuming: int, waiting: QueueDepth, state: str, words: str
 ) -> None:
     """Whoever lives: who does not consume counts as none, and so do all while an order waits too long."""
     found = {part.name: part for part in parts(_signs(running, not_consuming, waiting), {"webhook"}, 60.0)}
@@ -72,6 +72,6 @@ def test_workers_are_judged_by_the_oldest_order(
 
 def test_orders_that_nobody_needs_count_as_well() -> None:
     """The last integration of a type may be disabled while events still wait for it."""
-    found = {part.name: part for part in parts(_signs(1, 1, Waiting(1, NOW - 90_000)), set(), 60.0)}
+    found = {part.name: part for part in parts(_signs(1, 1, QueueDepth(1, NOW - 90_000)), set(), 60.0)}
 
     assert not found["worker-webhook"].ok

@@ -8,16 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.judgement import judge
+from worker.model.judgement import assess
 from worker.model.settlement import RetryPolicy
-from worker.model.wellbeing import Counts, Facts, Problem, Record, State, Subject, Thresholds, Vitals
+from worker.model.wellbeing import (
+    BacklogStats,
+    Counts,
+    DeliveryStats,
+    HealthInputs,
+    LastError,
+    State,
+    Subject,
+    Thresholds,
+)
 
 START = 1_795_442_460_000
 SECOND, MINUTE = 1000, 60_000
 LIMITS = Thresholds()
 HOOK = Subject("int_hook", "default", "hook", "webhook")
-BUSY = Problem(0, "destination_busy", "HTTP 503", "wait")
-REFUSED = Problem(0, "rejected", "HTTP 400", "see why")
+BUSY = LastError(0, "destination_busy", "HTTP 503", "wait")
+REFUSED = LastError(0, "rejected", "HTTP 400", "see why")
 #: Seconds until the second, third and fourth attempt.
 BACKOFF = [RetryPolicy(3, 2.0).backoff * 2**number for number in range(3)]
 
@@ -29,7 +38,7 @@ class Course:
     now_ms: int = START
     minutes: dict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
     failures: int = 0
-    problem: Problem | None = None
+    problem: LastError | None = None
     last_success_ms: int | None = None
     last_settled_ms: int | None = None
     deaths: list[int] = field(default_factory=list)
@@ -64,7 +73,7 @@ class Course:
         """Judge the present moment."""
         window = {at: one for at, one in self.minutes.items() if at >= self.now_ms - 6 * MINUTE}
         recent = [one for at, one in window.items() if at >= self.now_ms - self.now_ms % MINUTE - MINUTE]
-        record = Record(
+        record = DeliveryStats(
             total(list(window.values())),
             self.last_success_ms,
             self.last_settled_ms,
@@ -72,8 +81,10 @@ class Course:
             recent=total(recent),
             retry_minutes=sum(one.retried > 0 for one in window.values()),
         )
-        vitals = Vitals(waiting, self.now_ms if waiting else None, failures=self.failures)
-        return judge(Facts(self.now_ms, HOOK, vitals, record, recorded_until_ms=self.now_ms), LIMITS)[0]
+        backlog_stats = BacklogStats(waiting, self.now_ms if waiting else None, failures=self.failures)
+        return assess(
+            HealthInputs(self.now_ms, HOOK, backlog_stats, record, recorded_until_ms=self.now_ms), LIMITS
+        )[0]
 
 
 def total(counts: list[Counts]) -> Counts:

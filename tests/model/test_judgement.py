@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from worker.model.judgement import health_of, judge
-from worker.model.time_words import moment, span
+from worker.model.judgement import assess, integration_health
+from worker.model.time_words import span, utc_text
 from worker.model.wellbeing import (
+    BacklogStats,
     Breaker,
     Counts,
-    Facts,
+    DeliveryStats,
+    HealthInputs,
+    LastError,
     Latency,
-    Parked,
-    Problem,
-    Record,
+    ParkedStats,
     State,
     Subject,
     Thresholds,
-    Vitals,
 )
 
 #: 2026-11-23T14:02:07Z.
@@ -26,38 +26,41 @@ SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 LIMITS = Thresholds()
 
 HOOK = Subject("int_hook", "default", "hook", "webhook")
-REFUSED = Problem(NOW - 5 * SECOND, "connect_failed", "connection refused", "see that it runs")
-DAMAGED = Problem(NOW - 5 * SECOND, "unreadable", "chunk 5-0 is damaged", "see that memory is sound")
+REFUSED = LastError(NOW - 5 * SECOND, "connect_failed", "connection refused", "see that it runs")
+DAMAGED = LastError(NOW - 5 * SECOND, "unreadable", "chunk 5-0 is damaged", "see that memory is sound")
 OPEN = Breaker("connect_failed", NOW - 10 * MINUTE, NOW + 40 * SECOND)
 
 
 def facts(
-    vitals: Vitals | None = None, record: Record | None = None, subject: Subject = HOOK, **other: object
-) -> Facts:
+    backlog_stats: BacklogStats | None = None,
+    record: DeliveryStats | None = None,
+    subject: Subject = HOOK,
+    **other: object,
+) -> HealthInputs:
     """Say what is known of the integration; a minute ago something was delivered, unless `record` differs."""
-    known = Record(Counts(delivered=10), NOW - MINUTE, NOW - MINUTE) if record is None else record
-    made = Facts(NOW, subject, vitals or Vitals(), known, recorded_until_ms=NOW)
+    known = DeliveryStats(Counts(delivered=10), NOW - MINUTE, NOW - MINUTE) if record is None else record
+    made = HealthInputs(NOW, subject, backlog_stats or BacklogStats(), known, recorded_until_ms=NOW)
     return replace(made, **other)  # type: ignore[arg-type]  # the fields of Facts
 
 
 def attempts(
-    delivered: int, retried: int = 0, dead: int = 0, problem: Problem | None = REFUSED, minutes: int = 1
-) -> Record:
+    delivered: int, retried: int = 0, dead: int = 0, problem: LastError | None = REFUSED, minutes: int = 1
+) -> DeliveryStats:
     """Say how the attempts of the last minutes ended, and in how many of them one was repeated."""
     counts = Counts(delivered, retried, dead)
-    return Record(counts, NOW - MINUTE, NOW - SECOND, problem, recent=counts, retry_minutes=minutes)
+    return DeliveryStats(counts, NOW - MINUTE, NOW - SECOND, problem, recent=counts, retry_minutes=minutes)
 
 
-def waiting(seconds: float, **other: object) -> Vitals:
+def waiting(seconds: float, **other: object) -> BacklogStats:
     """Say for how long the oldest of seven events has waited."""
-    made = Vitals(backlog_events=7, waiting_since_ms=NOW - round(seconds * SECOND))
+    made = BacklogStats(backlog_events=7, waiting_since_ms=NOW - round(seconds * SECOND))
     return replace(made, **other)  # type: ignore[arg-type]  # the fields of Vitals
 
 
-LONG_AGO = Record(last_success_ms=NOW - 2 * HOUR, last_settled_ms=NOW - 2 * HOUR)
-GONE = replace(HOOK, enabled=False, off_reason="410 Gone", off_ms=NOW - HOUR)
+LONG_AGO = DeliveryStats(last_success_ms=NOW - 2 * HOUR, last_settled_ms=NOW - 2 * HOUR)
+GONE = replace(HOOK, enabled=False, disabled_reason="410 Gone", disabled_ms=NOW - HOUR)
 
-CASES: dict[str, tuple[Facts, State, str]] = {
+CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "well": (facts(), State.HEALTHY, "10 events delivered in 5 min"),
     "well but for a hiccup": (
         facts(record=attempts(1, retried=2)),
@@ -65,17 +68,17 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         "1 event delivered in 5 min; 2 attempts had to be repeated",
     ),
     "well, and quiet": (
-        facts(record=Record(last_success_ms=NOW - HOUR // 2, last_settled_ms=NOW - HOUR // 2)),
+        facts(record=DeliveryStats(last_success_ms=NOW - HOUR // 2, last_settled_ms=NOW - HOUR // 2)),
         State.HEALTHY,
         "its latest delivery was at 2026-11-23 13:32:07Z, and nothing waits for long",
     ),
     "its first events": (
-        facts(waiting(1), Record()),
+        facts(waiting(1), DeliveryStats()),
         State.HEALTHY,
         "nothing waits for long",
     ),
     "breaker open": (
-        facts(Vitals(12, breaker=OPEN), attempts(0, 5)),
+        facts(BacklogStats(12, breaker=OPEN), attempts(0, 5)),
         State.FAILING,
         (
             "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused (next try in 40 s); "
@@ -83,7 +86,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         ),
     ),
     "breaker open, nothing else known": (
-        facts(Vitals(1, breaker=OPEN), Record()),
+        facts(BacklogStats(1, breaker=OPEN), DeliveryStats()),
         State.FAILING,
         (
             "its circuit breaker is open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); "
@@ -91,7 +94,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         ),
     ),
     "breaker open, opened by something else than the latest problem": (
-        facts(Vitals(breaker=replace(OPEN, cause="token_invalid", next_try_ms=0)), attempts(0, 1)),
+        facts(BacklogStats(breaker=replace(OPEN, cause="token_invalid", next_try_ms=0)), attempts(0, 1)),
         State.FAILING,
         (
             "its circuit breaker is open since 2026-11-23 13:52:07Z: token invalid (the next try is due); "
@@ -99,7 +102,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         ),
     ),
     "breaker open, trying": (
-        facts(Vitals(breaker=replace(OPEN, trying=True)), attempts(0, 5)),
+        facts(BacklogStats(breaker=replace(OPEN, trying=True)), attempts(0, 5)),
         State.FAILING,
         (
             "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused "
@@ -115,7 +118,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         ),
     ),
     "nothing came through, and all of it died": (
-        facts(Vitals(failures=4), attempts(0, retried=3, dead=1)),
+        facts(BacklogStats(failures=4), attempts(0, retried=3, dead=1)),
         State.FAILING,
         (
             "nothing came through in the last 4 sendings; the latest at 2026-11-23 14:02:02Z: "
@@ -123,7 +126,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         ),
     ),
     "nothing came through, long ago": (
-        facts(Vitals(failures=4), attempts(0, problem=replace(REFUSED, at_ms=NOW - HOUR // 2))),
+        facts(BacklogStats(failures=4), attempts(0, problem=replace(REFUSED, at_ms=NOW - HOUR // 2))),
         State.HEALTHY,
         "its latest delivery was at 2026-11-23 14:01:07Z, and nothing waits for long",
     ),
@@ -218,7 +221,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         "it is silent: events were routed to it, and none was delivered or failed for 2 min; 7 events wait",
     ),
     "silent, and why": (
-        facts(waiting(200), Record(), has_worker=False),
+        facts(waiting(200), DeliveryStats(), has_worker=False),
         State.FAILING,
         (
             "it is silent: events were routed to it, and none was delivered or failed for 3 min; "
@@ -253,7 +256,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
     ),
     "nearly late": (facts(waiting(59)), State.HEALTHY, "10 events delivered in 5 min"),
     "parked": (
-        facts(parked=Parked(1200, NOW - HOUR)),
+        facts(parked=ParkedStats(1200, NOW - HOUR)),
         State.DEGRADED,
         "its backlog has no room for all of its events; nothing waits, 1200 more are parked",
     ),
@@ -262,14 +265,14 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         State.PAUSED,
         "it was paused by hand; 7 events wait",
     ),
-    "switched off by hand": (
-        facts(Vitals(breaker=OPEN), subject=replace(HOOK, enabled=False, paused=True)),
-        State.SWITCHED_OFF,
-        "it was switched off by hand",
+    "disabled by hand": (
+        facts(BacklogStats(breaker=OPEN), subject=replace(HOOK, enabled=False, paused=True)),
+        State.DISABLED,
+        "it was disabled by hand",
     ),
-    "switched off by its destination": (
+    "disabled by its destination": (
         facts(subject=GONE),
-        State.SWITCHED_OFF,
+        State.DISABLED,
         (
             "its destination said at 2026-11-23 13:02:07Z that it is gone: 410 Gone; nothing waits; "
             "enabling it sends again what met this answer"
@@ -280,7 +283,7 @@ CASES: dict[str, tuple[Facts, State, str]] = {
         State.IDLE,
         "no event was routed to it since 2026-11-23 12:02:07Z",
     ),
-    "never used": (facts(record=Record()), State.IDLE, "no event was routed to it yet"),
+    "never used": (facts(record=DeliveryStats()), State.IDLE, "no event was routed to it yet"),
     "no longer idle": (
         facts(waiting(1), LONG_AGO),
         State.HEALTHY,
@@ -294,7 +297,7 @@ def test_facts_amount_to_a_state_and_a_reason(name: str) -> None:
     """Each in words that say what is the matter."""
     given, state, reason = CASES[name]
 
-    assert judge(given, LIMITS) == (state, reason)
+    assert assess(given, LIMITS) == (state, reason)
 
 
 def test_thresholds_are_what_decides() -> None:
@@ -302,10 +305,10 @@ def test_thresholds_are_what_decides() -> None:
     stricter = Thresholds(degraded_rate=0.01, failing_rate=0.02, fewest_failures=1)
     milder = Thresholds(degraded_rate=0.9, failing_rate=1.0, oldest=600, silence=600)
 
-    assert judge(facts(record=attempts(98, dead=1)), stricter)[0] is State.DEGRADED
-    assert judge(facts(record=attempts(98, dead=2)), stricter)[0] is State.FAILING
-    assert judge(facts(record=attempts(50, dead=50)), milder)[0] is State.HEALTHY
-    assert judge(facts(waiting(500), LONG_AGO), milder)[0] is State.HEALTHY
+    assert assess(facts(record=attempts(98, dead=1)), stricter)[0] is State.DEGRADED
+    assert assess(facts(record=attempts(98, dead=2)), stricter)[0] is State.FAILING
+    assert assess(facts(record=attempts(50, dead=50)), milder)[0] is State.HEALTHY
+    assert assess(facts(waiting(500), LONG_AGO), milder)[0] is State.HEALTHY
 
 
 @pytest.mark.parametrize("has_recorder", [True, False])
@@ -315,15 +318,17 @@ def test_what_nobody_has_recorded_is_not_called_healthy(*, has_recorder: bool) -
     why = "the recorder is late" if has_recorder else "no recorder runs"
     words = f"what became of events since 2026-11-23 14:01:07Z (1 min) is not recorded yet: {why}"
 
-    def told(vitals: Vitals | None = None, record: Record | None = None) -> tuple[State, str]:
-        return judge(facts(vitals, record, recorded_until_ms=old, has_recorder=has_recorder), LIMITS)
+    def told(
+        backlog_stats: BacklogStats | None = None, record: DeliveryStats | None = None
+    ) -> tuple[State, str]:
+        return assess(facts(backlog_stats, record, recorded_until_ms=old, has_recorder=has_recorder), LIMITS)
 
     assert told() == (State.UNKNOWN, f"{words}; nothing waits")
     assert told(waiting(5)) == (State.UNKNOWN, f"{words}; 7 events wait")
     assert told(record=LONG_AGO) == (State.UNKNOWN, f"{words}; nothing waits")
     state, reason = told(record=attempts(50, dead=50))
     assert (state, reason.endswith(f"; {words}")) == (State.FAILING, True)
-    assert told(Vitals(12, breaker=OPEN))[0] is State.FAILING
+    assert told(BacklogStats(12, breaker=OPEN))[0] is State.FAILING
     assert told(waiting(90))[0] is State.DEGRADED
 
 
@@ -331,15 +336,15 @@ def test_a_recorder_may_be_a_little_late() -> None:
     """Outcomes wait for a moment at all times."""
     late = facts(recorded_until_ms=NOW - 29 * SECOND)
 
-    assert judge(late, LIMITS) == judge(facts(), LIMITS)
-    assert health_of(late, LIMITS).recorded_until_ms == NOW - 29 * SECOND
+    assert assess(late, LIMITS) == assess(facts(), LIMITS)
+    assert integration_health(late, LIMITS).recorded_until_ms == NOW - 29 * SECOND
 
 
 def test_the_figures_stand_beside_the_judgement() -> None:
     """What waits here counts from when it came here; an event that is replayed may be older by far."""
-    vitals = waiting(3, oldest_published_ms=NOW - HOUR)
+    backlog_stats = waiting(3, oldest_published_ms=NOW - HOUR)
     record = replace(attempts(3, 4, 1), latency=Latency(1, 2, 3))
-    health = health_of(facts(vitals, record), LIMITS)
+    health = integration_health(facts(backlog_stats, record), LIMITS)
 
     assert (health.error_rate, health.retry_rate) == (0.25, 0.5)
     assert (health.latency, health.last_error) == (Latency(1, 2, 3), REFUSED)
@@ -350,7 +355,7 @@ def test_the_figures_stand_beside_the_judgement() -> None:
 
 def test_what_is_parked_is_not_forgotten() -> None:
     """The oldest undelivered event may rest in the ledger."""
-    health = health_of(facts(waiting(3), parked=Parked(5, NOW - HOUR)), LIMITS)
+    health = integration_health(facts(waiting(3), parked=ParkedStats(5, NOW - HOUR)), LIMITS)
 
     assert (health.parked_events, health.oldest_event_ms, health.waiting_seconds) == (5, NOW - HOUR, 3600.0)
 
@@ -370,4 +375,4 @@ def test_how_long_is_told_roughly(milliseconds: int, words: str) -> None:
 
 def test_moments_are_utc() -> None:
     """To the second, with the zone."""
-    assert moment(NOW) == "2026-11-23 14:02:07Z"
+    assert utc_text(NOW) == "2026-11-23 14:02:07Z"

@@ -7,16 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.test_settlement import POLICY, batch_of, ids_by_status, retry_of
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, Finding, Health, Ruling, Verdict
+from worker.model.deliveries import (
+    MAX_REQUESTS,
+    SETTLED,
+    Batch,
+    BreakerSignal,
+    DeliveryResult,
+    Failure,
+    Verdict,
+)
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
 from worker.model.suspicion import only_part
 
 
-def failed(code: FailureCode, status: int | None = None, *, not_accepted: bool | None = None) -> Ruling:
+def failed(
+    code: FailureCode, status: int | None = None, *, not_accepted: bool | None = None
+) -> DeliveryResult:
     """Rule that the first event is to be sent again, for this reason."""
-    finding = Finding(code, "why", "what to do", status)
-    return Ruling([0], Verdict.RETRY, 5, finding, None, status, not_accepted=not_accepted)
+    failure = Failure(code, "why", "what to do", status)
+    return DeliveryResult([0], Verdict.RETRY, 5, failure, None, status, not_accepted=not_accepted)
 
 
 CERTAIN = [
@@ -45,106 +55,114 @@ UNCERTAIN = [
     failed(FailureCode.DESTINATION_BUSY, 502),
     failed(FailureCode.DESTINATION_BUSY, 503),
     failed(FailureCode.ACK_DISABLED, 400, not_accepted=False),
-    Ruling([0], Verdict.RETRY, 5),
+    DeliveryResult([0], Verdict.RETRY, 5),
 ]
 
 
-def _probing(carried: list[int], suspects: int = 0) -> Batch:
-    return replace(batch_of(carried, attempts=2), probing=True, suspects=suspects)
+def _probing(request_counts: list[int], suspects: int = 0) -> Batch:
+    return replace(batch_of(request_counts, attempts=2), probing=True, suspects=suspects)
 
 
-@pytest.mark.parametrize("ruling", CERTAIN)
-def test_what_was_certainly_not_accepted_costs_nothing(ruling: Ruling) -> None:
+@pytest.mark.parametrize("result", CERTAIN)
+def test_what_was_certainly_not_accepted_costs_nothing(result: DeliveryResult) -> None:
     """However long the outage lasts, nothing dies of it, not even what its worker's death counts for."""
-    for carried in (1, MAX_REQUESTS, 9):
-        batch = _probing([carried])
-        settlement = settle_rulings(batch, [ruling], POLICY, before=bytes([carried - 1]))
+    for request_counts in (1, MAX_REQUESTS, 9):
+        batch = _probing([request_counts])
+        settlement = settle_rulings(batch, [result], POLICY, before=bytes([request_counts - 1]))
 
         retry = retry_of(settlement)
-        assert (settlement.dead, retry.carried, retry.attempts) == ([], bytes([carried - 1]), 2)
+        assert (settlement.dead, retry.request_counts, retry.attempts) == ([], bytes([request_counts - 1]), 2)
         assert (retry.seconds, retry.by_celery) == (60, False)
 
 
-@pytest.mark.parametrize("ruling", UNCERTAIN)
-def test_what_may_have_been_accepted_counts(ruling: Ruling) -> None:
+@pytest.mark.parametrize("result", UNCERTAIN)
+def test_what_may_have_been_accepted_counts(result: DeliveryResult) -> None:
     """It is no attempt, but one of the four requests; after the last, the event is a dead letter."""
     batch = _probing([3, 0])
-    settlement = settle_rulings(batch, [ruling], RetryPolicy(0, 2.0), before=bytes([2, 0]))
+    settlement = settle_rulings(batch, [result], RetryPolicy(0, 2.0), before=bytes([2, 0]))
 
     retry = retry_of(settlement)
-    assert (settlement.dead, retry.carried, retry.attempts) == ([], bytes([3, 0]), 2)
+    assert (settlement.dead, retry.request_counts, retry.attempts) == ([], bytes([3, 0]), 2)
 
     batch = _probing([MAX_REQUESTS, 0])
-    settlement = settle_rulings(batch, [ruling], POLICY, before=bytes([3, 0]))
+    settlement = settle_rulings(batch, [result], POLICY, before=bytes([3, 0]))
 
     assert ids_by_status(settlement) == {"dead": ["e0"]}
     assert (settlement.dead[0].cause, settlement.dead[0].attempts) == ("exhausted", [MAX_REQUESTS])
-    assert retry_of(settlement).carried == bytes([SETTLED, 0])
+    assert retry_of(settlement).request_counts == bytes([SETTLED, 0])
     assert (retry_of(settlement).seconds, retry_of(settlement).attempts) == (60, 2)
 
 
 def test_a_setting_that_hides_what_was_accepted_counts_as_well() -> None:
     """A page in place of Splunk's answer holds the backlog; the events that it stands for may be there."""
-    ruling = replace(failed(FailureCode.NOT_SPLUNK, 200), places=[0, 1])
+    result = replace(failed(FailureCode.NOT_SPLUNK, 200), places=[0, 1])
 
-    settlement = settle_rulings(batch_of([1, 4]), [ruling], RetryPolicy(0, 2.0), before=bytes([0, 3]))
+    settlement = settle_rulings(batch_of([1, 4]), [result], RetryPolicy(0, 2.0), before=bytes([0, 3]))
 
-    assert (settlement.health, settlement.cause) == (Health.MISCONFIGURED, "not_splunk")
+    assert (settlement.health, settlement.cause) == (BreakerSignal.MISCONFIGURED, "not_splunk")
     assert ids_by_status(settlement) == {"dead": ["e1"], "retrying": ["e0"]}
 
 
 def test_the_reason_is_told_although_nothing_is_left() -> None:
     """The breaker opens for a reason, even if every event of the sending is dead."""
-    ruling = failed(FailureCode.NOT_SPLUNK, 200)
+    result = failed(FailureCode.NOT_SPLUNK, 200)
 
-    settlement = settle_rulings(batch_of([MAX_REQUESTS]), [ruling], POLICY, before=b"\3")
+    settlement = settle_rulings(batch_of([MAX_REQUESTS]), [result], POLICY, before=b"\3")
 
     assert (settlement.retry, settlement.cause) == (None, "not_splunk")
 
 
 @pytest.mark.parametrize(
-    ("carried", "suspects", "sent"),
+    ("request_counts", "suspects", "sent"),
     [([1, 1, 1], 0, [0]), ([SETTLED, 2, 1, 1], 0, [2]), ([2, 0], 64, [0]), ([2, 0], 1, [0]), ([3], 0, [0])],
 )
-def test_a_probe_is_one_event(carried: list[int], suspects: int, sent: list[int]) -> None:
+def test_a_probe_is_one_event(request_counts: list[int], suspects: int, sent: list[int]) -> None:
     """The one that was carried least; of a batch under suspicion, its first suspect."""
-    batch = _probing(carried, suspects=suspects)
+    batch = _probing(request_counts, suspects=suspects)
 
     with only_part(batch):
         assert batch.open_places() == sent
-        batch.carried[sent[0]] += 1
+        batch.request_counts[sent[0]] += 1
 
-    expected = [count + (place == sent[0]) for place, count in enumerate(carried)]
-    assert list(batch.carried) == expected
+    expected = [count + (place == sent[0]) for place, count in enumerate(request_counts)]
+    assert list(batch.request_counts) == expected
 
 
 def test_a_probe_that_comes_through_lets_the_rest_follow_at_once() -> None:
     """What was left out of it has had no attempt."""
     batch = _probing([1, 0, 0])
 
-    settlement = settle_rulings(batch, [Ruling([0], Verdict.ACCEPTED, 5)], POLICY, before=bytes(3))
+    settlement = settle_rulings(batch, [DeliveryResult([0], Verdict.ACCEPTED, 5)], POLICY, before=bytes(3))
 
     retry = retry_of(settlement)
-    assert (settlement.health, retry.seconds, retry.carried) == (Health.WELL, 0, bytes([SETTLED, 0, 0]))
+    assert (settlement.health, retry.seconds, retry.request_counts) == (
+        BreakerSignal.WELL,
+        0,
+        bytes([SETTLED, 0, 0]),
+    )
 
 
 @given(
-    carried=st.lists(st.integers(0, 3), min_size=1, max_size=6),
-    fates=st.lists(st.sampled_from(CERTAIN + UNCERTAIN), max_size=40),
+    request_counts=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+    replay_result=st.lists(st.sampled_from(CERTAIN + UNCERTAIN), max_size=40),
 )
-def test_no_event_is_carried_more_than_four_times(carried: list[int], fates: list[Ruling]) -> None:
+def test_no_event_is_carried_more_than_four_times(
+    request_counts: list[int], replay_result: list[DeliveryResult]
+) -> None:
     """Whatever a destination answers to probe after probe: beyond four go only those that it never had."""
-    batch = _probing(carried)
-    uncertain = list(carried)
-    for fate in fates:
+    batch = _probing(request_counts)
+    uncertain = list(request_counts)
+    for fate in replay_result:
         if not batch.open_places():
             break
-        before = bytes(batch.carried)
+        before = bytes(batch.request_counts)
         with only_part(batch):
             [place] = batch.open_places()
-            batch.carried[place] += 1
+            batch.request_counts[place] += 1
         uncertain[place] += not fate.is_certainly_not_accepted
         settle_rulings(batch, [replace(fate, places=[place])], POLICY, before=before)
 
     assert max(uncertain) <= MAX_REQUESTS
-    assert [count == SETTLED for count in batch.carried] == [count == MAX_REQUESTS for count in uncertain]
+    assert [count == SETTLED for count in batch.request_counts] == [
+        count == MAX_REQUESTS for count in uncertain
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from worker.broker.celery_channel import broker_settings
-from worker.broker.connection import connect, fails_over
+from worker.broker.connection import fails_over, redis_client
 from worker.model.errors import InvalidSetting
 from worker.model.redis_address import SentinelAddress, check_address, place, sentinel_address
 
@@ -58,7 +58,7 @@ def test_a_wrong_address_is_refused(url: str, reason: str) -> None:
 def test_a_client_of_wrong_sentinels_names_the_setting() -> None:
     """So does a program that publishes with an address of its own."""
     with pytest.raises(InvalidSetting, match="SIEM_REDIS_URL: must name the service"):
-        connect("sentinel://one:26379/0")
+        redis_client("sentinel://one:26379/0")
 
 
 @pytest.mark.parametrize(
@@ -94,5 +94,5 @@ def test_celery_is_led_to_the_same_master() -> None:
 
 def test_only_behind_sentinels_a_server_can_be_replaced() -> None:
     """There, publishing waits for a replica."""
-    assert fails_over(connect(WATCHED))
-    assert not fails_over(connect("redis://host/0"))
+    assert fails_over(redis_client(WATCHED))
+    assert not fails_over(redis_client("redis://host/0"))

@@ -8,9 +8,9 @@ from worker.model.budget import MemoryPlan
 from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import (
     ACCEPTABLE,
+    CheckStatus,
     RedisCheck,
     RedisFacts,
-    Standing,
     config_part,
     judge_claim,
     judge_doors,
@@ -43,7 +43,7 @@ def test_a_redis_that_suits_has_nothing_to_mend() -> None:
     checks = judge_redis(RedisFacts(WELL, "everysec", ids=IngressIds()))
 
     assert [(one.name, one.standing, one.hint, one.fatal) for one in checks] == [
-        (name, Standing.OK, "", False)
+        (name, CheckStatus.OK, "", False)
         for name in ("version", "cluster", "eviction", "evicted", "persistence", "fsync", "ids")
     ]
     assert config_part(checks).ok
@@ -77,7 +77,7 @@ def test_each_fault_is_told(name: str, info: dict[str, Any], standing: str, word
 
 def test_an_fsync_that_is_left_to_the_system_is_told() -> None:
     """And nothing is said of it where there is no append-only file."""
-    assert checked("fsync", appendfsync="no").standing is Standing.WARNING
+    assert checked("fsync", appendfsync="no").standing is CheckStatus.WARNING
     names = [one.name for one in judge_redis(RedisFacts(WELL | {"aof_enabled": 0}, None))]
     assert "fsync" not in names
 
@@ -100,9 +100,9 @@ def test_what_redis_does_not_say_is_unknown(name: str, field: str) -> None:
     odd = "" if field in ("redis_version", "maxmemory_policy") else "yes"
     found = next(one for one in missing if one.name == name)
 
-    assert found.standing is Standing.UNKNOWN
+    assert found.standing is CheckStatus.UNKNOWN
     if odd:
-        assert checked(name, **{field: odd}).standing is Standing.UNKNOWN
+        assert checked(name, **{field: odd}).standing is CheckStatus.UNKNOWN
     assert "cannot be checked" in config_part(missing).words
     assert config_part(missing).ok
 
@@ -111,7 +111,7 @@ def test_without_info_nothing_is_known() -> None:
     """An ACL may forbid it: that is said, and no process is refused for it."""
     checks = judge_redis(RedisFacts(None))
 
-    assert {one.standing for one in checks} == {Standing.UNKNOWN}
+    assert {one.standing for one in checks} == {CheckStatus.UNKNOWN}
     assert not any(one.fatal for one in checks)
 
 
@@ -149,14 +149,14 @@ def test_what_a_publisher_could_do_unnoticed_is_told(
     checks = judge_doors(RedisFacts(WELL | {"redis_version": version}, largest_value=largest))
 
     assert [one.name for one in checks] == names
-    assert {one.standing for one in checks} <= {Standing.WARNING}
+    assert {one.standing for one in checks} <= {CheckStatus.WARNING}
 
 
 def test_what_an_operator_accepts_is_a_warning() -> None:
     """It stays in the words; a Redis Cluster cannot be accepted."""
     accepted = checked("persistence", aof_enabled=0, accepted="persistence")
 
-    assert accepted.standing is Standing.WARNING
+    assert accepted.standing is CheckStatus.WARNING
     assert "accepted by SIEM_REDIS_ACCEPT" in accepted.words
     assert checked("cluster", cluster_enabled=1, accepted="cluster").fatal
     assert {"eviction", "persistence"} == ACCEPTABLE
@@ -173,10 +173,10 @@ def test_the_part_of_the_fleet_is_not_ok_where_events_get_lost() -> None:
 
 def test_a_redis_belongs_to_one_ledger() -> None:
     """Unclaimed or ours is well; another's is not, and both ids are named."""
-    assert [judge_claim(holder, "one").standing for holder in (None, "one")] == [Standing.OK] * 2
+    assert [judge_claim(holder, "one").standing for holder in (None, "one")] == [CheckStatus.OK] * 2
     other = judge_claim("two", "one")
 
-    assert other.standing is Standing.FAILED
+    assert other.standing is CheckStatus.FAILED
     assert "(two; this one is one)" in other.words
     assert "siem redis claim" in other.hint
 
@@ -184,20 +184,20 @@ def test_a_redis_belongs_to_one_ledger() -> None:
 @pytest.mark.parametrize(
     ("maxmemory", "integrations", "setting", "standing", "words"),
     [
-        (0, 50, 0, Standing.OK, "all backlogs together may take 2 000 MB; maxmemory is not set"),
+        (0, 50, 0, CheckStatus.OK, "all backlogs together may take 2 000 MB; maxmemory is not set"),
         (
             1_000_000_000,
             2,
             0,
-            Standing.OK,
+            CheckStatus.OK,
             "may take 500 MB, of a maxmemory of 1 000 MB",
         ),
-        (1_000_000_000, 50, 0, Standing.WARNING, "the caps of 50 backlogs are 17 000 MB together"),
-        (1_000_000_000, 2, 900_000_000, Standing.WARNING, "900 MB (SIEM_WAITING_BYTES)"),
+        (1_000_000_000, 50, 0, CheckStatus.WARNING, "the caps of 50 backlogs are 17 000 MB together"),
+        (1_000_000_000, 2, 900_000_000, CheckStatus.WARNING, "900 MB (SIEM_WAITING_BYTES)"),
     ],
 )
 def test_memory_that_may_be_too_small_is_a_warning(
-    maxmemory: int, integrations: int, setting: int, standing: Standing, words: str
+    maxmemory: int, integrations: int, setting: int, standing: CheckStatus, words: str
 ) -> None:
     """The caps of all backlogs, or the budget of all, against what Redis may take."""
     facts = RedisFacts(WELL | {"maxmemory": maxmemory}, "everysec", integrations)
@@ -205,4 +205,4 @@ def test_memory_that_may_be_too_small_is_a_warning(
 
     assert (check.name, check.standing) == ("memory", standing)
     assert words in check.words
-    assert bool(check.hint) is (standing is Standing.WARNING)
+    assert bool(check.hint) is (standing is CheckStatus.WARNING)

@@ -5,16 +5,16 @@ import pytest
 from worker.model.redis_marks import (
     Epoch,
     Figures,
-    Kind,
     Loss,
+    LossKind,
     Mark,
-    Verdict,
+    MarkVerdict,
     compare,
-    kind_of,
+    loss_kind,
+    loss_text,
     losses_part,
     missing,
     vanished_streams,
-    words_of,
 )
 
 KNOWN = Mark("b", 10, 1000)
@@ -25,21 +25,21 @@ NOON = 1_795_385_700_000
 @pytest.mark.parametrize(
     ("known", "found", "verdict"),
     [
-        (None, None, Verdict.FIRST),
-        (None, Epoch(Mark("a", 3)), Verdict.FIRST),
-        (KNOWN, Epoch(Mark("b", 10)), Verdict.SAME),
-        (KNOWN, Epoch(Mark("b", 12)), Verdict.SAME),
-        (KNOWN, Epoch(Mark("b", 9)), Verdict.LOST),
-        (KNOWN, Epoch(Mark("b", 10), truncated="cut off"), Verdict.LOST),
-        (KNOWN, None, Verdict.LOST),
-        (KNOWN, Epoch(Mark("a", 99)), Verdict.LOST),
-        (KNOWN, Epoch(Mark("c", 1), before=("a", "b")), Verdict.LEDGER_IS_OLDER),
-        (Mark("b"), None, Verdict.UNTOLD),
-        (Mark("b"), Epoch(Mark("a", 99)), Verdict.UNTOLD),
-        (Mark("b"), Epoch(Mark("b")), Verdict.SAME),
+        (None, None, MarkVerdict.FIRST),
+        (None, Epoch(Mark("a", 3)), MarkVerdict.FIRST),
+        (KNOWN, Epoch(Mark("b", 10)), MarkVerdict.SAME),
+        (KNOWN, Epoch(Mark("b", 12)), MarkVerdict.SAME),
+        (KNOWN, Epoch(Mark("b", 9)), MarkVerdict.LOST),
+        (KNOWN, Epoch(Mark("b", 10), truncated="cut off"), MarkVerdict.LOST),
+        (KNOWN, None, MarkVerdict.LOST),
+        (KNOWN, Epoch(Mark("a", 99)), MarkVerdict.LOST),
+        (KNOWN, Epoch(Mark("c", 1), before=("a", "b")), MarkVerdict.LEDGER_IS_OLDER),
+        (Mark("b"), None, MarkVerdict.UNTOLD),
+        (Mark("b"), Epoch(Mark("a", 99)), MarkVerdict.UNTOLD),
+        (Mark("b"), Epoch(Mark("b")), MarkVerdict.SAME),
     ],
 )
-def test_a_mark_beside_the_known_one(known: Mark | None, found: Epoch | None, verdict: Verdict) -> None:
+def test_a_mark_beside_the_known_one(known: Mark | None, found: Epoch | None, verdict: MarkVerdict) -> None:
     """Only what is known and not there any more is lost; a restored ledger is no loss of Redis."""
     assert compare(known, found) is verdict
 
@@ -47,17 +47,17 @@ def test_a_mark_beside_the_known_one(known: Mark | None, found: Epoch | None, ve
 @pytest.mark.parametrize(
     ("found", "was_ours", "kind"),
     [
-        (None, False, Kind.EMPTIED),
-        (Epoch(Mark("x", 3)), False, Kind.REPLACED),
-        (Epoch(Mark("a", 3)), True, Kind.ROLLED_BACK),
-        (Epoch(Mark("b", 9)), True, Kind.ROLLED_BACK),
-        (Epoch(Mark("b", 10), truncated="cut off"), True, Kind.TRUNCATED),
-        (Epoch(Mark("b", 9), truncated="cut off"), True, Kind.ROLLED_BACK),
+        (None, False, LossKind.EMPTIED),
+        (Epoch(Mark("x", 3)), False, LossKind.REPLACED),
+        (Epoch(Mark("a", 3)), True, LossKind.ROLLED_BACK),
+        (Epoch(Mark("b", 9)), True, LossKind.ROLLED_BACK),
+        (Epoch(Mark("b", 10), truncated="cut off"), True, LossKind.TRUNCATED),
+        (Epoch(Mark("b", 9), truncated="cut off"), True, LossKind.ROLLED_BACK),
     ],
 )
-def test_what_became_of_the_data(found: Epoch | None, kind: Kind, *, was_ours: bool) -> None:
+def test_what_became_of_the_data(found: Epoch | None, kind: LossKind, *, was_ours: bool) -> None:
     """Told from the epoch that is there, and whether the ledger knows it."""
-    assert kind_of(KNOWN, found, was_ours=was_ours) is kind
+    assert loss_kind(KNOWN, found, was_ours=was_ours) is kind
 
 
 @pytest.mark.parametrize(
@@ -105,20 +105,22 @@ def test_a_stream_that_began_again() -> None:
 
 def test_a_loss_is_told_with_its_numbers_and_its_moments() -> None:
     """Integration by integration, and what cannot be known is said."""
-    loss = Loss(Kind.EMPTIED, NOON, NOON + 2000, {"int_b": 97, "int_a": 200}, {"events": 12, "outcomes": 0})
+    loss = Loss(
+        LossKind.EMPTIED, NOON, NOON + 2000, {"int_b": 97, "int_a": 200}, {"events": 12, "outcomes": 0}
+    )
 
     assert loss.events == 309
-    assert words_of(loss) == (
+    assert loss_text(loss) == (
         "Redis was emptied between 2026-11-22 22:15:00Z and 2026-11-22 22:15:02Z; missing: at least 297 "
         "deliveries of routed events (int_a 200, int_b 97); up to 12 events that no router had read; what "
         "was accepted in between is not counted"
     )
-    assert "nothing is known to be missing" in words_of(Loss(Kind.ROLLED_BACK, NOON, NOON, {}, {}))
+    assert "nothing is known to be missing" in loss_text(Loss(LossKind.ROLLED_BACK, NOON, NOON, {}, {}))
 
 
 def test_readiness_tells_of_losses_until_they_are_acknowledged() -> None:
     """The latest in words, the others by their number."""
-    loss = Loss(Kind.EMPTIED, NOON, NOON, {"int_a": 2}, {})
+    loss = Loss(LossKind.EMPTIED, NOON, NOON, {"int_a": 2}, {})
 
     assert losses_part([]).ok
     assert not losses_part([loss]).ok

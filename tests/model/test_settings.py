@@ -83,7 +83,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
 
     assert error.field == name
     assert error.reason
-    assert "README.md" in error.remedy
+    assert "README.md" in error.hint
 
 
 _DURATIONS = [name for name, one in Settings.model_fields.items() if one.annotation is float]
@@ -155,7 +155,7 @@ def test_no_redis_at_all_is_said_with_what_to_do(tmp_path: Path) -> None:
         Settings(data_dir=tmp_path).broker_address()
 
     assert caught.value.field == "SIEM_REDIS_URL"
-    assert "siem up" in caught.value.remedy
+    assert "siem up" in caught.value.hint
 
 
 def test_the_ledger_is_sqlite_unless_it_was_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

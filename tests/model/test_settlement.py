@@ -12,9 +12,9 @@ from worker.model.deliveries import (
     SETTLED,
     Assurance,
     Batch,
-    Finding,
+    DeliveryResult,
+    Failure,
     Retry,
-    Ruling,
     Settlement,
     Verdict,
 )
@@ -25,21 +25,27 @@ from worker.model.request_counts import count_request
 from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
-BUSY = Finding(FailureCode.DESTINATION_BUSY, "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
-BAD = Finding(FailureCode.EVENT_REFUSED, "HTTP 400: Invalid data format (code 6)", "look at the event", 400)
+BUSY = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
+BAD = Failure(FailureCode.EVENT_REFUSED, "HTTP 400: Invalid data format (code 6)", "look at the event", 400)
 CLAIMED_MS = 1_000_000
 
 
-def batch_of(carried: Sequence[int], *, attempts: int = 0) -> Batch:
+def batch_of(request_counts: Sequence[int], *, attempts: int = 0) -> Batch:
     """Make a batch whose events were carried that often."""
-    events = [QueuedEvent(f"e{at}", "policy.deny", 10 + at, 20 + at, b"{}") for at in range(len(carried))]
+    events = [
+        QueuedEvent(f"e{at}", "policy.deny", 10 + at, 20 + at, b"{}") for at in range(len(request_counts))
+    ]
     order = WorkOrder("int_1", 0, 1)
-    return Batch(order, events, b"{}", bytearray(carried), attempts, CLAIMED_MS, time.monotonic(), [], [])
+    return Batch(
+        order, events, b"{}", bytearray(request_counts), attempts, CLAIMED_MS, time.monotonic(), [], []
+    )
 
 
-def failing(places: Sequence[int], *, retry_after: float | None = None, elapsed_ms: int = 5) -> Ruling:
+def failing(
+    places: Sequence[int], *, retry_after: float | None = None, elapsed_ms: int = 5
+) -> DeliveryResult:
     """Rule that these are to be sent again."""
-    return Ruling(places, Verdict.RETRY, elapsed_ms, BUSY, retry_after, 503)
+    return DeliveryResult(places, Verdict.RETRY, elapsed_ms, BUSY, retry_after, 503)
 
 
 def retry_of(settlement: Settlement) -> Retry:
@@ -58,21 +64,23 @@ def ids_by_status(settlement: Settlement) -> dict[str, list[str]]:
 
 def test_what_was_delivered_has_no_reason() -> None:
     """Also where the destination had something to say: a reason is why an event was not delivered."""
-    settlement = settle_rulings(batch_of([1]), [Ruling([0], Verdict.ACCEPTED, 7, BUSY, None, 200)], POLICY)
-    assert [outcome.finding for outcome in settlement.outcomes] == [None]
+    settlement = settle_rulings(
+        batch_of([1]), [DeliveryResult([0], Verdict.ACCEPTED, 7, BUSY, None, 200)], POLICY
+    )
+    assert [outcome.failure for outcome in settlement.outcomes] == [None]
 
 
 def test_each_request_is_counted_and_none_beyond_the_mark() -> None:
     """Of the events that it carries, up to what a byte tells apart from those that are settled."""
     batch = batch_of([0, 1, SETTLED - 1])
     count_request(batch, [0, 2])
-    assert list(batch.carried) == [1, 1, SETTLED - 1]
+    assert list(batch.request_counts) == [1, 1, SETTLED - 1]
 
 
 def test_a_batch_that_was_accepted_is_delivered() -> None:
     """One outcome, at the moment of the reply, with how many requests carried each event; no finding."""
     batch = batch_of([1, 2])
-    settlement = settle_rulings(batch, [Ruling([0, 1], Verdict.ACCEPTED, 7, None, None, 200)], POLICY)
+    settlement = settle_rulings(batch, [DeliveryResult([0, 1], Verdict.ACCEPTED, 7, None, None, 200)], POLICY)
 
     [outcome] = settlement.outcomes
     assert (outcome.integration_id, outcome.status, outcome.settled_ms) == (
@@ -80,7 +88,7 @@ def test_a_batch_that_was_accepted_is_delivered() -> None:
         "delivered",
         CLAIMED_MS + 7,
     )
-    assert (outcome.finding, outcome.retry_at_ms, outcome.http_status) == (None, None, 200)
+    assert (outcome.failure, outcome.retry_at_ms, outcome.http_status) == (None, None, 200)
     assert [(trace.id, trace.time_ms, trace.published_ms, trace.attempts) for trace in outcome.events] == [
         ("e0", 10, 20, 1),
         ("e1", 11, 21, 2),
@@ -103,7 +111,7 @@ def test_what_was_not_sent_is_no_failed_attempt() -> None:
 
 def test_what_was_refused_unsent_is_no_failed_attempt() -> None:
     """An event that an earlier request carried may be refused by ourselves: that is no attempt of its own."""
-    refused = Ruling([0, 1], Verdict.REFUSED, 5, BUSY)
+    refused = DeliveryResult([0, 1], Verdict.REFUSED, 5, BUSY)
     settlement = settle_rulings(batch_of([2, 1]), [refused], POLICY, before=bytes([1, 1]))
 
     assert [([trace.id for trace in one.events], one.sent) for one in settlement.outcomes] == [
@@ -123,20 +131,20 @@ def test_what_cannot_be_sent_at_all_is_no_failed_attempt() -> None:
 def test_what_is_refused_is_dead_with_its_payload_and_takes_nobody_along() -> None:
     """The offender becomes a dead letter at once; what stood beside it is delivered or tried again."""
     batch = batch_of([1, 1, 1])
-    rulings = [
-        Ruling([0], Verdict.ACCEPTED, 5),
-        Ruling([1], Verdict.REFUSED, 6, BAD, None, 400),
+    results = [
+        DeliveryResult([0], Verdict.ACCEPTED, 5),
+        DeliveryResult([1], Verdict.REFUSED, 6, BAD, None, 400),
         failing([2]),
     ]
-    settlement = settle_rulings(batch, rulings, POLICY)
+    settlement = settle_rulings(batch, results, POLICY)
 
     assert ids_by_status(settlement) == {"delivered": ["e0"], "dead": ["e1"], "retrying": ["e2"]}
     [letter] = settlement.dead
-    assert (letter.integration_id, letter.cause, letter.finding) == ("int_1", "refused", BAD)
+    assert (letter.integration_id, letter.cause, letter.failure) == ("int_1", "refused", BAD)
     assert (letter.events, letter.attempts, letter.dead_ms) == ([batch.events[1]], [1], CLAIMED_MS + 6)
     assert settlement.settled == 2
-    assert list(batch.carried) == [SETTLED, SETTLED, 1]
-    assert retry_of(settlement).carried == bytes(batch.carried)
+    assert list(batch.request_counts) == [SETTLED, SETTLED, 1]
+    assert retry_of(settlement).request_counts == bytes(batch.request_counts)
 
 
 def test_a_retry_says_why_and_when_it_is_due() -> None:
@@ -146,7 +154,7 @@ def test_a_retry_says_why_and_when_it_is_due() -> None:
 
     due = CLAIMED_MS + 40 + round(retry.seconds * 1000)
     assert [outcome.retry_at_ms for outcome in settlement.outcomes] == [due, due]
-    assert [outcome.finding for outcome in settlement.outcomes] == [BUSY, BUSY]
+    assert [outcome.failure for outcome in settlement.outcomes] == [BUSY, BUSY]
     assert (retry.reason, retry.attempts, retry.by_celery) == (BUSY.code, 1, True)
 
 
@@ -164,9 +172,9 @@ def test_delays_double_and_stray_by_a_fifth_at_the_most(attempts: int, doubled: 
 
 def test_retry_after_wins_over_a_shorter_backoff() -> None:
     """The longest wish among the replies is granted, to the second."""
-    rulings = [failing([0], retry_after=7), failing([1], retry_after=33), failing([2])]
+    results = [failing([0], retry_after=7), failing([1], retry_after=33), failing([2])]
 
-    assert retry_of(settle_rulings(batch_of([1, 1, 1]), rulings, POLICY)).seconds == 33
+    assert retry_of(settle_rulings(batch_of([1, 1, 1]), results, POLICY)).seconds == 33
 
 
 @pytest.mark.parametrize("asked", [0.0, 1.0])
@@ -203,11 +211,11 @@ def test_after_the_last_retry_an_event_is_dead(max_retries: int) -> None:
     policy = RetryPolicy(max_retries, 2.0)
     batch = batch_of([0, 0])
     for attempt in range(1, max_retries + 1):
-        batch.carried[:] = bytes([attempt, attempt])
+        batch.request_counts[:] = bytes([attempt, attempt])
         retry = retry_of(settle_rulings(batch, [failing([0, 1])], policy))
         assert retry.attempts == attempt
-        batch = batch_of(retry.carried, attempts=retry.attempts)
-    batch.carried[:] = bytes([max_retries + 1] * 2)
+        batch = batch_of(retry.request_counts, attempts=retry.attempts)
+    batch.request_counts[:] = bytes([max_retries + 1] * 2)
 
     settlement = settle_rulings(batch, [failing([0, 1])], policy)
 
@@ -224,29 +232,29 @@ def test_an_event_that_was_carried_four_times_is_dead_before_the_others() -> Non
     assert settlement.dead[0].cause == "exhausted"
 
 
-@pytest.mark.parametrize(("carried", "attempts"), [([0], 0), ([3], 3), ([MAX_REQUESTS], 3), ([9], 5)])
-def test_what_was_not_sent_was_no_attempt(carried: list[int], attempts: int) -> None:
+@pytest.mark.parametrize(("request_counts", "attempts"), [([0], 0), ([3], 3), ([MAX_REQUESTS], 3), ([9], 5)])
+def test_what_was_not_sent_was_no_attempt(request_counts: list[int], attempts: int) -> None:
     """A configuration that cannot be read kills nothing, however often the events were carried before."""
-    batch = batch_of(carried, attempts=attempts)
+    batch = batch_of(request_counts, attempts=attempts)
 
     settlement = settle_rulings(batch, [failing([0])], POLICY, sent=False)
 
     assert (settlement.settled, settlement.dead) == (0, [])
-    assert (retry_of(settlement).attempts, list(batch.carried)) == (attempts, carried)
+    assert (retry_of(settlement).attempts, list(batch.request_counts)) == (attempts, request_counts)
 
 
 def test_a_ruling_on_nothing_is_nothing() -> None:
     """No outcome is written for no events, and no retry is due."""
-    rulings = [Ruling([], verdict, 5, BUSY) for verdict in Verdict]
+    results = [DeliveryResult([], verdict, 5, BUSY) for verdict in Verdict]
 
-    assert settle_rulings(batch_of([]), rulings, POLICY) == Settlement(0, [], [], None)
+    assert settle_rulings(batch_of([]), results, POLICY) == Settlement(0, [], [], None)
 
 
 def test_a_refusal_without_a_reason_still_has_words() -> None:
     """A dead letter always says something."""
-    [letter] = settle_rulings(batch_of([1]), [Ruling([0], Verdict.REFUSED, 5)], POLICY).dead
+    [letter] = settle_rulings(batch_of([1]), [DeliveryResult([0], Verdict.REFUSED, 5)], POLICY).dead
 
-    assert letter.finding.code == FailureCode.UNKNOWN
+    assert letter.failure.code == FailureCode.UNKNOWN
 
 
 def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
@@ -255,38 +263,38 @@ def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
     settlement = settle_deleted(batch)
 
     [letter] = settlement.dead
-    assert (letter.cause, letter.finding.code, letter.attempts) == ("deleted", "integration_deleted", [0, 2])
+    assert (letter.cause, letter.failure.code, letter.attempts) == ("deleted", "integration_deleted", [0, 2])
     assert ids_by_status(settlement) == {"dead": ["e0", "e2"]}
     assert [one.sent for one in settlement.outcomes] == [False]
     assert (settlement.settled, settlement.retry, batch.open_places()) == (2, None, [])
 
 
 @st.composite
-def ruled_batches(draw: st.DrawFn) -> tuple[Batch, list[Ruling], RetryPolicy]:
+def ruled_batches(draw: st.DrawFn) -> tuple[Batch, list[DeliveryResult], RetryPolicy]:
     """Make a batch at any stage of its life, and rulings that cover what is open of it."""
-    carried = draw(st.lists(st.integers(0, 6) | st.just(SETTLED), min_size=1, max_size=30))
-    batch = batch_of(carried, attempts=draw(st.integers(0, 4)))
+    request_counts = draw(st.lists(st.integers(0, 6) | st.just(SETTLED), min_size=1, max_size=30))
+    batch = batch_of(request_counts, attempts=draw(st.integers(0, 4)))
     verdicts = [
         (place, draw(st.sampled_from(Verdict)), draw(st.integers(0, 2))) for place in batch.open_places()
     ]
     groups: dict[tuple[Verdict, int], list[int]] = {}
     for place, verdict, group in verdicts:
         groups.setdefault((verdict, group), []).append(place)
-    rulings = [Ruling(places, verdict, group, BUSY) for (verdict, group), places in groups.items()]
-    return batch, rulings, RetryPolicy(draw(st.integers(0, 3)), 2.0)
+    results = [DeliveryResult(places, verdict, group, BUSY) for (verdict, group), places in groups.items()]
+    return batch, results, RetryPolicy(draw(st.integers(0, 3)), 2.0)
 
 
 @settings(max_examples=200)
 @given(ruled_batches(), st.booleans())
 def test_every_open_event_ends_in_exactly_one_place(
-    given_batch: tuple[Batch, list[Ruling], RetryPolicy],
+    given_batch: tuple[Batch, list[DeliveryResult], RetryPolicy],
     sent: bool,  # noqa: FBT001 - hypothesis passes by place
 ) -> None:
     """Delivered, dead, or still open for the retry; counts, outcomes and letters all agree."""
-    batch, rulings, policy = given_batch
+    batch, results, policy = given_batch
     were_open = {batch.events[place].id for place in batch.open_places()}
 
-    settlement = settle_rulings(batch, rulings, policy, sent=sent)
+    settlement = settle_rulings(batch, results, policy, sent=sent)
 
     found = ids_by_status(settlement)
     delivered, dead, retrying = (found.get(status, []) for status in ("delivered", "dead", "retrying"))
@@ -299,19 +307,19 @@ def test_every_open_event_ends_in_exactly_one_place(
     assert sorted(batch.events[place].id for place in batch.open_places()) == sorted(retrying)
     assert (settlement.retry is None) == (not retrying)
     if settlement.retry is not None:
-        assert settlement.retry.carried == bytes(batch.carried)
+        assert settlement.retry.request_counts == bytes(batch.request_counts)
 
 
 def test_what_a_delivery_can_claim_is_recorded_with_it() -> None:
     """Delivered events carry the assurance of their ruling; what is not delivered carries none."""
     batch = batch_of([1, 1, 1])
-    rulings = [
-        Ruling([0], Verdict.ACCEPTED, 5, assurance=Assurance.SENT),
-        Ruling([1], Verdict.REFUSED, 5, BAD),
+    results = [
+        DeliveryResult([0], Verdict.ACCEPTED, 5, assurance=Assurance.SENT),
+        DeliveryResult([1], Verdict.REFUSED, 5, BAD),
         failing([2]),
     ]
 
-    settlement = settle_rulings(batch, rulings, POLICY)
+    settlement = settle_rulings(batch, results, POLICY)
 
     assert {outcome.status: outcome.assurance for outcome in settlement.outcomes} == {
         "delivered": "sent",
@@ -324,33 +332,36 @@ def test_what_a_delivery_can_claim_is_recorded_with_it() -> None:
 def test_a_destination_that_asks_to_be_spared_is_spared_for_a_while(asked: float, granted: float) -> None:
     """The longest rest that any reply asked for counts, up to a bound that no destination can exceed."""
     batch = batch_of([1, 1])
-    rulings = [Ruling([0], Verdict.ACCEPTED, 5, rest=asked), Ruling([1], Verdict.ACCEPTED, 5)]
+    results = [
+        DeliveryResult([0], Verdict.ACCEPTED, 5, cool_down=asked),
+        DeliveryResult([1], Verdict.ACCEPTED, 5),
+    ]
 
-    assert settle_rulings(batch, rulings, POLICY).rest == granted
+    assert settle_rulings(batch, results, POLICY).cool_down == granted
 
 
 def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
     """The event that was told so is dead; those that were not sent wait, not attempted yet."""
     batch = batch_of([1, 0])
-    gone = Finding(FailureCode.ENDPOINT_GONE, "HTTP 410: Gone", "switch it on again", 410)
-    rulings = [Ruling([0], Verdict.REFUSED, 5, gone), Ruling([1], Verdict.RETRY, 5, gone)]
+    gone = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410: Gone", "switch it on again", 410)
+    results = [DeliveryResult([0], Verdict.REFUSED, 5, gone), DeliveryResult([1], Verdict.RETRY, 5, gone)]
 
-    settlement = settle_rulings(batch, rulings, RetryPolicy(max_retries=0, backoff=2.0))
+    settlement = settle_rulings(batch, results, RetryPolicy(max_retries=0, backoff=2.0))
 
-    assert settlement.switch_off
+    assert settlement.disable
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
-    assert retry_of(settlement).carried == bytes([SETTLED, 0])
+    assert retry_of(settlement).request_counts == bytes([SETTLED, 0])
 
 
 def test_a_shortage_behind_what_was_sent_ends_at_the_limit_of_requests() -> None:
     """As when Splunk took the events, and this process could not ask whether they are indexed."""
-    short = Finding(FailureCode.OUT_OF_RESOURCES, "no descriptor is left", "raise the limit")
+    short = Failure(FailureCode.OUT_OF_RESOURCES, "no descriptor is left", "raise the limit")
     batch = batch_of([MAX_REQUESTS, MAX_REQUESTS - 1, MAX_REQUESTS])
     before = bytes([MAX_REQUESTS - 1, MAX_REQUESTS - 2, MAX_REQUESTS])
-    rulings = [Ruling([0, 1, 2], Verdict.RETRY, 5, short, http_status=200)]
+    results = [DeliveryResult([0, 1, 2], Verdict.RETRY, 5, short, http_status=200)]
 
-    settlement = settle_rulings(batch, rulings, POLICY, before=before)
+    settlement = settle_rulings(batch, results, POLICY, before=before)
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1", "e2"]}
-    assert retry_of(settlement).carried == bytes([SETTLED, MAX_REQUESTS - 1, MAX_REQUESTS])
+    assert retry_of(settlement).request_counts == bytes([SETTLED, MAX_REQUESTS - 1, MAX_REQUESTS])
     assert retry_of(settlement).attempts == 0
     assert [one.sent for one in settlement.outcomes if one.status == "retrying"] == [True, False]

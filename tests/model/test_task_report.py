@@ -7,7 +7,7 @@ import pytest
 
 from tests.model.test_health import NO_RETRIES, accepted, turned_away
 from tests.model.test_settlement import BAD, POLICY, batch_of, failing
-from worker.model.deliveries import Ruling, Verdict
+from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.errors import (
     DeliveryDead,
     DeliveryDelayed,
@@ -16,36 +16,40 @@ from worker.model.errors import (
     TransientDelivery,
 )
 from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
-from worker.model.task_report import TaskReport, ending_of, held
+from worker.model.task_report import TaskReport, held, task_error
 
 NO_CELERY = RetryPolicy(max_retries=3, backoff=2.0, celery_can=False)
 
 
 def told(
-    rulings: list[Ruling], policy: RetryPolicy = POLICY, *, carried: int = 1, probing: bool = False
+    results: list[DeliveryResult],
+    policy: RetryPolicy = POLICY,
+    *,
+    request_counts: int = 1,
+    probing: bool = False,
 ) -> DeliveryError | None:
     """Return how a task ends whose batch of three events gets these rulings."""
-    batch = replace(batch_of([carried] * 3), probing=probing)
-    settlement = settle_rulings(batch, rulings, policy, before=bytes([carried - 1] * 3))
+    batch = replace(batch_of([request_counts] * 3), probing=probing)
+    settlement = settle_rulings(batch, results, policy, before=bytes([request_counts - 1] * 3))
     report = TaskReport()
     report.add(settlement)
-    return ending_of(batch.order, batch, settlement, report)
+    return task_error(batch.order, batch, settlement, report)
 
 
 def test_what_was_delivered_is_a_success() -> None:
     """The result sums the batches of the task, and counts what took more than one request."""
     report = TaskReport()
-    for carried in ([1, 1], [1, 2, 2]):
-        batch = batch_of(carried)
-        settlement = settle_rulings(batch, [accepted(*range(len(carried)))], POLICY)
+    for request_counts in ([1, 1], [1, 2, 2]):
+        batch = batch_of(request_counts)
+        settlement = settle_rulings(batch, [accepted(*range(len(request_counts)))], POLICY)
         report.add(settlement)
-        assert ending_of(batch.order, batch, settlement, report) is None
+        assert task_error(batch.order, batch, settlement, report) is None
 
     assert re.fullmatch(r"5 delivered, 2 retried, 2 batches, \d+ ms", str(report))
 
 
 @pytest.mark.parametrize(
-    ("rulings", "policy", "probing", "ending", "words"),
+    ("results", "policy", "probing", "ending", "words"),
     [
         (
             [failing([0, 1, 2])],
@@ -73,7 +77,7 @@ def test_what_was_delivered_is_a_success() -> None:
         ([failing([0])], POLICY, True, DeliveryHeld, r"held: destination busy, 3 events wait"),
         ([failing([0, 1, 2])], NO_RETRIES, False, DeliveryDead, r"3 dead letters \(destination busy\)"),
         (
-            [accepted(0, 1), Ruling([2], Verdict.REFUSED, 5, BAD)],
+            [accepted(0, 1), DeliveryResult([2], Verdict.REFUSED, 5, BAD)],
             POLICY,
             False,
             DeliveryDead,
@@ -82,14 +86,14 @@ def test_what_was_delivered_is_a_success() -> None:
     ],
 )
 def test_what_was_not_delivered_is_none(
-    rulings: list[Ruling],
+    results: list[DeliveryResult],
     policy: RetryPolicy,
     probing: bool,  # noqa: FBT001 - a test's parameter
     ending: type[DeliveryError],
     words: str,
 ) -> None:
     """It ends in an error that says what happened, in codes and counts."""
-    found = told(rulings, policy, probing=probing)
+    found = told(results, policy, probing=probing)
 
     assert type(found) is ending
     # Delays are spread by a fifth.
@@ -103,7 +107,7 @@ def test_what_was_deleted_is_no_success() -> None:
     report = TaskReport()
     report.add(settlement)
 
-    found = ending_of(batch.order, batch, settlement, report)
+    found = task_error(batch.order, batch, settlement, report)
 
     assert isinstance(found, DeliveryDead)
     assert str(found) == "2 dead letters (integration deleted)"
@@ -113,11 +117,11 @@ def test_an_event_that_died_in_an_earlier_part_is_told() -> None:
     """A batch in parts ends with its last one, but the task has not delivered all."""
     report = TaskReport()
     batch = batch_of([1, 1])
-    report.add(settle_rulings(batch, [Ruling([0], Verdict.REFUSED, 5, BAD)], POLICY))
+    report.add(settle_rulings(batch, [DeliveryResult([0], Verdict.REFUSED, 5, BAD)], POLICY))
     settlement = settle_rulings(batch, [accepted(1)], POLICY)
     report.add(settlement)
 
-    found = ending_of(batch.order, batch, settlement, report)
+    found = task_error(batch.order, batch, settlement, report)
 
     assert isinstance(found, DeliveryDead)
     assert str(found).startswith("1 dead letter (event refused); 1 delivered, 0 retried, 2 batches, ")

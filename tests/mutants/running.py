@@ -148,7 +148,9 @@ def _try_all(chosen: Sequence[Mutant], jobs: int) -> int:
             pool = ending.enter_context(ThreadPoolExecutor(jobs))
             if not _passes_unbroken(pool, copies, chosen):
                 return 2
-            trials = [_told(trial) for trial in pool.map(lambda mutant: _try(copies, mutant), chosen)]
+            trials = [
+                _told(event_step) for event_step in pool.map(lambda mutant: _try(copies, mutant), chosen)
+            ]
     return _conclude(trials)
 
 
@@ -213,22 +215,22 @@ def _fate(copy: Copy, mutant: Mutant) -> tuple[Fate, str]:
     return (Fate.NOTICED if mutant.explained else Fate.KILLED), found[1] if found else ""
 
 
-def _told(trial: Trial) -> Trial:
-    _say(str(trial))
-    return trial
+def _told(event_step: Trial) -> Trial:
+    _say(str(event_step))
+    return event_step
 
 
 def _conclude(trials: Sequence[Trial]) -> int:
-    counts = Counter((trial.mutant.area, trial.fate) for trial in trials)
+    counts = Counter((event_step.mutant.area, event_step.fate) for event_step in trials)
     _say("")
-    for area in sorted({trial.mutant.area for trial in trials}):
-        fates = [
+    for area in sorted({event_step.mutant.area for event_step in trials}):
+        replay_result = [
             f"{counts[area, fate]} {fate.partition(' although')[0]}" for fate in Fate if counts[area, fate]
         ]
-        _say(f"{area:12}  {', '.join(fates)}")
-    if any(trial.fate is Fate.BROKEN for trial in trials):
+        _say(f"{area:12}  {', '.join(replay_result)}")
+    if any(event_step.fate is Fate.BROKEN for event_step in trials):
         return 2
-    return 0 if all(trial.fate in _WELL for trial in trials) else 1
+    return 0 if all(event_step.fate in _WELL for event_step in trials) else 1
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,7 @@ from tests.fleet import Fleet, wait_until
 from tests.pages.reading import Page
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import listen, server_of, url_of
+from worker.api.serving import bind_socket, listener_url, server_of
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 from worker.pages.app import add_pages
@@ -90,12 +90,12 @@ def running(fleet: Fleet, **changes: Any) -> Iterator[Site]:
         for tenant in (OURS, THEIRS)
         for role in Role
     }
-    with closing(listen(config)) as listener:
+    with closing(bind_socket(config)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             wait_until(lambda: server.started, "the pages answer")
-            yield Site(url_of(listener), fleet, resources, texts)
+            yield Site(listener_url(listener), fleet, resources, texts)
         finally:
             server.should_exit = True
             thread.join()

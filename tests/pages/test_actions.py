@@ -9,7 +9,7 @@ from tests.ledger.entries import NOON, REFUSAL, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import Vault, new_key
 from worker.model.contents import content_of
@@ -104,7 +104,7 @@ def test_what_cannot_be_undone_is_asked_for_first(site: Site, button: str, words
     """Without a script: its button leads to a page that says what is lost, and nothing is done yet."""
     secrets = [f"whsec_{base64.b64encode(bytes([n] * 32)).decode()}" for n in range(2)]
     integration = site.integrate(f"asked-{button.replace('/', '-')}", paused=True, signing_secrets=secrets)
-    site.fleet.client.hset(keys.state(integration), "backlog_events", "3")
+    site.fleet.client.hset(keys.state_key(integration), "backlog_events", "3")
     visitor, place = site.visitor(), f"{HOME}/{integration}"
     before = site.resources.integrations_of(OURS).open(integration)
     page = visitor.get(place)
@@ -171,7 +171,7 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
     ended = [Status.DELIVERED, Status.DEAD, Status.DELIVERED]
     for number, (home, status) in enumerate(zip(homes, ended, strict=True)):
         told = outcome(["evt_sought"], status, integration_id=home)
-        record(site.fleet.engine, [(f"{NOON}-{8000 + number}", [told])], [])
+        record_entries(site.fleet.engine, [(f"{NOON}-{8000 + number}", [told])], [])
     page = site.visitor().get(HOME + "/events", params={"id": "evt_sought"})
 
     assert {"found-a", "found-b", "delivered", "dead"} <= set(page.words)
@@ -208,11 +208,11 @@ def test_the_attempts_of_two_events_of_one_id_are_shown_apart(site: Site) -> Non
             ["evt_reused"],
             Status.DEAD,
             integration_id=home,
-            finding=msgspec.structs.replace(REFUSAL, message=words),
+            failure=msgspec.structs.replace(REFUSAL, message=words),
         )
         events = [msgspec.structs.replace(one, content=content_of(raw)) for one in told.events]
         told = msgspec.structs.replace(told, events=events)
-        record(site.fleet.engine, [(f"{NOON}-{8100 + number}", [told])], [])
+        record_entries(site.fleet.engine, [(f"{NOON}-{8100 + number}", [told])], [])
     page = site.visitor().get(HOME + "/events", params={"id": "evt_reused"})
     sections = page.text.split("Every attempt at reused")[1:]
 

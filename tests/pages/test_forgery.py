@@ -10,9 +10,9 @@ import pytest
 from tests.ledger.entries import NOON, letter, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Page
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
-from worker.model.deliveries import Finding, Status
+from worker.model.deliveries import Failure, Status
 from worker.model.failures import FailureCode
 
 #: Forms that change something; `{}` is an integration.
@@ -125,10 +125,10 @@ def test_an_event_is_never_markup(site: Site) -> None:
         dict.fromkeys(("id", "type", "agent_id", "agent_name", "reason", "policy", NASTY), NASTY)
     )
     entry = f"{NOON}-77"
-    struck = Finding(FailureCode.EVENT_REFUSED, f"HTTP 400: {NASTY}", NASTY, 400)
-    dead = letter({NASTY: payload.encode()}, integration_id=home, finding=struck)
-    ended = outcome([NASTY], Status.DEAD, integration_id=home, finding=struck)
-    record(site.fleet.engine, [(entry, [ended])], [(entry, dead)])
+    struck = Failure(FailureCode.EVENT_REFUSED, f"HTTP 400: {NASTY}", NASTY, 400)
+    dead = letter({NASTY: payload.encode()}, integration_id=home, failure=struck)
+    ended = outcome([NASTY], Status.DEAD, integration_id=home, failure=struck)
+    record_entries(site.fleet.engine, [(entry, [ended])], [(entry, dead)])
     visitor = site.visitor()
     pages = [
         visitor.get(f"{HOME}/dead-letters"),

@@ -12,16 +12,16 @@ from tests.pages.reading import Page
 from worker.broker.chunks import StoredChunk, dead_chunk
 from worker.broker.packing import pack_chunk
 from worker.ledger.letters import find_letter
-from worker.ledger.recording import record
-from worker.ledger.replays import create_replay, end_replay, get_replay, list_replays, mark_page
-from worker.model.deliveries import Cause, Finding, Status
+from worker.ledger.recording import record_entries
+from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay, mark_page
+from worker.model.deliveries import Cause, Failure, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.replays import LetterState, ReplayState, Selection
 from worker.model.replays import Page as ReplayPage
 
 LETTERS, REPLAYS = HOME + "/dead-letters", HOME + "/replays"
-_REFUSED = Finding(FailureCode.EVENT_REFUSED, "HTTP 400: no such index", "correct the index", 400)
+_REFUSED = Failure(FailureCode.EVENT_REFUSED, "HTTP 400: no such index", "correct the index", 400)
 _entries = itertools.count(1)
 
 
@@ -29,7 +29,7 @@ def bury(site: Site, home: str, *events: str, **more: Any) -> list[str]:
     """Record dead letters; return their ids."""
     entry = f"{more.get('dead_ms', NOON)}-{9000 + next(_entries)}"
     payloads = {event: b'{"reason": "of %b"}' % event.encode() for event in events}
-    record(site.fleet.engine, [], [(entry, letter(payloads, integration_id=home, **more))])
+    record_entries(site.fleet.engine, [], [(entry, letter(payloads, integration_id=home, **more))])
     return [f"{entry}-{place}" for place in range(len(events))]
 
 
@@ -38,7 +38,7 @@ def home(site: Site) -> str:
     """Give an integration with three dead letters, of two causes, a day apart."""
     made = site.integrate(f"buried-{next(_entries)}")
     bury(site, made, f"{made}-1", f"{made}-2")
-    bury(site, made, f"{made}-3", cause=Cause.REFUSED, finding=_REFUSED, dead_ms=NOON + 86_400_000)
+    bury(site, made, f"{made}-3", cause=Cause.REFUSED, failure=_REFUSED, dead_ms=NOON + 86_400_000)
     return made
 
 
@@ -151,7 +151,7 @@ def test_a_replay_ends_in_the_colour_of_what_became_of_it(
         engine, Selection(ids=(letter_id,), tenant_id=OURS), target_id=None, rate=5, made_by="a test"
     )
     assert mark_page(engine, ReplayPage(replay.id, 1, [letter_id], [], NOON + 1000))
-    record(
+    record_entries(
         engine,
         [
             (
@@ -171,7 +171,7 @@ def test_a_replay_ends_in_the_colour_of_what_became_of_it(
 def test_one_letter_is_read_and_replayed_into_another_integration(site: Site, home: str) -> None:
     """Its page shows the event as it was published, why it died, and what mends it."""
     other = site.integrate(f"other-{next(_entries)}")
-    [letter_id] = bury(site, home, f"{home}-4", cause=Cause.REFUSED, finding=_REFUSED)
+    [letter_id] = bury(site, home, f"{home}-4", cause=Cause.REFUSED, failure=_REFUSED)
     visitor = site.visitor()
     page = visitor.get(f"{LETTERS}/{letter_id}")
     answer = visitor.post(REPLAYS, id=letter_id, into=other)
@@ -212,8 +212,8 @@ def test_a_discarded_letter_waits_no_more(site: Site, home: str) -> None:
 def test_an_invalid_event_is_told_of_as_what_it_is(site: Site, event: str, called: str) -> None:
     """It is counted beside what can be replayed, with how to deal with it; a discard loses its correction."""
     entry = f"{NOON}-{9000 + next(_entries)}"
-    dead = letter({event: b"{}"}, integration_id=None, cause=Cause.INVALID, finding=_REFUSED)
-    record(site.fleet.engine, [], [(entry, structs.replace(dead, tenant_id=OURS))])
+    dead = letter({event: b"{}"}, integration_id=None, cause=Cause.INVALID, failure=_REFUSED)
+    record_entries(site.fleet.engine, [], [(entry, structs.replace(dead, tenant_id=OURS))])
     visitor = site.visitor()
     counted = Page(visitor.post(LETTERS + "/count", status=200, id=f"{entry}-0").text)
     asked = visitor.get(f"{LETTERS}/{entry}-0/discard")
@@ -244,7 +244,7 @@ def test_another_tenants_letters_are_neither_found_nor_touched(site: Site) -> No
 
 def replays(site: Site) -> list[Any]:
     """Return the selections of all replays."""
-    return [one.selection for one in list_replays(site.fleet.engine, 1000)]
+    return [one.selection for one in find_replays(site.fleet.engine, 1000)]
 
 
 def test_what_was_damaged_in_redis_is_shown_and_not_replayed(site: Site) -> None:
@@ -256,7 +256,7 @@ def test_what_was_damaged_in_redis_is_shown_and_not_replayed(site: Site) -> None
     assert found.dead is not None
     assert found.outcome is not None
     entry = f"{NOON}-{9000 + next(_entries)}"
-    record(site.fleet.engine, [(entry, [found.outcome])], [(entry, found.dead)])
+    record_entries(site.fleet.engine, [(entry, [found.outcome])], [(entry, found.dead)])
     visitor = site.visitor()
 
     listed = visitor.get(LETTERS, params={"integration": made, "cause": "unreadable"}).text

@@ -12,14 +12,14 @@ from tests.api.publishing import event
 from tests.ledger.entries import letter, outcome
 from tests.pages.conftest import HOME, Site, Visitor
 from tests.pages.reading import Page
-from worker.broker.ingress import Arrival
+from worker.broker.ingress import IngressEntry
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay
 from worker.model.api_keys import Role
 from worker.model.deliveries import Status
 from worker.model.replays import Selection
-from worker.router import route
+from worker.router import route_entries
 
 #: What a browser loads, and what a person or htmx follows, by element.
 _LINKS = (("a", "href"), ("link", "href"), ("script", "src"), ("div", "hx-get"))
@@ -97,7 +97,7 @@ def _settle(site: Site, home: str, tenant: str) -> None:
         for status in (Status.DELIVERED, Status.RETRYING, Status.DEAD)
     ]
     dead = letter({f"{home}-dead": b'{"id": "x"}'}, integration_id=home, dead_ms=now_ms)
-    record(site.fleet.engine, [(entry, outcomes)], [(entry, dead)])
+    record_entries(site.fleet.engine, [(entry, outcomes)], [(entry, dead)])
     chosen = Selection(integration_id=home, tenant_id=tenant)
     create_replay(site.fleet.engine, chosen, target_id=None, rate=5, made_by="a test")
 
@@ -106,6 +106,6 @@ def _reject(site: Site, tenant: str) -> None:
     """Let a router judge an event of the tenant that is not valid."""
     raw = json.dumps(event(1, tenant_id=tenant, drift_score="high")).encode()
     entry = f"{time.time_ns() // 1_000_000}-{next(_numbers)}"
-    arrived = Arrival(entry.encode(), int(entry.partition("-")[0]), raw, [b"event", raw])
-    [dead] = route([arrived], {}).dead
-    record(site.fleet.engine, [], [(entry, dead)])
+    arrived = IngressEntry(entry.encode(), int(entry.partition("-")[0]), raw, [b"event", raw])
+    [dead] = route_entries([arrived], {}).dead
+    record_entries(site.fleet.engine, [], [(entry, dead)])

@@ -11,12 +11,12 @@ from tests.fleet import wait_until
 from tests.ledger.entries import outcome
 from tests.pages.conftest import HOME, OURS, Site
 from worker.broker import keys
-from worker.broker.vital_signs import VitalSigns
-from worker.health import Health
-from worker.ledger.recording import record
+from worker.broker.vital_signs import RedisStats
+from worker.health import HealthService
+from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status
-from worker.model.time_words import moment
+from worker.model.time_words import utc_text
 from worker.model.wellbeing import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def delivered(integration_id: str, name: str, at_ms: int, took_ms: int) -> Outco
 def integration(site: Site) -> str:
     """Give an integration with a history: deliveries, retries, dead letters."""
     home = site.integrate(f"figures{next(_numbers)}")
-    now_ms = VitalSigns(site.fleet.client).now_ms()
+    now_ms = RedisStats(site.fleet.client).now_ms()
     began_ms = now_ms - 30_000
     entries = [
         [delivered(home, f"old{number}", began_ms - 1000 + number, OLDER) for number in range(50)],
@@ -57,11 +57,11 @@ def integration(site: Site) -> str:
         [delivered(home, f"new{number}", began_ms + number, number) for number in LATEST],
     ]
     entries[1] = [
-        Outcome(one.integration_id, one.status, began_ms - 5000, one.finding, None, one.events, 503)
+        Outcome(one.integration_id, one.status, began_ms - 5000, one.failure, None, one.events, 503)
         for one in entries[1]
     ]
     named = [(f"{began_ms}-{number}", one) for number, one in enumerate(entries, 1)]
-    record(site.fleet.engine, named, [])
+    record_entries(site.fleet.engine, named, [])
     return home
 
 
@@ -75,7 +75,9 @@ def metrics(site: Site) -> dict[str, float]:
 
 def test_every_door_tells_the_same_figures(site: Site, integration: str) -> None:
     """API, command line, pages and metrics: by one definition, whatever stands further back."""
-    expected = Health(site.resources.engine, site.resources.client, site.resources.config).of(integration)
+    expected = HealthService(site.resources.engine, site.resources.client, site.resources.config).of(
+        integration
+    )
     assert (expected.latency, expected.error_rate, expected.retry_rate) == (FIGURES, 22 / 572, 143 / 715)
     document = {"p50": 250, "p95": 475, "p99": 495}
 
@@ -113,7 +115,7 @@ def test_every_door_says_that_nothing_was_recorded_for_long(site: Site) -> None:
     """Outcomes wait and no recorder runs: nobody knows that all is well, and all say so in the same words."""
     integration = site.integrate("stale").rpartition("/")[2]
     client = site.resources.client
-    since_ms = VitalSigns(client).now_ms() - 600_000
+    since_ms = RedisStats(client).now_ms() - 600_000
     before = told(site, "health", integration)
     client.xadd(keys.OUTCOMES, {"outcomes": b""}, id=f"{since_ms}-1")
     try:
@@ -127,13 +129,13 @@ def test_every_door_says_that_nothing_was_recorded_for_long(site: Site) -> None:
     finally:
         client.delete(keys.OUTCOMES)
 
-    words = f"what became of events since {moment(since_ms)} (10 min) is not recorded yet: no recorder runs"
+    words = f"what became of events since {utc_text(since_ms)} (10 min) is not recorded yet: no recorder runs"
     assert before["state"] == "idle"
     for one in (api, single, *status):
         assert (one["state"], one["reason"]) == ("unknown", f"{words}; nothing waits")
     assert [words in text for text in (page, listed)] == [True, True]
-    assert api["recorded_until"].startswith(moment(since_ms).rstrip("Z").replace(" ", "T"))
-    assert single["recorded_until"].startswith(moment(since_ms).rstrip("Z"))
+    assert api["recorded_until"].startswith(utc_text(since_ms).rstrip("Z").replace(" ", "T"))
+    assert single["recorded_until"].startswith(utc_text(since_ms).rstrip("Z"))
 
 
 def test_every_door_says_what_they_are(site: Site, integration: str) -> None:

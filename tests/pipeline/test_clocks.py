@@ -12,9 +12,9 @@ from tests.interop.programs import PEERS
 from tests.ledger.letters import bury
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
-from worker.broker.clocks import Refusals, skews
+from worker.broker.clocks import PruningRefusals, skews
 from worker.ledger.pruning import DAY_MS
-from worker.ledger.queries import dead_letters
+from worker.ledger.queries import find_dead_letters
 from worker.model.deliveries import Status
 
 pytestmark = pytest.mark.slow
@@ -52,17 +52,17 @@ def test_a_recorder_that_lives_in_another_year_prunes_nothing(own: Fleet) -> Non
     now_ms = time.time_ns() // 1_000_000
     bury(own.engine, *(f"e{number}" for number in range(20)), dead_ms=now_ms - DAY_MS)
     start_with_clock(own, "recorder", "+365d")
-    wait_until(lambda: Refusals(own.client).all(), "it refuses to prune")
+    wait_until(lambda: PruningRefusals(own.client).all(), "it refuses to prune")
     told = own.siem("health").stdout.decode()
 
-    assert len(dead_letters(own.engine)) == 20
+    assert len(find_dead_letters(own.engine)) == 20
     assert "NOT OK  retention" in told
     assert "ahead of that of Redis" in told
     assert "nothing is pruned: the clock of this host is 365 d ahead" in own.log("recorder")
     own.terminate("recorder")
     own.start("recorder")
-    wait_until(lambda: not Refusals(own.client).all(), "a recorder with the right time goes on")
-    assert len(dead_letters(own.engine)) == 20
+    wait_until(lambda: not PruningRefusals(own.client).all(), "a recorder with the right time goes on")
+    assert len(find_dead_letters(own.engine)) == 20
 
 
 @needs_faketime
@@ -93,20 +93,20 @@ def test_after_weeks_without_a_recorder_a_person_is_asked(own: Fleet) -> None:
     bury(own.engine, *(f"old{number}" for number in range(150)), dead_ms=now_ms - 120 * DAY_MS)
     bury(own.engine, *(f"new{number}" for number in range(50)), dead_ms=now_ms - DAY_MS)
     own.start("recorder")
-    wait_until(lambda: Refusals(own.client).all(), "it refuses to prune")
+    wait_until(lambda: PruningRefusals(own.client).all(), "it refuses to prune")
 
-    assert len(dead_letters(own.engine, limit=1000)) == 200
+    assert len(find_dead_letters(own.engine, limit=1000)) == 200
     assert "150 of 200 dead letters that wait are older than 90 days" in own.siem("health").stdout.decode()
     dry = own.siem_json("db", "prune", "--dry-run")
     [letters] = [one for one in dry["due"] if one["kind"] == "dead letters"]
     assert letters["unlikely"]
     assert letters["counts"][1] == {"of": "dead letters that wait", "due": 150, "total": 200}
     assert "may wait for --confirm" in own.siem("db", "prune", "--dry-run").stdout.decode()
-    assert len(dead_letters(own.engine, limit=1000)) == 200
+    assert len(find_dead_letters(own.engine, limit=1000)) == 200
     done = own.siem("db", "prune", "--confirm")
     assert done.stdout.decode() == "Pruned 150 dead letters.\n", os.fsdecode(done.stderr)
-    assert len(dead_letters(own.engine, limit=1000)) == 50
-    assert Refusals(own.client).all() == {}
+    assert len(find_dead_letters(own.engine, limit=1000)) == 50
+    assert PruningRefusals(own.client).all() == {}
 
 
 def test_pruning_asks_what_is_meant(own: Fleet) -> None:

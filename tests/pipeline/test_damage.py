@@ -32,7 +32,7 @@ def filled(own: Fleet, url: str) -> list[str]:
         published += own.publish_at_once([denial(f"e{chunk}-{number}") for number in range(20)])
         count = b"%d" % len(published)
         wait_until(
-            lambda count=count: own.client.hget(keys.state("int_splunk"), "backlog_events") == count,  # type: ignore[misc]  # mypy cannot tell the type of a lambda with a default
+            lambda count=count: own.client.hget(keys.state_key("int_splunk"), "backlog_events") == count,  # type: ignore[misc]  # mypy cannot tell the type of a lambda with a default
             "all are collected",
         )
     return published
@@ -61,7 +61,7 @@ def test_damaged_chunks_are_dead_letters_and_the_others_arrive(own: Fleet) -> No
         assert own.siem_json("dead-letters", "list", "--cause", "unreadable")
         dry = own.siem_json("dead-letters", "replay", "--all", "--dry-run")
         assert (dry["replayable"], dry["unreadable"]) == (0, len(dead))
-        assert own.client.hget(keys.state("int_splunk"), "backlog_events") == b"0"
+        assert own.client.hget(keys.state_key("int_splunk"), "backlog_events") == b"0"
 
 
 def test_a_damaged_backlog_of_a_deleted_integration_is_accounted_for(own: Fleet) -> None:
@@ -78,7 +78,7 @@ def test_a_damaged_backlog_of_a_deleted_integration_is_accounted_for(own: Fleet)
         assert {letter.cause for letter in own.dead()} == {Cause.DELETED, Cause.UNREADABLE}
         assert splunk.accepted_ids == []
         wait_until(lambda: own.client.zcard(keys.LEASES) == 0, "no order is left")
-        wait_until(lambda: not own.client.exists(keys.state("int_splunk")), "nothing is left of it")
+        wait_until(lambda: not own.client.exists(keys.state_key("int_splunk")), "nothing is left of it")
 
 
 def test_damage_elsewhere_wedges_no_process(own: Fleet) -> None:
@@ -93,7 +93,7 @@ def test_damage_elsewhere_wedges_no_process(own: Fleet) -> None:
         own.client.hset(keys.REPLAYS, "rpl_1", b"\xc1")
         own.client.hset(keys.HEALTH_STATES, "int_splunk", b"{\xff")
         own.client.hset(keys.INTEGRATIONS, "int_splunk", b'{"id": "int_splunk", \xff')
-        own.client.hset(keys.state("int_splunk"), mapping={"window": b"\xff", "batch_events": b"nan"})
+        own.client.hset(keys.state_key("int_splunk"), mapping={"window": b"\xff", "batch_events": b"nan"})
         own.client.set(keys.INTEGRATIONS_VERSION, "other")
         own.kill("router")
         own.start("router")

@@ -30,13 +30,13 @@ def own(own_postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
 def test_a_fleet_records_into_postgres(own: Fleet) -> None:
     """Deliveries, retries and dead letters stand in PostgreSQL as they would in SQLite."""
     with (
-        HecReceiver(scripts.first(1, scripts.busy())) as moody,
+        HecReceiver(scripts.first(1, scripts.busy())) as flaky,
         HecReceiver(scripts.busy()) as ill,
     ):
-        own.integrate(moody.url, "moody", tenant_id="one")
+        own.integrate(flaky.url, "flaky", tenant_id="one")
         own.integrate(ill.url, "ill", tenant_id="two", max_retries=0)
         own.start()
-        own.publish_at_once(denial(f"moody-{number}", tenant_id="one") for number in range(300))
+        own.publish_at_once(denial(f"flaky-{number}", tenant_id="one") for number in range(300))
         own.publish_at_once([denial("ill-1", tenant_id="two")])
         rows = own.settled(300, "int_moody")
         [dead_row] = own.settled(1, "int_ill")
@@ -50,7 +50,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
         assert b'"ill-1"' in letter.payload
         twice = sum(row.attempts == 2 for row in rows)
         assert twice > 0, "the first batch is sent again, however many of the events it has"
-        assert (status["moody"]["delivered"], status["moody"]["retried"]) == (300, twice)
+        assert (status["flaky"]["delivered"], status["flaky"]["retried"]) == (300, twice)
         assert status["ill"]["dead"] == 1
 
 

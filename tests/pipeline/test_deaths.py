@@ -157,7 +157,7 @@ def test_a_redis_that_refuses_is_told_once_and_without_a_traceback(own: Fleet) -
         own.start("router", "recorder")
         own.publish([denial("e1")])
         wait_until(lambda: own.client.llen("siem:celery:splunk_hec") == 5, "the orders stand in their queue")
-        states = [keys.state(f"int_splunk{number}") for number in range(5)]
+        states = [keys.state_key(f"int_splunk{number}") for number in range(5)]
         for state in states:
             own.client.rename(state, state + ":aside")
             own.client.set(state, "no hash")
@@ -203,4 +203,4 @@ def test_a_worker_that_is_asked_to_end_finishes_its_batch(own: Fleet) -> None:
         assert own.terminate("worker") == 0
         [row] = own.settled(1)
         assert (row.status, row.attempts) == (Status.DELIVERED, 1)
-        assert splunk.carried(event_id) == 1
+        assert splunk.request_counts(event_id) == 1

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 #: More than a backlog may hold.
 EVENTS = 1300
 #: Hashes that have a field for an integration, while there is one.
-HASHES = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNTOLD)
+HASHES = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNSENT)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_whatever_it_was_doing_it_is_gone(own: Fleet) -> None:
         hanging.wait_for(lambda receiver: bool(receiver.requests), 30)
         wait_until(lambda: "int_parked" in ParkedStore(own.engine).counts(), "events are parked")
         wait_until(
-            lambda: own.client.hget(keys.state("int_held"), "breaker") == b"open", "the breaker is open"
+            lambda: own.client.hget(keys.state_key("int_held"), "breaker") == b"open", "the breaker is open"
         )
         wait_until(lambda: own.rows("int_retry"), "the retry waits")
         dying = Selection(integration_id="int_dying")
@@ -207,7 +207,7 @@ def test_a_restore_does_not_revive_what_is_gone(own: Fleet) -> None:
         wait_until(lambda: own.client.hexists(keys.INTEGRATIONS, "int_gone"), "Redis knows it again")
         own.publish_at_once([denial("e1")])
         wait_until(
-            lambda: own.client.hget(keys.state("int_gone"), "backlog_events") == b"1", "it is collected"
+            lambda: own.client.hget(keys.state_key("int_gone"), "backlog_events") == b"1", "it is collected"
         )
         [listed] = own.siem_json("integrations", "orphans", "list")
 

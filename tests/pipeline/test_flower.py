@@ -112,12 +112,12 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
     """Batches are listed by task name: done, retried, failed, held, each with what happened; no content."""
     with (
         HecReceiver() as well,
-        HecReceiver(scripts.first(1, scripts.busy())) as moody,
+        HecReceiver(scripts.first(1, scripts.busy())) as flaky,
         HecReceiver(scripts.busy()) as ill,
         HecReceiver(scripts.reject_token()) as refusing,
         HecReceiver(scripts.throttled(120)) as throttling,
     ):
-        receivers = {"well": well, "moody": moody, "ill": ill, "refusing": refusing, "throttling": throttling}
+        receivers = {"well": well, "flaky": flaky, "ill": ill, "refusing": refusing, "throttling": throttling}
         for name, splunk in receivers.items():
             own.integrate(splunk.url, name, tenant_id=name, token=TOKEN, max_retries=1)
         own.start()

@@ -129,7 +129,7 @@ def test_another_process_goes_on_and_tells_nothing_twice(
         fleet.publish([denial("e1")])
         wait_until(lambda: told(listener), "the trouble is told")
         # Whoever is killed between the answer and the note of it tells it again.
-        wait_until(lambda: not fleet.client.exists(keys.HEALTH_UNTOLD), "it is known to be told")
+        wait_until(lambda: not fleet.client.exists(keys.HEALTH_UNSENT), "it is known to be told")
         before = told(listener)
         fleet.kill("recorder")
         fleet.start("recorder")

@@ -63,7 +63,7 @@ def test_acknowledgements_that_come_late(customer: Customer) -> None:
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts, row.assurance) == (Status.DELIVERED, 1, Assurance.INDEXED)
-        assert (splunk.carried(event_id), len(splunk.polls)) == (1, 4)
+        assert (splunk.request_counts(event_id), len(splunk.polls)) == (1, 4)
 
 
 def test_acknowledgements_that_never_come(customer: Customer) -> None:

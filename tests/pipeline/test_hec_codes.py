@@ -57,7 +57,7 @@ def test_a_splunk_that_will_soon_be_full_is_spared(customer: Customer, code: int
             rests.append(rests_until(customer) - row.settled_ms)
 
             assert (row.status, row.attempts) == (Status.DELIVERED, 1)
-            assert splunk.carried(event_id) == 1
+            assert splunk.request_counts(event_id) == 1
 
     assert rests[0] >= 990  # what Redis and the worker round off
     assert rests[1] >= 1_990

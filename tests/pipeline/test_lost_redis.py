@@ -27,7 +27,7 @@ from tests.procfile import commands
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.certificates import server_context
-from worker.broker.connection import ask, connect
+from worker.broker.connection import redis_client, send_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -67,9 +67,9 @@ class Shift:
     def admin(self, *command: str, password: str = "") -> Any:
         """Send a command that changes how Redis is set up, over a connection of its own."""
         secret = f":{password}@" if password else ""
-        client = connect(f"redis://{secret}127.0.0.1:{self.fleet.server.port}/0")
+        client = redis_client(f"redis://{secret}127.0.0.1:{self.fleet.server.port}/0")
         with closing(client):
-            return ask(client, *command)
+            return send_command(client, *command)
 
 
 def _lines(log: str) -> list[str]:

@@ -94,7 +94,7 @@ def test_who_ends_a_second_connection_while_a_worker_holds_one(fleet: Fleet) -> 
         assert code == 0, steps
         assert steps["test event"]["result"] == "warning"
         assert "workers hold a connection to it, so it may allow no" in steps["test event"]["message"]
-        assert "pause the integration" in steps["test event"]["remedy"]
+        assert "pause the integration" in steps["test event"]["hint"]
     # Until the worker tells that its connection is gone, too, the doctor may take it for the reason.
     _, steps = wait_until(lambda: (found := _steps(fleet, "one"))[0] == 1 and found, "the doctor fails")
     assert steps["connection"]["result"] == "failed"

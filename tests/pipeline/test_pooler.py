@@ -12,7 +12,7 @@ from tests.ledger.postgres import postgres_server
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.health import Health
+from worker.health import HealthService
 from worker.model.deliveries import Status
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_recorders_replays_and_readers_share_few_sessions(own: Fleet) -> None:
     answers: list[int] = []
 
     def watch() -> None:
-        asked = Health(own.engine, own.client, own.settings)
+        asked = HealthService(own.engine, own.client, own.settings)
         while not stopping.is_set():
             answers.append(len(asked.all(None)))
 

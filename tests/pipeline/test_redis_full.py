@@ -82,8 +82,8 @@ def test_nothing_acknowledged_is_lost_while_redis_is_full(own: Fleet) -> None:
     def script(request: scripts.Request) -> scripts.Action:
         return scripts.ok()(request) if well.is_set() else scripts.busy()(request)
 
-    with HecReceiver(script) as moody, HecReceiver() as steady:
-        own.integrate(moody.url, "moody")
+    with HecReceiver(script) as flaky, HecReceiver() as steady:
+        own.integrate(flaky.url, "flaky")
         own.integrate(steady.url, "steady")
         own.start()
         with Insistent(own, "a") as one, Insistent(own, "b") as two:
@@ -105,7 +105,7 @@ def test_nothing_acknowledged_is_lost_while_redis_is_full(own: Fleet) -> None:
             emptied = len(one.accepted)
             wait_until(lambda: len(one.accepted) > emptied + 200, "events are taken for good")
         accepted = {*one.accepted, *two.accepted}
-        wait_until(lambda: accepted <= set(moody.accepted_ids), "the moody one has all")
+        wait_until(lambda: accepted <= set(flaky.accepted_ids), "the flaky one has all")
         wait_until(lambda: accepted <= set(steady.accepted_ids), "the steady one has all")
         rows = own.settled(len(accepted), "int_moody")
         alive = [process.poll() for process in own.processes.values()]

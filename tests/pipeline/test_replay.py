@@ -13,7 +13,7 @@ from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.ledger.replays import get_replay, list_replays
+from worker.ledger.replays import find_replays, get_replay
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
@@ -61,7 +61,7 @@ def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
 
         assert Counter(splunk.accepted_ids) == Counter(ids)
         assert (shown["total"], shown["replayed"], shown["skipped"]) == (1_000, 1_000, 0)
-        assert shown["fates"] == {"delivered": 1_000, "dead": 0, "under_way": 0}
+        assert shown["replay_result"] == {"delivered": 1_000, "dead": 0, "under_way": 0}
         assert {letter.state for letter in own.dead()} == {LetterState.REPLAYED}
         assert len(own.dead()) == 1_000
 
@@ -79,7 +79,7 @@ def test_dead_letters_of_an_outage_go_out_by_themselves(own: Fleet) -> None:
         assert own.terminate("recorder") == 0
         own.start("recorder")  # it looks for such letters when it starts, and every half minute
         wait_until(lambda: set(ids) <= set(splunk.accepted_ids), "the letters of the outage are delivered")
-        [replay] = list_replays(own.engine)
+        [replay] = find_replays(own.engine)
 
         assert (replay.made_by, replay.total) == ("redrive", 20)
         assert {letter.event_id: letter.state for letter in own.dead()}["bad"] is LetterState.WAITING
@@ -111,6 +111,6 @@ def test_what_dies_again_is_told_by_the_exit_code(own: Fleet) -> None:
 
         assert done.returncode == 1
         assert b"5 events died again" in done.stderr
-        assert json.loads(done.stdout)["fates"] == {"delivered": 0, "dead": 5, "under_way": 0}
+        assert json.loads(done.stdout)["replay_result"] == {"delivered": 0, "dead": 5, "under_way": 0}
         assert len(own.dead()) == 10
         assert len(waiting) == 5

@@ -53,7 +53,7 @@ def test_busy_twice_and_then_well(customer: Customer) -> None:
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts) == (Status.DELIVERED, 3)
-        assert splunk.carried(event_id) == 3
+        assert splunk.request_counts(event_id) == 3
         assert splunk.accepted_ids == [event_id]
 
 
@@ -67,7 +67,7 @@ def test_busy_for_ever(customer: Customer) -> None:
 
         assert (row.status, row.attempts, row.http_status) == (Status.DEAD, MAX_REQUESTS, 503)
         assert (row.error_code, row.error) == ("destination_busy", "HTTP 503: Server is busy (code 9)")
-        assert splunk.carried(event_id) == MAX_REQUESTS
+        assert splunk.request_counts(event_id) == MAX_REQUESTS
         assert (letter.event_id, letter.cause, letter.attempts) == (event_id, "exhausted", MAX_REQUESTS)
         assert event_id.encode() in letter.payload
 
@@ -80,7 +80,7 @@ def test_an_integration_may_ask_for_no_retries(customer: Customer) -> None:
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts) == (Status.DEAD, 1)
-        assert splunk.carried(event_id) == 1
+        assert splunk.request_counts(event_id) == 1
 
 
 def test_retry_after_is_honoured(customer: Customer) -> None:
@@ -122,7 +122,7 @@ def test_one_offender_does_not_take_its_batch_with_it(customer: Customer, code: 
         assert (letter.event_id, letter.cause, letter.error_code) == (offender, "refused", "event_refused")
         assert (rows[offender].status, rows[offender].http_status) == (Status.DEAD, 400)
         assert sum(row.status is Status.DELIVERED for row in rows.values()) == 499
-        assert {splunk.carried(one) for one in ids[:250]} == {1}
+        assert {splunk.request_counts(one) for one in ids[:250]} == {1}
 
 
 def test_many_offenders_cost_no_event_more_than_four_requests(customer: Customer) -> None:
@@ -136,7 +136,7 @@ def test_many_offenders_cost_no_event_more_than_four_requests(customer: Customer
         refused = [one for one in ids if int(one.rpartition("-")[2]) % 7 == 0]
         assert sorted(letter.event_id or "" for letter in customer.dead()) == sorted(refused)
         assert sorted(splunk.accepted_ids) == sorted(set(ids) - set(refused))
-        assert max(splunk.carried(one) for one in ids) <= MAX_REQUESTS
+        assert max(splunk.request_counts(one) for one in ids) <= MAX_REQUESTS
 
 
 def test_too_large_a_request_is_split(customer: Customer) -> None:
@@ -148,7 +148,7 @@ def test_too_large_a_request_is_split(customer: Customer) -> None:
 
         assert sorted(splunk.accepted_ids) == sorted(ids)
         assert {row.status for row in rows.values()} == {Status.DELIVERED}
-        assert max(splunk.carried(one) for one in ids) <= MAX_REQUESTS
+        assert max(splunk.request_counts(one) for one in ids) <= MAX_REQUESTS
 
 
 def test_an_event_that_is_too_large_by_itself_is_dead(customer: Customer) -> None:
@@ -183,7 +183,7 @@ def test_a_receiver_that_hangs_for_ever(customer: Customer) -> None:
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts, row.error_code) == (Status.DEAD, 2, "timed_out")
-        assert splunk.carried(event_id) == 2
+        assert splunk.request_counts(event_id) == 2
 
 
 @pytest.mark.parametrize("after", ["nothing", "status", "headers", "body"])
@@ -272,7 +272,7 @@ def test_a_redirect_is_not_followed(customer: Customer, second_receiver: HecRece
         [event_id] = customer.publish(customer.events(1))
         customer.held()
 
-        assert splunk.carried(event_id) >= 1
+        assert splunk.request_counts(event_id) >= 1
         assert second_receiver.requests == []
 
 

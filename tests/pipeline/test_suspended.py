@@ -93,7 +93,7 @@ def test_what_stood_still_has_lost_nothing(own: Fleet, names: tuple[str, ...]) -
         [row] = own.settled(1)
 
     assert (row.status, row.attempts) == (Status.DELIVERED, 1)
-    assert splunk.carried("e1") == 1
+    assert splunk.request_counts("e1") == 1
     assert [
         word for word in ("interrupted by", "not settled", "sending again") if word in own.log("router")
     ] == []

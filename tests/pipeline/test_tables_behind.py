@@ -9,7 +9,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
-from worker.ledger.engine import downgrade, upgrade
+from worker.ledger.engine import downgrade_tables, upgrade_tables
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_a_recorder_and_an_api_wait_for_the_upgrade(tmp_path: Path) -> None:
     """Events are delivered meanwhile, their outcomes wait in Redis, and nobody has to be started again."""
     with HecReceiver() as splunk, Fleet(tmp_path, SIEM_API_PORT="0") as fleet:
         fleet.integrate(splunk.url)
-        downgrade(fleet.engine, "0007")
+        downgrade_tables(fleet.engine, "0007")
         fleet.start("router", "recorder", "worker", "api")
         url = wait_until(lambda: re.search(r"listening at (\S+)", fleet.log("api")), "the API listens")[1]
         fleet.publish([denial(f"evt_{number}") for number in range(3)])
@@ -35,7 +35,7 @@ def test_a_recorder_and_an_api_wait_for_the_upgrade(tmp_path: Path) -> None:
         wait_until(lambda: _ASKS in fleet.log("recorder"), "the recorder asks for the upgrade")
         before = _database(url)
         alive = fleet.processes["recorder"].poll() is None
-        upgrade(fleet.engine)
+        upgrade_tables(fleet.engine)
         rows = fleet.settled(3)
         after = wait_until(lambda: _database(url)[0], "the API finds the tables upgraded")
 

@@ -12,7 +12,7 @@ from tests.fleet import ROLES, Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.procfile import commands
 from tests.receivers.hec import HecReceiver
-from worker.ledger.queries import dead_letters
+from worker.ledger.queries import find_dead_letters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -58,7 +58,7 @@ def test_two_ledgers_on_one_redis_do_not_mix(own: Fleet, intruder: Fleet) -> Non
         assert set(splunk.accepted_ids) == {"first", *ids}
         assert list(known) == [b"int_splunk"]
         assert b"saved, but the fleet does not know yet (" + ANOTHER.encode() in created.stderr
-        assert list(dead_letters(intruder.engine, limit=10)) == []
+        assert list(find_dead_letters(intruder.engine, limit=10)) == []
         assert intruder.rows("int_splunk") == []
         assert told.returncode == 1
         assert ANOTHER in told.stdout.decode()

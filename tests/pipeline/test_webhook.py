@@ -37,7 +37,7 @@ def is_enabled(customer: Customer) -> bool:
 
 
 def is_off_and_at_rest(customer: Customer) -> bool:
-    """Say whether it is switched off, and no further 410 is under way, which would switch it off anew."""
+    """Say whether it is disabled, and no further 410 is under way, which would switch it off anew."""
     client, slots = customer.fleet.client, keys.slot_prefix(customer.integration)
     under_way = any(client.hget(key, "state") == b"sending" for key in client.scan_iter(f"{slots}*"))
     return not (is_enabled(customer) or under_way or client.xlen(keys.OUTCOMES))
@@ -72,12 +72,12 @@ def test_a_hundred_events_with_seven_troubles(customer: Customer) -> None:
     """
     troubled = [f"{customer.tenant}-{number}" for number in (3, 17, 40, 41, 88)]
     refused, gone = f"{customer.tenant}-55", f"{customer.tenant}-60"
-    fates = {one: [answers(500)] * 2 for one in troubled}
-    fates |= {refused: [answers(400, b"no such policy")], gone: [answers(410)]}
-    with WebhookReceiver(by_event(fates)) as endpoint:
+    replay_result = {one: [answers(500)] * 2 for one in troubled}
+    replay_result |= {refused: [answers(400, b"no such policy")], gone: [answers(410)]}
+    with WebhookReceiver(by_event(replay_result)) as endpoint:
         integrate(customer, endpoint.url, connections=8)
         ids = customer.publish(customer.events(100))
-        wait_until(lambda: not is_enabled(customer), "the integration is switched off")
+        wait_until(lambda: not is_enabled(customer), "the integration is disabled")
         assert sum(row.status is Status.RETRYING for row in customer.fleet.rows(customer.integration))
 
         enabled = customer.fleet.siem("integrations", "enable", customer.integration)
@@ -116,10 +116,10 @@ def test_an_endpoint_that_was_gone_gets_everything_once_it_is_enabled(
     with WebhookReceiver(lambda request: replies[-1](request)) as endpoint:  # noqa: PLW0108 - it changes
         integrate(customer, endpoint.url, **options)
         ids = customer.publish(customer.events(20))
-        wait_until(lambda: is_off_and_at_rest(customer), "the integration is switched off")
+        wait_until(lambda: is_off_and_at_rest(customer), "the integration is disabled")
         early = customer.fleet.siem("integrations", "enable", customer.integration)
         assert early.returncode == 0, early.stderr
-        wait_until(lambda: is_off_and_at_rest(customer), "the integration is switched off again")
+        wait_until(lambda: is_off_and_at_rest(customer), "the integration is disabled again")
         replies.append(takes())
         customer.fleet.siem("integrations", "enable", customer.integration)
         wait_until(lambda: set(endpoint.accepted_ids) == set(ids), "everything has arrived")

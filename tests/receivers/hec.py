@@ -101,7 +101,7 @@ class HecReceiver:
         """The ids of the events that were taken, in order, with duplicates."""
         return event_ids(self.events)
 
-    def carried(self, event_id: str) -> int:
+    def request_counts(self, event_id: str) -> int:
         """Count the requests that carried the event, whether it was taken or not."""
         return sum(event_id in request.ids for request in self.requests)
 

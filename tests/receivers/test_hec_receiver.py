@@ -42,7 +42,11 @@ def test_a_connection_is_kept_for_further_requests() -> None:
 
         assert used is not None
         assert receiver.accepted_ids == ["a", "b", "b"]
-        assert (receiver.carried("a"), receiver.carried("b"), receiver.carried("c")) == (1, 2, 0)
+        assert (receiver.request_counts("a"), receiver.request_counts("b"), receiver.request_counts("c")) == (
+            1,
+            2,
+            0,
+        )
 
 
 def test_health_is_answered_and_is_no_post() -> None:
@@ -83,7 +87,7 @@ def test_busy_for_a_while() -> None:
         assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
         assert answers[0].json() == {"text": "Server is busy", "code": 9}
         assert receiver.accepted_ids == ["a", "a"]
-        assert receiver.carried("a") == 4
+        assert receiver.request_counts("a") == 4
 
 
 def test_retry_after_in_seconds_and_as_a_date() -> None:
@@ -106,7 +110,7 @@ def test_an_offender_is_named_and_what_stands_before_it_is_taken() -> None:
         assert answer.status_code == 400
         assert answer.json() == {"text": "Invalid data format", "code": 6, "invalid-event-number": 2}
         assert receiver.accepted_ids == ["a", "b"]
-        assert receiver.carried("c") == 1
+        assert receiver.request_counts("c") == 1
 
 
 def test_an_offender_may_have_another_code() -> None:
@@ -153,7 +157,7 @@ def test_answers_that_take_nothing(script: scripts.Script, status: int) -> None:
 
         assert answer.status_code == status
         assert receiver.events == []
-        assert receiver.carried("a") == 1
+        assert receiver.request_counts("a") == 1
 
 
 def test_a_token_can_be_demanded() -> None:

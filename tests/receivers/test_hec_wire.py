@@ -28,7 +28,7 @@ def test_a_hanging_receiver_never_answers_but_stops_at_once(taking: bool) -> Non
     with HecReceiver(scripts.hang(taking=taking)) as receiver:
         thread = threading.Thread(target=client)
         thread.start()
-        receiver.wait_for(lambda it: it.carried("a") == 1 and len(it.events) == int(taking))
+        receiver.wait_for(lambda it: it.request_counts("a") == 1 and len(it.events) == int(taking))
     thread.join(10)
 
     assert len(failures) == 1

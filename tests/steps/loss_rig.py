@@ -14,12 +14,12 @@ from tests.broker.sending import TIMING, append, claim, delivered, subscribe
 from tests.embedded_servers import start_server
 from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.outcomes import Outcomes
 from worker.broker.redis_marks import RedisMarks
-from worker.broker.turns import Turn
-from worker.ledger.engine import open_ledger, upgrade
-from worker.ledger.recording import probe, record
+from worker.broker.turns import LeaderLock
+from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.recording import probe, record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.loss_watch import LossWatch
@@ -51,14 +51,14 @@ class LossRig:
         self._snapshot = directory / "snapshot"
         self.file = directory / "ledger.sqlite3"
         self.server = start_server(binary, self._data)
-        self.client = connect(self.server.url)
+        self.client = redis_client(self.server.url)
         self.engine: Engine = open_ledger(f"sqlite:///{self.file}")
-        upgrade(self.engine)
+        upgrade_tables(self.engine)
         subscribe(self.client, HOME)
         self.backlog = Backlog(self.client, TIMING)
         self.recorder = Recorder(
             Outcomes(self.client, "recorder", 30),
-            partial(record, self.engine),
+            partial(record_entries, self.engine),
             partial(probe, self.engine),
             lambda: True,
             0,
@@ -69,7 +69,7 @@ class LossRig:
 
     def another(self) -> LossWatch:
         """Make a watch, as another process would; each has its turn."""
-        turn = Turn(self.client, keys.MARKER_LOCK, 60, when_full=True)
+        turn = LeaderLock(self.client, keys.MARKER_LOCK, 60, when_full=True)
         return LossWatch(RedisMarks(self.client), self.store, LossStore(self.engine), turn, interval=0)
 
     def append(self, *names: str) -> None:

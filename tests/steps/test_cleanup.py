@@ -14,9 +14,9 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.deleted import DeletedKeys, DeletionNote, deletion_notes
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.cleanup import Cleanup
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import Vault
 
@@ -25,7 +25,7 @@ from worker.ledger.vault import Vault
 def store(tmp_path: Path) -> Iterator[IntegrationStore]:
     """Give a ledger that knows the integrations a and b."""
     engine: Engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(engine)
+    upgrade_tables(engine)
     live(engine, "a", "b")
     yield IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
     engine.dispose()
@@ -43,7 +43,7 @@ def cleanup(
         Snapshot(client),
         store.records,
         lambda: {} if parked is None else parked,
-        Turn(client, turn, 60),
+        LeaderLock(client, turn, 60),
     )
 
 
@@ -118,7 +118,7 @@ def test_a_recorder_of_an_earlier_release_is_outlasted(client: redis.Redis, stor
         client.hset(
             keys.INTEGRATIONS, "a", '{"id": "a", "destination": {"type": "webhook"}, "deleted": true}'
         )
-        client.hset(keys.state("a"), mapping={"slots": 4, "revision": 2, "held": 0})
+        client.hset(keys.state_key("a"), mapping={"slots": 4, "revision": 2, "held": 0})
     cleaning.step()
 
     assert of(client, "a") == []

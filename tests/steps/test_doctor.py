@@ -10,7 +10,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
-from worker.doctor import Result, examine
+from worker.doctor import StepStatus, examine
 
 WAY = ["configuration", "name", "address", "connection", "tls", "mutual tls"]
 STEPS = {
@@ -33,13 +33,13 @@ def _splunk(url: str, **options: Any) -> dict[str, Any]:
 def test_every_step_is_told_of_even_if_it_is_not_asked(kind: str) -> None:
     """Whoever reads the result always finds the same steps, and the first failure is named in the rest."""
     checks = examined({"type": kind} | NOBODY[kind])
-    rest = [check for check in checks.values() if check.result is Result.SKIPPED]
+    rest = [check for check in checks.values() if check.result is StepStatus.SKIPPED]
 
     assert list(checks) == STEPS[kind]
     assert list(results(checks).values())[:2] == ["ok", "failed"]
     assert [check.step for check in rest] == STEPS[kind][2:]
     assert {check.message for check in rest} == {"not asked, because name failed"}
-    assert {(check.remedy, check.milliseconds) for check in rest} == {(None, 0.0)}
+    assert {(check.hint, check.milliseconds) for check in rest} == {(None, 0.0)}
 
 
 def test_each_check_comes_as_soon_as_its_step_has_ended() -> None:
@@ -53,7 +53,7 @@ def test_each_check_comes_as_soon_as_its_step_has_ended() -> None:
 
         assert before == ["configuration", "name", "address"]
         assert dialled_before == 0
-        assert (connection.step, connection.result) == ("connection", Result.OK)
+        assert (connection.step, connection.result) == ("connection", StepStatus.OK)
         assert endpoint.left.wait(10), "whoever stops half-way leaves no connection open"
 
 
@@ -62,7 +62,7 @@ def test_a_step_that_waits_tells_how_long() -> None:
     with HecReceiver(scripts.hang()) as splunk:
         checks = examined(_splunk(splunk.url, timeout_seconds=0.2))
 
-    assert checks["health"].result is Result.FAILED
+    assert checks["health"].result is StepStatus.FAILED
     assert checks["health"].milliseconds >= 200
     assert checks["configuration"].milliseconds < checks["health"].milliseconds
 
@@ -81,9 +81,9 @@ def test_what_cannot_work_is_said_before_anything_is_dialled(
     """The integration's own fault is told as such, with the field."""
     checks = examined(destination)
 
-    assert checks["configuration"].result is Result.FAILED
+    assert checks["configuration"].result is StepStatus.FAILED
     assert checks["configuration"].message.startswith(message)
-    assert checks["configuration"].remedy == "give one or more blocks of -----BEGIN CERTIFICATE-----"
+    assert checks["configuration"].hint == "give one or more blocks of -----BEGIN CERTIFICATE-----"
     assert set(results(checks).values()) == {"failed", "skipped"}
 
 
@@ -92,19 +92,19 @@ def test_an_integration_that_is_switched_off_is_examined_all_the_same() -> None:
     with HecReceiver() as splunk:
         checks = examined(_splunk(splunk.url), enabled=False)
 
-    assert checks["configuration"].result is Result.WARNING
-    assert "switched off" in checks["configuration"].message
-    assert checks["test event"].result is Result.OK
+    assert checks["configuration"].result is StepStatus.WARNING
+    assert "disabled" in checks["configuration"].message
+    assert checks["test event"].result is StepStatus.OK
 
 
 def test_every_failure_and_warning_has_its_remedy() -> None:
     """A sentence that helps goes with whatever is amiss, and with nothing else."""
     with HecReceiver(scripts.html()) as portal:
         checks = examined(_splunk(portal.url))
-    amiss = {Result.FAILED, Result.WARNING}
+    amiss = {StepStatus.FAILED, StepStatus.WARNING}
 
-    assert {check.result in amiss for check in checks.values() if check.remedy} == {True}
-    assert [check.step for check in checks.values() if check.result in amiss and not check.remedy] == []
+    assert {check.result in amiss for check in checks.values() if check.hint} == {True}
+    assert [check.step for check in checks.values() if check.result in amiss and not check.hint] == []
 
 
 def test_the_url_is_named_without_its_path() -> None:
@@ -125,7 +125,7 @@ def test_what_this_process_lacks_is_not_said_of_the_destination(kind: str) -> No
             checks = examined({"type": kind, **NOBODY[kind], "url": url, "timeout_seconds": 2.0})
 
     step = checks["connection"]
-    assert step.result is Result.FAILED
+    assert step.result is StepStatus.FAILED
     assert step.message.startswith("this very process could not ask, which says nothing of the destination: ")
     assert "Too many open files" in step.message
-    assert "of this process" in (step.remedy or "")
+    assert "of this process" in (step.hint or "")

@@ -9,14 +9,14 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import append, subscribe
 from tests.ledger.entries import outcome
-from tests.ledger.letters import delete, live, switch_off
+from tests.ledger.letters import delete, disable, live
 from worker.broker import keys
-from worker.broker.connection import connect
-from worker.broker.vital_signs import VitalSigns
-from worker.health import Health, thresholds_of
-from worker.ledger.engine import open_ledger, upgrade
+from worker.broker.connection import redis_client
+from worker.broker.vital_signs import RedisStats
+from worker.health import HealthService, thresholds_of
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.identity import ledger_id
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import BrokerUnavailable, NotFoundError
 from worker.model.wellbeing import FleetHealth, State
@@ -30,17 +30,17 @@ ROLES = ["router", "recorder", "worker-splunk_hec", "worker-syslog_cef", "worker
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """Give a ledger with two integrations of Splunk that Redis knows as well."""
     made = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(made)
+    upgrade_tables(made)
     live(made, "int_a", "int_b")
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def health(client: redis.Redis, engine: Engine) -> Health:
+def health(client: redis.Redis, engine: Engine) -> HealthService:
     """Give what answers, with the thresholds that nobody has changed."""
     subscribe(client, "int_a", "int_b")
-    return Health(engine, client, Settings())
+    return HealthService(engine, client, Settings())
 
 
 def alive(client: redis.Redis, *roles: str) -> None:
@@ -54,10 +54,12 @@ def parts(fleet: FleetHealth) -> dict[str, tuple[bool, str]]:
     return {part.name: (part.ok, part.words) for part in fleet.parts}
 
 
-def test_redis_and_the_ledger_make_one_picture(client: redis.Redis, engine: Engine, health: Health) -> None:
+def test_redis_and_the_ledger_make_one_picture(
+    client: redis.Redis, engine: Engine, health: HealthService
+) -> None:
     """What waits comes from one, what became of the rest from the other."""
-    now = VitalSigns(client).now_ms()
-    record(
+    now = RedisStats(client).now_ms()
+    record_entries(
         engine,
         [
             ("1-0", [outcome([f"e{number}" for number in range(8)], settled_ms=now - MINUTE)]),
@@ -79,13 +81,13 @@ def test_redis_and_the_ledger_make_one_picture(client: redis.Redis, engine: Engi
 
 
 def test_failures_of_an_outage_that_is_over_count_no_more(
-    client: redis.Redis, engine: Engine, health: Health
+    client: redis.Redis, engine: Engine, health: HealthService
 ) -> None:
     """Once its breaker has closed, an integration need not wait for the window to pass."""
-    now = VitalSigns(client).now_ms()
-    record(engine, [("1-0", [outcome(["e1", "e2", "e3"], Status.DEAD, settled_ms=now)])], [])
+    now = RedisStats(client).now_ms()
+    record_entries(engine, [("1-0", [outcome(["e1", "e2", "e3"], Status.DEAD, settled_ms=now)])], [])
     ill = health.of("int_a")
-    client.hset(keys.state("int_a"), "closed_at", now + 1)
+    client.hset(keys.state_key("int_a"), "closed_at", now + 1)
     well = health.of("int_a")
 
     assert (ill.state, ill.error_rate) == (State.FAILING, 1.0)
@@ -97,11 +99,11 @@ def test_failures_of_an_outage_that_is_over_count_no_more(
     [("5000000000000000", "9999-12-31 23:59:59Z"), ("-9000000000000000", "0001-01-01 00:00:00Z")],
 )
 def test_a_time_that_no_calendar_has_hides_nobody(
-    client: redis.Redis, health: Health, since: str, words: str
+    client: redis.Redis, health: HealthService, since: str, words: str
 ) -> None:
     """Whatever wrote it into Redis: the integration is told of, and so are all others."""
     client.hset(
-        keys.state("int_a"),
+        keys.state_key("int_a"),
         mapping={"breaker": "open", "opened_by": "destination_down", "opened_at": since, "probe_at": since},
     )
     found = {one.integration_id: one for one in health.all(None)}
@@ -111,14 +113,14 @@ def test_a_time_that_no_calendar_has_hides_nobody(
     assert found["int_b"].state is State.IDLE
 
 
-def test_all_are_told_by_tenant(engine: Engine, health: Health) -> None:
-    """Those that were deleted are not; those that are switched off are."""
+def test_all_are_told_by_tenant(engine: Engine, health: HealthService) -> None:
+    """Those that were deleted are not; those that are disabled are."""
     live(engine, "int_c", "int_d", tenant="other")
-    switch_off(engine, "int_a")
+    disable(engine, "int_a")
     delete(engine, "int_d")
 
     assert [(one.integration_id, one.state) for one in health.all(None)] == [
-        ("int_a", State.SWITCHED_OFF),
+        ("int_a", State.DISABLED),
         ("int_b", State.IDLE),
         ("int_c", State.IDLE),
     ]
@@ -126,7 +128,7 @@ def test_all_are_told_by_tenant(engine: Engine, health: Health) -> None:
     assert health.all("nobody") == []
 
 
-def test_what_is_not_there_has_no_health(engine: Engine, health: Health) -> None:
+def test_what_is_not_there_has_no_health(engine: Engine, health: HealthService) -> None:
     """Never made, or deleted."""
     delete(engine, "int_b")
 
@@ -135,7 +137,7 @@ def test_what_is_not_there_has_no_health(engine: Engine, health: Health) -> None
             health.of(integration_id)
 
 
-def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> None:
+def test_a_fleet_that_works_is_ready(client: redis.Redis, health: HealthService) -> None:
     """A worker of a type that no integration has is not missed."""
     alive(client, "router", "recorder", "worker-splunk_hec")
     client.lpush("siem:celery:splunk_hec", b"order")
@@ -159,7 +161,7 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: Health) -> Non
 
 
 def test_a_redis_that_does_not_suit_makes_the_fleet_unready(
-    client: redis.Redis, engine: Engine, health: Health
+    client: redis.Redis, engine: Engine, health: HealthService
 ) -> None:
     """Where accepted events may be mixed with another ledger's; whose Redis it is, is told either way."""
     alive(client, "router", "recorder", "worker-splunk_hec")
@@ -174,7 +176,7 @@ def test_a_redis_that_does_not_suit_makes_the_fleet_unready(
 
 
 @pytest.mark.parametrize("missing", ["router", "recorder", "worker-splunk_hec"])
-def test_who_is_missing_is_told(client: redis.Redis, health: Health, missing: str) -> None:
+def test_who_is_missing_is_told(client: redis.Redis, health: HealthService, missing: str) -> None:
     """Each part for itself."""
     alive(client, *({"router", "recorder", "worker-splunk_hec"} - {missing}))
     fleet = health.fleet()
@@ -185,17 +187,17 @@ def test_who_is_missing_is_told(client: redis.Redis, health: Health, missing: st
 
 
 @pytest.mark.parametrize(("stream", "part"), [(keys.EVENTS, "router"), (keys.OUTCOMES, "recorder")])
-def test_who_lags_is_told(client: redis.Redis, health: Health, stream: str, part: str) -> None:
+def test_who_lags_is_told(client: redis.Redis, health: HealthService, stream: str, part: str) -> None:
     """A router or recorder that runs, and leaves an entry for long, does not do its work."""
     alive(client, *ROLES)
-    client.xadd(stream, {"event": b"{}"}, id=f"{VitalSigns(client).now_ms() - 75_000}-0")
+    client.xadd(stream, {"event": b"{}"}, id=f"{RedisStats(client).now_ms() - 75_000}-0")
     fleet = health.fleet()
 
     assert [one.name for one in fleet.parts if not one.ok] == [part]
     assert ", the oldest for 75 s" in parts(fleet)[part][1]
 
 
-def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: Health) -> None:
+def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: HealthService) -> None:
     """A single entry that was set aside keeps the fleet from being ready, until somebody sees to it."""
     alive(client, *ROLES)
     client.xadd(keys.UNRECORDABLE, {"raw": b""})
@@ -207,7 +209,7 @@ def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: Healt
 
 def test_without_redis_the_rest_is_told(engine: Engine) -> None:
     """Nothing is raised: it is the one who asks that has to know."""
-    fleet = Health(engine, connect("redis://127.0.0.1:1/0"), Settings()).fleet()
+    fleet = HealthService(engine, redis_client("redis://127.0.0.1:1/0"), Settings()).fleet()
 
     assert not fleet.ok
     assert "Redis does not answer" in parts(fleet)["redis"][1]
@@ -215,14 +217,14 @@ def test_without_redis_the_rest_is_told(engine: Engine) -> None:
     assert [name for name in parts(fleet) if name in ROLES] == ROLES
     assert {parts(fleet)[role] for role in ROLES} == {(False, "not known without Redis")}
     with pytest.raises(BrokerUnavailable):
-        Health(engine, connect("redis://127.0.0.1:1/0"), Settings()).all(None)
+        HealthService(engine, redis_client("redis://127.0.0.1:1/0"), Settings()).all(None)
 
 
 def test_without_tables_the_rest_is_told(client: redis.Redis, tmp_path: Path) -> None:
     """Without the integrations, a worker of each type is wanted."""
     alive(client, "router", "recorder", "worker-splunk_hec", "worker-webhook")
     empty = open_ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
-    fleet = Health(empty, client, Settings()).fleet()
+    fleet = HealthService(empty, client, Settings()).fleet()
     empty.dispose()
 
     assert [one.name for one in fleet.parts if not one.ok] == [

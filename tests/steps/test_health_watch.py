@@ -14,9 +14,9 @@ from tests.fleet import wait_until
 from tests.receivers.scripts import after_interim
 from tests.receivers.webhook import WebhookReceiver, answers, takes
 from worker.broker import keys
-from worker.broker.announcing import Announcements
-from worker.broker.turns import Turn
-from worker.health_watch import HealthWatch, Post, Steadiness, webhook
+from worker.broker.announcing import HealthEvents
+from worker.broker.turns import LeaderLock
+from worker.health_watch import HealthMonitor, Post, StateDebouncer, webhook
 from worker.model.wellbeing import Breaker, IntegrationHealth, State
 from worker.settings import Settings
 
@@ -62,11 +62,11 @@ class World:
         self._ear.subscribe(keys.HEALTH)
         self._ear.get_message(timeout=5)
 
-    def watch(self, post: Post | None = None, turn: Turn | None = None) -> HealthWatch:
+    def watch(self, post: Post | None = None, turn: LeaderLock | None = None) -> HealthMonitor:
         """Make a watch, as another process would, whose turn it is."""
-        turn = turn or Turn(self.client, f"turn-{next(_names)}", 60)
-        steadiness = Steadiness(STEADY, self.clock)
-        return HealthWatch(self.judge_all, Announcements(self.client), turn, steadiness, post, interval=0.05)
+        turn = turn or LeaderLock(self.client, f"turn-{next(_names)}", 60)
+        steadiness = StateDebouncer(STEADY, self.clock)
+        return HealthMonitor(self.judge_all, HealthEvents(self.client), turn, steadiness, post, interval=0.05)
 
     def judge_all(self) -> list[IntegrationHealth]:
         """Say how all fare."""
@@ -110,7 +110,7 @@ def world(client: redis.Redis) -> Iterator[World]:
     made.close()
 
 
-def _settle(watch: HealthWatch, world: World) -> None:
+def _settle(watch: HealthMonitor, world: World) -> None:
     """Let all states have held for long enough."""
     watch.step()
     world.clock.now += STEADY
@@ -231,7 +231,7 @@ def test_who_is_gone_is_forgotten(world: World) -> None:
 
 def test_only_one_watches(world: World) -> None:
     """The others rest until it is their turn."""
-    mine, theirs = (Turn(world.client, "turn", 60) for _ in range(2))
+    mine, theirs = (LeaderLock(world.client, "turn", 60) for _ in range(2))
     assert theirs.is_mine()
     world.becomes(State.FAILING, breaker=True)
     world.watch(turn=mine).step()
@@ -243,7 +243,7 @@ def test_only_one_watches(world: World) -> None:
     assert len(world.heard()) == 1
 
 
-def running(watch: HealthWatch, stopping: threading.Event) -> threading.Thread:
+def running(watch: HealthMonitor, stopping: threading.Event) -> threading.Thread:
     """Run the watch in a thread of its own."""
     thread = threading.Thread(target=watch.run, args=[stopping])
     thread.start()
@@ -277,7 +277,7 @@ def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
             wait_until(lambda: world.kept()["int_a"] == "degraded", "the third is announced")
             seen = len(receiver.posts)
             receiver.script = takes()
-            wait_until(lambda: not world.client.exists(keys.HEALTH_UNTOLD), "all is told")
+            wait_until(lambda: not world.client.exists(keys.HEALTH_UNSENT), "all is told")
             told = [json.loads(one.body) for one in receiver.posts]
         finally:
             stopping.set()
@@ -319,8 +319,8 @@ def test_what_the_webhook_was_not_told_survives_a_restart(world: World) -> None:
 
 def test_something_newer_is_not_struck_off(client: redis.Redis) -> None:
     """What changed while it was being told stays to be told."""
-    client.hset(keys.HEALTH_UNTOLD, "int_a", b"new")
-    announcements = Announcements(client)
+    client.hset(keys.HEALTH_UNSENT, "int_a", b"new")
+    announcements = HealthEvents(client)
     announcements.told("int_a", b"old")
     left = announcements.untold()
     announcements.told("int_a", b"new")

@@ -14,7 +14,7 @@ from worker.broker import keys
 from worker.broker.redis_marks import note_truncation
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import InvalidInput, LedgerUnavailable, NotFoundError
-from worker.model.redis_marks import Kind, words_of
+from worker.model.redis_marks import LossKind, loss_text
 
 
 @pytest.fixture(params=SERVERS)
@@ -73,7 +73,7 @@ def test_an_emptied_redis_is_told_with_what_it_held(rig: LossRig, caplog: pytest
         rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.deliveries, loss.waiting) == (Kind.EMPTIED, {HOME: 4}, {"events": 3})
+    assert (loss.kind, loss.deliveries, loss.waiting) == (LossKind.EMPTIED, {HOME: 4}, {"events": 3})
     assert loss.since_ms <= loss.found_ms
     assert [one.levelno for one in caplog.records if "Redis was emptied" in one.getMessage()] == [
         logging.ERROR
@@ -90,7 +90,7 @@ def test_what_was_settled_between_the_mark_and_the_loss_is_not_missing(rig: Loss
     [loss] = rig.losses()
 
     assert (loss.deliveries, loss.waiting) == ({}, {})
-    assert "nothing is known to be missing" in words_of(loss)
+    assert "nothing is known to be missing" in loss_text(loss)
 
 
 def test_a_restart_with_its_log_is_no_loss(rig: LossRig) -> None:
@@ -131,8 +131,8 @@ def test_an_old_snapshot_is_told_with_what_came_after_it(rig: LossRig) -> None:
         rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.deliveries) == (Kind.ROLLED_BACK, {HOME: 40})
-    assert "may be delivered again" in words_of(loss)
+    assert (loss.kind, loss.deliveries) == (LossKind.ROLLED_BACK, {HOME: 40})
+    assert "may be delivered again" in loss_text(loss)
 
 
 def test_an_old_snapshot_of_before_another_loss_is_told_too(rig: LossRig) -> None:
@@ -146,7 +146,7 @@ def test_an_old_snapshot_of_before_another_loss_is_told_too(rig: LossRig) -> Non
     rig.watch.step()
     rig.watch.step()
 
-    assert [loss.kind for loss in rig.losses()] == [Kind.ROLLED_BACK, Kind.EMPTIED]
+    assert [loss.kind for loss in rig.losses()] == [LossKind.ROLLED_BACK, LossKind.EMPTIED]
 
 
 def test_a_log_that_was_cut_off_is_told(rig: LossRig) -> None:
@@ -160,7 +160,7 @@ def test_a_log_that_was_cut_off_is_told(rig: LossRig) -> None:
     rig.watch.step()
     [loss] = rig.losses()
 
-    assert loss.kind is Kind.ROLLED_BACK
+    assert loss.kind is LossKind.ROLLED_BACK
     assert loss.found_ms >= loss.since_ms
 
 
@@ -171,8 +171,8 @@ def test_what_the_embedded_server_said_of_its_log_is_told(rig: LossRig) -> None:
     rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.deliveries) == (Kind.TRUNCATED, {})
-    assert "Truncating the AOF" in words_of(loss)
+    assert (loss.kind, loss.deliveries) == (LossKind.TRUNCATED, {})
+    assert "Truncating the AOF" in loss_text(loss)
 
 
 def test_a_restored_ledger_is_no_loss_of_redis(rig: LossRig) -> None:
@@ -204,7 +204,7 @@ def test_another_redis_is_told(rig: LossRig) -> None:
     rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.deliveries) == (Kind.REPLACED, {HOME: 3})
+    assert (loss.kind, loss.deliveries) == (LossKind.REPLACED, {HOME: 3})
 
 
 def test_a_backlog_that_vanished_is_told_and_counted_anew(rig: LossRig) -> None:
@@ -222,7 +222,7 @@ def test_a_backlog_that_vanished_is_told_and_counted_anew(rig: LossRig) -> None:
     [loss] = rig.losses()
 
     assert while_held == []
-    assert (loss.kind, loss.deliveries) == (Kind.VANISHED, {HOME: 5})
+    assert (loss.kind, loss.deliveries) == (LossKind.VANISHED, {HOME: 5})
     assert rig.backlog.depth(HOME) == 0
 
 
@@ -236,7 +236,7 @@ def test_a_stream_that_vanished_is_told(rig: LossRig) -> None:
         rig.watch.step()
     [loss] = rig.losses()
 
-    assert (loss.kind, loss.waiting) == (Kind.VANISHED, {"events": 3})
+    assert (loss.kind, loss.waiting) == (LossKind.VANISHED, {"events": 3})
 
 
 def test_two_that_work_at_once_tell_once(rig: LossRig) -> None:
@@ -274,8 +274,8 @@ def test_damage_of_the_keys_keeps_no_mark_from_being_made(rig: LossRig) -> None:
     rig.append(*names(3))
     rig.watch.step()
     before = rig.store.latest()
-    rig.client.delete(keys.state(HOME), keys.LEASES, keys.urgent(HOME))
-    rig.client.set(keys.state(HOME), "damage")
+    rig.client.delete(keys.state_key(HOME), keys.LEASES, keys.urgent(HOME))
+    rig.client.set(keys.state_key(HOME), "damage")
     rig.client.set(keys.urgent(HOME), "damage")
     rig.client.set(keys.LEASES, "damage")
     rig.client.hset(keys.COUNTERS, "published", "damage")
@@ -292,7 +292,7 @@ def test_counts_that_damage_has_touched_are_no_loss(rig: LossRig) -> None:
     """They are right again once nothing is left to count."""
     rig.append(*names(3))
     rig.client.delete(keys.urgent(HOME))
-    rig.client.hset(keys.state(HOME), "recount", 1)
+    rig.client.hset(keys.state_key(HOME), "recount", 1)
     rig.watch.step()
 
     assert rig.losses() == []

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 import redis
 
-from worker.broker.clocks import Refusals
-from worker.ledger.pruning import DAY_MS, Kind, Share
+from worker.broker.clocks import PruningRefusals
+from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks
 from worker.pruning_guard import PruningGuard
 
@@ -32,11 +32,11 @@ class World:
         """Tell what they say."""
         return Clocks(self.host_ms, self.redis_ms, self.database_ms, self.steady_ms)
 
-    def oldest(self, _kind: Kind, _before_ms: int) -> int | None:
+    def oldest(self, _kind: PrunableKind, _before_ms: int) -> int | None:
         """Tell how old the oldest due row is."""
         return self.oldest_ms
 
-    def shares(self, kind: Kind, _before_ms: int) -> Sequence[Share]:
+    def shares(self, kind: PrunableKind, _before_ms: int) -> Sequence[Share]:
         """Count."""
         self.counted += 1
         return [Share(kind.value, self.due, self.total, self.undelivered)]
@@ -57,7 +57,7 @@ def world() -> World:
 
 def guard_of(world: World, client: redis.Redis) -> PruningGuard:
     """Make the guard of one process."""
-    return PruningGuard(world.clocks, world.oldest, world.shares, Refusals(client))
+    return PruningGuard(world.clocks, world.oldest, world.shares, PruningRefusals(client))
 
 
 def test_clocks_that_disagree_prune_nothing(
@@ -73,7 +73,7 @@ def test_clocks_that_disagree_prune_nothing(
     other = guard_of(world, client)
     world.database_ms = NOW - 10 * 60_000
     assert [other.now_ms(), other.now_ms()] == [None, None]
-    assert list(Refusals(client).all()) == [""]
+    assert list(PruningRefusals(client).all()) == [""]
     world.database_ms = NOW
     assert guard_of(world, client).now_ms() == NOW
     said = [record.message for record in caplog.records if "nothing is pruned" in record.message]
@@ -89,7 +89,7 @@ def test_a_refusal_is_taken_back(world: World, client: redis.Redis) -> None:
     assert guard.now_ms() is None  # it has leapt back
     world.passes(DAY_MS + 1)
     assert guard.now_ms() == NOW + DAY_MS + 1
-    assert Refusals(client).all() == {}
+    assert PruningRefusals(client).all() == {}
 
 
 def test_all_clocks_of_one_host_leap_together(world: World, client: redis.Redis) -> None:
@@ -100,7 +100,7 @@ def test_all_clocks_of_one_host_leap_together(world: World, client: redis.Redis)
     world.host_ms += 365 * DAY_MS
     world.redis_ms += 365 * DAY_MS
     assert guard.now_ms() is None
-    [words] = Refusals(client).all().values()
+    [words] = PruningRefusals(client).all().values()
     assert "leapt forward by 365 d" in words
     world.passes(DAY_MS - 60_000)
     assert guard.now_ms() is None
@@ -114,7 +114,7 @@ def test_what_became_due_since_the_last_look_goes_uncounted(world: World, client
     guard.now_ms()
     world.oldest_ms = BEFORE - 3_600_000
     world.due = 9_999
-    assert guard.may_prune(Kind.DELIVERIES, BEFORE, 90)
+    assert guard.may_prune(PrunableKind.DELIVERIES, BEFORE, 90)
     assert world.counted == 0
 
 
@@ -135,11 +135,11 @@ def test_an_unlikely_share_waits_for_a_person(
     guard = guard_of(world, client)
     guard.now_ms()
     world.oldest_ms, world.due, world.total, world.undelivered = BEFORE - 5 * DAY_MS, due, total, undelivered
-    assert guard.may_prune(Kind.PARKED, BEFORE, 90) is may
-    refused = Refusals(client).all()
+    assert guard.may_prune(PrunableKind.PARKED, BEFORE, 90) is may
+    refused = PruningRefusals(client).all()
     assert (refused == {}) is may
     if not may:
-        assert "siem db prune --confirm" in refused[Kind.PARKED.value]
+        assert "siem db prune --confirm" in refused[PrunableKind.PARKED.value]
 
 
 def test_a_refusal_outlives_its_process_and_a_growing_table(world: World, client: redis.Redis) -> None:
@@ -147,14 +147,14 @@ def test_a_refusal_outlives_its_process_and_a_growing_table(world: World, client
     first = guard_of(world, client)
     first.now_ms()
     world.oldest_ms, world.due = BEFORE - 5 * DAY_MS, 6_000
-    assert not first.may_prune(Kind.DELIVERIES, BEFORE, 90)
-    assert first.may_prune(Kind.PARKED, BEFORE, 90) is False
+    assert not first.may_prune(PrunableKind.DELIVERIES, BEFORE, 90)
+    assert first.may_prune(PrunableKind.PARKED, BEFORE, 90) is False
     world.total = 100_000
     second = guard_of(world, client)
     second.now_ms()
-    assert not second.may_prune(Kind.DELIVERIES, BEFORE, 90)
+    assert not second.may_prune(PrunableKind.DELIVERIES, BEFORE, 90)
     world.oldest_ms = None
     world.passes(60_000)
     second.now_ms()
-    assert second.may_prune(Kind.DELIVERIES, BEFORE, 90)
-    assert Kind.DELIVERIES.value not in Refusals(client).all()
+    assert second.may_prune(PrunableKind.DELIVERIES, BEFORE, 90)
+    assert PrunableKind.DELIVERIES.value not in PruningRefusals(client).all()

@@ -11,13 +11,13 @@ from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.ledger.answers import Recorded
-from worker.model.deliveries import DeadLetter, Finding, Outcome
+from worker.model.deliveries import DeadLetter, Failure, Outcome
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
 from worker.recorder import Recorder
 
-FINDING = Finding(FailureCode.INVALID_EVENT, "id: is missing", "give one")
+FINDING = Failure(FailureCode.INVALID_EVENT, "id: is missing", "give one")
 
 
 class Ledger:

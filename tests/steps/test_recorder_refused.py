@@ -16,10 +16,10 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
 from worker.broker.stalls import RecorderStall, recorder_stall
 from worker.broker.unrecordable import Unrecordable
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore
-from worker.ledger.queries import dead_letters, deliveries
-from worker.ledger.recording import probe, record
+from worker.ledger.queries import find_dead_letters, find_deliveries
+from worker.ledger.recording import probe, record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.model.events import QueuedEvent
@@ -34,7 +34,7 @@ STREAMS = (keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED)
 def owner(own_postgres_url: str) -> Iterator[Engine]:
     """Give the ledger as a superuser sees it, whose tables belong to nobody else yet."""
     engine = open_ledger(own_postgres_url)
-    upgrade(engine)
+    upgrade_tables(engine)
     with engine.begin() as connection:
         connection.execute(text("DROP ROLE IF EXISTS siem"))
         connection.execute(text("CREATE ROLE siem LOGIN"))
@@ -64,7 +64,7 @@ def recorder_of(client: redis.Redis, engine: Engine) -> Recorder:
     outcomes = Outcomes(client, "recorder-1", claim_idle=30)
     outcomes.read(1, 1)
     probing, stall = partial(probe, engine), RecorderStall(client)
-    return Recorder(outcomes, partial(record, engine), probing, lambda: True, linger=0, stall=stall)
+    return Recorder(outcomes, partial(record_entries, engine), probing, lambda: True, linger=0, stall=stall)
 
 
 def settle(client: redis.Redis, name: str, *, attempts: int = 1) -> None:
@@ -97,7 +97,7 @@ def test_a_database_that_refuses_everything_is_waited_for(
     recorder.step(threading.Event())
 
     assert (waiting, lengths(client)) == ([3, 3, 3, 0], [0, 0, 0, 0])
-    assert (len(deliveries(owner)), len(dead_letters(owner))) == (3, 3)
+    assert (len(find_deliveries(owner)), len(find_dead_letters(owner))) == (3, 3)
     assert ParkedStore(owner).counts()["int_a"].events == 3
 
 
@@ -166,8 +166,8 @@ def test_only_the_entry_that_is_to_blame_is_set_aside(
     [aside] = Unrecordable(client).all()
 
     assert lengths(client) == [0, 0, 0, 1]
-    assert [row.event_id for row in deliveries(owner)] == ["good-sent"]
-    assert len(dead_letters(owner)) == 2
+    assert [row.event_id for row in find_deliveries(owner)] == ["good-sent"]
+    assert len(find_dead_letters(owner)) == 2
     assert (aside.stream, "out of range" in aside.reason) == (keys.OUTCOMES, True)
     assert "siem unrecordable list" in caplog.text
 
@@ -195,11 +195,11 @@ def test_what_was_put_back_is_recorded_as_if_it_had_never_been_away(
     assert waiting == [0, 0, 0, 4]
     assert (put_back, again) == ([True] * 4, [False] * 4)
     assert lengths(client) == [0, 0, 0, 0]
-    assert {row.event_id: row.status for row in deliveries(owner)} == {
+    assert {row.event_id: row.status for row in find_deliveries(owner)} == {
         "e1": Status.DELIVERED,
         "e2-sent": Status.DELIVERED,
     }
-    assert [row.id.rpartition("-")[0] for row in dead_letters(owner)] == [
+    assert [row.id.rpartition("-")[0] for row in find_dead_letters(owner)] == [
         one.entry for one in chosen if one.stream == keys.DEAD_LETTERS
     ]
     assert ParkedStore(owner).counts()["int_a"].events == 1
@@ -227,6 +227,6 @@ def test_entries_of_an_earlier_release_can_be_put_back(
     recorder.step(threading.Event())
 
     assert lengths(client) == [0, 0, 0, 1]
-    assert [row.event_id for row in deliveries(owner)] == ["e1"]
-    assert {row.event_id for row in dead_letters(owner)} == {"e2", "e4"}
+    assert [row.event_id for row in find_deliveries(owner)] == ["e1"]
+    assert {row.event_id for row in find_dead_letters(owner)} == {"e2", "e4"}
     assert ParkedStore(owner).counts()["int_a"].events == 2

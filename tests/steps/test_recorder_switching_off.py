@@ -17,12 +17,12 @@ from worker.broker.backlog import Backlog
 from worker.broker.outcomes import Outcomes
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.ledger.answers import Recorded
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import deliveries
-from worker.ledger.recording import probe, record
+from worker.ledger.queries import find_deliveries
+from worker.ledger.recording import probe, record_entries
 from worker.ledger.vault import Vault
-from worker.model.deliveries import Finding, Ruling, Verdict
+from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import BrokerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.integrations import parse_integration
@@ -36,7 +36,7 @@ WORDS = "HTTP 410: Gone"
 def store(tmp_path: Path) -> Iterator[IntegrationStore]:
     """Give a store with one integration that is enabled."""
     engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(engine)
+    upgrade_tables(engine)
     store = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
     destination = {"type": "webhook", "url": "https://endpoint.example.com/"}
     store.create(parse_integration({"id": "int_a", "name": "Hook EU", "destination": destination}))
@@ -68,7 +68,7 @@ class Copy:
     @property
     def is_held(self) -> bool:
         """Whether workers leave alone what waits for it."""
-        return self.client.hget(keys.state("int_a"), "held") == b"1"
+        return self.client.hget(keys.state_key("int_a"), "held") == b"1"
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def recorder_of(copy: Copy, *, stumbles: bool = False) -> Recorder:
     def write(*entries: Any) -> Recorded:
         if failures:
             raise failures.pop()
-        return record(copy.store.engine, *entries)
+        return record_entries(copy.store.engine, *entries)
 
     outcomes = Outcomes(copy.client, "recorder-1", claim_idle=30)
     recorder = Recorder(outcomes, write, partial(probe, copy.store.engine), copy.reconcile, linger=0)
@@ -101,10 +101,13 @@ def settle_gone(client: redis.Redis) -> None:
     append(client, "int_a", [["e1", "e2"]])
     backlog = Backlog(client, TIMING)
     batch = claim(backlog, "int_a").batch
-    batch.carried[0] = 1
-    gone = Finding(FailureCode.ENDPOINT_GONE, WORDS, "switch it on again once the endpoint is back", 410)
-    rulings = [Ruling([0], Verdict.REFUSED, 5, gone, None, 410), Ruling([1], Verdict.RETRY, 5, gone)]
-    backlog.settle(batch, settle_rulings(batch, rulings, POLICY))
+    batch.request_counts[0] = 1
+    gone = Failure(FailureCode.ENDPOINT_GONE, WORDS, "switch it on again once the endpoint is back", 410)
+    results = [
+        DeliveryResult([0], Verdict.REFUSED, 5, gone, None, 410),
+        DeliveryResult([1], Verdict.RETRY, 5, gone),
+    ]
+    backlog.settle(batch, settle_rulings(batch, results, POLICY))
 
 
 def test_the_ledger_learns_and_redis_follows_at_once(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,8 +121,8 @@ def test_the_ledger_learns_and_redis_follows_at_once(copy: Copy, caplog: pytest.
     assert (wanted_before, held_before) == (True, True)
     assert (copy.is_wanted, copy.is_held) == (False, True)
     assert copy.times == 1
-    assert copy.store.switched_off()["int_a"].reason == WORDS
-    assert {row.event_id: str(row.status) for row in deliveries(copy.store.engine)} == {
+    assert copy.store.disabled_by_destination()["int_a"].reason == WORDS
+    assert {row.event_id: str(row.status) for row in find_deliveries(copy.store.engine)} == {
         "e1": "dead",
         "e2": "retrying",
     }
@@ -156,10 +159,12 @@ def test_switched_off_and_on_before_redis_heard_of_it(copy: Copy) -> None:
     settle_gone(copy.client)
     outcomes = Outcomes(copy.client, "recorder-1", claim_idle=30)
     engine = copy.store.engine
-    silent = Recorder(outcomes, partial(record, engine), partial(probe, engine), lambda: False, linger=0)
+    silent = Recorder(
+        outcomes, partial(record_entries, engine), partial(probe, engine), lambda: False, linger=0
+    )
     for _ in range(2):
         silent.step(threading.Event())
-    assert copy.store.switched_off()
+    assert copy.store.disabled_by_destination()
     copy.store.set_enabled("int_a", True)
     copy.reconcile()
 

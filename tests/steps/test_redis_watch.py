@@ -10,10 +10,10 @@ import redis
 
 from tests.conftest import SERVERS
 from tests.embedded_servers import VALKEY, RunningServer, start_server
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.redis_config import read_facts
 from worker.model.errors import InvalidSetting
-from worker.model.redis_checks import Standing, judge_redis
+from worker.model.redis_checks import CheckStatus, judge_redis
 from worker.redis_watch import RedisWatch, refuse_unfit
 
 
@@ -47,14 +47,14 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return words
 
 
-def standings(client: redis.Redis) -> dict[str, Standing]:
+def standings(client: redis.Redis) -> dict[str, CheckStatus]:
     """Return how each check comes out."""
     return {one.name: one.standing for one in judge_redis(read_facts(client))}
 
 
 def test_a_real_redis_is_checked(own: RunningServer) -> None:
     """Everything is asked of a server as it runs, keys that it evicted included."""
-    client = connect(own.url)
+    client = redis_client(own.url)
     before = standings(client)
     client.config_set("maxmemory-policy", "allkeys-lru")
     client.config_set("appendonly", "no")
@@ -65,8 +65,8 @@ def test_a_real_redis_is_checked(own: RunningServer) -> None:
     after = standings(client)
     client.close()
 
-    assert set(before.values()) == {Standing.OK}
-    assert {name for name, found in after.items() if found is Standing.FAILED} == {
+    assert set(before.values()) == {CheckStatus.OK}
+    assert {name for name, found in after.items() if found is CheckStatus.FAILED} == {
         "eviction",
         "evicted",
         "persistence",
@@ -80,7 +80,7 @@ def test_a_redis_that_forbids_to_ask_is_told(own: RunningServer, caplog: pytest.
         admin.acl_setuser(
             "less", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config", "-info"]
         )
-    app, less = (connect(own.url.replace("://", f"://{name}:x@")) for name in ("app", "less"))
+    app, less = (redis_client(own.url.replace("://", f"://{name}:x@")) for name in ("app", "less"))
     found = standings(app)
     nothing = standings(less)
     watch_of(app).step()
@@ -88,8 +88,8 @@ def test_a_redis_that_forbids_to_ask_is_told(own: RunningServer, caplog: pytest.
     app.close()
     less.close()
 
-    assert [name for name, one in found.items() if one is not Standing.OK] == ["fsync"]
-    assert {name for name, one in nothing.items() if one is not Standing.UNKNOWN} == {"ids"}
+    assert [name for name, one in found.items() if one is not CheckStatus.OK] == ["fsync"]
+    assert {name for name, one in nothing.items() if one is not CheckStatus.UNKNOWN} == {"ids"}
     assert words == [
         "Redis, check fsync: cannot be checked: appendfsync: Redis does not tell: ask whoever runs it"
     ]
@@ -97,7 +97,7 @@ def test_a_redis_that_forbids_to_ask_is_told(own: RunningServer, caplog: pytest.
 
 def test_a_fault_is_said_once_and_its_end_too(own: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     """However often it is looked; a Redis that was away in between changes nothing."""
-    client = connect(own.url)
+    client = redis_client(own.url)
     watch = watch_of(client)
     watch.step()
     well = said(caplog)
@@ -120,7 +120,7 @@ def test_a_fault_is_said_once_and_its_end_too(own: RunningServer, caplog: pytest
 
 def test_it_looks_at_once_and_outlives_the_absence_of_redis(own: RunningServer) -> None:
     """A process may start before Redis does."""
-    client = connect(own.url)
+    client = redis_client(own.url)
     own.kill()
     stopping, looked = threading.Event(), threading.Event()
 
@@ -145,7 +145,7 @@ def test_it_looks_at_once_and_outlives_the_absence_of_redis(own: RunningServer) 
 
 def test_a_redis_cluster_is_refused(cluster: RunningServer) -> None:
     """At the start with the setting's name; and a process that finds it later ends."""
-    client = connect(cluster.url)
+    client = redis_client(cluster.url)
     ended = threading.Event()
     with pytest.raises(
         InvalidSetting, match=r"SIEM_REDIS_URL: this is a Redis Cluster.*cluster mode disabled"

@@ -11,21 +11,21 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import TIMING, claim, subscribe
 from tests.ledger.entries import NOON
-from tests.ledger.letters import bury, delete, deliver, live, states, switch_off
+from tests.ledger.letters import bury, delete, deliver, disable, live, states
 from worker.broker.backlog import Backlog
 from worker.broker.packing import unpack_chunk
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Limits, Snapshot, publish_integrations
-from worker.broker.turns import Turn
-from worker.ledger.engine import open_ledger, upgrade
+from worker.broker.turns import LeaderLock
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.replay_store import ReplayStore
-from worker.ledger.replays import create_replay, end_replay, get_replay, list_replays
+from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay
 from worker.model.deliveries import Cause
 from worker.model.errors import LedgerUnavailable
 from worker.model.events import QueuedEvent
-from worker.model.replays import Letter, Page, Replay, ReplayState, Selection
-from worker.replay import IDLE, Pace, Replayer, consignments
+from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState, Selection
+from worker.replay import IDLE, Replayer, ReplayPacer, routed_chunks
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ class Clock:
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """Give a ledger with two integrations that Redis knows as well."""
     made = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(made)
+    upgrade_tables(made)
     live(made, "int_a", "int_b")
     yield made
     made.dispose()
@@ -72,8 +72,8 @@ def replayer_of(
     client: redis.Redis, engine: Engine, clock: Clock, store: type[ReplayStore] = ReplayStore
 ) -> Replayer:
     """Make a replayer, as another process would, whose turn it always is."""
-    turn = Turn(client, f"turn-{next(_names)}", 60)
-    return Replayer(store(engine), Replaying(client), Snapshot(client), turn, Pace(clock))
+    turn = LeaderLock(client, f"turn-{next(_names)}", 60)
+    return Replayer(store(engine), Replaying(client), Snapshot(client), turn, ReplayPacer(clock))
 
 
 def replay_of(
@@ -181,7 +181,7 @@ def test_a_replayer_that_slept_is_refused(client: redis.Redis, engine: Engine, c
     class Sleepy(ReplayStore):
         """Reads a page, and sleeps until another replayer has done everything."""
 
-        def next_page(self, *arguments: object) -> tuple[list[Letter], list[str]]:
+        def next_page(self, *arguments: object) -> tuple[list[ReplayedLetter], list[str]]:
             page = super().next_page(*arguments)  # type: ignore[arg-type]  # the same
             run(replayer_of(client, engine, clock), clock)
             return page
@@ -197,7 +197,8 @@ def test_one_replayer_works_at_a_time(client: redis.Redis, engine: Engine, clock
     bury(engine, "e0")
     store, replaying, snapshot = ReplayStore(engine), Replaying(client), Snapshot(client)
     first, second = (
-        Replayer(store, replaying, snapshot, Turn(client, "siem:replayer", 60), Pace(clock)) for _ in range(2)
+        Replayer(store, replaying, snapshot, LeaderLock(client, "siem:replayer", 60), ReplayPacer(clock))
+        for _ in range(2)
     )
     first.step()
     replay_of(engine)
@@ -244,7 +245,7 @@ def test_replays_take_turns(client: redis.Redis, engine: Engine, clock: Clock) -
 @pytest.mark.parametrize(
     "state",
     [{"held": "1"}, {"breaker": "open"}, {"backlog_events": "10000"}],
-    ids=["switched off", "breaker open", "deep backlog"],
+    ids=["disabled", "breaker open", "deep backlog"],
 )
 def test_an_integration_that_can_take_no_more_is_spared(
     client: redis.Redis, engine: Engine, clock: Clock, state: dict[str, str]
@@ -313,10 +314,10 @@ def test_chunks_suit_lane_and_limits() -> None:
     limits = {"int_a": Limits("webhook", batch_events=2, batch_bytes=10)}
     kinds = ["policy.deny", "policy.allow", "policy.deny", "policy.deny", "agent.connected"]
     letters = [
-        Letter(str(number), "int_a", QueuedEvent(f"e{number}", kind, 1, 2, b"x" * (number + 2)))
+        ReplayedLetter(str(number), "int_a", QueuedEvent(f"e{number}", kind, 1, 2, b"x" * (number + 2)))
         for number, kind in enumerate(kinds)
     ]
-    made = consignments(letters, limits)
+    made = routed_chunks(letters, limits)
 
     assert [(one.urgent, [event.id for event in one.events]) for one in made] == [
         (True, ["e0", "e2"]),
@@ -368,10 +369,10 @@ class TestRedrive:
         assert self.run(client, engine, clock) == ["e1"]
 
     def test_not_where_it_is_not_wanted(self, client: redis.Redis, engine: Engine, clock: Clock) -> None:
-        """An integration may say so; one that is switched off gets nothing either."""
+        """An integration may say so; one that is disabled gets nothing either."""
         live(engine, "int_no", redrive=False)
         live(engine, "int_off")
-        switch_off(engine, "int_off")
+        disable(engine, "int_off")
         subscribe(client, "int_no", "int_off")
         for one in ("int_no", "int_off"):
             bury(engine, "e1", integration_id=one)
@@ -398,4 +399,4 @@ class TestRedrive:
         for _ in range(3):
             replayer_of(client, engine, clock).step()
 
-        assert [one.replayed for one in list_replays(engine)] == [150]
+        assert [one.replayed for one in find_replays(engine)] == [150]

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from worker.broker.outcomes import oldest_ms
-from worker.broker.turns import Turn
-from worker.ledger.pruning import DAY_MS, Kind, Pruned
+from worker.broker.turns import LeaderLock
+from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.clocks import Clocks
 from worker.model.errors import LedgerUnavailable
 from worker.pruning_guard import PruningGuard
@@ -24,15 +24,15 @@ class Ledger:
 
     def __init__(self, **rows: int) -> None:
         """Take how many rows there are of each kind, by its name in code."""
-        self.rows = {Kind[name]: count for name, count in rows.items()}
-        self.asked: list[tuple[Kind, int, int]] = []
+        self.rows = {PrunableKind[name]: count for name, count in rows.items()}
+        self.asked: list[tuple[PrunableKind, int, int]] = []
 
-    def prune(self, kind: Kind, before_ms: int, most: int) -> Pruned:
+    def prune(self, kind: PrunableKind, before_ms: int, most: int) -> Pruned:
         """Remove up to `most`; of dead letters, half have waited."""
         self.asked.append((kind, before_ms, most))
         count = min(most, self.rows.get(kind, 0))
         self.rows[kind] = self.rows.get(kind, 0) - count
-        return Pruned(count, count // 2 if kind is Kind.DEAD_LETTERS else 0)
+        return Pruned(count, count // 2 if kind is PrunableKind.DEAD_LETTERS else 0)
 
 
 class Refusals:
@@ -64,7 +64,7 @@ def guard() -> PruningGuard:
 
 def retention_of(client: redis.Redis, ledger: Ledger, oldest: int | None = None) -> Retention:
     """Make a retention whose turn it is."""
-    return Retention(ledger.prune, lambda: oldest, guard(), Turn(client, f"turn-{next(_names)}", 60))
+    return Retention(ledger.prune, lambda: oldest, guard(), LeaderLock(client, f"turn-{next(_names)}", 60))
 
 
 def test_it_goes_on_until_nothing_is_old(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,13 +93,13 @@ def test_each_kind_has_its_age(client: redis.Redis) -> None:
     days = {kind: round((now_ms - before_ms) / DAY_MS) for kind, before_ms, _ in ledger.asked}
 
     assert days == {
-        Kind.DELIVERIES: 30,
-        Kind.ATTEMPTS: 30,
-        Kind.DEAD_LETTERS: 90,
-        Kind.PARKED: 90,
-        Kind.RECORDED_ENTRIES: 7,
-        Kind.REPLAYS: 90,
-        Kind.MINUTE_COUNTS: 400,
+        PrunableKind.DELIVERIES: 30,
+        PrunableKind.ATTEMPTS: 30,
+        PrunableKind.DEAD_LETTERS: 90,
+        PrunableKind.PARKED: 90,
+        PrunableKind.RECORDED_ENTRIES: 7,
+        PrunableKind.REPLAYS: 90,
+        PrunableKind.MINUTE_COUNTS: 400,
     }
 
 
@@ -112,7 +112,7 @@ def test_what_stands_in_redis_is_not_forgotten(client: redis.Redis) -> None:
     retention_of(client, ledger, oldest_ms(client)).step()
 
     assert oldest_ms(client) == long_ago
-    assert {kind: before for kind, before, _ in ledger.asked}[Kind.RECORDED_ENTRIES] == (
+    assert {kind: before for kind, before, _ in ledger.asked}[PrunableKind.RECORDED_ENTRIES] == (
         long_ago - CLOCKS_APART_MS
     )
 
@@ -135,17 +135,18 @@ def test_one_of_many_prunes(client: redis.Redis) -> None:
     """The others leave the ledger alone until it ends."""
     ledger = Ledger()
     first, second = (
-        Retention(ledger.prune, lambda: None, guard(), Turn(client, "siem:retention", 60)) for _ in range(2)
+        Retention(ledger.prune, lambda: None, guard(), LeaderLock(client, "siem:retention", 60))
+        for _ in range(2)
     )
     first.step()
     second.step()
-    assert len(ledger.asked) == len(Kind)
+    assert len(ledger.asked) == len(PrunableKind)
     ended = threading.Event()
     ended.set()
     first.run(ended)
     second.step()
 
-    assert len(ledger.asked) == 2 * len(Kind)
+    assert len(ledger.asked) == 2 * len(PrunableKind)
 
 
 def test_it_outlives_the_database(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,11 +154,11 @@ def test_it_outlives_the_database(client: redis.Redis, caplog: pytest.LogCapture
     stopping = threading.Event()
     tries = itertools.count(1)
 
-    def away(_kind: Kind, _before_ms: int, _most: int) -> Pruned:
+    def away(_kind: PrunableKind, _before_ms: int, _most: int) -> Pruned:
         if next(tries) == 3:
             stopping.set()
         raise LedgerUnavailable
 
-    Retention(away, lambda: None, guard(), Turn(client, "siem:retention", 60)).run(stopping)
+    Retention(away, lambda: None, guard(), LeaderLock(client, "siem:retention", 60)).run(stopping)
 
     assert [record.message[:18] for record in caplog.records] == ["lost the database:"]

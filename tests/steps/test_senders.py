@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from worker import senders
-from worker.model.deliveries import Batch, Ruling
+from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
 from worker.model.integrations import Integration, parse_integration
@@ -21,7 +21,7 @@ class Kept:
         """Begin open."""
         self.closed = 0
 
-    def send(self, batch: Batch, deadline: float) -> Sequence[Ruling]:
+    def send(self, batch: Batch, deadline: float) -> Sequence[DeliveryResult]:
         """Send nothing."""
         raise NotImplementedError(batch, deadline)
 
@@ -72,7 +72,7 @@ def batch(configuration: bytes, integration_id: str = "a") -> Batch:
         order=WorkOrder(integration_id, 1, 1),
         events=[],
         configuration=configuration,
-        carried=bytearray(),
+        request_counts=bytearray(),
         attempts=0,
         claimed_ms=0,
         claimed_at=0.0,

@@ -10,7 +10,7 @@ from tests.embedded_servers import RunningServer
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
@@ -58,7 +58,7 @@ def fleet(client: redis.Redis) -> Fleet:
 @pytest.fixture
 def other_client(server: RunningServer) -> Iterator[redis.Redis]:
     """Give a second connection to the same server."""
-    made = connect(server.url)
+    made = redis_client(server.url)
     yield made
     made.close()
 

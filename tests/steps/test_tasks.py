@@ -12,7 +12,7 @@ from worker.broker.backlog import Backlog
 from worker.destinations.opening import sender_opener
 from worker.model.errors import DeliveryHeld, InvalidIntegration
 from worker.model.orders import WorkOrder
-from worker.tasks import Courier, Patience
+from worker.tasks import DeliveryWorker, Timeouts
 
 
 def open_no_sender(_document: bytes) -> NoReturn:
@@ -27,9 +27,11 @@ def backlog(client: redis.Redis) -> Backlog:
 
 
 @pytest.fixture
-def courier(backlog: Backlog) -> Courier:
+def delivery_worker(backlog: Backlog) -> DeliveryWorker:
     """Give a courier that never gets to send."""
-    return Courier(backlog, open_no_sender, lambda _order, _kind: None, "splunk_hec", Patience(45, 60, 2))
+    return DeliveryWorker(
+        backlog, open_no_sender, lambda _order, _kind: None, "splunk_hec", Timeouts(45, 60, 2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def courier(backlog: Backlog) -> Courier:
     ],
 )
 def test_an_order_that_is_turned_away_is_told_why(
-    client: redis.Redis, backlog: Backlog, courier: Courier, state: dict[str, str], reason: str
+    client: redis.Redis, backlog: Backlog, delivery_worker: DeliveryWorker, state: dict[str, str], reason: str
 ) -> None:
     """It came when nothing may be sent any more, and its task is no success."""
     subscribe(client, "a")
@@ -52,19 +54,21 @@ def test_an_order_that_is_turned_away_is_told_why(
         client.hset("siem:state:a", name, value)
 
     with pytest.raises(DeliveryHeld) as told:
-        courier.deliver(order)
+        delivery_worker.deliver(order)
 
     assert str(told.value) == f"held: {reason}, 3 events wait"
 
 
-def test_an_order_without_work_is_no_failure(client: redis.Redis, backlog: Backlog, courier: Courier) -> None:
+def test_an_order_without_work_is_no_failure(
+    client: redis.Redis, backlog: Backlog, delivery_worker: DeliveryWorker
+) -> None:
     """Duplicates are routine after a reconnect, and a retry may be delivered early."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
-    told = [str(courier.deliver(batch.order)), str(courier.deliver(WorkOrder("a", 1, 99)))]
+    told = [str(delivery_worker.deliver(batch.order)), str(delivery_worker.deliver(WorkOrder("a", 1, 99)))]
     backlog.settle(batch, failed(batch))
-    told.append(str(courier.deliver(batch.order)))
+    told.append(str(delivery_worker.deliver(batch.order)))
 
     assert told == [
         "nothing to do: another order took this one's place",
@@ -82,14 +86,16 @@ def test_a_copy_of_an_integration_that_is_damaged_keeps_its_events(
 ) -> None:
     """The batch is settled, so that its reason is told: else it would be lost and claimed without end."""
     opener = sender_opener(_open_nothing, (), connections=1)
-    courier = Courier(backlog, opener, lambda _order, _kind: None, "splunk_hec", Patience(45, 60, 2))
+    delivery_worker = DeliveryWorker(
+        backlog, opener, lambda _order, _kind: None, "splunk_hec", Timeouts(45, 60, 2)
+    )
     subscribe(client, "a")
     append(client, "a", [["e1", "e2"]])
     [order] = backlog.wake(["a"])
     client.hset(keys.INTEGRATIONS, "a", copy)
 
     with pytest.raises(DeliveryHeld, match="held: configuration, 2 events wait"):
-        courier.deliver(order)
+        delivery_worker.deliver(order)
 
     entries: Any = client.xrange(keys.OUTCOMES)
     assert "its copy in Redis is damaged" in str(entries)

@@ -14,10 +14,10 @@ from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import Turn
-from worker.ledger.engine import open_ledger, upgrade
+from worker.broker.turns import LeaderLock
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore
-from worker.ledger.recording import record
+from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
 from worker.unparking import Unparker
 from worker.waiting_quota import WaitingQuota
@@ -29,7 +29,7 @@ CAP = Cap(events=10, size=1_000)
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """Give an empty ledger."""
     engine = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    upgrade(engine)
+    upgrade_tables(engine)
     yield engine
     engine.dispose()
 
@@ -52,7 +52,7 @@ def unparker(client: redis.Redis, store: ParkedStore, turn: str = "turn") -> Unp
     parking = Parking(client, CAP)
     budget = BacklogBudget(client, parking, 0)
     quota = WaitingQuota(client, store, 10**9)
-    return Unparker(store, parking, budget, quota, Snapshot(client), Turn(client, turn, 60))
+    return Unparker(store, parking, budget, quota, Snapshot(client), LeaderLock(client, turn, 60))
 
 
 def fill_and_drain(client: redis.Redis, engine: Engine) -> None:
@@ -63,10 +63,12 @@ def fill_and_drain(client: redis.Redis, engine: Engine) -> None:
     outcomes = Outcomes(client, "test", 30)
     outcomes.read(1, 1)
     settled = outcomes.read(100, 1)
-    record(engine, [], [], settled.parked)
+    record_entries(engine, [], [], settled.parked)
     outcomes.finish(settled)
     client.delete(keys.urgent("a"))
-    client.hset(keys.state("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0, "backlog_events": 0})
+    client.hset(
+        keys.state_key("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0, "backlog_events": 0}
+    )
 
 
 def waiting(client: redis.Redis) -> int:
@@ -103,7 +105,7 @@ def test_one_works_at_a_time_and_passes_its_turn_on(client: redis.Redis, engine:
     first, second = (unparker(client, ParkedStore(engine)) for _ in range(2))
     first.step()
     client.delete(keys.urgent("a"))
-    client.hset(keys.state("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
+    client.hset(keys.state_key("a"), mapping={"unclaimed_events": 0, "unclaimed_bytes": 0})
     assert second.step() == 0
     ended = threading.Event()
     ended.set()

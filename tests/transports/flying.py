@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from worker.model.destinations import TlsOptions
 from worker.model.errors import TransportError
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight
 from worker.transports.guard import Guard
 from worker.transports.many_http import ManyHttp
@@ -30,7 +30,7 @@ def posting(
         yield many
 
 
-def post(many: ManyHttp, body: bytes = b"x", seconds: float = PATIENCE) -> Answer:
+def post(many: ManyHttp, body: bytes = b"x", seconds: float = PATIENCE) -> CurlResponse:
     """Post one body in a flight of its own; raise what keeps it from being answered."""
     with many.flight(seconds) as flight:
         flight.start(None, (), body, seconds)
@@ -40,10 +40,10 @@ def post(many: ManyHttp, body: bytes = b"x", seconds: float = PATIENCE) -> Answe
     return outcome
 
 
-def post_all(many: ManyHttp, bodies: Sequence[bytes]) -> dict[bytes, Answer | TransportError]:
+def post_all(many: ManyHttp, bodies: Sequence[bytes]) -> dict[bytes, CurlResponse | TransportError]:
     """Post them all in one flight, as many at once as it has room for; return what came of each."""
     waiting = list(bodies)
-    outcomes: dict[bytes, Answer | TransportError] = {}
+    outcomes: dict[bytes, CurlResponse | TransportError] = {}
     with many.flight(PATIENCE) as flight:
         while waiting or not flight.is_empty:
             while waiting and flight.has_room:
@@ -53,9 +53,9 @@ def post_all(many: ManyHttp, bodies: Sequence[bytes]) -> dict[bytes, Answer | Tr
     return outcomes
 
 
-def land(flight: Flight) -> list[tuple[object, Answer | TransportError]]:
+def land(flight: Flight) -> list[tuple[object, CurlResponse | TransportError]]:
     """Wait until everything has landed."""
-    landed: list[tuple[object, Answer | TransportError]] = []
+    landed: list[tuple[object, CurlResponse | TransportError]] = []
     deadline = time.monotonic() + 2 * PATIENCE
     while not flight.is_empty:
         assert time.monotonic() < deadline, "requests are still in flight after their own deadline"

@@ -35,7 +35,7 @@ from worker.transports.budget import (
     threads_within,
 )
 from worker.transports.guard import Guard
-from worker.transports.probe import connect
+from worker.transports.probe import connect_first
 from worker.transports.shortages import OVER_AFTER, ShortageLog
 
 
@@ -111,10 +111,10 @@ def test_a_batch_goes_on_over_the_connections_that_it_gets(places: int) -> None:
 
     batch = batch_of(60)
     with WebhookReceiver(slowly) as endpoint, webhook_to(endpoint.url, connections=32) as sender:
-        rulings = sender.send(batch, soon())
+        results = sender.send(batch, soon())
 
-    assert {ruling.verdict for ruling in rulings} == {Verdict.ACCEPTED}
-    assert set(batch.carried) <= {1, 2}  # one whose connection was refused was not sent
+    assert {result.verdict for result in results} == {Verdict.ACCEPTED}
+    assert set(batch.request_counts) <= {1, 2}  # one whose connection was refused was not sent
     assert endpoint.ids == {event.id: 1 for event in batch.events}
     assert max(at_once) <= places
 
@@ -161,7 +161,9 @@ def test_numbers_beyond_those_of_select(guard: Guard, ca: trustme.CA, way: str) 
         context.num_tickets = 0  # then it is waited for whether we are let in
         endpoint = stack.enter_context(Endpoint(answers(), tls=context))
         assert WAYS[way](guard, "127.0.0.1", endpoint.port, options, 100) == "200"
-        made = stack.enter_context(closing(connect(guard, "127.0.0.1", ["127.0.0.1"], endpoint.port, 5)))
+        made = stack.enter_context(
+            closing(connect_first(guard, "127.0.0.1", ["127.0.0.1"], endpoint.port, 5))
+        )
         assert made.shake_hands(options, "127.0.0.1", 5).failure is None
         made.hear_whether_let_in(0.2)
 

@@ -14,7 +14,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers
 from tests.transports.flying import land, post, post_all, posting
 from worker.model.destinations import TlsOptions
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.guard import Guard
 
 ALONE = b"alone"
@@ -31,7 +31,7 @@ def _echoing() -> Behaviour:
 
 def _heard(outcomes: dict[bytes, Any]) -> dict[bytes, bytes]:
     """Return the body of each answer, and nothing for what is none."""
-    return {key: one.body for key, one in outcomes.items() if isinstance(one, Answer)}
+    return {key: one.body for key, one in outcomes.items() if isinstance(one, CurlResponse)}
 
 
 def test_each_request_gets_its_own_answer(guard: Guard) -> None:
@@ -118,7 +118,7 @@ def test_closing_lets_the_other_side_go(guard: Guard) -> None:
             [(_, answer)] = land(flight)
             assert not endpoint.left.is_set()
         assert endpoint.left.wait(10)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, CurlResponse)
         assert post(many).status == 200
 
 
@@ -191,4 +191,7 @@ def test_what_select_sees_hides_nothing(guard: Guard) -> None:
         heard.set()
         landed |= dict(land(flight))
 
-    assert {key: type(outcome) for key, outcome in landed.items()} == {"wide": Answer, "narrow": Answer}
+    assert {key: type(outcome) for key, outcome in landed.items()} == {
+        "wide": CurlResponse,
+        "narrow": CurlResponse,
+    }

@@ -9,7 +9,7 @@ from tests.transports.flying import PATIENCE, land, post, post_all, posting
 from tests.transports.http2 import Http2, leaving_first, offering_http2
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight
 from worker.transports.guard import Guard
 
@@ -32,7 +32,7 @@ def test_requests_share_a_connection_of_http2(guard: Guard, ca: trustme.CA) -> N
 
         assert endpoint.accepted == 1
         assert server.most_open == 10
-        assert {one.status for one in outcomes.values() if isinstance(one, Answer)} == {200}
+        assert {one.status for one in outcomes.values() if isinstance(one, CurlResponse)} == {200}
         assert sorted(server.bodies.values()) == [*BODIES, ALONE]
 
 
@@ -84,7 +84,7 @@ def test_a_shared_connection_that_died_is_replaced(guard: Guard, ca: trustme.CA,
 
         # The one that takes its place, and another where that one was closed with its first requests.
         assert endpoint.accepted in {2, 3}
-        assert {one.status for one in outcomes.values() if isinstance(one, Answer)} == {200}
+        assert {one.status for one in outcomes.values() if isinstance(one, CurlResponse)} == {200}
         assert sorted(server.bodies.values()) == [*BODIES[:count], ALONE]
 
 

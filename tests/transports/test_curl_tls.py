@@ -13,13 +13,13 @@ from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import post, posting
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.guard import Guard
 
 HOST = "127.0.0.1"
 
 
-def _post(guard: Guard, endpoint: Endpoint, options: TlsOptions, host: str = HOST) -> Answer:
+def _post(guard: Guard, endpoint: Endpoint, options: TlsOptions, host: str = HOST) -> CurlResponse:
     with posting(guard, endpoint.url(host).replace("http:", "https:"), options) as many:
         return post(many)
 

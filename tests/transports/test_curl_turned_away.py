@@ -14,7 +14,7 @@ from tests.transports.flying import PATIENCE, post, post_all, posting
 from tests.transports.http2 import Http2, Replies, offering_http2
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed, KeptConnectionLost, NotProcessed
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import MOST_REFUSALS, Flight
 from worker.transports.guard import Guard
 from worker.transports.many_http import ManyHttp
@@ -58,7 +58,7 @@ def test_what_was_turned_away_is_sent_again(
     with posting_to(server, guard, ca) as (many, _):
         outcomes = post_all(many, BODIES)
 
-    assert {one.status if isinstance(one, Answer) else one for one in outcomes.values()} == {200}
+    assert {one.status if isinstance(one, CurlResponse) else one for one in outcomes.values()} == {200}
     assert sorted(server.processed) == BODIES
 
 
@@ -86,7 +86,7 @@ def test_http1_is_spoken_where_it_is_wanted(guard: Guard, ca: trustme.CA, count:
         assert len(server.bodies) == met
         assert endpoint.requests[-1].startswith(b"POST /services/collector/event HTTP/1.1\r\n")
 
-    assert {one.status if isinstance(one, Answer) else one for one in outcomes.values()} == {200}
+    assert {one.status if isinstance(one, CurlResponse) else one for one in outcomes.values()} == {200}
     received = [request.rpartition(b"\r\n\r\n")[2] for request in endpoint.requests]
     assert sorted(server.processed + received) == [*BODIES, b"later"]
 
@@ -137,7 +137,7 @@ def test_a_connection_that_hangs_costs_one_time_out(guard: Guard, ca: trustme.CA
         outcomes = post_all(many, BODIES)
 
         assert endpoint.accepted == 2
-    assert {one.status for one in outcomes.values() if isinstance(one, Answer)} == {200}
+    assert {one.status for one in outcomes.values() if isinstance(one, CurlResponse)} == {200}
     assert len(server.processed) == len(BODIES) + 1
 
 
@@ -158,7 +158,7 @@ def test_what_is_under_way_over_a_slow_connection_is_heard(guard: Guard, ca: tru
 
             assert not flight.is_empty
         assert isinstance(landed["late"], DeadlinePassed)
-        assert isinstance(landed["new"], Answer)
+        assert isinstance(landed["new"], CurlResponse)
         assert endpoint.accepted == 2
 
 
@@ -176,5 +176,5 @@ def test_what_other_threads_keep_open_is_doubted_as_well(guard: Guard, ca: trust
         with many.flight(10), many.flight(10) as other:
             other.start("x", (), b"x", 10)
 
-            assert isinstance(land_one(other)["x"], Answer)
+            assert isinstance(land_one(other)["x"], CurlResponse)
         assert endpoint.accepted == 4

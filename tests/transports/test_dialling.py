@@ -25,7 +25,7 @@ from tests.transports.syslog_ways import lines, stream_to
 from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, OutOfResources
 from worker.model.shortages import Resource
-from worker.transports.addresses import Address, SilentAddresses, by_turns
+from worker.transports.addresses import Address, UnresponsiveAddresses, by_turns
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
@@ -207,7 +207,7 @@ def test_families_are_dialled_by_turns() -> None:
 
 def test_silent_addresses_come_last() -> None:
     """The others keep the order of the resolver, by which a name spreads its load."""
-    silent = SilentAddresses()
+    silent = UnresponsiveAddresses()
     found = [_address(f"10.0.0.{last}") for last in range(1, 6)]
     silent.note("10.0.0.1", 443)
     silent.note("10.0.0.4", 443)

@@ -7,32 +7,32 @@ import pytest
 
 from tests.destinations.batches import GUARD
 from worker.model.errors import AddressRefused
-from worker.model.reach import Reach, WorkerReach
+from worker.model.reach import AllowedNetworks, WorkerNetworks
 from worker.transports.fleet_guard import FleetGuard, address_warning, fleet_objection
 
 TEN, LOOPBACK = ip_network("10.0.0.0/8"), ip_network("127.0.0.0/8")
 ALL = ip_network("0.0.0.0/0")
 
 
-def _reach(*workers: WorkerReach, own: Sequence[object] = ()) -> Reach:
-    return Reach("webhook", workers, [ip_network(str(one)) for one in own])
+def _reach(*workers: WorkerNetworks, own: Sequence[object] = ()) -> AllowedNetworks:
+    return AllowedNetworks("webhook", workers, [ip_network(str(one)) for one in own])
 
 
 @pytest.mark.parametrize(
     ("workers", "own", "words"),
     [
-        ([WorkerReach("a", (TEN,)), WorkerReach("b", (TEN, LOOPBACK))], [], None),
-        ([WorkerReach("a", (TEN,)), WorkerReach("b", ())], [TEN], "that the workers on b do not allow"),
-        ([WorkerReach("b", ()), WorkerReach("a", ())], [TEN], "that the workers on a, b do not allow"),
-        ([WorkerReach("old", None), WorkerReach("b", (TEN,))], [], None),
-        ([WorkerReach("old", None)], [TEN], None),
-        ([WorkerReach("old", None)], [], "is a private address"),
+        ([WorkerNetworks("a", (TEN,)), WorkerNetworks("b", (TEN, LOOPBACK))], [], None),
+        ([WorkerNetworks("a", (TEN,)), WorkerNetworks("b", ())], [TEN], "that the workers on b do not allow"),
+        ([WorkerNetworks("b", ()), WorkerNetworks("a", ())], [TEN], "that the workers on a, b do not allow"),
+        ([WorkerNetworks("old", None), WorkerNetworks("b", (TEN,))], [], None),
+        ([WorkerNetworks("old", None)], [TEN], None),
+        ([WorkerNetworks("old", None)], [], "is a private address"),
         ([], [TEN], None),
         ([], [], "is a private address"),
     ],
 )
 def test_every_worker_must_allow_it(
-    workers: list[WorkerReach], own: Sequence[object], words: str | None
+    workers: list[WorkerNetworks], own: Sequence[object], words: str | None
 ) -> None:
     """One of an earlier release, which does not tell, neither opens nor closes it."""
     said = fleet_objection(ip_address("10.1.2.3"), _reach(*workers, own=own))
@@ -41,7 +41,7 @@ def test_every_worker_must_allow_it(
 
 def test_metadata_services_stay_closed() -> None:
     """Whatever workers say that they allow, and no setting is suggested."""
-    said = fleet_objection(ip_address("169.254.169.254"), _reach(WorkerReach("a", (ALL,), is_here=True)))
+    said = fleet_objection(ip_address("169.254.169.254"), _reach(WorkerNetworks("a", (ALL,), is_here=True)))
     assert "no setting opens it" in (said or "")
 
 
@@ -50,14 +50,14 @@ def test_metadata_services_stay_closed() -> None:
 )
 def test_the_loopback_of_another_machine(*, is_here: bool, own: Sequence[object], is_open: bool) -> None:
     """Their permission says nothing of what listens on this one."""
-    said = fleet_objection(ip_address("127.0.0.1"), _reach(WorkerReach("a", (ALL,), is_here), own=own))
+    said = fleet_objection(ip_address("127.0.0.1"), _reach(WorkerNetworks("a", (ALL,), is_here), own=own))
     assert (said is None) is is_open
     assert is_open or "another machine's for the workers on a: test it there" in (said or "")
 
 
 def test_nothing_is_dialled_that_a_worker_refuses() -> None:
     """The guard of the doctor is never looser than theirs."""
-    guard = FleetGuard(_reach(WorkerReach("a", (), is_here=True), own=[LOOPBACK]))
+    guard = FleetGuard(_reach(WorkerNetworks("a", (), is_here=True), own=[LOOPBACK]))
     with pytest.raises(AddressRefused, match="that the workers on a do not allow"):
         guard.dial("127.0.0.1", 9, 1)
     assert GUARD.basis == "SIEM_ALLOWED_NETWORKS here"
@@ -67,7 +67,7 @@ def test_nothing_is_dialled_that_a_worker_refuses() -> None:
 def test_public_addresses_and_names_need_nobody_asked() -> None:
     """Redis is asked only where its answer matters."""
 
-    def never() -> Reach:
+    def never() -> AllowedNetworks:
         raise AssertionError
 
     assert address_warning("8.8.8.8", never) is None
@@ -76,6 +76,6 @@ def test_public_addresses_and_names_need_nobody_asked() -> None:
 
 def test_the_shortest_time_that_a_worker_sends_for() -> None:
     """A test takes no longer than every delivery may."""
-    made = _reach(WorkerReach("a", (), send_deadline=20.0), WorkerReach("b", (), send_deadline=45.0))
+    made = _reach(WorkerNetworks("a", (), send_deadline=20.0), WorkerNetworks("b", (), send_deadline=45.0))
     assert made.send_deadline(30.0) == 20.0
     assert _reach().send_deadline(30.0) == 30.0

@@ -22,7 +22,14 @@ from worker.model.errors import (
     TlsFailed,
 )
 from worker.transports.guard import Guard
-from worker.transports.probe import Candidate, Connection, Handshake, candidates, connect, speaks_tls
+from worker.transports.probe import (
+    Candidate,
+    Handshake,
+    ProbedConnection,
+    candidates,
+    connect_first,
+    speaks_tls,
+)
 
 HOST = "127.0.0.1"
 #: Long enough for every answer on loopback.
@@ -37,8 +44,8 @@ def _reads(visit: Visit) -> None:
 
 
 @contextlib.contextmanager
-def _connected(guard: Guard, endpoint: Endpoint) -> Iterator[Connection]:
-    with contextlib.closing(connect(guard, HOST, [HOST], endpoint.port, AMPLE)) as connection:
+def _connected(guard: Guard, endpoint: Endpoint) -> Iterator[ProbedConnection]:
+    with contextlib.closing(connect_first(guard, HOST, [HOST], endpoint.port, AMPLE)) as connection:
         yield connection
 
 
@@ -95,7 +102,7 @@ def test_a_dead_address_is_missed(guard: Guard) -> None:
     with (
         Endpoint(_reads) as endpoint,
         contextlib.closing(
-            connect(guard, "siem.example.com", ["127.0.0.2", HOST], endpoint.port, AMPLE)
+            connect_first(guard, "siem.example.com", ["127.0.0.2", HOST], endpoint.port, AMPLE)
         ) as connection,
     ):
         assert connection.ip == HOST
@@ -107,17 +114,17 @@ def test_nobody_listens(guard: Guard) -> None:
     port = _closed_port()
 
     with pytest.raises(ConnectFailed, match=rf"^connection refused by 127\.0\.0\.1:{port}$"):
-        connect(guard, "siem.example.com", [HOST], port, AMPLE)
+        connect_first(guard, "siem.example.com", [HOST], port, AMPLE)
     with pytest.raises(
         ConnectFailed, match=rf"127\.0\.0\.1:{port}; connection refused by 127\.0\.0\.2:{port}$"
     ):
-        connect(guard, "siem.example.com", [HOST, "127.0.0.2"], port, AMPLE)
+        connect_first(guard, "siem.example.com", [HOST, "127.0.0.2"], port, AMPLE)
 
 
 def test_everybody_is_silent(guard: Guard) -> None:
     """Silence of all addresses is told from a refusal: it is a firewall that keeps silent."""
     with full_queue(HOST) as port, pytest.raises(DeadlinePassed, match=f"no answer from 127.0.0.1:{port}"):
-        connect(guard, HOST, [HOST, HOST], port, BRIEF)
+        connect_first(guard, HOST, [HOST, HOST], port, BRIEF)
 
 
 def test_a_handshake_tells_the_chain_that_is_trusted(guard: Guard, ca: trustme.CA) -> None:

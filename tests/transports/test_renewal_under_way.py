@@ -21,7 +21,7 @@ from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
 from worker.model.destinations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports import curl_kept, http_adapter, syslog_watch
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 
@@ -131,7 +131,7 @@ def test_a_long_flight_follows_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
                 for number in range(count):
                     flight.start(number, (), b"x", SOON)
                 landed += land(flight)
-        assert {outcome.status for _, outcome in landed if isinstance(outcome, Answer)} == {200}
+        assert {outcome.status for _, outcome in landed if isinstance(outcome, CurlResponse)} == {200}
         assert (len(one.requests), len(other.requests)) == (20, 20)
 
 

@@ -38,10 +38,10 @@ def test_a_process_without_descriptors_says_so(guard: Guard, ca: trustme.CA, way
     with Endpoint(answers(), tls=server_context(ca.issue_cert(HOST))) as endpoint:
         with few_descriptors(left), pytest.raises(OutOfResources, match="Too many open files") as short:
             WAYS[way](guard, HOST, endpoint.port, options, 100)
-        finding = describe(short.value)
+        failure = describe(short.value)
 
-        assert finding.code is FailureCode.OUT_OF_RESOURCES
-        assert "ulimit -n" in finding.hint
+        assert failure.code is FailureCode.OUT_OF_RESOURCES
+        assert "ulimit -n" in failure.hint
         assert WAYS[way](guard, HOST, endpoint.port, options, 100) == "200"
 
 

@@ -13,7 +13,7 @@ from tests.transports.test_guard import Resolver
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
 from worker.transports import syslog_datagrams
 from worker.transports.guard import Guard
-from worker.transports.syslog_datagrams import Handed
+from worker.transports.syslog_datagrams import SentDatagrams
 
 LONGEST = 65_507
 
@@ -34,7 +34,7 @@ def test_a_message_is_a_datagram() -> None:
         handed = way.send(given, SOON)
 
         assert receiver.wait_for(301) == given
-        assert handed == Handed(301, frozenset())
+        assert handed == SentDatagrams(301, frozenset())
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
@@ -54,7 +54,7 @@ def test_what_no_datagram_can_carry_is_told() -> None:
         handed = way.send([first, too_long, last], SOON)
 
         assert receiver.wait_for(2) == [first, last]
-        assert handed == Handed(3, frozenset({1}))
+        assert handed == SentDatagrams(3, frozenset({1}))
 
 
 @pytest.mark.parametrize("count", [1, 100])

@@ -20,7 +20,7 @@ from worker.model.destinations import TlsOptions
 from worker.model.errors import ConnectionLost
 from worker.transports.deadline import Deadline
 from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import Patience, Window
+from worker.transports.syslog_outflow import StallTimeout, Window
 from worker.transports.tls import client_context
 
 Connecting = Callable[[Behaviour], contextlib.AbstractContextManager[tuple[SyslogConnection, SyslogReceiver]]]
@@ -106,7 +106,7 @@ def test_bytes_that_nobody_read_are_a_reset(connecting: Connecting) -> None:
         cue.wait(10)
 
     with connecting(goes_without_reading) as (connection, receiver):
-        patience = Patience(Deadline(SOON, "receiver"), "receiver", SOON)
+        patience = StallTimeout(Deadline(SOON, "receiver"), "receiver", SOON)
         connection.carry([b"<134>nobody reads this\n"], patience)
         cue.set()
         receiver.wait_for_ends(1)

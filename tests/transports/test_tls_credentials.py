@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_named(field: str, pem: str, reason: str, hint: s
 
     assert refused.value.field == field
     assert reason in refused.value.reason
-    assert hint in refused.value.remedy
+    assert hint in refused.value.hint
     assert (pem[60:90] or pem) not in str(refused.value)
 
 

@@ -14,7 +14,7 @@ from worker.model.errors import AddressRefused
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context
-from worker.transports.watched_guard import Reaction, WatchedGuard
+from worker.transports.watched_guard import PeerReaction, WatchedGuard
 
 HOST = "127.0.0.1"
 AMPLE = 10.0
@@ -52,24 +52,24 @@ def _sending(watched: WatchedGuard, endpoint: Endpoint) -> Iterator[DeadlineSock
 @pytest.mark.parametrize(
     ("behaviour", "reaction"),
     [
-        (_answers, Reaction.ANSWERED),
-        (_resets, Reaction.HUNG_UP),
-        (lambda visit: visit.connection.recv(65536), Reaction.HUNG_UP),
+        (_answers, PeerReaction.ANSWERED),
+        (_resets, PeerReaction.HUNG_UP),
+        (lambda visit: visit.connection.recv(65536), PeerReaction.HUNG_UP),
     ],
 )
-def test_a_reaction_is_seen(watched: WatchedGuard, behaviour: Behaviour, reaction: Reaction) -> None:
+def test_a_reaction_is_seen(watched: WatchedGuard, behaviour: Behaviour, reaction: PeerReaction) -> None:
     """An answer, an end and a reset are waited for; nothing of an answer is taken from who reads it."""
     with Endpoint(behaviour) as endpoint, _sending(watched, endpoint) as sock:
         assert watched.reaction(AMPLE) is reaction
-        if reaction is Reaction.ANSWERED:
+        if reaction is PeerReaction.ANSWERED:
             assert sock.receive_at_once(10) == b"?"
-            assert watched.reaction(BRIEF) is Reaction.ANSWERED
+            assert watched.reaction(BRIEF) is PeerReaction.ANSWERED
 
 
 def test_silence_is_no_reaction(watched: WatchedGuard) -> None:
     """Receivers of syslog are silent, and that is all that can be known of them."""
     with Endpoint(_reads) as endpoint, _sending(watched, endpoint):
-        assert watched.reaction(BRIEF) is Reaction.NONE
+        assert watched.reaction(BRIEF) is PeerReaction.NONE
 
 
 def test_a_closed_port_for_datagrams_answers(watched: WatchedGuard) -> None:
@@ -80,7 +80,7 @@ def test_a_closed_port_for_datagrams_answers(watched: WatchedGuard) -> None:
     with watched.dial_datagrams(HOST, port, AMPLE) as sock:
         sock.send(b"<134>an event")
 
-        assert watched.reaction(AMPLE) is Reaction.REFUSED
+        assert watched.reaction(AMPLE) is PeerReaction.REFUSED
 
 
 def test_an_open_port_for_datagrams_is_silent(watched: WatchedGuard) -> None:
@@ -90,22 +90,22 @@ def test_an_open_port_for_datagrams_is_silent(watched: WatchedGuard) -> None:
         with watched.dial_datagrams(HOST, receiver.getsockname()[1], AMPLE) as sock:
             sock.send(b"<134>an event")
 
-            assert watched.reaction(BRIEF) is Reaction.NONE
+            assert watched.reaction(BRIEF) is PeerReaction.NONE
 
 
 def test_what_is_closed_or_encrypted_cannot_be_watched(watched: WatchedGuard, ca: trustme.CA) -> None:
     """Its user has read what came, or reads it in TLS: there is nothing to see here."""
-    assert watched.reaction(AMPLE) is Reaction.NONE
+    assert watched.reaction(AMPLE) is PeerReaction.NONE
     with Endpoint(_reads) as endpoint:
         with _sending(watched, endpoint):
             pass
-        assert watched.reaction(AMPLE) is Reaction.NONE
+        assert watched.reaction(AMPLE) is PeerReaction.NONE
     trusting = client_context(TlsOptions(ca_pem=ca.cert_pem.bytes().decode()))
     with (
         Endpoint(_reads, tls=server_context(ca.issue_cert(HOST))) as endpoint,
         trusting.wrap_socket(watched.dial(HOST, endpoint.port, AMPLE), server_hostname=HOST),
     ):
-        assert watched.reaction(AMPLE) is Reaction.NONE
+        assert watched.reaction(AMPLE) is PeerReaction.NONE
 
 
 def test_it_judges_as_the_guard_that_it_was_given() -> None:

@@ -23,7 +23,7 @@ from worker.model.deliveries import MAX_REQUESTS
 #: In the order in which they change; each is a line of the Procfile, WORKER all lines of workers in one.
 ROLES = ("api", "router", "recorder", WORKER)
 #: Name, type and mood of each destination of a tenant: one refuses now and then.
-WITNESSES = {"hec": ("splunk_hec", "moody"), "cef": ("syslog_cef", "healthy"), "hook": ("webhook", "healthy")}
+WITNESSES = {"hec": ("splunk_hec", "flaky"), "cef": ("syslog_cef", "healthy"), "hook": ("webhook", "healthy")}
 #: What dies there at its first attempt, is sent again by a replay once the destination is well.
 _OPTIONS = {"hec": ("--max-retries", "0")}
 _URLS = {

@@ -15,7 +15,7 @@ from tests.receivers.hec import HecReceiver
 from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
 from tests.upgrades.releases import REVISION, THIS, Release
 from worker.broker.backlog import Backlog, Timing
-from worker.ledger.engine import downgrade, upgrade
+from worker.ledger.engine import downgrade_tables, upgrade_tables
 from worker.model.deliveries import Cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def mixed(tmp_path: Path) -> Iterator[MixedFleet]:
     """Give a fleet without processes, with the tables of the release before this one."""
     with Fleet(tmp_path / "fleet", **KNOBS) as fleet:
-        downgrade(fleet.engine, REVISION)
+        downgrade_tables(fleet.engine, REVISION)
         yield MixedFleet(fleet)
 
 
@@ -36,7 +36,7 @@ def test_what_earlier_processes_bring_back_goes_too(mixed: MixedFleet, previous:
         fleet.integrate(splunk.url, "gone")
         for role in ("router", "recorder", WORKER):
             mixed.join(previous, role)
-        upgrade(fleet.engine)
+        upgrade_tables(fleet.engine)
         mixed.join(THIS, "recorder")
         ids = fleet.publish_at_once(denial(f"e{number}") for number in range(50))
         wait_until(lambda: fleet.rows("int_gone"), "the retry waits", LONG)

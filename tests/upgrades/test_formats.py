@@ -27,7 +27,7 @@ from worker.model.deliveries import (
     Cause,
     DeadLetter,
     EventTrace,
-    Finding,
+    Failure,
     Outcome,
     Status,
 )
@@ -65,21 +65,21 @@ _DESTINATIONS: list[dict[str, Any]] = [
 
 
 _EVENT = QueuedEvent("evt_1", "policy.deny", 1, 2, b"{}")
-_FINDINGS = [Finding(code, "what went wrong", "what mends it", 503) for code in FailureCode]
+_FINDINGS = [Failure(code, "what went wrong", "what mends it", 503) for code in FailureCode]
 
 
 def _outcome(
-    finding: Finding | None, status: str = "retrying", assurance: str | None = None, *, sent: bool = True
+    failure: Failure | None, status: str = "retrying", assurance: str | None = None, *, sent: bool = True
 ) -> Outcome:
     traces = [EventTrace(f"evt_{kind}", kind, 1, 2, 3, "digest") for kind in EventType]
-    return Outcome("int_a", status, 5, finding, 6, traces, 503, assurance, sent)
+    return Outcome("int_a", status, 5, failure, 6, traces, 503, assurance, sent)
 
 
 def _outcomes() -> list[Outcome]:
     return [
-        _outcome(finding, status.value, assurance, sent=sent)
+        _outcome(failure, status.value, assurance, sent=sent)
         for status in Status
-        for finding in (None, *_FINDINGS)
+        for failure in (None, *_FINDINGS)
         for assurance in (None, *(one.value for one in Assurance))
         for sent in (True, False)
     ]
@@ -87,9 +87,9 @@ def _outcomes() -> list[Outcome]:
 
 def _dead() -> list[DeadLetter]:
     return [
-        DeadLetter("int_a", cause.value, finding, 3, [_EVENT], [4], "tenant")
+        DeadLetter("int_a", cause.value, failure, 3, [_EVENT], [4], "tenant")
         for cause in Cause
-        for finding in _FINDINGS
+        for failure in _FINDINGS
     ]
 
 
@@ -144,7 +144,7 @@ def test_the_previous_release_reads_what_this_one_writes(previous: Release) -> N
 
 def test_a_code_that_is_yet_to_come_is_kept(previous: Release) -> None:
     """A failure of another release is recorded under its own name, by both."""
-    outcome = _outcome(Finding(FailureCode.read("of_tomorrow"), "what", "hint"))
+    outcome = _outcome(Failure(FailureCode.read("of_tomorrow"), "what", "hint"))
     packed = pack_outcomes([outcome]).hex()
     given = {"key": new_key(), "chunks": [], "outcomes": [packed], "dead": [], "documents": []}
     [by_previous] = _pass_on(previous, given)["outcomes"]

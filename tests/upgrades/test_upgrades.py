@@ -20,7 +20,7 @@ from tests.ledger.tables import is_current
 from tests.upgrades.mixed import KNOBS, ROLES, MixedFleet, Tenant
 from tests.upgrades.releases import REVISION, THIS, Release
 from tests.upgrades.traffic import Readiness
-from worker.ledger.engine import downgrade, tables_of
+from worker.ledger.engine import downgrade_tables, tables_of
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.schema import metadata, schema_revisions
 
@@ -111,7 +111,7 @@ def _add_a_column_everywhere(engine: Engine) -> None:
 def test_an_upgrade_under_traffic(mixed: MixedFleet, previous: Release, tmp_path: Path) -> None:
     """The old fleet runs; the tables are upgraded beside it; new processes join, old ones go."""
     fleet = mixed.fleet
-    downgrade(fleet.engine, REVISION)
+    downgrade_tables(fleet.engine, REVISION)
     with Change(mixed, previous, THIS, tmp_path) as change:
         change.add_tenant(previous)
         upgraded = THIS.siem(fleet.environment, "db", "upgrade")

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from worker.api.key_lookups import KeyLookups
 from worker.api.origins import origin_of
-from worker.api.refused import Refusal, note_refusal
-from worker.broker.key_copy import Found
-from worker.model.api_keys import NO_DIGEST, ApiKey, id_in, matches
+from worker.api.refused import RefusalReason, note_refusal
+from worker.broker.key_copy import FoundKey
+from worker.model.api_keys import NO_DIGEST, ApiKey, key_id_of, matches
 from worker.model.errors import SiemError
 
 #: So many failures in so many seconds, and wrong texts of that key from that address are answered 429 until
@@ -59,7 +59,7 @@ class Access:
         Failures count for an address and the key that was named, and, so that nobody goes from one to the
         next, for the address.
         """
-        key_id = id_in(text)
+        key_id = key_id_of(text)
         found = await self._lookups.find(key_id) if key_id else None
         key = _key_of(text, found)
         if key is None:
@@ -79,7 +79,7 @@ class Access:
         self._note(everybody)
         if left <= 0:
             return UnknownKey()
-        note_refusal(Refusal.WRONG_KEYS, f"address {origin}")
+        note_refusal(RefusalReason.WRONG_KEYS, f"address {origin}")
         return TooManyFailures(left)
 
     def _barred_for(self, bearer: tuple[str, str], most: int) -> float:
@@ -98,7 +98,7 @@ class Access:
             self._failures.popitem(last=False)
 
 
-def _key_of(text: str, found: Found | None) -> ApiKey | None:
+def _key_of(text: str, found: FoundKey | None) -> ApiKey | None:
     """Return the key if it stands and this is its text; to find out takes as long for a near miss."""
     is_it = matches(text, found.digest if found else NO_DIGEST)
     return found.key if found and is_it else None

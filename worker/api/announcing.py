@@ -11,7 +11,7 @@ from worker.model.errors import BrokerUnavailable
 log = logging.getLogger(__name__)
 
 
-def announce(resources: Resources, integration_id: str) -> None:
+def refresh_integration(resources: Resources, integration_id: str) -> None:
     """Tell the fleet; while Redis is away, the change is saved, and a recorder tells it later.
 
     Reads and writes this one integration, unless Redis was told none yet.

@@ -20,7 +20,7 @@ from worker.api.bodies import BoundedBodies
 from worker.api.documentation import document_app
 from worker.api.problems import answer_problems
 from worker.api.resources import Resources
-from worker.api.unanswered import Unanswered
+from worker.api.unanswered import UnknownRoute
 from worker.api.wrapping import Wrapping
 
 API_VERSION = "1"
@@ -68,7 +68,7 @@ def create_app(resources: Resources) -> FastAPI:
     for router in TOP:
         app.include_router(router)
     document_app(app, schemas.COMPONENTS)
-    app.mount(PREFIX, Unanswered(app.openapi()["paths"]))
+    app.mount(PREFIX, UnknownRoute(app.openapi()["paths"]))
     # The last one added is the outermost.
     app.add_middleware(BoundedBodies, resources=resources)
     app.add_middleware(Wrapping)

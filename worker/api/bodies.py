@@ -96,7 +96,7 @@ class _Body:
                 408,
                 f"the body has not come within {self._config.api_body_seconds:g} s",
                 field="body",
-                remedy="send less at once, or faster",
+                hint="send less at once, or faster",
             ) from None
 
 
@@ -122,7 +122,7 @@ def unpacked(raw: bytes, encoding: str, most: int) -> bytes:
             "Content-Encoding: is not gzip",
             headers={"Accept-Encoding": "gzip"},
             field="Content-Encoding",
-            remedy="send gzip, or leave it out",
+            hint="send gzip, or leave it out",
         )
     plain, rest, members = bytearray(), raw, 0
     while rest or not members:
@@ -149,9 +149,7 @@ def _unpacked_member(packed: bytes, most: int) -> tuple[bytes, bytes]:
 
 
 def _no_gzip(reason: str) -> Problem:
-    return Problem(
-        400, f"body: {reason}", field="body", reason=reason, remedy="send one whole gzip (RFC 1952)"
-    )
+    return Problem(400, f"body: {reason}", field="body", reason=reason, hint="send one whole gzip (RFC 1952)")
 
 
 def too_large(most: int) -> Problem:
@@ -160,5 +158,5 @@ def too_large(most: int) -> Problem:
         413,
         f"the body is larger than {most} bytes, packed or unpacked",
         field="body",
-        remedy="send less at once",
+        hint="send less at once",
     )

@@ -49,7 +49,7 @@ def _only(*roles: Role) -> Callable[[ApiKey], Awaitable[ApiKey]]:
     async def check(caller: Annotated[ApiKey, Depends(_caller)]) -> ApiKey:
         if caller.role not in roles:
             allowed = " or ".join(role.value for role in roles)
-            raise Problem(403, f"this API key is {caller.role.value}", remedy=f"give one that is {allowed}")
+            raise Problem(403, f"this API key is {caller.role.value}", hint=f"give one that is {allowed}")
         return caller
 
     return check

@@ -11,17 +11,17 @@ from contextlib import aclosing, closing
 from worker.api.fair_pool import PoolFull
 from worker.api.pools import TESTS, crowded
 from worker.api.resources import Resources
-from worker.doctor import Check, examine, examine_keys
+from worker.doctor import StepReport, examine, examine_keys
 from worker.model.integrations import Integration
 from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
 
-Checks = Callable[[], Generator[Check, None, None]]
+Checks = Callable[[], Generator[StepReport, None, None]]
 
 
 async def steps_of_test(
     resources: Resources, integration: Integration, tenant_id: str, *, test_event: bool = True
-) -> AsyncGenerator[Check, None]:
+) -> AsyncGenerator[StepReport, None]:
     """Return the steps of a test that has begun, each as soon as it has ended.
 
     Raises a Problem, 429 or 503, when too many tests are under way, and whatever keeps a test from its first
@@ -37,7 +37,9 @@ async def steps_of_test(
     return _chained(first, steps)
 
 
-async def _chained(first: Check, rest: AsyncGenerator[Check, None]) -> AsyncGenerator[Check, None]:
+async def _chained(
+    first: StepReport, rest: AsyncGenerator[StepReport, None]
+) -> AsyncGenerator[StepReport, None]:
     async with aclosing(rest):
         yield first
         async for one in rest:
@@ -46,7 +48,7 @@ async def _chained(first: Check, rest: AsyncGenerator[Check, None]) -> AsyncGene
 
 def _checks(
     resources: Resources, integration: Integration, *, test_event: bool
-) -> Generator[Check, None, None]:
+) -> Generator[StepReport, None, None]:
     reach = resources.reach_of(integration.type)
     seconds = reach.send_deadline(resources.config.send_deadline)
     held = held_connections(resources.client, integration)
@@ -62,7 +64,7 @@ class _Run:
     def __init__(self, checks: Checks) -> None:
         self._checks = checks
         self._loop = asyncio.get_running_loop()
-        self._found: asyncio.Queue[Check | BaseException | None] = asyncio.Queue()
+        self._found: asyncio.Queue[StepReport | BaseException | None] = asyncio.Queue()
         self._is_left = False
 
     def work(self) -> None:
@@ -78,7 +80,7 @@ class _Run:
         else:
             self._tell(None)
 
-    async def steps(self) -> AsyncGenerator[Check, None]:
+    async def steps(self) -> AsyncGenerator[StepReport, None]:
         """Yield what `work` finds, and raise what it raises."""
         try:
             while (found := await self._found.get()) is not None:
@@ -88,7 +90,7 @@ class _Run:
         finally:
             self._is_left = True
 
-    def _tell(self, found: Check | BaseException | None) -> None:
+    def _tell(self, found: StepReport | BaseException | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._found.put_nowait, found)
         except RuntimeError:  # the server has ended, and its loop is closed

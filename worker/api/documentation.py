@@ -17,10 +17,10 @@ class FieldError(BaseModel):
     field: str
     pointer: str | None = Field(default=None, description="A JSON pointer (RFC 6901) into the body.")
     reason: str
-    remedy: str | None = None
+    hint: str | None = None
 
 
-class Problem(BaseModel):
+class ProblemDocument(BaseModel):
     """Problem details (RFC 9457): what is wrong, with which field, and what would be right."""
 
     type: str = "about:blank"
@@ -29,7 +29,7 @@ class Problem(BaseModel):
     detail: str
     field: str | None = Field(default=None, description="What is wrong: a field of the body, or a parameter.")
     reason: str | None = Field(default=None, description="What is wrong with it.")
-    remedy: str | None = Field(default=None, description="What would be right.")
+    hint: str | None = Field(default=None, description="What would be right.")
     errors: list[FieldError] | None = Field(
         default=None,
         description="Everything that is wrong, the first one as above: a hundred at the most. For refused "
@@ -56,8 +56,8 @@ def document_app(app: FastAPI, components: dict[str, Any]) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = found["components"].setdefault("schemas", {})
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= {**problem.pop("$defs"), "Problem": problem, **components}
+            problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= {**problem.pop("$defs"), "ProblemDocument": problem, **components}
             app.openapi_schema = found
         return app.openapi_schema
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from worker.api.moments import moment
+from worker.api.moments import rfc3339
 from worker.ledger.secret_marks import SecretMark
 from worker.ledger.tenancy import Configured
 from worker.model.destinations import SplunkHec, SyslogCef, Webhook
@@ -29,7 +29,7 @@ COMMON = ("name", "enabled", "paused", "event_types", "max_retries", "redrive")
 READ_ONLY = ("id", "tenant_id", "disabled_reason", "disabled_at", "created_at", "updated_at")
 
 
-def document(one: Configured) -> dict[str, Any]:
+def integration_document(one: Configured) -> dict[str, Any]:
     """Return it as JSON values; what an earlier release did not store yet has its default."""
     stored, model = one.document, DESTINATIONS[one.type]
     return {
@@ -39,9 +39,9 @@ def document(one: Configured) -> dict[str, Any]:
         **{name: _field(Integration, stored, name) for name in COMMON},
         **{name: _field(model, stored["destination"], name) for name in model.model_fields},
         "disabled_reason": one.off.reason if one.off else None,
-        "disabled_at": moment(one.off.at_ms) if one.off else None,
-        "created_at": moment(one.created_ms),
-        "updated_at": moment(one.updated_ms),
+        "disabled_at": rfc3339(one.off.at_ms) if one.off else None,
+        "created_at": rfc3339(one.created_ms),
+        "updated_at": rfc3339(one.updated_ms),
     }
 
 
@@ -53,7 +53,7 @@ def etag(one: Configured) -> str:
 def _shown(value: Any) -> Any:
     match value:
         case SecretMark(set_ms, tail, readable):
-            return {"set": True, "since": moment(set_ms), "ends_in": tail, "readable": readable}
+            return {"set": True, "since": rfc3339(set_ms), "ends_in": tail, "readable": readable}
         case Mapping():
             return {name: _shown(item) for name, item in value.items()}
         case list():

@@ -17,10 +17,10 @@ from worker.api.connection_tests import steps_of_test
 from worker.api.documentation import problems
 from worker.api.health_documents import HealthDocument, health_document
 from worker.api.pools import FairRoute, work
-from worker.doctor import Check, Result
-from worker.health import Health
+from worker.doctor import StepReport, StepStatus
+from worker.health import HealthService
 from worker.model.errors import NotFoundError
-from worker.model.gaps import Gaps, Source
+from worker.model.gaps import MissingSources, Source
 from worker.model.integrations import Integration
 
 router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"], route_class=FairRoute)
@@ -29,12 +29,12 @@ LINES = "application/x-ndjson"
 
 
 class StepDocument(BaseModel):
-    """One step of a test; `remedy` goes with `failed` and `warning`."""
+    """One step of a test; `hint` goes with `failed` and `warning`."""
 
     step: str
-    result: Result
+    result: StepStatus
     message: str
-    remedy: str | None
+    hint: str | None
     milliseconds: float
 
 
@@ -89,7 +89,7 @@ async def examine_integration(
 @router.get("/health", responses=problems(401, 403, 404, 429, 503))
 def show_health(caller: Reader, resources: Shared, integration_id: str) -> HealthDocument:
     """Say how an integration fares, and why; while a part of the installation is away, as far as is known."""
-    health, gaps = Health(resources.engine, resources.client, resources.config), Gaps()
+    health, gaps = HealthService(resources.engine, resources.client, resources.config), MissingSources()
     # Of no other tenant: what is theirs is answered as what never was.
     mine = [one for one in health.known_subjects(gaps, caller.tenant_id) if one.id == integration_id]
     found = health.survey(mine, gaps) if mine else []
@@ -102,16 +102,16 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
     return health_document(found[0], gaps)
 
 
-async def _lines(checks: AsyncIterator[Check]) -> AsyncIterator[str]:
+async def _lines(checks: AsyncIterator[StepReport]) -> AsyncIterator[str]:
     async for check in checks:
         yield json.dumps(asdict(check)) + "\n"
 
 
-def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:
+def _document(integration: Integration, done: list[StepReport]) -> dict[str, Any]:
     return {
         "id": integration.id,
         "name": integration.name,
         "type": integration.type,
-        "failed": any(check.result is Result.FAILED for check in done),
+        "failed": any(check.result is StepStatus.FAILED for check in done),
         "steps": [asdict(check) for check in done],
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.api.exposition import Exposition, labels
-from worker.api.refused import Refusal
+from worker.api.refused import RefusalReason
 from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
 from worker.model.destinations import DESTINATION_TYPES
@@ -34,12 +34,12 @@ class Figure:
     def tell(self, told: Exposition, found: float | Mapping[str, float]) -> None:
         """Tell one number, or a number for each value of the label."""
         if not isinstance(found, Mapping):
-            self.tell_samples(told, [("", found)])
+            self.render_samples(told, [("", found)])
             return
         values = dict.fromkeys([*self.values, *sorted(found)])
-        self.tell_samples(told, [(labels(**{self.label: value}), found.get(value, 0)) for value in values])
+        self.render_samples(told, [(labels(**{self.label: value}), found.get(value, 0)) for value in values])
 
-    def tell_samples(self, told: Exposition, samples: Iterable[tuple[str, float]]) -> None:
+    def render_samples(self, told: Exposition, samples: Iterable[tuple[str, float]]) -> None:
         """Tell samples with their labels, as `labels` writes them."""
         family = told.counter if self.name.endswith("_total") else told.gauge
         family(self.name, self.meaning, samples)
@@ -59,7 +59,7 @@ API_REFUSED = Figure(
     "Requests and connections that this process refused because somebody used more than a share.",
     _NOTHING,
     "reason",
-    tuple(one.value for one in Refusal),
+    tuple(one.value for one in RefusalReason),
 )
 DATABASE_WRITABLE = Figure(
     "siem_database_writable", "Whether a recorder can write to the ledger, as far as one has said.", _REDIS

@@ -35,7 +35,7 @@ class DeliveryFilters(_Filters):
     status: Status | None = Field(None, description="Only what stands so.")
 
 
-class Wanted(StrEnum):
+class LetterStateFilter(StrEnum):
     """Which dead letters a list has: those in a state, or all."""
 
     WAITING = LetterState.WAITING
@@ -48,7 +48,7 @@ class Wanted(StrEnum):
 class LetterFilters(_Filters):
     """Which dead letters a list has; times are about when they died."""
 
-    state: Wanted = Field(Wanted.WAITING, description="Only in this state, or any.")
+    state: LetterStateFilter = Field(LetterStateFilter.WAITING, description="Only in this state, or any.")
     cause: Cause | None = Field(None, description="Only what died of this.")
     code: str | None = Field(
         None, max_length=128, description="Only what died for this reason: an `error_code`."
@@ -65,6 +65,6 @@ class EventFilters(BaseModel):
     cursor: Cursor = None
 
 
-def milliseconds(time: datetime | None) -> int | None:
+def epoch_ms(time: datetime | None) -> int | None:
     """Return a time in ms since 1970 UTC."""
     return None if time is None else (time - _EPOCH) // _MILLISECOND

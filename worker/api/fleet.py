@@ -18,11 +18,11 @@ from pydantic import BaseModel, Field
 from worker.api.callers import Shared
 from worker.api.documentation import problems
 from worker.api.exposition import MEDIA_TYPE
-from worker.api.fresh import PATIENCE, Fresh
+from worker.api.fresh import PATIENCE, CachedValue
 from worker.api.metrics import Metrics
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.health import Health
+from worker.health import HealthService
 from worker.model.wellbeing import FleetHealth, Part
 
 router = APIRouter(tags=["fleet"])
@@ -61,8 +61,8 @@ class _Watch:
     def __init__(self, resources: Resources) -> None:
         # Requests of tenants may take every connection of the engine that they share.
         own = replace(resources, engine=resources.reserve)
-        self.metrics = Fresh("metrics", Metrics(own).scrape)
-        self.health = Fresh("readiness", Health(own.engine, own.client, own.config).fleet)
+        self.metrics = CachedValue("metrics", Metrics(own).scrape)
+        self.health = CachedValue("readiness", HealthService(own.engine, own.client, own.config).fleet)
 
 
 async def _watch(request: Request, resources: Shared) -> _Watch:
@@ -73,11 +73,11 @@ async def _watch(request: Request, resources: Shared) -> _Watch:
     return watch
 
 
-Watching = Annotated[_Watch, Depends(_watch)]
+FleetView = Annotated[_Watch, Depends(_watch)]
 
 
 @router.get("/healthz")
-async def say_alive() -> dict[str, bool]:
+async def healthz() -> dict[str, bool]:
     """Say that this process lives and answers; nothing else is looked at."""
     return {"ok": True}
 
@@ -87,7 +87,7 @@ async def say_alive() -> dict[str, bool]:
     response_model=ReadyDocument,
     responses={503: {"description": "Some part does not do its work", "model": ReadyDocument}},
 )
-async def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Response:
+async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
     """Tell how the fleet fares: Redis, the database, routers, recorders, and workers of each queue."""
     try:
         found = await watch.health.get()
@@ -107,20 +107,20 @@ async def tell_readiness(watch: Watching, resources: Shared, token: Token) -> Re
     response_class=PlainTextResponse,
     responses=problems(401, 503),
 )
-async def tell_metrics(watch: Watching, resources: Shared, token: Token) -> Response:
+async def metrics(watch: FleetView, resources: Shared, token: Token) -> Response:
     """Tell Prometheus how the fleet and each integration fare."""
     if _is_closed(resources) and not _holds_token(resources, token):
         raise Problem(
             401,
             "these figures ask for a token",
             headers={"WWW-Authenticate": "Bearer"},
-            remedy="give the one of SIEM_METRICS_TOKEN as a bearer token",
+            hint="give the one of SIEM_METRICS_TOKEN as a bearer token",
         )
     try:
         return Response(await watch.metrics.get(), media_type=MEDIA_TYPE)
     except TimeoutError:
         raise Problem(
-            503, _HANGS.public or "", headers={"Retry-After": "5"}, remedy="see `siem health`"
+            503, _HANGS.public or "", headers={"Retry-After": "5"}, hint="see `siem health`"
         ) from None
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 FRESH, PATIENCE = 1.0, 8.0
 
 
-class Fresh(Generic[T]):
+class CachedValue(Generic[T]):
     """The last answer of a function that may be slow; for one event loop."""
 
     def __init__(self, name: str, find: Callable[[], T]) -> None:

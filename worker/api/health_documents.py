@@ -2,10 +2,9 @@
 
 from pydantic import BaseModel, Field
 
-from worker.api.moments import moment
-from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
-from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, State
-from worker.model.wellbeing import Problem as LastError
+from worker.api.moments import rfc3339
+from worker.model.gaps import HEALTH_FIELDS, MissingSources, Source
+from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, LastError, State
 
 
 class ErrorDocument(BaseModel):
@@ -61,7 +60,7 @@ class HealthDocument(BaseModel):
     unknown: list[UnknownDocument]
 
 
-def health_document(one: IntegrationHealth, gaps: Gaps | None = None) -> HealthDocument:
+def health_document(one: IntegrationHealth, gaps: MissingSources | None = None) -> HealthDocument:
     """Tell it; times are RFC 3339."""
     latency = one.latency
     knows_redis, knows_ledger = Source.REDIS not in one.missing, Source.DATABASE not in one.missing
@@ -72,15 +71,15 @@ def health_document(one: IntegrationHealth, gaps: Gaps | None = None) -> HealthD
         type=one.type,
         state=one.state,
         reason=one.reason,
-        last_success=moment(one.last_success_ms),
+        last_success=rfc3339(one.last_success_ms),
         last_error=_error(one.last_error) if one.last_error else None,
         error_rate=one.error_rate,
         retry_rate=one.retry_rate,
         latency_ms=LatencyDocument(p50=latency.p50, p95=latency.p95, p99=latency.p99) if latency else None,
-        recorded_until=moment(one.recorded_until_ms) if knows_redis else None,
+        recorded_until=rfc3339(one.recorded_until_ms) if knows_redis else None,
         backlog=one.backlog_events if knows_redis else None,
         parked=one.parked_events if knows_ledger else None,
-        oldest_event=moment(one.oldest_event_ms) if knows_redis else None,
+        oldest_event=rfc3339(one.oldest_event_ms) if knows_redis else None,
         waiting_seconds=one.waiting_seconds if knows_redis else None,
         unknown=[
             UnknownDocument(source=source, reason=error.public, fields=list(HEALTH_FIELDS[source]))
@@ -91,9 +90,9 @@ def health_document(one: IntegrationHealth, gaps: Gaps | None = None) -> HealthD
 
 def _error(error: LastError) -> ErrorDocument:
     return ErrorDocument(
-        at=moment(error.at_ms),
+        at=rfc3339(error.at_ms),
         code=error.code,
         error=error.error,
         hint=error.hint,
-        next_try=moment(error.retry_at_ms),
+        next_try=rfc3339(error.retry_at_ms),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.api import figures
 from worker.api.exposition import Exposition
-from worker.health import Health
+from worker.health import HealthService
 from worker.model.wellbeing import IntegrationHealth, Latency
 
 #: Reckoning takes at most this share of a process's time: with a thousand integrations it takes seconds.
@@ -16,7 +16,7 @@ _QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
 class HealthFigures:
     """How all integrations fare, reckoned anew when that is due; one thread at a time."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: HealthService) -> None:
         """Reckon when first asked."""
         self._health = health
         self._found: Sequence[IntegrationHealth] = ()
@@ -28,13 +28,13 @@ class HealthFigures:
         Raises BrokerUnavailable, LedgerUnavailable.
         """
         found = [(marks[one.integration_id], one) for one in self._fresh() if one.integration_id in marks]
-        figures.ERRORS.tell_samples(
+        figures.ERRORS.render_samples(
             told, [(mark, one.error_rate) for mark, one in found if one.error_rate is not None]
         )
-        figures.RETRIES.tell_samples(
+        figures.RETRIES.render_samples(
             told, [(mark, one.retry_rate) for mark, one in found if one.retry_rate is not None]
         )
-        figures.LATENCIES.tell_samples(
+        figures.LATENCIES.render_samples(
             told, [sample for mark, one in found if one.latency for sample in _quantiles(mark, one.latency)]
         )
 

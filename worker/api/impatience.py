@@ -11,11 +11,11 @@ from typing import ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from worker.api.room import Room
-from worker.api.turning_away import Refused
+from worker.api.room import ConnectionLimit
+from worker.api.turning_away import RejectedConnection
 
 
-class ImpatientProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """HTTP/1.1 that ends a connection whose head does not come, or whose answers are not taken, in time."""
 
     #: From the connection, or from the first byte after an answer, to the end of the headers, in seconds.
@@ -25,7 +25,7 @@ class ImpatientProtocol(H11Protocol):
     ANSWER_SECONDS: ClassVar[float] = 30.0
 
     #: Shared by the connections of one server.
-    room: ClassVar[Room]
+    room: ClassVar[ConnectionLimit]
 
     idle_since: float | None = None
     _head_due: asyncio.TimerHandle | None = None
@@ -37,7 +37,7 @@ class ImpatientProtocol(H11Protocol):
         self.idle_since = self.loop.time()
         why = self.room.enter(self, peer[0] if peer else "")
         if why is not None:
-            transport.set_protocol(Refused(transport, why))
+            transport.set_protocol(RejectedConnection(transport, why))
             return
         # Whatever the kernel does not take at once is waited for: a close would wait for it, too, for ever.
         transport.set_write_buffer_limits(high=0)

@@ -15,15 +15,15 @@ from worker.api.bodies import raw_body, unpacked
 from worker.api.callers import Publisher, Shared
 from worker.api.documentation import problems
 from worker.api.fair_pool import PoolFull
-from worker.api.judging import MOST_COMPLAINTS, Judged, judge, lines_of
+from worker.api.judging import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines
 from worker.api.pools import PUBLISHING
 from worker.api.problems import Problem
-from worker.api.refused import Refusal, note_refusal
-from worker.api.repeating import IdempotencyKey, once
+from worker.api.refused import RefusalReason, note_refusal
+from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
 from worker.broker.connection import Client
 from worker.broker.floods import floods
-from worker.broker.ingress import publish, waiting
+from worker.broker.ingress import add_events, count_unrouted
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType
@@ -62,10 +62,10 @@ _BODY = {
 }
 _COMPLAINT = {
     "type": "object",
-    "required": ["line", "field", "reason", "remedy"],
+    "required": ["line", "field", "reason", "hint"],
     "properties": {
         "line": {"type": "integer"},
-        **{name: {"type": "string"} for name in ("id", "field", "reason", "remedy")},
+        **{name: {"type": "string"} for name in ("id", "field", "reason", "hint")},
     },
 }
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -101,7 +101,7 @@ class _Sent:
 class _Publication:
     """Events on their way into Redis: `accepted` is how many it has said to have."""
 
-    def __init__(self, judged: Judged) -> None:
+    def __init__(self, judged: ValidatedLines) -> None:
         self.judged = judged
         self.accepted = 0
         self._missed: int | None = 0
@@ -111,7 +111,7 @@ class _Publication:
         events = self.judged.events
         for start in range(0, len(events), WINDOW):
             self._missed = start
-            answers = publish(client, events[start : start + WINDOW])
+            answers = add_events(client, events[start : start + WINDOW])
             errors = [place for place, answer in enumerate(answers) if isinstance(answer, Exception)]
             self.accepted += len(answers) - len(errors)
             if errors:
@@ -128,7 +128,7 @@ class _Publication:
             503,
             f"{error.public} ({self.accepted} events were accepted)",
             headers={"Retry-After": _AWAY},
-            remedy="send those that were not accepted again; an event that came twice has the same id",
+            hint="send those that were not accepted again; an event that came twice has the same id",
             accepted=self.accepted,
             refused=self.judged.refused,
             errors=_documents(self.judged),
@@ -165,14 +165,14 @@ def _no_room(full: PoolFull, caller: ApiKey) -> Problem:
     """Return the problem of a body that would only wait: a Redis that hangs must not gather them all."""
     who = "tenant" if full.is_own else "installation"
     note_refusal(
-        Refusal.THREADS_OF_ONE if full.is_own else Refusal.THREADS,
+        RefusalReason.THREADS_OF_ONE if full.is_own else RefusalReason.THREADS,
         f"tenant {caller.tenant_id}, publishing" if full.is_own else "all who publish",
     )
     return Problem(
         429 if full.is_own else 503,
         f"too many requests of this {who} wait for Redis already",
         headers={"Retry-After": _AWAY},
-        remedy="send it again later: it was not accepted",
+        hint="send it again later: it was not accepted",
         accepted=0,
     )
 
@@ -184,7 +184,7 @@ def _kind(content_type: str) -> str:
             415,
             "Content-Type: is neither JSON nor NDJSON",
             field="Content-Type",
-            remedy=f"send one event as {_ONE}, or one a line as {_LINES[0]}",
+            hint=f"send one event as {_ONE}, or one a line as {_LINES[0]}",
         )
     return kind
 
@@ -205,33 +205,33 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
 
     asked = b"\0".join([sent.kind.encode(), sent.encoding.encode(), sent.raw])
     try:
-        return once(resources, caller, key, ("events", asked), do)
+        return run_idempotent(resources, caller, key, ("events", asked), do)
     except BrokerUnavailable as error:
         resources.outages.note(error)
         raise publication.cut_short(error) from None
 
 
-def _judged(sent: _Sent, tenant_id: str, most: int) -> Judged:
+def _judged(sent: _Sent, tenant_id: str, most: int) -> ValidatedLines:
     """Judge what was sent. Raises a Problem when nothing of it can be published."""
     body = unpacked(sent.raw, sent.encoding, most)
     if sent.kind == _ONE:
-        judged = judge([(1, body)], tenant_id)
+        judged = validate_lines([(1, body)], tenant_id)
     elif body.count(b"\n") > MOST_LINES:
-        raise Problem(413, f"the body has more than {MOST_LINES} lines", remedy="send less at once")
+        raise Problem(413, f"the body has more than {MOST_LINES} lines", hint="send less at once")
     else:
-        judged = judge(lines_of(body), tenant_id)
+        judged = validate_lines(lines_of(body), tenant_id)
     if not judged.events:
         raise _nothing_valid(judged)
     return judged
 
 
-def _nothing_valid(judged: Judged) -> Problem:
+def _nothing_valid(judged: ValidatedLines) -> Problem:
     if not judged.complaints:
-        reason, remedy = "holds no event", "send one event a line"
-        return Problem(422, f"body: {reason}; {remedy}", field="body", reason=reason, remedy=remedy)
+        reason, hint = "holds no event", "send one event a line"
+        return Problem(422, f"body: {reason}; {hint}", field="body", reason=reason, hint=hint)
     errors = _documents(judged)
-    first = {name: errors[0][name] for name in ("field", "reason", "remedy")}
-    told = "{field}: {reason}; {remedy}".format(**first)
+    first = {name: errors[0][name] for name in ("field", "reason", "hint")}
+    told = "{field}: {reason}; {hint}".format(**first)
     refused = judged.refused
     where = "" if refused == 1 else f"none of {refused} events is valid; line {errors[0]['line']}: "
     return Problem(422, where + told, **first, accepted=0, refused=refused, errors=errors)
@@ -239,7 +239,7 @@ def _nothing_valid(judged: Judged) -> Problem:
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
     """Refuse who floods the ingress; others too if no router lets theirs pass, or far too much waits."""
-    found, most = waiting(resources.client), resources.config.ingress_most
+    found, most = count_unrouted(resources.client), resources.config.ingress_most
     full = resources.full_tenants.now()
     if tenant_id in full:
         raise _full(full[tenant_id], resources.config.tenant_waiting_bytes)
@@ -252,7 +252,7 @@ def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
         429,
         f"{found} events wait to be routed already",
         headers={"Retry-After": _CROWDED},
-        remedy="send it again later: it was not accepted",
+        hint="send it again later: it was not accepted",
         accepted=0,
     )
 
@@ -262,7 +262,7 @@ def _full(size: int, most: int) -> Problem:
         429,
         f"{size} bytes of this tenant's events wait to be delivered (limit tenant_waiting_bytes: {most})",
         headers={"Retry-After": _FULL},
-        remedy="resume what is paused, or delete integrations that are not needed; then send it again",
+        hint="resume what is paused, or delete integrations that are not needed; then send it again",
         limit="tenant_waiting_bytes",
         most=most,
         accepted=0,
@@ -273,6 +273,6 @@ def _unavailable(answer: object) -> BrokerUnavailable:
     return answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
 
 
-def _documents(judged: Judged) -> list[dict[str, Any]]:
+def _documents(judged: ValidatedLines) -> list[dict[str, Any]]:
     documents: list[dict[str, Any]] = msgspec.to_builtins(judged.complaints)
     return documents

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from worker.api.documents import document
+from worker.api.documents import integration_document
 from worker.api.merging import changed, created
 from worker.api.naming import names_for
 from worker.api.resources import Resources
-from worker.ledger.tenancy import Revisions, TenantIntegrations
-from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
+from worker.ledger.tenancy import RevisionCheck, TenantIntegrations
+from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 
 #: How often a change is tried anew that another one has overtaken.
 _TRIES = 5
 
 
-def create(
+def create_integration_of_tenant(
     resources: Resources, tenant_id: str, given: dict[str, Any], integration_id: str, *, again: bool
 ) -> None:
     """Create it under this id; nothing is done if that was done `again`. Raises InvalidIntegration."""
@@ -34,17 +34,17 @@ def create(
 
 
 def change(
-    integrations: TenantIntegrations, integration_id: str, patch: dict[str, Any], seen: Revisions
+    integrations: TenantIntegrations, integration_id: str, patch: dict[str, Any], seen: RevisionCheck
 ) -> None:
     """Apply a merge patch to one. Raises NotFoundError, ChangedMeanwhile, InvalidIntegration."""
     for left in reversed(range(_TRIES)):
         shown = integrations.show(integration_id)
         if seen is not None and shown.revision not in seen:
-            raise ChangedMeanwhile
-        apply = partial(changed, patch=patch, shown=document(shown))
+            raise RevisionConflict
+        apply = partial(changed, patch=patch, shown=integration_document(shown))
         try:
             integrations.change(integration_id, apply, {shown.revision})
-        except ChangedMeanwhile:
+        except RevisionConflict:
             if seen is not None or not left:
                 raise
         else:

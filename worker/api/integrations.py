@@ -6,18 +6,18 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from worker.api import schemas
-from worker.api.announcing import announce
+from worker.api.announcing import refresh_integration
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
-from worker.api.documents import document, etag
-from worker.api.integration_changes import change, create
-from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.documents import etag, integration_document
+from worker.api.integration_changes import change, create_integration_of_tenant
+from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.reading import Body
-from worker.api.repeating import IdempotencyKey, once
+from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
 from worker.api.versions import IfMatch, seen_in
-from worker.broker.idempotency import Leave
+from worker.broker.idempotency import IdempotencyLock
 from worker.ledger.tenancy import Configured
 from worker.model.integrations import Integration
 
@@ -41,18 +41,20 @@ def create_integration(
 ) -> Response:
     """Create an integration; events reach it from now on. Without a name, it is named by type and host."""
 
-    def do(leave: Leave | None) -> Response:
+    def do(leave: IdempotencyLock | None) -> Response:
         integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
-        create(
+        create_integration_of_tenant(
             resources, caller.tenant_id, body.value, integration_id, again=bool(leave and not leave.is_first)
         )
-        announce(resources, integration_id)
+        refresh_integration(resources, integration_id)
         made = resources.integrations_of(caller.tenant_id).show(integration_id)
         response = _answer(made, 201, resources.warning_of(made))
         response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
         return response
 
-    return once(resources, caller, idempotency_key, ("integrations", body.raw), do, has_secrets=True)
+    return run_idempotent(
+        resources, caller, idempotency_key, ("integrations", body.raw), do, has_secrets=True
+    )
 
 
 @router.get("", response_class=JSONResponse, responses=schemas.PAGE | problems(401, 403, 429, 503))
@@ -60,11 +62,11 @@ def list_integrations(
     caller: Reader, resources: Shared, limit: Limit = USUAL, cursor: Cursor = None
 ) -> Response:
     """List the integrations, the oldest first."""
-    after = place_in(cursor, tuple[Milliseconds, str]) if cursor is not None else None
+    after = decode_cursor(cursor, tuple[Milliseconds, str]) if cursor is not None else None
     found = resources.integrations_of(caller.tenant_id).page(limit + 1, after)
     shown = found[:limit]
     more = cursor_after(shown[-1].place) if len(found) > limit else None
-    return JSONResponse({"items": [document(one) for one in shown], "next": more})
+    return JSONResponse({"items": [integration_document(one) for one in shown], "next": more})
 
 
 @router.get("/{integration_id}", response_class=JSONResponse, responses=schemas.one(200) | problems(*_USUAL))
@@ -91,7 +93,7 @@ def change_integration(
     """
     integrations = resources.integrations_of(caller.tenant_id)
     change(integrations, integration_id, body.value, seen_in(if_match))
-    announce(resources, integration_id)
+    refresh_integration(resources, integration_id)
     made = integrations.show(integration_id)
     return _answer(made, 200, resources.warning_of(made))
 
@@ -102,7 +104,7 @@ def delete_integration(
 ) -> Response:
     """Delete an integration and forget its secrets. Its undelivered events become dead letters."""
     resources.integrations_of(caller.tenant_id).delete(integration_id, seen_in(if_match))
-    announce(resources, integration_id)
+    refresh_integration(resources, integration_id)
     return Response(status_code=204)
 
 
@@ -141,10 +143,10 @@ def _pause(
 
 
 def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Response:
-    announce(resources, integration_id)
+    refresh_integration(resources, integration_id)
     return _answer(resources.integrations_of(tenant_id).show(integration_id))
 
 
 def _answer(one: Configured, status: int = 200, warning: str | None = None) -> Response:
     headers = {"ETag": etag(one)} | ({schemas.WARNING: warning} if warning else {})
-    return JSONResponse(document(one), status, headers)
+    return JSONResponse(integration_document(one), status, headers)

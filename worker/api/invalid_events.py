@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
 from worker.api.filters import LetterFilters
-from worker.api.judging import judge
+from worker.api.judging import validate_lines
 from worker.api.outcome_documents import (
     LetterDocument,
     LetterPage,
@@ -26,7 +26,7 @@ from worker.api.reading import limited_body
 from worker.api.resources import Resources
 from worker.correction import publish_corrected
 from worker.ledger.answers import DeadLetterRow
-from worker.ledger.letters import discard, find_letter
+from worker.ledger.letters import discard_dead_letters, find_letter
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
@@ -79,18 +79,20 @@ async def correct_invalid_event(
 def discard_invalid_event(caller: Admin, resources: Shared, letter_id: str) -> Response:
     """Discard an event that was not valid: it waits no longer. It can be shown until pruned."""
     letter = _letter(resources, caller.tenant_id, letter_id)
-    discard(resources.engine, Selection(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms)
+    discard_dead_letters(
+        resources.engine, Selection(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms
+    )
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:
-        raise Problem(409, f"it is {now.state} already", remedy="discard one that waits")
+        raise Problem(409, f"it is {now.state} already", hint="discard one that waits")
     return Response(status_code=204)
 
 
 def corrected_bytes(raw: bytes, tenant_id: str) -> bytes:
     """Return the event that a tenant gave, with its tenant in it. Raises InvalidInput."""
-    judged = judge([(1, raw)], tenant_id)
+    judged = validate_lines([(1, raw)], tenant_id)
     for wrong in judged.complaints:
-        raise InvalidInput(wrong.field, wrong.reason, wrong.remedy)
+        raise InvalidInput(wrong.field, wrong.reason, wrong.hint)
     return judged.events[0]
 
 

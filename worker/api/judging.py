@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from worker.model.errors import InvalidEvent
-from worker.model.event_salvage import salvage
+from worker.model.event_salvage import salvage_event
 from worker.model.events import MAX_EVENT_BYTES, accept_event, to_publish
 
 DEFAULT_TENANT = "default"
@@ -19,18 +19,18 @@ DEFAULT_TENANT = "default"
 MOST_COMPLAINTS = 100
 
 
-class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
+class LineError(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is wrong with the event of a line, counted from 1; `id` is the event's, if it can be read."""
 
     line: int
     field: str
     reason: str
-    remedy: str
+    hint: str
     id: str | None = None
 
 
 @dataclass(slots=True)
-class Judged:
+class ValidatedLines:
     """The events that may be published, the lines that they stand in, and what is wrong with the others.
 
     `refused` counts the others; of the first MOST_COMPLAINTS of them it is said what is wrong.
@@ -39,7 +39,7 @@ class Judged:
     events: list[bytes] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     refused: int = 0
-    complaints: list[Complaint] = field(default_factory=list)
+    complaints: list[LineError] = field(default_factory=list)
 
 
 class _Naming(msgspec.Struct):
@@ -58,17 +58,17 @@ def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
             yield number, text
 
 
-def judge(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Judged:
+def validate_lines(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> ValidatedLines:
     """Judge each event: it must be valid, and of this tenant; one that names none is given it."""
-    judged = Judged()
+    judged = ValidatedLines()
     for number, line in lines:
         try:
             raw = _of_tenant(line, tenant_id)
         except InvalidEvent as error:
             judged.refused += 1
             if judged.refused <= MOST_COMPLAINTS:
-                event_id = salvage(line).id or None
-                judged.complaints.append(Complaint(number, error.field, error.reason, error.remedy, event_id))
+                event_id = salvage_event(line).id or None
+                judged.complaints.append(LineError(number, error.field, error.reason, error.hint, event_id))
         else:
             judged.events.append(raw)
             judged.lines.append(number)

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
-from worker.broker.key_copy import Found
+from worker.broker.key_copy import FoundKey
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 #: A key that was found is not looked up again for so long: it may open for so long after it was revoked.
@@ -25,14 +25,14 @@ PATIENCE = 2.0
 _MOST_REMEMBERED, _MOST_AT_ONCE = 10_000, 500
 
 #: Finds those of these ids that there are, revoked ones included.
-FindAll = Callable[[Collection[str]], Mapping[str, Found]]
+FindAll = Callable[[Collection[str]], Mapping[str, FoundKey]]
 #: Makes a call in a thread of its own, while none of the same name is under way.
-Submit = Callable[[str, Callable[[], Mapping[str, Found]]], "Future[Mapping[str, Found]]"]
+Submit = Callable[[str, Callable[[], Mapping[str, FoundKey]]], "Future[Mapping[str, FoundKey]]"]
 Outage = LedgerUnavailable | SchemaOutdated
 
 
 class _Known(NamedTuple):
-    found: Found
+    found: FoundKey
     looked_up: float
     #: When it was asked for last, even if the database did not answer: not each request waits for that.
     asked: float
@@ -67,17 +67,17 @@ class KeyLookups:
         self._submit = submit
         self._clock = clock
         self._away: _Away | None = None
-        self._hangs: asyncio.Future[Mapping[str, Found]] | None = None
+        self._hangs: asyncio.Future[Mapping[str, FoundKey]] | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._wanted: dict[str, asyncio.Future[Found | None]] = {}
+        self._wanted: dict[str, asyncio.Future[FoundKey | None]] = {}
         self._asker: asyncio.Task[None] | None = None
 
-    def remembered(self, key_id: str) -> Found | None:
+    def remembered(self, key_id: str) -> FoundKey | None:
         """Return what was found of the key a moment ago."""
         known = self._known.get(key_id)
         return known.found if known and self._clock() - known.asked < REMEMBERED else None
 
-    async def find(self, key_id: str) -> Found | None:
+    async def find(self, key_id: str) -> FoundKey | None:
         """Return what there is of the key with this id. Raises LedgerUnavailable, SchemaOutdated."""
         if (found := self.remembered(key_id)) is not None:
             return found
@@ -94,14 +94,14 @@ class KeyLookups:
             answers = {key_id: self._wanted.pop(key_id) for key_id in ids}
             await self._answer(answers)
 
-    async def _answer(self, answers: "dict[str, asyncio.Future[Found | None]]") -> None:
+    async def _answer(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
         """Answer all of these, whatever happens: nobody asks for them again."""
         try:
             await self._answer_as_told(answers)
         except Exception as error:  # noqa: BLE001 - raised where the answers are awaited
             _fail(answers.values(), error)
 
-    async def _answer_as_told(self, answers: "dict[str, asyncio.Future[Found | None]]") -> None:
+    async def _answer_as_told(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
         now = self._clock()
         try:
             found = await self._ask_ledger(answers)
@@ -114,7 +114,7 @@ class KeyLookups:
                 _tell(answer, one)
 
     async def _answer_without(
-        self, answers: "dict[str, asyncio.Future[Found | None]]", outage: Outage
+        self, answers: "dict[str, asyncio.Future[FoundKey | None]]", outage: Outage
     ) -> None:
         """Answer from the copy, and from memory where Redis has none."""
         copy, now = await self._ask_copy(answers), self._clock()
@@ -131,7 +131,7 @@ class KeyLookups:
             self._note(outage)
             _tell(answer, one)
 
-    async def _ask_ledger(self, ids: Collection[str]) -> Mapping[str, Found]:
+    async def _ask_ledger(self, ids: Collection[str]) -> Mapping[str, FoundKey]:
         """Ask, unless the database was away a moment ago: one that hangs must not hold up each request."""
         if self._away is not None and self._clock() < self._away.until:
             raise type(self._away.error)(str(self._away.error), self._away.error.cause)
@@ -143,7 +143,7 @@ class KeyLookups:
         self._away = None
         return found
 
-    async def _ask_in_time(self, ask: Callable[[], Mapping[str, Found]]) -> Mapping[str, Found]:
+    async def _ask_in_time(self, ask: Callable[[], Mapping[str, FoundKey]]) -> Mapping[str, FoundKey]:
         if self._hangs is None or self._hangs.done():
             self._hangs = asyncio.wrap_future(self._submit("ledger", ask))
             done, _ = await asyncio.wait([self._hangs], timeout=PATIENCE)
@@ -153,7 +153,7 @@ class KeyLookups:
             self._hangs.add_done_callback(lambda late: late.cancelled() or late.exception())
         raise LedgerUnavailable(f"the database has not answered within {PATIENCE:g} s")
 
-    async def _ask_copy(self, ids: Iterable[str]) -> Mapping[str, Found]:
+    async def _ask_copy(self, ids: Iterable[str]) -> Mapping[str, FoundKey]:
         try:
             return await asyncio.wrap_future(self._submit("copy", partial(self._copied, tuple(ids))))
         except BrokerUnavailable as error:
@@ -168,12 +168,12 @@ class KeyLookups:
                 self._known.popitem(last=False)
 
 
-def _tell(answer: "asyncio.Future[Found | None]", found: Found | None) -> None:
+def _tell(answer: "asyncio.Future[FoundKey | None]", found: FoundKey | None) -> None:
     if not answer.done():
         answer.set_result(found)
 
 
-def _fail(answers: "Iterable[asyncio.Future[Found | None]]", error: Exception) -> None:
+def _fail(answers: "Iterable[asyncio.Future[FoundKey | None]]", error: Exception) -> None:
     for answer in answers:
         if not answer.done():
             answer.set_exception(error)

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from worker.api.origins import origin_of
 from worker.api.problems import Problem
-from worker.api.refused import Refusal, note_refusal
+from worker.api.refused import RefusalReason, note_refusal
 from worker.api.shares import Shares
 from worker.model.api_keys import ApiKey
 
@@ -71,7 +71,7 @@ class Load:
     def refuse_if_crowded(self) -> None:
         """Raise a Problem, 429, if there are too many requests of whom it counts for."""
         if self._exceeds(self._shared.requests):
-            why = Refusal.REQUESTS_OF_KEY if self.has_key else Refusal.REQUESTS_OF_ADDRESS
+            why = RefusalReason.REQUESTS_OF_KEY if self.has_key else RefusalReason.REQUESTS_OF_ADDRESS
             words = f"too many requests of your {self._kind} are under way"
             raise self._refused(why, words, "wait until some have ended")
 
@@ -91,7 +91,7 @@ class Load:
         self.size += size
         self._shared.bytes.take(size, self._holders)
         if self._exceeds(self._shared.bytes):
-            why = Refusal.BODIES_OF_KEY if self.has_key else Refusal.BODIES_OF_ADDRESS
+            why = RefusalReason.BODIES_OF_KEY if self.has_key else RefusalReason.BODIES_OF_ADDRESS
             words = f"the requests of your {self._kind} that are under way hold too much memory"
             raise self._refused(why, words, "send less at once, or wait until some have ended")
 
@@ -114,11 +114,11 @@ class Load:
         self._shared.requests.take(1, self._holders)
         self._shared.bytes.take(self.size, self._holders)
 
-    def _refused(self, why: Refusal, detail: str, remedy: str) -> Problem:
+    def _refused(self, why: RefusalReason, detail: str, hint: str) -> Problem:
         """Let go at once, lest others be refused for what is only being told; return what to tell."""
         note_refusal(why, ", ".join(f"{one.kind} {one.name}" for one in self._holders))
         self.end()
-        return Problem(429, detail, headers={"Retry-After": "1"}, remedy=remedy)
+        return Problem(429, detail, headers={"Retry-After": "1"}, hint=hint)
 
 
 def load_of(request: Request) -> Load:

@@ -36,8 +36,8 @@ def changed(old: Integration, patch: Mapping[str, Any], shown: Mapping[str, Any]
     """
     wrong = list(_read_only_ones(patch, shown))
     if patch.get("type", old.type) != old.type:
-        remedy = "create another integration, and delete this one"
-        wrong.append(InvalidIntegration("type", "cannot be changed", remedy))
+        hint = "create another integration, and delete this one"
+        wrong.append(InvalidIntegration("type", "cannot be changed", hint))
         # Judged as what it is: the fields of another type would all be strange to it.
         raise at_once(wrong)
     values = old.model_dump()
@@ -83,7 +83,7 @@ def _integration(
 
 def _without_commands(error: InvalidInput) -> InvalidIntegration:
     """Leave out which command helps, as a few reasons go on to say."""
-    return InvalidIntegration(error.field, error.reason.partition(", as `siem ")[0], error.remedy)
+    return InvalidIntegration(error.field, error.reason.partition(", as `siem ")[0], error.hint)
 
 
 def _merged(

@@ -12,22 +12,22 @@ from worker.api import figures
 from worker.api.clock_metrics import anonymous
 from worker.api.exposition import Exposition, labels
 from worker.api.health_metrics import HealthFigures
-from worker.api.redis_metrics import tell_redis_config, tell_redis_losses
+from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
 from worker.api.refused import refusal_counts
 from worker.api.resources import Resources
-from worker.broker.announcing import Announcements
-from worker.broker.clocks import Refusals, skews
-from worker.broker.conflicts import conflicts, told_by_kind
+from worker.broker.announcing import HealthEvents
+from worker.broker.clocks import PruningRefusals, skews
+from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import living_processes
 from worker.broker.ingress import counters
 from worker.broker.process_facts import short_processes
 from worker.broker.refused_messages import refused_messages
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import VitalSigns
-from worker.health import Health
+from worker.broker.vital_signs import RedisStats
+from worker.health import HealthService
 from worker.ledger.parked import ParkedStore
 from worker.ledger.totals import Totals
-from worker.model.gaps import Gaps, Source
+from worker.model.gaps import MissingSources, Source
 from worker.model.wellbeing import Subject
 from worker.redis_report import RedisReport
 
@@ -39,25 +39,25 @@ class Metrics:
         """Ask what the doors share; totals begin with the first scrape."""
         self._resources = resources
         self._client = resources.client
-        self._signs = VitalSigns(resources.client)
+        self._signs = RedisStats(resources.client)
         self._redis = RedisReport(resources.engine, resources.client, resources.config)
-        self._health = Health(resources.engine, resources.client, resources.config)
+        self._health = HealthService(resources.engine, resources.client, resources.config)
         self._health_figures = HealthFigures(self._health)
         self._totals = Totals(resources.engine)
 
     def scrape(self) -> str:
         """Return the figures: asked one after another, each told only once it has all of its answers."""
-        told, gaps = Exposition(), Gaps()
+        told, gaps = Exposition(), MissingSources()
         known = self._health.known_subjects(gaps)
         marks = {one.id: labels(integration=one.id, tenant=one.tenant_id, type=one.type) for one in known}
         steps: tuple[tuple[Source, Callable[[], None]], ...] = (
             (Source.REDIS, lambda: self._tell_fleet(told)),
-            (Source.REDIS, lambda: tell_redis_config(told, self._redis.checks())),
+            (Source.REDIS, lambda: redis_config_samples(told, self._redis.checks())),
             (Source.REDIS, lambda: self._tell_conflicts(told)),
             (Source.REDIS, lambda: self._tell_clocks(told)),
-            (Source.DATABASE, lambda: tell_redis_losses(told, self._redis.losses())),
+            (Source.DATABASE, lambda: redis_loss_samples(told, self._redis.losses())),
             (Source.REDIS, lambda: self._tell_counters(told)),
-            (Source.REDIS, lambda: self._tell_vitals(told, known, marks)),
+            (Source.REDIS, lambda: self._add_backlog_figures(told, known, marks)),
             (Source.DATABASE, lambda: self._tell_parked(told, marks)),
             (Source.DATABASE, lambda: self._tell_totals(told, marks, gaps)),
             (Source.DATABASE, lambda: self._tell_health(told, marks, gaps)),
@@ -94,7 +94,7 @@ class Metrics:
         figures.MESSAGES_REFUSED.tell(told, refused_messages(self._client))
 
     def _tell_clocks(self, told: Exposition) -> None:
-        found, refused = skews(self._client), Refusals(self._client).all()
+        found, refused = skews(self._client), PruningRefusals(self._client).all()
         if not self._resources.config.metrics_token.get_secret_value():
             # Whoever reaches the API may read this: names of hosts are nobody's business.
             found = {anonymous(name): skew for name, skew in found.items()}
@@ -102,23 +102,25 @@ class Metrics:
         figures.RETENTION_REFUSED.tell(told, int(bool(refused)))
 
     def _tell_conflicts(self, told: Exposition) -> None:
-        counts = told_by_kind(conflicts(self._client))
+        counts = count_by_kind(conflicts(self._client))
         figures.CONFLICTS.tell(told, {kind.value: count for kind, count in counts.items()})
 
-    def _tell_vitals(self, told: Exposition, known: Sequence[Subject], marks: Mapping[str, str]) -> None:
-        vitals = self._signs.of([one.id for one in known])
+    def _add_backlog_figures(
+        self, told: Exposition, known: Sequence[Subject], marks: Mapping[str, str]
+    ) -> None:
+        backlog_stats = self._signs.of([one.id for one in known])
         now_ms = self._signs.now_ms()
-        changes = Announcements(self._client).known()
-        each = {one: (mark, vitals[one]) for one, mark in marks.items()}
-        figures.BACKLOG.tell_samples(told, [(mark, found.backlog_events) for mark, found in each.values()])
-        figures.OLDEST.tell_samples(
+        changes = HealthEvents(self._client).known()
+        each = {one: (mark, backlog_stats[one]) for one, mark in marks.items()}
+        figures.BACKLOG.render_samples(told, [(mark, found.backlog_events) for mark, found in each.values()])
+        figures.OLDEST.render_samples(
             told, [(mark, _waited(found.waiting_since_ms, now_ms)) for mark, found in each.values()]
         )
-        figures.BREAKER.tell_samples(
+        figures.BREAKER.render_samples(
             told, [(mark, int(found.breaker is not None)) for mark, found in each.values()]
         )
         states = {one: change.state.value for one, change in changes.items()}
-        figures.STATE.tell_samples(
+        figures.STATE.render_samples(
             told,
             [
                 (f'{mark[:-1]},state="{state}"}}', int(states.get(one) == state))
@@ -130,17 +132,17 @@ class Metrics:
     def _tell_parked(self, told: Exposition, marks: Mapping[str, str]) -> None:
         parked = ParkedStore(self._resources.engine).counts()
         samples = [(mark, parked[one].events if one in parked else 0) for one, mark in marks.items()]
-        figures.PARKED.tell_samples(told, samples)
+        figures.PARKED.render_samples(told, samples)
 
-    def _tell_totals(self, told: Exposition, marks: Mapping[str, str], gaps: Gaps) -> None:
+    def _tell_totals(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:
         until_ms = gaps.ask(Source.REDIS, self._signs.recorded_until_ms)
         if until_ms is None:
             return
         totals = self._totals.look(list(marks), until_ms)
         for name, figure in figures.TOTALS.items():
-            figure.tell_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
+            figure.render_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
 
-    def _tell_health(self, told: Exposition, marks: Mapping[str, str], gaps: Gaps) -> None:
+    def _tell_health(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:
         # They are remembered for longer than it takes to lose one of their sources.
         gaps.ask(Source.REDIS, lambda: self._health_figures.tell(told, marks))
 

@@ -3,7 +3,7 @@
 from worker.model.calendar import in_utc
 
 
-def moment(milliseconds: int | None) -> str | None:
+def rfc3339(milliseconds: int | None) -> str | None:
     """Write a time (ms since 1970 UTC) as RFC 3339, to the millisecond."""
     if milliseconds is None:
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from worker.api.moments import moment
+from worker.api.moments import rfc3339
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
 from worker.ledger.attempts import AttemptRow
 from worker.model.deliveries import Assurance, Cause, Status
@@ -127,11 +127,11 @@ def delivery_document(row: DeliveryRow) -> DeliveryDocument:
         error_code=row.error_code,
         error=row.error,
         hint=row.hint,
-        event_at=moment(row.event_ms),
-        published_at=moment(row.published_ms),
-        settled_at=moment(row.settled_ms),
+        event_at=rfc3339(row.event_ms),
+        published_at=rfc3339(row.published_ms),
+        settled_at=rfc3339(row.settled_ms),
         latency_ms=row.latency_ms,
-        next_try_at=moment(row.retry_at_ms),
+        next_try_at=rfc3339(row.retry_at_ms),
         assurance=row.assurance,
         content=row.content,
         reused_id=row.reused_id,
@@ -147,7 +147,7 @@ def _history(attempts: Sequence[AttemptRow]) -> list[AttemptDocument]:
     return [
         AttemptDocument(
             number=one.number,
-            at=moment(one.at_ms),
+            at=rfc3339(one.at_ms),
             status=one.status,
             http_status=one.http_status,
             error_code=one.error_code,
@@ -183,11 +183,11 @@ def _told(row: DeadLetterRow) -> dict[str, Any]:
         "hint": row.hint,
         "http_status": row.http_status,
         "attempts": row.attempts,
-        "event_at": moment(row.event_ms) if row.event_ms else None,
-        "published_at": moment(row.published_ms),
-        "dead_at": moment(row.dead_ms),
+        "event_at": rfc3339(row.event_ms) if row.event_ms else None,
+        "published_at": rfc3339(row.published_ms),
+        "dead_at": rfc3339(row.dead_ms),
         "state": row.state,
-        "state_at": moment(row.state_ms),
+        "state_at": rfc3339(row.state_ms),
         "replay_id": row.replay_id,
         "content": row.content,
     }

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
-from worker.api.filters import DeliveryFilters, EventFilters, LetterFilters, Wanted, milliseconds
+from worker.api.filters import DeliveryFilters, EventFilters, LetterFilters, LetterStateFilter, epoch_ms
 from worker.api.outcome_documents import (
     DeliveryPage,
     EventPage,
@@ -21,15 +21,15 @@ from worker.api.outcome_documents import (
     letter_document,
     whole_letter,
 )
-from worker.api.paging import Milliseconds, cursor_after, place_in
+from worker.api.paging import Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.ledger.answers import DeadLetterRow, DeliveryRow, Place
 from worker.ledger.attempts import attempts_of
-from worker.ledger.letter_pages import LetterQuestion, letters_page
-from worker.ledger.letters import discard, find_letter
-from worker.ledger.queries import deliveries
+from worker.ledger.letter_pages import LetterQuery, letters_page
+from worker.ledger.letters import discard_dead_letters, find_letter
+from worker.ledger.queries import find_deliveries
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection
 
@@ -45,14 +45,14 @@ def list_deliveries(
     caller: Reader, resources: Shared, integration_id: str, asked: Annotated[DeliveryFilters, Query()]
 ) -> DeliveryPage:
     """List what became of the events of an integration, the latest settled first."""
-    found = deliveries(
+    found = find_deliveries(
         resources.engine,
         integration_id=resources.integrations_of(caller.tenant_id).show(integration_id).id,
         status=asked.status,
         event_type=asked.event_type,
         event_id=asked.event_id,
-        since_ms=milliseconds(asked.since),
-        until_ms=milliseconds(asked.until),
+        since_ms=epoch_ms(asked.since),
+        until_ms=epoch_ms(asked.until),
         limit=asked.limit + 1,
         before=_delivery_place(asked.cursor),
     )
@@ -62,7 +62,7 @@ def list_deliveries(
 @router.get("/deliveries", tags=["deliveries"], responses=problems(401, 403, 429, 503))
 def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters, Query()]) -> EventPage:
     """Find out what became of one event at each integration of the tenant, deleted ones included."""
-    found = deliveries(
+    found = find_deliveries(
         resources.engine,
         tenant_id=caller.tenant_id,
         event_id=asked.event_id,
@@ -93,18 +93,18 @@ def letter_page(
     tenant_id: str | None = None,
 ) -> LetterPage:
     """Return a page of the letters of an integration, or of the invalid events of a tenant."""
-    meant = LetterQuestion(
+    meant = LetterQuery(
         integration_id=integration_id,
         tenant_id=tenant_id,
-        state=None if asked.state is Wanted.ANY else LetterState(asked.state),
+        state=None if asked.state is LetterStateFilter.ANY else LetterState(asked.state),
         cause=asked.cause,
         code=asked.code,
         event_type=asked.event_type,
         event_id=asked.event_id,
-        since_ms=milliseconds(asked.since),
-        until_ms=milliseconds(asked.until),
+        since_ms=epoch_ms(asked.since),
+        until_ms=epoch_ms(asked.until),
     )
-    before = None if asked.cursor is None else place_in(asked.cursor, tuple[Milliseconds, str])
+    before = None if asked.cursor is None else decode_cursor(asked.cursor, tuple[Milliseconds, str])
     found = letters_page(resources.engine, meant, asked.limit + 1, before)
     shown = found[: asked.limit]
     more = cursor_after((shown[-1].dead_ms, shown[-1].id)) if len(found) > asked.limit else None
@@ -129,10 +129,12 @@ def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, let
 def discard_dead_letter(caller: Admin, resources: Shared, integration_id: str, letter_id: str) -> Response:
     """Discard a dead letter: it waits no longer, and no replay sends it. It can be shown until pruned."""
     letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
-    discard(resources.engine, Selection(ids=(letter.id,), integration_id=integration_id), letter.dead_ms)
+    discard_dead_letters(
+        resources.engine, Selection(ids=(letter.id,), integration_id=integration_id), letter.dead_ms
+    )
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:
-        raise Problem(409, f"it is {now.state} already", remedy="discard one that waits")
+        raise Problem(409, f"it is {now.state} already", hint="discard one that waits")
     return Response(status_code=204)
 
 
@@ -149,7 +151,7 @@ def _letter(resources: Resources, tenant_id: str, integration_id: str, letter_id
 
 
 def _delivery_place(cursor: str | None) -> Place | None:
-    return None if cursor is None else Place(*place_in(cursor, tuple[Milliseconds, str, str]))
+    return None if cursor is None else Place(*decode_cursor(cursor, tuple[Milliseconds, str, str]))
 
 
 def _delivery_page(found: list[DeliveryRow], limit: int) -> DeliveryPage:

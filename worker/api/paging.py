@@ -32,7 +32,7 @@ def cursor_after(place: object) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def place_in(cursor: str, kind: type[Place]) -> Place:
+def decode_cursor(cursor: str, kind: type[Place]) -> Place:
     """Return the place in a cursor, such as `tuple[int, str]`. Raises InvalidInput naming `cursor`."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.problems import Problem
-from worker.api.refused import Refusal, note_refusal
+from worker.api.refused import RefusalReason, note_refusal
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ KEYS = FairPool("keys", threads=3, share=1, waiting=64, waiting_share=64)
 FLEET = FairPool("fleet", threads=2, share=1, waiting=16, waiting_share=1)
 
 #: Parameters of a route that know the tenant.
-_BEARERS = ("caller", "_caller", "visitor", "_visitor")
+_BEARERS = ("caller", "_caller", "user", "_user")
 
 
 class FairRoute(APIRoute):
@@ -59,16 +59,16 @@ def crowded(full: PoolFull, what: str, whose: str, name: str) -> Problem:
     `whose` is what the owner is, `tenant` or `address`, and `name` which one.
     """
     if full.is_own:
-        note_refusal(Refusal.THREADS_OF_ONE, f"{whose} {name}")
+        note_refusal(RefusalReason.THREADS_OF_ONE, f"{whose} {name}")
         return Problem(
             429,
             f"too many {what} of your {whose} are under way",
             headers={"Retry-After": "5"},
-            remedy="wait until one has ended",
+            hint="wait until one has ended",
         )
-    note_refusal(Refusal.THREADS, "all callers")
+    note_refusal(RefusalReason.THREADS, "all callers")
     return Problem(
-        503, f"too many {what} are under way", headers={"Retry-After": "5"}, remedy="try again later"
+        503, f"too many {what} are under way", headers={"Retry-After": "5"}, hint="try again later"
     )
 
 

@@ -18,11 +18,11 @@ from starlette.requests import ClientDisconnect
 
 from worker.api.access import TooManyFailures, UnknownKey
 from worker.model.errors import (
-    ChangedMeanwhile,
     InvalidInput,
     InvalidIntegration,
     NotFoundError,
     OutageError,
+    RevisionConflict,
     SecretUnreadable,
     SiemError,
 )
@@ -66,7 +66,7 @@ class Problem(SiemError):
     def __init__(
         self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> None:
-        """Answer this HTTP status; `more` stands beside the detail: `field`, `reason`, `remedy`, `errors`."""
+        """Answer this HTTP status; `more` stands beside the detail: `field`, `reason`, `hint`, `errors`."""
         super().__init__(detail)
         self.status = status
         self.headers = dict(headers or {})
@@ -112,21 +112,21 @@ def answer_problems(app: FastAPI) -> None:
 
 
 def _of_input(error: InvalidInput) -> Problem:
-    told = [_told_of(one) for one in error.all]
+    told = [_error_item(one) for one in error.all]
     more = f" ({len(told) - 1} more wrong, see errors)" if error.others else ""
     return Problem(
         422,
         f"{error}{more}",
         field=error.field,
         reason=error.reason,
-        remedy=error.remedy,
+        hint=error.hint,
         errors=told[:MOST_ERRORS],
     )
 
 
-def _told_of(error: InvalidInput) -> dict[str, str]:
+def _error_item(error: InvalidInput) -> dict[str, str]:
     """Return an item of `errors`; `pointer` is where the field of an integration stands (RFC 6901)."""
-    told = {"field": error.field, "reason": error.reason, "remedy": error.remedy}
+    told = {"field": error.field, "reason": error.reason, "hint": error.hint}
     if isinstance(error, InvalidIntegration):
         parts = [] if error.field in _WHOLE else error.field.split(".")
         told["pointer"] = "#" + "".join("/" + one.replace("~", "~0").replace("/", "~1") for one in parts)
@@ -137,30 +137,30 @@ def _of_quota(error: OverQuota) -> Problem:
     """Name the quota: it is used up (409), or this alone is too large for it (422)."""
     status = 422 if isinstance(error, TooLargeIntegration) else 409
     more: dict[str, Any] = {"limit": error.limit, "most": error.most}
-    return Problem(status, str(error), field=error.field, reason=error.reason, remedy=error.remedy, **more)
+    return Problem(status, str(error), field=error.field, reason=error.reason, hint=error.hint, **more)
 
 
 def _of_failures(error: TooManyFailures) -> Problem:
     seconds = str(math.ceil(error.retry_after))
-    return Problem(429, str(error), headers={"Retry-After": seconds}, remedy=f"wait {seconds} s")
+    return Problem(429, str(error), headers={"Retry-After": seconds}, hint=f"wait {seconds} s")
 
 
 def _of_unknown_key(error: UnknownKey) -> Problem:
-    return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, remedy="give another one")
+    return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, hint="give another one")
 
 
 def _of_outage(error: OutageError) -> Problem:
-    return Problem(503, error.public, headers={"Retry-After": _AWAY}, remedy=_LATER)
+    return Problem(503, error.public, headers={"Retry-After": _AWAY}, hint=_LATER)
 
 
 def _of_others(error: SiemError) -> Problem:
     """Tell no words that nobody meant for callers."""
     log.error("a request has failed: %s", error)
-    return Problem(503, "this cannot be done at present", remedy=_LATER)
+    return Problem(503, "this cannot be done at present", hint=_LATER)
 
 
-def _of_change(error: ChangedMeanwhile) -> Problem:
-    return Problem(412, str(error), remedy="read it again, and send the ETag of what you have read")
+def _of_change(error: RevisionConflict) -> Problem:
+    return Problem(412, str(error), hint="read it again, and send the ETag of what you have read")
 
 
 def _of_parameters(error: RequestValidationError) -> Problem:
@@ -179,7 +179,7 @@ _TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (UnknownKey, _of_unknown_key),
     (TooManyFailures, _of_failures),
     (NotFoundError, lambda error: Problem(404, str(error))),
-    (ChangedMeanwhile, _of_change),
+    (RevisionConflict, _of_change),
     (OutageError, _of_outage),
     (SecretUnreadable, lambda error: Problem(503, str(error))),
     (SiemError, _of_others),

@@ -31,7 +31,7 @@ async def limited_body(request: Request, most: int) -> bytes:
     async for piece in request.stream():
         read += piece
         if len(read) > most:
-            raise Problem(413, f"the body is larger than {most} bytes", remedy="send less at once")
+            raise Problem(413, f"the body is larger than {most} bytes", hint="send less at once")
     return bytes(read)
 
 
@@ -42,7 +42,7 @@ async def _read_object(request: Request) -> JsonObject:
             415,
             "Content-Type: is not JSON",
             field="Content-Type",
-            remedy="send application/json",
+            hint="send application/json",
         )
     raw = await limited_body(request, MOST_BYTES)
     return JsonObject(_parsed(raw), raw)
@@ -61,9 +61,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(
-            400, "the body is not JSON", field="body", remedy="send a JSON object in UTF-8"
-        ) from None
+        raise Problem(400, "the body is not JSON", field="body", hint="send a JSON object in UTF-8") from None
     except RecursionError:
         raise _TOO_DEEP from None
     if _is_deeper_than(MOST_LEVELS, value):

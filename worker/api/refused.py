@@ -17,7 +17,7 @@ _LOG_EVERY = 60.0
 _MOST_OFFENDERS = 1000
 
 
-class Refusal(StrEnum):
+class RefusalReason(StrEnum):
     """Why a request or a connection was refused; the value is a label of a metric."""
 
     #: A tenant (an address, where nobody has signed in) has its share of the requests under way that use
@@ -52,9 +52,9 @@ class _Book:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._offences: OrderedDict[tuple[Refusal, str], _Offence] = OrderedDict()
+        self._offences: OrderedDict[tuple[RefusalReason, str], _Offence] = OrderedDict()
 
-    def note(self, why: Refusal, who: str) -> None:
+    def note(self, why: RefusalReason, who: str) -> None:
         now = time.monotonic()
         with self._lock:
             self._counts[why.value] += 1

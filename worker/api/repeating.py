@@ -10,10 +10,17 @@ from fastapi import Header, Response
 
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay, UsedForAnother, digest_of
+from worker.broker.idempotency import (
+    Idempotency,
+    IdempotencyLock,
+    KeyReused,
+    RequestInProgress,
+    StoredResponse,
+    request_digest,
+)
 from worker.key_guard import apis_show_sealed_urls
 from worker.model.api_keys import ApiKey
-from worker.model.errors import ChangedMeanwhile, InvalidInput, NotFoundError
+from worker.model.errors import InvalidInput, NotFoundError, RevisionConflict
 
 FIELD = "Idempotency-Key"
 IdempotencyKey = Annotated[
@@ -30,12 +37,12 @@ FORM_DIGEST = "form-digest"
 _KEPT_HEADERS = ("location", "etag", "content-type", FORM_DIGEST)
 
 
-def once(
+def run_idempotent(
     resources: Resources,
     caller: ApiKey,
     key: str | None,
     request: tuple[str, bytes],
-    do: Callable[[Leave | None], Response],
+    do: Callable[[IdempotencyLock | None], Response],
     *,
     has_secrets: bool = False,
 ) -> Response:
@@ -52,20 +59,18 @@ def once(
         found = Idempotency(resources.client, resources.config.idempotency_bytes).begin(
             caller.tenant_id, purpose, key, raw, _signs(resources, raw) if has_secrets else ()
         )
-    except UsedForAnother:
-        reason, remedy = "was given before, with another request", "give another key"
-        raise Problem(
-            422, f"{FIELD}: {reason}; {remedy}", field=FIELD, reason=reason, remedy=remedy
-        ) from None
-    except StillUnderWay:
+    except KeyReused:
+        reason, hint = "was given before, with another request", "give another key"
+        raise Problem(422, f"{FIELD}: {reason}; {hint}", field=FIELD, reason=reason, hint=hint) from None
+    except RequestInProgress:
         raise Problem(
             409,
             "a request with this Idempotency-Key is under way",
             headers={"Retry-After": "1"},
             field=FIELD,
-            remedy="try again in a second",
+            hint="try again in a second",
         ) from None
-    if isinstance(found, Answer):
+    if isinstance(found, StoredResponse):
         return Response(found.body, found.status, found.headers)
     return finish(found, do)
 
@@ -76,16 +81,16 @@ def _signs(resources: Resources, raw: bytes) -> list[str]:
     While an API of the release before runs, the digest is kept all the same: it knows that alone, and would
     refuse a request that was carried out here. Raises BrokerUnavailable.
     """
-    digest = digest_of(raw)
+    digest = request_digest(raw)
     proofs = resources.vault.proofs.all("request", digest)
     return [*proofs, digest] if apis_show_sealed_urls(resources.client) else [digest, *proofs]
 
 
-def finish(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:
+def finish(leave: IdempotencyLock, do: Callable[[IdempotencyLock | None], Response]) -> Response:
     """Do what the leave is for, and keep the answer; what fails with words for callers may be tried anew."""
     try:
         response = do(leave)
-    except (InvalidInput, Problem, ChangedMeanwhile, NotFoundError):
+    except (InvalidInput, Problem, RevisionConflict, NotFoundError):
         leave.forget()
         raise
     except BaseException:
@@ -93,5 +98,5 @@ def finish(leave: Leave, do: Callable[[Leave | None], Response]) -> Response:
         leave.give_up()
         raise
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    leave.keep(Answer(response.status_code, headers, bytes(response.body)))
+    leave.keep(StoredResponse(response.status_code, headers, bytes(response.body)))
     return response

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from worker.api.filters import milliseconds
-from worker.api.moments import moment
-from worker.ledger.letters import Census
+from worker.api.filters import epoch_ms
+from worker.api.moments import rfc3339
+from worker.ledger.letters import DeadLetterCount
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay
 from worker.model.events import EventType
@@ -14,8 +14,8 @@ from worker.model.replays import (
     DEFAULT_RATE,
     FASTEST_RATE,
     MOST_IDS,
-    Fates,
     Replay,
+    ReplayResult,
     ReplayState,
     Selection,
 )
@@ -53,8 +53,8 @@ class ReplayRequest(BaseModel):
         return Selection(
             ids=tuple(self.ids),
             integration_id=integration_id,
-            since_ms=milliseconds(self.since),
-            until_ms=milliseconds(self.until),
+            since_ms=epoch_ms(self.since),
+            until_ms=epoch_ms(self.until),
             event_types=tuple(self.event_types),
             causes=tuple(self.causes),
             codes=tuple(self.codes),
@@ -91,7 +91,7 @@ class SelectionDocument(BaseModel):
     codes: list[str]
 
 
-class FatesDocument(BaseModel):
+class ReplayResultDocument(BaseModel):
     """What has become so far of the events that were handed over."""
 
     delivered: int
@@ -120,7 +120,7 @@ class ReplayDocument(BaseModel):
 class WholeReplay(ReplayDocument):
     """A replay, and what became of its events."""
 
-    fates: FatesDocument
+    replay_result: ReplayResultDocument
 
 
 class ReplayPage(BaseModel):
@@ -138,11 +138,11 @@ def request_in(value: dict[str, Any]) -> ReplayRequest:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))
         known = ReplayRequest.model_fields.get(str(first["loc"][0]))
-        remedy = known.description if known and known.description else "leave it out"
-        raise InvalidReplay(field, first["msg"], remedy) from None
+        hint = known.description if known and known.description else "leave it out"
+        raise InvalidReplay(field, first["msg"], hint) from None
 
 
-def count_document(found: Census) -> CountDocument:
+def count_document(found: DeadLetterCount) -> CountDocument:
     """Tell what a replay would do."""
     groups = sorted(found.groups.items(), key=lambda group: -group[1])
     return CountDocument(
@@ -158,10 +158,12 @@ def replay_document(replay: Replay) -> ReplayDocument:
     return ReplayDocument(**_told(replay))
 
 
-def whole_replay(replay: Replay, became: Fates) -> WholeReplay:
+def whole_replay(replay: Replay, became: ReplayResult) -> WholeReplay:
     """Tell of a replay, and what became of its events."""
-    fates = FatesDocument(delivered=became.delivered, dead=became.dead, under_way=became.under_way)
-    return WholeReplay(**_told(replay), fates=fates)
+    replay_result = ReplayResultDocument(
+        delivered=became.delivered, dead=became.dead, under_way=became.under_way
+    )
+    return WholeReplay(**_told(replay), replay_result=replay_result)
 
 
 def _maker(made_by: str) -> str:
@@ -181,13 +183,13 @@ def _told(replay: Replay) -> dict[str, Any]:
         "replayed": replay.replayed,
         "skipped": replay.skipped,
         "made_by": _maker(replay.made_by),
-        "created_at": moment(replay.created_ms),
-        "ended_at": moment(replay.ended_ms),
+        "created_at": rfc3339(replay.created_ms),
+        "ended_at": rfc3339(replay.ended_ms),
         "note": replay.note,
         "selection": SelectionDocument(
             ids=list(asked.ids),
-            since=moment(asked.since_ms),
-            until=moment(asked.until_ms),
+            since=rfc3339(asked.since_ms),
+            until=rfc3339(asked.until_ms),
             event_types=list(asked.event_types),
             causes=list(asked.causes),
             codes=list(asked.codes),

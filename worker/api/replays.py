@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
-from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, place_in
+from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.reading import Body
@@ -28,8 +28,8 @@ from worker.api.replay_documents import (
     whole_replay,
 )
 from worker.api.resources import Resources
-from worker.ledger.letters import Census, census
-from worker.ledger.replays import create_replay, end_replay, fates, get_replay, replays_of
+from worker.ledger.letters import DeadLetterCount, count_dead_letters
+from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
 from worker.model.api_keys import ApiKey
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay, NotFoundError
@@ -62,7 +62,7 @@ _REQUEST = {
 }
 
 
-class Paged(BaseModel):
+class PageParameters(BaseModel):
     """Which page of a list."""
 
     model_config = ConfigDict(extra="forbid")
@@ -84,7 +84,7 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
     asked = request_in(body.value)
     selection = asked.selection(home)
     target = _target(resources, caller, asked.into)
-    found = census(resources.engine, selection, elsewhere=target is not None)
+    found = count_dead_letters(resources.engine, selection, elsewhere=target is not None)
     _refuse_unknown_ids(selection, found)
     if asked.dry_run:
         return JSONResponse(count_document(found).model_dump(mode="json"))
@@ -104,14 +104,14 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
 
 @router.get("", responses=problems(*_USUAL))
 def list_replays(
-    caller: Reader, resources: Shared, integration_id: str, asked: Annotated[Paged, Query()]
+    caller: Reader, resources: Shared, integration_id: str, asked: Annotated[PageParameters, Query()]
 ) -> ReplayPage:
     """List the replays of an integration's dead letters, the newest first.
 
     `redrive` makes some by itself once an outage is over, `enable` once an endpoint that was gone is enabled.
     """
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
-    before = None if asked.cursor is None else place_in(asked.cursor, tuple[Milliseconds, str])
+    before = None if asked.cursor is None else decode_cursor(asked.cursor, tuple[Milliseconds, str])
     found = replays_of(resources.engine, home, asked.limit + 1, before)
     shown = found[: asked.limit]
     more = cursor_after((shown[-1].created_ms, shown[-1].id)) if len(found) > asked.limit else None
@@ -130,12 +130,12 @@ def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_
     found = _replay(resources, caller, integration_id, replay_id)
     if not end_replay(resources.engine, found.id, ReplayState.CANCELLED, f"by api:{caller.name}"):
         state = get_replay(resources.engine, found.id).state
-        raise Problem(409, f"it is {state} already", remedy="cancel one that runs")
+        raise Problem(409, f"it is {state} already", hint="cancel one that runs")
     return _whole(resources, get_replay(resources.engine, found.id))
 
 
 def _whole(resources: Resources, replay: Replay) -> WholeReplay:
-    return whole_replay(replay, fates(resources.engine, replay))
+    return whole_replay(replay, replay_result(resources.engine, replay))
 
 
 def _replay(resources: Resources, caller: ApiKey, integration_id: str, replay_id: str) -> Replay:
@@ -161,7 +161,7 @@ def _target(resources: Resources, caller: ApiKey, into: str | None) -> str | Non
         ) from None
 
 
-def _refuse_unknown_ids(selection: Selection, found: Census) -> None:
+def _refuse_unknown_ids(selection: Selection, found: DeadLetterCount) -> None:
     missing = len(set(selection.ids)) - found.total
     if missing > 0:
         raise InvalidReplay(

@@ -11,17 +11,17 @@ from worker.api.key_lookups import KeyLookups
 from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
 from worker.api.pools import KEYS, WORK
-from worker.broker.connection import Client, await_replica, check_writes, connect
+from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
 from worker.broker.full_tenants import FullTenants
-from worker.broker.key_copy import Found, KeyCopy
+from worker.broker.key_copy import FoundKey, KeyCopy
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema
-from worker.ledger.identity import check_writes as check_ledger_writes
+from worker.ledger.identity import check_ledger_writes
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.ledger.vault import Vault, open_vault
-from worker.model.reach import Reach
+from worker.model.reach import AllowedNetworks
 from worker.reach import reach_of
 from worker.settings import Settings
 from worker.transports.fleet_guard import address_warning
@@ -47,7 +47,7 @@ class Resources:
         """Open what the settings name; nothing is dialled yet. Raises InvalidSetting."""
         engine = open_ledger(config.ledger_address(), connections=WORK.threads)
         reserve = open_ledger(config.ledger_address())
-        client = connect(config.broker_address())
+        client = redis_client(config.broker_address())
         vault = open_vault(config)
         ownership = Ownership(reserve, client)
         outages = OutageLog(partial(_use_redis, client, ownership), partial(_use_ledger, engine))
@@ -76,7 +76,7 @@ class Resources:
         """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""
         return IntegrationStore(self.engine, self.vault, self.config.quotas)
 
-    def reach_of(self, kind: str) -> Reach:
+    def reach_of(self, kind: str) -> AllowedNetworks:
         """Return what the running workers that deliver to this type allow; their hosts have no names here."""
         return reach_of(self.client, self.vault, self.config, kind).without_hosts()
 
@@ -96,16 +96,16 @@ class Resources:
 def _lookups(engine: Any, copy: KeyCopy, outages: OutageLog) -> KeyLookups:
     store = ApiKeyStore(engine)
 
-    def recorded(key_ids: Collection[str]) -> dict[str, Found]:
+    def recorded(key_ids: Collection[str]) -> dict[str, FoundKey]:
         rows = store.find_all(key_ids).items()
-        return {one: Found(None if key.revoked_ms else key, digest) for one, (key, digest) in rows}
+        return {one: FoundKey(None if key.revoked_ms else key, digest) for one, (key, digest) in rows}
 
     return KeyLookups(recorded, copy.find_all, outages.note, KEYS.submit)
 
 
 def _use_redis(client: Client, ownership: Ownership) -> None:
     """Raise BrokerUnavailable while Redis takes no writes, lacks its replica, or is another ledger's."""
-    check_writes(client)
+    check_redis_writes(client)
     await_replica(client)
     ownership.require()
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from worker.api.origins import UNKNOWN, origin_of
-from worker.api.refused import Refusal, note_refusal
+from worker.api.refused import RefusalReason, note_refusal
 from worker.api.shares import Shares
 from worker.settings import Network
 
@@ -19,7 +19,7 @@ from worker.settings import Network
 GRACE = 0.25
 
 
-class Connection(Protocol):
+class ServedConnection(Protocol):
     """One of them: when it became idle, on the clock of the event loop, or None while it is busy."""
 
     idle_since: float | None
@@ -29,27 +29,27 @@ class Connection(Protocol):
         ...
 
 
-class Room:
+class ConnectionLimit:
     """The connections of one process."""
 
     def __init__(self, most: int, trusted: Sequence[Network]) -> None:
         """Have room for so many; connections from these networks are a proxy's."""
         self._shares = Shares(most)
         self._trusted = trusted
-        self._of: dict[str, dict[Connection, None]] = {}
-        self._origins: dict[Connection, str] = {}
+        self._of: dict[str, dict[ServedConnection, None]] = {}
+        self._origins: dict[ServedConnection, str] = {}
 
-    def enter(self, one: Connection, host: str) -> Refusal | None:
+    def enter(self, one: ServedConnection, host: str) -> RefusalReason | None:
         """Let a new connection in, or return why there is no room for it."""
         origin, is_proxy = origin_of(host), self._is_trusted(host)
         self._take(one, origin)
         if not is_proxy and self._shares.exceeds(origin) and not self._end_idle(self._of[origin], one):
-            return self._refuse(one, Refusal.CONNECTIONS_OF_ADDRESS, f"address {origin}")
+            return self._refuse(one, RefusalReason.CONNECTIONS_OF_ADDRESS, f"address {origin}")
         if self._shares.is_overdrawn and not self._end_idle(self._origins, one):
-            return self._refuse(one, Refusal.CONNECTIONS, "all callers")
+            return self._refuse(one, RefusalReason.CONNECTIONS, "all callers")
         return None
 
-    def leave(self, one: Connection) -> None:
+    def leave(self, one: ServedConnection) -> None:
         """Take a connection out that has ended, if it is in."""
         origin = self._origins.pop(one, None)
         if origin is None:
@@ -59,17 +59,17 @@ class Room:
         if not self._of[origin]:
             del self._of[origin]
 
-    def _take(self, one: Connection, origin: str) -> None:
+    def _take(self, one: ServedConnection, origin: str) -> None:
         self._shares.take(1, [origin])
         self._origins[one] = origin
         self._of.setdefault(origin, {})[one] = None
 
-    def _refuse(self, one: Connection, why: Refusal, who: str) -> Refusal:
+    def _refuse(self, one: ServedConnection, why: RefusalReason, who: str) -> RefusalReason:
         self.leave(one)
         note_refusal(why, who)
         return why
 
-    def _end_idle(self, among: Iterable[Connection], new: Connection) -> bool:
+    def _end_idle(self, among: Iterable[ServedConnection], new: ServedConnection) -> bool:
         """End the one that has been idle for longest; return whether there was one."""
         # The new one has just become idle: its clock is that of all.
         until = (new.idle_since or 0.0) - GRACE

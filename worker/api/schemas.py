@@ -35,7 +35,7 @@ _SHOWN_ONLY: dict[str, Any] = {
     "disabled_reason": {
         "type": ["string", "null"],
         "description": (
-            "Why its destination had it switched off. `enabled: true` sends again what met that answer."
+            "Why its destination had it disabled. `enabled: true` sends again what met that answer."
         ),
     },
     "disabled_at": {"type": ["string", "null"], "format": "date-time"},

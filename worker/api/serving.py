@@ -10,8 +10,8 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from worker.api.impatience import ImpatientProtocol
-from worker.api.room import Room
+from worker.api.impatience import TimeoutProtocol
+from worker.api.room import ConnectionLimit
 from worker.model.errors import InvalidSetting
 from worker.settings import Settings
 
@@ -28,7 +28,7 @@ Server = uvicorn.Server
 log = logging.getLogger(__name__)
 
 
-def listen(config: Settings) -> socket.socket:
+def bind_socket(config: Settings) -> socket.socket:
     """Listen where the settings say. Raises InvalidSetting when that cannot be."""
     family = socket.AF_INET6 if ":" in config.api_host else socket.AF_INET
     try:
@@ -44,11 +44,11 @@ def listen(config: Settings) -> socket.socket:
         ) from None
     # Asyncio does this only for sockets that name their protocol; else each answer waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    log.info("listening at %s", url_of(listener))
+    log.info("listening at %s", listener_url(listener))
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def listener_url(listener: socket.socket) -> str:
     """Return the address to give to a client of this machine."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -74,10 +74,10 @@ def server_of(app: FastAPI, config: Settings) -> uvicorn.Server:
     )
 
 
-def _protocol(config: Settings) -> type[ImpatientProtocol]:
+def _protocol(config: Settings) -> type[TimeoutProtocol]:
     """Return the protocol of one server, whose connections share its room."""
 
-    class OfThisServer(ImpatientProtocol):
-        room = Room(config.api_connections, config.api_trusted_proxies)
+    class OfThisServer(TimeoutProtocol):
+        room = ConnectionLimit(config.api_connections, config.api_trusted_proxies)
 
     return OfThisServer

@@ -4,7 +4,7 @@ import asyncio
 from typing import ClassVar
 
 from worker.api.problems import MEDIA_TYPE, Problem
-from worker.api.refused import Refusal
+from worker.api.refused import RefusalReason
 
 #: How long what still comes is passed over, in seconds: a close at once would take the answer with it.
 _LINGER = 1.0
@@ -12,25 +12,25 @@ _LINGER = 1.0
 _MOST_LINGERING = 100
 
 _WORDS = {
-    Refusal.CONNECTIONS_OF_ADDRESS: (
+    RefusalReason.CONNECTIONS_OF_ADDRESS: (
         429,
         "too many connections from your address are busy",
         "wait until some requests have ended; a proxy belongs into SIEM_API_TRUSTED_PROXIES",
     ),
-    Refusal.CONNECTIONS: (503, "all connections are busy", "try again later"),
+    RefusalReason.CONNECTIONS: (503, "all connections are busy", "try again later"),
 }
 
 
-class Refused(asyncio.Protocol):
+class RejectedConnection(asyncio.Protocol):
     """A connection that was answered before it asked."""
 
     #: How many of them are not closed yet.
     lingering: ClassVar[int] = 0
 
-    def __init__(self, transport: asyncio.Transport, why: Refusal) -> None:
+    def __init__(self, transport: asyncio.Transport, why: RefusalReason) -> None:
         """Answer it."""
-        Refused.lingering += 1
-        if Refused.lingering > _MOST_LINGERING:
+        RejectedConnection.lingering += 1
+        if RejectedConnection.lingering > _MOST_LINGERING:
             transport.abort()
             return
         transport.write(_answer(*_WORDS[why]))
@@ -50,11 +50,11 @@ class Refused(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Be gone."""
-        Refused.lingering -= 1
+        RejectedConnection.lingering -= 1
 
 
-def _answer(status: int, detail: str, remedy: str) -> bytes:
-    response = Problem(status, detail, headers={"Retry-After": "1"}, remedy=remedy).response()
+def _answer(status: int, detail: str, hint: str) -> bytes:
+    response = Problem(status, detail, headers={"Retry-After": "1"}, hint=hint).response()
     phrase = {429: "Too Many Requests", 503: "Service Unavailable"}[status]
     head = [
         f"HTTP/1.1 {status} {phrase}",

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from worker.api.problems import Problem
 
 
-class Unanswered:
+class UnknownRoute:
     """An ASGI application that always raises a Problem."""
 
     def __init__(self, paths: Mapping[str, Mapping[str, Any]]) -> None:
@@ -20,13 +20,13 @@ class Unanswered:
         """Refuse the request."""
         methods = next((methods for path, methods in self._paths if path.fullmatch(scope["path"])), None)
         if methods is None:
-            raise Problem(404, "there is nothing at this path", remedy="see /openapi.json")
+            raise Problem(404, "there is nothing at this path", hint="see /openapi.json")
         allowed = ", ".join(methods)
         raise Problem(
             405,
             f"{scope['method']} cannot be done here",
             headers={"Allow": allowed},
-            remedy=f"use {' or '.join(methods)}",
+            hint=f"use {' or '.join(methods)}",
         )
 
 

@@ -20,9 +20,9 @@ from redis.exceptions import ResponseError
 from worker import __version__
 from worker.broker import keys
 from worker.broker.clocks import measure_skew
-from worker.broker.connection import ask, broker_errors
-from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, Told, living_processes
-from worker.broker.overdraft import ask_anyway
+from worker.broker.connection import broker_errors, send_command
+from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, ProcessReport, living_processes
+from worker.broker.overdraft import ask_when_full
 from worker.broker.process_facts import process_facts
 from worker.identity import ProcessIdentity, process_identity
 from worker.model.clocks import TELLING_SKEW
@@ -47,7 +47,7 @@ _AHEAD = f"the clock of this process is %.0f s ahead of that of Redis: {_MEND}"
 _BEHIND = f"the clock of this process is %.0f s behind that of Redis: {_MEND}"
 
 
-class SignOfLife:
+class Heartbeat:
     """Keeps `siem:alive:<role>:<identity>` alive from a thread of its own until it is stopped.
 
     The heartbeats come by one connection, which is theirs alone and ends with the process: its number stands
@@ -72,7 +72,7 @@ class SignOfLife:
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
         self._process = keys.process(identity)
-        self._told = Told(roles=roles, release=__version__, facts=self._facts)
+        self._told = ProcessReport(roles=roles, release=__version__, facts=self._facts)
         self._last_ms = 0
         self._is_off = False
         self._stopping = threading.Event()
@@ -125,10 +125,10 @@ class SignOfLife:
         self._last_ms = now_ms
         # A process lives although Redis is full.
         told = msgspec.json.encode(self._told)
-        ask_anyway(client, "SET", self._process, told, "EX", REMEMBERED)
+        ask_when_full(client, "SET", self._process, told, "EX", REMEMBERED)
         for key in self._alive:
             if not self._stopping.is_set():
-                ask_anyway(client, "SET", key, text, "EX", LASTS)
+                ask_when_full(client, "SET", key, text, "EX", LASTS)
 
     def _is_unbroken(self, now_ms: int) -> bool:
         """Whether it follows the last heartbeat as it should; by the clock of Redis, which no pause stops."""
@@ -151,7 +151,7 @@ class SignOfLife:
 def _number_of(client: redis.Redis) -> int:
     """Return the number of the connection; 0 where Redis does not tell it."""
     try:
-        return int(ask(client, "CLIENT ID"))
+        return int(send_command(client, "CLIENT ID"))
     except ResponseError:
         return 0
 

@@ -8,7 +8,7 @@ was away: a channel remembers nothing) reads there how all fare:
      "state": "failing", "previous": "healthy", "at": "2026-11-23T14:02:07.123Z",
      "reason": "its circuit breaker is open since 2026-11-23 14:02:07Z: connection refused (next try in …)"}
 
-`state` and `previous` are `healthy`, `degraded`, `failing`, `paused`, `idle` or `switched_off`; `previous` is
+`state` and `previous` are `healthy`, `degraded`, `failing`, `paused`, `idle` or `disabled`; `previous` is
 null when the integration is new. `reason` is for people, and as of `at`.
 """
 
@@ -21,16 +21,16 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import single_script
 from worker.model.damage import DAMAGED
-from worker.model.wellbeing import Change
+from worker.model.wellbeing import StateChange
 
 if TYPE_CHECKING:
     import redis
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Change).decode
+_decode = msgspec.json.Decoder(StateChange).decode
 
 
-class Announcements:
+class HealthEvents:
     """What was told of each integration, and to whom it is still to be told. Raises BrokerUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -38,7 +38,7 @@ class Announcements:
         self._client = client
         self._told = single_script(client, "told")
 
-    def known(self) -> dict[str, Change]:
+    def known(self) -> dict[str, StateChange]:
         """Return what was told last of each integration, by id; what cannot be read was never told."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_STATES)
@@ -46,7 +46,7 @@ class Announcements:
             key.decode(errors="replace"): change for key, value in found.items() if (change := _read(value))
         }
 
-    def announce(self, changes: Sequence[Change], *, to_webhook: bool) -> None:
+    def announce(self, changes: Sequence[StateChange], *, to_webhook: bool) -> None:
         """Publish and keep all of them, or none; what is for the webhook waits for `untold`."""
         if not changes:
             return
@@ -56,11 +56,11 @@ class Announcements:
             pipeline.hset(keys.HEALTH_STATES, change.integration_id, encoded)
             pipeline.publish(keys.HEALTH, encoded)
             if to_webhook:
-                pipeline.hset(keys.HEALTH_UNTOLD, change.integration_id, encoded)
+                pipeline.hset(keys.HEALTH_UNSENT, change.integration_id, encoded)
         with broker_errors():
             pipeline.execute()
 
-    def keep(self, changes: Sequence[Change]) -> None:
+    def keep(self, changes: Sequence[StateChange]) -> None:
         """Keep what need not be announced."""
         if changes:
             with broker_errors():
@@ -74,21 +74,21 @@ class Announcements:
         if integration_ids:
             with broker_errors():
                 self._client.hdel(keys.HEALTH_STATES, *integration_ids)
-                self._client.hdel(keys.HEALTH_UNTOLD, *integration_ids)
+                self._client.hdel(keys.HEALTH_UNSENT, *integration_ids)
 
     def untold(self) -> dict[str, bytes]:
         """Return what the webhook does not know yet, the latest of each integration, as JSON by id."""
         with broker_errors():
-            found: Any = self._client.hgetall(keys.HEALTH_UNTOLD)
+            found: Any = self._client.hgetall(keys.HEALTH_UNSENT)
         return {key.decode(errors="replace"): value for key, value in found.items()}
 
     def told(self, integration_id: str, encoded: bytes) -> None:
         """Note that the webhook knows this; what is newer stays to be told."""
         with broker_errors():
-            self._told(keys=[keys.HEALTH_UNTOLD], args=[integration_id, encoded])
+            self._told(keys=[keys.HEALTH_UNSENT], args=[integration_id, encoded])
 
 
-def _read(encoded: bytes) -> Change | None:
+def _read(encoded: bytes) -> StateChange | None:
     try:
         return _decode(encoded)
     except DAMAGED:

@@ -20,7 +20,7 @@ from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.reissuing import Reissued, Reissuing
 from worker.broker.scripting import shared_script
-from worker.broker.standstill import standstill
+from worker.broker.standstill import why_not_sending
 from worker.broker.vital_signs import opened_by
 from worker.identity import process_identity
 from worker.model.deliveries import Batch, Settlement
@@ -63,7 +63,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class OpenBreaker:
     """An open breaker: why (a finding's code), since when, and when the next batch tries (ms)."""
 
     cause: str
@@ -160,7 +160,7 @@ class Backlog:
                     batch.claimed_ms,
                     sum(one.count for one in found),
                     pack_outcomes(outcomes) if outcomes else b"",
-                    claimed.carried_before,
+                    claimed.request_counts_before,
                     len(batch.urgent) + len(batch.bulk),
                     _ms(self._timing.order_lease),
                     len(dead),
@@ -192,8 +192,8 @@ class Backlog:
                     order.epoch,
                     settlement.settled,
                     pack_outcomes(settlement.outcomes) if settlement.outcomes else b"",
-                    _ms(settlement.rest),
-                    int(settlement.switch_off),
+                    _ms(settlement.cool_down),
+                    int(settlement.disable),
                     *self._breaker(settlement),
                     len(settlement.dead),
                     *map(pack_dead, settlement.dead),
@@ -223,22 +223,22 @@ class Backlog:
     def depth(self, integration_id: str) -> int:
         """Count the events that wait for the integration or are on their way to it."""
         with broker_errors():
-            found = self._client.hget(keys.state(integration_id), "backlog_events")
+            found = self._client.hget(keys.state_key(integration_id), "backlog_events")
         return whole(found)
 
-    def hold(self, integration_id: str) -> Hold | None:
+    def hold(self, integration_id: str) -> OpenBreaker | None:
         """Say why nothing is sent to the integration at present, if its circuit breaker is open."""
         with broker_errors():
             fields = ("breaker", "opened_by", "opened_at", "probe_at")
-            found: Any = self._client.hmget(keys.state(integration_id), *fields)
+            found: Any = self._client.hmget(keys.state_key(integration_id), *fields)
         breaker, cause, since, next_try = found
         if breaker != b"open":
             return None
-        return Hold(opened_by(cause), whole(since), whole(next_try))
+        return OpenBreaker(opened_by(cause), whole(since), whole(next_try))
 
     def standstill(self, integration_id: str) -> tuple[str, int]:
         """Return why an order was told `held`, in words, and how many events wait."""
-        return standstill(self._client, integration_id)
+        return why_not_sending(self._client, integration_id)
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)
@@ -247,7 +247,7 @@ class Backlog:
         sweeper_in = retry.seconds + (self._timing.retry_grace if retry.by_celery else 0)
         return [
             *("retry", lease, _ms(retry.seconds), _ms(sweeper_in)),
-            *(retry.carried, retry.attempts, int(settlement.suspicious)),
+            *(retry.request_counts, retry.attempts, int(settlement.suspicious)),
         ]
 
     def _breaker(self, settlement: Settlement) -> list[Any]:
@@ -280,7 +280,7 @@ def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
 def _keys(integration_id: str) -> list[str]:
     return [
         keys.LEASES,
-        keys.state(integration_id),
+        keys.state_key(integration_id),
         keys.urgent(integration_id),
         keys.bulk(integration_id),
     ]

@@ -15,8 +15,16 @@ from worker.broker.numbers import whole
 from worker.broker.parking import BULK, URGENT_TOO, Parking
 from worker.broker.redis_config import maxmemory
 from worker.broker.subscriptions import Subscription
-from worker.model.budget import Waiting, budget_of, by_tenant, memory_of, room_of, shares, total
-from worker.model.parking import PARKED_DOWN_TO, Room
+from worker.model.budget import (
+    UnclaimedEvents,
+    budget_of,
+    by_tenant,
+    memory_of,
+    memory_shares,
+    room_of,
+    total,
+)
+from worker.model.parking import PARKED_DOWN_TO, BacklogRoom
 
 if TYPE_CHECKING:
     import redis
@@ -43,30 +51,32 @@ class BacklogBudget:
             self._next_ask = time.monotonic() + _ASK_EVERY
         return self._most
 
-    def waiting(self, subscriptions: Mapping[str, Subscription]) -> list[Waiting]:
+    def waiting(self, subscriptions: Mapping[str, Subscription]) -> list[UnclaimedEvents]:
         """Return what waits for each, in one round trip."""
         ones = list(subscriptions.values())
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
             for one in ones:
-                pipeline.hmget(keys.state(one.id), "unclaimed_events", "unclaimed_bytes")
+                pipeline.hmget(keys.state_key(one.id), "unclaimed_events", "unclaimed_bytes")
             replies: list[Any] = pipeline.execute() if ones else []
         return [
-            Waiting(one.id, _tenant_of(one), max(0, whole(events)), max(0, whole(size)))
+            UnclaimedEvents(one.id, _tenant_of(one), max(0, whole(events)), max(0, whole(size)))
             for one, (events, size) in zip(ones, replies, strict=True)
         ]
 
-    def park(self, waiting: Sequence[Waiting]) -> dict[str, int]:
+    def park(self, waiting: Sequence[UnclaimedEvents]) -> dict[str, int]:
         """Park what is too much; return how many events of which integrations."""
         if total(waiting) <= self.most():
             return {}
-        kept = shares(waiting, round(self.most() * PARKED_DOWN_TO))
+        kept = memory_shares(waiting, round(self.most() * PARKED_DOWN_TO))
         parked: dict[str, int] = {}
         for ones in by_tenant(waiting).values():
             parked |= self._park_of_tenant(ones, kept)
         return parked
 
-    def bounded(self, room: Room, integration_id: str, waiting: Mapping[str, Waiting]) -> Room:
+    def bounded(
+        self, room: BacklogRoom, integration_id: str, waiting: Mapping[str, UnclaimedEvents]
+    ) -> BacklogRoom:
         """Return the room of a backlog, as far as its share of the budget leaves any.
 
         `waiting` is what waits for each integration, by its id.
@@ -79,7 +89,7 @@ class BacklogBudget:
         part = min(1.0, left / wanted)
         return replace(room, events=int(room.events * part), size=int(room.size * part))
 
-    def _park_of_tenant(self, ones: Sequence[Waiting], kept: Mapping[str, int]) -> dict[str, int]:
+    def _park_of_tenant(self, ones: Sequence[UnclaimedEvents], kept: Mapping[str, int]) -> dict[str, int]:
         """Park down to the share of the tenant: first what may wait, then of the largest what is urgent."""
         too_much = sum(one.memory - kept[one.integration_id] for one in ones)
         now = {one.integration_id: one.memory for one in ones}
@@ -97,7 +107,9 @@ class BacklogBudget:
 
     def _memory(self, integration_id: str) -> int:
         with broker_errors():
-            found: Any = self._client.hmget(keys.state(integration_id), "unclaimed_events", "unclaimed_bytes")
+            found: Any = self._client.hmget(
+                keys.state_key(integration_id), "unclaimed_events", "unclaimed_bytes"
+            )
         return memory_of(max(0, whole(found[0])), max(0, whole(found[1])))
 
 

@@ -44,7 +44,7 @@ from worker.broker.celery_log import CONSUMER, dependencies
 from worker.broker.connection import sentinel_options
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
-from worker.broker.overdraft import ANYWAY, ask_anyway, overdraw
+from worker.broker.overdraft import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.queue_types import mended_types, with_mended_types
 from worker.broker.refusals import is_full
 from worker.model.destinations import DESTINATION_TYPES
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 LONGEST_POP = 1.5
 
 
-class DauntlessPipeline(PrefixedRedisPipeline):
+class OomTolerantPipeline(PrefixedRedisPipeline):
     """A transaction that is carried out although Redis is full, or a key of Celery's was of another type."""
 
     def execute(self, raise_on_error: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's signature
@@ -66,11 +66,11 @@ class DauntlessPipeline(PrefixedRedisPipeline):
 
         def ask() -> Any:
             self.command_stack, self.scripts = list(stack), set(scripts)
-            return self._execute_anyway(raise_on_error)
+            return self._execute_when_full(raise_on_error)
 
         return with_mended_types(redis.Redis(connection_pool=self.connection_pool), ask)
 
-    def _execute_anyway(self, raise_on_error: bool) -> Any:  # noqa: FBT001 - redis-py's signature
+    def _execute_when_full(self, raise_on_error: bool) -> Any:  # noqa: FBT001 - redis-py's signature
         commands = [command for command, _ in self.command_stack]
         try:
             return super().execute(raise_on_error)
@@ -79,22 +79,22 @@ class DauntlessPipeline(PrefixedRedisPipeline):
                 raise
             client = redis.Redis(connection_pool=self.connection_pool)
             if any(command[0] == "EVALSHA" for command in commands):  # no script can call another
-                return [ask_anyway(client, *command) for command in commands]
-            return overdraw(client, commands)
+                return [ask_when_full(client, *command) for command in commands]
+            return write_when_full(client, commands)
 
 
-class DauntlessRedis(PrefixedStrictRedis):
+class OomTolerantRedis(PrefixedStrictRedis):
     """A client that writes although Redis is full, or a key of Celery's was of another type."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command; with the raw reply of Redis if it was full."""
-        return with_mended_types(self, partial(self._ask_anyway, *args, **options))
+        return with_mended_types(self, partial(self._ask_when_full, *args, **options))
 
-    def _ask_anyway(self, *args: Any, **options: Any) -> Any:
+    def _ask_when_full(self, *args: Any, **options: Any) -> Any:
         try:
             return super().execute_command(*args, **options)
         except OutOfMemoryError:
-            return overdraw(self, [self._prefix_args(args)])[0]
+            return write_when_full(self, [self._prefix_args(args)])[0]
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         """Read a reply; a message that is to be dropped is as if none had come."""
@@ -107,11 +107,11 @@ class DauntlessRedis(PrefixedStrictRedis):
 
     def register_script(self, script: Any) -> Any:
         """Prepare a script of kombu's so that it writes although Redis is full."""
-        return super().register_script(ANYWAY + script)
+        return super().register_script(ALLOW_OOM + script)
 
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> DauntlessPipeline:  # noqa: FBT001, FBT002 - kombu's signature
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> OomTolerantPipeline:  # noqa: FBT001, FBT002 - kombu's signature
         """Begin a transaction."""
-        return DauntlessPipeline(
+        return OomTolerantPipeline(
             self.connection_pool,
             self.response_callbacks,
             transaction,
@@ -152,12 +152,12 @@ class TolerantQoS(QoS):
             refused.note(invalid, "unacked")
 
 
-class _Patient(Channel):
+class _Resilient(Channel):
     """Reports a connection that is gone as one that was lost; has its orders written in a full Redis."""
 
     QoS = TolerantQoS
 
-    _shared: DauntlessRedis | None = None
+    _shared: OomTolerantRedis | None = None
 
     def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
         if self.connection is None or self.connection.client is None:
@@ -203,10 +203,10 @@ class _Patient(Channel):
 
     def _get_client(self) -> Any:
         super()._get_client()  # refuses releases of redis-py that kombu cannot work with
-        return partial(DauntlessRedis, global_keyprefix=self.global_keyprefix)
+        return partial(OomTolerantRedis, global_keyprefix=self.global_keyprefix)
 
 
-class _Returning(Transport):
+class _Requeueing(Transport):
     """Puts what arrives after its consumer has gone back into the queue."""
 
     def _deliver(self, message: Any, queue: Any) -> None:
@@ -219,35 +219,35 @@ class _Returning(Transport):
         self._reject_inbound_message(message)
 
 
-class PatientChannel(_Patient):
+class ResilientChannel(_Resilient):
     """The corrected channel to one server."""
 
 
-class PatientSentinelChannel(_Patient, SentinelChannel):
+class ResilientSentinelChannel(_Resilient, SentinelChannel):
     """The corrected channel to the master that sentinels name."""
 
 
-class PatientTransport(_Returning):
+class ResilientTransport(_Requeueing):
     """The way to one server."""
 
-    Channel = PatientChannel
+    Channel = ResilientChannel
 
 
-class PatientSentinelTransport(_Returning, SentinelTransport):
+class ResilientSentinelTransport(_Requeueing, SentinelTransport):
     """The way to the master that sentinels name."""
 
-    Channel = PatientSentinelChannel
+    Channel = ResilientSentinelChannel
 
 
-def install(client: Callable[[], redis.Redis]) -> None:
+def install_channel(client: Callable[[], redis.Redis]) -> None:
     """Have every Redis connection of Celery in this process use a corrected transport.
 
     What is dropped is counted through this client, which is asked for when there is something to count.
     """
     refused.count_with(client)
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:{PatientTransport.__name__}"
-    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{PatientSentinelTransport.__name__}"
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{ResilientTransport.__name__}"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{ResilientSentinelTransport.__name__}"
 
 
 def broker_settings(url: str, visibility_timeout: float) -> dict[str, Any]:

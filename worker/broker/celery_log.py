@@ -90,7 +90,7 @@ def outage_behind(error: Exception) -> BrokerUnavailable:
     return outage_of(redis.ConnectionError(f"{type(error).__name__}: {error}"))
 
 
-class ConnectionRecords(logging.Filter):
+class ConnectionLogFilter(logging.Filter):
     """Drops what Celery and kombu log of a lost connection, unless somebody asked for DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -101,7 +101,7 @@ class ConnectionRecords(logging.Filter):
         return not any(isinstance(one, _OF_A_LOST_CONNECTION) for one in _carried(record))
 
 
-class ControlRecords(logging.Filter):
+class ControlLogFilter(logging.Filter):
     """Leaves out the traceback of a command of remote control that failed: whoever sent it was at fault."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -110,14 +110,14 @@ class ControlRecords(logging.Filter):
         return True
 
 
-def install(app: Celery) -> None:
+def install_log_filters(app: Celery) -> None:
     """Have the consumer of this app report, and a worker of this process leave out what Celery says of it."""
     app.conf.worker_consumer = CONSUMER
     # Eight lines for each worker that runs as root push what else was said off the screen; ours is one.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     celeryd_after_setup.connect(_silence)  # the root logger has its handlers by then
     for name in _OF_REMOTE_CONTROL:
-        logging.getLogger(name).addFilter(ControlRecords())
+        logging.getLogger(name).addFilter(ControlLogFilter())
 
 
 def _silence(**_: object) -> None:
@@ -129,7 +129,7 @@ def _silence(**_: object) -> None:
 def silence(root: logging.Logger) -> None:
     """Have the handlers of this logger drop what Celery logs of lost connections."""
     for handler in root.handlers:
-        handler.addFilter(ConnectionRecords())
+        handler.addFilter(ConnectionLogFilter())
     # It tells of a default of a release to come, which would cancel deliveries under way; threads cannot.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 

@@ -11,7 +11,7 @@ from worker.identity import process_identity
 from worker.model.node_names import node_name
 
 
-def install() -> None:
+def install_node_names() -> None:
     """Have a worker of this process take a name of its own when it starts."""
     celeryd_init.connect(_name)
 

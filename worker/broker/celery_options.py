@@ -86,7 +86,7 @@ def ended_in_words() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-def install() -> None:
+def install_option_checks() -> None:
     """Have `celery worker` refuse what has no meaning here; changes the command of this process."""
     if not is_celery_program():
         return

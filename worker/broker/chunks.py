@@ -12,7 +12,7 @@ import msgspec
 
 from worker.broker.packing import checksum, unpack_chunk
 from worker.model.damage import DAMAGED
-from worker.model.deliveries import SETTLED, Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.deliveries import SETTLED, Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.digits import number_in
 from worker.model.errors import SiemError
 from worker.model.events import EventType, QueuedEvent
@@ -105,7 +105,7 @@ def dead_chunk(
         events, counts = [events[place] for place in open_], [request_counts[place] for place in open_]
     if not events:
         return DeadChunk(None, None)
-    finding = Finding(
+    failure = Failure(
         FailureCode.UNREADABLE,
         f"chunk {chunk.entry_id.decode(errors='replace')} of the {chunk.lane} backlog in Redis is damaged: "
         f"{reason}",
@@ -117,14 +117,14 @@ def dead_chunk(
     ]
     dead = Cause.UNREADABLE.value
     return DeadChunk(
-        Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces, sent=False),
-        DeadLetter(integration_id, dead, finding, now_ms, events, counts),
+        Outcome(integration_id, Status.DEAD.value, now_ms, failure, None, traces, sent=False),
+        DeadLetter(integration_id, dead, failure, now_ms, events, counts),
     )
 
 
 def _events(chunk: StoredChunk, still_open: int | None) -> list[QueuedEvent]:
     """Return an event for each that the chunk holds, or for each that is open, with what is left of it."""
-    found = salvage(chunk.packed)
+    found = salvage_chunk(chunk.packed)
     expected = chunk.count or max(1, len(found))
     if still_open is not None and len(found) != expected:
         # Which of those found were settled before nobody can say.
@@ -141,7 +141,7 @@ def _lost(chunk: StoredChunk, place: int, raw: bytes) -> QueuedEvent:
     return QueuedEvent(name, "", min(at_ms, _LARGEST), min(at_ms, _LARGEST), raw)
 
 
-def salvage(packed: bytes) -> list[QueuedEvent]:
+def salvage_chunk(packed: bytes) -> list[QueuedEvent]:
     """Return the events whose id, type and times still decode, each with all bytes up to the next of them.
 
     Whether those bytes are the event's own nobody can say.

@@ -22,31 +22,35 @@ class _Unreadable:
 
 @dataclass(slots=True)
 class Claimed:
-    """The reply of `claim.lua`, read. `carried_before` is what the slot is to say of the events that stay."""
+    """The reply of `claim.lua`. `request_counts_before`: what the slot is to say of the events that stay."""
 
     batch: Batch
-    carried_before: bytes = b""
+    request_counts_before: bytes = b""
     unreadable: list[_Unreadable] = field(default_factory=list)
 
     @classmethod
     def of(cls, order: WorkOrder, reply: Sequence[Any]) -> "Claimed":
         """Read the reply of a claim that has brought a batch."""
-        _, now, configuration, carried, attempts, losses, urgent, bulk, _, probing, suspects, alone = reply
+        _, now, configuration, request_counts, attempts, losses, urgent, bulk, _, probing, suspects, alone = (
+            reply
+        )
         chunks = [
             StoredChunk(lane, entry[0], entry[1] or ())
             for lane, entries in (("urgent", urgent), ("bulk", bulk))
             for entry in entries
         ]
-        reading = _Reading(chunks, carried)
+        reading = _Reading(chunks, request_counts)
         lanes: dict[str, list[bytes]] = {"urgent": [], "bulk": []}
         for chunk in reading.readable:
             lanes[chunk.lane].append(chunk.entry_id)
-        counts = bytearray(reading.carried) if reading.carried else bytearray(len(reading.events))
+        counts = (
+            bytearray(reading.request_counts) if reading.request_counts else bytearray(len(reading.events))
+        )
         batch = Batch(
             order=order,
             events=reading.events,
             configuration=configuration,
-            carried=_with_losses(counts, int(losses)),
+            request_counts=_with_losses(counts, int(losses)),
             attempts=int(attempts),
             claimed_ms=int(now),
             claimed_at=time.monotonic(),
@@ -56,7 +60,7 @@ class Claimed:
             suspects=int(suspects),
             lost_alone=int(alone),
         )
-        return cls(batch, reading.carried, reading.unreadable)
+        return cls(batch, reading.request_counts, reading.unreadable)
 
     def dead_chunks(self) -> list[DeadChunk]:
         """Return what stands for each chunk that cannot be read."""
@@ -74,9 +78,9 @@ class Claimed:
 
 
 class _Reading:
-    """Reads chunk after chunk; `carried` has a byte for each event of all of them, or is empty."""
+    """Reads chunk after chunk; `request_counts` has a byte for each event of all of them, or is empty."""
 
-    def __init__(self, chunks: Sequence[StoredChunk], carried: bytes) -> None:
+    def __init__(self, chunks: Sequence[StoredChunk], request_counts: bytes) -> None:
         self.events: list[QueuedEvent] = []
         self.readable: list[StoredChunk] = []
         self.unreadable: list[_Unreadable] = []
@@ -86,8 +90,8 @@ class _Reading:
             for chunk, one in zip(chunks, found, strict=True)
         ]
         # One that does not match says nothing of anybody: what was delivered is then sent once more.
-        known = carried if len(carried) == sum(lengths) else b""
-        self.carried = b""
+        known = request_counts if len(request_counts) == sum(lengths) else b""
+        self.request_counts = b""
         at = 0
         for chunk, one, length in zip(chunks, found, lengths, strict=True):
             counts = known[at : at + length]
@@ -95,7 +99,7 @@ class _Reading:
             if isinstance(one, list):
                 self.events += one
                 self.readable.append(chunk)
-                self.carried += counts
+                self.request_counts += counts
             else:
                 self.unreadable.append(_Unreadable(chunk, one, counts))
 
@@ -108,6 +112,8 @@ def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
         return str(error)
 
 
-def _with_losses(carried: bytearray, losses: int) -> bytearray:
+def _with_losses(request_counts: bytearray, losses: int) -> bytearray:
     """Count a request for each worker that did not settle the batch: it had probably sent it."""
-    return bytearray(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in carried)
+    return bytearray(
+        count if count == SETTLED else min(count + losses, SETTLED - 1) for count in request_counts
+    )

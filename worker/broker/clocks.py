@@ -54,7 +54,7 @@ def skews(client: "redis.Redis") -> dict[str, float]:
     }
 
 
-class Refusals:
+class PruningRefusals:
     """What retention does not delete, and why, in words: by kind, or by "" for all kinds.
 
     Every method raises BrokerUnavailable.

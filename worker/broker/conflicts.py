@@ -19,7 +19,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.integration_changes import note_change
 from worker.broker.numbers import whole
-from worker.broker.records import Standing
+from worker.broker.records import StoredState
 from worker.broker.snapshot import Overruling
 from worker.broker.subscriptions import Subscription
 from worker.model.damage import DAMAGED
@@ -101,7 +101,7 @@ def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
     log.error(YIELDED, one.name, one.id, "deleted" if one.deleted else now, now)
 
 
-def forget_settled(client: redis.Redis, records: Collection[Standing], standing: Container[str]) -> None:
+def forget_settled(client: redis.Redis, records: Collection[StoredState], standing: Container[str]) -> None:
     """Forget what somebody has decided: adopted, deleted, or changed since. Raises BrokerUnavailable.
 
     `standing` are the ids in Redis: what is not there any more is no conflict either.
@@ -137,7 +137,7 @@ def standing_documents(client: redis.Redis) -> list[dict[str, Any]]:
     return [document for value in found.values() if (document := _document(value)) is not None]
 
 
-def told_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
+def count_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
     """Count the conflicts of each kind; pure."""
     return {kind: sum(one.kind is kind for one in found.values()) for kind in ConflictKind}
 
@@ -158,7 +158,7 @@ def _be(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _is_settled(conflict: Conflict, record: Standing | None) -> bool:
+def _is_settled(conflict: Conflict, record: StoredState | None) -> bool:
     if conflict.kind is ConflictKind.UNKNOWN:
         return record is not None
     return record is None or record.deleted or record.revision > conflict.revision
@@ -166,7 +166,7 @@ def _is_settled(conflict: Conflict, record: Standing | None) -> bool:
 
 def _hold(client: redis.Redis, integration_id: str) -> None:
     document: Any = client.hget(keys.INTEGRATIONS, integration_id)
-    held, revision = client.hmget(keys.state(integration_id), "held", "revision")
+    held, revision = client.hmget(keys.state_key(integration_id), "held", "revision")
     try:
         subscription, name = _subscription.decode(document or b""), _named.decode(document or b"").name
         known = json.loads(document or b"")
@@ -179,7 +179,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         before = subscription.paused if subscription.paused_before is None else subscription.paused_before
         paused = known | {"paused": True, _BEFORE: before}
         pipeline.hset(keys.INTEGRATIONS, integration_id, json.dumps(paused))
-        pipeline.hset(keys.state(integration_id), "held", 1)
+        pipeline.hset(keys.state_key(integration_id), "held", 1)
         note_change(pipeline, [integration_id])
         pipeline.execute()
     conflict = Conflict(

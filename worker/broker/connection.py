@@ -16,7 +16,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.broker import keys
-from worker.broker.refusals import unavailable
+from worker.broker.refusals import broker_unavailable
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address
@@ -38,7 +38,7 @@ NO_REPLICA = (
 )
 
 
-def connect(url: str) -> redis.Redis:
+def redis_client(url: str) -> redis.Redis:
     """Make a client for the URL; it connects when it is first used.
 
     Replies of XREADGROUP and XAUTOCLAIM are left as Redis sends them: nested lists of bytes. Raises
@@ -66,7 +66,7 @@ def await_replica(client: redis.Redis) -> None:
         pipeline = client.pipeline(transaction=False)
         # WAIT counts from what its own connection sent to the replicas last; this costs no memory.
         pipeline.publish("siem:replicated", "")
-        ask(pipeline, "WAIT", 1, REPLICA_MS)
+        send_command(pipeline, "WAIT", 1, REPLICA_MS)
         _, replicas = pipeline.execute()
     if replicas < 1:
         raise BrokerUnavailable(NO_REPLICA, OutageCause.TOO_FEW_REPLICAS)
@@ -133,7 +133,7 @@ def _tls(address: SentinelAddress) -> dict[str, Any]:
     return {"ssl": True, **address.tls} if address.tls else {}
 
 
-def ask(client: Any, *command: Any) -> Any:
+def send_command(client: Any, *command: Any) -> Any:
     """Send a command as it stands, through a client or into a pipeline (redis-py leaves this untyped)."""
     return client.execute_command(*command)
 
@@ -170,7 +170,7 @@ def outage_of(error: RedisError) -> BrokerUnavailable:
     """Return what `broker_errors` raises instead of this error."""
     if isinstance(error, MasterNotFoundError):
         return BrokerUnavailable(_no_master(error))
-    return unavailable(error)
+    return broker_unavailable(error)
 
 
 def require_usable(error: Exception) -> None:
@@ -199,7 +199,7 @@ def _no_master(error: MasterNotFoundError) -> str:
     )
 
 
-def check_writes(client: redis.Redis) -> None:
+def check_redis_writes(client: redis.Redis) -> None:
     """Write a trifle that is gone in a second. Raises BrokerUnavailable while Redis takes no writes."""
     with broker_errors():
         client.set(keys.WRITE_TEST, "", ex=1)

@@ -172,11 +172,11 @@ class DeletedKeys:
 def _keys(integration_id: str) -> list[str]:
     return [
         keys.LEASES,
-        keys.state(integration_id),
+        keys.state_key(integration_id),
         keys.urgent(integration_id),
         keys.bulk(integration_id),
         *(keys.INTEGRATIONS, keys.INTEGRATIONS_VERSION, keys.DELETED),
-        *(keys.HEALTH_STATES, keys.HEALTH_UNTOLD, keys.INTEGRATIONS_CHANGES),
+        *(keys.HEALTH_STATES, keys.HEALTH_UNSENT, keys.INTEGRATIONS_CHANGES),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.shelf import Shelf
+from worker.broker.shelf import BoundedStore
 
 if TYPE_CHECKING:
     import redis
@@ -48,9 +48,9 @@ class Drafts:
             length: Any = self._client.strlen(_key(name))
         return int(length)
 
-    def _shelf_of(self, tenant_id: str) -> Shelf:
+    def _shelf_of(self, tenant_id: str) -> BoundedStore:
         digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
-        return Shelf(self._client, *keys.draft_index(digest), self._share, KEPT)
+        return BoundedStore(self._client, *keys.draft_index(digest), self._share, KEPT)
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.identity import ProcessIdentity
 from worker.model.damage import DAMAGED
 
@@ -38,7 +38,7 @@ REMEMBERED = 24 * 3600
 log = logging.getLogger(__name__)
 
 
-class Told(msgspec.Struct, frozen=True):
+class ProcessReport(msgspec.Struct, frozen=True):
     """What a process tells of itself with each heartbeat, as JSON under `siem:process:<identity>`.
 
     `connection` is the number of the connection that its heartbeats come by (CLIENT ID), 0 where that is not
@@ -62,7 +62,7 @@ class LivingProcess:
     role: str
     name: str
     skew: float | None
-    told: Told | None
+    told: ProcessReport | None
 
     @property
     def identity(self) -> ProcessIdentity | None:
@@ -91,12 +91,12 @@ def living_processes(client: "redis.Redis") -> list[LivingProcess]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heartbeat:
+class _LastBeat:
     process: LivingProcess
     age: float
 
     @property
-    def told(self) -> Told | None:
+    def told(self) -> ProcessReport | None:
         return self.process.told
 
     @property
@@ -104,7 +104,7 @@ class _Heartbeat:
         return self.age > FRESH
 
 
-def _heartbeats(client: "redis.Redis", names: Collection[str]) -> list[_Heartbeat]:
+def _heartbeats(client: "redis.Redis", names: Collection[str]) -> list[_LastBeat]:
     """Read the heartbeats of these keys in one round trip; one that expired meanwhile is left out."""
     pipeline = client.pipeline(transaction=False)
     labels = [name.removeprefix(keys.ALIVE_PREFIX) for name in names]
@@ -117,8 +117,8 @@ def _heartbeats(client: "redis.Redis", names: Collection[str]) -> list[_Heartbea
     for label, value, ttl, told in zip(labels, replies[::3], replies[1::3], replies[2::3], strict=True):
         if value is not None:
             role, _, name = label.partition(":")
-            process = LivingProcess(role, name, _skew(value), read_told(told))
-            found.append(_Heartbeat(process, age_of(ttl, LASTS)))
+            process = LivingProcess(role, name, _skew(value), read_process_report(told))
+            found.append(_LastBeat(process, age_of(ttl, LASTS)))
     return found
 
 
@@ -127,10 +127,10 @@ def age_of(ttl_ms: int, lasts: float) -> float:
     return lasts - ttl_ms / 1000 if ttl_ms >= 0 else 0.0
 
 
-def read_told(value: bytes | None) -> Told | None:
+def read_process_report(value: bytes | None) -> ProcessReport | None:
     """Return what a process told of itself; None where nothing can be read."""
     try:
-        return msgspec.json.decode(value, type=Told) if value else None
+        return msgspec.json.decode(value, type=ProcessReport) if value else None
     except DAMAGED:
         return None
 
@@ -140,7 +140,7 @@ def _connected(client: "redis.Redis", connections: Collection[int]) -> set[int] 
     if not connections:
         return set()
     try:
-        reply = ask(client, "CLIENT LIST", "ID", *connections)
+        reply = send_command(client, "CLIENT LIST", "ID", *connections)
     except ResponseError as error:
         log.debug("Redis does not tell who is connected: %s", error)
         return None
@@ -184,7 +184,7 @@ def sightings(client: "redis.Redis", identities: Collection[str]) -> dict[str, S
             pipeline.get(keys.process(name))
             pipeline.pttl(keys.process(name))
         replies = pipeline.execute() if names else []
-        told = [read_told(value) for value in replies[::2]]
+        told = [read_process_report(value) for value in replies[::2]]
         connected = _connected(client, {one.connection for one in told if one} - {0})
     ages = [age_of(ttl, REMEMBERED) for ttl in replies[1::2]]
     return {
@@ -193,7 +193,7 @@ def sightings(client: "redis.Redis", identities: Collection[str]) -> dict[str, S
     }
 
 
-def _presence(told: Told | None, age: float, connected: Collection[int] | None) -> Presence:
+def _presence(told: ProcessReport | None, age: float, connected: Collection[int] | None) -> Presence:
     if told is None:
         return Presence.ENDED
     if connected is None or not told.connection:

@@ -11,7 +11,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, noted
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder(frozenset[str]).decode
 def note_floods(client: "redis.Redis", tenants: Collection[str]) -> None:
     """Write down the tenants that flood the ingress, if any does. Raises BrokerUnavailable."""
     with broker_errors():
-        ask_anyway(client, "SET", keys.FLOODS, msgspec.json.encode(sorted(tenants)), "EX", LASTS)
+        ask_when_full(client, "SET", keys.FLOODS, msgspec.json.encode(sorted(tenants)), "EX", LASTS)
 
 
 def forget_floods(client: "redis.Redis") -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, noted
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def note_full_tenants(client: "redis.Redis", waiting: Mapping[str, int]) -> None
     """Write down these tenants, and how many bytes of each wait. Raises BrokerUnavailable."""
     with broker_errors():
         if waiting:
-            ask_anyway(client, "SET", keys.FULL_TENANTS, msgspec.json.encode(waiting), "EX", LASTS)
+            ask_when_full(client, "SET", keys.FULL_TENANTS, msgspec.json.encode(waiting), "EX", LASTS)
         else:
             client.delete(keys.FULL_TENANTS)
 

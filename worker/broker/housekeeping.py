@@ -6,8 +6,8 @@ import uuid
 import redis
 
 from worker.broker import keys, outcomes
-from worker.broker.connection import ask, broker_errors
-from worker.broker.overdraft import ask_anyway, report_displaced
+from worker.broker.connection import broker_errors, send_command
+from worker.broker.overdraft import ask_when_full, report_displaced
 from worker.broker.renumbering import Renumbering
 from worker.broker.scripting import script_text
 from worker.broker.streams import forget_idle_consumers
@@ -40,7 +40,7 @@ class Housekeeping:
         """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
         expires_ms = max(1, round(interval * 3000))
         with broker_errors():
-            if ask_anyway(self._client, "SET", keys.SWEEPER_LOCK, self._name, "NX", "PX", expires_ms):
+            if ask_when_full(self._client, "SET", keys.SWEEPER_LOCK, self._name, "NX", "PX", expires_ms):
                 return True
             if self._client.get(keys.SWEEPER_LOCK) != self._name.encode():
                 return False
@@ -53,7 +53,9 @@ class Housekeeping:
     def report_displaced(self) -> None:
         """Log which keys scripts have moved away since it was last called."""
         with broker_errors():
-            report_displaced(ask(self._client, "EVAL", _DISPLACED, 1, keys.DISPLACED, _MOST_REPORTED))
+            report_displaced(
+                send_command(self._client, "EVAL", _DISPLACED, 1, keys.DISPLACED, _MOST_REPORTED)
+            )
 
     def forget_dead_consumers(self) -> None:
         """Now and then, remove readers that hold nothing and have long been silent."""

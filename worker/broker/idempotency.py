@@ -19,8 +19,8 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.shelf import Shelf
-from worker.broker.turns import Turn
+from worker.broker.shelf import BoundedStore
+from worker.broker.turns import LeaderLock
 from worker.model.damage import DAMAGED
 from worker.model.errors import SiemError
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 KEPT, UNDER_WAY = 24 * 3600, 60.0
 
 
-class UsedForAnother(SiemError):
+class KeyReused(SiemError):
     """The key was given before, with another request."""
 
 
-class StillUnderWay(SiemError):
+class RequestInProgress(SiemError):
     """A request with this key is being done at this moment."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """What was answered: the HTTP status, some headers, and the body."""
 
     status: int
@@ -50,25 +50,27 @@ class Answer(msgspec.Struct, frozen=True):
 class _Request(msgspec.Struct, frozen=True):
     digest: str
     name: str
-    answer: Answer | None = None
+    answer: StoredResponse | None = None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Request).decode
 
 
-def digest_of(request: bytes) -> str:
+def request_digest(request: bytes) -> str:
     """Return what stands for a request that holds no secret."""
     return hashlib.sha256(request).hexdigest()
 
 
-class Leave:
+class IdempotencyLock:
     """The right to do a request, until `keep` or `give_up`. `name` is for what it makes: 16 letters or so.
 
     `is_first` is whether nobody has begun with it before.
     """
 
-    def __init__(self, shelf: Shelf, key: str, request: _Request, turn: Turn, *, first: bool) -> None:
+    def __init__(
+        self, shelf: BoundedStore, key: str, request: _Request, turn: LeaderLock, *, first: bool
+    ) -> None:
         """Take what `Idempotency.begin` found."""
         self._shelf = shelf
         self._key = key
@@ -77,7 +79,7 @@ class Leave:
         self.name = request.name
         self.is_first = first
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, answer: StoredResponse) -> None:
         """Keep the answer for a day. Raises BrokerUnavailable."""
         answered = _encode(_Request(self._request.digest, self.name, answer))
         self._shelf.put(self._key, answered, len(_encode(self._request)))
@@ -103,20 +105,20 @@ class Idempotency:
 
     def begin(
         self, tenant_id: str, purpose: str, key: str, request: bytes, signs: Sequence[str] = ()
-    ) -> Leave | Answer:
+    ) -> IdempotencyLock | StoredResponse:
         """Return a leave to do the request, or what was answered to the very same one before.
 
         `purpose` tells apart what may be asked for. `signs` stand for the request: the first is kept, and it
         is known again by any of them; by its digest alone if there are none. Raises UsedForAnother,
         StillUnderWay.
         """
-        signs = signs or [digest_of(request)]
+        signs = signs or [request_digest(request)]
         place = keys.idempotency(hashlib.sha256(_encode([tenant_id, purpose, key])).hexdigest())
         if (before := self._find(place, signs)) and before.answer:
             return before.answer
-        turn = Turn(self._client, f"{place}:lock", UNDER_WAY)
+        turn = LeaderLock(self._client, f"{place}:lock", UNDER_WAY)
         if not turn.is_mine():
-            raise StillUnderWay
+            raise RequestInProgress
         # It may have been done between the two looks.
         if (before := self._find(place, signs)) and before.answer:
             turn.pass_on()
@@ -125,11 +127,11 @@ class Idempotency:
         shelf = self._shelf_of(tenant_id)
         if before is None:
             shelf.put(place, _encode(asked))
-        return Leave(shelf, place, asked, turn, first=before is None)
+        return IdempotencyLock(shelf, place, asked, turn, first=before is None)
 
-    def _shelf_of(self, tenant_id: str) -> Shelf:
+    def _shelf_of(self, tenant_id: str) -> BoundedStore:
         digest = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
-        return Shelf(self._client, *keys.idempotency_index(digest), self._share, KEPT)
+        return BoundedStore(self._client, *keys.idempotency_index(digest), self._share, KEPT)
 
     def _find(self, place: str, signs: Sequence[str]) -> _Request | None:
         with broker_errors():
@@ -141,5 +143,5 @@ class Idempotency:
         except DAMAGED:
             return None  # damaged: nobody knows what was answered, so that it is done like a new one
         if request.digest not in signs:
-            raise UsedForAnother
+            raise KeyReused
         return request

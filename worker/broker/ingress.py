@@ -10,11 +10,11 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import NO_REPLICA, REPLICA_MS, ask, broker_errors, fails_over
+from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over, send_command
 from worker.broker.entry_times import any_ahead, received_ms
 from worker.broker.ingress_pass import event_field
 from worker.broker.numbers import damaged_counts, whole
-from worker.broker.overdraft import ANYWAY, execute_anyway, flat, has_room
+from worker.broker.overdraft import ALLOW_OOM, execute_when_full, flat, has_room
 from worker.broker.packing import checksum, pack_chunk, pack_dead
 from worker.broker.refusals import FULL
 from worker.broker.scripting import joined_script, script_text
@@ -35,7 +35,7 @@ def _seconds() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Arrival(msgspec.Struct, frozen=True, gc=False):
+class IngressEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry of the ingress stream: its id, when Redis took it (ms), and the event's bytes.
 
     `raw` is None when the entry has no field `event`; `fields` then shows what it has instead.
@@ -54,7 +54,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Consignment:
+class RoutedChunk:
     """Events that go together into one lane of several integrations' backlogs."""
 
     integration_ids: Sequence[str]
@@ -63,13 +63,13 @@ class Consignment:
 
 
 @dataclass(slots=True)
-class HandOver:
+class RoutingResult:
     """What becomes of the arrivals that were read: consignments, dead letters, or nobody wants them.
 
     `volumes` counts all events by type and tenant.
     """
 
-    consignments: list[Consignment] = field(default_factory=list)
+    routed_chunks: list[RoutedChunk] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     unwanted: int = 0
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
@@ -78,8 +78,8 @@ class HandOver:
     def weight(self) -> int:
         """Count the bytes of events that the hand-over will send to Redis, dead letters included."""
         wanted = sum(
-            len(consignment.integration_ids) * sum(len(event.raw) for event in consignment.events)
-            for consignment in self.consignments
+            len(routed_chunk.integration_ids) * sum(len(event.raw) for event in routed_chunk.events)
+            for routed_chunk in self.routed_chunks
         )
         return wanted + sum(len(event.raw) for dead in self.dead for event in dead.events)
 
@@ -93,14 +93,14 @@ class Ingress:
         self._consumer = consumer
         self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
         self._if_held = client.register_script(
-            ANYWAY + script_text("make_way") + script_text("held") + script_text("overdraw")
+            ALLOW_OOM + script_text("make_way") + script_text("held") + script_text("write_when_full")
         )
         self._light = joined_script(client, "ids", "weighing", "light")
         self._late_after = claim_idle / 2
         self._read_at = 0.0
         self._may_be_taken = False
 
-    def read(self, count: int, block_ms: int) -> list[Arrival]:
+    def read(self, count: int, block_ms: int) -> list[IngressEntry]:
         """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge.
 
         After an error, what was read before is read again.
@@ -110,7 +110,7 @@ class Ingress:
         self._read_at = _seconds()
         try:
             entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
-            arrivals = arrivals_of(self._client, entries)
+            arrivals = ingress_entries(self._client, entries)
         except BaseException:
             self._reader.read_again()
             raise
@@ -122,7 +122,7 @@ class Ingress:
         with broker_errors():
             return int(self._light(keys=[keys.EVENTS], args=[keys.ROUTER_GROUP, count, HEAVIEST_READ]))
 
-    def hand_over(self, handover: HandOver) -> bool:
+    def hand_over(self, routing_result: RoutingResult) -> bool:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
 
         Returns whether it was done: another router may have taken arrivals over, if this one was asleep since
@@ -130,16 +130,16 @@ class Ingress:
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
         pipeline = self._client.pipeline(transaction=True)
-        fill(pipeline, handover)
-        pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *handover.done)
-        pipeline.xdel(keys.EVENTS, *handover.done)
+        fill(pipeline, routing_result)
+        pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *routing_result.done)
+        pipeline.xdel(keys.EVENTS, *routing_result.done)
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
             with damaged_counts(self._client, commands):
                 if self._may_be_taken or _seconds() - self._read_at >= self._late_after:
-                    return self._hand_over_held(handover.done, commands)
+                    return self._hand_over_held(routing_result.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
-                execute_anyway(self._client, pipeline, within_bounds=True)
+                execute_when_full(self._client, pipeline, within_bounds=True)
         return True
 
     def _hand_over_held(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
@@ -163,10 +163,10 @@ class Ingress:
 
     def waiting(self) -> int:
         """Count the events that no router has handed over yet."""
-        return waiting(self._client)
+        return count_unrouted(self._client)
 
 
-def publish(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Exception]:
+def add_events(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Exception]:
     """Publish events in one round trip; answer the entry id of each, or the error that kept it out.
 
     The commands are written by hand: packing them with redis-py costs the publisher four times as much.
@@ -229,52 +229,52 @@ def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | E
         answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 
-def arrivals_of(client: redis.Redis, entries: Iterable[Entry]) -> list[Arrival]:
+def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[IngressEntry]:
     """Return what stands in these entries of the ingress stream. Raises BrokerUnavailable."""
     found = list(entries)
     times = received_ms(client, [entry_id for entry_id, _ in found])
     return [
-        Arrival(entry_id, published_ms, event_field(fields), fields)
+        IngressEntry(entry_id, published_ms, event_field(fields), fields)
         for (entry_id, fields), published_ms in zip(found, times, strict=True)
     ]
 
 
-def fill(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:
+def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
     """Add to a transaction all of a hand-over but the end of its arrivals in the ingress."""
-    for consignment in handover.consignments:
-        append(pipeline, consignment)
-    for dead in handover.dead:
+    for routed_chunk in routing_result.routed_chunks:
+        append(pipeline, routed_chunk)
+    for dead in routing_result.dead:
         pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
-    _count(pipeline, handover)
-    count_volumes(pipeline, handover.volumes.items())
+    _count(pipeline, routing_result)
+    count_volumes(pipeline, routing_result.volumes.items())
 
 
-def append(pipeline: "redis.client.Pipeline", consignment: Consignment) -> None:
+def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk) -> None:
     """Add to a transaction what puts the events into the backlogs."""
-    packed = pack_chunk(consignment.events)
+    packed = pack_chunk(routed_chunk.events)
     crc = checksum(packed)
-    count = len(consignment.events)
-    size = sum(len(event.raw) for event in consignment.events)
-    lane = keys.urgent if consignment.urgent else keys.bulk
+    count = len(routed_chunk.events)
+    size = sum(len(event.raw) for event in routed_chunk.events)
+    lane = keys.urgent if routed_chunk.urgent else keys.bulk
     # The scripts that claim a batch rely on this order of fields.
     fields = ("n", count, "bytes", size, "events", packed, "crc", crc)
-    for integration_id in consignment.integration_ids:
-        ask(pipeline, "XADD", lane(integration_id), "*", *fields)
-        pipeline.hincrby(keys.state(integration_id), "backlog_events", count)
-        pipeline.hincrby(keys.state(integration_id), "unclaimed_events", count)
-        pipeline.hincrby(keys.state(integration_id), "unclaimed_bytes", size)
+    for integration_id in routed_chunk.integration_ids:
+        send_command(pipeline, "XADD", lane(integration_id), "*", *fields)
+        pipeline.hincrby(keys.state_key(integration_id), "backlog_events", count)
+        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_events", count)
+        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_bytes", size)
 
 
-def _count(pipeline: "redis.client.Pipeline", handover: HandOver) -> None:
-    invalid = sum(len(dead.events) for dead in handover.dead)
-    pipeline.hincrby(keys.COUNTERS, "published", len(handover.done))
-    if handover.unwanted:
-        pipeline.hincrby(keys.COUNTERS, "unwanted", handover.unwanted)
+def _count(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
+    invalid = sum(len(dead.events) for dead in routing_result.dead)
+    pipeline.hincrby(keys.COUNTERS, "published", len(routing_result.done))
+    if routing_result.unwanted:
+        pipeline.hincrby(keys.COUNTERS, "unwanted", routing_result.unwanted)
     if invalid:
         pipeline.hincrby(keys.COUNTERS, "invalid", invalid)
 
 
-def waiting(client: redis.Redis) -> int:
+def count_unrouted(client: redis.Redis) -> int:
     """Count the events that no router has handed over yet."""
     with broker_errors():
         return int(client.xlen(keys.EVENTS))

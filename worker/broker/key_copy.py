@@ -24,11 +24,11 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
-from worker.broker.connection import ask, broker_errors
-from worker.broker.overdraft import execute_anyway
+from worker.broker.connection import broker_errors, send_command
+from worker.broker.overdraft import execute_when_full
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
 from worker.model.damage import DAMAGED
-from worker.model.proofs import Proofs
+from worker.model.proofs import Signer
 
 if TYPE_CHECKING:
     import redis
@@ -58,14 +58,14 @@ class _Confirmation(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundKey:
     """A key as the copy has it; `key` is None if it was revoked."""
 
     key: ApiKey | None
     digest: str
 
 
-_REVOKED = Found(None, NO_DIGEST)
+_REVOKED = FoundKey(None, NO_DIGEST)
 
 _KEY, _CONFIRMATION = "copied API key", "confirmed API keys"
 
@@ -77,23 +77,23 @@ _decode_confirmation = msgspec.json.Decoder(_Confirmation).decode
 class KeyCopy:
     """May be shared between threads. Every method raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis", proofs: Proofs) -> None:
+    def __init__(self, client: "redis.Redis", proofs: Signer) -> None:
         """Use the client, and the proofs of the fleet's own keys."""
         self._client = client
         self._proofs = proofs
 
-    def find(self, key_id: str) -> Found | None:
+    def find(self, key_id: str) -> FoundKey | None:
         """Return what is known of the key with this id; None where the copy does not tell."""
         return self.find_all([key_id]).get(key_id)
 
-    def find_all(self, key_ids: Collection[str]) -> dict[str, Found]:
+    def find_all(self, key_ids: Collection[str]) -> dict[str, FoundKey]:
         """Return what is known of each of these keys of which the copy tells."""
         if not key_ids:
             return {}
         with broker_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hmget(keys.API_KEYS, list(key_ids))
-            ask(pipeline, "SMISMEMBER", keys.API_KEYS_REVOKED, *key_ids)
+            send_command(pipeline, "SMISMEMBER", keys.API_KEYS_REVOKED, *key_ids)
             pipeline.get(keys.API_KEYS_PROVED)
             pipeline.time()
             documents, revoked, confirmed, (seconds, _) = pipeline.execute()
@@ -110,7 +110,7 @@ class KeyCopy:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.sadd(keys.API_KEYS_REVOKED, key_id)
             pipeline.hdel(keys.API_KEYS, key_id)
-            execute_anyway(self._client, pipeline)
+            execute_when_full(self._client, pipeline)
 
     def revoked(self) -> set[str]:
         """Return the ids of the keys that were revoked here."""
@@ -130,7 +130,7 @@ class KeyCopy:
             pipeline.set(keys.API_KEYS_CONFIRMED, now_ms)
             pipeline.set(keys.API_KEYS_PROVED, self._confirmation(now_ms, _edition_of(standing)))
             # A recorder does this every few seconds, and must go on in a full Redis.
-            execute_anyway(self._client, pipeline)
+            execute_when_full(self._client, pipeline)
 
     def _proved(self, standing: Collection[tuple[ApiKey, str]]) -> dict[bytes, bytes]:
         edition = _edition_of(standing)
@@ -155,7 +155,7 @@ class KeyCopy:
         is_ours = self._proofs.holds(told.proof, _CONFIRMATION, str(told.at_ms), told.edition)
         return told.edition if is_ours and now - told.at_ms / 1000 < LASTS else None
 
-    def _read(self, key_id: str, document: bytes | None, edition: str | None) -> Found | None:
+    def _read(self, key_id: str, document: bytes | None, edition: str | None) -> FoundKey | None:
         if document is None or edition is None:
             return None
         try:
@@ -164,7 +164,9 @@ class KeyCopy:
             return None  # damaged: a recorder writes it again
         if found.edition != edition or not self._proofs.holds(found.proof, _KEY, *_parts(key_id, found)):
             return None  # of an edition that has gone, or not ours
-        return Found(ApiKey(key_id, found.tenant_id, found.name, found.role, found.created_ms), found.digest)
+        return FoundKey(
+            ApiKey(key_id, found.tenant_id, found.name, found.role, found.created_ms), found.digest
+        )
 
     def _documents(self) -> dict[bytes, bytes] | None:
         """Return what stands in the copy; None where somebody has overwritten it."""

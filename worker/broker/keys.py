@@ -147,7 +147,7 @@ UNPARKER_LOCK = "siem:unparker"
 REPLAYS = "siem:replays"
 HEALTH = "siem:health"
 HEALTH_STATES = "siem:health:states"
-HEALTH_UNTOLD = "siem:health:untold"
+HEALTH_UNSENT = "siem:health:untold"
 HEALTH_LOCK = "siem:health:watch"
 COUNTERS = "siem:counters"
 API_KEYS = "siem:api-keys"
@@ -178,7 +178,7 @@ def bulk(integration_id: str) -> str:
     return f"{BACKLOG_PREFIX}{integration_id}:bulk"
 
 
-def state(integration_id: str) -> str:
+def state_key(integration_id: str) -> str:
     """Name the hash of an integration's limits and counts."""
     return f"{STATE_PREFIX}{integration_id}"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 from worker.model.errors import WrongLedger
-from worker.model.redis_checks import Standing, judge_claim
+from worker.model.redis_checks import CheckStatus, judge_claim
 
 if TYPE_CHECKING:
     import redis
@@ -39,7 +39,7 @@ class LedgerClaim:
             self._trusted_until = 0.0
             with broker_errors():
                 # A recorder frees memory: it must be able to begin in a full Redis.
-                ask_anyway(self._client, "SET", keys.LEDGER, self._ledger_id, "NX")
+                ask_when_full(self._client, "SET", keys.LEDGER, self._ledger_id, "NX")
             check_claim(self._client, self._ledger_id)
             self._trusted_until = time.monotonic() + TRUSTED
 
@@ -47,7 +47,7 @@ class LedgerClaim:
 def check_claim(client: "redis.Redis", ledger_id: str) -> None:
     """Raise WrongLedger if another ledger has claimed this Redis. Raises BrokerUnavailable."""
     check = judge_claim(claim_holder(client), ledger_id)
-    if check.standing is not Standing.OK:
+    if check.standing is not CheckStatus.OK:
         raise WrongLedger(check.sentence)
 
 
@@ -62,5 +62,5 @@ def take_over(client: "redis.Redis", ledger_id: str) -> str | None:
     """Claim this Redis for the ledger, whoever has it; return who had. Raises BrokerUnavailable."""
     before = claim_holder(client)
     with broker_errors():
-        ask_anyway(client, "SET", keys.LEDGER, ledger_id)
+        ask_when_full(client, "SET", keys.LEDGER, ledger_id)
     return before

@@ -22,7 +22,7 @@ from worker.broker.clocks import redis_ms_by_own_clock
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text, single_script
 from worker.model.damage import DAMAGED
-from worker.model.fleet_signs import Waiting
+from worker.model.fleet_signs import QueueDepth
 
 if TYPE_CHECKING:
     import redis
@@ -74,7 +74,7 @@ class OrderQueues:
         """Use the client, which may be shared between threads."""
         self._queued = single_script(client, "queued")
 
-    def waiting(self, kind: str) -> Waiting:
+    def waiting(self, kind: str) -> QueueDepth:
         """Return how many orders wait for workers of this type, and since when the oldest does.
 
         Orders that say nothing of it, or come back from a worker that has ended, do not count for the latter.
@@ -83,7 +83,7 @@ class OrderQueues:
             found: Any = self._queued(keys=[keys.CELERY_PREFIX + kind], args=[_LOOKED_AT, _LONGEST])
         count, messages = found
         known = (_issued_ms(message) for message in messages)
-        return Waiting(int(count), min((one for one in known if one is not None), default=None))
+        return QueueDepth(int(count), min((one for one in known if one is not None), default=None))
 
 
 def _issued_ms(message: bytes) -> int | None:

@@ -9,9 +9,9 @@ import redis
 
 from worker.broker import keys
 from worker.broker.chunks import DeadChunk
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.overdraft import execute_anyway
+from worker.broker.overdraft import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
@@ -28,7 +28,7 @@ STREAMS = (keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED)
 
 
 @dataclass(slots=True)
-class Settled:
+class SettledEntries:
     """Entries of the streams, by their ids ("ms-seq").
 
     An entry that was set aside and put back keeps its first id, so that its rows are the same, and in their
@@ -44,19 +44,19 @@ class Settled:
         """Count the entries."""
         return len(self.outcomes) + len(self.dead) + len(self.parked)
 
-    def add(self, other: "Settled") -> None:
+    def add(self, other: "SettledEntries") -> None:
         """Take in further entries."""
         self.outcomes += other.outcomes
         self.dead += other.dead
         self.parked += other.parked
         self.standing |= other.standing
 
-    def singly(self) -> "Iterator[Settled]":
+    def singly(self) -> "Iterator[SettledEntries]":
         """Yield the entries one by one."""
         standing = self.standing
-        yield from (Settled(outcomes=[entry], standing=standing) for entry in self.outcomes)
-        yield from (Settled(dead=[entry], standing=standing) for entry in self.dead)
-        yield from (Settled(parked=[entry], standing=standing) for entry in self.parked)
+        yield from (SettledEntries(outcomes=[entry], standing=standing) for entry in self.outcomes)
+        yield from (SettledEntries(dead=[entry], standing=standing) for entry in self.dead)
+        yield from (SettledEntries(parked=[entry], standing=standing) for entry in self.parked)
 
     def places(self) -> "Iterator[tuple[str, list[str]]]":
         """Yield each stream with the ids that the entries have in it now."""
@@ -83,7 +83,7 @@ class Outcomes:
         self._claim = claim
         self._reader = GroupReader(client, STREAMS, keys.RECORDER_GROUP, consumer, claim_idle)
 
-    def read(self, count: int, block_ms: int) -> Settled:
+    def read(self, count: int, block_ms: int) -> SettledEntries:
         """Read up to `count` entries of each stream, waiting up to `block_ms` for the first.
 
         After an error, what was read before is read again.
@@ -94,19 +94,19 @@ class Outcomes:
             self._reader.read_again()
             raise
 
-    def _read(self, count: int, block_ms: int) -> Settled:
+    def _read(self, count: int, block_ms: int) -> SettledEntries:
         if self._claim is not None:
             self._claim.require()
         entries = self._reader.read(count, block_ms)
         standing: dict[tuple[str, str], str] = {}
-        return Settled(
+        return SettledEntries(
             self._unpacked(keys.OUTCOMES, entries, standing),
             self._unpacked(keys.DEAD_LETTERS, entries, standing),
             self._unpacked(keys.PARKED, self._readable_parked(entries), standing),
             standing,
         )
 
-    def finish(self, settled: Settled) -> None:
+    def finish(self, settled: SettledEntries) -> None:
         """Acknowledge and delete entries that stand in the ledger."""
         pipeline = self._client.pipeline(transaction=True)
         for stream, ids in settled.places():
@@ -115,12 +115,12 @@ class Outcomes:
                 pipeline.xdel(stream, *ids)
         try:
             with broker_errors():
-                execute_anyway(self._client, pipeline)
+                execute_when_full(self._client, pipeline)
         except BaseException:
             self._reader.read_again()
             raise
 
-    def set_aside(self, settled: Settled, reason: str) -> None:
+    def set_aside(self, settled: SettledEntries, reason: str) -> None:
         """Move entries that cannot be recorded to `siem:unrecordable`, where a person finds them."""
         for stream, ids in settled.places():
             for entry_id in ids:
@@ -134,10 +134,10 @@ class Outcomes:
             if dead is None:
                 readable.append((entry_id, fields))
             else:
-                self._bury(entry_id, dead)
+                self._make_dead_letters(entry_id, dead)
         return {keys.PARKED: readable}
 
-    def _bury(self, entry_id: bytes, chunk: DeadChunk) -> None:
+    def _make_dead_letters(self, entry_id: bytes, chunk: DeadChunk) -> None:
         pipeline = self._client.pipeline(transaction=True)
         if chunk.outcome and chunk.dead:
             pipeline.xadd(keys.OUTCOMES, {"outcomes": pack_outcomes([chunk.outcome])})
@@ -146,7 +146,7 @@ class Outcomes:
         pipeline.xack(keys.PARKED, keys.RECORDER_GROUP, entry_id)
         pipeline.xdel(keys.PARKED, entry_id)
         with broker_errors():
-            execute_anyway(self._client, pipeline)
+            execute_when_full(self._client, pipeline)
         log.error("a parked chunk cannot be read: its %d events are dead letters", chunk.count)
 
     def _unpacked(
@@ -170,7 +170,7 @@ class Outcomes:
     def _move(self, stream: str, entry_id: str, reason: str) -> None:
         with broker_errors():
             # As it stands there, so that it can be put back without any loss.
-            found = ask(self._client, "EVAL", _ENTRY, 1, stream, entry_id)
+            found = send_command(self._client, "EVAL", _ENTRY, 1, stream, entry_id)
             if not found:
                 return
             pipeline = self._client.pipeline(transaction=True)
@@ -179,7 +179,7 @@ class Outcomes:
             pipeline.xadd(keys.UNRECORDABLE, aside | {"reason": reason, "fields": pack_fields(fields)})
             pipeline.xack(stream, keys.RECORDER_GROUP, entry_id)
             pipeline.xdel(stream, entry_id)
-            execute_anyway(self._client, pipeline)
+            execute_when_full(self._client, pipeline)
 
     def read_again(self) -> None:
         """Begin anew with what this recorder holds: it could not be recorded."""

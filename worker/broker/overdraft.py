@@ -14,7 +14,7 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import ask
+from worker.broker.connection import send_command
 from worker.broker.refusals import is_full
 from worker.broker.scripting import script_text
 
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 OVERDRAFT = 0.1
 
 #: Behind this line a script may write in a full Redis, for it has begun to, with what needs no memory.
-ANYWAY = "redis.call('DEL', 'siem:none')\n"
-_SCRIPT = ANYWAY + script_text("make_way") + script_text("overdraw")
+ALLOW_OOM = "redis.call('DEL', 'siem:none')\n"
+_SCRIPT = ALLOW_OOM + script_text("make_way") + script_text("write_when_full")
 _MAKE_WAY = script_text("make_way") + script_text("way_made")
 
 
-def overdraw(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
+def write_when_full(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
     """Carry out commands as one, full or not; return their raw replies. Raises the first error of one."""
     words = flat(commands)
     # A client of Celery's would write its prefix before keys; here that has been done.
@@ -49,15 +49,15 @@ def flat(commands: Iterable[Sequence[Any]]) -> list[Any]:
     return [word for command in commands for word in (len(command), *command)]
 
 
-def ask_anyway(client: redis.Redis, *command: Any) -> Any:
+def ask_when_full(client: redis.Redis, *command: Any) -> Any:
     """Send a command; if Redis is too full for it, have it done all the same."""
     try:
-        return ask(client, *command)
+        return send_command(client, *command)
     except OutOfMemoryError:
-        return overdraw(client, [command])[0]
+        return write_when_full(client, [command])[0]
 
 
-def execute_anyway(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False) -> list[Any]:
+def execute_when_full(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False) -> list[Any]:
     """Execute a transaction; if Redis is too full for it, have it done all the same.
 
     What may take up more memory than it frees stays `within_bounds`: it is refused once the overdraft is
@@ -69,7 +69,7 @@ def execute_anyway(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: 
     except ResponseError as error:
         if not is_full(error) or (within_bounds and not has_room(client)):
             raise
-        return overdraw(client, commands)
+        return write_when_full(client, commands)
 
 
 def append_whole(pipeline: "Pipeline") -> list[Any]:

@@ -13,7 +13,7 @@ from worker.broker.numbers import whole
 from worker.broker.packing import checksum
 from worker.broker.scripting import appending_script, shared_script
 from worker.model.budget import memory_of
-from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, Cap, ParkedChunk, Room
+from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, BacklogRoom, Cap, ParkedChunk
 
 if TYPE_CHECKING:
     import redis
@@ -77,20 +77,20 @@ class Parking:
                 )
             )
 
-    def room(self, integration_id: str) -> Room:
+    def room(self, integration_id: str) -> BacklogRoom:
         """Say how much may come back to a backlog: nothing, unless half of its cap is free."""
         with broker_errors():
-            page: Any = self._client.hget(keys.state(integration_id), "unparked")
+            page: Any = self._client.hget(keys.state_key(integration_id), "unparked")
         last_page = tuple(page.decode(errors="replace").split(_AND)) if page else ()
         if last_page:
             await_replica(self._client)  # the ledger will forget it
         events, size = self._waiting(integration_id)
         if events >= self._cap.events * ROOM_BELOW or size >= self._cap.size * ROOM_BELOW:
-            return Room(0, 0, last_page)
+            return BacklogRoom(0, 0, last_page)
         most_events, most_bytes = self._cap.events * FILLED_UP_TO, self._cap.size * FILLED_UP_TO
-        return Room(round(most_events) - events, round(most_bytes) - size, last_page)
+        return BacklogRoom(round(most_events) - events, round(most_bytes) - size, last_page)
 
-    def unpark(self, room: Room, page: Sequence[tuple[str, ParkedChunk]]) -> bool:
+    def unpark(self, room: BacklogRoom, page: Sequence[tuple[str, ParkedChunk]]) -> bool:
         """Put chunks of one integration back, each under its name in the ledger; say whether that was done.
 
         It was not when another page came first since `room` was asked.
@@ -109,9 +109,16 @@ class Parking:
     def _waiting(self, integration_id: str) -> tuple[int, int]:
         """Count the events that no slot has claimed, and their bytes."""
         with broker_errors():
-            found: Any = self._client.hmget(keys.state(integration_id), "unclaimed_events", "unclaimed_bytes")
+            found: Any = self._client.hmget(
+                keys.state_key(integration_id), "unclaimed_events", "unclaimed_bytes"
+            )
         return whole(found[0]), whole(found[1])
 
 
 def _lanes(integration_id: str) -> list[str]:
-    return [keys.LEASES, keys.state(integration_id), keys.urgent(integration_id), keys.bulk(integration_id)]
+    return [
+        keys.LEASES,
+        keys.state_key(integration_id),
+        keys.urgent(integration_id),
+        keys.bulk(integration_id),
+    ]

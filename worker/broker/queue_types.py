@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.overdraft import ANYWAY
+from worker.broker.overdraft import ALLOW_OOM
 from worker.broker.scripting import script_text
 from worker.model.destinations import DESTINATION_TYPES
 
@@ -24,7 +24,7 @@ _TYPES = {
     **dict.fromkeys((f"_kombu.binding_permanent.{one}" for one in _EXCHANGES), "set"),
     "_kombu.binding_deadlines": "zset",
 }
-_SCRIPT = ANYWAY + script_text("queue_types")
+_SCRIPT = ALLOW_OOM + script_text("queue_types")
 
 log = logging.getLogger(__name__)
 

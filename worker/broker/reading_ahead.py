@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.floods import forget_floods, note_floods
-from worker.broker.ingress import HEAVIEST_READ, Arrival, HandOver, arrivals_of, fill
+from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries
 from worker.broker.numbers import damaged_counts
 from worker.broker.overdraft import flat, has_room
 from worker.broker.scripting import joined_script, script_text, single_script
 from worker.broker.streams import Entry
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 
 if TYPE_CHECKING:
     import redis
@@ -50,7 +50,7 @@ class IngressAhead:
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client, which no other thread may use."""
         self._client = client
-        self._turn = Turn(client, keys.AHEAD_LOCK, TURN, when_full=True)
+        self._turn = LeaderLock(client, keys.AHEAD_LOCK, TURN, when_full=True)
         self._hand_over = joined_script(client, "make_way", "ids", "ahead")
         self._read_some = single_script(client, "read_some")
         self._next_look = 0.0
@@ -133,7 +133,7 @@ class IngressAhead:
 
     def _small(self) -> int:
         """Return about how many bytes of memory the ingress takes without the huge entries."""
-        nodes = int(ask(self._client, "EVAL", _NODES, 1, keys.EVENTS))
+        nodes = int(send_command(self._client, "EVAL", _NODES, 1, keys.EVENTS))
         return min(nodes * _LARGEST_NODE, self._weight(samples=_SAMPLES))
 
     def _weight(self, *, samples: int) -> int:
@@ -142,23 +142,23 @@ class IngressAhead:
         Returns 0 where that may not be asked.
         """
         try:
-            return int(ask(self._client, "MEMORY", "USAGE", keys.EVENTS, "SAMPLES", samples) or 0)
+            return int(send_command(self._client, "MEMORY", "USAGE", keys.EVENTS, "SAMPLES", samples) or 0)
         except ResponseError:
             return 0
 
-    def arrivals(self, entries: Iterable[Entry]) -> list[Arrival]:
+    def arrivals(self, entries: Iterable[Entry]) -> list[IngressEntry]:
         """Return what stands in these entries."""
-        return arrivals_of(self._client, entries)
+        return ingress_entries(self._client, entries)
 
-    def hand_over(self, handover: HandOver, lowest_id: bytes) -> bytes | None:
+    def hand_over(self, routing_result: RoutingResult, lowest_id: bytes) -> bytes | None:
         """Append to the backlogs and delete the entries, of which the first is `lowest_id`: all or nothing.
 
         Returns None when that is done, else the id of the last entry that a router was given: up to there
         entries are no longer to be had. Raises NotMyTurn when another router reads ahead by now.
         """
         pipeline = self._client.pipeline(transaction=True)
-        fill(pipeline, handover)
-        pipeline.xdel(keys.EVENTS, *handover.done)
+        fill(pipeline, routing_result)
+        pipeline.xdel(keys.EVENTS, *routing_result.done)
         commands = [command for command, _ in pipeline.command_stack]
         with broker_errors(), damaged_counts(self._client, commands):
             reply: Any = self._hand_over(
@@ -166,7 +166,7 @@ class IngressAhead:
                 args=[keys.ROUTER_GROUP, self._turn.name, lowest_id, *flat(commands)],
             )
             if reply[0] == b"not mine":
-                raise NotMyTurn
+                raise NotLeader
             if reply[0] == b"late":
                 given: bytes = reply[1]
                 return given
@@ -194,7 +194,7 @@ def _reads(connection: Any, entry_id: bytes, window: Callable[[], int]) -> Itera
             return
 
 
-class NotMyTurn(Exception):
+class NotLeader(Exception):
     """Another router reads ahead."""
 
 

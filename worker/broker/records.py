@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Standing(Protocol):
+class StoredState(Protocol):
     """Where one integration stands in the ledger."""
 
     @property
@@ -27,7 +27,7 @@ class Standing(Protocol):
         ...
 
 
-class Record(Standing, Protocol):
+class StoredIntegration(StoredState, Protocol):
     """One integration as the ledger keeps it."""
 
     @property

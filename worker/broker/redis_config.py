@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.renumbering import ingress_ids
 from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import RedisFacts
@@ -71,7 +71,7 @@ def _ids(client: "redis.Redis") -> IngressIds | None:
 def _setting(client: "redis.Redis", name: str) -> str | None:
     """Return a setting of Redis; None where it may not be asked for, or is unknown."""
     try:
-        found = ask(client, "CONFIG", "GET", name)
+        found = send_command(client, "CONFIG", "GET", name)
     except ResponseError:
         return None
     values = list(found.values()) if isinstance(found, dict) else found[1::2]

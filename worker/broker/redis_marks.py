@@ -8,7 +8,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
-from worker.broker.overdraft import ask_anyway, overdraw
+from worker.broker.overdraft import ask_when_full, write_when_full
 from worker.broker.scripting import single_script
 from worker.model.damage import DAMAGED
 from worker.model.redis_marks import Epoch, Figures, Mark
@@ -62,7 +62,9 @@ class RedisMarks:
         before = (*found.before, found.mark.epoch) if found else ()
         known = " ".join(dict.fromkeys(before[-_REMEMBERED:]))
         with broker_errors():
-            overdraw(self._client, [("DEL", keys.EPOCH), ("HSET", keys.EPOCH, "id", epoch, "before", known)])
+            write_when_full(
+                self._client, [("DEL", keys.EPOCH), ("HSET", keys.EPOCH, "id", epoch, "before", known)]
+            )
 
     def mark(self, found: Mark, told: Iterable[str] = ()) -> Marked | None:
         """Make the mark after the one that was found; None if Redis holds another one by now.
@@ -93,7 +95,7 @@ def note_truncation(client: "redis.Redis", words: str) -> None:
     """Leave word that the server dropped the end of its log at its start. Raises BrokerUnavailable."""
     with broker_errors():
         if client.exists(keys.EPOCH):
-            ask_anyway(client, "HSET", keys.EPOCH, "truncated", words)
+            ask_when_full(client, "HSET", keys.EPOCH, "truncated", words)
 
 
 def _mark_in(epoch: str, fields: dict[bytes, bytes]) -> Mark:

@@ -73,7 +73,7 @@ def is_full(error: RedisError) -> bool:
     return "command not allowed when used memory >" in str(error)
 
 
-def unavailable(error: RedisError) -> BrokerUnavailable:
+def broker_unavailable(error: RedisError) -> BrokerUnavailable:
     """Return what to raise: the cause, Redis's own words, and what mends it."""
     if is_full(error):
         return BrokerFull(FULL)

@@ -16,7 +16,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.order_messages import InvalidMessage
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 from worker.model.errors import BrokerUnavailable
 from worker.model.orders import MessageFault
 
@@ -71,7 +71,7 @@ class RefusedMessages:
             for fault, number in tuple(self._uncounted.items()):
                 command = ("HINCRBY", keys.COUNTERS, _field(fault), number)
                 with broker_errors(), damaged_counts(client, [command]):
-                    ask_anyway(client, *command)
+                    ask_when_full(client, *command)
                 del self._uncounted[fault]
         except (BrokerUnavailable, RedisError) as error:
             log.debug("dropped messages are not counted yet: %s", error)

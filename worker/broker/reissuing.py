@@ -27,7 +27,7 @@ MOST = 1000
 GAP_INTERVALS = 5
 
 
-class Fault(Enum):
+class UnsettledReason(Enum):
     """Why a batch was not settled in time."""
 
     #: The process that had claimed it has ended.
@@ -43,7 +43,7 @@ class Holder:
     """Who had claimed a batch, and what became of it; None and WORKER_ENDED for an earlier release's."""
 
     process: ProcessIdentity | None
-    fault: Fault
+    fault: UnsettledReason
 
 
 class Reissued(NamedTuple):
@@ -75,7 +75,7 @@ class Reissuing:
         reissued, _ = self._run(sweep_interval, judged)
         return found + [_reissued(one, judged.get(one[4])) for one in reissued]
 
-    def _run(self, sweep_interval: float, judged: "Mapping[bytes, _Judgement]") -> Any:
+    def _run(self, sweep_interval: float, judged: "Mapping[bytes, _Finding]") -> Any:
         counts = [word for holder, one in judged.items() for word in (holder, int(one.counts))]
         with broker_errors():
             return self._script(
@@ -89,23 +89,23 @@ class Reissuing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judgement:
+class _Finding:
     holder: Holder
     counts: bool
 
 
-def _judge(holder: bytes, seen: Sighting) -> _Judgement | None:
+def _judge(holder: bytes, seen: Sighting) -> _Finding | None:
     """Say what became of a claim's process; None while that is not certain."""
     process = ProcessIdentity.read(_process(holder))
     since_ms = int(holder.partition(b" ")[0])
     match seen.presence:
         case Presence.ENDED:
-            return _Judgement(Holder(process, Fault.WORKER_ENDED), counts=True)
+            return _Finding(Holder(process, UnsettledReason.WORKER_ENDED), counts=True)
         case Presence.SILENT:
-            return _Judgement(Holder(process, Fault.WORKER_SILENT), counts=False)
+            return _Finding(Holder(process, UnsettledReason.WORKER_SILENT), counts=False)
         case Presence.RUNNING:
             # It hangs, unless it was held up itself since it claimed the batch.
-            return _Judgement(Holder(process, Fault.NOT_SETTLED), counts=seen.since_ms <= since_ms)
+            return _Finding(Holder(process, UnsettledReason.NOT_SETTLED), counts=seen.since_ms <= since_ms)
         case _:
             return None
 
@@ -114,10 +114,10 @@ def _process(holder: bytes) -> str:
     return holder.partition(b" ")[2].decode(errors="replace")
 
 
-def _reissued(found: Sequence[Any], judged: _Judgement | None) -> Reissued:
+def _reissued(found: Sequence[Any], judged: _Finding | None) -> Reissued:
     integration, slot, epoch, state, _ = found
     order = WorkOrder(integration.decode(), int(slot), int(epoch))
-    holder = judged.holder if judged else Holder(None, Fault.WORKER_ENDED)
+    holder = judged.holder if judged else Holder(None, UnsettledReason.WORKER_ENDED)
     return Reissued(order, state.decode(), holder if state == b"sending" else None)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.entry_times import MOST_AHEAD_MS
 from worker.broker.scripting import joined_script, script_text
 from worker.model.digits import number_in
@@ -82,7 +82,7 @@ class Renumbering:
 def ingress_ids(client: "redis.Redis") -> IngressIds:
     """Return what the ids of the ingress say. Raises what redis-py raises."""
     # The reply of XINFO STREAM itself holds two whole entries.
-    last_id = ask(client, "EVAL", _LAST_ID, 1, keys.EVENTS).decode()
+    last_id = send_command(client, "EVAL", _LAST_ID, 1, keys.EVENTS).decode()
     found: Any = client.get(keys.RENUMBERED)
     now_ms = redis_now_ms(client)
     at_ms, _, mended_id = (found or b"").decode(errors="replace").partition(" ")

@@ -15,7 +15,7 @@ from redis.exceptions import WatchError
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
-from worker.broker.ingress import Consignment, append
+from worker.broker.ingress import RoutedChunk, append
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.overdraft import append_whole
 from worker.model.damage import DAMAGED
@@ -34,7 +34,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Page).decode
 
 
-class Hand:
+class ReplayPass:
     """One look at the records, and the right to hand over one page if nobody else does meanwhile."""
 
     def __init__(self, pipeline: "Pipeline", client: "redis.Redis") -> None:
@@ -60,15 +60,15 @@ class Hand:
             seconds, microseconds = self._pipeline.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    def over(self, page: Page, consignments: Iterable[Consignment]) -> bool:
+    def over(self, page: Page, routed_chunks: Iterable[RoutedChunk]) -> bool:
         """Append the consignments and record the page: all of it, or, if another was quicker, nothing.
 
         After BrokerUnavailable nobody knows; the records tell.
         """
         with broker_errors():
             self._pipeline.multi()
-            for consignment in consignments:
-                append(self._pipeline, consignment)
+            for routed_chunk in routed_chunks:
+                append(self._pipeline, routed_chunk)
             self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
             commands = [command for command, _ in self._pipeline.command_stack]
             try:
@@ -88,14 +88,14 @@ class Replaying:
         self._client = client
 
     @contextmanager
-    def hand(self) -> Iterator[Hand]:
-        """Begin: from here to `Hand.over`, nobody else may hand anything over."""
+    def hand(self) -> Iterator[ReplayPass]:
+        """Begin: from here to `ReplayPass.over`, nobody else may hand anything over."""
         pipeline = self._client.pipeline(transaction=True)
         try:
             with broker_errors():
                 pipeline.watch(keys.REPLAYS)  # type: ignore[no-untyped-call]  # redis-py
             await_replica(self._client)  # the ledger will note what the records tell
-            yield Hand(pipeline, self._client)
+            yield ReplayPass(pipeline, self._client)
         finally:
             pipeline.reset()
 
@@ -110,7 +110,7 @@ class Replaying:
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
             for one in ids:
-                pipeline.hmget(keys.state(one), "held", "breaker", "backlog_events")
+                pipeline.hmget(keys.state_key(one), "held", "breaker", "backlog_events")
             states = pipeline.execute() if ids else []
         return {one for one, state in zip(ids, states, strict=True) if _can_take(*state)}
 

@@ -19,7 +19,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.model.api_keys import ApiKey
 from worker.model.damage import DAMAGED
-from worker.model.proofs import Proofs
+from worker.model.proofs import Signer
 
 if TYPE_CHECKING:
     import redis
@@ -51,7 +51,7 @@ _decoder = msgspec.json.Decoder(Session)
 class Sessions:
     """The sessions of all who signed in. Every method raises BrokerUnavailable."""
 
-    def __init__(self, client: "redis.Redis", proofs: Proofs) -> None:
+    def __init__(self, client: "redis.Redis", proofs: Signer) -> None:
         """Use the client and the proofs, which may be shared between threads."""
         self._client = client
         self._proofs = proofs

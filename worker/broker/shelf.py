@@ -20,7 +20,7 @@ _REMEMBER = script_text("remember")
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class BoundedStore:
     """Where the texts of one tenant are kept: for so many seconds, and so many bytes of them.
 
     `index` and `total` name what stands there, and how many bytes that takes. Every method raises

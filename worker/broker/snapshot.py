@@ -18,7 +18,7 @@ from worker.broker.connection import broker_errors
 from worker.broker.deleted import deletion_notes, tombstone
 from worker.broker.integration_changes import State, changed_since, write_integrations
 from worker.broker.numbers import whole
-from worker.broker.records import Record, Standing
+from worker.broker.records import StoredIntegration, StoredState
 from worker.broker.strangers import drop_unreadable, standing_ids
 from worker.broker.subscriptions import (
     UNKNOWN,
@@ -87,7 +87,7 @@ class Snapshot:
                 self._reported.add(integration_id)
                 log.error("integration %s in Redis cannot be read: %s", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
             # So a recorder sees, by the revision that is not there, that it must be brought back.
-            self._client.hdel(keys.state(integration_id), "revision")
+            self._client.hdel(keys.state_key(integration_id), "revision")
             if before is None or before.destination.type == UNKNOWN:
                 self.unreadable.add(integration_id)
                 return integration_id, Subscription(integration_id, Limits(UNKNOWN))
@@ -105,7 +105,7 @@ def documents(client: redis.Redis, integration_ids: Sequence[str]) -> dict[str, 
     return {one: document for one, document in zip(integration_ids, found, strict=True) if document}
 
 
-def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: int) -> bool:
+def publish_integrations(client: redis.Redis, records: Sequence[StoredIntegration], slots: int) -> bool:
     """Make Redis hold these integrations as they are; return whether anything had to change.
 
     One that the records do not know is left alone: what was deleted has a record that says so, and to
@@ -122,7 +122,7 @@ def publish_integrations(client: redis.Redis, records: Sequence[Record], slots: 
     return _write(client, changes, slots, are_all=True)
 
 
-def publish_some(client: redis.Redis, records: Sequence[Record], slots: int) -> bool | None:
+def publish_some(client: redis.Redis, records: Sequence[StoredIntegration], slots: int) -> bool | None:
     """Do the same with some of the integrations, at the cost of those alone.
 
     Returns None, and does nothing, if Redis was not told the integrations at all: it must be told them
@@ -135,7 +135,7 @@ def publish_some(client: redis.Redis, records: Sequence[Record], slots: int) -> 
     return _write(client, changes, slots, are_all=False) or None
 
 
-def differing(client: redis.Redis, known: Sequence[Standing], slots: int) -> set[str]:
+def differing(client: redis.Redis, known: Sequence[StoredState], slots: int) -> set[str]:
     """Return the ids of those that stand in Redis under another revision, or not at all, or too long.
 
     Reads no documents. Raises BrokerUnavailable.
@@ -145,7 +145,7 @@ def differing(client: redis.Redis, known: Sequence[Standing], slots: int) -> set
         told = [one for one in known if not one.deleted or one.id in standing]
         pipeline = client.pipeline(transaction=False)
         for one in told:
-            pipeline.hmget(keys.state(one.id), "slots", "revision")
+            pipeline.hmget(keys.state_key(one.id), "slots", "revision")
         replies = pipeline.execute()
     return {
         one.id
@@ -176,7 +176,7 @@ class Overruling:
     revision: int
 
 
-def overrulings(client: redis.Redis, records: Sequence[Record]) -> list[Overruling]:
+def overrulings(client: redis.Redis, records: Sequence[StoredIntegration]) -> list[Overruling]:
     """Return those of the records of which Redis has a later and more careful state.
 
     Such a ledger was set back, by a restore from a backup for instance: every change there raises the
@@ -188,7 +188,7 @@ def overrulings(client: redis.Redis, records: Sequence[Record]) -> list[Overruli
     return [one for one in judged if one is not None]
 
 
-def _overruling(record: Record, found: "_Standing") -> Overruling | None:
+def _overruling(record: StoredIntegration, found: "_Standing") -> Overruling | None:
     document, known = found.document, whole(found.revision, -1)
     if record.deleted or document in {None, record.document.encode()} or known < record.revision:
         return None
@@ -210,7 +210,7 @@ def _overruling(record: Record, found: "_Standing") -> Overruling | None:
 class _Change:
     """A record that Redis does not have as it is; `itself` unless only the number of slots is another."""
 
-    record: Record
+    record: StoredIntegration
     itself: bool
 
 
@@ -223,14 +223,16 @@ class _Standing:
     slots: bytes | None
 
 
-def _standing(client: redis.Redis, records: Sequence[Record]) -> list[tuple[Record, _Standing]]:
+def _standing(
+    client: redis.Redis, records: Sequence[StoredIntegration]
+) -> list[tuple[StoredIntegration, _Standing]]:
     """Return what Redis has of each, less those that were deleted and are not there any more."""
     found_here = documents(client, [one.id for one in records])
     told = [one for one in records if one.id in found_here or not one.deleted]
     notes = deletion_notes(client, [one.id for one in told if one.id not in found_here])
     pipeline = client.pipeline(transaction=False)
     for one in told:
-        pipeline.hmget(keys.state(one.id), "slots", "revision")
+        pipeline.hmget(keys.state_key(one.id), "slots", "revision")
     standing = []
     for one, (slots, revision) in zip(told, pipeline.execute(), strict=True):
         found = _Standing(found_here.get(one.id), revision, slots)
@@ -240,19 +242,19 @@ def _standing(client: redis.Redis, records: Sequence[Record]) -> list[tuple[Reco
     return standing
 
 
-def _changes(client: redis.Redis, records: Sequence[Record], slots: int) -> list[_Change]:
+def _changes(client: redis.Redis, records: Sequence[StoredIntegration], slots: int) -> list[_Change]:
     changes = []
     for one, found in _standing(client, records):
         if _overruling(one, found):
             continue
-        # Switched off and on again between two looks, a document is what it was, and `held` is not.
+        # Disabled and on again between two looks, a document is what it was, and `held` is not.
         itself = found.document != _value(one) or found.revision != b"%d" % one.revision
         if itself or found.slots != b"%d" % slots:
             changes.append(_Change(one, itself))
     return changes
 
 
-def _value(one: Record) -> bytes:
+def _value(one: StoredIntegration) -> bytes:
     if one.deleted:
         return tombstone(one.id, one.type)
     return one.document.encode()
@@ -268,7 +270,7 @@ def _state(change: _Change, slots: int) -> State:
         "batch_bytes": limits.batch_bytes * limits.requests_a_claim,
     }
     if change.itself:
-        # What was deleted drains into the dead letters; what is switched off or paused waits. Else left
+        # What was deleted drains into the dead letters; what is disabled or paused waits. Else left
         # alone: a worker that finds a destination gone sets it too, and the ledger learns of that later.
         waits = subscription.paused or not subscription.enabled
         state["held"] = int(waits and not subscription.deleted)

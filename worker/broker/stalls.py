@@ -12,7 +12,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, noted
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, OutageError
 
@@ -55,7 +55,7 @@ class RecorderStall:
     def _try(self, *command: Any) -> None:
         try:
             with broker_errors():
-                ask_anyway(self._client, *command)
+                ask_when_full(self._client, *command)
         except BrokerUnavailable as error:
             log.debug("whether recorders can write is not told: %s", error)
 

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import redis
 
 
-def standstill(client: "redis.Redis", integration_id: str) -> tuple[str, int]:
+def why_not_sending(client: "redis.Redis", integration_id: str) -> tuple[str, int]:
     """Return why nothing is sent, in words, and how many events wait. Raises BrokerUnavailable.
 
     The reason may have gone since: then it is said to have been temporary.
     """
     with broker_errors():
         fields = ("held", "breaker", "opened_by", "backlog_events")
-        found: Any = client.hmget(keys.state(integration_id), *fields)
+        found: Any = client.hmget(keys.state_key(integration_id), *fields)
     paused, breaker, cause, waiting = found
     if paused == b"1":
         reason = "paused or disabled"

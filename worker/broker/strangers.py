@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.overdraft import append_whole
-from worker.broker.subscriptions import is_readable
+from worker.broker.subscriptions import is_subscription_readable
 
 if TYPE_CHECKING:
     import redis
@@ -34,7 +34,7 @@ def drop_unreadable(client: "redis.Redis", known: Container[bytes]) -> None:
         names = [name for name in standing if name not in known]
         found: Any = client.hmget(keys.INTEGRATIONS, names) if names else []
         for name, document in zip(names, found, strict=True):
-            if document is not None and not is_readable(document):
+            if document is not None and not is_subscription_readable(document):
                 _set_aside(client, name, document)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.scripting import single_script
 
 #: One entry: its id, and field, value, field, value, …
@@ -73,13 +73,13 @@ class GroupReader:
         command += ["STREAMS", *self._streams, *[since] * len(self._streams)]
         # What may have been handed out before an error must be asked for again.
         self._own_first, before = True, self._own_first
-        reply = ask(self._client, *command)
+        reply = send_command(self._client, *command)
         self._own_first = before
         return {stream.decode(): self._present(stream, entries) for stream, entries in reply or ()}
 
     def _take_over(self, stream: str, count: int) -> list[Entry]:
         idle_ms = round(self._claim_idle * 1000)
-        reply = ask(
+        reply = send_command(
             self._client, "XAUTOCLAIM", stream, self._group, self._consumer, idle_ms, "0-0", "COUNT", count
         )
         return self._present(stream, reply[1])

@@ -59,7 +59,7 @@ _SPARE = 200
 _read_anything = msgspec.json.Decoder().decode
 
 
-def is_readable(document: bytes) -> bool:
+def is_subscription_readable(document: bytes) -> bool:
     """Whether a document says what routing needs to know, to every program of ours."""
     try:
         decode_subscription(document)

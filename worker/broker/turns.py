@@ -10,12 +10,12 @@ import uuid
 
 import redis
 
-from worker.broker.connection import ask, broker_errors
+from worker.broker.connection import broker_errors, send_command
 from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.overdraft import ask_anyway
+from worker.broker.overdraft import ask_when_full
 
 
-class Turn:
+class LeaderLock:
     """One candidate's right to work, which its threads may share. Raises BrokerUnavailable."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Turn:
         """
         self._client = client
         self._claim = claim
-        self._ask = ask_anyway if when_full else ask
+        self._ask = ask_when_full if when_full else send_command
         self._key = key
         # A thread that competes must not change the name under which another one has just taken the lock.
         self._asking = threading.Lock()

@@ -25,8 +25,8 @@ from worker.broker.subscriptions import Limits
 from worker.model.damage import DAMAGED
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
-from worker.model.fleet_signs import FleetSigns, Waiting
-from worker.model.wellbeing import Breaker, Subject, Vitals
+from worker.model.fleet_signs import FleetStats, QueueDepth
+from worker.model.wellbeing import BacklogStats, Breaker, Subject
 
 if TYPE_CHECKING:
     import redis
@@ -39,7 +39,7 @@ _STATE = (
 )
 
 
-class VitalSigns:
+class RedisStats:
     """Asks Redis. Every method raises BrokerUnavailable when it is away."""
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -52,13 +52,13 @@ class VitalSigns:
         """Tell the time by the clock of Redis."""
         return redis_now_ms(self._client)
 
-    def of(self, integration_ids: Collection[str]) -> dict[str, Vitals]:
+    def of(self, integration_ids: Collection[str]) -> dict[str, BacklogStats]:
         """Return the vitals of each, in one round trip."""
         ids = list(integration_ids)
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
             for one in ids:
-                pipeline.hmget(keys.state(one), *_STATE)
+                pipeline.hmget(keys.state_key(one), *_STATE)
                 self._oldest(keys=[keys.urgent(one), keys.bulk(one)], client=pipeline)
             replies = pipeline.execute(raise_on_error=False) if ids else []
         return {
@@ -73,27 +73,27 @@ class VitalSigns:
         waiting_since = oldest_ms(self._client)
         return now_ms if waiting_since is None else min(now_ms, waiting_since)
 
-    def of_fleet(self) -> FleetSigns:
+    def of_fleet(self) -> FleetStats:
         """Return what tells how the fleet itself fares."""
         # Behind the time, an order that was issued meanwhile waits for no time.
         now_ms, living = self.now_ms(), living_processes(self._client)
-        return FleetSigns(
+        return FleetStats(
             now_ms,
             Counter(one.role for one in living),
             self._to_route(),
-            Waiting(lag(self._client), oldest_ms(self._client)),
+            QueueDepth(lag(self._client), oldest_ms(self._client)),
             self._length(keys.UNRECORDABLE),
             {kind: self._queues.waiting(kind) for kind in DESTINATION_TYPES},
             Counter(one.role for one in living if not consumes(one)),
         )
 
-    def _to_route(self) -> Waiting:
+    def _to_route(self) -> QueueDepth:
         """Count what waits; what has an id that no clock can have given tells nothing of how long."""
         now_ms = self.now_ms()
         with broker_errors():
             first: Any = self._client.xrange(keys.EVENTS, min=f"{EARLIEST_MS}-0", count=1)
         entries = self._length(keys.EVENTS) + aside_entries(self._client)
-        return Waiting(entries, earliest_ms([entry_id for entry_id, _ in first], now_ms))
+        return QueueDepth(entries, earliest_ms([entry_id for entry_id, _ in first], now_ms))
 
     def _length(self, stream: str) -> int:
         with broker_errors():
@@ -115,7 +115,7 @@ class _Document(msgspec.Struct, frozen=True):
 _document = msgspec.json.Decoder(_Document)
 
 
-def is_told(client: "redis.Redis") -> bool:
+def has_integrations(client: "redis.Redis") -> bool:
     """Whether Redis was told the integrations, none included; an emptied one was not."""
     with broker_errors():
         return bool(client.exists(keys.INTEGRATIONS_VERSION))
@@ -124,7 +124,7 @@ def is_told(client: "redis.Redis") -> bool:
 def standing_subjects(client: "redis.Redis") -> list[Subject]:
     """Return the integrations as Redis has them, by tenant and name; for while the database is away.
 
-    What cannot be read is left out, and so is why one was switched off. Raises BrokerUnavailable.
+    What cannot be read is left out, and so is why one was disabled. Raises BrokerUnavailable.
     """
     with broker_errors():
         found: Any = client.hvals(keys.INTEGRATIONS)
@@ -155,16 +155,16 @@ def processes_at_work(client: "redis.Redis") -> Counter[str]:
     return Counter(process.role for process in living_processes(client) if consumes(process))
 
 
-def _vitals(integration_id: str, state: Any, oldest: Any) -> Vitals:
+def _vitals(integration_id: str, state: Any, oldest: Any) -> BacklogStats:
     for reply in (state, oldest):
         if isinstance(reply, Exception):
             require_usable(reply)
             # One backlog whose keys are not what they should be must not hide how the others fare.
             log.error("how integration %s fares cannot be read: %s", integration_id, reply)
-            return Vitals()
+            return BacklogStats()
     backlog, rests_until, closed, failures, *breaker = state
     came_ms, published_ms = oldest or (None, None)
-    return Vitals(
+    return BacklogStats(
         backlog_events=max(0, whole(backlog)),
         waiting_since_ms=came_ms,
         oldest_published_ms=published_ms,

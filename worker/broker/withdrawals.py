@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
-from worker.broker.overdraft import execute_anyway
+from worker.broker.overdraft import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.model.deliveries import Withdrawn
 from worker.model.settlement import withdrawal
@@ -21,4 +21,4 @@ def withdraw(client: "redis.Redis", integration_id: str, withdrawn: Withdrawn) -
         pipeline = client.pipeline()
         pipeline.xadd(keys.OUTCOMES, {"outcomes": pack_outcomes([outcome])})
         pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(letter)})
-        execute_anyway(client, pipeline)
+        execute_when_full(client, pipeline)

@@ -13,9 +13,9 @@ import click
 
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import Server, listen, server_of, url_of
-from worker.broker.alive import API, SignOfLife
-from worker.broker.connection import Client, connect
+from worker.api.serving import Server, bind_socket, listener_url, server_of
+from worker.broker.alive import API, Heartbeat
+from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
 from worker.key_guard import key_facts
@@ -39,7 +39,7 @@ def api() -> None:
     proxy that speaks TLS before it, and name that in SIEM_API_TRUSTED_PROXIES.
     """
     config = configuration()
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     refuse_unfit(client, config.redis_accept)
     _look_at_ledger()
     resources = Resources.of(config)
@@ -51,10 +51,10 @@ def api() -> None:
     # uvicorn raises a signal that ended it once more, when it is through.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    with closing(listen(config)) as listener, closing(client):
+    with closing(bind_socket(config)) as listener, closing(client):
         server = server_of(app, config)
-        _leave_address(config.data_dir / API_URL_FILE, url_of(listener))
-        sign = SignOfLife(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
+        _leave_address(config.data_dir / API_URL_FILE, listener_url(listener))
+        sign = Heartbeat(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
         try:
             with _watching_redis(resources, client, server):

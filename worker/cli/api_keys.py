@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.broker.ledger_claim import check_claim
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
@@ -106,7 +106,7 @@ def revoke(key: str, *, as_json: bool) -> None:
     try:
         with ledger() as engine:
             revoked = ApiKeyStore(engine).revoke(key)
-            _tell_revocation(engine, revoked)
+            _publish_revocation(engine, revoked)
     except (LedgerUnavailable, SchemaOutdated) as error:
         _revoke_in_copy(key, error, as_json=as_json)
         return
@@ -116,7 +116,7 @@ def revoke(key: str, *, as_json: bool) -> None:
         click.echo(plain(f"Revoked {revoked.name} ({revoked.id})."))
 
 
-def _tell_revocation(engine: Ledger, revoked: ApiKey) -> None:
+def _publish_revocation(engine: Ledger, revoked: ApiKey) -> None:
     try:
         with _client() as client:
             check_claim(client, ledger_id(engine))
@@ -152,7 +152,7 @@ def _share(client: Client, engine: Ledger) -> None:
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         yield client
     finally:

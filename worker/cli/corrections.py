@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import click
 
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import integration_store
@@ -30,7 +30,7 @@ def correct(letter: str, source: BinaryIO, *, as_json: bool) -> None:
     siem dead-letters correct ID event.json
     """
     raw = source.read(MAX_EVENT_BYTES + 1).strip()
-    with integration_store() as store, closing(connect(configuration().broker_address())) as client:
+    with integration_store() as store, closing(redis_client(configuration().broker_address())) as client:
         event_id = publish_corrected(store.engine, client, find_letter(store.engine, letter), raw)
     if as_json:
         print_json({"id": letter, "event_id": event_id, "state": LetterState.REPLAYED.value})

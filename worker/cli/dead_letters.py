@@ -20,23 +20,28 @@ from worker.cli.filters import (
     since_option,
 )
 from worker.cli.letter_views import (
-    document,
+    dead_letter_json,
+    dead_letter_row_cells,
     groups,
     letter_fields,
     payload_lines,
     print_attempts,
-    row,
     shortfall,
 )
-from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
-from worker.cli.replays import announce_replay, follow, replay_document
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
+from worker.cli.replays import announce_replay, follow, replay_json
 from worker.cli.stores import integration_store, names_by_id
-from worker.cli.targets import complete_integration, refuse_other_tenant, target_of
+from worker.cli.targets import complete_integration, refuse_other_tenant, replay_target
 from worker.ledger.attempts import attempts_of
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.letters import Census, census, deaths_of, discard, find_letter
-from worker.ledger.queries import dead_letters as find_dead_letters
-from worker.ledger.queries import deliveries
+from worker.ledger.letters import (
+    DeadLetterCount,
+    count_dead_letters,
+    dead_letter_history,
+    discard_dead_letters,
+    find_letter,
+)
+from worker.ledger.queries import find_dead_letters, find_deliveries
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay
@@ -95,11 +100,11 @@ def list_(
             limit=limit,
         )
     if as_json:
-        print_json([document(one) for one in rows])
+        print_json([dead_letter_json(one) for one in rows])
         return
     print_table(
         ["id", "dead since", "integration", "event", "type", "cause", "attempts", "error", "what to do"],
-        [row(one, names) for one in rows],
+        [dead_letter_row_cells(one, names) for one in rows],
         empty="No dead letters match.",
     )
 
@@ -113,15 +118,15 @@ def show(letter: str, *, as_json: bool) -> None:
         names = names_by_id(store)
         found = find_letter(store.engine, letter)
         event, home = found.event_id or "", found.integration_id or ""
-        deaths = deaths_of(store.engine, event, home, found.content) or [found]
-        rows = deliveries(store.engine, event_id=event, integration_id=home)
+        deaths = dead_letter_history(store.engine, event, home, found.content) or [found]
+        rows = find_deliveries(store.engine, event_id=event, integration_id=home)
         now = [one for one in rows if found.content in {None, one.content} or one.content is None][:1]
         wanted = (home, found.content)
         tried = attempts_of(store.engine, event, [wanted]).get(wanted, [])
     if as_json:
-        given_up = [{**document(one), "payload": None} for one in deaths]
+        given_up = [{**dead_letter_json(one), "payload": None} for one in deaths]
         told = {"deaths": given_up, "delivery": asdict(now[0]) if now else None}
-        print_json({**document(found), **told, "history": [asdict(one) for one in tried]})
+        print_json({**dead_letter_json(found), **told, "history": [asdict(one) for one in tried]})
         return
     print_table(["field", "value"], letter_fields(found, names), empty="")
     click.echo("\nPayload:")
@@ -156,13 +161,13 @@ def discard_(*, yes: bool, as_json: bool, **options: Any) -> None:
         selection = selection_of(store, options)
         found = _counted(store, selection, elsewhere=True)
         if found.total and not yes:
-            _confirm(f"Discard {counted(found.total, 'dead letter')}?", "nothing was discarded")
-        discarded = discard(store.engine, selection, found.upto_ms) if found.total else 0
+            _confirm(f"Discard {count_text(found.total, 'dead letter')}?", "nothing was discarded")
+        discarded = discard_dead_letters(store.engine, selection, found.upto_ms) if found.total else 0
     if as_json:
         print_json({"discarded": discarded})
     else:
         click.echo(
-            f"Discarded {counted(discarded, 'dead letter')}." if discarded else "No dead letters match."
+            f"Discarded {count_text(discarded, 'dead letter')}." if discarded else "No dead letters match."
         )
 
 
@@ -208,7 +213,7 @@ def replay(
     siem dead-letters replay --all --cause deleted --into splunk
     """
     with integration_store() as store:
-        target, tenant = target_of(store, into)
+        target, tenant = replay_target(store, into)
         selection = selection_of(store, options, tenant)
         refuse_other_tenant(store, selection)
         found = _counted(store, selection, elsewhere=target is not None)
@@ -216,7 +221,7 @@ def replay(
             _tell(found, names_by_id(store), as_json=as_json)
             return
         if not yes:
-            question = f"Replay {counted(found.replayable, 'dead letter')}?"
+            question = f"Replay {count_text(found.replayable, 'dead letter')}?"
             _confirm(question, "nothing is replayed", shortfall(found))
         made = create_replay(
             store.engine,
@@ -232,9 +237,9 @@ def replay(
             announce_replay(made, as_json=as_json)
 
 
-def _counted(store: IntegrationStore, selection: Selection, *, elsewhere: bool) -> Census:
+def _counted(store: IntegrationStore, selection: Selection, *, elsewhere: bool) -> DeadLetterCount:
     """Count what is meant. Raises NotFoundError or InvalidReplay for an id of which nothing waits."""
-    found = census(store.engine, selection, elsewhere=elsewhere)
+    found = count_dead_letters(store.engine, selection, elsewhere=elsewhere)
     if found.total < len(set(selection.ids)):
         for one in selection.ids:
             letter = find_letter(store.engine, one)
@@ -245,14 +250,16 @@ def _counted(store: IntegrationStore, selection: Selection, *, elsewhere: bool) 
 
 def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
     """Wait for its end. Raises ClickException when events died again."""
-    ended, fates = follow(store.engine, made)
+    ended, replay_result = follow(store.engine, made)
     if as_json:
-        print_json(replay_document(ended, fates))
-    if fates.dead:
-        raise click.ClickException(f"{counted(fates.dead, 'event')} died again: `siem dead-letters list`")
+        print_json(replay_json(ended, replay_result))
+    if replay_result.dead:
+        raise click.ClickException(
+            f"{count_text(replay_result.dead, 'event')} died again: `siem dead-letters list`"
+        )
 
 
-def _tell(found: Census, names: Mapping[str, str], *, as_json: bool) -> None:
+def _tell(found: DeadLetterCount, names: Mapping[str, str], *, as_json: bool) -> None:
     """Say what a replay would do."""
     if as_json:
         names_of_kinds = ("replayable", "invalid", "unreadable", "homeless")
@@ -265,7 +272,7 @@ def _tell(found: Census, names: Mapping[str, str], *, as_json: bool) -> None:
         return
     print_table(["integration", "reason", "count"], groups(found, names), empty="No dead letters match.")
     if found.total:
-        click.echo(f"{counted(found.replayable, 'dead letter')} can be replayed.")
+        click.echo(f"{count_text(found.replayable, 'dead letter')} can be replayed.")
     for line in shortfall(found):
         click.echo(line)
 

@@ -11,16 +11,21 @@ import click
 
 from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
-from worker.cli.output import as_json_option, counted, plain, print_json
+from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.cli.overview import print_wrapped
 from worker.cli.stores import connections_held, worker_keys, worker_reach
 from worker.cli.targets import complete_integration
-from worker.doctor import Check, Result, examine
+from worker.doctor import StepReport, StepStatus, examine
 from worker.model.integrations import Integration
 from worker.settings import Settings
 from worker.transports.fleet_guard import FleetGuard
 
-_MARKS = {Result.OK: "ok", Result.WARNING: "warning", Result.FAILED: "FAILED", Result.SKIPPED: "skipped"}
+_MARKS = {
+    StepStatus.OK: "ok",
+    StepStatus.WARNING: "warning",
+    StepStatus.FAILED: "FAILED",
+    StepStatus.SKIPPED: "skipped",
+}
 #: Where messages begin, and the remedies below them.
 _INDENT = " " * 34
 
@@ -59,11 +64,11 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
     """
     around = list(examine_installation(with_doors=integration is None))
     if integration is None:
-        _tell_installation(around, as_json=as_json)
+        _print_installation(around, as_json=as_json)
         return
     found = _within(find_integration(integration), timeout)
     if not as_json:
-        _print_each(check for check in around if check.result is not Result.OK)
+        _print_each(check for check in around if check.result is not StepStatus.OK)
     checks = _checks(found, configuration(), test_event=test_event)
     done = list(checks) if as_json else _print_each(checks)
     if as_json:
@@ -74,7 +79,7 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
         sys.exit(1)
 
 
-def _tell_installation(around: list[Check], *, as_json: bool) -> None:
+def _print_installation(around: list[StepReport], *, as_json: bool) -> None:
     if as_json:
         print_json({"failed": _failed(around), "installation": [asdict(check) for check in around]})
     else:
@@ -84,8 +89,8 @@ def _tell_installation(around: list[Check], *, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _failed(checks: Iterable[Check]) -> bool:
-    return any(check.result is Result.FAILED for check in checks)
+def _failed(checks: Iterable[StepReport]) -> bool:
+    return any(check.result is StepStatus.FAILED for check in checks)
 
 
 def _within(integration: Integration, timeout: float | None) -> Integration:
@@ -95,7 +100,7 @@ def _within(integration: Integration, timeout: float | None) -> Integration:
     return integration.model_copy(update={"destination": hasty})
 
 
-def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[Check]:
+def _checks(integration: Integration, config: Settings, *, test_event: bool) -> Iterable[StepReport]:
     reach = worker_reach(integration.type)
     seconds = reach.send_deadline(config.send_deadline)
     held = partial(connections_held, integration)
@@ -104,26 +109,28 @@ def _checks(integration: Integration, config: Settings, *, test_event: bool) -> 
     return chain(worker_keys(integration), checks)
 
 
-def _print_each(checks: Iterable[Check]) -> list[Check]:
+def _print_each(checks: Iterable[StepReport]) -> list[StepReport]:
     """Print each check as soon as it has ended: a step may take its time."""
     done = []
     for check in checks:
-        took = f"{check.milliseconds:6.0f} ms" if check.result is not Result.SKIPPED else " " * 9
+        took = f"{check.milliseconds:6.0f} ms" if check.result is not StepStatus.SKIPPED else " " * 9
         print_wrapped(plain(f"{_MARKS[check.result]:8}{check.step:16}{took} {check.message}"), indent=_INDENT)
-        if check.remedy:
-            print_wrapped(plain(f"Remedy: {check.remedy}"), first=_INDENT, indent=_INDENT)
+        if check.hint:
+            print_wrapped(plain(f"Remedy: {check.hint}"), first=_INDENT, indent=_INDENT)
         done.append(check)
     return done
 
 
-def _summary(name: str, done: list[Check]) -> str:
-    failed = [check.step for check in done if check.result is Result.FAILED]
-    warned = [check.step for check in done if check.result is Result.WARNING]
-    verdict = f"{counted(len(failed), 'step')} failed ({', '.join(failed)})" if failed else "no step failed"
+def _summary(name: str, done: list[StepReport]) -> str:
+    failed = [check.step for check in done if check.result is StepStatus.FAILED]
+    warned = [check.step for check in done if check.result is StepStatus.WARNING]
+    verdict = (
+        f"{count_text(len(failed), 'step')} failed ({', '.join(failed)})" if failed else "no step failed"
+    )
     return f"{name}: {verdict}" + (f", with a warning of {', '.join(warned)}." if warned else ".")
 
 
-def _document(integration: Integration, done: list[Check]) -> dict[str, Any]:
+def _document(integration: Integration, done: list[StepReport]) -> dict[str, Any]:
     return {
         "id": integration.id,
         "name": integration.name,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, when
 from worker.cli.overview import (
@@ -19,12 +19,12 @@ from worker.cli.overview import (
     reason,
     state_words,
     tenant_option,
-    waiting,
+    waiting_text,
 )
 from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.cli.targets import complete_integration
-from worker.health import Health
-from worker.model.gaps import HEALTH_FIELDS, Gaps, Source
+from worker.health import HealthService
+from worker.model.gaps import HEALTH_FIELDS, MissingSources, Source
 from worker.model.time_words import span
 from worker.model.wellbeing import (
     ERROR_RATE,
@@ -32,8 +32,8 @@ from worker.model.wellbeing import (
     LATENCY,
     RETRY_RATE,
     IntegrationHealth,
+    LastError,
     Latency,
-    Problem,
     Subject,
 )
 
@@ -49,7 +49,7 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
     Healthy: what was routed to it is delivered, even if a retry was needed. Degraded: some of it becomes
     dead letters, much of it needs retries for minutes, or it waits for long. Failing: nothing comes through
     (several sendings in a row failed, or its circuit breaker is open), most of it becomes dead letters, or
-    events wait and nothing happens. Paused, switched off: by hand, or by HTTP 410. Idle: no event for long.
+    events wait and nothing happens. Paused, disabled: by hand, or by HTTP 410. Idle: no event for long.
     SIEM_HEALTH_* set from where on.
 
     Error rate: of the events that were delivered or became dead letters in SIEM_HEALTH_WINDOW, the share that
@@ -69,10 +69,10 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
     Exits with 3 if Redis or the database is away; else with 1 if an integration that it shows is degraded,
     failing or unknown, or a part of the fleet that it shows is not ok.
     """
-    gaps = Gaps()
-    client = connect(configuration().broker_address())
+    gaps = MissingSources()
+    client = redis_client(configuration().broker_address())
     with closing(client), reported_ledger(gaps) as engine:
-        asked = Health(engine, client, configuration())
+        asked = HealthService(engine, client, configuration())
         known = asked.known_subjects(gaps, tenant)
         if integration is None:
             fine = _Survey(asked, known, gaps, limit, tenant).tell(as_json=as_json)
@@ -82,7 +82,7 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
     end_with(gaps, fine=fine)
 
 
-def document(one: IntegrationHealth) -> dict[str, Any]:
+def health_json(one: IntegrationHealth) -> dict[str, Any]:
     """Return it as JSON values; moments in words, as in every document of `siem`."""
     return {
         "id": one.integration_id,
@@ -112,7 +112,7 @@ class _Survey:
     """All integrations of a tenant, or all there are, and the fleet."""
 
     def __init__(
-        self, asked: Health, known: list[Subject], gaps: Gaps, limit: int, tenant: str | None
+        self, asked: HealthService, known: list[Subject], gaps: MissingSources, limit: int, tenant: str | None
     ) -> None:
         self._health, self._gaps, self._limit, self._tenant = asked, gaps, limit, tenant
         self._fleet = asked.fleet()
@@ -130,7 +130,7 @@ class _Survey:
     def _print_json(self, healths: list[IntegrationHealth]) -> None:
         parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in self._fleet.parts]
         fleet = {"ready": self._fleet.ok, "parts": parts}
-        documents = [document(one) for one in healths]
+        documents = [health_json(one) for one in healths]
         unknown = self._gaps.documents(HEALTH_FIELDS)
         print_json({"fleet": fleet, "integrations": documents, "unknown": unknown})
 
@@ -156,12 +156,12 @@ class _Survey:
 _COLUMNS = ("backlog", "waits", "errors", "p50 ms", "p99 ms")
 
 
-def _tell(found: list[IntegrationHealth], gaps: Gaps, *, as_json: bool) -> bool:
+def _tell(found: list[IntegrationHealth], gaps: MissingSources, *, as_json: bool) -> bool:
     if not found:
         return False
     [one] = found
     if as_json:
-        print_json({**document(one), "unknown": gaps.documents(HEALTH_FIELDS)})
+        print_json({**health_json(one), "unknown": gaps.documents(HEALTH_FIELDS)})
     else:
         click.echo(plain(f"{one.name} is {state_words(one.state)}: {one.reason}"))
         for name, value in _figures(one):
@@ -199,7 +199,7 @@ def _shown(value: Any) -> Any:
 
 def _cells(one: IntegrationHealth) -> list[Any]:
     return [
-        waiting(one),
+        waiting_text(one),
         "?" if Source.REDIS in one.missing else _waits(one),
         "?" if Source.DATABASE in one.missing else _percent(one.error_rate),
         *_percentiles(one),
@@ -233,7 +233,7 @@ def _rate(rate: float | None, meaning: str) -> str:
     return f"{told} in the last {window} ({meaning})"
 
 
-def _problem(problem: Problem | None) -> dict[str, Any] | None:
+def _problem(problem: LastError | None) -> dict[str, Any] | None:
     if problem is None:
         return None
     return {

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from worker.broker.conflicts import orphan_document
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import VitalSigns, standing_subjects
+from worker.broker.vital_signs import RedisStats, standing_subjects
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
-from worker.doctor import Check, Result
+from worker.doctor import StepReport, StepStatus
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.revisions import words_of_tables
 from worker.ledger.vault import open_vault, read_document
@@ -28,33 +28,33 @@ from worker.model.errors import (
     SchemaOutdated,
 )
 from worker.model.fleet_signs import queue_trouble
-from worker.model.gaps import Gaps, Source
+from worker.model.gaps import MissingSources, Source
 from worker.model.integrations import Integration
-from worker.model.redis_checks import RedisCheck, Standing
+from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.redis_report import RedisReport
 
 _RESULTS = {
-    Standing.OK: Result.OK,
-    Standing.WARNING: Result.WARNING,
-    Standing.UNKNOWN: Result.WARNING,
-    Standing.FAILED: Result.FAILED,
+    CheckStatus.OK: StepStatus.OK,
+    CheckStatus.WARNING: StepStatus.WARNING,
+    CheckStatus.UNKNOWN: StepStatus.WARNING,
+    CheckStatus.FAILED: StepStatus.FAILED,
 }
 _AWAY = "`siem health` shows what is known without it"
 
 
-def examine_installation(*, with_doors: bool) -> Iterator[Check]:
+def examine_installation(*, with_doors: bool) -> Iterator[StepReport]:
     """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database.
 
     Between these comes one for each queue of work orders that nobody takes. Only `with_doors` are those
     included that concern no delivery, but who may publish.
     """
-    config, gaps = configuration(), Gaps()
+    config, gaps = configuration(), MissingSources()
     try:
         address = config.broker_address()
     except InvalidSetting as error:
-        yield Check("redis", Result.FAILED, f"{error.field} {error.reason}", error.remedy, 0.0)
+        yield StepReport("redis", StepStatus.FAILED, f"{error.field} {error.reason}", error.hint, 0.0)
         return
-    with closing(connect(address)) as client, reported_ledger(gaps) as engine:
+    with closing(redis_client(address)) as client, reported_ledger(gaps) as engine:
         began = time.monotonic()
         try:
             report = RedisReport(engine, client, config)
@@ -62,27 +62,27 @@ def examine_installation(*, with_doors: bool) -> Iterator[Check]:
         except BrokerUnavailable as error:
             yield _failed("redis", error, began)
         else:
-            yield Check("redis", Result.OK, "it answers", None, _since(began))
+            yield StepReport("redis", StepStatus.OK, "it answers", None, _since(began))
             yield from (_of_redis(check) for check in checks)
             yield from _queues(client, config.health_lag)
         yield _database(engine, client)
 
 
-def _queues(client: Client, longest_lag: float) -> Iterator[Check]:
+def _queues(client: Client, longest_lag: float) -> Iterator[StepReport]:
     """Yield a check for each queue whose workers live and do not take what waits."""
     try:
-        signs = VitalSigns(client).of_fleet()
+        signs = RedisStats(client).of_fleet()
     except BrokerUnavailable:
         return  # the check of Redis tells
     for kind in DESTINATION_TYPES:
         if trouble := queue_trouble(kind, signs, longest_lag):
             what, _, hint = trouble.partition(": ")
-            yield Check(f"queue {kind}", Result.FAILED, what, hint, 0.0)
+            yield StepReport(f"queue {kind}", StepStatus.FAILED, what, hint, 0.0)
 
 
 def find_integration(id_or_name: str) -> Integration:
     """Return the integration; while the database is away, as Redis has it. Raises what either raises."""
-    gaps = Gaps()
+    gaps = MissingSources()
     found = gaps.ask(Source.DATABASE, lambda: _recorded(id_or_name))
     return _standing(id_or_name, gaps) if found is None else found
 
@@ -92,9 +92,9 @@ def _recorded(id_or_name: str) -> Integration:
         return store.get(id_or_name)
 
 
-def _standing(id_or_name: str, gaps: Gaps) -> Integration:
+def _standing(id_or_name: str, gaps: MissingSources) -> Integration:
     config = configuration()
-    with closing(connect(config.broker_address())) as client:
+    with closing(redis_client(config.broker_address())) as client:
         found = named(standing_subjects(client), id_or_name, gaps)
         document = orphan_document(client, found.id)
     if document is None:
@@ -102,15 +102,15 @@ def _standing(id_or_name: str, gaps: Gaps) -> Integration:
     return read_document(document, open_vault(config))
 
 
-def _of_redis(check: RedisCheck) -> Check:
+def _of_redis(check: RedisCheck) -> StepReport:
     result = _RESULTS[check.standing]
     step = f"redis {check.name}"
-    if check.standing is Standing.UNKNOWN:
-        return Check(step, result, f"cannot be checked: {check.sentence}", None, 0.0)
-    return Check(step, result, check.words, check.hint or None, 0.0)
+    if check.standing is CheckStatus.UNKNOWN:
+        return StepReport(step, result, f"cannot be checked: {check.sentence}", None, 0.0)
+    return StepReport(step, result, check.words, check.hint or None, 0.0)
 
 
-def _database(engine: Ledger, client: Client) -> Check:
+def _database(engine: Ledger, client: Client) -> StepReport:
     began = time.monotonic()
     try:
         tables = words_of_tables(require_readable_schema(engine))
@@ -122,12 +122,12 @@ def _database(engine: Ledger, client: Client) -> Check:
         stall = None
     if stall is not None:
         words = f"it answers, but takes nothing from a recorder: {stall.words}"
-        return Check("database", Result.FAILED, words, _AWAY, _since(began))
-    return Check("database", Result.OK, f"it answers, and {tables}", None, _since(began))
+        return StepReport("database", StepStatus.FAILED, words, _AWAY, _since(began))
+    return StepReport("database", StepStatus.OK, f"it answers, and {tables}", None, _since(began))
 
 
-def _failed(step: str, error: OutageError, began: float) -> Check:
-    return Check(step, Result.FAILED, str(error), _AWAY, _since(began))
+def _failed(step: str, error: OutageError, began: float) -> StepReport:
+    return StepReport(step, StepStatus.FAILED, str(error), _AWAY, _since(began))
 
 
 def _since(began: float) -> float:

@@ -34,7 +34,7 @@ def read_form(values: Mapping[str, Any]) -> Integration:
 
     Raises InvalidIntegration, and click.UsageError for options that contradict each other.
     """
-    kind = values["kind"] or _told_by_url(values)
+    kind = values["kind"] or _type_from_url(values)
     refuse_useless(kind, values)
     refuse_contradictions(values)
     return judged(_document(kind, values), values)
@@ -45,11 +45,11 @@ def judged(document: dict[str, Any], values: Mapping[str, Any]) -> Integration:
     try:
         return judged_whole(document)
     except InvalidIntegration as error:
-        named = [InvalidIntegration(blamed(one.field, values), one.reason, one.remedy) for one in error.all]
+        named = [InvalidIntegration(blamed(one.field, values), one.reason, one.hint) for one in error.all]
         raise at_once(named) from None
 
 
-def _told_by_url(values: Mapping[str, Any]) -> str:
+def _type_from_url(values: Mapping[str, Any]) -> str:
     """Tell the type by the url; where only an option tells Splunk from a webhook, by that."""
     scheme = _scheme(values)
     if scheme.startswith("syslog"):

@@ -73,7 +73,7 @@ _GENERAL = (
     FormOption(
         "--disabled",
         is_flag=True,
-        help="Create it switched off: no event is collected for it until `siem integrations enable`.",
+        help="Create it disabled: no event is collected for it until `siem integrations enable`.",
     ),
     FormOption(
         "--paused",

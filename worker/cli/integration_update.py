@@ -21,9 +21,9 @@ from worker.cli.integration_form import (
     token_of,
 )
 from worker.cli.integration_options import INTEGRATION_OPTIONS
-from worker.cli.integration_views import document, misgivings
+from worker.cli.integration_views import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
-from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
+from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.cli.targets import integration_argument
 from worker.ledger.tenancy import TenantIntegrations
 from worker.ledger.vault import open_vault
@@ -89,12 +89,12 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         old = mine.open(found.id)
         changed = read_changes(old, options)
         mine.change(old.id, lambda _: changed, seen)
-        announce(store, old.id)
-        off = store.switched_off().get(old.id)
-    for misgiving in misgivings(changed, lambda: worker_reach(changed.type), processes_without_key):
-        click.echo(f"Warning: {plain(misgiving)}.", err=True)
+        refresh_integrations(store, old.id)
+        off = store.disabled_by_destination().get(old.id)
+    for warning in integration_warnings(changed, lambda: worker_reach(changed.type), processes_without_key):
+        click.echo(f"Warning: {plain(warning)}.", err=True)
     if as_json:
-        print_json(document(changed, off))
+        print_json(integration_json(changed, off))
     else:
         click.echo(f"Updated {changed.name} ({changed.id}).")
 
@@ -129,9 +129,7 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
 def _named_by_options(error: InvalidInput) -> InvalidIntegration:
     """Say which options give the secret."""
     flags = giving(error.field)
-    return InvalidIntegration(
-        error.field, error.reason, f"{error.remedy}: {flags}" if flags else error.remedy
-    )
+    return InvalidIntegration(error.field, error.reason, f"{error.hint}: {flags}" if flags else error.hint)
 
 
 def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

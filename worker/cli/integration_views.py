@@ -1,6 +1,6 @@
 """How integrations look to people, and to scripts: rows, fields, and what to be wary of.
 
-Comes in: an Integration, and why it was switched off if its destination did that. Goes out: text and JSON
+Comes in: an Integration, and why it was disabled if its destination did that. Goes out: text and JSON
 values, in which a secret is only "set".
 """
 
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from worker.cli.output import when
 from worker.key_guard import KeyHolder, words_of_lack
-from worker.ledger.answers import SwitchedOff
+from worker.ledger.answers import DisabledIntegration
 from worker.ledger.vault import public_document
 from worker.model.destinations import NoAuth, SplunkHec, Webhook
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.integrations import Integration
 from worker.model.printable import shortened
-from worker.model.reach import Reach
+from worker.model.reach import AllowedNetworks
 from worker.model.secret_urls import masked_url
 from worker.model.secrets import moved_in, secrets_in, unreadable_in
 from worker.transports.fleet_guard import address_warning, literal
@@ -25,8 +25,8 @@ from worker.transports.fleet_guard import address_warning, literal
 _SHORT = 60
 
 
-def document(integration: Integration, off: SwitchedOff | None) -> dict[str, Any]:
-    """Return it as JSON values, with why and when (ms since 1970 UTC) its destination had it switched off."""
+def integration_json(integration: Integration, off: DisabledIntegration | None) -> dict[str, Any]:
+    """Return it as JSON values, with why and when (ms since 1970 UTC) its destination had it disabled."""
     return {
         **public_document(integration),
         "disabled_reason": off.reason if off else None,
@@ -34,7 +34,7 @@ def document(integration: Integration, off: SwitchedOff | None) -> dict[str, Any
     }
 
 
-def row(one: Integration) -> list[Any]:
+def integration_row(one: Integration) -> list[Any]:
     """Return the cells of one line of the list."""
     types = "all" if one.event_types == frozenset(EventType) else ", ".join(sorted(one.event_types))
     if one.event_types == DEFAULT_EVENT_TYPES:
@@ -42,30 +42,32 @@ def row(one: Integration) -> list[Any]:
     return [one.id, one.name, one.type, one.tenant_id, _state(one), types, masked_url(one.destination.url)]
 
 
-def fields(integration: Integration, off: SwitchedOff | None) -> list[list[Any]]:
+def fields(integration: Integration, off: DisabledIntegration | None) -> list[list[Any]]:
     """Return a row for each field; those of the destination stand beside the others."""
     shown = public_document(integration)
     destination = shown.pop("destination")
     rows = [[name, _cell(name, value)] for name, value in {**shown, **destination}.items()]
     if not integration.enabled:
-        rows.append(["switched off", f"{_why(off)}; {_way_back(integration)}"])
+        rows.append(["disabled", f"{_why(off)}; {_way_back(integration)}"])
     return rows
 
 
-def goodbyes(integrations: list[Integration], off: Mapping[str, SwitchedOff]) -> Iterator[str]:
-    """Yield a sentence for each that is switched off: why, and the way back."""
+def disabled_notices(
+    integrations: list[Integration], off: Mapping[str, DisabledIntegration]
+) -> Iterator[str]:
+    """Yield a sentence for each that is disabled: why, and the way back."""
     for one in integrations:
         if not one.enabled:
-            yield f"{one.name} is switched off ({_why(off.get(one.id))}); {_way_back(one)}."
+            yield f"{one.name} is disabled ({_why(off.get(one.id))}); {_way_back(one)}."
 
 
-def state(*, enabled: bool, paused: bool, reason: str | None) -> str:
-    """Return what stands behind the name of an integration that is switched off or paused, or nothing."""
+def state_suffix(*, enabled: bool, paused: bool, reason: str | None) -> str:
+    """Return what stands behind the name of an integration that is disabled or paused, or nothing."""
     if enabled:
         return " (paused)" if paused else ""
     if reason is None:
         return " (disabled)"
-    return f" (switched off: {shortened(reason, _SHORT)})"
+    return f" (disabled: {shortened(reason, _SHORT)})"
 
 
 def _state(one: Integration) -> str:
@@ -74,8 +76,10 @@ def _state(one: Integration) -> str:
     return "paused" if one.paused else "on"
 
 
-def misgivings(
-    integration: Integration, ask_reach: Callable[[], Reach], ask_lacking: Callable[[], Sequence[KeyHolder]]
+def integration_warnings(
+    integration: Integration,
+    ask_reach: Callable[[], AllowedNetworks],
+    ask_lacking: Callable[[], Sequence[KeyHolder]],
 ) -> Iterator[str]:
     """Yield what needs a look.
 
@@ -84,7 +88,7 @@ def misgivings(
     lacks the key that sealed: each is called where that matters.
     """
     yield from unreadable_secrets(integration)
-    yield from _secrets_sealed_for_nobody(integration, ask_lacking)
+    yield from _unreadable_by_workers(integration, ask_lacking)
     parts = urlsplit(integration.destination.url)
     address = literal(parts.hostname or "")
     secrets = _secrets(integration)
@@ -112,7 +116,7 @@ def unreadable_secrets(integration: Integration) -> Iterator[str]:
         )
 
 
-def _secrets_sealed_for_nobody(
+def _unreadable_by_workers(
     integration: Integration, ask_lacking: Callable[[], Sequence[KeyHolder]]
 ) -> Iterator[str]:
     unreadable = unreadable_in(integration)
@@ -125,7 +129,7 @@ def _secrets_sealed_for_nobody(
         )
 
 
-def _why(off: SwitchedOff | None) -> str:
+def _why(off: DisabledIntegration | None) -> str:
     return f"on {when(off.at_ms)} its destination said: {off.reason}" if off else "by hand"
 
 

@@ -9,17 +9,24 @@ from typing import Any
 import click
 
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.doctor import doctor
 from worker.cli.form_option import SectionedCommand
 from worker.cli.integration_form import read_form
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_update import update
-from worker.cli.integration_views import document, fields, goodbyes, misgivings, row, unreadable_secrets
+from worker.cli.integration_views import (
+    disabled_notices,
+    fields,
+    integration_json,
+    integration_row,
+    integration_warnings,
+    unreadable_secrets,
+)
 from worker.cli.orphans import notices, orphans
-from worker.cli.output import as_json_option, counted, plain, print_json, print_table
-from worker.cli.stores import announce, integration_store, processes_without_key, worker_reach
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
+from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.cli.targets import integration_argument
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import replays_of
@@ -52,11 +59,13 @@ def create(*, as_json: bool, **options: Any) -> None:
     integration = read_form(options)
     with integration_store() as store:
         store.create(integration)
-        announce(store, integration.id)
-    for misgiving in misgivings(integration, lambda: worker_reach(integration.type), processes_without_key):
-        click.echo(f"Warning: {plain(misgiving)}.", err=True)
+        refresh_integrations(store, integration.id)
+    for warning in integration_warnings(
+        integration, lambda: worker_reach(integration.type), processes_without_key
+    ):
+        click.echo(f"Warning: {plain(warning)}.", err=True)
     if as_json:
-        print_json(document(integration, None))
+        print_json(integration_json(integration, None))
     else:
         click.echo(f"Created {integration.name} ({integration.id}).")
 
@@ -79,17 +88,17 @@ def test(context: click.Context, integration: str) -> None:
 def list_(tenant: str | None, *, as_json: bool) -> None:
     """List the integrations, by tenant and name."""
     with integration_store() as store:
-        found, off = store.list(tenant), store.switched_off()
+        found, off = store.list(tenant), store.disabled_by_destination()
     if as_json:
-        print_json([document(one, off.get(one.id)) for one in found])
+        print_json([integration_json(one, off.get(one.id)) for one in found])
         return
     print_table(
         ["id", "name", "type", "tenant", "state", "event types", "url"],
-        [row(one) for one in found],
+        [integration_row(one) for one in found],
         empty="No integrations here yet: `siem integrations create --help` tells how to create one.",
     )
-    for goodbye in goodbyes(found, off):
-        click.echo(plain(goodbye))
+    for notice in disabled_notices(found, off):
+        click.echo(plain(notice))
     for warning in chain.from_iterable(map(unreadable_secrets, found)):
         click.echo(f"Warning: {plain(warning)}.", err=True)
     for notice in notices():
@@ -103,9 +112,9 @@ def show(integration: str, *, as_json: bool) -> None:
     """Show one integration, by id or name. Of a secret, only that it is set."""
     with integration_store() as store:
         found = store.get(integration)
-        off = store.switched_off().get(found.id)
+        off = store.disabled_by_destination().get(found.id)
     if as_json:
-        print_json(document(found, off))
+        print_json(integration_json(found, off))
     else:
         print_table(["field", "value"], fields(found, off), empty="")
         for warning in unreadable_secrets(found):
@@ -119,7 +128,7 @@ def enable(integration: str, *, as_json: bool) -> None:
     """Switch an integration on, by id or name.
 
     What waits for it is sent, and events are collected for it again. This is also the way back for one that
-    its destination switched off, by saying that it is gone for good (a webhook's HTTP 410): the events that
+    its destination disabled, by saying that it is gone for good (a webhook's HTTP 410): the events that
     met this answer are dead letters until then, and are sent again.
     """
     _switch(integration, enabled=True, as_json=as_json)
@@ -185,7 +194,7 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
         if not yes:
             _confirm(integration, found)
         store.delete(found)
-        announce(store, found)
+        refresh_integrations(store, found)
     if as_json:
         print_json({"deleted": found})
     else:
@@ -197,10 +206,10 @@ def _switch(id_or_name: str, *, enabled: bool, as_json: bool) -> None:
         changed = store.set_enabled(store.resolve(id_or_name), enabled)
         _tell(store, changed, "Enabled" if enabled else "Disabled", as_json=as_json)
         if enabled and not as_json:
-            _tell_what_comes_back(store, changed)
+            _print_redrive(store, changed)
 
 
-def _tell_what_comes_back(store: IntegrationStore, enabled: Integration) -> None:
+def _print_redrive(store: IntegrationStore, enabled: Integration) -> None:
     for replay in replays_of(store.engine, enabled.id, 1):
         if replay.made_by == ENABLED and replay.state is ReplayState.RUNNING:
             letters = "dead letter is" if replay.total == 1 else "dead letters are"
@@ -212,13 +221,13 @@ def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:
         changed = store.set_paused(store.resolve(id_or_name), paused)
         _tell(store, changed, "Paused" if paused else "Resumed", as_json=as_json)
         if not (paused or changed.enabled or as_json):
-            click.echo(f"It is switched off all the same: see `siem integrations enable {changed.id}`.")
+            click.echo(f"It is disabled all the same: see `siem integrations enable {changed.id}`.")
 
 
 def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: bool) -> None:
-    announce(store, changed.id)
+    refresh_integrations(store, changed.id)
     if as_json:
-        print_json(document(changed, store.switched_off().get(changed.id)))
+        print_json(integration_json(changed, store.disabled_by_destination().get(changed.id)))
     else:
         click.echo(f"{what} {changed.name} ({changed.id}).")
 
@@ -235,9 +244,9 @@ def _waiting(integration_id: str) -> str:
     """Count what a deletion would bury, as far as Redis can be asked."""
     try:
         config = configuration()
-        client = connect(config.broker_address())
+        client = redis_client(config.broker_address())
         try:
-            return counted(Backlog(client, Timing.of(config)).depth(integration_id), "undelivered event")
+            return count_text(Backlog(client, Timing.of(config)).depth(integration_id), "undelivered event")
         finally:
             client.close()
     except (BrokerUnavailable, InvalidSetting):

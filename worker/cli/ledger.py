@@ -14,7 +14,7 @@ from worker.cli.schema import downgrade, status, upgrade
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.answers import DeliveryRow
 from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
-from worker.ledger.queries import deliveries as find_deliveries
+from worker.ledger.queries import find_deliveries
 from worker.model.deliveries import Status
 
 #: Behind the id of an event that another event had before.

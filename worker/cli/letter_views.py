@@ -4,19 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from worker.cli.output import counted, print_table, when
+from worker.cli.output import count_text, print_table, when
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import AttemptRow
-from worker.ledger.letters import Census
+from worker.ledger.letters import DeadLetterCount
 from worker.model.payload_text import payload_text
 
 
-def document(letter: DeadLetterRow) -> dict[str, Any]:
+def dead_letter_json(letter: DeadLetterRow) -> dict[str, Any]:
     """Return it as JSON values; what is no UTF-8 in its payload is shown by code."""
     return asdict(letter) | {"payload": letter.payload.decode("utf-8", errors="backslashreplace")}
 
 
-def row(letter: DeadLetterRow, names: Mapping[str, str]) -> list[Any]:
+def dead_letter_row_cells(letter: DeadLetterRow, names: Mapping[str, str]) -> list[Any]:
     """Return the cells of one line of the list."""
     return [
         letter.id,
@@ -65,27 +65,27 @@ def print_attempts(attempts: Sequence[AttemptRow]) -> None:
     )
 
 
-def groups(found: Census, names: Mapping[str, str]) -> list[list[Any]]:
+def groups(found: DeadLetterCount, names: Mapping[str, str]) -> list[list[Any]]:
     """Return a row for each integration and reason, the largest first."""
     largest_first = sorted(found.groups.items(), key=lambda group: -group[1])
     return [[names.get(home or "", home), code, count] for (home, code), count in largest_first]
 
 
-def shortfall(found: Census) -> Iterator[str]:
+def shortfall(found: DeadLetterCount) -> Iterator[str]:
     """Yield a sentence for each kind of letters that a replay leaves out."""
     if found.invalid:
         yield (
-            f"{counted(found.invalid, 'dead letter')} never held a valid event: `siem dead-letters correct` "
-            "publishes one corrected."
+            f"{count_text(found.invalid, 'dead letter')} never held a valid event: `siem dead-letters "
+            "correct` publishes one corrected."
         )
     if found.unreadable:
         yield (
-            f"{counted(found.unreadable, 'dead letter')} cannot be replayed: damaged in Redis. `siem "
+            f"{count_text(found.unreadable, 'dead letter')} cannot be replayed: damaged in Redis. `siem "
             "dead-letters show` has the bytes; publish again what is right in them."
         )
     if found.homeless:
         yield (
-            f"{counted(found.homeless, 'dead letter')} had an integration that was deleted: "
+            f"{count_text(found.homeless, 'dead letter')} had an integration that was deleted: "
             "--into sends them to another one."
         )
 

@@ -19,7 +19,7 @@ _LONGEST = MAX_EVENT_BYTES + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InputLine:
     """A line that is not blank, without the white space around it.
 
     `length` counts its bytes as they came; `text` is less of a line that is too long for an event.
@@ -35,7 +35,7 @@ class Line:
         return len(self.text) == _LONGEST
 
 
-def arriving_lines(descriptor: int) -> Iterator[list[Line]]:
+def arriving_lines(descriptor: int) -> Iterator[list[InputLine]]:
     """Yield the lines that each read completes. A byte order mark and a missing last newline are fine."""
     cutter = _Cutter()
     while bite := os.read(descriptor, _BITE):
@@ -51,7 +51,7 @@ class _Cutter:
         self._rest = b""
         self._dropped = 0
 
-    def take(self, bite: bytes) -> list[Line]:
+    def take(self, bite: bytes) -> list[InputLine]:
         *ended, self._rest = (self._rest + bite).split(b"\n")
         lines = [line for text in ended if (line := self._line(text))]
         excess = len(self._rest) - _LONGEST
@@ -60,14 +60,14 @@ class _Cutter:
             self._dropped += excess
         return lines
 
-    def _line(self, text: bytes) -> Line | None:
+    def _line(self, text: bytes) -> InputLine | None:
         self._number += 1
         dropped, self._dropped = self._dropped, 0
         length = len(text) + dropped
         if dropped:
             # Not stripped: with its middle missing, it must stay too long to be taken for an event.
-            return Line(self._number, text[:_LONGEST], length)
+            return InputLine(self._number, text[:_LONGEST], length)
         if self._number == 1:
             text = text.removeprefix(codecs.BOM_UTF8)
         text = text.strip()
-        return Line(self._number, text[:_LONGEST], length) if text else None
+        return InputLine(self._number, text[:_LONGEST], length) if text else None

@@ -12,17 +12,17 @@ from worker.broker.conflicts import (
     Conflict,
     ConflictKind,
     conflicts,
+    count_by_kind,
     orphan_document,
     sentences,
-    told_by_kind,
 )
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
-from worker.cli.integration_views import document
-from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
-from worker.cli.stores import announce, integration_store, reconcile
-from worker.ledger.adoption import adopt as adopt_into
-from worker.ledger.adoption import bury
+from worker.cli.integration_views import integration_json
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
+from worker.cli.stores import integration_store, reconcile, refresh_integrations
+from worker.ledger.adoption import adopt_integration as adopt_into
+from worker.ledger.adoption import keep_dead_letters
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, NotFoundError
 
@@ -78,9 +78,9 @@ def adopt(orphan: str, name: str | None, *, as_json: bool) -> None:
         found, conflict = _find(client, orphan)
         sealed = _sealed(client, found, conflict)
         integration = adopt_into(store.engine, open_vault(configuration()), sealed, conflict.revision, name)
-        announce(store)
+        refresh_integrations(store)
     if as_json:
-        print_json(document(integration, None))
+        print_json(integration_json(integration, None))
     else:
         resume = f"`siem integrations resume {integration.id}` ends its pause"
         click.echo(plain(f"Adopted {integration.name} ({integration.id}); {resume}."))
@@ -101,8 +101,8 @@ def delete(orphan: str, *, yes: bool, as_json: bool) -> None:
         found, conflict = _find(client, orphan)
         if not yes:
             _confirm(conflict.name, found, _backlog(client, found))
-        bury(store.engine, _sealed(client, found, conflict), conflict.revision)
-        announce(store)
+        keep_dead_letters(store.engine, _sealed(client, found, conflict), conflict.revision)
+        refresh_integrations(store)
     if as_json:
         print_json({"deleted": found})
     else:
@@ -113,7 +113,7 @@ def notices() -> Iterator[str]:
     """Yield a sentence for each kind of conflict that there is, as far as Redis can be asked."""
     try:
         with _opened() as client:
-            yield from (f"{sentence}." for sentence in sentences(told_by_kind(conflicts(client))))
+            yield from (f"{sentence}." for sentence in sentences(count_by_kind(conflicts(client))))
     except BrokerUnavailable:
         return
 
@@ -129,7 +129,7 @@ _WORDS = {
 
 @contextmanager
 def _opened() -> Iterator[Client]:
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         yield client
     finally:
@@ -186,6 +186,6 @@ def _backlog(client: Client, integration_id: str) -> int:
 def _confirm(name: str, integration_id: str, waiting: int) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nothing was deleted: there is no terminal to ask at, so give --yes")
-    events = counted(waiting, "undelivered event")
+    events = count_text(waiting, "undelivered event")
     if not click.confirm(plain(f"Delete {name} ({integration_id})? {events} become dead letters."), err=True):
         raise click.ClickException("nothing was deleted")

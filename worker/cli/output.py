@@ -85,7 +85,7 @@ def when(milliseconds: int | None) -> str:
     return in_utc(milliseconds).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def count_text(number: int, noun: str, plural: str = "") -> str:
     """Count things: `1 event`, `2 events`."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 

@@ -21,7 +21,7 @@ from worker.model.wellbeing import FINE, IntegrationHealth, State
 #: How many integrations are listed unless somebody wants more.
 LIMIT = 20
 #: Those that need somebody come first, then those that somebody may have forgotten; the rest needs no words.
-_WORDY = (State.FAILING, State.DEGRADED, State.UNKNOWN, State.SWITCHED_OFF, State.PAUSED)
+_WORDY = (State.FAILING, State.DEGRADED, State.UNKNOWN, State.DISABLED, State.PAUSED)
 _ORDER = (*_WORDY, State.HEALTHY, State.IDLE)
 _PLACE = {state: place for place, state in enumerate(_ORDER)}
 _INDENT = "    "
@@ -91,7 +91,7 @@ def reason(one: IntegrationHealth) -> list[str]:
     return [one.reason if not hint or hint in one.reason else f"{one.reason}. {_sentence(hint)}"]
 
 
-def waiting(one: IntegrationHealth) -> int | str:
+def waiting_text(one: IntegrationHealth) -> int | str:
     """Return how many events wait, parked ones included; without the database at least so many."""
     if Source.REDIS in one.missing:
         return "?"

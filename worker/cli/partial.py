@@ -15,14 +15,14 @@ from worker.cli.output import plain
 from worker.cli.stores import Ledger, open_standing_ledger
 from worker.ledger.engine import require_readable_schema
 from worker.model.errors import NotFoundError, UnavailableError
-from worker.model.gaps import Gaps, Source
+from worker.model.gaps import MissingSources, Source
 from worker.model.wellbeing import Subject
 
 _NAMES = {Source.REDIS: "Redis", Source.DATABASE: "the database"}
 
 
 @contextmanager
-def reported_ledger(gaps: Gaps) -> Iterator[Ledger]:
+def reported_ledger(gaps: MissingSources) -> Iterator[Ledger]:
     """Give the ledger for a report, and note whether it can be used.
 
     Raises SchemaOutdated where there is no file, and InvalidSetting.
@@ -35,13 +35,13 @@ def reported_ledger(gaps: Gaps) -> Iterator[Ledger]:
         engine.dispose()
 
 
-def print_gaps(gaps: Gaps, fields: Mapping[Source, Sequence[str]]) -> None:
+def print_gaps(gaps: MissingSources, fields: Mapping[Source, Sequence[str]]) -> None:
     """Print a line for each source that is away, with what is not known without it, and why."""
     for source, error in gaps.errors.items():
         click.echo(plain(f"NOT KNOWN without {_NAMES[source]}: {', '.join(fields[source])} ({error})"))
 
 
-def end_with(gaps: Gaps, *, fine: bool = True) -> None:
+def end_with(gaps: MissingSources, *, fine: bool = True) -> None:
     """End the process unless all was known and fine; each absence is a line on standard error."""
     for error in gaps.errors.values():
         click.echo(f"Error: {plain(str(error))}", err=True)
@@ -51,7 +51,7 @@ def end_with(gaps: Gaps, *, fine: bool = True) -> None:
         sys.exit(FAILED)
 
 
-def named(known: Sequence[Subject], id_or_name: str, gaps: Gaps) -> Subject:
+def named(known: Sequence[Subject], id_or_name: str, gaps: MissingSources) -> Subject:
     """Return the one of that id, or else of that name. Raises NotFoundError."""
     found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
     if len(found) > 1:

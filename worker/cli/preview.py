@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import click
 
-from worker.cli.lines import Line, arriving_lines
-from worker.cli.output import counted, plain
+from worker.cli.lines import InputLine, arriving_lines
+from worker.cli.output import count_text, plain
 from worker.cli.publishing import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
 from worker.cli.targets import integration_argument
@@ -43,7 +43,7 @@ def preview(integration: str, source: str, *, limit: int | None, everything: boo
     """
     with integration_store() as store:
         found = store.open(integration)
-    gathered = _Gathered(found, everything=everything)
+    gathered = _CollectedEvents(found, everything=everything)
     with click.open_file(source, "rb") as stream:
         events = gathered.events(stream.fileno(), limit)
     gathered.count_unshown()
@@ -53,7 +53,7 @@ def preview(integration: str, source: str, *, limit: int | None, everything: boo
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _CollectedEvents:
     """Reads events, and complains about those that are refused or left out."""
 
     integration: Integration
@@ -73,9 +73,11 @@ class _Gathered:
 
     def count_unshown(self) -> None:
         if self.complaints > SHOWN:
-            click.echo(f"… and {counted(self.complaints - SHOWN, 'more line')} refused or left out", err=True)
+            click.echo(
+                f"… and {count_text(self.complaints - SHOWN, 'more line')} refused or left out", err=True
+            )
 
-    def _judged(self, line: Line) -> QueuedEvent | None:
+    def _judged(self, line: InputLine) -> QueuedEvent | None:
         try:
             event, raw = accept_event(line.text)
         except InvalidEvent as error:
@@ -88,13 +90,13 @@ class _Gathered:
             return None
         return QueuedEvent(event.id, event.type, event.time_ms, time.time_ns() // 1_000_000, raw)
 
-    def _complain(self, line: Line, words: str) -> None:
+    def _complain(self, line: InputLine, words: str) -> None:
         self.complaints += 1
         if self.complaints <= SHOWN:
             click.echo(f"line {line.number}: {plain(words)}", err=True)
 
 
-def _each_line(descriptor: int) -> Iterator[Line]:
+def _each_line(descriptor: int) -> Iterator[InputLine]:
     for lines in arriving_lines(descriptor):
         yield from lines
 

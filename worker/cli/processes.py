@@ -15,12 +15,12 @@ import click
 from worker import cleanup, health_watch, loss_watch, replay, retention
 from worker.binding import seal_binding
 from worker.broker import keys
-from worker.broker.alive import SignOfLife
-from worker.broker.announcing import Announcements
+from worker.broker.alive import Heartbeat
+from worker.broker.announcing import HealthEvents
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.clocks import Refusals
-from worker.broker.connection import connect
+from worker.broker.clocks import PruningRefusals
+from worker.broker.connection import redis_client
 from worker.broker.deleted import DeletedKeys
 from worker.broker.housekeeping import Housekeeping
 from worker.broker.ingress import Ingress
@@ -32,20 +32,20 @@ from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import RecorderStall
-from worker.broker.turns import Turn
+from worker.broker.turns import LeaderLock
 from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation
-from worker.health import Health
-from worker.health_watch import HealthWatch, Steadiness, webhook
+from worker.health import HealthService
+from worker.health_watch import HealthMonitor, StateDebouncer, webhook
 from worker.identity import process_identity
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
-from worker.ledger.pruning import oldest_due, prune, shares
+from worker.ledger.pruning import oldest_due, prunable_shares, prune_rows
 from worker.ledger.recording import probe
-from worker.ledger.recording import record as record_in
+from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
@@ -79,8 +79,8 @@ def route() -> None:
 
     # A read makes thousands of short-lived objects and no cycles: looking for some costs a sixth of the time.
     gc.set_threshold(100_000, 50, 100)
-    backlog = Backlog(connect(config.broker_address()), Timing.of(config))
-    client = connect(config.broker_address())
+    backlog = Backlog(redis_client(config.broker_address()), Timing.of(config))
+    client = redis_client(config.broker_address())
     ingress = Ingress(client, _consumer(), config.claim_idle)
     router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client))
     sweeper = _sweeper(config, issue_order)
@@ -104,7 +104,7 @@ def record() -> None:
             own_id = _await_ledger(engine, stopping, dependencies)
             if own_id is None:
                 return
-            claim = LedgerClaim(connect(config.broker_address()), own_id)
+            claim = LedgerClaim(redis_client(config.broker_address()), own_id)
             with _beside_recorder(config, claim, stopping, dependencies):
                 _recorder(config, engine, claim).run(stopping, dependencies)
     finally:
@@ -113,12 +113,14 @@ def record() -> None:
 
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
     return Recorder(
-        Outcomes(connect(config.broker_address()), _consumer(), config.claim_idle, claim),
+        Outcomes(redis_client(config.broker_address()), _consumer(), config.claim_idle, claim),
         partial(record_in, engine),
         partial(probe, engine),
-        reconciliation(connect(config.broker_address()), IntegrationStore(engine, open_vault(config))).look,
+        reconciliation(
+            redis_client(config.broker_address()), IntegrationStore(engine, open_vault(config))
+        ).look,
         config.recorder_linger,
-        RecorderStall(connect(config.broker_address())),
+        RecorderStall(redis_client(config.broker_address())),
     )
 
 
@@ -131,12 +133,12 @@ def _beside_recorder(
     try:
         steps: list[_Step] = [
             _replayer(config, engine, claim),
-            unparker_of(config, engine, connect(config.broker_address()), claim),
+            unparker_of(config, engine, redis_client(config.broker_address()), claim),
             _retention(config, engine, claim),
             _health_watch(config, engine, claim),
             _loss_watch(config, engine, claim),
             _cleanup(config, engine, claim),
-            seal_binding(engine, open_vault(config), connect(config.broker_address())),
+            seal_binding(engine, open_vault(config), redis_client(config.broker_address())),
         ]
         with _beside(steps, stopping, dependencies):
             yield
@@ -166,61 +168,61 @@ def _beside(steps: Sequence[_Step], stopping: threading.Event, dependencies: Dep
 
 
 def _replayer(config: Settings, engine: Ledger, claim: LedgerClaim) -> Replayer:
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     return Replayer(
         ReplayStore(engine),
         Replaying(client),
         Snapshot(client),
-        Turn(client, keys.REPLAYER_LOCK, replay.TURN, claim),
+        LeaderLock(client, keys.REPLAYER_LOCK, replay.TURN, claim),
     )
 
 
 def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retention:
-    client = connect(config.broker_address())
-    turn = Turn(client, keys.RETENTION_LOCK, retention.TURN, claim)
+    client = redis_client(config.broker_address())
+    turn = LeaderLock(client, keys.RETENTION_LOCK, retention.TURN, claim)
     guard = PruningGuard(
         partial(read_clocks, engine, client),
         partial(oldest_due, engine),
-        partial(shares, engine),
-        Refusals(client),
+        partial(prunable_shares, engine),
+        PruningRefusals(client),
     )
     kept_days = retention.kept_days_of(config)
-    return Retention(partial(prune, engine), partial(oldest_ms, client), guard, turn, kept_days)
+    return Retention(partial(prune_rows, engine), partial(oldest_ms, client), guard, turn, kept_days)
 
 
-def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthWatch:
-    client = connect(config.broker_address())
+def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthMonitor:
+    client = redis_client(config.broker_address())
     seconds = health_watch.TURN_INTERVALS * config.health_interval
     # Latencies are of no consequence for a state.
-    return HealthWatch(
-        partial(Health(engine, client, config).all, None, with_latencies=False),
-        Announcements(client),
-        Turn(client, keys.HEALTH_LOCK, seconds, claim),
-        Steadiness(config.health_steady),
+    return HealthMonitor(
+        partial(HealthService(engine, client, config).all, None, with_latencies=False),
+        HealthEvents(client),
+        LeaderLock(client, keys.HEALTH_LOCK, seconds, claim),
+        StateDebouncer(config.health_steady),
         webhook(config),
         interval=config.health_interval,
     )
 
 
 def _loss_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> LossWatch:
-    client = connect(config.broker_address())
-    turn = Turn(client, keys.MARKER_LOCK, loss_watch.TURN, claim, when_full=True)
+    client = redis_client(config.broker_address())
+    turn = LeaderLock(client, keys.MARKER_LOCK, loss_watch.TURN, claim, when_full=True)
     return LossWatch(RedisMarks(client), MarkStore(engine), LossStore(engine), turn)
 
 
 def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     return Cleanup(
         DeletedKeys(client),
         Snapshot(client),
         IntegrationStore(engine, open_vault(config)).standings,
         ParkedStore(engine).counts,
-        Turn(client, keys.CLEANUP_LOCK, cleanup.TURN, claim),
+        LeaderLock(client, keys.CLEANUP_LOCK, cleanup.TURN, claim),
     )
 
 
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     parking = Parking(client, config.cap)
     return Sweeper(
         Backlog(client, Timing.of(config)),
@@ -260,7 +262,7 @@ def _process(
 
     Raises InvalidSetting if no process can work with this Redis.
     """
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     refuse_unfit(client, config.redis_accept)
     stopping = threading.Event()
     watch = RedisWatch(client, config.redis_accept, stopping.set, plan=config.memory_plan)
@@ -270,7 +272,7 @@ def _process(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    sign = SignOfLife(client, role, facts=facts)
+    sign = Heartbeat(client, role, facts=facts)
     sign.start()
     log.info("%s started", role)
     dependencies = Dependencies(logging.getLogger(f"worker.{role}"))

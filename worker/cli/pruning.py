@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from worker import retention
-from worker.broker.clocks import Refusals
-from worker.broker.connection import connect
+from worker.broker.clocks import PruningRefusals
+from worker.broker.connection import redis_client
 from worker.broker.outcomes import oldest_ms
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, print_json, print_table, when
 from worker.cli.stores import integration_store
-from worker.ledger.pruning import Kind, Share, shares
-from worker.ledger.pruning import prune as prune_in
+from worker.ledger.pruning import PrunableKind, Share, prunable_shares
+from worker.ledger.pruning import prune_rows as prune_in
 from worker.model.clocks import disagreement
 from worker.pruning_guard import read_clocks, unlikely
 
@@ -24,7 +24,7 @@ from worker.pruning_guard import read_clocks, unlikely
 class _Plan:
     """What would go of a kind: what is older than `before_ms`."""
 
-    kind: Kind
+    kind: PrunableKind
     kept_days: float
     before_ms: int
     shares: list[Share]
@@ -48,7 +48,7 @@ def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
     if dry_run == confirm:
         raise click.UsageError("give --dry-run to count what is old enough, or --confirm to prune it")
     config = configuration()
-    client = connect(config.broker_address())
+    client = redis_client(config.broker_address())
     try:
         with integration_store() as store:
             clocks = read_clocks(store.engine, client)
@@ -60,16 +60,16 @@ def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
                 _tell(plans, apart, as_json=as_json)
                 return
             gone = {plan.kind: _prune_all(store.engine, plan) for plan in plans}
-        Refusals(client).replace({})
+        PruningRefusals(client).replace({})
     finally:
         client.close()
-    _tell_gone(gone, as_json=as_json)
+    _print_pruned(gone, as_json=as_json)
 
 
-def _plans(engine: Any, now_ms: int, kept_days: dict[Kind, float], client: Any) -> Iterator[_Plan]:
+def _plans(engine: Any, now_ms: int, kept_days: dict[PrunableKind, float], client: Any) -> Iterator[_Plan]:
     for kind, days in kept_days.items():
         before_ms = retention.due_before_ms(kind, now_ms, days, partial(oldest_ms, client))
-        yield _Plan(kind, days, before_ms, shares(engine, kind, before_ms))
+        yield _Plan(kind, days, before_ms, prunable_shares(engine, kind, before_ms))
 
 
 def _prune_all(engine: Any, plan: _Plan) -> int:
@@ -110,7 +110,7 @@ def _document(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _tell_gone(gone: dict[Kind, int], *, as_json: bool) -> None:
+def _print_pruned(gone: dict[PrunableKind, int], *, as_json: bool) -> None:
     if as_json:
         print_json({"pruned": {kind.value: count for kind, count in gone.items()}})
         return

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 import click
 
 from worker.cli.configuration import configuration
-from worker.cli.lines import Line, arriving_lines
-from worker.cli.output import as_json_option, counted, plain, print_json
+from worker.cli.lines import InputLine, arriving_lines
+from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.event_salvage import salvage
+from worker.model.event_salvage import salvage_event
 from worker.model.printable import unfiltered
 from worker.publisher import EventPublisher
 
@@ -59,7 +59,7 @@ class _Refused:
     id: str | None
     field: str
     reason: str
-    remedy: str
+    hint: str
 
 
 @dataclass(slots=True)
@@ -70,29 +70,29 @@ class _Tally:
     refused: int = 0
     errors: list[_Refused] = field(default_factory=list)
 
-    def note(self, line: Line, error: InvalidEvent | BrokerUnavailable | None) -> None:
+    def note(self, line: InputLine, error: InvalidEvent | BrokerUnavailable | None) -> None:
         if error is None:
             self.published += 1
         elif isinstance(error, BrokerUnavailable):
             raise BrokerUnavailable(
-                f"stopped at line {line.number} ({counted(self.published, 'event')} published): {error}; "
+                f"stopped at line {line.number} ({count_text(self.published, 'event')} published): {error}; "
                 "publish again from that line on"
             )
         else:
             self.refused += 1
             told = of_the_whole(line, error)
             if self.refused <= MOST_ERRORS:
-                known = salvage(line.text).id or None
-                self.errors.append(_Refused(line.number, known, told.field, told.reason, told.remedy))
+                known = salvage_event(line.text).id or None
+                self.errors.append(_Refused(line.number, known, told.field, told.reason, told.hint))
             if self.refused <= SHOWN:
                 click.echo(f"line {line.number}: {plain(str(told))}", err=True)
 
     def count_unshown(self) -> None:
         if self.refused > SHOWN:
-            click.echo(f"… and {counted(self.refused - SHOWN, 'more line')} refused", err=True)
+            click.echo(f"… and {count_text(self.refused - SHOWN, 'more line')} refused", err=True)
 
     def summary(self) -> str:
-        text = f"Published {counted(self.published, 'event')}"
+        text = f"Published {count_text(self.published, 'event')}"
         return f"{text}, refused {self.refused}." if self.refused else f"{text}."
 
 
@@ -129,8 +129,8 @@ def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
         )
 
 
-def of_the_whole(line: Line, error: InvalidEvent) -> InvalidEvent:
+def of_the_whole(line: InputLine, error: InvalidEvent) -> InvalidEvent:
     """Say how long a line is of which only a part was judged."""
     if not line.is_cut:
         return error
-    return InvalidEvent(error.field, f"is {line.length} bytes long", error.remedy)
+    return InvalidEvent(error.field, f"is {line.length} bytes long", error.hint)

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.broker.ledger_claim import claim_holder, take_over
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import ledger
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
-from worker.model.redis_checks import Standing
-from worker.model.redis_marks import words_of
+from worker.model.redis_checks import CheckStatus
+from worker.model.redis_marks import loss_text
 from worker.redis_report import RedisReport
 
 
@@ -42,7 +42,7 @@ def check(*, as_json: bool) -> None:
     else:
         rows = [[one.name, one.standing.upper(), one.words, one.hint] for one in checks]
         print_table(["check", "result", "what was found", "hint"], rows, empty="")
-    if any(one.standing is Standing.FAILED for one in checks):
+    if any(one.standing is CheckStatus.FAILED for one in checks):
         sys.exit(1)
 
 
@@ -122,7 +122,7 @@ def _loss_document(one: RecordedLoss) -> dict[str, Any]:
         "missing": loss.events,
         "deliveries": loss.deliveries,
         "waiting": loss.waiting,
-        "words": words_of(loss),
+        "words": loss_text(loss),
         "acknowledged": when(one.acknowledged_ms) or None,
         "acknowledged_by": one.acknowledged_by,
         "acknowledgement": one.acknowledgement,
@@ -139,13 +139,13 @@ def _loss_row(one: RecordedLoss) -> list[Any]:
         when(loss.found_ms),
         loss.events,
         acknowledged,
-        words_of(loss),
+        loss_text(loss),
     ]
 
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         yield client
     finally:

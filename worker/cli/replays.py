@@ -8,11 +8,11 @@ import click
 from msgspec import structs
 
 from worker.cli.filters import limit_option
-from worker.cli.output import as_json_option, counted, print_json, print_table, when
+from worker.cli.output import as_json_option, count_text, print_json, print_table, when
 from worker.cli.stores import Ledger, integration_store, ledger, names_by_id
-from worker.ledger.replays import end_replay, fates, get_replay, list_replays
+from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay
-from worker.model.replays import Fates, Replay, ReplayState
+from worker.model.replays import Replay, ReplayResult, ReplayState
 
 #: How often somebody who waits looks at the ledger, in seconds.
 _LOOK_EVERY = 0.5
@@ -29,9 +29,9 @@ def replays() -> None:
 def list_(limit: int, *, as_json: bool) -> None:
     """List the replays, the newest first; `redrive` made those of an outage, `enable` those of a 410."""
     with integration_store() as store:
-        names, found = names_by_id(store), list_replays(store.engine, limit)
+        names, found = names_by_id(store), find_replays(store.engine, limit)
     if as_json:
-        print_json([replay_document(one) for one in found])
+        print_json([replay_json(one) for one in found])
         return
     print_table(
         ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"],
@@ -47,9 +47,9 @@ def show(replay: str, *, as_json: bool) -> None:
     """Show how far a replay is, and what became of its events."""
     with integration_store() as store:
         names, found = names_by_id(store), get_replay(store.engine, replay)
-        became = fates(store.engine, found)
+        became = replay_result(store.engine, found)
     if as_json:
-        print_json(replay_document(found, became))
+        print_json(replay_json(found, became))
     else:
         print_table(["field", "value"], _fields(found, became, names), empty="")
 
@@ -65,12 +65,14 @@ def cancel(replay: str, *, as_json: bool) -> None:
             raise InvalidReplay("ID", f"{replay} is {found.state} already", "give one that runs")
         found = get_replay(engine, replay)
     if as_json:
-        print_json(replay_document(found))
+        print_json(replay_json(found))
     else:
-        click.echo(f"Cancelled {replay}: {found.replayed} of {counted(found.total, 'dead letter')} are sent.")
+        click.echo(
+            f"Cancelled {replay}: {found.replayed} of {count_text(found.total, 'dead letter')} are sent."
+        )
 
 
-def replay_document(replay: Replay, became: Fates | None = None) -> dict[str, Any]:
+def replay_json(replay: Replay, became: ReplayResult | None = None) -> dict[str, Any]:
     """Return it as JSON values."""
     document = structs.asdict(replay) | {"selection": structs.asdict(replay.selection)}
     return document if became is None else document | {"fates": structs.asdict(became)}
@@ -79,22 +81,22 @@ def replay_document(replay: Replay, became: Fates | None = None) -> dict[str, An
 def announce_replay(replay: Replay, *, as_json: bool) -> None:
     """Tell of a replay that was just made."""
     if as_json:
-        print_json(replay_document(replay))
+        print_json(replay_json(replay))
         return
     click.echo(
-        f"{replay.id}: {counted(replay.total, 'dead letter')}, {replay.rate} a second at the most. "
+        f"{replay.id}: {count_text(replay.total, 'dead letter')}, {replay.rate} a second at the most. "
         f"`siem replays show {replay.id}` tells how far it is."
     )
 
 
-def follow(engine: Ledger, replay: Replay) -> tuple[Replay, Fates]:
+def follow(engine: Ledger, replay: Replay) -> tuple[Replay, ReplayResult]:
     """Wait until it has ended and each of its events is delivered or dead; tell on stderr how it goes.
 
     Raises ClickException when it was cancelled.
     """
     told = ""
     while True:
-        replay, became = get_replay(engine, replay.id), fates(engine, replay)
+        replay, became = get_replay(engine, replay.id), replay_result(engine, replay)
         if (line := _line(replay, became)) != told:
             click.echo(line, err=True)
             told = line
@@ -105,7 +107,7 @@ def follow(engine: Ledger, replay: Replay) -> tuple[Replay, Fates]:
         time.sleep(_LOOK_EVERY)
 
 
-def _line(replay: Replay, became: Fates) -> str:
+def _line(replay: Replay, became: ReplayResult) -> str:
     return (
         f"{replay.id}: {replay.replayed + replay.skipped} of {replay.total} handed over; "
         f"{became.delivered} delivered, {became.dead} dead again, {became.under_way} under way"
@@ -128,7 +130,7 @@ def _row(replay: Replay, names: Mapping[str, str]) -> list[Any]:
     ]
 
 
-def _fields(replay: Replay, became: Fates, names: Mapping[str, str]) -> list[list[Any]]:
+def _fields(replay: Replay, became: ReplayResult, names: Mapping[str, str]) -> list[list[Any]]:
     columns = ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"]
     chosen = structs.asdict(replay.selection)
     narrowed = ", ".join(f"{name}: {_shown(value)}" for name, value in chosen.items() if value)

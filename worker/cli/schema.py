@@ -8,27 +8,27 @@ from typing import Any
 import click
 
 from worker import __version__
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
-from worker.cli.output import as_json_option, counted, print_json
+from worker.cli.output import as_json_option, count_text, print_json
 from worker.cli.schema_views import (
     Plan,
+    print_done,
+    print_plan,
+    print_status,
+    print_users,
     tables_document,
-    tell_done,
-    tell_plan,
-    tell_status,
-    tell_users,
     user_document,
 )
 from worker.cli.stores import open_standing_ledger
 from worker.ledger.change_costs import Lost, lost_by
-from worker.ledger.engine import downgrade as downgrade_in
+from worker.ledger.engine import downgrade_tables as downgrade_in
 from worker.ledger.engine import open_ledger, tables_of
-from worker.ledger.engine import upgrade as upgrade_in
+from worker.ledger.engine import upgrade_tables as upgrade_in
 from worker.ledger.migrating import steps_to_take, steps_to_undo
-from worker.ledger.revisions import Step, Tables, own_steps, require_readable
+from worker.ledger.revisions import Revision, Tables, own_steps, require_readable_tables
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, SchemaOutdated
-from worker.schema_guard import LedgerUser, ledger_users, require_nobody_stopped, upgrade_shuts_out
+from worker.schema_guard import LedgerUser, ledger_users, require_no_process_stopped, upgrade_shuts_out
 
 
 @click.command()
@@ -58,8 +58,8 @@ def status(*, as_json: bool) -> None:
             }
         )
     else:
-        tell_status(tables, reason, plan)
-        tell_users(users, silence, tables)
+        print_status(tables, reason, plan)
+        print_users(users, silence, tables)
     sys.exit(1 if reason else 0)
 
 
@@ -86,13 +86,13 @@ def upgrade(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
     with _opened(open_ledger(configuration().ledger_address())) as engine:
         plan = Plan.of(engine, steps_to_take(tables_of(engine), own_steps()))
         if dry_run:
-            tell_plan(plan, as_json=as_json)
+            print_plan(plan, as_json=as_json)
             return
         if not confirm and upgrade_shuts_out(engine):
-            _require_nobody_stopped(own_steps().head)
+            _require_no_process_stopped(own_steps().head)
         taken = upgrade_in(engine)
         now = tables_of(engine)
-    tell_done(taken, now, "Took", as_json=as_json)
+    print_done(taken, now, "Took", as_json=as_json)
 
 
 @click.command()
@@ -127,28 +127,28 @@ def downgrade(
         plan = Plan.of(engine, steps_to_undo(tables_of(engine), own_steps(), target), undone=True)
         lost = lost_by(engine, plan.changes)
         if dry_run:
-            tell_plan(plan, lost, as_json=as_json)
+            print_plan(plan, lost, as_json=as_json)
             return
         if plan.steps and not confirm:
             # In this order: --confirm, which the second one offers, waives both.
-            _require_nobody_stopped(target)
+            _require_no_process_stopped(target)
             _refuse_to_lose(lost)
         undone = downgrade_in(engine, target)
         now = tables_of(engine)
-    tell_done(undone, now, "Undid", as_json=as_json)
+    print_done(undone, now, "Undid", as_json=as_json)
 
 
 def _refuse_to_lose(lost: Sequence[Lost]) -> None:
     if lost:
-        what = "; ".join(f"{one.words} ({counted(one.values, 'value')})" for one in lost)
+        what = "; ".join(f"{one.words} ({count_text(one.values, 'value')})" for one in lost)
         raise SchemaInUse(f"this would lose data: {what}. Nothing is changed; --confirm loses it")
 
 
-def _require_nobody_stopped(revision: str) -> None:
+def _require_no_process_stopped(revision: str) -> None:
     """Raise SchemaInUse if a process runs that could not work with the tables of this revision."""
     try:
         with _redis() as client:
-            require_nobody_stopped(client, revision)
+            require_no_process_stopped(client, revision)
     except (BrokerUnavailable, InvalidSetting) as error:
         raise SchemaInUse(f"who runs is not known ({error}): nothing is changed without --confirm") from error
 
@@ -156,13 +156,13 @@ def _require_nobody_stopped(revision: str) -> None:
 def _reason(tables: Tables | None) -> str | None:
     """Return why this release cannot work with the tables, or None if it can."""
     try:
-        require_readable(tables, own_steps())
+        require_readable_tables(tables, own_steps())
     except SchemaOutdated as error:
         return str(error)
     return None
 
 
-def _pending(tables: Tables | None) -> Sequence[Step]:
+def _pending(tables: Tables | None) -> Sequence[Revision]:
     try:
         return steps_to_take(tables, own_steps())
     except SchemaOutdated:
@@ -180,7 +180,7 @@ def _users() -> tuple[list[LedgerUser] | None, str | None]:
 
 @contextmanager
 def _redis() -> Iterator[Client]:
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         yield client
     finally:

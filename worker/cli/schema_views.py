@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from worker import __version__
-from worker.cli.output import counted, print_json, print_table
+from worker.cli.output import count_text, print_json, print_table
 from worker.ledger.change_costs import Lost, seconds_of
-from worker.ledger.revisions import Step, Tables, own_steps
-from worker.ledger.table_changes import Change, Wait, changes_of, statements_of
+from worker.ledger.revisions import Revision, Tables, own_steps
+from worker.ledger.table_changes import TableChange, Wait, changes_of, statements_of
 from worker.schema_guard import LedgerUser
 
 _WAITS = {
@@ -25,13 +25,13 @@ _WAITS = {
 class Plan:
     """Steps to take, or to undo; for each change how many seconds others wait, roughly."""
 
-    steps: Sequence[Step]
-    changes: Sequence[Change]
+    steps: Sequence[Revision]
+    changes: Sequence[TableChange]
     seconds: Sequence[float]
     statements: Sequence[str]
 
     @classmethod
-    def of(cls, engine: Any, steps: Sequence[Step], *, undone: bool = False) -> "Plan":
+    def of(cls, engine: Any, steps: Sequence[Revision], *, undone: bool = False) -> "Plan":
         """Look up what the steps do to this database."""
         dialect = engine.dialect.name
         changes = changes_of(steps, dialect, undone=undone)
@@ -65,7 +65,7 @@ class Plan:
             click.echo(f"  {change.words} ({waits}{long})")
 
 
-def tell_status(tables: Tables | None, reason: str | None, plan: Plan) -> None:
+def print_status(tables: Tables | None, reason: str | None, plan: Plan) -> None:
     """Print whose the tables are, and what is pending."""
     click.echo(f"this release:  {__version__}, revision {own_steps().head}")
     if tables is None:
@@ -85,7 +85,7 @@ def _who_can(tables: Tables) -> str:
     return f"{which} (from release {tables.readable_release} on)" if tables.readable_release else which
 
 
-def tell_users(users: list[LedgerUser] | None, silence: str | None, tables: Tables | None) -> None:
+def print_users(users: list[LedgerUser] | None, silence: str | None, tables: Tables | None) -> None:
     """Print who runs, and whether each can work with the tables."""
     if users is None:
         click.echo(f"who runs is not known: {silence}")
@@ -104,7 +104,7 @@ def _yes(one: LedgerUser, tables: Tables | None) -> str:
     return "yes" if one.revision is None or (tables and one.works_with(tables)) else "NO"
 
 
-def tell_plan(plan: Plan, lost: Sequence[Lost] = (), *, as_json: bool) -> None:
+def print_plan(plan: Plan, lost: Sequence[Lost] = (), *, as_json: bool) -> None:
     """Print what would be changed and lost, and the SQL."""
     if as_json:
         print_json(plan.document() | {"lost": [{"what": one.words, "values": one.values} for one in lost]})
@@ -114,12 +114,12 @@ def tell_plan(plan: Plan, lost: Sequence[Lost] = (), *, as_json: bool) -> None:
         return
     plan.tell()
     for one in lost:
-        click.echo(f"LOST: {one.words}: {counted(one.values, 'value')}")
+        click.echo(f"LOST: {one.words}: {count_text(one.values, 'value')}")
     for statement in plan.statements:
         click.echo(f"{statement};")
 
 
-def tell_done(steps: Sequence[Step], tables: Tables | None, verb: str, *, as_json: bool) -> None:
+def print_done(steps: Sequence[Revision], tables: Tables | None, verb: str, *, as_json: bool) -> None:
     """Print which steps were taken or undone, and who can work with the tables now."""
     if as_json:
         changed = [step.revision for step in steps]

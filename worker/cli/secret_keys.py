@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import click
 
 from worker.broker.conflicts import standing_documents
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
-from worker.cli.output import as_json_option, counted, plain, print_json, print_table
-from worker.cli.stores import announce, integration_store, ledger
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
+from worker.cli.stores import integration_store, ledger, refresh_integrations
 from worker.key_guard import KeyHolder, key_holders, lacking_key
-from worker.ledger.resealing import Binding, SealedSecret, reseal_secrets, sealed_secrets, secrets_of
+from worker.ledger.resealing import Binding, SealedSecret, reseal_secrets, sealed_secrets, secrets_in_document
 from worker.ledger.vault import Vault, new_key, open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 
@@ -93,7 +93,7 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
     with integration_store() as store:
         done = reseal_secrets(store.engine, vault)
         left = [one for one in sealed_secrets(store.engine, vault) if not one.is_current]
-        announce(store)
+        refresh_integrations(store)
     if as_json:
         print_json(
             {
@@ -102,8 +102,8 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
             }
         )
     else:
-        where = counted(len({one.integration_id for one in done}), "integration")
-        click.echo(f"Sealed {counted(len(done), 'secret')} of {where} with key {vault.fingerprints[0]}.")
+        where = count_text(len({one.integration_id for one in done}), "integration")
+        click.echo(f"Sealed {count_text(len(done), 'secret')} of {where} with key {vault.fingerprints[0]}.")
         for one in left:
             click.echo(f"Warning: {plain(_left(one))}.", err=True)
     if left:
@@ -128,7 +128,7 @@ def _require_key_everywhere(fingerprint: str) -> None:
 
 def _asked(ask: Callable[[Client], _T]) -> _T:
     """Ask Redis. Raises BrokerUnavailable, InvalidSetting."""
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         return ask(client)
     finally:
@@ -177,7 +177,7 @@ def _look(vault: Vault) -> _Found:
         documents, holders = _asked(standing_documents), _asked(key_holders)
     except (BrokerUnavailable, InvalidSetting) as error:
         return _Found(found, [], [], [], [], str(error))
-    copies = [one for document in documents for one in secrets_of(document, vault)]
+    copies = [one for document in documents for one in secrets_in_document(document, vault)]
     first = vault.fingerprints[0]
     lacking = [one for one in holders if one.lacks(first)]
     older = [one for one in holders if one.seals_otherwise(first) and not one.lacks(first)]
@@ -217,21 +217,21 @@ def _sentences(found: _Found, keys: int) -> list[str]:
     older = sum(bool(one.key) for one in found.ledger)
     told = []
     if older:
-        told.append(f"An older key sealed {counted(older, 'secret')}: `siem secrets reseal`.")
+        told.append(f"An older key sealed {count_text(older, 'secret')}: `siem secrets reseal`.")
     if unbound := sum(one.binding is Binding.UNBOUND for one in found.ledger):
         told.append(
-            f"An earlier release sealed {counted(unbound, 'secret')}, bound to no address: a recorder binds "
-            "that within seconds, as does `siem secrets reseal`."
+            f"An earlier release sealed {count_text(unbound, 'secret')}, bound to no address: a recorder "
+            "binds that within seconds, as does `siem secrets reseal`."
         )
     if clear := sum(one.binding is Binding.CLEAR for one in found.ledger):
         told.append(
-            f"{counted(clear, 'url')} with a query left in the clear by an earlier release: a recorder seals "
-            "that once no API of that release runs, as does `siem secrets reseal` at once."
+            f"{count_text(clear, 'url')} with a query left in the clear by an earlier release: a recorder "
+            "seals that once no API of that release runs, as does `siem secrets reseal` at once."
         )
     told += [f"{_left(one)}." for one in found.ledger if one.binding in {Binding.UNKNOWN, Binding.MOVED}]
     if found.copies:
         told.append(
-            f"The copy in Redis of {counted(found.copies, 'integration')} is not renewed yet: a recorder "
+            f"The copy in Redis of {count_text(found.copies, 'integration')} is not renewed yet: a recorder "
             "does it within seconds."
         )
     told += [

@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from worker.broker.alive import ROLES, roles_alive
-from worker.broker.conflicts import conflicts, sentences, told_by_kind
-from worker.broker.connection import Client, connect
+from worker.broker.conflicts import conflicts, count_by_kind, sentences
+from worker.broker.connection import Client, redis_client
 from worker.broker.floods import floods
-from worker.broker.ingress import waiting as ingress_waiting
+from worker.broker.ingress import count_unrouted as ingress_waiting
 from worker.broker.outcomes import lag
 from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
-from worker.cli.output import Since, as_json_option, counted, print_json, when
+from worker.cli.output import Since, as_json_option, count_text, print_json, when
 from worker.cli.overview import (
     Entry,
     in_order,
@@ -27,18 +27,18 @@ from worker.cli.overview import (
     print_wrapped,
     reason,
     tenant_option,
-    waiting,
+    waiting_text,
 )
 from worker.cli.partial import end_with, print_gaps, reported_ledger
 from worker.cli.stores import Ledger
 from worker.cli.watching import watch
-from worker.health import Health
+from worker.health import HealthService
 from worker.ledger.health_queries import counts_since
 from worker.model.destinations import DESTINATION_TYPES
 from worker.model.fleet_signs import worker_role
-from worker.model.gaps import Gaps, Source
-from worker.model.redis_checks import RedisCheck, Standing
-from worker.model.wellbeing import FINE, Breaker, Counts, IntegrationHealth, Latency, Problem
+from worker.model.gaps import MissingSources, Source
+from worker.model.redis_checks import CheckStatus, RedisCheck
+from worker.model.wellbeing import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
 from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
@@ -99,7 +99,7 @@ def status(since: int, tenant: str | None, limit: int, *, watched: bool, as_json
     if watched and as_json:
         raise click.UsageError("give --watch or --json, not both")
     began_ms, asked = _now_ms(), _Question(since, tenant, limit, as_json)
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     with closing(client):
         if watched:
             # What "the last hour" is moves on while somebody watches.
@@ -112,9 +112,9 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _show(client: Client, asked: _Question) -> tuple[Gaps, bool]:
+def _show(client: Client, asked: _Question) -> tuple[MissingSources, bool]:
     """Print what is asked for; return what could not be asked, and whether all of it is fine."""
-    gaps = Gaps()
+    gaps = MissingSources()
     with reported_ledger(gaps) as engine:
         report = _Report(client, engine, asked, gaps)
         (report.print_json if asked.as_json else report.print)()
@@ -124,8 +124,8 @@ def _show(client: Client, asked: _Question) -> tuple[Gaps, bool]:
 class _Report:
     """What Redis and the ledger say at one moment."""
 
-    def __init__(self, client: Client, engine: Ledger, asked: _Question, gaps: Gaps) -> None:
-        self._health, self._asked, self._gaps = Health(engine, client, configuration()), asked, gaps
+    def __init__(self, client: Client, engine: Ledger, asked: _Question, gaps: MissingSources) -> None:
+        self._health, self._asked, self._gaps = HealthService(engine, client, configuration()), asked, gaps
         known = self._health.known_subjects(gaps, asked.tenant)
         self._subjects = {one.id: one for one in known}
         self._all = in_order(self._health.survey(known, gaps, with_latencies=False))
@@ -162,7 +162,7 @@ class _Report:
     def _cells(self, one: IntegrationHealth) -> list[Any]:
         counts, latency = self._counted(one), self._latency(one)
         return [
-            waiting(one),
+            waiting_text(one),
             *("?" if counts is None else getattr(counts, name) for name in _COUNTS),
             latency.p99 if latency else ("?" if self._latencies is None else None),
         ]
@@ -184,7 +184,7 @@ class _Report:
             "paused": subject.paused,
             "state": one.state.value,
             "reason": one.reason,
-            "disabled_reason": subject.off_reason,
+            "disabled_reason": subject.disabled_reason,
             "held": _held(one.breaker),
             "backlog": None if Source.REDIS in one.missing else one.backlog_events,
             "parked": None if Source.DATABASE in one.missing else one.parked_events,
@@ -201,13 +201,13 @@ def _held(breaker: Breaker | None) -> dict[str, Any] | None:
     return {"cause": breaker.cause, "since": when(breaker.since_ms), "next_try": next_try}
 
 
-def _problem(problem: Problem | None) -> dict[str, Any] | None:
+def _problem(problem: LastError | None) -> dict[str, Any] | None:
     if problem is None:
         return None
     return {"at": when(problem.at_ms), "error": problem.error, "hint": problem.hint}
 
 
-def _fleet(client: Client, engine: Ledger, health: Health) -> dict[str, Any]:
+def _fleet(client: Client, engine: Ledger, health: HealthService) -> dict[str, Any]:
     alive, stall = roles_alive(client), recorder_stall(client)
     return {
         "processes": {role: role in alive for role in ROLES},
@@ -216,7 +216,7 @@ def _fleet(client: Client, engine: Ledger, health: Health) -> dict[str, Any]:
         "flooding_tenants": sorted(floods(client) or ()),
         "waiting_to_be_recorded": lag(client),
         "unrecordable": Unrecordable(client).count(),
-        "conflicts": told_by_kind(conflicts(client)),
+        "conflicts": count_by_kind(conflicts(client)),
         "recording_stalled": stall.words if stall else None,
         "not_ok": [part.name for part in health.fleet().parts if not part.ok],
     }
@@ -233,13 +233,13 @@ def _fleet_lines(fleet: dict[str, Any], types: set[str]) -> Iterator[str]:
     for check in fleet["redis"]:
         yield f"Redis, {check['standing']}: {check['words']}: {check['hint']}"
     yield (
-        f"Waiting: {counted(fleet['waiting_to_be_routed'], 'event')} to be routed, "
-        f"{counted(fleet['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
+        f"Waiting: {count_text(fleet['waiting_to_be_routed'], 'event')} to be routed, "
+        f"{count_text(fleet['waiting_to_be_recorded'], 'batch', 'batches')} to be recorded."
     )
     if flooding := fleet["flooding_tenants"]:
         yield f"Most of what is to be routed is of {', '.join(flooding)}: all others go first."
     if aside := fleet["unrecordable"]:
-        entries = counted(aside, "batch", "batches")
+        entries = count_text(aside, "batch", "batches")
         yield f"NOT OK: {entries} could not be recorded: see `siem unrecordable list`."
     if stalled := fleet["recording_stalled"]:
         yield f"NOT OK: nothing can be recorded: {stalled}"
@@ -250,7 +250,7 @@ def _fleet_lines(fleet: dict[str, Any], types: set[str]) -> Iterator[str]:
 
 def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
     checks = RedisReport(engine, client, configuration()).checks()
-    return [check for check in checks if check.standing is not Standing.OK]
+    return [check for check in checks if check.standing is not CheckStatus.OK]
 
 
 def _missed(processes: dict[str, bool], types: set[str]) -> list[str]:

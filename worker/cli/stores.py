@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from worker.broker.connection import Client, connect
+from worker.broker.connection import Client, redis_client
 from worker.broker.key_copy import KeyCopy
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
-from worker.doctor import Check, examine_keys
+from worker.doctor import StepReport, examine_keys
 from worker.key_guard import KeyHolder, lacking_key
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
@@ -21,7 +21,7 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.model.integrations import Integration
-from worker.model.reach import Reach
+from worker.model.reach import AllowedNetworks
 from worker.reach import held_connections, reach_of
 from worker.reconciling import Reconciliation
 
@@ -61,13 +61,13 @@ def integration_store() -> Iterator[IntegrationStore]:
         yield IntegrationStore(engine, open_vault(configuration()), configuration().quotas)
 
 
-def worker_reach(kind: str) -> Reach:
+def worker_reach(kind: str) -> AllowedNetworks:
     """Return what the running workers that deliver to this type of destination allow."""
     config = configuration()
     try:
-        client = connect(config.broker_address())
+        client = redis_client(config.broker_address())
     except InvalidSetting as error:
-        return Reach(
+        return AllowedNetworks(
             kind, (), config.allowed_networks, f"nothing is known of workers without Redis ({error})"
         )
     try:
@@ -79,7 +79,7 @@ def worker_reach(kind: str) -> Reach:
 def connections_held(integration: Integration, peers: Collection[str]) -> int:
     """Count the connections over which running workers deliver to any of these places ("ip:port")."""
     try:
-        client = connect(configuration().broker_address())
+        client = redis_client(configuration().broker_address())
     except InvalidSetting:
         return 0
     try:
@@ -88,11 +88,11 @@ def connections_held(integration: Integration, peers: Collection[str]) -> int:
         client.close()
 
 
-def worker_keys(integration: Integration) -> list[Check]:
+def worker_keys(integration: Integration) -> list[StepReport]:
     """Return a warning if running workers cannot open its secrets; nothing while Redis is away."""
     config = configuration()
     try:
-        client = connect(config.broker_address())
+        client = redis_client(config.broker_address())
     except InvalidSetting:
         return []
     try:
@@ -105,7 +105,7 @@ def processes_without_key() -> list[KeyHolder]:
     """Return the running processes that cannot open what is sealed here; none while Redis is away."""
     config = configuration()
     try:
-        client = connect(config.broker_address())
+        client = redis_client(config.broker_address())
     except InvalidSetting:
         return []
     try:
@@ -129,7 +129,7 @@ def reconcile(store: IntegrationStore) -> bool:
     Raises BrokerUnavailable, or WrongLedger if Redis holds the events of another ledger.
     """
     config = configuration()
-    with closing(connect(config.broker_address())) as client:
+    with closing(redis_client(config.broker_address())) as client:
         return reconciliation(client, store).whole()
 
 
@@ -143,7 +143,7 @@ def key_copy(client: Client) -> KeyCopy:
     return KeyCopy(client, open_vault(configuration()).proofs)
 
 
-def announce(store: IntegrationStore, integration_id: str | None = None) -> None:
+def refresh_integrations(store: IntegrationStore, integration_id: str | None = None) -> None:
     """Tell the fleet of one integration, or of all; while Redis is away, a recorder does it later."""
     try:
         if integration_id is None or not _told(store, integration_id):
@@ -155,6 +155,6 @@ def announce(store: IntegrationStore, integration_id: str | None = None) -> None
 def _told(store: IntegrationStore, integration_id: str) -> bool:
     """Tell the fleet of one; return whether that could be done without the others."""
     config = configuration()
-    with closing(connect(config.broker_address())) as client:
+    with closing(redis_client(config.broker_address())) as client:
         check_claim(client, ledger_id(store.engine))
         return publish_some(client, store.records([integration_id]), config.slots) is not None

@@ -36,7 +36,7 @@ def complete_integration(
 integration_argument = click.argument("integration", shell_complete=complete_integration)
 
 
-def target_of(store: IntegrationStore, into: str | None) -> tuple[str | None, str | None]:
+def replay_target(store: IntegrationStore, into: str | None) -> tuple[str | None, str | None]:
     """Return the id and the tenant of the integration that gets them, if one was named."""
     if into is None:
         return None, None

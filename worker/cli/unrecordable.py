@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.packing import unpack_chunk
 from worker.broker.unrecordable import SetAside, Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.filters import limit_option
 from worker.cli.letter_views import payload_lines
-from worker.cli.output import as_json_option, counted, plain, print_json, print_table, when
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import QueuedEvent
@@ -135,7 +135,7 @@ def discard(ids: tuple[str, ...], *, everything: bool, yes: bool, as_json: bool)
 
 @contextmanager
 def _entries() -> Iterator[Unrecordable]:
-    client = connect(configuration().broker_address())
+    client = redis_client(configuration().broker_address())
     try:
         yield Unrecordable(client)
     finally:
@@ -172,13 +172,13 @@ def _confirm(chosen: Sequence[SetAside]) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nothing was discarded: there is no terminal to ask at, so give --yes")
     events = sum(_events(one) or 0 for one in chosen)
-    question = f"Discard {_entries_of(len(chosen))}, with {counted(events, 'event')} in all?"
+    question = f"Discard {_entries_of(len(chosen))}, with {count_text(events, 'event')} in all?"
     if not click.confirm(question, err=True):
         raise click.ClickException("nothing was discarded")
 
 
 def _entries_of(number: int) -> str:
-    return counted(number, "entry", "entries")
+    return count_text(number, "entry", "entries")
 
 
 def _document(one: SetAside) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from worker.ledger.health_queries import counts_since
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import Tally, delivery_percentiles, tallies
+from worker.ledger.queries import DeliveryCounts, delivery_percentiles, tallies
 from worker.model.destinations import Destination, SplunkHec, SyslogCef
 from worker.model.events import decode_event
 from worker.model.integrations import Integration
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AccountLine:
     """What the ledger says of one integration, beside what was published for it.
 
     `received` is how many different events the receiver itself has counted; None if it was not asked, or
@@ -86,22 +86,22 @@ class Account:
         """Name the integrations."""
         return [one.name for one in self._integrations]
 
-    def look(self) -> list[Line]:
+    def look(self) -> list[AccountLine]:
         """Return what the ledger says by now; of latencies it is not asked, which takes longer."""
         ids = [one.id for one in self._integrations]
         found, counts = tallies(self._engine, integration_ids=ids), counts_since(self._engine, ids, 0)
         self._ended = time.monotonic() if not self._settled else self._ended
         return [
-            replace(self._line(one, found.get(one.id, Tally())), retried=counts[one.id].retried)
+            replace(self._line(one, found.get(one.id, DeliveryCounts())), retried=counts[one.id].retried)
             for one in self._integrations
         ]
 
-    def settle(self, lines: Sequence[Line]) -> bool:
+    def settle(self, lines: Sequence[AccountLine]) -> bool:
         """Say whether every published event is delivered or dead."""
         self._settled = self._settled or not any(line.missing for line in lines)
         return self._settled
 
-    def close(self) -> list[Line]:
+    def close(self) -> list[AccountLine]:
         """Return all that the ledger says."""
         return [
             self._with_speed(line, integration)
@@ -113,8 +113,8 @@ class Account:
         """How long it took, or has taken so far."""
         return self._ended - self._started
 
-    def _line(self, integration: Integration, tally: Tally) -> Line:
-        return Line(
+    def _line(self, integration: Integration, tally: DeliveryCounts) -> AccountLine:
+        return AccountLine(
             integration.name,
             _way(integration.destination),
             self._published[integration.id],
@@ -122,7 +122,7 @@ class Account:
             tally.dead,
         )
 
-    def _with_speed(self, line: Line, integration: Integration) -> Line:
+    def _with_speed(self, line: AccountLine, integration: Integration) -> AccountLine:
         percentiles = delivery_percentiles(self._engine, integration.id)
         return replace(
             line,

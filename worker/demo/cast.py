@@ -1,6 +1,6 @@
 """Who plays in the demo: six receivers on loopback, and an integration to each.
 
-Three speak Splunk's HEC: one is healthy, one is an archive that wants every event, one is moody: now and
+Three speak Splunk's HEC: one is healthy, one is an archive that wants every event, one is flaky: now and
 then it is busy, and there are events that it cannot stand. Two take CEF over syslog, by TCP and by UDP, and
 one is a signed webhook. So all that a ledger can say is to be seen.
 """
@@ -33,7 +33,7 @@ _PREFIX = "demo_"
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Receiver:
     """One receiver: its program with its options, and the destination that leads to it.
 
     `destination` may name the receiver's port as `{port}` in its url.
@@ -46,31 +46,31 @@ class Role:
     destination: Mapping[str, Any]
 
 
-def cast() -> list[Role]:
+def cast() -> list[Receiver]:
     """Name the receivers of a demo, each with a secret of its own."""
     return [
         _splunk("splunk", DEFAULT_EVENT_TYPES),
         _splunk("archive", frozenset(EventType)),
-        _splunk("moody", DEFAULT_EVENT_TYPES, "--flaky", "0.02", "--refuse", "0.001"),
+        _splunk("flaky", DEFAULT_EVENT_TYPES, "--flaky", "0.02", "--refuse", "0.001"),
         _syslog("qradar", "syslog://127.0.0.1:{port}"),
         _syslog("arcsight", "syslog+udp://127.0.0.1:{port}", "--udp"),
         _webhook("webhook"),
     ]
 
 
-def _splunk(name: str, event_types: frozenset[EventType], *options: str) -> Role:
+def _splunk(name: str, event_types: frozenset[EventType], *options: str) -> Receiver:
     token = secrets.token_urlsafe(16)
     url = "http://127.0.0.1:{port}/services/collector/event"
     destination = {"type": "splunk_hec", "url": url, "token": token}
-    return Role(name, event_types, "receiver", ("--token", token, *options), destination)
+    return Receiver(name, event_types, "receiver", ("--token", token, *options), destination)
 
 
-def _syslog(name: str, url: str, *options: str) -> Role:
+def _syslog(name: str, url: str, *options: str) -> Receiver:
     destination = {"type": "syslog_cef", "url": url}
-    return Role(name, DEFAULT_EVENT_TYPES, "syslog_receiver", options, destination)
+    return Receiver(name, DEFAULT_EVENT_TYPES, "syslog_receiver", options, destination)
 
 
-def _webhook(name: str) -> Role:
+def _webhook(name: str) -> Receiver:
     token = secrets.token_urlsafe(16)
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     destination = {
@@ -80,10 +80,10 @@ def _webhook(name: str) -> Role:
         "signing_secrets": [secret],
     }
     options = ("--bearer", token, "--secret", secret)
-    return Role(name, DEFAULT_EVENT_TYPES, "webhook_receiver", options, destination)
+    return Receiver(name, DEFAULT_EVENT_TYPES, "webhook_receiver", options, destination)
 
 
-def commands(roles: Sequence[Role], directory: Path) -> dict[str, str]:
+def commands(roles: Sequence[Receiver], directory: Path) -> dict[str, str]:
     """Return the command of each receiver; each leaves its port in the directory."""
     return {
         role.name: shlex.join(
@@ -97,19 +97,19 @@ def commands(roles: Sequence[Role], directory: Path) -> dict[str, str]:
     }
 
 
-def listening(roles: Sequence[Role], directory: Path) -> bool:
+def listening(roles: Sequence[Receiver], directory: Path) -> bool:
     """Say whether every receiver listens."""
     return all(_port_file(role, directory).exists() for role in roles)
 
 
-def forget_ports(roles: Sequence[Role], directory: Path) -> None:
+def forget_ports(roles: Sequence[Receiver], directory: Path) -> None:
     """Take away what receivers of an earlier demo left."""
     for role in roles:
         _port_file(role, directory).unlink(missing_ok=True)
 
 
 def integrate(
-    roles: Sequence[Role], directory: Path, store: IntegrationStore, client: Client, slots: int
+    roles: Sequence[Receiver], directory: Path, store: IntegrationStore, client: Client, slots: int
 ) -> list[Integration]:
     """Create an integration to each receiver, in place of those of an earlier demo."""
     remove(store)
@@ -131,7 +131,7 @@ def remove(store: IntegrationStore) -> None:
             keys.revoke(key.id)
 
 
-def received(role: Role, directory: Path) -> int | None:
+def received(role: Receiver, directory: Path) -> int | None:
     """Ask a receiver how many different events it has had; None if it does not answer."""
     # Not by urllib, which might ask a proxy of the environment.
     with closing(HTTPConnection("127.0.0.1", _ports(role, directory)[-1], timeout=5)) as connection:
@@ -143,7 +143,7 @@ def received(role: Role, directory: Path) -> int | None:
     return counted
 
 
-def _integration(role: Role, directory: Path) -> Integration:
+def _integration(role: Receiver, directory: Path) -> Integration:
     port = _ports(role, directory)[0]
     url = str(role.destination["url"]).format(port=port)
     return parse_integration(
@@ -157,10 +157,10 @@ def _integration(role: Role, directory: Path) -> Integration:
     )
 
 
-def _ports(role: Role, directory: Path) -> list[int]:
+def _ports(role: Receiver, directory: Path) -> list[int]:
     """Return where a receiver listens, and, last of all, where it tells its counts."""
     return [int(port) for port in _port_file(role, directory).read_text().split()]
 
 
-def _port_file(role: Role, directory: Path) -> Path:
+def _port_file(role: Receiver, directory: Path) -> Path:
     return directory / f"{role.name}.port"

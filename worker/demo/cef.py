@@ -17,7 +17,7 @@ _ID_KEYS = ("devicePayloadId", "externalId")
 _FIELDS = 7
 
 
-def event_id(message: bytes) -> str | None:
+def cef_event_id(message: bytes) -> str | None:
     """Return the id of the event that a message is about; None when the message breaks a rule."""
     try:
         text = message.decode()

@@ -23,7 +23,7 @@ Connections = set[asyncio.Transport]
 
 
 @asynccontextmanager
-async def listen(
+async def listening_server(
     protocol: Callable[[Connections], asyncio.BaseProtocol], port: int
 ) -> AsyncIterator[Sequence[int]]:
     """Listen on TCP, on any free port if that is 0; hang up in the end. Raises OSError.
@@ -43,7 +43,7 @@ def listen_http(
     answer: Callable[[Request], Response], port: int
 ) -> AbstractAsyncContextManager[Sequence[int]]:
     """Listen for HTTP; see `listen`. `answer` must not block."""
-    return listen(lambda connections: HttpConnection(answer, connections), port)
+    return listening_server(lambda connections: HttpConnection(answer, connections), port)
 
 
 def run(receiver: AbstractAsyncContextManager[Sequence[int]], port: int, port_file: Path) -> None:
@@ -59,8 +59,8 @@ def run(receiver: AbstractAsyncContextManager[Sequence[int]], port: int, port_fi
             raise click.ClickException(
                 f"cannot listen on {HOST}:{port} or write {port_file}: {error}"
             ) from None
-        remedy = "choose another --port, or leave it out to get a free one"
-        raise click.ClickException(f"--port: {port} is taken by another program; {remedy}") from None
+        hint = "choose another --port, or leave it out to get a free one"
+        raise click.ClickException(f"--port: {port} is taken by another program; {hint}") from None
 
 
 async def _run(receiver: AbstractAsyncContextManager[Sequence[int]], port_file: Path) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from worker.broker.connection import connect
-from worker.demo.account import Account, Line
+from worker.broker.connection import redis_client
+from worker.demo.account import Account, AccountLine
 from worker.demo.cast import (
     KEY_NAME,
     TENANT,
-    Role,
+    Receiver,
     cast,
     commands,
     forget_ports,
@@ -27,8 +27,8 @@ from worker.demo.cast import (
     received,
     remove,
 )
-from worker.demo.progress import Bars, drawing
-from worker.demo.report import document, print_table, summary, verdict
+from worker.demo.progress import ProgressBars, drawing
+from worker.demo.report import account_json, print_account, summary, verdict
 from worker.demo.samples import sample_lines
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
@@ -89,7 +89,7 @@ class _Play:
     """One performance."""
 
     def __init__(
-        self, roles: Sequence[Role], directory: Path, *, events: int, leave: bool, as_json: bool
+        self, roles: Sequence[Receiver], directory: Path, *, events: int, leave: bool, as_json: bool
     ) -> None:
         self.status = 1
         self.integrated = False
@@ -111,9 +111,9 @@ class _Play:
             integrations = integrate(self._roles, self._directory, store, client, handle.settings.slots)
             account = Account(store, integrations)
             click.echo(f"Publishing {self._events} events, {RATE} a second…", err=True)
-            with drawing(account, self._events) as bars:
-                self._publish(handle, account, bars)
-                self._watch(handle, account, bars)
+            with drawing(account, self._events) as progress:
+                self._publish(handle, account, progress)
+                self._watch(handle, account, progress)
             self._show(handle, account)
             if not self._leave and not handle.stopping.is_set():
                 self._invite(handle, ApiKeyStore(store.engine))
@@ -132,7 +132,7 @@ class _Play:
                 raise UnavailableError(f"the demo's receivers do not listen: see {self._directory / 'logs'}")
             handle.stopping.wait(0.05)
 
-    def _publish(self, handle: StackHandle, account: Account, bars: Bars) -> None:
+    def _publish(self, handle: StackHandle, account: Account, progress: ProgressBars) -> None:
         account.begin()
         with EventPublisher(handle.settings.broker_address()) as publisher:
             for batch in _paced(sample_lines(self._events, run=secrets.token_hex(4), tenant_id=TENANT)):
@@ -140,31 +140,31 @@ class _Play:
                     if receipt.error is not None:
                         raise SiemError(f"an event could not be published: {receipt.error}")
                 account.note_published(batch)
-                bars.draw_now_and_then()
+                progress.draw_now_and_then()
                 if handle.stopping.is_set():
                     return
 
-    def _watch(self, handle: StackHandle, account: Account, bars: Bars) -> None:
+    def _watch(self, handle: StackHandle, account: Account, progress: ProgressBars) -> None:
         """Look at the ledger until every event is accounted for, or patience ends."""
         deadline = time.monotonic() + ARRIVE_SECONDS
         while not handle.stopping.is_set() and time.monotonic() < deadline:
             lines = account.look()
-            bars.draw(lines)
+            progress.draw(lines)
             if account.settle(lines):
                 return
             handle.stopping.wait(LOOK_EVERY)
 
     def _show(self, handle: StackHandle, account: Account) -> None:
         lines = self._beside_receivers(handle, account.close())
-        said = document(self._events, lines, account.seconds)
+        said = account_json(self._events, lines, account.seconds)
         self.status = 0 if said["accounted_for"] else 1
-        print_table(lines, stderr=self._as_json)
+        print_account(lines, stderr=self._as_json)
         click.echo(summary(account.total_published, lines, account.seconds), err=self._as_json)
         click.echo(verdict(lines), err=self._as_json)
         if self._as_json:
             click.echo(json.dumps(said))
 
-    def _beside_receivers(self, handle: StackHandle, lines: Sequence[Line]) -> Sequence[Line]:
+    def _beside_receivers(self, handle: StackHandle, lines: Sequence[AccountLine]) -> Sequence[AccountLine]:
         """Ask the receivers what they have, for a while as long as they have less than was delivered."""
         deadline = time.monotonic() + READ_SECONDS
         while True:
@@ -212,7 +212,7 @@ def _strike(settings: Settings) -> None:
 def _stage(settings: Settings) -> Iterator[tuple[IntegrationStore, Any]]:
     engine = open_ledger(settings.ledger_address())
     try:
-        with closing(connect(settings.broker_address())) as client:
+        with closing(redis_client(settings.broker_address())) as client:
             yield IntegrationStore(engine, open_vault(settings)), client
     finally:
         engine.dispose()

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.demo.account import Account, Line
+from worker.demo.account import Account, AccountLine
 from worker.model.printable import unfiltered
 
-#: How often bars are drawn while events are published, in seconds: most of the time is for what is shown.
+#: How often progress are drawn while events are published, in seconds: most of the time is for what is shown.
 _DRAW_EVERY = 0.2
 
 
-class Bars:
-    """The bars of one demo."""
+class ProgressBars:
+    """The progress of one demo."""
 
     def __init__(self, progress: Progress, account: Account, events: int) -> None:
         """Take the account, and how many events there will be."""
@@ -29,7 +29,7 @@ class Bars:
         self._arrived = {name: progress.add_task(name, total=None) for name in account.names()}
         self._drawn = 0.0
 
-    def draw(self, lines: Sequence[Line]) -> None:
+    def draw(self, lines: Sequence[AccountLine]) -> None:
         """Draw the account as it stands."""
         self._progress.update(self._published, completed=self._account.total_published)
         for line in lines:
@@ -44,9 +44,9 @@ class Bars:
 
 
 @contextmanager
-def drawing(account: Account, events: int) -> Iterator[Bars]:
+def drawing(account: Account, events: int) -> Iterator[ProgressBars]:
     """Draw on standard error while the `with` lasts, if that is a terminal."""
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(file=unfiltered(sys.stderr))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Bars(progress, account, events)
+        yield ProgressBars(progress, account, events)

@@ -61,20 +61,22 @@ def main(
         raise click.UsageError(
             "--refuse: has to read the events, and --count-only does not; give one of the two"
         )
-    collector = Collector(Temper(token=token, flaky=flaky, refuse=refuse, ack=ack, count_only=count_only))
+    collector = Collector(
+        SplunkBehaviour(token=token, flaky=flaky, refuse=refuse, ack=ack, count_only=count_only)
+    )
     try:
         port_file.unlink(missing_ok=True)  # an old port must not be taken for the new one
-        asyncio.run(serve(collector, port, port_file))
+        asyncio.run(serve_collector(collector, port, port_file))
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise click.ClickException(
                 f"cannot listen on {_HOST}:{port} or write {port_file}: {error}"
             ) from None
-        remedy = "choose another --port, or leave it out to get a free one"
-        raise click.ClickException(f"--port: {port} is taken by another program; {remedy}") from None
+        hint = "choose another --port, or leave it out to get a free one"
+        raise click.ClickException(f"--port: {port} is taken by another program; {hint}") from None
 
 
-async def serve(collector: "Collector", port: int, port_file: Path) -> None:
+async def serve_collector(collector: "Collector", port: int, port_file: Path) -> None:
     """Answer until SIGTERM or SIGINT. Raises OSError when the port or the file cannot be had."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -96,7 +98,7 @@ def _write_at_once(path: Path, text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Temper:
+class SplunkBehaviour:
     """How the receiver behaves; the shares are from 0 to 1."""
 
     token: str | None = None
@@ -109,9 +111,9 @@ class Temper:
 class Collector:
     """Answers requests as Splunk does and counts what they carried."""
 
-    def __init__(self, temper: Temper) -> None:
+    def __init__(self, behaviour: SplunkBehaviour) -> None:
         """Begin with nothing counted."""
-        self._temper = temper
+        self._temper = behaviour
         self._dice = random.Random()  # noqa: S311 - whether to be busy is no secret
         self._seen: set[str] = set()
         self._refused: set[str] = set()
@@ -197,17 +199,17 @@ class Collector:
 
     def _count(self, indexed: Indexed) -> None:
         self._events += len(indexed.events)
-        self._seen.update(event_id(event) for event in indexed.events)
+        self._seen.update(hec_event_id(event) for event in indexed.events)
         if indexed.reply.invalid_event is None:
             return
         if indexed.refused is None:
             self._unreadable += 1
         else:
-            self._refused.add(event_id(indexed.refused))
+            self._refused.add(hec_event_id(indexed.refused))
 
     def _refuses(self, event: Any) -> bool:
         """Refuse an event always or never: what decides is its id."""
-        return zlib.crc32(event_id(event).encode()) < self._temper.refuse * 2**32
+        return zlib.crc32(hec_event_id(event).encode()) < self._temper.refuse * 2**32
 
 
 def _channel(request: Request) -> str:
@@ -216,7 +218,7 @@ def _channel(request: Request) -> str:
     return request.headers.get("x-splunk-request-channel", asked[0])
 
 
-def event_id(event: Any) -> str:
+def hec_event_id(event: Any) -> str:
     """Return the id of an event, or, for one that has none, its whole text."""
     given = event.get("id") if isinstance(event, dict) else None
     return given if isinstance(given, str) else json.dumps(event, sort_keys=True)

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from worker.demo.account import Line
+from worker.demo.account import AccountLine
 from worker.model.printable import unfiltered
 
 #: What the two last columns are; `siem health` tells the latest few hundred alone.
@@ -23,7 +23,7 @@ _COLUMNS = ("published", "delivered", "dead", "received", "retried", "p50 ms", "
 _WIDE = 110
 
 
-def print_table(lines: Sequence[Line], *, stderr: bool) -> None:
+def print_account(lines: Sequence[AccountLine], *, stderr: bool) -> None:
     """Print the account; it fits into 80 columns."""
     stream = unfiltered(sys.stderr if stderr else sys.stdout)
     console = Console(file=stream)
@@ -40,12 +40,12 @@ def print_table(lines: Sequence[Line], *, stderr: bool) -> None:
     console.print(_LATENCY, highlight=False)
 
 
-def short_name(line: Line) -> str:
+def short_name(line: AccountLine) -> str:
     """Return an integration's name without the "demo " that all of them share."""
     return line.integration.removeprefix("demo ")
 
 
-def _figures(line: Line) -> list[str]:
+def _figures(line: AccountLine) -> list[str]:
     found = (
         line.published,
         line.delivered,
@@ -58,14 +58,14 @@ def _figures(line: Line) -> list[str]:
     return ["?" if figure is None else str(figure) for figure in found]
 
 
-def summary(published: int, lines: Sequence[Line], seconds: float) -> str:
+def summary(published: int, lines: Sequence[AccountLine], seconds: float) -> str:
     """Say in a sentence what was done."""
     deliveries = sum(line.delivered for line in lines)
     speed = round(deliveries / seconds) if seconds else 0
     return f"{published} events published, {deliveries} deliveries in {seconds:.1f} s ({speed} a second)."
 
 
-def verdict(lines: Sequence[Line]) -> str:
+def verdict(lines: Sequence[AccountLine]) -> str:
     """Say whether every event is accounted for, and where ledger and receivers differ; a line for each."""
     if all(line.is_sound for line in lines):
         agree = "and the receivers agree." if all(line.agrees for line in lines) else "but:"
@@ -73,11 +73,11 @@ def verdict(lines: Sequence[Line]) -> str:
     return "\n".join(["NOT every event is accounted for:", *_differences(lines)])
 
 
-def _differences(lines: Sequence[Line]) -> list[str]:
+def _differences(lines: Sequence[AccountLine]) -> list[str]:
     return [f"  {short_name(line)}: {', '.join(words)}" for line in lines if (words := _words(line))]
 
 
-def _words(line: Line) -> list[str]:
+def _words(line: AccountLine) -> list[str]:
     lost = "sent and lost, for UDP promises nothing" if line.over == "UDP" else "delivered, but not received"
     found = {
         "neither delivered nor dead": line.missing,
@@ -91,7 +91,7 @@ def _words(line: Line) -> list[str]:
     return [*words, "the receiver does not say what it has"] if is_silent else words
 
 
-def document(published: int, lines: Sequence[Line], seconds: float) -> dict[str, Any]:
+def account_json(published: int, lines: Sequence[AccountLine], seconds: float) -> dict[str, Any]:
     """Return the account for JSON; `published` is how many events were to be."""
     return {
         "published": published,

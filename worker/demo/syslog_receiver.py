@@ -16,9 +16,9 @@ from typing import cast
 
 import click
 
-from worker.demo.cef import event_id
+from worker.demo.cef import cef_event_id
 from worker.demo.connection import ARRIVALS, Request, Response
-from worker.demo.listening import HOST, Connections, listen, listen_http, run
+from worker.demo.listening import HOST, Connections, listen_http, listening_server, run
 
 #: The longest frame that is taken, in bytes: rsyslog's own limit (imtcp, MaxFrameSize).
 LONGEST_FRAME = 200_000
@@ -39,16 +39,16 @@ _ZERO, _ONE, _NINE = b"019"
 @click.option("--count-only", is_flag=True, help="Count messages without reading them; for benchmarks.")
 def main(*, port_file: Path, port: int, udp: bool, count_only: bool) -> None:
     """Receive CEF over syslog on loopback, count it, and forget it."""
-    run(serve(Log(count_only=count_only), port, udp=udp), port, port_file)
+    run(serve_syslog(Log(count_only=count_only), port, udp=udp), port, port_file)
 
 
 @asynccontextmanager
-async def serve(log: "Log", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
+async def serve_syslog(log: "Log", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
     """Take messages, and tell their counts over HTTP; yields the ports of both. Raises OSError."""
     door: AbstractAsyncContextManager[Sequence[int]] = (
         _take_datagrams(log, port)
         if udp
-        else listen(lambda connections: FrameConnection(log, connections), port)
+        else listening_server(lambda connections: FrameConnection(log, connections), port)
     )
     async with door as taking, listen_http(log.answer, 0) as telling:
         yield [*taking, *telling]
@@ -69,7 +69,7 @@ class Log:
         self._bytes += len(message)
         if self._count_only:
             return
-        event = event_id(message)
+        event = cef_event_id(message)
         if event is None:
             self._malformed += 1
         else:

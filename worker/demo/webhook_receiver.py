@@ -41,17 +41,17 @@ def _key(_context: click.Context, _option: click.Parameter, secret: str | None) 
 @click.option("--refuse", type=click.FloatRange(0, 1), default=0.0, help="Share of events refused for good.")
 @click.option("--delay", type=click.FloatRange(0), default=0.0, help="Milliseconds until each answer.")
 @click.option("--count-only", is_flag=True, help="Count events without reading them; for benchmarks.")
-def main(*, port_file: Path, port: int, **temper: Any) -> None:
+def main(*, port_file: Path, port: int, **behaviour: Any) -> None:
     """Receive webhooks on loopback, count their events, and forget them."""
-    if temper["count_only"] and temper["refuse"]:
+    if behaviour["count_only"] and behaviour["refuse"]:
         raise click.UsageError(
             "--refuse: has to read the events, and --count-only does not; give one of the two"
         )
-    run(listen_http(Endpoint(Temper(**temper)).answer, port), port, port_file)
+    run(listen_http(Endpoint(WebhookBehaviour(**behaviour)).answer, port), port, port_file)
 
 
 @dataclass(frozen=True, slots=True)
-class Temper:
+class WebhookBehaviour:
     """How the endpoint behaves; the shares are from 0 to 1, the delay is in milliseconds."""
 
     bearer: str | None = None
@@ -74,11 +74,11 @@ _anything = msgspec.json.Decoder(list[msgspec.Raw])
 class Endpoint:
     """Answers requests as a careful endpoint does, and counts what they carried."""
 
-    def __init__(self, temper: Temper) -> None:
+    def __init__(self, behaviour: WebhookBehaviour) -> None:
         """Begin with nothing counted."""
-        self._temper = temper
+        self._temper = behaviour
         self._dice = random.Random()  # noqa: S311 - whether to be busy is no secret
-        self._taken = Response(200, b"{}", delay=temper.delay / 1000)
+        self._taken = Response(200, b"{}", delay=behaviour.delay / 1000)
         self._seen: set[str] = set()
         self._refused: set[str] = set()
         self._requests = self._bytes = self._events = 0
@@ -122,12 +122,15 @@ class Endpoint:
 
     def _objection(self, request: Request) -> str | None:
         """Say why the sender is not believed, if it is not."""
-        temper = self._temper
-        if temper.bearer is not None and request.headers.get("authorization") != f"Bearer {temper.bearer}":
+        behaviour = self._temper
+        if (
+            behaviour.bearer is not None
+            and request.headers.get("authorization") != f"Bearer {behaviour.bearer}"
+        ):
             return "the bearer token is missing or wrong"
-        if temper.key is None:
+        if behaviour.key is None:
             return None
-        return judge_signature(temper.key, request.headers, request.body, time.time())
+        return judge_signature(behaviour.key, request.headers, request.body, time.time())
 
     def _count(self, request: Request) -> Response:
         try:

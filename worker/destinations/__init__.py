@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.model.deliveries import Batch, Ruling
+from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.events import QueuedEvent
 
 
 class Sender(Protocol):
     """Sends batches to one integration; shared by the threads of a worker process."""
 
-    def send(self, batch: Batch, deadline: float) -> Sequence[Ruling]:
+    def send(self, batch: Batch, deadline: float) -> Sequence[DeliveryResult]:
         """Send the batch's open events until `deadline` (monotonic seconds); rule on every one of them.
 
         Counts each request in `batch.carried` from when the destination may have it, also where a shortage

@@ -84,18 +84,19 @@ class PartSize:
 
 
 def isolating(
-    places: Sequence[int], carried: Sequence[int], *, whole: int = MAX_REQUESTS
+    places: Sequence[int], request_counts: Sequence[int], *, whole: int = MAX_REQUESTS
 ) -> list[Sequence[int]]:
     """Cut into parts by the requests that are left to these events, so that an offender ends alone.
 
-    `carried` says of each event, under its place, how many requests have carried it. Parts of events that no
-    failed request has carried come first. Events stay together while `whole` requests are left to them, go in
-    parts of about the square root of their number while fewer are, and one by one with the last.
+    `request_counts` says of each event, under its place, how many requests have carried it. Parts of
+    events that no failed request has carried come first. Events stay together while `whole` requests are
+    left to them, go in parts of about the square root of their number while fewer are, and one by one with
+    the last.
     """
-    ordered = sorted(places, key=carried.__getitem__)
+    ordered = sorted(places, key=request_counts.__getitem__)
     return [
         part
-        for count, alike in groupby(ordered, key=carried.__getitem__)
+        for count, alike in groupby(ordered, key=request_counts.__getitem__)
         for part in _isolated(list(alike), MAX_REQUESTS - count, whole)
     ]
 

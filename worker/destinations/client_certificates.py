@@ -4,7 +4,7 @@ TLS ends well there: nginx, for one, lets everybody shake hands, and answers wit
 (ngx_http_ssl_module, "Error Processing": 495 and 496, which it sends as 400).
 """
 
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 
 _NGINX_BAD, _NGINX_NONE = 495, 496
@@ -18,7 +18,7 @@ _GIVE = "give client_cert_pem and client_key_pem: a certificate that the server 
 _CHECK = "check client_cert_pem, its end and its intermediates, with those who run the server"
 
 
-def certificate_refusal(status: int, body: bytes) -> Finding | None:
+def certificate_refusal(status: int, body: bytes) -> Failure | None:
     """Return what the answer says of our client certificate, or None if it speaks of something else."""
     if status == _NGINX_NONE or (status == _BAD_REQUEST and _NONE_ARRIVED in body):
         return _finding(status, "it demands a client certificate", _GIVE)
@@ -29,5 +29,5 @@ def certificate_refusal(status: int, body: bytes) -> Finding | None:
     return None
 
 
-def _finding(status: int, words: str, hint: str) -> Finding:
-    return Finding(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"HTTP {status}: {words}", hint, status)
+def _finding(status: int, words: str, hint: str) -> Failure:
+    return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"HTTP {status}: {words}", hint, status)

@@ -7,15 +7,15 @@ they are to be asked; `worker.doctor` asks them.
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from worker.destinations.examine_answers import Answer, Step, ok, warning
-from worker.destinations.examine_event import Trial
-from worker.destinations.examine_hec import HecExamination, hec_target
-from worker.destinations.examine_http import Questions
-from worker.destinations.examine_syslog import SyslogExamination, syslog_target
-from worker.destinations.examine_way import Target, Way
-from worker.destinations.examine_webhook import WebhookExamination, webhook_target
+from worker.destinations.examine_answers import DiagnosisStep, StepResult, ok, warning
+from worker.destinations.examine_event import TestEvent
+from worker.destinations.examine_hec import HecDiagnosis, hec_target
+from worker.destinations.examine_http import HttpProbe
+from worker.destinations.examine_syslog import SyslogDiagnosis, syslog_target
+from worker.destinations.examine_way import NetworkChecks, Target
+from worker.destinations.examine_webhook import WebhookDiagnosis, webhook_target
 from worker.model.destinations import SplunkHec, SyslogCef, Webhook
-from worker.model.destinations.hosts import complaint_about_host
+from worker.model.destinations.hosts import host_error
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
 from worker.transports.guard import Guard
@@ -30,7 +30,7 @@ class _OneKind(Protocol):
         """Say what is configured, without secrets."""
         ...
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return the steps beyond the way to the SIEM."""
         ...
 
@@ -39,7 +39,7 @@ class _OneKind(Protocol):
         ...
 
 
-class Examination:
+class Diagnosis:
     """The steps for one integration; holds connections between them, so `close` it."""
 
     def __init__(self, integration: Integration, guard: Guard, *, send_seconds: float, send: bool) -> None:
@@ -49,14 +49,18 @@ class Examination:
         watched = WatchedGuard(guard)
         self._integration = integration
         self._target = target = _target(integration)
-        self._way = Way(guard, target, config, seconds)
-        self._questions = Questions(guard, target, config, seconds)
-        self._trial = Trial(integration, watched, send_seconds, wanted=send)
+        self._way = NetworkChecks(guard, target, config, seconds)
+        self._questions = HttpProbe(guard, target, config, seconds)
+        self._trial = TestEvent(integration, watched, send_seconds, wanted=send)
         self._kind = self._of_its_kind(watched)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return all steps in their order."""
-        return [Step("configuration", self._configuration, None), *self._way.steps(), *self._kind.steps()]
+        return [
+            DiagnosisStep("configuration", self._configuration, None),
+            *self._way.steps(),
+            *self._kind.steps(),
+        ]
 
     def peers(self) -> list[str]:
         """Return the places that the integration leads to, as "ip:port", once the name was looked up."""
@@ -70,27 +74,25 @@ class Examination:
     def _of_its_kind(self, guard: WatchedGuard) -> _OneKind:
         match self._integration.destination:
             case SplunkHec() as splunk:
-                return HecExamination(splunk, guard, self._questions, self._trial)
+                return HecDiagnosis(splunk, guard, self._questions, self._trial)
             case SyslogCef() as syslog:
-                return SyslogExamination(syslog, self._target, guard, self._trial)
+                return SyslogDiagnosis(syslog, self._target, guard, self._trial)
             case Webhook() as webhook:
-                return WebhookExamination(webhook, self._questions, self._trial)
+                return WebhookDiagnosis(webhook, self._questions, self._trial)
 
-    def _configuration(self) -> Answer:
+    def _configuration(self) -> StepResult:
         """Find what can be found wrong without dialling. Raises InvalidIntegration."""
         integration = self._integration
         client_context(integration.destination)
         self._trial.prepare()
-        if complaint := complaint_about_host(integration.destination.url):
+        if complaint := host_error(integration.destination.url):
             # Stored by a release that did not refuse it.
             raise InvalidIntegration("url", complaint, "nothing is ever delivered there")
         scheme = urlsplit(integration.destination.url).scheme
         # Not the whole url: that of a webhook may be a secret by itself.
         words = f"{integration.type}, {scheme}://{self._target}, {self._kind.summary()}"
         if not integration.enabled:
-            return warning(
-                f"{words}; the integration is switched off", "switch it on, or nothing is delivered"
-            )
+            return warning(f"{words}; the integration is disabled", "switch it on, or nothing is delivered")
         return ok(words)
 
 

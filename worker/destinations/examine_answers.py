@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.errors import InvalidInput, TlsFailed, TransportError
 from worker.model.failures import FailureCode
 from worker.transports.failures import describe
 
 
-class Result(StrEnum):
+class StepStatus(StrEnum):
     """How a step came out."""
 
     OK = "ok"
@@ -25,64 +25,64 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StepResult:
     """What a step found, and, with a failure or a warning, the sentence that mends it.
 
     `code` is that of a failure, where it has one.
     """
 
-    result: Result
+    result: StepStatus
     message: str
-    remedy: str | None = None
+    hint: str | None = None
     code: FailureCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DiagnosisStep:
     """A question, asked only if the steps that it `needs` have not failed.
 
     `ask` may raise TransportError and InvalidInput: that is a failure of the step.
     """
 
     name: str
-    ask: Callable[[], Answer]
+    ask: Callable[[], StepResult]
     needs: str | None
 
 
-def ok(message: str) -> Answer:
+def ok(message: str) -> StepResult:
     """Say that all is well."""
-    return Answer(Result.OK, message)
+    return StepResult(StepStatus.OK, message)
 
 
-def warning(message: str, remedy: str) -> Answer:
+def warning(message: str, hint: str) -> StepResult:
     """Say that it works, but somebody should know."""
-    return Answer(Result.WARNING, message, remedy)
+    return StepResult(StepStatus.WARNING, message, hint)
 
 
-def failed(message: str, remedy: str, code: FailureCode | None = None) -> Answer:
+def failed(message: str, hint: str, code: FailureCode | None = None) -> StepResult:
     """Say that it does not work, and what would mend it."""
-    return Answer(Result.FAILED, message, remedy, code)
+    return StepResult(StepStatus.FAILED, message, hint, code)
 
 
-def skipped(message: str) -> Answer:
+def skipped(message: str) -> StepResult:
     """Say that there was nothing to ask."""
-    return Answer(Result.SKIPPED, message)
+    return StepResult(StepStatus.SKIPPED, message)
 
 
-def failed_by(finding: Finding) -> Answer:
+def failed_by(failure: Failure) -> StepResult:
     """Make a failure of what went wrong with a request."""
-    return failed(finding.message, finding.hint, finding.code)
+    return failed(failure.message, failure.hint, failure.code)
 
 
-def failed_with(error: TransportError | InvalidInput) -> Answer:
+def failed_with(error: TransportError | InvalidInput) -> StepResult:
     """Make a failure of an error; many say themselves, behind a colon, what would mend it."""
     if isinstance(error, InvalidInput):
-        return failed(f"{error.field}: {error.reason}", error.remedy)
+        return failed(f"{error.field}: {error.reason}", error.hint)
     if isinstance(error, TlsFailed):
         return failed(error.message, error.hint, describe(error).code)
-    what, _, remedy = str(error).partition(": ")
-    if remedy.startswith(_REQUESTS):
-        return failed(what, remedy, describe(error).code)
+    what, _, hint = str(error).partition(": ")
+    if hint.startswith(_REQUESTS):
+        return failed(what, hint, describe(error).code)
     return failed_by(describe(error))
 
 

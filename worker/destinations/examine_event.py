@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.destinations import Sender
-from worker.destinations.examine_answers import Answer, failed_by, ok, skipped
+from worker.destinations.examine_answers import StepResult, failed_by, ok, skipped
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_cef import SyslogCefSender
-from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.integrations import Integration
@@ -33,10 +33,10 @@ _PROOFS = {
 }
 #: What stands in place of an event that nobody wants sent.
 UNWANTED = skipped("no test event is sent, as was asked: only one shows whether the SIEM takes events")
-_NO_RULING = Finding(FailureCode.INTERNAL_ERROR, "the sender did not say what became of it", "report this")
+_NO_RULING = Failure(FailureCode.INTERNAL_ERROR, "the sender did not say what became of it", "report this")
 
 
-class Trial:
+class TestEvent:
     """The event of one examination, and the sender that would send every other; `close` it."""
 
     def __init__(self, integration: Integration, guard: Guard, seconds: float, *, wanted: bool) -> None:
@@ -58,23 +58,23 @@ class Trial:
             self._sender.preview([self.event])
         return self._sender
 
-    def send(self) -> Ruling:
+    def send(self) -> DeliveryResult:
         """Send the event as a batch of its own; nothing of that is settled or recorded."""
         now = time.monotonic()
         order = WorkOrder(self._integration.id, 0, 1)
         batch = Batch(order, [self.event], b"", bytearray(1), 0, self.event.published_ms, now, [], [])
-        rulings = self.prepare().send(batch, now + self._seconds)
-        return rulings[0] if rulings else Ruling([0], Verdict.RETRY, 0, _NO_RULING)
+        results = self.prepare().send(batch, now + self._seconds)
+        return results[0] if results else DeliveryResult([0], Verdict.RETRY, 0, _NO_RULING)
 
-    def answer(self) -> Answer:
+    def answer(self) -> StepResult:
         """Send the event if it is wanted, and say what became of it."""
         return arrived(self.send(), self.event) if self.is_wanted else UNWANTED
 
-    def varied(self, **changes: Any) -> "Trial":
+    def varied(self, **changes: Any) -> "TestEvent":
         """Return a trial of the same event with other settings of the destination."""
         destination = self._integration.destination.model_copy(update=changes)
         integration = self._integration.model_copy(update={"destination": destination})
-        other = Trial(integration, self._guard, self._seconds, wanted=self.is_wanted)
+        other = TestEvent(integration, self._guard, self._seconds, wanted=self.is_wanted)
         other.event = self.event
         return other
 
@@ -102,12 +102,12 @@ def _marked_event(integration: Integration) -> QueuedEvent:
     return QueuedEvent(event_id, TEST_TYPE, now_ms, now_ms, raw)
 
 
-def arrived(ruling: Ruling, event: QueuedEvent) -> Answer:
+def arrived(result: DeliveryResult, event: QueuedEvent) -> StepResult:
     """Say what became of the event, and what that proves."""
-    if ruling.verdict is not Verdict.ACCEPTED:
-        return failed_by(ruling.finding or _NO_RULING)
-    words = ruling.assurance.value + (f" (HTTP {ruling.http_status})" if ruling.http_status else "")
-    return ok(f"{words}, under the id {event.id}: {_PROOFS[ruling.assurance]}")
+    if result.verdict is not Verdict.ACCEPTED:
+        return failed_by(result.failure or _NO_RULING)
+    words = result.assurance.value + (f" (HTTP {result.http_status})" if result.http_status else "")
+    return ok(f"{words}, under the id {event.id}: {_PROOFS[result.assurance]}")
 
 
 def _rfc3339(milliseconds: int) -> str:

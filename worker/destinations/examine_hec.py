@@ -7,14 +7,22 @@ the body, and "No data" (code 5) means that it is good. Only a real event shows 
 import time
 from urllib.parse import urljoin
 
-from worker.destinations.examine_answers import Answer, Step, failed_by, failed_with, ok, skipped, warning
-from worker.destinations.examine_event import UNWANTED, Trial, arrived
-from worker.destinations.examine_http import Questions, http_target
+from worker.destinations.examine_answers import (
+    DiagnosisStep,
+    StepResult,
+    failed_by,
+    failed_with,
+    ok,
+    skipped,
+    warning,
+)
+from worker.destinations.examine_event import UNWANTED, TestEvent, arrived
+from worker.destinations.examine_http import HttpProbe, http_target
 from worker.destinations.examine_way import Target
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_urls import event_url
-from worker.destinations.hec_verdict import HecVerdict, judge
-from worker.model.deliveries import Ruling, Verdict
+from worker.destinations.hec_verdict import HecVerdict, hec_verdict
+from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.destinations import SplunkHec
 from worker.model.errors import ConnectionLost
 from worker.model.failures import FailureCode
@@ -44,16 +52,16 @@ def hec_target(config: SplunkHec) -> Target:
     return http_target(config.url, _LISTENS, has_secret=True)
 
 
-class HecExamination:
+class HecDiagnosis:
     """The steps of one collector beyond the way there."""
 
-    def __init__(self, config: SplunkHec, guard: Guard, questions: Questions, trial: Trial) -> None:
+    def __init__(self, config: SplunkHec, guard: Guard, questions: HttpProbe, event_step: TestEvent) -> None:
         """Ask nothing yet."""
         self._config = config
         self._questions = questions
-        self._trial = trial
+        self._trial = event_step
         self._client = HecClient(config, guard, connections=1)
-        self._ruling: Ruling | None = None
+        self._ruling: DeliveryResult | None = None
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -62,62 +70,62 @@ class HecExamination:
         ack = "with" if config.use_ack else "without"
         return f"{index}, sourcetype {config.source_type}, {ack} indexer acknowledgement"
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return the steps in their order."""
         return [
-            Step("health", self._health, "mutual tls"),
-            Step("token", self._token, "health"),
-            Step("test event", self._test_event, "token"),
-            Step("acknowledgement", self._acknowledgement, "token"),
-            Step("clock", lambda: self._questions.clock(_SEARCHES), "health"),
+            DiagnosisStep("health", self._health, "mutual tls"),
+            DiagnosisStep("token", self._token, "health"),
+            DiagnosisStep("test event", self._test_event, "token"),
+            DiagnosisStep("acknowledgement", self._acknowledgement, "token"),
+            DiagnosisStep("clock", lambda: self._questions.clock(_SEARCHES), "health"),
         ]
 
     def close(self) -> None:
         """Let go of connections."""
         self._client.close()
 
-    def _health(self) -> Answer:
+    def _health(self) -> StepResult:
         try:
             # Without the token, which nobody needs there.
             reply = self._questions.get(urljoin(event_url(self._config.url), "health"), {})
         except ConnectionLost as error:
             return self._questions.tls_instead() or failed_with(error)
-        verdict = judge(reply.status, reply.headers, reply.body, 0)
+        verdict = hec_verdict(reply.status, reply.headers, reply.body, 0)
         if verdict.code == _HEALTHY:
             return ok("Splunk says that HEC is healthy")
-        finding = verdict.finding
-        if finding is not None and finding.code == FailureCode.DESTINATION_BUSY:
-            return warning(finding.message, finding.hint)
+        failure = verdict.failure
+        if failure is not None and failure.code == FailureCode.DESTINATION_BUSY:
+            return warning(failure.message, failure.hint)
         # What waits for TLS may also say in plain text, as nginx does, that the request is bad.
         instead = self._questions.tls_instead() if verdict.code is None else None
-        words = finding.message if finding is not None else f"HTTP {reply.status}"
+        words = failure.message if failure is not None else f"HTTP {reply.status}"
         return instead or warning(words, _HEALTH_HIDDEN)
 
-    def _token(self) -> Answer:
+    def _token(self) -> StepResult:
         with self._client.channel() as channel:
             verdict = self._client.post(channel, b"", 0, self._soon())
         self._client.close()
         if verdict.code in _BEYOND_TOKEN:
             return ok("Splunk knows the token, and it is enabled")
-        if verdict.finding is None:
+        if verdict.failure is None:
             return skipped("Splunk did not say what it makes of the token")
-        return failed_by(verdict.finding)
+        return failed_by(verdict.failure)
 
-    def _test_event(self) -> Answer:
+    def _test_event(self) -> StepResult:
         if not self._trial.is_wanted:
             return UNWANTED
-        self._ruling = ruling = self._trial.send()
+        self._ruling = result = self._trial.send()
         self._trial.close()
-        if _is_unconfirmed(ruling):
+        if _is_unconfirmed(result):
             return ok(f"accepted, under the id {self._trial.event.id}, but not confirmed: see below")
-        return arrived(ruling, self._trial.event)
+        return arrived(result, self._trial.event)
 
-    def _acknowledgement(self) -> Answer:
-        ruling = self._ruling
-        if self._config.use_ack and ruling is not None:
-            if _is_unconfirmed(ruling) and ruling.finding is not None:
-                return failed_by(ruling.finding)
-            if ruling.verdict is Verdict.ACCEPTED:
+    def _acknowledgement(self) -> StepResult:
+        result = self._ruling
+        if self._config.use_ack and result is not None:
+            if _is_unconfirmed(result) and result.failure is not None:
+                return failed_by(result.failure)
+            if result.verdict is Verdict.ACCEPTED:
                 return ok("Splunk confirms what it has indexed: delivered means that it can be found")
         with self._client.channel() as channel:
             told = self._client.ask_indexed(channel, [0], self._soon())
@@ -127,13 +135,13 @@ class HecExamination:
         return time.monotonic() + self._config.timeout_seconds
 
 
-def _wanted(told: frozenset[int] | HecVerdict) -> Answer:
-    if isinstance(told, HecVerdict) and told.finding is not None:
-        return failed_by(told.finding)
+def _wanted(told: frozenset[int] | HecVerdict) -> StepResult:
+    if isinstance(told, HecVerdict) and told.failure is not None:
+        return failed_by(told.failure)
     return ok("the token has indexer acknowledgement: delivered means that it can be found")
 
 
-def _unwanted(told: frozenset[int] | HecVerdict) -> Answer:
+def _unwanted(told: frozenset[int] | HecVerdict) -> StepResult:
     if not isinstance(told, HecVerdict):
         return warning("the token has indexer acknowledgement, but nobody asks for it", _UNASKED)
     if told.code == _ACK_DISABLED:
@@ -141,5 +149,5 @@ def _unwanted(told: frozenset[int] | HecVerdict) -> Answer:
     return skipped("not wanted, and Splunk does not tell whether the token has it")
 
 
-def _is_unconfirmed(ruling: Ruling) -> bool:
-    return ruling.finding is not None and ruling.finding.code in _UNCONFIRMED
+def _is_unconfirmed(result: DeliveryResult) -> bool:
+    return result.failure is not None and result.failure.code in _UNCONFIRMED

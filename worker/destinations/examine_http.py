@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from worker.destinations.examine_answers import Answer, failed, ok, skipped, warning
+from worker.destinations.examine_answers import StepResult, failed, ok, skipped, warning
 from worker.destinations.examine_way import Target
 from worker.model.destinations import TlsOptions
 from worker.transports.guard import Guard
@@ -32,7 +32,7 @@ def http_target(url: str, check_first: str, *, has_secret: bool) -> Target:
     )
 
 
-class Questions:
+class HttpProbe:
     """Asks one SIEM over HTTP, each question over a connection of its own; `seconds` are for each."""
 
     def __init__(self, guard: Guard, target: Target, options: TlsOptions, seconds: float) -> None:
@@ -54,14 +54,14 @@ class Questions:
         self._note_clock(reply, (began + time.time()) / 2)
         return reply
 
-    def tls_instead(self) -> Answer | None:
+    def tls_instead(self) -> StepResult | None:
         """Say that TLS is spoken where the url says http, if that is so; to be asked after a failure."""
         target = self._target
         if target.way == "tls" or not speaks_tls(self._guard, target.host, target.port, self._seconds):
             return None
         return failed(f"{target} speaks TLS, and the url does not", f"write {target.secure_form} in the url")
 
-    def clock(self, why: str) -> Answer:
+    def clock(self, why: str) -> StepResult:
         """Compare the clock that the answers showed with ours; `why` says what a wrong one does."""
         if self._skew is None:
             return skipped("no answer told the time")

@@ -7,17 +7,17 @@ see whether the receiver hangs up on what it was sent, as one does that waits fo
 import contextlib
 from dataclasses import replace
 
-from worker.destinations.examine_answers import Answer, Result, Step, failed
-from worker.destinations.examine_event import UNWANTED, Trial, arrived
+from worker.destinations.examine_answers import DiagnosisStep, StepResult, StepStatus, failed
+from worker.destinations.examine_event import UNWANTED, TestEvent, arrived
 from worker.destinations.examine_way import Target
 from worker.destinations.syslog_cef import SyslogCefSender
-from worker.model.deliveries import Ruling, Verdict
+from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.destinations import SyslogCef
 from worker.model.failures import FailureCode
 from worker.transports.failures import HUNG_UP
 from worker.transports.probe import speaks_tls
 from worker.transports.syslog_watch import SUSPICIOUS
-from worker.transports.watched_guard import Reaction, WatchedGuard
+from worker.transports.watched_guard import PeerReaction, WatchedGuard
 
 #: How long a reaction is waited for, in seconds.
 _WATCH = SUSPICIOUS
@@ -42,15 +42,15 @@ def syslog_target(config: SyslogCef) -> Target:
     )
 
 
-class SyslogExamination:
+class SyslogDiagnosis:
     """The step of one receiver beyond the way there."""
 
-    def __init__(self, config: SyslogCef, target: Target, guard: WatchedGuard, trial: Trial) -> None:
+    def __init__(self, config: SyslogCef, target: Target, guard: WatchedGuard, event_step: TestEvent) -> None:
         """Send nothing yet; the trial's sender must dial through this very guard."""
         self._config = config
         self._target = target
         self._guard = guard
-        self._trial = trial
+        self._trial = event_step
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -61,14 +61,14 @@ class SyslogExamination:
             framing = "counted octets" if config.counts_octets else "a newline behind each message"
         return f"{config.header}, {framing}, at most {config.message_limit} bytes a message"
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return the only step."""
-        return [Step("test event", self._test_event, "mutual tls")]
+        return [DiagnosisStep("test event", self._test_event, "mutual tls")]
 
     def close(self) -> None:
         """Let go of nothing: the trial does."""
 
-    def _test_event(self) -> Answer:
+    def _test_event(self) -> StepResult:
         if not self._trial.is_wanted:
             return UNWANTED
         if self._config.confirm_by_shutdown:
@@ -77,57 +77,57 @@ class SyslogExamination:
                 return objection
         return self._send(self._trial)
 
-    def _objection_without_end(self) -> Answer | None:
+    def _objection_without_end(self) -> StepResult | None:
         """Send it once more, without an end of ours: the other side's would pass for a confirmation."""
         with contextlib.closing(self._trial.varied(confirm_by_shutdown=False)) as unconfirmed:
             answer = self._send(unconfirmed)
-        return None if answer.result is Result.OK else answer
+        return None if answer.result is StepStatus.OK else answer
 
-    def _send(self, trial: Trial) -> Answer:
-        ruling = trial.send()
-        if ruling.verdict is not Verdict.ACCEPTED:
-            return self._refused(ruling)
-        match self._reaction(trial):
-            case Reaction.NONE:
-                return arrived(ruling, trial.event)
-            case Reaction.REFUSED:
-                return self._nobody_there()
-            case Reaction.ANSWERED:
-                trial.close()  # a receiver may take one connection at a time
+    def _send(self, event_step: TestEvent) -> StepResult:
+        result = event_step.send()
+        if result.verdict is not Verdict.ACCEPTED:
+            return self._refused(result)
+        match self._reaction(event_step):
+            case PeerReaction.NONE:
+                return arrived(result, event_step.event)
+            case PeerReaction.REFUSED:
+                return self._port_closed()
+            case PeerReaction.ANSWERED:
+                event_step.close()  # a receiver may take one connection at a time
                 return self._tls_instead() or self._odd("answered it, where a syslog receiver is silent")
-            case Reaction.HUNG_UP:
-                trial.close()
+            case PeerReaction.HUNG_UP:
+                event_step.close()
                 ended = self._odd("closed the connection behind the event")
                 return self._tls_instead() or replace(ended, code=FailureCode.CLOSED_UNCONFIRMED)
 
-    def _reaction(self, trial: Trial) -> Reaction:
+    def _reaction(self, event_step: TestEvent) -> PeerReaction:
         if self._target.way != "tls":
             return self._guard.reaction(_WATCH)
         # What goes on below TLS says nothing: only its sender can read it.
-        sender = trial.prepare()
+        sender = event_step.prepare()
         hung_up = isinstance(sender, SyslogCefSender) and sender.watch(_WATCH) is not None
-        return Reaction.HUNG_UP if hung_up else Reaction.NONE
+        return PeerReaction.HUNG_UP if hung_up else PeerReaction.NONE
 
-    def _refused(self, ruling: Ruling) -> Answer:
+    def _refused(self, result: DeliveryResult) -> StepResult:
         """Say why; a receiver that waits for TLS closes or resets the connection."""
-        code = ruling.finding.code if ruling.finding is not None else ""
-        answer = arrived(ruling, self._trial.event)
+        code = result.failure.code if result.failure is not None else ""
+        answer = arrived(result, self._trial.event)
         if self._target.way == "udp" and code == FailureCode.CONNECT_FAILED:
-            return replace(answer, remedy=_LISTENS_UDP)
+            return replace(answer, hint=_LISTENS_UDP)
         if code not in _ENDS:
             return answer
         # Of one that keeps silent, this must not be asked: it would log our half of a handshake.
-        return self._tls_instead() or replace(answer, remedy=HUNG_UP)
+        return self._tls_instead() or replace(answer, hint=HUNG_UP)
 
-    def _tls_instead(self) -> Answer | None:
+    def _tls_instead(self) -> StepResult | None:
         target = self._target
         if target.way != "tcp" or not speaks_tls(self._guard, target.host, target.port, _WATCH):
             return None
         return failed(f"{target} speaks TLS, and the url does not", f"write {target.secure_form} in the url")
 
-    def _nobody_there(self) -> Answer:
+    def _port_closed(self) -> StepResult:
         what = f"{self._target} refused the datagram: nothing listens on that UDP port"
         return failed(what, _LISTENS_UDP)
 
-    def _odd(self, what: str) -> Answer:
+    def _odd(self, what: str) -> StepResult:
         return failed(f"{self._target} took the event {self._trial.event.id}, but {what}", HUNG_UP)

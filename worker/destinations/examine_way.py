@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.destinations.examine_answers import (
-    Answer,
-    Step,
+    DiagnosisStep,
+    StepResult,
     failed,
     failed_with,
     ok,
@@ -21,7 +21,7 @@ from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, T
 from worker.model.failures import FailureCode
 from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.guard import Guard
-from worker.transports.probe import Candidate, Connection, Handshake, candidates, connect
+from worker.transports.probe import Candidate, Handshake, ProbedConnection, candidates, connect_first
 from worker.transports.tls_failures import SPLUNK_CA
 
 #: A certificate that ends in less than this many days is warned of.
@@ -59,7 +59,7 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Way:
+class NetworkChecks:
     """The way to one SIEM; keeps the connection between its steps, so `close` it."""
 
     def __init__(self, guard: Guard, target: Target, options: TlsOptions, seconds: float) -> None:
@@ -69,16 +69,16 @@ class Way:
         self._options = options
         self._seconds = seconds
         self._found: list[Candidate] = []
-        self._connection: Connection | None = None
+        self._connection: ProbedConnection | None = None
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return the steps; the first of them needs the step `configuration`."""
         return [
-            Step("name", self._look_up, "configuration"),
-            Step("address", self._judge, "name"),
-            Step("connection", self._connect, "address"),
-            Step("tls", self._shake_hands, "connection"),
-            Step("mutual tls", self._introduce, "tls"),
+            DiagnosisStep("name", self._look_up, "configuration"),
+            DiagnosisStep("address", self._judge, "name"),
+            DiagnosisStep("connection", self._connect, "address"),
+            DiagnosisStep("tls", self._shake_hands, "connection"),
+            DiagnosisStep("mutual tls", self._introduce, "tls"),
         ]
 
     def peers(self) -> list[str]:
@@ -91,7 +91,7 @@ class Way:
         if self._connection is not None:
             self._connection.close()
 
-    def _look_up(self) -> Answer:
+    def _look_up(self) -> StepResult:
         target = self._target
         self._found = candidates(
             self._guard, target.host, target.port, self._seconds, datagrams=target.way == "udp"
@@ -101,7 +101,7 @@ class Way:
             return ok(f"{target.host} is an address: there is nothing to look up")
         return ok(f"{target.host} is {_listed(ips)}")
 
-    def _judge(self) -> Answer:
+    def _judge(self) -> StepResult:
         basis = self._guard.basis
         verdicts = _listed([_verdict(one, basis) for one in self._found])
         closed = [one for one in self._found if one.objection is not None]
@@ -113,27 +113,27 @@ class Way:
             )
         return ok(verdicts)
 
-    def _connect(self) -> Answer:
+    def _connect(self) -> StepResult:
         target = self._target
         if target.way == "udp":
             return skipped("UDP knows no connections: nothing can be known before something is sent")
         ips = [one.ip for one in self._found if one.objection is None]
         try:
-            self._connection = made = connect(self._guard, target.host, ips, target.port, self._seconds)
+            self._connection = made = connect_first(self._guard, target.host, ips, target.port, self._seconds)
         except OutOfResources as error:
             return failed_with(error)
         except ConnectFailed as error:
-            remedy = f"{target.check_first}, and that no firewall is in between"
-            return failed(str(error), remedy, FailureCode.CONNECT_FAILED)
+            hint = f"{target.check_first}, and that no firewall is in between"
+            return failed(str(error), hint, FailureCode.CONNECT_FAILED)
         except DeadlinePassed as error:
-            remedy = f"let firewalls pass connections from the workers to {target}"
-            return failed(str(error), remedy, FailureCode.CONNECT_FAILED)
+            hint = f"let firewalls pass connections from the workers to {target}"
+            return failed(str(error), hint, FailureCode.CONNECT_FAILED)
         if made.missed:
-            remedy = "mend these addresses, or take them out of the DNS: now and then, each costs a moment"
-            return warning(f"connected to {made.ip}, but: {_listed(made.missed)}", remedy)
+            hint = "mend these addresses, or take them out of the DNS: now and then, each costs a moment"
+            return warning(f"connected to {made.ip}, but: {_listed(made.missed)}", hint)
         return ok(f"connected to {made.ip}, port {target.port}")
 
-    def _shake_hands(self) -> Answer:
+    def _shake_hands(self) -> StepResult:
         target = self._target
         if self._connection is None or target.way != "tls":
             return self._unencrypted()
@@ -144,8 +144,8 @@ class Way:
         if self._options.tls_server_name is not None:
             shown += f", verified for {self._options.tls_server_name}" if self._options.verify_tls else ""
         if not self._options.verify_tls:
-            remedy = "give its CA as ca_pem, and switch the integration's verify_tls on again"
-            return warning(f"{shown}; it is not verified: anybody can pose as this SIEM", remedy)
+            hint = "give its CA as ca_pem, and switch the integration's verify_tls on again"
+            return warning(f"{shown}; it is not verified: anybody can pose as this SIEM", hint)
         if SPLUNK_CA in {one.subject for one in certificates_in(self._options.ca_pem or "")}:
             words = (
                 f"{shown}; {SPLUNK_CA} and its key are the same in every Splunk: anybody can pose as this one"
@@ -162,34 +162,34 @@ class Way:
             return False
         return chain[0] not in certificates_in(self._options.ca_pem or "")
 
-    def _unencrypted(self) -> Answer:
+    def _unencrypted(self) -> StepResult:
         target = self._target
         if target.plain_is_risky:
-            remedy = f"use {target.secure_form} in the integration's url, if the SIEM can speak TLS"
-            return warning("nothing is encrypted: secrets and events can be read on their way", remedy)
+            hint = f"use {target.secure_form} in the integration's url, if the SIEM can speak TLS"
+            return warning("nothing is encrypted: secrets and events can be read on their way", hint)
         return skipped(f"the url chooses no TLS; {target.secure_form} would")
 
-    def _distrusted(self, handshake: Handshake, failure: TransportError) -> Answer:
+    def _distrusted(self, handshake: Handshake, failure: TransportError) -> StepResult:
         if isinstance(failure, DeadlinePassed):
             plain = f"what waits for plain text stays silent like this, and wants {self._target.plain_form}"
-            remedy = f"check that {self._target} speaks TLS: {plain}"
-            return failed(str(failure), remedy, FailureCode.TIMED_OUT)
+            hint = f"check that {self._target} speaks TLS: {plain}"
+            return failed(str(failure), hint, FailureCode.TIMED_OUT)
         answer = failed_with(failure)
         if not handshake.chain and answer.code is FailureCode.TLS_FAILED:
             # It has shown nothing, so it may have ended the connection without looking at it.
             return replace(answer, code=FailureCode.CONNECTION_LOST)
         if not handshake.chain:
             return answer
-        return failed(f"{answer.message} ({_described(handshake.chain)})", answer.remedy or "")
+        return failed(f"{answer.message} ({_described(handshake.chain)})", answer.hint or "")
 
-    def _introduce(self) -> Answer:
+    def _introduce(self) -> StepResult:
         try:
             return self._introduced()
         finally:
             # A simple receiver may serve one connection at a time, and others follow.
             self.close()
 
-    def _introduced(self) -> Answer:
+    def _introduced(self) -> StepResult:
         if self._connection is None or self._target.way != "tls":
             return skipped("without TLS nobody asks for a client certificate")
         said = self._connection.hear_whether_let_in(min(_HEARING, self._seconds))
@@ -236,7 +236,7 @@ def _ending(one: Certificate) -> str:
     return f"{verb} {days}, on {one.ends:%Y-%m-%d}"
 
 
-def _timely(shown: str, chain: tuple[Certificate, ...]) -> Answer:
+def _timely(shown: str, chain: tuple[Certificate, ...]) -> StepResult:
     if chain and _first_to_end(chain).days_left < SOON:
         return warning(shown, _ON_TIME)
     return ok(shown)

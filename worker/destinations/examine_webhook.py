@@ -6,9 +6,9 @@ An endpoint owes nothing to any other request than the events themselves, so onl
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from worker.destinations.examine_answers import Answer, Step, skipped
-from worker.destinations.examine_event import UNWANTED, Trial, arrived
-from worker.destinations.examine_http import Questions, http_target
+from worker.destinations.examine_answers import DiagnosisStep, StepResult, skipped
+from worker.destinations.examine_event import UNWANTED, TestEvent, arrived
+from worker.destinations.examine_http import HttpProbe, http_target
 from worker.destinations.examine_way import Target
 from worker.model.deliveries import Verdict
 from worker.model.destinations import NoAuth, Webhook
@@ -31,14 +31,14 @@ def webhook_target(config: Webhook) -> Target:
     return http_target(config.url, _LISTENS, has_secret=has_secret)
 
 
-class WebhookExamination:
+class WebhookDiagnosis:
     """The steps of one endpoint beyond the way there."""
 
-    def __init__(self, config: Webhook, questions: Questions, trial: Trial) -> None:
+    def __init__(self, config: Webhook, questions: HttpProbe, event_step: TestEvent) -> None:
         """Ask nothing yet."""
         self._config = config
         self._questions = questions
-        self._trial = trial
+        self._trial = event_step
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -46,11 +46,11 @@ class WebhookExamination:
         auth = {"none": "no authentication", "bearer": "a bearer token", "api_key": "an API key"}
         return f"{auth[config.auth.kind]}, {self._signature()}, body: {config.body}"
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DiagnosisStep]:
         """Return the steps in their order."""
         return [
-            Step("test event", self._test_event, "mutual tls"),
-            Step("clock", self._clock, "mutual tls"),
+            DiagnosisStep("test event", self._test_event, "mutual tls"),
+            DiagnosisStep("clock", self._clock, "mutual tls"),
         ]
 
     def close(self) -> None:
@@ -62,22 +62,22 @@ class WebhookExamination:
             return "not signed"
         return "signed" if count == 1 else f"signed with {count} secrets"
 
-    def _test_event(self) -> Answer:
+    def _test_event(self) -> StepResult:
         if not self._trial.is_wanted:
             return UNWANTED
-        ruling = self._trial.send()
+        result = self._trial.send()
         self._trial.close()
-        answer = arrived(ruling, self._trial.event)
-        if ruling.verdict is Verdict.ACCEPTED:
+        answer = arrived(result, self._trial.event)
+        if result.verdict is Verdict.ACCEPTED:
             # Deliveries go over connections that are kept open: those may hang where this one did not.
             return replace(answer, message=f"{answer.message}; {self._signature()}; over a new connection")
-        if ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE:
-            return replace(answer, remedy=_BRING_BACK)
-        if ruling.http_status is None:
+        if result.failure is not None and result.failure.code == FailureCode.ENDPOINT_GONE:
+            return replace(answer, hint=_BRING_BACK)
+        if result.http_status is None:
             return self._questions.tls_instead() or answer
         return answer
 
-    def _clock(self) -> Answer:
+    def _clock(self) -> StepResult:
         parts = urlsplit(self._config.url)
         try:
             # No secret goes there, and nobody else's endpoint is touched: every answer tells the time.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_verdict import HecVerdict
-from worker.model.deliveries import Finding, Verdict
+from worker.model.deliveries import Failure, Verdict
 from worker.model.failures import FailureCode
 
 #: Splunk was seen to index within about a second; each further question comes after twice the time.
@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 2.0
 _LAST_ANSWER = 0.5
 
 _STICKY = "let load balancers keep a client on one indexer (sticky sessions)"
-_AMBIGUOUS = Finding(
+_AMBIGUOUS = Failure(
     FailureCode.NOT_INDEXED,
     "Splunk gave two requests the same ackId: it was restarted, or they reached two indexers",
     f"if it lasts, {_STICKY}, or switch the integration's `use_ack` off",
@@ -90,13 +90,13 @@ class Confirmations:
                 self._rule(taken.places, Verdict.RETRY, why)
             self._taken.clear()
         else:
-            self._give_back_late(answer.finding)
+            self._give_back_late(answer.failure)
 
     def _confirm(self, taken: _Taken) -> None:
         self._channel.unconfirmed -= 1
         self._rule(taken.places, Verdict.ACCEPTED, taken.verdict)
 
-    def _give_back_late(self, trouble: Finding | None) -> None:
+    def _give_back_late(self, trouble: Failure | None) -> None:
         """Give up what nobody will be asked about again; `trouble` is why the last question had no answer."""
         now = time.monotonic()
         over = now >= self._deadline - _LAST_ANSWER
@@ -108,18 +108,18 @@ class Confirmations:
                 self._rule(taken.places, Verdict.RETRY, reason)
 
 
-def _not_indexed(waited: float, trouble: Finding | None) -> Finding:
+def _not_indexed(waited: float, trouble: Failure | None) -> Failure:
     words = f"Splunk took these events, but did not confirm within {waited:.0f} s that they are indexed"
     if trouble is not None:
         # Where we were short of what it takes to ask, it was not Splunk that failed.
         is_ours = trouble.code == FailureCode.OUT_OF_RESOURCES
         code = trouble.code if is_ours else FailureCode.NOT_INDEXED
-        return Finding(code, f"{words}; asked at last: {trouble.message}", trouble.hint)
+        return Failure(code, f"{words}; asked at last: {trouble.message}", trouble.hint)
     hint = (
         "look at Splunk's indexing queues, raise the integration's `ack_timeout_seconds` (SIEM_SEND_DEADLINE "
     )
-    return Finding(FailureCode.NOT_INDEXED, words, f"if it lasts, {hint}bounds it), and {_STICKY}")
+    return Failure(FailureCode.NOT_INDEXED, words, f"if it lasts, {hint}bounds it), and {_STICKY}")
 
 
-def _because(verdict: HecVerdict, finding: Finding) -> HecVerdict:
-    return HecVerdict(verdict.meaning, finding, http_status=verdict.http_status, rest=verdict.rest)
+def _because(verdict: HecVerdict, failure: Failure) -> HecVerdict:
+    return HecVerdict(verdict.meaning, failure, http_status=verdict.http_status, cool_down=verdict.cool_down)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from worker.destinations.hec_channels import Channel, Channels
-from worker.destinations.hec_pace import Pace
+from worker.destinations.hec_pace import CoolDown
 from worker.destinations.hec_urls import ack_url, event_url
-from worker.destinations.hec_verdict import HecVerdict, Meaning, judge, judge_acks
-from worker.model.deliveries import Finding
+from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.model.deliveries import Failure
 from worker.model.destinations import SplunkHec
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode
@@ -37,7 +37,7 @@ class HecClient:
         self._packing = {"Content-Encoding": "gzip"} if config.gzip else {}
         self._transport = HttpTransport(guard, config, connections=connections)
         self._channels = Channels()
-        self._pace = Pace()
+        self._pace = CoolDown()
 
     @property
     def ack_timeout(self) -> float | None:
@@ -79,11 +79,11 @@ class HecClient:
         reply = self._ask(channel, self._event_url, headers, packed, deadline - time.monotonic())
         if isinstance(reply, HecVerdict):
             return replace(reply, rate=reply.rate * len(body) / max(1, len(packed)))
-        verdict = judge(reply.status, reply.headers, reply.body, count)
+        verdict = hec_verdict(reply.status, reply.headers, reply.body, count)
         if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
-            return HecVerdict(Meaning.RETRY, describe(reply.cut))
+            return HecVerdict(HecMeaning.RETRY, describe(reply.cut))
         channel.spent |= verdict.spends_channel
-        return replace(verdict, rest=self._pace.rest_after(verdict))
+        return replace(verdict, cool_down=self._pace.rest_after(verdict))
 
     def ask_indexed(
         self, channel: Channel, ack_ids: Collection[int], deadline: float
@@ -126,10 +126,10 @@ class HecClient:
             reply = self._transport.post(url, headers, body, seconds, min(self.patience, seconds))
         except TransportError as error:
             cut_off = isinstance(error, KeptConnectionLost)
-            return HecVerdict(Meaning.RETRY, describe(error), cut_off=cut_off, rate=error.rate)
+            return HecVerdict(HecMeaning.RETRY, describe(error), cut_off=cut_off, rate=error.rate)
         except InvalidIntegration as error:
             hint = "correct the integration's TLS settings"
-            return HecVerdict(Meaning.RETRY, Finding(FailureCode.CONFIGURATION, str(error), hint))
+            return HecVerdict(HecMeaning.RETRY, Failure(FailureCode.CONFIGURATION, str(error), hint))
         if self._config.use_ack:
             channel.cookies.keep(reply.set_cookies, url, reply.date)
         return reply

@@ -21,14 +21,14 @@ from worker.destinations.batching import PartSize
 from worker.destinations.hec_acks import Confirmations
 from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
-from worker.destinations.hec_verdict import ENABLE_ACK, HecVerdict, Meaning
+from worker.destinations.hec_verdict import ENABLE_ACK, HecMeaning, HecVerdict
 from worker.model.deliveries import (
     MAX_REQUESTS,
     SETTLED,
     Assurance,
     Batch,
-    Finding,
-    Ruling,
+    DeliveryResult,
+    Failure,
     Verdict,
 )
 from worker.model.failures import FailureCode
@@ -36,29 +36,29 @@ from worker.model.request_counts import count_request
 
 #: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.
 _SOON = 4
-_OUT_OF_TIME = Finding(
+_OUT_OF_TIME = Failure(
     FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, the destination is too slow for what it is sent",
 )
-_NOT_REACHED = Finding(
+_NOT_REACHED = Failure(
     FailureCode.NOT_REACHED,
     "Splunk refused another event of the same request, and this one's requests were used up",
     "replay it: nothing is known to be wrong with it",
 )
-_ACK_MISSING = Finding(
+_ACK_MISSING = Failure(
     FailureCode.ACK_MISSING,
     "Splunk took these events but gave no ackId, so nobody can tell when they are indexed",
     ENABLE_ACK,
 )
-_PREFIX_UNCONFIRMED = Finding(
+_PREFIX_UNCONFIRMED = Failure(
     FailureCode.NOT_INDEXED,
     "Splunk refused another event of the same request, and gave no ackId for these",
     "replay it: nothing is known to be wrong with it",
 )
 
 
-class Sending:
+class HecSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
@@ -75,12 +75,12 @@ class Sending:
             kept = min(client.ack_timeout, max(0.0, deadline - time.monotonic()) / 2)
             self._post_until = deadline - kept
             self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
-        self._rulings: list[Ruling] = []
+        self._rulings: list[DeliveryResult] = []
         self._repeated: set[int] = set()
         self._parts: deque[Sequence[int]] = deque()
         self._longest = 0.0
 
-    def run(self, envelopes: Mapping[int, bytes]) -> list[Ruling]:
+    def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
         """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
         self._envelopes = envelopes
         self._sizes = {place: len(envelope) for place, envelope in envelopes.items()}
@@ -92,12 +92,12 @@ class Sending:
         return self._rulings
 
     def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
-        carried = self._batch.carried
-        if SETTLED not in carried:
+        request_counts = self._batch.request_counts
+        if SETTLED not in request_counts:
             for part in self._size.cut(places, self._sizes):
                 yield from self._cut(part, whole=1, single=0)
             return
-        for _, alike in groupby(places, key=carried.__getitem__):
+        for _, alike in groupby(places, key=request_counts.__getitem__):
             for part in self._size.cut(list(alike), self._sizes):
                 yield from self._cut(part, whole=3, single=1)
 
@@ -105,30 +105,30 @@ class Sending:
         began = time.monotonic()
         # What would not be answered in time is not begun: it would only be sent once more.
         if self._post_until - began <= self._longest:
-            self._give_up(part, HecVerdict(Meaning.RETRY, _OUT_OF_TIME))
+            self._give_up(part, HecVerdict(HecMeaning.RETRY, _OUT_OF_TIME))
             return
         body = b"".join([self._envelopes[place] for place in part])
         verdict = self._client.post(
             self._channel, body, len(part), self._post_until, partial(count_request, self._batch, part)
         )
         seconds = time.monotonic() - began
-        if verdict.meaning is Meaning.ACCEPTED:
+        if verdict.meaning is HecMeaning.ACCEPTED:
             self._learn(len(body), seconds)
             self._accept(part, verdict)
         elif verdict.cut_off and self._may_repeat(part):
             self._repeated.update(part)
             self._queue(part, verdict, whole=3)
-        elif verdict.meaning is Meaning.RETRY:
+        elif verdict.meaning is HecMeaning.RETRY:
             self._give_up(part, self._reduced(part, len(body), verdict))
-        elif verdict.meaning is Meaning.OFFENDER:
+        elif verdict.meaning is HecMeaning.OFFENDER:
             self._cut_out(part, verdict)
         else:
             self._split(part, verdict, len(body))
 
     def _may_repeat(self, part: Sequence[int]) -> bool:
         """Say whether a part may be sent once more at once: it was not before, and has a request left."""
-        carried = self._batch.carried
-        return all(place not in self._repeated and carried[place] < MAX_REQUESTS for place in part)
+        request_counts = self._batch.request_counts
+        return all(place not in self._repeated and request_counts[place] < MAX_REQUESTS for place in part)
 
     def _learn(self, size: int, seconds: float) -> None:
         """Dare a little more after what was answered soon; what took its time is as large as it may be."""
@@ -138,18 +138,18 @@ class Sending:
 
     def _reduced(self, part: Sequence[int], size: int, verdict: HecVerdict) -> HecVerdict:
         """Make the parts that follow so small that Splunk takes and answers them in time; say so."""
-        if verdict.finding is None or not verdict.is_too_slow or len(part) == 1:
+        if verdict.failure is None or not verdict.is_too_slow or len(part) == 1:
             return verdict
         in_time = int(verdict.rate * self._client.patience)
         self._size.missed(min(size, in_time) if in_time else size, rate=verdict.rate)
-        message = f"{verdict.finding.message}; {self._size.words(len(part), size)}"
-        return replace(verdict, finding=msgspec.structs.replace(verdict.finding, message=message))
+        message = f"{verdict.failure.message}; {self._size.words(len(part), size)}"
+        return replace(verdict, failure=msgspec.structs.replace(verdict.failure, message=message))
 
     def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
         if self._confirmations is None:
             self._rule(part, Verdict.ACCEPTED, verdict)
         elif verdict.ack_id is None:
-            self._give_up(part, replace(verdict, finding=_ACK_MISSING))
+            self._give_up(part, replace(verdict, failure=_ACK_MISSING))
         else:
             self._confirmations.expect(verdict.ack_id, part, verdict)
 
@@ -164,13 +164,13 @@ class Sending:
         """Let through what stands before the offender; send again what stands behind it."""
         at = verdict.offender
         self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
-        self._queue(part[at + 1 :], HecVerdict(Meaning.RETRY, _NOT_REACHED), whole=3)
+        self._queue(part[at + 1 :], HecVerdict(HecMeaning.RETRY, _NOT_REACHED), whole=3)
         if at == 0:
             return
         if self._confirmations is not None and verdict.ack_id is None:
             # It was taken, but nobody will ever be able to say that it is indexed.
             self._repeated.update(part[:at])
-            self._queue(part[:at], HecVerdict(Meaning.RETRY, _PREFIX_UNCONFIRMED), whole=1)
+            self._queue(part[:at], HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED), whole=1)
         else:
             self._accept(part[:at], verdict)
 
@@ -179,16 +179,16 @@ class Sending:
         if len(part) == 1:
             self._rule(part, Verdict.REFUSED, verdict)
             return
-        if verdict.finding is not None and verdict.finding.code == FailureCode.TOO_LARGE:
+        if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
             self._size.missed(size)
         self._queue(part, verdict, whole=MAX_REQUESTS)
 
     def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
         """Send these next, in parts so small that the requests that are left suffice to settle them all."""
-        carried = self._batch.carried
-        spent = [place for place in places if carried[place] >= MAX_REQUESTS]
+        request_counts = self._batch.request_counts
+        spent = [place for place in places if request_counts[place] >= MAX_REQUESTS]
         self._rule(spent, Verdict.RETRY, if_spent)
-        able = [place for place in places if carried[place] < MAX_REQUESTS]
+        able = [place for place in places if request_counts[place] < MAX_REQUESTS]
         self._parts.extendleft(reversed(self._cut(able, whole=whole, single=1)))
 
     def _cut(self, places: Sequence[int], *, whole: int, single: int) -> list[Sequence[int]]:
@@ -200,7 +200,7 @@ class Sending:
         """
         if not places:
             return []
-        left = MAX_REQUESTS - max(self._batch.carried[place] for place in places)
+        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
         if left >= whole:
             return [places]
         step = 1 if left <= single else isqrt(len(places))
@@ -213,15 +213,15 @@ class Sending:
         accepted = verdict is Verdict.ACCEPTED
         assurance = Assurance.ACCEPTED if self._confirmations is None else Assurance.INDEXED
         self._rulings.append(
-            Ruling(
+            DeliveryResult(
                 places,
                 verdict,
                 elapsed,
-                finding=None if accepted else why.finding,
+                failure=None if accepted else why.failure,
                 retry_after=why.retry_after,
                 http_status=why.http_status,
                 assurance=assurance,
-                rest=why.rest,
+                cool_down=why.cool_down,
                 # Whatever the last answer says, what was cut off or taken before may have arrived.
                 not_accepted=why.not_accepted if self._repeated.isdisjoint(places) else False,
             )

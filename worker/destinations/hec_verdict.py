@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from worker.destinations.client_certificates import certificate_refusal
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 from worker.model.printable import shortened
 
@@ -24,7 +24,7 @@ from worker.model.printable import shortened
 _MOST_WORDS, _MOST_DIGITS = 200, 20
 
 
-class Meaning(Enum):
+class HecMeaning(Enum):
     """The closed set of what a reply can mean for the whole request."""
 
     #: Every event was accepted.
@@ -42,19 +42,20 @@ class HecVerdict:
     """The meaning, the place of the offender, the reason in words, and when to come back (seconds).
 
     `ack_id` is the number under which Splunk can be asked whether what it took is indexed; `strained` says
-    that it took the request but is about to be overrun, and `rest` for how many seconds to spare it.
-    `not_accepted` is as in `worker.model.deliveries.Ruling`; `rate` is how many bytes a second Splunk took.
+    that it took the request but is about to be overrun, and `cool_down` for how many seconds to spare it.
+    `not_accepted` is as in `worker.model.deliveries.DeliveryResult`; `rate` is how many bytes
+    a second Splunk took.
     `cut_off`: the request met a kept connection just as the other side ended it (RFC 9112, section 9.3.1).
     """
 
-    meaning: Meaning
-    finding: Finding | None = None
+    meaning: HecMeaning
+    failure: Failure | None = None
     offender: int = 0
     retry_after: float | None = None
     http_status: int | None = None
     code: int | None = None
     ack_id: int | None = None
-    rest: float = 0.0
+    cool_down: float = 0.0
     not_accepted: bool | None = None
     cut_off: bool = False
     rate: float = 0.0
@@ -62,7 +63,7 @@ class HecVerdict:
     @property
     def is_too_slow(self) -> bool:
         """Whether it did not take or answer the request in time; 408 and 504 say so of what is in between."""
-        code = self.finding.code if self.finding else None
+        code = self.failure.code if self.failure else None
         return code is FailureCode.TIMED_OUT or self.http_status in _TOO_SLOW
 
     @property
@@ -145,8 +146,8 @@ _FULL_CHANNEL_HINT = (
 
 #: A connection that is cut behind the headers looks like this: no setting is known to be wrong.
 _CUT = HecVerdict(
-    Meaning.RETRY,
-    Finding(
+    HecMeaning.RETRY,
+    Failure(
         FailureCode.ANSWER_CUT,
         "HTTP 200 without an answer",
         "if it lasts, look at proxies, and check that the integration's `url` is that of Splunk's HEC",
@@ -156,12 +157,12 @@ _CUT = HecVerdict(
 )
 
 
-def judge(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
+def hec_verdict(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
     """Judge the reply to a request that carried `count` events."""
     if status == _HTTP_OK and not body:
         return _CUT
     if (refusal := certificate_refusal(status, body)) is not None:
-        return HecVerdict(Meaning.RETRY, refusal, http_status=status)
+        return HecVerdict(HecMeaning.RETRY, refusal, http_status=status)
     answer = _parsed(body)
     words = _words(status, answer) if body else f"HTTP {status} without an answer"
     code, ack_id = _number(answer.get("code")), _number(answer.get("ackId"))
@@ -180,21 +181,21 @@ def _judge(
     # before that one, so all of it is sent again: a duplicate is better than a loss.
     if status in _BUSY_STATUSES or status >= 500 or code in _BUSY_CODES:  # noqa: PLR2004 - the 5xx class of RFC 9110
         hint = _FULL_CHANNEL_HINT if code == _CHANNEL_FULL else _BUSY_HINT
-        finding = Finding(FailureCode.DESTINATION_BUSY, words, hint, status)
+        failure = Failure(FailureCode.DESTINATION_BUSY, words, hint, status)
         return HecVerdict(
-            Meaning.RETRY,
-            finding,
+            HecMeaning.RETRY,
+            failure,
             retry_after=_retry_after(headers),
             not_accepted=_names_no_event(answer) if code in _NOT_ACCEPTED_CODES else None,
         )
     if status == _TOO_LARGE:
         hint = "raise max_content_length in Splunk's limits.conf, or lower the integration's batch_bytes"
-        return HecVerdict(Meaning.SPLIT, Finding(FailureCode.TOO_LARGE, words, hint, status))
+        return HecVerdict(HecMeaning.SPLIT, Failure(FailureCode.TOO_LARGE, words, hint, status))
     if status == _BAD_REQUEST and code in _EVENT_CODES:
         return _judge_refused(answer, words, count)
     # A wrong index is reported with a place that is one too far: 0 or 1 means the first event.
     not_accepted = None if _names_no_event(answer, beyond=1) else False
-    return HecVerdict(Meaning.RETRY, _misconfigured(status, code, words), not_accepted=not_accepted)
+    return HecVerdict(HecMeaning.RETRY, _misconfigured(status, code, words), not_accepted=not_accepted)
 
 
 def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
@@ -206,17 +207,17 @@ def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozense
     acks = answer.get("acks")
     if status in _SUCCESSES and isinstance(acks, dict):
         return frozenset(int(key) for key, told in acks.items() if told is True and _ACK_ID.fullmatch(key))
-    verdict = judge(status, headers, body, 0)
-    if verdict.finding is not None:
+    verdict = hec_verdict(status, headers, body, 0)
+    if verdict.failure is not None:
         return verdict
-    return replace(verdict, meaning=Meaning.RETRY, finding=_not_splunk(status, _words(status, answer)))
+    return replace(verdict, meaning=HecMeaning.RETRY, failure=_not_splunk(status, _words(status, answer)))
 
 
 def _judge_success(status: int, code: int | None, words: str) -> HecVerdict:
     """Splunk's code decides: it answers with one, always. Without it, even a 204 is the word of a gateway."""
     if code in _ACCEPTED_CODES:
-        return HecVerdict(Meaning.ACCEPTED)
-    return HecVerdict(Meaning.RETRY, _not_splunk(status, words))
+        return HecVerdict(HecMeaning.ACCEPTED)
+    return HecVerdict(HecMeaning.RETRY, _not_splunk(status, words))
 
 
 def _names_no_event(answer: dict[str, Any], *, beyond: int = 0) -> bool:
@@ -225,36 +226,36 @@ def _names_no_event(answer: dict[str, Any], *, beyond: int = 0) -> bool:
     return place is None or place <= beyond
 
 
-def _not_splunk(status: int, words: str) -> Finding:
+def _not_splunk(status: int, words: str) -> Failure:
     hint = (
         "correct the integration's `url`: it should end in /services/collector/event; "
         "and let no proxy replace Splunk's answers"
     )
-    return Finding(FailureCode.NOT_SPLUNK, words, hint, status)
+    return Failure(FailureCode.NOT_SPLUNK, words, hint, status)
 
 
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
     hint = "look at the event and the integration's `fields`: Splunk cannot read them"
-    finding = Finding(FailureCode.EVENT_REFUSED, words, hint, _BAD_REQUEST)
+    failure = Failure(FailureCode.EVENT_REFUSED, words, hint, _BAD_REQUEST)
     place = _number(answer.get("invalid-event-number"))
     if place is not None and 0 <= place < count:
-        return HecVerdict(Meaning.OFFENDER, finding, offender=place)
-    return HecVerdict(Meaning.SPLIT, finding)
+        return HecVerdict(HecMeaning.OFFENDER, failure, offender=place)
+    return HecVerdict(HecMeaning.SPLIT, failure)
 
 
-def _misconfigured(status: int, code: int | None, words: str) -> Finding:
+def _misconfigured(status: int, code: int | None, words: str) -> Failure:
     if code in _HINTS:
         name, hint = _HINTS[code]
-        return Finding(name, words, hint, status)
+        return Failure(name, words, hint, status)
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
-        return Finding(
+        return Failure(
             FailureCode.REDIRECTED,
             words,
             "put the final address into the integration's `url`: none is followed",
             status,
         )
     hint = "check the integration's `url` and `token`: is this Splunk's HTTP Event Collector?"
-    return Finding(FailureCode.REFUSED, words, hint, status)
+    return Failure(FailureCode.REFUSED, words, hint, status)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

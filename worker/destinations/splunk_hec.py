@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from worker.destinations.batching import PartSize
 from worker.destinations.hec_client import HecClient
-from worker.destinations.hec_sending import Sending
+from worker.destinations.hec_sending import HecSending
 from worker.formats.hec import HecFormat
-from worker.model.deliveries import Batch, Ruling
+from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.destinations import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard
@@ -32,12 +32,12 @@ class SplunkHecSender:
         self._client = HecClient(config, guard, connections=connections)
         self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
 
-    def send(self, batch: Batch, deadline: float) -> list[Ruling]:
+    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         places = batch.open_places()
         wrapped = self._format.envelopes([batch.events[place] for place in places])
         with self._client.channel() as channel:
-            sending = Sending(self._client, channel, self._size, batch, deadline)
+            sending = HecSending(self._client, channel, self._size, batch, deadline)
             return sending.run(dict(zip(places, wrapped, strict=True)))
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:

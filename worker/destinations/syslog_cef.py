@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from worker.destinations.batching import PartSize
 from worker.destinations.syslog_sending import SyslogSending, WithdrawnParts
 from worker.formats.syslog import SyslogCefFormat, framed
-from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.destinations import SyslogCef
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
@@ -22,12 +22,12 @@ from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
 from worker.transports.syslog_stream import SyslogStream
 
-_OUT_OF_TIME = Finding(
+_OUT_OF_TIME = Failure(
     FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, raise the integration's `max_datagrams_per_second`, or lower its `batch_events`",
 )
-_TOO_LARGE = Finding(
+_TOO_LARGE = Failure(
     FailureCode.TOO_LARGE,
     "this event makes a datagram larger than the network takes",
     "lower the integration's `max_message_bytes`: longer messages are shortened",
@@ -67,7 +67,7 @@ class SyslogCefSender:
         self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
         self._withdrawn = WithdrawnParts(withdraw)
 
-    def send(self, batch: Batch, deadline: float) -> list[Ruling]:
+    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         places = batch.open_places()
         messages = self._format.messages([batch.events[place] for place in places])
@@ -75,10 +75,10 @@ class SyslogCefSender:
             return self._send_datagrams(self._way, batch, messages, deadline)
         frames = framed(messages, counts_octets=self._config.counts_octets)
         sending = SyslogSending(self._way, self._size, self._withdrawn, batch, deadline)
-        rulings = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
-        return rulings + self._withdrawn.rulings(batch)
+        results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
+        return results + self._withdrawn.results(batch)
 
-    def watch(self, seconds: float) -> Finding | None:
+    def watch(self, seconds: float) -> Failure | None:
         """Watch for so long whether the receiver hangs up on what was sent last; say how it did."""
         error = self._way.watch(seconds) if isinstance(self._way, SyslogStream) else None
         return describe(error) if error is not None else None
@@ -105,7 +105,7 @@ class SyslogCefSender:
 
     def _send_datagrams(
         self, way: SyslogDatagrams, batch: Batch, messages: Sequence[bytes], deadline: float
-    ) -> list[Ruling]:
+    ) -> list[DeliveryResult]:
         places = batch.open_places()
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         if seconds <= 0:
@@ -131,10 +131,10 @@ class SyslogCefSender:
         )
 
 
-def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Finding | None]) -> list[Ruling]:
+def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Failure | None]) -> list[DeliveryResult]:
     elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
     return [
-        Ruling(places, verdict, elapsed, finding, assurance=Assurance.SENT)
-        for places, verdict, finding in parts
+        DeliveryResult(places, verdict, elapsed, failure, assurance=Assurance.SENT)
+        for places, verdict, failure in parts
         if places
     ]

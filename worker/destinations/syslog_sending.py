@@ -19,7 +19,7 @@ from itertools import compress
 from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
-from worker.model.deliveries import Assurance, Batch, Finding, Ruling, Verdict, Withdrawn
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import (
     DeadlinePassed,
     InvalidIntegration,
@@ -41,12 +41,12 @@ log = logging.getLogger(__name__)
 WRITTEN_AFTER = 5.0
 #: After so many failed parts in a row, a receiver that took something before is doubted.
 _MOST_IN_A_ROW = 3
-_OUT_OF_TIME = Finding(
+_OUT_OF_TIME = Failure(
     FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, the receiver is too slow for what it is sent",
 )
-_NOT_KEPT = Finding(
+_NOT_KEPT = Failure(
     FailureCode.CLOSED_UNCONFIRMED,
     "the receiver closed the connection just behind these events, which counted as sent until then",
     "if it lasts, look into the receiver's log: it may refuse one of these messages for its length",
@@ -78,16 +78,16 @@ class WithdrawnParts:
     def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
         """Return what is to be called when the receiver hangs up just behind this part."""
         events = [batch.events[place] for place in part]
-        attempts = [batch.carried[place] + 1 for place in part]
+        attempts = [batch.request_counts[place] + 1 for place in part]
         return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), batch)
 
-    def rulings(self, batch: Batch) -> list[Ruling]:
+    def results(self, batch: Batch) -> list[DeliveryResult]:
         """Return what is to be told with this batch, once; what is of that batch itself comes later.
 
         Of two outcomes in one settlement the ledger would take the first.
         """
         return [
-            Ruling((), Verdict.RETRY, 0, withdrawn=part)
+            DeliveryResult((), Verdict.RETRY, 0, withdrawn=part)
             for part in self._taken(lambda late: late.batch is not batch)
         ]
 
@@ -148,14 +148,14 @@ class SyslogSending:
         self._batch = batch
         self._deadline = deadline
         self._parts: deque[Sequence[int]] = deque()
-        self._rulings: list[Ruling] = []
+        self._rulings: list[DeliveryResult] = []
         #: Events that have gone out already in this sending: the receiver may have them.
         self._repeated: set[int] = set()
         self._is_taking = False
         self._failures = 0
         self._longest = 0.0
 
-    def run(self, frames: Mapping[int, bytes], patience: float) -> list[Ruling]:
+    def run(self, frames: Mapping[int, bytes], patience: float) -> list[DeliveryResult]:
         """Send the frames, which stand under their places in the batch; rule on every one of them.
 
         The receiver may take nothing for `patience` seconds.
@@ -169,7 +169,7 @@ class SyslogSending:
         return self._rulings
 
     def _queue(self, places: Sequence[int]) -> None:
-        for part in isolating(places, self._batch.carried):
+        for part in isolating(places, self._batch.request_counts):
             self._parts.extend(self._size.cut(part, self._sizes))
 
     def _send(self, part: Sequence[int]) -> None:
@@ -195,7 +195,7 @@ class SyslogSending:
         except InvalidIntegration as error:
             count_request(self._batch, part)
             hint = "correct the integration's TLS settings"
-            self._give_up(part, Finding(FailureCode.CONFIGURATION, str(error), hint))
+            self._give_up(part, Failure(FailureCode.CONFIGURATION, str(error), hint))
         except Exception:  # a shortage or a fault of ours: it counts if it may have gone out
             count_request(self._batch, begun)
             raise
@@ -206,7 +206,7 @@ class SyslogSending:
 
     def _is_suspect(self, part: Sequence[int]) -> bool:
         """Say whether it is one event that has failed before, and so the reason if the receiver hangs up."""
-        return len(part) == 1 and self._batch.carried[part[0]] > 0
+        return len(part) == 1 and self._batch.request_counts[part[0]] > 0
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0
@@ -232,14 +232,14 @@ class SyslogSending:
         self._size.missed(size, rate=error.rate)
         if error.taken:
             self._accept(part[: error.taken], Assurance.SENT)
-        finding = describe(error)
-        finding = Finding(
-            finding.code, f"{finding.message}; {self._size.words(len(tried), size)}", finding.hint
+        failure = describe(error)
+        failure = Failure(
+            failure.code, f"{failure.message}; {self._size.words(len(tried), size)}", failure.hint
         )
         late = part[error.taken : error.tried]
         count_request(self._batch, late)
-        self._rule(late, Verdict.RETRY, finding)
-        self._give_up(part[error.tried :], finding)
+        self._rule(late, Verdict.RETRY, failure)
+        self._give_up(part[error.tried :], failure)
 
     def _narrow(self, suspects: Sequence[int], rest: Sequence[int], error: TransportError) -> None:
         """Look for the event on which the receiver hangs up, unless it does so on everything."""
@@ -262,11 +262,11 @@ class SyslogSending:
             self._queue(suspects[:-1])
             self._parts.appendleft(suspects[-1:])
 
-    def _give_up(self, part: Sequence[int], finding: Finding) -> None:
+    def _give_up(self, part: Sequence[int], failure: Failure) -> None:
         """Whatever kept this part from the receiver keeps the others as well: they all come back later."""
-        self._rule(part, Verdict.RETRY, finding)
+        self._rule(part, Verdict.RETRY, failure)
         for waiting in self._parts:
-            self._rule(waiting, Verdict.RETRY, finding)
+            self._rule(waiting, Verdict.RETRY, failure)
         self._parts.clear()
 
     def _bytes(self, part: Sequence[int]) -> int:
@@ -276,7 +276,7 @@ class SyslogSending:
         self,
         part: Sequence[int],
         verdict: Verdict,
-        finding: Finding | None,
+        failure: Failure | None,
         assurance: Assurance = Assurance.SENT,
     ) -> None:
         if not part:
@@ -284,16 +284,18 @@ class SyslogSending:
         elapsed = _elapsed_ms(self._batch)
         # Whatever keeps it back at last, what went out before may have arrived.
         not_accepted = None if self._repeated.isdisjoint(part) else False
-        ruling = Ruling(part, verdict, elapsed, finding, assurance=assurance, not_accepted=not_accepted)
-        self._rulings.append(ruling)
+        result = DeliveryResult(
+            part, verdict, elapsed, failure, assurance=assurance, not_accepted=not_accepted
+        )
+        self._rulings.append(result)
 
 
-def _alone(finding: Finding) -> Finding:
+def _alone(failure: Failure) -> Failure:
     hint = (
         "the receiver takes other events, but not this one: look into its log; if the message is too long "
         "for it, lower the integration's `max_message_bytes`"
     )
-    return Finding(finding.code, f"{finding.message}; this event was sent by itself", hint)
+    return Failure(failure.code, f"{failure.message}; this event was sent by itself", hint)
 
 
 def _elapsed_ms(batch: Batch) -> int:

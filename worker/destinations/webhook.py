@@ -11,18 +11,23 @@ from functools import lru_cache
 
 from worker.destinations.client_certificates import certificate_refusal
 from worker.destinations.hec_portions import Portions
-from worker.destinations.webhook_secrets import secrets_of
-from worker.destinations.webhook_sending import Sending, separated
-from worker.destinations.webhook_verdict import Meaning, WebhookVerdict, judge, words_of
+from worker.destinations.webhook_secrets import webhook_secrets
+from worker.destinations.webhook_sending import WebhookSending, separated
+from worker.destinations.webhook_verdict import (
+    WebhookMeaning,
+    WebhookVerdict,
+    response_excerpt,
+    webhook_verdict,
+)
 from worker.formats.signing import signature
 from worker.formats.webhook import batch_id, body, content_type, message_id
-from worker.model.deliveries import Batch, Ruling
+from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.model.destinations.webhook import signing_key
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.secret_urls import masked_url
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.many_http import ManyHttp
@@ -40,7 +45,7 @@ class WebhookSender:
         """
         self._config = config
         self._keys = [signing_key(secret) for secret in config.signing_secrets]
-        self._secrets = secrets_of(config)
+        self._secrets = webhook_secrets(config)
         self._portions: Portions | None = None
         if config.body != "event":
             self._portions = Portions(events=config.batch_events, size=config.batch_bytes - len("["))
@@ -48,10 +53,10 @@ class WebhookSender:
             guard, config, config.url, _headers(config), connections=config.connections
         )
 
-    def send(self, batch: Batch, deadline: float) -> list[Ruling]:
+    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         timeout = self._config.timeout_seconds
-        sending = Sending(self._write, self._judge, self._portions, batch)
+        sending = WebhookSending(self._write, self._judge, self._portions, batch)
         with self._transport.flight(min(timeout, max(0.0, deadline - time.monotonic()))) as flight:
             return sending.run(flight, timeout, deadline)
 
@@ -80,14 +85,16 @@ class WebhookSender:
             headers.append(f"webhook-signature: {signature(self._keys, name, timestamp, content)}")
         return headers, content
 
-    def _judge(self, outcome: Answer | TransportError) -> WebhookVerdict:
+    def _judge(self, outcome: CurlResponse | TransportError) -> WebhookVerdict:
         if isinstance(outcome, TransportError):
-            return WebhookVerdict(Meaning.RETRY, describe(outcome))
+            return WebhookVerdict(WebhookMeaning.RETRY, describe(outcome))
         if 200 <= outcome.status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
             return _accepted(outcome.status)
         if (refusal := certificate_refusal(outcome.status, outcome.body)) is not None:
-            return WebhookVerdict(Meaning.RETRY, refusal, None, outcome.status)
-        return judge(outcome.status, words_of(outcome.body, self._secrets), outcome.retry_after)
+            return WebhookVerdict(WebhookMeaning.RETRY, refusal, None, outcome.status)
+        return webhook_verdict(
+            outcome.status, response_excerpt(outcome.body, self._secrets), outcome.retry_after
+        )
 
     def _preview(self, events: Sequence[QueuedEvent]) -> bytes:
         lines, content = self._write(events)
@@ -101,7 +108,7 @@ class WebhookSender:
 
 @lru_cache
 def _accepted(status: int) -> WebhookVerdict:
-    return judge(status, "", None)
+    return webhook_verdict(status, "", None)
 
 
 def _name(events: Sequence[QueuedEvent], *, batched: bool) -> str:

@@ -16,7 +16,7 @@ _SHORTEST_PART = 12
 _SHORTEST_VALUE = 6
 
 
-def secrets_of(config: Webhook) -> list[str]:
+def webhook_secrets(config: Webhook) -> list[str]:
     """Name the secrets of the integration, its url beyond the host included, as an answer may spell them."""
     found = {spelling for one in (*_given(config), *_of_url(config.url)) for spelling in _spellings(one)}
     return sorted(found, key=len, reverse=True)

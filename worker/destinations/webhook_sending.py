@@ -19,21 +19,21 @@ from math import isqrt
 import msgspec
 
 from worker.destinations.hec_portions import Portions
-from worker.destinations.webhook_tally import Reason, Tally
-from worker.destinations.webhook_verdict import Meaning, WebhookVerdict
-from worker.model.deliveries import MAX_REQUESTS, Batch, Finding, Ruling, Verdict
+from worker.destinations.webhook_tally import ResultCollector, ResultKey
+from worker.destinations.webhook_verdict import WebhookMeaning, WebhookVerdict
+from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.request_counts import count_request
-from worker.transports.curl_exchange import Answer
+from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight
 
 #: So many failures in a row, with no success among them, and what has not been started waits.
 _ENOUGH = 5
 #: How long to wait for an answer before looking at the clock again, in seconds.
 _LOOK_UP = 1.0
-_OUT_OF_TIME = Finding(
+_OUT_OF_TIME = Failure(
     FailureCode.OUT_OF_TIME,
     "the time for this batch ran out before these events were sent",
     "if it lasts, the endpoint is too slow for what it is sent: raise the integration's `connections`",
@@ -42,10 +42,10 @@ _OUT_OF_TIME = Finding(
 #: Writes the request for these events: headers and body.
 Write = Callable[[Sequence[QueuedEvent]], tuple[list[str], bytes]]
 #: Judges what came of a request.
-Judge = Callable[[Answer | TransportError], WebhookVerdict]
+Judge = Callable[[CurlResponse | TransportError], WebhookVerdict]
 
 
-class Sending:
+class WebhookSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(self, write: Write, judge: Judge, portions: Portions | None, batch: Batch) -> None:
@@ -54,13 +54,13 @@ class Sending:
         self._judge = judge
         self._portions = portions
         self._batch = batch
-        self._tally = Tally()
+        self._tally = ResultCollector()
         self._failures = 0
         self._why_stopped: WebhookVerdict | None = None
         self._repeated: set[int] = set()
         self._parts: deque[Sequence[int]] = deque(self._plan(batch.open_places()))
 
-    def run(self, flight: Flight, timeout: float, deadline: float) -> list[Ruling]:
+    def run(self, flight: Flight, timeout: float, deadline: float) -> list[DeliveryResult]:
         """Send until `deadline` (monotonic seconds), with `timeout` seconds for each request."""
         while self._parts or not flight.is_empty:
             self._start(flight, timeout, deadline)
@@ -69,13 +69,13 @@ class Sending:
             for part, outcome in landed:
                 if not (isinstance(outcome, KeptConnectionLost) and self._repeats(part)):
                     self._take(part, self._judge(outcome), elapsed_ms)
-        return self._tally.rulings()
+        return self._tally.results()
 
     def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
         if self._portions is None:
             yield from ((place,) for place in places)
             return
-        for _, alike in groupby(places, key=self._batch.carried.__getitem__):
+        for _, alike in groupby(places, key=self._batch.request_counts.__getitem__):
             for part in self._portions.cut(group := list(alike), separated(self._batch.events, group)):
                 yield from self._cut(part)
 
@@ -84,7 +84,7 @@ class Sending:
         while self._parts and flight.has_room:
             left = deadline - time.monotonic()
             if left <= 0:
-                self._stop(WebhookVerdict(Meaning.RETRY, _OUT_OF_TIME))
+                self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
                 return
             part = self._parts.popleft()
             headers, body = self._write([batch.events[place] for place in part])
@@ -95,8 +95,8 @@ class Sending:
 
     def _repeats(self, part: Sequence[int]) -> bool:
         """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""
-        carried = self._batch.carried
-        spent = any(place in self._repeated or carried[place] >= MAX_REQUESTS for place in part)
+        request_counts = self._batch.request_counts
+        spent = any(place in self._repeated or request_counts[place] >= MAX_REQUESTS for place in part)
         if spent or self._why_stopped is not None:
             return False
         self._repeated.update(part)
@@ -105,12 +105,12 @@ class Sending:
 
     def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
         meaning = verdict.meaning
-        if meaning is Meaning.ACCEPTED:
+        if meaning is WebhookMeaning.ACCEPTED:
             self._failures = 0
-            self._tally.add(part, Reason(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
-        elif meaning is Meaning.REFUSED and len(part) > 1:
+            self._tally.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
+        elif meaning is WebhookMeaning.REFUSED and len(part) > 1:
             self._split(part, verdict)
-        elif meaning is Meaning.REFUSED:
+        elif meaning is WebhookMeaning.REFUSED:
             self._failures = 0
             self._rule(part, Verdict.REFUSED, verdict)
         else:
@@ -118,12 +118,12 @@ class Sending:
 
     def _fail(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         # One event answers for an endpoint that is gone; of several, none is known to be to blame.
-        refused = verdict.meaning is Meaning.GONE and len(part) == 1
+        refused = verdict.meaning is WebhookMeaning.GONE and len(part) == 1
         self._rule(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
         self._failures += 1
         if verdict.is_shortage:
             self._stop(verdict)
-        elif verdict.meaning is not Meaning.RETRY or self._failures >= _ENOUGH:
+        elif verdict.meaning is not WebhookMeaning.RETRY or self._failures >= _ENOUGH:
             self._stop(_held_back(verdict))
 
     def _stop(self, why: WebhookVerdict) -> None:
@@ -135,15 +135,15 @@ class Sending:
 
     def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         """Send in smaller parts what was refused as a whole."""
-        carried = self._batch.carried
+        request_counts = self._batch.request_counts
         if (
             self._portions is not None
-            and verdict.finding is not None
-            and verdict.finding.code == FailureCode.TOO_LARGE
+            and verdict.failure is not None
+            and verdict.failure.code == FailureCode.TOO_LARGE
         ):
             self._portions.learn_limit(sum(len(self._batch.events[place].raw) for place in part))
-        self._rule([place for place in part if carried[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
-        able = [place for place in part if carried[place] < MAX_REQUESTS]
+        self._rule([place for place in part if request_counts[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
+        able = [place for place in part if request_counts[place] < MAX_REQUESTS]
         if self._why_stopped is not None:
             self._rule(able, Verdict.RETRY, self._why_stopped)
         else:
@@ -157,7 +157,7 @@ class Sending:
         """
         if not places:
             return []
-        left = MAX_REQUESTS - max(self._batch.carried[place] for place in places)
+        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
         if left >= whole:
             return [places]
         step = 1 if left <= 1 else isqrt(len(places))
@@ -169,7 +169,7 @@ class Sending:
         others = [place for place in places if place not in self._repeated]
         for some, not_accepted in ((cut_off, False), (others, None)):
             if some:
-                reason = Reason(verdict, why.finding, why.retry_after, why.http_status, not_accepted)
+                reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
                 self._tally.add(some, reason, self._elapsed_ms())
 
     def _elapsed_ms(self) -> int:
@@ -183,8 +183,8 @@ def separated(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int,
 
 def _held_back(verdict: WebhookVerdict) -> WebhookVerdict:
     """Say of events that were not sent which answer to others kept them back."""
-    finding = verdict.finding
-    if finding is not None:
-        message = f"not sent, because of the answer to others: {finding.message}"
-        finding = msgspec.structs.replace(finding, message=message, http_status=None)
-    return replace(verdict, finding=finding, http_status=None)
+    failure = verdict.failure
+    if failure is not None:
+        message = f"not sent, because of the answer to others: {failure.message}"
+        failure = msgspec.structs.replace(failure, message=message, http_status=None)
+    return replace(verdict, failure=failure, http_status=None)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 from worker.model.printable import shortened
 
 
-class Meaning(Enum):
+class WebhookMeaning(Enum):
     """The closed set of what a reply can mean for a request."""
 
     #: It was accepted.
@@ -32,15 +32,15 @@ class Meaning(Enum):
 class WebhookVerdict:
     """The meaning, the reason in words, when to come back (in seconds), the status."""
 
-    meaning: Meaning
-    finding: Finding | None = None
+    meaning: WebhookMeaning
+    failure: Failure | None = None
     retry_after: float | None = None
     http_status: int | None = None
 
     @property
     def is_shortage(self) -> bool:
         """Whether this process or machine could not send it."""
-        return self.finding is not None and self.finding.code == FailureCode.OUT_OF_RESOURCES
+        return self.failure is not None and self.failure.code == FailureCode.OUT_OF_RESOURCES
 
 
 _GONE = 410
@@ -79,32 +79,34 @@ _SETTINGS = {
 }
 
 
-def judge(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
+def webhook_verdict(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
     """Judge a reply by its status; `words` are what it said, and may be shown to anybody."""
     if 200 <= status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
-        return WebhookVerdict(Meaning.ACCEPTED, http_status=status)
+        return WebhookVerdict(WebhookMeaning.ACCEPTED, http_status=status)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status in _BUSY or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110
         pauses = status == _TOO_MANY or (status == _UNAVAILABLE and retry_after is not None)
-        finding = Finding(FailureCode.DESTINATION_BUSY, said, _BUSY_HINT, status)
-        return WebhookVerdict(Meaning.PAUSE if pauses else Meaning.RETRY, finding, retry_after, status)
+        failure = Failure(FailureCode.DESTINATION_BUSY, said, _BUSY_HINT, status)
+        return WebhookVerdict(
+            WebhookMeaning.PAUSE if pauses else WebhookMeaning.RETRY, failure, retry_after, status
+        )
     meaning, code, hint = _unwelcome(status)
-    return WebhookVerdict(meaning, Finding(code, said, hint, status), None, status)
+    return WebhookVerdict(meaning, Failure(code, said, hint, status), None, status)
 
 
-def _unwelcome(status: int) -> tuple[Meaning, FailureCode, str]:
+def _unwelcome(status: int) -> tuple[WebhookMeaning, FailureCode, str]:
     if status < 400:  # noqa: PLR2004 - the 3xx class of RFC 9110
-        return (Meaning.RETRY, FailureCode.REDIRECTED, _REDIRECT_HINT)
+        return (WebhookMeaning.RETRY, FailureCode.REDIRECTED, _REDIRECT_HINT)
     if status in _SETTINGS:
-        return (Meaning.RETRY, *_SETTINGS[status])
+        return (WebhookMeaning.RETRY, *_SETTINGS[status])
     if status == _GONE:
-        return (Meaning.GONE, FailureCode.ENDPOINT_GONE, _GONE_HINT)
+        return (WebhookMeaning.GONE, FailureCode.ENDPOINT_GONE, _GONE_HINT)
     if status == _TOO_LARGE:
-        return (Meaning.REFUSED, FailureCode.TOO_LARGE, _TOO_LARGE_HINT)
-    return (Meaning.REFUSED, FailureCode.EVENT_REFUSED, _REFUSED_HINT)
+        return (WebhookMeaning.REFUSED, FailureCode.TOO_LARGE, _TOO_LARGE_HINT)
+    return (WebhookMeaning.REFUSED, FailureCode.EVENT_REFUSED, _REFUSED_HINT)
 
 
-def words_of(body: bytes, secrets: Sequence[str]) -> str:
+def response_excerpt(body: bytes, secrets: Sequence[str]) -> str:
     """Return the beginning of what an endpoint says, on one line and without the secrets that it repeats.
 
     Of a page, or of what is no text, it returns nothing.

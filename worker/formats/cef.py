@@ -12,8 +12,8 @@ import msgspec
 from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
 from worker.formats.cef_fitting import fitted
 from worker.formats.cef_keys import KEYS, LONGEST_NAME
-from worker.formats.cef_kinds import ANOMALY, OUTCOMES, Kind
-from worker.formats.cef_truncation import digest, event_id
+from worker.formats.cef_kinds import ANOMALY, OUTCOMES, CefEventKind
+from worker.formats.cef_truncation import digest, id_or_digest
 from worker.model.damage import DAMAGED
 from worker.model.events import QueuedEvent
 
@@ -29,7 +29,7 @@ class _Policy(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class Facts(msgspec.Struct, gc=False):
+class EventDetails(msgspec.Struct, gc=False):
     """What a message says of an event beyond its id, type and time."""
 
     tenant_id: str = "default"
@@ -48,14 +48,14 @@ class Facts(msgspec.Struct, gc=False):
     siem_repaired: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(Facts)
+_decoder = msgspec.json.Decoder(EventDetails)
 _NO_POLICY = _Policy()
-_UNREADABLE = Facts(
+_UNREADABLE = EventDetails(
     tenant_id="", reason="the event could not be read any more: only its id, type and time are known"
 )
 
 
-def facts_of(raw: bytes) -> Facts:
+def facts_of(raw: bytes) -> EventDetails:
     """Read an event's bytes; what cannot be read any more says so as its reason. Never raises."""
     try:
         return _decoder.decode(raw)
@@ -64,7 +64,7 @@ def facts_of(raw: bytes) -> Facts:
 
 
 def cef_message(
-    event: QueuedEvent, facts: Facts, kind: Kind, *, header: str, send_src: bool, limit: int
+    event: QueuedEvent, facts: EventDetails, kind: CefEventKind, *, header: str, send_src: bool, limit: int
 ) -> bytes:
     """Return the header, which is plain ASCII, and the event in CEF behind it: `limit` bytes at most.
 
@@ -95,17 +95,19 @@ def _extension(values: Sequence[str | None]) -> str | None:
     return "".join(written)[1:]
 
 
-def _name(kind: Kind, policy: _Policy) -> str:
+def _name(kind: CefEventKind, policy: _Policy) -> str:
     """Return the name for the header: the policy's wherever one is named, but for drift; else the kind's."""
     if kind.name == ANOMALY:
         return ANOMALY
     return one_line(policy.name or "") or one_line(policy.id or "") or kind.name
 
 
-def _values(event: QueuedEvent, kind: Kind, facts: Facts, *, send_src: bool) -> tuple[str | None, ...]:
+def _values(
+    event: QueuedEvent, kind: CefEventKind, facts: EventDetails, *, send_src: bool
+) -> tuple[str | None, ...]:
     """Return the raw value of every key, in the order of `KEYS`."""
     score = _as_published(facts.drift_score)
-    carried = event_id(event.id, _LONGEST_ID)
+    carried = id_or_digest(event.id, _LONGEST_ID)
     return (
         str(event.time_ms),
         facts.action_type,
@@ -159,7 +161,7 @@ def _json(raw: msgspec.Raw) -> str | None:
     return None if compact in {b"null", b"{}"} else json_value(compact)
 
 
-def _sentence(kind: Kind, facts: Facts, score: str | None) -> str:
+def _sentence(kind: CefEventKind, facts: EventDetails, score: str | None) -> str:
     """Sum the event up for people, in one line."""
     policy = facts.policy or _NO_POLICY
     policy_name = policy.name or policy.id

@@ -27,7 +27,7 @@ _LONGEST_STRANGER = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CefEventKind:
     """What all events of one type share.
 
     `head` and `tail` stand before and behind the name in the header. `name` is for events that name no
@@ -45,17 +45,17 @@ class Kind:
     sentence: str
 
 
-def kind_of(event_type: str, decision: str | None = None) -> Kind:
+def cef_kind(event_type: str, decision: str | None = None) -> CefEventKind:
     """Return what is known of a type; one that is none of ours is described by its own words.
 
     The severity is the type's, unless the event's own decision weighs more: `policy.alert` that was blocked
     is High.
     """
-    return _WEIGHTIER.get((event_type, decision)) or _KINDS.get(event_type) or _stranger(event_type)
+    return _WEIGHTIER.get((event_type, decision)) or _KINDS.get(event_type) or _unknown_kind(event_type)
 
 
-def _kind(event_type: str, severity: int, outcome: str, sentence: str, name: str = "") -> Kind:
-    return Kind(
+def _kind(event_type: str, severity: int, outcome: str, sentence: str, name: str = "") -> CefEventKind:
+    return CefEventKind(
         event_class=event_type,
         head=f"{_HEAD}{event_type}|",
         name=name or event_type.replace(".", " ").strip().capitalize() or "Event",
@@ -71,13 +71,13 @@ def _tail(severity: int) -> str:
     return f"|{severity}|"
 
 
-def _stranger(event_type: str) -> Kind:
+def _unknown_kind(event_type: str) -> CefEventKind:
     event_class = _UNFIT_FOR_A_CLASS.sub("_", event_type)[:_LONGEST_STRANGER] or "unknown"
     sentence = f"An event of type {event_class}.".replace("{", "{{").replace("}", "}}")
     return _kind(event_class, LOW, "", sentence)
 
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, CefEventKind] = {
     kind.event_class: kind
     for kind in (
         _kind(EventType.POLICY_DENY, HIGH, "deny", "{policy} denied {action} by {agent}."),
@@ -121,7 +121,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 # The decision of a hold is that of the person who was asked, and `hold.denied` says as much.
-_WEIGHTIER: dict[tuple[str, str | None], Kind] = {
+_WEIGHTIER: dict[tuple[str, str | None], CefEventKind] = {
     (kind.event_class, decision.value): replace(kind, severity=severity, tail=_tail(severity))
     for kind in _KINDS.values()
     for decision, severity in _SEVERITIES.items()

@@ -18,7 +18,7 @@ _MEMBER = f'"{MARK}":"truncated"'
 _TELLING = 24
 
 
-def event_id(text: str, most: int) -> str:
+def id_or_digest(text: str, most: int) -> str:
     """Return the id of an event if a key of `most` characters carries it whole, else its digest.
 
     Blanks around a value do not survive a parser, so that an id with some is not carried whole either.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from worker.formats.cef import cef_message, facts_of
-from worker.formats.cef_kinds import HIGH, LOW, MEDIUM, Kind, kind_of
+from worker.formats.cef_kinds import HIGH, LOW, MEDIUM, CefEventKind, cef_kind
 from worker.model.events import QueuedEvent
 
 #: RFC 5424, table 1: local0 is 16, and so on to local7.
@@ -24,7 +24,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _LAST_SECOND = 253_402_300_799
 
 #: Writes a header of a priority, a host, a kind of event and a time in milliseconds since 1970 UTC.
-_Header = Callable[[str, str, Kind, int], str]
+_Header = Callable[[str, str, CefEventKind, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class SyslogCefFormat:
 
     def _message(self, event: QueuedEvent) -> bytes:
         facts = facts_of(event.raw)
-        kind = kind_of(event.type, facts.decision)
+        kind = cef_kind(event.type, facts.decision)
         header = self.header(self.priorities[kind.severity], self.hostname, kind, event.time_ms)
         return cef_message(event, facts, kind, header=header, send_src=self.send_src, limit=self.limit)
 
@@ -79,12 +79,12 @@ def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:
     return [message + b"\n" for message in messages]
 
 
-def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: Kind, time_ms: int) -> str:
+def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: CefEventKind, time_ms: int) -> str:
     """Write `<PRI>Mmm dd hh:mm:ss HOST ` (RFC 3164, 4.1)."""
     return f"{priority}{_bsd_time(time_ms // 1000, zone)} {hostname} "
 
 
-def _rfc5424(priority: str, hostname: str, kind: Kind, time_ms: int) -> str:
+def _rfc5424(priority: str, hostname: str, kind: CefEventKind, time_ms: int) -> str:
     """Write `<PRI>1 TIMESTAMP HOST mitrity - MSGID - ` (RFC 5424, 6), the type of the event as MSGID.
 
     The byte order mark that 6.4 asks for is left out: parsers look for `CEF:` at the very beginning.

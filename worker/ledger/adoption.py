@@ -14,14 +14,14 @@ from sqlalchemy.exc import IntegrityError
 from worker.ledger.engine import writing
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marks_of
-from worker.ledger.switching import locked_document, set_pause, switch
+from worker.ledger.switching import locked_document, set_enabled, set_pause
 from worker.ledger.vault import Vault, forget_secrets, read_document
 from worker.model.errors import InvalidIntegration
 from worker.model.integrations import Integration
 from worker.model.secrets import require_in_place
 
 
-def adopt(
+def adopt_integration(
     engine: Engine, vault: Vault, document: dict[str, Any], revision: int, name: str | None = None
 ) -> Integration:
     """Write an integration that only Redis knew into the ledger, and return it; it stays paused.
@@ -38,7 +38,7 @@ def adopt(
     return integration
 
 
-def bury(engine: Engine, document: dict[str, Any], revision: int) -> None:
+def keep_dead_letters(engine: Engine, document: dict[str, Any], revision: int) -> None:
     """Write an integration that only Redis knew into the ledger as one that was deleted, without secrets.
 
     What waits for it then becomes dead letters, as of any that is deleted. Raises InvalidIntegration when
@@ -64,7 +64,7 @@ def take_careful_state(
         if document is None or known is None or known > revision:
             return None
         if not enabled:
-            document = switch(connection, document, enabled=False)
+            document = set_enabled(connection, document, enabled=False)
         if paused:
             set_pause(connection, document, paused=True)
         connection.execute(update(integrations).where(mine).values(revision=revision + 1))

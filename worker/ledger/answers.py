@@ -85,7 +85,7 @@ class DeadLetterRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class DeliveryCounts:
     """Deliveries by where they stand; `retried` are those settled for good after more than one attempt."""
 
     delivered: int = 0
@@ -104,7 +104,7 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchedOff:
+class DisabledIntegration:
     """An integration whose destination said that it is gone for good: in which words, and when."""
 
     integration_id: str
@@ -118,4 +118,4 @@ class Recorded:
     """What a transaction of the recorder changed: new settlements and dead letters, and who is off now."""
 
     count: int
-    switched_off: tuple[SwitchedOff, ...] = ()
+    disabled_by_destination: tuple[DisabledIntegration, ...] = ()

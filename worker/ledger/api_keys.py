@@ -17,7 +17,7 @@ from worker.model.api_keys import (
     ApiKey,
     NewApiKey,
     Role,
-    digest_of,
+    key_digest,
     make_id,
     make_text,
 )
@@ -45,7 +45,7 @@ class ApiKeyStore:
             "tenant_id": tenant_id,
             "name": name,
             "role": role.value,
-            "digest": digest_of(text),
+            "digest": key_digest(text),
             "created_ms": key.created_ms,
         }
         with writing(self._engine) as connection:

@@ -111,7 +111,7 @@ def _rows(outcome: Outcome, version: int) -> Iterator[Row]:
     if fewest is None or not outcome.sent:
         return
     integration_id = storable(outcome.integration_id)
-    _, code, error, _ = finding_columns(outcome.finding)
+    _, code, error, _ = finding_columns(outcome.failure)
     for event in outcome.events:
         if event.attempts >= fewest:
             yield (

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, text
 
 from worker.ledger.engine import reading
 from worker.ledger.schema import schema_revisions
-from worker.ledger.table_changes import Change, Wait
+from worker.ledger.table_changes import TableChange, Wait
 
 #: Measured on both databases with a million deliveries: 0.8 to 2.1 s for an index, 2.1 s to write them anew.
 SECONDS_A_ROW = 2e-6
@@ -21,7 +21,7 @@ class Lost:
     values: int
 
 
-def seconds_of(engine: Engine, changes: Sequence[Change]) -> list[float]:
+def seconds_of(engine: Engine, changes: Sequence[TableChange]) -> list[float]:
     """Return for each change how long others wait for it, roughly, in seconds. Raises LedgerUnavailable."""
     with reading(engine) as connection:
         return [
@@ -32,7 +32,7 @@ def seconds_of(engine: Engine, changes: Sequence[Change]) -> list[float]:
         ]
 
 
-def lost_by(engine: Engine, changes: Sequence[Change]) -> list[Lost]:
+def lost_by(engine: Engine, changes: Sequence[TableChange]) -> list[Lost]:
     """Return what these changes lose, where it holds anything. Raises LedgerUnavailable, SchemaOutdated."""
     with reading(engine) as connection:
         counted = [

@@ -18,8 +18,15 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.migrating import climb, descend
-from worker.ledger.outage import is_lock_conflict, told_as_outage, unmade_file
-from worker.ledger.revisions import Step, Steps, Tables, own_steps, read_tables, require_readable
+from worker.ledger.outage import as_outage, is_lock_conflict, unmade_file
+from worker.ledger.revisions import (
+    Revision,
+    Revisions,
+    Tables,
+    own_steps,
+    read_tables,
+    require_readable_tables,
+)
 from worker.model.errors import InvalidSetting, LedgerUnavailable
 
 #: SQLite waits this long for another process's transaction before it says "locked".
@@ -74,7 +81,7 @@ def open_ledger(url: str, *, connections: int = 15) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that only reads; on SQLite it neither waits for writers nor hinders them."""
-    with told_as_outage(engine), engine.connect() as connection, connection.begin():
+    with as_outage(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
@@ -85,7 +92,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     On SQLite it takes the write lock at once. One that read first and wanted the lock later would be
     refused ("database is locked") whenever another process had written in between.
     """
-    with told_as_outage(engine), engine.connect() as connection:
+    with as_outage(engine), engine.connect() as connection:
         connection.execution_options(**{_WRITES: True})
         with connection.begin():
             yield connection
@@ -102,10 +109,10 @@ def require_readable_schema(engine: Engine) -> Tables:
 
     They may be those of a newer release. Raises SchemaOutdated, with what to do about it.
     """
-    return require_readable(tables_of(engine), own_steps())
+    return require_readable_tables(tables_of(engine), own_steps())
 
 
-def upgrade(engine: Engine, steps: Steps | None = None) -> list[Step]:
+def upgrade_tables(engine: Engine, steps: Revisions | None = None) -> list[Revision]:
     """Take the steps that the tables lack, all of them or none; return them.
 
     Any number of processes may call it at once. Tables of a newer release with which this one can work are
@@ -114,7 +121,7 @@ def upgrade(engine: Engine, steps: Steps | None = None) -> list[Step]:
     return _change_tables(engine, lambda connection: climb(connection, steps or own_steps()))
 
 
-def downgrade(engine: Engine, revision: str, steps: Steps | None = None) -> list[Step]:
+def downgrade_tables(engine: Engine, revision: str, steps: Revisions | None = None) -> list[Revision]:
     """Undo the steps above a revision, all of them or none; return them, the last one first.
 
     What only these steps made room for is lost. Raises NotFoundError for a revision that is none,
@@ -123,7 +130,7 @@ def downgrade(engine: Engine, revision: str, steps: Steps | None = None) -> list
     return _change_tables(engine, lambda connection: descend(connection, steps or own_steps(), revision))
 
 
-def _change_tables(engine: Engine, change: Callable[[Connection], list[Step]]) -> list[Step]:
+def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]]) -> list[Revision]:
     """Change the tables in one transaction, one process at a time.
 
     On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few

@@ -1,7 +1,8 @@
 """What the ledger knows of how integrations fare: a few statements for any number of them.
 
-Comes in: ids, and from when on minutes count. Goes out: a `Record` for each. Every question is answered from
-the near end of an index, so that neither a long history nor a large ledger makes it slow.
+Comes in: ids, and from when on minutes count. Goes out: a `DeliveryStats` for each.
+Every question is answered from the near end of an index, so that neither a long history nor a large ledger
+makes it slow.
 """
 
 import json
@@ -31,7 +32,7 @@ from worker.ledger.text import storable
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.model.invalid_part import invalid_part
-from worker.model.wellbeing import Counts, Latency, Part, Problem, Record, Subject
+from worker.model.wellbeing import Counts, DeliveryStats, LastError, Latency, Part, Subject
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
@@ -81,7 +82,7 @@ def types_in_use(engine: Engine) -> set[str]:
 
 def records(
     engine: Engine, since: Mapping[str, int], *, recent_ms: int = 0, sample: int
-) -> dict[str, Record]:
+) -> dict[str, DeliveryStats]:
     """Return what is known of each of these integrations, as of one moment.
 
     `since` says for each the first minute that counts (its first ms, or a moment before it), `recent_ms` the
@@ -98,7 +99,7 @@ def records(
         further_back = [one for one, found in last_success.items() if found is None and settled[one]]
         last_success |= _last_good_minutes(connection, further_back)
     return {
-        one: Record(
+        one: DeliveryStats(
             counts=counts[one].counts,
             recent=counts[one].recent,
             retry_minutes=counts[one].retry_minutes,
@@ -134,7 +135,7 @@ def counts_since(engine: Engine, ids: Sequence[str], since_ms: int) -> dict[str,
 
 
 class _Minutes(NamedTuple):
-    """What the minutes of one integration add up to; see `Record`."""
+    """What the minutes of one integration add up to; see `DeliveryStats`."""
 
     counts: Counts = Counts()
     recent: Counts = Counts()
@@ -179,10 +180,10 @@ def _moment(settled: _Settled) -> int:
     return settled[0]
 
 
-def _problems(connection: Connection, ids: Sequence[str]) -> dict[str, Problem]:
+def _problems(connection: Connection, ids: Sequence[str]) -> dict[str, LastError]:
     """Return the latest delivery of each that is dead or to be tried again."""
     return {
-        one: Problem(at_ms, code or "", error or "", hint or "", retry_at_ms)
+        one: LastError(at_ms, code or "", error or "", hint or "", retry_at_ms)
         for one, at_ms, code, error, hint, retry_at_ms in _of_each(connection, ids, _unwell)
     }
 

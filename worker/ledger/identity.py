@@ -16,7 +16,7 @@ def ledger_id(engine: Engine) -> str:
     return str(found)
 
 
-def check_writes(engine: Engine) -> None:
+def check_ledger_writes(engine: Engine) -> None:
     """Write the id once more, and commit it. Raises LedgerUnavailable while the database takes no writes."""
     with writing(engine) as connection:
         connection.execute(update(ledger_identity).values(id=ledger_identity.c.id))

@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.ledger.answers import SwitchedOff
+from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit, require_place
 from worker.ledger.schema import integrations
 from worker.ledger.secret_marks import marks_of
-from worker.ledger.switching import locked_document, set_pause, switch
+from worker.ledger.switching import locked_document, set_enabled, set_pause
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, open_document, read_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
@@ -48,7 +48,7 @@ class IntegrationRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class IntegrationState:
     """Where an integration stands, without its document."""
 
     id: str
@@ -136,7 +136,7 @@ class IntegrationStore:
         Counts as a change even if it was so before: the copy in Redis is then written anew. Raises
         NotFoundError, and InvalidIntegration when this release cannot read it: then nothing has changed.
         """
-        return self._change(integration_id, partial(switch, enabled=enabled))
+        return self._change(integration_id, partial(set_enabled, enabled=enabled))
 
     def set_paused(self, integration_id: str, paused: bool) -> Integration:  # noqa: FBT001 - the value to set
         """Keep its events waiting, or no longer, and return it.
@@ -147,14 +147,14 @@ class IntegrationStore:
         """
         return self._change(integration_id, partial(set_pause, paused=paused))
 
-    def switched_off(self) -> dict[str, SwitchedOff]:
-        """Return why and when, by id, for each that its destination had switched off."""
+    def disabled_by_destination(self) -> dict[str, DisabledIntegration]:
+        """Return why and when, by id, for each that its destination had disabled."""
         columns = integrations.c
         wanted = select(columns.id, columns.name, columns.disabled_reason, columns.disabled_ms).where(
             _LIVING, columns.disabled_reason.is_not(None)
         )
         with reading(self.engine) as connection:
-            return {row.id: SwitchedOff(*row) for row in connection.execute(wanted)}
+            return {row.id: DisabledIntegration(*row) for row in connection.execute(wanted)}
 
     def delete(self, integration_id: str) -> None:
         """Delete it and forget its secrets. Raises NotFoundError."""
@@ -162,7 +162,7 @@ class IntegrationStore:
             document = locked_document(connection, integration_id)
             if document is None:
                 raise _not_found(integration_id)
-            _bury(connection, document)
+            _make_dead_letters(connection, document)
 
     def records(self, ids: Collection[str] | None = None) -> builtins.list[IntegrationRecord]:
         """Return every integration there is or ever was, or those of these ids, by id."""
@@ -175,16 +175,16 @@ class IntegrationStore:
         with reading(self.engine) as connection:
             return [IntegrationRecord(*row) for row in connection.execute(wanted)]
 
-    def standings(self, ids: Collection[str]) -> builtins.list[Standing]:
+    def standings(self, ids: Collection[str]) -> builtins.list[IntegrationState]:
         """Return where the living ones stand, and the deleted ones of these ids; no document is read."""
         columns = integrations.c
         wanted = select(columns.id, columns.type, columns.revision, columns.deleted_ms.is_not(None))
         with reading(self.engine) as connection:
-            found = [Standing(*row) for row in connection.execute(wanted.where(_LIVING))]
+            found = [IntegrationState(*row) for row in connection.execute(wanted.where(_LIVING))]
             left = sorted(set(ids) - {one.id for one in found})
             for start in range(0, len(left), _MOST_VALUES):
                 some = columns.id.in_(left[start : start + _MOST_VALUES])
-                found += [Standing(*row) for row in connection.execute(wanted.where(some))]
+                found += [IntegrationState(*row) for row in connection.execute(wanted.where(some))]
         return found
 
     def _change(
@@ -243,7 +243,7 @@ class IntegrationStore:
         )
 
 
-def _bury(connection: Connection, document: dict[str, object]) -> None:
+def _make_dead_letters(connection: Connection, document: dict[str, object]) -> None:
     now_ms = time.time_ns() // 1_000_000
     connection.execute(
         update(integrations)

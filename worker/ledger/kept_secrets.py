@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.ledger.document_values import sealed_in
-from worker.ledger.sealed_urls import place_in, url_of
+from worker.ledger.sealed_urls import open_url, secret_place
 from worker.ledger.vault import Vault, stands_right
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.integrations import Integration, at_once
@@ -44,5 +44,5 @@ def opens_there(document: Mapping[str, Any], vault: Vault, path: str, sealed: st
 
 def _places(document: Mapping[str, Any], vault: Vault) -> dict[str, tuple[str, str]]:
     """Return sealed text and place of each secret, by its path."""
-    url = url_of(document, vault)
-    return {path: (sealed, place_in(document, path, url)) for path, sealed in sealed_in(document).items()}
+    url = open_url(document, vault)
+    return {path: (sealed, secret_place(document, path, url)) for path, sealed in sealed_in(document).items()}

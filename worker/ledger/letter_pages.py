@@ -21,7 +21,7 @@ _columns = [_letter[field.name] for field in fields(DeadLetterRow) if field.name
 
 
 @dataclass(frozen=True, slots=True)
-class LetterQuestion:
+class LetterQuery:
     """Which dead letters are meant: those to which all of this applies.
 
     They are an integration's, or invalid events of a tenant. `since_ms` and `until_ms`, both inclusive, are
@@ -40,7 +40,7 @@ class LetterQuestion:
 
 
 def letters_page(
-    engine: Engine, asked: LetterQuestion, limit: int, before: tuple[int, str] | None = None
+    engine: Engine, asked: LetterQuery, limit: int, before: tuple[int, str] | None = None
 ) -> list[DeadLetterRow]:
     """Return the next letters, with nothing in `payload`; `before` is `dead_ms` and id of the last one.
 
@@ -56,7 +56,7 @@ def letters_page(
         return [dead_letter_row(row) for row in connection.execute(wanted).mappings()]
 
 
-def _conditions(asked: LetterQuestion) -> list[ColumnElement[bool]]:
+def _conditions(asked: LetterQuery) -> list[ColumnElement[bool]]:
     conditions: list[Any] = []
     if asked.state is not None:
         # A partial index serves a question only if its very words stand in it.

@@ -42,7 +42,7 @@ _columns = [_letter[field.name] for field in fields(DeadLetterRow)]
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class DeadLetterCount:
     """How many letters a selection means.
 
     `replayable` can be sent again; `invalid` never were valid events; `unreadable` were damaged in Redis;
@@ -85,13 +85,15 @@ def living() -> ColumnElement[bool]:
     return select(1).where(home, integrations.c.deleted_ms.is_(None)).exists()
 
 
-def census(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> Census:
+def count_dead_letters(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> DeadLetterCount:
     """Count what is meant; with `elsewhere`, for another integration than each letter's own."""
     with reading(engine) as connection:
         return count_letters(connection, selection, elsewhere=elsewhere)
 
 
-def count_letters(connection: Connection, selection: Selection, *, elsewhere: bool = False) -> Census:
+def count_letters(
+    connection: Connection, selection: Selection, *, elsewhere: bool = False
+) -> DeadLetterCount:
     """Count what is meant, in the caller's transaction; in all else as `census`."""
     is_home = living() if not elsewhere else _letter.integration_id.is_not(None)
     wanted = (
@@ -107,14 +109,14 @@ def count_letters(connection: Connection, selection: Selection, *, elsewhere: bo
         kinds[_kind(cause, has_home=has_home)] += count
         groups[integration_id, code] += count
         upto_ms = max(upto_ms, last_ms)
-    return Census(
+    return DeadLetterCount(
         *(kinds["replayable"], kinds["invalid"], kinds["unreadable"], kinds["homeless"]),
         groups=dict(groups),
         upto_ms=upto_ms,
     )
 
 
-def discard(engine: Engine, selection: Selection, upto_ms: int) -> int:
+def discard_dead_letters(engine: Engine, selection: Selection, upto_ms: int) -> int:
     """Let those that are meant wait no longer, and return how many; one that died after `upto_ms` is not.
 
     They keep their payload until they are pruned by age: a mistake can be put right that long.
@@ -167,7 +169,9 @@ def same_content(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnEl
     return or_(one == other, one.is_(None), other.is_(None))
 
 
-def deaths_of(engine: Engine, event_id: str, integration_id: str, content: str | None) -> list[DeadLetterRow]:
+def dead_letter_history(
+    engine: Engine, event_id: str, integration_id: str, content: str | None
+) -> list[DeadLetterRow]:
     """Return every time that this event died at this integration, the first first; without payloads."""
     wanted = _without_payload().where(_letter.event_id == event_id, _letter.integration_id == integration_id)
     if content is not None:
@@ -218,11 +222,11 @@ def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.event_types:
         conditions.append(_letter.event_type.in_(map(storable, selection.event_types)))
     if selection.most_deaths is not None:
-        conditions.append(_deaths() <= selection.most_deaths)
+        conditions.append(_history() <= selection.most_deaths)
     return conditions
 
 
-def _deaths() -> Any:
+def _history() -> Any:
     """Count, within a statement, how often a letter's event has died at its integration."""
     other = dead_letters.alias()
     same = and_(

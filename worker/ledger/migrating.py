@@ -11,19 +11,19 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from worker.ledger.revisions import (
-    Step,
-    Steps,
+    Revision,
+    Revisions,
     Tables,
     note_taken,
     note_undone,
     read_tables,
     readable_from,
-    require_readable,
+    require_readable_tables,
 )
 from worker.model.errors import SchemaBehind, SchemaOutdated
 
 
-def climb(connection: Connection, steps: Steps) -> list[Step]:
+def climb(connection: Connection, steps: Revisions) -> list[Revision]:
     """Take every step that the database lacks; return them.
 
     Tables of a newer release are left as they are; raises SchemaOutdated if this code cannot work with them.
@@ -36,23 +36,23 @@ def climb(connection: Connection, steps: Steps) -> list[Step]:
             step.module.upgrade()
         note_taken(connection, step)
     if pending:
-        _tell_release_0_1_0(context, steps, steps.all)
+        _write_version_for_release_0_1_0(context, steps, steps.all)
     return pending
 
 
-def steps_to_take(tables: Tables | None, steps: Steps) -> list[Step]:
+def steps_to_take(tables: Tables | None, steps: Revisions) -> list[Revision]:
     """Return the steps that a database lacks.
 
     Raises SchemaOutdated when its tables are those of a newer release with which this code cannot work.
     """
     try:
-        require_readable(tables, steps)
+        require_readable_tables(tables, steps)
     except SchemaBehind:
         return steps.above(tables.revision if tables else None)
     return []
 
 
-def descend(connection: Connection, steps: Steps, revision: str) -> list[Step]:
+def descend(connection: Connection, steps: Revisions, revision: str) -> list[Revision]:
     """Undo every step above a revision, the last one first; return them.
 
     Raises NotFoundError for a revision that is none, SchemaOutdated when the database took steps that this
@@ -65,11 +65,13 @@ def descend(connection: Connection, steps: Steps, revision: str) -> list[Step]:
         with Operations.context(context):
             step.module.downgrade()
     if undone:
-        _tell_release_0_1_0(context, steps, [step for step in steps.all if step.revision <= revision])
+        _write_version_for_release_0_1_0(
+            context, steps, [step for step in steps.all if step.revision <= revision]
+        )
     return undone
 
 
-def steps_to_undo(tables: Tables | None, steps: Steps, revision: str) -> list[Step]:
+def steps_to_undo(tables: Tables | None, steps: Revisions, revision: str) -> list[Revision]:
     """Return the steps above a revision that were taken, the last one first. Raises as `descend`."""
     steps.get(revision)
     if tables is None:
@@ -84,12 +86,14 @@ def steps_to_undo(tables: Tables | None, steps: Steps, revision: str) -> list[St
     return taken[::-1]
 
 
-def tables_after(steps: Steps, revision: str) -> Tables:
+def tables_after(steps: Revisions, revision: str) -> Tables:
     """Return what a database says of its tables once these steps are taken up to this revision."""
     floor = readable_from([step for step in steps.all if step.revision <= revision])
     return Tables(revision, steps.release_of(revision), floor, steps.release_of(floor))
 
 
-def _tell_release_0_1_0(context: MigrationContext, steps: Steps, taken: Sequence[Step]) -> None:
+def _write_version_for_release_0_1_0(
+    context: MigrationContext, steps: Revisions, taken: Sequence[Revision]
+) -> None:
     """Let `alembic_version` hold the oldest revision that can work with them: 0.1.0 reads only that."""
     context.stamp(steps.directory, readable_from(taken))

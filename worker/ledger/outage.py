@@ -148,7 +148,7 @@ _HINT = "see the server's log"
 
 
 @contextmanager
-def told_as_outage(engine: Engine) -> Iterator[None]:
+def as_outage(engine: Engine) -> Iterator[None]:
     """Run the block; what the database refuses in it is raised as LedgerUnavailable or SchemaOutdated.
 
     DBAPIError passes if it is about the data of a statement (`is_about_data`) or our SQL is wrong.
@@ -160,7 +160,7 @@ def told_as_outage(engine: Engine) -> Iterator[None]:
             told = f"the ledger's tables are not those of this release ({reason_of(error)})"
             raise SchemaOutdated(f"{told}: run `siem db upgrade`") from error
         if not (is_about_data(error) or _is_about_sql(error)):
-            raise unavailable(engine, error) from error
+            raise ledger_unavailable(engine, error) from error
         raise
     except exc.TimeoutError as error:
         raise _refusal(engine.url, _Cause.UNREACHABLE, "every connection is in use", "") from error
@@ -178,7 +178,7 @@ def is_about_data(error: exc.DBAPIError) -> bool:
     return isinstance(error, exc.DataError | exc.IntegrityError)
 
 
-def unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
+def ledger_unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
     """Return what to raise when the database does not do as asked: the reason, and what mends it."""
     if engine.dialect.name == "sqlite":
         return _unusable_file(engine.url, error)

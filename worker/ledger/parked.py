@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import parked
-from worker.model.parking import ParkedChunk, Room
+from worker.model.parking import BacklogRoom, ParkedChunk
 
 #: Chunks of one page at the most, since its name lists them all, and bytes: Redis takes it in one gulp.
 LARGEST_PAGE = 64
@@ -19,7 +19,7 @@ HEAVIEST_PAGE = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedTotals:
     """What is parked of one integration: how many events, and when the oldest came to its backlog (ms)."""
 
     events: int
@@ -53,7 +53,7 @@ class ParkedStore:
         """Take the ledger."""
         self._engine = engine
 
-    def counts(self) -> dict[str, Parked]:
+    def counts(self) -> dict[str, ParkedTotals]:
         """Return what is parked, by the integration's id; nothing of one that has nothing parked."""
         columns = parked.c
         wanted = select(
@@ -61,7 +61,8 @@ class ParkedStore:
         ).group_by(columns.integration_id)
         with reading(self._engine) as connection:
             return {
-                key: Parked(int(events), oldest >> 20) for key, events, oldest in connection.execute(wanted)
+                key: ParkedTotals(int(events), oldest >> 20)
+                for key, events, oldest in connection.execute(wanted)
             }
 
     def sizes(self) -> dict[str, int]:
@@ -71,7 +72,7 @@ class ParkedStore:
         with reading(self._engine) as connection:
             return {key: int(size) for key, size in connection.execute(wanted)}
 
-    def oldest(self, integration_id: str, room: Room) -> list[tuple[str, ParkedChunk]]:
+    def oldest(self, integration_id: str, room: BacklogRoom) -> list[tuple[str, ParkedChunk]]:
         """Return the oldest chunks that fit, by their names: those of the urgent lane, or else of the other.
 
         One that fits nowhere by itself comes alone, if there is any room at all.
@@ -92,7 +93,7 @@ class ParkedStore:
             connection.execute(delete(parked).where(parked.c.name.in_(names)))
 
 
-def _fitting(connection: Connection, integration_id: str, room: Room, *, urgent: bool) -> list[str]:
+def _fitting(connection: Connection, integration_id: str, room: BacklogRoom, *, urgent: bool) -> list[str]:
     """Name the oldest chunks of a lane, as many as there is room for, and one at least."""
     columns = parked.c
     wanted = (

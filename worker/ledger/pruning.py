@@ -38,7 +38,7 @@ from worker.model.replays import LetterState, ReplayState
 DAY_MS = 86_400_000
 
 
-class Kind(StrEnum):
+class PrunableKind(StrEnum):
     """What can be pruned."""
 
     DELIVERIES = "deliveries"
@@ -85,7 +85,7 @@ class _Plan:
     stays: Callable[[], Any] | None = None
 
 
-def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
+def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int) -> Pruned:
     """Remove up to `most` rows that are older than `before_ms`, the oldest first where that is no detour.
 
     None were removed only if none are left.
@@ -95,7 +95,7 @@ def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
         aged = _aged(connection, plan, before_ms)
         if aged is None:
             return Pruned(0)
-        waited = _waiting(connection, aged.limit(most)) if kind is Kind.DEAD_LETTERS else 0
+        waited = _waiting(connection, aged.limit(most)) if kind is PrunableKind.DEAD_LETTERS else 0
     with writing(engine) as connection:
         begun = time.monotonic()
         # One statement: with one a row, the interpreter's lock changes hands at each, and every row waits
@@ -104,7 +104,7 @@ def prune(engine: Engine, kind: Kind, before_ms: int, most: int) -> Pruned:
     return Pruned(removed, waited, time.monotonic() - begun)
 
 
-def oldest_due(engine: Engine, kind: Kind, before_ms: int) -> int | None:
+def oldest_due(engine: Engine, kind: PrunableKind, before_ms: int) -> int | None:
     """Return the age of the oldest row that is older than that and may go, in ms; None without any."""
     plan = _PLANS[kind]
     with reading(engine) as connection:
@@ -115,7 +115,7 @@ def oldest_due(engine: Engine, kind: Kind, before_ms: int) -> int | None:
     return found
 
 
-def shares(engine: Engine, kind: Kind, before_ms: int) -> list[Share]:
+def prunable_shares(engine: Engine, kind: PrunableKind, before_ms: int) -> list[Share]:
     """Count how much of a kind is older than that, and how much there is; that reads all rows of the kind."""
     plan = _PLANS[kind]
     waits = dead_letters.c.state == LetterState.WAITING
@@ -127,10 +127,10 @@ def shares(engine: Engine, kind: Kind, before_ms: int) -> list[Share]:
             due = int(connection.execute(wanted.where(plan.age < before_ms)).scalar_one())
             return Share(name, due, total, undelivered)
 
-        if kind is Kind.PARKED:
+        if kind is PrunableKind.PARKED:
             return [counted("parked events", func.sum(parked.c.events), undelivered=True)]
         found = [counted(kind.value, func.count())]
-        if kind is Kind.DEAD_LETTERS:
+        if kind is PrunableKind.DEAD_LETTERS:
             found.append(counted("dead letters that wait", func.count(), waits, undelivered=True))
         return found
 
@@ -204,13 +204,17 @@ def _tells_a_waiting_letter() -> Any:
 
 
 _PLANS = {
-    Kind.DELIVERIES: _Plan(
+    PrunableKind.DELIVERIES: _Plan(
         deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _tells_a_waiting_letter
     ),
-    Kind.ATTEMPTS: _Plan(attempts, attempts.c.at_ms),
-    Kind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),
-    Kind.PARKED: _Plan(parked, parked.c.parked_ms),
-    Kind.RECORDED_ENTRIES: _Plan(recorded_entries, recorded_entries.c.recorded_ms),
-    Kind.REPLAYS: _Plan(replays, replays.c.created_ms, stays=lambda: replays.c.state == ReplayState.RUNNING),
-    Kind.MINUTE_COUNTS: _Plan(minute_counts, minute_counts.c.minute_ms, minute_counts.c.integration_id),
+    PrunableKind.ATTEMPTS: _Plan(attempts, attempts.c.at_ms),
+    PrunableKind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),
+    PrunableKind.PARKED: _Plan(parked, parked.c.parked_ms),
+    PrunableKind.RECORDED_ENTRIES: _Plan(recorded_entries, recorded_entries.c.recorded_ms),
+    PrunableKind.REPLAYS: _Plan(
+        replays, replays.c.created_ms, stays=lambda: replays.c.state == ReplayState.RUNNING
+    ),
+    PrunableKind.MINUTE_COUNTS: _Plan(
+        minute_counts, minute_counts.c.minute_ms, minute_counts.c.integration_id
+    ),
 }

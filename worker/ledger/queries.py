@@ -23,26 +23,26 @@ from sqlalchemy import (
     union_all,
 )
 
-from worker.ledger.answers import DeadLetterRow, DeliveryRow, Percentiles, Place, Tally
+from worker.ledger.answers import DeadLetterRow, DeliveryCounts, DeliveryRow, Percentiles, Place
 from worker.ledger.engine import reading
 from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable
-from worker.model.contents import id_in, keys_between
+from worker.model.contents import event_id_of, keys_between
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.replays import LetterState
 
 __all__ = [
     "DeadLetterRow",
+    "DeliveryCounts",
     "DeliveryRow",
     "Percentiles",
     "Place",
-    "Tally",
     "dead_letter_row",
-    "dead_letters",
-    "deliveries",
     "delivery_percentiles",
+    "find_dead_letters",
+    "find_deliveries",
     "last_problem",
     "tallies",
 ]
@@ -60,7 +60,7 @@ WAITS = text("state = 'waiting'")
 _MOST_PARTS = 100
 
 
-def deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
+def find_deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     engine: Engine,
     *,
     integration_id: str | None = None,
@@ -100,7 +100,7 @@ def deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
         return _delivery_rows(connection, _newest(conditions, limit))
 
 
-def dead_letters(
+def find_dead_letters(
     engine: Engine,
     *,
     integration_id: str | None = None,
@@ -132,7 +132,7 @@ def dead_letter_row(row: Mapping[Any, Any]) -> DeadLetterRow:
 
 def tallies(
     engine: Engine, *, since_ms: int | None = None, integration_ids: Collection[str] | None = None
-) -> dict[str, Tally]:
+) -> dict[str, DeliveryCounts]:
     """Count deliveries by integration, exactly: looks at each, so `since_ms` spares work.
 
     Has an entry for each of `integration_ids`, or else for each integration with deliveries.
@@ -152,7 +152,7 @@ def tallies(
             of_one = counts.setdefault(integration_id, {})
             of_one[status] = count
             of_one["retried"] = of_one.get("retried", 0) + int(retried)
-    return {integration_id: Tally(**of_one) for integration_id, of_one in counts.items()}
+    return {integration_id: DeliveryCounts(**of_one) for integration_id, of_one in counts.items()}
 
 
 def delivery_percentiles(engine: Engine, integration_id: str, *, limit: int = 10_000) -> Percentiles | None:
@@ -244,11 +244,11 @@ def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryR
         DeliveryRow(
             **{
                 **row,
-                "event_id": id_in(row["event_id"]),
+                "event_id": event_id_of(row["event_id"]),
                 "status": Status(row["status"]),
                 "assurance": _assurance_or_none(row["assurance"]),
             },
-            reused_id=id_in(row["event_id"]) != row["event_id"],
+            reused_id=event_id_of(row["event_id"]) != row["event_id"],
         )
         for row in rows
     ]

@@ -1,7 +1,7 @@
 """Writes what the broker recorded into the ledger: deliveries, dead letters, counts, parked events.
 
 Comes in: entries of the streams of outcomes, of dead letters and of what was parked. Goes out: rows, in
-one transaction, in which integrations whose destination is gone for good are switched off as well.
+one transaction, in which integrations whose destination is gone for good are disabled as well.
 Recording an entry again changes nothing, counts included, whichever recorder does it, and however often.
 """
 
@@ -24,7 +24,7 @@ from worker.ledger.bulk import (
     write_rows,
 )
 from worker.ledger.engine import writing
-from worker.ledger.outage import is_about_data, reason_of, unavailable
+from worker.ledger.outage import is_about_data, ledger_unavailable, reason_of
 from worker.ledger.parked import keep
 from worker.ledger.rows import (
     Row,
@@ -35,7 +35,7 @@ from worker.ledger.rows import (
     with_other_content,
 )
 from worker.ledger.switching import switch_off_gone
-from worker.model.deliveries import Cause, DeadLetter, EventTrace, Finding, Outcome, Status
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.errors import DataRefused
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
@@ -48,13 +48,13 @@ _PARKED = "p:"
 #: What a probe writes; no stream has an entry of that id, and no integration or event is called so.
 _PROBE = "0-0"
 _NAME = "siem-probe"
-_FINDING = Finding(FailureCode.WORKER_LOST, "a probe", "nothing is to do")
+_FINDING = Failure(FailureCode.WORKER_LOST, "a probe", "nothing is to do")
 _OUTCOME = Outcome(_NAME, Status.DEAD, 1, _FINDING, None, [EventTrace(_NAME, "policy.deny", 1, 1, 1)])
 _LETTER = DeadLetter(_NAME, Cause.REFUSED, _FINDING, 1, [QueuedEvent(_NAME, "policy.deny", 1, 1, b"{}")], [1])
 _CHUNK = ParkedChunk(_NAME, urgent=True, position=1, events=1, size=2, packed=b"{}")
 
 
-def record(
+def record_entries(
     engine: Engine,
     outcomes: Sequence[tuple[str, list[Outcome]]],
     dead: Sequence[tuple[str, DeadLetter]],
@@ -62,12 +62,12 @@ def record(
 ) -> Recorded:
     """Write the entries that are not written yet, each named by its id in its stream ("ms-seq").
 
-    Says how many settlements and dead letters were new, and what was switched off. Entries may come in any
+    Says how many settlements and dead letters were new, and what was disabled. Entries may come in any
     order: of the settlements of one delivery, the one that the stream got last is kept. Raises
     LedgerUnavailable or SchemaOutdated, DataRefused when the database complains of values in these entries,
     and then has written nothing.
     """
-    with _told_as_refusal(engine), writing(engine) as connection:
+    with _as_refusal(engine), writing(engine) as connection:
         return _recorded(connection, dict(outcomes), dict(dead), dict(parked))
 
 
@@ -76,7 +76,7 @@ def probe(engine: Engine) -> None:
 
     Raises what `record` raises.
     """
-    with suppress(_TakenBack), _told_as_refusal(engine), writing(engine) as connection:
+    with suppress(_TakenBack), _as_refusal(engine), writing(engine) as connection:
         _recorded(connection, {_PROBE: [_OUTCOME]}, {_PROBE: _LETTER}, {_PROBE: _CHUNK})
         raise _TakenBack
 
@@ -86,20 +86,20 @@ class _TakenBack(Exception):
 
 
 @contextmanager
-def _told_as_refusal(engine: Engine) -> Iterator[None]:
+def _as_refusal(engine: Engine) -> Iterator[None]:
     """Tell what the database has against the values of an entry from what it has against any entry."""
     try:
         yield
     except exc.DBAPIError as error:
         if is_about_data(error):
             raise DataRefused(reason_of(error)) from error
-        raise unavailable(engine, error) from error
+        raise ledger_unavailable(engine, error) from error
     except exc.SQLAlchemyError as error:
         orig = error.orig if isinstance(error, exc.StatementError) else None
         if orig is not None and not isinstance(orig, exc.SQLAlchemyError):
             # A value that could not be encoded. Anything else is about the connection and its transaction.
             raise DataRefused(str(orig)) from error
-        raise unavailable(engine, error) from error
+        raise ledger_unavailable(engine, error) from error
 
 
 def _recorded(

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from worker.ledger.engine import reading
-from worker.ledger.letters import census, count_letters
+from worker.ledger.letters import count_dead_letters, count_letters
 from worker.ledger.replays import create_replay, insert_replay, running_in, running_replays
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.model.deliveries import Cause, Status
@@ -34,7 +34,7 @@ _delivery = deliveries.c
 def redrivable(engine: Engine) -> dict[str, int]:
     """Return integrations with letters of an outage, and when each has last delivered something (ms).
 
-    Those that are switched off, were deleted, or do not want it, are left out.
+    Those that are disabled, were deleted, or do not want it, are left out.
     """
     with reading(engine) as connection:
         return {
@@ -55,7 +55,7 @@ def redrive(engine: Engine, integration_id: str, well_since_ms: int) -> Replay |
         causes=(Cause.EXHAUSTED.value,),
         most_deaths=MOST_DEATHS,
     )
-    if not census(engine, selection).replayable:
+    if not count_dead_letters(engine, selection).replayable:
         return None
     return create_replay(engine, selection, target_id=None, rate=DEFAULT_RATE, made_by=REDRIVE, quotas=None)
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import Engine
 
 from worker.ledger import redriving, replays
-from worker.model.replays import Letter, Page, Replay, ReplayState
+from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState
 
 
 class ReplayStore:
@@ -21,7 +21,7 @@ class ReplayStore:
 
     def next_page(
         self, replay: Replay, most: int, closed: Collection[str] = ()
-    ) -> tuple[list[Letter], list[str]]:
+    ) -> tuple[list[ReplayedLetter], list[str]]:
         """Return the letters to hand over next, and those that need not be: see `replays.next_page`."""
         return replays.next_page(self._engine, replay, most, closed)
 

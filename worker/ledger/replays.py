@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from worker.ledger.engine import reading, writing
-from worker.ledger.letters import Census, census, chosen, living, same_content
+from worker.ledger.letters import DeadLetterCount, chosen, count_dead_letters, living, same_content
 from worker.ledger.quotas import require_replay
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
@@ -37,11 +37,11 @@ from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
 from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 from worker.model.replays import (
-    Fates,
-    Letter,
     LetterState,
     Page,
     Replay,
+    ReplayedLetter,
+    ReplayResult,
     ReplayState,
     Selection,
     check_rate,
@@ -72,7 +72,7 @@ def create_replay(
     Raises InvalidReplay for a rate that is none, and TooManyReplays; never the latter without `quotas`.
     """
     check_rate(rate)
-    counted = census(engine, selection, elsewhere=target_id is not None)
+    counted = count_dead_letters(engine, selection, elsewhere=target_id is not None)
     with writing(engine) as connection:
         if quotas is not None:
             require_replay(connection, selection, target_id, quotas)
@@ -82,7 +82,7 @@ def create_replay(
 def insert_replay(
     connection: Connection,
     selection: Selection,
-    counted: Census,
+    counted: DeadLetterCount,
     *,
     target_id: str | None,
     rate: int,
@@ -118,7 +118,7 @@ def get_replay(engine: Engine, replay_id: str) -> Replay:
     return found[0]
 
 
-def list_replays(engine: Engine, limit: int = 50) -> list[Replay]:
+def find_replays(engine: Engine, limit: int = 50) -> list[Replay]:
     """Return the latest, the newest first."""
     with reading(engine) as connection:
         return _found(connection, true(), limit)
@@ -165,7 +165,7 @@ def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | N
         return ended.rowcount == 1
 
 
-def fates(engine: Engine, replay: Replay) -> Fates:
+def replay_result(engine: Engine, replay: Replay) -> ReplayResult:
     """Count what became of the events that a replay handed over, as far as the ledger knows."""
     home = _letter.integration_id if replay.target_id is None else literal(replay.target_id)
     since = _delivery.settled_ms >= _letter.state_ms
@@ -180,12 +180,12 @@ def fates(engine: Engine, replay: Replay) -> Fates:
         rows = connection.execute(wanted.group_by(_delivery.status))
         counts: dict[str | None, int] = {status: count for status, count in rows}  # noqa: C416 - rows are no pairs to mypy
     delivered, dead = counts.pop(Status.DELIVERED, 0), counts.pop(Status.DEAD, 0)
-    return Fates(delivered, dead, sum(counts.values()))
+    return ReplayResult(delivered, dead, sum(counts.values()))
 
 
 def next_page(
     engine: Engine, replay: Replay, most: int, closed: Collection[str] = ()
-) -> tuple[list[Letter], list[str]]:
+) -> tuple[list[ReplayedLetter], list[str]]:
     """Return up to `most` letters to hand over next, and the ids of letters that need not be.
 
     Letters of the integrations in `closed` are left for later. The oldest come first. Both lists are empty
@@ -279,12 +279,12 @@ def _within_weight(rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _letters(connection: Connection, targets: dict[str, str]) -> list[Letter]:
+def _letters(connection: Connection, targets: dict[str, str]) -> list[ReplayedLetter]:
     """Read the letters with these ids, in this order."""
     columns = (_letter.event_id, _letter.event_type, _letter.event_ms, _letter.published_ms, _letter.payload)
     wanted = select(_letter.id, *columns).where(_letter.id.in_(list(targets)))
     events = {letter_id: QueuedEvent(*event) for letter_id, *event in connection.execute(wanted)}
-    return [Letter(one, target, events[one]) for one, target in targets.items() if one in events]
+    return [ReplayedLetter(one, target, events[one]) for one, target in targets.items() if one in events]
 
 
 def _now_ms() -> int:

@@ -16,7 +16,7 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
 from worker.ledger.sealed_urls import has_clear_query
 from worker.ledger.switching import locked_document
-from worker.ledger.vault import Vault, reseal, stands_right
+from worker.ledger.vault import Vault, reseal_document, stands_right
 from worker.model.errors import SecretUnreadable
 
 
@@ -67,10 +67,10 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
     wanted = select(columns.document).where(columns.deleted_ms.is_(None))
     with reading(engine) as connection:
         documents = connection.execute(wanted.order_by(columns.tenant_id, columns.name)).scalars().all()
-    return [secret for document in documents for secret in secrets_of(json.loads(document), vault)]
+    return [secret for document in documents for secret in secrets_in_document(json.loads(document), vault)]
 
 
-def secrets_of(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
+def secrets_in_document(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
     """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's.
 
     Nor of what is no integration: in Redis anything may stand, which no worker uses.
@@ -106,7 +106,7 @@ def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
     return done
 
 
-class Binder:
+class SecretResealer:
     """Binds secrets that an earlier release sealed, each with the key that sealed it.
 
     Remembers which revisions it has seen: only what has changed is read again.
@@ -146,7 +146,7 @@ class Binder:
         wanted = select(integrations.c.document).where(integrations.c.id == integration_id)
         with reading(self._engine) as connection:
             document = connection.execute(wanted).scalar_one_or_none()
-        return _unbound(secrets_of(json.loads(document), self._vault)) if document else []
+        return _unbound(secrets_in_document(json.loads(document), self._vault)) if document else []
 
 
 def _unbound(found: Collection[SealedSecret]) -> list[SealedSecret]:
@@ -166,7 +166,7 @@ def _resealed(
     connection: Connection, integration_id: str, vault: Vault, *, keep_keys: bool = False
 ) -> list[SealedSecret]:
     document = locked_document(connection, integration_id)
-    found = secrets_of(document or {"id": integration_id}, vault)
+    found = secrets_in_document(document or {"id": integration_id}, vault)
     wanting = _unbound(found) if keep_keys else [one for one in found if one.can_be_resealed]
     if document is None or not wanting:
         return []  # deleted or changed meanwhile
@@ -176,7 +176,7 @@ def _resealed(
         .where(columns.id == integration_id)
         .values(
             # Nobody has changed what it says: `updated_ms` stays.
-            document=json.dumps(reseal(document, vault, keep_keys=keep_keys)),
+            document=json.dumps(reseal_document(document, vault, keep_keys=keep_keys)),
             revision=columns.revision + 1,
         )
     )

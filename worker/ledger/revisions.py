@@ -28,7 +28,7 @@ _FIRST_WITH_A_ROW = "0008"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Revision:
     """One file of the migrations.
 
     `readable_from` is the oldest revision whose code works with the tables after it, `release` the one that
@@ -55,7 +55,7 @@ class Tables:
     readable_release: str | None
 
 
-class Steps:
+class Revisions:
     """The steps in their order, the first one first."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class Steps:
         """The revision of this code."""
         return self.all[-1].revision
 
-    def get(self, revision: str) -> Step:
+    def get(self, revision: str) -> Revision:
         """Return a step. Raises NotFoundError."""
         for step in self.all:
             if step.revision == revision:
@@ -85,7 +85,7 @@ class Steps:
         """Whether there is such a step."""
         return any(step.revision == revision for step in self.all)
 
-    def above(self, revision: str | None) -> list[Step]:
+    def above(self, revision: str | None) -> list[Revision]:
         """Return the steps that follow a revision, the first one first; all if the database has no tables."""
         return [step for step in self.all if revision is None or step.revision > revision]
 
@@ -107,14 +107,14 @@ class Steps:
 
 
 @cache
-def own_steps() -> Steps:
+def own_steps() -> Revisions:
     """Return the steps of this release."""
-    return Steps(MIGRATIONS)
+    return Revisions(MIGRATIONS)
 
 
-def _step(module: ModuleType) -> Step:
+def _step(module: ModuleType) -> Revision:
     revision: str = module.revision
-    return Step(
+    return Revision(
         revision,
         (module.__doc__ or "").partition("\n")[0],
         getattr(module, "release", _FIRST_RELEASE),
@@ -123,7 +123,7 @@ def _step(module: ModuleType) -> Step:
     )
 
 
-def read_tables(connection: Connection, steps: Steps) -> Tables | None:
+def read_tables(connection: Connection, steps: Revisions) -> Tables | None:
     """Return what the database says of its tables; None when it has none yet."""
     if not inspect(connection).has_table(schema_revisions.name):
         revision = MigrationContext.configure(connection).get_current_revision()
@@ -138,7 +138,7 @@ def read_tables(connection: Connection, steps: Steps) -> Tables | None:
     )
 
 
-def note_taken(connection: Connection, step: Step) -> None:
+def note_taken(connection: Connection, step: Revision) -> None:
     """Write down that the database has taken this step, with what older and newer code must know of it."""
     if step.revision >= _FIRST_WITH_A_ROW:
         row = {"revision": step.revision, "readable_from": step.readable_from, "release": step.release}
@@ -147,18 +147,18 @@ def note_taken(connection: Connection, step: Step) -> None:
         )
 
 
-def note_undone(connection: Connection, step: Step) -> None:
+def note_undone(connection: Connection, step: Revision) -> None:
     """Take back what `note_taken` wrote; the first of these steps took its table with it."""
     if step.revision > _FIRST_WITH_A_ROW:
         connection.execute(delete(schema_revisions).where(schema_revisions.c.revision == step.revision))
 
 
-def readable_from(taken: Sequence[Step]) -> str:
+def readable_from(taken: Sequence[Revision]) -> str:
     """Return the oldest revision whose code works with the tables after these steps."""
     return max(step.readable_from for step in taken)
 
 
-def require_readable(tables: Tables | None, steps: Steps) -> Tables:
+def require_readable_tables(tables: Tables | None, steps: Revisions) -> Tables:
     """Return the tables if this code can work with them; else raise SchemaOutdated with what to do about it.
 
     SchemaBehind is the one that `siem db upgrade` mends.

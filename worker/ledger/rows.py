@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.ledger.text import storable, storable_prose
 from worker.model.contents import content_of, key_of_reused
-from worker.model.deliveries import Cause, DeadLetter, Finding, Outcome, Status
+from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
 
 Row = tuple[Any, ...]
 
@@ -86,7 +86,7 @@ def dead_letter_rows(entries: Iterable[tuple[str, DeadLetter]]) -> list[Row]:
 def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
     integration_id = storable(outcome.integration_id)
     status, settled, retry_at = outcome.status, outcome.settled_ms, outcome.retry_at_ms
-    _, code, error, hint = finding_columns(outcome.finding)
+    _, code, error, hint = finding_columns(outcome.failure)
     http_status = outcome.http_status
     delivered = status == Status.DELIVERED
     assurance = outcome.assurance if delivered else None
@@ -134,7 +134,7 @@ def _version(row: Row) -> int:
 
 
 def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
-    http_status, code, error, hint = finding_columns(letter.finding)
+    http_status, code, error, hint = finding_columns(letter.failure)
     integration_id = _storable_or_null(letter.integration_id)
     dead_ms = _death_ms(entry_id, letter.dead_ms)
     for place, (event, attempts) in enumerate(zip(letter.events, letter.attempts, strict=True)):
@@ -167,15 +167,15 @@ def _death_ms(entry_id: str, told_ms: int) -> int:
     return entry_ms if entry_ms - told_ms > _DAY_MS else told_ms
 
 
-def finding_columns(finding: Finding | None) -> tuple[int | None, str | None, str | None, str | None]:
+def finding_columns(failure: Failure | None) -> tuple[int | None, str | None, str | None, str | None]:
     """Return HTTP status, code, sentence and hint, as the ledger stores them; four times None without one."""
-    if finding is None:
+    if failure is None:
         return None, None, None, None
     return (
-        finding.http_status,
-        storable_prose(finding.code),
-        storable_prose(finding.message),
-        storable_prose(finding.hint),
+        failure.http_status,
+        storable_prose(failure.code),
+        storable_prose(failure.message),
+        storable_prose(failure.hint),
     )
 
 

@@ -47,7 +47,7 @@ integrations = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
-    # Why and when its destination had it switched off; NULL while it is on, and when a person did it.
+    # Why and when its destination had it disabled; NULL while it is on, and when a person did it.
     Column("disabled_reason", Text),
     Column("disabled_ms", BigInteger),
     # Of each secret since when it is set, and how it ends, as JSON (`worker.ledger.secret_marks`).

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _BEHIND_SERVER = re.compile("[/?#]")
 
 
-def place_in(document: Mapping[str, Any], path: str, url: str | None) -> str:
+def secret_place(document: Mapping[str, Any], path: str, url: str | None) -> str:
     """Return the place of the secret at this path (`worker.model.secret_places`); `url` is in the clear."""
     return place_of(document, path, None if path == "url" else url)
 
 
-def url_of(document: Mapping[str, Any], vault: "Vault") -> str | None:
+def open_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
     """Return the url in the clear; an UnreadableUrl if it cannot be opened, None if there is none.
 
     No release has sealed a url for any place.
@@ -29,7 +29,7 @@ def url_of(document: Mapping[str, Any], vault: "Vault") -> str | None:
     match url:
         case {"$sealed": str() as sealed}:
             try:
-                return vault.open_bound(sealed, place_in(document, "url", None))
+                return vault.open_bound(sealed, secret_place(document, "url", None))
             except SecretUnreadable as error:
                 return UnreadableUrl(sealed, moved=isinstance(error, SecretMoved))
         case str():
@@ -40,7 +40,7 @@ def url_of(document: Mapping[str, Any], vault: "Vault") -> str | None:
 
 def shown_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
     """Return the url of a sealed document as it may be shown; None if it cannot be opened."""
-    url = url_of(document, vault)
+    url = open_url(document, vault)
     return None if url is None or isinstance(url, UnreadableUrl) else masked_url(url)
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from worker.model.integrations import Integration
 from worker.model.secret_urls import masked_url
-from worker.model.secrets import is_readable, secrets_in
+from worker.model.secrets import is_secret_readable, secrets_in
 
 #: Of a secret that is shorter than this, nothing is shown: two characters would be too much of it.
 SHORTEST_WITH_TAIL = 12
@@ -82,7 +82,7 @@ def _field(path: str) -> str:
 
 
 def _tail(path: str, secret: SecretStr) -> str | None:
-    if not is_readable(secret):
+    if not is_secret_readable(secret):
         return None
     text = secret.get_secret_value()
     if path == "url":

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from worker.ledger.schema import dead_letters, deliveries
-from worker.model.contents import content_of, id_in, key_of_reused
+from worker.model.contents import content_of, event_id_of, key_of_reused
 from worker.model.deliveries import Status
 from worker.model.replays import Replay
 
@@ -41,7 +41,7 @@ def dealt_with(
     got = select(_delivery.event_id, _delivery.integration_id, _delivery.content).where(
         _delivery.event_id.in_(keys), _delivery.status == Status.DELIVERED
     )
-    delivered = {(id_in(key), home, content) for key, home, content in connection.execute(got)}
+    delivered = {(event_id_of(key), home, content) for key, home, content in connection.execute(got)}
     return delivered | _handed_over(connection, replay, ids)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from worker.ledger.answers import SwitchedOff
+from worker.ledger.answers import DisabledIntegration
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable, storable_prose
@@ -21,8 +21,8 @@ from worker.model.failures import FailureCode
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an integration is switched off, in its destination's words, and since when (ms since 1970 UTC)."""
+class DisabledReason:
+    """Why an integration is disabled, in its destination's words, and since when (ms since 1970 UTC)."""
 
     words: str
     at_ms: int
@@ -41,8 +41,8 @@ def locked_document(connection: Connection, integration_id: str) -> dict[str, An
     return None if found is None else dict(json.loads(found))
 
 
-def switch(
-    connection: Connection, document: dict[str, Any], *, enabled: bool, reason: Reason | None = None
+def set_enabled(
+    connection: Connection, document: dict[str, Any], *, enabled: bool, reason: DisabledReason | None = None
 ) -> dict[str, Any]:
     """Switch on or off the integration whose locked document this is; return the new document.
 
@@ -77,23 +77,25 @@ def _write(connection: Connection, document: dict[str, Any], values: dict[str, A
     return document
 
 
-def switch_off_gone(connection: Connection, outcomes: Iterable[Outcome]) -> tuple[SwitchedOff, ...]:
+def switch_off_gone(connection: Connection, outcomes: Iterable[Outcome]) -> tuple[DisabledIntegration, ...]:
     """Switch off each integration of which an outcome says that its destination is gone for good.
 
     Nothing changes for one that is off already, or deleted. Locks rows in the order of their ids, so that
     two recorders cannot deadlock.
     """
-    reasons: dict[str, Reason] = {}
+    reasons: dict[str, DisabledReason] = {}
     for outcome in outcomes:
-        finding = outcome.finding
-        if finding is not None and finding.code == FailureCode.ENDPOINT_GONE:
-            reasons.setdefault(outcome.integration_id, Reason(finding.message, outcome.settled_ms))
+        failure = outcome.failure
+        if failure is not None and failure.code == FailureCode.ENDPOINT_GONE:
+            reasons.setdefault(outcome.integration_id, DisabledReason(failure.message, outcome.settled_ms))
     return tuple(off for one in sorted(reasons) if (off := _switch_off(connection, one, reasons[one])))
 
 
-def _switch_off(connection: Connection, integration_id: str, reason: Reason) -> SwitchedOff | None:
+def _switch_off(
+    connection: Connection, integration_id: str, reason: DisabledReason
+) -> DisabledIntegration | None:
     document = locked_document(connection, integration_id)
     if document is None or not document["enabled"]:
         return None
-    switch(connection, document, enabled=False, reason=reason)
-    return SwitchedOff(document["id"], document["name"], storable_prose(reason.words), reason.at_ms)
+    set_enabled(connection, document, enabled=False, reason=reason)
+    return DisabledIntegration(document["id"], document["name"], storable_prose(reason.words), reason.at_ms)

@@ -13,7 +13,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations, ops
 from alembic.runtime.migration import MigrationContext
 
-from worker.ledger.revisions import Step
+from worker.ledger.revisions import Revision
 
 
 class Wait(StrEnum):
@@ -30,7 +30,7 @@ class Wait(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TableChange:
     """One change of one table; `lost` names what goes with it: a column, or `*` for the table."""
 
     words: str
@@ -40,19 +40,19 @@ class Change:
     lost: str | None = None
 
 
-def changes_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[Change]:
+def changes_of(steps: Iterable[Revision], dialect: str, *, undone: bool = False) -> list[TableChange]:
     """Return what the steps change, or what undoing them changes, in this order."""
     changes = [change for step in steps for change in _judged(_dry_run(step, dialect, undone)[0], dialect)]
     return _in_one_transaction(changes) if dialect == "postgresql" else changes
 
 
-def statements_of(steps: Iterable[Step], dialect: str, *, undone: bool = False) -> list[str]:
+def statements_of(steps: Iterable[Revision], dialect: str, *, undone: bool = False) -> list[str]:
     """Return the SQL of the steps, or of undoing them."""
     written = "".join(_dry_run(step, dialect, undone)[1] for step in steps)
     return [one.strip() for one in written.split(";\n") if one.strip()]
 
 
-def _dry_run(step: Step, dialect: str, undone: bool) -> tuple[list[MigrateOperation], str]:  # noqa: FBT001 - passed on
+def _dry_run(step: Revision, dialect: str, undone: bool) -> tuple[list[MigrateOperation], str]:  # noqa: FBT001 - passed on
     """Return the operations of a step, and their SQL."""
     written = StringIO()
     options = {"as_sql": True, "output_buffer": written, "literal_binds": True}
@@ -70,7 +70,7 @@ def _dry_run(step: Step, dialect: str, undone: bool) -> tuple[list[MigrateOperat
     return seen, written.getvalue()
 
 
-def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[Change]:
+def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[TableChange]:
     made: set[str] = set()
     found = []
     for one in seen:
@@ -80,7 +80,7 @@ def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[Change]:
     return found
 
 
-def _in_one_transaction(changes: Sequence[Change]) -> list[Change]:
+def _in_one_transaction(changes: Sequence[TableChange]) -> list[TableChange]:
     """Return the changes with their waits where PostgreSQL makes all of them in one transaction.
 
     It keeps each lock until the end. A column is added in a moment, but under a lock that readers wait for
@@ -98,13 +98,13 @@ def _in_one_transaction(changes: Sequence[Change]) -> list[Change]:
 
 def _judge(  # noqa: PLR0911 - a line for each kind of operation
     one: MigrateOperation, made: set[str], dialect: str
-) -> Change:
+) -> TableChange:
     """Say what one operation does, behind others of its step that made these tables."""
     match one:
         case ops.CreateTableOp():
-            return Change(f"makes the table {one.table_name}", one.table_name, additive=True)
+            return TableChange(f"makes the table {one.table_name}", one.table_name, additive=True)
         case ops.DropTableOp():
-            return Change(
+            return TableChange(
                 f"drops the table {one.table_name}",
                 one.table_name,
                 additive=False,
@@ -117,37 +117,37 @@ def _judge(  # noqa: PLR0911 - a line for each kind of operation
             # SQLite writes the table anew without it; PostgreSQL only forgets it.
             wait = Wait.ALL if dialect == "sqlite" else Wait.MOMENT
             words = f"drops the column {one.table_name}.{one.column_name}"
-            return Change(words, one.table_name, additive=False, wait=wait, lost=one.column_name)
+            return TableChange(words, one.table_name, additive=False, wait=wait, lost=one.column_name)
         case ops.CreateIndexOp():
             return _indexed(one, made)
         case ops.DropIndexOp():
             # Older code may name its columns in ON CONFLICT, or need it to be quick.
-            return Change(
+            return TableChange(
                 f"drops the index {one.index_name}", one.table_name or "", additive=False, wait=Wait.MOMENT
             )
         case ops.BulkInsertOp():
             name = one.table.name
-            return Change(f"writes rows into {name}", name, additive=name in made)
+            return TableChange(f"writes rows into {name}", name, additive=name in made)
         case _:
             table = getattr(one, "table_name", "")
             what = f"changes {table}" if table else "runs SQL of its own"
-            return Change(what, table, additive=False, wait=Wait.ALL)
+            return TableChange(what, table, additive=False, wait=Wait.ALL)
 
 
-def _added(one: ops.AddColumnOp, made: set[str]) -> Change:
+def _added(one: ops.AddColumnOp, made: set[str]) -> TableChange:
     column = one.column
     additive = (bool(column.nullable) or column.server_default is not None) and not (
         column.unique or column.primary_key or column.foreign_keys
     )
     wait = Wait.NOTHING if one.table_name in made else Wait.MOMENT
-    return Change(
+    return TableChange(
         f"adds the column {one.table_name}.{column.name}", one.table_name, additive=additive, wait=wait
     )
 
 
-def _indexed(one: ops.CreateIndexOp, made: set[str]) -> Change:
+def _indexed(one: ops.CreateIndexOp, made: set[str]) -> TableChange:
     fresh = one.table_name in made
     wait = Wait.NOTHING if fresh else Wait.WRITERS
-    return Change(
+    return TableChange(
         f"makes the index {one.index_name}", one.table_name, additive=fresh or not one.unique, wait=wait
     )

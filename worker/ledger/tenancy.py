@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.ledger.answers import SwitchedOff
+from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
 from worker.ledger.kept_secrets import opens_there, require_places
 from worker.ledger.quotas import require_fit
@@ -25,14 +25,14 @@ from worker.ledger.sealed_urls import shown_url
 from worker.ledger.secret_marks import SecretMark, marked, marks_of, read_marks
 from worker.ledger.text import storable
 from worker.ledger.vault import Vault, forget_secrets, read_document, seal_document
-from worker.model.errors import ChangedMeanwhile, InvalidIntegration, NotFoundError
+from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 from worker.model.integrations import Integration
 from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 from worker.model.secret_urls import MASK
 
 _columns = integrations.c
 #: Revisions that a caller has seen; None when any will do.
-Revisions = Collection[int] | None
+RevisionCheck = Collection[int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Configured:
     """An integration as it may be shown: `document` has a SecretMark where a secret is.
 
     `revision` is another number with every change; times are milliseconds since 1970 UTC. `off` tells why
-    its destination had it switched off.
+    its destination had it disabled.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Configured:
     revision: int
     created_ms: int
     updated_ms: int
-    off: SwitchedOff | None
+    off: DisabledIntegration | None
     document: dict[str, Any]
 
     @property
@@ -116,7 +116,7 @@ class TenantIntegrations:
         return read_document(json.loads(row.document), self._vault)
 
     def change(
-        self, integration_id: str, change: Callable[[Integration], Integration], seen: Revisions = None
+        self, integration_id: str, change: Callable[[Integration], Integration], seen: RevisionCheck = None
     ) -> Integration:
         """Change one, and return it as it is now.
 
@@ -148,7 +148,7 @@ class TenantIntegrations:
                 "name", "is taken by another of your integrations", "give another one"
             ) from None
 
-    def delete(self, integration_id: str, seen: Revisions = None) -> None:
+    def delete(self, integration_id: str, seen: RevisionCheck = None) -> None:
         """Delete one and forget its secrets. Raises NotFoundError, ChangedMeanwhile as `change` does."""
         with writing(self._engine) as connection:
             row = self._locked(connection, integration_id, seen)
@@ -164,7 +164,7 @@ class TenantIntegrations:
         document["destination"] = {**destination, "url": self._url(row)}
         off = None
         if row.disabled_reason:
-            off = SwitchedOff(row.id, row.name, row.disabled_reason, row.disabled_ms)
+            off = DisabledIntegration(row.id, row.name, row.disabled_reason, row.disabled_ms)
         return Configured(row.id, row.type, row.revision, row.created_ms, row.updated_ms, off, document)
 
     def _url(self, row: Any) -> str:
@@ -184,10 +184,10 @@ class TenantIntegrations:
             raise NotFoundError("there is no integration with this id")
         return row
 
-    def _locked(self, connection: Connection, integration_id: str, seen: Revisions) -> Any:
+    def _locked(self, connection: Connection, integration_id: str, seen: RevisionCheck) -> Any:
         row = self._row(connection, integration_id, lock=True)
         if seen is not None and row.revision not in seen:
-            raise ChangedMeanwhile
+            raise RevisionConflict
         return row
 
 

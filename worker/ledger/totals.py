@@ -21,16 +21,16 @@ _MOST_VALUES = 900
 _minute = minute_counts.c
 
 
-class Settled(NamedTuple):
+class SettledCounts(NamedTuple):
     """How many events were delivered, sent back to be tried again (each time), and given up."""
 
     delivered: int = 0
     retried: int = 0
     dead: int = 0
 
-    def plus(self, more: "Settled", less: "Settled") -> "Settled":
+    def plus(self, more: "SettledCounts", less: "SettledCounts") -> "SettledCounts":
         """Add what is more of it than before."""
-        return Settled(*(one + new - old for one, new, old in zip(self, more, less, strict=True)))
+        return SettledCounts(*(one + new - old for one, new, old in zip(self, more, less, strict=True)))
 
 
 class Totals:
@@ -40,10 +40,10 @@ class Totals:
         """Count from the first look on."""
         self._engine = engine
         self._since_ms: int | None = None
-        self._seen: dict[tuple[str, int], Settled] = {}
-        self._totals: dict[str, Settled] = {}
+        self._seen: dict[tuple[str, int], SettledCounts] = {}
+        self._totals: dict[str, SettledCounts] = {}
 
-    def look(self, integration_ids: Sequence[str], recorded_until_ms: int) -> dict[str, Settled]:
+    def look(self, integration_ids: Sequence[str], recorded_until_ms: int) -> dict[str, SettledCounts]:
         """Return the total of each; what was settled before that moment (ms) stands in the ledger.
 
         Raises LedgerUnavailable, and has changed nothing then.
@@ -52,10 +52,10 @@ class Totals:
         is_first = self._since_ms is None
         since_ms = following_ms if self._since_ms is None else self._since_ms
         found = self._minutes(integration_ids, since_ms)
-        totals = {one: self._totals.get(one, Settled()) for one in integration_ids}
+        totals = {one: self._totals.get(one, SettledCounts()) for one in integration_ids}
         if not is_first:
             for (one, minute_ms), counts in found.items():
-                before = self._seen.get((one, minute_ms), Settled())
+                before = self._seen.get((one, minute_ms), SettledCounts())
                 totals[one] = totals[one].plus(counts, before)
         # A clock that was set back must not have minutes counted twice.
         self._since_ms = max(since_ms, following_ms)
@@ -63,7 +63,7 @@ class Totals:
         self._totals = totals
         return totals
 
-    def _minutes(self, integration_ids: Sequence[str], since_ms: int) -> dict[tuple[str, int], Settled]:
+    def _minutes(self, integration_ids: Sequence[str], since_ms: int) -> dict[tuple[str, int], SettledCounts]:
         columns = (
             _minute.integration_id,
             _minute.minute_ms,
@@ -79,5 +79,5 @@ class Totals:
                     _minute.integration_id.in_(some), _minute.minute_ms >= since_ms
                 )
                 for one, minute_ms, *counts in connection.execute(wanted):
-                    found[one, minute_ms] = Settled(*counts)
+                    found[one, minute_ms] = SettledCounts(*counts)
         return found

@@ -25,13 +25,13 @@ from pydantic import SecretStr
 
 from worker.ledger.document_values import concealed, replaced, require_sealed
 from worker.ledger.key_file import key_in
-from worker.ledger.sealed_urls import has_clear_query, place_in, server_in, url_of
+from worker.ledger.sealed_urls import has_clear_query, open_url, secret_place, server_in
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.model.integrations import Integration, parse_integration
-from worker.model.proofs import Proofs
+from worker.model.proofs import Signer
 from worker.model.secret_places import url_first
 from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
-from worker.model.secrets import UnreadableSecret, is_readable, require_readable
+from worker.model.secrets import UnreadableSecret, is_secret_readable, require_readable_secrets
 from worker.settings import Settings
 
 _SETTING = "SIEM_SECRET_KEYS"
@@ -60,7 +60,7 @@ class Vault:
             raise InvalidSetting(_SETTING, "holds no key", _REMEDY)
         self._fernets = [_fernet(key, place) for place, key in enumerate(keys, start=1)]
         self.fingerprints = tuple(_fingerprint(key) for key in keys)
-        self.proofs = Proofs([base64.urlsafe_b64decode(key) for key in keys])
+        self.proofs = Signer([base64.urlsafe_b64decode(key) for key in keys])
 
     def seal(self, text: str, place: str | None = None, *, key: int = 0) -> str:
         """Encrypt with the key of this number, and bind to the place unless it is None.
@@ -152,11 +152,13 @@ def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
             return {_SEALED: secret.sealed}
         if isinstance(secret, SecretUrl):
             return (
-                {_SEALED: vault.seal(secret, place_in(plain, path, url))} if secret.has_query else str(secret)
+                {_SEALED: vault.seal(secret, secret_place(plain, path, url))}
+                if secret.has_query
+                else str(secret)
             )
         if isinstance(url, UnreadableUrl):
             raise url_first()
-        return {_SEALED: vault.seal(secret.get_secret_value(), place_in(plain, path, url))}
+        return {_SEALED: vault.seal(secret.get_secret_value(), secret_place(plain, path, url))}
 
     return concealed(integration, sealed)
 
@@ -170,7 +172,7 @@ def public_document(integration: Integration) -> dict[str, Any]:
     def shown(_path: str, secret: SecretStr | SecretUrl) -> str:
         if isinstance(secret, SecretUrl):
             return secret.masked
-        return "set" if is_readable(secret) else "unreadable"
+        return "set" if is_secret_readable(secret) else "unreadable"
 
     return concealed(integration, shown)
 
@@ -183,7 +185,7 @@ def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     release cannot read the document.
     """
     integration = read_document(document, vault)
-    require_readable(integration)
+    require_readable_secrets(integration)
     return integration
 
 
@@ -194,7 +196,7 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     holds none. Raises InvalidIntegration when this release cannot read the document, or a secret of it stands
     unsealed.
     """
-    url = url_of(document, vault)
+    url = open_url(document, vault)
 
     def opened(path: str, sealed: str) -> SecretStr | str | None:
         if path == "url":
@@ -202,7 +204,7 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
         if isinstance(url, UnreadableUrl):
             return UnreadableSecret(sealed)
         try:
-            return SecretStr(vault.open(sealed, place_in(document, path, url)))
+            return SecretStr(vault.open(sealed, secret_place(document, path, url)))
         except SecretUnreadable as error:
             return UnreadableSecret(sealed, moved=isinstance(error, SecretMoved))
 
@@ -211,16 +213,16 @@ def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
     return integration
 
 
-def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
+def reseal_document(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
     """Return the sealed document, bound, with every secret that an older key opens sealed with the first one.
 
     With `keep_keys`, each is sealed with the key that opens it. What cannot be opened stays as it is. A url
     with a query that stands in the clear, as the release before left it, is sealed.
     """
-    url = url_of(document, vault)
+    url = open_url(document, vault)
 
     def anew(path: str, sealed: str) -> dict[str, str]:
-        key, place = vault.key_of(sealed), place_in(document, path, url)
+        key, place = vault.key_of(sealed), secret_place(document, path, url)
         if (
             isinstance(url, UnreadableUrl)
             or key is None
@@ -235,20 +237,20 @@ def reseal(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False
 
     new = replaced(document, anew)
     if has_clear_query(document):
-        sealed = {_SEALED: vault.seal(str(url), place_in(document, "url", url))}
+        sealed = {_SEALED: vault.seal(str(url), secret_place(document, "url", url))}
         new["destination"] = {**new["destination"], "url": sealed}
     return new
 
 
 def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vault) -> bool:
     """Whether a sealed secret was sealed for this place, or for none. Raises SecretUnreadable."""
-    url = url_of(document, vault)
+    url = open_url(document, vault)
     if isinstance(url, UnreadableUrl):
         if path == "url" and url.moved:
             return False
         raise SecretUnreadable
     try:
-        vault.open(sealed, place_in(document, path, url))
+        vault.open(sealed, secret_place(document, path, url))
     except SecretMoved:
         return False
     return True

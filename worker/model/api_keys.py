@@ -57,17 +57,17 @@ def make_id() -> str:
     return secrets.token_hex(8)
 
 
-def id_in(text: str) -> str | None:
+def key_id_of(text: str) -> str | None:
     """Return the id that a key's text names; None when it is no such text."""
     found = _FORM.fullmatch(text)
     return found[1] if found else None
 
 
-def digest_of(text: str) -> str:
+def key_digest(text: str) -> str:
     """Return what is stored of a key: 64 hexadecimal digits."""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def matches(text: str, digest: str) -> bool:
     """Whether the digest is of this text; takes as long for a near miss as for a far one."""
-    return hmac.compare_digest(digest_of(text), digest)
+    return hmac.compare_digest(key_digest(text), digest)

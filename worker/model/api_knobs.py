@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from worker.model.durations import SocketSeconds
 
 
-class ApiKnobs(BaseModel):
+class ApiSettings(BaseModel):
     """Bodies and connections of one process of the API."""
 
     api_body_bytes: Annotated[

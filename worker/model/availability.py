@@ -73,7 +73,7 @@ class Availability:
                 if not self._misses:
                     self._lost_at, self._untold = now, error
                 if not is_cut and (began is None or began >= self._lost_at):
-                    self._tell_loss(error)
+                    self._log_loss(error)
                 self._misses[step] = _Miss(tries + 1, now + (self.silent if silent is None else silent))
         return min(LONGEST_PAUSE, SHORTEST_PAUSE * float(2 ** min(tries, 5)))
 
@@ -92,10 +92,10 @@ class Availability:
             if not self._misses:
                 self._back_at = now
                 if self._untold is not None:
-                    self._tell_loss(self._untold)
+                    self._log_loss(self._untold)
                 self._log.warning("%s is back after %.1f s", self._name, now - self._lost_at)
 
-    def _tell_loss(self, error: Exception) -> None:
+    def _log_loss(self, error: Exception) -> None:
         """Write that it is lost, unless that was written since."""
         if self._untold is not None:
             self._untold = None
@@ -130,7 +130,7 @@ class Dependencies:
         self.database.back(step)
 
 
-def persevere(
+def run_forever(
     step: Callable[[], object], stopping: threading.Event, dependencies: Dependencies, log: logging.Logger
 ) -> None:
     """Take the step again and again until told to stop, through every absence of Redis and the database.
@@ -138,14 +138,14 @@ def persevere(
     An error that nobody foresaw is logged with its traceback, each time, and does not end it either.
     """
 
-    def step_without_rest() -> float:
+    def step_without_pause() -> float:
         step()
         return 0.0
 
-    persevere_resting(step_without_rest, stopping, dependencies, log)
+    run_forever_pausing(step_without_pause, stopping, dependencies, log)
 
 
-def persevere_resting(
+def run_forever_pausing(
     step: Callable[[], float], stopping: threading.Event, dependencies: Dependencies, log: logging.Logger
 ) -> None:
     """Do as `persevere`, and rest after each step for the seconds that it returns.

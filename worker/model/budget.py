@@ -29,7 +29,7 @@ def budget_of(setting: int, maxmemory: int | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class UnclaimedEvents:
     """What waits for one integration and is claimed by no slot: events, and their own bytes."""
 
     integration_id: str
@@ -51,14 +51,14 @@ class MemoryPlan:
     setting: int
 
 
-def total(waiting: Iterable[Waiting]) -> int:
+def total(waiting: Iterable[UnclaimedEvents]) -> int:
     """Return about how much memory all of it takes."""
     return sum(one.memory for one in waiting)
 
 
-def by_tenant(waiting: Iterable[Waiting]) -> dict[str, list[Waiting]]:
+def by_tenant(waiting: Iterable[UnclaimedEvents]) -> dict[str, list[UnclaimedEvents]]:
     """Sort by tenant."""
-    found: defaultdict[str, list[Waiting]] = defaultdict(list)
+    found: defaultdict[str, list[UnclaimedEvents]] = defaultdict(list)
     for one in waiting:
         found[one.tenant_id].append(one)
     return dict(found)
@@ -75,7 +75,7 @@ def fair_level(demands: Sequence[int], budget: int) -> int:
     return budget
 
 
-def shares(waiting: Sequence[Waiting], budget: int) -> dict[str, int]:
+def memory_shares(waiting: Sequence[UnclaimedEvents], budget: int) -> dict[str, int]:
     """Return how much memory each integration may keep so that all of it fits into the budget."""
     tenants = by_tenant(waiting)
     level = fair_level([total(ones) for ones in tenants.values()], budget)
@@ -86,7 +86,7 @@ def shares(waiting: Sequence[Waiting], budget: int) -> dict[str, int]:
     return kept
 
 
-def room_of(integration_id: str, tenant_id: str, waiting: Sequence[Waiting], budget: int) -> int:
+def room_of(integration_id: str, tenant_id: str, waiting: Sequence[UnclaimedEvents], budget: int) -> int:
     """Return how much memory of parked events may come back to an integration.
 
     Nothing, unless half of its share is free. Its share is what it could have if it wanted all there is.

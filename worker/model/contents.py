@@ -25,7 +25,7 @@ def key_of_reused(event_id: str, content: str) -> str:
     return f"{event_id}{_SEPARATOR}{content}"
 
 
-def id_in(key: str) -> str:
+def event_id_of(key: str) -> str:
     """Return the event's id in a key, which it is itself in the first row of its id."""
     return key.partition(_SEPARATOR)[0]
 

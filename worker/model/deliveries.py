@@ -1,6 +1,6 @@
 """What becomes of a batch: the ruling on each of its events, and the record that outlives it.
 
-A sender reports facts, a verdict turns them into `Ruling`s, a settle writes those as `Outcome`s
+A sender reports facts, a verdict turns them into `DeliveryResult`s, a settle writes those as `Outcome`s
 (and `DeadLetter`s), and the recorder makes rows of them. Times are milliseconds since 1970 UTC by
 the clock of Redis, so that latencies never compare two clocks.
 """
@@ -53,7 +53,7 @@ class Cause(StrEnum):
 NOT_REPLAYABLE = frozenset({Cause.INVALID, Cause.UNREADABLE})
 
 
-class Finding(msgspec.Struct, frozen=True, array_like=True):
+class Failure(msgspec.Struct, frozen=True, array_like=True):
     """What went wrong, for people: a stable code, a sentence, the sentence that mends it.
 
     The sentence may hold words of others, such as a SIEM's answer: it is cleaned of what cannot be printed.
@@ -117,15 +117,15 @@ class Withdrawn:
 
     events: list[QueuedEvent]
     attempts: list[int]
-    finding: Finding
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class DeliveryResult:
     """The verdict on some events of a batch, which are named by their places in it.
 
     `elapsed_ms` counts from the claim of the batch to the reply; `retry_after` is what the
-    destination asked for, in seconds. `assurance` goes with ACCEPTED. `rest` is for how many seconds the
+    destination asked for, in seconds. `assurance` goes with ACCEPTED. `cool_down` is for how many seconds the
     integration should be spared, although all went well: the destination is about to be overrun.
     `withdrawn` are events of an earlier batch.
     `not_accepted` is whether it is certain that the destination accepted none of these events; None leaves
@@ -135,18 +135,18 @@ class Ruling:
     places: Sequence[int]
     verdict: Verdict
     elapsed_ms: int
-    finding: Finding | None = None
+    failure: Failure | None = None
     retry_after: float | None = None
     http_status: int | None = None
     assurance: Assurance = Assurance.ACCEPTED
-    rest: float = 0.0
+    cool_down: float = 0.0
     withdrawn: Withdrawn | None = None
     not_accepted: bool | None = None
 
     @property
     def is_shortage(self) -> bool:
         """Whether it was our own shortage (of files, threads, …): no attempt, and no verdict on the SIEM."""
-        short = self.finding is not None and self.finding.code == FailureCode.OUT_OF_RESOURCES
+        short = self.failure is not None and self.failure.code == FailureCode.OUT_OF_RESOURCES
         return short and self.verdict is Verdict.RETRY
 
     @property
@@ -160,7 +160,7 @@ class Ruling:
             return self.not_accepted
         if self.http_status is not None:
             return 300 <= self.http_status < 500  # noqa: PLR2004 - the classes of RFC 9110
-        return self.finding is not None and self.finding.code in _NOT_SENT
+        return self.failure is not None and self.failure.code in _NOT_SENT
 
 
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -189,7 +189,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     integration_id: str
     status: str
     settled_ms: int
-    finding: Finding | None
+    failure: Failure | None
     retry_at_ms: int | None
     events: list[EventTrace]
     http_status: int | None = None
@@ -207,7 +207,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
 
     integration_id: str | None
     cause: str
-    finding: Finding
+    failure: Failure
     dead_ms: int
     events: list[QueuedEvent]
     attempts: list[int]
@@ -222,7 +222,7 @@ SETTLED = 255
 class Batch:
     """Events that a worker holds since `claimed_at` (monotonic seconds), `claimed_ms` by Redis's clock.
 
-    `carried` says of each event how many requests have carried it so far, or SETTLED; `attempts`
+    `request_counts` says of each event how many requests have carried it so far, or SETTLED; `attempts`
     counts the failed sendings of this batch. `configuration`
     is the integration as JSON with sealed secrets, or empty when it is gone. `urgent` and `bulk` are
     the ids of the stream entries that hold the events. `probing` is whether it tries a destination whose
@@ -233,7 +233,7 @@ class Batch:
     order: WorkOrder
     events: list[QueuedEvent]
     configuration: bytes
-    carried: bytearray
+    request_counts: bytearray
     attempts: int
     claimed_ms: int
     claimed_at: float
@@ -245,10 +245,12 @@ class Batch:
 
     def open_places(self) -> list[int]:
         """Name the events that are neither delivered nor dead yet."""
-        return [place for place, carried in enumerate(self.carried) if carried != SETTLED]
+        return [
+            place for place, request_counts in enumerate(self.request_counts) if request_counts != SETTLED
+        ]
 
 
-class Health(StrEnum):
+class BreakerSignal(StrEnum):
     """What one sending says of the destination as a whole."""
 
     #: Something came through, or was refused for what it is: it answers.
@@ -271,7 +273,7 @@ class Retry:
 
     seconds: float
     by_celery: bool
-    carried: bytes
+    request_counts: bytes
     attempts: int
     reason: str
 
@@ -280,7 +282,7 @@ class Retry:
 class Settlement:
     """What became of a batch: `settled` events are delivered or dead, the rest awaits its retry.
 
-    For `rest` seconds no further slot is leased. With `switch_off`, nothing more is claimed until somebody
+    For `cool_down` seconds no further slot is leased. With `disable`, nothing more is claimed until somebody
     switches the integration on again. `health` is what the sending says of the destination, `cause` the code
     of the finding behind it, `asked` the seconds that it wants to be left alone. What is `suspicious` is
     still sent in parts when it is claimed again.
@@ -290,9 +292,9 @@ class Settlement:
     outcomes: list[Outcome]
     dead: list[DeadLetter]
     retry: Retry | None
-    rest: float = 0.0
-    switch_off: bool = False
-    health: Health = Health.UNKNOWN
+    cool_down: float = 0.0
+    disable: bool = False
+    health: BreakerSignal = BreakerSignal.UNKNOWN
     cause: str = FailureCode.UNKNOWN
     asked: float = 0.0
     suspicious: bool = False

@@ -63,12 +63,12 @@ class SiemError(Exception):
 class InvalidInput(SiemError):
     """What was given is not valid."""
 
-    def __init__(self, field: str, reason: str, remedy: str, others: Iterable["InvalidInput"] = ()) -> None:
+    def __init__(self, field: str, reason: str, hint: str, others: Iterable["InvalidInput"] = ()) -> None:
         """Name the field, say what is wrong with it, and what would be right; `others` are wrong, too."""
-        super().__init__(f"{field}: {reason}; {remedy}")
+        super().__init__(f"{field}: {reason}; {hint}")
         self.field = in_one_line(field)
         self.reason = in_one_line(reason)
-        self.remedy = in_one_line(remedy)
+        self.hint = in_one_line(hint)
         self.others = tuple(others)
         self.all = (self, *self.others)  #: every field that is wrong, this one first
 
@@ -97,7 +97,7 @@ class NotFoundError(SiemError):
     """Nothing of that name or id is here."""
 
 
-class ChangedMeanwhile(SiemError):
+class RevisionConflict(SiemError):
     """Somebody else has changed it since it was read: read it again, and decide anew."""
 
 

@@ -50,7 +50,7 @@ def hint_for(field: str) -> str:
     return HINTS.get(field, _TEXT_HINT)
 
 
-def refused(field: str, reason: str) -> InvalidEvent:
+def refuse_field(field: str, reason: str) -> InvalidEvent:
     """Refuse an event for what its field is."""
     return InvalidEvent(field, reason, hint_for(field))
 
@@ -83,7 +83,7 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
     """Refuse JSON that is not an event."""
     complaint = str(error)
     if missing := _MISSING.fullmatch(complaint):
-        return refused(missing[1], "is missing")
+        return refuse_field(missing[1], "is missing")
     _, at, told = complaint.rpartition(_AT)
     place = _PLACE.fullmatch(told)
     if complaint.endswith(OUT_OF_RANGE):
@@ -96,7 +96,7 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
     value = dict(read_members(raw)).get(name, b"")
     if name == "policy" and inner:
         value = dict(read_members(value)).get(inner[1:], b"")
-    return refused(field, _reason(field, value))
+    return refuse_field(field, _reason(field, value))
 
 
 def _reason(field: str, value: bytes) -> str:

@@ -32,7 +32,7 @@ class Salvaged(msgspec.Struct, frozen=True):
     tenant_id: str | None = None
 
 
-def salvage(raw: bytes) -> Salvaged:
+def salvage_event(raw: bytes) -> Salvaged:
     """Read what can be read. Never raises."""
     begin = raw[:_MOST_BYTES]
     is_whole = len(begin) == len(raw) and _is_object(raw)

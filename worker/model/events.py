@@ -279,14 +279,14 @@ def _check_names(raw: bytes) -> None:
     """Refuse an id or tenant that had to be repaired: two of them would become one."""
     for name, value in read_members(raw):
         if name in {"id", "tenant_id"} and repaired(value) is not None:
-            raise refusals.refused(name, "has half a character (an unpaired surrogate)")
+            raise refusals.refuse_field(name, "has half a character (an unpaired surrogate)")
 
 
 def _check_beyond_shape(event: EventHead) -> None:
     """Refuse what a type cannot express: unprintable ids, times before 1970 and after 9999."""
     if not event.id.isprintable():
-        raise refusals.refused("id", "has characters that cannot be printed")
+        raise refusals.refuse_field("id", "has characters that cannot be printed")
     if event.timestamp < _EPOCH:
-        raise refusals.refused("timestamp", "lies before 1970")
+        raise refusals.refuse_field("timestamp", "lies before 1970")
     if event.timestamp > _END:
-        raise refusals.refused("timestamp", "lies after the year 9999 in UTC")
+        raise refusals.refuse_field("timestamp", "lies after the year 9999 in UTC")

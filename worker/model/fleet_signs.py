@@ -10,7 +10,7 @@ from worker.model.wellbeing import Part
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueDepth:
     """Entries of a stream or queue that are still to do, and when the oldest came (ms since 1970 UTC)."""
 
     entries: int
@@ -22,7 +22,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetSigns:
+class FleetStats:
     """How many processes of each role live, and what waits between them, also in each queue of Celery.
 
     `not_consuming` counts those of the processes that are workers and leave the queue of their role alone.
@@ -30,10 +30,10 @@ class FleetSigns:
 
     now_ms: int
     processes: Counter[str]
-    to_route: Waiting
-    to_record: Waiting
+    to_route: QueueDepth
+    to_record: QueueDepth
     unrecordable: int
-    queues: Mapping[str, Waiting]
+    queues: Mapping[str, QueueDepth]
     not_consuming: Counter[str]
 
 
@@ -42,7 +42,7 @@ def worker_role(kind: str) -> str:
     return f"worker-{kind}"
 
 
-def parts(signs: FleetSigns, types: Collection[str], longest_lag: float) -> Iterator[Part]:
+def parts(signs: FleetStats, types: Collection[str], longest_lag: float) -> Iterator[Part]:
     """Yield the router, the recorder, and the workers of each type of destination; `types` are in use.
 
     What waits for longer than `longest_lag` seconds is not well, whoever is running.
@@ -66,7 +66,7 @@ def open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in 
     return Part(name, ok=ok, words=words, public=words)
 
 
-def queue_trouble(kind: str, signs: FleetSigns, longest_lag: float) -> str:
+def queue_trouble(kind: str, signs: FleetStats, longest_lag: float) -> str:
     """Return what keeps work orders of this type from being taken, and what to do; empty if nothing does."""
     role = worker_role(kind)
     living, idle = signs.processes[role], signs.not_consuming[role]
@@ -85,13 +85,13 @@ def queue_trouble(kind: str, signs: FleetSigns, longest_lag: float) -> str:
     return ""
 
 
-def _stream(role: str, words: str, waiting: Waiting, signs: FleetSigns, longest_lag: float) -> Part:
+def _stream(role: str, words: str, waiting: QueueDepth, signs: FleetStats, longest_lag: float) -> Part:
     alive, waited = signs.processes[role], waiting.seconds(signs.now_ms)
     is_ok = alive > 0 and waited < longest_lag
     return open_part(role, is_ok, f"{_running(alive)}; {words} wait{_since(waiting, signs.now_ms)}")
 
 
-def _workers(kind: str, signs: FleetSigns, is_needed: bool, longest_lag: float) -> Part:  # noqa: FBT001 - one of the facts
+def _workers(kind: str, signs: FleetStats, is_needed: bool, longest_lag: float) -> Part:  # noqa: FBT001 - one of the facts
     role, waiting = worker_role(kind), signs.queues[kind]
     alive = signs.processes[role]
     consumes = alive > signs.not_consuming[role]
@@ -105,7 +105,7 @@ def _workers(kind: str, signs: FleetSigns, is_needed: bool, longest_lag: float) 
     )
 
 
-def _since(waiting: Waiting, now_ms: int) -> str:
+def _since(waiting: QueueDepth, now_ms: int) -> str:
     known = waiting.entries and waiting.oldest_ms is not None
     return f", the oldest for {span(waiting.seconds(now_ms) * 1000)}" if known else ""
 

@@ -4,26 +4,26 @@ What was settled later waits in Redis. While it waits for long, good news of the
 """
 
 from worker.model.gaps import Source
-from worker.model.time_words import moment, span
-from worker.model.wellbeing import Facts, State, Thresholds
+from worker.model.time_words import span, utc_text
+from worker.model.wellbeing import HealthInputs, State, Thresholds
 
 #: States that say that nothing is amiss, of which nobody can be sure on old figures.
 _GOOD = frozenset({State.HEALTHY, State.IDLE})
 
 
-def is_stale(facts: Facts, thresholds: Thresholds) -> bool:
+def is_stale(facts: HealthInputs, thresholds: Thresholds) -> bool:
     """Whether outcomes wait to be recorded for longer than they may, so that the ledger's figures are old."""
     if facts.missing & {Source.REDIS, Source.DATABASE}:
         return False  # that is said instead
     return facts.now_ms - facts.recorded_until_ms >= thresholds.lag * 1000
 
 
-def as_recorded(state: State, reason: str, facts: Facts, waiting: str) -> tuple[State, str]:
+def as_recorded(state: State, reason: str, facts: HealthInputs, waiting: str) -> tuple[State, str]:
     """Return what rests on stale figures as of when they were recorded; good news is unknown then.
 
     `waiting` says what waits, in words.
     """
-    lag = f"since {moment(facts.recorded_until_ms)} ({span(facts.now_ms - facts.recorded_until_ms)})"
+    lag = f"since {utc_text(facts.recorded_until_ms)} ({span(facts.now_ms - facts.recorded_until_ms)})"
     why = "the recorder is late" if facts.has_recorder else "no recorder runs"
     if state in _GOOD:
         return State.UNKNOWN, f"what became of events {lag} is not recorded yet: {why}; {waiting}"

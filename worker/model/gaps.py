@@ -23,7 +23,7 @@ HEALTH_FIELDS: Mapping[Source, Sequence[str]] = {
 }
 
 
-class Gaps:
+class MissingSources:
     """Remembers which source was away; for one report, in one thread."""
 
     def __init__(self) -> None:

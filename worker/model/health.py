@@ -8,7 +8,7 @@ tries whether the destination is well again.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from worker.model.deliveries import Health, Ruling, Verdict
+from worker.model.deliveries import BreakerSignal, DeliveryResult, Verdict
 from worker.model.failures import FailureCode
 
 
@@ -21,24 +21,24 @@ class BreakerPolicy:
     longest_probe: float = 300.0
 
 
-def health_of(rulings: Iterable[Ruling]) -> Health:
+def breaker_signal(results: Iterable[DeliveryResult]) -> BreakerSignal:
     """Judge a sending by its rulings; the first failure decides, for those behind it have the same cause.
 
     A shortage of our own says nothing of the destination.
     """
-    found = Health.UNKNOWN
-    for ruling in rulings:
-        if not ruling.places or ruling.is_shortage:
+    found = BreakerSignal.UNKNOWN
+    for result in results:
+        if not result.places or result.is_shortage:
             continue
-        if ruling.verdict is not Verdict.RETRY:
-            if ruling.finding is None or ruling.finding.code != FailureCode.ENDPOINT_GONE:
-                return Health.WELL
-        elif found is Health.UNKNOWN:
-            found = _of_failure(ruling)
+        if result.verdict is not Verdict.RETRY:
+            if result.failure is None or result.failure.code != FailureCode.ENDPOINT_GONE:
+                return BreakerSignal.WELL
+        elif found is BreakerSignal.UNKNOWN:
+            found = _of_failure(result)
     return found
 
 
-def _of_failure(ruling: Ruling) -> Health:
-    if ruling.finding is not None and ruling.finding.code.is_setting:
-        return Health.MISCONFIGURED
-    return Health.FAILED
+def _of_failure(result: DeliveryResult) -> BreakerSignal:
+    if result.failure is not None and result.failure.code.is_setting:
+        return BreakerSignal.MISCONFIGURED
+    return BreakerSignal.FAILED

@@ -6,8 +6,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.model.standing import RedisCheck, Standing, unknown
-from worker.model.time_words import moment
+from worker.model.standing import CheckStatus, RedisCheck, unknown
+from worker.model.time_words import utc_text
 
 #: Since this version Redis counts the entries that were ever added to a stream.
 COUNTS_SINCE = 7
@@ -35,7 +35,7 @@ def judge_ids(ids: IngressIds | None) -> RedisCheck:
     if ids.ahead:
         return RedisCheck(
             "ids",
-            Standing.FAILED,
+            CheckStatus.FAILED,
             f"the ids of siem:events are ahead of the clock of Redis (the last is {ids.last_id}): behind the "
             "greatest one it takes no event, and no time of receipt can be told",
             "a router brings them back within seconds: see that one runs",
@@ -43,12 +43,12 @@ def judge_ids(ids: IngressIds | None) -> RedisCheck:
     if ids.mended_ms is not None:
         return RedisCheck(
             "ids",
-            Standing.WARNING,
+            CheckStatus.WARNING,
             f"an entry was added to siem:events with an id ahead of the clock of Redis ({ids.mended_id}); a "
-            f"router brought the ids back at {moment(ids.mended_ms)}, and nothing was lost",
+            f"router brought the ids back at {utc_text(ids.mended_ms)}, and nothing was lost",
             "see who may publish with XADD, and have them use the HTTP API instead; this ends after an hour",
         )
-    return RedisCheck("ids", Standing.OK, "the ids of siem:events follow the clock")
+    return RedisCheck("ids", CheckStatus.OK, "the ids of siem:events follow the clock")
 
 
 def judge_publishing(version: str, largest_value: int | None) -> list[RedisCheck]:
@@ -65,7 +65,7 @@ def _counting(version: str) -> Iterator[RedisCheck]:
     if first.isdecimal() and int(first) < COUNTS_SINCE:
         yield RedisCheck(
             "removals",
-            Standing.WARNING,
+            CheckStatus.WARNING,
             f"Redis {version} does not count what is added to a stream: events that somebody removes from "
             "siem:events (XADD MAXLEN, XTRIM, XDEL) are not missed",
             "run Redis 7 or later, or Valkey, or have only trusted programs publish with XADD",
@@ -77,7 +77,7 @@ def _largest_value(largest: int | None) -> Iterator[RedisCheck]:
     if largest is not None and largest > LARGEST_VALUE:
         yield RedisCheck(
             "largest value",
-            Standing.WARNING,
+            CheckStatus.WARNING,
             f"proto-max-bulk-len is {largest >> 20} MB: whoever may publish with XADD may fill Redis with a "
             "few entries (each becomes a dead letter)",
             f"CONFIG SET proto-max-bulk-len {LARGEST_VALUE >> 20}mb, or have only trusted programs use XADD",

@@ -59,7 +59,7 @@ class Integration(BaseModel):
 
 def parse_integration(
     document: dict[str, Any],
-    remedy: str = "see `siem integrations create --help`",
+    hint: str = "see `siem integrations create --help`",
     *,
     stored: bool = False,
 ) -> Integration:
@@ -73,30 +73,30 @@ def parse_integration(
         return Integration.model_validate(document, context={"stored": stored})
     except ValidationError as error:
         complaints = error.errors(include_input=False, include_url=False)
-        raise at_once([one for complaint in complaints for one in _told(complaint, remedy)]) from None
+        raise at_once([one for complaint in complaints for one in _told(complaint, hint)]) from None
 
 
 def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
     """Return one error that tells of all of these, of each once; there must be one at least."""
     first, *others = {(one.field, one.reason): one for one in errors}.values()
-    return InvalidIntegration(first.field, first.reason, first.remedy, others)
+    return InvalidIntegration(first.field, first.reason, first.hint, others)
 
 
-def _told(complaint: ErrorDetails, remedy: str) -> Iterator[InvalidIntegration]:
+def _told(complaint: ErrorDetails, hint: str) -> Iterator[InvalidIntegration]:
     place = _field(complaint["loc"])
     if complaint["type"].startswith("union_tag"):
         kinds, name = (AUTH_KINDS, f"{place}.kind") if place == "auth" else (DESTINATION_TYPES, "type")
-        yield InvalidIntegration(name, f"give one of {', '.join(kinds)}", remedy)
+        yield InvalidIntegration(name, f"give one of {', '.join(kinds)}", hint)
         return
     reason = complaint["msg"].removeprefix("Value error, ")
     # What is wrong with several fields together is a line for each, and may name the one to look at itself.
     for line in reason.split("\n") if not place else [reason]:
         named, colon, rest = line.partition(": ")
         if not place and colon and named.isidentifier():
-            yield InvalidIntegration(named, _as_clause(rest), remedy)
+            yield InvalidIntegration(named, _as_clause(rest), hint)
         else:
             whole = "destination" if complaint["loc"] else "integration"
-            yield InvalidIntegration(place or whole, _as_clause(line), remedy)
+            yield InvalidIntegration(place or whole, _as_clause(line), hint)
 
 
 def _field(path: tuple[int | str, ...]) -> str:

@@ -28,13 +28,21 @@ from collections.abc import Callable
 from worker.model.failures import FailureCode
 from worker.model.freshness import as_recorded, is_stale
 from worker.model.gaps import Source
-from worker.model.time_words import moment, span
-from worker.model.wellbeing import Breaker, Counts, Facts, IntegrationHealth, Problem, State, Thresholds
+from worker.model.time_words import span, utc_text
+from worker.model.wellbeing import (
+    Breaker,
+    Counts,
+    HealthInputs,
+    IntegrationHealth,
+    LastError,
+    State,
+    Thresholds,
+)
 
-Judgement = tuple[State, str]
+Assessment = tuple[State, str]
 
 
-def judge(facts: Facts, thresholds: Thresholds) -> Judgement:
+def assess(facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     """Return the state and the reason."""
     for rule in _RULES:
         sources = _RESTS_ON.get(rule, _BOTH)
@@ -45,11 +53,11 @@ def judge(facts: Facts, thresholds: Thresholds) -> Judgement:
     return _untold(facts) if facts.missing else _with_time(_well(facts, thresholds), facts, thresholds)
 
 
-def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
+def integration_health(facts: HealthInputs, thresholds: Thresholds) -> IntegrationHealth:
     """Judge, and put the figures beside the judgement."""
-    state, reason = judge(facts, thresholds)
-    subject, vitals, record, parked = facts.subject, facts.vitals, facts.record, facts.parked
-    since = _earliest(vitals.waiting_since_ms, parked.oldest_ms)
+    state, reason = assess(facts, thresholds)
+    subject, backlog_stats, record, parked = facts.subject, facts.backlog_stats, facts.record, facts.parked
+    since = _earliest(backlog_stats.waiting_since_ms, parked.oldest_ms)
     return IntegrationHealth(
         integration_id=subject.id,
         tenant_id=subject.tenant_id,
@@ -62,72 +70,72 @@ def health_of(facts: Facts, thresholds: Thresholds) -> IntegrationHealth:
         error_rate=record.counts.error_rate,
         retry_rate=record.counts.retry_rate,
         latency=record.latency,
-        backlog_events=vitals.backlog_events,
+        backlog_events=backlog_stats.backlog_events,
         parked_events=parked.events,
-        oldest_event_ms=_earliest(vitals.oldest_published_ms, parked.oldest_ms),
+        oldest_event_ms=_earliest(backlog_stats.oldest_published_ms, parked.oldest_ms),
         waiting_seconds=None if since is None else max(0, facts.now_ms - since) / 1000,
-        breaker=vitals.breaker,
+        breaker=backlog_stats.breaker,
         recorded_until_ms=facts.recorded_until_ms or None,
         missing=facts.missing,
     )
 
 
-def _switched_off(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+def _switched_off(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     subject = facts.subject
     if subject.enabled:
         return None
-    if subject.off_reason is None and Source.DATABASE in facts.missing:
-        return State.SWITCHED_OFF, "it is switched off; the database knows why"
-    if subject.off_reason is None:
-        return State.SWITCHED_OFF, "it was switched off by hand"
-    since = f" at {moment(subject.off_ms)}" if subject.off_ms else ""
-    return State.SWITCHED_OFF, (
-        f"its destination said{since} that it is gone: {subject.off_reason}; {_waiting(facts)}; "
+    if subject.disabled_reason is None and Source.DATABASE in facts.missing:
+        return State.DISABLED, "it is disabled; the database knows why"
+    if subject.disabled_reason is None:
+        return State.DISABLED, "it was disabled by hand"
+    since = f" at {utc_text(subject.disabled_ms)}" if subject.disabled_ms else ""
+    return State.DISABLED, (
+        f"its destination said{since} that it is gone: {subject.disabled_reason}; {_waiting(facts)}; "
         "enabling it sends again what met this answer"
     )
 
 
-def _paused(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+def _paused(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.subject.paused:
         return None
     return State.PAUSED, f"it was paused by hand; {_waiting(facts)}"
 
 
-def _held_by_breaker(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
-    breaker, problem = facts.vitals.breaker, facts.record.problem
+def _held_by_breaker(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
+    breaker, problem = facts.backlog_stats.breaker, facts.record.problem
     if breaker is None:
         return None
     words = problem.error if problem and problem.code == breaker.cause else breaker.cause.replace("_", " ")
     return State.FAILING, (
-        f"its circuit breaker is open since {moment(breaker.since_ms)}: {words} "
+        f"its circuit breaker is open since {utc_text(breaker.since_ms)}: {words} "
         f"({_next_try(breaker, facts.now_ms)}); {_waiting(facts)}"
     )
 
 
-def _fails_now(facts: Facts, thresholds: Thresholds) -> Judgement | None:
-    vitals, problem = facts.vitals, facts.record.problem
-    if vitals.failures < thresholds.fewest_failures:
+def _fails_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+    backlog_stats, problem = facts.backlog_stats, facts.record.problem
+    if backlog_stats.failures < thresholds.fewest_failures:
         return None
     is_recent = problem is not None and facts.now_ms - problem.at_ms <= thresholds.window * 1000
-    if not vitals.backlog_events and not is_recent:
+    if not backlog_stats.backlog_events and not is_recent:
         return None  # nobody can say how it does at present
     return State.FAILING, (
-        f"nothing came through in the last {_counted(vitals.failures, 'sending')}{_latest(problem)}; "
+        f"nothing came through in the last {_counted(backlog_stats.failures, 'sending')}{_latest(problem)}; "
         f"{_waiting(facts)}"
     )
 
 
-def _mostly_dies(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _mostly_dead_letters(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     recent = facts.record.recent
     if (recent.error_rate or 0.0) < thresholds.failing_rate or recent.dead < thresholds.fewest_failures:
         return None
     if facts.record.delivered_for_ms >= thresholds.recovered * 1000:
         return None
-    return State.FAILING, _deaths_in_words(facts, recent, "last 2 min")
+    return State.FAILING, _dead_letter_rate_text(facts, recent, "last 2 min")
 
 
-def _silent(facts: Facts, thresholds: Thresholds) -> Judgement | None:
-    since = facts.vitals.waiting_since_ms
+def _silent(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+    since = facts.backlog_stats.waiting_since_ms
     if since is None or _wait_is_agreed(facts):
         return None
     limit_ms = thresholds.silence * 1000
@@ -144,14 +152,14 @@ def _silent(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     )
 
 
-def _partly_dies(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _partly_dead_letters(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     counts = facts.record.counts
     if not counts.dead or (counts.error_rate or 0.0) < thresholds.degraded_rate:
         return None
-    return State.DEGRADED, _deaths_in_words(facts, counts, f"last {span(thresholds.window * 1000)}")
+    return State.DEGRADED, _dead_letter_rate_text(facts, counts, f"last {span(thresholds.window * 1000)}")
 
 
-def _repeats_much(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _repeats_much(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     counts, minutes = facts.record.counts, facts.record.retry_minutes
     rate = counts.retry_rate or 0.0
     if rate < thresholds.retry_rate or minutes < thresholds.retry_minutes:
@@ -162,7 +170,7 @@ def _repeats_much(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     )
 
 
-def _was_damaged(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _was_damaged(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     """One damaged chunk among thousands of deliveries is no rate, and yet says that Redis loses data."""
     problem = facts.record.problem
     if problem is None or problem.code != FailureCode.UNREADABLE:
@@ -172,8 +180,8 @@ def _was_damaged(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     return State.DEGRADED, f"events of its backlog are damaged{_latest(problem)}; {problem.hint}"
 
 
-def _is_late(facts: Facts, thresholds: Thresholds) -> Judgement | None:
-    since = facts.vitals.waiting_since_ms
+def _is_late(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+    since = facts.backlog_stats.waiting_since_ms
     if since is None or facts.now_ms - since < thresholds.oldest * 1000:
         return None
     problem = facts.record.problem
@@ -184,55 +192,57 @@ def _is_late(facts: Facts, thresholds: Thresholds) -> Judgement | None:
     )
 
 
-def _is_parked(facts: Facts, _thresholds: Thresholds) -> Judgement | None:
+def _is_parked(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.parked.events:
         return None
     return State.DEGRADED, f"its backlog has no room for all of its events; {_waiting(facts)}"
 
 
-def _idle(facts: Facts, thresholds: Thresholds) -> Judgement | None:
+def _idle(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     last_ms = facts.record.last_settled_ms
-    if facts.vitals.backlog_events:
+    if facts.backlog_stats.backlog_events:
         return None
     if last_ms is None:
         return State.IDLE, "no event was routed to it yet"
     if facts.now_ms - last_ms < thresholds.idle * 1000:
         return None
-    return State.IDLE, f"no event was routed to it since {moment(last_ms)}"
+    return State.IDLE, f"no event was routed to it since {utc_text(last_ms)}"
 
 
-_RULES: tuple[Callable[[Facts, Thresholds], Judgement | None], ...] = (
-    *(_switched_off, _paused, _held_by_breaker, _fails_now, _mostly_dies, _silent),
-    *(_partly_dies, _repeats_much, _was_damaged, _is_late, _is_parked, _idle),
+_RULES: tuple[Callable[[HealthInputs, Thresholds], Assessment | None], ...] = (
+    *(_switched_off, _paused, _held_by_breaker, _fails_now, _mostly_dead_letters, _silent),
+    *(_partly_dead_letters, _repeats_much, _was_damaged, _is_late, _is_parked, _idle),
 )
 
 _BOTH = frozenset(Source)
 _REDIS, _DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
 #: Which source a rule cannot do without; one that is not listed needs both.
-_RESTS_ON: dict[Callable[[Facts, Thresholds], Judgement | None], frozenset[Source]] = {
+_RESTS_ON: dict[Callable[[HealthInputs, Thresholds], Assessment | None], frozenset[Source]] = {
     **dict.fromkeys((_switched_off, _paused), frozenset()),
     **dict.fromkeys((_held_by_breaker, _fails_now, _is_late), _REDIS),
-    **dict.fromkeys((_mostly_dies, _partly_dies, _repeats_much, _was_damaged, _is_parked), _DATABASE),
+    **dict.fromkeys(
+        (_mostly_dead_letters, _partly_dead_letters, _repeats_much, _was_damaged, _is_parked), _DATABASE
+    ),
 }
 
 
-def _with_time(found: Judgement, facts: Facts, thresholds: Thresholds) -> Judgement:
+def _with_time(found: Assessment, facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     """Say of what rests on deliveries as of when it is so, if that is long ago."""
     return as_recorded(*found, facts, _waiting(facts)) if is_stale(facts, thresholds) else found
 
 
-def _untold(facts: Facts) -> Judgement:
+def _untold(facts: HealthInputs) -> Assessment:
     """Say what is known where that does not decide."""
     if facts.missing >= _BOTH:
         return State.UNKNOWN, "neither Redis nor the database can be asked"
     if Source.DATABASE in facts.missing:
         return State.UNKNOWN, f"what was delivered is not known without the database; {_waiting(facts)}"
     last_ms = facts.record.last_success_ms
-    latest = f"; its latest delivery was at {moment(last_ms)}" if last_ms else ""
+    latest = f"; its latest delivery was at {utc_text(last_ms)}" if last_ms else ""
     return State.UNKNOWN, f"what waits is not known without Redis{latest}"
 
 
-def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
+def _well(facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     counts, last_ms = facts.record.counts, facts.record.last_success_ms
     if counts.delivered:
         repeated = f"; {_counted(counts.retried, 'attempt')} had to be repeated" if counts.retried else ""
@@ -241,11 +251,11 @@ def _well(facts: Facts, thresholds: Thresholds) -> Judgement:
         delivered = _counted(counts.delivered, "event")
         return State.HEALTHY, f"{delivered} delivered in {within}{repeated}{dead}"
     if last_ms is not None:
-        return State.HEALTHY, f"its latest delivery was at {moment(last_ms)}, and nothing waits for long"
+        return State.HEALTHY, f"its latest delivery was at {utc_text(last_ms)}, and nothing waits for long"
     return State.HEALTHY, "nothing waits for long"
 
 
-def _deaths_in_words(facts: Facts, counts: Counts, when: str) -> str:
+def _dead_letter_rate_text(facts: HealthInputs, counts: Counts, when: str) -> str:
     percent = f"{(counts.error_rate or 0.0) * 100:.0f} %"
     return (
         f"{percent} of the events settled in the {when} became dead letters "
@@ -253,14 +263,14 @@ def _deaths_in_words(facts: Facts, counts: Counts, when: str) -> str:
     )
 
 
-def _latest(problem: Problem | None) -> str:
-    return f"; the latest at {moment(problem.at_ms)}: {problem.error}" if problem else ""
+def _latest(problem: LastError | None) -> str:
+    return f"; the latest at {utc_text(problem.at_ms)}: {problem.error}" if problem else ""
 
 
-def _waiting(facts: Facts) -> str:
+def _waiting(facts: HealthInputs) -> str:
     if Source.REDIS in facts.missing:
         return "what waits is not known without Redis"
-    backlog, parked = facts.vitals.backlog_events, facts.parked.events
+    backlog, parked = facts.backlog_stats.backlog_events, facts.parked.events
     words = f"{_counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
     return f"{words}, {_counted(parked, 'more')} are parked" if parked else words
 
@@ -278,11 +288,11 @@ def _next_try(breaker: Breaker, now_ms: int) -> str:
     return f"next try in {span(breaker.next_try_ms - now_ms)}"
 
 
-def _wait_is_agreed(facts: Facts) -> bool:
+def _wait_is_agreed(facts: HealthInputs) -> bool:
     """Whether the destination asked for it, or the next attempt is planned for later."""
     problem = facts.record.problem
     retry_at_ms = problem.retry_at_ms if problem else None
-    return max(facts.vitals.rests_until_ms, retry_at_ms or 0) > facts.now_ms
+    return max(facts.backlog_stats.rests_until_ms, retry_at_ms or 0) > facts.now_ms
 
 
 def _earliest(*moments: int | None) -> int | None:

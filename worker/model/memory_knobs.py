@@ -8,7 +8,7 @@ from worker.model.budget import MemoryPlan, memory_of
 from worker.model.parking import Cap
 
 
-class MemoryKnobs(BaseModel):
+class MemorySettings(BaseModel):
     """What may wait in Redis; the database keeps what is older."""
 
     backlog_events: Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from worker.model.contents import content_of
-from worker.model.deliveries import Batch, EventTrace, Outcome, Ruling, Status
+from worker.model.deliveries import Batch, DeliveryResult, EventTrace, Outcome, Status
 from worker.model.events import QueuedEvent
 
 
@@ -18,22 +18,22 @@ def outcome_of(
     batch: Batch,
     status: Status,
     places: Sequence[int],
-    ruling: Ruling,
+    result: DeliveryResult,
     retry_at_ms: int | None,
     *,
     sent: bool = True,
 ) -> Outcome:
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
-    traces = [trace_of(batch.events[place], batch.carried[place]) for place in places]
+    traces = [trace_of(batch.events[place], batch.request_counts[place]) for place in places]
     delivered = status is Status.DELIVERED
     return Outcome(
         batch.order.integration_id,
         status.value,
-        batch.claimed_ms + ruling.elapsed_ms,
-        None if delivered else ruling.finding,
+        batch.claimed_ms + result.elapsed_ms,
+        None if delivered else result.failure,
         retry_at_ms,
         traces,
-        ruling.http_status,
-        ruling.assurance.value if delivered else None,
+        result.http_status,
+        result.assurance.value if delivered else None,
         sent,
     )

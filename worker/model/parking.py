@@ -37,7 +37,7 @@ class ParkedChunk(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class BacklogRoom:
     """How many events may come back, how many of their bytes, and which page of them came last."""
 
     events: int

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 _DERIVATION = b"siem proofs 1"
 
 
-class Proofs:
+class Signer:
     """Makes proofs and checks them; may be shared between threads."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from worker.model.quotas import DEFAULT_QUOTAS, Quotas
 
 
-class QuotaKnobs(BaseModel):
+class QuotaSettings(BaseModel):
     """What one tenant may own. What it has above a lower limit keeps working; only growth is refused."""
 
     tenant_integrations: Annotated[

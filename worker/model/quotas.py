@@ -24,12 +24,12 @@ DEFAULT_QUOTAS = Quotas()
 class OverQuota(InvalidInput):
     """A quota would be passed: `limit` is the name of its setting without SIEM_, `most` its value."""
 
-    def __init__(self, field: str, reason: str, remedy: str, limit: str, most: int) -> None:
+    def __init__(self, field: str, reason: str, hint: str, limit: str, most: int) -> None:
         """Name the field, say what is wrong with it, and what to do."""
         super().__init__(
             field,
             f"{reason} (limit {limit}: {most})",
-            f"{remedy}, or have SIEM_{limit.upper()} raised by those who run this installation",
+            f"{hint}, or have SIEM_{limit.upper()} raised by those who run this installation",
         )
         self.limit = limit
         self.most = most

@@ -12,7 +12,7 @@ Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerReach:
+class WorkerNetworks:
     """What one worker allows, and for how many seconds it sends a batch at most.
 
     `networks` is None if it does not tell. `is_here` is whether it runs on this very machine.
@@ -25,19 +25,19 @@ class WorkerReach:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AllowedNetworks:
     """What the living workers of one type of destination allow; `own` is the setting of this environment.
 
     `unknown` says why nothing is known of workers, if that is so.
     """
 
     kind: str
-    workers: Sequence[WorkerReach]
+    workers: Sequence[WorkerNetworks]
     own: Sequence[Network]
     unknown: str = ""
 
     @property
-    def telling(self) -> list[WorkerReach]:
+    def telling(self) -> list[WorkerNetworks]:
         """The workers that tell what they allow."""
         return [one for one in self.workers if one.networks is not None]
 
@@ -60,7 +60,7 @@ class Reach:
             return f"SIEM_ALLOWED_NETWORKS here, for {self.why_own}"
         return f"SIEM_ALLOWED_NETWORKS of the workers on {hosts_of(self.telling)}"
 
-    def without_hosts(self) -> "Reach":
+    def without_hosts(self) -> "AllowedNetworks":
         """Return the same with numbers in place of the names of hosts, for callers of the API."""
         numbers = {host: place for place, host in enumerate(sorted({one.host for one in self.workers}), 1)}
         told = tuple(replace(one, host=f"host {numbers[one.host]}") for one in self.workers)
@@ -71,6 +71,6 @@ class Reach:
         return min((one.send_deadline for one in self.telling if one.send_deadline), default=own)
 
 
-def hosts_of(workers: Sequence[WorkerReach]) -> str:
+def hosts_of(workers: Sequence[WorkerNetworks]) -> str:
     """Name the hosts of workers, each once."""
     return ", ".join(sorted({one.host for one in workers}))

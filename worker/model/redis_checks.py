@@ -10,10 +10,10 @@ from typing import Any
 
 from worker.model.budget import MemoryPlan, budget_of
 from worker.model.ingress_checks import IngressIds, judge_ids, judge_publishing
-from worker.model.standing import RedisCheck, Standing, unknown
+from worker.model.standing import CheckStatus, RedisCheck, unknown
 from worker.model.wellbeing import Part
 
-__all__ = ["RedisCheck", "Standing"]
+__all__ = ["CheckStatus", "RedisCheck"]
 
 #: The oldest Redis whose commands are enough (XAUTOCLAIM came with it).
 OLDEST_VERSION = (6, 2)
@@ -63,12 +63,12 @@ def judge_doors(facts: RedisFacts) -> list[RedisCheck]:
 def judge_claim(holder: str | None, ledger_id: str) -> RedisCheck:
     """Check whether this Redis belongs to the ledger; `holder` is the ledger that claimed it, if any has."""
     if holder is None:
-        return RedisCheck("ledger", Standing.OK, "no ledger has claimed this Redis yet")
+        return RedisCheck("ledger", CheckStatus.OK, "no ledger has claimed this Redis yet")
     if holder == ledger_id:
-        return RedisCheck("ledger", Standing.OK, "it belongs to this ledger")
+        return RedisCheck("ledger", CheckStatus.OK, "it belongs to this ledger")
     return RedisCheck(
         "ledger",
-        Standing.FAILED,
+        CheckStatus.FAILED,
         f"this Redis belongs to another ledger ({holder}; this one is {ledger_id}), and nothing is recorded, "
         "lest the events of both be mixed",
         "correct SIEM_REDIS_URL or SIEM_DATABASE_URL; only if this database replaces the other one for good: "
@@ -78,13 +78,17 @@ def judge_claim(holder: str | None, ledger_id: str) -> RedisCheck:
 
 def config_part(checks: Sequence[RedisCheck]) -> Part:
     """Return what readiness tells of the checks: not ok where accepted events get lost."""
-    troubles = [one for one in checks if one.standing is not Standing.OK]
+    troubles = [one for one in checks if one.standing is not CheckStatus.OK]
     words = "; ".join(f"{_MARKS[one.standing]}{one.sentence}" for one in troubles)
-    failed = any(one.standing is Standing.FAILED for one in checks)
+    failed = any(one.standing is CheckStatus.FAILED for one in checks)
     return Part(PART, ok=not failed, words=words or ", ".join(one.words for one in checks))
 
 
-_MARKS = {Standing.FAILED: "", Standing.WARNING: "warning: ", Standing.UNKNOWN: "cannot be checked: "}
+_MARKS = {
+    CheckStatus.FAILED: "",
+    CheckStatus.WARNING: "warning: ",
+    CheckStatus.UNKNOWN: "cannot be checked: ",
+}
 
 
 def _version(info: Mapping[str, Any]) -> RedisCheck:
@@ -94,9 +98,9 @@ def _version(info: Mapping[str, Any]) -> RedisCheck:
         return unknown("version", "the version of Redis")
     if numbers >= OLDEST_VERSION:
         product = "Valkey" if "valkey_version" in info else "Redis"
-        return RedisCheck("version", Standing.OK, f"{product} {info.get('valkey_version', text)}")
+        return RedisCheck("version", CheckStatus.OK, f"{product} {info.get('valkey_version', text)}")
     return RedisCheck(
-        *("version", Standing.FAILED, f"Redis {text} is too old", "run Redis 6.2 or later, or Valkey"),
+        *("version", CheckStatus.FAILED, f"Redis {text} is too old", "run Redis 6.2 or later, or Valkey"),
         fatal=True,
     )
 
@@ -106,10 +110,10 @@ def _cluster(info: Mapping[str, Any]) -> RedisCheck:
     if enabled is None:
         return unknown("cluster", "whether it is a Redis Cluster")
     if not enabled:
-        return RedisCheck("cluster", Standing.OK, "no Redis Cluster")
+        return RedisCheck("cluster", CheckStatus.OK, "no Redis Cluster")
     return RedisCheck(
         "cluster",
-        Standing.FAILED,
+        CheckStatus.FAILED,
         "this is a Redis Cluster, which refuses transactions over several keys, and every step needs those",
         "use a single Redis with replicas and sentinels (cluster mode disabled)",
         fatal=True,
@@ -121,7 +125,7 @@ def _eviction(info: Mapping[str, Any]) -> RedisCheck:
     if policy is None or limit is None:
         return unknown("eviction", "maxmemory-policy")
     if policy == "noeviction":
-        return RedisCheck("eviction", Standing.OK, "maxmemory-policy noeviction")
+        return RedisCheck("eviction", CheckStatus.OK, "maxmemory-policy noeviction")
     hint = "set maxmemory-policy noeviction"
     if not limit:
         words = f"maxmemory-policy is {policy}; nothing is evicted only because maxmemory is 0"
@@ -129,8 +133,8 @@ def _eviction(info: Mapping[str, Any]) -> RedisCheck:
         words = f"maxmemory-policy is {policy}: when memory is short, Redis deletes sessions and locks"
     else:
         words = f"maxmemory-policy is {policy}: when memory is short, Redis deletes accepted events"
-        return RedisCheck("eviction", Standing.FAILED, words, hint)
-    return RedisCheck("eviction", Standing.WARNING, words, hint)
+        return RedisCheck("eviction", CheckStatus.FAILED, words, hint)
+    return RedisCheck("eviction", CheckStatus.WARNING, words, hint)
 
 
 def _evicted(info: Mapping[str, Any]) -> RedisCheck:
@@ -138,10 +142,10 @@ def _evicted(info: Mapping[str, Any]) -> RedisCheck:
     if evicted is None:
         return unknown("evicted", "whether keys were evicted")
     if not evicted:
-        return RedisCheck("evicted", Standing.OK, "no key was evicted")
+        return RedisCheck("evicted", CheckStatus.OK, "no key was evicted")
     return RedisCheck(
         "evicted",
-        Standing.FAILED,
+        CheckStatus.FAILED,
         f"Redis has evicted {evicted} keys since its statistics began: accepted events may be gone",
         "set maxmemory-policy noeviction, raise maxmemory; `CONFIG RESETSTAT` in Redis ends this message",
     )
@@ -156,17 +160,17 @@ def _persistence(info: Mapping[str, Any]) -> RedisCheck:
     words = "the append-only file is off: a restart of Redis loses accepted events"
     if _number(info, "connected_slaves"):
         hint = "set appendonly yes; a replica is connected, but it helps only if it takes over"
-        return RedisCheck("persistence", Standing.WARNING, words, hint)
+        return RedisCheck("persistence", CheckStatus.WARNING, words, hint)
     hint = "set appendonly yes; where a provider keeps writes safe otherwise: SIEM_REDIS_ACCEPT=persistence"
-    return RedisCheck("persistence", Standing.FAILED, words, hint)
+    return RedisCheck("persistence", CheckStatus.FAILED, words, hint)
 
 
 def _written(info: Mapping[str, Any]) -> RedisCheck:
     if info.get("aof_last_write_status", "ok") == "ok":
-        return RedisCheck("persistence", Standing.OK, "append-only file on")
+        return RedisCheck("persistence", CheckStatus.OK, "append-only file on")
     hint = "free space on its disk, and read its log"
     words = "Redis cannot write its append-only file: a restart loses accepted events"
-    return RedisCheck("persistence", Standing.FAILED, words, hint)
+    return RedisCheck("persistence", CheckStatus.FAILED, words, hint)
 
 
 def _fsync(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[RedisCheck]:
@@ -177,9 +181,9 @@ def _fsync(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[RedisCh
         yield unknown("fsync", "appendfsync")
     elif appendfsync == "no":
         words = "appendfsync is no: a crash of the host may lose half a minute of events"
-        yield RedisCheck("fsync", Standing.WARNING, words, "set appendfsync everysec, or always")
+        yield RedisCheck("fsync", CheckStatus.WARNING, words, "set appendfsync everysec, or always")
     else:
-        yield RedisCheck("fsync", Standing.OK, f"appendfsync {appendfsync}")
+        yield RedisCheck("fsync", CheckStatus.OK, f"appendfsync {appendfsync}")
 
 
 def _memory(info: Mapping[str, Any], integrations: int, plan: MemoryPlan) -> RedisCheck:
@@ -190,19 +194,19 @@ def _memory(info: Mapping[str, Any], integrations: int, plan: MemoryPlan) -> Red
     budget, caps = budget_of(plan.setting, limit), integrations * plan.one_backlog
     told = f"all backlogs together may take {_megabytes(budget)}"
     if not limit:
-        return RedisCheck("memory", Standing.OK, f"{told}; maxmemory is not set")
+        return RedisCheck("memory", CheckStatus.OK, f"{told}; maxmemory is not set")
     if budget > limit * _MOST_OF_REDIS:
         words = f"{told} (SIEM_WAITING_BYTES), of a maxmemory of {_megabytes(limit)}: Redis is full before"
         hint = "leave SIEM_WAITING_BYTES out, which is half of maxmemory, or raise maxmemory"
-        return RedisCheck("memory", Standing.WARNING, words, hint)
+        return RedisCheck("memory", CheckStatus.WARNING, words, hint)
     if caps > limit:
         words = (
             f"the caps of {integrations} backlogs are {_megabytes(caps)} together, and maxmemory is "
             f"{_megabytes(limit)}: {told}, beyond which the largest give up events to the database"
         )
         hint = "lower SIEM_BACKLOG_BYTES and SIEM_BACKLOG_EVENTS, or raise maxmemory"
-        return RedisCheck("memory", Standing.WARNING, words, hint)
-    return RedisCheck("memory", Standing.OK, f"{told}, of a maxmemory of {_megabytes(limit)}")
+        return RedisCheck("memory", CheckStatus.WARNING, words, hint)
+    return RedisCheck("memory", CheckStatus.OK, f"{told}, of a maxmemory of {_megabytes(limit)}")
 
 
 def _megabytes(size: int) -> str:
@@ -216,8 +220,8 @@ def _number(info: Mapping[str, Any], name: str) -> int | None:
 
 
 def _accepted(check: RedisCheck) -> RedisCheck:
-    if check.standing is not Standing.FAILED or check.fatal:
+    if check.standing is not CheckStatus.FAILED or check.fatal:
         return check
     return replace(
-        check, standing=Standing.WARNING, words=f"{check.words} (accepted by SIEM_REDIS_ACCEPT)", hint=""
+        check, standing=CheckStatus.WARNING, words=f"{check.words} (accepted by SIEM_REDIS_ACCEPT)", hint=""
     )

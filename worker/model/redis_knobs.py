@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode
 from worker.model.redis_checks import ACCEPTABLE
 
 
-class RedisKnobs(BaseModel):
+class RedisSettings(BaseModel):
     """What an operator accepts of Redis."""
 
     redis_accept: Annotated[

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from worker.model.time_words import moment
+from worker.model.time_words import utc_text
 from worker.model.wellbeing import Part
 
 #: The part of the fleet that tells of losses.
@@ -61,7 +61,7 @@ class Epoch(msgspec.Struct, frozen=True):
     truncated: str = ""
 
 
-class Kind(StrEnum):
+class LossKind(StrEnum):
     """What became of the data in Redis."""
 
     #: The epoch is gone: FLUSHALL, a lost volume, a start without the append-only file.
@@ -85,7 +85,7 @@ class Loss(msgspec.Struct, frozen=True):
     unless entries were `removed` from a stream that is still there: those are counted one by one.
     """
 
-    kind: Kind
+    kind: LossKind
     since_ms: int
     found_ms: int
     deliveries: dict[str, int]
@@ -111,7 +111,7 @@ def with_more(loss: Loss, more: Loss) -> Loss:
     )
 
 
-class Verdict(StrEnum):
+class MarkVerdict(StrEnum):
     """What the mark in Redis says beside the one that is known."""
 
     #: Neither side knows an epoch, or only Redis does.
@@ -124,30 +124,30 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
-def compare(known: Mark | None, found: Epoch | None) -> Verdict:
+def compare(known: Mark | None, found: Epoch | None) -> MarkVerdict:
     """Compare what is known with what Redis holds."""
     if known is None:
-        return Verdict.FIRST
+        return MarkVerdict.FIRST
     same = found is not None and found.mark.epoch == known.epoch
     if known.number == 0:
-        return Verdict.SAME if same else Verdict.UNTOLD
+        return MarkVerdict.SAME if same else MarkVerdict.UNTOLD
     if found is not None and same:
         lost = found.mark.number < known.number or found.truncated
-        return Verdict.LOST if lost else Verdict.SAME
+        return MarkVerdict.LOST if lost else MarkVerdict.SAME
     if found is not None and known.epoch in found.before:
-        return Verdict.LEDGER_IS_OLDER
-    return Verdict.LOST
+        return MarkVerdict.LEDGER_IS_OLDER
+    return MarkVerdict.LOST
 
 
-def kind_of(known: Mark, found: Epoch | None, *, was_ours: bool) -> Kind:
+def loss_kind(known: Mark, found: Epoch | None, *, was_ours: bool) -> LossKind:
     """Say what became of the data; `was_ours`: the ledger knows the epoch that Redis holds."""
     if found is None:
-        return Kind.EMPTIED
+        return LossKind.EMPTIED
     if found.mark.epoch != known.epoch and not was_ours:
-        return Kind.REPLACED
+        return LossKind.REPLACED
     if found.truncated and found.mark.number >= known.number:
-        return Kind.TRUNCATED
-    return Kind.ROLLED_BACK
+        return LossKind.TRUNCATED
+    return LossKind.ROLLED_BACK
 
 
 def missing(
@@ -199,10 +199,10 @@ def removed_entries(known: Figures, found: Figures) -> int:
     return max(0, found.unaccounted - known.unaccounted)
 
 
-def words_of(loss: Loss) -> str:
+def loss_text(loss: Loss) -> str:
     """Say in a sentence what is missing, and how that is known."""
     became = _REMOVED if loss.removed else _BECAME[loss.kind]
-    parts = [f"{became} between {moment(loss.since_ms)} and {moment(loss.found_ms)}"]
+    parts = [f"{became} between {utc_text(loss.since_ms)} and {utc_text(loss.found_ms)}"]
     gone = []
     if loss.deliveries:
         by_integration = ", ".join(f"{one} {count}" for one, count in sorted(loss.deliveries.items()))
@@ -223,15 +223,15 @@ def losses_part(losses: Sequence[Loss]) -> Part:
     more = f" (and {len(losses) - 1} more)" if len(losses) > 1 else ""
     hint = "`siem redis losses` tells more, `siem redis acknowledge` ends this message"
     missing = f"at least {sum(one.events for one in losses)} events and deliveries are missing in Redis"
-    return Part(LOSSES_PART, ok=False, words=f"{words_of(losses[0])}{more}: {hint}", public=missing)
+    return Part(LOSSES_PART, ok=False, words=f"{loss_text(losses[0])}{more}: {hint}", public=missing)
 
 
 _BECAME = {
-    Kind.EMPTIED: "Redis was emptied",
-    Kind.REPLACED: "Redis was replaced by another one",
-    Kind.ROLLED_BACK: "Redis came back with older data",
-    Kind.TRUNCATED: "Redis found its append-only file cut off and dropped the end",
-    Kind.VANISHED: "keys of Redis vanished",
+    LossKind.EMPTIED: "Redis was emptied",
+    LossKind.REPLACED: "Redis was replaced by another one",
+    LossKind.ROLLED_BACK: "Redis came back with older data",
+    LossKind.TRUNCATED: "Redis found its append-only file cut off and dropped the end",
+    LossKind.VANISHED: "keys of Redis vanished",
 }
 _REMOVED = "entries of siem:events were removed before they were routed"
 _ENTRIES = {

@@ -91,7 +91,7 @@ class Replay(msgspec.Struct, frozen=True):
     note: str | None = None
 
 
-class Letter(msgspec.Struct, frozen=True):
+class ReplayedLetter(msgspec.Struct, frozen=True):
     """A dead letter on its way back: its id, the integration that gets its event, and the event."""
 
     id: str
@@ -112,7 +112,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     handed_ms: int
 
 
-class Fates(msgspec.Struct, frozen=True):
+class ReplayResult(msgspec.Struct, frozen=True):
     """What has become so far of the events that a replay handed over."""
 
     delivered: int = 0

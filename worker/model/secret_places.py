@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from worker.model.destinations.urls import with_ascii_host
 from worker.model.errors import InvalidIntegration
 from worker.model.secret_urls import UnreadableUrl
-from worker.model.secrets import is_readable, secrets_in
+from worker.model.secrets import is_secret_readable, secrets_in
 
 if TYPE_CHECKING:
     from worker.model.integrations import Integration
@@ -61,11 +61,13 @@ def require_again(old: "Integration", new: "Integration", kept: Collection[str])
     wrong = [
         InvalidIntegration(path, _AGAIN.format(why), _GIVE_AGAIN) for path, why in _moved(old, new, kept)
     ]
-    if isinstance(new.destination.url, UnreadableUrl) and any(is_readable(one) for _, one in secrets_in(new)):
+    if isinstance(new.destination.url, UnreadableUrl) and any(
+        is_secret_readable(one) for _, one in secrets_in(new)
+    ):
         wrong.append(url_first())
     if wrong:
         first, *others = wrong
-        raise InvalidIntegration(first.field, first.reason, first.remedy, others)
+        raise InvalidIntegration(first.field, first.reason, first.hint, others)
 
 
 def url_first() -> InvalidIntegration:
@@ -80,7 +82,7 @@ def _moved(old: "Integration", new: "Integration", kept: Collection[str]) -> Ite
             continue
         if why := everywhere or _other_header(old.destination, new.destination, path):
             yield path, why
-        elif not is_readable(secret) and _place_in(old, path) != _place_in(new, path):
+        elif not is_secret_readable(secret) and _place_in(old, path) != _place_in(new, path):
             # What cannot be opened cannot be sealed for another place.
             yield path, "it cannot be opened, to be kept for another url"
 

@@ -57,7 +57,7 @@ class UnreadableSecret(SecretStr):
         return 0
 
 
-def is_readable(secret: SecretStr) -> bool:
+def is_secret_readable(secret: SecretStr) -> bool:
     """Whether the secret has a value to check and to send."""
     return not isinstance(secret, UnreadableSecret)
 
@@ -78,7 +78,7 @@ def secrets_within(values: Mapping[str, Any]) -> Iterator[tuple[str, SecretStr]]
 
 def unreadable_in(integration: "Integration") -> list[str]:
     """Return the paths of those of its secrets that no key opens."""
-    return [path for path, secret in secrets_in(integration) if not is_readable(secret)]
+    return [path for path, secret in secrets_in(integration) if not is_secret_readable(secret)]
 
 
 def moved_in(integration: "Integration") -> list[str]:
@@ -93,7 +93,7 @@ def require_in_place(integration: "Integration") -> None:
         raise SecretMoved(_MOVED.format(", ".join(moved), integration.name))
 
 
-def require_readable(integration: "Integration") -> None:
+def require_readable_secrets(integration: "Integration") -> None:
     """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
     require_in_place(integration)
     if unreadable := unreadable_in(integration):

@@ -10,23 +10,23 @@ from worker.model.deliveries import (
     MAX_REQUESTS,
     SETTLED,
     Batch,
+    BreakerSignal,
     Cause,
     DeadLetter,
-    Finding,
-    Health,
+    DeliveryResult,
+    Failure,
     Outcome,
     Retry,
-    Ruling,
     Settlement,
     Status,
     Verdict,
     Withdrawn,
 )
 from worker.model.failures import FailureCode
-from worker.model.health import health_of
+from worker.model.health import breaker_signal
 from worker.model.jitter import spread
 from worker.model.outcomes import outcome_of, trace_of
-from worker.model.request_counts import not_carried, take_back
+from worker.model.request_counts import not_sent_places, take_back
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
 LONGEST_COUNTDOWN = 60.0
@@ -39,7 +39,7 @@ LOST_ALONE = 2
 #: When a batch is due again that was not sent because this process or machine was short of something, in
 #: seconds: what was short is often free again by then, and no destination is spared by waiting longer.
 SHORTAGE_PAUSE = 3.0
-_NO_REASON = Finding(FailureCode.UNKNOWN, "no reason was given", "look at the destination")
+_NO_REASON = Failure(FailureCode.UNKNOWN, "no reason was given", "look at the destination")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class RetryPolicy:
 
 def settle_rulings(
     batch: Batch,
-    rulings: Sequence[Ruling],
+    results: Sequence[DeliveryResult],
     policy: RetryPolicy,
     *,
     sent: bool = True,
@@ -71,52 +71,54 @@ def settle_rulings(
     once more, and is dead once MAX_REQUESTS have carried it. What a shortage of our own kept back is neither
     an attempt nor ever dead of it, unless it came in the way when the events were sent already.
     """
-    short = [ruling for ruling in rulings if ruling.is_shortage and ruling.is_certainly_not_accepted]
+    short = [result for result in results if result.is_shortage and result.is_certainly_not_accepted]
     if before is not None:
         take_back(batch, short, before)
-    unsent = not_carried(batch, before) if sent else frozenset(batch.open_places())
-    unsent = unsent.union(*(ruling.places for ruling in short))
-    health = health_of(rulings)
-    spared = health is Health.MISCONFIGURED or (batch.probing and health is not Health.WELL)
-    if spared and before is not None:
-        take_back(batch, rulings, before)
-    desk = _Desk(batch, policy, sent=sent and not spared, spared=sent and spared, unsent=unsent)
-    for ruling in rulings:
-        desk.take(ruling)
-    return desk.settlement(health)
+    unsent = not_sent_places(batch, before) if sent else frozenset(batch.open_places())
+    unsent = unsent.union(*(result.places for result in short))
+    health = breaker_signal(results)
+    uncounted = health is BreakerSignal.MISCONFIGURED or (batch.probing and health is not BreakerSignal.WELL)
+    if uncounted and before is not None:
+        take_back(batch, results, before)
+    builder = _SettlementBuilder(
+        batch, policy, sent=sent and not uncounted, uncounted=sent and uncounted, unsent=unsent
+    )
+    for result in results:
+        builder.take(result)
+    return builder.settlement(health)
 
 
 def settle_lost(batch: Batch) -> Settlement:
     """Make a dead letter of the event that worker after worker died with; the rest is sent at once."""
     hint = "show it to those who run the workers, with the log of one that died"
-    finding = Finding(FailureCode.WORKER_LOST, "every worker that sent this event died of it", hint)
-    desk = _Desk(batch, RetryPolicy(0, 0), sent=False)
-    desk.bury(Cause.WORKER_LOST, batch.open_places()[:1], Ruling((), Verdict.REFUSED, 0, finding))
-    return desk.settlement()
+    failure = Failure(FailureCode.WORKER_LOST, "every worker that sent this event died of it", hint)
+    builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False)
+    builder.bury(Cause.WORKER_LOST, batch.open_places()[:1], DeliveryResult((), Verdict.REFUSED, 0, failure))
+    return builder.settlement()
 
 
 def settle_deleted(batch: Batch) -> Settlement:
     """Make dead letters of a batch whose integration is gone."""
-    finding = Finding(
+    failure = Failure(
         FailureCode.INTEGRATION_DELETED,
         "the integration was deleted before this event could be sent",
         "replay it into another integration, or discard it",
     )
-    desk = _Desk(batch, RetryPolicy(0, 0), sent=False, unsent=frozenset(batch.open_places()))
-    desk.bury(Cause.DELETED, batch.open_places(), Ruling((), Verdict.REFUSED, 0, finding))
-    return desk.settlement()
+    builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False, unsent=frozenset(batch.open_places()))
+    builder.bury(Cause.DELETED, batch.open_places(), DeliveryResult((), Verdict.REFUSED, 0, failure))
+    return builder.settlement()
 
 
 def withdrawal(integration_id: str, withdrawn: Withdrawn, now_ms: int) -> tuple[Outcome, DeadLetter]:
     """Make dead letters of what counted as delivered: they can be sent again, and are by themselves."""
-    finding = withdrawn.finding
+    failure = withdrawn.failure
     traces = list(map(trace_of, withdrawn.events, withdrawn.attempts))
-    outcome = Outcome(integration_id, Status.DEAD.value, now_ms, finding, None, traces)
+    outcome = Outcome(integration_id, Status.DEAD.value, now_ms, failure, None, traces)
     cause = Cause.EXHAUSTED.value
-    return outcome, DeadLetter(integration_id, cause, finding, now_ms, withdrawn.events, withdrawn.attempts)
+    return outcome, DeadLetter(integration_id, cause, failure, now_ms, withdrawn.events, withdrawn.attempts)
 
 
-class _Desk:
+class _SettlementBuilder:
     """Gathers the decisions on one batch."""
 
     def __init__(
@@ -125,69 +127,69 @@ class _Desk:
         policy: RetryPolicy,
         *,
         sent: bool,
-        spared: bool = False,
+        uncounted: bool = False,
         unsent: frozenset[int] = frozenset(),
     ) -> None:
         self._batch = batch
         self._policy = policy
         self._sent = sent
-        self._spared = spared
+        self._spared = uncounted
         self._unsent = unsent
         self._attempts = batch.attempts
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
         self._settled = 0
-        self._failed: list[tuple[Sequence[int], Ruling]] = []
-        self._cause: Finding | None = None
-        self._rest = 0.0
+        self._failed: list[tuple[Sequence[int], DeliveryResult]] = []
+        self._cause: Failure | None = None
+        self._cool_down = 0.0
         self._gone = False
 
-    def take(self, ruling: Ruling) -> None:
-        if ruling.withdrawn is not None:
+    def take(self, result: DeliveryResult) -> None:
+        if result.withdrawn is not None:
             # It was known before this batch, so that what is delivered now comes after it.
             outcome, letter = withdrawal(
-                self._batch.order.integration_id, ruling.withdrawn, self._batch.claimed_ms
+                self._batch.order.integration_id, result.withdrawn, self._batch.claimed_ms
             )
             self._outcomes.append(outcome)
             self._dead.append(letter)
-        if not ruling.places:
+        if not result.places:
             return
-        self._rest = max(self._rest, min(ruling.rest, LONGEST_REST))
-        self._gone |= ruling.finding is not None and ruling.finding.code == FailureCode.ENDPOINT_GONE
-        if ruling.verdict is Verdict.ACCEPTED:
-            self._record(Status.DELIVERED, ruling.places, ruling)
-            self._close(ruling.places)
-        elif ruling.verdict is Verdict.REFUSED:
-            self.bury(Cause.REFUSED, ruling.places, ruling)
+        self._cool_down = max(self._cool_down, min(result.cool_down, LONGEST_REST))
+        self._gone |= result.failure is not None and result.failure.code == FailureCode.ENDPOINT_GONE
+        if result.verdict is Verdict.ACCEPTED:
+            self._record(Status.DELIVERED, result.places, result)
+            self._close(result.places)
+        elif result.verdict is Verdict.REFUSED:
+            self.bury(Cause.REFUSED, result.places, result)
         else:
-            self._retry_or_bury(ruling)
+            self._retry_or_dead_letter(result)
 
-    def bury(self, cause: Cause, places: Sequence[int], ruling: Ruling) -> None:
+    def bury(self, cause: Cause, places: Sequence[int], result: DeliveryResult) -> None:
         if not places:
             return
         batch = self._batch
-        finding = ruling.finding or _NO_REASON
-        self._record_failed(Status.DEAD, places, ruling)
+        failure = result.failure or _NO_REASON
+        self._record_failed(Status.DEAD, places, result)
         self._dead.append(
             DeadLetter(
                 batch.order.integration_id,
                 cause.value,
-                finding,
-                batch.claimed_ms + ruling.elapsed_ms,
+                failure,
+                batch.claimed_ms + result.elapsed_ms,
                 [batch.events[place] for place in places],
-                [batch.carried[place] for place in places],
+                [batch.request_counts[place] for place in places],
             )
         )
         self._close(places)
 
-    def settlement(self, health: Health = Health.UNKNOWN) -> Settlement:
+    def settlement(self, health: BreakerSignal = BreakerSignal.UNKNOWN) -> Settlement:
         return Settlement(
             self._settled,
             self._outcomes,
             self._dead,
             self._retry(),
-            rest=self._rest,
-            switch_off=self._gone,
+            cool_down=self._cool_down,
+            disable=self._gone,
             health=health,
             cause=(self._cause or _NO_REASON).code,
             asked=self._asked(),
@@ -199,41 +201,43 @@ class _Desk:
         batch = self._batch
         return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(batch.open_places())
 
-    def _retry_or_bury(self, ruling: Ruling) -> None:
-        carried, most = self._batch.carried, MAX_REQUESTS
-        if not ruling.is_shortage:
+    def _retry_or_dead_letter(self, result: DeliveryResult) -> None:
+        request_counts, most = self._batch.request_counts, MAX_REQUESTS
+        if not result.is_shortage:
             self._attempts = self._batch.attempts + self._sent
-            self._cause = self._cause or ruling.finding
+            self._cause = self._cause or result.failure
             # Events of one batch may have been carried by different numbers of requests: time ran out before
             # some, and a destination that sends each by itself stops at the first signs of an outage.
             if self._sent and self._attempts > self._policy.max_retries:
                 most = self._policy.max_retries + 1
-        spent = [place for place in ruling.places if carried[place] >= most and self._counts(place, ruling)]
-        self.bury(Cause.EXHAUSTED, spent, ruling)
-        left = [place for place in ruling.places if carried[place] != SETTLED]
+        spent = [
+            place for place in result.places if request_counts[place] >= most and self._counts(place, result)
+        ]
+        self.bury(Cause.EXHAUSTED, spent, result)
+        left = [place for place in result.places if request_counts[place] != SETTLED]
         if left:
-            self._failed.append((left, ruling))
+            self._failed.append((left, result))
 
-    def _counts(self, place: int, ruling: Ruling) -> bool:
+    def _counts(self, place: int, result: DeliveryResult) -> bool:
         """Whether the event can die of it: of an attempt, or of what may have been accepted."""
-        if not self._spared and not ruling.is_shortage:
+        if not self._spared and not result.is_shortage:
             return self._sent
-        return place not in self._unsent and not ruling.is_certainly_not_accepted
+        return place not in self._unsent and not result.is_certainly_not_accepted
 
     def _retry(self) -> Retry | None:
         if not self._failed:
             return self._go_on()
         seconds = self._delay()
-        due_ms = self._batch.claimed_ms + max(ruling.elapsed_ms for _, ruling in self._failed)
-        for places, ruling in self._failed:
-            self._record_failed(Status.RETRYING, places, ruling, due_ms + round(seconds * 1000))
+        due_ms = self._batch.claimed_ms + max(result.elapsed_ms for _, result in self._failed)
+        for places, result in self._failed:
+            self._record_failed(Status.RETRYING, places, result, due_ms + round(seconds * 1000))
         # Not by Celery for a shortage: it counts its own retries, and they are for failed attempts.
         by_celery = (
             self._policy.celery_can and self._sent and not self._is_short() and seconds <= LONGEST_COUNTDOWN
         )
-        first = self._failed[0][1].finding
+        first = self._failed[0][1].failure
         reason = first.code if first else "an attempt failed"
-        return Retry(seconds, by_celery, bytes(self._batch.carried), self._attempts, reason)
+        return Retry(seconds, by_celery, bytes(self._batch.request_counts), self._attempts, reason)
 
     def _go_on(self) -> Retry | None:
         """Of a batch that is sent in parts, the next one is due at once; while it is held, with a probe."""
@@ -242,18 +246,18 @@ class _Desk:
         return Retry(
             LONGEST_COUNTDOWN if self._spared else 0,
             by_celery=False,
-            carried=bytes(self._batch.carried),
+            request_counts=bytes(self._batch.request_counts),
             attempts=self._batch.attempts,
             reason="isolating",
         )
 
     def _asked(self) -> float:
-        asked = max((ruling.retry_after or 0.0 for _, ruling in self._failed), default=0.0)
+        asked = max((result.retry_after or 0.0 for _, result in self._failed), default=0.0)
         return min(asked, LONGEST_RETRY_AFTER)
 
     def _is_short(self) -> bool:
         """Say whether nothing but a shortage of our own keeps the rest back."""
-        return all(ruling.is_shortage for _, ruling in self._failed)
+        return all(result.is_shortage for _, result in self._failed)
 
     def _delay(self) -> float:
         if self._is_short():
@@ -265,28 +269,28 @@ class _Desk:
         return max(backoff * spread(), self._asked())
 
     def _record_failed(
-        self, status: Status, places: Sequence[int], ruling: Ruling, retry_at_ms: int | None = None
+        self, status: Status, places: Sequence[int], result: DeliveryResult, retry_at_ms: int | None = None
     ) -> None:
         """Record what failed apart from what was not sent: only the former is a failed attempt."""
         failed = [place for place in places if place not in self._unsent]
         held = [place for place in places if place in self._unsent]
         if failed:
-            self._record(status, failed, ruling, retry_at_ms)
+            self._record(status, failed, result, retry_at_ms)
         if held:
-            self._record(status, held, ruling, retry_at_ms, sent=False)
+            self._record(status, held, result, retry_at_ms, sent=False)
 
     def _record(
         self,
         status: Status,
         places: Sequence[int],
-        ruling: Ruling,
+        result: DeliveryResult,
         retry_at_ms: int | None = None,
         *,
         sent: bool = True,
     ) -> None:
-        self._outcomes.append(outcome_of(self._batch, status, places, ruling, retry_at_ms, sent=sent))
+        self._outcomes.append(outcome_of(self._batch, status, places, result, retry_at_ms, sent=sent))
 
     def _close(self, places: Sequence[int]) -> None:
         self._settled += len(places)
         for place in places:
-            self._batch.carried[place] = SETTLED
+            self._batch.request_counts[place] = SETTLED

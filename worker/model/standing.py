@@ -6,7 +6,7 @@ from enum import StrEnum
 _UNTOLD = "Redis does not tell: ask whoever runs it"
 
 
-class Standing(StrEnum):
+class CheckStatus(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -26,7 +26,7 @@ class RedisCheck:
     """
 
     name: str
-    standing: Standing
+    standing: CheckStatus
     words: str
     hint: str = ""
     fatal: bool = False
@@ -39,4 +39,4 @@ class RedisCheck:
 
 def unknown(name: str, what: str) -> RedisCheck:
     """Return the check of what Redis does not tell."""
-    return RedisCheck(name, Standing.UNKNOWN, what, _UNTOLD)
+    return RedisCheck(name, CheckStatus.UNKNOWN, what, _UNTOLD)

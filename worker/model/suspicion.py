@@ -20,14 +20,14 @@ def only_part(batch: Batch) -> Iterator[None]:
     """
     places = batch.open_places()
     if batch.probing and not batch.suspects:
-        places.sort(key=batch.carried.__getitem__)
+        places.sort(key=batch.request_counts.__getitem__)
     most = 1 if batch.probing else batch.suspects or len(places)
     hidden = places[most:]
-    counts = [batch.carried[place] for place in hidden]
+    counts = [batch.request_counts[place] for place in hidden]
     for place in hidden:
-        batch.carried[place] = SETTLED
+        batch.request_counts[place] = SETTLED
     try:
         yield
     finally:
         for place, count in zip(hidden, counts, strict=True):
-            batch.carried[place] = count
+            batch.request_counts[place] = count

@@ -7,7 +7,7 @@ all it was to do the report is the result; of any other it goes into the error t
 import time
 from dataclasses import dataclass, field
 
-from worker.model.deliveries import Batch, Health, Retry, Settlement, Status
+from worker.model.deliveries import Batch, BreakerSignal, Retry, Settlement, Status
 from worker.model.errors import (
     DeliveryDead,
     DeliveryDelayed,
@@ -51,7 +51,7 @@ class TaskReport:
                 self.retried += sum(event.attempts > 1 for event in outcome.events)
         for letter in settlement.dead:
             self.dead += len(letter.events)
-            self.died_of = self.died_of or letter.finding.code
+            self.died_of = self.died_of or letter.failure.code
 
     def __str__(self) -> str:
         """Return `500 delivered, 0 retried, 38 ms`, or why there was nothing to do."""
@@ -66,7 +66,7 @@ class TaskReport:
         return f"{words}; {self}" if self.delivered else words
 
 
-def ending_of(
+def task_error(
     order: WorkOrder, batch: Batch, settlement: Settlement, report: TaskReport
 ) -> DeliveryError | None:
     """Return the error that ends a task whose batch was not delivered as a whole; None if it was.
@@ -81,7 +81,9 @@ def ending_of(
         return DeliveryDead(report.behind(letters))
     if retry is None:
         return None
-    if settlement.health is Health.MISCONFIGURED or (batch.probing and settlement.health is Health.FAILED):
+    if settlement.health is BreakerSignal.MISCONFIGURED or (
+        batch.probing and settlement.health is BreakerSignal.FAILED
+    ):
         return held(_in_words(settlement.cause), len(batch.open_places()), report)
     return DeliveryDelayed(report.behind(_again(batch, retry)), retry.seconds)
 

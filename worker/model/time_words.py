@@ -3,7 +3,7 @@
 from worker.model.calendar import in_utc
 
 
-def moment(milliseconds: int) -> str:
+def utc_text(milliseconds: int) -> str:
     """Write a moment as UTC to the second: `2026-11-23 14:02:07Z`."""
     return in_utc(milliseconds).isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
 

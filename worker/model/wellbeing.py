@@ -1,7 +1,7 @@
 """How an integration fares, and the fleet itself: the facts, and what is told of them.
 
-Comes in: what Redis and the ledger know, as `Facts`. Goes out: `IntegrationHealth`, of which every change of
-state is told as a `Change`; and `FleetHealth`. What the facts amount to is said by `worker.model.judgement`.
+Comes in: what Redis and the ledger know, as `HealthInputs`. Goes out: `IntegrationHealth`, of which every
+change of state is told as a `StateChange`; and `FleetHealth`. What the facts amount to: `worker.model.judgement`.
 Moments are in milliseconds since 1970 UTC.
 """
 
@@ -30,12 +30,17 @@ class State(StrEnum):
     #: It cannot be told: Redis or the database is away, or nothing was recorded for long, and what is known
     #: does not decide. Never announced: release 0.1.0 could not read it.
     UNKNOWN = "unknown"
-    #: It gets no events: switched off by a person, or because its destination is gone for good.
-    SWITCHED_OFF = "switched_off"
+    #: It gets no events: disabled by a person, or because its destination is gone for good.
+    DISABLED = "disabled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "State | None":
+        """Read `switched_off`, as releases before 0.2.0 called `disabled`."""
+        return cls.DISABLED if value == "switched_off" else None
 
 
 #: States that are no reason to call anybody.
-FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.SWITCHED_OFF})
+FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.DISABLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose health it is. `off_reason` and `off_ms` are set if its destination had it switched off."""
+    """Whose health it is. `disabled_reason` and `disabled_ms` are set if its destination had it disabled."""
 
     id: str
     tenant_id: str
@@ -70,8 +75,8 @@ class Subject:
     type: str
     enabled: bool = True
     paused: bool = False
-    off_reason: str | None = None
-    off_ms: int | None = None
+    disabled_reason: str | None = None
+    disabled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class BacklogStats:
     """What Redis knows: `backlog_events` are not settled yet, on their way included.
 
     `waiting_since_ms` is when the oldest of them came into the backlog, `oldest_published_ms` when it was
@@ -149,7 +154,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LastError:
     """The latest delivery that is dead or to be tried again: when that was settled, and why."""
 
     at_ms: int
@@ -169,7 +174,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DeliveryStats:
     """What the ledger knows. `latency` is of the latest settlements; None if none of them was a delivery.
 
     `counts` are of the window, `recent` of the minute under way and the one before; `retry_minutes` counts
@@ -180,7 +185,7 @@ class Record:
     counts: Counts = Counts()
     last_success_ms: int | None = None
     last_settled_ms: int | None = None
-    problem: Problem | None = None
+    problem: LastError | None = None
     latency: Latency | None = None
     recent: Counts = Counts()
     retry_minutes: int = 0
@@ -194,7 +199,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedStats:
     """Events that a backlog has no room for: how many rest in the ledger, and since when the oldest waits."""
 
     events: int = 0
@@ -202,7 +207,7 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HealthInputs:
     """All that is known of one integration at one moment, by the clock of Redis.
 
     What was settled before `recorded_until_ms` stands in the ledger. `has_recorder`: some recorder runs;
@@ -212,9 +217,9 @@ class Facts:
 
     now_ms: int
     subject: Subject
-    vitals: Vitals = Vitals()
-    record: Record = Record()
-    parked: Parked = Parked()
+    backlog_stats: BacklogStats = BacklogStats()
+    record: DeliveryStats = DeliveryStats()
+    parked: ParkedStats = ParkedStats()
     recorded_until_ms: int = 0
     has_recorder: bool = True
     has_worker: bool = True
@@ -239,7 +244,7 @@ class IntegrationHealth:
     state: State
     reason: str
     last_success_ms: int | None
-    last_error: Problem | None
+    last_error: LastError | None
     error_rate: float | None
     retry_rate: float | None
     latency: Latency | None
@@ -284,7 +289,7 @@ class FleetHealth:
         return all(part.ok or not part.holds_events for part in self.parts)
 
 
-class Change(msgspec.Struct, frozen=True):
+class StateChange(msgspec.Struct, frozen=True):
     """An integration is in another state than before; `previous` is None when nobody told of it before.
 
     `at` is the moment of the telling, in RFC 3339, UTC.

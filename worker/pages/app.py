@@ -26,8 +26,8 @@ from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
 from worker.pages.visitors import (
     SIGN_IN,
-    FormOutlived,
-    SignInFirst,
+    NotSignedIn,
+    SessionReplaced,
     fields_of,
     refuse_foreign,
     sign_in_to,
@@ -49,13 +49,13 @@ def add_pages(api: FastAPI) -> None:
         app.include_router(router)
     for kind in (SiemError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
-    app.add_exception_handler(SignInFirst, _to_sign_in)
+    app.add_exception_handler(NotSignedIn, _to_sign_in)
     app.mount("/static", StaticFiles(directory=str(files("worker.pages") / "static")))
     api.mount("/", app)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    if isinstance(error, FormOutlived):
+    if isinstance(error, SessionReplaced):
         return await _outlived(request, error)
     request.app.state.resources.outages.note(error)
     problem = problem_of(error)
@@ -66,7 +66,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 async def _to_sign_in(request: Request, error: Exception) -> Response:
     """Lead to the sign-in page, and from there to the form again, with what was typed into it."""
-    location = error.location if isinstance(error, SignInFirst) else SIGN_IN
+    location = error.location if isinstance(error, NotSignedIn) else SIGN_IN
     # What htmx asks for is a part of a page: the browser itself must go.
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={**HEADERS, "HX-Redirect": location})
@@ -106,7 +106,7 @@ async def _form_of(request: Request) -> FormData | None:
         return None
 
 
-async def _outlived(request: Request, error: FormOutlived) -> Response:
+async def _outlived(request: Request, error: SessionReplaced) -> Response:
     """Show the form again, under the session that stands now; or ask for a key of its own tenant."""
     token = error.token
     try:

@@ -7,14 +7,14 @@ from worker.api.problems import Problem
 from worker.model.errors import InvalidInput, InvalidIntegration, SecretUnreadable
 
 
-def complaint(error: InvalidInput | SecretUnreadable | Problem) -> str:
+def error_text(error: InvalidInput | SecretUnreadable | Problem) -> str:
     """Return field, reason and hint of all that is wrong; not the hint that only helps who calls the API."""
     if isinstance(error, InvalidInput):
         return "; ".join(f"{one.field}: {_words(one)}" for one in error.all)
     return str(error)
 
 
-def complaints(error: InvalidIntegration | Problem) -> dict[str, str]:
+def error_texts(error: InvalidIntegration | Problem) -> dict[str, str]:
     """Return what is wrong with each field, by its path in the API's document; "" is the form as a whole."""
     if isinstance(error, Problem):
         return {str(error.more.get("field", "")): str(error)}
@@ -38,4 +38,4 @@ def _is_about(path: str, name: str) -> bool:
 
 
 def _words(error: InvalidInput) -> str:
-    return error.reason if error.remedy == REMEDY else f"{error.reason}; {error.remedy}"
+    return error.reason if error.hint == REMEDY else f"{error.reason}; {error.hint}"

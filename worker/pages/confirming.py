@@ -16,13 +16,13 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
-from worker.health import Health
-from worker.ledger.letters import census
+from worker.health import HealthService
+from worker.ledger.letters import count_dead_letters
 from worker.ledger.tenancy import Configured
 from worker.model.replays import Selection
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Changing, Visitor
-from worker.pages.words import counted
+from worker.pages.visitors import HOME, Editor, User
+from worker.pages.words import count_text_for_page
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -30,7 +30,7 @@ SURE = "sure"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Confirmation:
     """What is asked before something is done: the words of the page, of its button, and where it leads."""
 
     title: str
@@ -45,34 +45,32 @@ def asked_first(form: FormData, place: str) -> Response | None:
     return None if form.get(SURE) == "yes" else RedirectResponse(place, 303)
 
 
-def ask(request: Request, visitor: Visitor, question: Question) -> Response:
+def confirmation_page(request: Request, user: User, question: Confirmation) -> Response:
     """Answer with the question."""
-    return render(request, "confirm.html", visitor, question=question, sure=SURE)
+    return render(request, "confirm.html", user, question=question, sure=SURE)
 
 
 @router.get(HOME + "/{integration_id}/delete")
-def ask_delete(request: Request, resources: Shared, visitor: Changing, integration_id: str) -> Response:
+def ask_delete(request: Request, resources: Shared, user: Editor, integration_id: str) -> Response:
     """Ask before an integration is deleted."""
-    one = resources.integrations_of(visitor.tenant_id).show(integration_id)
-    return ask(
-        request, visitor, _question(one, "delete", "Delete", _lost_by_deletion(resources, visitor, one))
+    one = resources.integrations_of(user.tenant_id).show(integration_id)
+    return confirmation_page(
+        request, user, _question(one, "delete", "Delete", _lost_by_deletion(resources, user, one))
     )
 
 
 @router.get(HOME + "/{integration_id}/disable")
-def ask_disable(request: Request, resources: Shared, visitor: Changing, integration_id: str) -> Response:
-    """Ask before an integration is switched off."""
-    one = resources.integrations_of(visitor.tenant_id).show(integration_id)
-    lost = _lost_while_off(resources, visitor, one)
-    return ask(request, visitor, _question(one, "disable", "Switch off", lost))
+def ask_disable(request: Request, resources: Shared, user: Editor, integration_id: str) -> Response:
+    """Ask before an integration is disabled."""
+    one = resources.integrations_of(user.tenant_id).show(integration_id)
+    lost = _lost_while_off(resources, user, one)
+    return confirmation_page(request, user, _question(one, "disable", "Disable", lost))
 
 
 @router.get(HOME + "/{integration_id}/secret/{what}")
-def ask_secret(
-    request: Request, resources: Shared, visitor: Changing, integration_id: str, what: str
-) -> Response:
+def ask_secret(request: Request, resources: Shared, user: Editor, integration_id: str, what: str) -> Response:
     """Ask before a signing secret is not used any more."""
-    one = resources.integrations_of(visitor.tenant_id).show(integration_id)
+    one = resources.integrations_of(user.tenant_id).show(integration_id)
     signed = len(one.document["destination"].get("signing_secrets", ()))
     questions = {
         "new": ("Make a new signing secret", _LOST_BY_NEW if signed > 1 else _GIVEN_NEW),
@@ -82,7 +80,7 @@ def ask_secret(
     if what not in questions:
         raise Problem(404, "there is no such page")
     words, lost = questions[what]
-    return ask(request, visitor, _question(one, f"secret/{what}", words, [lost]))
+    return confirmation_page(request, user, _question(one, f"secret/{what}", words, [lost]))
 
 
 _GIVEN_NEW = "It is shown once. Requests are signed with it, and with the one before, from then on."
@@ -99,38 +97,38 @@ _LOST_BY_NONE = (
 )
 
 
-def _question(one: Configured, path: str, words: str, lost: Iterable[str]) -> Question:
+def _question(one: Configured, path: str, words: str, lost: Iterable[str]) -> Confirmation:
     place = f"{HOME}/{one.id}"
     title = f"{words}{' of' if 'secret' in path else ''} {one.document['name']}"
-    return Question(title, tuple(lost), words, f"{place}/{path}", place)
+    return Confirmation(title, tuple(lost), words, f"{place}/{path}", place)
 
 
-def _lost_by_deletion(resources: Resources, visitor: Visitor, one: Configured) -> Iterator[str]:
+def _lost_by_deletion(resources: Resources, user: User, one: Configured) -> Iterator[str]:
     if count := _waiting(resources, one):
-        waiting = counted(count, "event waits", "events wait")
+        waiting = count_text_for_page(count, "event waits", "events wait")
         yield f"{waiting} for it. They will not be delivered: they become dead letters."
     else:
         yield "No event waits for it."
-    selection = Selection(tenant_id=visitor.tenant_id, integration_id=one.id)
-    if count := census(resources.engine, selection).total:
-        letters = counted(count, "dead letter of it waits", "dead letters of it wait")
+    selection = Selection(tenant_id=user.tenant_id, integration_id=one.id)
+    if count := count_dead_letters(resources.engine, selection).total:
+        letters = count_text_for_page(count, "dead letter of it waits", "dead letters of it wait")
         yield f"{letters}, too. They stay, and can be replayed into another integration only."
     yield "Its settings and its secrets are forgotten. This cannot be undone."
 
 
-def _lost_while_off(resources: Resources, visitor: Visitor, one: Configured) -> Iterator[str]:
-    wanted, volumes = set(one.document["event_types"]), volumes_of(resources.client, visitor.tenant_id)
+def _lost_while_off(resources: Resources, user: User, one: Configured) -> Iterator[str]:
+    wanted, volumes = set(one.document["event_types"]), volumes_of(resources.client, user.tenant_id)
     daily = sum(volume.events for kind, volume in volumes.items() if kind in wanted)
-    published = counted(daily, "event was", "events were")
+    published = count_text_for_page(daily, "event was", "events were")
     yield "Events that are published while it is off never reach it, not even later."
     yield f"In the last 24 hours, {published} published of the types that it forwards."
     if count := _waiting(resources, one):
-        waiting = counted(count, "event waits", "events wait")
+        waiting = count_text_for_page(count, "event waits", "events wait")
         yield f"{waiting} for it already: kept, and sent once it is switched on again."
     yield "To hold back events without losing any, pause it instead."
 
 
 def _waiting(resources: Resources, one: Configured) -> int:
     """Return how many events wait for it, in its backlog or parked in the ledger."""
-    health = Health(resources.engine, resources.client, resources.config).of(one.id)
+    health = HealthService(resources.engine, resources.client, resources.config).of(one.id)
     return health.backlog_events + health.parked_events

@@ -25,7 +25,7 @@ from worker.model.secret_urls import masked_url
 from worker.pages.form_fields import MAIN, all_fields
 from worker.pages.form_reading import FORGET, SECRETS, text_of
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
-from worker.pages.visitors import CSRF_FIELD, Changing, Posted, Visitor
+from worker.pages.visitors import CSRF_FIELD, CsrfForm, Editor, User
 
 #: The fields of any type's form that hold a secret.
 SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
@@ -56,11 +56,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Draft).decode
 
 
-async def _typed(request: Request, resources: Shared, visitor: Changing, form: Posted) -> FormData:
+async def _typed(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> FormData:
     """Return the form with its kept secrets; `request.state` has it for who answers an error."""
     # There as well if no thread is free for the look at what is kept.
     request.state.typed = form
-    request.state.typed = await work(visitor.tenant_id, with_kept_secrets, resources, visitor, form)
+    request.state.typed = await work(user.tenant_id, with_kept_secrets, resources, user, form)
     return cast("FormData", request.state.typed)
 
 
@@ -80,8 +80,8 @@ def keep_secrets(resources: Resources, token: FormToken, form: FormData) -> froz
     return frozenset(name for name, _ in typed) if is_kept else frozenset()
 
 
-def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | None:
-    """Return what this visitor's tenant typed; its secrets only to the key that they were typed with."""
+def find_draft(resources: Resources, user: User, name: str) -> Draft | None:
+    """Return what this user's tenant typed; its secrets only to the key that they were typed with."""
     sealed = _drafts(resources).find(name) if name else None
     if sealed is None:
         return None
@@ -89,9 +89,9 @@ def find_draft(resources: Resources, visitor: Visitor, name: str) -> Draft | Non
         draft = _decode(resources.vault.open_bound(sealed, _place(name)))
     except (SecretUnreadable, *DAMAGED):
         return None
-    if draft.token.tenant_id != visitor.tenant_id:
+    if draft.token.tenant_id != user.tenant_id:
         return None
-    if draft.token.key_id == visitor.key_id:
+    if draft.token.key_id == user.key_id:
         return draft
     return Draft(draft.token, [_without_values(*one) for one in draft.fields if one[0] not in SECRET_FIELDS])
 
@@ -101,10 +101,10 @@ def _without_values(field: str, text: str) -> tuple[str, str]:
     return field, masked_url(text) if field == "url" else text
 
 
-def with_kept_secrets(resources: Resources, visitor: Visitor, form: FormData) -> FormData:
+def with_kept_secrets(resources: Resources, user: User, form: FormData) -> FormData:
     """Return the form, in which a secret that was left empty is the one kept from the last attempt."""
     token = token_in(form, resources.vault)
-    draft = find_draft(resources, visitor, token.name) if token else None
+    draft = find_draft(resources, user, token.name) if token else None
     if draft is None:
         return form
     kept = {

@@ -8,9 +8,9 @@ from fastapi.responses import Response
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
-from worker.ledger.queries import deliveries
+from worker.ledger.queries import find_deliveries
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Looking
+from worker.pages.visitors import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -22,20 +22,20 @@ _MOST = 1000
 def find_event(
     request: Request,
     resources: Shared,
-    visitor: Looking,
+    user: Viewer,
     wanted: Annotated[str, Query(alias="id", max_length=128)] = "",
 ) -> Response:
     """Show the deliveries of one event to integrations of this tenant."""
-    known = resources.integrations_of(visitor.tenant_id)
+    known = resources.integrations_of(user.tenant_id)
     rows = (
-        deliveries(resources.engine, tenant_id=visitor.tenant_id, event_id=wanted, limit=_MOST)
+        find_deliveries(resources.engine, tenant_id=user.tenant_id, event_id=wanted, limit=_MOST)
         if wanted
         else []
     )
     return render(
         request,
         "events.html",
-        visitor,
+        user,
         wanted=wanted,
         rows=rows,
         names=known.names(),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from worker.model.events import EventType
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """How a field is filled in, and read."""
 
     TEXT = "text"
@@ -33,7 +33,7 @@ class Field:
 
     name: str
     label: str
-    kind: Kind = Kind.TEXT
+    kind: FieldKind = FieldKind.TEXT
     hint: str = ""
     example: str = ""
     choices: tuple[tuple[str, str], ...] = ()
@@ -44,19 +44,19 @@ class Field:
 _TIMEOUT = Field(
     "timeout_seconds",
     "Timeout in seconds",
-    Kind.NUMBER,
+    FieldKind.NUMBER,
     "How long one request may take, or a syslog receiver may take no byte; up to 30.",
 )
 _BATCH = (
-    Field("batch_events", "Events of one batch at the most", Kind.NUMBER),
-    Field("batch_bytes", "Bytes of one batch at the most", Kind.NUMBER),
+    Field("batch_events", "Events of one batch at the most", FieldKind.NUMBER),
+    Field("batch_bytes", "Bytes of one batch at the most", FieldKind.NUMBER),
 )
 _TLS = (
-    Field("verify_tls", "Verify the certificate of the other side", Kind.CHECK),
+    Field("verify_tls", "Verify the certificate of the other side", FieldKind.CHECK),
     Field(
         "ca_pem",
         "CA certificate (PEM)",
-        Kind.LINES,
+        FieldKind.LINES,
         "For a SIEM whose certificate your own CA has signed, or that certificate itself.",
     ),
     Field(
@@ -65,8 +65,8 @@ _TLS = (
         hint="Left out, the host of the URL. For a certificate that is made out to another name.",
         example="splunk.internal",
     ),
-    Field("client_cert_pem", "Client certificate (PEM)", Kind.LINES, "For a SIEM that asks us for one."),
-    Field("client_key_pem", "Its private key (PEM)", Kind.HIDDEN_LINES),
+    Field("client_cert_pem", "Client certificate (PEM)", FieldKind.LINES, "For a SIEM that asks us for one."),
+    Field("client_key_pem", "Its private key (PEM)", FieldKind.HIDDEN_LINES),
 )
 
 #: What everybody fills in, by type.
@@ -79,7 +79,11 @@ MAIN = {
             required=True,
         ),
         Field(
-            "token", "HEC token", Kind.HIDDEN, "Splunk shows it under Settings > Data inputs.", required=True
+            "token",
+            "HEC token",
+            FieldKind.HIDDEN,
+            "Splunk shows it under Settings > Data inputs.",
+            required=True,
         ),
         Field("index", "Index", hint="Left out, the token's default index.", example="security"),
         Field("source_type", "Source type"),
@@ -93,12 +97,15 @@ MAIN = {
             required=True,
         ),
         Field(
-            "facility", "Facility", Kind.CHOICE, choices=tuple((f"local{n}", f"local{n}") for n in range(8))
+            "facility",
+            "Facility",
+            FieldKind.CHOICE,
+            choices=tuple((f"local{n}", f"local{n}") for n in range(8)),
         ),
         Field(
             "header",
             "Header",
-            Kind.CHOICE,
+            FieldKind.CHOICE,
             choices=(("rfc3164", "RFC 3164 (most parsers)"), ("rfc5424", "RFC 5424")),
         ),
     ),
@@ -107,16 +114,16 @@ MAIN = {
         Field(
             "auth.kind",
             "Authentication",
-            Kind.CHOICE,
+            FieldKind.CHOICE,
             choices=(("none", "None"), ("bearer", "Bearer token"), ("api_key", "API key in a header")),
         ),
-        Field("auth.token", "Bearer token", Kind.HIDDEN, when="auth.kind=bearer"),
+        Field("auth.token", "Bearer token", FieldKind.HIDDEN, when="auth.kind=bearer"),
         Field("auth.header", "Header of the key", example="X-Api-Key", when="auth.kind=api_key"),
-        Field("auth.value", "API key", Kind.HIDDEN, when="auth.kind=api_key"),
+        Field("auth.value", "API key", FieldKind.HIDDEN, when="auth.kind=api_key"),
         Field(
             "body",
             "One request carries",
-            Kind.CHOICE,
+            FieldKind.CHOICE,
             choices=(("event", "one event"), ("array", "a JSON array"), ("lines", "lines of JSON (NDJSON)")),
         ),
     ),
@@ -125,12 +132,12 @@ MAIN = {
 #: What few need; folded away.
 ADVANCED = {
     "splunk_hec": (
-        Field("use_ack", "Wait until Splunk has indexed (indexer acknowledgement)", Kind.CHECK),
-        Field("ack_timeout_seconds", "Seconds to wait for that", Kind.NUMBER),
-        Field("gzip", "Compress requests", Kind.CHECK),
+        Field("use_ack", "Wait until Splunk has indexed (indexer acknowledgement)", FieldKind.CHECK),
+        Field("ack_timeout_seconds", "Seconds to wait for that", FieldKind.NUMBER),
+        Field("gzip", "Compress requests", FieldKind.CHECK),
         Field("host", "Host"),
         Field("source", "Source"),
-        Field("fields", "Indexed fields", Kind.PAIRS, "One a line: name: value"),
+        Field("fields", "Indexed fields", FieldKind.PAIRS, "One a line: name: value"),
         *_BATCH,
         _TIMEOUT,
         *_TLS,
@@ -139,7 +146,7 @@ ADVANCED = {
         Field(
             "framing",
             "Framing",
-            Kind.CHOICE,
+            FieldKind.CHOICE,
             choices=(
                 ("", "what suits the way"),
                 ("newline", "newline"),
@@ -156,25 +163,25 @@ ADVANCED = {
         Field(
             "send_src",
             "Put the agent's id into src",
-            Kind.CHECK,
+            FieldKind.CHECK,
             "Switch it off for parsers that insist on an address there.",
         ),
-        Field("confirm_by_shutdown", "Have the receiver confirm each batch by closing", Kind.CHECK),
-        Field("max_message_bytes", "Bytes of one message at the most", Kind.NUMBER),
-        Field("max_datagrams_per_second", "UDP messages a second at the most", Kind.NUMBER),
+        Field("confirm_by_shutdown", "Have the receiver confirm each batch by closing", FieldKind.CHECK),
+        Field("max_message_bytes", "Bytes of one message at the most", FieldKind.NUMBER),
+        Field("max_datagrams_per_second", "UDP messages a second at the most", FieldKind.NUMBER),
         *_BATCH,
         _TIMEOUT,
         *_TLS,
     ),
     "webhook": (
-        Field("headers", "Headers of your own", Kind.HIDDEN_PAIRS, "One a line: name: value"),
+        Field("headers", "Headers of your own", FieldKind.HIDDEN_PAIRS, "One a line: name: value"),
         Field(
             "signing_secrets",
             "Signing secrets",
-            Kind.HIDDEN_LIST,
+            FieldKind.HIDDEN_LIST,
             "One a line, the newest first, two at the most. The page of an integration makes new ones.",
         ),
-        Field("connections", "Requests at once", Kind.NUMBER),
+        Field("connections", "Requests at once", FieldKind.NUMBER),
         *_BATCH,
         _TIMEOUT,
         *_TLS,
@@ -185,14 +192,14 @@ ADVANCED = {
 RETRIES = Field(
     "max_retries",
     "Retries",
-    Kind.CHOICE,
+    FieldKind.CHOICE,
     "After the first attempt, with exponential backoff.",
     choices=tuple((str(n), str(n)) for n in range(4)),
 )
 REDRIVE = Field(
     "redrive",
     "Replay by itself what died in an outage",
-    Kind.CHECK,
+    FieldKind.CHECK,
     "Once the destination is well again. Events that it refused are never replayed by themselves.",
 )
 

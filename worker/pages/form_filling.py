@@ -16,16 +16,16 @@ from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import NotFoundError
 from worker.model.events import DEFAULT_EVENT_TYPES
 from worker.model.integrations import Integration
-from worker.pages.form_fields import Field, Kind, all_fields
+from worker.pages.form_fields import Field, FieldKind, all_fields
 from worker.pages.form_reading import SECRETS, text_of
-from worker.pages.form_tokens import digest_of
+from worker.pages.form_tokens import field_digest
 
 #: Characters of what another one has saved that a note repeats at the most.
 _LONGEST_NOTE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FormValues:
     """The values of a form's fields by name; those of secrets are marks, or the names of secret pairs."""
 
     kind: str
@@ -41,7 +41,7 @@ def known(kind: str) -> str:
     return kind
 
 
-def blank(kind: str) -> Filled:
+def blank(kind: str) -> FormValues:
     """Return the form of an integration that says nothing of itself."""
     model = DESTINATIONS[kind]
     common = {name: _default(Integration, name) for name in COMMON}
@@ -50,21 +50,21 @@ def blank(kind: str) -> Filled:
     return filled_from({**common, **own, "type": kind, "name": "", "event_types": types})
 
 
-def filled_from(shown: Mapping[str, Any]) -> Filled:
+def filled_from(shown: Mapping[str, Any]) -> FormValues:
     """Return the form of an integration, given as the API shows it."""
     kind = shown["type"]
     values = {field.name: _shown(field, _at(shown, field.name)) for field in all_fields(kind)}
-    return Filled(kind, shown["name"], frozenset(shown["event_types"]), values)
+    return FormValues(kind, shown["name"], frozenset(shown["event_types"]), values)
 
 
-def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) -> Filled:
+def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) -> FormValues:
     """Return the form as somebody had filled it in; its secrets are those of the integration, if any."""
     before = filled_from(shown).values if shown else {}
     values = {field.name: _written(field, form, before) for field in all_fields(kind)}
-    return Filled(kind, text_of(form, "name"), frozenset(map(str, form.getlist("event_types"))), values)
+    return FormValues(kind, text_of(form, "name"), frozenset(map(str, form.getlist("event_types"))), values)
 
 
-def texts_of(filled: Filled) -> dict[str, str]:
+def texts_of(filled: FormValues) -> dict[str, str]:
     """Return what a browser would send of each field; of secrets, nothing."""
     fields = [field for field in all_fields(filled.kind) if field.kind not in SECRETS]
     return {
@@ -74,7 +74,9 @@ def texts_of(filled: Filled) -> dict[str, str]:
     }
 
 
-def merged(mine: Filled, theirs: Filled, seen: Mapping[str, str]) -> tuple[Filled, dict[str, str]]:
+def merged(
+    mine: FormValues, theirs: FormValues, seen: Mapping[str, str]
+) -> tuple[FormValues, dict[str, str]]:
     """Return what somebody typed over what another one has saved meanwhile, and a note for each difference.
 
     `seen` has the digests of what stood in the form at first: a field that was left as it was takes over what
@@ -84,10 +86,10 @@ def merged(mine: Filled, theirs: Filled, seen: Mapping[str, str]) -> tuple[Fille
     for name, typed in texts_of(mine).items():
         if typed == saved[name]:
             continue
-        if digest_of(typed) == seen.get(name):
+        if field_digest(typed) == seen.get(name):
             taken.add(name)
             notes[name] = "Changed meanwhile to what stands here."
-        elif digest_of(saved[name]) != seen.get(name):
+        elif field_digest(saved[name]) != seen.get(name):
             notes[name] = f"Saved meanwhile: {_told(mine.kind, name, saved[name])}"
     filled = replace(
         mine,
@@ -101,7 +103,7 @@ def merged(mine: Filled, theirs: Filled, seen: Mapping[str, str]) -> tuple[Fille
 def _told(kind: str, name: str, text: str) -> str:
     """Write what stands in a field in words for people."""
     field = next((field for field in all_fields(kind) if field.name == name), None)
-    if field is not None and field.kind is Kind.CHECK:
+    if field is not None and field.kind is FieldKind.CHECK:
         return "on" if text else "off"
     choices = dict(field.choices) if field is not None else {}
     words = choices.get(text, text) or "nothing"
@@ -122,7 +124,7 @@ def _default(model: Any, name: str) -> Any:
 def _written(field: Field, form: FormData, before: Mapping[str, Any]) -> Any:
     if field.kind in SECRETS:
         return before.get(field.name)
-    return text_of(form, field.name) or (False if field.kind is Kind.CHECK else "")
+    return text_of(form, field.name) or (False if field.kind is FieldKind.CHECK else "")
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
@@ -134,10 +136,10 @@ def _at(document: Mapping[str, Any], path: str) -> Any:
 
 
 def _shown(field: Field, value: Any) -> Any:
-    if field.kind is Kind.PAIRS and isinstance(value, Mapping):
+    if field.kind is FieldKind.PAIRS and isinstance(value, Mapping):
         return "\n".join(f"{name}: {text}" for name, text in value.items())
-    if field.kind is Kind.HIDDEN_PAIRS and isinstance(value, Mapping):
+    if field.kind is FieldKind.HIDDEN_PAIRS and isinstance(value, Mapping):
         return ", ".join(value)
-    if field.kind is Kind.HIDDEN_LIST and isinstance(value, list):
+    if field.kind is FieldKind.HIDDEN_LIST and isinstance(value, list):
         return str(len(value)) if value else ""
     return value

@@ -12,13 +12,13 @@ from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
 from worker.ledger.tenancy import Configured
 from worker.model.errors import InvalidIntegration
-from worker.pages.complaints import beside, complaints
+from worker.pages.complaints import beside, error_texts
 from worker.pages.drafts import keep_secrets
 from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES, all_fields
-from worker.pages.form_filling import Filled, texts_of
+from worker.pages.form_filling import FormValues, texts_of
 from worker.pages.form_tokens import FormToken
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Visitor
+from worker.pages.visitors import HOME, User
 
 _UNPROCESSABLE = 422
 
@@ -31,7 +31,7 @@ class FormPage:
     the form, `wrong` and `notes` beside fields; `kept` are the fields whose secret is kept from before.
     """
 
-    filled: Filled
+    filled: FormValues
     one: Configured | None = None
     revision: int | None = None
     token: FormToken | None = None
@@ -53,15 +53,15 @@ class FormPage:
         return f"{HOME}/{self.one.id}/edit" if self.one else f"{HOME}/new/{self.filled.kind}"
 
 
-def show_form(request: Request, resources: Resources, visitor: Visitor, page: FormPage) -> Response:
+def show_form(request: Request, resources: Resources, user: User, page: FormPage) -> Response:
     """Answer with the form; without a token, it gets one that knows what stands in it now."""
     kind = page.filled.kind
-    token = page.token or visitor.form_token(page.place, texts_of(page.filled))
+    token = page.token or user.form_token(page.place, texts_of(page.filled))
     names = ["name", "event_types", *(one.name for one in all_fields(kind))]
     return render(
         request,
         "form.html",
-        visitor,
+        user,
         status=page.status,
         page=page,
         filled=page.filled,
@@ -72,7 +72,7 @@ def show_form(request: Request, resources: Resources, visitor: Visitor, page: Fo
         advanced=ADVANCED[kind],
         common=(RETRIES, REDRIVE),
         event_types=EVENT_TYPES,
-        volumes=volumes_of(resources.client, visitor.tenant_id),
+        volumes=volumes_of(resources.client, user.tenant_id),
         wrong=beside(names, dict(page.wrong)),
         unplaced=_unplaced(names, dict(page.wrong)),
         labels={
@@ -83,21 +83,21 @@ def show_form(request: Request, resources: Resources, visitor: Visitor, page: Fo
     )
 
 
-def refused(
+def form_with_errors(
     resources: Resources,
-    visitor: Visitor,
+    user: User,
     form: FormData,
     page: FormPage,
     error: InvalidIntegration | Problem,
 ) -> FormPage:
     """Return the form as it was filled in, with all that is wrong; its secrets are kept."""
-    token = page.token or visitor.form_token(page.place)
+    token = page.token or user.form_token(page.place)
     return FormPage(
         page.filled,
         page.one,
         page.revision,
         token,
-        wrong=complaints(error),
+        wrong=error_texts(error),
         kept=keep_secrets(resources, token, form),
         status=error.status if isinstance(error, Problem) else _UNPROCESSABLE,
     )

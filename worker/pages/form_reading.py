@@ -11,10 +11,10 @@ from starlette.datastructures import FormData
 
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.integrations import Integration, at_once
-from worker.pages.form_fields import Field, Kind, all_fields
+from worker.pages.form_fields import Field, FieldKind, all_fields
 
-SECRETS = frozenset({Kind.HIDDEN, Kind.HIDDEN_LINES, Kind.HIDDEN_PAIRS, Kind.HIDDEN_LIST})
-_PAIRS = frozenset({Kind.PAIRS, Kind.HIDDEN_PAIRS})
+SECRETS = frozenset({FieldKind.HIDDEN, FieldKind.HIDDEN_LINES, FieldKind.HIDDEN_PAIRS, FieldKind.HIDDEN_LIST})
+_PAIRS = frozenset({FieldKind.PAIRS, FieldKind.HIDDEN_PAIRS})
 #: A secret of this name is to be forgotten.
 FORGET = "forget:"
 
@@ -36,7 +36,7 @@ def patch_in(form: FormData, kind: str, shown: Mapping[str, Any]) -> dict[str, A
     """Return the document as a merge patch of what is shown: what was taken away is null."""
     patch = document_in(form, kind)
     for field in all_fields(kind):
-        if field.kind is Kind.PAIRS and isinstance(before := shown.get(field.name), Mapping):
+        if field.kind is FieldKind.PAIRS and isinstance(before := shown.get(field.name), Mapping):
             patch[field.name] = dict.fromkeys(before) | (patch[field.name] or {})
     return patch
 
@@ -53,15 +53,15 @@ def _value(field: Field, form: FormData) -> Iterator[tuple[str, Any]]:
         if FORGET + field.name in form:
             yield field.name, None
         return
-    if field.kind is Kind.CHECK:
+    if field.kind is FieldKind.CHECK:
         yield field.name, bool(text)
     elif field.kind in _PAIRS:
         yield field.name, _pairs(text)
-    elif field.kind is Kind.HIDDEN_LIST:
+    elif field.kind is FieldKind.HIDDEN_LIST:
         yield field.name, text.split()
     elif not text:
         yield field.name, None
-    elif field.kind is Kind.NUMBER or field.name == "max_retries":
+    elif field.kind is FieldKind.NUMBER or field.name == "max_retries":
         yield field.name, _number(text)
     else:
         yield field.name, text

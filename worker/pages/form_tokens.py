@@ -43,7 +43,7 @@ class FormToken(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, tenant_id: str, key_id: str, place: str = "", seen: Mapping[str, str] | None = None) -> Self:
         """Make one with a new name; `seen` are the texts that stand in the form, by field."""
-        digests = {name: digest_of(text) for name, text in (seen or {}).items()}
+        digests = {name: field_digest(text) for name, text in (seen or {}).items()}
         until_ms = time.time_ns() // 1_000_000 + LONGEST * 1000
         return cls(secrets.token_urlsafe(16), tenant_id, key_id, place, until_ms, digests)
 
@@ -66,6 +66,6 @@ def token_in(form: FormData, vault: Vault) -> FormToken | None:
     return token if token.until_ms > time.time_ns() // 1_000_000 else None
 
 
-def digest_of(text: str) -> str:
+def field_digest(text: str) -> str:
     """Return what stands for the text of a field."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]

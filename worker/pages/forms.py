@@ -9,24 +9,24 @@ from fastapi.responses import RedirectResponse, Response
 from msgspec import structs
 from starlette.datastructures import FormData
 
-from worker.api.announcing import announce
+from worker.api.announcing import refresh_integration
 from worker.api.callers import Shared
-from worker.api.documents import document, etag
-from worker.api.integration_changes import change, create
+from worker.api.documents import etag, integration_document
+from worker.api.integration_changes import change, create_integration_of_tenant
 from worker.api.merging import changed, created
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.broker.idempotency import Leave
+from worker.broker.idempotency import IdempotencyLock
 from worker.model.digits import number_in
-from worker.model.errors import ChangedMeanwhile, InvalidIntegration
+from worker.model.errors import InvalidIntegration, RevisionConflict
 from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
-from worker.pages.form_page import FormPage, refused, show_form
+from worker.pages.form_page import FormPage, form_with_errors, show_form
 from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
-from worker.pages.once import UsedForm, once
+from worker.pages.once import FormAlreadySent, run_form_once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Changing, Visitor
+from worker.pages.visitors import HOME, Editor, User
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -44,103 +44,101 @@ _SAVED = (
 
 
 @router.get(HOME + "/new")
-def choose_type(request: Request, visitor: Changing) -> Response:
+def choose_type(request: Request, user: Editor) -> Response:
     """Ask for the type."""
-    return render(request, "choose.html", visitor)
+    return render(request, "choose.html", user)
 
 
 @router.get(HOME + "/new/{kind}")
-def new(request: Request, resources: Shared, visitor: Changing, kind: str, draft: str = "") -> Response:
+def new(request: Request, resources: Shared, user: Editor, kind: str, draft: str = "") -> Response:
     """Show the empty form of a type, or what was typed into it before."""
     page = FormPage(blank(known(kind)))
-    return show_form(request, resources, visitor, _reopened(resources, visitor, page, draft))
+    return show_form(request, resources, user, _reopened(resources, user, page, draft))
 
 
 @router.post(HOME + "/new/{kind}")
-def create_one(request: Request, resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
+def create_one(request: Request, resources: Shared, user: Editor, form: Typed, kind: str) -> Response:
     """Create it, or show what is wrong; a form that comes twice makes one."""
-    token = visitor.token_of(form)
+    token = user.token_of(form)
     page = FormPage(refilled(form, known(kind)), token=token)
 
-    def do(leave: Leave | None) -> Response:
+    def do(leave: IdempotencyLock | None) -> Response:
         integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
         given = document_in(form, kind)
-        if leave and not leave.is_first and resources.integrations_of(visitor.tenant_id).knew(integration_id):
-            raise UsedForm(409, "an attempt that was cut short has created it")
-        judged_form(form, kind, lambda: created(_named(given), integration_id, visitor.tenant_id))
-        create(resources, visitor.tenant_id, given, integration_id, again=False)
-        announce(resources, integration_id)
+        if leave and not leave.is_first and resources.integrations_of(user.tenant_id).knew(integration_id):
+            raise FormAlreadySent(409, "an attempt that was cut short has created it")
+        judged_form(form, kind, lambda: created(_named(given), integration_id, user.tenant_id))
+        create_integration_of_tenant(resources, user.tenant_id, given, integration_id, again=False)
+        refresh_integration(resources, integration_id)
         return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
     try:
-        answer = once(resources, token, form, do)
-    except UsedForm:
-        return show_form(request, resources, visitor, _renewed(resources, visitor, form, page))
+        answer = run_form_once(resources, token, form, do)
+    except FormAlreadySent:
+        return show_form(request, resources, user, _renewed(resources, user, form, page))
     except (InvalidIntegration, Problem) as error:
-        return show_form(request, resources, visitor, refused(resources, visitor, form, page, error))
+        return show_form(request, resources, user, form_with_errors(resources, user, form, page, error))
     forget_draft(resources, token)
     return answer
 
 
 @router.get(HOME + "/{integration_id}/edit")
-def edit(
-    request: Request, resources: Shared, visitor: Changing, integration_id: str, draft: str = ""
-) -> Response:
+def edit(request: Request, resources: Shared, user: Editor, integration_id: str, draft: str = "") -> Response:
     """Show the form of an integration, or what was typed into it before."""
-    configured = resources.integrations_of(visitor.tenant_id).show(integration_id)
-    page = FormPage(filled_from(document(configured)), configured)
-    return show_form(request, resources, visitor, _reopened(resources, visitor, page, draft))
+    configured = resources.integrations_of(user.tenant_id).show(integration_id)
+    page = FormPage(filled_from(integration_document(configured)), configured)
+    return show_form(request, resources, user, _reopened(resources, user, page, draft))
 
 
 @router.post(HOME + "/{integration_id}/edit")
 def change_one(
-    request: Request, resources: Shared, visitor: Changing, form: Typed, integration_id: str
+    request: Request, resources: Shared, user: Editor, form: Typed, integration_id: str
 ) -> Response:
     """Change it, or show what is wrong; the form tells which revision was seen."""
-    integrations = resources.integrations_of(visitor.tenant_id)
+    integrations = resources.integrations_of(user.tenant_id)
     configured = integrations.show(integration_id)
-    shown, token = document(configured), visitor.token_of(form)
+    shown, token = integration_document(configured), user.token_of(form)
     kind, revision = configured.type, _revision(form)
     page = FormPage(refilled(form, kind, shown), configured, revision, token)
 
     is_first: list[bool] = []
 
-    def do(_leave: Leave | None) -> Response:
+    def do(_leave: IdempotencyLock | None) -> Response:
         if configured.revision != revision:
-            raise ChangedMeanwhile
+            raise RevisionConflict
         patch, old = patch_in(form, kind, shown), integrations.open(integration_id)
         judged_form(form, kind, lambda: changed(old, patch, shown))
         change(integrations, integration_id, patch, [revision])
         is_first.append(True)
-        announce(resources, integration_id)
+        refresh_integration(resources, integration_id)
         headers = {"ETag": etag(integrations.show(integration_id))}
         return RedirectResponse(f"{HOME}/{integration_id}", 303, headers)
 
     try:
-        answer = once(resources, token, form, do)
+        answer = run_form_once(resources, token, form, do)
         if not is_first and answer.headers.get("etag") != etag(integrations.show(integration_id)):
-            raise ChangedMeanwhile  # noqa: TRY301 - what was saved then does not stand any more
-    except (ChangedMeanwhile, UsedForm) as error:
-        told = _CHANGED if isinstance(error, ChangedMeanwhile) else _SAVED
-        return show_form(request, resources, visitor, _overtaken(resources, visitor, form, page, told))
+            raise RevisionConflict  # noqa: TRY301 - what was saved then does not stand any more
+    except (RevisionConflict, FormAlreadySent) as error:
+        told = _CHANGED if isinstance(error, RevisionConflict) else _SAVED
+        return show_form(request, resources, user, _overtaken(resources, user, form, page, told))
     except (InvalidIntegration, Problem) as error:
-        return show_form(request, resources, visitor, refused(resources, visitor, form, page, error))
+        return show_form(request, resources, user, form_with_errors(resources, user, form, page, error))
     forget_draft(resources, token)
     return answer
 
 
-def _reopened(resources: Resources, visitor: Visitor, page: FormPage, name: str) -> FormPage:
+def _reopened(resources: Resources, user: User, page: FormPage, name: str) -> FormPage:
     """Return the form with what was typed into it before under this name, if there is a name."""
     if not name:
         return page
-    draft = find_draft(resources, visitor, name)
+    draft = find_draft(resources, user, name)
     if draft is None or draft.token.place != page.place:
         return replace(page, told=GONE)
-    form, is_own = draft.form, visitor.owns(draft.token)
-    fresh = structs.replace(visitor.form_token(page.place), seen=draft.token.seen)
+    form, is_own = draft.form, user.owns(draft.token)
+    fresh = structs.replace(user.form_token(page.place), seen=draft.token.seen)
     return replace(
         page,
-        filled=refilled(form, page.filled.kind, document(page.one) if page.one else None),
+        filled=refilled(form, page.filled.kind, integration_document(page.one) if page.one else None),
         revision=_revision(form) if page.one else None,
         token=draft.token if is_own else fresh,
         told=_HERE_AGAIN if is_own else _HERE_AGAIN + _OTHER_KEY,
@@ -148,19 +146,19 @@ def _reopened(resources: Resources, visitor: Visitor, page: FormPage, name: str)
     )
 
 
-def _renewed(resources: Resources, visitor: Visitor, form: FormData, page: FormPage) -> FormPage:
+def _renewed(resources: Resources, user: User, form: FormData, page: FormPage) -> FormPage:
     """Return a form that has created one already, as one that may create another."""
-    token = visitor.form_token(page.place)
+    token = user.form_token(page.place)
     kept = keep_secrets(resources, token, form)
     return replace(page, token=token, told=_MADE, kept=kept, status=409)
 
 
-def _overtaken(resources: Resources, visitor: Visitor, form: FormData, page: FormPage, told: str) -> FormPage:
+def _overtaken(resources: Resources, user: User, form: FormData, page: FormPage, told: str) -> FormPage:
     """Return what was typed, beside what was saved meanwhile."""
-    configured = resources.integrations_of(visitor.tenant_id).show(page.one.id if page.one else "")
-    theirs = filled_from(document(configured))
+    configured = resources.integrations_of(user.tenant_id).show(page.one.id if page.one else "")
+    theirs = filled_from(integration_document(configured))
     filled, notes = merged(page.filled, theirs, page.token.seen if page.token else {})
-    token = visitor.form_token(page.place, texts_of(theirs))
+    token = user.form_token(page.place, texts_of(theirs))
     kept = keep_secrets(resources, token, form)
     return FormPage(filled, configured, configured.revision, token, told, notes=notes, kept=kept, status=412)
 

@@ -1,6 +1,6 @@
 """Which dead letters a page shows and a replay means: from the fields of a form to a selection, and back.
 
-Every selection is bound to the visitor's tenant, whatever the form says.
+Every selection is bound to the user's tenant, whatever the form says.
 """
 
 from collections.abc import Mapping

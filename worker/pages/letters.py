@@ -15,18 +15,18 @@ from worker.api.resources import Resources
 from worker.correction import publish_corrected
 from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import attempts_of
-from worker.ledger.letters import deaths_of, discard, find_letter, waiting_letters
+from worker.ledger.letters import dead_letter_history, discard_dead_letters, find_letter, waiting_letters
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType
 from worker.model.payload_text import payload_text
 from worker.model.replays import LetterState, Selection
-from worker.pages.confirming import Question, ask, asked_first
+from worker.pages.confirming import Confirmation, asked_first, confirmation_page
 from worker.pages.drafts import GONE, Typed, find_draft, forget_draft
 from worker.pages.form_tokens import FormToken
 from worker.pages.letter_filter import LetterFilter
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
+from worker.pages.visitors import HOME, CsrfForm, Editor, User, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -62,46 +62,46 @@ class _Correction(NamedTuple):
 def show_letters(
     request: Request,
     resources: Shared,
-    visitor: Looking,
+    user: Viewer,
     before: Annotated[str, Query(pattern=r"^([0-9]{1,16},.{1,128})?$")] = "",
 ) -> Response:
     """Show the letters that wait, the latest first."""
     narrowed = LetterFilter.of(request.query_params)
-    found = waiting_letters(resources.engine, narrowed.selection(visitor.tenant_id), PAGE + 1, _place(before))
-    names = resources.integrations_of(visitor.tenant_id).names()
+    found = waiting_letters(resources.engine, narrowed.selection(user.tenant_id), PAGE + 1, _place(before))
+    names = resources.integrations_of(user.tenant_id).names()
     return render(
         request,
         "letters.html",
-        visitor,
+        user,
         letters=found[:PAGE],
         before=f"{found[PAGE - 1].dead_ms},{found[PAGE - 1].id}" if len(found) > PAGE else None,
         narrowed=narrowed,
         names=names,
-        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
+        deleted=resources.integrations_of(user.tenant_id).deleted(),
         causes=CAUSES,
         types=[kind.value for kind in EventType],
     )
 
 
 @router.get(HOME + "/{integration_id}/dead-letters")
-async def show_of_one(_visitor: Looking, integration_id: str) -> Response:
+async def show_of_one(_user: Viewer, integration_id: str) -> Response:
     """Go to the letters of one integration."""
     return RedirectResponse(f"{LETTERS}?{urlencode({'integration': integration_id})}", 303)
 
 
 @router.get(LETTERS + "/{letter_id}")
 def show_letter(
-    request: Request, resources: Shared, visitor: Looking, letter_id: str, draft: str = ""
+    request: Request, resources: Shared, user: Viewer, letter_id: str, draft: str = ""
 ) -> Response:
     """Show one letter: the event, why it died, and every time that it did; and a correction that was kept."""
-    letter = _letter(resources, visitor, letter_id)
-    return _shown(request, resources, visitor, letter, _kept(resources, visitor, letter, draft))
+    letter = _letter(resources, user, letter_id)
+    return _shown(request, resources, user, letter, _kept(resources, user, letter, draft))
 
 
 def _shown(
     request: Request,
     resources: Shared,
-    visitor: Visitor,
+    user: User,
     letter: DeadLetterRow,
     correction: _Correction,
 ) -> Response:
@@ -111,32 +111,34 @@ def _shown(
     return render(
         request,
         "letter.html",
-        visitor,
+        user,
         letter=letter,
         payload=payload_text(letter.payload),
         attempts=tried.get((integration_id, letter.content), ()),
-        deaths=deaths_of(resources.engine, letter.event_id or "", integration_id, letter.content),
-        names=resources.integrations_of(visitor.tenant_id).names(),
-        deleted=resources.integrations_of(visitor.tenant_id).deleted(),
+        deaths=dead_letter_history(resources.engine, letter.event_id or "", integration_id, letter.content),
+        names=resources.integrations_of(user.tenant_id).names(),
+        deleted=resources.integrations_of(user.tenant_id).deleted(),
         causes=CAUSES,
         waits=letter.state is LetterState.WAITING,
         correction=correction,
-        token=correction.token or visitor.form_token(_place_of(letter)),
+        token=correction.token or user.form_token(_place_of(letter)),
         status=correction.status,
     )
 
 
 @router.get(LETTERS + "/{letter_id}/discard")
-def ask_discard(request: Request, resources: Shared, visitor: Changing, letter_id: str) -> Response:
+def ask_discard(request: Request, resources: Shared, user: Editor, letter_id: str) -> Response:
     """Ask before a letter is discarded."""
-    letter = _letter(resources, visitor, letter_id)
+    letter = _letter(resources, user, letter_id)
     place = f"{LETTERS}/{quote(letter.id)}"
     called = f"event {letter.event_id}" if letter.event_id else "an event without an id"
-    lost = (*_lost_by_discard(resources, visitor, letter), "It can be read here until it is pruned by age.")
-    return ask(request, visitor, Question(f"Discard {called}", lost, "Discard", f"{place}/discard", place))
+    lost = (*_lost_by_discard(resources, user, letter), "It can be read here until it is pruned by age.")
+    return confirmation_page(
+        request, user, Confirmation(f"Discard {called}", lost, "Discard", f"{place}/discard", place)
+    )
 
 
-def _lost_by_discard(resources: Resources, visitor: Visitor, letter: DeadLetterRow) -> tuple[str, str]:
+def _lost_by_discard(resources: Resources, user: User, letter: DeadLetterRow) -> tuple[str, str]:
     one = f"This one event, of the type {letter.event_type or 'not known'},"
     home = letter.integration_id
     if home is None:
@@ -144,70 +146,72 @@ def _lost_by_discard(resources: Resources, visitor: Visitor, letter: DeadLetterR
             f"{one} is not valid: it was never delivered.",
             "It cannot be corrected and published any more.",
         )
-    name = resources.integrations_of(visitor.tenant_id).names().get(home, home)
+    name = resources.integrations_of(user.tenant_id).names().get(home, home)
     return f"{one} will not be delivered to {name}.", "No replay will send it any more."
 
 
 @router.post(LETTERS + "/{letter_id}/discard")
-def discard_letter(resources: Shared, visitor: Changing, form: Posted, letter_id: str) -> Response:
+def discard_letter(resources: Shared, user: Editor, form: CsrfForm, letter_id: str) -> Response:
     """Let a letter wait no longer; it stays readable until it is pruned."""
-    letter = _letter(resources, visitor, letter_id)
+    letter = _letter(resources, user, letter_id)
     if way := asked_first(form, f"{LETTERS}/{quote(letter.id)}/discard"):
         return way
-    discard(resources.engine, Selection(ids=(letter.id,), tenant_id=visitor.tenant_id), letter.dead_ms)
+    discard_dead_letters(
+        resources.engine, Selection(ids=(letter.id,), tenant_id=user.tenant_id), letter.dead_ms
+    )
     return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
 
 
 @router.post(LETTERS + "/{letter_id}/correct")
 def correct_letter(
-    request: Request, resources: Shared, visitor: Changing, form: Typed, letter_id: str
+    request: Request, resources: Shared, user: Editor, form: Typed, letter_id: str
 ) -> Response:
     """Publish an event that was not valid corrected; what is wrong still is said beside what was typed."""
-    letter = _letter(resources, visitor, letter_id)
-    typed, token = str(form.get("event", "")), visitor.token_of(form)
+    letter = _letter(resources, user, letter_id)
+    typed, token = str(form.get("event", "")), user.token_of(form)
     try:
-        event = corrected_bytes(typed.strip().encode(), visitor.tenant_id)
+        event = corrected_bytes(typed.strip().encode(), user.tenant_id)
         resources.ownership.require()
         publish_corrected(resources.engine, resources.client, letter, event)
     except (InvalidInput, BrokerUnavailable) as error:
         resources.outages.note(error)
         problem = problem_of(error)
         refused = _Correction(typed, token, wrong=_words_of(problem), status=problem.status)
-        return _shown(request, resources, visitor, letter, refused)
+        return _shown(request, resources, user, letter, refused)
     with suppress(BrokerUnavailable):  # the event is published
         forget_draft(resources, token)
     return RedirectResponse(_place_of(letter), 303)
 
 
-def _kept(resources: Resources, visitor: Visitor, letter: DeadLetterRow, name: str) -> _Correction:
+def _kept(resources: Resources, user: User, letter: DeadLetterRow, name: str) -> _Correction:
     """Return the correction that was kept under this name, if there is a name."""
     if not name:
         return _Correction()
-    draft = find_draft(resources, visitor, name)
+    draft = find_draft(resources, user, name)
     if draft is None or draft.token.place != _place_of(letter):
         return _Correction(told=GONE)
-    token = draft.token if visitor.owns(draft.token) else None
+    token = draft.token if user.owns(draft.token) else None
     return _Correction(str(draft.form.get("event", "")), token, told=_HERE_AGAIN)
 
 
 def _words_of(problem: Problem) -> str:
-    remedy = str(problem.more.get("remedy", ""))
-    return str(problem) if remedy in str(problem) else f"{problem}: {remedy}"
+    hint = str(problem.more.get("hint", ""))
+    return str(problem) if hint in str(problem) else f"{problem}: {hint}"
 
 
 def _place_of(letter: DeadLetterRow) -> str:
     return f"{LETTERS}/{quote(letter.id)}"
 
 
-def _letter(resources: Shared, visitor: Visitor, letter_id: str) -> DeadLetterRow:
-    """Return a letter of the visitor's tenant. Raises NotFoundError for any other."""
+def _letter(resources: Shared, user: User, letter_id: str) -> DeadLetterRow:
+    """Return a letter of the user's tenant. Raises NotFoundError for any other."""
     unknown = NotFoundError("there is no dead letter with this id")
     try:
         letter = find_letter(resources.engine, letter_id)
     except NotFoundError:
         raise unknown from None
-    is_ours = letter.tenant_id == visitor.tenant_id
-    if not is_ours and not resources.integrations_of(visitor.tenant_id).knew(letter.integration_id or ""):
+    is_ours = letter.tenant_id == user.tenant_id
+    if not is_ours and not resources.integrations_of(user.tenant_id).knew(letter.integration_id or ""):
         raise unknown
     return letter
 

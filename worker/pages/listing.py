@@ -13,15 +13,15 @@ from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.unrecordable import Unrecordable
-from worker.broker.vital_signs import VitalSigns
-from worker.health import Health
+from worker.broker.vital_signs import RedisStats
+from worker.health import HealthService
 from worker.ledger.minutes import Minute, minutes_of
 from worker.model.time_words import span
 from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
-from worker.pages.visitors import HOME, Looking
+from worker.pages.visitors import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -32,7 +32,7 @@ _RATE_MINUTES = 5
 MEANINGS = {"error_rate": ERROR_RATE, "retry_rate": RETRY_RATE, "latency": LATENCY}
 _TROUBLE_FIRST = (
     *(State.FAILING, State.DEGRADED, State.UNKNOWN, State.PAUSED, State.HEALTHY),
-    *(State.IDLE, State.SWITCHED_OFF),
+    *(State.IDLE, State.DISABLED),
 )
 
 
@@ -51,22 +51,22 @@ class Row:
 def show_list(
     request: Request,
     resources: Shared,
-    visitor: Looking,
+    user: Viewer,
     state: Annotated[State | None, Query()] = None,
     q: Annotated[str, Query(max_length=200)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> Response:
     """Show the integrations; `state` and `q`, a part of the name, narrow the list."""
-    health = Health(resources.engine, resources.client, resources.config)
-    everyone = sorted(health.all(visitor.tenant_id, with_latencies=False), key=_by_trouble)
+    health = HealthService(resources.engine, resources.client, resources.config)
+    everyone = sorted(health.all(user.tenant_id, with_latencies=False), key=_by_trouble)
     chosen = [one for one in everyone if state in {None, one.state} and q.lower() in one.name.lower()]
     visible = chosen[(page - 1) * PAGE : page * PAGE]
     return render(
         request,
         "list.html",
-        visitor,
-        notices=list(_notices(resources, visitor.tenant_id)),
-        rows=_rows(resources, health, visitor.tenant_id, visible),
+        user,
+        notices=list(_notices(resources, user.tenant_id)),
+        rows=_rows(resources, health, user.tenant_id, visible),
         meanings=MEANINGS,
         window=span(resources.config.health_window * 1000),
         counts=Counter(one.state for one in everyone),
@@ -103,9 +103,11 @@ def _by_trouble(one: IntegrationHealth) -> tuple[int, str]:
     return _TROUBLE_FIRST.index(one.state), one.name.lower()
 
 
-def _rows(resources: Shared, health: Health, tenant_id: str, visible: list[IntegrationHealth]) -> list[Row]:
+def _rows(
+    resources: Shared, health: HealthService, tenant_id: str, visible: list[IntegrationHealth]
+) -> list[Row]:
     ids = [one.integration_id for one in visible]
-    now_ms = VitalSigns(resources.client).now_ms()
+    now_ms = RedisStats(resources.client).now_ms()
     minutes = minutes_of(resources.engine, ids, now_ms - HOUR_MS)
     latencies = health.latencies(ids)
     urls = resources.integrations_of(tenant_id).urls(ids)

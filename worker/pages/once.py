@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 from worker.api.problems import Problem
 from worker.api.repeating import FORM_DIGEST, finish
 from worker.api.resources import Resources
-from worker.broker.idempotency import Answer, Idempotency, Leave, StillUnderWay
+from worker.broker.idempotency import Idempotency, IdempotencyLock, RequestInProgress, StoredResponse
 from worker.pages.form_tokens import FORM_FIELD, FormToken
 from worker.pages.visitors import CSRF_FIELD, safe_place
 
@@ -24,12 +24,15 @@ _PURPOSE = "form"
 _ANEW = "load the page again"
 
 
-class UsedForm(Problem):
+class FormAlreadySent(Problem):
     """The form was sent before, with something else in it, and carried out."""
 
 
-def once(
-    resources: Resources, token: FormToken | None, form: FormData, do: Callable[[Leave | None], Response]
+def run_form_once(
+    resources: Resources,
+    token: FormToken | None,
+    form: FormData,
+    do: Callable[[IdempotencyLock | None], Response],
 ) -> Response:
     """Do it, unless this very form was carried out before; without a token, do it in any case.
 
@@ -40,12 +43,14 @@ def once(
         return do(None)
     typed = _typed(form)
     found = _begin(resources, token)
-    if isinstance(found, Answer):
+    if isinstance(found, StoredResponse):
         if not resources.vault.proofs.holds(found.headers.get(FORM_DIGEST, ""), _PURPOSE, typed):
-            raise UsedForm(409, "this form has been saved before, with something else in it", remedy=_ANEW)
+            raise FormAlreadySent(
+                409, "this form has been saved before, with something else in it", hint=_ANEW
+            )
         return _again(found)
 
-    def do_and_note(leave: Leave | None) -> Response:
+    def do_and_note(leave: IdempotencyLock | None) -> Response:
         made = do(leave)
         # A bare digest would let whoever reads Redis try out short secrets of the form.
         made.headers[FORM_DIGEST] = resources.vault.proofs.prove(_PURPOSE, typed)
@@ -54,7 +59,7 @@ def once(
     return finish(found, do_and_note)
 
 
-def _again(found: Answer) -> Response:
+def _again(found: StoredResponse) -> Response:
     """Return what was answered; not as a page to show, for whoever can write to Redis could write one."""
     headers = {name: value for name, value in found.headers.items() if name in {"location", "etag"}}
     if "location" in headers:
@@ -62,17 +67,17 @@ def _again(found: Answer) -> Response:
     return Response(found.body, found.status, headers, media_type="text/plain")
 
 
-def _begin(resources: Resources, token: FormToken) -> Leave | Answer:
+def _begin(resources: Resources, token: FormToken) -> IdempotencyLock | StoredResponse:
     requests = Idempotency(resources.client, resources.config.idempotency_bytes)
     ends = time.monotonic() + _PATIENCE
     while True:
         try:
             # What is in the form does not count here: it may be changed until it was carried out.
             return requests.begin(token.tenant_id, _PURPOSE, token.name, b"")
-        except StillUnderWay:
+        except RequestInProgress:
             if time.monotonic() > ends:
                 raise Problem(
-                    409, "this form is being saved at this moment", remedy="try again in a second"
+                    409, "this form is being saved at this moment", hint="try again in a second"
                 ) from None
             time.sleep(_LOOK)
 

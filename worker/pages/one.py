@@ -5,16 +5,16 @@ from fastapi.responses import Response
 
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
-from worker.broker.vital_signs import VitalSigns
-from worker.health import Health
+from worker.broker.vital_signs import RedisStats
+from worker.health import HealthService
 from worker.ledger.minutes import minutes_of
-from worker.ledger.queries import deliveries
+from worker.ledger.queries import find_deliveries
 from worker.model.time_words import span
 from worker.pages.charts import bar_chart, line_chart
 from worker.pages.listing import MEANINGS
 from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latency_points
-from worker.pages.visitors import HOME, Looking
+from worker.pages.visitors import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -25,18 +25,18 @@ _FAILURES = 20
 
 
 @router.get(HOME + "/{integration_id}")
-def show_one(request: Request, resources: Shared, visitor: Looking, integration_id: str) -> Response:
+def show_one(request: Request, resources: Shared, user: Viewer, integration_id: str) -> Response:
     """Show an integration; another tenant's is as unknown as one that never was."""
-    configured = resources.integrations_of(visitor.tenant_id).show(integration_id)
-    health = Health(resources.engine, resources.client, resources.config)
-    now_ms = VitalSigns(resources.client).now_ms()
+    configured = resources.integrations_of(user.tenant_id).show(integration_id)
+    health = HealthService(resources.engine, resources.client, resources.config)
+    now_ms = RedisStats(resources.client).now_ms()
     minutes = minutes_of(resources.engine, [configured.id], now_ms - _DAY_MS)[configured.id]
     drawn = bars(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS)
     delivered, failed = sum(bar.delivered for bar in drawn), sum(bar.failed for bar in drawn)
     return render(
         request,
         "one.html",
-        visitor,
+        user,
         one=configured,
         warning=resources.warning_of(configured),
         health=health.of(configured.id),
@@ -49,5 +49,7 @@ def show_one(request: Request, resources: Shared, visitor: Looking, integration_
         latency=line_chart(
             latency_points(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS), "Latency of the last 24 hours"
         ),
-        failures=deliveries(resources.engine, integration_id=configured.id, failed=True, limit=_FAILURES),
+        failures=find_deliveries(
+            resources.engine, integration_id=configured.id, failed=True, limit=_FAILURES
+        ),
     )

@@ -17,7 +17,7 @@ from worker.model.printable import plain, plain_lines
 from worker.pages import words
 from worker.pages.form_tokens import FORM_FIELD
 from worker.pages.icons import icon
-from worker.pages.visitors import CSRF_FIELD, CSRF_HEADER, HOME, SIGN_IN, Visitor
+from worker.pages.visitors import CSRF_FIELD, CSRF_HEADER, HOME, SIGN_IN, User
 
 #: Nothing is loaded from elsewhere, nothing inline runs, and nobody may put a page into a frame.
 HEADERS = {
@@ -32,20 +32,20 @@ HEADERS = {
 
 
 def render(
-    request: Request, template: str, visitor: Visitor | None = None, *, status: int = 200, **shown: Any
+    request: Request, template: str, user: User | None = None, *, status: int = 200, **shown: Any
 ) -> HTMLResponse:
     """Answer with a page, or with the part of one that htmx asked for."""
     now_ms = time.time_ns() // 1_000_000
     text = (
-        environment()
+        template_environment()
         .get_template(template)
-        .render(visitor=visitor, now_ms=now_ms, path=request.url.path, **shown)
+        .render(user=user, now_ms=now_ms, path=request.url.path, **shown)
     )
     return HTMLResponse(text, status, HEADERS)
 
 
 @cache
-def environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
     """Return the templates of this package."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(files("worker.pages") / "templates")),
@@ -58,7 +58,7 @@ def environment() -> jinja2.Environment:
     made.filters.update(
         plain=lambda text: plain("" if text is None else str(text)),
         plain_lines=plain_lines,
-        **{word.__name__: word for word in (words.clock, words.duration, words.iso, words.milliseconds)},
+        **{word.__name__: word for word in (words.clock, words.duration, words.iso, words.latency_text)},
         **{word.__name__: word for word in (words.number, words.percent, words.size)},
     )
     made.filters["since_now"] = lambda text: words.ago(words.from_iso(text), time.time_ns() // 1_000_000)

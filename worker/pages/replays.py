@@ -9,17 +9,17 @@ from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.broker.idempotency import Leave
-from worker.ledger.letters import census
-from worker.ledger.replays import create_replay, end_replay, fates, get_replay
+from worker.broker.idempotency import IdempotencyLock
+from worker.ledger.letters import count_dead_letters
+from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result
 from worker.model.errors import InvalidReplay, NotFoundError
-from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Fates, Replay, ReplayState, Selection
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayResult, ReplayState, Selection
 from worker.pages.letter_filter import LetterFilter
 from worker.pages.letters import LETTERS
-from worker.pages.once import once
+from worker.pages.once import run_form_once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Changing, Looking, Posted, Visitor
-from worker.pages.words import counted
+from worker.pages.visitors import HOME, CsrfForm, Editor, User, Viewer
+from worker.pages.words import count_text_for_page
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -30,22 +30,22 @@ _LONGEST_MS = 16
 
 
 @router.post(LETTERS + "/count")
-def count(request: Request, resources: Shared, visitor: Changing, form: Posted) -> Response:
+def count(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> Response:
     """Say what a replay would send, without sending it."""
-    return _counted(request, resources, visitor, form)
+    return _counted(request, resources, user, form)
 
 
 @router.post(REPLAYS)
-def make(request: Request, resources: Shared, visitor: Changing, form: Posted) -> Response:
+def make(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> Response:
     """Make a replay of what was counted, and go where its progress is shown.
 
     What died since then is not meant; should it be another number all the same, it is asked anew.
     """
-    selection = _until(LetterFilter.of(form).selection(visitor.tenant_id), form)
-    target = _target(resources, visitor, form.get("into"))
+    selection = _until(LetterFilter.of(form).selection(user.tenant_id), form)
+    target = _target(resources, user, form.get("into"))
 
-    def do(_leave: Leave | None) -> Response:
-        found = census(resources.engine, selection, elsewhere=target is not None)
+    def do(_leave: IdempotencyLock | None) -> Response:
+        found = count_dead_letters(resources.engine, selection, elsewhere=target is not None)
         if form.get("counted", str(found.replayable)) != str(found.replayable):
             raise _OtherNumber(409, "it is another number of dead letters by now")
         replay = create_replay(
@@ -53,36 +53,36 @@ def make(request: Request, resources: Shared, visitor: Changing, form: Posted) -
             selection,
             target_id=target,
             rate=_rate(str(form.get("rate", DEFAULT_RATE))),
-            made_by=f"a page of {visitor.tenant_id}",
+            made_by=f"a page of {user.tenant_id}",
             quotas=resources.config.quotas,
         )
         return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
 
     try:
-        return once(resources, visitor.token_of(form), form, do)
+        return run_form_once(resources, user.token_of(form), form, do)
     except _OtherNumber:
-        return _counted(request, resources, visitor, form, told=_RECOUNTED)
+        return _counted(request, resources, user, form, told=_RECOUNTED)
 
 
 class _OtherNumber(Problem):
     """There are not as many letters as were counted."""
 
 
-def _counted(
-    request: Request, resources: Resources, visitor: Visitor, form: FormData, told: str = ""
-) -> Response:
-    narrowed, target = LetterFilter.of(form), _target(resources, visitor, form.get("into"))
-    found = census(resources.engine, narrowed.selection(visitor.tenant_id), elsewhere=target is not None)
+def _counted(request: Request, resources: Resources, user: User, form: FormData, told: str = "") -> Response:
+    narrowed, target = LetterFilter.of(form), _target(resources, user, form.get("into"))
+    found = count_dead_letters(
+        resources.engine, narrowed.selection(user.tenant_id), elsewhere=target is not None
+    )
     return render(
         request,
         "count.html",
-        visitor,
+        user,
         status=409 if told else 200,
         told=told,
         narrowed=narrowed,
         counted=found,
         into=target,
-        names=resources.integrations_of(visitor.tenant_id).names(),
+        names=resources.integrations_of(user.tenant_id).names(),
         rate=form.get("rate", DEFAULT_RATE),
         fastest=FASTEST_RATE,
     )
@@ -99,30 +99,30 @@ def _until(selection: Selection, form: FormData) -> Selection:
 
 
 @router.get(REPLAYS + "/{replay_id}")
-def show(request: Request, resources: Shared, visitor: Looking, replay_id: str) -> Response:
+def show(request: Request, resources: Shared, user: Viewer, replay_id: str) -> Response:
     """Show how far a replay is."""
-    replay = _replay(resources, visitor, replay_id)
-    became = fates(resources.engine, replay)
+    replay = _replay(resources, user, replay_id)
+    became = replay_result(resources.engine, replay)
     over = replay.state is not ReplayState.RUNNING and not became.under_way
     return render(
         request,
         "replay.html",
-        visitor,
+        user,
         replay=replay,
         became=became,
-        names=resources.integrations_of(visitor.tenant_id).names(),
+        names=resources.integrations_of(user.tenant_id).names(),
         runs=replay.state is ReplayState.RUNNING,
         over=over,
         ended=_ended(replay, became) if over else None,
     )
 
 
-def _ended(replay: Replay, became: Fates) -> tuple[str, str]:
+def _ended(replay: Replay, became: ReplayResult) -> tuple[str, str]:
     """Return how a replay has ended: a state, as of an integration, and words."""
     if became.dead and not became.delivered:
         return "failing", "None was delivered: all that were sent again have died again"
     if became.dead:
-        return "degraded", f"{counted(became.dead, 'event has', 'events have')} died again"
+        return "degraded", f"{count_text_for_page(became.dead, 'event has', 'events have')} died again"
     if replay.state is not ReplayState.DONE:
         return "degraded", "Cancelled: what was not handed over is still a dead letter"
     if became.delivered:
@@ -131,34 +131,34 @@ def _ended(replay: Replay, became: Fates) -> tuple[str, str]:
 
 
 @router.post(REPLAYS + "/{replay_id}/cancel")
-def cancel(resources: Shared, visitor: Changing, _form: Posted, replay_id: str) -> Response:
+def cancel(resources: Shared, user: Editor, _form: CsrfForm, replay_id: str) -> Response:
     """End a replay; what it has handed over is sent."""
-    replay = _replay(resources, visitor, replay_id)
+    replay = _replay(resources, user, replay_id)
     end_replay(resources.engine, replay.id, ReplayState.CANCELLED, "by hand")
     return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
 
 
-def _replay(resources: Shared, visitor: Visitor, replay_id: str) -> Replay:
-    """Return a replay of the visitor's tenant. Raises NotFoundError for any other."""
+def _replay(resources: Shared, user: User, replay_id: str) -> Replay:
+    """Return a replay of the user's tenant. Raises NotFoundError for any other."""
     unknown = NotFoundError("there is no replay with this id")
     try:
         replay = get_replay(resources.engine, replay_id)
     except NotFoundError:
         raise unknown from None
     home = replay.selection.integration_id
-    is_ours = replay.selection.tenant_id == visitor.tenant_id or (
-        home is not None and resources.integrations_of(visitor.tenant_id).knew(home)
+    is_ours = replay.selection.tenant_id == user.tenant_id or (
+        home is not None and resources.integrations_of(user.tenant_id).knew(home)
     )
     if not is_ours:
         raise unknown
     return replay
 
 
-def _target(resources: Shared, visitor: Visitor, given: object) -> str | None:
-    """Return the id of the integration that gets the events; it must be one of the visitor's."""
+def _target(resources: Shared, user: User, given: object) -> str | None:
+    """Return the id of the integration that gets the events; it must be one of the user's."""
     if not given:
         return None
-    return resources.integrations_of(visitor.tenant_id).show(str(given)).id
+    return resources.integrations_of(user.tenant_id).show(str(given)).id
 
 
 def _rate(text: str) -> int:

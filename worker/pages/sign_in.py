@@ -14,8 +14,8 @@ from worker.pages.visitors import (
     COOKIE,
     HOME,
     SIGN_IN,
-    Looking,
-    Posted,
+    CsrfForm,
+    Viewer,
     fields_of,
     refuse_foreign,
     safe_place,
@@ -88,9 +88,9 @@ def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> R
 
 
 @router.post("/sign-out")
-def sign_out(resources: Shared, visitor: Looking, _form: Posted) -> Response:
+def sign_out(resources: Shared, user: Viewer, _form: CsrfForm) -> Response:
     """End the session."""
-    resources.sessions.close(visitor.token)
+    resources.sessions.close(user.token)
     answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(COOKIE)
     return answer

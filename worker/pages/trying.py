@@ -11,24 +11,24 @@ from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
 from worker.api.connection_tests import steps_of_test
-from worker.api.documents import document
+from worker.api.documents import integration_document
 from worker.api.merging import changed, created
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
 from worker.destinations.opening import make_sender
-from worker.doctor import Check
+from worker.doctor import StepReport
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.events import QueuedEvent, decode_event
 from worker.model.integrations import Integration
-from worker.model.secrets import require_readable
-from worker.pages.complaints import complaint
+from worker.model.secrets import require_readable_secrets
+from worker.pages.complaints import error_text
 from worker.pages.drafts import Typed
 from worker.pages.form_filling import known
 from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
-from worker.pages.rendering import HEADERS, environment
-from worker.pages.visitors import HOME, Changing, Visitor
+from worker.pages.rendering import HEADERS, template_environment
+from worker.pages.visitors import HOME, Editor, User
 from worker.transports.guard import Guard
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
@@ -40,38 +40,38 @@ _SAMPLES = 500
 
 
 @router.post(HOME + "/new/{kind}/test")
-async def test_new(resources: Shared, visitor: Changing, form: Typed, kind: str) -> Response:
+async def test_new(resources: Shared, user: Editor, form: Typed, kind: str) -> Response:
     """Examine what the form of a new integration says."""
-    return await _examined(resources, visitor, lambda: _new(visitor, form, known(kind)))
+    return await _examined(resources, user, lambda: _new(user, form, known(kind)))
 
 
 @router.post(HOME + "/{integration_id}/test")
-async def test_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
+async def test_changed(resources: Shared, user: Editor, form: Typed, integration_id: str) -> Response:
     """Examine an integration as its form says; secrets that were left empty are those it has."""
-    return await _examined(resources, visitor, lambda: _changed(resources, visitor, form, integration_id))
+    return await _examined(resources, user, lambda: _changed(resources, user, form, integration_id))
 
 
 @router.post(HOME + "/new/{kind}/preview")
-def preview_new(visitor: Changing, form: Typed, kind: str) -> Response:
+def preview_new(user: Editor, form: Typed, kind: str) -> Response:
     """Show the bytes that a new integration would be sent."""
-    return _previewed(visitor, form, lambda: _new(visitor, form, known(kind)))
+    return _previewed(user, form, lambda: _new(user, form, known(kind)))
 
 
 @router.post(HOME + "/{integration_id}/preview")
-def preview_changed(resources: Shared, visitor: Changing, form: Typed, integration_id: str) -> Response:
+def preview_changed(resources: Shared, user: Editor, form: Typed, integration_id: str) -> Response:
     """Show the bytes that an integration would be sent."""
-    return _previewed(visitor, form, lambda: _changed(resources, visitor, form, integration_id))
+    return _previewed(user, form, lambda: _changed(resources, user, form, integration_id))
 
 
-def _new(visitor: Visitor, form: FormData, kind: str) -> Integration:
+def _new(user: User, form: FormData, kind: str) -> Integration:
     given = document_in(form, kind)
     whole = {**given, "name": given["name"] or "test"}
-    return judged_form(form, kind, lambda: created(whole, "int_test", visitor.tenant_id))
+    return judged_form(form, kind, lambda: created(whole, "int_test", user.tenant_id))
 
 
-def _changed(resources: Resources, visitor: Visitor, form: FormData, integration_id: str) -> Integration:
-    integrations = resources.integrations_of(visitor.tenant_id)
-    shown = document(integrations.show(integration_id))
+def _changed(resources: Resources, user: User, form: FormData, integration_id: str) -> Integration:
+    integrations = resources.integrations_of(user.tenant_id)
+    shown = integration_document(integrations.show(integration_id))
     old = integrations.open(integration_id)
     # The page of an integration has a button as well, and nothing filled in.
     if "event_types" not in form:
@@ -79,12 +79,10 @@ def _changed(resources: Resources, visitor: Visitor, form: FormData, integration
     return judged_form(form, old.type, lambda: changed(old, patch_in(form, old.type, shown), shown))
 
 
-async def _examined(
-    resources: Resources, visitor: Visitor, integration: Callable[[], Integration]
-) -> Response:
+async def _examined(resources: Resources, user: User, integration: Callable[[], Integration]) -> Response:
     try:
-        found = await work(visitor.tenant_id, integration)
-        checks = await steps_of_test(resources, found, visitor.tenant_id)
+        found = await work(user.tenant_id, integration)
+        checks = await steps_of_test(resources, found, user.tenant_id)
     except InvalidIntegration as error:
         return _complaint(error)
     except Problem as problem:
@@ -92,7 +90,7 @@ async def _examined(
     return StreamingResponse(_lines(checks), media_type="text/html; charset=utf-8", headers=HEADERS)
 
 
-async def _lines(checks: AsyncIterator[Check]) -> AsyncIterator[str]:
+async def _lines(checks: AsyncIterator[StepReport]) -> AsyncIterator[str]:
     async for check in checks:
         yield _part("check", check=check) + "\n"
 
@@ -101,19 +99,19 @@ def _refused(problem: Problem) -> Response:
     """Say in the place of the steps why there are none."""
     if problem.status not in _CROWDED:
         return _complaint(problem)
-    answer = _markup(_part("complaint", error=f"{problem}; {problem.more['remedy']}"))
+    answer = _markup(_part("complaint", error=f"{problem}; {problem.more['hint']}"))
     answer.status_code = problem.status
     answer.headers.update(problem.headers)
     return answer
 
 
-def _previewed(visitor: Visitor, form: FormData, integration: Callable[[], Integration]) -> Response:
+def _previewed(user: User, form: FormData, integration: Callable[[], Integration]) -> Response:
     try:
         found = integration()
-        require_readable(found)
+        require_readable_secrets(found)
         sender = make_sender(found, Guard(()), connections=1)
         try:
-            content = sender.preview([_sample(visitor.tenant_id, text_of(form, "sample"))])
+            content = sender.preview([_sample(user.tenant_id, text_of(form, "sample"))])
         finally:
             sender.close()
     except (InvalidIntegration, SecretUnreadable, Problem) as error:
@@ -134,13 +132,13 @@ def _part(name: str, **shown: object) -> str:
 
     The bytes of a preview keep theirs as character references: within one element of the page.
     """
-    module = environment().get_template("trying.html").make_module({})
+    module = template_environment().get_template("trying.html").make_module({})
     rendered = str(getattr(module, name)(**shown))
     return rendered.replace("\r\n", "\n").replace("\n", "&#10;" if name == "bytes" else " ")
 
 
 def _complaint(error: InvalidIntegration | SecretUnreadable | Problem) -> Response:
-    return _markup(_part("complaint", error=complaint(error)))
+    return _markup(_part("complaint", error=error_text(error)))
 
 
 def _markup(text: str) -> Response:

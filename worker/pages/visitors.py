@@ -1,4 +1,4 @@
-"""Who looks at a page: a cookie becomes a visitor, or the way to the sign-in page.
+"""Who looks at a page: a cookie becomes a user, or the way to the sign-in page.
 
 Comes in: a request. Goes out: a Visitor, whose forms carry what proves that they are ours. Sessions stand in
 Redis under the digest of their token and name an API key; tenant and role are that key's, as the ledger has
@@ -35,16 +35,16 @@ CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
 _MOST_FIELDS = 400
 
 
-class SignInFirst(SiemError):
+class NotSignedIn(SiemError):
     """Nobody is signed in."""
 
     def __init__(self, wanted: str) -> None:
-        """Remember where the visitor wanted to go."""
+        """Remember where the user wanted to go."""
         super().__init__()
         self.location = sign_in_to(wanted)
 
 
-class FormOutlived(SiemError):
+class SessionReplaced(SiemError):
     """A form is from another session than the one that stands: somebody has signed in since it was shown."""
 
     def __init__(self, token: FormToken, form: FormData, *, is_ours: bool) -> None:
@@ -59,7 +59,7 @@ def sign_in_to(wanted: str, why: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class User:
     """Somebody who signed in."""
 
     tenant_id: str
@@ -92,14 +92,14 @@ class Visitor:
         return self.role is Role.ADMIN
 
 
-async def _visitor(request: Request, resources: Shared) -> Visitor:
+async def _user(request: Request, resources: Shared) -> User:
     token = request.cookies.get(COOKIE, "")
     session = await _find_session(resources, origin_of(host_of(request)), token) if token else None
     key = await resources.access.standing(session.key_id) if session else None
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
-        raise SignInFirst(wanted_by(request))
+        raise NotSignedIn(wanted_by(request))
     load_of(request).belongs_to(key)
-    return Visitor(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
+    return User(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
 
 
 async def _find_session(resources: Shared, origin: str, token: str) -> Session | None:
@@ -124,25 +124,23 @@ def safe_place(path: str) -> str:
     return path if ours and "\\" not in path else HOME
 
 
-async def _posted(
-    request: Request, resources: Shared, visitor: Annotated[Visitor, Depends(_visitor)]
-) -> FormData:
-    """Return a form that this visitor's own page has sent. Raises Problem, FormOutlived."""
+async def _posted(request: Request, resources: Shared, user: Annotated[User, Depends(_user)]) -> FormData:
+    """Return a form that this user's own page has sent. Raises Problem, FormOutlived."""
     refuse_foreign(request)
     form = await fields_of(request)
     proof = request.headers.get(CSRF_HEADER) or form.get(CSRF_FIELD)
-    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), visitor.csrf.encode()):
+    if not isinstance(proof, str) or not hmac.compare_digest(proof.encode(), user.csrf.encode()):
         token = token_in(form, resources.vault)
         if token is not None and token.place:
-            raise FormOutlived(token, form, is_ours=token.tenant_id == visitor.tenant_id)
-        raise Problem(403, "this form was not sent from a page of yours", remedy="load the page again")
+            raise SessionReplaced(token, form, is_ours=token.tenant_id == user.tenant_id)
+        raise Problem(403, "this form was not sent from a page of yours", hint="load the page again")
     return form
 
 
-async def _changing(visitor: Annotated[Visitor, Depends(_visitor)]) -> Visitor:
-    if not visitor.may_change:
-        raise Problem(403, "your key is read-only", remedy="sign in with an admin key")
-    return visitor
+async def _changing(user: Annotated[User, Depends(_user)]) -> User:
+    if not user.may_change:
+        raise Problem(403, "your key is read-only", hint="sign in with an admin key")
+    return user
 
 
 async def fields_of(request: Request) -> FormData:
@@ -165,6 +163,6 @@ def refuse_foreign(request: Request) -> None:
 
 
 #: Parameters of routes: who looks; who changes; and the form, once it has proved to be ours.
-Looking = Annotated[Visitor, Depends(_visitor)]
-Changing = Annotated[Visitor, Depends(_changing)]
-Posted = Annotated[FormData, Depends(_posted)]
+Viewer = Annotated[User, Depends(_user)]
+Editor = Annotated[User, Depends(_changing)]
+CsrfForm = Annotated[FormData, Depends(_posted)]

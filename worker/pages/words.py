@@ -40,7 +40,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds * _SECOND:.0f} ms"
 
 
-def milliseconds(value: float) -> str:
+def latency_text(value: float) -> str:
     """Write a latency, given in ms, as finely as it matters: `80 ms`, `1.2 s`, `3 min`."""
     if value < _SECOND:
         return f"{value:.0f} ms"
@@ -74,7 +74,7 @@ def number(value: float | None) -> str:
     return f"{value:.1f}"
 
 
-def counted(number_of: int, one: str, many: str) -> str:
+def count_text_for_page(number_of: int, one: str, many: str) -> str:
     """Write how many there are: `1 event waits`, `2,000 events wait`."""
     return f"{number_of:,} {one if number_of == 1 else many}"
 

@@ -31,7 +31,7 @@ class Address:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class SilentAddresses:
+class UnresponsiveAddresses:
     """Addresses that were dialled in vain of late. Shared by threads.
 
     Not the one that answered is remembered but those that did not: so the resolver's order, by which

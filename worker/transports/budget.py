@@ -44,7 +44,7 @@ LONGEST_WAIT = 5.0
 _LOOK_AGAIN = 0.02
 
 
-class KeepsIdle(Protocol):
+class IdleConnections(Protocol):
     """Who keeps connections open for the next sending; `rests_since` is in monotonic seconds."""
 
     rests_since: float
@@ -88,7 +88,7 @@ class DescriptorBudget:
         self._lock = threading.Lock()
         #: Descriptors of connections, and the number of the file behind each when it was noted.
         self._noted: dict[int, int] = {}
-        self._keepers: weakref.WeakSet[KeepsIdle] = weakref.WeakSet()
+        self._keepers: weakref.WeakSet[IdleConnections] = weakref.WeakSet()
         self._flights = 0
         self._sendings = 0
         self._threads = threads
@@ -118,7 +118,7 @@ class DescriptorBudget:
         finally:
             self._count_sendings(-1)
 
-    def keeps_idle(self, keeper: KeepsIdle) -> None:
+    def keeps_idle(self, keeper: IdleConnections) -> None:
         """Hear of somebody who keeps connections open."""
         with self._lock:
             self._keepers.add(keeper)
@@ -180,7 +180,7 @@ class DescriptorBudget:
                 self._noted = {one: file for one, file in self._noted.items() if _file_behind(one) == file}
             return len(self._noted) < most
 
-    def _closing_idle(self) -> Iterator[KeepsIdle]:
+    def _closing_idle(self) -> Iterator[IdleConnections]:
         """Have those close what rests who keep it, the longest rest first; yield after each."""
         with self._lock:
             keepers = sorted(self._keepers, key=lambda one: one.rests_since)

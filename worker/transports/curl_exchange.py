@@ -35,7 +35,7 @@ _HTTP_1_1_REQUIRED = b"HTTP_1_1_REQUIRED"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CurlResponse:
     """What the other side answered: its status, the first 20 000 bytes of the body, its Retry-After.
 
     `retry_after` is in seconds, whichever form it had, and None for none or for zero.
@@ -186,7 +186,7 @@ class Exchange:
         """Whether that connection speaks HTTP/2: of those that are kept, others have answered before."""
         return self.route.encrypts and self.was_kept and not self._kept.is_exclusive(self.ends)
 
-    def answer(self) -> Answer:
+    def answer(self) -> CurlResponse:
         """Return what came back."""
         easy = self.easy
         if self.route.encrypts:
@@ -195,7 +195,9 @@ class Exchange:
             if not shared and self.ends is not None:
                 self._kept.learn_exclusive(self.ends)
         wish: int = easy.getinfo(pycurl.RETRY_AFTER)
-        return Answer(easy.getinfo(pycurl.RESPONSE_CODE), bytes(self._body), float(wish) if wish else None)
+        return CurlResponse(
+            easy.getinfo(pycurl.RESPONSE_CODE), bytes(self._body), float(wish) if wish else None
+        )
 
     def close(self) -> None:
         """Let go of the handle."""

@@ -21,15 +21,15 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.transports.budget import BUDGET
-from worker.transports.curl_exchange import Answer, Exchange, Route
+from worker.transports.curl_exchange import CurlResponse, Exchange, Route
 from worker.transports.curl_faults import curl_fault, cut_off, no_final_answer, not_processed
 from worker.transports.curl_kept import KeptConnections
-from worker.transports.curl_repeats import Ending, ending_of
+from worker.transports.curl_repeats import Ending, exchange_ending
 from worker.transports.guard import Guard
 from worker.transports.lookups import LOOK_UP_TIMEOUT
 
 #: The key that a request was started with, and what has become of it.
-Landed = tuple[Any, Answer | TransportError]
+Landed = tuple[Any, CurlResponse | TransportError]
 
 #: How long to wait, in seconds, before looking again at what `select` cannot see.
 _LOOK_AGAIN = 0.005
@@ -85,7 +85,7 @@ class Flight:
         Takes no longer than that. By our own guard: a resolver that hangs would stop libcurl.
         """
         route, timeout = self._route, min(seconds, LOOK_UP_TIMEOUT)
-        self._kept.look_anew()
+        self._kept.recheck_addresses()
         self._no_way = None
         try:
             found = self._guard.known_addresses(route.host, route.port, timeout)
@@ -166,7 +166,7 @@ class Flight:
                 landed.append((exchange.key, self._answered(exchange)))
             for easy, code, words in failed:
                 exchange = self._take_off(easy)
-                ending = ending_of(exchange, code, words)
+                ending = exchange_ending(exchange, code, words)
                 if not self._finds_place(exchange) and not self._goes_again(exchange, ending, multi):
                     landed.append((exchange.key, self._failed(exchange, ending, (code, words), multi)))
         for _ in landed if self._flying else self._kept_back[:1]:
@@ -220,14 +220,14 @@ class Flight:
         exchange.refusals = 1 if moved else exchange.refusals + 1
         return exchange.refusals < MOST_REFUSALS
 
-    def _answered(self, exchange: Exchange) -> Answer | TransportError:
+    def _answered(self, exchange: Exchange) -> CurlResponse | TransportError:
         self._answers += 1
         self._idle.append(exchange)
         return _answer(exchange)
 
     def _failed(
         self, exchange: Exchange, ending: Ending, why: tuple[int, str], multi: Any
-    ) -> Answer | TransportError:
+    ) -> CurlResponse | TransportError:
         code, words = why
         if ending is Ending.NOT_SENT and self._no_way is not None:
             self._idle.append(exchange)
@@ -287,7 +287,7 @@ def _close(multi: Any) -> None:
     BUDGET.count_flights(-1)
 
 
-def _answer(exchange: Exchange) -> Answer | TransportError:
+def _answer(exchange: Exchange) -> CurlResponse | TransportError:
     answer = exchange.answer()
     return answer if answer.status >= _FIRST_FINAL else no_final_answer(exchange, answer.status)
 

@@ -63,7 +63,7 @@ class KeptConnections:
         """Say whether an answer of HTTP/1.1 has come over this connection."""
         return ends in self._exclusive
 
-    def look_anew(self) -> None:
+    def recheck_addresses(self) -> None:
         """Look at the lifetime of each connection when it is used next."""
         self._next_looks.clear()
 

@@ -41,7 +41,7 @@ _CONNECTION_ENDED = frozenset(
 BAD_HTTP2 = ("nghttp2", "[HTTP2]", "process_pending_input")
 
 
-def ending_of(exchange: Exchange, code: int, words: str) -> Ending:
+def exchange_ending(exchange: Exchange, code: int, words: str) -> Ending:
     """Judge how the exchange ended."""
     if code == pycurl.E_ABORTED_BY_CALLBACK:
         return Ending.NOT_SENT

@@ -1,6 +1,6 @@
 """The failures of transports in words for people: code, what happened, what mends it."""
 
-from worker.model.deliveries import Finding
+from worker.model.deliveries import Failure
 from worker.model.errors import (
     AddressRefused,
     ClientCertificateRefused,
@@ -58,13 +58,13 @@ _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
 }
 
 
-def describe(error: TransportError) -> Finding:
+def describe(error: TransportError) -> Failure:
     """Describe the failure; its code is stable, its words may change."""
     if isinstance(error, TlsFailed):
         refused = isinstance(error, ClientCertificateRefused)
         code = FailureCode.CLIENT_CERTIFICATE_REFUSED if refused else FailureCode.TLS_FAILED
-        return Finding(code, error.message, error.hint)
+        return Failure(code, error.message, error.hint)
     if isinstance(error, OutOfResources):
-        return Finding(FailureCode.OUT_OF_RESOURCES, str(error), error.hint)
+        return Failure(FailureCode.OUT_OF_RESOURCES, str(error), error.hint)
     code, hint = _WORDS.get(type(error), (FailureCode.UNREACHABLE, "check that the SIEM can be reached"))
-    return Finding(code, str(error), hint)
+    return Failure(code, str(error), hint)

@@ -7,7 +7,7 @@ open, whatever the own environment allows; but for loopback, which is another ma
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from worker.model.reach import Reach, hosts_of
+from worker.model.reach import AllowedNetworks, hosts_of
 from worker.transports.addresses import Address
 from worker.transports.guard import Guard
 from worker.transports.ranges import NO_REMEDY, IpAddress, objection
@@ -18,7 +18,7 @@ _LIST_IT = "list its network in their SIEM_ALLOWED_NETWORKS"
 class FleetGuard(Guard):
     """Judges by what the workers tell, and by the own setting where none does."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: AllowedNetworks) -> None:
         """Keep what they tell."""
         super().__init__(reach.own)
         self._reach = reach
@@ -29,7 +29,7 @@ class FleetGuard(Guard):
         return fleet_objection(ip_address(address.target[0].partition("%")[0]), self._reach)
 
 
-def fleet_objection(address: IpAddress, reach: Reach) -> str | None:
+def fleet_objection(address: IpAddress, reach: AllowedNetworks) -> str | None:
     """Say why the workers may not dial the address and what would help, or None if all may."""
     telling = reach.telling
     if not telling:
@@ -47,7 +47,7 @@ def fleet_objection(address: IpAddress, reach: Reach) -> str | None:
     return None
 
 
-def address_warning(host: str, ask: Callable[[], Reach]) -> str | None:
+def address_warning(host: str, ask: Callable[[], AllowedNetworks]) -> str | None:
     """Say what keeps workers from an integration whose url has this host, or None.
 
     Only of an address, for what a name leads to changes; `ask` is called for one that is not public.

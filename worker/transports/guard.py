@@ -14,7 +14,7 @@ from random import uniform
 from time import monotonic
 
 from worker.model.errors import AddressRefused
-from worker.transports.addresses import Address, SilentAddresses
+from worker.transports.addresses import Address, UnresponsiveAddresses
 from worker.transports.budget import BUDGET
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.dialling import dial_first
@@ -44,7 +44,7 @@ class Guard:
         self._allowed = tuple(allowed)
         self._renewal = renewal or Renewal()
         self._names = Names(self._renewal.look_up_every)
-        self._silent = SilentAddresses()
+        self._silent = UnresponsiveAddresses()
         #: Whose setting that is, in words.
         self.basis = "SIEM_ALLOWED_NETWORKS here"
 

@@ -122,7 +122,7 @@ class HttpTransport:
         seconds: float,
         patience: float | None = None,
     ) -> HttpReply:
-        target, peer = target_of(url)
+        target, peer = request_target(url)
         request = _prepared(method, target, headers, body)
         dialled, response = dial_count(), None
         with within(seconds, peer, patience=patience) as deadline:
@@ -157,7 +157,7 @@ def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes)
 
     Dials nothing. Raises InvalidIntegration, as sending the request would.
     """
-    target, _ = target_of(url)
+    target, _ = request_target(url)
     request = _prepared(method, target, headers, body)
     lines = [f"{method} {request.path_url} HTTP/1.1", f"Host: {host_header(target)}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
@@ -174,7 +174,7 @@ def host_header(target: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def target_of(url: str) -> tuple[str, str]:
+def request_target(url: str) -> tuple[str, str]:
     """Return the URL as it goes over the wire, and "host:port"."""
     blank = PreparedRequest()
     try:
@@ -217,8 +217,8 @@ def check_header(name: str, value: str) -> None:
             f"header {name!r}", "is no name of a header", "use letters, digits and hyphens"
         )
     if not _HEADER_VALUE.fullmatch(value):
-        remedy = "leave out line breaks, control characters and what is beyond Latin-1"
-        raise InvalidIntegration(f"header {name}", "has characters that HTTP cannot carry", remedy)
+        hint = "leave out line breaks, control characters and what is beyond Latin-1"
+        raise InvalidIntegration(f"header {name}", "has characters that HTTP cannot carry", hint)
 
 
 def _reply(response: Response, peer: str) -> HttpReply:

@@ -21,7 +21,7 @@ from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight
 from worker.transports.curl_options import request_options
 from worker.transports.guard import Guard
-from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, target_of
+from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, request_target
 from worker.transports.shortages import shortage_behind
 from worker.transports.syslog_pool import LONGEST_IDLE
 from worker.transports.tls_inquiry import TlsInquiry
@@ -43,7 +43,7 @@ class ManyHttp:
         """
         self._guard = guard
         self._headers = dict(headers)
-        self._url, peer = target_of(url)
+        self._url, peer = request_target(url)
         for name, value in headers.items():
             check_header(name, value)
         parts = urlsplit(self._url)

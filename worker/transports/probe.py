@@ -60,7 +60,7 @@ class Handshake:
     failure: TransportError | None = None
 
 
-class Connection:
+class ProbedConnection:
     """A connection to `ip`, and TLS upon it; `missed` says which addresses before that one did not answer."""
 
     def __init__(self, sock: DeadlineSocket, ip: str, peer: str, missed: tuple[str, ...]) -> None:
@@ -133,7 +133,7 @@ class Connection:
         hang_up(self._socket, NOTICE)
 
 
-def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: float) -> Connection:
+def connect_first(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: float) -> ProbedConnection:
     """Connect to the first of these addresses that answers, each with a fair share of the time.
 
     Raises ConnectFailed, or ConnectTimedOut when every one of them stays silent; and AddressRefused.
@@ -146,7 +146,7 @@ def connect(guard: Guard, host: str, ips: Sequence[str], port: int, seconds: flo
         except (ConnectFailed, ConnectTimedOut) as error:
             failures.append(error)
         else:
-            return Connection(sock, ip, _peer(host, port), tuple(map(str, failures)))
+            return ProbedConnection(sock, ip, _peer(host, port), tuple(map(str, failures)))
     ours = next((failure for failure in failures if isinstance(failure, OutOfResources)), None)
     if ours is not None or len(failures) == 1:
         raise ours or failures[0]

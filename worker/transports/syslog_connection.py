@@ -27,7 +27,7 @@ from worker.model.errors import (
 from worker.transports.deadline import Deadline, DeadlineSocket, hang_up
 from worker.transports.guard import Lifetime
 from worker.transports.syslog_layers import Layer, PlainLayer, TlsLayer
-from worker.transports.syslog_outflow import TAKE, Outflow, Patience, Window
+from worker.transports.syslog_outflow import TAKE, Outflow, StallTimeout, Window
 from worker.transports.tls_failures import closed_behind_handshake, handshake_failure
 
 _PIECE = 65_536
@@ -108,7 +108,7 @@ class SyslogConnection:
         if not self.is_open():
             raise closed_behind_handshake(self._peer, self._options)
 
-    def carry(self, frames: Sequence[bytes], patience: Patience) -> int:
+    def carry(self, frames: Sequence[bytes], patience: StallTimeout) -> int:
         """Send frames as fast as the receiver takes them; return how many its system has acknowledged.
 
         Those behind them were not handed over, for want of time. Raises ConnectionLost, TlsFailed and
@@ -151,7 +151,7 @@ class SyslogConnection:
                 return
         raise ClosedBehindBatch(f"{self._peer} closed the connection behind the batch{self._remark()}")
 
-    def confirm(self, patience: Patience) -> None:
+    def confirm(self, patience: StallTimeout) -> None:
         """End our side, and wait until the receiver has ended its own in answer to that, without a word.
 
         In TLS, only its close_notify counts, which it must send in answer to ours (RFC 5425, 4.4). Raises

@@ -30,7 +30,7 @@ _SHORTEST_PAUSE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class SentDatagrams:
     """The first `count` messages of those given went to the network, but for those at `too_long`.
 
     `lack` is what kept back the others, if this machine was short of something.
@@ -54,7 +54,7 @@ class SyslogDatagrams:
 
     def send(
         self, messages: Sequence[bytes], seconds: float, on_send: Callable[[int], None] = lambda _place: None
-    ) -> Handed:
+    ) -> SentDatagrams:
         """Send one datagram each; `seconds` is all the time there is, from the look-up to the last look.
 
         What the pace does not allow in that time is not sent. `on_send` is called with the place of each just
@@ -95,7 +95,7 @@ class SyslogDatagrams:
         messages: Sequence[bytes],
         deadline: Deadline,
         on_send: Callable[[int], None],
-    ) -> Handed:
+    ) -> SentDatagrams:
         too_long: set[int] = set()
         count = 0
         while burst := messages[count : count + self._pace.burst]:
@@ -110,11 +110,11 @@ class SyslogDatagrams:
                     if error.errno == errno.EMSGSIZE:
                         too_long.add(place)
                     elif (lack := shortage(error.errno or 0, self._words(error))) is not None:
-                        return Handed(place, frozenset(too_long), lack)
+                        return SentDatagrams(place, frozenset(too_long), lack)
                     else:
                         raise
             count += len(burst)
-        return Handed(count, frozenset(too_long))
+        return SentDatagrams(count, frozenset(too_long))
 
     def _fault(self, error: OSError, seconds: float) -> TransportError:
         if isinstance(error, TimeoutError):

@@ -111,15 +111,15 @@ class TlsLayer:
 
     def end(self) -> None:
         """End our side by a close_notify."""
-        self._say_goodbye()
+        self._close_notify()
         self._flush()
 
     def leave(self) -> None:
         """Say goodbye by a close_notify (RFC 5425, 4.4)."""
-        self._say_goodbye()
+        self._close_notify()
         self._sock.send_at_once(self._outgoing.read())
 
-    def _say_goodbye(self) -> None:
+    def _close_notify(self) -> None:
         with suppress(ssl.SSLWantReadError):  # what the other side says to that is read later
             self._tls.unwrap()
 

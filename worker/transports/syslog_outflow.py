@@ -24,7 +24,7 @@ _TELLING_TIME = 1.0
 TAKE = "take the whole {cargo}"
 
 
-class Patience:
+class StallTimeout:
     """How long the receiver of one batch is waited for: until the deadline, while it goes on taking bytes."""
 
     def __init__(self, deadline: Deadline, peer: str, stall: float) -> None:
@@ -111,7 +111,7 @@ class Outflow:
         """Return how many of the bytes that were handed over here the other system has acknowledged."""
         return max(0, self.handed - self.unacknowledged())
 
-    def has_room(self, size: int, patience: Patience) -> bool:
+    def has_room(self, size: int, patience: StallTimeout) -> bool:
         """Wait until so many bytes may follow; return False where the rest of the time is too short for them.
 
         Raises DeadlinePassed, and what `see_no_error` raises.
@@ -128,7 +128,7 @@ class Outflow:
         needed = (self.unacknowledged() + size) / self._rate * _MARGIN
         return needed <= patience.deadline.remaining()
 
-    def push(self, data: bytes, patience: Patience) -> None:
+    def push(self, data: bytes, patience: StallTimeout) -> None:
         """Hand all of it to our system. Raises OSError and DeadlinePassed."""
         view = memoryview(data)
         while view:
@@ -141,7 +141,7 @@ class Outflow:
                 self.handed += sent
                 view = view[sent:]
 
-    def drain(self, patience: Patience) -> None:
+    def drain(self, patience: StallTimeout) -> None:
         """Wait until every byte is acknowledged. Raises DeadlinePassed, and what `see_no_error` raises."""
         self._await(patience, lambda: not self.unacknowledged())
 
@@ -149,7 +149,7 @@ class Outflow:
         unacknowledged = self.unacknowledged()
         return not unacknowledged or unacknowledged + size <= self._window.size
 
-    def _await(self, patience: Patience, is_done: Callable[[], bool]) -> None:
+    def _await(self, patience: StallTimeout, is_done: Callable[[], bool]) -> None:
         pause = _SHORTEST_PAUSE
         while not is_done():
             self._see_no_error()

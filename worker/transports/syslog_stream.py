@@ -19,7 +19,7 @@ from worker.model.errors import ConnectionLost, ConnectTimedOut, DeadlinePassed,
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import Patience, Window
+from worker.transports.syslog_outflow import StallTimeout, Window
 from worker.transports.syslog_pool import Pool
 from worker.transports.syslog_watch import EndWatch
 from worker.transports.tls import client_context
@@ -83,7 +83,7 @@ class SyslogStream:
         with within(seconds, self.peer, cargo="batch") as deadline:
             with within(stall, self.peer, cargo="batch") as sooner:
                 connection = self._connect(sooner) if self._confirms else self._take(sooner, sending)
-            waiting = Patience(deadline, self.peer, stall)
+            waiting = StallTimeout(deadline, self.peer, stall)
             try:
                 on_send()
                 self._carry(connection, frames, waiting)
@@ -125,7 +125,7 @@ class SyslogStream:
         """Close the connections that are idle; those in use are closed behind their batch."""
         self._pool.close()
 
-    def _carry(self, connection: SyslogConnection, frames: Sequence[bytes], patience: Patience) -> None:
+    def _carry(self, connection: SyslogConnection, frames: Sequence[bytes], patience: StallTimeout) -> None:
         count = connection.carry(frames, patience)
         # A short time for the batch leaves most of it for the confirmation.
         connection.see_open(min(self._pause_behind(connection), patience.remaining / 4))
@@ -146,7 +146,7 @@ class SyslogStream:
             return _LONGEST_MOMENT
         return self._moment if is_wary or not connection.is_proven else 0.0
 
-    def _note(self, error: BaseException, connection: SyslogConnection, patience: Patience) -> None:
+    def _note(self, error: BaseException, connection: SyslogConnection, patience: StallTimeout) -> None:
         """Keep with the error how far the batch had come; be wary after an end of the connection."""
         if not isinstance(error, TransportError):
             return

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.integrations import Integration, at_once, parse_integration
-from worker.model.secrets import is_readable
+from worker.model.secrets import is_secret_readable
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.shortages import shortage
 from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
@@ -46,13 +46,13 @@ def check_tls(options: TlsOptions) -> None:
 
     A private key that none of SIEM_SECRET_KEYS opens is left unchecked, and its certificate with it.
     """
-    if options.client_key_pem is not None and not is_readable(options.client_key_pem):
+    if options.client_key_pem is not None and not is_secret_readable(options.client_key_pem):
         options = options.model_copy(update={"client_cert_pem": None, "client_key_pem": None})
     client_context(options)
 
 
 def judged_whole(
-    document: dict[str, Any], remedy: str = "see `siem integrations create --help`"
+    document: dict[str, Any], hint: str = "see `siem integrations create --help`"
 ) -> Integration:
     """Read an integration from plain values, and try its certificates and keys, too.
 
@@ -61,7 +61,7 @@ def judged_whole(
     wrong: list[InvalidInput] = []
     integration = None
     try:
-        integration = parse_integration(document, remedy)
+        integration = parse_integration(document, hint)
     except InvalidIntegration as error:
         wrong += error.all
     blamed = {one.field for one in wrong}

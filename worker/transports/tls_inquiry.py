@@ -12,7 +12,7 @@ import time
 from worker.model.destinations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed, TransportError
 from worker.transports.guard import Guard
-from worker.transports.probe import Connection, connect
+from worker.transports.probe import ProbedConnection, connect_first
 
 #: What was found holds for so many seconds, so that a batch costs one look and not one for each request.
 _FRESH = 10.0
@@ -47,12 +47,12 @@ class TlsInquiry:
     def _look(self, seconds: float) -> TlsFailed | None:
         end = time.monotonic() + seconds
         with contextlib.suppress(TransportError, InvalidIntegration, OSError):
-            made = connect(self._guard, self._host, [self._host], self._port, seconds)
+            made = connect_first(self._guard, self._host, [self._host], self._port, seconds)
             with contextlib.closing(made):
                 return self._hear(made, end)
         return None
 
-    def _hear(self, made: Connection, end: float) -> TlsFailed | None:
+    def _hear(self, made: ProbedConnection, end: float) -> TlsFailed | None:
         handshake = made.shake_hands(self._options, self._host, max(0.0, end - time.monotonic()))
         if handshake.failure is not None:
             return handshake.failure if isinstance(handshake.failure, TlsFailed) else None

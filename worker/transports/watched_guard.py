@@ -13,7 +13,7 @@ from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 
 
-class Reaction(Enum):
+class PeerReaction(Enum):
     """What the other side did with a connection in plain text on which it had been sent something."""
 
     NONE = auto()
@@ -31,19 +31,19 @@ class WatchedGuard(Guard):
         self._judge = guard
         self._dialled: _WatchedSocket | None = None
 
-    def reaction(self, seconds: float) -> Reaction:
+    def reaction(self, seconds: float) -> PeerReaction:
         """Wait that long for a reaction on the last connection; NONE once it is closed, or encrypted."""
         sock = self._dialled
         if sock is None:
-            return Reaction.NONE
+            return PeerReaction.NONE
         if sock.was_answered:
-            return Reaction.ANSWERED
+            return PeerReaction.ANSWERED
         if sock.fileno() < 0:
-            return Reaction.NONE
+            return PeerReaction.NONE
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         if not poll.poll(seconds * 1000):
-            return Reaction.NONE
+            return PeerReaction.NONE
         return _look(sock)
 
     def _objection(self, address: Address) -> str | None:
@@ -71,12 +71,12 @@ class _WatchedSocket(DeadlineSocket):
         return received
 
 
-def _look(sock: socket.socket) -> Reaction:
+def _look(sock: socket.socket) -> PeerReaction:
     try:
         # Past the deadlines of its class, and without taking anything from whoever uses it.
         received = socket.socket.recv(sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except ConnectionRefusedError:
-        return Reaction.REFUSED
+        return PeerReaction.REFUSED
     except OSError:
-        return Reaction.HUNG_UP
-    return Reaction.ANSWERED if received else Reaction.HUNG_UP
+        return PeerReaction.HUNG_UP
+    return PeerReaction.ANSWERED if received else PeerReaction.HUNG_UP

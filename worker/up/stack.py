@@ -19,19 +19,19 @@ from honcho.environ import parse_procfile
 
 import worker
 from worker.broker.alive import API, ROLES, forget_killed, wait_for_roles
-from worker.broker.connection import connect
+from worker.broker.connection import redis_client
 from worker.broker.redis_marks import note_truncation
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.revisions import own_steps
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
-from worker.schema_guard import require_nobody_stopped, upgrade_shuts_out
+from worker.schema_guard import require_no_process_stopped, upgrade_shuts_out
 from worker.settings import API_URL_FILE, Settings
-from worker.up.crew import Crew, Exited, Watcher
+from worker.up.crew import Exited, ProcessGroup, Watcher
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import Possession, is_alive
-from worker.up.screen import Screen
-from worker.up.surroundings import environment, explain, located
-from worker.up.warden import Warden
+from worker.up.possession import DataDirLock, is_alive
+from worker.up.screen import Console
+from worker.up.surroundings import explain, located, process_environment
+from worker.up.warden import OrphanReaper
 
 #: How long the processes have, in seconds, to report, and to end once they are asked to.
 READY_SECONDS = 60.0
@@ -94,11 +94,11 @@ class Stack:
         self._commands = {**parse_procfile(text).processes, **(extra or {})}
         self._settings = located(settings, settings.redis_url.get_secret_value())
         self._roles = roles
-        self._screen = Screen(self._commands, quiet=quiet)
+        self._screen = Console(self._commands, quiet=quiet)
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._logs = self._settings.data_dir / "logs" if quiet else None
-        self._crew = Crew(Watcher(self._screen.show, self._news.put, self._logs))
+        self._crew = ProcessGroup(Watcher(self._screen.show, self._news.put, self._logs))
         self._server: EmbeddedServer | None = None
 
     def run(self, while_up: Companion | None = None) -> int:
@@ -109,9 +109,9 @@ class Stack:
         another process holds the data directory, and UnavailableError if something does not start.
         """
         with (
-            Possession(self._settings.data_dir) as possession,
+            DataDirLock(self._settings.data_dir) as possession,
             self._signals_are_news(),
-            Warden() as warden,
+            OrphanReaper() as warden,
         ):
             try:
                 self._start(possession, warden)
@@ -120,7 +120,7 @@ class Stack:
             finally:
                 self._end()
 
-    def _start(self, possession: Possession, warden: Warden) -> None:
+    def _start(self, possession: DataDirLock, warden: OrphanReaper) -> None:
         """Start one after the other; a Ctrl-C meanwhile lets the rest be."""
         embedded = not self._settings.redis_url.get_secret_value()
         if embedded:
@@ -132,25 +132,25 @@ class Stack:
         self._screen.progress("Preparing the ledger…")
         _upgrade_ledger(self._settings)
         (self._settings.data_dir / API_URL_FILE).unlink(missing_ok=True)
-        surroundings = environment(self._settings)
+        surroundings = process_environment(self._settings)
         self._screen.progress(f"Starting {len(self._commands)} processes…")
         for name, command in self._commands.items():
             if not self._stopping.is_set():
                 warden.watch_process(self._crew.start(name, command, surroundings))
 
-    def _start_server(self, server: EmbeddedServer, warden: Warden) -> None:
+    def _start_server(self, server: EmbeddedServer, warden: OrphanReaper) -> None:
         self._server = server
         server.start(self._stopping.is_set)
         if server.truncation and not self._stopping.is_set():
-            self._tell_truncation(server)
+            self._report_truncation(server)
         warden.watch_server(server.pid)
         self._settings = located(self._settings, server.url)
         threading.Thread(target=self._watch_server, args=(server,), name="server", daemon=True).start()
 
-    def _tell_truncation(self, server: EmbeddedServer) -> None:
+    def _report_truncation(self, server: EmbeddedServer) -> None:
         """Say that the end of the log was dropped, and have a recorder report it."""
         self._screen.complain(f"events accepted last may be missing: {server.truncation}")
-        with closing(connect(server.url)) as client:
+        with closing(redis_client(server.url)) as client:
             note_truncation(client, server.truncation)
 
     def _watch_server(self, server: EmbeddedServer) -> None:
@@ -158,7 +158,7 @@ class Stack:
 
     def _forget_the_dead(self) -> None:
         """Take away signs of life that processes of this machine left when they were killed."""
-        with closing(connect(self._settings.broker_address())) as client:
+        with closing(redis_client(self._settings.broker_address())) as client:
             forget_killed(client, is_alive)
 
     def _accompany(self, while_up: Companion | None) -> None:
@@ -182,18 +182,18 @@ class Stack:
         """Wait for a sign of life of every role; return those that gave none in time."""
         missing = set(self._roles)
         deadline = time.monotonic() + READY_SECONDS
-        with closing(connect(self._settings.broker_address())) as client:
+        with closing(redis_client(self._settings.broker_address())) as client:
             while missing and not self._stopping.is_set() and time.monotonic() < deadline:
                 # While Redis is away nobody can report; if it has died, that is news of its own.
                 with suppress(BrokerUnavailable):
                     still_missing = wait_for_roles(client, missing, 0.5)
-                    self._tell_who_is_up(missing - still_missing)
+                    self._print_started(missing - still_missing)
                     missing = still_missing
                     continue
                 self._stopping.wait(0.5)
         return missing
 
-    def _tell_who_is_up(self, roles: Collection[str]) -> None:
+    def _print_started(self, roles: Collection[str]) -> None:
         if roles:
             self._screen.progress(f"  {', '.join(sorted(roles))}: up")
 
@@ -293,8 +293,8 @@ def _upgrade_ledger(settings: Settings) -> None:
     engine = open_ledger(settings.ledger_address())
     try:
         if upgrade_shuts_out(engine):
-            with closing(connect(settings.broker_address())) as client:
-                require_nobody_stopped(client, own_steps().head)
-        upgrade(engine)
+            with closing(redis_client(settings.broker_address())) as client:
+                require_no_process_stopped(client, own_steps().head)
+        upgrade_tables(engine)
     finally:
         engine.dispose()

@@ -31,7 +31,7 @@ def located(settings: Settings, redis_url: str) -> Settings:
     )
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def process_environment(settings: Settings) -> dict[str, str]:
     """Make the environment in which a process reads these very settings, and finds our programs first."""
     given = {f"SIEM_{name.upper()}": _spell(getattr(settings, name)) for name in settings.model_fields_set}
     path = os.pathsep.join([_programs(), os.environ.get("PATH", os.defpath)])

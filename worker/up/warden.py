@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.1
 _Send = Callable[[int, int], None]
 
 
-class Warden:
+class OrphanReaper:
     """The side of `siem up`: tells the script whom to end."""
 
     def __init__(self) -> None:

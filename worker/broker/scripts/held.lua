@@ -1,6 +1,6 @@
--- Stands before overdraw.lua: nothing is done if entries are not held any more, as after a long sleep.
--- KEYS: 1 stream.  ARGV: 1 group, 2 consumer, 3 how many entries, their ids; then what overdraw.lua takes.
--- Returns 'taken' if another consumer has taken one over, or has finished it; else as overdraw.lua.
+-- Stands before write_when_full.lua: nothing is done if entries are not held any more, as after a long sleep.
+-- KEYS: 1 stream.  ARGV: 1 group, 2 consumer, 3 how many entries, their ids; then what write_when_full.lua takes.
+-- Returns 'taken' if another consumer has taken one over, or has finished it; else as write_when_full.lua.
 
 local count = tonumber(ARGV[3])
 for place = 4, 3 + count do

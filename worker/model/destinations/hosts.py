@@ -16,7 +16,7 @@ _LONGEST_NAME = 253
 _IPV4_PARTS, _BYTE = 4, 255
 
 
-def complaint_about_host(url: str) -> str | None:
+def host_error(url: str) -> str | None:
     """Say why nothing can be delivered to the host of a url and what would be right, or None if it can be.
 
     The url is never repeated: it may hold a secret.

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from worker.model.destinations.tls import TlsOptions
 from worker.model.destinations.urls import parts_of, with_ascii_host
-from worker.model.secrets import is_readable
+from worker.model.secrets import is_secret_readable
 
 _INDEX = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 
@@ -66,7 +66,7 @@ class SplunkHec(TlsOptions):
     @field_validator("token")
     @classmethod
     def _token_fits_a_header(cls, token: SecretStr) -> SecretStr:
-        if not is_readable(token):
+        if not is_secret_readable(token):
             return token
         text = token.get_secret_value()
         if not text or len(text) > 512 or not all(" " < char <= "~" for char in text):  # noqa: PLR2004 - a header's sane length

@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from worker.model.destinations.hosts import LABEL, complaint_about_host
+from worker.model.destinations.hosts import LABEL, host_error
 from worker.model.destinations.urls import ascii_name
 from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
-from worker.model.secrets import is_readable
+from worker.model.secrets import is_secret_readable
 
 
 class TlsOptions(BaseModel):
@@ -56,7 +56,7 @@ class TlsOptions(BaseModel):
     @field_validator("client_key_pem")
     @classmethod
     def _only_the_key(cls, pem: SecretStr | None) -> SecretStr | None:
-        if pem is None or not is_readable(pem):
+        if pem is None or not is_secret_readable(pem):
             return pem
         return SecretStr(only_blocks(pem.get_secret_value(), KEY_LABELS))
 
@@ -83,7 +83,7 @@ class TlsOptions(BaseModel):
         It begins with `field: ` where one is to blame.
         With `stored`, rules that are younger than the document do not count (see `is_stored`).
         """
-        if not stored and (complaint := complaint_about_host(str(getattr(self, "url", "https://unnamed")))):
+        if not stored and (complaint := host_error(str(getattr(self, "url", "https://unnamed")))):
             yield f"url: {complaint}"
         if (self.client_cert_pem is None) != (self.client_key_pem is None):
             yield "client_cert_pem and client_key_pem go together: give both or neither"

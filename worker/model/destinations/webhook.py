@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from worker.model.destinations.tls import TlsOptions, is_stored
 from worker.model.destinations.urls import parts_of, with_ascii_host
 from worker.model.secret_urls import MASK, SecretUrl, UnreadableUrl
-from worker.model.secrets import is_readable
+from worker.model.secrets import is_secret_readable
 
 #: The most header fields that an integration may add to each request.
 MOST_HEADERS = 20
@@ -48,7 +48,7 @@ class BearerAuth(BaseModel):
     @field_validator("token")
     @classmethod
     def _token68(cls, token: SecretStr) -> SecretStr:
-        if is_readable(token) and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
+        if is_secret_readable(token) and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
             msg = "give the token alone: printable characters, no spaces, without the word Bearer"
             raise ValueError(msg)
         return token
@@ -131,7 +131,7 @@ class Webhook(TlsOptions):
     @field_validator("signing_secrets")
     @classmethod
     def _of_standard_webhooks(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for secret in filter(is_readable, secrets):
+        for secret in filter(is_secret_readable, secrets):
             signing_key(secret)
         return secrets
 
@@ -180,7 +180,7 @@ def _checked_name(name: str, info: ValidationInfo, *, except_for: frozenset[str]
 
 
 def _checked_value(value: SecretStr) -> SecretStr:
-    if not is_readable(value):
+    if not is_secret_readable(value):
         return value
     text = value.get_secret_value()
     if not text or len(text) > _LONGEST_SECRET or text != text.strip():
