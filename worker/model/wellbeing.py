@@ -1,8 +1,8 @@
 """How an integration fares, and the fleet itself: the facts, and what is told of them.
 
 Comes in: what Redis and the ledger know, as `HealthInputs`. Goes out: `IntegrationHealth`, of which every
-change of state is told as a `StateChange`; and `FleetHealth`. What the facts amount to: `worker.model.judgement`.
-Moments are in milliseconds since 1970 UTC.
+change of state is told as a `StateChange`; and `FleetHealth`. What the facts amount to is said by
+`worker.model.judgement`. Moments are in milliseconds since 1970 UTC.
 """
 
 from collections.abc import Sequence
