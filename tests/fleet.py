@@ -25,17 +25,17 @@ from worker.broker import keys
 from worker.broker.alive import roles_alive
 from worker.broker.connection import redis_client
 from worker.broker.snapshot import publish_integrations
+from worker.integrations import DESTINATION_TYPES
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.answers import DeadLetterRow, DeliveryRow
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import find_dead_letters, find_deliveries
-from worker.ledger.vault import open_vault
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.fleet_signs import worker_role
-from worker.model.integrations import Integration, parse_integration
-from worker.model.quotas import Quotas
+from worker.model.fleet_health import worker_role
+from worker.model.limits import Quotas
 from worker.publisher import EventPublisher
 from worker.settings import Settings
+from worker.vault.vault import open_vault
 
 PATIENCE = 40.0
 _BIN = Path(sys.executable).parent

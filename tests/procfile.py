@@ -7,8 +7,8 @@ from pathlib import Path
 from honcho.environ import parse_procfile
 
 import worker
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.fleet_signs import worker_role
+from worker.integrations import DESTINATION_TYPES
+from worker.model.fleet_health import worker_role
 
 #: One worker for all types of destination: the Procfile's line of one type, with the queues of all.
 WORKER = "worker"

@@ -25,6 +25,7 @@ from worker.broker import celery_channel, celery_log, celery_nodes, celery_optio
 from worker.broker.alive import Heartbeat
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
+from worker.broker.key_holders import key_facts
 from worker.broker.order_queues import order_headers
 from worker.broker.process_facts import consuming_facts
 from worker.broker.snapshot import documents
@@ -32,10 +33,9 @@ from worker.broker.tenants import Tenants
 from worker.broker.withdrawals import withdraw
 from worker.destinations.opening import sender_opener
 from worker.fair_delivery import FairDelivery
-from worker.key_guard import key_facts
-from worker.ledger.vault import open_document, open_vault
+from worker.integrations import DESTINATION_TYPES
+from worker.integrations.integration import MAX_RETRIES
 from worker.logs import clean_records, quiet_libraries
-from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
     DeliveryDead,
@@ -44,18 +44,18 @@ from worker.model.errors import (
     LeaseLost,
     TransientDelivery,
 )
-from worker.model.fleet_signs import worker_role
-from worker.model.integrations import MAX_RETRIES
+from worker.model.fleet_health import worker_role
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
-from worker.model.task_report import TaskReport
-from worker.model.thread_shares import ThreadShares, pool_size
+from worker.pipeline.task_report import TaskReport
+from worker.pipeline.thread_shares import ThreadShares, pool_size
 from worker.reach import reach_fact
 from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
 from worker.tasks import DeliveryWorker, Gate, Timeouts, close_unused
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog_stream import watch_to_the_end
+from worker.vault.vault import open_document, open_vault
 
 log = logging.getLogger(__name__)
 

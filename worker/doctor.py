@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from worker.broker.key_holders import unopened_secrets
 from worker.destinations.examine import Diagnosis
 from worker.destinations.examine_answers import (
     DiagnosisStep,
@@ -18,14 +19,13 @@ from worker.destinations.examine_answers import (
     skipped,
     warning,
 )
-from worker.key_guard import unopened_secrets
-from worker.ledger.vault import Vault
+from worker.integrations.integration import Integration
+from worker.integrations.secrets import moved_in, unreadable_in
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode
-from worker.model.integrations import Integration
-from worker.model.printable import in_one_line
-from worker.model.secrets import moved_in, unreadable_in
+from worker.model.untrusted_text import in_one_line
 from worker.transports.guard import Guard
+from worker.vault.vault import Vault
 
 __all__ = ["StepReport", "StepStatus", "examine", "examine_keys"]
 

@@ -1,6 +1,6 @@
 """Carries out the work orders of a worker process so that no tenant takes all of its threads.
 
-An order whose tenant has its share of the threads (`worker.model.thread_shares`) is set aside in this
+An order whose tenant has its share of the threads (`worker.pipeline.thread_shares`) is set aside in this
 process, and its task ends, so that it holds no thread. The slot stays leased: if the process ends with it,
 the sweeper issues the order again. A thread that becomes free goes on with an order that was set aside.
 """
@@ -14,8 +14,8 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from worker.model.orders import Issue, WorkOrder
-from worker.model.task_report import TaskReport
-from worker.model.thread_shares import TenantOrder, ThreadShares
+from worker.pipeline.task_report import TaskReport
+from worker.pipeline.thread_shares import TenantOrder, ThreadShares
 
 log = logging.getLogger(__name__)
 

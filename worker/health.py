@@ -20,13 +20,13 @@ from worker.broker.vital_signs import (
     processes_at_work,
     standing_subjects,
 )
+from worker.integrations import DESTINATION_TYPES
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.health_queries import invalid_parts, latencies, records, subjects, types_in_use
 from worker.ledger.parked import ParkedStore
 from worker.ledger.parked import ParkedTotals as LedgerParked
 from worker.ledger.revisions import words_of_tables
 from worker.model.clocks import clocks_part, retention_part
-from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
     LedgerUnavailable,
@@ -34,11 +34,8 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.model.fleet_signs import open_part, parts, roles, worker_role
-from worker.model.gaps import MissingSources, Source
-from worker.model.judgement import integration_health
-from worker.model.resources_part import resources_parts
-from worker.model.wellbeing import (
+from worker.model.fleet_health import open_part, parts, roles, worker_role
+from worker.model.health import (
     LATENCY_OF,
     BacklogStats,
     DeliveryStats,
@@ -51,6 +48,9 @@ from worker.model.wellbeing import (
     Subject,
     Thresholds,
 )
+from worker.model.health_rules import integration_health
+from worker.model.resources_part import resources_parts
+from worker.model.sources import MissingSources, Source
 from worker.redis_report import RedisReport
 from worker.settings import Settings
 

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 
 from worker.broker.announcing import HealthEvents
 from worker.broker.turns import LeaderLock
+from worker.integrations.tls import TlsOptions
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.destinations.tls import TlsOptions
 from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
-from worker.model.wellbeing import IntegrationHealth, State, StateChange
+from worker.model.health import IntegrationHealth, State, StateChange
 from worker.settings import Settings
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

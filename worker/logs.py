@@ -11,7 +11,7 @@ import threading
 import traceback
 from types import TracebackType
 
-from worker.model.printable import plain, shortened
+from worker.model.untrusted_text import plain, shortened
 
 #: These report at INFO what is no news, or at WARNING what may hold a customer's address.
 _HUSHED = {"alembic": logging.WARNING, "urllib3": logging.ERROR, "uvicorn": logging.WARNING}

@@ -13,16 +13,16 @@ import msgspec
 
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.identity import process_identity
 from worker.broker.process_facts import connections_to
 from worker.broker.vital_signs import RedisStats
-from worker.identity import process_identity
-from worker.ledger.vault import Vault
+from worker.integrations.integration import Integration
+from worker.model.allowed_networks import AllowedNetworks, WorkerNetworks
 from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
-from worker.model.fleet_signs import worker_role
-from worker.model.integrations import Integration
-from worker.model.reach import AllowedNetworks, WorkerNetworks
+from worker.model.fleet_health import worker_role
 from worker.settings import Network, Settings
+from worker.vault.vault import Vault
 
 #: The name of the fact that a worker tells (`worker.broker.fleet.ProcessReport`).
 _FACT = "reach"

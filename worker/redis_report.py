@@ -10,6 +10,7 @@ from worker.broker.redis_config import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
+from worker.model.health import Part
 from worker.model.redis_checks import (
     CheckStatus,
     RedisCheck,
@@ -19,7 +20,6 @@ from worker.model.redis_checks import (
     judge_redis,
 )
 from worker.model.redis_marks import LOSSES_PART, Loss, losses_part
-from worker.model.wellbeing import Part
 from worker.settings import Settings
 
 #: Why the check of the ledger is unknown.

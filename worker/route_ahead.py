@@ -16,7 +16,7 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.ingress_pass import IngressPass, ordinal
 from worker.broker.reading_ahead import IngressAhead, NotLeader
 from worker.broker.snapshot import Subscription
-from worker.model.printable import plain
+from worker.model.untrusted_text import plain
 
 log = logging.getLogger(__name__)
 

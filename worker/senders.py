@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.destinations import Sender
+from worker.integrations.integration import Integration
 from worker.model.deliveries import Batch
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration
 
 #: A sender that was not asked for in this many seconds is closed; longer than any sending lasts.
 SENDER_IDLE = 60.0

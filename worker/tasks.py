@@ -15,6 +15,8 @@ import msgspec
 
 from worker.broker.backlog import Backlog
 from worker.destinations import Sender
+from worker.integrations.integration import MAX_RETRIES
+from worker.model.batches import count_request, not_sent_places
 from worker.model.deliveries import (
     Batch,
     DeliveryResult,
@@ -30,12 +32,10 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.model.failures import FailureCode
-from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import Issue, WorkOrder
-from worker.model.request_counts import count_request, not_sent_places
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
-from worker.model.task_report import TaskReport, held, task_error
+from worker.pipeline.task_report import TaskReport, held, task_error
 from worker.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe

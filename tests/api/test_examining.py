@@ -14,10 +14,10 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
 from worker.api.pools import TESTS
 from worker.broker.alive import Heartbeat
-from worker.key_guard import key_facts, key_holders
-from worker.ledger.vault import Vault, new_key
+from worker.broker.key_holders import key_facts, key_holders
 from worker.model.events import EventType
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
+from worker.vault.vault import Vault, new_key
 
 LINES = {"Accept": "application/x-ndjson"}
 

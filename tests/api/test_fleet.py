@@ -19,9 +19,9 @@ from worker.broker.ingress import RoutedChunk, append
 from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent
-from worker.model.gaps import Source
+from worker.model.health import State, StateChange
 from worker.model.redis_marks import Loss, LossKind
-from worker.model.wellbeing import State, StateChange
+from worker.model.sources import Source
 
 TOKEN = "of prometheus"
 

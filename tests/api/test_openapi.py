@@ -7,7 +7,7 @@ from jsonschema_rs import Draft202012Validator
 
 from tests.api.conftest import Api
 from worker.api.examples import CHANGES, EXAMPLES
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
 
 

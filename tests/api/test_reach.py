@@ -9,11 +9,11 @@ from tests.fleet import wait_until
 from tests.receivers.webhook import WebhookReceiver
 from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
-from worker.identity import process_identity
-from worker.ledger.vault import open_vault
-from worker.model.fleet_signs import worker_role
+from worker.broker.identity import process_identity
+from worker.model.fleet_health import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings
+from worker.vault.vault import open_vault
 
 ROLE, HEADER = worker_role("webhook"), "SIEM-Warning"
 

@@ -12,7 +12,7 @@ from tests.api.conftest import OURS, THEIRS, Api
 from tests.fleet import wait_until
 from worker.broker.alive import API, Heartbeat
 from worker.broker.idempotency import Idempotency, IdempotencyLock
-from worker.key_guard import apis_show_sealed_urls
+from worker.broker.key_holders import apis_show_sealed_urls
 
 WEBHOOK = {"type": "webhook", "url": "https://hook.example.com/in"}
 PATH = "/integrations/siem"

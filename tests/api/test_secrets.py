@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from tests.api.conftest import OURS, Api
-from worker.ledger.document_values import sealed_in
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault, new_key
+from worker.vault.fields import sealed_in
+from worker.vault.vault import Vault, new_key
 
 LONG, OTHER = "a-long-secret-token-f3", "another-long-token-9c"
 

@@ -8,7 +8,7 @@ from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.health import HealthService
-from worker.model.wellbeing import Part
+from worker.model.health import Part
 
 ROLE = "worker-splunk_hec"
 

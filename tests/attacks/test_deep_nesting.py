@@ -24,9 +24,9 @@ from worker.broker.stalls import recorder_stall
 from worker.broker.tenants import UNKNOWN, Tenants
 from worker.broker.vital_signs import standing_subjects
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.vault import open_vault
-from worker.model.proofs import Signer
 from worker.reconciling import Reconciliation
+from worker.vault.proofs import Signer
+from worker.vault.vault import open_vault
 
 PROOFS = Signer([b"the fleet's own key"])
 

@@ -9,8 +9,8 @@ import pytest
 from tests.cli.running import call
 from tests.fleet import Fleet
 from worker.broker import keys
-from worker.key_guard import unopened_secrets
-from worker.ledger.vault import open_vault
+from worker.broker.key_holders import unopened_secrets
+from worker.vault.vault import open_vault
 
 FORGED = {
     "empty": b"{}",

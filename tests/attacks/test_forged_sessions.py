@@ -16,7 +16,7 @@ from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.key_copy import KeyCopy
 from worker.model.api_keys import ApiKey, Role, key_digest, key_id_of, make_id, make_text
-from worker.model.proofs import Signer
+from worker.vault.proofs import Signer
 
 FORGED = "forged-by-hand"
 PROOFS = Signer([b"the fleet's own key"])

@@ -37,7 +37,7 @@ from worker.logs import CleanRecord, clean_traceback
 from worker.model.deliveries import Failure
 from worker.model.errors import SiemError, TransportError
 from worker.model.failures import FailureCode
-from worker.model.printable import PrintableStream, in_one_line, plain
+from worker.model.untrusted_text import PrintableStream, in_one_line, plain
 from worker.transports.certificates import Certificate, certificates_in
 from worker.transports.failures import describe
 

@@ -15,11 +15,11 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.formats.hec import HecFormat
 from worker.formats.syslog import SyslogCefFormat
 from worker.formats.webhook import body
-from worker.model.event_refusals import hint_for
 from worker.model.event_repair import repaired
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
-from worker.model.printable import shortened
+from worker.model.invalid_events import hint_for
+from worker.model.untrusted_text import shortened
 from worker.router import route_entries
 
 HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})

@@ -14,10 +14,10 @@ from worker.broker import keys
 from worker.broker.connection import redis_client
 from worker.broker.key_copy import KeyCopy
 from worker.broker.snapshot import Snapshot, publish_some
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.vault import open_vault
-from worker.model.integrations import Integration, parse_integration
 from worker.reconciling import Reconciliation
+from worker.vault.vault import open_vault
 
 MANY, LARGE = 40, 50_000
 #: A change reads and writes its own document a few times.

@@ -15,19 +15,19 @@ from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
 from worker.broker import keys
 from worker.broker.fleet import LivingProcess, ProcessReport
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.adoption import adopt_integration
-from worker.ledger.document_values import replaced
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.resealing import Binding, SecretResealer, reseal_secrets, sealed_secrets
 from worker.ledger.schema import integrations
-from worker.ledger.vault import Vault, new_key, open_document, seal_document
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
-from worker.model.fleet_signs import worker_role
-from worker.model.integrations import Integration, parse_integration
-from worker.model.secret_places import place_of
+from worker.model.fleet_health import worker_role
 from worker.reach import reach_of
 from worker.settings import Settings
+from worker.vault.fields import replaced
+from worker.vault.places import place_of
+from worker.vault.vault import Vault, new_key, open_document, seal_document
 
 TOKEN = "hunter2-hunter2-hunter2"
 SIGNING = f"whsec_{base64.b64encode(b'a' * 32).decode()}"

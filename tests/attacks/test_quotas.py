@@ -10,16 +10,16 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from tests.ledger.letters import bury, live
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import create_replay, end_replay, running_replays
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
-from worker.model.integrations import Integration, parse_integration
-from worker.model.quotas import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
+from worker.model.limits import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
 from worker.model.replays import ReplayState, Selection
+from worker.vault.vault import Vault
 
 pytestmark = pytest.mark.slow
 

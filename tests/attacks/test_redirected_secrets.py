@@ -12,10 +12,10 @@ from tests.fleet import Fleet
 from tests.pages.conftest import HOME
 from tests.pages.conftest import running as running_pages
 from tests.receivers.webhook import WebhookReceiver
+from worker.integrations.integration import Integration, parse_integration
+from worker.integrations.secrets import UnreadableSecret, secrets_in
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration, parse_integration
-from worker.model.secret_places import require_again
-from worker.model.secrets import UnreadableSecret, secrets_in
+from worker.vault.places import require_again
 
 TOKEN, OTHER = "a-long-secret-token-f3", "another-long-token-9c"
 SIGNING = f"whsec_{base64.b64encode(b'a' * 32).decode()}"

@@ -17,7 +17,7 @@ from worker.model.errors import InvalidEvent
 from worker.model.event_salvage import salvage_event
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
-from worker.model.printable import in_one_line
+from worker.model.untrusted_text import in_one_line
 
 #: Seconds of computing, not of the clock: a deadline that a busy machine does not bring nearer.
 _DEADLINE = 3.0

@@ -23,8 +23,8 @@ from sqlalchemy import text
 from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
 from worker.demo.samples import sample_lines
+from worker.integrations.integration import parse_integration
 from worker.model.events import EventType
-from worker.model.integrations import parse_integration
 from worker.publisher import EventPublisher
 from worker.settings import Settings
 

@@ -19,8 +19,8 @@ from sqlalchemy import text
 from tests.benchmarks.measuring import hardware
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, OURS, running
+from worker.integrations.integration import parse_integration
 from worker.model.api_keys import Role
-from worker.model.integrations import parse_integration
 
 _MINUTE_MS = 60_000
 _URLS = {

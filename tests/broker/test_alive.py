@@ -16,7 +16,7 @@ from worker.broker.alive import Heartbeat, roles_alive
 from worker.broker.clocks import skews
 from worker.broker.connection import redis_client
 from worker.broker.fleet import living_processes
-from worker.identity import ProcessIdentity, process_identity
+from worker.broker.identity import ProcessIdentity, process_identity
 
 pytestmark = pytest.mark.slow
 

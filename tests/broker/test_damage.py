@@ -38,8 +38,8 @@ from worker.model.errors import LeaseLost
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
-from worker.model.proofs import Signer
 from worker.model.replays import Page
+from worker.vault.proofs import Signer
 
 LATE = Timing(lease=0.001, order_lease=0.001, retry_grace=0)
 

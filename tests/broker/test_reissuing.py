@@ -12,8 +12,8 @@ from worker.broker import keys
 from worker.broker.alive import Heartbeat
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.fleet import LASTS, REMEMBERED, ProcessReport
+from worker.broker.identity import process_identity
 from worker.broker.reissuing import Reissued, UnsettledReason
-from worker.identity import process_identity
 from worker.model.deliveries import Batch
 
 ME = str(process_identity())

@@ -11,9 +11,9 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
 from worker.broker.vital_signs import RedisStats
+from worker.model.breaker import BreakerPolicy
 from worker.model.events import QueuedEvent
-from worker.model.health import BreakerPolicy
-from worker.model.wellbeing import BacklogStats
+from worker.model.health import BacklogStats
 
 
 def published_at(client: redis.Redis, moment: int, count: int, *, urgent: bool) -> None:

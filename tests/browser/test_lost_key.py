@@ -7,9 +7,9 @@ import pytest
 from tests.browser.driving import Browser
 from tests.pages.conftest import HOME, OURS, Site
 from tests.receivers.hec import HecReceiver
+from worker.integrations.integration import Integration
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault, new_key, open_vault
-from worker.model.integrations import Integration
+from worker.vault.vault import Vault, new_key, open_vault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

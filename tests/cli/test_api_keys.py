@@ -10,8 +10,8 @@ from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.broker.key_copy import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import upgrade_tables, writing
-from worker.ledger.vault import open_vault
 from worker.model.api_keys import key_id_of
+from worker.vault.vault import open_vault
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from tests.cli.running import create, run
 from tests.fleet import Fleet
 from worker.cli.form_option import MODELS
 from worker.cli.integration_options import INTEGRATION_OPTIONS
-from worker.model.integrations import Integration
+from worker.integrations.integration import Integration
 
 HOOK = "https://endpoint.example.com/webhook"
 

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from tests.cli.running import Ran, call, create, in_terminal, run
 from tests.fleet import Fleet
-from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
-from worker.model.destinations.webhook import signing_key
-from worker.model.secret_urls import SecretUrl
+from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.webhook import signing_key
 
 URL = "https://endpoint.example.com/webhook"
 SECRET = "hook-secret-value"

@@ -17,7 +17,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.certificates import server_context
 from worker.demo.splunk import Reply
-from worker.model.integrations import parse_integration
+from worker.integrations.integration import parse_integration
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from tests.fleet import Fleet
 from worker.broker import keys
 from worker.broker.snapshot import publish_integrations
 from worker.cli.watching import as_screen
-from worker.model.integrations import parse_integration
+from worker.integrations.integration import parse_integration
 
 URL = "https://splunk.example.com/services/collector"
 MANY = 250

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.running import run
 from tests.fleet import Fleet
-from worker.model.integrations import Integration, parse_integration
+from worker.integrations.integration import Integration, parse_integration
 
 pytestmark = pytest.mark.slow
 

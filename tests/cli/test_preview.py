@@ -17,9 +17,9 @@ from tests.cli.test_troubles import NO_REDIS
 from tests.fleet import Fleet, wait_until
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from worker.destinations.opening import make_sender
+from worker.integrations.integration import Integration, parse_integration
 from worker.model.deliveries import Batch
 from worker.model.events import QueuedEvent, decode_event
-from worker.model.integrations import Integration, parse_integration
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 

@@ -12,10 +12,10 @@ from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
 from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
-from worker.ledger.vault import Vault, open_vault
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings
+from worker.vault.vault import Vault, open_vault
 
 pytestmark = pytest.mark.slow
 

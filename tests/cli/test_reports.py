@@ -11,7 +11,7 @@ from tests.cli.conftest import HOSTILE
 from tests.cli.running import call, run, start
 from tests.fleet import Fleet
 from worker.cli.output import Since
-from worker.model.printable import in_one_line
+from worker.model.untrusted_text import in_one_line
 
 pytestmark = pytest.mark.slow
 

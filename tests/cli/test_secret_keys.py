@@ -9,10 +9,10 @@ import pytest
 from tests.cli.running import Ran, call, run
 from tests.fleet import Fleet, wait_until
 from worker.broker.alive import API, Heartbeat
-from worker.identity import process_identity
-from worker.key_guard import key_facts, key_holders
-from worker.ledger.vault import Vault, new_key
-from worker.model.fleet_signs import worker_role
+from worker.broker.identity import process_identity
+from worker.broker.key_holders import key_facts, key_holders
+from worker.model.fleet_health import worker_role
+from worker.vault.vault import Vault, new_key
 
 pytestmark = pytest.mark.slow
 

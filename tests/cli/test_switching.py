@@ -8,10 +8,10 @@ import pytest
 
 from tests.cli.running import call, run
 from tests.fleet import Fleet
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import EventTrace, Failure, Outcome
 from worker.model.failures import FailureCode
-from worker.model.integrations import Integration, parse_integration
 
 WORDS = "HTTP 410: \x1b[31mGone"
 SHOWN = r"HTTP 410: \x1b[31mGone"

@@ -11,8 +11,8 @@ from tests.fleet import Fleet
 from tests.receivers.webhook import WebhookReceiver
 from worker.cli import integration_update
 from worker.cli.integration_update import read_changes
-from worker.model.destinations import ApiKeyAuth, SplunkHec, Webhook
-from worker.model.integrations import Integration, parse_integration
+from worker.integrations import ApiKeyAuth, SplunkHec, Webhook
+from worker.integrations.integration import Integration, parse_integration
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from worker.demo.report import account_json, print_account, summary, verdict
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.recording import record_entries
-from worker.ledger.vault import Vault, new_key
 from worker.model.deliveries import Status
+from worker.vault.vault import Vault, new_key
 
 _LINE = AccountLine("demo one", "HEC", 10, 10, 0, received=10)
 

@@ -9,8 +9,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from worker.destinations.splunk_hec import SplunkHecSender
+from worker.integrations import SplunkHec
 from worker.model.deliveries import Batch, DeliveryResult, Verdict
-from worker.model.destinations import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard

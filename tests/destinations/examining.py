@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.ports import free_port
 from worker.doctor import StepReport, examine
-from worker.model.integrations import Integration, parse_integration
+from worker.integrations.integration import Integration, parse_integration
 from worker.transports.guard import Guard
 
 HOST = "127.0.0.1"

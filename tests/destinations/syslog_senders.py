@@ -10,8 +10,8 @@ import msgspec
 from tests.destinations.batches import batch_of
 from tests.transports.syslog_ways import GUARD
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.integrations import SyslogCef
 from worker.model.deliveries import Batch
-from worker.model.destinations import SyslogCef
 from worker.transports.guard import Guard
 
 

@@ -26,7 +26,7 @@ from tests.transports.certificates import (
 )
 from tests.transports.endpoint import Endpoint, Visit
 from worker.doctor import examine
-from worker.model.integrations import parse_integration
+from worker.integrations.integration import parse_integration
 from worker.transports.guard import Guard
 
 CA = trustme.CA()

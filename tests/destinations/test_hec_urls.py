@@ -6,8 +6,8 @@ from tests.destinations.batches import batch_of, sender_to, soon, verdicts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.hec_urls import ack_url, event_url
+from worker.integrations import SplunkHec
 from worker.model.deliveries import Verdict
-from worker.model.destinations import SplunkHec
 
 #: Splunk: "Set up and use HTTP Event Collector"; the last two stand for Splunk Enterprise.
 HOSTS = [

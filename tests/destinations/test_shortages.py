@@ -22,9 +22,9 @@ from tests.transports.few_descriptors import few_descriptors
 from worker.broker.backlog import Backlog, Claim
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_sending import WithdrawnParts
+from worker.integrations.integration import parse_integration
 from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, BreakerSignal, Settlement, Status
 from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, TransientDelivery
-from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
 from worker.model.shortages import Resource

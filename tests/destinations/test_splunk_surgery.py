@@ -12,9 +12,9 @@ from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec import SplunkHecSender
+from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, DeadLetter, Verdict
 from worker.model.failures import FailureCode
-from worker.model.integrations import MAX_RETRIES
 from worker.model.settlement import RetryPolicy, settle_rulings
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED

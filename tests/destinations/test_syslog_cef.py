@@ -14,9 +14,9 @@ from tests.transports.certificates import demanding, server_context
 from tests.transports.syslog_ways import GUARD
 from worker.destinations.opening import make_sender
 from worker.formats.syslog import SyslogCefFormat
+from worker.integrations.integration import parse_integration
 from worker.model.deliveries import SETTLED, Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import parse_integration
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED

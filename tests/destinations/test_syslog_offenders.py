@@ -13,8 +13,8 @@ from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import MAX_REQUESTS, Batch, Status
-from worker.model.integrations import MAX_RETRIES
 from worker.model.settlement import RetryPolicy, settle_rulings
 from worker.transports import syslog_stream
 from worker.transports.syslog_connection import SyslogConnection

@@ -7,7 +7,7 @@ import pytest
 
 from worker.destinations.webhook_secrets import webhook_secrets
 from worker.destinations.webhook_verdict import response_excerpt
-from worker.model.destinations import Webhook
+from worker.integrations import Webhook
 
 LONG = "t" * 4_096
 

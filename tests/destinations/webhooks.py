@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.destinations import batches
 from worker.destinations.webhook import WebhookSender
+from worker.integrations import Webhook
 from worker.model.deliveries import Batch, DeliveryResult
-from worker.model.destinations import Webhook
 
 TOKEN = "hunter2-hunter2"
 #: That of the known answers of Standard Webhooks, and another one.

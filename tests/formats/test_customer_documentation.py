@@ -16,9 +16,9 @@ from tests.formats.syslog_parser import parse_syslog
 from worker.formats.hec import HecFormat
 from worker.formats.syslog import SyslogCefFormat
 from worker.formats.webhook import body, content_type
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import parse_integration
 from worker.model.events import EventType
-from worker.model.integrations import parse_integration
 
 HIGH, MEDIUM, LOW = range(7, 9), range(4, 7), range(4)
 

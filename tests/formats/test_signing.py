@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from worker.formats.signing import signature
-from worker.model.destinations.webhook import signing_key
+from worker.integrations.webhook import signing_key
 
 KEY = signing_key(SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
 NEWER = signing_key(SecretStr("whsec_" + base64.b64encode(bytes(range(64))).decode()))

@@ -23,7 +23,7 @@ from tests.house.programs import (
 )
 from tests.procfile import lines
 from worker.broker.alive import API, ROLES
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings
 from worker.up import Stack, StackHandle, run_up

@@ -12,8 +12,8 @@ from tests.formats.golden_events import queued
 from tests.interop.traffic import traffic
 from worker.destinations import Sender
 from worker.destinations.opening import make_sender
+from worker.integrations.integration import parse_integration
 from worker.model.deliveries import Batch
-from worker.model.integrations import parse_integration
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 

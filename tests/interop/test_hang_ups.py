@@ -22,8 +22,8 @@ from tests.interop.sending import batch_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import Status, Verdict
-from worker.model.integrations import MAX_RETRIES
 from worker.transports import syslog_stream
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from worker.ledger.health_queries import latencies, records, subjects
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Failure, Outcome, Status
 from worker.model.failures import FailureCode
-from worker.model.wellbeing import Counts, DeliveryStats, LastError, Latency, Subject
+from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subject
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 SINCE = {"int_a": NOON - 5 * MINUTE}

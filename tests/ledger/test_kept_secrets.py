@@ -10,15 +10,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, select, update
 
-from worker.ledger.document_values import replaced
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault, new_key
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration, parse_integration
+from worker.vault.fields import replaced
+from worker.vault.vault import Vault, new_key
 
 OLD, NEW = new_key(), new_key()
 WITH_OLD, WITHOUT, WITH_BOTH = Vault([OLD]), Vault([NEW]), Vault([NEW, OLD])

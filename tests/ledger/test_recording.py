@@ -10,7 +10,7 @@ from worker.ledger.queries import DeliveryRow, find_dead_letters, find_deliverie
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Assurance, Cause, EventTrace, Failure, Outcome, Status
 from worker.model.failures import FailureCode
-from worker.model.printable import plain
+from worker.model.untrusted_text import plain
 
 _MINUTE = 60_000
 

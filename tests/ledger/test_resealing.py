@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine
 
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.resealing import reseal_secrets, sealed_secrets
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault, new_key
-from worker.model.integrations import Integration, parse_integration
+from worker.vault.vault import Vault, new_key
 
 OLD, NEW, LOST = new_key(), new_key(), new_key()
 _HEADERS = {"X-Team": "plain-header-value", "X-Zone": "another-value"}

@@ -9,17 +9,17 @@ from sqlalchemy import Engine, event
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
+from worker.integrations.integration import parse_integration
 from worker.ledger.answers import DisabledIntegration, Recorded
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.letters import discard_dead_letters
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import running_replays
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault
 from worker.model.deliveries import Cause, Failure, Outcome, Status
 from worker.model.failures import FailureCode
-from worker.model.integrations import parse_integration
 from worker.model.replays import Selection
+from worker.vault.vault import Vault
 
 WORDS = "HTTP 410: Gone"
 KEY = Fernet.generate_key().decode()

@@ -7,13 +7,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.engine import writing
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.secret_marks import SecretMark
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
-from worker.model.integrations import Integration, parse_integration
+from worker.vault.marks import SecretMark
+from worker.vault.vault import Vault
 
 TOKEN = "a-long-secret-token-f3"
 

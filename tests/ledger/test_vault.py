@@ -11,7 +11,11 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, SecretStr
 
-from worker.ledger.vault import (
+from worker.integrations.integration import Integration, parse_integration
+from worker.model.errors import InvalidSetting, SecretUnreadable
+from worker.settings import Settings
+from worker.vault.places import place_of
+from worker.vault.vault import (
     Vault,
     forget_secrets,
     open_document,
@@ -19,15 +23,11 @@ from worker.ledger.vault import (
     public_document,
     seal_document,
 )
-from worker.model.errors import InvalidSetting, SecretUnreadable
-from worker.model.integrations import Integration, parse_integration
-from worker.model.secret_places import place_of
-from worker.settings import Settings
 
 _PRINT_KEY = """
 import sys
 from pathlib import Path
-from worker.ledger.vault import open_vault
+from worker.vault.vault import open_vault
 from worker.settings import Settings
 sys.stdout.write(open_vault(Settings(data_dir=Path(sys.argv[1]))).seal("x"))
 """

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import parse_integration
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import parse_integration
 
 #: Stands in values that are refused: whoever configures may have put a secret anywhere.
 SECRET = "hunter2"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.refusals import SECRET, VALID, document, refusal
-from worker.model.destinations import DESTINATION_TYPES, SplunkHec, SyslogCef, Webhook
+from worker.integrations import DESTINATION_TYPES, SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import parse_integration
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import parse_integration
 
 BOUNDS = {
     "batch_events": (1, 1000),

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfoNotFoundError
 import pytest
 
 from tests.model.refusals import SECRET, document, refusal, syslog
+from worker.integrations import SyslogCef
+from worker.integrations.integration import parse_integration
 from worker.model import time_zones
-from worker.model.destinations import SyslogCef
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import parse_integration
 from worker.model.time_zones import time_zone
 
 _PRINTABLE = "give 1 to 255 printable ASCII characters without a blank"

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from tests.model.refusals import SECRET, document, refusal, webhook
-from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth
-from worker.model.destinations.webhook import signing_key
-from worker.model.integrations import parse_integration
+from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth
+from worker.integrations.integration import parse_integration
+from worker.integrations.webhook import signing_key
 
 EXAMPLE = "give an address like https://endpoint.example.com/webhook"
 NAME = "give a header's name: letters, digits, hyphens and underscores"

@@ -7,7 +7,7 @@ from worker.broker import keys
 from worker.broker.chunks import StoredChunk
 from worker.broker.deleted import DeletedKeys
 from worker.broker.renumbering import ingress_ids
-from worker.model.destinations.hosts import host_error
+from worker.integrations.hosts import host_error
 from worker.model.digits import number_in
 from worker.model.redis_address import check_address
 

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from worker.model.breaker import breaker_signal
 from worker.model.deliveries import BreakerSignal, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode, Origin
-from worker.model.health import breaker_signal
 
 
 @pytest.mark.parametrize("code", FailureCode)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from worker.model.fleet_signs import FleetStats, QueueDepth, parts
+from worker.model.fleet_health import FleetStats, QueueDepth, parts
 
 NOW = 1_000_000
 NOTHING = QueueDepth(0, None)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.model.test_settlement import BAD, BUSY, POLICY, batch_of, failing, ids_by_status, retry_of
+from worker.model.breaker import breaker_signal
 from worker.model.deliveries import SETTLED, Batch, BreakerSignal, Cause, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
-from worker.model.health import breaker_signal
 from worker.model.settlement import RetryPolicy, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
 

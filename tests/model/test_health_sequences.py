@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.judgement import assess
-from worker.model.settlement import RetryPolicy
-from worker.model.wellbeing import (
+from worker.model.health import (
     BacklogStats,
     Counts,
     DeliveryStats,
@@ -20,6 +18,8 @@ from worker.model.wellbeing import (
     Subject,
     Thresholds,
 )
+from worker.model.health_rules import assess
+from worker.model.settlement import RetryPolicy
 
 START = 1_795_442_460_000
 SECOND, MINUTE = 1000, 60_000

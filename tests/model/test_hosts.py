@@ -2,8 +2,8 @@
 
 import pytest
 
+from worker.integrations.integration import Integration, parse_integration
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration, parse_integration
 
 DESTINATIONS = {
     "splunk_hec": {"url": "https://{}/services/collector/event", "token": "t"},

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.model.destinations import SplunkHec
+from worker.integrations import SplunkHec
+from worker.integrations.integration import Integration, parse_integration
 from worker.model.errors import InvalidIntegration
 from worker.model.events import EventType
-from worker.model.integrations import Integration, parse_integration
 
 SECRET = "hunter2"
 

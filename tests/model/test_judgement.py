@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.model.judgement import assess, integration_health
-from worker.model.time_words import span, utc_text
-from worker.model.wellbeing import (
+from worker.model.health import (
     BacklogStats,
     Breaker,
     Counts,
@@ -19,6 +17,8 @@ from worker.model.wellbeing import (
     Subject,
     Thresholds,
 )
+from worker.model.health_rules import assess, integration_health
+from worker.model.time_words import span, utc_text
 
 #: 2026-11-23T14:02:07Z.
 NOW = 1_795_442_527_000

@@ -2,9 +2,7 @@
 
 import pytest
 
-from worker.model.gaps import Source
-from worker.model.judgement import assess
-from worker.model.wellbeing import (
+from worker.model.health import (
     BacklogStats,
     Breaker,
     Counts,
@@ -15,6 +13,8 @@ from worker.model.wellbeing import (
     Subject,
     Thresholds,
 )
+from worker.model.health_rules import assess
+from worker.model.sources import Source
 
 NOW = 1_795_600_000_000
 SUBJECT = Subject("int_a", "default", "splunk", "splunk_hec")

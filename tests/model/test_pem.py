@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, DamagedPem, only_blocks, pem_blocks, pem_text
+from worker.integrations.pem import (
+    CERTIFICATE_LABELS,
+    KEY_LABELS,
+    DamagedPem,
+    only_blocks,
+    pem_blocks,
+    pem_text,
+)
 
 #: Whatever may stand around a block, but for the marks of another one.
 anything = st.text().filter(lambda text: "-----" not in text and not text.endswith("-"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.printable import MARK, in_one_line, plain, shortened
+from worker.model.untrusted_text import MARK, in_one_line, plain, shortened
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.model.batches import count_request
 from worker.model.deliveries import (
     MAX_REQUESTS,
     SETTLED,
@@ -21,7 +22,6 @@ from worker.model.deliveries import (
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
-from worker.model.request_counts import count_request
 from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)

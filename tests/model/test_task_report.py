@@ -16,7 +16,7 @@ from worker.model.errors import (
     TransientDelivery,
 )
 from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
-from worker.model.task_report import TaskReport, held, task_error
+from worker.pipeline.task_report import TaskReport, held, task_error
 
 NO_CELERY = RetryPolicy(max_retries=3, backoff=2.0, celery_can=False)
 

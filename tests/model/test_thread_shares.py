@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.orders import WorkOrder
-from worker.model.thread_shares import MANY, TenantOrder, ThreadShares, pool_size
+from worker.pipeline.thread_shares import MANY, TenantOrder, ThreadShares, pool_size
 
 
 def order(tenant: str, number: int = 0, slot: int = 1, epoch: int = 1) -> TenantOrder:

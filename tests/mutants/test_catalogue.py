@@ -66,7 +66,7 @@ def test_killed_and_surviving_mutants_are_told_apart(tmp_path: Path) -> None:
     test = "tests/model/test_printable.py"
     made = [
         f"""[{name}]
-file = "worker/model/printable.py"
+file = "worker/model/untrusted_text.py"
 old = '''MARK = "…"'''
 new = '''MARK = {new}'''
 breaks = "the mark"

@@ -9,12 +9,12 @@ from tests.ledger.entries import NOON, REFUSAL, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
+from worker.integrations import Webhook
 from worker.ledger.recording import record_entries
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import Vault, new_key
 from worker.model.contents import content_of
 from worker.model.deliveries import Status
-from worker.model.destinations import Webhook
+from worker.vault.vault import Vault, new_key
 
 
 @pytest.mark.parametrize(

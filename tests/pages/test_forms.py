@@ -6,8 +6,8 @@ import pytest
 import trustme
 
 from tests.pages.conftest import HOME, OURS, Site
-from worker.model.destinations import SyslogCef
-from worker.model.integrations import Integration
+from worker.integrations import SyslogCef
+from worker.integrations.integration import Integration
 from worker.pages.form_fields import MAIN
 
 TOKEN = "the-token-of-splunk-f3"

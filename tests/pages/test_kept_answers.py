@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.pages.conftest import OURS, Site, running
 from tests.pages.test_typed import NEW, form_of
 from worker.broker import keys
-from worker.ledger.vault import new_key
+from worker.vault.vault import new_key
 
 _SETTING = 200_000_000
 

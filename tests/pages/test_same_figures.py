@@ -16,8 +16,8 @@ from worker.health import HealthService
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status
+from worker.model.health import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
 from worker.model.time_words import utc_text
-from worker.model.wellbeing import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
 
 pytestmark = pytest.mark.slow
 

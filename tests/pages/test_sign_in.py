@@ -5,8 +5,8 @@ import pytest
 from tests.pages.conftest import HOME, OURS, Site
 from worker.broker.sessions import LONGEST, Sessions
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.vault import open_vault
 from worker.model.api_keys import ApiKey, Role
+from worker.vault.vault import open_vault
 
 
 def test_whoever_has_not_signed_in_is_asked_to_and_then_goes_on(site: Site) -> None:

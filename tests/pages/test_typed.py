@@ -9,9 +9,9 @@ import pytest
 from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor
 from tests.pages.reading import Fields, Page
 from tests.pages.test_forms import FULL, edit_of, opened
+from worker.integrations import SplunkHec, Webhook
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
-from worker.model.destinations import SplunkHec, Webhook
 
 NEW = HOME + "/new/splunk_hec"
 SECRET = "typed-once-and-never-shown"

@@ -8,7 +8,7 @@ from tests.fleet import PATIENCE, Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.ledger.vault import new_key
+from worker.vault.vault import new_key
 
 pytestmark = pytest.mark.slow
 

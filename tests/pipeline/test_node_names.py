@@ -8,7 +8,7 @@ import pytest
 
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.test_flower import flower_beside
-from worker.identity import process_identity
+from worker.broker.identity import process_identity
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

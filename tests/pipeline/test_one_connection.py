@@ -21,7 +21,7 @@ from tests.receivers.syslog_behaviours import Behaviour, Visit
 from tests.transports.certificates import server_context
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import connections_to
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
 
 pytestmark = pytest.mark.slow
 

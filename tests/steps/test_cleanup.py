@@ -18,7 +18,7 @@ from worker.broker.turns import LeaderLock
 from worker.cleanup import Cleanup
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.vault import Vault
+from worker.vault.vault import Vault
 
 
 @pytest.fixture

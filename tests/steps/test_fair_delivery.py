@@ -10,8 +10,8 @@ from worker import fair_delivery
 from worker.fair_delivery import FairDelivery
 from worker.model.errors import DeliveryDead
 from worker.model.orders import WorkOrder
-from worker.model.task_report import TaskReport
-from worker.model.thread_shares import ThreadShares, pool_size
+from worker.pipeline.task_report import TaskReport
+from worker.pipeline.thread_shares import ThreadShares, pool_size
 
 
 def order(number: int, tenant: str = "a") -> WorkOrder:

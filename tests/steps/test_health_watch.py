@@ -17,7 +17,7 @@ from worker.broker import keys
 from worker.broker.announcing import HealthEvents
 from worker.broker.turns import LeaderLock
 from worker.health_watch import HealthMonitor, Post, StateDebouncer, webhook
-from worker.model.wellbeing import Breaker, IntegrationHealth, State
+from worker.model.health import Breaker, IntegrationHealth, State
 from worker.settings import Settings
 
 STEADY = 15.0

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from worker import senders
+from worker.integrations.integration import Integration, parse_integration
 from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
-from worker.model.integrations import Integration, parse_integration
 from worker.model.orders import WorkOrder
 from worker.senders import SENDER_IDLE, Senders
 

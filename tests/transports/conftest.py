@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 import trustme
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 

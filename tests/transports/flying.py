@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import TransportError
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight

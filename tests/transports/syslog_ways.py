@@ -8,7 +8,7 @@ from typing import Any
 import trustme
 
 from worker.formats.syslog import framed
-from worker.model.destinations import SyslogCef
+from worker.integrations import SyslogCef
 from worker.transports.guard import Guard
 from worker.transports.syslog_datagrams import SyslogDatagrams
 from worker.transports.syslog_stream import SyslogStream

@@ -22,8 +22,8 @@ from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import post, posting
 from tests.transports.ways import WAYS
 from worker.broker.celery_pool import SparingTaskPool
+from worker.integrations import TlsOptions
 from worker.model.deliveries import Verdict
-from worker.model.destinations import TlsOptions
 from worker.model.errors import OutOfResources
 from worker.model.shortages import Resource
 from worker.transports import budget

@@ -15,7 +15,7 @@ from tests.transports.certificates import demanding, server_context
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post_all, posting
 from tests.transports.ways import SIZES, WAYS, refusal
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ClientCertificateRefused, ConnectionLost, TlsFailed
 from worker.model.failures import FailureCode
 from worker.transports.certificates import certificates_in

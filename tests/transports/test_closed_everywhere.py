@@ -10,7 +10,7 @@ import pytest
 
 from tests.transports.flying import post, posting
 from tests.transports.syslog_ways import datagrams_to, stream_to
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

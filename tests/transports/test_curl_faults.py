@@ -18,7 +18,7 @@ from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from tests.transports.flying import post, posting
 from tests.transports.names import HOST, MovableName, endless
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import (
     AddressRefused,
     ConnectFailed,

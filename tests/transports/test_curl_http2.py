@@ -7,7 +7,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import PATIENCE, land, post, post_all, posting
 from tests.transports.http2 import Http2, leaving_first, offering_http2
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight

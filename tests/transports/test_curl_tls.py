@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tests.transports.certificates import demanding, self_signed, server_context
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import post, posting
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.guard import Guard

@@ -12,7 +12,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint
 from tests.transports.flying import PATIENCE, post, post_all, posting
 from tests.transports.http2 import Http2, Replies, offering_http2
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed, KeptConnectionLost, NotProcessed
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import MOST_REFUSALS, Flight

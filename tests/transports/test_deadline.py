@@ -11,7 +11,7 @@ import trustme
 
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import DeadlinePassed
 from worker.transports.deadline import seconds_left, within
 from worker.transports.guard import Guard

@@ -22,7 +22,7 @@ from tests.transports.endpoint import Endpoint, Visit, answers
 from tests.transports.flying import post, posting
 from tests.transports.names import HOST, MovableName
 from tests.transports.syslog_ways import lines, stream_to
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, OutOfResources
 from worker.model.shortages import Resource
 from worker.transports.addresses import Address, UnresponsiveAddresses, by_turns

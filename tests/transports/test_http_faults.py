@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transports.endpoint import Endpoint, Visit, answers, answers_once
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import (
     AddressRefused,
     ConnectFailed,

@@ -13,7 +13,7 @@ import trustme
 from tests.transports.certificates import demanding, self_signed, server_context
 from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Endpoint, Visit, answers
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import (
     ConnectFailed,
     DeadlinePassed,

@@ -23,7 +23,7 @@ from tests.transports.flying import post, posting
 from tests.transports.http2 import Http2, offering_http2
 from tests.transports.names import HOST, MovableName
 from tests.transports.syslog_ways import SOON, datagrams_to, lines, messages, octets, stream_to
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused, NameUnknown
 from worker.transports.guard import Guard, Renewal
 from worker.transports.http import HttpTransport

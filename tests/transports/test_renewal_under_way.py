@@ -18,7 +18,7 @@ from tests.transports.http2 import Http2, Request, answer, offering_http2
 from tests.transports.names import HOST, MovableName
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to
 from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports import curl_kept, http_adapter, syslog_watch
 from worker.transports.curl_exchange import CurlResponse

@@ -16,7 +16,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
 from tests.transports.ways import WAYS
-from worker.model.destinations import SyslogCef, TlsOptions
+from worker.integrations import SyslogCef, TlsOptions
 from worker.model.errors import ConnectFailed, NameUnknown, OutOfResources
 from worker.model.failures import FailureCode
 from worker.model.shortages import Resource

@@ -16,7 +16,7 @@ from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, half_clo
 from tests.transports.certificates import server_context
 from tests.transports.names import endless
 from tests.transports.syslog_ways import GUARD, SOON
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost
 from worker.transports.deadline import Deadline
 from worker.transports.syslog_connection import SyslogConnection

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from tests.transports.certificates import demanding, self_signed, server_context
 from tests.transports.endpoint import Endpoint, answers, answers_once
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport

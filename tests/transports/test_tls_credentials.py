@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.transports.certificates import demanding, server_context
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import post, posting
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

@@ -12,7 +12,7 @@ import trustme
 from tests.transports.certificates import by_common_name, context_of, server_context, splunks_own
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.ways import WAYS, refusal
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.certificates import certificates_in
 from worker.transports.guard import Guard

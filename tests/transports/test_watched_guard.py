@@ -9,7 +9,7 @@ import trustme
 
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Behaviour, Endpoint, Visit
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard

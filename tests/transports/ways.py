@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from tests.transports.flying import post, posting
-from worker.model.destinations import SyslogCef, TlsOptions
+from worker.integrations import SyslogCef, TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

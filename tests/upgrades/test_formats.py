@@ -21,7 +21,7 @@ from worker.broker.packing import (
     unpack_dead,
     unpack_outcomes,
 )
-from worker.ledger.vault import Vault, new_key, open_document, seal_document
+from worker.integrations.integration import parse_integration
 from worker.model.deliveries import (
     Assurance,
     Cause,
@@ -33,7 +33,7 @@ from worker.model.deliveries import (
 )
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.integrations import parse_integration
+from worker.vault.vault import Vault, new_key, open_document, seal_document
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 _PASS_ON = """
 import json, sys
 from worker.broker import packing
-from worker.ledger.vault import Vault, open_document, seal_document
+from worker.vault.vault import Vault, open_document, seal_document
 
 given = json.load(sys.stdin)
 vault = Vault([given["key"]])

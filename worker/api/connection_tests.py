@@ -12,7 +12,7 @@ from worker.api.fair_pool import PoolFull
 from worker.api.pools import TESTS, crowded
 from worker.api.resources import Resources
 from worker.doctor import StepReport, examine, examine_keys
-from worker.model.integrations import Integration
+from worker.integrations.integration import Integration
 from worker.reach import held_connections
 from worker.transports.fleet_guard import FleetGuard
 

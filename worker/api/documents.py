@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from worker.api.moments import rfc3339
-from worker.ledger.secret_marks import SecretMark
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
-from worker.model.integrations import Integration
+from worker.vault.marks import SecretMark
 
 DESTINATIONS: Mapping[str, type[BaseModel]] = {
     "splunk_hec": SplunkHec,

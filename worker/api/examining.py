@@ -19,9 +19,9 @@ from worker.api.health_documents import HealthDocument, health_document
 from worker.api.pools import FairRoute, work
 from worker.doctor import StepReport, StepStatus
 from worker.health import HealthService
+from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
-from worker.model.gaps import MissingSources, Source
-from worker.model.integrations import Integration
+from worker.model.sources import MissingSources, Source
 
 router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"], route_class=FairRoute)
 

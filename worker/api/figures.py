@@ -13,12 +13,12 @@ from worker.api.exposition import Exposition, labels
 from worker.api.refused import RefusalReason
 from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.fleet_signs import worker_role
-from worker.model.gaps import Source
+from worker.integrations import DESTINATION_TYPES
+from worker.model.fleet_health import worker_role
+from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, State
 from worker.model.orders import MessageFault
 from worker.model.shortages import Resource
-from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, State
+from worker.model.sources import Source
 
 
 @dataclass(frozen=True, slots=True)

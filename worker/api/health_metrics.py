@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from worker.api import figures
 from worker.api.exposition import Exposition
 from worker.health import HealthService
-from worker.model.wellbeing import IntegrationHealth, Latency
+from worker.model.health import IntegrationHealth, Latency
 
 #: Reckoning takes at most this share of a process's time: with a thousand integrations it takes seconds.
 _SHARE = 0.05

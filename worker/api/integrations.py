@@ -18,8 +18,8 @@ from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
 from worker.api.versions import IfMatch, seen_in
 from worker.broker.idempotency import IdempotencyLock
+from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
-from worker.model.integrations import Integration
 
 router = APIRouter(prefix="/integrations/siem", tags=["integrations"], route_class=FairRoute)
 

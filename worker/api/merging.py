@@ -2,7 +2,7 @@
 
 Comes in: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Goes out:
 the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back,
-unless it would go to another server than before (`worker.model.secret_places`).
+unless it would go to another server than before (`worker.vault.places`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.api.documents import COMMON, READ_ONLY
+from worker.integrations.integration import Integration, at_once
+from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.secrets import secrets_within
 from worker.model.errors import InvalidInput, InvalidIntegration
-from worker.model.integrations import Integration, at_once
-from worker.model.secret_places import require_again
-from worker.model.secret_urls import SecretUrl
-from worker.model.secrets import secrets_within
 from worker.transports.tls import judged_whole
+from worker.vault.places import require_again
 
 REMEDY = "see the schema and the examples in /openapi.json"
 _MARK = frozenset({"set", "since", "ends_in", "readable"})

@@ -27,8 +27,8 @@ from worker.broker.vital_signs import RedisStats
 from worker.health import HealthService
 from worker.ledger.parked import ParkedStore
 from worker.ledger.totals import Totals
-from worker.model.gaps import MissingSources, Source
-from worker.model.wellbeing import Subject
+from worker.model.health import Subject
+from worker.model.sources import MissingSources, Source
 from worker.redis_report import RedisReport
 
 

@@ -1,6 +1,6 @@
 """Times, as the API writes them."""
 
-from worker.model.calendar import in_utc
+from worker.model.time import in_utc
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

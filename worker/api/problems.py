@@ -26,7 +26,7 @@ from worker.model.errors import (
     SecretUnreadable,
     SiemError,
 )
-from worker.model.quotas import OverQuota, TooLargeIntegration
+from worker.model.limits import OverQuota, TooLargeIntegration
 
 #: What is wrong with an integration as a whole, or with how its fields go together, is said of these.
 _WHOLE = frozenset({"destination", "integration"})

@@ -18,7 +18,7 @@ from worker.broker.idempotency import (
     StoredResponse,
     request_digest,
 )
-from worker.key_guard import apis_show_sealed_urls
+from worker.broker.key_holders import apis_show_sealed_urls
 from worker.model.api_keys import ApiKey
 from worker.model.errors import InvalidInput, NotFoundError, RevisionConflict
 

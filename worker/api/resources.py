@@ -20,11 +20,11 @@ from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import check_ledger_writes
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenancy import Configured, TenantIntegrations
-from worker.ledger.vault import Vault, open_vault
-from worker.model.reach import AllowedNetworks
+from worker.model.allowed_networks import AllowedNetworks
 from worker.reach import reach_of
 from worker.settings import Settings
 from worker.transports.fleet_guard import address_warning
+from worker.vault.vault import Vault, open_vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.api.documents import COMMON, DESTINATIONS
 from worker.api.examples import CHANGES, EXAMPLES
-from worker.model.integrations import Integration
+from worker.integrations.integration import Integration
 
 _MARK = {"$ref": "#/components/schemas/SecretMark"}
 _SECRET_MARK = {

@@ -22,13 +22,13 @@ from worker.broker import keys
 from worker.broker.clocks import measure_skew
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, ProcessReport, living_processes
+from worker.broker.identity import ProcessIdentity, process_identity
 from worker.broker.overdraft import ask_when_full
 from worker.broker.process_facts import process_facts
-from worker.identity import ProcessIdentity, process_identity
+from worker.integrations import DESTINATION_TYPES
 from worker.model.clocks import TELLING_SKEW
-from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import BrokerUnavailable
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
 
 #: While Redis is away, how often a heartbeat is tried, in seconds.
 AGAIN = 0.5

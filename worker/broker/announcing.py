@@ -21,7 +21,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import single_script
 from worker.model.damage import DAMAGED
-from worker.model.wellbeing import StateChange
+from worker.model.health import StateChange
 
 if TYPE_CHECKING:
     import redis

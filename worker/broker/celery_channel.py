@@ -47,7 +47,7 @@ from worker.broker.order_queues import is_slow, put_before_slow
 from worker.broker.overdraft import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.queue_types import mended_types, with_mended_types
 from worker.broker.refusals import is_full
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)

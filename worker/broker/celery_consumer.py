@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 from worker.model.errors import InvalidSetting
 from worker.transports.budget import raise_descriptor_limit, threads_within
 

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, send_command
-from worker.identity import ProcessIdentity
+from worker.broker.identity import ProcessIdentity
 from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from worker.integrations import DESTINATION_TYPES
+from worker.integrations.integration import MAX_RETRIES
 from worker.model.damage import DAMAGED
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.integrations import MAX_RETRIES
 from worker.model.orders import MessageFault
-from worker.model.printable import plain, shortened
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.model.untrusted_text import plain, shortened
 
 #: An order that Celery has written has 1 100 bytes, in the list of unacknowledged messages a few more.
 LONGEST_ORDER = 16 * 1024

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from worker.broker.fleet import LivingProcess
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
 from worker.model.shortages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.shortages import SHORTAGES

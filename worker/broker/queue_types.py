@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.overdraft import ALLOW_OOM
 from worker.broker.scripting import script_text
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 
 #: The exchanges of work orders, of remote control and its answers, and of what Flower hears.
 _EXCHANGES = ("siem", "celery.pidbox", "reply.celery.pidbox", "celeryev")

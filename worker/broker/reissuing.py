@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.fleet import Presence, Sighting, sightings
+from worker.broker.identity import ProcessIdentity
 from worker.broker.scripting import single_script
-from worker.identity import ProcessIdentity
 from worker.model.orders import WorkOrder
 
 if TYPE_CHECKING:

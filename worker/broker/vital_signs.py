@@ -22,11 +22,11 @@ from worker.broker.process_facts import consumes
 from worker.broker.renumbering import aside_entries
 from worker.broker.scripting import single_script
 from worker.broker.subscriptions import Limits
+from worker.integrations import DESTINATION_TYPES
 from worker.model.damage import DAMAGED
-from worker.model.destinations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
-from worker.model.fleet_signs import FleetStats, QueueDepth
-from worker.model.wellbeing import BacklogStats, Breaker, Subject
+from worker.model.fleet_health import FleetStats, QueueDepth
+from worker.model.health import BacklogStats, Breaker, Subject
 
 if TYPE_CHECKING:
     import redis

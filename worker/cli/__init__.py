@@ -18,8 +18,8 @@ from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
 from worker.logs import clean_records
 from worker.model.errors import InvalidInput, NotFoundError, OutageError, SiemError
-from worker.model.printable import PrintableStream, unfiltered
 from worker.model.redis_address import NoRedisNamed
+from worker.model.untrusted_text import PrintableStream, unfiltered
 from worker.transports.budget import raise_descriptor_limit
 
 FAILED, WRONG_INPUT, UNAVAILABLE, NOT_FOUND, INTERRUPTED = 1, 2, 3, 4, 130

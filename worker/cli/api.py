@@ -16,9 +16,9 @@ from worker.api.resources import Resources
 from worker.api.serving import Server, bind_socket, listener_url, server_of
 from worker.broker.alive import API, Heartbeat
 from worker.broker.connection import Client, redis_client
+from worker.broker.key_holders import key_facts
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
-from worker.key_guard import key_facts
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.redis_watch import RedisWatch, refuse_unfit

@@ -16,7 +16,7 @@ from worker.cli.overview import print_wrapped
 from worker.cli.stores import connections_held, worker_keys, worker_reach
 from worker.cli.targets import complete_integration
 from worker.doctor import StepReport, StepStatus, examine
-from worker.model.integrations import Integration
+from worker.integrations.integration import Integration
 from worker.settings import Settings
 from worker.transports.fleet_guard import FleetGuard
 

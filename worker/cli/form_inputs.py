@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from worker.model.pem import pem_text
+from worker.integrations.pem import pem_text
 
 
 def text_in(flag: str, path: Path) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
-from worker.model.integrations import Integration
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import Integration
 
 GENERAL = "General"
 

@@ -24,9 +24,7 @@ from worker.cli.overview import (
 from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.cli.targets import complete_integration
 from worker.health import HealthService
-from worker.model.gaps import HEALTH_FIELDS, MissingSources, Source
-from worker.model.time_words import span
-from worker.model.wellbeing import (
+from worker.model.health import (
     ERROR_RATE,
     FINE,
     LATENCY,
@@ -36,6 +34,8 @@ from worker.model.wellbeing import (
     Latency,
     Subject,
 )
+from worker.model.sources import HEALTH_FIELDS, MissingSources, Source
+from worker.model.time_words import span
 
 
 @click.command()

@@ -16,10 +16,10 @@ from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
 from worker.doctor import StepReport, StepStatus
+from worker.integrations import DESTINATION_TYPES
+from worker.integrations.integration import Integration
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.revisions import words_of_tables
-from worker.ledger.vault import open_vault, read_document
-from worker.model.destinations import DESTINATION_TYPES
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidSetting,
@@ -27,11 +27,11 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.model.fleet_signs import queue_trouble
-from worker.model.gaps import MissingSources, Source
-from worker.model.integrations import Integration
+from worker.model.fleet_health import queue_trouble
 from worker.model.redis_checks import CheckStatus, RedisCheck
+from worker.model.sources import MissingSources, Source
 from worker.redis_report import RedisReport
+from worker.vault.vault import open_vault, read_document
 
 _RESULTS = {
     CheckStatus.OK: StepStatus.OK,

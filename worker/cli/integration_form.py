@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from worker.cli.form_inputs import one_reader, pairs, pem_in, secret, text_in
 from worker.cli.form_option import MODELS, FormOption
 from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS, NO_AUTH, TLS
+from worker.integrations.integration import Integration, at_once
 from worker.model.errors import InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import Integration, at_once
 from worker.transports.tls import judged_whole
 
 _COLLECTOR = "/services/collector"

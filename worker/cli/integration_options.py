@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from worker.cli.form_option import FormOption, field_option
-from worker.model.destinations import DESTINATION_TYPES, ApiKeyAuth, SyslogCef
-from worker.model.destinations.webhook import MOST_HEADERS
+from worker.integrations import DESTINATION_TYPES, ApiKeyAuth, SyslogCef
+from worker.integrations.webhook import MOST_HEADERS
 from worker.model.events import EventType
 
 BEARER, API_KEY, NO_AUTH = "bearer", "api-key", "none"

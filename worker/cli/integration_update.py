@@ -25,14 +25,14 @@ from worker.cli.integration_views import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.cli.targets import integration_argument
+from worker.integrations.integration import Integration, at_once
+from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.secrets import secrets_within
 from worker.ledger.tenancy import TenantIntegrations
-from worker.ledger.vault import open_vault
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import EventType
-from worker.model.integrations import Integration, at_once
-from worker.model.secret_places import require_again
-from worker.model.secret_urls import SecretUrl
-from worker.model.secrets import secrets_within
+from worker.vault.places import require_again
+from worker.vault.vault import open_vault
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})

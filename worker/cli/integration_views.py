@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.broker.key_holders import KeyHolder, words_of_lack
 from worker.cli.output import when
-from worker.key_guard import KeyHolder, words_of_lack
+from worker.integrations import NoAuth, SplunkHec, Webhook
+from worker.integrations.integration import Integration
+from worker.integrations.secret_urls import masked_url
+from worker.integrations.secrets import moved_in, secrets_in, unreadable_in
 from worker.ledger.answers import DisabledIntegration
-from worker.ledger.vault import public_document
-from worker.model.destinations import NoAuth, SplunkHec, Webhook
+from worker.model.allowed_networks import AllowedNetworks
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import Integration
-from worker.model.printable import shortened
-from worker.model.reach import AllowedNetworks
-from worker.model.secret_urls import masked_url
-from worker.model.secrets import moved_in, secrets_in, unreadable_in
+from worker.model.untrusted_text import shortened
 from worker.transports.fleet_guard import address_warning, literal
+from worker.vault.vault import public_document
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
 _SHORT = 60

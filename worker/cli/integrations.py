@@ -28,10 +28,10 @@ from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
 from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.cli.targets import integration_argument
+from worker.integrations.integration import Integration
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import replays_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
-from worker.model.integrations import Integration
 from worker.model.replays import ENABLED, ReplayState
 
 

@@ -23,8 +23,8 @@ from worker.cli.output import as_json_option, count_text, plain, print_json, pri
 from worker.cli.stores import integration_store, reconcile, refresh_integrations
 from worker.ledger.adoption import adopt_integration as adopt_into
 from worker.ledger.adoption import keep_dead_letters
-from worker.ledger.vault import open_vault
 from worker.model.errors import BrokerUnavailable, NotFoundError
+from worker.vault.vault import open_vault
 
 _orphan = click.argument("orphan", metavar="INTEGRATION")
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import click
 
-from worker.model import printable
-from worker.model.calendar import in_utc
+from worker.model import untrusted_text
+from worker.model.time import in_utc
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GAP = "  "
 #: The narrowest that a column becomes.
 _SHORTEST = 12
 
-plain = printable.plain
+plain = untrusted_text.plain
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."

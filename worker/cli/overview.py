@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from worker.cli.output import plain, table_lines
-from worker.model.gaps import Source
-from worker.model.wellbeing import FINE, IntegrationHealth, State
+from worker.model.health import FINE, IntegrationHealth, State
+from worker.model.sources import Source
 
 #: How many integrations are listed unless somebody wants more.
 LIMIT = 20

@@ -15,8 +15,8 @@ from worker.cli.output import plain
 from worker.cli.stores import Ledger, open_standing_ledger
 from worker.ledger.engine import require_readable_schema
 from worker.model.errors import NotFoundError, UnavailableError
-from worker.model.gaps import MissingSources, Source
-from worker.model.wellbeing import Subject
+from worker.model.health import Subject
+from worker.model.sources import MissingSources, Source
 
 _NAMES = {Source.REDIS: "Redis", Source.DATABASE: "the database"}
 

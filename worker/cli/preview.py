@@ -13,9 +13,9 @@ from worker.cli.publishing import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
 from worker.cli.targets import integration_argument
 from worker.destinations.opening import make_sender
+from worker.integrations.integration import Integration
 from worker.model.errors import InvalidEvent
 from worker.model.events import EventHead, QueuedEvent, accept_event
-from worker.model.integrations import Integration
 from worker.transports.guard import Guard
 
 

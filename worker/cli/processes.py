@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import click
 
 from worker import cleanup, health_watch, loss_watch, replay, retention
-from worker.binding import seal_binding
+from worker.background.secret_binding import seal_binding
 from worker.broker import keys
 from worker.broker.alive import Heartbeat
 from worker.broker.announcing import HealthEvents
@@ -23,6 +23,7 @@ from worker.broker.clocks import PruningRefusals
 from worker.broker.connection import redis_client
 from worker.broker.deleted import DeletedKeys
 from worker.broker.housekeeping import Housekeeping
+from worker.broker.identity import process_identity
 from worker.broker.ingress import Ingress
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes, oldest_ms
@@ -38,7 +39,6 @@ from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation
 from worker.health import HealthService
 from worker.health_watch import HealthMonitor, StateDebouncer, webhook
-from worker.identity import process_identity
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
@@ -49,7 +49,6 @@ from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
-from worker.ledger.vault import open_vault
 from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
@@ -64,6 +63,7 @@ from worker.schema_guard import schema_facts
 from worker.settings import Settings
 from worker.sweeper import Sweeper
 from worker.unparking import unparker_of
+from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import click
 
 from worker.broker.conflicts import standing_documents
 from worker.broker.connection import Client, redis_client
+from worker.broker.key_holders import KeyHolder, key_holders, lacking_key
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
 from worker.cli.stores import integration_store, ledger, refresh_integrations
-from worker.key_guard import KeyHolder, key_holders, lacking_key
 from worker.ledger.resealing import Binding, SealedSecret, reseal_secrets, sealed_secrets, secrets_in_document
-from worker.ledger.vault import Vault, new_key, open_vault
 from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.vault.vault import Vault, new_key, open_vault
 
 _T = TypeVar("_T")
 

@@ -33,12 +33,12 @@ from worker.cli.partial import end_with, print_gaps, reported_ledger
 from worker.cli.stores import Ledger
 from worker.cli.watching import watch
 from worker.health import HealthService
+from worker.integrations import DESTINATION_TYPES
 from worker.ledger.health_queries import counts_since
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.fleet_signs import worker_role
-from worker.model.gaps import MissingSources, Source
+from worker.model.fleet_health import worker_role
+from worker.model.health import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck
-from worker.model.wellbeing import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
+from worker.model.sources import MissingSources, Source
 from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.

@@ -10,20 +10,20 @@ from typing import Any
 
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_copy import KeyCopy
+from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
 from worker.doctor import StepReport, examine_keys
-from worker.key_guard import KeyHolder, lacking_key
+from worker.integrations.integration import Integration
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.vault import open_vault
+from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
-from worker.model.integrations import Integration
-from worker.model.reach import AllowedNetworks
 from worker.reach import held_connections, reach_of
 from worker.reconciling import Reconciliation
+from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 import click
 
 from worker.model.errors import UnavailableError
-from worker.model.printable import PrintableStream, unfiltered
+from worker.model.untrusted_text import PrintableStream, unfiltered
 
 #: Home, and from there on clear: nothing flickers, as a clearing beforehand would.
 _HOME, _CLEAR_REST_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"

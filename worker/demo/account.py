@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from worker.integrations import Destination, SplunkHec, SyslogCef
+from worker.integrations.integration import Integration
 from worker.ledger.health_queries import counts_since
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.queries import DeliveryCounts, delivery_percentiles, tallies
-from worker.model.destinations import Destination, SplunkHec, SyslogCef
 from worker.model.events import decode_event
-from worker.model.integrations import Integration
 
 
 @dataclass(frozen=True, slots=True)

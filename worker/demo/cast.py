@@ -19,10 +19,10 @@ from typing import Any
 
 from worker.broker.connection import Client
 from worker.broker.snapshot import publish_integrations
+from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.integrations import IntegrationStore
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.model.integrations import Integration, parse_integration
 
 #: That of a key and an event that name none, so that all that README says works beside the demo.
 TENANT = "default"

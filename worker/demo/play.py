@@ -33,13 +33,13 @@ from worker.demo.samples import sample_lines
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.vault import open_vault
 from worker.model.api_keys import Role as ApiRole
 from worker.model.errors import SiemError, UnavailableError
 from worker.publisher import EventPublisher
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
 from worker.up.surroundings import command, site_of
+from worker.vault.vault import open_vault
 
 #: How many events a second are published, so that latencies are those of a busy day, not of a flood.
 RATE = 2_500

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.demo.account import Account, AccountLine
-from worker.model.printable import unfiltered
+from worker.model.untrusted_text import unfiltered
 
 #: How often progress are drawn while events are published, in seconds: most of the time is for what is shown.
 _DRAW_EVERY = 0.2

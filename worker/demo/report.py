@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.demo.account import AccountLine
-from worker.model.printable import unfiltered
+from worker.model.untrusted_text import unfiltered
 
 #: What the two last columns are; `siem health` tells the latest few hundred alone.
 _LATENCY = "Latency: from publication to acceptance, over the latest 10 000 deliveries."

@@ -14,10 +14,10 @@ from worker.destinations.examine_http import HttpProbe
 from worker.destinations.examine_syslog import SyslogDiagnosis, syslog_target
 from worker.destinations.examine_way import NetworkChecks, Target
 from worker.destinations.examine_webhook import WebhookDiagnosis, webhook_target
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
-from worker.model.destinations.hosts import host_error
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.hosts import host_error
+from worker.integrations.integration import Integration
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context
 from worker.transports.watched_guard import WatchedGuard

@@ -14,10 +14,10 @@ from worker.destinations import Sender
 from worker.destinations.examine_answers import StepResult, failed_by, ok, skipped
 from worker.destinations.opening import make_sender
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.integrations.integration import Integration
 from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.integrations import Integration
 from worker.model.orders import WorkOrder
 from worker.transports.deadline import NOTICE
 from worker.transports.guard import Guard

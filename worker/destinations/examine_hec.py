@@ -22,8 +22,8 @@ from worker.destinations.examine_way import Target
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_urls import event_url
 from worker.destinations.hec_verdict import HecVerdict, hec_verdict
+from worker.integrations import SplunkHec
 from worker.model.deliveries import DeliveryResult, Verdict
-from worker.model.destinations import SplunkHec
 from worker.model.errors import ConnectionLost
 from worker.model.failures import FailureCode
 from worker.transports.guard import Guard

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from worker.destinations.examine_answers import StepResult, failed, ok, skipped, warning
 from worker.destinations.examine_way import Target
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport
 from worker.transports.probe import speaks_tls

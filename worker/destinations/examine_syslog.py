@@ -11,8 +11,8 @@ from worker.destinations.examine_answers import DiagnosisStep, StepResult, StepS
 from worker.destinations.examine_event import UNWANTED, TestEvent, arrived
 from worker.destinations.examine_way import Target
 from worker.destinations.syslog_cef import SyslogCefSender
+from worker.integrations import SyslogCef
 from worker.model.deliveries import DeliveryResult, Verdict
-from worker.model.destinations import SyslogCef
 from worker.model.failures import FailureCode
 from worker.transports.failures import HUNG_UP
 from worker.transports.probe import speaks_tls

@@ -16,7 +16,7 @@ from worker.destinations.examine_answers import (
     skipped,
     warning,
 )
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.model.failures import FailureCode
 from worker.transports.certificates import Certificate, certificates_in

@@ -10,8 +10,8 @@ from worker.destinations.examine_answers import DiagnosisStep, StepResult, skipp
 from worker.destinations.examine_event import UNWANTED, TestEvent, arrived
 from worker.destinations.examine_http import HttpProbe, http_target
 from worker.destinations.examine_way import Target
+from worker.integrations import NoAuth, Webhook
 from worker.model.deliveries import Verdict
-from worker.model.destinations import NoAuth, Webhook
 from worker.model.errors import TransportError
 from worker.model.failures import FailureCode
 

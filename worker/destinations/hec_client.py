@@ -11,8 +11,8 @@ from worker.destinations.hec_channels import Channel, Channels
 from worker.destinations.hec_pace import CoolDown
 from worker.destinations.hec_urls import ack_url, event_url
 from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.integrations import SplunkHec
 from worker.model.deliveries import Failure
-from worker.model.destinations import SplunkHec
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode
 from worker.transports.failures import describe

@@ -22,6 +22,7 @@ from worker.destinations.hec_acks import Confirmations
 from worker.destinations.hec_channels import Channel
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_verdict import ENABLE_ACK, HecMeaning, HecVerdict
+from worker.model.batches import count_request
 from worker.model.deliveries import (
     MAX_REQUESTS,
     SETTLED,
@@ -32,7 +33,6 @@ from worker.model.deliveries import (
     Verdict,
 )
 from worker.model.failures import FailureCode
-from worker.model.request_counts import count_request
 
 #: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.
 _SOON = 4

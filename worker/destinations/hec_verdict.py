@@ -18,7 +18,7 @@ from typing import Any
 from worker.destinations.client_certificates import certificate_refusal
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
-from worker.model.printable import shortened
+from worker.model.untrusted_text import shortened
 
 #: What is shown of the words and of the code of an answer that is not as documented, in characters.
 _MOST_WORDS, _MOST_DIGITS = 200, 20

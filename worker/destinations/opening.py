@@ -10,9 +10,9 @@ from worker.destinations import Sender
 from worker.destinations.splunk_hec import SplunkHecSender
 from worker.destinations.syslog_cef import SyslogCefSender
 from worker.destinations.webhook import WebhookSender
+from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import Integration
 from worker.model.deliveries import Withdrawn
-from worker.model.destinations import SplunkHec, SyslogCef, Webhook
-from worker.model.integrations import Integration
 from worker.settings import Network
 from worker.transports.guard import Guard
 

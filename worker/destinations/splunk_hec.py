@@ -11,8 +11,8 @@ from worker.destinations.batching import PartSize
 from worker.destinations.hec_client import HecClient
 from worker.destinations.hec_sending import HecSending
 from worker.formats.hec import HecFormat
+from worker.integrations import SplunkHec
 from worker.model.deliveries import Batch, DeliveryResult
-from worker.model.destinations import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from worker.destinations.batching import PartSize
 from worker.destinations.syslog_sending import SyslogSending, WithdrawnParts
 from worker.formats.syslog import SyslogCefFormat, framed
+from worker.integrations import SyslogCef
+from worker.model.batches import count_request
 from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
-from worker.model.destinations import SyslogCef
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.request_counts import count_request
 from worker.model.time_zones import time_zone
 from worker.transports.failures import describe
 from worker.transports.guard import Guard

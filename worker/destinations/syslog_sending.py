@@ -19,6 +19,7 @@ from itertools import compress
 from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
+from worker.model.batches import count_request
 from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import (
     DeadlinePassed,
@@ -30,7 +31,6 @@ from worker.model.errors import (
     Unconfirmed,
 )
 from worker.model.failures import FailureCode
-from worker.model.request_counts import count_request
 from worker.transports.failures import describe
 from worker.transports.shortages import no_thread
 from worker.transports.syslog_stream import SyslogStream

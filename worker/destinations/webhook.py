@@ -21,12 +21,12 @@ from worker.destinations.webhook_verdict import (
 )
 from worker.formats.signing import signature
 from worker.formats.webhook import batch_id, body, content_type, message_id
+from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+from worker.integrations.secret_urls import masked_url
+from worker.integrations.webhook import signing_key
 from worker.model.deliveries import Batch, DeliveryResult
-from worker.model.destinations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
-from worker.model.destinations.webhook import signing_key
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
-from worker.model.secret_urls import masked_url
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.failures import describe
 from worker.transports.guard import Guard

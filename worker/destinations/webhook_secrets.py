@@ -6,7 +6,7 @@ Comes in: the configuration. Goes out: the texts to strike out, the longest firs
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, urlsplit
 
-from worker.model.destinations import ApiKeyAuth, BearerAuth, Webhook
+from worker.integrations import ApiKeyAuth, BearerAuth, Webhook
 
 #: What is shorter is a word rather than a secret, and is left standing.
 _SHORTEST = 4

@@ -21,11 +21,11 @@ import msgspec
 from worker.destinations.hec_portions import Portions
 from worker.destinations.webhook_tally import ResultCollector, ResultKey
 from worker.destinations.webhook_verdict import WebhookMeaning, WebhookVerdict
+from worker.model.batches import count_request
 from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.request_counts import count_request
 from worker.transports.curl_exchange import CurlResponse
 from worker.transports.curl_flight import Flight
 

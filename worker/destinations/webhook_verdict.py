@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
-from worker.model.printable import shortened
+from worker.model.untrusted_text import shortened
 
 
 class WebhookMeaning(Enum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from worker.formats.cef_escaping import extension_value, header_value, lines, one_line
 from worker.formats.cef_keys import FIRST_TO_LEAVE, KEYS, LONGEST_NAME, TRUNCATED
 from worker.formats.cef_truncation import cut_escaped, digest
-from worker.model.printable import MARK, shortened
+from worker.model.untrusted_text import MARK, shortened
 
 #: What is left of the name and the action, in bytes, before more than they must yield.
 _TELLING = 24

@@ -10,7 +10,7 @@ import msgspec
 
 from worker.formats.cef_escaping import lines, plain_json
 from worker.model.damage import DAMAGED
-from worker.model.printable import MARK, shortened
+from worker.model.untrusted_text import MARK, shortened
 
 #: The last member of an object that is not whole.
 _MEMBER = f'"{MARK}":"truncated"'

@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.integrations.integration import Integration
+from worker.integrations.secrets import require_in_place
 from worker.ledger.engine import writing
 from worker.ledger.schema import integrations
-from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_enabled, set_pause
-from worker.ledger.vault import Vault, forget_secrets, read_document
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration
-from worker.model.secrets import require_in_place
+from worker.vault.marks import marks_of
+from worker.vault.vault import Vault, forget_secrets, read_document
 
 
 def adopt_integration(

@@ -16,17 +16,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.integrations.integration import Integration
 from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit, require_place
 from worker.ledger.schema import integrations
-from worker.ledger.secret_marks import marks_of
 from worker.ledger.switching import locked_document, set_enabled, set_pause
 from worker.ledger.text import storable
-from worker.ledger.vault import Vault, forget_secrets, open_document, read_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError
-from worker.model.integrations import Integration
-from worker.model.quotas import DEFAULT_QUOTAS, Quotas
+from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.vault.marks import marks_of
+from worker.vault.vault import Vault, forget_secrets, open_document, read_document, seal_document
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select, text
 
 from worker.ledger.schema import integrations, replays
 from worker.ledger.text import storable
-from worker.model.quotas import Quotas, too_large_document, too_many_integrations, too_many_replays
+from worker.model.limits import Quotas, too_large_document, too_many_integrations, too_many_replays
 from worker.model.replays import AUTOMATIC, Selection
 
 #: Names these locks of PostgreSQL; any number that nobody else uses.

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from worker.ledger.engine import reading, writing
 from worker.ledger.rows import version_of
 from worker.ledger.schema import deliveries, parked, recorded_entries, redis_epochs
-from worker.model.calendar import LATEST_MS
 from worker.model.deliveries import Status
 from worker.model.redis_marks import DEAD_LETTERS, EVENTS, OUTCOMES, PARKED, Figures, Mark
+from worker.model.time import LATEST_MS
 
 #: Clocks of workers, which date what was settled, may be so far behind that of Redis, in milliseconds.
 _CLOCKS_APART_MS = 60_000

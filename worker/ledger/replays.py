@@ -35,7 +35,7 @@ from worker.model.contents import key_of_reused
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
-from worker.model.quotas import DEFAULT_QUOTAS, Quotas
+from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.model.replays import (
     LetterState,
     Page,

@@ -1,7 +1,7 @@
 """Which key of SIEM_SECRET_KEYS sealed each secret, and sealing anew what an older key sealed, or release.
 
 So that keys can be rotated to the end: once nothing is sealed with an older key any more, it can go. And so
-that every secret is bound to its place: the release before this one bound none (`worker.ledger.vault`).
+that every secret is bound to its place: the release before this one bound none (`worker.vault.vault`).
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select, update
 
-from worker.ledger.document_values import sealed_in
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import integrations
-from worker.ledger.sealed_urls import has_clear_query
 from worker.ledger.switching import locked_document
-from worker.ledger.vault import Vault, reseal_document, stands_right
 from worker.model.errors import SecretUnreadable
+from worker.vault.fields import sealed_in
+from worker.vault.sealed_urls import has_clear_query
+from worker.vault.vault import Vault, reseal_document, stands_right
 
 
 class Binding(StrEnum):

@@ -50,7 +50,7 @@ integrations = Table(
     # Why and when its destination had it disabled; NULL while it is on, and when a person did it.
     Column("disabled_reason", Text),
     Column("disabled_ms", BigInteger),
-    # Of each secret since when it is set, and how it ends, as JSON (`worker.ledger.secret_marks`).
+    # Of each secret since when it is set, and how it ends, as JSON (`worker.vault.marks`).
     Column("secrets_set", Text),
 )
 

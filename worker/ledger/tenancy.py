@@ -15,20 +15,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.integrations.integration import Integration
+from worker.integrations.secret_urls import MASK
 from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
-from worker.ledger.kept_secrets import opens_there, require_places
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.schema import integrations
-from worker.ledger.sealed_urls import shown_url
-from worker.ledger.secret_marks import SecretMark, marked, marks_of, read_marks
 from worker.ledger.text import storable
-from worker.ledger.vault import Vault, forget_secrets, read_document, seal_document
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
-from worker.model.integrations import Integration
-from worker.model.quotas import DEFAULT_QUOTAS, Quotas
-from worker.model.secret_urls import MASK
+from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.vault.kept_secrets import opens_there, require_places
+from worker.vault.marks import SecretMark, marked, marks_of, read_marks
+from worker.vault.sealed_urls import shown_url
+from worker.vault.vault import Vault, forget_secrets, read_document, seal_document
 
 _columns = integrations.c
 #: Revisions that a caller has seen; None when any will do.

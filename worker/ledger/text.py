@@ -1,6 +1,6 @@
 """Makes text storable: what comes from a customer's SIEM may hold what PostgreSQL cannot."""
 
-from worker.model.printable import shortened
+from worker.model.untrusted_text import shortened
 
 #: Errors and hints are cut to this many characters, the mark that says so included.
 LONGEST = 500

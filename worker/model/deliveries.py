@@ -14,7 +14,7 @@ import msgspec
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
-from worker.model.printable import in_one_line
+from worker.model.untrusted_text import in_one_line
 
 #: No event is carried by more requests than this, but for those that were certainly not accepted while its
 #: backlog was held; one whose worker died, so that nobody heard the reply, is always sent once more.

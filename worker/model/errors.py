@@ -48,8 +48,8 @@ from collections.abc import Iterable
 
 from worker.model.orders import WorkOrder
 from worker.model.outages import OutageCause
-from worker.model.printable import in_one_line
 from worker.model.shortages import Resource
+from worker.model.untrusted_text import in_one_line
 
 
 class SiemError(Exception):

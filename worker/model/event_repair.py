@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from math import isfinite
 
-from worker.model.event_members import read_members
+from worker.model.untrusted_json import read_members
 
 #: The member that a repaired event has in front, and what may stand in its list.
 REPAIRED = "siem_repaired"

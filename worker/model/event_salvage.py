@@ -8,10 +8,10 @@ import datetime as dt
 
 import msgspec
 
-from worker.model.calendar import LATEST_MS
-from worker.model.event_members import members_of, read_members
 from worker.model.event_repair import levelled
 from worker.model.event_types import EventType
+from worker.model.time import LATEST_MS
+from worker.model.untrusted_json import members_of, read_members
 
 #: Of an event that is larger than any may be, this much is read.
 _MOST_BYTES = 64 * 1024

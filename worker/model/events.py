@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from worker.model import event_refusals as refusals
+from worker.model import invalid_events as refusals
 from worker.model.errors import InvalidEvent
-from worker.model.event_members import Members, is_deeper, may_repeat, members_of, read_members, repeated_name
 from worker.model.event_repair import levelled, may_hold_long_integer, repaired
 from worker.model.event_types import (
     BULK_EVENT_TYPES,
@@ -21,6 +20,14 @@ from worker.model.event_types import (
     EventTypeName,
 )
 from worker.model.leap_seconds import moment_of_leap_second
+from worker.model.untrusted_json import (
+    Members,
+    is_deeper,
+    may_repeat,
+    members_of,
+    read_members,
+    repeated_name,
+)
 
 __all__ = [
     "BULK_EVENT_TYPES",

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from worker.model.printable import plain
+from worker.model.health import Part
 from worker.model.time_words import span
-from worker.model.wellbeing import Part
+from worker.model.untrusted_text import plain
 
 #: So many tenants are named.
 _NAMED = 5

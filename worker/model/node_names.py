@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
 
 _ALL = "all"
 

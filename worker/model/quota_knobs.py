@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from worker.model.quotas import DEFAULT_QUOTAS, Quotas
+from worker.model.limits import DEFAULT_QUOTAS, Quotas
 
 
 class QuotaSettings(BaseModel):

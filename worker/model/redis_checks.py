@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.model.budget import MemoryPlan, budget_of
+from worker.model.health import Part
 from worker.model.ingress_checks import IngressIds, judge_ids, judge_publishing
 from worker.model.standing import CheckStatus, RedisCheck, unknown
-from worker.model.wellbeing import Part
 
 __all__ = ["CheckStatus", "RedisCheck"]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from worker.model.health import Part
 from worker.model.shortages import Resource
-from worker.model.wellbeing import Part
 
 RESOURCES_PART = "resources"
 

@@ -6,6 +6,8 @@ Pure: what comes in are the facts of one sending, what goes out is what a settle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.model.batches import not_sent_places, take_back
+from worker.model.breaker import breaker_signal
 from worker.model.deliveries import (
     MAX_REQUESTS,
     SETTLED,
@@ -23,10 +25,8 @@ from worker.model.deliveries import (
     Withdrawn,
 )
 from worker.model.failures import FailureCode
-from worker.model.health import breaker_signal
 from worker.model.jitter import spread
 from worker.model.outcomes import outcome_of, trace_of
-from worker.model.request_counts import not_sent_places, take_back
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.
 LONGEST_COUNTDOWN = 60.0

@@ -1,6 +1,6 @@
 """Moments and spans of time in words. Pure."""
 
-from worker.model.calendar import in_utc
+from worker.model.time import in_utc
 
 
 def utc_text(milliseconds: int) -> str:

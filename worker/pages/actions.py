@@ -14,8 +14,8 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
-from worker.model.destinations import Webhook
-from worker.model.integrations import Integration
+from worker.integrations import Webhook
+from worker.integrations.integration import Integration
 from worker.pages.confirming import asked_first
 from worker.pages.once import run_form_once
 from worker.pages.rendering import render

@@ -18,10 +18,10 @@ from worker.api.callers import Shared
 from worker.api.pools import work
 from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
+from worker.integrations.secret_urls import masked_url
 from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
 from worker.model.events import MAX_EVENT_BYTES
-from worker.model.secret_urls import masked_url
 from worker.pages.form_fields import MAIN, all_fields
 from worker.pages.form_reading import FORGET, SECRETS, text_of
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in

@@ -12,10 +12,10 @@ from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData
 
 from worker.api.documents import COMMON, DESTINATIONS
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
+from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
 from worker.model.events import DEFAULT_EVENT_TYPES
-from worker.model.integrations import Integration
 from worker.pages.form_fields import Field, FieldKind, all_fields
 from worker.pages.form_reading import SECRETS, text_of
 from worker.pages.form_tokens import field_digest

@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
+from worker.integrations.integration import Integration, at_once
 from worker.model.errors import InvalidInput, InvalidIntegration
-from worker.model.integrations import Integration, at_once
 from worker.pages.form_fields import Field, FieldKind, all_fields
 
 SECRETS = frozenset({FieldKind.HIDDEN, FieldKind.HIDDEN_LINES, FieldKind.HIDDEN_PAIRS, FieldKind.HIDDEN_LIST})

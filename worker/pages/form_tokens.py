@@ -16,9 +16,9 @@ import msgspec
 from starlette.datastructures import FormData
 
 from worker.broker.sessions import LONGEST
-from worker.ledger.vault import Vault
 from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
+from worker.vault.vault import Vault
 
 #: What a token is bound to: no other sealed text is one.
 _PLACE = "form token"

@@ -16,8 +16,8 @@ from worker.broker.unrecordable import Unrecordable
 from worker.broker.vital_signs import RedisStats
 from worker.health import HealthService
 from worker.ledger.minutes import Minute, minutes_of
+from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.model.time_words import span
-from worker.model.wellbeing import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars

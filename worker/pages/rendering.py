@@ -13,7 +13,7 @@ import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from worker.model.printable import plain, plain_lines
+from worker.model.untrusted_text import plain, plain_lines
 from worker.pages import words
 from worker.pages.form_tokens import FORM_FIELD
 from worker.pages.icons import icon

@@ -19,10 +19,10 @@ from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
 from worker.destinations.opening import make_sender
 from worker.doctor import StepReport
+from worker.integrations.integration import Integration
+from worker.integrations.secrets import require_readable_secrets
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.events import QueuedEvent, decode_event
-from worker.model.integrations import Integration
-from worker.model.secrets import require_readable_secrets
 from worker.pages.complaints import error_text
 from worker.pages.drafts import Typed
 from worker.pages.form_filling import known

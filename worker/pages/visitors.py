@@ -21,10 +21,10 @@ from worker.api.origins import origin_of
 from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem
 from worker.broker.sessions import Session
-from worker.ledger.vault import Vault
 from worker.model.api_keys import Role
 from worker.model.errors import SiemError
 from worker.pages.form_tokens import FormToken, token_in
+from worker.vault.vault import Vault
 
 COOKIE = "siem_session"
 HOME = "/settings/integrations"

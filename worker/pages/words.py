@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from worker.model.calendar import in_utc
+from worker.model.time import in_utc
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))

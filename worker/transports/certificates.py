@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from worker.model.pem import CERTIFICATE_LABELS, pem_blocks
-from worker.model.printable import shortened
+from worker.integrations.pem import CERTIFICATE_LABELS, pem_blocks
+from worker.model.untrusted_text import shortened
 
 #: The encoding of `_ssl.Certificate.public_bytes` that is DER (Modules/_ssl.h).
 _DER = 2

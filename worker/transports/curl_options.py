@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import certifi
 import pycurl
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.transports.guard import Renewal
 from worker.transports.syslog_pool import LONGEST_IDLE
 from worker.transports.tls import client_context

@@ -7,7 +7,7 @@ open, whatever the own environment allows; but for loopback, which is another ma
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from worker.model.reach import AllowedNetworks, hosts_of
+from worker.model.allowed_networks import AllowedNetworks, hosts_of
 from worker.transports.addresses import Address
 from worker.transports.guard import Guard
 from worker.transports.ranges import NO_REMEDY, IpAddress, objection

@@ -20,7 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, InvalidIntegration, KeptConnectionLost, TransportError
 from worker.transports.budget import BUDGET
 from worker.transports.deadline import within

@@ -11,7 +11,7 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisc
 
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, KeptConnectionLost, TransportError
 from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
 from worker.transports.tls_failures import handshake_failure

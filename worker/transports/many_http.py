@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pycurl
 from requests.structures import CaseInsensitiveDict
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.transports.budget import BUDGET
 from worker.transports.curl_exchange import Dialect, Route
 from worker.transports.curl_flight import Flight

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from time import monotonic
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.certificates import Certificate, shown_chain, verified_chain
 from worker.transports.deadline import NOTICE, DeadlineSocket, hang_up, within

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker.model.destinations import SyslogCef
+from worker.integrations import SyslogCef
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.deadline import Deadline
 from worker.transports.guard import Guard, Lifetime

@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from worker.integrations import SyslogCef, TlsOptions
 from worker.model.deliveries import Assurance
-from worker.model.destinations import SyslogCef, TlsOptions
 from worker.model.errors import ConnectionLost, ConnectTimedOut, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard

@@ -16,10 +16,10 @@ import certifi
 from cryptography.exceptions import UnsupportedAlgorithm
 from pydantic import ValidationError
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
+from worker.integrations.integration import Integration, at_once, parse_integration
+from worker.integrations.secrets import is_secret_readable
 from worker.model.errors import InvalidInput, InvalidIntegration
-from worker.model.integrations import Integration, at_once, parse_integration
-from worker.model.secrets import is_secret_readable
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.shortages import shortage
 from worker.transports.tls_credentials import KEY_HINT, certificates, private_key

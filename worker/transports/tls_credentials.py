@@ -11,8 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from worker.model.errors import InvalidIntegration
-from worker.model.pem import (
+from worker.integrations.pem import (
     CERTIFICATE_LABELS,
     KEY_LABELS,
     DamagedPem,
@@ -20,6 +19,7 @@ from worker.model.pem import (
     pem_blocks,
     pem_labels,
 )
+from worker.model.errors import InvalidIntegration
 
 KEY_HINT = "give the certificate's own private key, unencrypted, in PEM (-----BEGIN PRIVATE KEY-----)"
 _CERTIFICATE_HINT = "give one or more blocks of -----BEGIN CERTIFICATE-----"

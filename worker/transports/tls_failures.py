@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ClientCertificateRefused, TlsFailed
 from worker.transports.certificates import Certificate, certificates_in
 

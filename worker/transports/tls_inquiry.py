@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 
-from worker.model.destinations import TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed, TransportError
 from worker.transports.guard import Guard
 from worker.transports.probe import ProbedConnection, connect_first

@@ -9,7 +9,7 @@ from contextlib import suppress
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-from worker.model.printable import plain_lines, unfiltered
+from worker.model.untrusted_text import plain_lines, unfiltered
 
 _OURSELVES = "up"
 

@@ -14,13 +14,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from worker.model.destinations.urls import with_ascii_host
+from worker.integrations.secret_urls import UnreadableUrl
+from worker.integrations.secrets import is_secret_readable, secrets_in
+from worker.integrations.urls import with_ascii_host
 from worker.model.errors import InvalidIntegration
-from worker.model.secret_urls import UnreadableUrl
-from worker.model.secrets import is_secret_readable, secrets_in
 
 if TYPE_CHECKING:
-    from worker.model.integrations import Integration
+    from worker.integrations.integration import Integration
 
 #: Who the other side must prove to be: fields of any destination.
 _PROOF = ("verify_tls", "ca_pem", "tls_server_name")

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from worker.model.destinations.splunk_hec import SplunkHec
-from worker.model.destinations.syslog_cef import SyslogCef
-from worker.model.destinations.tls import TlsOptions
-from worker.model.destinations.webhook import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.syslog_cef import SyslogCef
+from worker.integrations.tls import TlsOptions
+from worker.integrations.webhook import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 
 __all__ = [
     "AUTH_KINDS",

@@ -1,6 +1,6 @@
 """Binds the secrets of an earlier release to their places, so that no copy of them opens elsewhere.
 
-The release before this one sealed secrets for any place (`worker.ledger.vault`). Beside a recorder each of
+The release before this one sealed secrets for any place (`worker.vault.vault`). Beside a recorder each of
 them is sealed anew, with the key that sealed it; an API of that release which still runs goes on to seal so,
 and what it saves is bound by the next look.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from worker.key_guard import apis_show_sealed_urls
+from worker.broker.key_holders import apis_show_sealed_urls
 from worker.ledger.resealing import SealedSecret, SecretResealer
-from worker.ledger.vault import Vault
 from worker.model.availability import Dependencies, run_forever_pausing
+from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import re
 import msgspec
 
 from worker.model.errors import InvalidEvent
-from worker.model.event_members import read_members
 from worker.model.event_types import EventType
-from worker.model.printable import plain, shortened
+from worker.model.untrusted_json import read_members
+from worker.model.untrusted_text import plain, shortened
 
 WHOLE = "event"
 WHOLE_HINT = "give one JSON object in UTF-8, of at most 256 KiB"

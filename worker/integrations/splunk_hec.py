@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from worker.model.destinations.tls import TlsOptions
-from worker.model.destinations.urls import parts_of, with_ascii_host
-from worker.model.secrets import is_secret_readable
+from worker.integrations.secrets import is_secret_readable
+from worker.integrations.tls import TlsOptions
+from worker.integrations.urls import parts_of, with_ascii_host
 
 _INDEX = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
+from worker.integrations.integration import Integration, at_once
+from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.secrets import secrets_in
 from worker.model.errors import InvalidIntegration
-from worker.model.integrations import Integration, at_once
-from worker.model.secret_urls import SecretUrl
-from worker.model.secrets import secrets_in
 
 #: Says what stands for a secret at its path, or for a url, which may hold one.
 Conceal = Callable[[str, SecretStr | SecretUrl], Any]

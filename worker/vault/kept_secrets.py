@@ -6,12 +6,12 @@ A change that keeps one writes its sealed text back as it is, so it opens later 
 from collections.abc import Mapping
 from typing import Any
 
-from worker.ledger.document_values import sealed_in
-from worker.ledger.sealed_urls import open_url, secret_place
-from worker.ledger.vault import Vault, stands_right
+from worker.integrations.integration import Integration, at_once
+from worker.integrations.secrets import moved_in, unreadable_in
 from worker.model.errors import InvalidIntegration, SecretUnreadable
-from worker.model.integrations import Integration, at_once
-from worker.model.secrets import moved_in, unreadable_in
+from worker.vault.fields import sealed_in
+from worker.vault.sealed_urls import open_url, secret_place
+from worker.vault.vault import Vault, stands_right
 
 _LOST = "cannot be kept in another place: SIEM_SECRET_KEYS lacks the key that sealed it"
 _MOVED = "cannot be kept in another place: it was sealed for another one already, and is not used"
@@ -24,7 +24,7 @@ def require_places(
     """Refuse to write back a secret that cannot be opened, unless it stays where it was.
 
     `before` is the stored document, `after` the one of `new`, both sealed. A place is that of
-    `worker.model.secret_places`. Raises InvalidIntegration, which names every secret to give again.
+    `worker.vault.places`. Raises InvalidIntegration, which names every secret to give again.
     """
     stood, stands, moved = _places(before, vault), _places(after, vault), moved_in(new)
     wrong = [path for path in unreadable_in(new) if stood.get(path) != stands[path]]

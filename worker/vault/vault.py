@@ -1,11 +1,11 @@
 """Seals secrets before they rest, and opens them for those who send.
 
 A secret is sealed with Fernet (AES-128-CBC with HMAC-SHA256) and bound to its place
-(`worker.model.secret_places`), so that whoever can write to Redis cannot have it opened for another address.
+(`worker.vault.places`), so that whoever can write to Redis cannot have it opened for another address.
 A Fernet token says when it was made, in 64 bits that are authenticated and that decryption does not need
 (https://github.com/fernet/spec). There stand, behind a first bit that is set, 63 bits of an HMAC-SHA256 of
 the place. So the release before this one opens bound secrets as well, without a look at the place. What that
-release has sealed is bound to nothing; it is opened, and sealed anew by a recorder (`worker.binding`).
+release has sealed is bound to nothing; it is opened, and sealed anew by a recorder (`worker.background.secret_binding`).
 
 A url with a query is sealed as a whole in its own field, which that release opens as well: its workers
 deliver, and its API changes it, but shows a mark in its place, and its page with the list fails. So recorders
@@ -23,16 +23,16 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from worker.ledger.document_values import concealed, replaced, require_sealed
-from worker.ledger.key_file import key_in
-from worker.ledger.sealed_urls import has_clear_query, open_url, secret_place, server_in
+from worker.integrations.integration import Integration, parse_integration
+from worker.integrations.secret_urls import SecretUrl, UnreadableUrl, masked_url
+from worker.integrations.secrets import UnreadableSecret, is_secret_readable, require_readable_secrets
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
-from worker.model.integrations import Integration, parse_integration
-from worker.model.proofs import Signer
-from worker.model.secret_places import url_first
-from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
-from worker.model.secrets import UnreadableSecret, is_secret_readable, require_readable_secrets
 from worker.settings import Settings
+from worker.vault.fields import concealed, replaced, require_sealed
+from worker.vault.key_file import key_in
+from worker.vault.places import url_first
+from worker.vault.proofs import Signer
+from worker.vault.sealed_urls import has_clear_query, open_url, secret_place, server_in
 
 _SETTING = "SIEM_SECRET_KEYS"
 _REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` prints them"

@@ -1,6 +1,6 @@
 """Secrets that stand sealed in the ledger, and that cannot be opened here.
 
-Either none of the keys at hand opens one, or it was sealed for another place (`worker.model.secret_places`).
+Either none of the keys at hand opens one, or it was sealed for another place (`worker.vault.places`).
 It stands in the place of a `SecretStr`, so that the integration can still be listed, changed, paused and
 saved: what cannot be opened is written back sealed as it is.
 """
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import SecretStr
 
+from worker.integrations.secret_urls import SecretUrl, UnreadableUrl
 from worker.model.errors import SecretMoved, SecretUnreadable
-from worker.model.secret_urls import SecretUrl, UnreadableUrl
 
 if TYPE_CHECKING:
-    from worker.model.integrations import Integration
+    from worker.integrations.integration import Integration
 
 
 _UNREADABLE = (

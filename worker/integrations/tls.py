@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from worker.model.destinations.hosts import LABEL, host_error
-from worker.model.destinations.urls import ascii_name
-from worker.model.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
-from worker.model.secrets import is_secret_readable
+from worker.integrations.hosts import LABEL, host_error
+from worker.integrations.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
+from worker.integrations.secrets import is_secret_readable
+from worker.integrations.urls import ascii_name
 
 
 class TlsOptions(BaseModel):

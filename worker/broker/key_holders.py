@@ -11,10 +11,10 @@ from typing import Any
 from worker.broker.alive import API
 from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.integrations import DESTINATION_TYPES
 from worker.ledger.resealing import secrets_in_document
-from worker.ledger.vault import Vault
-from worker.model.destinations import DESTINATION_TYPES
-from worker.model.fleet_signs import worker_role
+from worker.model.fleet_health import worker_role
+from worker.vault.vault import Vault
 
 #: The fact in which a process tells the fingerprints of its keys, in their order.
 KEYS = "secret_keys"

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from worker.model.destinations.tls import TlsOptions, is_stored
-from worker.model.destinations.urls import parts_of, with_ascii_host
-from worker.model.secret_urls import MASK, SecretUrl, UnreadableUrl
-from worker.model.secrets import is_secret_readable
+from worker.integrations.secret_urls import MASK, SecretUrl, UnreadableUrl
+from worker.integrations.secrets import is_secret_readable
+from worker.integrations.tls import TlsOptions, is_stored
+from worker.integrations.urls import parts_of, with_ascii_host
 
 #: The most header fields that an integration may add to each request.
 MOST_HEADERS = 20

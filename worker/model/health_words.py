@@ -3,9 +3,9 @@
 What was settled later waits in Redis. While it waits for long, good news of the ledger is old news.
 """
 
-from worker.model.gaps import Source
+from worker.model.health import HealthInputs, State, Thresholds
+from worker.model.sources import Source
 from worker.model.time_words import span, utc_text
-from worker.model.wellbeing import HealthInputs, State, Thresholds
 
 #: States that say that nothing is amiss, of which nobody can be sure on old figures.
 _GOOD = frozenset({State.HEALTHY, State.IDLE})

@@ -4,18 +4,18 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from worker.integrations.secret_urls import SecretUrl, UnreadableUrl, masked_url
 from worker.model.errors import SecretMoved, SecretUnreadable
-from worker.model.secret_places import place_of
-from worker.model.secret_urls import SecretUrl, UnreadableUrl, masked_url
+from worker.vault.places import place_of
 
 if TYPE_CHECKING:
-    from worker.ledger.vault import Vault
+    from worker.vault.vault import Vault
 
 _BEHIND_SERVER = re.compile("[/?#]")
 
 
 def secret_place(document: Mapping[str, Any], path: str, url: str | None) -> str:
-    """Return the place of the secret at this path (`worker.model.secret_places`); `url` is in the clear."""
+    """Return the place of the secret at this path (`worker.vault.places`); `url` is in the clear."""
     return place_of(document, path, None if path == "url" else url)
 
 

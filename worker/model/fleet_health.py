@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from worker.model.destinations import DESTINATION_TYPES
+from worker.integrations import DESTINATION_TYPES
+from worker.model.health import Part
 from worker.model.time_words import span
-from worker.model.wellbeing import Part
 
 
 @dataclass(frozen=True, slots=True)

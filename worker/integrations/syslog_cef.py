@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from worker.model.destinations.tls import TlsOptions, is_stored
-from worker.model.destinations.urls import parts_of, with_ascii_host
+from worker.integrations.tls import TlsOptions, is_stored
+from worker.integrations.urls import parts_of, with_ascii_host
 from worker.model.time_zones import UTC, checked_zone
 
 Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]

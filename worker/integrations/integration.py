@@ -1,7 +1,7 @@
 """An integration: one customer's SIEM, what it wants to receive, and how to reach it.
 
 Secrets are `SecretStr` while they are in memory and sealed text everywhere else (see
-`worker.ledger.vault`); nothing here can print one by accident.
+`worker.vault.vault`); nothing here can print one by accident.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from worker.model.destinations import AUTH_KINDS, DESTINATION_TYPES, Destination
+from worker.integrations import AUTH_KINDS, DESTINATION_TYPES, Destination
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 

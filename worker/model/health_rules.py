@@ -26,10 +26,7 @@ Each rule says what is the matter before it says how it is known, for readers wh
 from collections.abc import Callable
 
 from worker.model.failures import FailureCode
-from worker.model.freshness import as_recorded, is_stale
-from worker.model.gaps import Source
-from worker.model.time_words import span, utc_text
-from worker.model.wellbeing import (
+from worker.model.health import (
     Breaker,
     Counts,
     HealthInputs,
@@ -38,6 +35,9 @@ from worker.model.wellbeing import (
     State,
     Thresholds,
 )
+from worker.model.health_words import as_recorded, is_stale
+from worker.model.sources import Source
+from worker.model.time_words import span, utc_text
 
 Assessment = tuple[State, str]
 
