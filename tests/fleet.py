@@ -22,8 +22,8 @@ import redis
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.procfile import WORKER, commands
 from worker.broker import keys
-from worker.broker.alive import roles_alive
 from worker.broker.connection import redis_client
+from worker.broker.heartbeat import roles_alive
 from worker.broker.snapshot import publish_integrations
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration, parse_integration

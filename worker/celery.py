@@ -21,10 +21,10 @@ from celery.exceptions import Retry
 from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
-from worker.broker import celery_channel, celery_log, celery_nodes, celery_options, celery_pool
-from worker.broker.alive import Heartbeat
+from worker.broker import celery_channel, celery_log, celery_nodes, celery_pool, celery_worker
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.key_holders import key_facts
 from worker.broker.order_queues import order_headers
 from worker.broker.process_facts import consuming_facts
@@ -168,8 +168,8 @@ def delivery_worker(kind: str) -> DeliveryWorker:
 
 
 celery_channel.install_channel(_client)
-celery_options.install_option_checks()
-with celery_options.ended_in_words():
+celery_worker.install_option_checks()
+with celery_worker.ended_in_words():
     app = make_app(settings())
 celery_log.install_log_filters(app)
 celery_nodes.install_node_names()
@@ -232,7 +232,7 @@ _ending = threading.Event()
 @worker_init.connect
 def _refuse_to_start(**_: Any) -> None:
     """End at once if no worker can work with this Redis, or with these keys."""
-    with celery_options.ended_in_words():
+    with celery_worker.ended_in_words():
         open_vault(settings())
         refuse_unfit(redis_client(settings().broker_address()), settings().redis_accept)
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from worker.broker.deleted import DeletedKeys, Removal
+from worker.broker.deletions import DeletedKeys, Removal
+from worker.broker.locks import LeaderLock
 from worker.broker.records import StoredState
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import LeaderLock
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 

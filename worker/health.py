@@ -13,13 +13,13 @@ from worker.broker.clocks import PruningRefusals, skews
 from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
 from worker.broker.fleet import living_processes
 from worker.broker.process_facts import short_processes
-from worker.broker.stalls import Stall, recorder_stall
-from worker.broker.vital_signs import (
+from worker.broker.redis_stats import (
     RedisStats,
     has_integrations,
     processes_at_work,
     standing_subjects,
 )
+from worker.broker.stalls import Stall, recorder_stall
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.health_queries import invalid_parts, latencies, records, subjects, types_in_use

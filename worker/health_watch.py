@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from worker.broker.announcing import HealthEvents
-from worker.broker.turns import LeaderLock
+from worker.broker.health_events import HealthEvents
+from worker.broker.locks import LeaderLock
 from worker.integrations.tls import TlsOptions
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError

@@ -6,7 +6,7 @@ For readiness, metrics and the command line.
 from typing import Any
 
 from worker.broker.ledger_claim import claim_holder
-from worker.broker.redis_config import read_facts
+from worker.broker.redis_server import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated

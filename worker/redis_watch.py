@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from worker.broker.connection import check_answers
-from worker.broker.redis_config import read_facts
+from worker.broker.redis_server import read_facts
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.budget import MemoryPlan
 from worker.model.errors import BrokerUnavailable, InvalidSetting

@@ -17,9 +17,9 @@ from contextlib import suppress
 from functools import partial
 
 from worker.broker.ingress import RoutedChunk
+from worker.broker.locks import LeaderLock
 from worker.broker.replaying import Replaying, ReplayPass
 from worker.broker.snapshot import Limits, Snapshot, Subscription
-from worker.broker.turns import LeaderLock
 from worker.ledger.replay_store import ReplayStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from worker.broker.turns import LeaderLock
+from worker.broker.locks import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable

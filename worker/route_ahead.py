@@ -13,8 +13,8 @@ from contextlib import closing
 from itertools import islice
 
 from worker.broker.ingress import IngressEntry, RoutingResult
+from worker.broker.ingress_ahead import IngressAhead, NotLeader
 from worker.broker.ingress_pass import IngressPass, ordinal
-from worker.broker.reading_ahead import IngressAhead, NotLeader
 from worker.broker.snapshot import Subscription
 from worker.model.untrusted_text import plain
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult
-from worker.broker.reading_ahead import IngressAhead
+from worker.broker.ingress_ahead import IngressAhead
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, run_forever

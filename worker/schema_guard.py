@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.broker.alive import API
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.heartbeat import API
 from worker.ledger.engine import tables_of
 from worker.ledger.migrating import steps_to_take, tables_after
 from worker.ledger.revisions import Tables, own_steps

@@ -14,9 +14,9 @@ from typing import Any
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ledger_claim import LedgerClaim
+from worker.broker.locks import LeaderLock
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import LeaderLock
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.budget import UnclaimedEvents

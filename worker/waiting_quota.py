@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from worker.broker.full_tenants import note_full_tenants
-from worker.broker.subscriptions import Subscription
+from worker.broker.integration_documents import Subscription
 from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.model.budget import UnclaimedEvents
 

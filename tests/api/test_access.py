@@ -21,7 +21,7 @@ from worker.api.access import (
 )
 from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.key_lookups import AWAY, REMEMBERED, KeyLookups
-from worker.broker.key_copy import FoundKey
+from worker.broker.api_keys import FoundKey
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import ApiKey, Role, key_digest, make_text
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable

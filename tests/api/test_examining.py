@@ -13,7 +13,7 @@ from tests.fleet import wait_until
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
 from worker.api.pools import TESTS
-from worker.broker.alive import Heartbeat
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.key_holders import key_facts, key_holders
 from worker.model.events import EventType
 from worker.model.fleet_health import worker_role

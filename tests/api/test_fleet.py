@@ -13,8 +13,8 @@ from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
 from worker.api import figures, health_metrics
 from worker.broker import keys
-from worker.broker.announcing import HealthEvents
 from worker.broker.conflicts import Conflict, ConflictKind
+from worker.broker.health_events import HealthEvents
 from worker.broker.ingress import RoutedChunk, append
 from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status

@@ -13,7 +13,7 @@ from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
 from worker.api import ingest
 from worker.api.fair_pool import FairPool
-from worker.broker.floods import note_floods
+from worker.broker.notices import note_floods
 from worker.ledger.identity import ledger_id
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.running import SIEM, call
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import roles_alive
+from worker.broker.heartbeat import roles_alive
 
 
 @pytest.fixture

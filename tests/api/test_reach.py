@@ -7,8 +7,8 @@ from typing import Any
 from tests.api.conftest import Api
 from tests.fleet import wait_until
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.model.fleet_health import worker_role
 from worker.reach import reach_fact

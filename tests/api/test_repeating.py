@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.conftest import OURS, THEIRS, Api
 from tests.fleet import wait_until
-from worker.broker.alive import API, Heartbeat
+from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.idempotency import Idempotency, IdempotencyLock
 from worker.broker.key_holders import apis_show_sealed_urls
 

@@ -10,19 +10,19 @@ import redis
 
 from tests.fleet import Fleet
 from worker.broker import keys
-from worker.broker.announcing import HealthEvents
+from worker.broker.api_keys import KeyCopy
 from worker.broker.conflicts import conflicts, orphan_document, standing_documents
 from worker.broker.connection import redis_client
-from worker.broker.deleted import deletion_notes
+from worker.broker.deletions import deletion_notes
 from worker.broker.fleet import read_process_report
 from worker.broker.full_tenants import FullTenants
-from worker.broker.key_copy import KeyCopy
+from worker.broker.health_events import HealthEvents
 from worker.broker.redis_marks import RedisMarks
+from worker.broker.redis_stats import standing_subjects
 from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import recorder_stall
 from worker.broker.tenants import UNKNOWN, Tenants
-from worker.broker.vital_signs import standing_subjects
 from worker.ledger.integrations import IntegrationStore
 from worker.reconciling import Reconciliation
 from worker.vault.proofs import Signer

@@ -13,8 +13,8 @@ import redis
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor, running
 from worker.broker import keys
+from worker.broker.api_keys import KeyCopy
 from worker.broker.clocks import redis_now_ms
-from worker.broker.key_copy import KeyCopy
 from worker.model.api_keys import ApiKey, Role, key_digest, key_id_of, make_id, make_text
 from worker.vault.proofs import Signer
 

@@ -10,10 +10,10 @@ from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from tests.steps.test_route import arrival, subscribers
 from worker.broker import ingress as ingress_module
-from worker.broker import keys, reading_ahead
+from worker.broker import ingress_ahead, keys
 from worker.broker.connection import send_command
 from worker.broker.ingress import Ingress, RoutingResult
-from worker.broker.reading_ahead import IngressAhead
+from worker.broker.ingress_ahead import IngressAhead
 from worker.router import HEAVIEST, MOST_KEPT, READ_COUNT, route_entries, routing_results
 
 #: In these tests one read may hold a megabyte, and this is too much to be read by the dozen.
@@ -31,7 +31,7 @@ def add(client: redis.Redis, *values: bytes) -> None:
 @pytest.fixture
 def ingress(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Ingress:
     """Give a router's end of a stream with its group."""
-    for module in (ingress_module, reading_ahead):
+    for module in (ingress_module, ingress_ahead):
         monkeypatch.setattr(module, "HEAVIEST_READ", FEW)
     made = Ingress(client, "router", 30)
     made.read(1, 1)

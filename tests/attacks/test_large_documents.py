@@ -11,8 +11,8 @@ import redis
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet
 from worker.broker import keys
+from worker.broker.api_keys import KeyCopy
 from worker.broker.connection import redis_client
-from worker.broker.key_copy import KeyCopy
 from worker.broker.snapshot import Snapshot, publish_some
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.integrations import IntegrationStore

@@ -16,10 +16,10 @@ from tests.receivers.hec import HecReceiver
 from tests.steps.test_sweeper import Fleet as Sweepers
 from worker.broker import keys
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
-from worker.broker.reading_ahead import IngressAhead, NotLeader
+from worker.broker.ingress_ahead import IngressAhead, NotLeader
+from worker.broker.redis_stats import RedisStats
 from worker.broker.renumbering import Renumbering, ingress_ids
 from worker.broker.streams import GroupReader
-from worker.broker.vital_signs import RedisStats
 
 #: No further entry is taken behind it.
 GREATEST = "18446744073709551615-18446744073709551615"

@@ -19,7 +19,7 @@ from tests.steps.loss_rig import LossRig
 from worker.broker import keys
 from worker.broker.connection import send_command
 from worker.broker.ingress import Ingress, RoutingResult
-from worker.broker.redis_config import read_facts
+from worker.broker.redis_server import read_facts
 from worker.broker.renumbering import Renumbering
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable

@@ -16,11 +16,11 @@ from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
+from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.broker.turns import LeaderLock
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.parked import ParkedStore, keep

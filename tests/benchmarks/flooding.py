@@ -20,8 +20,8 @@ from typing import Any
 
 from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import roles_alive
 from worker.broker.connection import redis_client
+from worker.broker.heartbeat import roles_alive
 from worker.demo.samples import sample_events
 from worker.model.events import EventType
 

@@ -12,10 +12,10 @@ import redis
 
 from tests.embedded_servers import RunningServer
 from tests.fleet import wait_until
-from worker.broker.alive import Heartbeat, roles_alive
 from worker.broker.clocks import skews
 from worker.broker.connection import redis_client
 from worker.broker.fleet import living_processes
+from worker.broker.heartbeat import Heartbeat, roles_alive
 from worker.broker.identity import ProcessIdentity, process_identity
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ import os, platform, sys, time
 url, role, host, pid = sys.argv[1:]
 if host:
     platform.node, os.getpid = lambda: host, lambda: int(pid)
-from worker.broker.alive import SignOfLife
+from worker.broker.heartbeat import SignOfLife
 from worker.broker.connection import connect
 SignOfLife(connect(url), role).start()
 while True:
@@ -162,7 +162,7 @@ def test_an_error_does_not_end_the_heartbeats(
             raise found
         return found
 
-    monkeypatch.setattr("worker.broker.alive.process_facts", facts)
+    monkeypatch.setattr("worker.broker.heartbeat.process_facts", facts)
     sign = Heartbeat(client, "router")
     sign.start()
     try:

@@ -9,7 +9,7 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import Batch, BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.failures import FailureCode

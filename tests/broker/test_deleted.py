@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, settle_all, subscribe
-from worker.broker import deleted, keys
+from worker.broker import deletions, keys
 from worker.broker.backlog import Backlog
-from worker.broker.deleted import DeletedKeys, Removal, deletion_notes
+from worker.broker.deletions import DeletedKeys, Removal, deletion_notes
 from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 from worker.model.errors import LeaseLost
@@ -162,7 +162,7 @@ def test_all_keys_are_looked_through_in_a_few_looks(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many other keys there are."""
-    monkeypatch.setattr(deleted, "_SCANNED", 10)
+    monkeypatch.setattr(deletions, "_SCANNED", 10)
     client.mset({f"siem:idempotency:{number}": "x" for number in range(500)})
     ids = {f"int_{number}" for number in range(50)}
     for one in ids:
@@ -262,13 +262,13 @@ def test_an_older_redis_is_told_again(client: redis.Redis) -> None:
 def test_an_earlier_release_writes_the_same_tombstone() -> None:
     """Else its recorder and ours would write over each other's for ever."""
     expected = json.dumps({"id": "a", "destination": {"type": "webhook"}, "deleted": True})
-    assert deleted.tombstone("a", "webhook") == expected.encode()
+    assert deletions.tombstone("a", "webhook") == expected.encode()
 
 
 def test_old_notes_are_forgotten(client: redis.Redis) -> None:
     """Nobody restores a backup that old; what is damaged says nothing."""
-    note = deleted.DeletionNote("webhook", 1)
-    now = deleted.DeletionNote("webhook", 1, at_ms=9_000_000_000_000)
+    note = deletions.DeletionNote("webhook", 1)
+    now = deletions.DeletionNote("webhook", 1, at_ms=9_000_000_000_000)
     client.hset(keys.DELETED, mapping={"old": msgspec.json.encode(note), "new": msgspec.json.encode(now)})
     client.hset(keys.DELETED, "damaged", "{")
 

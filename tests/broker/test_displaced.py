@@ -10,11 +10,11 @@ from tests.broker.sending import TIMING, append, claim, delivered, event, ids, s
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
+from worker.broker.ingress_ahead import IngressAhead
+from worker.broker.oom import write_when_full
 from worker.broker.outcomes import Outcomes
-from worker.broker.overdraft import write_when_full
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
-from worker.broker.reading_ahead import IngressAhead
 from worker.broker.replaying import Replaying
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import DeadLetter, Failure

@@ -9,15 +9,15 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, event, ids, subscribe
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.alive import Heartbeat, roles_alive
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.housekeeping import Housekeeping
+from worker.broker.heartbeat import Heartbeat, roles_alive
 from worker.broker.identity import process_identity
 from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
+from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk
 from worker.broker.parking import Parking
-from worker.broker.turns import LeaderLock
+from worker.broker.sweep import Housekeeping
 from worker.model.errors import BrokerFull
 from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 

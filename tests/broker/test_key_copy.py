@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from worker.broker import keys
-from worker.broker.key_copy import LASTS, KeyCopy
+from worker.broker.api_keys import LASTS, KeyCopy
 from worker.model.api_keys import ApiKey, Role, key_digest
 from worker.vault.proofs import Signer
 
@@ -52,7 +52,7 @@ def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
     """By the clock of Redis; a copy without a time neither."""
     seconds, _ = client.time()
     then_ms = round((int(seconds) - (age or 0)) * 1000)
-    monkeypatch.setattr("worker.broker.key_copy.redis_now_ms", lambda _: then_ms)
+    monkeypatch.setattr("worker.broker.api_keys.redis_now_ms", lambda _: then_ms)
     copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, "0" * 64)])
     if age is None:

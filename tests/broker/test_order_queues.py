@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from worker.broker.order_queues import OrderQueues, order_headers
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 
 QUEUE = "siem:celery:webhook"
 

@@ -12,8 +12,8 @@ from tests.fleet import wait_until
 from worker.api.exposition import Exposition
 from worker.api.figures import PROCESSES_SHORT
 from worker.broker import process_facts
-from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.process_facts import connections_to, short_processes
 from worker.model.resources_part import resources_parts
 from worker.model.shortages import Resource

@@ -10,9 +10,9 @@ from redis.exceptions import ResponseError
 from tests.broker.sending import event
 from tests.broker.test_full import full
 from worker.broker import keys
-from worker.broker.floods import LASTS, floods
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
-from worker.broker.reading_ahead import IngressAhead, NotLeader
+from worker.broker.ingress_ahead import IngressAhead, NotLeader
+from worker.broker.notices import LASTS, floods
 from worker.broker.volumes import Volume, volumes_of
 from worker.route_ahead import RouteAhead
 

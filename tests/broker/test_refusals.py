@@ -14,7 +14,7 @@ from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.connection import Client, broker_errors, redis_client, send_command
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.model.errors import BrokerUnavailable
 from worker.model.outages import OutageCause
 

@@ -9,9 +9,9 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, subscribe
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.alive import Heartbeat
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.fleet import LASTS, REMEMBERED, ProcessReport
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.broker.reissuing import Reissued, UnsettledReason
 from worker.model.deliveries import Batch

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from tests.fleet import PATIENCE
-from worker.broker.turns import LeaderLock
+from worker.broker.locks import LeaderLock
 
 
 class Together:

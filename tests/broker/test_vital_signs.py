@@ -10,7 +10,7 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.model.breaker import BreakerPolicy
 from worker.model.events import QueuedEvent
 from worker.model.health import BacklogStats

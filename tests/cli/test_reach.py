@@ -10,8 +10,8 @@ from tests.cli.running import Ran, call, create
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
-from worker.broker.alive import Heartbeat
 from worker.broker.fleet import living_processes
+from worker.broker.heartbeat import Heartbeat
 from worker.model.fleet_health import worker_role
 from worker.reach import reach_fact
 from worker.settings import Settings

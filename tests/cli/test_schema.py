@@ -14,7 +14,7 @@ from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from tests.ledger.tables import is_current
 from worker import __version__
 from worker.broker import keys
-from worker.broker.alive import API, Heartbeat
+from worker.broker.heartbeat import API, Heartbeat
 from worker.ledger.engine import upgrade_tables, writing
 from worker.ledger.revisions import own_steps
 from worker.schema_guard import ledger_users, schema_facts

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.running import Ran, call, run
 from tests.fleet import Fleet, wait_until
-from worker.broker.alive import API, Heartbeat
+from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.identity import process_identity
 from worker.broker.key_holders import key_facts, key_holders
 from worker.model.fleet_health import worker_role

@@ -22,7 +22,7 @@ from tests.house.programs import (
     wait_until,
 )
 from tests.procfile import lines
-from worker.broker.alive import API, ROLES
+from worker.broker.heartbeat import API, ROLES
 from worker.integrations import DESTINATION_TYPES
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings

@@ -5,7 +5,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.chunks import StoredChunk
-from worker.broker.deleted import DeletedKeys
+from worker.broker.deletions import DeletedKeys
 from worker.broker.renumbering import ingress_ids
 from worker.integrations.hosts import host_error
 from worker.model.digits import number_in

@@ -11,7 +11,7 @@ from tests.fleet import wait_until
 from tests.ledger.entries import outcome
 from tests.pages.conftest import HOME, OURS, Site
 from worker.broker import keys
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.health import HealthService
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role

@@ -17,8 +17,8 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from worker.broker import keys
-from worker.broker.floods import floods
 from worker.broker.ingress import counters
+from worker.broker.notices import floods
 from worker.broker.packing import unpack_chunk
 from worker.broker.volumes import volumes_of
 from worker.model.events import EventType

@@ -9,7 +9,7 @@ from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.procfile import WORKER, commands
 from tests.receivers.hec import HecReceiver
-from worker.broker.alive import roles_alive
+from worker.broker.heartbeat import roles_alive
 
 pytestmark = pytest.mark.slow
 

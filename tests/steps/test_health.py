@@ -12,7 +12,7 @@ from tests.ledger.entries import outcome
 from tests.ledger.letters import delete, disable, live
 from worker.broker import keys
 from worker.broker.connection import redis_client
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.health import HealthService, thresholds_of
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.identity import ledger_id

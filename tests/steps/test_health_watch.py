@@ -14,8 +14,8 @@ from tests.fleet import wait_until
 from tests.receivers.scripts import after_interim
 from tests.receivers.webhook import WebhookReceiver, answers, takes
 from worker.broker import keys
-from worker.broker.announcing import HealthEvents
-from worker.broker.turns import LeaderLock
+from worker.broker.health_events import HealthEvents
+from worker.broker.locks import LeaderLock
 from worker.health_watch import HealthMonitor, Post, StateDebouncer, webhook
 from worker.model.health import Breaker, IntegrationHealth, State
 from worker.settings import Settings

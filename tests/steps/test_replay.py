@@ -13,10 +13,10 @@ from tests.broker.sending import TIMING, claim, subscribe
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, disable, live, states
 from worker.broker.backlog import Backlog
+from worker.broker.locks import LeaderLock
 from worker.broker.packing import unpack_chunk
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Limits, Snapshot, publish_integrations
-from worker.broker.turns import LeaderLock
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.replay_store import ReplayStore

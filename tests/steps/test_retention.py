@@ -8,8 +8,8 @@ import time
 import pytest
 import redis
 
+from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import oldest_ms
-from worker.broker.turns import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.clocks import Clocks
 from worker.model.errors import LedgerUnavailable

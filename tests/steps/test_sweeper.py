@@ -11,9 +11,9 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.connection import redis_client
-from worker.broker.housekeeping import Housekeeping
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
+from worker.broker.sweep import Housekeeping
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
 from worker.sweeper import Sweeper

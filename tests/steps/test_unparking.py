@@ -11,10 +11,10 @@ from sqlalchemy import Engine
 from tests.broker.sending import append, subscribe
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
+from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
-from worker.broker.turns import LeaderLock
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record_entries

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from worker.api.key_lookups import KeyLookups
 from worker.api.origins import origin_of
 from worker.api.refused import RefusalReason, note_refusal
-from worker.broker.key_copy import FoundKey
+from worker.broker.api_keys import FoundKey
 from worker.model.api_keys import NO_DIGEST, ApiKey, key_id_of, matches
 from worker.model.errors import SiemError
 

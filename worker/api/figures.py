@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from worker.api.exposition import Exposition, labels
 from worker.api.refused import RefusalReason
-from worker.broker.alive import API, ROLES
 from worker.broker.conflicts import ConflictKind
+from worker.broker.heartbeat import API, ROLES
 from worker.integrations import DESTINATION_TYPES
 from worker.model.fleet_health import worker_role
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, State

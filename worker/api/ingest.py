@@ -22,8 +22,8 @@ from worker.api.refused import RefusalReason, note_refusal
 from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
 from worker.broker.connection import Client
-from worker.broker.floods import floods
 from worker.broker.ingress import add_events, count_unrouted
+from worker.broker.notices import floods
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
-from worker.broker.key_copy import FoundKey
+from worker.broker.api_keys import FoundKey
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
 #: A key that was found is not looked up again for so long: it may open for so long after it was revoked.

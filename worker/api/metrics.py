@@ -15,15 +15,15 @@ from worker.api.health_metrics import HealthFigures
 from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
 from worker.api.refused import refusal_counts
 from worker.api.resources import Resources
-from worker.broker.announcing import HealthEvents
 from worker.broker.clocks import PruningRefusals, skews
 from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import living_processes
+from worker.broker.health_events import HealthEvents
 from worker.broker.ingress import counters
 from worker.broker.process_facts import short_processes
+from worker.broker.redis_stats import RedisStats
 from worker.broker.refused_messages import refused_messages
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import RedisStats
 from worker.health import HealthService
 from worker.ledger.parked import ParkedStore
 from worker.ledger.totals import Totals

@@ -11,9 +11,9 @@ from worker.api.key_lookups import KeyLookups
 from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
 from worker.api.pools import KEYS, WORK
+from worker.broker.api_keys import FoundKey, KeyCopy
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
 from worker.broker.full_tenants import FullTenants
-from worker.broker.key_copy import FoundKey, KeyCopy
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema

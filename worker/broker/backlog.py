@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
-from worker.broker.claimed import Claimed
+from worker.broker.claim_reply import Claimed
 from worker.broker.connection import broker_errors, require_usable
 from worker.broker.identity import process_identity
 from worker.broker.numbers import whole
 from worker.broker.packing import pack_dead, pack_outcomes
+from worker.broker.redis_stats import opened_by
 from worker.broker.reissuing import Reissued, Reissuing
 from worker.broker.scripting import shared_script
 from worker.broker.standstill import why_not_sending
-from worker.broker.vital_signs import opened_by
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import Batch, Settlement
 from worker.model.errors import LeaseLost

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.integration_documents import Subscription
 from worker.broker.numbers import whole
 from worker.broker.parking import BULK, URGENT_TOO, Parking
-from worker.broker.redis_config import maxmemory
-from worker.broker.subscriptions import Subscription
+from worker.broker.redis_server import maxmemory
 from worker.model.budget import (
     UnclaimedEvents,
     budget_of,

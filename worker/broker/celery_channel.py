@@ -39,14 +39,14 @@ from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
-from worker.broker.celery_admission import CheckedPubSub, admitted, refused
 from worker.broker.celery_log import CONSUMER, dependencies
+from worker.broker.celery_validation import CheckedPubSub, admitted, refused
 from worker.broker.connection import sentinel_options
+from worker.broker.oom import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
-from worker.broker.overdraft import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.queue_types import mended_types, with_mended_types
-from worker.broker.refusals import is_full
+from worker.broker.redis_errors import is_full
 from worker.integrations import DESTINATION_TYPES
 from worker.model.redis_address import SentinelAddress, sentinel_address
 

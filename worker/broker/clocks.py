@@ -1,6 +1,6 @@
 """What Redis knows of clocks: its own, how far each process's is from it, and what retention refused for it.
 
-Each process says its skew with its sign of life (`worker.broker.alive`), and so it is forgotten with it.
+Each process says its skew with its sign of life (`worker.broker.heartbeat`), and so it is forgotten with it.
 """
 
 import time

@@ -18,10 +18,10 @@ import redis
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.integration_changes import note_change
+from worker.broker.integration_documents import Subscription
 from worker.broker.numbers import whole
 from worker.broker.records import StoredState
 from worker.broker.snapshot import Overruling
-from worker.broker.subscriptions import Subscription
 from worker.model.damage import DAMAGED
 
 log = logging.getLogger(__name__)

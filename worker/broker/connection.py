@@ -16,7 +16,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.broker import keys
-from worker.broker.refusals import broker_unavailable
+from worker.broker.redis_errors import broker_unavailable
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address

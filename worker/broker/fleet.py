@@ -1,4 +1,4 @@
-"""Which processes live, and what each tells of itself: the reading side of `worker.broker.alive`.
+"""Which processes live, and what each tells of itself: the reading side of `worker.broker.heartbeat`.
 
 A process lives while its heartbeat is fresh. Behind a heartbeat that is late, its connection tells: a process
 that was killed has lost it at once, one that is slow or suspended still has it. So a killed process is missed

@@ -19,8 +19,8 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
+from worker.broker.locks import LeaderLock
 from worker.broker.shelf import BoundedStore
-from worker.broker.turns import LeaderLock
 from worker.model.damage import DAMAGED
 from worker.model.errors import SiemError
 

@@ -14,9 +14,9 @@ from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fail
 from worker.broker.entry_times import any_ahead, received_ms
 from worker.broker.ingress_pass import event_field
 from worker.broker.numbers import damaged_counts, whole
-from worker.broker.overdraft import ALLOW_OOM, execute_when_full, flat, has_room
+from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
 from worker.broker.packing import checksum, pack_chunk, pack_dead
-from worker.broker.refusals import FULL
+from worker.broker.redis_errors import FULL
 from worker.broker.scripting import joined_script, script_text
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes

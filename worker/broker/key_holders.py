@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.broker.alive import API
 from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.heartbeat import API
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.resealing import secrets_in_document
 from worker.model.fleet_health import worker_role

@@ -38,7 +38,7 @@
 | `siem:integrations:changes`  | list   | which integrations changed with the latest of these versions   |
 |                              |        | (JSON; `worker.broker.integration_changes`)                    |
 | `siem:integrations:deleted`  | hash   | id → the note of one that was deleted and is gone from here    |
-|                              |        | (`worker.broker.deleted`)                                      |
+|                              |        | (`worker.broker.deletions`)                                      |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
 | `siem:integrations:conflicts`| hash   | id → on what Redis and the ledger disagree, as JSON            |
 |                              |        | (`worker.broker.conflicts`)                                    |
@@ -64,7 +64,7 @@
 | `siem:displaced`             | set    | keys that were moved away and are yet to be told in the log    |
 | `siem:displaced:<key>`       | any    | what was found under a key that must be of another type        |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
-| `siem:health`                | channel| changes of how integrations fare (`worker.broker.announcing`)  |
+| `siem:health`                | channel| changes of how integrations fare (`worker.broker.health_events`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
@@ -80,7 +80,7 @@
 | `siem:drafts:of:<digest>:bytes` | string | how many bytes all of these take                             |
 |                              |        | SHA-256                                                        |
 | `siem:api-keys`              | hash   | id of an API key → what the ledger has of it, its digest        |
-|                              |        | included, as JSON (`worker.broker.key_copy`)                   |
+|                              |        | included, as JSON (`worker.broker.api_keys`)                   |
 | `siem:api-keys:revoked`      | set    | ids of API keys that open nothing any more, whatever is copied |
 | `siem:api-keys:confirmed`    | string | when the ledger last confirmed that copy (ms); only the        |
 |                              |        | release before this one reads it                               |

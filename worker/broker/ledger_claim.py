@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.overdraft import ask_when_full
+from worker.broker.oom import ask_when_full
 from worker.model.errors import WrongLedger
 from worker.model.redis_checks import CheckStatus, judge_claim
 

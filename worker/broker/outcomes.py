@@ -11,7 +11,7 @@ from worker.broker import keys
 from worker.broker.chunks import DeadChunk
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.overdraft import execute_when_full
+from worker.broker.oom import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader

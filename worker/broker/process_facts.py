@@ -1,6 +1,6 @@
 """What each process tells of its state with its heartbeats: what it is short of, whom it is connected to.
 
-Written by `worker.broker.alive`, read here. A process of an earlier release tells neither.
+Written by `worker.broker.heartbeat`, read here. A process of an earlier release tells neither.
 """
 
 from collections import Counter

@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.overdraft import ALLOW_OOM
+from worker.broker.oom import ALLOW_OOM
 from worker.broker.scripting import script_text
 from worker.integrations import DESTINATION_TYPES
 

@@ -8,7 +8,7 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
-from worker.broker.overdraft import ask_when_full, write_when_full
+from worker.broker.oom import ask_when_full, write_when_full
 from worker.broker.scripting import single_script
 from worker.model.damage import DAMAGED
 from worker.model.redis_marks import Epoch, Figures, Mark

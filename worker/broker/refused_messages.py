@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import damaged_counts, whole
+from worker.broker.oom import ask_when_full
 from worker.broker.order_messages import InvalidMessage
-from worker.broker.overdraft import ask_when_full
 from worker.model.errors import BrokerUnavailable
 from worker.model.orders import MessageFault
 

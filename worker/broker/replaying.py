@@ -17,7 +17,7 @@ from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import RoutedChunk, append
 from worker.broker.numbers import damaged_counts, whole
-from worker.broker.overdraft import append_whole
+from worker.broker.oom import append_whole
 from worker.model.damage import DAMAGED
 from worker.model.replays import Page
 

@@ -2,7 +2,7 @@
 
 Each integration is kept as the JSON of its sealed document; one that was deleted leaves a tombstone,
 under which what is left of its backlog finds its way to the dead letters; then it goes
-(`worker.broker.deleted`).
+(`worker.broker.deletions`).
 """
 
 import json
@@ -15,17 +15,17 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.deleted import deletion_notes, tombstone
+from worker.broker.deletions import deletion_notes, tombstone
 from worker.broker.integration_changes import State, changed_since, write_integrations
-from worker.broker.numbers import whole
-from worker.broker.records import StoredIntegration, StoredState
-from worker.broker.strangers import drop_unreadable, standing_ids
-from worker.broker.subscriptions import (
+from worker.broker.integration_documents import (
     UNKNOWN,
     Limits,
     Subscription,
     decode_subscription,
 )
+from worker.broker.numbers import whole
+from worker.broker.records import StoredIntegration, StoredState
+from worker.broker.strangers import drop_unreadable, standing_ids
 from worker.model.damage import DAMAGED
 
 __all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.numbers import whole
-from worker.broker.vital_signs import opened_by
+from worker.broker.redis_stats import opened_by
 
 if TYPE_CHECKING:
     import redis

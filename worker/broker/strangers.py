@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.overdraft import append_whole
-from worker.broker.subscriptions import is_subscription_readable
+from worker.broker.integration_documents import is_subscription_readable
+from worker.broker.oom import append_whole
 
 if TYPE_CHECKING:
     import redis

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from worker.broker.vital_signs import standing_document
+from worker.broker.redis_stats import standing_document
 from worker.model.damage import DAMAGED
 
 if TYPE_CHECKING:

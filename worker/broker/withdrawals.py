@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
-from worker.broker.overdraft import execute_when_full
+from worker.broker.oom import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.model.deliveries import Withdrawn
 from worker.model.settlement import withdrawal

@@ -14,8 +14,8 @@ import click
 from worker.api.app import create_app
 from worker.api.resources import Resources
 from worker.api.serving import Server, bind_socket, listener_url, server_of
-from worker.broker.alive import API, Heartbeat
 from worker.broker.connection import Client, redis_client
+from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts
 from worker.cli.configuration import configuration
 from worker.cli.stores import ledger

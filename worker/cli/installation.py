@@ -10,8 +10,8 @@ from contextlib import closing
 
 from worker.broker.conflicts import orphan_document
 from worker.broker.connection import Client, redis_client
+from worker.broker.redis_stats import RedisStats, standing_subjects
 from worker.broker.stalls import recorder_stall
-from worker.broker.vital_signs import RedisStats, standing_subjects
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store

@@ -15,25 +15,25 @@ import click
 from worker import cleanup, health_watch, loss_watch, replay, retention
 from worker.background.secret_binding import seal_binding
 from worker.broker import keys
-from worker.broker.alive import Heartbeat
-from worker.broker.announcing import HealthEvents
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.clocks import PruningRefusals
 from worker.broker.connection import redis_client
-from worker.broker.deleted import DeletedKeys
-from worker.broker.housekeeping import Housekeeping
+from worker.broker.deletions import DeletedKeys
+from worker.broker.health_events import HealthEvents
+from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.broker.ingress import Ingress
+from worker.broker.ingress_ahead import IngressAhead
 from worker.broker.ledger_claim import LedgerClaim
+from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes, oldest_ms
 from worker.broker.parking import Parking
-from worker.broker.reading_ahead import IngressAhead
 from worker.broker.redis_marks import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import RecorderStall
-from worker.broker.turns import LeaderLock
+from worker.broker.sweep import Housekeeping
 from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation

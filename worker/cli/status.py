@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from worker.broker.alive import ROLES, roles_alive
 from worker.broker.conflicts import conflicts, count_by_kind, sentences
 from worker.broker.connection import Client, redis_client
-from worker.broker.floods import floods
+from worker.broker.heartbeat import ROLES, roles_alive
 from worker.broker.ingress import count_unrouted as ingress_waiting
+from worker.broker.notices import floods
 from worker.broker.outcomes import lag
 from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from worker.broker.api_keys import KeyCopy
 from worker.broker.connection import Client, redis_client
-from worker.broker.key_copy import KeyCopy
 from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import publish_some

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.broker.conflicts import ConflictKind, conflicts
+from worker.broker.redis_stats import RedisStats
 from worker.broker.unrecordable import Unrecordable
-from worker.broker.vital_signs import RedisStats
 from worker.health import HealthService
 from worker.ledger.minutes import Minute, minutes_of
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State

@@ -5,7 +5,7 @@ from fastapi.responses import Response
 
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
-from worker.broker.vital_signs import RedisStats
+from worker.broker.redis_stats import RedisStats
 from worker.health import HealthService
 from worker.ledger.minutes import minutes_of
 from worker.ledger.queries import find_deliveries

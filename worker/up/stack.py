@@ -18,8 +18,8 @@ from types import FrameType
 from honcho.environ import parse_procfile
 
 import worker
-from worker.broker.alive import API, ROLES, forget_killed, wait_for_roles
 from worker.broker.connection import redis_client
+from worker.broker.heartbeat import API, ROLES, forget_killed, wait_for_roles
 from worker.broker.redis_marks import note_truncation
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.revisions import own_steps

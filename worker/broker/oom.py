@@ -15,7 +15,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import send_command
-from worker.broker.refusals import is_full
+from worker.broker.redis_errors import is_full
 from worker.broker.scripting import script_text
 
 if TYPE_CHECKING:

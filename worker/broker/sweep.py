@@ -7,7 +7,7 @@ import redis
 
 from worker.broker import keys, outcomes
 from worker.broker.connection import broker_errors, send_command
-from worker.broker.overdraft import ask_when_full, report_displaced
+from worker.broker.oom import ask_when_full, report_displaced
 from worker.broker.renumbering import Renumbering
 from worker.broker.scripting import script_text
 from worker.broker.streams import forget_idle_consumers

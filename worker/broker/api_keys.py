@@ -25,7 +25,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
-from worker.broker.overdraft import execute_when_full
+from worker.broker.oom import execute_when_full
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
 from worker.model.damage import DAMAGED
 from worker.vault.proofs import Signer

@@ -15,13 +15,13 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, require_usable
 from worker.broker.entry_times import EARLIEST_MS, earliest_ms
 from worker.broker.fleet import living_processes
+from worker.broker.integration_documents import Limits
 from worker.broker.numbers import whole
 from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.process_facts import consumes
 from worker.broker.renumbering import aside_entries
 from worker.broker.scripting import single_script
-from worker.broker.subscriptions import Limits
 from worker.integrations import DESTINATION_TYPES
 from worker.model.damage import DAMAGED
 from worker.model.failures import FailureCode

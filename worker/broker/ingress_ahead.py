@@ -15,13 +15,13 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, send_command
-from worker.broker.floods import forget_floods, note_floods
 from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries
+from worker.broker.locks import LeaderLock
+from worker.broker.notices import forget_floods, note_floods
 from worker.broker.numbers import damaged_counts
-from worker.broker.overdraft import flat, has_room
+from worker.broker.oom import flat, has_room
 from worker.broker.scripting import joined_script, script_text, single_script
 from worker.broker.streams import Entry
-from worker.broker.turns import LeaderLock
 
 if TYPE_CHECKING:
     import redis

@@ -23,7 +23,7 @@ from worker.broker.clocks import measure_skew
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, ProcessReport, living_processes
 from worker.broker.identity import ProcessIdentity, process_identity
-from worker.broker.overdraft import ask_when_full
+from worker.broker.oom import ask_when_full
 from worker.broker.process_facts import process_facts
 from worker.integrations import DESTINATION_TYPES
 from worker.model.clocks import TELLING_SKEW

@@ -12,7 +12,7 @@ import redis
 
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.overdraft import ask_when_full
+from worker.broker.oom import ask_when_full
 
 
 class LeaderLock:
