@@ -31,7 +31,7 @@ from worker.broker.process_facts import consuming_facts
 from worker.broker.snapshot import documents
 from worker.broker.tenants import Tenants
 from worker.broker.withdrawals import withdraw
-from worker.destinations.opening import sender_opener
+from worker.destinations.registry import sender_opener
 from worker.fair_delivery import FairDelivery
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import MAX_RETRIES
@@ -54,7 +54,7 @@ from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
 from worker.tasks import DeliveryWorker, Gate, Timeouts, close_unused
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
-from worker.transports.syslog_stream import watch_to_the_end
+from worker.transports.syslog.stream import watch_to_the_end
 from worker.vault.vault import open_document, open_vault
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.broker.key_holders import unopened_secrets
-from worker.destinations.examine import Diagnosis
-from worker.destinations.examine_answers import (
+from worker.destinations.checks import (
     DiagnosisStep,
     StepResult,
     StepStatus,
@@ -19,6 +18,7 @@ from worker.destinations.examine_answers import (
     skipped,
     warning,
 )
+from worker.destinations.checks.diagnosis import Diagnosis
 from worker.integrations.integration import Integration
 from worker.integrations.secrets import moved_in, unreadable_in
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError

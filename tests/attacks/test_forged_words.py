@@ -30,7 +30,7 @@ from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.broker.redis_errors import broker_unavailable
-from worker.destinations.hec_verdict import hec_verdict
+from worker.destinations.splunk_hec.verdict import hec_verdict
 from worker.doctor import StepReport, StepStatus
 from worker.ledger.outage import as_outage
 from worker.logs import CleanRecord, clean_traceback

@@ -12,9 +12,9 @@ from tests.model.test_events import encoded, refusal, spliced
 from tests.steps.test_route import subscribers
 from worker.api.judging import validate_lines
 from worker.broker.ingress import IngressEntry, RoutingResult
-from worker.formats.hec import HecFormat
-from worker.formats.syslog import SyslogCefFormat
-from worker.formats.webhook import body
+from worker.destinations.splunk_hec.format import HecFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
+from worker.destinations.webhook.format import body
 from worker.model.event_repair import repaired
 from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of

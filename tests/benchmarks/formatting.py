@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.benchmarks.measuring import hardware
 from worker.demo.samples import sample_lines
-from worker.formats.hec import HecFormat
-from worker.formats.syslog import SyslogCefFormat, framed
+from worker.destinations.splunk_hec.format import HecFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.events import QueuedEvent, decode_event
 
 _BATCH = 500

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from worker.demo.samples import sample_lines
-from worker.formats.syslog import SyslogCefFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.errors import UnavailableError
 from worker.model.events import QueuedEvent, decode_event
 from worker.publisher import EventPublisher

@@ -16,7 +16,7 @@ from tests.cli.running import Ran, in_terminal, run, start
 from tests.cli.test_troubles import NO_REDIS
 from tests.fleet import Fleet, wait_until
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
-from worker.destinations.opening import make_sender
+from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration, parse_integration
 from worker.model.deliveries import Batch
 from worker.model.events import QueuedEvent, decode_event

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Any
 
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations import SplunkHec
 from worker.model.deliveries import Batch, DeliveryResult, Verdict
 from worker.model.events import QueuedEvent

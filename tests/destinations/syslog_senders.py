@@ -9,7 +9,7 @@ import msgspec
 
 from tests.destinations.batches import batch_of
 from tests.transports.syslog_ways import GUARD
-from worker.destinations.syslog_cef import SyslogCefSender
+from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations import SyslogCef
 from worker.model.deliveries import Batch
 from worker.transports.guard import Guard

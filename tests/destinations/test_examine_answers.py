@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.destinations.examine_answers import StepResult, StepStatus, failed_with
+from worker.destinations.checks import StepResult, StepStatus, failed_with
 from worker.model.errors import (
     ConnectFailed,
     ConnectionLost,

@@ -14,7 +14,7 @@ from tests.destinations.examining import HOST, examined, results
 from tests.fleet import wait_until
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, Visit
-from worker.destinations import examine_syslog
+from worker.destinations.syslog_cef import checks as examine_syslog
 from worker.transports.watched_guard import PeerReaction, WatchedGuard
 
 CA = trustme.CA()

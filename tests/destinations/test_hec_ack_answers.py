@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
 
 COUNT = 5
 

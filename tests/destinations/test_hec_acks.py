@@ -16,7 +16,7 @@ from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdict
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, not_yet, unnumbered
 from tests.receivers.hec import HecReceiver
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 

@@ -18,7 +18,7 @@ from tests.destinations.batches import batch_of, sender_to, soon, verdicts
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, balanced, not_yet
 from tests.receivers.hec import HecReceiver
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.model.deliveries import Verdict
 
 ACCEPTED, RETRY = Verdict.ACCEPTED, Verdict.RETRY

@@ -38,7 +38,7 @@ The codes are those of Splunk's "Troubleshoot HTTP Event Collector" (0 to 27; 28
 import pytest
 
 from worker.demo.splunk import REPLIES, Reply
-from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict
 
 COUNT = 5
 

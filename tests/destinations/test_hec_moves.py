@@ -16,7 +16,7 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action, Request, Script
 from tests.transports.names import HOST, MovableName
 from tests.transports.test_renewal import FOLLOWS, NETWORKS, A, B
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.model.deliveries import Verdict
 from worker.transports.guard import Guard
 

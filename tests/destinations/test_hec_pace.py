@@ -9,8 +9,8 @@ from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.hec_pace import CoolDown
-from worker.destinations.hec_verdict import HecMeaning, HecVerdict
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict
 from worker.model.deliveries import DeliveryResult, Verdict
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from tests.destinations.batches import TOKEN, batch_of, sender_to, soon
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Request
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard

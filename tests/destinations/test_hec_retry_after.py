@@ -3,7 +3,7 @@
 import pytest
 
 from tests.receivers.scripts import http_date
-from worker.destinations.hec_verdict import hec_verdict
+from worker.destinations.splunk_hec.verdict import hec_verdict
 
 COUNT = 5
 

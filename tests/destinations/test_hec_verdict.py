@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.broker.packing import pack_outcomes
-from worker.destinations.hec_verdict import HecMeaning, HecVerdict, hec_verdict
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict
 from worker.model.deliveries import Outcome
 from worker.model.failures import FailureCode
 

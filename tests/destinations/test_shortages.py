@@ -20,8 +20,8 @@ from tests.receivers.syslog_behaviours import resets
 from tests.receivers.webhook import WebhookReceiver
 from tests.transports.few_descriptors import few_descriptors
 from worker.broker.backlog import Backlog, Claim
-from worker.destinations.opening import make_sender
-from worker.destinations.syslog_sending import WithdrawnParts
+from worker.destinations.registry import make_sender
+from worker.destinations.syslog_cef.sending import WithdrawnParts
 from worker.integrations.integration import parse_integration
 from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, BreakerSignal, Settlement, Status
 from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, TransientDelivery
@@ -29,10 +29,10 @@ from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
 from worker.model.shortages import Resource
 from worker.tasks import DeliveryWorker, Timeouts
-from worker.transports import syslog_stream
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
+from worker.transports.syslog import stream as syslog_stream
 from worker.transports.syslog_watch import EndWatch
 
 EVENTS = 12
@@ -183,18 +183,18 @@ def test_what_may_have_arrived_is_not_kept_back(
 
 #: What fails for want of memory: before anything of a request has gone out, and after it.
 _BEFORE = {
-    "splunk": "worker.destinations.hec_client.HecClient._packed",
-    "webhook": "worker.destinations.webhook.WebhookSender._write",
-    "webhook, arrays": "worker.transports.curl_exchange.Exchange.load",
+    "splunk": "worker.destinations.splunk_hec.client.HecClient._packed",
+    "webhook": "worker.destinations.webhook.sender.WebhookSender._write",
+    "webhook, arrays": "worker.transports.curl.exchange.Exchange.load",
     "syslog over TCP": "worker.transports.guard.Guard.dial",
     "syslog over UDP": "worker.transports.guard.Guard.dial_datagrams",
 }
 _AFTER = {
     "splunk": "worker.transports.http._reply",
-    "webhook": "worker.transports.curl_flight.Flight._collect",
-    "webhook, arrays": "worker.transports.curl_flight.Flight._collect",
-    "syslog over TCP": "worker.transports.syslog_outflow.Outflow.drain",
-    "syslog over UDP": "worker.transports.syslog_datagrams._look",
+    "webhook": "worker.transports.curl.flight.Flight._collect",
+    "webhook, arrays": "worker.transports.curl.flight.Flight._collect",
+    "syslog over TCP": "worker.transports.syslog.flow_control.Outflow.drain",
+    "syslog over UDP": "worker.transports.syslog.datagrams._look",
 }
 
 

@@ -11,7 +11,7 @@ from tests.destinations.batches import batch_of, sender_to, soon, verdicts
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
-from worker.destinations.splunk_hec import SplunkHecSender
+from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, DeadLetter, Verdict
 from worker.model.failures import FailureCode

@@ -12,8 +12,8 @@ from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.receivers.syslog_behaviours import Behaviour, half_closes, never_ends, reads, resets, stalls
 from tests.transports.certificates import demanding, server_context
 from tests.transports.syslog_ways import GUARD
-from worker.destinations.opening import make_sender
-from worker.formats.syslog import SyslogCefFormat
+from worker.destinations.registry import make_sender
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.integrations.integration import parse_integration
 from worker.model.deliveries import SETTLED, Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration

@@ -12,13 +12,13 @@ from tests.destinations.syslog_senders import sender_to
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
-from worker.destinations.syslog_cef import SyslogCefSender
+from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import MAX_REQUESTS, Batch, Status
 from worker.model.settlement import RetryPolicy, settle_rulings
-from worker.transports import syslog_stream
-from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import StallTimeout
+from worker.transports.syslog import stream as syslog_stream
+from worker.transports.syslog.connection import SyslogConnection
+from worker.transports.syslog.flow_control import StallTimeout
 
 pytestmark = pytest.mark.slow
 

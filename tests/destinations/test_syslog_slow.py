@@ -11,7 +11,7 @@ from tests.destinations.test_syslog_offenders import ids
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Visit, slowly, stalls
-from worker.destinations.syslog_cef import SyslogCefSender
+from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Verdict
 from worker.model.settlement import RetryPolicy, settle_rulings
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.destinations.batches import batch_of
 from tests.fleet import wait_until
-from worker.destinations import syslog_sending
-from worker.destinations.syslog_sending import WithdrawnParts
+from worker.destinations.syslog_cef import sending as syslog_sending
+from worker.destinations.syslog_cef.sending import WithdrawnParts
 from worker.model.deliveries import Cause, DeliveryResult, Status, Verdict, Withdrawn
 from worker.model.errors import BrokerUnavailable
 from worker.model.settlement import RetryPolicy, settle_rulings, withdrawal

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.webhook_secrets import webhook_secrets
-from worker.destinations.webhook_verdict import response_excerpt
+from worker.destinations.webhook.redaction import webhook_secrets
+from worker.destinations.webhook.verdict import response_excerpt
 from worker.integrations import Webhook
 
 LONG = "t" * 4_096

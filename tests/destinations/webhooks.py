@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.destinations import batches
-from worker.destinations.webhook import WebhookSender
+from worker.destinations.webhook.sender import WebhookSender
 from worker.integrations import Webhook
 from worker.model.deliveries import Batch, DeliveryResult
 

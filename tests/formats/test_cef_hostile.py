@@ -20,7 +20,7 @@ from tests.formats.hostile_events import (
     published,
 )
 from tests.formats.syslog_parser import parse_syslog, read_counted, read_lines
-from worker.formats.syslog import SyslogCefFormat, framed
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.events import QueuedEvent
 
 ROOMY = SyslogCefFormat.of(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.formats.cef_parser import CefEvent, parse_cef
 from tests.formats.hostile_events import digest, hostile_events, published
 from tests.formats.syslog_parser import parse_syslog
-from worker.formats.syslog import SyslogCefFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.events import QueuedEvent
 
 #: The order in which customers are told that keys leave, without their labels.

@@ -9,7 +9,7 @@ from tests.formats.cef_parser import CefEvent, parse_cef
 from tests.formats.golden_events import GOLDEN, golden_event, queued
 from tests.formats.hostile_events import digest, is_part_of, published
 from tests.formats.syslog_parser import parse_syslog
-from worker.formats.syslog import SyslogCefFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.events import EventType, QueuedEvent
 
 FORMAT = SyslogCefFormat.of(

@@ -13,9 +13,9 @@ import pytest
 from tests.formats.cef_parser import CefEvent, parse_cef
 from tests.formats.hostile_events import published
 from tests.formats.syslog_parser import parse_syslog
-from worker.formats.hec import HecFormat
-from worker.formats.syslog import SyslogCefFormat
-from worker.formats.webhook import body, content_type
+from worker.destinations.splunk_hec.format import HecFormat
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
+from worker.destinations.webhook.format import body, content_type
 from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import parse_integration
 from worker.model.events import EventType

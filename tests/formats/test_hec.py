@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.formats.golden_events import GOLDEN, golden_event, queued
 from worker.demo.samples import sample_lines
 from worker.demo.splunk import index_body
-from worker.formats.hec import HecFormat
+from worker.destinations.splunk_hec.format import HecFormat
 from worker.model.events import EventType, QueuedEvent
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.formats.golden_events import golden_event, queued
 from tests.formats.syslog_parser import SyslogMessage, parse_syslog, read_counted, read_lines
 from worker.demo.samples import sample_lines
-from worker.formats.syslog import SyslogCefFormat, framed
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.events import EventType, QueuedEvent
 from worker.model.time_zones import time_zone
 

@@ -11,7 +11,7 @@ import msgspec
 from tests.formats.golden_events import queued
 from tests.interop.traffic import traffic
 from worker.destinations import Sender
-from worker.destinations.opening import make_sender
+from worker.destinations.registry import make_sender
 from worker.integrations.integration import parse_integration
 from worker.model.deliveries import Batch
 from worker.model.orders import WorkOrder

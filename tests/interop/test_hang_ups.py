@@ -21,10 +21,10 @@ from tests.interop.rsyslog import Rsyslog
 from tests.interop.sending import batch_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
-from worker.destinations.syslog_cef import SyslogCefSender
+from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.deliveries import Status, Verdict
-from worker.transports import syslog_stream
+from worker.transports.syslog import stream as syslog_stream
 
 pytestmark = pytest.mark.slow
 

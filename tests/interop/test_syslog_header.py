@@ -21,7 +21,7 @@ from tests.interop.sending import batch_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from tests.model.test_destinations_syslog import OTHER_NAMES, PLAIN_NAMES
-from worker.formats.syslog import SyslogCefFormat, framed
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.deliveries import Verdict
 
 pytestmark = pytest.mark.slow

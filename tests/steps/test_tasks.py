@@ -9,7 +9,7 @@ import redis
 from tests.broker.sending import TIMING, append, claim, failed, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.destinations.opening import sender_opener
+from worker.destinations.registry import sender_opener
 from worker.model.errors import DeliveryHeld, InvalidIntegration
 from worker.model.orders import WorkOrder
 from worker.tasks import DeliveryWorker, Timeouts

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from worker.integrations import TlsOptions
 from worker.model.errors import TransportError
-from worker.transports.curl_exchange import CurlResponse
-from worker.transports.curl_flight import Flight
+from worker.transports.curl.client import ManyHttp
+from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
-from worker.transports.many_http import ManyHttp
 
 PATIENCE = 10.0
 

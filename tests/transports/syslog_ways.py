@@ -7,11 +7,11 @@ from typing import Any
 
 import trustme
 
-from worker.formats.syslog import framed
+from worker.destinations.syslog_cef.syslog import framed
 from worker.integrations import SyslogCef
 from worker.transports.guard import Guard
-from worker.transports.syslog_datagrams import SyslogDatagrams
-from worker.transports.syslog_stream import SyslogStream
+from worker.transports.syslog.datagrams import SyslogDatagrams
+from worker.transports.syslog.stream import SyslogStream
 
 GUARD = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 SOON = 10.0

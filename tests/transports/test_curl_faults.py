@@ -29,12 +29,12 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.transports.addresses import Address
-from worker.transports.curl_exchange import Dialect, Exchange, Route
-from worker.transports.curl_faults import curl_fault
-from worker.transports.curl_flight import Flight
-from worker.transports.curl_kept import KeptConnections
+from worker.transports.curl.client import ManyHttp
+from worker.transports.curl.connections import KeptConnections
+from worker.transports.curl.exchange import Dialect, Exchange, Route
+from worker.transports.curl.faults import curl_fault
+from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
-from worker.transports.many_http import ManyHttp
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}

@@ -14,7 +14,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers
 from tests.transports.flying import land, post, post_all, posting
 from worker.integrations import TlsOptions
-from worker.transports.curl_exchange import CurlResponse
+from worker.transports.curl.exchange import CurlResponse
 from worker.transports.guard import Guard
 
 ALONE = b"alone"

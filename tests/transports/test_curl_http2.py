@@ -9,8 +9,8 @@ from tests.transports.flying import PATIENCE, land, post, post_all, posting
 from tests.transports.http2 import Http2, leaving_first, offering_http2
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed
-from worker.transports.curl_exchange import CurlResponse
-from worker.transports.curl_flight import Flight
+from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 
 ALONE = b"alone"

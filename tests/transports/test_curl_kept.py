@@ -10,7 +10,7 @@ from tests.transports.few_descriptors import few_descriptors
 from tests.transports.flying import PATIENCE, land, post, posting
 from tests.transports.names import endless
 from worker.model.errors import OutOfResources
-from worker.transports.curl_kept import Ends, KeptConnections
+from worker.transports.curl.connections import Ends, KeptConnections
 from worker.transports.guard import Guard
 
 Pair = tuple[socket.socket, socket.socket]

@@ -13,8 +13,8 @@ from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from tests.transports.flying import land, post, post_all, posting
 from worker.model.errors import AddressRefused, ConnectTimedOut, NameUnknown
 from worker.transports.addresses import Address
+from worker.transports.curl.client import ManyHttp
 from worker.transports.guard import Guard, Renewal
-from worker.transports.many_http import ManyHttp
 
 BODIES = [b"%06d" % number for number in range(50)]
 

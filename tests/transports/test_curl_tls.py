@@ -13,7 +13,7 @@ from tests.transports.endpoint import Endpoint, answers
 from tests.transports.flying import post, posting
 from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration, TlsFailed
-from worker.transports.curl_exchange import CurlResponse
+from worker.transports.curl.exchange import CurlResponse
 from worker.transports.guard import Guard
 
 HOST = "127.0.0.1"

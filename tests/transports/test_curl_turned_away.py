@@ -14,10 +14,10 @@ from tests.transports.flying import PATIENCE, post, post_all, posting
 from tests.transports.http2 import Http2, Replies, offering_http2
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed, KeptConnectionLost, NotProcessed
-from worker.transports.curl_exchange import CurlResponse
-from worker.transports.curl_flight import MOST_REFUSALS, Flight
+from worker.transports.curl.client import ManyHttp
+from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.flight import MOST_REFUSALS, Flight
 from worker.transports.guard import Guard
-from worker.transports.many_http import ManyHttp
 
 BODIES = [b"%06d" % number for number in range(60)]
 REFUSED = http2.resets(http2.REFUSED_STREAM)

@@ -8,7 +8,7 @@ import pytest
 from tests.destinations.batches import GUARD
 from worker.model.allowed_networks import AllowedNetworks, WorkerNetworks
 from worker.model.errors import AddressRefused
-from worker.transports.fleet_guard import FleetGuard, address_warning, fleet_objection
+from worker.transports.check_guards import FleetGuard, address_warning, fleet_objection
 
 TEN, LOOPBACK = ip_network("10.0.0.0/8"), ip_network("127.0.0.0/8")
 ALL = ip_network("0.0.0.0/0")

@@ -20,8 +20,9 @@ from tests.transports.syslog_ways import SOON, lines, messages, stream_to
 from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
-from worker.transports import curl_kept, http_adapter, syslog_watch
-from worker.transports.curl_exchange import CurlResponse
+from worker.transports import http_adapter, syslog_watch
+from worker.transports.curl import connections as curl_kept
+from worker.transports.curl.exchange import CurlResponse
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 

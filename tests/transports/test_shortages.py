@@ -24,7 +24,7 @@ from worker.transports.deadline import DeadlineSocket
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.shortages import shortage_behind
-from worker.transports.syslog_datagrams import SyslogDatagrams
+from worker.transports.syslog.datagrams import SyslogDatagrams
 from worker.transports.tls import client_context
 
 HOST = "127.0.0.1"

@@ -26,7 +26,7 @@ from tests.transports.certificates import server_context
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to
 from worker.model.deliveries import Assurance
 from worker.model.errors import ConnectionLost, DeadlinePassed, TransportError, Unconfirmed
-from worker.transports import syslog_stream
+from worker.transports.syslog import stream as syslog_stream
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from tests.receivers.syslog import SyslogUdpReceiver
 from tests.transports.syslog_ways import SOON, datagrams_to, messages
 from tests.transports.test_guard import Resolver
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
-from worker.transports import syslog_datagrams
 from worker.transports.guard import Guard
-from worker.transports.syslog_datagrams import SentDatagrams
+from worker.transports.syslog import datagrams as syslog_datagrams
+from worker.transports.syslog.datagrams import SentDatagrams
 
 LONGEST = 65_507
 

@@ -17,8 +17,9 @@ from tests.transports.certificates import server_context
 from tests.transports.syslog_ways import SOON, lines, messages, stream_to, trusting
 from worker.model.deliveries import Assurance
 from worker.model.errors import ClosedBehindBatch, ConnectionLost, TransportError
-from worker.transports import syslog_stream, syslog_watch
-from worker.transports.syslog_connection import SyslogConnection
+from worker.transports import syslog_watch
+from worker.transports.syslog import stream as syslog_stream
+from worker.transports.syslog.connection import SyslogConnection
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.transports import syslog_pool
-from worker.transports.syslog_pool import Pool
+from worker.transports.syslog import pool as syslog_pool
+from worker.transports.syslog.pool import Pool
 
 
 class Connection:

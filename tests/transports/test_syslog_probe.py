@@ -19,8 +19,8 @@ from tests.transports.syslog_ways import GUARD, SOON
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost
 from worker.transports.deadline import Deadline
-from worker.transports.syslog_connection import SyslogConnection
-from worker.transports.syslog_outflow import StallTimeout, Window
+from worker.transports.syslog.connection import SyslogConnection
+from worker.transports.syslog.flow_control import StallTimeout, Window
 from worker.transports.tls import client_context
 
 Connecting = Callable[[Behaviour], contextlib.AbstractContextManager[tuple[SyslogConnection, SyslogReceiver]]]

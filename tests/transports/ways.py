@@ -11,7 +11,7 @@ from worker.integrations import SyslogCef, TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
-from worker.transports.syslog_stream import SyslogStream
+from worker.transports.syslog.stream import SyslogStream
 
 SECONDS = 10.0
 #: Of a request or batch, in bytes: the second is still being sent when a server refuses us.

@@ -14,7 +14,7 @@ from worker.api.resources import Resources
 from worker.doctor import StepReport, examine, examine_keys
 from worker.integrations.integration import Integration
 from worker.reach import held_connections
-from worker.transports.fleet_guard import FleetGuard
+from worker.transports.check_guards import FleetGuard
 
 Checks = Callable[[], Generator[StepReport, None, None]]
 

@@ -23,7 +23,7 @@ from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.model.allowed_networks import AllowedNetworks
 from worker.reach import reach_of
 from worker.settings import Settings
-from worker.transports.fleet_guard import address_warning
+from worker.transports.check_guards import address_warning
 from worker.vault.vault import Vault, open_vault
 
 

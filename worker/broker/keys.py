@@ -68,7 +68,7 @@
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
-| `siem:alive:<role>:<process>` | string | a living process (`worker.broker.identity`): its time and by how many |
+| `siem:alive:<role>:<process>` | string | a process (`worker.broker.identity`): its time, by how many       |
 |                              |        | seconds it is ahead of Redis; expires by itself                |
 | `siem:process:<process>`     | string | the same process: the connection of its heartbeats, since when |
 |                              |        | they come without a gap, its roles, and facts that others need |

@@ -18,7 +18,7 @@ from worker.cli.targets import complete_integration
 from worker.doctor import StepReport, StepStatus, examine
 from worker.integrations.integration import Integration
 from worker.settings import Settings
-from worker.transports.fleet_guard import FleetGuard
+from worker.transports.check_guards import FleetGuard
 
 _MARKS = {
     StepStatus.OK: "ok",

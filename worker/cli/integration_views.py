@@ -18,7 +18,7 @@ from worker.ledger.answers import DisabledIntegration
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.untrusted_text import shortened
-from worker.transports.fleet_guard import address_warning, literal
+from worker.transports.check_guards import address_warning, literal
 from worker.vault.vault import public_document
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.

@@ -12,7 +12,7 @@ from worker.cli.output import count_text, plain
 from worker.cli.publishing import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
 from worker.cli.targets import integration_argument
-from worker.destinations.opening import make_sender
+from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration
 from worker.model.errors import InvalidEvent
 from worker.model.events import EventHead, QueuedEvent, accept_event

@@ -2,7 +2,7 @@
 
 import threading
 
-from worker.destinations.hec_verdict import HecMeaning, HecVerdict
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 16.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.formats.cef_truncation import cut_id, cut_number, cut_object, cut_text
+from worker.destinations.syslog_cef.values import cut_id, cut_number, cut_object, cut_text
 
 #: The longest name in the header, in characters (ArcSight CEF standard, `name`).
 LONGEST_NAME = 512

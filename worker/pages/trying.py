@@ -17,7 +17,7 @@ from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.demo.samples import sample_lines
-from worker.destinations.opening import make_sender
+from worker.destinations.registry import make_sender
 from worker.doctor import StepReport
 from worker.integrations.integration import Integration
 from worker.integrations.secrets import require_readable_secrets

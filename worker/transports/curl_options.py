@@ -11,7 +11,7 @@ import pycurl
 
 from worker.integrations import TlsOptions
 from worker.transports.guard import Renewal
-from worker.transports.syslog_pool import LONGEST_IDLE
+from worker.transports.syslog.pool import LONGEST_IDLE
 from worker.transports.tls import client_context
 
 Options = list[tuple[int, Any]]

@@ -17,9 +17,9 @@ from worker.model.errors import AddressRefused
 from worker.transports.addresses import Address, UnresponsiveAddresses
 from worker.transports.budget import BUDGET
 from worker.transports.deadline import DeadlineSocket
-from worker.transports.dialling import dial_first
-from worker.transports.lookups import LOOK_UP_TIMEOUT, Judged, Names, begin_look_up, look_up
+from worker.transports.dialer import dial_first
 from worker.transports.ranges import IpNetwork, objection
+from worker.transports.resolver import LOOK_UP_TIMEOUT, Judged, Names, begin_look_up, look_up
 
 #: Connections that were made together end apart: each lives for a part of the longest life between these.
 _SPREAD = (0.75, 1.0)

@@ -24,8 +24,8 @@ from worker.model.errors import ConnectTimedOut
 from worker.transports.certificates import shown_chain
 from worker.transports.deadline import DeadlineSocket, seconds_left
 from worker.transports.guard import Guard, Lifetime
-from worker.transports.http_head import FinalResponse
-from worker.transports.lookups import LOOK_UP_TIMEOUT
+from worker.transports.http_response import FinalResponse
+from worker.transports.resolver import LOOK_UP_TIMEOUT
 from worker.transports.tls_failures import handshake_failure
 
 #: How often a pool looks at the connections that rest, in seconds.

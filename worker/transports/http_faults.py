@@ -13,7 +13,7 @@ from urllib3.exceptions import InvalidChunkLength, InvalidHeader
 
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, KeptConnectionLost, TransportError
-from worker.transports.http_head import LONGEST_HEAD, HeadTooLarge
+from worker.transports.http_response import LONGEST_HEAD, HeadTooLarge
 from worker.transports.tls_failures import handshake_failure
 
 _NO_OPTIONS = TlsOptions()

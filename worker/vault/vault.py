@@ -5,7 +5,8 @@ A secret is sealed with Fernet (AES-128-CBC with HMAC-SHA256) and bound to its p
 A Fernet token says when it was made, in 64 bits that are authenticated and that decryption does not need
 (https://github.com/fernet/spec). There stand, behind a first bit that is set, 63 bits of an HMAC-SHA256 of
 the place. So the release before this one opens bound secrets as well, without a look at the place. What that
-release has sealed is bound to nothing; it is opened, and sealed anew by a recorder (`worker.background.secret_binding`).
+release has sealed is bound to nothing; it is opened, and a recorder seals it again (see
+`worker.background.secret_binding`).
 
 A url with a query is sealed as a whole in its own field, which that release opens as well: its workers
 deliver, and its API changes it, but shows a mark in its place, and its page with the list fails. So recorders

@@ -1,0 +1,115 @@
+"""The one real event of an examination: plainly marked, harmless, and sent as every other event is.
+
+Comes in: an integration, then the ruling of its sender. Goes out: the event, then the answer, which says how
+much it proves.
+"""
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.destinations import Sender
+from worker.destinations.checks import StepResult, failed_by, ok, skipped
+from worker.destinations.registry import make_sender
+from worker.destinations.syslog_cef.sender import SyslogCefSender
+from worker.integrations.integration import Integration
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict
+from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
+from worker.model.orders import WorkOrder
+from worker.transports.deadline import NOTICE
+from worker.transports.guard import Guard
+
+#: No event of the control plane has this type.
+TEST_TYPE = "integration.test"
+
+_PROOFS = {
+    Assurance.SENT: "nothing answers in syslog, so only a search in the SIEM shows whether it came",
+    Assurance.RECEIVED: "it was read to the end; whether it was kept, only a search in the SIEM shows",
+    Assurance.ACCEPTED: "whether it can be found, only a search in the SIEM shows",
+    Assurance.INDEXED: "the SIEM has said that it can be found",
+}
+#: What stands in place of an event that nobody wants sent.
+UNWANTED = skipped("no test event is sent, as was asked: only one shows whether the SIEM takes events")
+_NO_RULING = Failure(FailureCode.INTERNAL_ERROR, "the sender did not say what became of it", "report this")
+
+
+class TestEvent:
+    """The event of one examination, and the sender that would send every other; `close` it."""
+
+    def __init__(self, integration: Integration, guard: Guard, seconds: float, *, wanted: bool) -> None:
+        """Send, if it is `wanted`, within so many seconds."""
+        self._integration = integration
+        self._guard = guard
+        self._seconds = seconds
+        self._sender: Sender | None = None
+        self.is_wanted = wanted
+        self.event = _marked_event(integration)
+
+    def prepare(self) -> Sender:
+        """Make the sender, if there is none, and write the event without sending it.
+
+        Raises InvalidIntegration when that shows that the integration cannot work.
+        """
+        if self._sender is None:
+            self._sender = make_sender(self._integration, self._guard, connections=1)
+            self._sender.preview([self.event])
+        return self._sender
+
+    def send(self) -> DeliveryResult:
+        """Send the event as a batch of its own; nothing of that is settled or recorded."""
+        now = time.monotonic()
+        order = WorkOrder(self._integration.id, 0, 1)
+        batch = Batch(order, [self.event], b"", bytearray(1), 0, self.event.published_ms, now, [], [])
+        results = self.prepare().send(batch, now + self._seconds)
+        return results[0] if results else DeliveryResult([0], Verdict.RETRY, 0, _NO_RULING)
+
+    def answer(self) -> StepResult:
+        """Send the event if it is wanted, and say what became of it."""
+        return arrived(self.send(), self.event) if self.is_wanted else UNWANTED
+
+    def varied(self, **changes: Any) -> "TestEvent":
+        """Return a trial of the same event with other settings of the destination."""
+        destination = self._integration.destination.model_copy(update=changes)
+        integration = self._integration.model_copy(update={"destination": destination})
+        other = TestEvent(integration, self._guard, self._seconds, wanted=self.is_wanted)
+        other.event = self.event
+        return other
+
+    def close(self) -> None:
+        """Let go of the connections; a syslog receiver gets a moment to notice, for others follow."""
+        if isinstance(self._sender, SyslogCefSender):
+            self._sender.hang_up(NOTICE)
+        if self._sender is not None:
+            self._sender.close()
+
+
+def _marked_event(integration: Integration) -> QueuedEvent:
+    """Make an event that says of itself, in every form, that it is a test; its id is new."""
+    now_ms = time.time_ns() // 1_000_000
+    event_id = f"test_{uuid.uuid4().hex}"
+    document = {
+        "id": event_id,
+        "type": TEST_TYPE,
+        "timestamp": _rfc3339(now_ms),
+        "tenant_id": integration.tenant_id,
+        "test": True,
+        "reason": f"Test of the integration {integration.id}: no agent did anything, nobody has to act.",
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    return QueuedEvent(event_id, TEST_TYPE, now_ms, now_ms, raw)
+
+
+def arrived(result: DeliveryResult, event: QueuedEvent) -> StepResult:
+    """Say what became of the event, and what that proves."""
+    if result.verdict is not Verdict.ACCEPTED:
+        return failed_by(result.failure or _NO_RULING)
+    words = result.assurance.value + (f" (HTTP {result.http_status})" if result.http_status else "")
+    return ok(f"{words}, under the id {event.id}: {_PROOFS[result.assurance]}")
+
+
+def _rfc3339(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""Splunk over its HTTP Event Collector."""

@@ -1,0 +1,135 @@
+"""Single requests to an HTTP Event Collector: what is posted, and what the answer, or its absence, means."""
+
+import contextlib
+import gzip
+import json
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+
+from worker.destinations.hec_pace import CoolDown
+from worker.destinations.hec_urls import ack_url, event_url
+from worker.destinations.splunk_hec.channels import Channel, Channels
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.integrations import SplunkHec
+from worker.model.deliveries import Failure
+from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
+from worker.model.failures import FailureCode
+from worker.transports.failures import describe
+from worker.transports.guard import Guard
+from worker.transports.http import HttpReply, HttpTransport, request_head
+from worker.transports.http_adapter import pinned
+
+_GZIP_LEVEL = 1  # the network is rarely the limit; a core is
+_SCHEME = "Splunk"
+#: Statuses that say nothing without the body: success, and the events that Splunk refused.
+_TOLD_IN_BODY = frozenset({*range(200, 300), 400})
+
+
+class HecClient:
+    """Speaks to one collector; shared by the threads of a process."""
+
+    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int) -> None:
+        """Prepare; connect when the first request is posted."""
+        self._config = config
+        self._event_url = event_url(config.url)
+        self._authorization = {"Authorization": f"{_SCHEME} {config.token.get_secret_value()}"}
+        self._packing = {"Content-Encoding": "gzip"} if config.gzip else {}
+        self._transport = HttpTransport(guard, config, connections=connections)
+        self._channels = Channels()
+        self._pace = CoolDown()
+
+    @property
+    def ack_timeout(self) -> float | None:
+        """How long to ask whether a request is indexed, in seconds from its reply; None: do not ask."""
+        return self._config.ack_timeout_seconds if self._config.use_ack else None
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds Splunk may be silent, neither taking more of a request nor answering it."""
+        return self._config.timeout_seconds
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Channel]:
+        """Lend a channel for one sending, which is the running thread's.
+
+        With acknowledgement, its requests go to one address, and the questions after them: another indexer
+        knows nothing of them. So a name that moves is followed between two sendings.
+        """
+        stays = pinned() if self._config.use_ack else contextlib.nullcontext()
+        with stays, self._channels.borrow() as channel:
+            yield channel
+
+    def post(
+        self,
+        channel: Channel,
+        body: bytes,
+        count: int,
+        deadline: float,
+        on_send: Callable[[], None] = lambda: None,
+    ) -> HecVerdict:
+        """Post `count` envelopes and judge the answer; `deadline` is in monotonic seconds.
+
+        Calls `on_send` once all is ready: from then on Splunk may have them.
+        """
+        if self._config.use_ack:
+            channel.unconfirmed += 1
+        packed, headers = self._packed(body), self._headers(channel)
+        on_send()
+        reply = self._ask(channel, self._event_url, headers, packed, deadline - time.monotonic())
+        if isinstance(reply, HecVerdict):
+            return replace(reply, rate=reply.rate * len(body) / max(1, len(packed)))
+        verdict = hec_verdict(reply.status, reply.headers, reply.body, count)
+        if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
+            return HecVerdict(HecMeaning.RETRY, describe(reply.cut))
+        channel.spent |= verdict.spends_channel
+        return replace(verdict, cool_down=self._pace.rest_after(verdict))
+
+    def ask_indexed(
+        self, channel: Channel, ack_ids: Collection[int], deadline: float
+    ) -> frozenset[int] | HecVerdict:
+        """Return which of these requests are indexed, which Splunk says once only; else what it answered."""
+        question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
+        headers = self._authorization | {"Content-Type": "application/json"}
+        seconds = min(self.patience, deadline - time.monotonic())
+        reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, seconds)
+        if isinstance(reply, HecVerdict):
+            return reply
+        return judge_acks(reply.status, reply.headers, reply.body)
+
+    def written(self, channel: Channel, body: bytes) -> bytes:
+        """Return the request that would carry this body: head with the token as `***`, body uncompressed."""
+        headers = self._headers(channel) | {"Authorization": f"{_SCHEME} ***"}
+        return request_head("POST", self._event_url, headers, self._packed(body)) + body
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        self._transport.close()
+
+    def _headers(self, channel: Channel) -> dict[str, str]:
+        return {
+            **self._authorization,
+            "Content-Type": "application/json",
+            **self._packing,
+            # Harmless without indexer acknowledgement, required with it.
+            "X-Splunk-Request-Channel": channel.id,
+        }
+
+    def _packed(self, body: bytes) -> bytes:
+        return gzip.compress(body, _GZIP_LEVEL, mtime=0) if self._config.gzip else body
+
+    def _ask(
+        self, channel: Channel, url: str, headers: Mapping[str, str], body: bytes, seconds: float
+    ) -> HttpReply | HecVerdict:
+        headers = {**headers, **channel.cookies.header(url)}
+        try:
+            reply = self._transport.post(url, headers, body, seconds, min(self.patience, seconds))
+        except TransportError as error:
+            cut_off = isinstance(error, KeptConnectionLost)
+            return HecVerdict(HecMeaning.RETRY, describe(error), cut_off=cut_off, rate=error.rate)
+        except InvalidIntegration as error:
+            hint = "correct the integration's TLS settings"
+            return HecVerdict(HecMeaning.RETRY, Failure(FailureCode.CONFIGURATION, str(error), hint))
+        if self._config.use_ack:
+            channel.cookies.keep(reply.set_cookies, url, reply.date)
+        return reply

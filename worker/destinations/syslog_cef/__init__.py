@@ -1,0 +1,1 @@
+"""CEF over syslog, by TCP, TLS or UDP."""

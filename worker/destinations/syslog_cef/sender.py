@@ -1,0 +1,140 @@
+"""CEF over syslog: events become messages, messages go out as a stream of frames or as datagrams.
+
+Nobody answers, so no event is ever refused by the other side: it is delivered as far as can be known, or
+unconfirmed, and goes out again, with the same id. `Assurance` says how far that is.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from worker.destinations.batching import PartSize
+from worker.destinations.syslog_cef.sending import SyslogSending, WithdrawnParts
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
+from worker.integrations import SyslogCef
+from worker.model.batches import count_request
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
+from worker.model.errors import TransportError
+from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
+from worker.model.time_zones import time_zone
+from worker.transports.failures import describe
+from worker.transports.guard import Guard
+from worker.transports.syslog.datagrams import SyslogDatagrams
+from worker.transports.syslog.stream import SyslogStream
+
+_OUT_OF_TIME = Failure(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, raise the integration's `max_datagrams_per_second`, or lower its `batch_events`",
+)
+_TOO_LARGE = Failure(
+    FailureCode.TOO_LARGE,
+    "this event makes a datagram larger than the network takes",
+    "lower the integration's `max_message_bytes`: longer messages are shortened",
+)
+
+
+class SyslogCefSender:
+    """Sends batches to one syslog receiver."""
+
+    def __init__(
+        self,
+        config: SyslogCef,
+        guard: Guard,
+        *,
+        connections: int,
+        withdraw: Callable[[Withdrawn], None] | None = None,
+    ) -> None:
+        """Prepare the format; connect when the first batch comes.
+
+        `withdraw` writes what counts as delivered no longer, where no further batch comes to tell of it.
+        Raises InvalidIntegration when this machine does not know the time zone.
+        """
+        self._config = config
+        self._format = SyslogCefFormat.of(
+            facility=config.facility,
+            header=config.header,
+            hostname=config.hostname,
+            send_src=config.send_src,
+            limit=config.message_limit,
+            zone=time_zone(config.time_zone),
+        )
+        self._way = (
+            SyslogDatagrams(guard, config, connections=connections)
+            if config.transport == "udp"
+            else SyslogStream(guard, config, connections=connections)
+        )
+        self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
+        self._withdrawn = WithdrawnParts(withdraw)
+
+    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
+        """Send what is open of the batch; see `worker.destinations.Sender`."""
+        places = batch.open_places()
+        messages = self._format.messages([batch.events[place] for place in places])
+        if isinstance(self._way, SyslogDatagrams):
+            return self._send_datagrams(self._way, batch, messages, deadline)
+        frames = framed(messages, counts_octets=self._config.counts_octets)
+        sending = SyslogSending(self._way, self._size, self._withdrawn, batch, deadline)
+        results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
+        return results + self._withdrawn.results(batch)
+
+    def watch(self, seconds: float) -> Failure | None:
+        """Watch for so long whether the receiver hangs up on what was sent last; say how it did."""
+        error = self._way.watch(seconds) if isinstance(self._way, SyslogStream) else None
+        return describe(error) if error is not None else None
+
+    def hang_up(self, seconds: float) -> None:
+        """Let go of idle connections; give the receiver so long to notice: it may take one at a time."""
+        if isinstance(self._way, SyslogStream):
+            self._way.hang_up(seconds)
+
+    def preview(self, events: Sequence[QueuedEvent]) -> bytes:
+        """Return the very bytes for these events, frames and all; dials nothing.
+
+        Over UDP each message is a datagram of its own, and the newlines between them are only shown here.
+        """
+        messages = self._format.messages(events)
+        if isinstance(self._way, SyslogDatagrams):
+            return b"\n".join(messages)
+        return b"".join(framed(messages, counts_octets=self._config.counts_octets))
+
+    def close(self) -> None:
+        """Let go of idle connections."""
+        self._way.close()
+        self._withdrawn.write_now()
+
+    def _send_datagrams(
+        self, way: SyslogDatagrams, batch: Batch, messages: Sequence[bytes], deadline: float
+    ) -> list[DeliveryResult]:
+        places = batch.open_places()
+        seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
+        if seconds <= 0:
+            return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
+        begun: list[int] = []
+        try:
+            handed = way.send(messages, seconds, lambda at: begun.append(places[at]))
+        except TransportError as error:
+            count_request(batch, places)
+            return _rulings(batch, (places, Verdict.RETRY, describe(error)))
+        except Exception:  # a shortage or a fault of ours: what may have gone out counts
+            count_request(batch, begun)
+            raise
+        tried, late = places[: handed.count], places[handed.count :]
+        count_request(batch, tried)
+        refused = [places[at] for at in sorted(handed.too_long)]
+        gone = [place for place in tried if place not in set(refused)]
+        return _rulings(
+            batch,
+            (gone, Verdict.ACCEPTED, None),
+            (refused, Verdict.REFUSED, _TOO_LARGE),
+            (late, Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
+        )
+
+
+def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Failure | None]) -> list[DeliveryResult]:
+    elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
+    return [
+        DeliveryResult(places, verdict, elapsed, failure, assurance=Assurance.SENT)
+        for places, verdict, failure in parts
+        if places
+    ]

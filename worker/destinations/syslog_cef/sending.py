@@ -1,0 +1,302 @@
+"""One sending of one batch over a syslog stream: which events go together, and how each is ruled.
+
+Nobody answers, so all that is learned of a part is whether the receiver took it and kept the connection open.
+One message on which it hangs up must not take its batch with it: what failed goes out again at once in
+smaller parts, and one by one with the last request. That is only of use while the receiver takes anything: so
+first one event goes out alone, and where that fails as well, all of it waits for the next sending.
+
+To a slow receiver smaller parts go out, by what it was seen to take (`PartSize`).
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress
+from operator import not_
+
+from worker.destinations.batching import PartSize, isolating
+from worker.model.batches import count_request
+from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
+from worker.model.errors import (
+    DeadlinePassed,
+    InvalidIntegration,
+    OutOfResources,
+    SiemError,
+    TlsFailed,
+    TransportError,
+    Unconfirmed,
+)
+from worker.model.failures import FailureCode
+from worker.transports.failures import describe
+from worker.transports.shortages import no_thread
+from worker.transports.syslog.stream import SyslogStream
+
+log = logging.getLogger(__name__)
+
+#: What no further sending has told of in so many seconds is written by itself.
+WRITTEN_AFTER = 5.0
+#: After so many failed parts in a row, a receiver that took something before is doubted.
+_MOST_IN_A_ROW = 3
+_OUT_OF_TIME = Failure(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, the receiver is too slow for what it is sent",
+)
+_NOT_KEPT = Failure(
+    FailureCode.CLOSED_UNCONFIRMED,
+    "the receiver closed the connection just behind these events, which counted as sent until then",
+    "if it lasts, look into the receiver's log: it may refuse one of these messages for its length",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A part that was taken back, the batch that it was in, and since when (monotonic seconds)."""
+
+    part: Withdrawn
+    batch: Batch | None
+    since: float
+
+
+class WithdrawnParts:
+    """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads.
+
+    The next sending tells of them, or, where none comes soon, `write` does.
+    """
+
+    def __init__(self, write: Callable[[Withdrawn], None] | None = None) -> None:
+        """Begin without any."""
+        self._write = write
+        self._parts: list[_Late] = []
+        self._lock = threading.Lock()
+        self._is_timed = False
+
+    def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
+        """Return what is to be called when the receiver hangs up just behind this part."""
+        events = [batch.events[place] for place in part]
+        attempts = [batch.request_counts[place] + 1 for place in part]
+        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), batch)
+
+    def results(self, batch: Batch) -> list[DeliveryResult]:
+        """Return what is to be told with this batch, once; what is of that batch itself comes later.
+
+        Of two outcomes in one settlement the ledger would take the first.
+        """
+        return [
+            DeliveryResult((), Verdict.RETRY, 0, withdrawn=part)
+            for part in self._taken(lambda late: late.batch is not batch)
+        ]
+
+    def write_now(self, older: float = 0.0) -> None:
+        """Write what no sending has told of in so many seconds; what cannot be is kept, and written later."""
+        if self._write is None:
+            return
+        until = time.monotonic() - older
+        for part in self._taken(lambda late: late.since <= until):
+            try:
+                self._write(part)
+            except SiemError as error:
+                self._add(part, None)
+                log.warning("%d events could not be taken back yet: %s", len(part.events), error)
+
+    def _add(self, part: Withdrawn, batch: Batch | None) -> None:
+        with self._lock:
+            self._parts.append(_Late(part, batch, time.monotonic()))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """By one timer for all. When it ends, the batch itself is settled, so that this comes behind it."""
+        with self._lock:
+            if self._is_timed or not self._parts or self._write is None:
+                return
+            self._is_timed = True
+            timer = threading.Timer(WRITTEN_AFTER, self._write_due)
+            timer.daemon = True
+            try:
+                timer.start()
+            except RuntimeError:  # the next sending tells, or the end of this sender
+                self._is_timed = False
+                no_thread("take events back")
+
+    def _write_due(self) -> None:
+        with self._lock:
+            self._is_timed = False
+        self.write_now(WRITTEN_AFTER / 2)
+        self._set_timer()
+
+    def _taken(self, wanted: Callable[[_Late], bool]) -> list[Withdrawn]:
+        with self._lock:
+            told = [wanted(late) for late in self._parts]
+            parts, self._parts = self._parts, list(compress(self._parts, map(not_, told)))
+        return [late.part for late in compress(parts, told)]
+
+
+class SyslogSending:
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
+
+    def __init__(
+        self, stream: SyslogStream, size: PartSize, withdrawn: WithdrawnParts, batch: Batch, deadline: float
+    ) -> None:
+        """Send until `deadline` (monotonic seconds)."""
+        self._stream = stream
+        self._size = size
+        self._withdrawn = withdrawn
+        self._batch = batch
+        self._deadline = deadline
+        self._parts: deque[Sequence[int]] = deque()
+        self._rulings: list[DeliveryResult] = []
+        #: Events that have gone out already in this sending: the receiver may have them.
+        self._repeated: set[int] = set()
+        self._is_taking = False
+        self._failures = 0
+        self._longest = 0.0
+
+    def run(self, frames: Mapping[int, bytes], patience: float) -> list[DeliveryResult]:
+        """Send the frames, which stand under their places in the batch; rule on every one of them.
+
+        The receiver may take nothing for `patience` seconds.
+        """
+        self._frames = frames
+        self._patience = patience
+        self._sizes = {place: len(frame) for place, frame in frames.items()}
+        self._queue(list(frames))
+        while self._parts:
+            self._send(self._parts.popleft())
+        return self._rulings
+
+    def _queue(self, places: Sequence[int]) -> None:
+        for part in isolating(places, self._batch.request_counts):
+            self._parts.extend(self._size.cut(part, self._sizes))
+
+    def _send(self, part: Sequence[int]) -> None:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= self._longest:
+            self._give_up(part, _OUT_OF_TIME)
+            return
+        frames = [self._frames[place] for place in part]
+        began, begun = time.monotonic(), list[int]()
+        try:
+            on_end = self._withdrawn.of(self._batch, part)
+            assurance = self._stream.send(
+                frames,
+                seconds,
+                patience=self._patience,
+                on_send=partial(begun.extend, part),
+                on_end=on_end,
+                sending=self,
+                is_suspect=self._is_suspect(part),
+            )
+        except TransportError as error:
+            self._fail(part, error)
+        except InvalidIntegration as error:
+            count_request(self._batch, part)
+            hint = "correct the integration's TLS settings"
+            self._give_up(part, Failure(FailureCode.CONFIGURATION, str(error), hint))
+        except Exception:  # a shortage or a fault of ours: it counts if it may have gone out
+            count_request(self._batch, begun)
+            raise
+        else:
+            self._longest = max(self._longest, time.monotonic() - began)
+            self._size.took(self._bytes(part))
+            self._accept(part, assurance)
+
+    def _is_suspect(self, part: Sequence[int]) -> bool:
+        """Say whether it is one event that has failed before, and so the reason if the receiver hangs up."""
+        return len(part) == 1 and self._batch.request_counts[part[0]] > 0
+
+    def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
+        self._is_taking, self._failures = True, 0
+        count_request(self._batch, part)
+        self._rule(part, Verdict.ACCEPTED, None, assurance)
+
+    def _fail(self, part: Sequence[int], error: TransportError) -> None:
+        if isinstance(error, OutOfResources):  # whatever has gone out goes out once more
+            self._give_up(part, describe(error))
+        elif not error.tried:
+            count_request(self._batch, part)
+            self._give_up(part, describe(error))
+        elif isinstance(error, DeadlinePassed | Unconfirmed):
+            self._reduce(part, error)
+        else:
+            count_request(self._batch, part[: error.tried])
+            self._narrow(part[: error.tried], part[error.tried :], error)
+
+    def _reduce(self, part: Sequence[int], error: TransportError) -> None:
+        """Let through what the receiver has taken in the time; the rest goes out in smaller parts later."""
+        tried = part[: error.tried]
+        size = self._bytes(tried)
+        self._size.missed(size, rate=error.rate)
+        if error.taken:
+            self._accept(part[: error.taken], Assurance.SENT)
+        failure = describe(error)
+        failure = Failure(
+            failure.code, f"{failure.message}; {self._size.words(len(tried), size)}", failure.hint
+        )
+        late = part[error.taken : error.tried]
+        count_request(self._batch, late)
+        self._rule(late, Verdict.RETRY, failure)
+        self._give_up(part[error.tried :], failure)
+
+    def _narrow(self, suspects: Sequence[int], rest: Sequence[int], error: TransportError) -> None:
+        """Look for the event on which the receiver hangs up, unless it does so on everything."""
+        self._failures += 1
+        if self._failures > _MOST_IN_A_ROW:
+            self._is_taking, self._failures = False, 0
+        if len(suspects) == 1:
+            if self._is_taking:
+                self._rule(suspects, Verdict.RETRY, _alone(describe(error)))
+                self._queue(rest)
+            else:
+                self._give_up([*suspects, *rest], describe(error))
+            return
+        if not isinstance(error, TlsFailed):  # who refuses us in TLS has read nothing
+            self._repeated.update(suspects)
+        self._queue(rest)
+        if self._is_taking:
+            self._queue(suspects)
+        else:
+            self._queue(suspects[:-1])
+            self._parts.appendleft(suspects[-1:])
+
+    def _give_up(self, part: Sequence[int], failure: Failure) -> None:
+        """Whatever kept this part from the receiver keeps the others as well: they all come back later."""
+        self._rule(part, Verdict.RETRY, failure)
+        for waiting in self._parts:
+            self._rule(waiting, Verdict.RETRY, failure)
+        self._parts.clear()
+
+    def _bytes(self, part: Sequence[int]) -> int:
+        return sum(self._sizes[place] for place in part)
+
+    def _rule(
+        self,
+        part: Sequence[int],
+        verdict: Verdict,
+        failure: Failure | None,
+        assurance: Assurance = Assurance.SENT,
+    ) -> None:
+        if not part:
+            return
+        elapsed = _elapsed_ms(self._batch)
+        # Whatever keeps it back at last, what went out before may have arrived.
+        not_accepted = None if self._repeated.isdisjoint(part) else False
+        result = DeliveryResult(
+            part, verdict, elapsed, failure, assurance=assurance, not_accepted=not_accepted
+        )
+        self._rulings.append(result)
+
+
+def _alone(failure: Failure) -> Failure:
+    hint = (
+        "the receiver takes other events, but not this one: look into its log; if the message is too long "
+        "for it, lower the integration's `max_message_bytes`"
+    )
+    return Failure(failure.code, f"{failure.message}; this event was sent by itself", hint)
+
+
+def _elapsed_ms(batch: Batch) -> int:
+    return round((time.monotonic() - batch.claimed_at) * 1000)

@@ -1,0 +1,1 @@
+"""HTTP endpoints that take JSON, signed as Standard Webhooks 1.0.0 says."""

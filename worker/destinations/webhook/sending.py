@@ -1,0 +1,190 @@
+"""One sending of one batch to a webhook: what is started, what is held back, and how each event is ruled.
+
+Each request has an answer of its own, and only what failed is sent again. Where a request carries several
+events, the one to blame must not take the others with it, and no event may be carried by more than four
+requests: a refused request is sent again in parts of about its square root, and one by one with the last
+request that its events have left.
+
+A request that met a kept connection just as the other side ended it (RFC 9112, section 9.3.1) is sent once
+more at once. It may have been processed, so it counts among the four, but it is no attempt that failed.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from math import isqrt
+
+import msgspec
+
+from worker.destinations.hec_portions import Portions
+from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict
+from worker.destinations.webhook_tally import ResultCollector, ResultKey
+from worker.model.batches import count_request
+from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Failure, Verdict
+from worker.model.errors import KeptConnectionLost, TransportError
+from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
+from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.flight import Flight
+
+#: So many failures in a row, with no success among them, and what has not been started waits.
+_ENOUGH = 5
+#: How long to wait for an answer before looking at the clock again, in seconds.
+_LOOK_UP = 1.0
+_OUT_OF_TIME = Failure(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, the endpoint is too slow for what it is sent: raise the integration's `connections`",
+)
+
+#: Writes the request for these events: headers and body.
+Write = Callable[[Sequence[QueuedEvent]], tuple[list[str], bytes]]
+#: Judges what came of a request.
+Judge = Callable[[CurlResponse | TransportError], WebhookVerdict]
+
+
+class WebhookSending:
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
+
+    def __init__(self, write: Write, judge: Judge, portions: Portions | None, batch: Batch) -> None:
+        """Send event by event, or in `portions`."""
+        self._write = write
+        self._judge = judge
+        self._portions = portions
+        self._batch = batch
+        self._tally = ResultCollector()
+        self._failures = 0
+        self._why_stopped: WebhookVerdict | None = None
+        self._repeated: set[int] = set()
+        self._parts: deque[Sequence[int]] = deque(self._plan(batch.open_places()))
+
+    def run(self, flight: Flight, timeout: float, deadline: float) -> list[DeliveryResult]:
+        """Send until `deadline` (monotonic seconds), with `timeout` seconds for each request."""
+        while self._parts or not flight.is_empty:
+            self._start(flight, timeout, deadline)
+            landed = flight.landed(_LOOK_UP)
+            elapsed_ms = self._elapsed_ms()
+            for part, outcome in landed:
+                if not (isinstance(outcome, KeptConnectionLost) and self._repeats(part)):
+                    self._take(part, self._judge(outcome), elapsed_ms)
+        return self._tally.results()
+
+    def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
+        if self._portions is None:
+            yield from ((place,) for place in places)
+            return
+        for _, alike in groupby(places, key=self._batch.request_counts.__getitem__):
+            for part in self._portions.cut(group := list(alike), separated(self._batch.events, group)):
+                yield from self._cut(part)
+
+    def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
+        batch = self._batch
+        while self._parts and flight.has_room:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
+                return
+            part = self._parts.popleft()
+            headers, body = self._write([batch.events[place] for place in part])
+            is_repeat = not self._repeated.isdisjoint(part)
+            flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
+            # Nothing of it goes out before the flight is asked what has landed.
+            count_request(batch, part)
+
+    def _repeats(self, part: Sequence[int]) -> bool:
+        """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""
+        request_counts = self._batch.request_counts
+        spent = any(place in self._repeated or request_counts[place] >= MAX_REQUESTS for place in part)
+        if spent or self._why_stopped is not None:
+            return False
+        self._repeated.update(part)
+        self._parts.extendleft(reversed(self._cut(part)))
+        return True
+
+    def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
+        meaning = verdict.meaning
+        if meaning is WebhookMeaning.ACCEPTED:
+            self._failures = 0
+            self._tally.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
+        elif meaning is WebhookMeaning.REFUSED and len(part) > 1:
+            self._split(part, verdict)
+        elif meaning is WebhookMeaning.REFUSED:
+            self._failures = 0
+            self._rule(part, Verdict.REFUSED, verdict)
+        else:
+            self._fail(part, verdict)
+
+    def _fail(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
+        # One event answers for an endpoint that is gone; of several, none is known to be to blame.
+        refused = verdict.meaning is WebhookMeaning.GONE and len(part) == 1
+        self._rule(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
+        self._failures += 1
+        if verdict.is_shortage:
+            self._stop(verdict)
+        elif verdict.meaning is not WebhookMeaning.RETRY or self._failures >= _ENOUGH:
+            self._stop(_held_back(verdict))
+
+    def _stop(self, why: WebhookVerdict) -> None:
+        """Start nothing more: what has not been sent waits, uncounted."""
+        self._why_stopped = self._why_stopped or why
+        for part in self._parts:
+            self._rule(part, Verdict.RETRY, self._why_stopped)
+        self._parts.clear()
+
+    def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
+        """Send in smaller parts what was refused as a whole."""
+        request_counts = self._batch.request_counts
+        if (
+            self._portions is not None
+            and verdict.failure is not None
+            and verdict.failure.code == FailureCode.TOO_LARGE
+        ):
+            self._portions.learn_limit(sum(len(self._batch.events[place].raw) for place in part))
+        self._rule([place for place in part if request_counts[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
+        able = [place for place in part if request_counts[place] < MAX_REQUESTS]
+        if self._why_stopped is not None:
+            self._rule(able, Verdict.RETRY, self._why_stopped)
+        else:
+            self._parts.extendleft(reversed(self._cut(able, whole=MAX_REQUESTS)))
+
+    def _cut(self, places: Sequence[int], *, whole: int = 3) -> list[Sequence[int]]:
+        """Cut into parts by the requests that are left to these events.
+
+        They stay whole while `whole` are left, go one by one with the last, and in parts of about their
+        square root in between.
+        """
+        if not places:
+            return []
+        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
+        if left >= whole:
+            return [places]
+        step = 1 if left <= 1 else isqrt(len(places))
+        return [places[at : at + step] for at in range(0, len(places), step)]
+
+    def _rule(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
+        # Whatever the last answer says, what was cut off before may have arrived.
+        cut_off = [place for place in places if place in self._repeated]
+        others = [place for place in places if place not in self._repeated]
+        for some, not_accepted in ((cut_off, False), (others, None)):
+            if some:
+                reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
+                self._tally.add(some, reason, self._elapsed_ms())
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._batch.claimed_at) * 1000)
+
+
+def separated(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, bytes]:
+    """Return what each of these events adds to a body of several, the comma or line end included."""
+    return {place: events[place].raw + b"," for place in places}
+
+
+def _held_back(verdict: WebhookVerdict) -> WebhookVerdict:
+    """Say of events that were not sent which answer to others kept them back."""
+    failure = verdict.failure
+    if failure is not None:
+        message = f"not sent, because of the answer to others: {failure.message}"
+        failure = msgspec.structs.replace(failure, message=message, http_status=None)
+    return replace(verdict, failure=failure, http_status=None)

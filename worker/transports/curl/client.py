@@ -1,0 +1,139 @@
+"""HTTP to one url of a customer's SIEM, with many requests in flight from each thread.
+
+Requests come in with a key each, answers go out by those keys, whatever their status. Each request is one
+attempt with one deadline, over connections that the guard has judged, HTTP/2 where it is offered; nothing is
+redirected, sent through a proxy of the environment, unfolded or remembered here. What the other side has
+provably not processed is sent again at once, and nothing else.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import pycurl
+from requests.structures import CaseInsensitiveDict
+
+from worker.integrations import TlsOptions
+from worker.transports.budget import BUDGET
+from worker.transports.curl.exchange import Dialect, Route
+from worker.transports.curl.flight import Flight
+from worker.transports.curl_options import request_options
+from worker.transports.guard import Guard
+from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, request_target
+from worker.transports.shortages import shortage_behind
+from worker.transports.syslog.pool import LONGEST_IDLE
+from worker.transports.tls_inquiry import TlsInquiry
+
+#: libcurl would add the first, and wait for leave to send a large body because of the second.
+_LEFT_OUT = ("Accept:", "Expect:")
+
+
+class ManyHttp:
+    """Posts to one url with one set of TLS options; shared by the threads of a process, a flight for each."""
+
+    def __init__(
+        self, guard: Guard, tls: TlsOptions, url: str, headers: Mapping[str, str], *, connections: int
+    ) -> None:
+        """Dial nothing yet; each flight has at most `connections` requests under way.
+
+        Raises InvalidIntegration when the url, a header or a PEM cannot be used. No message repeats the
+        value of a header or the url's path.
+        """
+        self._guard = guard
+        self._headers = dict(headers)
+        self._url, peer = request_target(url)
+        for name, value in headers.items():
+            check_header(name, value)
+        parts = urlsplit(self._url)
+        own = CaseInsensitiveDict(OWN_HEADERS)
+        own.update(self._headers)
+        encrypts = parts.scheme == "https"
+        if encrypts and tls.tls_server_name is not None:
+            own["Host"] = host_header(self._url)
+        self._route = Route(
+            host=parts.hostname or "",
+            port=parts.port or (443 if encrypts else 80),
+            peer=peer,
+            encrypts=encrypts,
+            headers=(*(f"{name}: {value}" for name, value in own.items()), *_LEFT_OUT),
+            options=request_options(self._url, tls),
+            dialect=Dialect(is_shared=None if encrypts else False),
+            tls=TlsInquiry(guard, tls, parts.hostname or "", parts.port or 443) if encrypts else None,
+        )
+        self._connections = connections
+        self._lock = threading.Lock()
+        #: With the moments when they landed, in monotonic seconds.
+        self._landed: list[tuple[float, Flight]] = []
+        self._generation = 0
+        self.rests_since = time.monotonic()
+        BUDGET.keeps_idle(self)
+
+    @contextlib.contextmanager
+    def flight(self, seconds: float) -> Iterator[Flight]:
+        """Lend a flight, the one that landed last; the look-up of the name takes no longer than `seconds`.
+
+        What keeps connections from being made at all becomes the answer to every request that is started.
+        What is still in flight at the end of the `with` is broken off. Raises OutOfResources where no
+        descriptor is left to begin with.
+        """
+        with self._lock:
+            generation = self._generation
+            flight = self._landed.pop()[1] if self._landed else None
+        if flight is None:
+            flight = self._new_flight(seconds)
+        try:
+            flight.look_up(seconds)
+            yield flight
+        finally:
+            flight.abandon()
+            self._take_back(flight, self._distrust(flight, generation))
+
+    def _new_flight(self, seconds: float) -> Flight:
+        BUDGET.wait_for_place(seconds, f"a connection to {self._route.peer}")
+        try:
+            return Flight(self._route, self._guard, self._connections)
+        except pycurl.error as error:
+            raise shortage_behind(error) or error from None
+
+    def written(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return the very bytes of a request over HTTP/1.1; dials nothing."""
+        return request_head("POST", self._url, {**self._headers, **headers}, body) + body
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use are closed when their flight ends."""
+        with self._lock:
+            self._generation += 1
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that no flight uses; the next flights make new ones."""
+        with self._lock:
+            landed, self._landed = self._landed, []
+        for _, flight in landed:
+            flight.close()
+
+    def _distrust(self, flight: Flight, generation: int) -> int:
+        """Close what other flights keep open if this one saw a connection die; this one may be kept."""
+        if not flight.has_retired:
+            return generation
+        flight.has_retired = False
+        with self._lock:
+            is_current = generation == self._generation
+        self.close()
+        return self._generation if is_current else generation
+
+    def _take_back(self, flight: Flight, generation: int) -> None:
+        """Keep it for the next sending, unless its connections are in doubt; close those that rested long."""
+        now = time.monotonic()
+        with self._lock:
+            self.rests_since = now
+            rested = [one for landed, one in self._landed if now - landed > LONGEST_IDLE]
+            self._landed = [one for one in self._landed if now - one[0] <= LONGEST_IDLE]
+            if generation == self._generation:
+                self._landed.append((now, flight))
+            else:
+                rested.append(flight)
+        for one in rested:
+            one.close()

@@ -1,0 +1,299 @@
+"""Many requests in flight from one thread: libcurl's multi interface with the connections that it keeps.
+
+A request that nobody has processed goes again at once. Connections of which one has ended or hangs are
+trusted no more: those that are in use carry what they have, and the next request dials.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pycurl
+
+from worker.model.errors import (
+    AddressRefused,
+    ConnectionLost,
+    ConnectTimedOut,
+    DeadlinePassed,
+    OutOfResources,
+    TransportError,
+)
+from worker.transports.budget import BUDGET
+from worker.transports.curl.connections import KeptConnections
+from worker.transports.curl.endings import Ending, exchange_ending
+from worker.transports.curl.exchange import CurlResponse, Exchange, Route
+from worker.transports.curl.faults import curl_fault, cut_off, no_final_answer, not_processed
+from worker.transports.guard import Guard
+from worker.transports.resolver import LOOK_UP_TIMEOUT
+
+#: The key that a request was started with, and what has become of it.
+Landed = tuple[Any, CurlResponse | TransportError]
+
+#: How long to wait, in seconds, before looking again at what `select` cannot see.
+_LOOK_AGAIN = 0.005
+_FIRST_FINAL = 200  # of the statuses (RFC 9110, section 15)
+#: A request that was turned away unprocessed so often in a row, with no answer to another one in between,
+#: has failed.
+MOST_REFUSALS = 5
+
+
+class Flight:
+    """Requests to one route, at most `connections` of them in flight. Belongs to one thread at a time."""
+
+    def __init__(self, route: Route, guard: Guard, connections: int) -> None:
+        """Connect when the first request is started."""
+        self._route = route
+        self._guard = guard
+        self._connections = connections
+        self._multi = self._new_multi()
+        #: Those whose connections are trusted no more, while requests are under way over them.
+        self._retired: list[Any] = []
+        self._idle: list[Exchange] = []
+        self._flying: dict[Any, tuple[Exchange, Any]] = {}
+        self._grounded: list[Landed] = []
+        #: Those that wait until another one's connection is free: this process has no place for more.
+        self._kept_back: list[Exchange] = []
+        self._no_way: TransportError | None = None
+        self._kept = KeptConnections(partial(guard.lifetime, route.host, route.port))
+        self._known_address = ""
+        self._new_address = ""
+        self._answers = 0
+        #: Whether connections were retired because one has ended or hangs: those of other flights to the same
+        #: place are as doubtful.
+        self.has_retired = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be started now; the very first goes alone, to see what is spoken."""
+        if self._route.dialect.is_shared is None:
+            return self.is_empty
+        under_way = len(self._flying) + len(self._grounded)
+        if self._route.dialect.is_shared:
+            return under_way < self._connections
+        return under_way < min(self._connections, BUDGET.share) and not self._kept_back
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every request that was started has landed."""
+        return not self._flying and not self._grounded and not self._kept_back
+
+    def look_up(self, seconds: float) -> None:
+        """Find where the name leads now, or what keeps requests from being started at all.
+
+        Takes no longer than that. By our own guard: a resolver that hangs would stop libcurl.
+        """
+        route, timeout = self._route, min(seconds, LOOK_UP_TIMEOUT)
+        self._kept.recheck_addresses()
+        self._no_way = None
+        try:
+            found = self._guard.known_addresses(route.host, route.port, timeout)
+        except TransportError as error:
+            self._no_way = error
+            if isinstance(error, AddressRefused):
+                self._retire(self._multi)  # whatever they lead to, it is no open address of the name
+            return
+        if ":" not in route.host:
+            addresses = ",".join(f"[{one.ip}]" if ":" in one.ip else one.ip for one in found)
+            self._new_address = f"{route.host}:{route.port}:{addresses}"
+
+    def start(
+        self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
+    ) -> None:
+        """Start a request, which lands within so many seconds, by a key of the caller's choice.
+
+        With `dials`, it gets a connection that was not kept, unless the other side speaks HTTP/2.
+        """
+        if self._no_way is not None:
+            self._grounded.append((key, self._no_way))
+            return
+        exchange = self._idle.pop() if self._idle else Exchange(self._route, self._guard, self._kept)
+        exchange.load(key, headers, body, seconds, dials=dials)
+        self._put_on(exchange)
+
+    def landed(self, seconds: float) -> list[Landed]:
+        """Return the requests that have landed; wait for the first of them, but not longer than that.
+
+        May return nothing before the time is over.
+        """
+        if self._grounded:
+            grounded, self._grounded = self._grounded, []
+            return grounded
+        landed: list[Landed] = []
+        for multi in (self._multi, *self._retired):
+            multi.perform()
+            landed += self._collect(multi)
+        if self._retired:
+            self._close_retired()
+        if not landed and self._flying:
+            self._wait(seconds)
+        return landed
+
+    def abandon(self) -> None:
+        """Break off what is still in flight."""
+        for exchange, multi in self._flying.values():
+            multi.remove_handle(exchange.easy)
+            exchange.close()
+        self._flying.clear()
+        self._close_retired()
+        self._grounded.clear()
+        self._idle += self._kept_back
+        self._kept_back.clear()
+        self._known_address = ""
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.abandon()
+        for exchange in self._idle:
+            exchange.close()
+        self._idle.clear()
+        _close(self._multi)
+
+    def _new_multi(self) -> Any:
+        multi = pycurl.CurlMulti()
+        BUDGET.count_flights(1)
+        multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
+        return multi
+
+    def _collect(self, multi: Any) -> list[Landed]:
+        landed: list[Landed] = []
+        queued = 1
+        while queued:
+            queued, done, failed = multi.info_read()
+            for easy in done:
+                exchange = self._take_off(easy)
+                landed.append((exchange.key, self._answered(exchange)))
+            for easy, code, words in failed:
+                exchange = self._take_off(easy)
+                ending = exchange_ending(exchange, code, words)
+                if not self._finds_place(exchange) and not self._goes_again(exchange, ending, multi):
+                    landed.append((exchange.key, self._failed(exchange, ending, (code, words), multi)))
+        for _ in landed if self._flying else self._kept_back[:1]:
+            self._let_go_on()
+        return landed
+
+    def _finds_place(self, exchange: Exchange) -> bool:
+        """Keep back a request for which this process has no connection, while others of this flight have."""
+        if not exchange.lacks_place or exchange.tried:
+            return False
+        if self._flying:
+            self._kept_back.append(exchange)
+            return True
+        with contextlib.suppress(OutOfResources):
+            BUDGET.wait_for_place(exchange.seconds_left(), self._route.peer)
+            if exchange.reload():
+                self._put_on(exchange)
+                return True
+        return False
+
+    def _let_go_on(self) -> None:
+        """Put on one that was kept back, if there is one: a connection may be free now."""
+        if not self._kept_back:
+            return
+        exchange = self._kept_back.pop()
+        if exchange.reload():
+            self._put_on(exchange)
+        else:
+            self._grounded.append((exchange.key, BUDGET.refusal(f"a connection to {self._route.peer}")))
+            self._idle.append(exchange)
+
+    def _goes_again(self, exchange: Exchange, ending: Ending, multi: Any) -> bool:
+        """Put the request on once more if nobody has processed it, and there is time and hope."""
+        if ending is Ending.NOT_SENT:
+            # libcurl drops a dead connection by itself, but one that is shared it would offer for ever.
+            if self._route.dialect.is_shared is not False:
+                self._retire(multi, is_doubtful=not exchange.is_renewing)
+            if exchange.is_renewing:
+                self.look_up(exchange.seconds_left())
+            if self._no_way is not None:
+                return False
+        elif ending is not Ending.NOT_PROCESSED or not self._has_hope(exchange):
+            return False
+        goes = exchange.reload()
+        if goes:
+            self._put_on(exchange)
+        return goes
+
+    def _has_hope(self, exchange: Exchange) -> bool:
+        moved = self._answers > exchange.answers_before
+        exchange.refusals = 1 if moved else exchange.refusals + 1
+        return exchange.refusals < MOST_REFUSALS
+
+    def _answered(self, exchange: Exchange) -> CurlResponse | TransportError:
+        self._answers += 1
+        self._idle.append(exchange)
+        return _answer(exchange)
+
+    def _failed(
+        self, exchange: Exchange, ending: Ending, why: tuple[int, str], multi: Any
+    ) -> CurlResponse | TransportError:
+        code, words = why
+        if ending is Ending.NOT_SENT and self._no_way is not None:
+            self._idle.append(exchange)
+            return self._no_way
+        if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
+            return self._answered(exchange)
+        fault = _fault(exchange, ending, code, words)
+        if isinstance(fault, ConnectTimedOut):
+            # Not another address now: the time is over. But the next attempt begins with another one.
+            for address in exchange.tried:
+                self._guard.note_silent(address.ip, self._route.port)
+        if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
+            self._retire(multi)
+        self._idle.append(exchange)
+        return fault
+
+    def _retire(self, multi: Any, *, is_doubtful: bool = True) -> None:
+        """Let no further request go over the connections of this one."""
+        if multi is self._multi:
+            self._retired.append(multi)
+            self._multi = self._new_multi()
+            self._known_address = ""
+            self.has_retired |= is_doubtful
+
+    def _close_retired(self) -> None:
+        busy = [multi for _, multi in self._flying.values()]
+        for multi in self._retired:
+            if multi not in busy:
+                _close(multi)
+        self._retired = [multi for multi in self._retired if multi in busy]
+
+    def _put_on(self, exchange: Exchange) -> None:
+        exchange.answers_before = self._answers
+        if self._new_address != self._known_address:
+            exchange.easy.setopt(pycurl.RESOLVE, [self._new_address])
+            self._known_address = self._new_address
+        self._multi.add_handle(exchange.easy)
+        self._flying[exchange.easy] = (exchange, self._multi)
+
+    def _take_off(self, easy: Any) -> Exchange:
+        exchange, multi = self._flying.pop(easy)
+        multi.remove_handle(easy)
+        return exchange
+
+    def _wait(self, seconds: float) -> None:
+        due: int = self._multi.timeout()
+        limit = seconds if due < 0 else min(seconds, due / 1000)
+        if limit <= 0:
+            return
+        # Without a descriptor to look at, `select` returns at once.
+        if self._retired or self._kept.some_are_unseen or not self._multi.select(limit):
+            time.sleep(min(limit, _LOOK_AGAIN))
+
+
+def _close(multi: Any) -> None:
+    multi.close()
+    BUDGET.count_flights(-1)
+
+
+def _answer(exchange: Exchange) -> CurlResponse | TransportError:
+    answer = exchange.answer()
+    return answer if answer.status >= _FIRST_FINAL else no_final_answer(exchange, answer.status)
+
+
+def _fault(exchange: Exchange, ending: Ending, code: int, words: str) -> TransportError:
+    if ending is Ending.NOT_PROCESSED:
+        return not_processed(exchange)
+    fault = curl_fault(exchange, code, words)
+    return cut_off(fault) if ending is Ending.CUT_OFF and isinstance(fault, ConnectionLost) else fault
