@@ -8,8 +8,8 @@ from typing import Any
 
 from worker.broker.connection import Client
 from worker.broker.ingress import add_events
-from worker.ledger.answers import DeadLetterRow
-from worker.ledger.letters import mark_corrected
+from worker.ledger.dead_letters import mark_corrected
+from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
 from worker.model.events import accept_event, to_publish

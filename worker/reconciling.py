@@ -16,10 +16,10 @@ from worker.broker.ledger_claim import check_claim
 from worker.broker.redis_stats import has_integrations
 from worker.broker.snapshot import differing, overrulings, publish_integrations, publish_some
 from worker.broker.strangers import drop_unreadable, standing_ids
-from worker.ledger.adoption import take_careful_state
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.orphans import take_careful_state
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from worker.broker.outcomes import Outcomes, SettledEntries
-from worker.ledger.answers import Recorded
+from worker.ledger.results import Recorded
 from worker.model.availability import Dependencies, run_forever
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, OutageError, SchemaOutdated

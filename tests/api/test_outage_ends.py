@@ -14,7 +14,7 @@ from worker.api import outage_log
 from worker.broker import keys
 from worker.ledger.engine import downgrade_tables, upgrade_tables
 from worker.ledger.identity import ledger_id
-from worker.ledger.revisions import own_steps
+from worker.ledger.migrations.revisions import own_steps
 
 EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
 

@@ -9,7 +9,7 @@ from tests.api.publishing import event
 from tests.attacks.test_invalid_events import reject
 from tests.cli.running import call
 from tests.pages.conftest import HOME, OURS, Site, site, standing_site
-from worker.ledger.letters import find_letter
+from worker.ledger.dead_letters import find_letter
 from worker.model.replays import LetterState
 
 __all__ = ["site", "standing_site"]

@@ -32,7 +32,7 @@ from tests.receivers.hec import HecReceiver
 from worker.broker.redis_errors import broker_unavailable
 from worker.destinations.splunk_hec.verdict import hec_verdict
 from worker.doctor import StepReport, StepStatus
-from worker.ledger.outage import as_outage
+from worker.ledger.driver_errors import as_outage
 from worker.logs import CleanRecord, clean_traceback
 from worker.model.deliveries import Failure
 from worker.model.errors import SiemError, TransportError

@@ -16,7 +16,7 @@ from tests.fleet import Fleet
 from tests.pages.conftest import HOME, Site, site, standing_site
 from worker.broker.ingress import IngressEntry
 from worker.health import HealthService
-from worker.ledger.letters import find_letter
+from worker.ledger.dead_letters import find_letter
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.replays import LetterState

@@ -16,9 +16,9 @@ from tests.receivers.webhook import WebhookReceiver
 from worker.broker import keys
 from worker.broker.fleet import LivingProcess, ProcessReport
 from worker.integrations.integration import Integration, parse_integration
-from worker.ledger.adoption import adopt_integration
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.orphans import adopt_integration
 from worker.ledger.resealing import Binding, SecretResealer, reseal_secrets, sealed_secrets
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable

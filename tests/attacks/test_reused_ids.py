@@ -14,13 +14,13 @@ from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import live
 from tests.pages.conftest import HOME, THEIRS, Site, site, standing_site
 from worker.broker.packing import pack_outcomes, unpack_outcomes
-from worker.ledger.answers import DeliveryRow
 from worker.ledger.attempts import attempts_of
+from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.engine import writing
 from worker.ledger.pruning import PrunableKind, prune_rows
-from worker.ledger.queries import find_deliveries, tallies
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, mark_page, next_page, replay_result
+from worker.ledger.results import DeliveryRow
 from worker.ledger.schema import dead_letters
 from worker.model.contents import content_of
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn

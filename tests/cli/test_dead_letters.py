@@ -11,7 +11,7 @@ from tests.cli.running import Ran, call, in_terminal, run
 from tests.fleet import Fleet
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, deliver, states
-from worker.ledger.queries import find_dead_letters
+from worker.ledger.deliveries import find_dead_letters
 from worker.ledger.replays import find_replays
 from worker.model.deliveries import Cause, Failure
 from worker.model.failures import FailureCode

@@ -16,7 +16,7 @@ from worker import __version__
 from worker.broker import keys
 from worker.broker.heartbeat import API, Heartbeat
 from worker.ledger.engine import upgrade_tables, writing
-from worker.ledger.revisions import own_steps
+from worker.ledger.migrations.revisions import own_steps
 from worker.schema_guard import ledger_users, schema_facts
 
 _HEAD = own_steps().head

@@ -6,8 +6,8 @@ from tests.fleet import Fleet
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.ingress import count_unrouted
 from worker.broker.outcomes import lag
-from worker.ledger.answers import DeliveryCounts
-from worker.ledger.queries import tallies
+from worker.ledger.deliveries import tallies
+from worker.ledger.results import DeliveryCounts
 
 #: How long to wait for a fleet, in seconds: several leases, so that what was lost has time to be sent again.
 WAIT = 80.0

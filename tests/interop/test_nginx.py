@@ -19,7 +19,7 @@ from tests.interop.nginx import Nginx
 from tests.interop.relay import Relay
 from tests.interop.traffic import traffic
 from tests.receivers.webhook import WebhookReceiver, demands_signature
-from worker.ledger.answers import DeliveryCounts
+from worker.ledger.results import DeliveryCounts
 from worker.model.deliveries import Status
 from worker.model.events import EventType
 from worker.model.failures import FailureCode

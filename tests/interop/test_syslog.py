@@ -28,7 +28,7 @@ from tests.interop.rsyslog import Rsyslog
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import LOCAL0, Received, SyslogReceiver, Way
 from tests.interop.traffic import traffic
-from worker.ledger.answers import DeliveryCounts
+from worker.ledger.results import DeliveryCounts
 from worker.model.events import EventType
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from worker.ledger.revisions import MIGRATIONS, Revisions, own_steps
+from worker.ledger.migrations.revisions import MIGRATIONS, Revisions, own_steps
 
 #: A step that adds: code of revision 0007 does not notice it.
 EXPANDS = """
@@ -52,7 +52,7 @@ def later_steps(folder: Path, *sources: str) -> Revisions:
 def as_later_release(folder: Path, *sources: str) -> Iterator[None]:
     """Let this process be one of a release that has these steps, too."""
     later_steps(folder, *sources)
-    with patch("worker.ledger.revisions.MIGRATIONS", folder):
+    with patch("worker.ledger.migrations.revisions.MIGRATIONS", folder):
         own_steps.cache_clear()
         try:
             yield

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from sqlalchemy import Engine, insert, update
 
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
+from worker.ledger.deliveries import find_dead_letters
 from worker.ledger.engine import writing
-from worker.ledger.queries import find_dead_letters
 from worker.ledger.recording import record_entries
 from worker.ledger.schema import integrations
 from worker.model.deliveries import Cause, Failure, Status

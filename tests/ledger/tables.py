@@ -3,7 +3,7 @@
 from sqlalchemy import Engine
 
 from worker.ledger.engine import tables_of
-from worker.ledger.revisions import own_steps
+from worker.ledger.migrations.revisions import own_steps
 
 
 def is_current(engine: Engine) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.letters import disable, live
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.health_queries import latencies, records, subjects
+from worker.ledger.health import latencies, records, subjects
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Failure, Outcome, Status
 from worker.model.failures import FailureCode

@@ -9,9 +9,9 @@ from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.letters import bury, deliver, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import pruning
+from worker.ledger.deliveries import find_dead_letters, find_deliveries
 from worker.ledger.engine import reading, writing
 from worker.ledger.pruning import PrunableKind, Pruned, Share, oldest_due, prunable_shares, prune_rows
-from worker.ledger.queries import find_dead_letters, find_deliveries
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, end_replay, find_replays
 from worker.ledger.schema import minute_counts, recorded_entries

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
-from worker.ledger.queries import (
+from worker.ledger.deliveries import (
     DeadLetterRow,
     DeliveryCounts,
     DeliveryRow,

@@ -8,16 +8,21 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.letter_pages import LetterQuery, letters_page
-from worker.ledger.letters import dead_letter_history, discard_dead_letters, invalid_since, waiting_letters
-from worker.ledger.minutes import minutes_of
-from worker.ledger.queries import (
+from worker.ledger.counts import minutes_of
+from worker.ledger.dead_letters import (
+    dead_letter_history,
+    discard_dead_letters,
+    invalid_since,
+    waiting_letters,
+)
+from worker.ledger.deliveries import (
     Place,
     delivery_percentiles,
     find_dead_letters,
     find_deliveries,
     last_problem,
 )
+from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import replays_of
 from worker.model.deliveries import Cause, Status

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
-from worker.ledger.queries import DeliveryRow, find_dead_letters, find_deliveries, tallies
+from worker.ledger.deliveries import DeliveryRow, find_dead_letters, find_deliveries, tallies
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Assurance, Cause, EventTrace, Failure, Outcome, Status
 from worker.model.failures import FailureCode

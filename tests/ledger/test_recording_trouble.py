@@ -8,8 +8,8 @@ from sqlalchemy import Engine, event, text
 
 from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
+from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.engine import open_ledger
-from worker.ledger.queries import find_deliveries, tallies
 from worker.ledger.recording import record_entries
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 

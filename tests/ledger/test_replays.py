@@ -10,16 +10,17 @@ from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, live, states
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import replays
-from worker.ledger.engine import writing
-from worker.ledger.letters import (
+from worker.ledger.dead_letters import (
     DeadLetterCount,
     count_dead_letters,
     dead_letter_history,
     discard_dead_letters,
     find_letter,
 )
+from worker.ledger.engine import writing
 from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.redriving import redrivable
+from worker.ledger.replay_pages import contents_of_letters
 from worker.ledger.replays import (
     create_replay,
     end_replay,
@@ -31,7 +32,6 @@ from worker.ledger.replays import (
     running_replays,
 )
 from worker.ledger.schema import dead_letters
-from worker.ledger.superseding import contents_of_letters
 from worker.model.deliveries import Cause, Failure
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.failures import FailureCode
@@ -297,7 +297,7 @@ def test_too_many_ids_are_refused() -> None:
 
 def test_discarded_letters_wait_no_longer(filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small transactions; the letter keeps its payload, and no replay takes it."""
-    monkeypatch.setattr("worker.ledger.letters.STEP", 1)
+    monkeypatch.setattr("worker.ledger.dead_letters.STEP", 1)
     discarded = discard_dead_letters(filled, Selection(integration_id="int_a"), NOON)
     [waiting], _ = next_page(filled, replay_of(filled, Selection(integration_id="int_a")), 10)
     everything = discard_dead_letters(filled, Selection(), NOON + 60_000)

@@ -22,8 +22,8 @@ from worker.ledger.engine import (
     upgrade_tables,
     writing,
 )
-from worker.ledger.revisions import Revision, Revisions, own_steps, readable_from, words_of_tables
-from worker.ledger.table_changes import Wait, changes_of, statements_of
+from worker.ledger.migrations.changes import Wait, changes_of, statements_of
+from worker.ledger.migrations.revisions import Revision, Revisions, own_steps, readable_from, words_of_tables
 from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
 
 _ALL = own_steps().all

@@ -10,11 +10,11 @@ from sqlalchemy import Engine, event
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
 from worker.integrations.integration import parse_integration
-from worker.ledger.answers import DisabledIntegration, Recorded
+from worker.ledger.dead_letters import discard_dead_letters
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
-from worker.ledger.letters import discard_dead_letters
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import running_replays
+from worker.ledger.results import DisabledIntegration, Recorded
 from worker.ledger.tenancy import TenantIntegrations
 from worker.model.deliveries import Cause, Failure, Outcome, Status
 from worker.model.failures import FailureCode

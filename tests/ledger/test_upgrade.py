@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from tests.ledger.tables import is_current
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import (
     downgrade_tables,
     open_ledger,
@@ -17,7 +18,6 @@ from worker.ledger.engine import (
     upgrade_tables,
     writing,
 )
-from worker.ledger.queries import find_deliveries
 from worker.ledger.schema import metadata
 from worker.model.deliveries import Status
 from worker.model.errors import SchemaOutdated

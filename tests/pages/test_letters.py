@@ -11,7 +11,7 @@ from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Page
 from worker.broker.chunks import StoredChunk, dead_chunk
 from worker.broker.packing import pack_chunk
-from worker.ledger.letters import find_letter
+from worker.ledger.dead_letters import find_letter
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay, mark_page
 from worker.model.deliveries import Cause, Failure, Status

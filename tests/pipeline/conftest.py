@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, wait_until
-from worker.ledger.answers import DeadLetterRow, DeliveryRow
+from worker.ledger.results import DeadLetterRow, DeliveryRow
 from worker.model.deliveries import Status
 
 

@@ -13,8 +13,8 @@ from tests.ledger.letters import bury
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
 from worker.broker.clocks import PruningRefusals, skews
+from worker.ledger.deliveries import find_dead_letters
 from worker.ledger.pruning import DAY_MS
-from worker.ledger.queries import find_dead_letters
 from worker.model.deliveries import Status
 
 pytestmark = pytest.mark.slow

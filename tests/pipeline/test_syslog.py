@@ -20,7 +20,7 @@ from tests.receivers.syslog_behaviours import (
     slowly,
     stalls,
 )
-from worker.ledger.answers import DeliveryRow
+from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import MAX_REQUESTS, Status
 from worker.transports.syslog_watch import SUSPICIOUS
 

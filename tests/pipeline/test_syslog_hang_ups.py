@@ -10,7 +10,7 @@ from tests.pipeline.conftest import Customer
 from tests.pipeline.test_syslog import LARGE, delivered, ids
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, first, half_closes, on_cue, reads, resets
-from worker.ledger.answers import DeliveryRow
+from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import MAX_REQUESTS, Status
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import trustme
 from tests.pipeline.conftest import Customer
 from tests.receivers.syslog import SyslogReceiver
 from tests.transports.certificates import demanding, self_signed, server_context
-from worker.ledger.answers import DeliveryRow
+from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import Status
 
 HOST = "127.0.0.1"

@@ -12,7 +12,7 @@ from tests.fleet import ROLES, Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.procfile import commands
 from tests.receivers.hec import HecReceiver
-from worker.ledger.queries import find_dead_letters
+from worker.ledger.deliveries import find_dead_letters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -10,7 +10,7 @@ import redis
 from worker.broker.ledger_claim import LedgerClaim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
-from worker.ledger.answers import Recorded
+from worker.ledger.results import Recorded
 from worker.model.deliveries import DeadLetter, Failure, Outcome
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode

@@ -16,9 +16,9 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
 from worker.broker.stalls import RecorderStall, recorder_stall
 from worker.broker.unrecordable import Unrecordable
+from worker.ledger.deliveries import find_dead_letters, find_deliveries
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore
-from worker.ledger.queries import find_dead_letters, find_deliveries
 from worker.ledger.recording import probe, record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated

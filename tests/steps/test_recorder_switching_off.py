@@ -17,11 +17,11 @@ from worker.broker.backlog import Backlog
 from worker.broker.outcomes import Outcomes
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.integrations.integration import parse_integration
-from worker.ledger.answers import Recorded
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import find_deliveries
 from worker.ledger.recording import probe, record_entries
+from worker.ledger.results import Recorded
 from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import BrokerUnavailable
 from worker.model.failures import FailureCode

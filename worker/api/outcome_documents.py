@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from worker.api.moments import rfc3339
-from worker.ledger.answers import DeadLetterRow, DeliveryRow
 from worker.ledger.attempts import AttemptRow
+from worker.ledger.results import DeadLetterRow, DeliveryRow
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.failures import FailureCode
 from worker.model.replays import LetterState

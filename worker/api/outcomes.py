@@ -25,11 +25,11 @@ from worker.api.paging import Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.ledger.answers import DeadLetterRow, DeliveryRow, Place
 from worker.ledger.attempts import attempts_of
+from worker.ledger.dead_letters import discard_dead_letters, find_letter
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.letter_pages import LetterQuery, letters_page
-from worker.ledger.letters import discard_dead_letters, find_letter
-from worker.ledger.queries import find_deliveries
+from worker.ledger.results import DeadLetterRow, DeliveryRow, Place
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection
 

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from worker.api.filters import epoch_ms
 from worker.api.moments import rfc3339
-from worker.ledger.letters import DeadLetterCount
+from worker.ledger.dead_letters import DeadLetterCount
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay
 from worker.model.events import EventType

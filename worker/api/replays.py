@@ -28,7 +28,7 @@ from worker.api.replay_documents import (
     whole_replay,
 )
 from worker.api.resources import Resources
-from worker.ledger.letters import DeadLetterCount, count_dead_letters
+from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters
 from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
 from worker.model.api_keys import ApiKey
 from worker.model.deliveries import Cause

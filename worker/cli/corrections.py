@@ -10,7 +10,7 @@ from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import integration_store
 from worker.correction import publish_corrected
-from worker.ledger.letters import find_letter
+from worker.ledger.dead_letters import find_letter
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState
 

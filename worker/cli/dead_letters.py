@@ -33,15 +33,15 @@ from worker.cli.replays import announce_replay, follow, replay_json
 from worker.cli.stores import integration_store, names_by_id
 from worker.cli.targets import complete_integration, refuse_other_tenant, replay_target
 from worker.ledger.attempts import attempts_of
-from worker.ledger.integrations import IntegrationStore
-from worker.ledger.letters import (
+from worker.ledger.dead_letters import (
     DeadLetterCount,
     count_dead_letters,
     dead_letter_history,
     discard_dead_letters,
     find_letter,
 )
-from worker.ledger.queries import find_dead_letters, find_deliveries
+from worker.ledger.deliveries import find_dead_letters, find_deliveries
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay

@@ -19,7 +19,7 @@ from worker.doctor import StepReport, StepStatus
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration
 from worker.ledger.engine import require_readable_schema
-from worker.ledger.revisions import words_of_tables
+from worker.ledger.migrations.revisions import words_of_tables
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidSetting,

@@ -14,7 +14,7 @@ from worker.integrations import NoAuth, SplunkHec, Webhook
 from worker.integrations.integration import Integration
 from worker.integrations.secret_urls import masked_url
 from worker.integrations.secrets import moved_in, secrets_in, unreadable_in
-from worker.ledger.answers import DisabledIntegration
+from worker.ledger.results import DisabledIntegration
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.untrusted_text import shortened

@@ -12,9 +12,9 @@ from worker.cli.output import as_json_option, plain, print_json, print_table, wh
 from worker.cli.pruning import prune
 from worker.cli.schema import downgrade, status, upgrade
 from worker.cli.stores import integration_store, names_by_id
-from worker.ledger.answers import DeliveryRow
 from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
-from worker.ledger.queries import find_deliveries
+from worker.ledger.deliveries import find_deliveries
+from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import Status
 
 #: Behind the id of an event that another event had before.

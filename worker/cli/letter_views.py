@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from worker.cli.output import count_text, print_table, when
-from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import AttemptRow
-from worker.ledger.letters import DeadLetterCount
+from worker.ledger.dead_letters import DeadLetterCount
+from worker.ledger.results import DeadLetterRow
 from worker.model.payload_text import payload_text
 
 

@@ -21,8 +21,8 @@ from worker.cli.configuration import configuration
 from worker.cli.integration_views import integration_json
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.stores import integration_store, reconcile, refresh_integrations
-from worker.ledger.adoption import adopt_integration as adopt_into
-from worker.ledger.adoption import keep_dead_letters
+from worker.ledger.orphans import adopt_integration as adopt_into
+from worker.ledger.orphans import keep_dead_letters
 from worker.model.errors import BrokerUnavailable, NotFoundError
 from worker.vault.vault import open_vault
 

@@ -25,8 +25,8 @@ from worker.ledger.change_costs import Lost, lost_by
 from worker.ledger.engine import downgrade_tables as downgrade_in
 from worker.ledger.engine import open_ledger, tables_of
 from worker.ledger.engine import upgrade_tables as upgrade_in
-from worker.ledger.migrating import steps_to_take, steps_to_undo
-from worker.ledger.revisions import Revision, Tables, own_steps, require_readable_tables
+from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
+from worker.ledger.migrations.runner import steps_to_take, steps_to_undo
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, SchemaOutdated
 from worker.schema_guard import LedgerUser, ledger_users, require_no_process_stopped, upgrade_shuts_out
 

@@ -9,8 +9,8 @@ import click
 from worker import __version__
 from worker.cli.output import count_text, print_json, print_table
 from worker.ledger.change_costs import Lost, seconds_of
-from worker.ledger.revisions import Revision, Tables, own_steps
-from worker.ledger.table_changes import TableChange, Wait, changes_of, statements_of
+from worker.ledger.migrations.changes import TableChange, Wait, changes_of, statements_of
+from worker.ledger.migrations.revisions import Revision, Tables, own_steps
 from worker.schema_guard import LedgerUser
 
 _WAITS = {

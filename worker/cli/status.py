@@ -34,7 +34,7 @@ from worker.cli.stores import Ledger
 from worker.cli.watching import watch
 from worker.health import HealthService
 from worker.integrations import DESTINATION_TYPES
-from worker.ledger.health_queries import counts_since
+from worker.ledger.health import counts_since
 from worker.model.fleet_health import worker_role
 from worker.model.health import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from worker.integrations import Destination, SplunkHec, SyslogCef
 from worker.integrations.integration import Integration
-from worker.ledger.health_queries import counts_since
+from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
+from worker.ledger.health import counts_since
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.queries import DeliveryCounts, delivery_percentiles, tallies
 from worker.model.events import decode_event
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, text
 
 from worker.ledger.engine import reading
+from worker.ledger.migrations.changes import TableChange, Wait
 from worker.ledger.schema import schema_revisions
-from worker.ledger.table_changes import TableChange, Wait
 
 #: Measured on both databases with a million deliveries: 0.8 to 2.1 s for an index, 2.1 s to write them anew.
 SECONDS_A_ROW = 2e-6

@@ -17,9 +17,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
-from worker.ledger.migrating import climb, descend
-from worker.ledger.outage import as_outage, is_lock_conflict, unmade_file
-from worker.ledger.revisions import (
+from worker.ledger.driver_errors import as_outage, is_lock_conflict, unmade_file
+from worker.ledger.migrations.revisions import (
     Revision,
     Revisions,
     Tables,
@@ -27,6 +26,7 @@ from worker.ledger.revisions import (
     read_tables,
     require_readable_tables,
 )
+from worker.ledger.migrations.runner import climb, descend
 from worker.model.errors import InvalidSetting, LedgerUnavailable
 
 #: SQLite waits this long for another process's transaction before it says "locked".

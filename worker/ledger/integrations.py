@@ -17,11 +17,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
-from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
+from worker.ledger.integration_rows import locked_document, set_enabled, set_pause
 from worker.ledger.quotas import require_fit, require_place
+from worker.ledger.results import DisabledIntegration
 from worker.ledger.schema import integrations
-from worker.ledger.switching import locked_document, set_enabled, set_pause
 from worker.ledger.text import storable
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, literal, select, tuple_
 
-from worker.ledger.answers import DeadLetterRow
+from worker.ledger.deliveries import WAITS, dead_letter_row
 from worker.ledger.engine import reading
-from worker.ledger.queries import WAITS, dead_letter_row
+from worker.ledger.results import DeadLetterRow
 from worker.ledger.schema import dead_letters
 from worker.ledger.text import storable
 from worker.model.deliveries import Cause

@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 
 from worker.ledger.attempts import attempts
+from worker.ledger.deliveries import WAITS
 from worker.ledger.engine import reading, writing
-from worker.ledger.queries import WAITS
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
 from worker.model.contents import key_of_reused
 from worker.model.deliveries import Status

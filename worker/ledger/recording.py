@@ -12,7 +12,6 @@ from itertools import chain
 
 from sqlalchemy import Connection, Engine, exc
 
-from worker.ledger.answers import Recorded
 from worker.ledger.attempts import attempt_rows
 from worker.ledger.bulk import (
     ATTEMPTS,
@@ -23,9 +22,11 @@ from worker.ledger.bulk import (
     contents_of,
     write_rows,
 )
+from worker.ledger.driver_errors import is_about_data, ledger_unavailable, reason_of
 from worker.ledger.engine import writing
-from worker.ledger.outage import is_about_data, ledger_unavailable, reason_of
+from worker.ledger.integration_rows import switch_off_gone
 from worker.ledger.parked import keep
+from worker.ledger.results import Recorded
 from worker.ledger.rows import (
     Row,
     dead_letter_rows,
@@ -34,7 +35,6 @@ from worker.ledger.rows import (
     settlement_rows,
     with_other_content,
 )
-from worker.ledger.switching import switch_off_gone
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.errors import DataRefused
 from worker.model.events import QueuedEvent

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from worker.ledger.dead_letters import count_dead_letters, count_letters
 from worker.ledger.engine import reading
-from worker.ledger.letters import count_dead_letters, count_letters
 from worker.ledger.replays import create_replay, insert_replay, running_in, running_replays
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.model.deliveries import Cause, Status

@@ -24,12 +24,12 @@ from sqlalchemy import (
     update,
 )
 
+from worker.ledger.dead_letters import DeadLetterCount, chosen, count_dead_letters, living, same_content
 from worker.ledger.engine import reading, writing
-from worker.ledger.letters import DeadLetterCount, chosen, count_dead_letters, living, same_content
 from worker.ledger.quotas import require_replay
+from worker.ledger.replay_pages import contents_of_letters, dealt_with
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
-from worker.ledger.superseding import contents_of_letters, dealt_with
 from worker.ledger.text import storable
 from worker.model.contents import key_of_reused
 from worker.model.deliveries import NOT_REPLAYABLE, Status

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, select, update
 
 from worker.ledger.engine import reading, writing
+from worker.ledger.integration_rows import locked_document
 from worker.ledger.schema import integrations
-from worker.ledger.switching import locked_document
 from worker.model.errors import SecretUnreadable
 from worker.vault.fields import sealed_in
 from worker.vault.sealed_urls import has_clear_query

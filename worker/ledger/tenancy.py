@@ -17,10 +17,10 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
 from worker.integrations.secret_urls import MASK
-from worker.ledger.answers import DisabledIntegration
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
+from worker.ledger.results import DisabledIntegration
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict

@@ -17,7 +17,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
 from worker.health import HealthService
-from worker.ledger.letters import count_dead_letters
+from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.tenancy import Configured
 from worker.model.replays import Selection
 from worker.pages.rendering import render

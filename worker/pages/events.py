@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
-from worker.ledger.queries import find_deliveries
+from worker.ledger.deliveries import find_deliveries
 from worker.pages.rendering import render
 from worker.pages.visitors import HOME, Viewer
 

@@ -13,9 +13,9 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.correction import publish_corrected
-from worker.ledger.answers import DeadLetterRow
 from worker.ledger.attempts import attempts_of
-from worker.ledger.letters import dead_letter_history, discard_dead_letters, find_letter, waiting_letters
+from worker.ledger.dead_letters import dead_letter_history, discard_dead_letters, find_letter, waiting_letters
+from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType

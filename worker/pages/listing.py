@@ -15,7 +15,7 @@ from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.redis_stats import RedisStats
 from worker.broker.unrecordable import Unrecordable
 from worker.health import HealthService
-from worker.ledger.minutes import Minute, minutes_of
+from worker.ledger.counts import Minute, minutes_of
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.model.time_words import span
 from worker.pages.charts import sparkline

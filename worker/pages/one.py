@@ -7,8 +7,8 @@ from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.broker.redis_stats import RedisStats
 from worker.health import HealthService
-from worker.ledger.minutes import minutes_of
-from worker.ledger.queries import find_deliveries
+from worker.ledger.counts import minutes_of
+from worker.ledger.deliveries import find_deliveries
 from worker.model.time_words import span
 from worker.pages.charts import bar_chart, line_chart
 from worker.pages.listing import MEANINGS

@@ -10,7 +10,7 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
-from worker.ledger.letters import count_dead_letters
+from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayResult, ReplayState, Selection

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from worker.ledger.minutes import Minute
+from worker.ledger.counts import Minute
 from worker.pages.charts import Bar, Point
 
 MINUTE_MS = 60_000

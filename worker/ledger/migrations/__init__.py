@@ -12,7 +12,7 @@ A new step is a file `versions/r0009_what_it_adds.py` (the next free number) wit
   changes something names the first revision whose code no longer needs the old shape, its own at the
   latest. Left out, it is its own: no older process works with it.
 - `upgrade()` and `downgrade()`, which use nothing but `alembic.op` (not `op.get_bind()`):
-  `worker.ledger.table_changes` reads from them what they would do, without a database.
+  `worker.ledger.migrations.changes` reads from them what they would do, without a database.
 
 Only these add: a new table (and rows in it), a column that may be NULL or has a `server_default`, an index
 that is not unique or is on a new table. `tests/ledger/test_revisions.py` checks every step from 0008 on.
@@ -21,7 +21,7 @@ An index on a large table stops its writers while it is built. On PostgreSQL the
 readers as well, until the end of the transaction in which all steps are taken: an index on the same table
 behind it stops them too, and columns of other tables are added behind all indexes.
 
-How a database says who can work with it (`worker.ledger.revisions`):
+How a database says who can work with it (`worker.ledger.migrations.revisions`):
 
 - `schema_revisions` has a row for each step from 0008 on, with its `readable_from` and `release`: code that
   has never heard of a step learns there whether it can go on.

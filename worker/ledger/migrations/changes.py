@@ -13,7 +13,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations, ops
 from alembic.runtime.migration import MigrationContext
 
-from worker.ledger.revisions import Revision
+from worker.ledger.migrations.revisions import Revision
 
 
 class Wait(StrEnum):

@@ -23,8 +23,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from worker.ledger.answers import DeadLetterRow, DeliveryCounts, DeliveryRow, Percentiles, Place
 from worker.ledger.engine import reading
+from worker.ledger.results import DeadLetterRow, DeliveryCounts, DeliveryRow, Percentiles, Place
 from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations

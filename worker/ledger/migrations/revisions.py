@@ -20,7 +20,7 @@ from worker import __version__
 from worker.ledger.schema import schema_revisions
 from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent
 #: Of the steps that do not say which release brought them.
 _FIRST_RELEASE = "0.1.0"
 #: Steps before this one say of themselves only in `alembic_version` that they were taken.

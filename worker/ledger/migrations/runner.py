@@ -10,7 +10,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
-from worker.ledger.revisions import (
+from worker.ledger.migrations.revisions import (
     Revision,
     Revisions,
     Tables,

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from worker.integrations.integration import Integration
 from worker.integrations.secrets import require_in_place
 from worker.ledger.engine import writing
+from worker.ledger.integration_rows import locked_document, set_enabled, set_pause
 from worker.ledger.schema import integrations
-from worker.ledger.switching import locked_document, set_enabled, set_pause
 from worker.model.errors import InvalidIntegration
 from worker.vault.marks import marks_of
 from worker.vault.vault import Vault, forget_secrets, read_document

@@ -25,8 +25,8 @@ from sqlalchemy import (
     union_all,
 )
 
+from worker.ledger.dead_letters import invalid_since
 from worker.ledger.engine import reading
-from worker.ledger.letters import invalid_since
 from worker.ledger.schema import deliveries, integrations, minute_counts
 from worker.ledger.text import storable
 from worker.model.deliveries import Status

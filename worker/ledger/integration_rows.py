@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from worker.ledger.answers import DisabledIntegration
 from worker.ledger.redriving import bring_back
+from worker.ledger.results import DisabledIntegration
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable, storable_prose
 from worker.model.deliveries import Outcome

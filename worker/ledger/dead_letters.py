@@ -25,9 +25,9 @@ from sqlalchemy import (
     update,
 )
 
-from worker.ledger.answers import DeadLetterRow
+from worker.ledger.deliveries import WAITS, dead_letter_row
 from worker.ledger.engine import reading, writing
-from worker.ledger.queries import WAITS, dead_letter_row
+from worker.ledger.results import DeadLetterRow
 from worker.ledger.schema import dead_letters, integrations
 from worker.ledger.text import storable
 from worker.model.deliveries import NOT_REPLAYABLE
