@@ -13,7 +13,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import bind_socket, listener_url, server_of
+from worker.api.server import bind_socket, listener_url, server_of
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 

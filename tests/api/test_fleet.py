@@ -11,7 +11,7 @@ import pytest
 from tests.api.conftest import ADMIN, OURS, Api, running
 from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
-from worker.api import figures, health_metrics
+from worker.api import health_metrics, metric_definitions
 from worker.broker import keys
 from worker.broker.conflicts import Conflict, ConflictKind
 from worker.broker.health_events import HealthEvents
@@ -222,14 +222,14 @@ def test_nothing_vanishes_at_zero(alone: Api) -> None:
     home = alone.create()["id"]
     found = _figures(alone)
     expected = {
-        f'{one.name}{{{one.label}="{value}"}}' for one in figures.OF_FLEET for value in one.values
-    } | {one.name for one in figures.OF_FLEET if not one.label}
+        f'{one.name}{{{one.label}="{value}"}}' for one in metric_definitions.OF_FLEET for value in one.values
+    } | {one.name for one in metric_definitions.OF_FLEET if not one.label}
     states = [name for name in found if name.startswith(f'siem_integration_state{{integration="{home}"')]
 
     assert expected - set(found) == set()
     assert found['siem_processes{role="recorder"}'] == 0
-    assert len(states) == len(figures.TOLD_STATES)
-    assert {one.name for one in figures.OF_EACH} <= {name.partition("{")[0] for name in found}
+    assert len(states) == len(metric_definitions.TOLD_STATES)
+    assert {one.name for one in metric_definitions.OF_EACH} <= {name.partition("{")[0] for name in found}
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,14 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
         alone.take_away_ledger()
     answer = _ask(alone, "/metrics")
     told = {line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"}
-    every = (*figures.OF_FLEET, *figures.OF_EACH)
+    every = (*metric_definitions.OF_FLEET, *metric_definitions.OF_EACH)
 
     assert answer.status_code == 200
     assert f"siem_{away}_up 0\n" in answer.text
     assert f"siem_{other}_up 1\n" in answer.text
-    assert told - {figures.CLOCK_SKEW.name} == {one.name for one in every if away not in one.sources}
+    assert told - {metric_definitions.CLOCK_SKEW.name} == {
+        one.name for one in every if away not in one.sources
+    }
 
 
 def test_figures_of_health_are_not_told_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +260,7 @@ def test_figures_of_health_are_not_told_from_memory(alone: Api, monkeypatch: pyt
     monkeypatch.setattr(health_metrics, "_SHARE", 1e-9)
     home = alone.create()["id"]
     settle(alone, home, Status.DELIVERED, "one", at_ms=_now_ms(alone))
-    name = f"{figures.ERRORS.name}{{"
+    name = f"{metric_definitions.ERRORS.name}{{"
     wait_until(lambda: name in _ask(alone, "/metrics").text, "they are reckoned")
     alone.fleet.server.kill()
     wait_until(lambda: "siem_redis_up 0\n" in _ask(alone, "/metrics").text, "Redis is missed")

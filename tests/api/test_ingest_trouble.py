@@ -11,7 +11,7 @@ import pytest
 from tests.api.conftest import Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
-from worker.api import ingest
+from worker.api import events
 from worker.api.fair_pool import FairPool
 from worker.broker.notices import note_floods
 from worker.ledger.identity import ledger_id
@@ -92,7 +92,7 @@ def test_redis_becomes_full_on_the_way(alone: Api) -> None:
 def test_redis_hangs(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests do not gather without bound: one more is turned away at once, and the others go on later."""
     narrow = FairPool("one", threads=1, share=1, waiting=0, waiting_share=1)
-    monkeypatch.setattr(ingest, "PUBLISHING", narrow)
+    monkeypatch.setattr(events, "PUBLISHING", narrow)
     publish(alone, lines(event(1)), JSON)
     alone.fleet.server.pause()
     try:

@@ -16,7 +16,7 @@ from worker.api import app as api_app
 from worker.api.pools import FairRoute
 from worker.model.errors import SiemError
 from worker.pages import app as pages_app
-from worker.pages.visitors import NotSignedIn
+from worker.pages.sessions import NotSignedIn
 
 #: What the doors share, of which nothing is asked here.
 _NOTHING: Any = None

@@ -4,7 +4,7 @@ import socket
 from contextlib import closing
 
 from tests.fleet import Fleet
-from worker.api.serving import bind_socket
+from worker.api.server import bind_socket
 
 
 def test_answers_are_sent_at_once(bare_fleet: Fleet) -> None:

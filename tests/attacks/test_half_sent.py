@@ -15,7 +15,7 @@ from tests.attacks.doors import EVENT, answer_of, ask, connected, half_sent, pub
 from tests.fleet import Fleet, wait_until
 from tests.pages.conftest import OURS, THEIRS, Site, running
 from worker.api.impatience import TimeoutProtocol
-from worker.api.refused import RefusalReason, refusal_counts
+from worker.api.limits import RefusalReason, refusal_counts
 from worker.api.turning_away import RejectedConnection
 from worker.model.api_keys import Role
 

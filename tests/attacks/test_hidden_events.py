@@ -10,7 +10,7 @@ from tests.formats.cef_parser import parse_cef
 from tests.formats.syslog_parser import parse_syslog
 from tests.model.test_events import encoded, refusal, spliced
 from tests.steps.test_route import subscribers
-from worker.api.judging import validate_lines
+from worker.api.validation import validate_lines
 from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat

@@ -12,9 +12,9 @@ from fastapi.responses import Response
 
 from tests.attacks.doors import answer_of
 from tests.fleet import wait_until
-from worker.api import room
+from worker.api import connections
 from worker.api.impatience import TimeoutProtocol
-from worker.api.serving import Server, server_of
+from worker.api.server import Server, server_of
 from worker.settings import Settings
 
 CONNECTIONS = 10
@@ -52,7 +52,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     """Serve one answer from a thread; an idle connection may go at once."""
-    monkeypatch.setattr(room, "GRACE", 1e-6)
+    monkeypatch.setattr(connections, "GRACE", 1e-6)
     app = FastAPI()
     app.add_api_route("/", _answer)
     server = server_of(app, Settings(api_connections=CONNECTIONS))

@@ -10,7 +10,7 @@ import redis
 from tests.destinations.batches import GUARD
 from tests.fleet import wait_until
 from worker.api.exposition import Exposition
-from worker.api.figures import PROCESSES_SHORT
+from worker.api.metric_definitions import PROCESSES_SHORT
 from worker.broker import process_facts
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from worker.api import (
+    dead_letters,
+    diagnostics,
     event_types,
-    examining,
+    events,
     fleet,
-    ingest,
     integrations,
     invalid_events,
-    outcomes,
+    openapi,
     replays,
-    schemas,
 )
 from worker.api.bodies import BoundedBodies
 from worker.api.documentation import document_app
@@ -28,10 +28,10 @@ PREFIX = f"/api/v{API_VERSION}"
 #: What is here under `PREFIX`.
 ROUTERS = (
     integrations.router,
-    examining.router,
+    diagnostics.router,
     event_types.router,
-    ingest.router,
-    outcomes.router,
+    events.router,
+    dead_letters.router,
     invalid_events.router,
     replays.router,
 )
@@ -67,7 +67,7 @@ def create_app(resources: Resources) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     for router in TOP:
         app.include_router(router)
-    document_app(app, schemas.COMPONENTS)
+    document_app(app, openapi.COMPONENTS)
     app.mount(PREFIX, UnknownRoute(app.openapi()["paths"]))
     # The last one added is the outermost.
     app.add_middleware(BoundedBodies, resources=resources)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from worker.api.paging import USUAL, Cursor, Limit
+from worker.api.parameters import USUAL, Cursor, Limit
 from worker.model.deliveries import Cause, Status
 from worker.model.events import EventType
 from worker.model.replays import LetterState

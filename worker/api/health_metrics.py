@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from worker.api import figures
+from worker.api import metric_definitions
 from worker.api.exposition import Exposition
 from worker.health import HealthService
 from worker.model.health import IntegrationHealth, Latency
@@ -28,13 +28,13 @@ class HealthFigures:
         Raises BrokerUnavailable, LedgerUnavailable.
         """
         found = [(marks[one.integration_id], one) for one in self._fresh() if one.integration_id in marks]
-        figures.ERRORS.render_samples(
+        metric_definitions.ERRORS.render_samples(
             told, [(mark, one.error_rate) for mark, one in found if one.error_rate is not None]
         )
-        figures.RETRIES.render_samples(
+        metric_definitions.RETRIES.render_samples(
             told, [(mark, one.retry_rate) for mark, one in found if one.retry_rate is not None]
         )
-        figures.LATENCIES.render_samples(
+        metric_definitions.LATENCIES.render_samples(
             told, [sample for mark, one in found if one.latency for sample in _quantiles(mark, one.latency)]
         )
 

@@ -2,7 +2,7 @@
 
 Uvicorn limits how long a connection may be idle, but neither how long a line and headers may take that come
 a byte at a time, nor how long an answer may wait for somebody who does not read: a thousand such connections
-would be all that the API may have. Nor does it limit how many of them one address may have: `worker.api.room`
+would be all that the API may have. Nor does it limit how many of them one address may have: `worker.api.connections`
 does.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from worker.api.room import ConnectionLimit
+from worker.api.connections import ConnectionLimit
 from worker.api.turning_away import RejectedConnection
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from worker.api.documents import integration_document
 from worker.api.merging import changed, created
 from worker.api.naming import names_for
 from worker.api.resources import Resources
 from worker.ledger.tenancy import RevisionCheck, TenantIntegrations
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
+from worker.views.integrations import integration_document
 
 #: How often a change is tried anew that another one has overtaken.
 _TRIES = 5

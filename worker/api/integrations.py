@@ -5,21 +5,21 @@ import secrets
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from worker.api import schemas
+from worker.api import openapi
 from worker.api.announcing import refresh_integration
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
-from worker.api.documents import etag, integration_document
+from worker.api.idempotency import IdempotencyKey, run_idempotent
 from worker.api.integration_changes import change, create_integration_of_tenant
-from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
+from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.reading import Body
-from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
 from worker.api.versions import IfMatch, seen_in
 from worker.broker.idempotency import IdempotencyLock
 from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
+from worker.views.integrations import etag, integration_document
 
 router = APIRouter(prefix="/integrations/siem", tags=["integrations"], route_class=FairRoute)
 
@@ -33,8 +33,8 @@ _OF_A_BODY = (400, 408, 413, 415)
     "",
     status_code=201,
     response_class=JSONResponse,
-    openapi_extra=schemas.CREATION,
-    responses=schemas.one(201) | problems(401, 403, 409, 429, 503, *_OF_A_BODY),
+    openapi_extra=openapi.CREATION,
+    responses=openapi.one(201) | problems(401, 403, 409, 429, 503, *_OF_A_BODY),
 )
 def create_integration(
     caller: Admin, resources: Shared, body: Body, idempotency_key: IdempotencyKey = None
@@ -57,7 +57,7 @@ def create_integration(
     )
 
 
-@router.get("", response_class=JSONResponse, responses=schemas.PAGE | problems(401, 403, 429, 503))
+@router.get("", response_class=JSONResponse, responses=openapi.PAGE | problems(401, 403, 429, 503))
 def list_integrations(
     caller: Reader, resources: Shared, limit: Limit = USUAL, cursor: Cursor = None
 ) -> Response:
@@ -69,7 +69,7 @@ def list_integrations(
     return JSONResponse({"items": [integration_document(one) for one in shown], "next": more})
 
 
-@router.get("/{integration_id}", response_class=JSONResponse, responses=schemas.one(200) | problems(*_USUAL))
+@router.get("/{integration_id}", response_class=JSONResponse, responses=openapi.one(200) | problems(*_USUAL))
 def show_integration(caller: Reader, resources: Shared, integration_id: str) -> Response:
     """Show an integration. Of a secret: since when it is set, and how it ends if it is long enough."""
     return _answer(resources.integrations_of(caller.tenant_id).show(integration_id))
@@ -78,8 +78,8 @@ def show_integration(caller: Reader, resources: Shared, integration_id: str) -> 
 @router.patch(
     "/{integration_id}",
     response_class=JSONResponse,
-    openapi_extra=schemas.CHANGE,
-    responses=schemas.one(200) | problems(*_USUAL, 412, *_OF_A_BODY),
+    openapi_extra=openapi.CHANGE,
+    responses=openapi.one(200) | problems(*_USUAL, 412, *_OF_A_BODY),
 )
 def change_integration(
     caller: Admin, resources: Shared, integration_id: str, body: Body, if_match: IfMatch = None
@@ -111,7 +111,7 @@ def delete_integration(
 @router.post(
     "/{integration_id}/pause",
     response_class=JSONResponse,
-    responses=schemas.one(200) | problems(*_USUAL, 412),
+    responses=openapi.one(200) | problems(*_USUAL, 412),
 )
 def pause_integration(
     caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
@@ -123,7 +123,7 @@ def pause_integration(
 @router.post(
     "/{integration_id}/resume",
     response_class=JSONResponse,
-    responses=schemas.one(200) | problems(*_USUAL, 412),
+    responses=openapi.one(200) | problems(*_USUAL, 412),
 )
 def resume_integration(
     caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
@@ -148,5 +148,5 @@ def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Respo
 
 
 def _answer(one: Configured, status: int = 200, warning: str | None = None) -> Response:
-    headers = {"ETag": etag(one)} | ({schemas.WARNING: warning} if warning else {})
+    headers = {"ETag": etag(one)} | ({openapi.WARNING: warning} if warning else {})
     return JSONResponse(integration_document(one), status, headers)

@@ -9,27 +9,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.api.callers import Admin, Reader, Shared
+from worker.api.dead_letters import letter_page
 from worker.api.documentation import problems
 from worker.api.filters import LetterFilters
-from worker.api.judging import validate_lines
-from worker.api.outcome_documents import (
-    LetterDocument,
-    LetterPage,
-    WholeLetter,
-    letter_document,
-    whole_letter,
-)
-from worker.api.outcomes import letter_page
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.reading import limited_body
 from worker.api.resources import Resources
+from worker.api.validation import validate_lines
 from worker.correction import publish_corrected
 from worker.ledger.dead_letters import discard_dead_letters, find_letter
 from worker.ledger.results import DeadLetterRow
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
+from worker.views.deliveries import (
+    LetterDocument,
+    LetterPage,
+    WholeLetter,
+    letter_document,
+    whole_letter,
+)
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=FairRoute)
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from fastapi import Request
 from starlette.types import Scope
 
+from worker.api.limits import RefusalReason, note_refusal
 from worker.api.origins import origin_of
 from worker.api.problems import Problem
-from worker.api.refused import RefusalReason, note_refusal
 from worker.api.shares import Shares
 from worker.model.api_keys import ApiKey
 

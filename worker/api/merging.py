@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from worker.api.documents import COMMON, READ_ONLY
 from worker.integrations.integration import Integration, at_once
 from worker.integrations.secret_urls import SecretUrl
 from worker.integrations.secrets import secrets_within
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.transports.tls import judged_whole
 from worker.vault.places import require_again
+from worker.views.integrations import COMMON, READ_ONLY
 
 REMEDY = "see the schema and the examples in /openapi.json"
 _MARK = frozenset({"set", "since", "ends_in", "readable"})

@@ -2,18 +2,18 @@
 
 Comes in: Redis and the ledger. Goes out: text. Integrations are told by id, tenant and type, never by name
 or address. What does not answer is told as such, and only the figures that come from it are left out
-(`worker.api.figures` says which those are).
+(`worker.api.metric_definitions` says which those are).
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.api import figures
+from worker.api import metric_definitions
 from worker.api.clock_metrics import anonymous
 from worker.api.exposition import Exposition, labels
 from worker.api.health_metrics import HealthFigures
+from worker.api.limits import refusal_counts
 from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
-from worker.api.refused import refusal_counts
 from worker.api.resources import Resources
 from worker.broker.clocks import PruningRefusals, skews
 from worker.broker.conflicts import conflicts, count_by_kind
@@ -64,46 +64,46 @@ class Metrics:
         )
         for source, step in steps:
             gaps.ask(source, step)
-        figures.API_REFUSED.tell(told, refusal_counts())
-        figures.REDIS_UP.tell(told, int(Source.REDIS not in gaps.errors))
-        figures.DATABASE_UP.tell(told, int(Source.DATABASE not in gaps.errors))
+        metric_definitions.API_REFUSED.tell(told, refusal_counts())
+        metric_definitions.REDIS_UP.tell(told, int(Source.REDIS not in gaps.errors))
+        metric_definitions.DATABASE_UP.tell(told, int(Source.DATABASE not in gaps.errors))
         for error in gaps.errors.values():
             self._resources.outages.note(error)
         return told.text()
 
     def _tell_fleet(self, told: Exposition) -> None:
         signs, stall = self._signs.of_fleet(), recorder_stall(self._client)
-        figures.INGRESS_ENTRIES.tell(told, signs.to_route.entries)
-        figures.INGRESS_OLDEST.tell(told, signs.to_route.seconds(signs.now_ms))
-        figures.RECORDER_ENTRIES.tell(told, signs.to_record.entries)
-        figures.RECORDER_OLDEST.tell(told, signs.to_record.seconds(signs.now_ms))
-        figures.UNRECORDABLE.tell(told, signs.unrecordable)
-        figures.PROCESSES.tell(told, signs.processes)
-        figures.PROCESSES_SHORT.tell(
+        metric_definitions.INGRESS_ENTRIES.tell(told, signs.to_route.entries)
+        metric_definitions.INGRESS_OLDEST.tell(told, signs.to_route.seconds(signs.now_ms))
+        metric_definitions.RECORDER_ENTRIES.tell(told, signs.to_record.entries)
+        metric_definitions.RECORDER_OLDEST.tell(told, signs.to_record.seconds(signs.now_ms))
+        metric_definitions.UNRECORDABLE.tell(told, signs.unrecordable)
+        metric_definitions.PROCESSES.tell(told, signs.processes)
+        metric_definitions.PROCESSES_SHORT.tell(
             told, Counter(resource for _, resource in short_processes(living_processes(self._client)))
         )
-        figures.QUEUE_ORDERS.tell(told, {kind: one.entries for kind, one in signs.queues.items()})
+        metric_definitions.QUEUE_ORDERS.tell(told, {kind: one.entries for kind, one in signs.queues.items()})
         waited = {kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}
-        figures.QUEUE_OLDEST.tell(told, waited)
-        figures.NOT_CONSUMING.tell(told, signs.not_consuming)
-        figures.DATABASE_WRITABLE.tell(told, int(stall is None))
+        metric_definitions.QUEUE_OLDEST.tell(told, waited)
+        metric_definitions.NOT_CONSUMING.tell(told, signs.not_consuming)
+        metric_definitions.DATABASE_WRITABLE.tell(told, int(stall is None))
 
     def _tell_counters(self, told: Exposition) -> None:
         for name, count in counters(self._client).items():
-            figures.EVENTS[name].tell(told, count)
-        figures.MESSAGES_REFUSED.tell(told, refused_messages(self._client))
+            metric_definitions.EVENTS[name].tell(told, count)
+        metric_definitions.MESSAGES_REFUSED.tell(told, refused_messages(self._client))
 
     def _tell_clocks(self, told: Exposition) -> None:
         found, refused = skews(self._client), PruningRefusals(self._client).all()
         if not self._resources.config.metrics_token.get_secret_value():
             # Whoever reaches the API may read this: names of hosts are nobody's business.
             found = {anonymous(name): skew for name, skew in found.items()}
-        figures.CLOCK_SKEW.tell(told, found)
-        figures.RETENTION_REFUSED.tell(told, int(bool(refused)))
+        metric_definitions.CLOCK_SKEW.tell(told, found)
+        metric_definitions.RETENTION_REFUSED.tell(told, int(bool(refused)))
 
     def _tell_conflicts(self, told: Exposition) -> None:
         counts = count_by_kind(conflicts(self._client))
-        figures.CONFLICTS.tell(told, {kind.value: count for kind, count in counts.items()})
+        metric_definitions.CONFLICTS.tell(told, {kind.value: count for kind, count in counts.items()})
 
     def _add_backlog_figures(
         self, told: Exposition, known: Sequence[Subject], marks: Mapping[str, str]
@@ -112,34 +112,36 @@ class Metrics:
         now_ms = self._signs.now_ms()
         changes = HealthEvents(self._client).known()
         each = {one: (mark, backlog_stats[one]) for one, mark in marks.items()}
-        figures.BACKLOG.render_samples(told, [(mark, found.backlog_events) for mark, found in each.values()])
-        figures.OLDEST.render_samples(
+        metric_definitions.BACKLOG.render_samples(
+            told, [(mark, found.backlog_events) for mark, found in each.values()]
+        )
+        metric_definitions.OLDEST.render_samples(
             told, [(mark, _waited(found.waiting_since_ms, now_ms)) for mark, found in each.values()]
         )
-        figures.BREAKER.render_samples(
+        metric_definitions.BREAKER.render_samples(
             told, [(mark, int(found.breaker is not None)) for mark, found in each.values()]
         )
         states = {one: change.state.value for one, change in changes.items()}
-        figures.STATE.render_samples(
+        metric_definitions.STATE.render_samples(
             told,
             [
                 (f'{mark[:-1]},state="{state}"}}', int(states.get(one) == state))
                 for one, mark in marks.items()
-                for state in figures.STATE.values
+                for state in metric_definitions.STATE.values
             ],
         )
 
     def _tell_parked(self, told: Exposition, marks: Mapping[str, str]) -> None:
         parked = ParkedStore(self._resources.engine).counts()
         samples = [(mark, parked[one].events if one in parked else 0) for one, mark in marks.items()]
-        figures.PARKED.render_samples(told, samples)
+        metric_definitions.PARKED.render_samples(told, samples)
 
     def _tell_totals(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:
         until_ms = gaps.ask(Source.REDIS, self._signs.recorded_until_ms)
         if until_ms is None:
             return
         totals = self._totals.look(list(marks), until_ms)
-        for name, figure in figures.TOTALS.items():
+        for name, figure in metric_definitions.TOTALS.items():
             figure.render_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
 
     def _tell_health(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:

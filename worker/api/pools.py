@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from fastapi.routing import APIRoute
 
 from worker.api.fair_pool import FairPool, PoolFull
+from worker.api.limits import RefusalReason, note_refusal
 from worker.api.problems import Problem
-from worker.api.refused import RefusalReason, note_refusal
 
 T = TypeVar("T")
 

@@ -12,11 +12,19 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
-from worker.api.paging import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
+from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.reading import Body
-from worker.api.replay_documents import (
+from worker.api.resources import Resources
+from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters
+from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
+from worker.model.api_keys import ApiKey
+from worker.model.deliveries import Cause
+from worker.model.errors import InvalidReplay, NotFoundError
+from worker.model.events import EventType
+from worker.model.replays import Replay, ReplayState, Selection
+from worker.views.replays import (
     CountDocument,
     ReplayDocument,
     ReplayPage,
@@ -27,14 +35,6 @@ from worker.api.replay_documents import (
     request_in,
     whole_replay,
 )
-from worker.api.resources import Resources
-from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters
-from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
-from worker.model.api_keys import ApiKey
-from worker.model.deliveries import Cause
-from worker.model.errors import InvalidReplay, NotFoundError
-from worker.model.events import EventType
-from worker.model.replays import Replay, ReplayState, Selection
 
 router = APIRouter(
     prefix="/integrations/siem/{integration_id}/replays", tags=["replays"], route_class=FairRoute

@@ -3,8 +3,8 @@
 import asyncio
 from typing import ClassVar
 
+from worker.api.limits import RefusalReason
 from worker.api.problems import MEDIA_TYPE, Problem
-from worker.api.refused import RefusalReason
 
 #: How long what still comes is passed over, in seconds: a close at once would take the answer with it.
 _LINGER = 1.0

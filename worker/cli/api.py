@@ -13,7 +13,7 @@ import click
 
 from worker.api.app import create_app
 from worker.api.resources import Resources
-from worker.api.serving import Server, bind_socket, listener_url, server_of
+from worker.api.server import Server, bind_socket, listener_url, server_of
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts

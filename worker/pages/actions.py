@@ -17,9 +17,9 @@ from worker.broker.idempotency import IdempotencyLock
 from worker.integrations import Webhook
 from worker.integrations.integration import Integration
 from worker.pages.confirming import asked_first
-from worker.pages.once import run_form_once
+from worker.pages.idempotency import run_form_once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, CsrfForm, Editor, User
+from worker.pages.sessions import HOME, CsrfForm, Editor, User
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -20,11 +20,22 @@ from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.model.digits import number_in
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
-from worker.pages import actions, confirming, events, forms, letters, listing, one, replays, sign_in, trying
+from worker.pages import (
+    actions,
+    confirming,
+    dead_letters,
+    diagnostics,
+    events,
+    forms,
+    integrations,
+    one,
+    replays,
+    sign_in,
+)
 from worker.pages.drafts import keep_draft
 from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
-from worker.pages.visitors import (
+from worker.pages.sessions import (
     SIGN_IN,
     NotSignedIn,
     SessionReplaced,
@@ -36,8 +47,8 @@ from worker.pages.visitors import (
 
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
-    *(sign_in.router, listing.router, letters.router, replays.router, events.router),
-    *(forms.router, trying.router, confirming.router, actions.router, one.router),
+    *(sign_in.router, integrations.router, dead_letters.router, replays.router, events.router),
+    *(forms.router, diagnostics.router, confirming.router, actions.router, one.router),
 )
 
 

@@ -21,7 +21,7 @@ from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.tenancy import Configured
 from worker.model.replays import Selection
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Editor, User
+from worker.pages.sessions import HOME, Editor, User
 from worker.pages.words import count_text_for_page
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)

@@ -23,9 +23,9 @@ from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
 from worker.model.events import MAX_EVENT_BYTES
 from worker.pages.form_fields import MAIN, all_fields
-from worker.pages.form_reading import FORGET, SECRETS, text_of
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
-from worker.pages.visitors import CSRF_FIELD, CsrfForm, Editor, User
+from worker.pages.form_values import FORGET, SECRETS, text_of
+from worker.pages.sessions import CSRF_FIELD, CsrfForm, Editor, User
 
 #: The fields of any type's form that hold a secret.
 SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)

@@ -10,7 +10,7 @@ from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
 from worker.ledger.deliveries import find_deliveries
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Viewer
+from worker.pages.sessions import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData
 
-from worker.api.documents import COMMON, DESTINATIONS
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
 from worker.model.events import DEFAULT_EVENT_TYPES
 from worker.pages.form_fields import Field, FieldKind, all_fields
-from worker.pages.form_reading import SECRETS, text_of
 from worker.pages.form_tokens import field_digest
+from worker.pages.form_values import SECRETS, text_of
+from worker.views.integrations import COMMON, DESTINATIONS
 
 #: Characters of what another one has saved that a note repeats at the most.
 _LONGEST_NOTE = 200

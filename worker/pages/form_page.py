@@ -18,7 +18,7 @@ from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRI
 from worker.pages.form_filling import FormValues, texts_of
 from worker.pages.form_tokens import FormToken
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, User
+from worker.pages.sessions import HOME, User
 
 _UNPROCESSABLE = 422
 

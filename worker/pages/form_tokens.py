@@ -1,7 +1,7 @@
 """The token that each form carries: whose form it is, where it stands, and a name that no other form has.
 
 It is sealed with the vault's key, so that nobody can make one. By its name a form that comes twice is
-carried out once (`worker.pages.once`), and what was typed into it is kept while it cannot be saved
+carried out once (`worker.pages.idempotency`), and what was typed into it is kept while it cannot be saved
 (`worker.pages.drafts`), also when the session has ended meanwhile. It does not prove that a form is sent from
 a page of ours: that is the session's own proof.
 """

@@ -11,7 +11,6 @@ from starlette.datastructures import FormData
 
 from worker.api.announcing import refresh_integration
 from worker.api.callers import Shared
-from worker.api.documents import etag, integration_document
 from worker.api.integration_changes import change, create_integration_of_tenant
 from worker.api.merging import changed, created
 from worker.api.pools import FairRoute
@@ -23,10 +22,11 @@ from worker.model.errors import InvalidIntegration, RevisionConflict
 from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
 from worker.pages.form_page import FormPage, form_with_errors, show_form
-from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
-from worker.pages.once import FormAlreadySent, run_form_once
+from worker.pages.form_values import document_in, judged_form, patch_in, text_of
+from worker.pages.idempotency import FormAlreadySent, run_form_once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, Editor, User
+from worker.pages.sessions import HOME, Editor, User
+from worker.views.integrations import etag, integration_document
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -11,10 +11,10 @@ from worker.ledger.counts import minutes_of
 from worker.ledger.deliveries import find_deliveries
 from worker.model.time_words import span
 from worker.pages.charts import bar_chart, line_chart
-from worker.pages.listing import MEANINGS
+from worker.pages.integrations import MEANINGS
 from worker.pages.rendering import render
+from worker.pages.sessions import HOME, Viewer
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars, latency_points
-from worker.pages.visitors import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -17,7 +17,7 @@ from worker.model.untrusted_text import plain, plain_lines
 from worker.pages import words
 from worker.pages.form_tokens import FORM_FIELD
 from worker.pages.icons import icon
-from worker.pages.visitors import CSRF_FIELD, CSRF_HEADER, HOME, SIGN_IN, User
+from worker.pages.sessions import CSRF_FIELD, CSRF_HEADER, HOME, SIGN_IN, User
 
 #: Nothing is loaded from elsewhere, nothing inline runs, and nobody may put a page into a frame.
 HEADERS = {

@@ -14,11 +14,11 @@ from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayResult, ReplayState, Selection
-from worker.pages.letter_filter import LetterFilter
-from worker.pages.letters import LETTERS
-from worker.pages.once import run_form_once
+from worker.pages.dead_letter_filter import LetterFilter
+from worker.pages.dead_letters import LETTERS
+from worker.pages.idempotency import run_form_once
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, CsrfForm, Editor, User, Viewer
+from worker.pages.sessions import HOME, CsrfForm, Editor, User, Viewer
 from worker.pages.words import count_text_for_page
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)

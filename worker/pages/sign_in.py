@@ -10,7 +10,7 @@ from worker.api.callers import Shared, host_of
 from worker.api.pools import FairRoute, work
 from worker.model.api_keys import ApiKey, Role
 from worker.pages.rendering import render
-from worker.pages.visitors import (
+from worker.pages.sessions import (
     COOKIE,
     HOME,
     SIGN_IN,

@@ -11,7 +11,6 @@ from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
 from worker.api.connection_tests import steps_of_test
-from worker.api.documents import integration_document
 from worker.api.merging import changed, created
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
@@ -26,10 +25,11 @@ from worker.model.events import QueuedEvent, decode_event
 from worker.pages.complaints import error_text
 from worker.pages.drafts import Typed
 from worker.pages.form_filling import known
-from worker.pages.form_reading import document_in, judged_form, patch_in, text_of
+from worker.pages.form_values import document_in, judged_form, patch_in, text_of
 from worker.pages.rendering import HEADERS, template_environment
-from worker.pages.visitors import HOME, Editor, User
+from worker.pages.sessions import HOME, Editor, User
 from worker.transports.guard import Guard
+from worker.views.integrations import integration_document
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -7,9 +7,9 @@ that they cannot say anything else.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from worker.api.documents import COMMON, DESTINATIONS
 from worker.api.examples import CHANGES, EXAMPLES
 from worker.integrations.integration import Integration
+from worker.views.integrations import COMMON, DESTINATIONS
 
 _MARK = {"$ref": "#/components/schemas/SecretMark"}
 _SECRET_MARK = {

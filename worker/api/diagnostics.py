@@ -15,13 +15,13 @@ from pydantic import BaseModel
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.connection_tests import steps_of_test
 from worker.api.documentation import problems
-from worker.api.health_documents import HealthDocument, health_document
 from worker.api.pools import FairRoute, work
 from worker.doctor import StepReport, StepStatus
 from worker.health import HealthService
 from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
 from worker.model.sources import MissingSources, Source
+from worker.views.health import HealthDocument, health_document
 
 router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrations"], route_class=FairRoute)
 

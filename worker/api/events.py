@@ -15,12 +15,12 @@ from worker.api.bodies import raw_body, unpacked
 from worker.api.callers import Publisher, Shared
 from worker.api.documentation import problems
 from worker.api.fair_pool import PoolFull
-from worker.api.judging import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines
+from worker.api.idempotency import IdempotencyKey, run_idempotent
+from worker.api.limits import RefusalReason, note_refusal
 from worker.api.pools import PUBLISHING
 from worker.api.problems import Problem
-from worker.api.refused import RefusalReason, note_refusal
-from worker.api.repeating import IdempotencyKey, run_idempotent
 from worker.api.resources import Resources
+from worker.api.validation import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines
 from worker.broker.connection import Client
 from worker.broker.ingress import add_events, count_unrouted
 from worker.broker.notices import floods

@@ -32,7 +32,7 @@ IdempotencyKey = Annotated[
         "and answered as it was the first time. Of each tenant the latest answers are kept, up to a limit.",
     ),
 ]
-#: Of the answer to a form of a page: what was in the form (`worker.pages.once`).
+#: Of the answer to a form of a page: what was in the form (`worker.pages.idempotency`).
 FORM_DIGEST = "form-digest"
 _KEPT_HEADERS = ("location", "etag", "content-type", FORM_DIGEST)
 

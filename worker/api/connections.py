@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import Protocol
 
+from worker.api.limits import RefusalReason, note_refusal
 from worker.api.origins import UNKNOWN, origin_of
-from worker.api.refused import RefusalReason, note_refusal
 from worker.api.shares import Shares
 from worker.settings import Network
 

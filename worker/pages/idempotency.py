@@ -11,12 +11,12 @@ from collections.abc import Callable
 from fastapi import Response
 from starlette.datastructures import FormData
 
+from worker.api.idempotency import FORM_DIGEST, finish
 from worker.api.problems import Problem
-from worker.api.repeating import FORM_DIGEST, finish
 from worker.api.resources import Resources
 from worker.broker.idempotency import Idempotency, IdempotencyLock, RequestInProgress, StoredResponse
 from worker.pages.form_tokens import FORM_FIELD, FormToken
-from worker.pages.visitors import CSRF_FIELD, safe_place
+from worker.pages.sessions import CSRF_FIELD, safe_place
 
 #: How long the second one waits for the answer to the first, in seconds.
 _PATIENCE, _LOOK = 2.0, 0.05

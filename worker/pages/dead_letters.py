@@ -22,11 +22,11 @@ from worker.model.events import EventType
 from worker.model.payload_text import payload_text
 from worker.model.replays import LetterState, Selection
 from worker.pages.confirming import Confirmation, asked_first, confirmation_page
+from worker.pages.dead_letter_filter import LetterFilter
 from worker.pages.drafts import GONE, Typed, find_draft, forget_draft
 from worker.pages.form_tokens import FormToken
-from worker.pages.letter_filter import LetterFilter
 from worker.pages.rendering import render
-from worker.pages.visitors import HOME, CsrfForm, Editor, User, Viewer
+from worker.pages.sessions import HOME, CsrfForm, Editor, User, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -10,8 +10,8 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from worker.api.connections import ConnectionLimit
 from worker.api.impatience import TimeoutProtocol
-from worker.api.room import ConnectionLimit
 from worker.model.errors import InvalidSetting
 from worker.settings import Settings
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.api.exposition import Exposition, labels
-from worker.api.refused import RefusalReason
+from worker.api.limits import RefusalReason
 from worker.broker.conflicts import ConflictKind
 from worker.broker.heartbeat import API, ROLES
 from worker.integrations import DESTINATION_TYPES

@@ -20,8 +20,8 @@ from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHeal
 from worker.model.time_words import span
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
+from worker.pages.sessions import HOME, Viewer
 from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
-from worker.pages.visitors import HOME, Viewer
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

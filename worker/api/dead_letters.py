@@ -11,17 +11,7 @@ from fastapi import APIRouter, Query, Response
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.documentation import problems
 from worker.api.filters import DeliveryFilters, EventFilters, LetterFilters, LetterStateFilter, epoch_ms
-from worker.api.outcome_documents import (
-    DeliveryPage,
-    EventPage,
-    LetterPage,
-    WholeLetter,
-    delivery_document,
-    event_delivery,
-    letter_document,
-    whole_letter,
-)
-from worker.api.paging import Milliseconds, cursor_after, decode_cursor
+from worker.api.parameters import Milliseconds, cursor_after, decode_cursor
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
@@ -32,6 +22,16 @@ from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.results import DeadLetterRow, DeliveryRow, Place
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection
+from worker.views.deliveries import (
+    DeliveryPage,
+    EventPage,
+    LetterPage,
+    WholeLetter,
+    delivery_document,
+    event_delivery,
+    letter_document,
+    whole_letter,
+)
 
 router = APIRouter(route_class=FairRoute)
 
