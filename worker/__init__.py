@@ -2,11 +2,11 @@
 
 An event is born with one `XADD` to the stream `siem:events`. From there it travels:
 
-1. `worker.router`     reads it and appends it to the backlog of each integration that wants it.
-2. `worker.tasks`      claims a batch of a backlog, formats it, sends it, judges the reply, and
+1. `worker.pipeline.router`     reads it and appends it to the backlog of each integration that wants it.
+2. `worker.pipeline.delivery`      claims a batch of a backlog, formats it, sends it, judges the reply, and
                        settles it in Redis: delivered, to be retried, or dead.
-3. `worker.recorder`   writes what was settled to the SQL ledger: deliveries, dead letters, counts.
-4. `worker.sweeper`    finds what a dead process left behind and puts it back on the way.
+3. `worker.pipeline.recorder`   writes what was settled to the SQL ledger: deliveries, dead letters, counts.
+4. `worker.pipeline.sweeper`    finds what a dead process left behind and puts it back on the way.
 
 Redis is the baton between the steps; no step calls another. Below the steps lie the edges (`broker`,
 `ledger`, `transports`, `destinations`), the pure `formats`, and the words of the trade in `model`.

@@ -21,6 +21,8 @@ from celery.exceptions import Retry
 from celery.signals import celeryd_after_setup, worker_init, worker_ready, worker_shutdown
 from kombu.entity import Exchange, Queue
 
+from worker.background.reach import reach_fact
+from worker.background.redis_monitor import RedisWatch, refuse_unfit
 from worker.broker import celery_channel, celery_log, celery_nodes, celery_pool, celery_worker
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
@@ -32,10 +34,9 @@ from worker.broker.snapshot import documents
 from worker.broker.tenants import Tenants
 from worker.broker.withdrawals import withdraw
 from worker.destinations.registry import sender_opener
-from worker.fair_delivery import FairDelivery
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import MAX_RETRIES
-from worker.logs import clean_records, quiet_libraries
+from worker.logging import clean_records, quiet_libraries
 from worker.model.errors import (
     BrokerUnavailable,
     DeliveryDead,
@@ -47,12 +48,11 @@ from worker.model.errors import (
 from worker.model.fleet_health import worker_role
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.pipeline.delivery import DeliveryWorker, Gate, Timeouts, close_unused
+from worker.pipeline.fair_delivery import FairDelivery
 from worker.pipeline.task_report import TaskReport
 from worker.pipeline.thread_shares import ThreadShares, pool_size
-from worker.reach import reach_fact
-from worker.redis_watch import RedisWatch, refuse_unfit
 from worker.settings import Settings, settings
-from worker.tasks import DeliveryWorker, Gate, Timeouts, close_unused
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog.stream import watch_to_the_end
 from worker.vault.vault import open_document, open_vault

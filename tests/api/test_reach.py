@@ -7,11 +7,11 @@ from typing import Any
 from tests.api.conftest import Api
 from tests.fleet import wait_until
 from tests.receivers.webhook import WebhookReceiver
+from worker.background.reach import reach_fact
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.model.fleet_health import worker_role
-from worker.reach import reach_fact
 from worker.settings import Settings
 from worker.vault.vault import open_vault
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
-from worker.health import HealthService
+from worker.background.health import HealthService
 from worker.model.health import Part
 
 ROLE = "worker-splunk_hec"

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.fleet import Fleet
+from worker.background.reconciler import Reconciliation
 from worker.broker import keys
 from worker.broker.api_keys import KeyCopy
 from worker.broker.conflicts import conflicts, orphan_document, standing_documents
@@ -24,7 +25,6 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import recorder_stall
 from worker.broker.tenants import UNKNOWN, Tenants
 from worker.ledger.integrations import IntegrationStore
-from worker.reconciling import Reconciliation
 from worker.vault.proofs import Signer
 from worker.vault.vault import open_vault
 

@@ -29,11 +29,11 @@ from tests.pipeline.conftest import denial
 from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
+from worker.background.doctor import StepReport, StepStatus
 from worker.broker.redis_errors import broker_unavailable
 from worker.destinations.splunk_hec.verdict import hec_verdict
-from worker.doctor import StepReport, StepStatus
 from worker.ledger.driver_errors import as_outage
-from worker.logs import CleanRecord, clean_traceback
+from worker.logging import CleanRecord, clean_traceback
 from worker.model.deliveries import Failure
 from worker.model.errors import SiemError, TransportError
 from worker.model.failures import FailureCode
@@ -185,7 +185,7 @@ def test_processes_log_by_clean_records(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert b"\x1b" not in done.stderr
-    program = "from worker.logs import clean_records; clean_records(); raise ValueError('\\x1b[2J')"
+    program = "from worker.logging import clean_records; clean_records(); raise ValueError('\\x1b[2J')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert b"ValueError: \\x1b[2J" in done.stderr

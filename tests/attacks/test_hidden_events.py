@@ -20,7 +20,7 @@ from worker.model.events import MAX_EVENT_BYTES, accept_event
 from worker.model.flows import flow_of
 from worker.model.invalid_events import hint_for
 from worker.model.untrusted_text import shortened
-from worker.router import route_entries
+from worker.pipeline.router import route_entries
 
 HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})
 CEF = SyslogCefFormat.of(facility="local0", header="rfc5424", hostname="h", send_src=True, limit=16_000)

@@ -14,13 +14,13 @@ from tests.api.publishing import event, taken
 from tests.cli.running import call
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, Site, site, standing_site
+from worker.background.health import HealthService
 from worker.broker.ingress import IngressEntry
-from worker.health import HealthService
 from worker.ledger.dead_letters import find_letter
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.replays import LetterState
-from worker.router import route_entries
+from worker.pipeline.router import route_entries
 
 __all__ = ["api", "bare_fleet", "site", "standing_site"]
 

@@ -10,13 +10,13 @@ import redis
 
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet
+from worker.background.reconciler import Reconciliation
 from worker.broker import keys
 from worker.broker.api_keys import KeyCopy
 from worker.broker.connection import redis_client
 from worker.broker.snapshot import Snapshot, publish_some
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.integrations import IntegrationStore
-from worker.reconciling import Reconciliation
 from worker.vault.vault import open_vault
 
 MANY, LARGE = 40, 50_000
@@ -83,7 +83,7 @@ def change(api: Api) -> str:
 
 def test_a_recorder_looks_without_reading_all(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first look compares all; later ones compare revisions, and some documents in turn."""
-    monkeypatch.setattr("worker.reconciling.AT_ONCE", 2)
+    monkeypatch.setattr("worker.background.reconciler.AT_ONCE", 2)
     client = redis_client(fleet.settings.broker_address())
     store = IntegrationStore(fleet.engine, open_vault(fleet.settings))
     copy = KeyCopy(client, open_vault(fleet.settings).proofs)

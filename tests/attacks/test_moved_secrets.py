@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select, update
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
+from worker.background.reach import reach_of
 from worker.broker import keys
 from worker.broker.fleet import LivingProcess, ProcessReport
 from worker.integrations.integration import Integration, parse_integration
@@ -23,7 +24,6 @@ from worker.ledger.resealing import Binding, SecretResealer, reseal_secrets, sea
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.fleet_health import worker_role
-from worker.reach import reach_of
 from worker.settings import Settings
 from worker.vault.fields import replaced
 from worker.vault.places import place_of
@@ -151,7 +151,7 @@ def test_a_secret_opens_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         living = LivingProcess(
             worker_role("webhook"), "1@host:0", 0.0, ProcessReport(facts={"reach": forged})
         )
-        monkeypatch.setattr("worker.reach.living_processes", lambda _, one=living: [one])
+        monkeypatch.setattr("worker.background.reach.living_processes", lambda _, one=living: [one])
         found = reach_of(None, VAULT, Settings(data_dir=tmp_path), "webhook")  # type: ignore[arg-type]  # nobody is asked
 
         assert found.telling == []

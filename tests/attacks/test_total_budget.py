@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import event
 from tests.steps.test_sweeper import Fleet
+from worker.background.unparker import Unparker
+from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ingress import RoutedChunk
@@ -27,8 +29,6 @@ from worker.ledger.parked import ParkedStore, keep
 from worker.ledger.recording import record_entries
 from worker.model.budget import UnclaimedEvents, fair_level, memory_of, memory_shares, room_of, total
 from worker.model.parking import BacklogRoom, Cap, ParkedChunk
-from worker.unparking import Unparker
-from worker.waiting_quota import WaitingQuota
 
 CAP = Cap(events=100_000, size=100_000_000)
 #: Bytes of each event, and about what it takes of memory.

@@ -10,6 +10,7 @@ import pytest
 from tests.api.conftest import OURS, PUBLISH_ONLY, THEIRS, Api, running
 from tests.attacks.test_total_budget import fill, tell
 from tests.fleet import Fleet, wait_until
+from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.outcomes import Outcomes
@@ -18,7 +19,6 @@ from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
-from worker.waiting_quota import WaitingQuota
 
 MOST = 30_000
 EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}

@@ -27,8 +27,8 @@ from tests.receivers.scripts import Action, Request, Script, ok
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.webhook import WebhookReceiver, takes
 from tests.transports.dead_addresses import full_queue
-from worker.demo.samples import sample_lines
 from worker.model.events import EventType
+from worker.samples import sample_lines
 
 A, B, DEAD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 

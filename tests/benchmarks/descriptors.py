@@ -26,9 +26,9 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action, Request
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.webhook import WebhookReceiver
-from worker.demo.samples import sample_lines
 from worker.ledger.schema import minute_counts
 from worker.model.events import EventType
+from worker.samples import sample_lines
 
 #: How long a webhook takes for a request, in seconds: long enough for many to be under way at once.
 _ANSWER_AFTER = 0.02

@@ -17,8 +17,8 @@ from typing import Any
 from tests.benchmarks.measuring import PATIENT, cpu_seconds, hardware
 from tests.benchmarks.throughput import recorded, statuses
 from tests.fleet import Fleet, wait_until
-from worker.demo.samples import sample_lines
 from worker.model.events import EventType
+from worker.samples import sample_lines
 
 #: Receiver, type and address of each way.
 WAYS = {

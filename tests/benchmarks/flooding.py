@@ -22,8 +22,8 @@ from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import roles_alive
-from worker.demo.samples import sample_events
 from worker.model.events import EventType
+from worker.samples import sample_events
 
 #: Events of one pipeline of a publisher.
 _PIPELINE = 1000

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.benchmarks.measuring import hardware
-from worker.demo.samples import sample_lines
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.events import QueuedEvent, decode_event
+from worker.samples import sample_lines
 
 _BATCH = 500
 _Formatter = Callable[[Sequence[QueuedEvent]], list[bytes]]

@@ -29,9 +29,9 @@ from sqlalchemy import text
 
 from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
-from worker.demo.samples import sample_lines
 from worker.model.events import EventType
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Sink:
             [
                 sys.executable,
                 "-m",
-                "worker.demo.receiver",
+                "worker.demo.splunk_receiver",
                 "--port-file",
                 str(self._port_file),
                 "--count-only",

@@ -22,10 +22,10 @@ from sqlalchemy import text
 
 from tests.benchmarks.measuring import PATIENT, Sink, hardware
 from tests.fleet import Fleet, wait_until
-from worker.demo.samples import sample_lines
 from worker.integrations.integration import parse_integration
 from worker.model.events import EventType
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 from worker.settings import Settings
 
 #: Ports that the hanging ones share.

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from celery import Celery
 
-from worker.demo.samples import sample_events
+from worker.samples import sample_events
 
 app = Celery("one_task_an_event", broker=os.environ["ALTERNATIVE_REDIS"])
 app.conf.update(task_ignore_result=True, task_acks_late=True, worker_prefetch_multiplier=4)

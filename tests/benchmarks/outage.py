@@ -23,8 +23,8 @@ from tests.benchmarks.measuring import hardware
 from tests.fleet import Fleet
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.demo.samples import sample_lines
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 
 #: What production has where tests are hasty.
 _SETTINGS: dict[str, Any] = {

@@ -22,8 +22,8 @@ from sqlalchemy import text
 from tests.benchmarks.measuring import PATIENT, Sink, cpu_by_role, hardware
 from tests.embedded_servers import VALKEY, start_server
 from tests.fleet import Fleet, wait_until
-from worker.demo.samples import sample_lines
 from worker.model.events import EventType
+from worker.samples import sample_lines
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def test_everything_else_is_logged(kept: Kept) -> None:
     """What has nothing to do with a connection, what tasks raise, what is ours, and everything at DEBUG."""
     logging.getLogger("celery.worker.consumer.consumer").error("unregistered task of type %s", "x")
     logging.getLogger("celery.app.trace").error("raised %r", OSError("x"), exc_info=_info(OSError("x")))
-    logging.getLogger("worker.tasks").error("no order could be published: %s", LOST)
+    logging.getLogger("worker.pipeline.delivery").error("no order could be published: %s", LOST)
     logging.getLogger("celery.worker.consumer.consumer").debug("connection: %s", LOST)
 
     assert kept.messages == [

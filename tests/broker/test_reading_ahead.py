@@ -14,7 +14,7 @@ from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingRes
 from worker.broker.ingress_ahead import IngressAhead, NotLeader
 from worker.broker.notices import LASTS, floods
 from worker.broker.volumes import Volume, volumes_of
-from worker.route_ahead import RouteAhead
+from worker.pipeline.lookahead import RouteAhead
 
 
 def publish(client: redis.Redis, count: int) -> list[bytes]:

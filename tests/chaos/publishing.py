@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from worker.demo.samples import sample_lines
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.errors import UnavailableError
 from worker.model.events import QueuedEvent, decode_event
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 
 _BATCH = 50
 _CEF = SyslogCefFormat.of(facility="local0", header="rfc3164", hostname="mitrity", send_src=True, limit=8000)

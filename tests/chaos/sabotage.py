@@ -17,7 +17,7 @@ from typing import Any
 from tests.fleet import Fleet
 from worker.broker import scripting
 from worker.broker.ingress import Ingress, RoutingResult
-from worker.recorder import Recorder
+from worker.pipeline.recorder import Recorder
 
 #: How long the gap is that was none, in seconds: long enough for somebody to be killed in it.
 _GAP = 0.4

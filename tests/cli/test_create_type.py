@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.running import create, run
 from tests.fleet import Fleet
-from worker.cli.form_option import MODELS
+from worker.cli.field_options import MODELS
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.integrations.integration import Integration
 

@@ -10,10 +10,10 @@ from tests.cli.running import Ran, call, create
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.webhook import WebhookReceiver
+from worker.background.reach import reach_fact
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat
 from worker.model.fleet_health import worker_role
-from worker.reach import reach_fact
 from worker.settings import Settings
 from worker.vault.vault import Vault, open_vault
 

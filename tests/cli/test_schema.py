@@ -13,11 +13,11 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
 from tests.ledger.tables import is_current
 from worker import __version__
+from worker.background.schema_compatibility import ledger_users, schema_facts
 from worker.broker import keys
 from worker.broker.heartbeat import API, Heartbeat
 from worker.ledger.engine import upgrade_tables, writing
 from worker.ledger.migrations.revisions import own_steps
-from worker.schema_guard import ledger_users, schema_facts
 
 _HEAD = own_steps().head
 

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.demo.running import starter
-from worker.demo.cast import cast, forget_ports, listening, received
-from worker.demo.samples import sample_lines
+from worker.demo.receivers import cast, forget_ports, listening, received
+from worker.samples import sample_lines
 
 
 def test_every_way_is_played() -> None:

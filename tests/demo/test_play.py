@@ -13,8 +13,8 @@ from typing import IO, Any
 import pytest
 import requests
 
-from worker.demo import play
-from worker.demo.cast import Receiver, cast
+from worker.demo import runner
+from worker.demo.receivers import Receiver, cast
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.settings import Settings
@@ -115,10 +115,10 @@ def test_what_no_receiver_confirms_is_not_accounted_for(
     def counting_cast() -> list[Receiver]:
         return [replace(role, options=("--count-only",)) for role in cast() if role.name == "qradar"]
 
-    monkeypatch.setattr(play, "cast", counting_cast)
+    monkeypatch.setattr(runner, "cast", counting_cast)
     for name in ("SIEM_REDIS_URL", "SIEM_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    status = play.run_demo(Settings(data_dir=tmp_path), events=50, leave=True, as_json=True)
+    status = runner.run_demo(Settings(data_dir=tmp_path), events=50, leave=True, as_json=True)
     said = capsys.readouterr()
     [line] = json.loads(said.out.splitlines()[-1])["integrations"]
 

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from tests.demo.running import PATH, Start, launch
-from worker.demo.connection import LONGEST_BODY
-from worker.demo.receiver import count_envelopes, gunzip
-from worker.demo.samples import sample_events, sample_lines
+from worker.demo.server import LONGEST_BODY
+from worker.demo.splunk_receiver import count_envelopes, gunzip
+from worker.samples import sample_events, sample_lines
 
 
 def envelopes(events: Sequence[bytes]) -> bytes:

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from worker.demo.samples import sample_events, sample_lines
 from worker.model.events import EventType, decode_event
+from worker.samples import sample_events, sample_lines
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,9 +12,9 @@ import requests
 from tests.demo.running import Running, Start, launch
 from tests.formats.golden_events import queued
 from tests.interop.traffic import traffic
-from worker.demo.samples import sample_lines
 from worker.demo.syslog_receiver import LONGEST_FRAME, NotSyslog, take_frames
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
+from worker.samples import sample_lines
 
 _MESSAGE = b"<134>Jan  2 03:04:05 host CEF:0|a|b|1|c|d|2|externalId=evt_1"
 

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from tests.demo.running import Start, launch
-from worker.demo.connection import Request
-from worker.demo.samples import sample_lines
+from worker.demo.server import Request
 from worker.demo.webhook_receiver import count_events, read_ids
 from worker.formats.signing import signature
+from worker.samples import sample_lines
 
 _KEY = b"k" * 24
 _SECRET = "whsec_" + b64encode(_KEY).decode()

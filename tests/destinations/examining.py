@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from tests.ports import free_port
-from worker.doctor import StepReport, examine
+from worker.background.doctor import StepReport, examine
 from worker.integrations.integration import Integration, parse_integration
 from worker.transports.guard import Guard
 

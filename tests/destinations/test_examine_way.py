@@ -25,7 +25,7 @@ from tests.transports.certificates import (
     splunks_own,
 )
 from tests.transports.endpoint import Endpoint, Visit
-from worker.doctor import examine
+from worker.background.doctor import examine
 from worker.integrations.integration import parse_integration
 from worker.transports.guard import Guard
 

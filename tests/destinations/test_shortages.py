@@ -28,7 +28,7 @@ from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, T
 from worker.model.orders import WorkOrder
 from worker.model.settlement import SHORTAGE_PAUSE
 from worker.model.shortages import Resource
-from worker.tasks import DeliveryWorker, Timeouts
+from worker.pipeline.delivery import DeliveryWorker, Timeouts
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport

@@ -6,11 +6,11 @@ import pytest
 
 from tests.formats.golden_events import queued
 from tests.formats.hostile_events import MISLEADING
-from worker.demo.samples import sample_lines
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.destinations.syslog_cef.values import cut_escaped
 from worker.formats.cef_escaping import extension_value, header_value, one_line, plain_json
 from worker.formats.cef_keys import KEYS
+from worker.samples import sample_lines
 
 
 @pytest.mark.parametrize(

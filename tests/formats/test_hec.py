@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.formats.golden_events import GOLDEN, golden_event, queued
-from worker.demo.samples import sample_lines
 from worker.demo.splunk import index_body
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.model.events import EventType, QueuedEvent
+from worker.samples import sample_lines
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 PLAIN = HecFormat.of(

@@ -8,9 +8,9 @@ from hypothesis import given
 
 from tests.formats.golden_events import GOLDEN, golden_event
 from tests.formats.hostile_events import printable_ids
-from worker.demo.samples import sample_lines
 from worker.destinations.webhook.format import BodyKind, batch_id, body, content_type, message_id
 from worker.model.events import EventType
+from worker.samples import sample_lines
 
 WEBHOOK = GOLDEN / "webhook"
 ALL = [golden_event(event_type).raw for event_type in EventType]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from worker.settings import Settings
+from worker.up.data_dir_lock import DataDirLock
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import DataDirLock
 
 
 @pytest.fixture

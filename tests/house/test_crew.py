@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.house.programs import command, holding, is_free, text_of, wait_until
-from worker.up import crew as module
-from worker.up.crew import Exited, ProcessGroup, Watcher
+from worker.up import process_group as module
+from worker.up.process_group import Exited, ProcessGroup, Watcher
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
 from worker.up import embedded as module
+from worker.up.data_dir_lock import DataDirLock
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import DataDirLock
 
 
 @pytest.mark.slow

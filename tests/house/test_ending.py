@@ -25,9 +25,9 @@ from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
 from worker.up import stack as module
-from worker.up.crew import ProcessGroup
+from worker.up.data_dir_lock import DataDirLock
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import DataDirLock
+from worker.up.process_group import ProcessGroup
 
 
 def test_ctrl_c_ends_all_in_good_order(

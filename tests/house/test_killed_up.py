@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.house.programs import POLITE, command, holding, is_free, procfile, text_of, wait_until
-from worker.up.warden import execute
+from worker.up.orphan_reaper import execute
 
 pytestmark = pytest.mark.slow
 

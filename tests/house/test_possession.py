@@ -10,13 +10,13 @@ import pytest
 
 from tests.house.programs import is_free, wait_until
 from worker.model.errors import AlreadyRunningError
-from worker.up.possession import DataDirLock, is_alive
+from worker.up.data_dir_lock import DataDirLock, is_alive
 
 _ORPHAN_MAKER = """\
 import sys, time
 from pathlib import Path
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import Possession
+from worker.up.data_dir_lock import Possession
 directory = Path(sys.argv[1])
 server = EmbeddedServer(directory, Possession(directory))
 server.start()

@@ -28,8 +28,8 @@ from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFound
 from worker.settings import Settings
 from worker.up import Stack, StackHandle, run_up
 from worker.up import stack as module
-from worker.up.possession import DataDirLock
-from worker.up.screen import Console
+from worker.up.console import Console
+from worker.up.data_dir_lock import DataDirLock
 
 WRITES_ITS_SURROUNDINGS = """\
 import json, os, sys

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.settings import API_URL_FILE, Settings
-from worker.up.surroundings import explain, located, process_environment
+from worker.up.environment import explain, located, process_environment
 
 URL = "redis://127.0.0.1:6379/0"
 

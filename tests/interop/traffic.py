@@ -7,7 +7,7 @@ of an event that takes text, its id apart, over and over until all of them have 
 from collections.abc import Iterator
 from typing import Any
 
-from worker.demo.samples import sample_events
+from worker.samples import sample_events
 
 _HOSTILE_ONE_IN = 10
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.demo.samples import sample_lines
 from worker.model.errors import InvalidEvent
 from worker.model.events import (
     MAX_DEPTH,
@@ -18,6 +17,7 @@ from worker.model.events import (
     GovernanceEvent,
     decode_event,
 )
+from worker.samples import sample_lines
 
 VALID: dict[str, Any] = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
 OPTIONAL = [

@@ -46,14 +46,16 @@ def test_a_run_with_a_stale_mutant_fails_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is tried, and with its name."""
-    stale = _mutant(file="worker/tasks.py")
+    stale = _mutant(file="worker/pipeline/delivery.py")
     monkeypatch.setattr(running, "mutants", lambda: [stale])
     monkeypatch.setattr(sys, "argv", ["run"])
     with pytest.raises(SystemExit) as ended:
         running.main()
 
     assert ended.value.code == 2
-    assert capsys.readouterr().out.startswith("STALE  one: its old text no longer stands in worker/tasks.py")
+    assert capsys.readouterr().out.startswith(
+        "STALE  one: its old text no longer stands in worker/pipeline/delivery.py"
+    )
 
 
 @pytest.mark.slow

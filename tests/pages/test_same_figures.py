@@ -10,9 +10,9 @@ import pytest
 from tests.fleet import wait_until
 from tests.ledger.entries import outcome
 from tests.pages.conftest import HOME, OURS, Site
+from worker.background.health import HealthService
 from worker.broker import keys
 from worker.broker.redis_stats import RedisStats
-from worker.health import HealthService
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status

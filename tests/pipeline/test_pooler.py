@@ -12,7 +12,7 @@ from tests.ledger.postgres import postgres_server
 from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.health import HealthService
+from worker.background.health import HealthService
 from worker.model.deliveries import Status
 
 pytestmark = pytest.mark.slow

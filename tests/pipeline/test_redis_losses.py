@@ -18,7 +18,7 @@ from worker.broker import keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-TOLD = "ERROR worker.loss_watch"
+TOLD = "ERROR worker.background.loss_monitor"
 
 
 @pytest.fixture(params=SERVERS)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import TIMING, append, claim, delivered, subscribe
 from tests.embedded_servers import start_server
+from worker.background.loss_monitor import LossWatch
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.connection import redis_client
@@ -22,10 +23,9 @@ from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.recording import probe, record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
-from worker.loss_watch import LossWatch
 from worker.model.errors import LedgerUnavailable
 from worker.model.redis_marks import Loss, Mark
-from worker.recorder import Recorder
+from worker.pipeline.recorder import Recorder
 
 HOME = "int_a"
 

@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import TIMING, append, claim, settle_all, subscribe
 from tests.ledger.letters import delete, live
+from worker.background.cleanup import Cleanup
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.deletions import DeletedKeys, DeletionNote, deletion_notes
 from worker.broker.locks import LeaderLock
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.cleanup import Cleanup
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.integrations import IntegrationStore
 from worker.vault.vault import Vault

@@ -10,7 +10,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
-from worker.doctor import StepStatus, examine
+from worker.background.doctor import StepStatus, examine
 
 WAY = ["configuration", "name", "address", "connection", "tls", "mutual tls"]
 STEPS = {

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from worker import fair_delivery
-from worker.fair_delivery import FairDelivery
 from worker.model.errors import DeliveryDead
 from worker.model.orders import WorkOrder
+from worker.pipeline import fair_delivery
+from worker.pipeline.fair_delivery import FairDelivery
 from worker.pipeline.task_report import TaskReport
 from worker.pipeline.thread_shares import ThreadShares, pool_size
 

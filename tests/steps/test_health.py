@@ -10,10 +10,10 @@ from sqlalchemy import Engine
 from tests.broker.sending import append, subscribe
 from tests.ledger.entries import outcome
 from tests.ledger.letters import delete, disable, live
+from worker.background.health import HealthService, thresholds_of
 from worker.broker import keys
 from worker.broker.connection import redis_client
 from worker.broker.redis_stats import RedisStats
-from worker.health import HealthService, thresholds_of
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.identity import ledger_id
 from worker.ledger.recording import record_entries

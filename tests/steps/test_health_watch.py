@@ -13,10 +13,10 @@ import redis
 from tests.fleet import wait_until
 from tests.receivers.scripts import after_interim
 from tests.receivers.webhook import WebhookReceiver, answers, takes
+from worker.background.health_monitor import HealthMonitor, Post, StateDebouncer, webhook
 from worker.broker import keys
 from worker.broker.health_events import HealthEvents
 from worker.broker.locks import LeaderLock
-from worker.health_watch import HealthMonitor, Post, StateDebouncer, webhook
 from worker.model.health import Breaker, IntegrationHealth, State
 from worker.settings import Settings
 

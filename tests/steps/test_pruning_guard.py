@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 import redis
 
+from worker.background.pruning_guard import PruningGuard
 from worker.broker.clocks import PruningRefusals
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks
-from worker.pruning_guard import PruningGuard
 
 NOW = 1_795_600_000_000
 BEFORE = NOW - 90 * DAY_MS

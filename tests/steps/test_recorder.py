@@ -15,7 +15,7 @@ from worker.model.deliveries import DeadLetter, Failure, Outcome
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
-from worker.recorder import Recorder
+from worker.pipeline.recorder import Recorder
 
 FINDING = Failure(FailureCode.INVALID_EVENT, "id: is missing", "give one")
 

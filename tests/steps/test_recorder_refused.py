@@ -23,7 +23,7 @@ from worker.ledger.recording import probe, record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.model.events import QueuedEvent
-from worker.recorder import Recorder
+from worker.pipeline.recorder import Recorder
 
 #: More than a column of eight bytes holds.
 HUGE = 1 << 63

@@ -26,7 +26,7 @@ from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import BrokerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.settlement import settle_rulings
-from worker.recorder import Recorder
+from worker.pipeline.recorder import Recorder
 from worker.vault.vault import Vault
 
 WORDS = "HTTP 410: Gone"

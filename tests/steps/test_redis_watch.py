@@ -10,11 +10,11 @@ import redis
 
 from tests.conftest import SERVERS
 from tests.embedded_servers import VALKEY, RunningServer, start_server
+from worker.background.redis_monitor import RedisWatch, refuse_unfit
 from worker.broker.connection import redis_client
 from worker.broker.redis_server import read_facts
 from worker.model.errors import InvalidSetting
 from worker.model.redis_checks import CheckStatus, judge_redis
-from worker.redis_watch import RedisWatch, refuse_unfit
 
 
 @pytest.fixture(params=SERVERS)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from tests.broker.sending import TIMING, claim, subscribe
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, disable, live, states
+from worker.background.replayer import IDLE, Replayer, ReplayPacer, routed_chunks
 from worker.broker.backlog import Backlog
 from worker.broker.locks import LeaderLock
 from worker.broker.packing import unpack_chunk
@@ -25,7 +26,6 @@ from worker.model.deliveries import Cause
 from worker.model.errors import LedgerUnavailable
 from worker.model.events import QueuedEvent
 from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState, Selection
-from worker.replay import IDLE, Replayer, ReplayPacer, routed_chunks
 
 pytestmark = pytest.mark.slow
 

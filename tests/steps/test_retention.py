@@ -8,13 +8,13 @@ import time
 import pytest
 import redis
 
+from worker.background.pruning_guard import PruningGuard
+from worker.background.retention import CLOCKS_APART_MS, LOOK_EVERY, Retention, suited
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import oldest_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.clocks import Clocks
 from worker.model.errors import LedgerUnavailable
-from worker.pruning_guard import PruningGuard
-from worker.retention import CLOCKS_APART_MS, LOOK_EVERY, Retention, suited
 
 _names = itertools.count()
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker import router
 from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.snapshot import Limits, Subscription
 from worker.model.events import DEFAULT_EVENT_TYPES, AcceptedEvent, EventType, accept_event
-from worker.router import route_entries
+from worker.pipeline import router
+from worker.pipeline.router import route_entries
 
 BULK = {"policy.allow", "agent.connected", "agent.disconnected"}
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from worker import senders
 from worker.integrations.integration import Integration, parse_integration
 from worker.model.deliveries import Batch, DeliveryResult
 from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
-from worker.senders import SENDER_IDLE, Senders
+from worker.pipeline import senders
+from worker.pipeline.senders import SENDER_IDLE, Senders
 
 
 class Kept:

@@ -16,7 +16,7 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
-from worker.sweeper import Sweeper
+from worker.pipeline.sweeper import Sweeper
 
 TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
 IMPATIENT = Timing(lease=0, order_lease=0, retry_grace=0)

@@ -12,7 +12,7 @@ from worker.broker.backlog import Backlog
 from worker.destinations.registry import sender_opener
 from worker.model.errors import DeliveryHeld, InvalidIntegration
 from worker.model.orders import WorkOrder
-from worker.tasks import DeliveryWorker, Timeouts
+from worker.pipeline.delivery import DeliveryWorker, Timeouts
 
 
 def open_no_sender(_document: bytes) -> NoReturn:

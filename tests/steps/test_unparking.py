@@ -9,6 +9,8 @@ import redis
 from sqlalchemy import Engine
 
 from tests.broker.sending import append, subscribe
+from worker.background.unparker import Unparker
+from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.locks import LeaderLock
@@ -19,8 +21,6 @@ from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
-from worker.unparking import Unparker
-from worker.waiting_quota import WaitingQuota
 
 CAP = Cap(events=10, size=1_000)
 

@@ -16,10 +16,10 @@ from typing import Self
 import httpx
 
 from tests.chaos.publishing import cef_of
-from worker.demo.samples import sample_lines
 from worker.model.errors import UnavailableError
 from worker.model.events import decode_event
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 
 _BATCH = 20
 _PAUSE = 0.2

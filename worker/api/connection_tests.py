@@ -11,9 +11,9 @@ from contextlib import aclosing, closing
 from worker.api.fair_pool import PoolFull
 from worker.api.pools import TESTS, crowded
 from worker.api.resources import Resources
-from worker.doctor import StepReport, examine, examine_keys
+from worker.background.doctor import StepReport, examine, examine_keys
+from worker.background.reach import held_connections
 from worker.integrations.integration import Integration
-from worker.reach import held_connections
 from worker.transports.check_guards import FleetGuard
 
 Checks = Callable[[], Generator[StepReport, None, None]]

@@ -16,8 +16,8 @@ from worker.api.callers import Admin, Reader, Shared
 from worker.api.connection_tests import steps_of_test
 from worker.api.documentation import problems
 from worker.api.pools import FairRoute, work
-from worker.doctor import StepReport, StepStatus
-from worker.health import HealthService
+from worker.background.doctor import StepReport, StepStatus
+from worker.background.health import HealthService
 from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
 from worker.model.sources import MissingSources, Source

@@ -22,7 +22,7 @@ from worker.api.fresh import PATIENCE, CachedValue
 from worker.api.metrics import Metrics
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.health import HealthService
+from worker.background.health import HealthService
 from worker.model.health import FleetHealth, Part
 
 router = APIRouter(tags=["fleet"])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.api import metric_definitions
 from worker.api.exposition import Exposition
-from worker.health import HealthService
+from worker.background.health import HealthService
 from worker.model.health import IntegrationHealth, Latency
 
 #: Reckoning takes at most this share of a process's time: with a thousand integrations it takes seconds.

@@ -17,12 +17,12 @@ from worker.api.problems import Problem
 from worker.api.reading import limited_body
 from worker.api.resources import Resources
 from worker.api.validation import validate_lines
-from worker.correction import publish_corrected
 from worker.ledger.dead_letters import discard_dead_letters, find_letter
 from worker.ledger.results import DeadLetterRow
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
+from worker.pipeline.correction import publish_corrected
 from worker.views.deliveries import (
     LetterDocument,
     LetterPage,

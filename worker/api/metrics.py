@@ -15,6 +15,8 @@ from worker.api.health_metrics import HealthFigures
 from worker.api.limits import refusal_counts
 from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
 from worker.api.resources import Resources
+from worker.background.health import HealthService
+from worker.background.redis_report import RedisReport
 from worker.broker.clocks import PruningRefusals, skews
 from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import living_processes
@@ -24,12 +26,10 @@ from worker.broker.process_facts import short_processes
 from worker.broker.redis_stats import RedisStats
 from worker.broker.refused_messages import refused_messages
 from worker.broker.stalls import recorder_stall
-from worker.health import HealthService
 from worker.ledger.parked import ParkedStore
 from worker.ledger.totals import Totals
 from worker.model.health import Subject
 from worker.model.sources import MissingSources, Source
-from worker.redis_report import RedisReport
 
 
 class Metrics:

@@ -11,6 +11,7 @@ from worker.api.key_lookups import KeyLookups
 from worker.api.outage_log import OutageLog
 from worker.api.ownership import Ownership
 from worker.api.pools import KEYS, WORK
+from worker.background.reach import reach_of
 from worker.broker.api_keys import FoundKey, KeyCopy
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
 from worker.broker.full_tenants import FullTenants
@@ -21,7 +22,6 @@ from worker.ledger.identity import check_ledger_writes
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.model.allowed_networks import AllowedNetworks
-from worker.reach import reach_of
 from worker.settings import Settings
 from worker.transports.check_guards import address_warning
 from worker.vault.vault import Vault, open_vault

@@ -16,7 +16,7 @@ import click
 from worker import __version__
 from worker.cli.lazy import LazyCommand, LazyGroup
 from worker.cli.output import plain
-from worker.logs import clean_records
+from worker.logging import clean_records
 from worker.model.errors import InvalidInput, NotFoundError, OutageError, SiemError
 from worker.model.redis_address import NoRedisNamed
 from worker.model.untrusted_text import PrintableStream, unfiltered
@@ -32,14 +32,14 @@ COMMANDS = (
     ),
     LazyCommand("doctor", "worker.cli.doctor:doctor", "Find out why an integration fails, step by step."),
     LazyCommand("preview", "worker.cli.preview:preview", "Print the very bytes that would be sent."),
-    LazyCommand("publish", "worker.cli.publishing:publish", "Publish events from a file or a pipe."),
+    LazyCommand("publish", "worker.cli.publish:publish", "Publish events from a file or a pipe."),
     LazyCommand(
         "status", "worker.cli.status:status", "Show how each integration fares, and what waits in Redis."
     ),
     LazyCommand(
         "health", "worker.cli.health:health", "Say how each integration and the fleet fare, and why."
     ),
-    LazyCommand("deliveries", "worker.cli.ledger:deliveries", "List what became of each event."),
+    LazyCommand("deliveries", "worker.cli.deliveries:deliveries", "List what became of each event."),
     LazyCommand(
         "dead-letters",
         "worker.cli.dead_letters:dead_letters",
@@ -60,7 +60,7 @@ COMMANDS = (
     LazyCommand(
         "redis", "worker.cli.redis_commands:redis_", "See whether Redis suits, and what is missing in it."
     ),
-    LazyCommand("db", "worker.cli.ledger:db", "Look after the ledger's tables."),
+    LazyCommand("db", "worker.cli.deliveries:db", "Look after the ledger's tables."),
     LazyCommand(
         "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."
     ),

@@ -14,6 +14,8 @@ import click
 from worker.api.app import create_app
 from worker.api.resources import Resources
 from worker.api.server import Server, bind_socket, listener_url, server_of
+from worker.background.redis_monitor import RedisWatch, refuse_unfit
+from worker.background.schema_compatibility import schema_facts
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts
@@ -21,8 +23,6 @@ from worker.cli.configuration import configuration
 from worker.cli.stores import ledger
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
-from worker.redis_watch import RedisWatch, refuse_unfit
-from worker.schema_guard import schema_facts
 from worker.settings import API_URL_FILE
 
 log = logging.getLogger(__name__)

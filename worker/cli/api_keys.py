@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from worker.background.reconciler import share_api_keys
 from worker.broker.connection import Client, redis_client
 from worker.broker.ledger_claim import check_claim
 from worker.cli.configuration import configuration
@@ -22,7 +23,6 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.reconciling import share_api_keys
 
 log = logging.getLogger(__name__)
 

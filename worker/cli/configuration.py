@@ -1,6 +1,6 @@
 """The settings, as every command reads them first: with them, the log has its level."""
 
-from worker.logs import log_to_stderr
+from worker.logging import log_to_stderr
 from worker.settings import Settings, settings
 
 

@@ -9,10 +9,10 @@ from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import integration_store
-from worker.correction import publish_corrected
 from worker.ledger.dead_letters import find_letter
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState
+from worker.pipeline.correction import publish_corrected
 
 
 @click.command()

@@ -11,15 +11,7 @@ import click
 
 from worker.cli.configuration import configuration
 from worker.cli.corrections import correct
-from worker.cli.filters import (
-    integration_option,
-    limit_option,
-    resolved,
-    selecting,
-    selection_of,
-    since_option,
-)
-from worker.cli.letter_views import (
+from worker.cli.dead_letter_text import (
     dead_letter_json,
     dead_letter_row_cells,
     groups,
@@ -30,6 +22,14 @@ from worker.cli.letter_views import (
 )
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.replays import announce_replay, follow, replay_json
+from worker.cli.selection import (
+    integration_option,
+    limit_option,
+    resolved,
+    selecting,
+    selection_of,
+    since_option,
+)
 from worker.cli.stores import integration_store, names_by_id
 from worker.cli.targets import complete_integration, refuse_other_tenant, replay_target
 from worker.ledger.attempts import attempts_of

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from worker.background.doctor import StepReport, StepStatus, examine
 from worker.cli.configuration import configuration
 from worker.cli.installation import examine_installation, find_integration
 from worker.cli.output import as_json_option, count_text, plain, print_json
-from worker.cli.overview import print_wrapped
+from worker.cli.reports import print_wrapped
 from worker.cli.stores import connections_held, worker_keys, worker_reach
 from worker.cli.targets import complete_integration
-from worker.doctor import StepReport, StepStatus, examine
 from worker.integrations.integration import Integration
 from worker.settings import Settings
 from worker.transports.check_guards import FleetGuard

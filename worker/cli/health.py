@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from worker.background.health import HealthService
 from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, when
-from worker.cli.overview import (
+from worker.cli.partial import end_with, named, print_gaps, reported_ledger
+from worker.cli.reports import (
     Entry,
     in_order,
     limit_option,
@@ -21,9 +23,7 @@ from worker.cli.overview import (
     tenant_option,
     waiting_text,
 )
-from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.cli.targets import complete_integration
-from worker.health import HealthService
 from worker.model.health import (
     ERROR_RATE,
     FINE,

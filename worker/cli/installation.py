@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from worker.background.doctor import StepReport, StepStatus
+from worker.background.redis_report import RedisReport
 from worker.broker.conflicts import orphan_document
 from worker.broker.connection import Client, redis_client
 from worker.broker.redis_stats import RedisStats, standing_subjects
@@ -15,7 +17,6 @@ from worker.broker.stalls import recorder_stall
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
-from worker.doctor import StepReport, StepStatus
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration
 from worker.ledger.engine import require_readable_schema
@@ -30,7 +31,6 @@ from worker.model.errors import (
 from worker.model.fleet_health import queue_trouble
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
-from worker.redis_report import RedisReport
 from worker.vault.vault import open_vault, read_document
 
 _RESULTS = {

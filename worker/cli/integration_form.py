@@ -12,8 +12,8 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from worker.cli.field_options import MODELS, FormOption
 from worker.cli.form_inputs import one_reader, pairs, pem_in, secret, text_in
-from worker.cli.form_option import MODELS, FormOption
 from worker.cli.integration_options import API_KEY, BEARER, INTEGRATION_OPTIONS, NO_AUTH, TLS
 from worker.integrations.integration import Integration, at_once
 from worker.model.errors import InvalidIntegration

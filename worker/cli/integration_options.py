@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from worker.cli.form_option import FormOption, field_option
+from worker.cli.field_options import FormOption, field_option
 from worker.integrations import DESTINATION_TYPES, ApiKeyAuth, SyslogCef
 from worker.integrations.webhook import MOST_HEADERS
 from worker.model.events import EventType

@@ -12,11 +12,10 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import redis_client
 from worker.cli.configuration import configuration
 from worker.cli.doctor import doctor
-from worker.cli.form_option import SectionedCommand
+from worker.cli.field_options import SectionedCommand
 from worker.cli.integration_form import read_form
 from worker.cli.integration_options import INTEGRATION_OPTIONS
-from worker.cli.integration_update import update
-from worker.cli.integration_views import (
+from worker.cli.integration_text import (
     disabled_notices,
     fields,
     integration_json,
@@ -24,6 +23,7 @@ from worker.cli.integration_views import (
     integration_warnings,
     unreadable_secrets,
 )
+from worker.cli.integration_update import update
 from worker.cli.orphans import notices, orphans
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
 from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach

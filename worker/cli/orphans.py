@@ -18,7 +18,7 @@ from worker.broker.conflicts import (
 )
 from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
-from worker.cli.integration_views import integration_json
+from worker.cli.integration_text import integration_json
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.stores import integration_store, reconcile, refresh_integrations
 from worker.ledger.orphans import adopt_integration as adopt_into

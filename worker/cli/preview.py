@@ -9,7 +9,7 @@ import click
 
 from worker.cli.lines import InputLine, arriving_lines
 from worker.cli.output import count_text, plain
-from worker.cli.publishing import SHOWN, of_the_whole
+from worker.cli.publish import SHOWN, of_the_whole
 from worker.cli.stores import integration_store
 from worker.cli.targets import integration_argument
 from worker.destinations.registry import make_sender

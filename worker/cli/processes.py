@@ -12,8 +12,18 @@ from typing import Any, Protocol
 
 import click
 
-from worker import cleanup, health_watch, loss_watch, replay, retention
+from worker.background import cleanup, health_monitor, loss_monitor, replayer, retention
+from worker.background.cleanup import Cleanup
+from worker.background.health import HealthService
+from worker.background.health_monitor import HealthMonitor, StateDebouncer, webhook
+from worker.background.loss_monitor import LossWatch
+from worker.background.pruning_guard import PruningGuard, read_clocks
+from worker.background.redis_monitor import RedisWatch, refuse_unfit
+from worker.background.replayer import Replayer
+from worker.background.retention import Retention
+from worker.background.schema_compatibility import schema_facts
 from worker.background.secret_binding import seal_binding
+from worker.background.unparker import unparker_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.backlog_budget import BacklogBudget
@@ -34,11 +44,8 @@ from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import RecorderStall
 from worker.broker.sweep import Housekeeping
-from worker.cleanup import Cleanup
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation
-from worker.health import HealthService
-from worker.health_watch import HealthMonitor, StateDebouncer, webhook
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
@@ -49,20 +56,13 @@ from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_store import ReplayStore
-from worker.loss_watch import LossWatch
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue
-from worker.pruning_guard import PruningGuard, read_clocks
-from worker.recorder import Recorder
-from worker.redis_watch import RedisWatch, refuse_unfit
-from worker.replay import Replayer
-from worker.retention import Retention
-from worker.router import Router
-from worker.schema_guard import schema_facts
+from worker.pipeline.recorder import Recorder
+from worker.pipeline.router import Router
+from worker.pipeline.sweeper import Sweeper
 from worker.settings import Settings
-from worker.sweeper import Sweeper
-from worker.unparking import unparker_of
 from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def _replayer(config: Settings, engine: Ledger, claim: LedgerClaim) -> Replayer:
         ReplayStore(engine),
         Replaying(client),
         Snapshot(client),
-        LeaderLock(client, keys.REPLAYER_LOCK, replay.TURN, claim),
+        LeaderLock(client, keys.REPLAYER_LOCK, replayer.TURN, claim),
     )
 
 
@@ -192,7 +192,7 @@ def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retentio
 
 def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthMonitor:
     client = redis_client(config.broker_address())
-    seconds = health_watch.TURN_INTERVALS * config.health_interval
+    seconds = health_monitor.TURN_INTERVALS * config.health_interval
     # Latencies are of no consequence for a state.
     return HealthMonitor(
         partial(HealthService(engine, client, config).all, None, with_latencies=False),
@@ -206,7 +206,7 @@ def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> Healt
 
 def _loss_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> LossWatch:
     client = redis_client(config.broker_address())
-    turn = LeaderLock(client, keys.MARKER_LOCK, loss_watch.TURN, claim, when_full=True)
+    turn = LeaderLock(client, keys.MARKER_LOCK, loss_monitor.TURN, claim, when_full=True)
     return LossWatch(RedisMarks(client), MarkStore(engine), LossStore(engine), turn)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from worker import retention
+from worker.background import retention
+from worker.background.pruning_guard import read_clocks, unlikely
 from worker.broker.clocks import PruningRefusals
 from worker.broker.connection import redis_client
 from worker.broker.outcomes import oldest_ms
@@ -17,7 +18,6 @@ from worker.cli.stores import integration_store
 from worker.ledger.pruning import PrunableKind, Share, prunable_shares
 from worker.ledger.pruning import prune_rows as prune_in
 from worker.model.clocks import disagreement
-from worker.pruning_guard import read_clocks, unlikely
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from worker.background.redis_report import RedisReport
 from worker.broker.connection import Client, redis_client
 from worker.broker.ledger_claim import claim_holder, take_over
 from worker.cli.configuration import configuration
@@ -18,7 +19,6 @@ from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
 from worker.model.redis_checks import CheckStatus
 from worker.model.redis_marks import loss_text
-from worker.redis_report import RedisReport
 
 
 @click.group("redis")

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from msgspec import structs
 
-from worker.cli.filters import limit_option
 from worker.cli.output import as_json_option, count_text, print_json, print_table, when
+from worker.cli.selection import limit_option
 from worker.cli.stores import Ledger, integration_store, ledger, names_by_id
 from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from worker.background.health import HealthService
+from worker.background.redis_report import RedisReport
 from worker.broker.conflicts import conflicts, count_by_kind, sentences
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import ROLES, roles_alive
@@ -18,7 +20,8 @@ from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.output import Since, as_json_option, count_text, print_json, when
-from worker.cli.overview import (
+from worker.cli.partial import end_with, print_gaps, reported_ledger
+from worker.cli.reports import (
     Entry,
     in_order,
     limit_option,
@@ -29,17 +32,14 @@ from worker.cli.overview import (
     tenant_option,
     waiting_text,
 )
-from worker.cli.partial import end_with, print_gaps, reported_ledger
 from worker.cli.stores import Ledger
 from worker.cli.watching import watch
-from worker.health import HealthService
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.health import counts_since
 from worker.model.fleet_health import worker_role
 from worker.model.health import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
-from worker.redis_report import RedisReport
 
 #: How often a watched status is shown anew, in seconds.
 _EVERY = 2.0

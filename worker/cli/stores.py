@@ -8,21 +8,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from worker.background.doctor import StepReport, examine_keys
+from worker.background.reach import held_connections, reach_of
+from worker.background.reconciler import Reconciliation
 from worker.broker.api_keys import KeyCopy
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.ledger_claim import check_claim
 from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
-from worker.doctor import StepReport, examine_keys
 from worker.integrations.integration import Integration
 from worker.ledger.engine import open_ledger, require_readable_schema
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
-from worker.reach import held_connections, reach_of
-from worker.reconciling import Reconciliation
 from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)

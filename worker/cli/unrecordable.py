@@ -12,9 +12,9 @@ from worker.broker.connection import redis_client
 from worker.broker.packing import unpack_chunk
 from worker.broker.unrecordable import SetAside, Unrecordable
 from worker.cli.configuration import configuration
-from worker.cli.filters import limit_option
-from worker.cli.letter_views import payload_lines
+from worker.cli.dead_letter_text import payload_lines
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
+from worker.cli.selection import limit_option
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import QueuedEvent

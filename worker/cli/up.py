@@ -5,7 +5,7 @@ import sys
 import click
 
 from worker.cli.configuration import configuration
-from worker.demo.play import run_demo
+from worker.demo.runner import run_demo
 from worker.up import run_up
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from worker.demo.connection import HttpConnection, Request, Response
+from worker.demo.server import HttpConnection, Request, Response
 
 HOST = "127.0.0.1"
 

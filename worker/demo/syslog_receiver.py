@@ -17,8 +17,8 @@ from typing import cast
 import click
 
 from worker.demo.cef import cef_event_id
-from worker.demo.connection import ARRIVALS, Request, Response
 from worker.demo.listening import HOST, Connections, listen_http, listening_server, run
+from worker.demo.server import ARRIVALS, Request, Response
 
 #: The longest frame that is taken, in bytes: rsyslog's own limit (imtcp, MaxFrameSize).
 LONGEST_FRAME = 200_000

@@ -18,8 +18,8 @@ from typing import Any
 import click
 import msgspec
 
-from worker.demo.connection import Request, Response
 from worker.demo.listening import listen_http, run
+from worker.demo.server import Request, Response
 from worker.demo.signatures import judge_signature, read_secret
 
 _AS_LINES = b"\r\ncontent-type: application/x-ndjson"

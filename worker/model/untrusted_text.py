@@ -2,7 +2,7 @@
 
 Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
 `Finding`, a `Check`, an error of ours. What was missed there is cleaned where it goes out: in the log
-(`worker.logs`) and on the terminal (`PrintableStream`).
+(`worker.logging`) and on the terminal (`PrintableStream`).
 """
 
 import re

@@ -15,8 +15,8 @@ from worker.api.callers import Shared
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
+from worker.background.health import HealthService
 from worker.broker.volumes import volumes_of
-from worker.health import HealthService
 from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.tenancy import Configured
 from worker.model.replays import Selection

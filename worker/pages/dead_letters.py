@@ -12,7 +12,6 @@ from worker.api.invalid_events import corrected_bytes
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.correction import publish_corrected
 from worker.ledger.attempts import attempts_of
 from worker.ledger.dead_letters import dead_letter_history, discard_dead_letters, find_letter, waiting_letters
 from worker.ledger.results import DeadLetterRow
@@ -27,6 +26,7 @@ from worker.pages.drafts import GONE, Typed, find_draft, forget_draft
 from worker.pages.form_tokens import FormToken
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, CsrfForm, Editor, User, Viewer
+from worker.pipeline.correction import publish_corrected
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

@@ -15,9 +15,8 @@ from worker.api.merging import changed, created
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.demo.samples import sample_lines
+from worker.background.doctor import StepReport
 from worker.destinations.registry import make_sender
-from worker.doctor import StepReport
 from worker.integrations.integration import Integration
 from worker.integrations.secrets import require_readable_secrets
 from worker.model.errors import InvalidIntegration, SecretUnreadable
@@ -28,6 +27,7 @@ from worker.pages.form_filling import known
 from worker.pages.form_values import document_in, judged_form, patch_in, text_of
 from worker.pages.rendering import HEADERS, template_environment
 from worker.pages.sessions import HOME, Editor, User
+from worker.samples import sample_lines
 from worker.transports.guard import Guard
 from worker.views.integrations import integration_document
 

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
+from worker.background.health import HealthService
 from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.redis_stats import RedisStats
 from worker.broker.unrecordable import Unrecordable
-from worker.health import HealthService
 from worker.ledger.counts import Minute, minutes_of
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.model.time_words import span

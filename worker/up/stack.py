@@ -18,20 +18,20 @@ from types import FrameType
 from honcho.environ import parse_procfile
 
 import worker
+from worker.background.schema_compatibility import require_no_process_stopped, upgrade_shuts_out
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import API, ROLES, forget_killed, wait_for_roles
 from worker.broker.redis_marks import note_truncation
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.migrations.revisions import own_steps
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
-from worker.schema_guard import require_no_process_stopped, upgrade_shuts_out
 from worker.settings import API_URL_FILE, Settings
-from worker.up.crew import Exited, ProcessGroup, Watcher
+from worker.up.console import Console
+from worker.up.data_dir_lock import DataDirLock, is_alive
 from worker.up.embedded import EmbeddedServer
-from worker.up.possession import DataDirLock, is_alive
-from worker.up.screen import Console
-from worker.up.surroundings import explain, located, process_environment
-from worker.up.warden import OrphanReaper
+from worker.up.environment import explain, located, process_environment
+from worker.up.orphan_reaper import OrphanReaper
+from worker.up.process_group import Exited, ProcessGroup, Watcher
 
 #: How long the processes have, in seconds, to report, and to end once they are asked to.
 READY_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """What is asked of each kind of SIEM, from its configuration to a real event: the steps of an examination.
 
 Comes in: an integration, the guard and the senders of every delivery. Goes out: steps in the order in which
-they are to be asked; `worker.doctor` asks them.
+they are to be asked; `worker.background.doctor` asks them.
 """
 
 from typing import Protocol

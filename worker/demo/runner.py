@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from worker.broker.connection import redis_client
 from worker.demo.account import Account, AccountLine
-from worker.demo.cast import (
+from worker.demo.progress import ProgressBars, drawing
+from worker.demo.receivers import (
     KEY_NAME,
     TENANT,
     Receiver,
@@ -27,18 +28,17 @@ from worker.demo.cast import (
     received,
     remove,
 )
-from worker.demo.progress import ProgressBars, drawing
 from worker.demo.report import account_json, print_account, summary, verdict
-from worker.demo.samples import sample_lines
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.model.api_keys import Role as ApiRole
 from worker.model.errors import SiemError, UnavailableError
 from worker.publisher import EventPublisher
+from worker.samples import sample_lines
 from worker.settings import Settings
 from worker.up import Stack, StackHandle
-from worker.up.surroundings import command, site_of
+from worker.up.environment import command, site_of
 from worker.vault.vault import open_vault
 
 #: How many events a second are published, so that latencies are those of a busy day, not of a flood.

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from worker.cli.filters import integration_option, limit_option, resolved, since_option
-from worker.cli.letter_views import print_attempts
+from worker.cli.database import downgrade, status, upgrade
+from worker.cli.dead_letter_text import print_attempts
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.pruning import prune
-from worker.cli.schema import downgrade, status, upgrade
+from worker.cli.selection import integration_option, limit_option, resolved, since_option
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
 from worker.ledger.deliveries import find_deliveries

@@ -1,6 +1,6 @@
 """A Splunk to try things with: an HTTP Event Collector on loopback that counts what it is sent.
 
-`python -m worker.demo.receiver --port-file F` listens, writes its port to F and answers as Splunk does,
+`python -m worker.demo.splunk_receiver --port-file F` listens, writes its port to F and answers as Splunk does,
 until SIGTERM. It can be told to be busy now and then, to refuse certain events for good, or to acknowledge
 what it has indexed; `GET /counts` tells what came. With `--count-only` it reads nothing of what comes, so
 that a benchmark measures the sender.
@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 
 import click
 
-from worker.demo.connection import LONGEST_BODY, HttpConnection, Request, Response
+from worker.demo.server import LONGEST_BODY, HttpConnection, Request, Response
 from worker.demo.splunk import (
     ACK_PATH,
     EVENT_PATHS,

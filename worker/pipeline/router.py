@@ -22,7 +22,7 @@ from worker.model.event_salvage import salvage_event
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent, accept_event
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue
-from worker.route_ahead import RouteAhead
+from worker.pipeline.lookahead import RouteAhead
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from worker.background.pruning_guard import PruningGuard
 from worker.broker.locks import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
-from worker.pruning_guard import PruningGuard
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

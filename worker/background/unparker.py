@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
 from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ledger_claim import LedgerClaim
@@ -22,7 +23,6 @@ from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.budget import UnclaimedEvents
 from worker.model.errors import BrokerUnavailable
 from worker.settings import Settings
-from worker.waiting_quota import WaitingQuota
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,15 @@ from typing import Any
 import click
 
 from worker import __version__
+from worker.background.schema_compatibility import (
+    LedgerUser,
+    ledger_users,
+    require_no_process_stopped,
+    upgrade_shuts_out,
+)
 from worker.broker.connection import Client, redis_client
 from worker.cli.configuration import configuration
-from worker.cli.output import as_json_option, count_text, print_json
-from worker.cli.schema_views import (
+from worker.cli.database_text import (
     Plan,
     print_done,
     print_plan,
@@ -20,6 +25,7 @@ from worker.cli.schema_views import (
     tables_document,
     user_document,
 )
+from worker.cli.output import as_json_option, count_text, print_json
 from worker.cli.stores import open_standing_ledger
 from worker.ledger.change_costs import Lost, lost_by
 from worker.ledger.engine import downgrade_tables as downgrade_in
@@ -28,7 +34,6 @@ from worker.ledger.engine import upgrade_tables as upgrade_in
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
 from worker.ledger.migrations.runner import steps_to_take, steps_to_undo
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, SchemaOutdated
-from worker.schema_guard import LedgerUser, ledger_users, require_no_process_stopped, upgrade_shuts_out
 
 
 @click.command()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from worker.background.redis_report import RedisReport
 from worker.broker.clocks import PruningRefusals, skews
 from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
 from worker.broker.fleet import living_processes
@@ -51,7 +52,6 @@ from worker.model.health import (
 from worker.model.health_rules import integration_health
 from worker.model.resources_part import resources_parts
 from worker.model.sources import MissingSources, Source
-from worker.redis_report import RedisReport
 from worker.settings import Settings
 
 _MINUTE_MS = 60_000

@@ -35,8 +35,8 @@ from worker.model.failures import FailureCode
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
 from worker.model.suspicion import only_part
+from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.pipeline.task_report import TaskReport, held, task_error
-from worker.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe
 from worker.transports.shortages import shortage_behind
