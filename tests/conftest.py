@@ -41,7 +41,7 @@ SERVERS = {"valkey": VALKEY} | ({"redis-6.2": REDIS} if REDIS else {})
 SKIP_NOTHING = bool(os.environ.get("SIEM_TESTS_SKIP_NOTHING"))
 
 # What tests redis-cli needs it, and the wheel that brings Redis 6.2 brings it.
-collect_ignore = [] if REDIS else ["house/test_redis_cli.py"]
+collect_ignore = [] if REDIS else ["up/test_redis_cli.py"]
 # Tests beside the previous release need its code: an unpacked archive of the sources has no history.
 if why_not_here() is not None:
     collect_ignore.append("upgrades")
@@ -56,7 +56,7 @@ def pytest_report_header() -> list[str]:
 
 
 #: Folders whose tests wait for whole fleets: what takes longest begins first, and nobody waits at the end.
-LONGEST_FIRST = ("upgrades", "chaos", "interop", "pipeline", "demo", "house", "cli")
+LONGEST_FIRST = ("upgrades", "chaos", "interop", "system", "demo", "up", "project", "cli")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet, wait_until
-from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
+from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.api import outage_log
 from worker.broker import keys
 from worker.ledger.engine import downgrade_tables, upgrade_tables

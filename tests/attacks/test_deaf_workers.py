@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
 from tests.receivers.hec import HecReceiver
+from tests.system.conftest import denial
 from worker.background.health import HealthService
 from worker.model.health import Part
 

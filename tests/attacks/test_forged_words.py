@@ -25,10 +25,10 @@ from sqlalchemy import create_engine, exc
 
 import worker.model.errors as errors_of_ours
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
 from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
+from tests.system.conftest import denial
 from worker.background.doctor import StepReport, StepStatus
 from worker.broker.redis_errors import broker_unavailable
 from worker.destinations.splunk_hec.verdict import hec_verdict

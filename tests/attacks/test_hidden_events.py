@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.formats.cef_parser import parse_cef
-from tests.formats.syslog_parser import parse_syslog
-from tests.model.test_events import encoded, refusal, spliced
-from tests.steps.test_route import subscribers
+from tests.destinations.syslog_cef.cef_parser import parse_cef
+from tests.destinations.syslog_cef.syslog_parser import parse_syslog
+from tests.model.test_event_decoder import encoded, refusal, spliced
+from tests.pipeline.test_router import subscribers
 from worker.api.validation import validate_lines
 from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.destinations.splunk_hec.format import HecFormat

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
+from tests.pipeline.test_router import arrival, subscribers
 from tests.receivers.hec import HecReceiver
-from tests.steps.test_route import arrival, subscribers
+from tests.system.conftest import denial
 from worker.broker import ingress as ingress_module
 from worker.broker import ingress_ahead, keys
 from worker.broker.connection import send_command

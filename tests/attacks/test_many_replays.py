@@ -8,8 +8,8 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from tests.background.test_replayer import Clock, handed, replay_of, replayer_of, run
 from tests.ledger.letters import bury, live
-from tests.steps.test_replay import Clock, handed, replay_of, replayer_of, run
 from worker.broker import keys
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.engine import open_ledger, upgrade_tables

@@ -11,9 +11,9 @@ import redis
 
 from tests.broker.sending import append, event, subscribe
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
+from tests.pipeline.test_sweeper import Fleet as Sweepers
 from tests.receivers.hec import HecReceiver
-from tests.steps.test_sweeper import Fleet as Sweepers
+from tests.system.conftest import denial
 from worker.broker import keys
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.broker.ingress_ahead import IngressAhead, NotLeader

@@ -10,10 +10,10 @@ import pytest
 
 from tests.attacks.poison import broadcasts, mutations, poisoned_orders, unacknowledged
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
 from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
+from tests.system.conftest import denial
 from worker.broker import keys
 from worker.broker.refused_messages import refused_messages
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.embedded_servers import RunningServer
-from tests.pipeline.conftest import denial
+from tests.system.conftest import denial
 from worker.broker import keys
 from worker.broker.connection import send_command
 from worker.publisher import EventPublisher

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.background.loss_rig import LossRig
 from tests.conftest import SERVERS
 from tests.embedded_servers import VALKEY
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
-from tests.steps.loss_rig import LossRig
+from tests.system.conftest import denial
 from worker.broker import keys
 from worker.broker.connection import send_command
 from worker.broker.ingress import Ingress, RoutingResult

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.model.test_events import VALID, encoded, refusal, spliced
+from tests.model.test_event_decoder import VALID, encoded, refusal, spliced
 from worker.model.events import GovernanceEvent, Policy, decode_event
 
 FIELDS = GovernanceEvent.__struct_fields__

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import worker
-from tests.model.test_events import encoded, spliced
+from tests.model.test_event_decoder import encoded, spliced
 from worker.model.errors import InvalidEvent
 from worker.model.event_salvage import salvage_event
 from worker.model.events import MAX_EVENT_BYTES, accept_event

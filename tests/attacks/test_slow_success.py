@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.webhook import WebhookReceiver, takes
+from tests.system.conftest import denial
 from worker.model.deliveries import Status
 
 THREADS = 4

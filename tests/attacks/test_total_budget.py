@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from tests.broker.sending import event
-from tests.steps.test_sweeper import Fleet
+from tests.pipeline.test_sweeper import Fleet
 from worker.background.unparker import Unparker
 from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet
-from tests.pipeline.conftest import denial
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.receivers.webhook import WebhookReceiver
+from tests.system.conftest import denial
 from worker.model.deliveries import MAX_REQUESTS, Status
 
 EVENTS, BATCH = 6, 2

@@ -12,7 +12,7 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Producer
 
 from tests.attacks.poison import BODY, message
-from tests.broker.test_full import full
+from tests.broker.test_oom import full
 from tests.embedded_servers import RunningServer
 from worker.broker import keys
 from worker.broker.celery_channel import ResilientChannel, ResilientTransport, broker_settings

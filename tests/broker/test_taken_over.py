@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.broker.sending import event
-from tests.broker.test_full import full
+from tests.broker.test_oom import full
 from worker.broker import keys
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerFull

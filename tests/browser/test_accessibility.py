@@ -7,9 +7,9 @@ import pytest
 
 from tests.browser.driving import Browser
 from tests.pages.conftest import HOME, OURS, Site
-from tests.pipeline.conftest import denial
 from tests.receivers import webhook
 from tests.receivers.webhook import WebhookReceiver
+from tests.system.conftest import denial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

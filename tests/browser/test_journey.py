@@ -10,11 +10,11 @@ import pytest
 from tests.browser.driving import Browser
 from tests.fleet import wait_until
 from tests.pages.conftest import HOME, OURS, Site
-from tests.pipeline.conftest import denial
 from tests.receivers import scripts, webhook
 from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.webhook import WebhookReceiver
+from tests.system.conftest import denial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

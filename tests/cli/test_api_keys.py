@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.running import call
 from tests.fleet import Fleet
-from tests.ledger.later_steps import CONTRACTS, EXPANDS, as_later_release
+from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.broker.api_keys import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import upgrade_tables, writing

@@ -1,168 +1,189 @@
-"""`siem status`, `deliveries`, `dead-letters`: what people and scripts get to read."""
+"""`siem health` and `siem status` while the database or Redis is away: what the other one knows is told."""
 
 import json
-import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 
-from tests.cli.conftest import HOSTILE
-from tests.cli.running import call, run, start
-from tests.fleet import Fleet
-from worker.cli.output import Since
-from worker.model.untrusted_text import in_one_line
+from tests.cli.conftest import denial
+from tests.cli.running import Ran, call, run
+from tests.cli.test_troubles import NO_DATABASE, NO_REDIS
+from tests.fleet import Fleet, wait_until
+from tests.ledger.postgres import postgres_server
+from tests.ledger.test_driver_errors_causes import FULL_DISK, NO_ROOM
+from tests.receivers.hec import HecReceiver
+from worker.broker import keys
+from worker.broker.stalls import RecorderStall, recorder_stall
+from worker.model.errors import LedgerUnavailable
+from worker.model.outages import OutageCause
 
 pytestmark = pytest.mark.slow
 
-DAY_MS = 86_400_000
-HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
+
+def document(ran: Ran) -> Any:
+    """Return the document of a report that could not ask everybody."""
+    assert ran.code == 3
+    return json.loads(ran.out)
 
 
-def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
-    """Counts, latency and the last problem of each; what waits; which processes run."""
-    ran = run(told.environment, "status", "--json")
-    report = ran.report
-    ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
+def named(report: Any) -> dict[str, Any]:
+    """Return the integrations of a report by name."""
+    return {one["name"]: one for one in report["integrations"]}
 
-    assert report["processes"] == {
-        "router": True,
-        "recorder": True,
-        "worker-splunk_hec": True,
-        "worker-syslog_cef": True,
-        "worker-webhook": True,
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Fleet]:
+    """Give a fleet with three integrations, of which nothing runs: one is held, one is paused."""
+    with Fleet(tmp_path) as fleet:
+        for name in ("held", "quiet"):
+            fleet.integrate("https://splunk.example.com/services/collector", name)
+        fleet.integrate("https://splunk.example.com/services/collector", "paused", paused=True)
+        opened = ("breaker", "open", "opened_by", "connect_failed", "opened_at", "1795600000000")
+        fleet.client.hset(keys.state_key("int_held"), items=[*opened, "backlog_events", "7"])
+        yield fleet
+
+
+def test_health_without_the_database(own: Fleet) -> None:
+    """Redis names the integrations; it decides for the held and the paused one, and not for the other."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    told = document(call(away, "health", "--json"))
+    parts = {one["name"]: one for one in told["fleet"]["parts"]}
+    found = named(told)
+    [gap] = told["unknown"]
+
+    assert {name: one["state"] for name, one in found.items()} == {
+        "held": "failing",
+        "paused": "paused",
+        "quiet": "unknown",
     }
-    assert (report["waiting_to_be_routed"], report["waiting_to_be_recorded"]) == (0, 0)
-    assert (well["delivered"], well["dead"], well["backlog"]) == (300, 0, 0)
-    assert well["latency_ms"]["p50"] >= 0
-    assert well["last_problem"] is None
-    assert (ill["delivered"], ill["dead"]) == (0, 2)
-    assert "503" in ill["last_problem"]["error"]
-    assert ill["last_problem"]["hint"]
-    assert ran.code == run(told.environment, "health").code
-    assert report["not_ok"] == ["events"]
+    assert "circuit breaker is open" in found["held"]["reason"]
+    assert (found["held"]["backlog"], found["held"]["parked"]) == (7, None)
+    assert "not known without the database" in found["quiet"]["reason"]
+    assert (parts["redis"]["ok"], parts["database"]["ok"]) == (True, False)
+    assert "0 events to be routed wait" in parts["router"]["words"]
+    assert "no integration needs one" in parts["worker-webhook"]["words"]
+    assert (gap["source"], gap["cause"], gap["fields"][0]) == ("database", "unreachable", "last_success")
+    assert "127.0.0.1:1/siem does not answer" in gap["reason"]
 
 
-def test_status_says_who_does_not_run(desk: Fleet) -> None:
-    """Without processes nothing is delivered: it says so and what to do, and exits as `siem health` does."""
-    ran = run(desk.environment, "status")
+def test_one_integration_without_the_database(own: Fleet) -> None:
+    """By name or id; a name that Redis does not know is no such thing, as far as is known."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    for given in ("held", "int_held"):
+        assert document(call(away, "health", given, "--json"))["state"] == "failing"
+    table = call(away, "health", "held")
+    missing = call(away, "health", "nobody")
 
-    assert (ran.code, run(desk.environment, "health").code) == (1, 1)
-    assert "NOT OK: router, recorder" in ran.out
-    assert "Not running: router, recorder (start each by its line of the Procfile, or `siem up`)." in ran.out
-    assert "`siem integrations create --help`" in ran.out
-
-
-def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
-    """A row is a line, however long; what a SIEM answered cannot reach the terminal."""
-    ran = run(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
-    heading, *rows = ran.out.splitlines()
-
-    assert tuple(heading.split()) == HEADINGS
-    assert len(rows) == 2
-    assert all(row.isprintable() for row in rows)
-    assert all(in_one_line(HOSTILE) in row for row in rows)
-    assert all(heading.index("EVENT") == row.index("ill-") for row in rows)
+    assert "held is failing: its circuit breaker is open" in table.out
+    assert "NOT KNOWN without the database: last_success" in table.out
+    assert (missing.code, "there is no integration nobody in Redis" in missing.err) == (4, True)
 
 
-@pytest.mark.parametrize(
-    ("filters", "count"),
-    [
-        ("--limit 1000", 302),
-        ("--integration well --limit 299", 299),
-        ("--integration int_ill --status dead", 2),
-        ("--status delivered --since 1h --limit 1000", 300),
-        ("--status retrying", 0),
-        ("--event-id well-7", 1),
-        ("--since 2999-01-01T00:00:00Z", 0),
-    ],
-)
-def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) -> None:
-    """Each filter leaves what it says, the latest first, and nobody sees an event's content."""
-    ran = call(told.environment, "deliveries", "--json", *filters.split())
-    moments = [row["settled_ms"] for row in ran.json]
+def test_status_without_the_database(own: Fleet) -> None:
+    """Backlogs, breakers and what waits are told; deliveries are null, and ? in the table."""
+    away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
+    told = document(call(away, "status", "--json"))
+    table = call(away, "status")
+    held = named(told)["held"]
 
-    assert len(moments) == count
-    assert moments == sorted(moments, reverse=True)
-    assert "private-content" not in ran.out
+    assert (held["backlog"], held["held"]["cause"], held["delivered"]) == (7, "connect_failed", None)
+    assert (told["waiting_to_be_routed"], told["processes"]["router"]) == (0, False)
+    assert [one["source"] for one in told["unknown"]] == ["database"]
+    assert "NOT KNOWN without the database: parked, delivered" in table.out
+    assert "Not running: router, recorder" in table.out
+    assert table.out.count("?") >= 12
+    for command in ("status", "health"):
+        [row] = [line for line in call(away, command).out.splitlines() if " quiet " in line]
+        assert row.count("?") == {"status": 4, "health": 3}[command], row
 
 
-def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
-    """Splunk has accepted what is delivered; what is dead claims nothing."""
-    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json
-    table = call(told.environment, "deliveries", "--event-id", "well-7").out.splitlines()
-    at = table[0].index("ASSURANCE")
+def test_both_without_redis(told: Fleet) -> None:
+    """The ledger's deliveries are told; what waits is not known, and nothing is called healthy for it."""
+    away = told.environment | {"SIEM_REDIS_URL": NO_REDIS}
+    health, status = (document(call(away, command, "--json")) for command in ("health", "status"))
+    parts = {one["name"]: one for one in health["fleet"]["parts"]}
+    well, counted = named(health)["well"], named(status)["well"]
 
-    assert {(row["status"], row["assurance"]) for row in rows} == {("delivered", "accepted"), ("dead", None)}
-    assert table[1][at:].startswith("accepted")
-
-
-def test_dead_letters_show_their_payload_in_json_alone(told: Fleet) -> None:
-    """The table tells what died of what and what to do; the content is for those who ask for it."""
-    table = run(told.environment, "dead-letters", "list")
-    refused = run(told.environment, "dead-letters", "list", "--integration", "ill", "--json").json
-    [invalid] = run(told.environment, "dead-letters", "list", "--cause", "invalid", "--json").json
-
-    assert len(table.out.splitlines()) == 4
-    assert all(line.isprintable() for line in table.out.splitlines())
-    assert "private-content" not in table.out
-    assert {json.loads(row["payload"])["reason"] for row in refused} == {"private-content"}
-    assert {row["cause"] for row in refused} == {"exhausted"}
-    assert (invalid["integration_id"], json.loads(invalid["payload"])["id"]) == (None, "invalid-1")
+    assert (parts["redis"]["ok"], parts["database"]["ok"]) == (False, True)
+    assert (well["state"], well["backlog"]) == ("unknown", None)
+    assert "its latest delivery was at" in well["reason"]
+    assert well["last_success"]
+    assert (counted["delivered"], counted["backlog"], status["processes"]) == (300, None, None)
+    whole = told.siem("status", "--json").stdout
+    assert set(status) == set(json.loads(whole))
+    assert named(status)["ill"]["dead"] == 2
 
 
-def test_an_unknown_integration_is_not_an_empty_answer(told: Fleet) -> None:
-    """A mistyped name is told from a SIEM without deliveries."""
-    ran = run(told.environment, "deliveries", "--integration", "wel")
-
-    assert ran.code == 4
-    assert "there is no integration wel" in ran.complaint
-
-
-def test_a_closed_pipe_is_no_error(told: Fleet) -> None:
-    """`siem deliveries | head -1` ends without a word."""
-    with start(told.environment, "deliveries", "--limit", "1000", "--json") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.read(1) == b"["
-        process.stdout.close()
-
-        assert process.stderr.read() == b""
+def test_nothing_answers(own: Fleet) -> None:
+    """Both are told, a line each."""
+    away = own.environment | {"SIEM_REDIS_URL": NO_REDIS, "SIEM_DATABASE_URL": NO_DATABASE}
+    for command in ("health", "status"):
+        ran = call(away, command)
+        assert ran.code == 3
+        assert sorted(line.split()[1] for line in ran.err.splitlines()) == ["Redis", "the"]
+        assert "No integration is known." in ran.out
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("2026-11-22 10:00+00:00", datetime(2026, 11, 22, 10, tzinfo=UTC)),
-        ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
-        ("2026-11-22T10:00:00+02:00", datetime(2026, 11, 22, 8, tzinfo=UTC)),
-    ],
-)
-def test_since_reads_a_time(text: str, moment: datetime) -> None:
-    """RFC 3339, or less, with a zone."""
-    assert Since().convert(text, None, None) == round(moment.timestamp() * 1000)
+def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
+    """It answers who reads, and a recorder cannot write: health says so until one can."""
+    stall = RecorderStall(own.client)
+    stall.note(LedgerUnavailable("the disk of the database x is full: free some", OutageCause.DISK_FULL))
+    ran = call(own.environment, "health", "--json")
+    [part] = [one for one in json.loads(ran.out)["fleet"]["parts"] if one["name"] == "database"]
+    status = call(own.environment, "status")
+    stall.clear()
+
+    assert (ran.code, status.code, part["ok"]) == (1, 1, False)
+    assert "takes nothing from a recorder: the disk of the database x is full" in part["words"]
+    assert "NOT OK: nothing can be recorded: the disk of the database x is full" in status.out
+    assert recorder_stall(own.client) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "ago_ms"), [("90s", 90_000), ("15m", 900_000), ("1h", DAY_MS / 24), ("2d", 2 * DAY_MS)]
-)
-def test_since_reads_how_long_ago(text: str, ago_ms: float) -> None:
-    """Seconds, minutes, hours and days, reckoned from now."""
-    before = time.time() * 1000
-    since = Since().convert(text, None, None)
-
-    assert before - ago_ms - 1 <= since <= time.time() * 1000 - ago_ms + 1
-
-
-@pytest.mark.parametrize("text", ["2026-11-22", "2026-11-22T10:00:00"])
-def test_since_refuses_a_time_without_a_zone(text: str) -> None:
-    """As the API does: nobody knows which zone is meant."""
-    with pytest.raises(click.BadParameter, match="names no zone: give 2026-11-22T10:00:00Z"):
-        Since().convert(text, None, None)
+def test_a_recorder_that_can_write_takes_back_what_another_one_said(own: Fleet) -> None:
+    """However often: that no recorder can write is not told while one of them does."""
+    cut_off, well = RecorderStall(own.client), RecorderStall(own.client)
+    for _ in range(2):
+        cut_off.note(LedgerUnavailable("the database takes no connection of it", OutageCause.UNREACHABLE))
+        assert recorder_stall(own.client)
+        well.clear()
+        assert recorder_stall(own.client) is None
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1w", "-5m", "5", "12:00", "\u0661m"])
-def test_since_refuses_the_rest(text: str) -> None:
-    """What is no time is refused with examples of what is."""
-    with pytest.raises(click.BadParameter, match="give 30s, 15m, 1h, 2d"):
-        Since().convert(text, None, None)
+def test_a_full_disk_is_told_by_all(tmp_path: Path) -> None:
+    """A real PostgreSQL without room: the recorder's log and health name it, until it is over."""
+    with (
+        postgres_server() as server,
+        server.database("full") as url,
+        HecReceiver() as splunk,
+        Fleet(tmp_path, database_url=url) as fleet,
+    ):
+        fleet.integrate(splunk.url)
+        fleet.start()
+        refuse_for_want_of_room(fleet)
+        fleet.publish([denial("e1")])
+        wait_until(lambda: recorder_stall(fleet.client), "the recorder says so")
+        ran = run(fleet.environment, "health")
+        fleet_log = fleet.log("recorder")
+        make_room(fleet)
+        fleet.settled(1)
+        wait_until(lambda: recorder_stall(fleet.client) is None, "it is over")
+
+    assert "NOT OK  database" in ran.out
+    assert "disk of the database" in ran.out
+    assert ran.code == 1
+    assert fleet_log.count("lost the database: the disk of the database") == 1
+
+
+def refuse_for_want_of_room(fleet: Fleet) -> None:
+    """Have PostgreSQL say of every delivery what it says on a full disk."""
+    with fleet.engine.begin() as connection:
+        connection.exec_driver_sql(FULL_DISK)
+        connection.exec_driver_sql(NO_ROOM.replace("dead_letters", "deliveries"))
+
+
+def make_room(fleet: Fleet) -> None:
+    """Let it take deliveries again."""
+    with fleet.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER no_room ON deliveries")

@@ -10,7 +10,7 @@ from tests.demo.running import Start, starter
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """Return what starts a Splunk with options and stops it at the end of its `with` block."""
-    return starter("receiver", tmp_path / "port")
+    return starter("splunk_receiver", tmp_path / "port")
 
 
 @pytest.fixture

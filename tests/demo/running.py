@@ -70,7 +70,7 @@ def starter(program: str, port_file: Path) -> Start:
     return started
 
 
-def launch(port_file: Path, *options: str, program: str = "receiver") -> subprocess.Popen[str]:
+def launch(port_file: Path, *options: str, program: str = "splunk_receiver") -> subprocess.Popen[str]:
     """Start a program of the demonstration."""
     command = [sys.executable, "-W", "error", "-m", f"worker.demo.{program}", "--port-file", str(port_file)]
     return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.examining import integration_to
+from tests.destinations.checks.examinations import integration_to
 from tests.ledger.entries import NOON, outcome
 from worker.demo.account import Account, AccountLine
 from worker.demo.report import account_json, print_account, summary, verdict

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.demo.running import Running, Start, launch
-from tests.formats.golden_events import queued
+from tests.destinations.golden_events import queued
 from tests.interop.traffic import traffic
 from worker.demo.syslog_receiver import LONGEST_FRAME, NotSyslog, take_frames
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed

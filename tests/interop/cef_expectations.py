@@ -10,8 +10,8 @@ import json
 import re
 from typing import Any
 
-from tests.formats.cef_parser import CefEvent
-from tests.formats.hostile_events import is_part_of
+from tests.destinations.hostile_events import is_part_of
+from tests.destinations.syslog_cef.cef_parser import CefEvent
 
 _LINE_ENDS = re.compile(r"\r\n|[\n\v\f\r\x85\u2028\u2029]")
 #: Unicode's bidirectional controls, the byte order mark, interlinear annotations: who reads sees other text.

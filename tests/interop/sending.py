@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tests.formats.golden_events import queued
+from tests.destinations.golden_events import queued
 from tests.interop.traffic import traffic
 from worker.destinations import Sender
 from worker.destinations.registry import make_sender

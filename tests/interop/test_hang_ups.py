@@ -12,10 +12,10 @@ import pytest
 import trustme
 
 from tests.destinations import batches
-from tests.destinations.examining import examined
-from tests.destinations.test_syslog_offenders import replay_result
+from tests.destinations.checks.examinations import examined
+from tests.destinations.golden_events import queued
+from tests.destinations.syslog_cef.test_offenders import replay_result
 from tests.fleet import wait_until
-from tests.formats.golden_events import queued
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
 from tests.interop.sending import batch_of, sender_to, soon

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.destinations.syslog_cef.cef_parser import CefEvent, parse_cef
+from tests.destinations.syslog_cef.syslog_parser import parse_syslog
 from tests.fleet import wait_until
-from tests.formats.cef_parser import CefEvent, parse_cef
-from tests.formats.syslog_parser import parse_syslog
 from tests.interop.cef_expectations import (
     HIGH,
     LOW,

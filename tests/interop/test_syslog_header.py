@@ -13,14 +13,14 @@ import pytest
 import trustme
 from msgspec.structs import replace
 
+from tests.destinations.golden_events import queued
 from tests.fleet import wait_until
-from tests.formats.golden_events import queued
+from tests.integrations.test_syslog_cef import OTHER_NAMES, PLAIN_NAMES
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
 from tests.interop.sending import batch_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
-from tests.model.test_destinations_syslog import OTHER_NAMES, PLAIN_NAMES
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.deliveries import Verdict
 

@@ -65,7 +65,7 @@ def test_killed_and_surviving_mutants_are_told_apart(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from tests.mutants import catalogue, running\n"
         "catalogue.FOLDER = Path(sys.argv.pop()); running.main()"
     )
-    test = "tests/model/test_printable.py"
+    test = "tests/model/test_untrusted_text.py"
     made = [
         f"""[{name}]
 file = "worker/model/untrusted_text.py"

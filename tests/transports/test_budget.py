@@ -14,12 +14,12 @@ import trustme
 
 from tests.destinations.batches import GUARD as LOOPBACK
 from tests.destinations.batches import batch_of, soon
-from tests.destinations.webhooks import webhook_to
+from tests.destinations.webhook.endpoints import webhook_to
 from tests.receivers.scripts import Action, Request
 from tests.receivers.webhook import WebhookReceiver
 from tests.transports.certificates import server_context
+from tests.transports.curl.flights import post, posting
 from tests.transports.endpoint import Endpoint, answers
-from tests.transports.flying import post, posting
 from tests.transports.ways import WAYS
 from worker.broker.celery_pool import SparingTaskPool
 from worker.integrations import TlsOptions

@@ -12,8 +12,8 @@ import trustme
 from pydantic import SecretStr
 
 from tests.transports.certificates import demanding, server_context
+from tests.transports.curl.flights import post_all, posting
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
-from tests.transports.flying import post_all, posting
 from tests.transports.ways import SIZES, WAYS, refusal
 from worker.integrations import TlsOptions
 from worker.model.errors import ClientCertificateRefused, ConnectionLost, TlsFailed

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.transports.flying import post, posting
-from tests.transports.syslog_ways import datagrams_to, stream_to
+from tests.transports.curl.flights import post, posting
+from tests.transports.syslog.streams import datagrams_to, stream_to
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports.guard import Guard

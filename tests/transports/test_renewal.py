@@ -18,11 +18,11 @@ from tests.fleet import wait_until
 from tests.ports import free_port
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.transports.certificates import server_context
+from tests.transports.curl.flights import post, posting
 from tests.transports.endpoint import Endpoint, answers
-from tests.transports.flying import post, posting
 from tests.transports.http2 import Http2, offering_http2
 from tests.transports.names import HOST, MovableName
-from tests.transports.syslog_ways import SOON, datagrams_to, lines, messages, octets, stream_to
+from tests.transports.syslog.streams import SOON, datagrams_to, lines, messages, octets, stream_to
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused, NameUnknown
 from worker.transports.guard import Guard, Renewal

@@ -12,11 +12,11 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import on_cue, resets
 from tests.transports.certificates import server_context
+from tests.transports.curl.flights import land, post, posting
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
-from tests.transports.flying import land, post, posting
 from tests.transports.http2 import Http2, Request, answer, offering_http2
 from tests.transports.names import HOST, MovableName
-from tests.transports.syslog_ways import SOON, lines, messages, stream_to
+from tests.transports.syslog.streams import SOON, lines, messages, stream_to
 from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused

@@ -6,7 +6,7 @@ What is said of a server's certificate, and of ours, must not depend on the way.
 from collections.abc import Callable
 from contextlib import closing
 
-from tests.transports.flying import post, posting
+from tests.transports.curl.flights import post, posting
 from worker.integrations import SyslogCef, TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.guard import Guard

@@ -7,11 +7,11 @@ import pytest
 
 from tests.broker.sending import append
 from tests.fleet import Fleet, wait_until
-from tests.pipeline.conftest import denial
-from tests.pipeline.test_deleted import naming, wait_until_dead, wait_until_gone
 from tests.procfile import WORKER
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
+from tests.system.conftest import denial
+from tests.system.test_deleted import naming, wait_until_dead, wait_until_gone
 from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
 from tests.upgrades.releases import REVISION, THIS, Release
 from worker.broker.backlog import Backlog, Timing

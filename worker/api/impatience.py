@@ -2,8 +2,8 @@
 
 Uvicorn limits how long a connection may be idle, but neither how long a line and headers may take that come
 a byte at a time, nor how long an answer may wait for somebody who does not read: a thousand such connections
-would be all that the API may have. Nor does it limit how many of them one address may have: `worker.api.connections`
-does.
+would be all that the API may have. Nor does it limit how many of them one address may have:
+`worker.api.connections` does.
 """
 
 import asyncio

@@ -62,7 +62,7 @@ def _splunk(name: str, event_types: frozenset[EventType], *options: str) -> Rece
     token = secrets.token_urlsafe(16)
     url = "http://127.0.0.1:{port}/services/collector/event"
     destination = {"type": "splunk_hec", "url": url, "token": token}
-    return Receiver(name, event_types, "receiver", ("--token", token, *options), destination)
+    return Receiver(name, event_types, "splunk_receiver", ("--token", token, *options), destination)
 
 
 def _syslog(name: str, url: str, *options: str) -> Receiver:

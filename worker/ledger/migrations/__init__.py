@@ -15,7 +15,8 @@ A new step is a file `versions/r0009_what_it_adds.py` (the next free number) wit
   `worker.ledger.migrations.changes` reads from them what they would do, without a database.
 
 Only these add: a new table (and rows in it), a column that may be NULL or has a `server_default`, an index
-that is not unique or is on a new table. `tests/ledger/test_revisions.py` checks every step from 0008 on.
+that is not unique or is on a new table. `tests/ledger/migrations/test_revisions.py` checks every step
+from 0008 on.
 Code must not write values into an old column that older code cannot read: that is a contraction, too.
 An index on a large table stops its writers while it is built. On PostgreSQL the lock that adds a column stops
 readers as well, until the end of the transaction in which all steps are taken: an index on the same table

@@ -1,0 +1,168 @@
+"""`siem status`, `deliveries`, `dead-letters`: what people and scripts get to read."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import click
+import pytest
+
+from tests.cli.conftest import HOSTILE
+from tests.cli.running import call, run, start
+from tests.fleet import Fleet
+from worker.cli.output import Since
+from worker.model.untrusted_text import in_one_line
+
+pytestmark = pytest.mark.slow
+
+DAY_MS = 86_400_000
+HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
+
+
+def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
+    """Counts, latency and the last problem of each; what waits; which processes run."""
+    ran = run(told.environment, "status", "--json")
+    report = ran.report
+    ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
+
+    assert report["processes"] == {
+        "router": True,
+        "recorder": True,
+        "worker-splunk_hec": True,
+        "worker-syslog_cef": True,
+        "worker-webhook": True,
+    }
+    assert (report["waiting_to_be_routed"], report["waiting_to_be_recorded"]) == (0, 0)
+    assert (well["delivered"], well["dead"], well["backlog"]) == (300, 0, 0)
+    assert well["latency_ms"]["p50"] >= 0
+    assert well["last_problem"] is None
+    assert (ill["delivered"], ill["dead"]) == (0, 2)
+    assert "503" in ill["last_problem"]["error"]
+    assert ill["last_problem"]["hint"]
+    assert ran.code == run(told.environment, "health").code
+    assert report["not_ok"] == ["events"]
+
+
+def test_status_says_who_does_not_run(desk: Fleet) -> None:
+    """Without processes nothing is delivered: it says so and what to do, and exits as `siem health` does."""
+    ran = run(desk.environment, "status")
+
+    assert (ran.code, run(desk.environment, "health").code) == (1, 1)
+    assert "NOT OK: router, recorder" in ran.out
+    assert "Not running: router, recorder (start each by its line of the Procfile, or `siem up`)." in ran.out
+    assert "`siem integrations create --help`" in ran.out
+
+
+def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
+    """A row is a line, however long; what a SIEM answered cannot reach the terminal."""
+    ran = run(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
+    heading, *rows = ran.out.splitlines()
+
+    assert tuple(heading.split()) == HEADINGS
+    assert len(rows) == 2
+    assert all(row.isprintable() for row in rows)
+    assert all(in_one_line(HOSTILE) in row for row in rows)
+    assert all(heading.index("EVENT") == row.index("ill-") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ("--limit 1000", 302),
+        ("--integration well --limit 299", 299),
+        ("--integration int_ill --status dead", 2),
+        ("--status delivered --since 1h --limit 1000", 300),
+        ("--status retrying", 0),
+        ("--event-id well-7", 1),
+        ("--since 2999-01-01T00:00:00Z", 0),
+    ],
+)
+def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) -> None:
+    """Each filter leaves what it says, the latest first, and nobody sees an event's content."""
+    ran = call(told.environment, "deliveries", "--json", *filters.split())
+    moments = [row["settled_ms"] for row in ran.json]
+
+    assert len(moments) == count
+    assert moments == sorted(moments, reverse=True)
+    assert "private-content" not in ran.out
+
+
+def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
+    """Splunk has accepted what is delivered; what is dead claims nothing."""
+    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json
+    table = call(told.environment, "deliveries", "--event-id", "well-7").out.splitlines()
+    at = table[0].index("ASSURANCE")
+
+    assert {(row["status"], row["assurance"]) for row in rows} == {("delivered", "accepted"), ("dead", None)}
+    assert table[1][at:].startswith("accepted")
+
+
+def test_dead_letters_show_their_payload_in_json_alone(told: Fleet) -> None:
+    """The table tells what died of what and what to do; the content is for those who ask for it."""
+    table = run(told.environment, "dead-letters", "list")
+    refused = run(told.environment, "dead-letters", "list", "--integration", "ill", "--json").json
+    [invalid] = run(told.environment, "dead-letters", "list", "--cause", "invalid", "--json").json
+
+    assert len(table.out.splitlines()) == 4
+    assert all(line.isprintable() for line in table.out.splitlines())
+    assert "private-content" not in table.out
+    assert {json.loads(row["payload"])["reason"] for row in refused} == {"private-content"}
+    assert {row["cause"] for row in refused} == {"exhausted"}
+    assert (invalid["integration_id"], json.loads(invalid["payload"])["id"]) == (None, "invalid-1")
+
+
+def test_an_unknown_integration_is_not_an_empty_answer(told: Fleet) -> None:
+    """A mistyped name is told from a SIEM without deliveries."""
+    ran = run(told.environment, "deliveries", "--integration", "wel")
+
+    assert ran.code == 4
+    assert "there is no integration wel" in ran.complaint
+
+
+def test_a_closed_pipe_is_no_error(told: Fleet) -> None:
+    """`siem deliveries | head -1` ends without a word."""
+    with start(told.environment, "deliveries", "--limit", "1000", "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"["
+        process.stdout.close()
+
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-22 10:00+00:00", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22T10:00:00+02:00", datetime(2026, 11, 22, 8, tzinfo=UTC)),
+    ],
+)
+def test_since_reads_a_time(text: str, moment: datetime) -> None:
+    """RFC 3339, or less, with a zone."""
+    assert Since().convert(text, None, None) == round(moment.timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "ago_ms"), [("90s", 90_000), ("15m", 900_000), ("1h", DAY_MS / 24), ("2d", 2 * DAY_MS)]
+)
+def test_since_reads_how_long_ago(text: str, ago_ms: float) -> None:
+    """Seconds, minutes, hours and days, reckoned from now."""
+    before = time.time() * 1000
+    since = Since().convert(text, None, None)
+
+    assert before - ago_ms - 1 <= since <= time.time() * 1000 - ago_ms + 1
+
+
+@pytest.mark.parametrize("text", ["2026-11-22", "2026-11-22T10:00:00"])
+def test_since_refuses_a_time_without_a_zone(text: str) -> None:
+    """As the API does: nobody knows which zone is meant."""
+    with pytest.raises(click.BadParameter, match="names no zone: give 2026-11-22T10:00:00Z"):
+        Since().convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1w", "-5m", "5", "12:00", "\u0661m"])
+def test_since_refuses_the_rest(text: str) -> None:
+    """What is no time is refused with examples of what is."""
+    with pytest.raises(click.BadParameter, match="give 30s, 15m, 1h, 2d"):
+        Since().convert(text, None, None)

@@ -1,0 +1,265 @@
+"""A batch on its way to a syslog receiver: what is sent, and what each ruling can honestly claim."""
+
+import time
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.syslog_cef.senders import batch_with, sender_to
+from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
+from tests.receivers.syslog_behaviours import Behaviour, half_closes, never_ends, reads, resets, stalls
+from tests.transports.certificates import demanding, server_context
+from tests.transports.syslog.streams import GUARD
+from worker.destinations.registry import make_sender
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
+from worker.integrations.integration import parse_integration
+from worker.model.deliveries import SETTLED, Assurance, DeliveryResult, Verdict
+from worker.model.errors import InvalidIntegration
+from worker.transports.guard import Guard
+
+ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """Sign the certificates of receivers."""
+    return trustme.CA()
+
+
+def ids(messages: list[bytes]) -> list[str]:
+    """Read the ids of events out of messages."""
+    return [message.partition(b" externalId=")[2].split(b" ")[0].decode() for message in messages]
+
+
+def codes(results: list[DeliveryResult]) -> set[str]:
+    """Return the codes of all findings."""
+    return {result.failure.code for result in results if result.failure is not None}
+
+
+@pytest.mark.parametrize("framing", ["newline", "octet_counted"])
+def test_a_batch_goes_out_as_frames(framing: str) -> None:
+    """All events in order, by one ruling, which claims no more than that they were sent."""
+    batch = batch_of(50)
+    with SyslogReceiver(framing=framing) as receiver, sender_to(receiver.url, framing=framing) as sender:
+        [result] = sender.send(batch, soon())
+
+        assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
+        assert (result.verdict, result.assurance, result.failure) == (ACCEPTED, Assurance.SENT, None)
+        assert list(result.places) == list(range(50))
+        assert set(batch.request_counts) == {1}
+
+
+def test_the_options_reach_the_messages() -> None:
+    """Facility, header, host, `src` and the longest message are the integration's."""
+    options: dict[str, Any] = {
+        "facility": "local4",
+        "header": "rfc5424",
+        "hostname": "plane-1",
+        "max_message_bytes": 480,
+    }
+    batch = batch_with(1, agent_id="agent-7", reason="x" * 1_000)
+    with SyslogReceiver() as receiver, sender_to(receiver.url, send_src=False, **options) as sender:
+        sender.send(batch, soon())
+        [message] = receiver.wait_for(1)
+
+    assert message.startswith(
+        b"<163>1 1970-01-01T00:00:01.000Z plane-1 mitrity - policy.deny - CEF:0|MITRITY|"
+    )
+    assert len(message) <= 480
+    assert b" src=" not in message
+
+
+def test_the_time_zone_reaches_the_messages() -> None:
+    """The header of RFC 3164 says the hour of Kolkata, where the receiver is."""
+    with SyslogReceiver() as receiver, sender_to(receiver.url, time_zone="Asia/Kolkata") as sender:
+        sender.send(batch_of(1), soon())
+        [message] = receiver.wait_for(1)
+
+    assert message.startswith(b"<131>Jan  1 05:30:01 mitrity CEF:0|")
+
+
+def test_a_worker_that_does_not_know_the_zone_says_so_before_it_sends() -> None:
+    """It was accepted where time zone data is; a worker without it holds the events for a reason in words."""
+    destination = {"type": "syslog_cef", "url": "syslog://siem", "time_zone": "Mars/Phobos"}
+    integration = parse_integration({"id": "int_1", "name": "one", "destination": destination}, stored=True)
+
+    with pytest.raises(InvalidIntegration, match="not known to this machine") as caught:
+        make_sender(integration, GUARD, connections=1)
+
+    assert caught.value.field == "time_zone"
+
+
+def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
+    """RFC 5425, 4.3; with `confirm_by_shutdown`, the ruling says that the receiver has read it."""
+    options: dict[str, Any] = {"ca_pem": ca.cert_pem.bytes().decode(), "confirm_by_shutdown": True}
+    with (
+        SyslogReceiver(tls=server_context(ca.issue_cert("127.0.0.1"))) as receiver,
+        sender_to(receiver.url, **options) as sender,
+    ):
+        [result] = sender.send(batch_of(20), soon())
+
+        assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.RECEIVED)
+        assert len(receiver.messages) == 20
+
+
+def test_datagrams_go_out_one_by_one() -> None:
+    """A message a datagram (RFC 5426, 3.1); that they were sent is all that can be said."""
+    batch = batch_of(50)
+    with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
+        [result] = sender.send(batch, soon())
+
+        assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
+        assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.SENT)
+        assert set(batch.request_counts) == {1}
+
+
+def test_only_what_is_open_is_sent() -> None:
+    """What an earlier attempt has settled is not sent again, nor ruled upon."""
+    batch = batch_of(5)
+    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
+        assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
+        assert ids(receiver.wait_for(2)) == ["e1", "e3"]
+
+    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "options", "code"),
+    [
+        (stalls, {"timeout_seconds": 0.3}, "timed_out"),
+        (resets(1), {}, "connection_lost"),
+        (half_closes(1, then=reads), {}, "closed_unconfirmed"),
+        (half_closes(1, then=reads), {"confirm_by_shutdown": True}, "closed_unconfirmed"),
+        (never_ends, {"confirm_by_shutdown": True, "timeout_seconds": 2.0}, "unconfirmed"),
+    ],
+    ids=["stalls", "resets", "half closes", "half closes amid confirmation", "never confirms"],
+)
+def test_a_batch_that_is_unconfirmed_comes_back_whole(
+    behaviour: Behaviour, options: dict[str, Any], code: str
+) -> None:
+    """Nobody knows which of its events arrived: all are sent again, with the same ids.
+
+    There are more bytes than both systems hold, so that the receiver acts in the middle of them. One event
+    was tried by itself, to see whether the receiver hangs up on everything.
+    """
+    batch = batch_with(1_500, reason="x" * 1_000, context={"a": "y" * 2_000}, hold={"b": "z" * 4_000})
+    options = options | {"batch_bytes": 4_000_000, "batch_events": 1_000}
+    with (
+        SyslogReceiver(behaviour, receive_buffer=65_536) as receiver,
+        sender_to(receiver.url, **options) as sender,
+    ):
+        results = sender.send(batch, soon())
+
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {code}
+    assert max(batch.request_counts) <= 2
+    assert sum(batch.request_counts) <= 1_001
+
+
+def test_the_deadline_of_the_batch_holds_too() -> None:
+    """It may leave less time than the integration's own timeout."""
+    batch = batch_with(100, reason="x" * 2_000)
+    with (
+        SyslogReceiver(stalls, receive_buffer=4_096) as receiver,
+        sender_to(receiver.url) as sender,
+    ):
+        results = sender.send(batch, time.monotonic() + 0.2)
+
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"timed_out"}
+
+
+@pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
+def test_after_the_deadline_nothing_is_sent(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
+    """A batch that comes late is put off, and none of its events counts as tried."""
+    batch = batch_of(5)
+    with kind() as receiver, sender_to(receiver.url) as sender:
+        results = sender.send(batch, time.monotonic())
+
+        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert codes(results) == {"out_of_time"}
+        assert (receiver.messages, set(batch.request_counts)) == ([], {0})
+
+
+@pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
+def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
+    """Nobody listens: the batch comes back with the reason, and counts as tried."""
+    batch = batch_of(3)
+    with kind() as gone:
+        pass
+    with sender_to(gone.url) as sender:
+        results = sender.send(batch, soon())
+
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"connect_failed"}
+    assert set(batch.request_counts) == {1}
+
+
+@pytest.mark.parametrize("scheme", ["syslog", "syslog+tls", "syslog+udp"])
+def test_a_closed_network_is_described(scheme: str) -> None:
+    """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
+    with sender_to(f"{scheme}://127.0.0.1:9", guard=Guard([])) as sender:
+        results = sender.send(batch := batch_of(3), soon())
+
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"address_refused"}
+
+
+def test_what_the_pace_leaves_over_comes_back_untried() -> None:
+    """Events that were sent are delivered; the others have not been carried, and lose no attempt."""
+    batch = batch_of(100)
+    options: dict[str, Any] = {"max_datagrams_per_second": 50, "timeout_seconds": 0.2}
+    with SyslogUdpReceiver() as receiver, sender_to(receiver.url, **options) as sender:
+        results = sender.send(batch, soon())
+        ruled = list(verdicts(batch, results).values())
+        sent = ruled.count(ACCEPTED)
+
+        assert 1 <= sent <= 10
+        assert ruled == [ACCEPTED] * sent + [RETRY] * (100 - sent)
+        assert codes(results) == {"out_of_time"}
+        assert list(batch.request_counts) == [1] * sent + [0] * (100 - sent)
+        assert len(receiver.wait_for(sent)) == sent
+
+
+def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration allows one; were it to happen, the others go out."""
+    batch = batch_of(3)
+
+    def swollen(_: SyslogCefFormat, events: list[Any]) -> list[bytes]:
+        return [b"<134>" + b"x" * (70_000 if event.id == "e1" else 5) for event in events]
+
+    monkeypatch.setattr(SyslogCefFormat, "messages", swollen)
+    with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
+        results = sender.send(batch, soon())
+
+        assert verdicts(batch, results) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
+        assert codes(results) == {"too_large"}
+        assert len(receiver.wait_for(2)) == 2
+
+
+def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
+    """A refusal of TLS 1.3, which comes after the handshake, is told as what it is."""
+    context = demanding(server_context(ca.issue_cert("127.0.0.1")), ca)
+    with (
+        SyslogReceiver(tls=context) as receiver,
+        sender_to(receiver.url, ca_pem=ca.cert_pem.bytes().decode()) as sender,
+    ):
+        results = sender.send(batch := batch_of(3), soon())
+
+        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert codes(results) == {"client_certificate_refused"}
+        assert receiver.messages == []
+
+
+def test_tls_options_that_cannot_be_read_are_described() -> None:
+    """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
+    options: dict[str, Any] = {"client_cert_pem": "cert", "client_key_pem": "hunter2"}
+    with sender_to("syslog+tls://127.0.0.1:9", **options) as sender:
+        results = sender.send(batch := batch_of(3), soon())
+
+    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert codes(results) == {"configuration"}
+    assert "hunter2" not in repr(results)

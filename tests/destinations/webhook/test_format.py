@@ -1,0 +1,120 @@
+"""Bodies of webhooks: the event's own bytes; and ids that can stand in a header and in what is signed."""
+
+import json
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+
+from tests.destinations.golden_events import GOLDEN, golden_event
+from tests.destinations.hostile_events import printable_ids
+from worker.destinations.webhook.format import BodyKind, batch_id, body, content_type, message_id
+from worker.model.events import EventType
+from worker.samples import sample_lines
+
+WEBHOOK = GOLDEN / "webhook"
+ALL = [golden_event(event_type).raw for event_type in EventType]
+SPREAD = b'{\n  "a" : 1.0,\r\n\t"b": 1e400, "c": "x\\n\\u00e9\\/ y", "a": [ 1,\n 2 ], "d": {}\n}\n'
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_the_golden_body_of_each_type(event_type: str) -> None:
+    """Every byte of the event as it was published, line ends and blanks included, and nothing else."""
+    golden = (WEBHOOK / f"{event_type}.json").read_bytes()
+
+    assert body("event", [golden_event(event_type).raw]) == golden
+
+
+@pytest.mark.parametrize(("kind", "name"), [("array", "array.json"), ("lines", "lines.ndjson")])
+def test_the_golden_body_of_several(kind: BodyKind, name: str) -> None:
+    """All eleven types in one body."""
+    assert body(kind, ALL) == (WEBHOOK / name).read_bytes()
+
+
+def test_an_array_is_one_json_text() -> None:
+    """RFC 8259, section 5: the events in their order, each as it was published."""
+    assert json.loads(body("array", ALL)) == [json.loads(raw) for raw in ALL]
+    assert body("array", [SPREAD, b"{}"]) == b"[" + SPREAD + b",{}]"
+
+
+def test_each_line_is_one_event() -> None:
+    """Newline-delimited JSON: every line is a JSON text, and each ends with a newline."""
+    lines = body("lines", ALL).decode().split("\n")
+
+    assert [json.loads(line) for line in lines[:-1]] == [json.loads(raw) for raw in ALL]
+    assert lines[-1] == ""
+
+
+def test_an_event_on_several_lines_loses_its_blanks_alone() -> None:
+    """Numbers keep their digits, strings their escapes, and a key that stands twice stands twice."""
+    assert body("lines", [SPREAD]) == b'{"a":1.0,"b":1e400,"c":"x\\n\\u00e9\\/ y","a":[1,2],"d":{}}\n'
+
+
+def test_an_event_on_one_line_is_left_as_it_is() -> None:
+    """Blanks that are no line ends do no harm."""
+    assert body("lines", [b'{ "a" : 1 }']) == b'{ "a" : 1 }\n'
+
+
+def test_a_line_end_inside_a_string_ends_no_line() -> None:
+    """JSON forbids it (RFC 8259, section 7) and not every reader minds: the event still is one line."""
+    assert body("lines", [b'{"a":"b\r\nc"}']) == b'{"a":"b  c"}\n'
+
+
+def test_sample_events_come_back_from_every_body() -> None:
+    """A thousand events of all kinds are the same behind an array, and behind lines."""
+    raws = list(sample_lines(1_000))
+    wanted = [json.loads(raw) for raw in raws]
+
+    assert json.loads(body("array", raws)) == wanted
+    assert [json.loads(line) for line in body("lines", raws).splitlines()] == wanted
+
+
+def test_media_types() -> None:
+    """What is in the body is said in its header."""
+    assert [content_type(kind) for kind in ("event", "array", "lines")] == [
+        "application/json",
+        "application/json",
+        "application/x-ndjson",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event_id", "written"),
+    [
+        ("evt_1", "evt_1"),
+        ("0199c0de-0000-7000-8000-000000000001", "0199c0de-0000-7000-8000-000000000001"),
+        ("a~b", "a~b"),
+        ("a.b", "a%2Eb"),
+        ("a%2Eb", "a%252Eb"),
+        ("evt 1", "evt%201"),
+        ("urn:x/1", "urn%3Ax%2F1"),
+        ("ключ", "%D0%BA%D0%BB%D1%8E%D1%87"),
+    ],
+)
+def test_an_id_is_percent_encoded_where_needed(event_id: str, written: str) -> None:
+    """Standard Webhooks 1.0.0: what is signed is `id.timestamp.body`, so an id must hold no dot."""
+    assert message_id(event_id) == written
+
+
+@given(printable_ids)
+def test_every_id_can_stand_in_a_header_and_comes_back(event_id: str) -> None:
+    """Whatever an event calls itself, nothing breaks out of the header, and no two ids become one."""
+    written = message_id(event_id)
+
+    assert written.isascii()
+    assert written.isprintable()
+    assert not {".", " ", "\t"} & set(written)
+    assert unquote(written) == event_id
+
+
+def test_a_batch_has_an_id_of_its_events() -> None:
+    """The same over retries of the same events, another for every other choice of them."""
+    ids = [
+        batch_id(one)
+        for one in (["a", "b"], ["a", "b"], ["b", "a"], ["ab"], ["a"], ["a", "b", "c"], ["1:a"], ["", "a"])
+    ]
+
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == len(ids) - 1
+    assert all(message_id(one) == one for one in ids)
+    assert {one.partition("_")[0] for one in ids} == {"batch"}

@@ -1,0 +1,157 @@
+"""What all three types have in common: numbers within bounds, TLS, and nothing that nobody knows."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.integrations.refusals import SECRET, VALID, document, refusal
+from worker.integrations import DESTINATION_TYPES, SplunkHec, SyslogCef, Webhook
+from worker.integrations.integration import parse_integration
+from worker.model.errors import InvalidIntegration
+
+BOUNDS = {
+    "batch_events": (1, 1000),
+    "batch_bytes": (1000, 4_000_000),
+}
+ABOVE = "input should be less than or equal to"
+BELOW = "input should be greater than or equal to"
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("field", BOUNDS)
+def test_sizes_have_bounds(kind: str, field: str) -> None:
+    """The bounds themselves are allowed; the words of a refusal name them."""
+    least, most = BOUNDS[field]
+    allowed = [getattr(_read(kind, **{field: value}), field) for value in (least, most)]
+    reasons = [refusal(document(kind, **{field: value})).reason for value in (least - 1, most + 1)]
+
+    assert allowed == [least, most]
+    assert reasons == [f"{BELOW} {least}", f"{ABOVE} {most}"]
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        (0, "input should be greater than 0"),
+        (-1, "input should be greater than 0"),
+        (30.1, f"{ABOVE} 30"),
+        (float("inf"), f"{ABOVE} 30"),
+        (float("nan"), f"{ABOVE} 30"),
+        (SECRET, "input should be a valid number, unable to parse string as a number"),
+    ],
+)
+def test_a_request_ends_within_half_a_minute(kind: str, seconds: Any, reason: str) -> None:
+    """No request takes no time, and none for ever."""
+    error = refusal(document(kind, timeout_seconds=seconds))
+
+    assert (error.field, error.reason) == ("timeout_seconds", reason)
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_events", SECRET),
+        ("batch_events", 1.5),
+        ("batch_bytes", SECRET),
+        ("batch_bytes", None),
+        ("verify_tls", SECRET),
+        ("ca_pem", 7),
+        ("client_cert_pem", [SECRET]),
+        ("client_key_pem", 7),
+        ("tls_server_name", 7),
+        ("tls_server_name", ""),
+        ("tls_server_name", "https://siem"),
+        ("tls_server_name", "siem:6514"),
+        ("tls_server_name", "-siem"),
+        ("tls_server_name", "siem..example.com"),
+        ("tls_server_name", "[::1]"),
+        ("tls_server_name", "a" * 64),
+        ("tls_server_name", f"{SECRET} x"),
+        ("url", None),
+        ("url", 7),
+        ("unknown", SECRET),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(kind: str, field: str, value: Any) -> None:
+    """Every field that all types share is called by its name."""
+    assert refusal(document(kind, **{field: value})).field == field
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("half", ["client_cert_pem", "client_key_pem"])
+def test_a_client_certificate_and_its_key_go_together(kind: str, half: str) -> None:
+    """Half a pair is refused in words that name both."""
+    error = refusal(document(kind, **{half: SECRET}))
+
+    assert error.reason == "client_cert_pem and client_key_pem go together: give both or neither"
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+def test_without_a_url_there_is_no_destination(kind: str) -> None:
+    """What is required and absent is said to be so."""
+    given_document = document(kind)
+    del given_document["destination"]["url"]
+    error = refusal(given_document)
+
+    assert (error.field, error.reason) == ("url", "field required")
+
+
+@pytest.mark.parametrize("kind", [None, SECRET, "", 7, "Webhook"])
+def test_the_type_is_one_of_three(kind: Any) -> None:
+    """A destination of an unknown type, or of none, is told which there are."""
+    destination = {"url": "https://x"} | ({} if kind is None else {"type": kind})
+    error = refusal({"id": "int_1", "name": "SIEM", "destination": destination})
+
+    assert (error.field, error.reason) == ("type", "give one of splunk_hec, syslog_cef, webhook")
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign"),
+    [
+        ("syslog_cef", "token"),
+        ("syslog_cef", "auth"),
+        ("webhook", "token"),
+        ("webhook", "index"),
+        ("splunk_hec", "facility"),
+        ("splunk_hec", "signing_secrets"),
+    ],
+)
+def test_what_belongs_to_another_type_is_refused(kind: str, foreign: str) -> None:
+    """An option without effect is a mistake that its author wants to hear of."""
+    error = refusal(document(kind, **{foreign: SECRET}))
+
+    assert (error.field, error.reason) == (foreign, "extra inputs are not permitted")
+
+
+@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+def test_what_was_read_cannot_be_changed(kind: str) -> None:
+    """A destination is a value: threads share it."""
+    with pytest.raises(ValueError, match="frozen"):
+        _read(kind).url = "https://elsewhere"
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+nested = values | st.dictionaries(st.text(), values, max_size=2) | st.lists(values, max_size=2)
+names = st.sampled_from(
+    sorted({*SplunkHec.model_fields, *SyslogCef.model_fields, *Webhook.model_fields, "unknown"} - {"type"})
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(VALID)), st.dictionaries(names, nested, max_size=3))
+def test_whatever_is_configured_is_judged(kind: str, destination: dict[str, Any]) -> None:
+    """Out comes an integration, or InvalidIntegration that names a field."""
+    try:
+        integration = parse_integration(document(kind, **destination))
+    except InvalidIntegration as error:
+        assert error.field  # noqa: PT017 - either way is right
+    else:
+        assert integration.type == kind
+
+
+def _read(kind: str, **changes: Any) -> SplunkHec | SyslogCef | Webhook:
+    return parse_integration(document(kind, **changes)).destination

@@ -1,0 +1,150 @@
+"""Syslog over UDP on real sockets: a message a datagram, at a bearable pace; ports where nobody listens."""
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.receivers.syslog import SyslogUdpReceiver
+from tests.transports.syslog.streams import SOON, datagrams_to, messages
+from tests.transports.test_guard import Resolver
+from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
+from worker.transports.guard import Guard
+from worker.transports.syslog import datagrams as syslog_datagrams
+from worker.transports.syslog.datagrams import SentDatagrams
+
+LONGEST = 65_507
+
+
+class DatagramResolver(Resolver):
+    """Answers as the resolver does when it is asked for datagrams."""
+
+    def __call__(self, host: str, port: int, **options: Any) -> list[Any]:
+        """Stand in for `socket.getaddrinfo`."""
+        rows = super().__call__(host, port, **options)
+        return [(family, socket.SOCK_DGRAM, socket.IPPROTO_UDP, "", to) for family, _, _, _, to in rows]
+
+
+def test_a_message_is_a_datagram() -> None:
+    """RFC 5426, 3.1: one message each, as it is, without a newline; up to what IPv4 carries."""
+    given = [*messages(300), b"<134>" + b"x" * (LONGEST - 5)]
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        handed = way.send(given, SOON)
+
+        assert receiver.wait_for(301) == given
+        assert handed == SentDatagrams(301, frozenset())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
+def test_ipv6() -> None:
+    """An address in brackets is reached over IPv6."""
+    with SyslogUdpReceiver(host="::1") as receiver, datagrams_to(receiver.url) as way:
+        way.send(messages(3), SOON)
+
+        assert receiver.wait_for(3) == messages(3)
+
+
+def test_what_no_datagram_can_carry_is_told() -> None:
+    """It is named, and what stands beside it goes out all the same."""
+    too_long = b"<134>" + b"x" * LONGEST
+    first, last = messages(2)
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        handed = way.send([first, too_long, last], SOON)
+
+        assert receiver.wait_for(2) == [first, last]
+        assert handed == SentDatagrams(3, frozenset({1}))
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_closed_port_is_noticed(count: int) -> None:
+    """The refusal of the last datagram counts, too, although nothing is sent behind it."""
+    with SyslogUdpReceiver() as receiver:
+        pass
+    with datagrams_to(receiver.url) as way, pytest.raises(ConnectFailed) as failed:
+        way.send(messages(count), SOON)
+
+    assert str(failed.value) == (
+        f"127.0.0.1:{receiver.port} refused the datagrams: nothing listens on that UDP port"
+    )
+
+
+def test_a_refusal_that_comes_late_holds_back_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket remembers what came in behind the last look: nothing more is poured into a closed port."""
+    monkeypatch.setattr(syslog_datagrams, "_look", lambda _: None)
+    with SyslogUdpReceiver() as receiver:
+        pass
+    with datagrams_to(receiver.url) as way:
+        assert way.send(messages(1), SOON).count == 1
+        with pytest.raises(ConnectFailed, match="refused the datagrams"):
+            way.send(messages(1), SOON)
+
+
+def test_a_receiver_that_comes_back_is_reached() -> None:
+    """Nothing of the refusal is left over."""
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        receiver.stop()
+        with pytest.raises(ConnectFailed):
+            way.send(messages(1), SOON)
+        receiver.start()
+        way.send(messages(1, start=1), SOON)
+
+        assert receiver.wait_for(1) == messages(1, start=1)
+
+
+def test_the_pace_is_kept_by_all_threads_together() -> None:
+    """Two batches of 100 at 500 a second take no less than their share of time, whoever sends them."""
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url, max_datagrams_per_second=500) as way:
+        began = time.monotonic()
+        threads = [
+            threading.Thread(target=way.send, args=(messages(100, start=100 * number), SOON))
+            for number in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - began
+
+        assert sorted(receiver.wait_for(200)) == sorted(messages(200))
+        # A burst of 5 needs no wait, and up to a millisecond may be owed.
+        assert took >= 195 / 500 - 0.002
+
+
+def test_what_the_pace_does_not_allow_in_time_is_not_sent() -> None:
+    """It is left for later rather than sent in a rush."""
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url, max_datagrams_per_second=100) as way:
+        handed = way.send(messages(1_000), 0.2)
+
+        assert 1 <= handed.count <= 21
+        assert receiver.wait_for(handed.count) == messages(handed.count)
+
+
+def test_a_deadline_in_the_past_sends_nothing() -> None:
+    """Without time there is no attempt, not even on a socket that is open."""
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        with pytest.raises(DeadlinePassed):
+            way.send(messages(1), 0)
+        way.send(messages(1, start=1), SOON)
+
+        assert way.send(messages(1, start=2), 0).count == 0
+        assert receiver.wait_for(1) == messages(1, start=1)
+
+
+def test_the_guard_stands_before_datagrams_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed address is refused, an unknown name is told."""
+    with datagrams_to("syslog+udp://10.0.0.5") as way, pytest.raises(AddressRefused, match=r"10\.0\.0\.5"):
+        way.send(messages(1), SOON)
+    with datagrams_to("syslog+udp://no-such-host.invalid") as way, pytest.raises(NameUnknown):
+        way.send(messages(1), SOON)
+    monkeypatch.setattr(socket, "getaddrinfo", DatagramResolver(["127.255.255.255"]))
+    with datagrams_to("syslog+udp://siem.test") as way, pytest.raises(ConnectFailed, match="cannot connect"):
+        way.send(messages(1), SOON)
+
+
+def test_datagrams_are_dialled_as_such(guard: Guard) -> None:
+    """The socket is connected, which lets it hear of refusals, and has no option of TCP."""
+    with guard.dial_datagrams("127.0.0.1", 514, SOON) as sock:
+        assert sock.type == socket.SOCK_DGRAM
+        assert sock.getpeername() == ("127.0.0.1", 514)
