@@ -1,7 +1,8 @@
 """What a worker logs of a lost Redis: one line when it is lost, and one when it is back, at any log level.
 
 A worker learns of it in three ways: its own thread asks Redis every two seconds
-(`worker.background.redis_monitor`), its tasks may miss it, and so may Celery's consumer (`worker.broker.celery_consumer`). All share `dependencies`.
+(`worker.background.redis_monitor`), its tasks may miss it, and so may Celery's consumer
+(`worker.broker.celery_consumer`). All share `dependencies`.
 
 Celery itself logs every try, with a traceback for each acknowledgement that came too late. Such records carry
 the error of the connection as an object; by the type of that object they are dropped. Nothing here reads what
