@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from worker.model.events import EventType, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import EventType
 from worker.samples import sample_events, sample_lines
 
 

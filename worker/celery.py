@@ -55,7 +55,8 @@ from worker.pipeline.thread_shares import ThreadShares, pool_size
 from worker.settings import Settings, settings
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog.stream import watch_to_the_end
-from worker.vault.vault import open_document, open_vault
+from worker.vault.documents import open_document
+from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import msgspec
 from worker.broker.connection import redis_client
 from worker.broker.ingress import add_events
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.events import accept_event, to_publish
+from worker.model.event_decoder import accept_event, to_publish
 
 #: Events of one round trip to Redis.
 PIPELINE = 500

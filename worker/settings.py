@@ -8,13 +8,17 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.model.durations import Days, Seconds, SocketSeconds
-from worker.model.memory_knobs import MemorySettings
-from worker.model.quota_knobs import QuotaSettings
 from worker.model.redis_address import NoRedisNamed, check_address
-from worker.model.redis_knobs import RedisSettings
-from worker.model.setting_errors import invalid_settings
-from worker.model.setting_groups import ApiSettings
+from worker.model.setting_groups import (
+    ApiSettings,
+    Days,
+    MemorySettings,
+    QuotaSettings,
+    RedisSettings,
+    Seconds,
+    SocketSeconds,
+    invalid_settings,
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -10,10 +10,10 @@ from tests.api.settled import bury, pages, settle
 from tests.ledger.entries import NOON
 from worker.cli.output import when
 from worker.ledger.recording import record_entries
-from worker.model.contents import content_of
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.outcomes import content_of
 
 _AT = "2026-11-22T22:15:00"
 _TIMEOUT = Failure(FailureCode.TIMED_OUT, "no answer", "see that it is well")

@@ -8,7 +8,7 @@ from tests.fleet import Fleet, wait_until
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.background.health import HealthService
-from worker.model.health import Part
+from worker.model.fleet_health import Part
 
 ROLE = "worker-splunk_hec"
 

@@ -25,8 +25,7 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.stalls import recorder_stall
 from worker.broker.tenants import UNKNOWN, Tenants
 from worker.ledger.integrations import IntegrationStore
-from worker.vault.proofs import Signer
-from worker.vault.vault import open_vault
+from worker.vault.vault import Signer, open_vault
 
 PROOFS = Signer([b"the fleet's own key"])
 

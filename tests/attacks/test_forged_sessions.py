@@ -16,7 +16,7 @@ from worker.broker import keys
 from worker.broker.api_keys import KeyCopy
 from worker.broker.clocks import redis_now_ms
 from worker.model.api_keys import ApiKey, Role, key_digest, key_id_of, make_id, make_text
-from worker.vault.proofs import Signer
+from worker.vault.vault import Signer
 
 FORGED = "forged-by-hand"
 PROOFS = Signer([b"the fleet's own key"])

@@ -15,10 +15,11 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.destinations.webhook.format import body
-from worker.model.event_repair import repaired
-from worker.model.events import MAX_EVENT_BYTES, accept_event
+from worker.model.event_decoder import accept_event
+from worker.model.events import MAX_EVENT_BYTES
 from worker.model.flows import flow_of
 from worker.model.invalid_events import hint_for
+from worker.model.untrusted_json import repaired
 from worker.model.untrusted_text import shortened
 from worker.pipeline.router import route_entries
 

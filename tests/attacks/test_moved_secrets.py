@@ -20,14 +20,16 @@ from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.orphans import adopt_integration
-from worker.ledger.resealing import Binding, SecretResealer, reseal_secrets, sealed_secrets
+from worker.ledger.resealing import SecretResealer, reseal_secrets, sealed_secrets
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.fleet_health import worker_role
 from worker.settings import Settings
+from worker.vault.documents import open_document, seal_document
 from worker.vault.fields import replaced
 from worker.vault.places import place_of
-from worker.vault.vault import Vault, new_key, open_document, seal_document
+from worker.vault.sealed_secrets import Binding
+from worker.vault.vault import Vault, new_key
 
 TOKEN = "hunter2-hunter2-hunter2"
 SIGNING = f"whsec_{base64.b64encode(b'a' * 32).decode()}"

@@ -15,13 +15,14 @@ from tests.pages.conftest import HOME
 from tests.pages.conftest import running as running_pages
 from tests.receivers.webhook import WebhookReceiver
 from worker.integrations.integration import parse_integration
-from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.secrets import SecretUrl
 from worker.ledger.engine import writing
 from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
-from worker.vault.vault import Vault, new_key, open_document, seal_document
+from worker.vault.documents import open_document, seal_document
+from worker.vault.vault import Vault, new_key
 
 KEY, SIGNATURE = "k3y-of-the-query", "s1gnature-of-it"
 QUERY = f"api-version=1&key={KEY}&sig={SIGNATURE}&{KEY}"

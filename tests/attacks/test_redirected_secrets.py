@@ -12,8 +12,8 @@ from tests.fleet import Fleet
 from tests.pages.conftest import HOME
 from tests.pages.conftest import running as running_pages
 from tests.receivers.webhook import WebhookReceiver
-from worker.integrations.integration import Integration, parse_integration
-from worker.integrations.secrets import UnreadableSecret, secrets_in
+from worker.integrations.integration import Integration, parse_integration, secrets_in
+from worker.integrations.secrets import UnreadableSecret
 from worker.model.errors import InvalidIntegration
 from worker.vault.places import require_again
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.test_event_decoder import VALID, encoded, refusal, spliced
-from worker.model.events import GovernanceEvent, Policy, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import GovernanceEvent, Policy
 
 FIELDS = GovernanceEvent.__struct_fields__
 POLICY_FIELDS = Policy.__struct_fields__

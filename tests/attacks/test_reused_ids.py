@@ -22,9 +22,9 @@ from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, mark_page, next_page, replay_result
 from worker.ledger.results import DeliveryRow
 from worker.ledger.schema import dead_letters
-from worker.model.contents import content_of
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn
 from worker.model.events import QueuedEvent
+from worker.model.outcomes import content_of
 from worker.model.replays import Page, Replay, Selection
 from worker.model.settlement import withdrawal
 

@@ -14,9 +14,10 @@ import pytest
 import worker
 from tests.model.test_event_decoder import encoded, spliced
 from worker.model.errors import InvalidEvent
-from worker.model.event_salvage import salvage_event
-from worker.model.events import MAX_EVENT_BYTES, accept_event
+from worker.model.event_decoder import accept_event
+from worker.model.events import MAX_EVENT_BYTES
 from worker.model.flows import flow_of
+from worker.model.invalid_events import salvage_event
 from worker.model.untrusted_text import in_one_line
 
 #: Seconds of computing, not of the clock: a deadline that a busy machine does not bring nearer.

@@ -27,8 +27,17 @@ from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.parked import ParkedStore, keep
 from worker.ledger.recording import record_entries
-from worker.model.budget import UnclaimedEvents, fair_level, memory_of, memory_shares, room_of, total
-from worker.model.parking import BacklogRoom, Cap, ParkedChunk
+from worker.model.parking import (
+    BacklogRoom,
+    Cap,
+    ParkedChunk,
+    UnclaimedEvents,
+    fair_level,
+    memory_of,
+    memory_shares,
+    room_of,
+    total,
+)
 
 CAP = Cap(events=100_000, size=100_000_000)
 #: Bytes of each event, and about what it takes of memory.

@@ -19,7 +19,8 @@ from worker.ledger.identity import ledger_id
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import BrokerUnavailable, NotFoundError
-from worker.model.health import FleetHealth, State
+from worker.model.fleet_health import FleetHealth
+from worker.model.health import State
 from worker.settings import Settings
 
 MINUTE = 60_000

@@ -15,7 +15,8 @@ from typing import Any
 from tests.benchmarks.measuring import hardware
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
-from worker.model.events import QueuedEvent, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import QueuedEvent
 from worker.samples import sample_lines
 
 _BATCH = 500

@@ -22,8 +22,9 @@ from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
+from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy
-from worker.model.deliveries import Batch, Settlement
+from worker.model.deliveries import Settlement
 from worker.model.errors import LeaseLost
 from worker.model.orders import WorkOrder
 from worker.model.parking import PARKED_DOWN_TO, BacklogRoom, Cap

@@ -6,8 +6,9 @@ the rules do not allow is an AssertionError.
 
 from dataclasses import dataclass, field
 
+from worker.model.batches import SETTLED, Batch
 from worker.model.breaker import BreakerPolicy
-from worker.model.deliveries import SETTLED, Batch, BreakerSignal, Settlement, Status
+from worker.model.deliveries import BreakerSignal, Settlement, Status
 from worker.model.orders import WorkOrder
 
 #: Every so many claims the bulk lane comes first.

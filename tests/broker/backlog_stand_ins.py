@@ -7,12 +7,12 @@ makes it; pages, as the ledger gives them back.
 import json
 from collections.abc import Sequence
 
-from worker.model.deliveries import Batch, DeliveryResult, Failure, Settlement, Verdict
+from worker.model.batches import Batch, only_part
+from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.parking import BacklogRoom, ParkedChunk
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
-from worker.model.suspicion import only_part
 
 #: How an attempt may end for one event; `unsent` is what time ran out before.
 FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tests.broker.backlog_mirror import Mirror
 from worker.broker import keys
 from worker.broker.packing import unpack_chunk, unpack_dead, unpack_outcomes
-from worker.model.deliveries import SETTLED, Status
+from worker.model.batches import SETTLED
+from worker.model.deliveries import Status
 
 if TYPE_CHECKING:
     import redis

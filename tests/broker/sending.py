@@ -10,7 +10,8 @@ from worker.broker.ingress import append as append_chunk
 from worker.broker.numbers import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
-from worker.model.deliveries import Batch, DeliveryResult, Failure, Settlement, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings

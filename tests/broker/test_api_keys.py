@@ -7,7 +7,7 @@ import redis
 from worker.broker import keys
 from worker.broker.api_keys import LASTS, KeyCopy
 from worker.model.api_keys import ApiKey, Role, key_digest
-from worker.vault.proofs import Signer
+from worker.vault.vault import Signer
 
 ONE = ApiKey("a" * 16, "ours", "one", Role.ADMIN, 5)
 TWO = ApiKey("b" * 16, "theirs", "two", Role.PUBLISH_ONLY, 6)

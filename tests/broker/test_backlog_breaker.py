@@ -10,8 +10,9 @@ from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, 
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.redis_stats import RedisStats
+from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy
-from worker.model.deliveries import Batch, BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
+from worker.model.deliveries import BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.settlement import RetryPolicy, settle_rulings

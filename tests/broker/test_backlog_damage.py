@@ -39,7 +39,7 @@ from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
 from worker.model.replays import Page
-from worker.vault.proofs import Signer
+from worker.vault.vault import Signer
 
 LATE = Timing(lease=0.001, order_lease=0.001, retry_grace=0)
 

@@ -7,9 +7,9 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.deliveries import SETTLED, Batch, BreakerSignal, DeliveryResult, Verdict
+from worker.model.batches import SETTLED, Batch, only_part
+from worker.model.deliveries import BreakerSignal, DeliveryResult, Verdict
 from worker.model.settlement import settle_rulings
-from worker.model.suspicion import only_part
 
 
 @pytest.fixture

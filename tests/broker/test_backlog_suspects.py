@@ -5,10 +5,10 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.deliveries import Batch, Cause, DeliveryResult, Verdict
+from worker.model.batches import Batch, only_part
+from worker.model.deliveries import Cause, DeliveryResult, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import LOST_ALONE, settle_lost, settle_rulings
-from worker.model.suspicion import only_part
 
 KILLER = "e77"
 

@@ -15,8 +15,8 @@ from worker.broker import process_facts
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.process_facts import connections_to, short_processes
-from worker.model.resources_part import resources_parts
-from worker.model.shortages import Resource
+from worker.model.fleet_health import resources_parts
+from worker.model.outages import Resource
 from worker.transports.shortages import OVER_AFTER, ShortageLog
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.model.node_names import node_name
+from worker.broker.identity import node_name
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from worker.broker.fleet import LASTS, REMEMBERED, ProcessReport
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.broker.reissuing import Reissued, UnsettledReason
-from worker.model.deliveries import Batch
+from worker.model.batches import Batch
 
 ME = str(process_identity())
 SLOT = "siem:slot:a:1"

@@ -8,7 +8,8 @@ from itertools import islice
 
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.errors import UnavailableError
-from worker.model.events import QueuedEvent, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import QueuedEvent
 from worker.publisher import EventPublisher
 from worker.samples import sample_lines
 

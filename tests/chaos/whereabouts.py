@@ -15,9 +15,9 @@ from worker.broker import keys
 from worker.broker.packing import unpack_chunk
 from worker.broker.recorder_entries import unpack_fields
 from worker.broker.unrecordable import Unrecordable
-from worker.model.damage import DAMAGED
 from worker.model.deliveries import Status
 from worker.model.parking import ParkedChunk
+from worker.model.untrusted_json import DAMAGED
 
 #: A place in words, by the id of each event that waits there.
 Whereabouts = dict[str, str]

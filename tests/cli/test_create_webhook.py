@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from tests.cli.running import Ran, call, create, in_terminal, run
 from tests.fleet import Fleet
 from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
-from worker.integrations.secret_urls import SecretUrl
+from worker.integrations.secrets import SecretUrl
 from worker.integrations.webhook import signing_key
 
 URL = "https://endpoint.example.com/webhook"

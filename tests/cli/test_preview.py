@@ -18,8 +18,9 @@ from tests.fleet import Fleet, wait_until
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration, parse_integration
-from worker.model.deliveries import Batch
-from worker.model.events import QueuedEvent, decode_event
+from worker.model.batches import Batch
+from worker.model.event_decoder import decode_event
+from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 

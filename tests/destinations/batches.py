@@ -10,7 +10,8 @@ from typing import Any
 
 from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations import SplunkHec
-from worker.model.deliveries import Batch, DeliveryResult, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from worker.model.events import QueuedEvent, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import QueuedEvent
 
 GOLDEN = Path(__file__).parent / "golden"
 

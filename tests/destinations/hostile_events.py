@@ -9,7 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from worker.model.events import EventType, QueuedEvent, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import EventType, QueuedEvent
 
 #: Has a reader see another text than is there: bidirectional controls, byte order mark, annotations.
 MISLEADING = frozenset(

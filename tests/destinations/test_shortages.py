@@ -23,11 +23,12 @@ from worker.broker.backlog import Backlog, Claim
 from worker.destinations.registry import make_sender
 from worker.destinations.syslog_cef.sending import WithdrawnParts
 from worker.integrations.integration import parse_integration
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, BreakerSignal, Settlement, Status
+from worker.model.batches import SETTLED, Batch
+from worker.model.deliveries import MAX_REQUESTS, BreakerSignal, Settlement, Status
 from worker.model.errors import DeliveryDead, DeliveryDelayed, OutOfResources, TransientDelivery
 from worker.model.orders import WorkOrder
+from worker.model.outages import Resource
 from worker.model.settlement import SHORTAGE_PAUSE
-from worker.model.shortages import Resource
 from worker.pipeline.delivery import DeliveryWorker, Timeouts
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard

@@ -7,11 +7,10 @@ from zoneinfo import ZoneInfoNotFoundError
 import pytest
 
 from tests.integrations.refusals import SECRET, document, refusal, syslog
-from worker.integrations import SyslogCef
+from worker.integrations import SyslogCef, syslog_cef
 from worker.integrations.integration import parse_integration
-from worker.model import time_zones
+from worker.integrations.syslog_cef import time_zone
 from worker.model.errors import InvalidIntegration
-from worker.model.time_zones import time_zone
 
 _PRINTABLE = "give 1 to 255 printable ASCII characters without a blank"
 _ZONE = "give a name of the IANA time zone database, like Europe/Berlin or America/New_York, or UTC"
@@ -297,8 +296,8 @@ def test_an_rfc5424_header_has_no_zone_to_choose() -> None:
 
 def test_without_time_zone_data_only_utc_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, or on a small image: what to install is said, at the door and at work."""
-    monkeypatch.setattr(time_zones, "available_timezones", set)
-    monkeypatch.setattr(time_zones, "ZoneInfo", _no_zone)
+    monkeypatch.setattr(syslog_cef, "available_timezones", set)
+    monkeypatch.setattr(syslog_cef, "ZoneInfo", _no_zone)
     error = refusal(document("syslog_cef", time_zone="Europe/Berlin"))
     with pytest.raises(InvalidIntegration, match="install the package tzdata on it") as caught:
         time_zone("Europe/Berlin")

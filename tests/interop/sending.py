@@ -13,7 +13,7 @@ from tests.interop.traffic import traffic
 from worker.destinations import Sender
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import parse_integration
-from worker.model.deliveries import Batch
+from worker.model.batches import Batch
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 

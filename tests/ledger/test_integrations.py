@@ -7,13 +7,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text, update
 
-from worker.integrations.integration import Integration, parse_integration
-from worker.integrations.secrets import unreadable_in
+from worker.integrations.integration import Integration, parse_integration, unreadable_in
 from worker.ledger.engine import reading, writing
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, NotFoundError, SecretUnreadable
-from worker.vault.vault import Vault, open_document
+from worker.vault.documents import open_document
+from worker.vault.vault import Vault
 
 
 def _integration(integration_id: str, name: str, tenant_id: str = "default") -> Integration:

@@ -7,18 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.test_settlement import POLICY, batch_of, ids_by_status, retry_of
-from worker.model.deliveries import (
-    MAX_REQUESTS,
-    SETTLED,
-    Batch,
-    BreakerSignal,
-    DeliveryResult,
-    Failure,
-    Verdict,
-)
+from worker.model.batches import SETTLED, Batch, only_part
+from worker.model.deliveries import MAX_REQUESTS, BreakerSignal, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
-from worker.model.suspicion import only_part
 
 
 def failed(

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tests.model.test_settlement import BAD, BUSY, POLICY, batch_of, failing, ids_by_status, retry_of
+from worker.model.batches import SETTLED, Batch, only_part
 from worker.model.breaker import breaker_signal
-from worker.model.deliveries import SETTLED, Batch, BreakerSignal, Cause, DeliveryResult, Failure, Verdict
+from worker.model.deliveries import BreakerSignal, Cause, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_lost, settle_rulings
-from worker.model.suspicion import only_part
 
 TOKEN = Failure(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token (code 4)", "check the token", 403)
 ENDED = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410", "switch it on again", 410)

@@ -7,9 +7,9 @@ from worker.broker import keys
 from worker.broker.chunks import StoredChunk
 from worker.broker.deletions import DeletedKeys
 from worker.broker.renumbering import ingress_ids
-from worker.integrations.hosts import host_error
-from worker.model.digits import number_in
+from worker.integrations.urls import host_error
 from worker.model.redis_address import check_address
+from worker.model.untrusted_text import number_in
 
 #: More digits than Python reads (`sys.get_int_max_str_digits`).
 LONG = "9" * 5000

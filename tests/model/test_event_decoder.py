@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.model.errors import InvalidEvent
-from worker.model.events import (
-    MAX_DEPTH,
-    MAX_EVENT_BYTES,
-    Decision,
-    EventType,
-    EventTypeName,
-    GovernanceEvent,
-    decode_event,
-)
+from worker.model.event_decoder import MAX_DEPTH, decode_event
+from worker.model.events import MAX_EVENT_BYTES, Decision, EventType, EventTypeName, GovernanceEvent
 from worker.samples import sample_lines
 
 VALID: dict[str, Any] = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}

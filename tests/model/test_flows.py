@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.errors import InvalidEvent
-from worker.model.events import BULK_EVENT_TYPES, EventType, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import BULK_EVENT_TYPES, EventType
 from worker.model.flows import UNREADABLE, flow_of
 
 BASE = {"id": "e1", "timestamp": "2026-11-22T10:11:12Z"}

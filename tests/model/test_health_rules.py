@@ -18,7 +18,7 @@ from worker.model.health import (
     Thresholds,
 )
 from worker.model.health_rules import assess, integration_health
-from worker.model.time_words import span, utc_text
+from worker.model.time import span, utc_text
 
 #: 2026-11-23T14:02:07Z.
 NOW = 1_795_442_527_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.model.test_event_decoder import VALID, encoded, refusal, spliced
-from worker.model.events import decode_event
+from worker.model.event_decoder import decode_event
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from worker.model.budget import MemoryPlan
 from worker.model.ingress_checks import IngressIds
+from worker.model.parking import MemoryPlan
 from worker.model.redis_checks import (
     ACCEPTABLE,
     CheckStatus,

@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.model.batches import count_request
+from worker.model.batches import SETTLED, Batch, count_request
 from worker.model.deliveries import (
     MAX_REQUESTS,
-    SETTLED,
     Assurance,
-    Batch,
     DeliveryResult,
     Failure,
     Retry,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worker.model.payload_text import MOST_INDENTED, payload_text
+from worker.model.untrusted_json import MOST_INDENTED, payload_text
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from worker.broker import keys
 from worker.integrations import Webhook
 from worker.ledger.recording import record_entries
 from worker.ledger.tenancy import TenantIntegrations
-from worker.model.contents import content_of
 from worker.model.deliveries import Status
+from worker.model.outcomes import content_of
 from worker.vault.vault import Vault, new_key
 
 

@@ -17,7 +17,7 @@ from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.deliveries import EventTrace, Outcome, Status
 from worker.model.health import ERROR_RATE, LATENCY, LATENCY_OF, RETRY_RATE, Latency
-from worker.model.time_words import utc_text
+from worker.model.time import utc_text
 
 pytestmark = pytest.mark.slow
 

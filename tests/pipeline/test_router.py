@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.snapshot import Limits, Subscription
-from worker.model.events import DEFAULT_EVENT_TYPES, AcceptedEvent, EventType, accept_event
+from worker.model.event_decoder import AcceptedEvent, accept_event
+from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.pipeline import router
 from worker.pipeline.router import route_entries
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from worker.integrations.integration import Integration, parse_integration
-from worker.model.deliveries import Batch, DeliveryResult
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult
 from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder

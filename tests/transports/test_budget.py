@@ -25,7 +25,7 @@ from worker.broker.celery_pool import SparingTaskPool
 from worker.integrations import TlsOptions
 from worker.model.deliveries import Verdict
 from worker.model.errors import OutOfResources
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports import budget
 from worker.transports.budget import (
     BUDGET,

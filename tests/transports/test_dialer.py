@@ -24,7 +24,7 @@ from tests.transports.names import HOST, MovableName
 from tests.transports.syslog.streams import lines, stream_to
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, OutOfResources
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports.addresses import Address, UnresponsiveAddresses, by_turns
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard

@@ -19,7 +19,7 @@ from tests.transports.ways import WAYS
 from worker.integrations import SyslogCef, TlsOptions
 from worker.model.errors import ConnectFailed, NameUnknown, OutOfResources
 from worker.model.failures import FailureCode
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.failures import describe
 from worker.transports.guard import Guard

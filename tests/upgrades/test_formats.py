@@ -33,7 +33,8 @@ from worker.model.deliveries import (
 )
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
-from worker.vault.vault import Vault, new_key, open_document, seal_document
+from worker.vault.documents import open_document, seal_document
+from worker.vault.vault import Vault, new_key
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ import httpx
 
 from tests.chaos.publishing import cef_of
 from worker.model.errors import UnavailableError
-from worker.model.events import decode_event
+from worker.model.event_decoder import decode_event
 from worker.publisher import EventPublisher
 from worker.samples import sample_lines
 

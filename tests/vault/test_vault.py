@@ -14,15 +14,9 @@ from pydantic import BaseModel, SecretStr
 from worker.integrations.integration import Integration, parse_integration
 from worker.model.errors import InvalidSetting, SecretUnreadable
 from worker.settings import Settings
+from worker.vault.documents import forget_secrets, open_document, public_document, seal_document
 from worker.vault.places import place_of
-from worker.vault.vault import (
-    Vault,
-    forget_secrets,
-    open_document,
-    open_vault,
-    public_document,
-    seal_document,
-)
+from worker.vault.vault import Vault, open_vault
 
 _PRINT_KEY = """
 import sys

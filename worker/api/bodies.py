@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.api.load import MOST_WITHOUT_KEY, Load, Loads
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.model.digits import number_in
+from worker.model.untrusted_text import number_in
 from worker.settings import Settings
 
 #: Parts of one gzip; each costs a copy of what follows it.

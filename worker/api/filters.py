@@ -1,6 +1,6 @@
 """What narrows a list of outcomes: the parameters of its query, of which no other is understood."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -9,8 +9,8 @@ from worker.api.parameters import USUAL, Cursor, Limit
 from worker.model.deliveries import Cause, Status
 from worker.model.events import EventType
 from worker.model.replays import LetterState
+from worker.model.time import EPOCH
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -67,4 +67,4 @@ class EventFilters(BaseModel):
 
 def epoch_ms(time: datetime | None) -> int | None:
     """Return a time in ms since 1970 UTC."""
-    return None if time is None else (time - _EPOCH) // _MILLISECOND
+    return None if time is None else (time - EPOCH) // _MILLISECOND

@@ -23,7 +23,7 @@ from worker.api.metrics import Metrics
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.background.health import HealthService
-from worker.model.health import FleetHealth, Part
+from worker.model.fleet_health import FleetHealth, Part
 
 router = APIRouter(tags=["fleet"])
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from worker.integrations.integration import Integration, at_once
-from worker.integrations.secret_urls import SecretUrl
-from worker.integrations.secrets import secrets_within
+from worker.integrations.integration import Integration, at_once, secrets_within
+from worker.integrations.secrets import SecretUrl
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.transports.tls import judged_whole
 from worker.vault.places import require_again

@@ -17,7 +17,7 @@ from worker.integrations import DESTINATION_TYPES
 from worker.model.fleet_health import worker_role
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, State
 from worker.model.orders import MessageFault
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.model.sources import Source
 
 

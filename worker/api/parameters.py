@@ -9,9 +9,9 @@ from typing import Annotated, TypeVar
 import msgspec
 from fastapi import Query
 
-from worker.model.damage import DAMAGED
 from worker.model.errors import InvalidInput
-from worker.model.lists import MOST_ROWS, USUAL_ROWS
+from worker.model.limits import MOST_ROWS, USUAL_ROWS
+from worker.model.untrusted_json import DAMAGED
 
 USUAL, MOST = USUAL_ROWS, MOST_ROWS
 _LONGEST = 1024

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from worker.model.errors import InvalidEvent
-from worker.model.event_salvage import salvage_event
-from worker.model.events import MAX_EVENT_BYTES, accept_event, to_publish
+from worker.model.event_decoder import accept_event, to_publish
+from worker.model.events import MAX_EVENT_BYTES
+from worker.model.invalid_events import salvage_event
 
 DEFAULT_TENANT = "default"
 #: So many events of one request are told what is wrong with them; the others are counted.

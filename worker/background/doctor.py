@@ -19,8 +19,7 @@ from worker.destinations.checks import (
     warning,
 )
 from worker.destinations.checks.diagnosis import Diagnosis
-from worker.integrations.integration import Integration
-from worker.integrations.secrets import moved_in, unreadable_in
+from worker.integrations.integration import Integration, moved_in, unreadable_in
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode
 from worker.model.untrusted_text import in_one_line

@@ -35,22 +35,19 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.model.fleet_health import open_part, parts, roles, worker_role
+from worker.model.fleet_health import FleetHealth, Part, open_part, parts, resources_parts, roles, worker_role
 from worker.model.health import (
     LATENCY_OF,
     BacklogStats,
     DeliveryStats,
-    FleetHealth,
     HealthInputs,
     IntegrationHealth,
     Latency,
     ParkedStats,
-    Part,
     Subject,
     Thresholds,
 )
 from worker.model.health_rules import integration_health
-from worker.model.resources_part import resources_parts
 from worker.model.sources import MissingSources, Source
 from worker.settings import Settings
 
@@ -126,7 +123,10 @@ class HealthService:
             types = self._standing_types() if types is None else types
             database = _writable(database, recorder_stall(self._client))
         except BrokerUnavailable as error:
-            unknown = [open_part(name, ok=False, words="not known without Redis") for name in roles()]
+            unknown = [
+                open_part(name, ok=False, words="not known without Redis")
+                for name in roles(DESTINATION_TYPES)
+            ]
             return FleetHealth([_away("redis", error), database, *unknown])
         redis = Part("redis", ok=True, words="it answers", public="it answers")
         found = parts(signs, types, self._longest_lag)

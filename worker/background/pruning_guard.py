@@ -13,7 +13,7 @@ from worker.broker.clocks import redis_now_ms
 from worker.ledger.clock import database_now_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks, disagreement, leap
-from worker.model.time_words import span
+from worker.model.time import span
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from worker.broker.process_facts import connections_to
 from worker.broker.redis_stats import RedisStats
 from worker.integrations.integration import Integration
 from worker.model.allowed_networks import AllowedNetworks, WorkerNetworks
-from worker.model.damage import DAMAGED
 from worker.model.errors import BrokerUnavailable, SecretUnreadable
 from worker.model.fleet_health import worker_role
+from worker.model.untrusted_json import DAMAGED
 from worker.settings import Network, Settings
 from worker.vault.vault import Vault
 

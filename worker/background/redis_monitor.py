@@ -13,8 +13,8 @@ from typing import Any
 from worker.broker.connection import check_answers
 from worker.broker.redis_server import read_facts
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.budget import MemoryPlan
 from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.model.parking import MemoryPlan
 from worker.model.redis_checks import CheckStatus, RedisCheck, judge_redis
 
 log = logging.getLogger(__name__)

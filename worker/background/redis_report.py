@@ -10,7 +10,7 @@ from worker.broker.redis_server import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.health import Part
+from worker.model.fleet_health import Part
 from worker.model.redis_checks import (
     CheckStatus,
     RedisCheck,

@@ -24,8 +24,7 @@ from worker.ledger.replay_store import ReplayStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
-from worker.model.fair_order import FairOrder
-from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState
+from worker.model.replays import FairOrder, Page, Replay, ReplayedLetter, ReplayState
 
 log = logging.getLogger(__name__)
 

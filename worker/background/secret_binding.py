@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from worker.broker.key_holders import apis_show_sealed_urls
-from worker.ledger.resealing import SealedSecret, SecretResealer
+from worker.ledger.resealing import SecretResealer
 from worker.model.availability import Dependencies, run_forever_pausing
+from worker.vault.sealed_secrets import SealedSecret
 from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)

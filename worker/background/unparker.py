@@ -20,8 +20,8 @@ from worker.broker.parking import Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.budget import UnclaimedEvents
 from worker.model.errors import BrokerUnavailable
+from worker.model.parking import UnclaimedEvents
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

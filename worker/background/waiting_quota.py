@@ -13,7 +13,7 @@ from typing import Any
 from worker.broker.full_tenants import note_full_tenants
 from worker.broker.integration_documents import Subscription
 from worker.ledger.parked import ParkedStore, ParkedTotals
-from worker.model.budget import UnclaimedEvents
+from worker.model.parking import UnclaimedEvents
 
 log = logging.getLogger(__name__)
 

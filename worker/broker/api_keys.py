@@ -6,7 +6,7 @@ that nobody has confirmed for longer than `LASTS` opens nothing. What was revoke
 which only grows, and which wins: a key once revoked opens nothing by this copy any more, and a recorder
 revokes it in the ledger as well, should that not know it.
 
-Each entry and the confirmation carry a proof of the fleet's own (`worker.vault.proofs`), and both name the
+Each entry and the confirmation carry a proof of the fleet's own (`worker.vault.vault`), and both name the
 edition that they belong to, which is the digest of all entries: who can write to Redis makes no key and
 raises no role, and can at the most bring back an edition that was confirmed within `LASTS`.
 
@@ -27,8 +27,8 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.oom import execute_when_full
 from worker.model.api_keys import NO_DIGEST, ApiKey, Role
-from worker.model.damage import DAMAGED
-from worker.vault.proofs import Signer
+from worker.model.untrusted_json import DAMAGED
+from worker.vault.vault import Signer
 
 if TYPE_CHECKING:
     import redis

@@ -23,10 +23,10 @@ from worker.broker.redis_stats import opened_by
 from worker.broker.reissuing import Reissued, Reissuing
 from worker.broker.scripting import shared_script
 from worker.broker.standstill import why_not_sending
-from worker.model.breaker import BreakerPolicy
-from worker.model.deliveries import Batch, Settlement
+from worker.model.batches import Batch
+from worker.model.breaker import BreakerPolicy, spread
+from worker.model.deliveries import Settlement
 from worker.model.errors import LeaseLost
-from worker.model.jitter import spread
 from worker.model.orders import WorkOrder
 from worker.settings import Settings
 

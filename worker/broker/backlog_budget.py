@@ -1,6 +1,6 @@
 """Keeps all backlogs together within a budget of Redis' memory: the largest give up their oldest events.
 
-What is urgent goes last within a tenant, and each tenant has its share (`worker.model.budget`). An earlier
+What is urgent goes last within a tenant, and each tenant has its share (`worker.model.parking`). An earlier
 release knows the cap of each backlog alone; what it does beside this needs nothing of it.
 """
 
@@ -15,7 +15,9 @@ from worker.broker.integration_documents import Subscription
 from worker.broker.numbers import whole
 from worker.broker.parking import BULK, URGENT_TOO, Parking
 from worker.broker.redis_server import maxmemory
-from worker.model.budget import (
+from worker.model.parking import (
+    PARKED_DOWN_TO,
+    BacklogRoom,
     UnclaimedEvents,
     budget_of,
     by_tenant,
@@ -24,7 +26,6 @@ from worker.model.budget import (
     room_of,
     total,
 )
-from worker.model.parking import PARKED_DOWN_TO, BacklogRoom
 
 if TYPE_CHECKING:
     import redis

@@ -7,8 +7,7 @@ import click
 from celery.signals import celeryd_init
 from click.core import ParameterSource
 
-from worker.broker.identity import process_identity
-from worker.model.node_names import node_name
+from worker.broker.identity import node_name, process_identity
 
 
 def install_node_names() -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.broker.packing import checksum, unpack_chunk
-from worker.model.damage import DAMAGED
-from worker.model.deliveries import SETTLED, Cause, DeadLetter, EventTrace, Failure, Outcome, Status
-from worker.model.digits import number_in
+from worker.model.batches import SETTLED
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.errors import SiemError
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.untrusted_json import DAMAGED
+from worker.model.untrusted_text import number_in
 
 #: No chunk was ever made of more events.
 MOST_EVENTS = 10_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
-from worker.model.deliveries import SETTLED, Batch
+from worker.model.batches import SETTLED, Batch
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 

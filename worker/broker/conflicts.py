@@ -22,7 +22,7 @@ from worker.broker.integration_documents import Subscription
 from worker.broker.numbers import whole
 from worker.broker.records import StoredState
 from worker.broker.snapshot import Overruling
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.integration_changes import MOST_KEPT, note_change
 from worker.broker.scripting import script_text
-from worker.model.damage import DAMAGED
-from worker.model.digits import number_in
+from worker.model.untrusted_json import DAMAGED
+from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
     import redis

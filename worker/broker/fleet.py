@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.identity import ProcessIdentity
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

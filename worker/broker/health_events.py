@@ -20,8 +20,8 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import single_script
-from worker.model.damage import DAMAGED
 from worker.model.health import StateChange
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

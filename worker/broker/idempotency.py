@@ -21,8 +21,8 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.locks import LeaderLock
 from worker.broker.shelf import BoundedStore
-from worker.model.damage import DAMAGED
 from worker.model.errors import SiemError
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

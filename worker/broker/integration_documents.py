@@ -2,7 +2,7 @@
 
 import msgspec
 
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 #: Stands for the destination's type where a document cannot be read.
 UNKNOWN = "unknown"

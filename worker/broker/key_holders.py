@@ -12,8 +12,8 @@ from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.heartbeat import API
 from worker.integrations import DESTINATION_TYPES
-from worker.ledger.resealing import secrets_in_document
 from worker.model.fleet_health import worker_role
+from worker.vault.sealed_secrets import secrets_in_document
 from worker.vault.vault import Vault
 
 #: The fact in which a process tells the fingerprints of its keys, in their order.

@@ -12,7 +12,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors, noted
 from worker.broker.oom import ask_when_full
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

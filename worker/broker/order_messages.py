@@ -19,9 +19,9 @@ from msgspec import Meta
 
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.damage import DAMAGED
 from worker.model.orders import MessageFault
 from worker.model.settlement import LONGEST_COUNTDOWN
+from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import plain, shortened
 
 #: An order that Celery has written has 1 100 bytes, in the list of unacknowledged messages a few more.

@@ -21,8 +21,8 @@ from worker.broker import keys
 from worker.broker.clocks import redis_ms_by_own_clock
 from worker.broker.connection import broker_errors
 from worker.broker.scripting import script_text, single_script
-from worker.model.damage import DAMAGED
 from worker.model.fleet_health import QueueDepth
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

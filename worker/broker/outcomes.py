@@ -15,9 +15,9 @@ from worker.broker.oom import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
-from worker.model.damage import DAMAGED
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.parking import ParkedChunk
+from worker.model.untrusted_json import DAMAGED
 
 log = logging.getLogger(__name__)
 

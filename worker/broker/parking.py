@@ -12,8 +12,15 @@ from worker.broker.connection import await_replica, broker_errors
 from worker.broker.numbers import whole
 from worker.broker.packing import checksum
 from worker.broker.scripting import appending_script, shared_script
-from worker.model.budget import memory_of
-from worker.model.parking import FILLED_UP_TO, PARKED_DOWN_TO, ROOM_BELOW, BacklogRoom, Cap, ParkedChunk
+from worker.model.parking import (
+    FILLED_UP_TO,
+    PARKED_DOWN_TO,
+    ROOM_BELOW,
+    BacklogRoom,
+    Cap,
+    ParkedChunk,
+    memory_of,
+)
 
 if TYPE_CHECKING:
     import redis

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.broker.fleet import LivingProcess
 from worker.model.fleet_health import worker_role
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.shortages import SHORTAGES
 

@@ -10,8 +10,8 @@ from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.oom import ask_when_full, write_when_full
 from worker.broker.scripting import single_script
-from worker.model.damage import DAMAGED
 from worker.model.redis_marks import Epoch, Figures, Mark
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

@@ -23,10 +23,10 @@ from worker.broker.process_facts import consumes
 from worker.broker.renumbering import aside_entries
 from worker.broker.scripting import single_script
 from worker.integrations import DESTINATION_TYPES
-from worker.model.damage import DAMAGED
 from worker.model.failures import FailureCode
 from worker.model.fleet_health import FleetStats, QueueDepth
 from worker.model.health import BacklogStats, Breaker, Subject
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

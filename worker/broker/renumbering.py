@@ -19,8 +19,8 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.entry_times import MOST_AHEAD_MS
 from worker.broker.scripting import joined_script, script_text
-from worker.model.digits import number_in
 from worker.model.ingress_checks import IngressIds
+from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
     import redis

@@ -18,8 +18,8 @@ from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import RoutedChunk, append
 from worker.broker.numbers import damaged_counts, whole
 from worker.broker.oom import append_whole
-from worker.model.damage import DAMAGED
 from worker.model.replays import Page
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

@@ -2,7 +2,7 @@
 
 Comes in: the token of a cookie. Goes out: the id of the API key that its bearer signed in with. Redis knows
 only the token's digest, so that who reads Redis cannot sign in; and each session carries a proof of the
-fleet's own (`worker.vault.proofs`), so that who writes to Redis cannot, either. What a session may do stands
+fleet's own (`worker.vault.vault`), so that who writes to Redis cannot, either. What a session may do stands
 in the ledger, with its key.
 
 The release before this one reads the tenant and the role in the session, so these are still written; it
@@ -18,8 +18,8 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.model.api_keys import ApiKey
-from worker.model.damage import DAMAGED
-from worker.vault.proofs import Signer
+from worker.model.untrusted_json import DAMAGED
+from worker.vault.vault import Signer
 
 if TYPE_CHECKING:
     import redis

@@ -26,7 +26,7 @@ from worker.broker.integration_documents import (
 from worker.broker.numbers import whole
 from worker.broker.records import StoredIntegration, StoredState
 from worker.broker.strangers import drop_unreadable, standing_ids
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 __all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from worker.broker.redis_stats import standing_document
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis

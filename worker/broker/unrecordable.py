@@ -17,10 +17,10 @@ from worker.broker.connection import broker_errors
 from worker.broker.packing import unpack_chunk
 from worker.broker.recorder_entries import FIRST_ID, first_id_of, unpack_fields, unpack_packed_fields
 from worker.broker.scripting import appending_script
-from worker.model.damage import DAMAGED
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import BULK_EVENT_TYPES
 from worker.model.parking import ParkedChunk
+from worker.model.untrusted_json import DAMAGED
 
 #: The streams that entries are put back into, each with the name of the field that holds the content.
 _CONTENT = {keys.OUTCOMES: b"outcomes", keys.DEAD_LETTERS: b"dead", keys.PARKED: b"events"}

@@ -8,7 +8,7 @@ from worker.cli.output import count_text, print_table, when
 from worker.ledger.attempts import AttemptRow
 from worker.ledger.dead_letters import DeadLetterCount
 from worker.ledger.results import DeadLetterRow
-from worker.model.payload_text import payload_text
+from worker.model.untrusted_json import payload_text
 
 
 def dead_letter_json(letter: DeadLetterRow) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from worker.model.health import (
     Subject,
 )
 from worker.model.sources import HEALTH_FIELDS, MissingSources, Source
-from worker.model.time_words import span
+from worker.model.time import span
 
 
 @click.command()

@@ -31,7 +31,8 @@ from worker.model.errors import (
 from worker.model.fleet_health import queue_trouble
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
-from worker.vault.vault import open_vault, read_document
+from worker.vault.documents import read_document
+from worker.vault.vault import open_vault
 
 _RESULTS = {
     CheckStatus.OK: StepStatus.OK,

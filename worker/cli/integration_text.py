@@ -11,15 +11,14 @@ from urllib.parse import urlsplit
 from worker.broker.key_holders import KeyHolder, words_of_lack
 from worker.cli.output import when
 from worker.integrations import NoAuth, SplunkHec, Webhook
-from worker.integrations.integration import Integration
-from worker.integrations.secret_urls import masked_url
-from worker.integrations.secrets import moved_in, secrets_in, unreadable_in
+from worker.integrations.integration import Integration, moved_in, secrets_in, unreadable_in
+from worker.integrations.secrets import masked_url
 from worker.ledger.results import DisabledIntegration
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.untrusted_text import shortened
 from worker.transports.check_guards import address_warning, literal
-from worker.vault.vault import public_document
+from worker.vault.documents import public_document
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
 _SHORT = 60

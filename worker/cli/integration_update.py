@@ -25,9 +25,8 @@ from worker.cli.integration_text import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.cli.targets import integration_argument
-from worker.integrations.integration import Integration, at_once
-from worker.integrations.secret_urls import SecretUrl
-from worker.integrations.secrets import secrets_within
+from worker.integrations.integration import Integration, at_once, secrets_within
+from worker.integrations.secrets import SecretUrl
 from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.model.events import EventType

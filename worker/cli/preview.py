@@ -15,7 +15,8 @@ from worker.cli.targets import integration_argument
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration
 from worker.model.errors import InvalidEvent
-from worker.model.events import EventHead, QueuedEvent, accept_event
+from worker.model.event_decoder import accept_event
+from worker.model.events import EventHead, QueuedEvent
 from worker.transports.guard import Guard
 
 

@@ -13,7 +13,7 @@ from worker.cli.configuration import configuration
 from worker.cli.lines import InputLine, arriving_lines
 from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.event_salvage import salvage_event
+from worker.model.invalid_events import salvage_event
 from worker.model.untrusted_text import unfiltered
 from worker.publisher import EventPublisher
 

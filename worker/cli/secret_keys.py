@@ -14,8 +14,9 @@ from worker.broker.key_holders import KeyHolder, key_holders, lacking_key
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
 from worker.cli.stores import integration_store, ledger, refresh_integrations
-from worker.ledger.resealing import Binding, SealedSecret, reseal_secrets, sealed_secrets, secrets_in_document
+from worker.ledger.resealing import reseal_secrets, sealed_secrets
 from worker.model.errors import BrokerUnavailable, InvalidSetting
+from worker.vault.sealed_secrets import Binding, SealedSecret, secrets_in_document
 from worker.vault.vault import Vault, new_key, open_vault
 
 _T = TypeVar("_T")

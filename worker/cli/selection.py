@@ -9,7 +9,7 @@ from worker.cli.targets import complete_integration
 from worker.ledger.integrations import IntegrationStore
 from worker.model.deliveries import Cause
 from worker.model.events import EventType
-from worker.model.lists import MOST_ROWS, USUAL_ROWS
+from worker.model.limits import MOST_ROWS, USUAL_ROWS
 from worker.model.replays import Selection
 
 limit_option = click.option(

@@ -10,7 +10,7 @@ from worker.integrations.integration import Integration
 from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
 from worker.ledger.health import counts_since
 from worker.ledger.integrations import IntegrationStore
-from worker.model.events import decode_event
+from worker.model.event_decoder import decode_event
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.model.deliveries import Batch, DeliveryResult
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult
 from worker.model.events import QueuedEvent
 
 

@@ -28,7 +28,7 @@ class Key:
         return f" {self.name}Label={self.label} {self.name}=" if self.label else f" {self.name}="
 
 
-#: The label of what was repaired in an event (`worker.model.event_repair`).
+#: The label of what was repaired in an event (`worker.model.untrusted_json`).
 REPAIRED = "repaired"
 
 #: In the order in which they are written. SIEMs deduplicate on `devicePayloadId`: the longest id fits there.

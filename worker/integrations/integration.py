@@ -4,14 +4,15 @@ Secrets are `SecretStr` while they are in memory and sealed text everywhere else
 `worker.vault.vault`); nothing here can print one by accident.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from worker.integrations import AUTH_KINDS, DESTINATION_TYPES, Destination
-from worker.model.errors import InvalidInput, InvalidIntegration
+from worker.integrations.secrets import SecretUrl, UnreadableSecret, UnreadableUrl, is_secret_readable
+from worker.model.errors import InvalidInput, InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 
 #: After the first attempt, an event is sent at most this often again.
@@ -107,3 +108,70 @@ def _field(path: tuple[int | str, ...]) -> str:
 
 def _as_clause(reason: str) -> str:
     return reason[:1].lower() + reason[1:]
+
+
+_UNREADABLE = (
+    "{} of integration {} cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it; add that key "
+    "again, or set the secret again"
+)
+
+
+_MOVED = (
+    "{} of integration {} is not used: it was sealed for another address, TLS option or integration, so "
+    "somebody has changed the stored integration directly; a recorder renews the copy in Redis within "
+    "seconds, and if this stays, set the secret again"
+)
+
+
+def secrets_in(integration: "Integration") -> Iterator[tuple[str, SecretStr]]:
+    """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`.
+
+    A url is one as well if it has a query.
+    """
+    yield from secrets_within(integration.destination.model_dump())
+
+
+def secrets_within(values: Mapping[str, Any]) -> Iterator[tuple[str, SecretStr]]:
+    """Yield each secret of the fields of a destination, with its path."""
+    for name, value in values.items():
+        yield from _within(name, value)
+
+
+def unreadable_in(integration: "Integration") -> list[str]:
+    """Return the paths of those of its secrets that no key opens."""
+    return [path for path, secret in secrets_in(integration) if not is_secret_readable(secret)]
+
+
+def moved_in(integration: "Integration") -> list[str]:
+    """Return the paths of those of its secrets that were sealed for another place."""
+    found = secrets_in(integration)
+    return [path for path, secret in found if isinstance(secret, UnreadableSecret) and secret.moved]
+
+
+def require_in_place(integration: "Integration") -> None:
+    """Raise SecretMoved, which names fields and what mends it, if one was sealed for another place."""
+    if moved := moved_in(integration):
+        raise SecretMoved(_MOVED.format(", ".join(moved), integration.name))
+
+
+def require_readable_secrets(integration: "Integration") -> None:
+    """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
+    require_in_place(integration)
+    if unreadable := unreadable_in(integration):
+        raise SecretUnreadable(_UNREADABLE.format(", ".join(unreadable), integration.name))
+
+
+def _within(path: str, value: Any) -> Iterator[tuple[str, SecretStr]]:
+    match value:
+        case UnreadableUrl(sealed=sealed, moved=moved):
+            yield path, UnreadableSecret(sealed, moved=moved)
+        case SecretUrl() if value.has_query:
+            yield path, SecretStr(value)
+        case SecretStr():
+            yield path, value
+        case Mapping():
+            for key, item in value.items():
+                yield from _within(f"{path}.{key}", item)
+        case list() | tuple():
+            for place, item in enumerate(value):
+                yield from _within(f"{path}.{place}", item)

@@ -3,29 +3,20 @@
 Either none of the keys at hand opens one, or it was sealed for another place (`worker.vault.places`).
 It stands in the place of a `SecretStr`, so that the integration can still be listed, changed, paused and
 saved: what cannot be opened is written back sealed as it is.
+
+A url whose query may hold credentials, as `?key=`, `?sig=` or `?token=` do.
+
+Which of its values are secret, nobody can tell from their names, so all of them are: they are sealed at rest
+and shown as `?key=…`. The path is shown.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections import defaultdict
+from typing import Any, NoReturn, Self
 
-from pydantic import SecretStr
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import CoreSchema, core_schema
 
-from worker.integrations.secret_urls import SecretUrl, UnreadableUrl
-from worker.model.errors import SecretMoved, SecretUnreadable
-
-if TYPE_CHECKING:
-    from worker.integrations.integration import Integration
-
-
-_UNREADABLE = (
-    "{} of integration {} cannot be opened: SIEM_SECRET_KEYS lacks the key that sealed it; add that key "
-    "again, or set the secret again"
-)
-_MOVED = (
-    "{} of integration {} is not used: it was sealed for another address, TLS option or integration, so "
-    "somebody has changed the stored integration directly; a recorder renews the copy in Redis within "
-    "seconds, and if this stays, set the secret again"
-)
+from worker.model.errors import InvalidIntegration, SecretUnreadable
 
 
 class UnreadableSecret(SecretStr):
@@ -62,55 +53,122 @@ def is_secret_readable(secret: SecretStr) -> bool:
     return not isinstance(secret, UnreadableSecret)
 
 
-def secrets_in(integration: "Integration") -> Iterator[tuple[str, SecretStr]]:
-    """Yield each secret with its path in the destination: `token`, `auth.value`, `headers.X-Team`.
+#: Stands for a value of the query. No url has it: beyond ASCII all is percent-encoded (RFC 3986, 2.1).
+MASK = "…"
+_ENCODED_MASKS = ("%E2%80%A6", "%e2%80%a6")
+_UNKNOWN = "https://unreadable.invalid/"
 
-    A url is one as well if it has a query.
+
+class SecretUrl(str):
+    """The whole url as text; `repr` does not show the values of its query."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show it masked."""
+        return repr(self.masked)
+
+    @property
+    def has_query(self) -> bool:
+        """Whether there is anything to hide."""
+        return bool(self.partition("?")[2])
+
+    @property
+    def masked(self) -> str:
+        """The url as it may be shown: each value of the query is `…`, as is a part without a name."""
+        return masked_url(self)
+
+    def with_kept(self, given: str) -> str:
+        """Return what somebody gives in its place, with the value that stood there for each `…` of its query.
+
+        It is a SecretUrl if a value was kept, else the text as it was given. Raises InvalidIntegration where
+        it does not tell which value stays.
+        """
+        given = _plain(given)
+        if MASK not in given.partition("?")[2]:
+            return given
+        values = defaultdict(list)
+        for part in self.partition("?")[2].split("&"):
+            values[_masked_part(part)].append(part)
+        base, _, query = given.partition("?")
+        kept = [_kept(part, values) if MASK in part else part for part in query.split("&")]
+        return type(self)(f"{base}?{'&'.join(kept)}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Take any text; what is one already stays what it is."""
+
+        def read(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> "SecretUrl":
+            return value if isinstance(value, SecretUrl) else SecretUrl(handler(value))
+
+        as_json = core_schema.plain_serializer_function_ser_schema(lambda url: url.masked, when_used="json")
+        return core_schema.no_info_wrap_validator_function(
+            read, core_schema.str_schema(), serialization=as_json
+        )
+
+
+class UnreadableUrl(SecretUrl):
+    """A url of which only the sealed text is known; as text it leads nowhere (RFC 6761, 6.4).
+
+    `moved` is whether a key opens it, but it was sealed for another integration, or for other TLS options.
     """
-    yield from secrets_within(integration.destination.model_dump())
+
+    __slots__ = ("__dict__",)
+    sealed: str
+    moved: bool
+
+    def __new__(cls, sealed: str, *, moved: bool = False) -> Self:
+        """Keep the sealed text."""
+        made = super().__new__(cls, _UNKNOWN)
+        made.sealed, made.moved = sealed, moved
+        return made
+
+    @property
+    def has_query(self) -> bool:
+        """There was one, or it would not be sealed."""
+        return True
+
+    @property
+    def masked(self) -> str:
+        """Nothing is known of it."""
+        return MASK
+
+    def with_kept(self, given: str) -> str:
+        """Return it where nothing but the mask is given, else the text. Raises InvalidIntegration."""
+        if given == MASK:
+            return self
+        if MASK in _plain(given):
+            raise _unknown_value()
+        return given
 
 
-def secrets_within(values: Mapping[str, Any]) -> Iterator[tuple[str, SecretStr]]:
-    """Yield each secret of the fields of a destination, with its path."""
-    for name, value in values.items():
-        yield from _within(name, value)
+def masked_url(url: str, mask: str = MASK) -> str:
+    """Return the url with the mask in the place of each value of its query."""
+    base, mark, query = url.partition("?")
+    return base + mark + "&".join(_masked_part(part, mask) for part in query.split("&"))
 
 
-def unreadable_in(integration: "Integration") -> list[str]:
-    """Return the paths of those of its secrets that no key opens."""
-    return [path for path, secret in secrets_in(integration) if not is_secret_readable(secret)]
+def _masked_part(part: str, mask: str = MASK) -> str:
+    name, equals, value = part.partition("=")
+    if equals:
+        return f"{name}={mask}" if value else part
+    return mask if part else part
 
 
-def moved_in(integration: "Integration") -> list[str]:
-    """Return the paths of those of its secrets that were sealed for another place."""
-    found = secrets_in(integration)
-    return [path for path, secret in found if isinstance(secret, UnreadableSecret) and secret.moved]
+def _plain(given: str) -> str:
+    """Write the mask as it was shown: whatever passes a url on may have encoded it."""
+    for encoded in _ENCODED_MASKS:
+        given = given.replace(encoded, MASK)
+    return given
 
 
-def require_in_place(integration: "Integration") -> None:
-    """Raise SecretMoved, which names fields and what mends it, if one was sealed for another place."""
-    if moved := moved_in(integration):
-        raise SecretMoved(_MOVED.format(", ".join(moved), integration.name))
+def _kept(part: str, values: dict[str, list[str]]) -> str:
+    if not values[part]:
+        raise _unknown_value()
+    return values[part].pop(0)
 
 
-def require_readable_secrets(integration: "Integration") -> None:
-    """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
-    require_in_place(integration)
-    if unreadable := unreadable_in(integration):
-        raise SecretUnreadable(_UNREADABLE.format(", ".join(unreadable), integration.name))
-
-
-def _within(path: str, value: Any) -> Iterator[tuple[str, SecretStr]]:
-    match value:
-        case UnreadableUrl(sealed=sealed, moved=moved):
-            yield path, UnreadableSecret(sealed, moved=moved)
-        case SecretUrl() if value.has_query:
-            yield path, SecretStr(value)
-        case SecretStr():
-            yield path, value
-        case Mapping():
-            for key, item in value.items():
-                yield from _within(f"{path}.{key}", item)
-        case list() | tuple():
-            for place, item in enumerate(value):
-                yield from _within(f"{path}.{place}", item)
+def _unknown_value() -> InvalidIntegration:
+    return InvalidIntegration(
+        "url", f"has {MASK} in its query where no value stood under that name", "give the value itself"
+    )

@@ -14,10 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from worker.integrations.hosts import LABEL, host_error
 from worker.integrations.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
 from worker.integrations.secrets import is_secret_readable
-from worker.integrations.urls import ascii_name
+from worker.integrations.urls import LABEL, ascii_name, host_error
 
 
 class TlsOptions(BaseModel):

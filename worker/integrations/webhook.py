@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from worker.integrations.secret_urls import MASK, SecretUrl, UnreadableUrl
-from worker.integrations.secrets import is_secret_readable
+from worker.integrations.secrets import MASK, SecretUrl, UnreadableUrl, is_secret_readable
 from worker.integrations.tls import TlsOptions, is_stored
 from worker.integrations.urls import parts_of, with_ascii_host
 

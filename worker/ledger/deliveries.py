@@ -29,8 +29,8 @@ from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
 from worker.ledger.text import storable
-from worker.model.contents import event_id_of, keys_between
 from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.outcomes import event_id_of, keys_between
 from worker.model.replays import LetterState
 
 __all__ = [

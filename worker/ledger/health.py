@@ -31,8 +31,8 @@ from worker.ledger.schema import deliveries, integrations, minute_counts
 from worker.ledger.text import storable
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.health import Counts, DeliveryStats, LastError, Latency, Part, Subject
-from worker.model.invalid_part import invalid_part
+from worker.model.fleet_health import Part, invalid_part
+from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subject
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100

@@ -25,8 +25,9 @@ from worker.ledger.schema import integrations
 from worker.ledger.text import storable
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.vault.documents import forget_secrets, open_document, read_document, seal_document
 from worker.vault.marks import marks_of
-from worker.vault.vault import Vault, forget_secrets, open_document, read_document, seal_document
+from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 

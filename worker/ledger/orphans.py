@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.integrations.integration import Integration
-from worker.integrations.secrets import require_in_place
+from worker.integrations.integration import Integration, require_in_place
 from worker.ledger.engine import writing
 from worker.ledger.integration_rows import locked_document, set_enabled, set_pause
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration
+from worker.vault.documents import forget_secrets, read_document
 from worker.vault.marks import marks_of
-from worker.vault.vault import Vault, forget_secrets, read_document
+from worker.vault.vault import Vault
 
 
 def adopt_integration(

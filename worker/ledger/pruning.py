@@ -31,8 +31,8 @@ from worker.ledger.attempts import attempts
 from worker.ledger.deliveries import WAITS
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
-from worker.model.contents import key_of_reused
 from worker.model.deliveries import Status
+from worker.model.outcomes import key_of_reused
 from worker.model.replays import LetterState, ReplayState
 
 DAY_MS = 86_400_000

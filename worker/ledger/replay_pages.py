@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from worker.ledger.schema import dead_letters, deliveries
-from worker.model.contents import content_of, event_id_of, key_of_reused
 from worker.model.deliveries import Status
+from worker.model.outcomes import content_of, event_id_of, key_of_reused
 from worker.model.replays import Replay
 
 _letter = dead_letters.c

@@ -31,11 +31,11 @@ from worker.ledger.replay_pages import contents_of_letters, dealt_with
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
 from worker.ledger.text import storable
-from worker.model.contents import key_of_reused
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.errors import NotFoundError
 from worker.model.events import QueuedEvent
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.model.outcomes import key_of_reused
 from worker.model.replays import (
     LetterState,
     Page,

@@ -5,60 +5,16 @@ that every secret is bound to its place: the release before this one bound none 
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection, Engine, select, update
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.integration_rows import locked_document
 from worker.ledger.schema import integrations
-from worker.model.errors import SecretUnreadable
-from worker.vault.fields import sealed_in
-from worker.vault.sealed_urls import has_clear_query
-from worker.vault.vault import Vault, reseal_document, stands_right
-
-
-class Binding(StrEnum):
-    """How a secret stands in its place."""
-
-    BOUND = "bound"
-    #: An earlier release sealed it, for any place.
-    UNBOUND = "unbound"
-    #: It was sealed for another place: it is not used.
-    MOVED = "moved"
-    #: A url with a query that an earlier release left in the clear.
-    CLEAR = "clear"
-    #: No key opens it, so nobody can tell.
-    UNKNOWN = "unknown"
-
-
-class SealedSecret(NamedTuple):
-    """A secret of an integration: `path` is that of the API, such as `auth.value`.
-
-    `key` is the place in SIEM_SECRET_KEYS of the key that opens it, 0 being the one that seals; None when
-    none of them does, or it is not sealed.
-    """
-
-    integration_id: str
-    name: str
-    tenant_id: str
-    path: str
-    key: int | None
-    binding: Binding = Binding.BOUND
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the key that seals has sealed it for this place."""
-        return self.key == 0 and self.binding is Binding.BOUND
-
-    @property
-    def can_be_resealed(self) -> bool:
-        """Whether sealing it anew makes it current."""
-        if self.binding is Binding.CLEAR:
-            return True
-        return self.key is not None and self.binding is not Binding.MOVED and not self.is_current
+from worker.vault.documents import reseal_document
+from worker.vault.sealed_secrets import Binding, SealedSecret, secrets_in_document
+from worker.vault.vault import Vault
 
 
 def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
@@ -68,27 +24,6 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
     with reading(engine) as connection:
         documents = connection.execute(wanted.order_by(columns.tenant_id, columns.name)).scalars().all()
     return [secret for document in documents for secret in secrets_in_document(json.loads(document), vault)]
-
-
-def secrets_in_document(document: Mapping[str, Any], vault: Vault) -> list[SealedSecret]:
-    """Return the secrets of one sealed document, wherever it stands; none of a deleted integration's.
-
-    Nor of what is no integration: in Redis anything may stand, which no worker uses.
-    """
-    whose: tuple[Any, Any, Any]
-    whose = document.get("id"), document.get("name", ""), document.get("tenant_id", "")
-    if not all(isinstance(one, str) for one in whose):
-        return []
-    try:
-        sealed = sealed_in(document)
-    except RecursionError:
-        return []
-    found = [
-        SealedSecret(*whose, path, vault.key_of(text), _binding(document, path, text, vault))
-        for path, text in sealed.items()
-    ]
-    clear = [SealedSecret(*whose, "url", None, Binding.CLEAR)] if has_clear_query(document) else []
-    return [*clear, *found]
 
 
 def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
@@ -151,15 +86,6 @@ class SecretResealer:
 
 def _unbound(found: Collection[SealedSecret]) -> list[SealedSecret]:
     return [one for one in found if one.binding in {Binding.UNBOUND, Binding.CLEAR}]
-
-
-def _binding(document: Mapping[str, Any], path: str, text: str, vault: Vault) -> Binding:
-    try:
-        if not stands_right(document, path, text, vault):
-            return Binding.MOVED
-        return Binding.BOUND if vault.is_bound(text) else Binding.UNBOUND
-    except SecretUnreadable:
-        return Binding.UNKNOWN
 
 
 def _resealed(

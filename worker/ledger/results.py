@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.model.contents import key_of_reused
 from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.outcomes import key_of_reused
 from worker.model.replays import LetterState
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from worker.ledger.text import storable, storable_prose
-from worker.model.contents import content_of, key_of_reused
 from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
+from worker.model.outcomes import content_of, key_of_reused
 
 Row = tuple[Any, ...]
 

@@ -72,7 +72,7 @@ Index(
 deliveries = Table(
     "deliveries",
     metadata,
-    # The event's id, or a key that begins with it if that id is used again (`worker.model.contents`).
+    # The event's id, or a key that begins with it if that id is used again (`worker.model.outcomes`).
     Column("event_id", ID, primary_key=True),
     Column("integration_id", ID, primary_key=True),
     Column("event_type", Text, nullable=False),

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Select, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
-from worker.integrations.secret_urls import MASK
+from worker.integrations.secrets import MASK
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
@@ -25,10 +25,10 @@ from worker.ledger.schema import integrations
 from worker.ledger.text import storable
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
-from worker.vault.kept_secrets import opens_there, require_places
+from worker.vault.documents import forget_secrets, read_document, seal_document
 from worker.vault.marks import SecretMark, marked, marks_of, read_marks
-from worker.vault.sealed_urls import shown_url
-from worker.vault.vault import Vault, forget_secrets, read_document, seal_document
+from worker.vault.places import opens_there, require_places, shown_url
+from worker.vault.vault import Vault
 
 _columns = integrations.c
 #: Revisions that a caller has seen; None when any will do.

@@ -5,6 +5,7 @@ the breaker is open nothing more is claimed, no attempt is spent, and one event,
 tries whether the destination is well again.
 """
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -42,3 +43,12 @@ def _of_failure(result: DeliveryResult) -> BreakerSignal:
     if result.failure is not None and result.failure.code.is_setting:
         return BreakerSignal.MISCONFIGURED
     return BreakerSignal.FAILED
+
+
+#: How far a delay may stray from what was reckoned, as a share of it.
+JITTER = 0.2
+
+
+def spread() -> float:
+    """Return a factor for a delay: 1, give or take JITTER."""
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing

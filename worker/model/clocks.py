@@ -7,8 +7,8 @@ nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.model.health import Part
-from worker.model.time_words import span
+from worker.model.fleet_health import Part
+from worker.model.time import span
 
 #: How far clocks may be apart, and a clock may leap, before nothing is deleted, in milliseconds.
 MOST_APART_MS = 300_000

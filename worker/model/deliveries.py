@@ -13,7 +13,6 @@ import msgspec
 
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.orders import WorkOrder
 from worker.model.untrusted_text import in_one_line
 
 #: No event is carried by more requests than this, but for those that were certainly not accepted while its
@@ -166,7 +165,7 @@ class DeliveryResult:
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the ledger keeps of an event that is not dead: all but its payload.
 
-    `content` is the digest of its bytes (`worker.model.contents`); empty if nobody has them, or if a worker
+    `content` is the digest of its bytes (`worker.model.outcomes`); empty if nobody has them, or if a worker
     of an earlier release wrote this, which skips it as well.
     """
 
@@ -212,42 +211,6 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     events: list[QueuedEvent]
     attempts: list[int]
     tenant_id: str | None = None
-
-
-#: In `Batch.carried`: this event is delivered or dead already.
-SETTLED = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events that a worker holds since `claimed_at` (monotonic seconds), `claimed_ms` by Redis's clock.
-
-    `request_counts` says of each event how many requests have carried it so far, or SETTLED; `attempts`
-    counts the failed sendings of this batch. `configuration`
-    is the integration as JSON with sealed secrets, or empty when it is gone. `urgent` and `bulk` are
-    the ids of the stream entries that hold the events. `probing` is whether it tries a destination whose
-    breaker is open. After three workers died with it, no more than `suspects` of its events are sent
-    together (0: all may be); `lost_alone` counts the workers that died with the first of them alone.
-    """
-
-    order: WorkOrder
-    events: list[QueuedEvent]
-    configuration: bytes
-    request_counts: bytearray
-    attempts: int
-    claimed_ms: int
-    claimed_at: float
-    urgent: list[bytes]
-    bulk: list[bytes]
-    probing: bool = False
-    suspects: int = 0
-    lost_alone: int = 0
-
-    def open_places(self) -> list[int]:
-        """Name the events that are neither delivered nor dead yet."""
-        return [
-            place for place, request_counts in enumerate(self.request_counts) if request_counts != SETTLED
-        ]
 
 
 class BreakerSignal(StrEnum):

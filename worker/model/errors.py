@@ -47,8 +47,7 @@ SiemError
 from collections.abc import Iterable
 
 from worker.model.orders import WorkOrder
-from worker.model.outages import OutageCause
-from worker.model.shortages import Resource
+from worker.model.outages import OutageCause, Resource
 from worker.model.untrusted_text import in_one_line
 
 

@@ -1,12 +1,39 @@
 """What Redis shows of the fleet itself, and how each part of it is judged by that. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.integrations import DESTINATION_TYPES
-from worker.model.health import Part
-from worker.model.time_words import span
+from worker.model.outages import Resource
+from worker.model.time import span
+from worker.model.untrusted_text import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the fleet: whether it does its work, and what there is to say of it.
+
+    `words` are for operators. `public` are for anybody who reaches the API: they name no host, file, user or
+    release. With `holds_events` False, events find their way all the same: the fleet stays ready.
+    """
+
+    name: str
+    ok: bool
+    words: str
+    holds_events: bool = True
+    public: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHealth:
+    """The fleet: ready when all of its parts are."""
+
+    parts: Sequence[Part]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every event finds its way."""
+        return all(part.ok or not part.holds_events for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +79,13 @@ def parts(signs: FleetStats, types: Collection[str], longest_lag: float) -> Iter
     )
     words = f"{signs.to_record.entries} batches to be recorded"
     yield _with_set_aside(_stream("recorder", words, signs.to_record, signs, longest_lag), signs.unrecordable)
-    for kind in DESTINATION_TYPES:
+    for kind in signs.queues:
         yield _workers(kind, signs, kind in types, longest_lag)
 
 
-def roles() -> list[str]:
-    """Name the roles that `parts` judges."""
-    return ["router", "recorder", *map(worker_role, DESTINATION_TYPES)]
+def roles(types: Iterable[str]) -> list[str]:
+    """Name the roles that `parts` judges, with a worker for each type of destination."""
+    return ["router", "recorder", *map(worker_role, types)]
 
 
 def open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in Part
@@ -120,3 +147,45 @@ def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
 
 def _running(alive: int) -> str:
     return f"{alive} running" if alive else "none runs"
+
+
+#: So many tenants are named.
+_NAMED = 5
+
+
+def invalid_part(found: Mapping[str | None, int], seconds: float) -> Part:
+    """Return the part `events`: so many were invalid in the last seconds, by tenant, where that is known.
+
+    It names tenants to operators alone. It holds up no event: nothing that a tenant publishes makes the fleet
+    unready.
+    """
+    count = sum(found.values())
+    if not count:
+        words = f"no invalid one in the last {span(seconds * 1000)}"
+        return Part("events", ok=True, words=words, holds_events=False, public=words)
+    is_one = count == 1
+    public = f"{count} in the last {span(seconds * 1000)} {'was' if is_one else 'were'} not valid"
+    largest = sorted(found, key=lambda tenant: -found[tenant])
+    named = ", ".join(plain(one) if one else "no known tenant" for one in largest[:_NAMED])
+    more = f" and {len(largest) - _NAMED} more" if len(largest) > _NAMED else ""
+    words = f"{public}, of {named}{more}: see `siem dead-letters list --cause invalid`"
+    return Part("events", ok=False, words=words, holds_events=False, public=public)
+
+
+RESOURCES_PART = "resources"
+
+
+def resources_parts(short: Iterable[tuple[str, Resource]]) -> list[Part]:
+    """Return a part that tells which processes, each by its name, are short of what; nothing if none is."""
+    by_resource: dict[Resource, set[str]] = {}
+    for process, one in short:
+        by_resource.setdefault(one, set()).add(process)
+    if not by_resource:
+        return []
+    told = "; ".join(
+        f"{', '.join(sorted(processes))} short of {one.words}: {one.hint}"
+        for one, processes in sorted(by_resource.items())
+    )
+    words = f"{told}; what cannot be sent waits, and counts as no attempt"
+    public = f"processes are short of {', '.join(one.words for one in sorted(by_resource))}"
+    return [Part(RESOURCES_PART, ok=False, words=words, holds_events=False, public=public)]

@@ -2,9 +2,8 @@
 
 import msgspec
 
-from worker.model.damage import DAMAGED
-from worker.model.event_repair import levelled
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES
+from worker.model.untrusted_json import DAMAGED, levelled
 
 #: A tenant and whether its events are urgent: events of one flow keep their order, flows overtake each other.
 Flow = tuple[str, bool]

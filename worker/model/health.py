@@ -5,7 +5,6 @@ change of state is told as a `StateChange`; and `FleetHealth`. What the facts am
 `worker.model.health_rules`. Moments are in milliseconds since 1970 UTC.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -260,33 +259,6 @@ class IntegrationHealth:
     def breaker_open(self) -> bool:
         """Whether nothing is sent but a probe."""
         return self.breaker is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the fleet: whether it does its work, and what there is to say of it.
-
-    `words` are for operators. `public` are for anybody who reaches the API: they name no host, file, user or
-    release. With `holds_events` False, events find their way all the same: the fleet stays ready.
-    """
-
-    name: str
-    ok: bool
-    words: str
-    holds_events: bool = True
-    public: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FleetHealth:
-    """The fleet: ready when all of its parts are."""
-
-    parts: Sequence[Part]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every event finds its way."""
-        return all(part.ok or not part.holds_events for part in self.parts)
 
 
 class StateChange(msgspec.Struct, frozen=True):

@@ -27,17 +27,22 @@ from collections.abc import Callable
 
 from worker.model.failures import FailureCode
 from worker.model.health import (
-    Breaker,
-    Counts,
     HealthInputs,
     IntegrationHealth,
-    LastError,
     State,
     Thresholds,
 )
-from worker.model.health_words import as_recorded, is_stale
+from worker.model.health_words import (
+    as_recorded,
+    counted,
+    dead_letter_rate_text,
+    is_stale,
+    latest_problem,
+    next_try_words,
+    waiting_words,
+)
 from worker.model.sources import Source
-from worker.model.time_words import span, utc_text
+from worker.model.time import span, utc_text
 
 Assessment = tuple[State, str]
 
@@ -90,7 +95,7 @@ def _switched_off(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | 
         return State.DISABLED, "it was disabled by hand"
     since = f" at {utc_text(subject.disabled_ms)}" if subject.disabled_ms else ""
     return State.DISABLED, (
-        f"its destination said{since} that it is gone: {subject.disabled_reason}; {_waiting(facts)}; "
+        f"its destination said{since} that it is gone: {subject.disabled_reason}; {waiting_words(facts)}; "
         "enabling it sends again what met this answer"
     )
 
@@ -98,7 +103,7 @@ def _switched_off(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | 
 def _paused(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.subject.paused:
         return None
-    return State.PAUSED, f"it was paused by hand; {_waiting(facts)}"
+    return State.PAUSED, f"it was paused by hand; {waiting_words(facts)}"
 
 
 def _held_by_breaker(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
@@ -108,7 +113,7 @@ def _held_by_breaker(facts: HealthInputs, _thresholds: Thresholds) -> Assessment
     words = problem.error if problem and problem.code == breaker.cause else breaker.cause.replace("_", " ")
     return State.FAILING, (
         f"its circuit breaker is open since {utc_text(breaker.since_ms)}: {words} "
-        f"({_next_try(breaker, facts.now_ms)}); {_waiting(facts)}"
+        f"({next_try_words(breaker, facts.now_ms)}); {waiting_words(facts)}"
     )
 
 
@@ -120,8 +125,9 @@ def _fails_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None
     if not backlog_stats.backlog_events and not is_recent:
         return None  # nobody can say how it does at present
     return State.FAILING, (
-        f"nothing came through in the last {_counted(backlog_stats.failures, 'sending')}{_latest(problem)}; "
-        f"{_waiting(facts)}"
+        f"nothing came through in the last {counted(backlog_stats.failures, 'sending')}"
+        f"{latest_problem(problem)}; "
+        f"{waiting_words(facts)}"
     )
 
 
@@ -131,7 +137,7 @@ def _mostly_dead_letters(facts: HealthInputs, thresholds: Thresholds) -> Assessm
         return None
     if facts.record.delivered_for_ms >= thresholds.recovered * 1000:
         return None
-    return State.FAILING, _dead_letter_rate_text(facts, recent, "last 2 min")
+    return State.FAILING, dead_letter_rate_text(facts, recent, "last 2 min")
 
 
 def _silent(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
@@ -148,7 +154,7 @@ def _silent(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     )
     return State.FAILING, (
         f"it is silent: events were routed to it, and none was delivered or failed for "
-        f"{span(facts.now_ms - last_sign_ms)}; {_waiting(facts)}{why}"
+        f"{span(facts.now_ms - last_sign_ms)}; {waiting_words(facts)}{why}"
     )
 
 
@@ -156,7 +162,7 @@ def _partly_dead_letters(facts: HealthInputs, thresholds: Thresholds) -> Assessm
     counts = facts.record.counts
     if not counts.dead or (counts.error_rate or 0.0) < thresholds.degraded_rate:
         return None
-    return State.DEGRADED, _dead_letter_rate_text(facts, counts, f"last {span(thresholds.window * 1000)}")
+    return State.DEGRADED, dead_letter_rate_text(facts, counts, f"last {span(thresholds.window * 1000)}")
 
 
 def _repeats_much(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
@@ -166,7 +172,8 @@ def _repeats_much(facts: HealthInputs, thresholds: Thresholds) -> Assessment | N
         return None
     return State.DEGRADED, (
         f"{rate * 100:.0f} % of the attempts of the last {span(thresholds.window * 1000)} had to be repeated "
-        f"({counts.retried} of {counts.attempts}, in {minutes} of its minutes){_latest(facts.record.problem)}"
+        f"({counts.retried} of {counts.attempts}, in {minutes} of its minutes)"
+        f"{latest_problem(facts.record.problem)}"
     )
 
 
@@ -177,7 +184,7 @@ def _was_damaged(facts: HealthInputs, thresholds: Thresholds) -> Assessment | No
         return None
     if facts.now_ms - problem.at_ms > thresholds.window * 1000:
         return None
-    return State.DEGRADED, f"events of its backlog are damaged{_latest(problem)}; {problem.hint}"
+    return State.DEGRADED, f"events of its backlog are damaged{latest_problem(problem)}; {problem.hint}"
 
 
 def _is_late(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
@@ -185,17 +192,17 @@ def _is_late(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     if since is None or facts.now_ms - since < thresholds.oldest * 1000:
         return None
     problem = facts.record.problem
-    words = _latest(problem) if problem and problem.at_ms >= since else ""
+    words = latest_problem(problem) if problem and problem.at_ms >= since else ""
     return State.DEGRADED, (
         f"its oldest undelivered event waits for {span(facts.now_ms - since)} "
-        f"(the limit is {span(thresholds.oldest * 1000)}); {_waiting(facts)}{words}"
+        f"(the limit is {span(thresholds.oldest * 1000)}); {waiting_words(facts)}{words}"
     )
 
 
 def _is_parked(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.parked.events:
         return None
-    return State.DEGRADED, f"its backlog has no room for all of its events; {_waiting(facts)}"
+    return State.DEGRADED, f"its backlog has no room for all of its events; {waiting_words(facts)}"
 
 
 def _idle(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
@@ -228,7 +235,7 @@ _RESTS_ON: dict[Callable[[HealthInputs, Thresholds], Assessment | None], frozens
 
 def _with_time(found: Assessment, facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     """Say of what rests on deliveries as of when it is so, if that is long ago."""
-    return as_recorded(*found, facts, _waiting(facts)) if is_stale(facts, thresholds) else found
+    return as_recorded(*found, facts, waiting_words(facts)) if is_stale(facts, thresholds) else found
 
 
 def _untold(facts: HealthInputs) -> Assessment:
@@ -236,7 +243,7 @@ def _untold(facts: HealthInputs) -> Assessment:
     if facts.missing >= _BOTH:
         return State.UNKNOWN, "neither Redis nor the database can be asked"
     if Source.DATABASE in facts.missing:
-        return State.UNKNOWN, f"what was delivered is not known without the database; {_waiting(facts)}"
+        return State.UNKNOWN, f"what was delivered is not known without the database; {waiting_words(facts)}"
     last_ms = facts.record.last_success_ms
     latest = f"; its latest delivery was at {utc_text(last_ms)}" if last_ms else ""
     return State.UNKNOWN, f"what waits is not known without Redis{latest}"
@@ -245,47 +252,14 @@ def _untold(facts: HealthInputs) -> Assessment:
 def _well(facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     counts, last_ms = facts.record.counts, facts.record.last_success_ms
     if counts.delivered:
-        repeated = f"; {_counted(counts.retried, 'attempt')} had to be repeated" if counts.retried else ""
-        dead = f"; {_counted(counts.dead, 'dead letter')}" if counts.dead else ""
+        repeated = f"; {counted(counts.retried, 'attempt')} had to be repeated" if counts.retried else ""
+        dead = f"; {counted(counts.dead, 'dead letter')}" if counts.dead else ""
         within = span(thresholds.window * 1000)
-        delivered = _counted(counts.delivered, "event")
+        delivered = counted(counts.delivered, "event")
         return State.HEALTHY, f"{delivered} delivered in {within}{repeated}{dead}"
     if last_ms is not None:
         return State.HEALTHY, f"its latest delivery was at {utc_text(last_ms)}, and nothing waits for long"
     return State.HEALTHY, "nothing waits for long"
-
-
-def _dead_letter_rate_text(facts: HealthInputs, counts: Counts, when: str) -> str:
-    percent = f"{(counts.error_rate or 0.0) * 100:.0f} %"
-    return (
-        f"{percent} of the events settled in the {when} became dead letters "
-        f"({counts.dead} of {counts.settled}){_latest(facts.record.problem)}"
-    )
-
-
-def _latest(problem: LastError | None) -> str:
-    return f"; the latest at {utc_text(problem.at_ms)}: {problem.error}" if problem else ""
-
-
-def _waiting(facts: HealthInputs) -> str:
-    if Source.REDIS in facts.missing:
-        return "what waits is not known without Redis"
-    backlog, parked = facts.backlog_stats.backlog_events, facts.parked.events
-    words = f"{_counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
-    return f"{words}, {_counted(parked, 'more')} are parked" if parked else words
-
-
-def _counted(number: int, noun: str) -> str:
-    plural = "" if number == 1 or noun == "more" else "s"
-    return f"{number} {noun}{plural}"
-
-
-def _next_try(breaker: Breaker, now_ms: int) -> str:
-    if breaker.trying:
-        return "a batch is trying it now"
-    if breaker.next_try_ms <= now_ms:
-        return "the next try is due"
-    return f"next try in {span(breaker.next_try_ms - now_ms)}"
 
 
 def _wait_is_agreed(facts: HealthInputs) -> bool:

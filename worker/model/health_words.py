@@ -1,11 +1,20 @@
-"""As of when it is known what became of events: deliveries count from when a recorder has written them. Pure.
+"""Sentences on the health of an integration, and as of when they hold. Pure.
+
+Deliveries count from when a recorder has written them.
 
 What was settled later waits in Redis. While it waits for long, good news of the ledger is old news.
 """
 
-from worker.model.health import HealthInputs, State, Thresholds
+from worker.model.health import (
+    Breaker,
+    Counts,
+    HealthInputs,
+    LastError,
+    State,
+    Thresholds,
+)
 from worker.model.sources import Source
-from worker.model.time_words import span, utc_text
+from worker.model.time import span, utc_text
 
 #: States that say that nothing is amiss, of which nobody can be sure on old figures.
 _GOOD = frozenset({State.HEALTHY, State.IDLE})
@@ -28,3 +37,41 @@ def as_recorded(state: State, reason: str, facts: HealthInputs, waiting: str) ->
     if state in _GOOD:
         return State.UNKNOWN, f"what became of events {lag} is not recorded yet: {why}; {waiting}"
     return state, f"{reason}; what became of events {lag} is not recorded yet: {why}"
+
+
+def dead_letter_rate_text(facts: HealthInputs, counts: Counts, when: str) -> str:
+    """Return which share of the settled events became dead letters, and the latest error."""
+    percent = f"{(counts.error_rate or 0.0) * 100:.0f} %"
+    return (
+        f"{percent} of the events settled in the {when} became dead letters "
+        f"({counts.dead} of {counts.settled}){latest_problem(facts.record.problem)}"
+    )
+
+
+def latest_problem(problem: LastError | None) -> str:
+    """Return the latest error as the end of a sentence; empty without one."""
+    return f"; the latest at {utc_text(problem.at_ms)}: {problem.error}" if problem else ""
+
+
+def waiting_words(facts: HealthInputs) -> str:
+    """Return how many events wait, and how many of them are parked."""
+    if Source.REDIS in facts.missing:
+        return "what waits is not known without Redis"
+    backlog, parked = facts.backlog_stats.backlog_events, facts.parked.events
+    words = f"{counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
+    return f"{words}, {counted(parked, 'more')} are parked" if parked else words
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it must be."""
+    plural = "" if number == 1 or noun == "more" else "s"
+    return f"{number} {noun}{plural}"
+
+
+def next_try_words(breaker: Breaker, now_ms: int) -> str:
+    """Return when the circuit breaker lets the next event try."""
+    if breaker.trying:
+        return "a batch is trying it now"
+    if breaker.next_try_ms <= now_ms:
+        return "the next try is due"
+    return f"next try in {span(breaker.next_try_ms - now_ms)}"

@@ -5,9 +5,48 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from worker.model.standing import CheckStatus, RedisCheck, unknown
-from worker.model.time_words import utc_text
+from worker.model.time import utc_text
+
+_UNTOLD = "Redis does not tell: ask whoever runs it"
+
+
+class CheckStatus(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    #: Nothing is lost yet.
+    WARNING = "warning"
+    #: Accepted events get lost, or may be lost already.
+    FAILED = "failed"
+    #: Redis does not tell.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCheck:
+    """One check: its name, how it came out, in words, and what would mend it ("" if nothing need be).
+
+    `fatal`: no process can work with such a Redis, and none starts.
+    """
+
+    name: str
+    standing: CheckStatus
+    words: str
+    hint: str = ""
+    fatal: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The words and the hint."""
+        return f"{self.words}: {self.hint}" if self.hint else self.words
+
+
+def unknown(name: str, what: str) -> RedisCheck:
+    """Return the check of what Redis does not tell."""
+    return RedisCheck(name, CheckStatus.UNKNOWN, what, _UNTOLD)
+
 
 #: Since this version Redis counts the entries that were ever added to a stream.
 COUNTS_SINCE = 7

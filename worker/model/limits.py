@@ -1,4 +1,4 @@
-"""What one tenant may own, and the errors that say so.
+"""What one tenant may own, with the errors that say so; and how many rows a list shows.
 
 A quota refuses growth only: what a tenant had before the quota was lowered keeps working, and may be changed.
 """
@@ -78,3 +78,7 @@ def too_many_replays(count: int, most: int) -> TooManyReplays:
         "tenant_replays",
         most,
     )
+
+
+#: Unless somebody asks for another number; and at the most.
+USUAL_ROWS, MOST_ROWS = 50, 1000

@@ -1,4 +1,4 @@
-"""Why something that we depend on does not do as asked: the one list of causes, with their words. Pure.
+"""Why something that we depend on does not answer, and what a process is short of: causes in words. Pure.
 
 The words take a name: "the database", with its address where an operator reads them (logs, command line),
 without where a caller of the API or a visitor of the pages does.
@@ -50,3 +50,41 @@ class OutageCause(StrEnum):
     def public(self, name: str) -> str:
         """Say it for those who must not learn how this installation is set up."""
         return self.of(name) if self.is_public else f"{name} cannot be used at present"
+
+
+class Resource(StrEnum):
+    """A resource; `words` names it in a sentence, `hint` says which limit to raise."""
+
+    words: str
+    hint: str
+
+    def __new__(cls, name: str, words: str, hint: str) -> Self:
+        """Make a member of its name, its words and its hint."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.words, member.hint = words, hint
+        return member
+
+    OPEN_FILES = (
+        "open_files",
+        "open files (descriptors)",
+        "raise the limit on open files of the workers (ulimit -n, LimitNOFILE=), or start fewer threads",
+    )
+    MACHINE_FILES = (
+        "machine_files",
+        "open files of the whole machine",
+        "raise fs.file-max of this machine, or end what keeps so many files open",
+    )
+    THREADS = (
+        "threads",
+        "threads",
+        "raise the limit on threads of the workers (ulimit -u, TasksMax=, the container's pids limit)",
+    )
+    MEMORY = "memory", "memory", "give this machine more memory, or start fewer workers"
+    PORTS = (
+        "ports",
+        "local ports",
+        "widen net.ipv4.ip_local_port_range: this machine has no free local port or address for it",
+    )
+    #: A library failed at something of its own, and named no reason.
+    UNNAMED = "unnamed", "something that a library did not name", "look into the worker's log, which has more"

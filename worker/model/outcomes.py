@@ -1,10 +1,45 @@
-"""What is recorded of events of one batch that share a fate. Pure."""
+"""What is recorded of events of one batch that share a fate. Pure.
 
+Tells two events apart that have the same id: by a digest of their bytes.
+
+SIEMs deduplicate on the id, and so does the ledger: a delivery is an event's at an integration. A publisher
+that sends an event again, because an answer was lost, sends the same bytes: it stays the same delivery. One
+that uses the id for another event must not overwrite what became of the first: the ledger keeps a row for
+each.
+"""
+
+import hashlib
 from collections.abc import Sequence
 
-from worker.model.contents import content_of
-from worker.model.deliveries import Batch, DeliveryResult, EventTrace, Outcome, Status
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult, EventTrace, Outcome, Status
 from worker.model.events import QueuedEvent
+
+#: Between an event's id and the digest of its content, in the key of a row that is not the first of its id.
+#: No id has it: ids are printable.
+_SEPARATOR = "\x1f"
+#: The first character behind all keys of one id: the least that an id may go on with.
+_BEHIND = " "
+
+
+def content_of(raw: bytes) -> str:
+    """Return the first 32 hexadecimal digits of the SHA-256 of an event's bytes."""
+    return hashlib.sha256(raw).hexdigest()[:32]
+
+
+def key_of_reused(event_id: str, content: str) -> str:
+    """Return what stands in place of the id in a row of another content than the first one's."""
+    return f"{event_id}{_SEPARATOR}{content}"
+
+
+def event_id_of(key: str) -> str:
+    """Return the event's id in a key, which it is itself in the first row of its id."""
+    return key.partition(_SEPARATOR)[0]
+
+
+def keys_between(event_id: str) -> tuple[str, str]:
+    """Return the first key of an id, and what all of its keys come before, byte by byte."""
+    return event_id, event_id + _BEHIND
 
 
 def trace_of(event: QueuedEvent, attempts: int) -> EventTrace:

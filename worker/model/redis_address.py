@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from worker.model.digits import number_in
 from worker.model.errors import InvalidSetting
+from worker.model.untrusted_text import number_in
 
 #: What an address of sentinels looks like.
 SENTINEL_EXAMPLE = "sentinel://:password@host1:26379,host2:26379,host3:26379/0?service=mymaster"

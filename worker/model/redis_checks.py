@@ -8,10 +8,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.model.budget import MemoryPlan, budget_of
-from worker.model.health import Part
-from worker.model.ingress_checks import IngressIds, judge_ids, judge_publishing
-from worker.model.standing import CheckStatus, RedisCheck, unknown
+from worker.model.fleet_health import Part
+from worker.model.ingress_checks import (
+    CheckStatus,
+    IngressIds,
+    RedisCheck,
+    judge_ids,
+    judge_publishing,
+    unknown,
+)
+from worker.model.parking import MemoryPlan, budget_of
 
 __all__ = ["CheckStatus", "RedisCheck"]
 

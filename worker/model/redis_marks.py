@@ -10,8 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from worker.model.health import Part
-from worker.model.time_words import utc_text
+from worker.model.fleet_health import Part
+from worker.model.time import utc_text
 
 #: The part of the fleet that tells of losses.
 LOSSES_PART = "redis-losses"

@@ -1,10 +1,27 @@
-"""The settings that bound what requests may hold of the API; `worker.settings` reads them with the others."""
+"""Groups of settings that `worker.settings` is composed of, the types of their values, and their errors.
+
+API, memory of Redis, quotas of a tenant, Redis itself; durations that sockets, databases and clocks can hold.
+"""
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic_settings import NoDecode
 
-from worker.model.durations import SocketSeconds
+from worker.model.errors import InvalidSetting
+from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.model.parking import Cap, MemoryPlan, memory_of
+from worker.model.redis_checks import ACCEPTABLE
+
+_DAY = 86_400
+_YEAR_DAYS = 366
+
+#: Up to a year. Times reckoned from it fit into the 64 bits of the database and of Redis.
+Seconds = Annotated[float, Field(le=_YEAR_DAYS * _DAY, allow_inf_nan=False)]
+#: Up to a day: the kernel takes no timeout of a socket beyond 2**31 ms (24 days).
+SocketSeconds = Annotated[float, Field(le=_DAY, allow_inf_nan=False)]
+#: Up to a hundred years, in days.
+Days = Annotated[float, Field(le=100 * _YEAR_DAYS, allow_inf_nan=False)]
 
 
 class ApiSettings(BaseModel):
@@ -40,3 +57,120 @@ class ApiSettings(BaseModel):
     def all_bodies_bytes(self) -> int:
         """The memory for the bodies of all requests under way, in bytes: room for three large ones."""
         return max(self.api_bodies_bytes, 4 * self.api_body_bytes)
+
+
+class MemorySettings(BaseModel):
+    """What may wait in Redis; the database keeps what is older."""
+
+    backlog_events: Annotated[
+        int,
+        Field(
+            ge=1000,
+            description="Events that one backlog may hold in Redis; the database keeps what is older.",
+        ),
+    ] = 200_000
+    backlog_bytes: Annotated[
+        int,
+        Field(ge=1_000_000, description="Bytes of these events, as published."),
+    ] = 256_000_000
+    waiting_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Bytes of Redis's memory that all backlogs may take together; beyond, the largest "
+            "give up their oldest events to the database. 0 is half of `maxmemory`, or 2 GB without one.",
+        ),
+    ] = 0
+
+    @property
+    def cap(self) -> Cap:
+        """What one backlog may hold."""
+        return Cap(self.backlog_events, self.backlog_bytes)
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """What the check of Redis' memory needs to know."""
+        return MemoryPlan(memory_of(self.backlog_events, self.backlog_bytes), self.waiting_bytes)
+
+
+class QuotaSettings(BaseModel):
+    """What one tenant may own. What it has above a lower limit keeps working; only growth is refused."""
+
+    tenant_integrations: Annotated[
+        int, Field(ge=1, description="Integrations that one tenant may have; deleted ones do not count.")
+    ] = DEFAULT_QUOTAS.integrations
+    integration_bytes: Annotated[
+        int,
+        Field(
+            ge=4096,
+            description="Bytes of one integration as it is stored, certificates and sealed secrets included.",
+        ),
+    ] = DEFAULT_QUOTAS.integration_bytes
+    tenant_replays: Annotated[
+        int,
+        Field(ge=1, description="Replays of one tenant that may run at once, beside those made by itself."),
+    ] = DEFAULT_QUOTAS.replays
+
+    idempotency_bytes: Annotated[
+        int,
+        Field(
+            ge=1_000_000,
+            description="Bytes of Redis that the answers of one tenant to requests with an Idempotency-Key "
+            "may take; beyond it the oldest are forgotten first.",
+        ),
+    ] = 67_108_864
+    tenant_waiting_bytes: Annotated[
+        int,
+        Field(
+            ge=1_000_000,
+            description="Bytes of events of one tenant that may wait, in Redis and in the database, counted "
+            "for each integration; beyond, `POST /events` answers 429 to this tenant.",
+        ),
+    ] = 4_000_000_000
+
+    @property
+    def quotas(self) -> Quotas:
+        """What one tenant may own, as those who enforce it take it."""
+        return Quotas(self.tenant_integrations, self.integration_bytes, self.tenant_replays)
+
+
+class RedisSettings(BaseModel):
+    """What an operator accepts of Redis."""
+
+    redis_accept: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(
+            description="Checks of Redis, separated by commas, whose failure only warns: `persistence` where "
+            "a provider keeps writes safe without an append-only file, `eviction`."
+        ),
+    ] = ()
+
+    @field_validator("redis_accept", mode="before")
+    @classmethod
+    def _names_checks(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        names = tuple(part.strip() for part in text.split(",") if part.strip())
+        if unknown := [name for name in names if name not in ACCEPTABLE]:
+            msg = (
+                f"{unknown[0]!r} is no check that can be accepted; these are: {', '.join(sorted(ACCEPTABLE))}"
+            )
+            raise ValueError(msg)
+        return names
+
+
+def invalid_settings(error: ValidationError) -> InvalidSetting:
+    """Return an error that names the first variable that is wrong, and in `others` the others.
+
+    It repeats no value: that may be a secret.
+    """
+    complaints = error.errors(include_input=False, include_url=False)
+    first, *others = [_in_words(one["loc"], one["msg"]) for one in complaints]
+    return InvalidSetting(*first, [InvalidSetting(*one) for one in others])
+
+
+def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
+    """Return which variable is wrong, why, and what to do."""
+    name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
+    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in README.md"

@@ -6,12 +6,10 @@ Pure: what comes in are the facts of one sending, what goes out is what a settle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.model.batches import not_sent_places, take_back
-from worker.model.breaker import breaker_signal
+from worker.model.batches import SETTLED, Batch, not_sent_places, take_back
+from worker.model.breaker import breaker_signal, spread
 from worker.model.deliveries import (
     MAX_REQUESTS,
-    SETTLED,
-    Batch,
     BreakerSignal,
     Cause,
     DeadLetter,
@@ -25,7 +23,6 @@ from worker.model.deliveries import (
     Withdrawn,
 )
 from worker.model.failures import FailureCode
-from worker.model.jitter import spread
 from worker.model.outcomes import outcome_of, trace_of
 
 #: The longest that Celery is asked to wait, in seconds: it holds such messages in a worker's memory.

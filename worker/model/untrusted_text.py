@@ -1,4 +1,4 @@
-"""Text that anybody may have written, made safe to look at, and short enough.
+"""Text and numbers that anybody may have written, made safe to look at, and short enough.
 
 Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
 `Finding`, a `Check`, an error of ours. What was missed there is cleaned where it goes out: in the log
@@ -64,3 +64,13 @@ class PrintableStream:
 def unfiltered(stream: TextIO) -> TextIO:
     """Return the stream behind a PrintableStream; any other stream as it is."""
     return stream.stream if isinstance(stream, PrintableStream) else stream
+
+
+#: More digits than this no number has that we take: so many always fit into 64 bits.
+MOST_DIGITS = 18
+
+
+def number_in(text: str | bytes) -> int | None:
+    """Return the number that stands there in digits alone; None for anything else or a longer one."""
+    is_number = text.isdigit() if isinstance(text, bytes) else text.isdecimal()
+    return int(text) if is_number and len(text) <= MOST_DIGITS else None

@@ -18,8 +18,8 @@ from worker.api.load import MOST_WITHOUT_KEY
 from worker.api.pools import SESSIONS, crowded
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.model.digits import number_in
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
+from worker.model.untrusted_text import number_in
 from worker.pages import (
     actions,
     confirming,

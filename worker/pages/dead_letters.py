@@ -18,8 +18,8 @@ from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType
-from worker.model.payload_text import payload_text
 from worker.model.replays import LetterState, Selection
+from worker.model.untrusted_json import payload_text
 from worker.pages.confirming import Confirmation, asked_first, confirmation_page
 from worker.pages.dead_letter_filter import LetterFilter
 from worker.pages.drafts import GONE, Typed, find_draft, forget_draft

@@ -17,10 +17,10 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.background.doctor import StepReport
 from worker.destinations.registry import make_sender
-from worker.integrations.integration import Integration
-from worker.integrations.secrets import require_readable_secrets
+from worker.integrations.integration import Integration, require_readable_secrets
 from worker.model.errors import InvalidIntegration, SecretUnreadable
-from worker.model.events import QueuedEvent, decode_event
+from worker.model.event_decoder import decode_event
+from worker.model.events import QueuedEvent
 from worker.pages.complaints import error_text
 from worker.pages.drafts import Typed
 from worker.pages.form_filling import known

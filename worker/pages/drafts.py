@@ -18,10 +18,10 @@ from worker.api.callers import Shared
 from worker.api.pools import work
 from worker.api.resources import Resources
 from worker.broker.drafts import Drafts
-from worker.integrations.secret_urls import masked_url
-from worker.model.damage import DAMAGED
+from worker.integrations.secrets import masked_url
 from worker.model.errors import SecretUnreadable
 from worker.model.events import MAX_EVENT_BYTES
+from worker.model.untrusted_json import DAMAGED
 from worker.pages.form_fields import MAIN, all_fields
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
 from worker.pages.form_values import FORGET, SECRETS, text_of

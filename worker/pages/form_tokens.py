@@ -16,8 +16,8 @@ import msgspec
 from starlette.datastructures import FormData
 
 from worker.broker.sessions import LONGEST
-from worker.model.damage import DAMAGED
 from worker.model.errors import SecretUnreadable
+from worker.model.untrusted_json import DAMAGED
 from worker.vault.vault import Vault
 
 #: What a token is bound to: no other sealed text is one.

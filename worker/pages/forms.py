@@ -17,8 +17,8 @@ from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
-from worker.model.digits import number_in
 from worker.model.errors import InvalidIntegration, RevisionConflict
+from worker.model.untrusted_text import number_in
 from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
 from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
 from worker.pages.form_page import FormPage, form_with_errors, show_form

@@ -17,7 +17,7 @@ from worker.broker.redis_stats import RedisStats
 from worker.broker.unrecordable import Unrecordable
 from worker.ledger.counts import Minute, minutes_of
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
-from worker.model.time_words import span
+from worker.model.time import span
 from worker.pages.charts import sparkline
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, Viewer

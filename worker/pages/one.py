@@ -9,7 +9,7 @@ from worker.background.health import HealthService
 from worker.broker.redis_stats import RedisStats
 from worker.ledger.counts import minutes_of
 from worker.ledger.deliveries import find_deliveries
-from worker.model.time_words import span
+from worker.model.time import span
 from worker.pages.charts import bar_chart, line_chart
 from worker.pages.integrations import MEANINGS
 from worker.pages.rendering import render

@@ -12,7 +12,7 @@ from worker.ledger.dead_letters import mark_corrected
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
-from worker.model.events import accept_event, to_publish
+from worker.model.event_decoder import accept_event, to_publish
 from worker.model.replays import LetterState
 
 

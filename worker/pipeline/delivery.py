@@ -16,14 +16,8 @@ import msgspec
 from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.batches import count_request, not_sent_places
-from worker.model.deliveries import (
-    Batch,
-    DeliveryResult,
-    Failure,
-    Settlement,
-    Verdict,
-)
+from worker.model.batches import Batch, count_request, not_sent_places, only_part
+from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidIntegration,
@@ -34,7 +28,6 @@ from worker.model.errors import (
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
-from worker.model.suspicion import only_part
 from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.pipeline.task_report import TaskReport, held, task_error
 from worker.transports.budget import BUDGET

@@ -18,9 +18,10 @@ from worker.broker.volumes import Volume
 from worker.model.availability import Dependencies, run_forever
 from worker.model.deliveries import Cause, DeadLetter, Failure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.event_salvage import salvage_event
-from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent, accept_event
+from worker.model.event_decoder import accept_event
+from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent
 from worker.model.failures import FailureCode
+from worker.model.invalid_events import salvage_event
 from worker.model.orders import Issue
 from worker.pipeline.lookahead import RouteAhead
 

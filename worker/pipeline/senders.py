@@ -9,7 +9,7 @@ import msgspec
 
 from worker.destinations import Sender
 from worker.integrations.integration import Integration
-from worker.model.deliveries import Batch
+from worker.model.batches import Batch
 from worker.model.errors import InvalidIntegration
 
 #: A sender that was not asked for in this many seconds is closed; longer than any sending lasts.

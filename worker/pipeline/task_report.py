@@ -7,7 +7,8 @@ all it was to do the report is the result; of any other it goes into the error t
 import time
 from dataclasses import dataclass, field
 
-from worker.model.deliveries import Batch, BreakerSignal, Retry, Settlement, Status
+from worker.model.batches import Batch
+from worker.model.deliveries import BreakerSignal, Retry, Settlement, Status
 from worker.model.errors import (
     DeliveryDead,
     DeliveryDelayed,

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from worker.model.errors import OutOfResources
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports.shortages import out_of
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from http.client import HTTPException, HTTPResponse
 from io import BufferedIOBase, BufferedReader, BytesIO
 
-from worker.model.digits import number_in
+from worker.model.untrusted_text import number_in
 
 #: So many interim answers are read past; no head may be longer than so many bytes.
 MOST_INTERIM = 1000

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from worker.model.errors import OutOfResources
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from worker.integrations.integration import Integration, at_once
-from worker.integrations.secret_urls import SecretUrl
-from worker.integrations.secrets import secrets_in
+from worker.integrations.integration import Integration, at_once, secrets_in
+from worker.integrations.secrets import SecretUrl
 from worker.model.errors import InvalidIntegration
 
 #: Says what stands for a secret at its path, or for a url, which may hold one.

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
-from worker.integrations.integration import Integration
-from worker.integrations.secret_urls import masked_url
-from worker.integrations.secrets import is_secret_readable, secrets_in
+from worker.integrations.integration import Integration, secrets_in
+from worker.integrations.secrets import is_secret_readable, masked_url
 
 #: Of a secret that is shorter than this, nothing is shown: two characters would be too much of it.
 SHORTEST_WITH_TAIL = 12

@@ -6,21 +6,71 @@ proof of who it is, and, of a key in a header, that header: what was sealed for 
 Whoever changes an integration may keep its secrets as long as they go to the same server, at whichever of its
 paths, which proves who it is as it did before. Where that changes, every secret is given again: it is
 write-only, and would else be read by sending it to a server of one's own.
+
+Secrets that this process cannot open where they stand.
+
+A change that keeps one writes its sealed text back as it is, so it opens later only where it stood before.
 """
 
 import contextlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from worker.integrations.secret_urls import UnreadableUrl
-from worker.integrations.secrets import is_secret_readable, secrets_in
+from worker.integrations.integration import Integration, at_once, moved_in, secrets_in, unreadable_in
+from worker.integrations.secrets import SecretUrl, UnreadableUrl, is_secret_readable, masked_url
 from worker.integrations.urls import with_ascii_host
-from worker.model.errors import InvalidIntegration
+from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
+from worker.vault.fields import sealed_in
+from worker.vault.vault import Vault
 
-if TYPE_CHECKING:
-    from worker.integrations.integration import Integration
+_BEHIND_SERVER = re.compile("[/?#]")
+
+
+def secret_place(document: Mapping[str, Any], path: str, url: str | None) -> str:
+    """Return the place of the secret at this path (`worker.vault.places`); `url` is in the clear."""
+    return place_of(document, path, None if path == "url" else url)
+
+
+def open_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
+    """Return the url in the clear; an UnreadableUrl if it cannot be opened, None if there is none.
+
+    No release has sealed a url for any place.
+    """
+    destination = document.get("destination")
+    url = destination.get("url") if isinstance(destination, Mapping) else None
+    match url:
+        case {"$sealed": str() as sealed}:
+            try:
+                return vault.open_bound(sealed, secret_place(document, "url", None))
+            except SecretUnreadable as error:
+                return UnreadableUrl(sealed, moved=isinstance(error, SecretMoved))
+        case str():
+            return url
+        case _:
+            return None
+
+
+def shown_url(document: Mapping[str, Any], vault: "Vault") -> str | None:
+    """Return the url of a sealed document as it may be shown; None if it cannot be opened."""
+    url = open_url(document, vault)
+    return None if url is None or isinstance(url, UnreadableUrl) else masked_url(url)
+
+
+def has_clear_query(document: Mapping[str, Any]) -> bool:
+    """Whether the url has a query and stands in the clear, as the release before left it."""
+    destination = document.get("destination")
+    url = destination.get("url") if isinstance(destination, Mapping) else None
+    return isinstance(url, str) and SecretUrl(url).has_query
+
+
+def server_in(url: str) -> str:
+    """Return scheme, host and port of a url, whatever else is wrong with it (RFC 3986, 3.2)."""
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + _BEHIND_SERVER.split(rest, maxsplit=1)[0]
+
 
 #: Who the other side must prove to be: fields of any destination.
 _PROOF = ("verify_tls", "ca_pem", "tls_server_name")
@@ -127,3 +177,52 @@ def _in_ascii(url: str) -> str:
 def _object(value: Any) -> Mapping[str, Any]:
     """Return it if it is one: a document in Redis may be anything."""
     return value if isinstance(value, Mapping) else {}
+
+
+def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vault) -> bool:
+    """Whether a sealed secret was sealed for this place, or for none. Raises SecretUnreadable."""
+    url = open_url(document, vault)
+    if isinstance(url, UnreadableUrl):
+        if path == "url" and url.moved:
+            return False
+        raise SecretUnreadable
+    try:
+        vault.open(sealed, secret_place(document, path, url))
+    except SecretMoved:
+        return False
+    return True
+
+
+_LOST = "cannot be kept in another place: SIEM_SECRET_KEYS lacks the key that sealed it"
+_MOVED = "cannot be kept in another place: it was sealed for another one already, and is not used"
+_REMEDY = "give it again with this change, or take it out"
+
+
+def require_places(
+    before: Mapping[str, Any], after: Mapping[str, Any], new: Integration, vault: Vault
+) -> None:
+    """Refuse to write back a secret that cannot be opened, unless it stays where it was.
+
+    `before` is the stored document, `after` the one of `new`, both sealed. A place is that of
+    `worker.vault.places`. Raises InvalidIntegration, which names every secret to give again.
+    """
+    stood, stands, moved = _places(before, vault), _places(after, vault), moved_in(new)
+    wrong = [path for path in unreadable_in(new) if stood.get(path) != stands[path]]
+    if wrong:
+        raise at_once(
+            [InvalidIntegration(path, _MOVED if path in moved else _LOST, _REMEDY) for path in wrong]
+        )
+
+
+def opens_there(document: Mapping[str, Any], vault: Vault, path: str, sealed: str) -> bool:
+    """Whether the secret at this path of a sealed document can be used: a key opens it, in its own place."""
+    try:
+        return stands_right(document, path, sealed, vault)
+    except SecretUnreadable:
+        return False
+
+
+def _places(document: Mapping[str, Any], vault: Vault) -> dict[str, tuple[str, str]]:
+    """Return sealed text and place of each secret, by its path."""
+    url = open_url(document, vault)
+    return {path: (sealed, secret_place(document, path, url)) for path, sealed in sealed_in(document).items()}

@@ -8,9 +8,10 @@ the place. So the release before this one opens bound secrets as well, without a
 release has sealed is bound to nothing; it is opened, and a recorder seals it again (see
 `worker.background.secret_binding`).
 
-A url with a query is sealed as a whole in its own field, which that release opens as well: its workers
-deliver, and its API changes it, but shows a mark in its place, and its page with the list fails. So recorders
-leave urls as they are while an API of that release runs; what this release saves, it seals at once.
+Proofs that the fleet itself has written what stands where others may write, as in Redis.
+
+A proof is HMAC-SHA256 (RFC 2104) under a key that is derived from one of SIEM_SECRET_KEYS. The first key
+proves, any of them is accepted, so that keys can be rotated.
 """
 
 import base64
@@ -18,31 +19,85 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
-from pydantic import SecretStr
 
-from worker.integrations.integration import Integration, parse_integration
-from worker.integrations.secret_urls import SecretUrl, UnreadableUrl, masked_url
-from worker.integrations.secrets import UnreadableSecret, is_secret_readable, require_readable_secrets
 from worker.model.errors import InvalidSetting, SecretMoved, SecretUnreadable
 from worker.settings import Settings
-from worker.vault.fields import concealed, replaced, require_sealed
-from worker.vault.key_file import key_in
-from worker.vault.places import url_first
-from worker.vault.proofs import Signer
-from worker.vault.sealed_urls import has_clear_query, open_url, secret_place, server_in
+
+#: Separates these keys from the ones that encrypt: HMAC as a key derivation (NIST SP 800-108, 4.1).
+_DERIVATION = b"siem proofs 1"
+
+
+class Signer:
+    """Makes proofs and checks them; may be shared between threads."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """Derive from these secret keys, the first of which proves."""
+        self._keys = [hmac.digest(key, _DERIVATION, hashlib.sha256) for key in keys]
+
+    def prove(self, purpose: str, *parts: str) -> str:
+        """Return the proof of these parts, 64 hexadecimal digits; one for another purpose proves nothing."""
+        return self.digest(0, purpose, *parts).hex()
+
+    def all(self, purpose: str, *parts: str) -> list[str]:
+        """Return the proof by each of the keys, that of `prove` first."""
+        return [self.digest(key, purpose, *parts).hex() for key in range(len(self._keys))]
+
+    def holds(self, proof: str, purpose: str, *parts: str) -> bool:
+        """Whether one of the keys has proved just that."""
+        return any(
+            hmac.compare_digest(self.digest(place, purpose, *parts).hex().encode(), proof.encode())
+            for place in range(len(self._keys))
+        )
+
+    def digest(self, key: int, purpose: str, *parts: str) -> bytes:
+        """Return the 32 bytes that the key in this place makes of the parts, 0 being the first."""
+        return hmac.digest(self._keys[key], json.dumps([purpose, *parts]).encode(), hashlib.sha256)
+
+
+def key_in(path: Path) -> str:
+    """Return the key; processes that make it at once agree on one. Raises OSError."""
+    if not path.exists():
+        _make_key(path)
+    return path.read_text().strip()
+
+
+def _make_key(path: Path) -> None:
+    """Write a new key under another name, then link it: nobody sees half a key, and the first one stays."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _link_unless_there(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _link_unless_there(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else a power cut could take the key, and every secret with it
+    finally:
+        os.close(folder)
+
 
 _SETTING = "SIEM_SECRET_KEYS"
 _REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` prints them"
 
 _KEY_FILE = "secret.key"
-#: What a sealed secret is the only value of.
-_SEALED = "$sealed"
-#: A field of a deleted integration that is longer as JSON is not kept; of a url, its server is.
-_LARGE = 1000
 #: The first of the 64 bits; no time of a clock has it set.
 _BOUND = 1 << 63
 _PURPOSE = "seal"
@@ -137,141 +192,6 @@ def open_vault(settings: Settings) -> Vault:
         raise InvalidSetting(
             str(path), "does not hold a Fernet key", f"restore that file, or set {_SETTING}"
         ) from None
-
-
-def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
-    """Return the integration as plain JSON values, every secret sealed; one that no key opens stays so.
-
-    A secret is known by its type, so a new kind of destination changes nothing here. Raises
-    InvalidIntegration if the url cannot be opened and a secret would have to be bound to it.
-    """
-    plain = concealed(integration, lambda _path, secret: secret)
-    url = plain["destination"].get("url")
-
-    def sealed(path: str, secret: SecretStr | SecretUrl) -> Any:
-        if isinstance(secret, UnreadableSecret | UnreadableUrl):
-            return {_SEALED: secret.sealed}
-        if isinstance(secret, SecretUrl):
-            return (
-                {_SEALED: vault.seal(secret, secret_place(plain, path, url))}
-                if secret.has_query
-                else str(secret)
-            )
-        if isinstance(url, UnreadableUrl):
-            raise url_first()
-        return {_SEALED: vault.seal(secret.get_secret_value(), secret_place(plain, path, url))}
-
-    return concealed(integration, sealed)
-
-
-def public_document(integration: Integration) -> dict[str, Any]:
-    """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set.
-
-    Or that it is "unreadable": set, and not to be opened here. Of the url, all but the values of its query.
-    """
-
-    def shown(_path: str, secret: SecretStr | SecretUrl) -> str:
-        if isinstance(secret, SecretUrl):
-            return secret.masked
-        return "set" if is_secret_readable(secret) else "unreadable"
-
-    return concealed(integration, shown)
-
-
-def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
-    """Return the integration of a sealed document, to send with.
-
-    Raises SecretUnreadable, naming the integration and its fields, when one of its secrets cannot be opened
-    with the keys at hand or was sealed for another place (SecretMoved), and InvalidIntegration when this
-    release cannot read the document.
-    """
-    integration = read_document(document, vault)
-    require_readable_secrets(integration)
-    return integration
-
-
-def read_document(document: Mapping[str, Any], vault: Vault) -> Integration:
-    """Return the integration of a sealed document, to show and to change.
-
-    What cannot be opened is an UnreadableSecret. A secret is opened as a SecretStr, which no field takes that
-    holds none. Raises InvalidIntegration when this release cannot read the document, or a secret of it stands
-    unsealed.
-    """
-    url = open_url(document, vault)
-
-    def opened(path: str, sealed: str) -> SecretStr | str | None:
-        if path == "url":
-            return url
-        if isinstance(url, UnreadableUrl):
-            return UnreadableSecret(sealed)
-        try:
-            return SecretStr(vault.open(sealed, secret_place(document, path, url)))
-        except SecretUnreadable as error:
-            return UnreadableSecret(sealed, moved=isinstance(error, SecretMoved))
-
-    integration = parse_integration(replaced(document, opened), stored=True)
-    require_sealed(document, integration)
-    return integration
-
-
-def reseal_document(document: Mapping[str, Any], vault: Vault, *, keep_keys: bool = False) -> dict[str, Any]:
-    """Return the sealed document, bound, with every secret that an older key opens sealed with the first one.
-
-    With `keep_keys`, each is sealed with the key that opens it. What cannot be opened stays as it is. A url
-    with a query that stands in the clear, as the release before left it, is sealed.
-    """
-    url = open_url(document, vault)
-
-    def anew(path: str, sealed: str) -> dict[str, str]:
-        key, place = vault.key_of(sealed), secret_place(document, path, url)
-        if (
-            isinstance(url, UnreadableUrl)
-            or key is None
-            or (vault.is_bound(sealed) and (key == 0 or keep_keys))
-        ):
-            return {_SEALED: sealed}
-        try:
-            text = vault.open(sealed, place)
-        except SecretMoved:
-            return {_SEALED: sealed}
-        return {_SEALED: vault.seal(text, place, key=key if keep_keys else 0)}
-
-    new = replaced(document, anew)
-    if has_clear_query(document):
-        sealed = {_SEALED: vault.seal(str(url), secret_place(document, "url", url))}
-        new["destination"] = {**new["destination"], "url": sealed}
-    return new
-
-
-def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vault) -> bool:
-    """Whether a sealed secret was sealed for this place, or for none. Raises SecretUnreadable."""
-    url = open_url(document, vault)
-    if isinstance(url, UnreadableUrl):
-        if path == "url" and url.moved:
-            return False
-        raise SecretUnreadable
-    try:
-        vault.open(sealed, secret_place(document, path, url))
-    except SecretMoved:
-        return False
-    return True
-
-
-def forget_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sealed document with null for every secret, and for what is large. Needs no key.
-
-    What was deleted is kept for its name: its certificates, or the path of its url, would fill the ledger of
-    a tenant that creates and deletes again and again.
-    """
-    forgotten = replaced(document, lambda _path, _sealed: None)
-    fields = forgotten["destination"]
-    if has_clear_query(document):
-        fields = {**fields, "url": masked_url(fields["url"])}
-    large = {name for name, value in fields.items() if len(json.dumps(value)) > _LARGE}
-    short = {name: None if name in large else value for name, value in fields.items()}
-    if "url" in large and isinstance(fields["url"], str):
-        short["url"] = server_in(fields["url"])[:_LARGE]
-    return {**forgotten, "destination": short}
 
 
 def new_key() -> str:

@@ -13,7 +13,8 @@ from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Batch, DeadLetter, Verdict
+from worker.model.batches import SETTLED, Batch
+from worker.model.deliveries import MAX_REQUESTS, DeadLetter, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_rulings
 

@@ -9,7 +9,8 @@ from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdict
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.demo.splunk import Reply
-from worker.model.deliveries import SETTLED, DeliveryResult, Verdict
+from worker.model.batches import SETTLED
+from worker.model.deliveries import DeliveryResult, Verdict
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED

@@ -9,7 +9,8 @@ from tests.destinations.batches import batch_of, sender_to
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
 from worker.model.settlement import RetryPolicy, settle_rulings
 
 EVENTS = 300

@@ -11,7 +11,7 @@ from tests.destinations.batches import batch_of
 from tests.transports.syslog.streams import GUARD
 from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations import SyslogCef
-from worker.model.deliveries import Batch
+from worker.model.batches import Batch
 from worker.transports.guard import Guard
 
 

@@ -14,7 +14,8 @@ from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
 from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.deliveries import MAX_REQUESTS, Batch, Status
+from worker.model.batches import Batch
+from worker.model.deliveries import MAX_REQUESTS, Status
 from worker.model.settlement import RetryPolicy, settle_rulings
 from worker.transports.syslog import stream as syslog_stream
 from worker.transports.syslog.connection import SyslogConnection

@@ -15,7 +15,8 @@ from tests.transports.syslog.streams import GUARD
 from worker.destinations.registry import make_sender
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.integrations.integration import parse_integration
-from worker.model.deliveries import SETTLED, Assurance, DeliveryResult, Verdict
+from worker.model.batches import SETTLED
+from worker.model.deliveries import Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 

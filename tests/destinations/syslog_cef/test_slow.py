@@ -12,7 +12,8 @@ from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Visit, slowly, stalls
 from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
 from worker.model.settlement import RetryPolicy, settle_rulings
 
 #: Together with the smallest buffer, less than a sending of two seconds carries.

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.destinations.golden_events import golden_event, queued
 from tests.destinations.syslog_cef.syslog_parser import SyslogMessage, parse_syslog, read_counted, read_lines
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
+from worker.integrations.syslog_cef import time_zone
 from worker.model.events import EventType, QueuedEvent
-from worker.model.time_zones import time_zone
 from worker.samples import sample_lines
 
 #: RFC 5424, 6.2.1: facility times eight plus severity; High is an error, Medium a warning, Low informational.

@@ -7,7 +7,8 @@ from typing import Any
 from tests.destinations import batches
 from worker.destinations.webhook.sender import WebhookSender
 from worker.integrations import Webhook
-from worker.model.deliveries import Batch, DeliveryResult
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult
 
 TOKEN = "hunter2-hunter2"
 #: That of the known answers of Standard Webhooks, and another one.

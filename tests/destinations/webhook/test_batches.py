@@ -11,7 +11,8 @@ from tests.destinations.batches import batch_of, soon, verdicts
 from tests.destinations.webhook.endpoints import OLDER, failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, demands_signature, refuses, takes
-from worker.model.deliveries import MAX_REQUESTS, Batch, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import MAX_REQUESTS, Verdict
 from worker.model.failures import FailureCode
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED

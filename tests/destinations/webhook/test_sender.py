@@ -18,7 +18,8 @@ from tests.receivers.webhook import (
     demands_signature,
     is_signed,
 )
-from worker.model.deliveries import MAX_REQUESTS, SETTLED, Assurance, Batch, DeliveryResult, Verdict
+from worker.model.batches import SETTLED, Batch
+from worker.model.deliveries import MAX_REQUESTS, Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 

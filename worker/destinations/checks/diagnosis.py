@@ -15,8 +15,8 @@ from worker.destinations.splunk_hec.checks import HecDiagnosis, hec_target
 from worker.destinations.syslog_cef.checks import SyslogDiagnosis, syslog_target
 from worker.destinations.webhook.checks import WebhookDiagnosis, webhook_target
 from worker.integrations import SplunkHec, SyslogCef, Webhook
-from worker.integrations.hosts import host_error
 from worker.integrations.integration import Integration
+from worker.integrations.urls import host_error
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context

@@ -15,7 +15,8 @@ from worker.destinations.checks import StepResult, failed_by, ok, skipped
 from worker.destinations.registry import make_sender
 from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import Integration
-from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder

@@ -12,7 +12,8 @@ from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.splunk_hec.sending import HecSending
 from worker.integrations import SplunkHec
-from worker.model.deliveries import Batch, DeliveryResult
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard
 

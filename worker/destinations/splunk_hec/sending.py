@@ -22,16 +22,8 @@ from worker.destinations.splunk_hec.acks import Confirmations
 from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
-from worker.model.batches import count_request
-from worker.model.deliveries import (
-    MAX_REQUESTS,
-    SETTLED,
-    Assurance,
-    Batch,
-    DeliveryResult,
-    Failure,
-    Verdict,
-)
+from worker.model.batches import SETTLED, Batch, count_request
+from worker.model.deliveries import MAX_REQUESTS, Assurance, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 
 #: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.

@@ -14,8 +14,8 @@ from worker.destinations.syslog_cef.truncation import fitted
 from worker.destinations.syslog_cef.values import digest, id_or_digest
 from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
 from worker.formats.cef_keys import KEYS, LONGEST_NAME
-from worker.model.damage import DAMAGED
 from worker.model.events import QueuedEvent
+from worker.model.untrusted_json import DAMAGED
 
 _COMPACT = -1
 

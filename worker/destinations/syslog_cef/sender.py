@@ -11,12 +11,12 @@ from worker.destinations.batching import PartSize
 from worker.destinations.syslog_cef.sending import SyslogSending, WithdrawnParts
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.integrations import SyslogCef
-from worker.model.batches import count_request
-from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
+from worker.integrations.syslog_cef import time_zone
+from worker.model.batches import Batch, count_request
+from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.time_zones import time_zone
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog.datagrams import SyslogDatagrams

@@ -19,8 +19,8 @@ from itertools import compress
 from operator import not_
 
 from worker.destinations.batching import PartSize, isolating
-from worker.model.batches import count_request
-from worker.model.deliveries import Assurance, Batch, DeliveryResult, Failure, Verdict, Withdrawn
+from worker.model.batches import Batch, count_request
+from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import (
     DeadlinePassed,
     InvalidIntegration,

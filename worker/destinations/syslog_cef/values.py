@@ -9,7 +9,7 @@ import hashlib
 import msgspec
 
 from worker.formats.cef_escaping import lines, plain_json
-from worker.model.damage import DAMAGED
+from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import MARK, shortened
 
 #: The last member of an object that is not whole.

@@ -22,9 +22,10 @@ from worker.destinations.webhook.verdict import (
 )
 from worker.formats.signing import signature
 from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
-from worker.integrations.secret_urls import masked_url
+from worker.integrations.secrets import masked_url
 from worker.integrations.webhook import signing_key
-from worker.model.deliveries import Batch, DeliveryResult
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.transports.curl.client import ManyHttp

@@ -21,8 +21,8 @@ import msgspec
 from worker.destinations.hec_portions import Portions
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict
 from worker.destinations.webhook_tally import ResultCollector, ResultKey
-from worker.model.batches import count_request
-from worker.model.deliveries import MAX_REQUESTS, Batch, DeliveryResult, Failure, Verdict
+from worker.model.batches import Batch, count_request
+from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode

@@ -25,7 +25,7 @@ from worker.model.errors import (
     TlsFailed,
     TransportError,
 )
-from worker.model.shortages import Resource
+from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.curl.endings import BAD_HTTP2
 from worker.transports.curl.exchange import Exchange
