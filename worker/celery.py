@@ -23,16 +23,15 @@ from kombu.entity import Exchange, Queue
 
 from worker.background.reach import reach_fact
 from worker.background.redis_monitor import RedisWatch, refuse_unfit
-from worker.broker import celery_channel, celery_log, celery_nodes, celery_pool, celery_worker
+from worker.broker import celery_channel, celery_log, celery_worker
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
-from worker.broker.heartbeat import Heartbeat
+from worker.broker.heartbeat import Heartbeat, consuming_facts
 from worker.broker.key_holders import key_facts
 from worker.broker.order_queues import order_headers
-from worker.broker.process_facts import consuming_facts
+from worker.broker.outcomes import withdraw
+from worker.broker.redis_stats import Tenants
 from worker.broker.snapshot import documents
-from worker.broker.tenants import Tenants
-from worker.broker.withdrawals import withdraw
 from worker.destinations.registry import sender_opener
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import MAX_RETRIES
@@ -86,7 +85,7 @@ def make_app(config: Settings) -> Celery:
     made = Celery("worker", set_as_current=True)
     exchange = Exchange("siem", type="direct")
     made.conf.update(
-        **celery_channel.broker_settings(config.broker_address(), config.visibility_timeout),
+        **celery_worker.broker_settings(config.broker_address(), config.visibility_timeout),
         broker_connection_retry_on_startup=True,  # wait for Redis instead of exiting
         broker_connection_max_retries=None,  # for as long as it takes
         broker_channel_error_retry=True,  # outlive OOM and READONLY answers, which else end the worker
@@ -102,7 +101,7 @@ def make_app(config: Settings) -> Celery:
         task_create_missing_queues=False,  # a mistyped queue is an error, not a black hole
         task_queues=[Queue(kind, exchange, routing_key=kind) for kind in DESTINATION_TYPES],
         # Threads: they wait on sockets, and gevent would never restore a dead worker's messages.
-        worker_pool="worker.broker.celery_pool:SparingTaskPool",
+        worker_pool="worker.broker.celery_worker:SparingTaskPool",
         worker_concurrency=_threads(config),
         worker_soft_shutdown_timeout=30,  # on SIGQUIT: let running batches be settled first
         worker_enable_soft_shutdown_on_idle=True,  # a retry that waits is given back, not forgotten
@@ -173,7 +172,7 @@ celery_worker.install_option_checks()
 with celery_worker.ended_in_words():
     app = make_app(settings())
 celery_log.install_log_filters(app)
-celery_nodes.install_node_names()
+celery_worker.install_node_names()
 clean_records()
 quiet_libraries()
 
@@ -248,7 +247,7 @@ def _fit_descriptors(**_: Any) -> None:
 def _share_threads(instance: Any, **_: Any) -> None:
     """Share out the threads that the pool will have: Celery's own option `-c` may say how many."""
     _shares.resize(instance.concurrency)
-    celery_pool.AT_STOP.append(partial(_fair().give_back_orders, celery_channel.LONGEST_POP))
+    celery_worker.AT_STOP.append(partial(_fair().give_back_orders, celery_channel.LONGEST_POP))
 
 
 @celeryd_after_setup.connect

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from worker.broker.connection import redis_client
-from worker.broker.ingress import add_events
+from worker.broker.ingress_writer import add_events
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.event_decoder import accept_event, to_publish
 

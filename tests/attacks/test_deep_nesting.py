@@ -16,14 +16,12 @@ from worker.broker.conflicts import conflicts, orphan_document, standing_documen
 from worker.broker.connection import redis_client
 from worker.broker.deletions import deletion_notes
 from worker.broker.fleet import read_process_report
-from worker.broker.full_tenants import FullTenants
 from worker.broker.health_events import HealthEvents
-from worker.broker.redis_marks import RedisMarks
-from worker.broker.redis_stats import standing_subjects
+from worker.broker.notices import FullTenants, recorder_stall
+from worker.broker.redis_server import RedisMarks
+from worker.broker.redis_stats import UNKNOWN, Tenants, standing_subjects
 from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot
-from worker.broker.stalls import recorder_stall
-from worker.broker.tenants import UNKNOWN, Tenants
 from worker.ledger.integrations import IntegrationStore
 from worker.vault.vault import Signer, open_vault
 

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData
 from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor, site, standing_site
 from tests.pages.reading import Page
 from worker.broker import keys
-from worker.broker.drafts import KEPT, Drafts
+from worker.broker.sessions import KEPT, Drafts
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in

@@ -15,10 +15,10 @@ from tests.pipeline.test_sweeper import Fleet as Sweepers
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
+from worker.broker.clocks import Renumbering, ingress_ids
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.broker.ingress_ahead import IngressAhead, NotLeader
 from worker.broker.redis_stats import RedisStats
-from worker.broker.renumbering import Renumbering, ingress_ids
 from worker.broker.streams import GroupReader
 
 #: No further entry is taken behind it.

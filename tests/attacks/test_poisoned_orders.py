@@ -15,7 +15,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
-from worker.broker.refused_messages import refused_messages
+from worker.broker.order_queues import refused_messages
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ from tests.embedded_servers import VALKEY
 from tests.fleet import Fleet, wait_until
 from tests.system.conftest import denial
 from worker.broker import keys
+from worker.broker.clocks import Renumbering
 from worker.broker.connection import send_command
 from worker.broker.ingress import Ingress, RoutingResult
 from worker.broker.redis_server import read_facts
-from worker.broker.renumbering import Renumbering
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable
 from worker.model.redis_checks import judge_doors

@@ -15,13 +15,12 @@ from tests.pipeline.test_sweeper import Fleet
 from worker.background.unparker import Unparker
 from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, unpack_chunk
-from worker.broker.parking import Parking
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.ledger.engine import open_ledger, upgrade_tables, writing
 from worker.ledger.integrations import IntegrationRecord

@@ -12,9 +12,8 @@ from tests.attacks.test_total_budget import fill, tell
 from tests.fleet import Fleet, wait_until
 from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.outcomes import Outcomes
-from worker.broker.parking import Parking
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record_entries

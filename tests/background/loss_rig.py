@@ -18,7 +18,7 @@ from worker.broker.backlog import Backlog
 from worker.broker.connection import redis_client
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
-from worker.broker.redis_marks import RedisMarks
+from worker.broker.redis_server import RedisMarks
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.recording import probe, record_entries
 from worker.ledger.redis_losses import LossStore

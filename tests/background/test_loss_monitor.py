@@ -11,7 +11,7 @@ from tests.background.loss_rig import HOME, LossRig
 from tests.broker.sending import claim, delivered
 from tests.conftest import SERVERS
 from worker.broker import keys
-from worker.broker.redis_marks import note_truncation
+from worker.broker.redis_server import note_truncation
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import InvalidInput, LedgerUnavailable, NotFoundError
 from worker.model.redis_marks import LossKind, loss_text

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from worker.background.pruning_guard import PruningGuard
-from worker.broker.clocks import PruningRefusals
+from worker.broker.notices import PruningRefusals
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks
 

@@ -12,10 +12,9 @@ from tests.broker.sending import append, subscribe
 from worker.background.unparker import Unparker
 from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
-from worker.broker.parking import Parking
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.parked import ParkedStore

@@ -7,7 +7,7 @@ import redis
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.ingress import IngressEntry, RoutedChunk
 from worker.broker.ingress import append as append_chunk
-from worker.broker.numbers import damaged_counts
+from worker.broker.packing import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 from worker.model.batches import Batch

@@ -17,20 +17,17 @@ from tests.broker.damaging import (
 from tests.broker.sending import TIMING, append, claim, delivered, event, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.chunks import salvage_chunk
 from worker.broker.claim_reply import Claimed
-from worker.broker.full_tenants import FullTenants
 from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult, counters
-from worker.broker.notices import floods
+from worker.broker.notices import FullTenants, floods, recorder_stall
 from worker.broker.outcomes import Outcomes, SettledEntries
 from worker.broker.packing import pack_chunk
-from worker.broker.parking import Parking
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.redis_stats import RedisStats
 from worker.broker.replaying import Replaying
 from worker.broker.sessions import Sessions
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.broker.stalls import recorder_stall
 from worker.broker.volumes import volumes_of
 from worker.model.api_keys import ApiKey, Role
 from worker.model.deliveries import Cause, DeadLetter

@@ -15,7 +15,8 @@ from tests.attacks.poison import BODY, message
 from tests.broker.test_oom import full
 from tests.embedded_servers import RunningServer
 from worker.broker import keys
-from worker.broker.celery_channel import ResilientChannel, ResilientTransport, broker_settings
+from worker.broker.celery_channel import ResilientChannel, ResilientTransport
+from worker.broker.celery_worker import broker_settings
 from worker.broker.order_queues import order_headers
 
 

@@ -15,8 +15,8 @@ from worker.broker.conflicts import (
     note_yielded,
     orphan_document,
 )
+from worker.broker.integration_documents import standing_ids
 from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
-from worker.broker.strangers import standing_ids
 from worker.ledger.integrations import IntegrationRecord
 
 

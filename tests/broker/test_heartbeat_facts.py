@@ -11,10 +11,9 @@ from tests.destinations.batches import GUARD
 from tests.fleet import wait_until
 from worker.api.exposition import Exposition
 from worker.api.metric_definitions import PROCESSES_SHORT
-from worker.broker import process_facts
+from worker.broker import heartbeat
 from worker.broker.fleet import living_processes
-from worker.broker.heartbeat import Heartbeat
-from worker.broker.process_facts import connections_to, short_processes
+from worker.broker.heartbeat import Heartbeat, connections_to, short_processes
 from worker.model.fleet_health import resources_parts
 from worker.model.outages import Resource
 from worker.transports.shortages import OVER_AFTER, ShortageLog
@@ -26,7 +25,7 @@ def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pyt
     """By one name everywhere, with the host and the hint; and 0 of what nobody is short of."""
     now = 0.0
     told = ShortageLog(lambda: now)
-    monkeypatch.setattr(process_facts, "SHORTAGES", told)
+    monkeypatch.setattr(heartbeat, "SHORTAGES", told)
     told.note(Resource.OPEN_FILES, "cannot open sockets")
     sign = Heartbeat(client, "worker-webhook", "worker-syslog_cef")
     sign.start()

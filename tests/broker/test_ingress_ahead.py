@@ -12,7 +12,7 @@ from tests.broker.test_oom import full
 from worker.broker import keys
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.broker.ingress_ahead import IngressAhead, NotLeader
-from worker.broker.notices import LASTS, floods
+from worker.broker.notices import FLOODS_LAST, floods
 from worker.broker.volumes import Volume, volumes_of
 from worker.pipeline.lookahead import RouteAhead
 
@@ -201,7 +201,7 @@ def test_who_floods_is_written_down(client: redis.Redis) -> None:
     with full(client):
         ahead.note(["acme", 'a"\n\x00\u2028'])
     assert set(floods(client) or ()) == {"acme", 'a"\n\x00\u2028'}
-    assert 0 < client.ttl(keys.FLOODS) <= LASTS
+    assert 0 < client.ttl(keys.FLOODS) <= FLOODS_LAST
     ahead.note([])
     assert floods(client) == frozenset()
     ahead.pass_on()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.attacks.poison import ARGUMENTS, BODIES, KIND, broadcasts, message, poisoned_orders, unacknowledged
 from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order, read_unacknowledged
-from worker.broker.refused_messages import TOLD_AGAIN, RefusedMessages, refused_messages
+from worker.broker.order_queues import TOLD_AGAIN, RefusedMessages, refused_messages
 from worker.model.orders import MessageFault
 
 

@@ -13,7 +13,7 @@ from worker.broker.backlog import Backlog, Claim
 from worker.broker.fleet import LASTS, REMEMBERED, ProcessReport
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
-from worker.broker.reissuing import Reissued, UnsettledReason
+from worker.broker.sweep import Reissued, UnsettledReason
 from worker.model.batches import Batch
 
 ME = str(process_identity())

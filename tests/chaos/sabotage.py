@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fleet import Fleet
-from worker.broker import scripting
+from worker.broker import connection
 from worker.broker.ingress import Ingress, RoutingResult
 from worker.pipeline.recorder import Recorder
 
@@ -100,7 +100,7 @@ VICTIM = {"handover": "router", "recorder": "recorder"} | dict.fromkeys(
 
 def _replace(script: str, sound: str, broken: str) -> None:
     """Change a line of a script, for this process alone."""
-    read = scripting.script_text
+    read = connection.script_text
 
     def script_text(name: str) -> str:
         text = read(name)
@@ -110,7 +110,7 @@ def _replace(script: str, sound: str, broken: str) -> None:
             raise AssertionError(f"{script} has changed: its sabotage no longer breaks anything")
         return text.replace(sound, broken)
 
-    scripting.script_text = script_text
+    connection.script_text = script_text
 
 
 def main() -> None:

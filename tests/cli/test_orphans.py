@@ -11,8 +11,8 @@ from tests.cli.running import Ran, call
 from tests.fleet import Fleet
 from worker.broker import keys
 from worker.broker.conflicts import hold_unknown
+from worker.broker.integration_documents import standing_ids
 from worker.broker.snapshot import Snapshot
-from worker.broker.strangers import standing_ids
 from worker.ledger.schema import integrations
 
 

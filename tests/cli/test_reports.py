@@ -15,7 +15,7 @@ from tests.ledger.postgres import postgres_server
 from tests.ledger.test_driver_errors_causes import FULL_DISK, NO_ROOM
 from tests.receivers.hec import HecReceiver
 from worker.broker import keys
-from worker.broker.stalls import RecorderStall, recorder_stall
+from worker.broker.notices import RecorderStall, recorder_stall
 from worker.model.errors import LedgerUnavailable
 from worker.model.outages import OutageCause
 

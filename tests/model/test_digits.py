@@ -5,8 +5,8 @@ import redis
 
 from worker.broker import keys
 from worker.broker.chunks import StoredChunk
+from worker.broker.clocks import ingress_ids
 from worker.broker.deletions import DeletedKeys
-from worker.broker.renumbering import ingress_ids
 from worker.integrations.urls import host_error
 from worker.model.redis_address import check_address
 from worker.model.untrusted_text import number_in

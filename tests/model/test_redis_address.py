@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.broker.celery_channel import broker_settings
+from worker.broker.celery_worker import broker_settings
 from worker.broker.connection import fails_over, redis_client
 from worker.model.errors import InvalidSetting
 from worker.model.redis_address import SentinelAddress, check_address, place, sentinel_address

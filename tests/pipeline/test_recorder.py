@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from worker.broker.ledger_claim import LedgerClaim
+from worker.broker.locks import LedgerClaim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
 from worker.ledger.results import Recorded

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 
 from tests.ledger.entries import letter, outcome
 from worker.broker import keys
+from worker.broker.notices import RecorderStall, recorder_stall
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
-from worker.broker.stalls import RecorderStall, recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.ledger.deliveries import find_dead_letters, find_deliveries
 from worker.ledger.engine import open_ledger, upgrade_tables

@@ -9,9 +9,8 @@ from tests.broker.sending import append, claim, subscribe
 from tests.embedded_servers import RunningServer
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.backlog_budget import BacklogBudget
 from worker.broker.connection import redis_client
-from worker.broker.parking import Parking
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
 from worker.model.orders import WorkOrder

@@ -12,7 +12,8 @@ from tests.interop.programs import PEERS
 from tests.ledger.letters import bury
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
-from worker.broker.clocks import PruningRefusals, skews
+from worker.broker.clocks import skews
+from worker.broker.notices import PruningRefusals
 from worker.ledger.deliveries import find_dead_letters
 from worker.ledger.pruning import DAY_MS
 from worker.model.deliveries import Status

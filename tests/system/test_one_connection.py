@@ -20,7 +20,7 @@ from tests.receivers.syslog_behaviours import Behaviour, Visit
 from tests.system.conftest import denial
 from tests.transports.certificates import server_context
 from worker.broker.fleet import living_processes
-from worker.broker.process_facts import connections_to
+from worker.broker.heartbeat import connections_to
 from worker.model.fleet_health import worker_role
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from tests.transports.certificates import server_context
 from tests.transports.curl.flights import post, posting
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.ways import WAYS
-from worker.broker.celery_pool import SparingTaskPool
+from worker.broker.celery_worker import SparingTaskPool
 from worker.integrations import TlsOptions
 from worker.model.deliveries import Verdict
 from worker.model.errors import OutOfResources

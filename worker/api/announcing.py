@@ -3,7 +3,7 @@
 import logging
 
 from worker.api.resources import Resources
-from worker.broker.ledger_claim import check_claim
+from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_integrations, publish_some
 from worker.ledger.identity import ledger_id
 from worker.model.errors import BrokerUnavailable

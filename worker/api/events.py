@@ -22,7 +22,8 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines
 from worker.broker.connection import Client
-from worker.broker.ingress import add_events, count_unrouted
+from worker.broker.ingress import count_unrouted
+from worker.broker.ingress_writer import add_events
 from worker.broker.notices import floods
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable

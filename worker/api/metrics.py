@@ -17,15 +17,15 @@ from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.background.redis_report import RedisReport
-from worker.broker.clocks import PruningRefusals, skews
+from worker.broker.clocks import skews
 from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import living_processes
 from worker.broker.health_events import HealthEvents
+from worker.broker.heartbeat import short_processes
 from worker.broker.ingress import counters
-from worker.broker.process_facts import short_processes
+from worker.broker.notices import PruningRefusals, recorder_stall
+from worker.broker.order_queues import refused_messages
 from worker.broker.redis_stats import RedisStats
-from worker.broker.refused_messages import refused_messages
-from worker.broker.stalls import recorder_stall
 from worker.ledger.parked import ParkedStore
 from worker.ledger.totals import Totals
 from worker.model.health import Subject

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from worker.broker.connection import Client
-from worker.broker.ledger_claim import TRUSTED, check_claim
+from worker.broker.locks import TRUSTED, check_claim
 from worker.ledger.identity import ledger_id
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 

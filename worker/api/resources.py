@@ -14,7 +14,7 @@ from worker.api.pools import KEYS, WORK
 from worker.background.reach import reach_of
 from worker.broker.api_keys import FoundKey, KeyCopy
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
-from worker.broker.full_tenants import FullTenants
+from worker.broker.notices import FullTenants
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger, require_readable_schema

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from worker.broker.deletions import DeletedKeys, Removal
+from worker.broker.integration_documents import StoredState
 from worker.broker.locks import LeaderLock
-from worker.broker.records import StoredState
 from worker.broker.snapshot import Snapshot
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable

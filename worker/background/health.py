@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.background.redis_report import RedisReport
-from worker.broker.clocks import PruningRefusals, skews
+from worker.broker.clocks import skews
 from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
 from worker.broker.fleet import living_processes
-from worker.broker.process_facts import short_processes
+from worker.broker.heartbeat import short_processes
+from worker.broker.notices import PruningRefusals, Stall, recorder_stall
 from worker.broker.redis_stats import (
     RedisStats,
     has_integrations,
     processes_at_work,
     standing_subjects,
 )
-from worker.broker.stalls import Stall, recorder_stall
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.engine import require_readable_schema
 from worker.ledger.health import invalid_parts, latencies, records, subjects, types_in_use

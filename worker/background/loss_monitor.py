@@ -12,7 +12,7 @@ import uuid
 from contextlib import suppress
 
 from worker.broker.locks import LeaderLock
-from worker.broker.redis_marks import Marked, RedisMarks
+from worker.broker.redis_server import Marked, RedisMarks
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.model.availability import Dependencies, run_forever_pausing

@@ -13,8 +13,8 @@ import msgspec
 
 from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.heartbeat import connections_to
 from worker.broker.identity import process_identity
-from worker.broker.process_facts import connections_to
 from worker.broker.redis_stats import RedisStats
 from worker.integrations.integration import Integration
 from worker.model.allowed_networks import AllowedNetworks, WorkerNetworks

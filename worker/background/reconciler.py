@@ -12,10 +12,10 @@ from typing import Any
 
 from worker.broker.api_keys import KeyCopy
 from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded
-from worker.broker.ledger_claim import check_claim
+from worker.broker.integration_documents import drop_unreadable, standing_ids
+from worker.broker.locks import check_claim
 from worker.broker.redis_stats import has_integrations
 from worker.broker.snapshot import differing, overrulings, publish_integrations, publish_some
-from worker.broker.strangers import drop_unreadable, standing_ids
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.identity import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore

@@ -5,7 +5,7 @@ For readiness, metrics and the command line.
 
 from typing import Any
 
-from worker.broker.ledger_claim import claim_holder
+from worker.broker.locks import claim_holder
 from worker.broker.redis_server import read_facts
 from worker.ledger.identity import ledger_id
 from worker.ledger.redis_losses import LossStore

@@ -13,10 +13,8 @@ from typing import Any
 
 from worker.background.waiting_quota import WaitingQuota
 from worker.broker import keys
-from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.locks import LeaderLock
-from worker.broker.parking import Parking
+from worker.broker.locks import LeaderLock, LedgerClaim
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
 from worker.model.availability import Dependencies, run_forever_pausing

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from worker.broker.full_tenants import note_full_tenants
 from worker.broker.integration_documents import Subscription
+from worker.broker.notices import note_full_tenants
 from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.model.parking import UnclaimedEvents
 

@@ -33,6 +33,7 @@ from worker.vault.vault import Signer
 if TYPE_CHECKING:
     import redis
 
+
 #: How long the copy may open doors after the ledger confirmed it last, in seconds.
 LASTS = 24 * 3600.0
 

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.claim_reply import Claimed
-from worker.broker.connection import broker_errors, require_usable
+from worker.broker.connection import broker_errors, require_usable, shared_script
 from worker.broker.identity import process_identity
-from worker.broker.numbers import whole
-from worker.broker.packing import pack_dead, pack_outcomes
-from worker.broker.redis_stats import opened_by
-from worker.broker.reissuing import Reissued, Reissuing
-from worker.broker.scripting import shared_script
-from worker.broker.standstill import why_not_sending
+from worker.broker.packing import pack_dead, pack_outcomes, whole
+from worker.broker.redis_stats import opened_by, why_not_sending
+from worker.broker.sweep import Reissued, Reissuing
 from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy, spread
 from worker.model.deliveries import Settlement
@@ -30,10 +27,11 @@ from worker.model.errors import LeaseLost
 from worker.model.orders import WorkOrder
 from worker.settings import Settings
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     import redis
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

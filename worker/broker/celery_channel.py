@@ -9,7 +9,7 @@ it. Orders are small and few, at most one for each slot, so they are written all
 
 What is no message of Celery's ends the worker that takes it, and the next one. So everything that comes from
 Redis is read by `worker.broker.order_messages` before kombu sees it, and what is no work order is dropped.
-What stands under a key of Celery's and is of another type is moved away (`worker.broker.queue_types`).
+What stands under a key of Celery's and is of another type is moved away (`worker.broker.celery_validation`).
 
 An order passes those of slow destinations in its queue (`worker.broker.order_queues`).
 
@@ -22,7 +22,6 @@ from collections.abc import Callable
 from functools import partial
 from queue import Empty
 from typing import Any
-from urllib.parse import quote
 
 import redis
 from kombu.transport import TRANSPORT_ALIASES
@@ -38,17 +37,13 @@ from kombu.transport.redis import (
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from worker.broker import keys
 from worker.broker.celery_log import CONSUMER, dependencies
-from worker.broker.celery_validation import CheckedPubSub, admitted, refused
-from worker.broker.connection import sentinel_options
+from worker.broker.celery_validation import CheckedPubSub, admitted, mended_types, refused, with_mended_types
 from worker.broker.oom import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
-from worker.broker.queue_types import mended_types, with_mended_types
 from worker.broker.redis_errors import is_full
 from worker.integrations import DESTINATION_TYPES
-from worker.model.redis_address import SentinelAddress, sentinel_address
 
 log = logging.getLogger(__name__)
 
@@ -248,44 +243,3 @@ def install_channel(client: Callable[[], redis.Redis]) -> None:
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{ResilientTransport.__name__}"
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{ResilientSentinelTransport.__name__}"
-
-
-def broker_settings(url: str, visibility_timeout: float) -> dict[str, Any]:
-    """Return the settings of Celery that lead it to Redis; the time-out is in seconds."""
-    options = _transport_options(visibility_timeout)
-    address = sentinel_address(url)
-    if address is None:
-        return {"broker_url": url, "broker_transport_options": options}
-    watched = {"master_name": address.service, "sentinel_kwargs": sentinel_options(address)}
-    made = {"broker_url": _sentinel_urls(address), "broker_transport_options": options | watched}
-    return made | ({"broker_use_ssl": dict(address.tls)} if address.tls else {})
-
-
-def _transport_options(visibility_timeout: float) -> dict[str, Any]:
-    return {
-        # Longer than a lease: whatever is redelivered after it finds its order stale.
-        "visibility_timeout": visibility_timeout,
-        "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
-        "unacked_restore_throttle": 1,
-        "health_check_interval": 10,  # notice half-open connections within seconds
-        "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        "global_keyprefix": keys.CELERY_PREFIX,
-        "priority_steps": [0],  # one list for each queue, not four
-        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
-    }
-
-
-def _sentinel_urls(address: SentinelAddress) -> str:
-    """Write the sentinels as kombu wants them; name and password are those of the server behind them."""
-    secret = f":{quote(address.password, safe='')}" if address.password else ""
-    user = quote(address.username or "", safe="") + secret
-    return ";".join(
-        f"sentinel://{user}{'@' if user else ''}{_bracketed(host)}:{port}/{address.database}"
-        for host, port in address.hosts
-    )
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -1,21 +1,76 @@
-"""Which options of `celery worker` a worker of ours takes; all others are refused before it starts.
+"""How `celery worker` starts here: options, broker settings, the node's name, the pool of threads.
 
 Celery takes an option that has no effect on a pool of threads in silence (and puts our pool in place of
 `prefork`). Whoever gives one expects something of it, so that it is refused with what to use in its place.
 That gevent or eventlet is not installed, Celery says itself, before it has read anything of ours.
+
+Celery's pool of threads, which goes on with those that it has where no further one can be started.
+
+As it comes, the error reaches the consumer, and the worker ends amid its batches.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import click
+from celery.concurrency.thread import TaskPool
+from celery.signals import celeryd_init
 from click.core import ParameterSource
 
+from worker.broker import keys
+from worker.broker.connection import sentinel_options
+from worker.broker.identity import node_name, process_identity
 from worker.integrations import DESTINATION_TYPES
 from worker.model.errors import InvalidSetting
+from worker.model.redis_address import SentinelAddress, sentinel_address
 from worker.transports.budget import raise_descriptor_limit, threads_within
+from worker.transports.shortages import no_thread
+
+#: What is to be done when the pool is asked to end, while its threads still finish their tasks.
+AT_STOP: list[Callable[[], None]] = []
+
+
+class _Executor(ThreadPoolExecutor):
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            no_thread("run another task; the others take it")  # it stands in their queue already
+
+
+class SparingTaskPool(TaskPool):
+    """A pool that outlives a limit on threads."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Make the pool; each thread is started when a task comes that none is free for."""
+        super().__init__(*args, **options)
+        self.executor = _Executor(max_workers=self.limit)
+
+    def on_stop(self) -> None:
+        """Let the threads finish their tasks, and begin no other."""
+        for act in AT_STOP:
+            act()
+        super().on_stop()
+
+
+def install_node_names() -> None:
+    """Have a worker of this process take a name of its own when it starts."""
+    celeryd_init.connect(_name_node)
+
+
+def _name_node(instance: Any, options: Mapping[str, Any], **_: Any) -> None:
+    """Name the worker, unless `-n` does; the name ends as that of its heartbeats does."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.get_parameter_source("hostname") is ParameterSource.DEFAULT:
+        own = process_identity()
+        instance.hostname = node_name(options.get("queues") or (), own.host, own.nonce)
+
 
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
@@ -58,7 +113,7 @@ class _ThreadsOnly(click.ParamType[Any]):
         if value != "threads":
             reason = _POOLS.get(value)
             self.fail(f"{value!r}: {reason + '; ' if reason else ''}{_POOL_HINT}.", param, ctx)
-        from worker.broker.celery_pool import SparingTaskPool  # noqa: PLC0415 - a worker alone needs the pool
+        from worker.broker.celery_worker import SparingTaskPool  # noqa: PLC0415 - a worker alone needs the pool
 
         return SparingTaskPool
 
@@ -136,3 +191,44 @@ def _known_queues(ctx: click.Context, param: click.Parameter, value: Any) -> Any
             f"there is no queue {', '.join(map(repr, unknown))}: give {known}.", ctx, param
         )
     return value
+
+
+def broker_settings(url: str, visibility_timeout: float) -> dict[str, Any]:
+    """Return the settings of Celery that lead it to Redis; the time-out is in seconds."""
+    options = _transport_options(visibility_timeout)
+    address = sentinel_address(url)
+    if address is None:
+        return {"broker_url": url, "broker_transport_options": options}
+    watched = {"master_name": address.service, "sentinel_kwargs": sentinel_options(address)}
+    made = {"broker_url": _sentinel_urls(address), "broker_transport_options": options | watched}
+    return made | ({"broker_use_ssl": dict(address.tls)} if address.tls else {})
+
+
+def _transport_options(visibility_timeout: float) -> dict[str, Any]:
+    return {
+        # Longer than a lease: whatever is redelivered after it finds its order stale.
+        "visibility_timeout": visibility_timeout,
+        "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s, not every 100
+        "unacked_restore_throttle": 1,
+        "health_check_interval": 10,  # notice half-open connections within seconds
+        "socket_timeout": 15,  # a Redis that hangs must not hang publishers for ever
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "global_keyprefix": keys.CELERY_PREFIX,
+        "priority_steps": [0],  # one list for each queue, not four
+        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
+    }
+
+
+def _sentinel_urls(address: SentinelAddress) -> str:
+    """Write the sentinels as kombu wants them; name and password are those of the server behind them."""
+    secret = f":{quote(address.password, safe='')}" if address.password else ""
+    user = quote(address.username or "", safe="") + secret
+    return ";".join(
+        f"sentinel://{user}{'@' if user else ''}{_bracketed(host)}:{port}/{address.database}"
+        for host, port in address.hosts
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

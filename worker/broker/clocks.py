@@ -1,17 +1,39 @@
-"""What Redis knows of clocks: its own, how far each process's is from it, and what retention refused for it.
+"""Clocks: that of Redis, how far each process is from it, and ids of entries that are ahead of it.
 
 Each process says its skew with its sign of life (`worker.broker.heartbeat`), and so it is forgotten with it.
+
+When Redis took an entry of the ingress, by its id, as far as that can be true.
+
+Whoever may publish may choose the id of an entry (`XADD siem:events 9999999999999-0 …`), and every later one
+is greater. A time that the clock of Redis has not reached, or before which there was no such entry, is none:
+then the time of reading stands for it.
+
+Brings the ids of `siem:events` back to the clock of Redis, when somebody has chosen one far ahead of it.
+
+Behind the id 18446744073709551615-18446744073709551615 Redis takes no further entry; behind any other one in
+the future, all entries seem to come from then. Redis gives no way back (XSETID refuses to go below an entry
+that was deleted, since 7.0). So one script moves the stream aside and begins another one under its name, in
+which entries that a reader holds under an id of the clock keep id and reader; the others are added again.
+
+A router of the release before may be handing over entries under false ids in that moment: these are then sent
+twice, with the same event ids. Its recorder reports that the stream vanished. Consumer groups of the stream
+that are not ours are gone with it.
 """
 
+import logging
 import time
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, joined_script, script_text, send_command
 from worker.broker.fleet import living_processes
+from worker.model.ingress_checks import IngressIds
+from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
     import redis
+
 
 #: A reply that took longer than this tells too little of a clock, in seconds.
 _TOO_SLOW = 1.0
@@ -54,29 +76,108 @@ def skews(client: "redis.Redis") -> dict[str, float]:
     }
 
 
-class PruningRefusals:
-    """What retention does not delete, and why, in words: by kind, or by "" for all kinds.
+#: How far clocks may be apart before an id counts as ahead of them, in milliseconds.
+MOST_AHEAD_MS = 60_000
+#: No entry is older: the beginning of the year 2020, in milliseconds since 1970 UTC.
+EARLIEST_MS = 1_577_836_800_000
 
-    Every method raises BrokerUnavailable.
-    """
+
+def received_ms(client: "redis.Redis", entry_ids: Sequence[bytes]) -> list[int]:
+    """Return when Redis took each of these, in milliseconds since 1970 UTC. Raises BrokerUnavailable."""
+    times = [_milliseconds(one) for one in entry_ids]
+    if not times or (min(times) >= EARLIEST_MS and max(times) <= _latest_ms()):
+        return times
+    # This host's clock may be the one that is wrong.
+    now_ms = redis_now_ms(client)
+    return [one if EARLIEST_MS <= one <= now_ms + MOST_AHEAD_MS else now_ms for one in times]
+
+
+def any_ahead(entry_ids: Collection[bytes]) -> bool:
+    """Say whether one of these ids is ahead of this host's clock: it may get another one at any moment."""
+    return max(map(_milliseconds, entry_ids), default=0) > _latest_ms()
+
+
+def earliest_ms(entry_ids: Iterable[bytes], now_ms: int) -> int | None:
+    """Return the earliest of these times that can be true at that moment; None without any."""
+    times = map(_milliseconds, entry_ids)
+    return min((one for one in times if EARLIEST_MS <= one <= now_ms + MOST_AHEAD_MS), default=None)
+
+
+def _latest_ms() -> int:
+    return time.time_ns() // 1_000_000 + MOST_AHEAD_MS
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
+
+
+log = logging.getLogger(__name__)
+
+_LAST_ID = script_text("ids") + (
+    "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"
+    "return info.err and '0-0' or value_of(info, 'last-generated-id')"
+)
+#: What one call of the script moves, in entries and in bytes: Redis serves nobody else meanwhile.
+_MOST, _MOST_BYTES = 2000, 8 << 20
+#: How long one sweep goes on with it, in seconds.
+_LONGEST = 2.0
+#: For how long it is told afterwards, in seconds.
+TOLD_FOR = 3600
+#: Seconds between two lines of the log, however often it happens.
+_LOG_EVERY = 60.0
+
+
+class Renumbering:
+    """One sweeper's way to do so; several may at once. Runs in one thread. Raises BrokerUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        """Use the client, which may be shared between threads."""
+        """Use the client."""
         self._client = client
+        self._script = joined_script(client, "make_way", "ids", "weighing", "renumber")
+        self._next_line = 0.0
+        self._times = 0
 
-    def all(self) -> dict[str, str]:
-        """Return them."""
-        with broker_errors():
-            found: Any = self._client.hgetall(keys.RETENTION_REFUSED)
-        return {
-            name.decode(errors="replace"): words.decode(errors="replace") for name, words in found.items()
-        }
+    def step(self) -> None:
+        """Bring the ids back if they are ahead of the clock, and add again what stands aside."""
+        until = time.monotonic() + _LONGEST
+        while True:
+            with broker_errors():
+                reply: Any = self._script(
+                    keys=[keys.EVENTS, keys.EVENTS_ASIDE, keys.AHEAD_LOCK, keys.COUNTERS, keys.RENUMBERED],
+                    args=[keys.ROUTER_GROUP, MOST_AHEAD_MS, _MOST, _MOST_BYTES, TOLD_FOR],
+                )
+            ahead, waited, left = reply
+            if ahead:
+                self._tell(ahead.decode(), int(waited))
+            if not left or time.monotonic() > until:
+                return
 
-    def replace(self, refusals: dict[str, str]) -> None:
-        """Let these be all."""
-        with broker_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.delete(keys.RETENTION_REFUSED)
-            if refusals:
-                pipeline.hset(keys.RETENTION_REFUSED, mapping=refusals)  # type: ignore[arg-type]  # redis-py's dict is invariant
-            pipeline.execute()
+    def _tell(self, last_id: str, waited: int) -> None:
+        self._times += 1
+        if time.monotonic() < self._next_line:
+            return
+        self._next_line = time.monotonic() + _LOG_EVERY
+        log.error(
+            "an entry was added to siem:events with an id ahead of the clock of Redis (%s): the ids are "
+            "brought back to the clock, and the %d entries that wait are kept (it is number %d since this "
+            "router started); see who may publish with XADD, and have them use the HTTP API instead",
+            *(last_id, waited, self._times),
+        )
+
+
+def ingress_ids(client: "redis.Redis") -> IngressIds:
+    """Return what the ids of the ingress say. Raises what redis-py raises."""
+    # The reply of XINFO STREAM itself holds two whole entries.
+    last_id = send_command(client, "EVAL", _LAST_ID, 1, keys.EVENTS).decode()
+    found: Any = client.get(keys.RENUMBERED)
+    now_ms = redis_now_ms(client)
+    at_ms, _, mended_id = (found or b"").decode(errors="replace").partition(" ")
+    is_ahead = int(last_id.partition("-")[0]) > now_ms + MOST_AHEAD_MS
+    return IngressIds(last_id, is_ahead, number_in(at_ms), mended_id)
+
+
+def aside_entries(client: "redis.Redis") -> int:
+    """Count the entries that wait to be added again. Raises BrokerUnavailable."""
+    with broker_errors():
+        names: Any = client.lrange(keys.EVENTS_ASIDE, 0, -1)
+        return sum(int(client.xlen(name)) for name in names)

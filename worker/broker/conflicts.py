@@ -17,10 +17,8 @@ import redis
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.integration_changes import note_change
-from worker.broker.integration_documents import Subscription
-from worker.broker.numbers import whole
-from worker.broker.records import StoredState
+from worker.broker.integration_documents import StoredState, Subscription, note_change
+from worker.broker.packing import whole
 from worker.broker.snapshot import Overruling
 from worker.model.untrusted_json import DAMAGED
 

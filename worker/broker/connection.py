@@ -1,4 +1,4 @@
-"""A connection to Redis that never repeats a command behind our back.
+"""Connections to Redis that never repeat a command unasked, and the scripts that run there.
 
 redis-py repeats a command whose reply was lost, which would append a chunk twice; here a lost reply is
 an error, and the caller, who knows what may be repeated, decides. Behind sentinels, each new connection
@@ -7,7 +7,8 @@ asks them where the master is.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,6 +21,10 @@ from worker.broker.redis_errors import broker_unavailable
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address
+
+if TYPE_CHECKING:
+    from redis.commands.core import Script
+
 
 #: A connection to Redis, for those who only pass it on.
 Client = redis.Redis
@@ -203,3 +208,32 @@ def check_redis_writes(client: redis.Redis) -> None:
     """Write a trifle that is gone in a second. Raises BrokerUnavailable while Redis takes no writes."""
     with broker_errors():
         client.set(keys.WRITE_TEST, "", ex=1)
+
+
+#: What stands before each script that works on one backlog, in this order.
+_SHARED = ("make_way", "slots", "breaker", "ordering")
+
+
+def shared_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that works on one backlog: see `slots.lua` for the keys it begins with."""
+    return joined_script(client, *_SHARED, name)
+
+
+def single_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that stands alone."""
+    return client.register_script(script_text(name))
+
+
+def appending_script(client: "redis.Redis", name: str) -> "Script":
+    """Return the script that stands alone but for `make_way.lua`."""
+    return joined_script(client, "make_way", name)
+
+
+def joined_script(client: "redis.Redis", *names: str) -> "Script":
+    """Return one script of these: the last one uses what the others define."""
+    return client.register_script("".join(map(script_text, names)))
+
+
+def script_text(name: str) -> str:
+    """Return the script as it stands in its file."""
+    return (files("worker.broker") / "scripts" / f"{name}.lua").read_text()

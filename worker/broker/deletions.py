@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
-from worker.broker.integration_changes import MOST_KEPT, note_change
-from worker.broker.scripting import script_text
+from worker.broker.connection import broker_errors, script_text
+from worker.broker.integration_documents import MOST_KEPT, note_change
 from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
     import redis
+
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from worker.model.untrusted_json import DAMAGED
 if TYPE_CHECKING:
     import redis
 
+
 #: How long a heartbeat lasts, and how often it is given, in seconds.
 LASTS = 10
 EVERY = 2.0

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
-from worker.broker.scripting import single_script
+from worker.broker.connection import broker_errors, single_script
 from worker.model.health import StateChange
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(StateChange).decode

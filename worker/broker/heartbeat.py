@@ -1,15 +1,20 @@
-"""Signs of life: each process keeps a key alive, so that others can wait for it or miss it.
+"""Heartbeats: each process keeps a key alive, so that others can wait for it or miss it, and says how it is.
 
 The reading side, and what a late heartbeat means, is in `worker.broker.fleet`. A release before this one
 wrote `siem:alive:<role>:<host>:<pid>`, and takes what stands before the first colon for the role: keep that
 so.
+
+What each process tells of its state with its heartbeats: what it is short of, whom it is connected to.
+
+Written by `worker.broker.heartbeat`, read here. A process of an earlier release tells neither.
 """
 
 import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,14 +26,24 @@ from worker import __version__
 from worker.broker import keys
 from worker.broker.clocks import measure_skew
 from worker.broker.connection import broker_errors, send_command
-from worker.broker.fleet import BROKEN_AFTER, EVERY, LASTS, REMEMBERED, ProcessReport, living_processes
+from worker.broker.fleet import (
+    BROKEN_AFTER,
+    EVERY,
+    LASTS,
+    REMEMBERED,
+    LivingProcess,
+    ProcessReport,
+    living_processes,
+)
 from worker.broker.identity import ProcessIdentity, process_identity
 from worker.broker.oom import ask_when_full
-from worker.broker.process_facts import process_facts
 from worker.integrations import DESTINATION_TYPES
 from worker.model.clocks import TELLING_SKEW
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import worker_role
+from worker.model.outages import Resource
+from worker.transports.budget import BUDGET
+from worker.transports.shortages import SHORTAGES
 
 #: While Redis is away, how often a heartbeat is tried, in seconds.
 AGAIN = 0.5
@@ -185,3 +200,46 @@ def wait_for_roles(client: redis.Redis, roles: Collection[str], seconds: float) 
             return missing
         time.sleep(0.05)
     return set()
+
+
+_SHORT_OF, _CONNECTIONS, _NOT_CONSUMED = "short_of", "connections", "not_consumed"
+#: Of more destinations than this nobody is told.
+_MOST = 1000
+
+
+def process_facts() -> Mapping[str, Any]:
+    """Return the present state of this process; logs the end of a shortage."""
+    peers = BUDGET.peers().most_common(_MOST)
+    return {_SHORT_OF: [one.value for one in SHORTAGES.current()], _CONNECTIONS: dict(peers)}
+
+
+def consuming_facts(started: Collection[str], consumed: Collection[str]) -> Mapping[str, Any]:
+    """Return which queues a worker was started for and has been told to leave alone since."""
+    return {_NOT_CONSUMED: sorted(set(started) - set(consumed))}
+
+
+def consumes(process: LivingProcess) -> bool:
+    """Whether it does the work of its role: a worker may leave the queue of one of its roles alone."""
+    return process.role not in map(worker_role, _told(process, _NOT_CONSUMED, list))
+
+
+def short_processes(living: Iterable[LivingProcess]) -> Iterator[tuple[LivingProcess, Resource]]:
+    """Yield each process in each of its roles with each resource that it is short of."""
+    for one in living:
+        told = _told(one, _SHORT_OF, list)
+        yield from ((one, resource) for resource in Resource if resource.value in told)
+
+
+def connections_to(living: Iterable[LivingProcess], role: str, peers: Collection[str]) -> int:
+    """Return how many connections the processes of that role have to any of these ("ip:port")."""
+    held: Counter[str] = Counter()
+    for one in living:
+        if one.role == role:
+            told = _told(one, _CONNECTIONS, dict)
+            held.update({peer: told[peer] for peer in peers if isinstance(told.get(peer), int)})
+    return held.total()
+
+
+def _told(process: LivingProcess, fact: str, kind: type) -> Any:
+    told = process.told.facts.get(fact) if process.told else None
+    return told if isinstance(told, kind) else kind()

@@ -8,24 +8,70 @@ an earlier release keeps is found as well, but counts towards no share.
 
 Each leave carries a name that stays the same when the first attempt was cut short, so that what is made
 under that name is not made twice even if nobody knows how far that attempt came.
+
+Texts of one tenant that are kept in Redis for a while, no more bytes of them than its share.
+
+Beyond the share, the oldest are forgotten first. What stands in Redis without being in the index, as an
+earlier release put it there, counts towards no share, and expires.
 """
 
 import hashlib
 import secrets
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors
+from worker.broker.connection import broker_errors, script_text
 from worker.broker.locks import LeaderLock
-from worker.broker.shelf import BoundedStore
 from worker.model.errors import SiemError
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis
+
+
+#: Bytes of Redis that a text takes beside itself: its key, and its place in the index.
+BESIDE = 300
+_REMEMBER = script_text("remember")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedStore:
+    """Where the texts of one tenant are kept: for so many seconds, and so many bytes of them.
+
+    `index` and `total` name what stands there, and how many bytes that takes. Every method raises
+    BrokerUnavailable.
+    """
+
+    client: "redis.Redis"
+    index: str
+    total: str
+    share: int
+    seconds: int
+
+    def put(self, place: str, text: bytes, before: int | None = None) -> None:
+        """Keep the text under this key; `before` is the length of the one that stands there."""
+        now_ms = time.time_ns() // 1_000_000
+        sizes = (len(text) + BESIDE, 0 if before is None else before + BESIDE)
+        with broker_errors():
+            self.client.register_script(_REMEMBER)(
+                keys=[place, self.index, self.total], args=[text, self.seconds, now_ms, self.share, *sizes]
+            )
+
+    def drop(self, place: str, length: int) -> None:
+        """Keep the text, which is of this length, no longer."""
+        size = length + BESIDE
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.delete(place)
+        pipeline.zrem(self.index, f"{size}:{place}")
+        with broker_errors():
+            if pipeline.execute()[1]:
+                self.client.decrby(self.total, size)
+
 
 #: How long an answer is kept, and how long an attempt may be under way, in seconds.
 KEPT, UNDER_WAY = 24 * 3600, 60.0

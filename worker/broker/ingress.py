@@ -7,23 +7,24 @@ from typing import Any
 
 import msgspec
 import redis
-from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over, send_command
-from worker.broker.entry_times import any_ahead, received_ms
+from worker.broker.clocks import any_ahead, received_ms
+from worker.broker.connection import (
+    broker_errors,
+    joined_script,
+    script_text,
+    send_command,
+)
 from worker.broker.ingress_pass import event_field
-from worker.broker.numbers import damaged_counts, whole
 from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
-from worker.broker.packing import checksum, pack_chunk, pack_dead
+from worker.broker.packing import checksum, damaged_counts, pack_chunk, pack_dead, whole
 from worker.broker.redis_errors import FULL
-from worker.broker.scripting import joined_script, script_text
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
-from worker.model.errors import BrokerFull, BrokerUnavailable, InvalidEvent
+from worker.model.errors import BrokerFull, InvalidEvent
 from worker.model.events import QueuedEvent
-from worker.model.outages import OutageCause
 
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -126,7 +127,7 @@ class Ingress:
         """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
 
         Returns whether it was done: another router may have taken arrivals over, if this one was asleep since
-        it read them; those with ids ahead of the clock may have got others (`worker.broker.renumbering`).
+        it read them; those with ids ahead of the clock may have got others (`worker.broker.clocks`).
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
         pipeline = self._client.pipeline(transaction=True)
@@ -164,69 +165,6 @@ class Ingress:
     def waiting(self) -> int:
         """Count the events that no router has handed over yet."""
         return count_unrouted(self._client)
-
-
-def add_events(client: redis.Redis, events: Sequence[bytes]) -> list[bytes | Exception]:
-    """Publish events in one round trip; answer the entry id of each, or the error that kept it out.
-
-    The commands are written by hand: packing them with redis-py costs the publisher four times as much.
-    """
-    pool: Any = client.connection_pool
-    with broker_errors():
-        connection = pool.get_connection()
-        try:
-            connection.send_packed_command([_XADD % (len(raw), raw) for raw in events])
-            answers = [_answer(connection) for _ in events]
-            _await_replica(client, connection, answers)
-        except BaseException:
-            connection.disconnect()  # answers that were not read must not be taken for later ones
-            raise
-        else:
-            return answers
-        finally:
-            pool.release(connection)
-
-
-#: `XADD siem:events * event <raw>` as RESP.
-_XADD = (
-    b"*5\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n$5\r\nevent\r\n"
-    % (
-        len(keys.EVENTS),
-        keys.EVENTS.encode(),
-    )
-    + b"$%d\r\n%s\r\n"
-)
-
-
-def _answer(connection: Any) -> bytes | Exception:
-    """Read one answer; an error that Redis answers concerns one event only."""
-    try:
-        entry_id: bytes = connection.read_response()
-    except ResponseError as error:
-        return _in_words(error)
-    return entry_id
-
-
-def _in_words(error: ResponseError) -> Exception:
-    try:
-        with broker_errors():
-            raise error
-    except BrokerFull as full:
-        return BrokerFull(f"the event was not accepted: {full}")
-    except (BrokerUnavailable, ResponseError) as told:
-        return told
-
-
-def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | Exception]) -> None:
-    """Behind sentinels, take for accepted only what a replica has as well: a failover then keeps it."""
-    if not fails_over(client) or not any(isinstance(answer, bytes) for answer in answers):
-        return
-    connection.send_command("WAIT", 1, REPLICA_MS)
-    if connection.read_response() < 1:
-        unconfirmed = BrokerUnavailable(
-            f"the event was not accepted: {NO_REPLICA}", OutageCause.TOO_FEW_REPLICAS
-        )
-        answers[:] = [unconfirmed if isinstance(answer, bytes) else answer for answer in answers]
 
 
 def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[IngressEntry]:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, send_command
+from worker.broker.connection import broker_errors, joined_script, script_text, send_command, single_script
 from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries
 from worker.broker.locks import LeaderLock
 from worker.broker.notices import forget_floods, note_floods
-from worker.broker.numbers import damaged_counts
 from worker.broker.oom import flat, has_room
-from worker.broker.scripting import joined_script, script_text, single_script
+from worker.broker.packing import damaged_counts
 from worker.broker.streams import Entry
 
 if TYPE_CHECKING:
     import redis
+
 
 #: A node of a stream takes so many bytes of memory at the most, and a little more for the tree that leads to
 #: it, unless it is a single larger entry (redis.conf, stream-node-max-bytes).

@@ -36,7 +36,7 @@
 | `siem:integrations`          | hash   | id → the integration as JSON, secrets sealed                   |
 | `siem:integrations:version`  | string | another one with every change of that hash                     |
 | `siem:integrations:changes`  | list   | which integrations changed with the latest of these versions   |
-|                              |        | (JSON; `worker.broker.integration_changes`)                    |
+|                              |        | (JSON; `worker.broker.integration_documents`)                    |
 | `siem:integrations:deleted`  | hash   | id → the note of one that was deleted and is gone from here    |
 |                              |        | (`worker.broker.deletions`)                                      |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
@@ -49,10 +49,10 @@
 | `siem:events:floods`         | string | the tenants that flood the ingress (JSON), while it is behind  |
 | `siem:events:aside`          | list   | the streams that follow, in their order                        |
 | `siem:events:aside:<ms>`     | stream | `siem:events` as it was, with ids ahead of the clock; its      |
-|                              |        | entries are added again (`worker.broker.renumbering`)          |
+|                              |        | entries are added again (`worker.broker.clocks`)          |
 | `siem:events:renumbered`     | string | when that happened last (ms), and the id; expires              |
 | `siem:tenants:full`          | string | tenants of which too much waits, and how many bytes (JSON);    |
-|                              |        | expires (`worker.broker.full_tenants`)                         |
+|                              |        | expires (`worker.broker.notices`)                         |
 | `siem:marker`                | string | the lock of the one that marks                                 |
 | `siem:sweeper`               | string | the lock of the one sweeper                                    |
 | `siem:cleanup`               | string | the lock of the one that removes deleted integrations from here |
@@ -91,7 +91,7 @@
 | `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning; `refused:<fault>`: messages to workers that     |
-|                              |        | were dropped (`worker.broker.refused_messages`); `renumbered`: |
+|                              |        | were dropped (`worker.broker.order_queues`); `renumbered`: |
 |                              |        | how often `siem:events` was moved aside; `added_before`:       |
 |                              |        | entries that it was given until then, less those that were     |
 |                              |        | added again                                                    |

@@ -14,12 +14,12 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import send_command
+from worker.broker.connection import script_text, send_command
 from worker.broker.redis_errors import is_full
-from worker.broker.scripting import script_text
 
 if TYPE_CHECKING:
     from redis.client import Pipeline
+
 
 log = logging.getLogger(__name__)
 

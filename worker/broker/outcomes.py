@@ -1,4 +1,4 @@
-"""What was settled or parked, on its way to the ledger: one recorder's end of three streams."""
+"""What was settled, parked or withdrawn, on its way to the ledger: one recorder's end of the streams."""
 
 import logging
 from collections.abc import Iterator
@@ -9,14 +9,16 @@ import redis
 
 from worker.broker import keys
 from worker.broker.chunks import DeadChunk
+from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
-from worker.broker.ledger_claim import LedgerClaim
+from worker.broker.locks import LedgerClaim
 from worker.broker.oom import execute_when_full
 from worker.broker.packing import pack_dead, pack_outcomes
-from worker.broker.recorder_entries import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.broker.streams import Entry, GroupReader
-from worker.model.deliveries import DeadLetter, Outcome
+from worker.broker.unrecordable import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
+from worker.model.deliveries import DeadLetter, Outcome, Withdrawn
 from worker.model.parking import ParkedChunk
+from worker.model.settlement import withdrawal
 from worker.model.untrusted_json import DAMAGED
 
 log = logging.getLogger(__name__)
@@ -197,3 +199,13 @@ def oldest_ms(client: redis.Redis) -> int | None:
     with broker_errors():
         found: list[Any] = [client.xrange(stream, count=1) for stream in STREAMS]
     return min((int(entry_id.partition(b"-")[0]) for ((entry_id, _),) in filter(None, found)), default=None)
+
+
+def withdraw(client: "redis.Redis", integration_id: str, withdrawn: Withdrawn) -> None:
+    """Make dead letters of the events: both entries are written, or none. Raises BrokerUnavailable."""
+    outcome, letter = withdrawal(integration_id, withdrawn, redis_now_ms(client))
+    with broker_errors():
+        pipeline = client.pipeline()
+        pipeline.xadd(keys.OUTCOMES, {"outcomes": pack_outcomes([outcome])})
+        pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(letter)})
+        execute_when_full(client, pipeline)

@@ -1,18 +1,24 @@
-"""Asks Redis how it is configured, for `worker.model.redis_checks` to judge.
+"""The Redis server itself: how it is configured, and what it counts, for `worker.model` to judge.
 
 Most of it is in INFO, which providers leave open; CONFIG is forbidden by many. The ids of the ingress say
 whether somebody has chosen one of his own.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, send_command
-from worker.broker.renumbering import ingress_ids
+from worker.broker.clocks import ingress_ids
+from worker.broker.connection import await_replica, broker_errors, send_command, single_script
+from worker.broker.oom import ask_when_full, write_when_full
 from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import RedisFacts
+from worker.model.redis_marks import Epoch, Figures, Mark
+from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis
@@ -80,3 +86,97 @@ def _setting(client: "redis.Redis", name: str) -> str | None:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+#: A mark is made at least so often, in milliseconds, even if nothing has changed.
+DUE_MS = 30_000
+#: So many earlier epochs are remembered: a ledger that was restored from a dump may know one of them.
+_REMEMBERED = 50
+
+_figures = msgspec.json.Decoder(Figures).decode
+_counts = msgspec.json.Decoder(dict[str, int]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A mark that stands in Redis, and the backlogs of which only the count is left, in events."""
+
+    mark: Mark
+    vanished: dict[str, int]
+
+
+class RedisMarks:
+    """Reads and writes `siem:epoch`. Every method raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._mark = single_script(client, "mark")
+
+    def found(self) -> Epoch | None:
+        """Return what Redis holds; None if it holds no epoch."""
+        with broker_errors():
+            fields: Any = self._client.hgetall(keys.EPOCH)
+        epoch = _field_text(fields, b"id")
+        if not epoch:
+            return None
+        before = tuple(_field_text(fields, b"before").split())
+        return Epoch(_mark_in(epoch, fields), before, _field_text(fields, b"truncated"))
+
+    def now_ms(self) -> int:
+        """Return the time by the clock of Redis, in milliseconds since 1970 UTC."""
+        with broker_errors():
+            seconds, microseconds = self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def begin(self, epoch: str, found: Epoch | None) -> None:
+        """Begin an epoch after the one that was found; it has no mark yet."""
+        before = (*found.before, found.mark.epoch) if found else ()
+        known = " ".join(dict.fromkeys(before[-_REMEMBERED:]))
+        with broker_errors():
+            write_when_full(
+                self._client, [("DEL", keys.EPOCH), ("HSET", keys.EPOCH, "id", epoch, "before", known)]
+            )
+
+    def mark(self, found: Mark, told: Iterable[str] = ()) -> Marked | None:
+        """Make the mark after the one that was found; None if Redis holds another one by now.
+
+        `told`: the integrations whose backlog has vanished and has been told of: their count begins again.
+        Behind sentinels it returns once a replica has the mark: a failover then keeps it.
+        """
+        with broker_errors():
+            reply = self._mark(
+                keys=[
+                    *(keys.EPOCH, keys.INTEGRATIONS, keys.EVENTS),
+                    *(keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED, keys.LEASES, keys.COUNTERS),
+                    keys.EVENTS_ASIDE,
+                ],
+                args=[
+                    *(found.epoch, found.number, keys.STATE_PREFIX, keys.BACKLOG_PREFIX, DUE_MS),
+                    *(keys.ROUTER_GROUP, *told),
+                ],
+            )
+        if not reply:
+            return None
+        await_replica(self._client)
+        number, now_ms, figures, vanished = reply
+        return Marked(Mark(found.epoch, int(number), int(now_ms), _figures(figures)), _counts(vanished))
+
+
+def note_truncation(client: "redis.Redis", words: str) -> None:
+    """Leave word that the server dropped the end of its log at its start. Raises BrokerUnavailable."""
+    with broker_errors():
+        if client.exists(keys.EPOCH):
+            ask_when_full(client, "HSET", keys.EPOCH, "truncated", words)
+
+
+def _mark_in(epoch: str, fields: dict[bytes, bytes]) -> Mark:
+    try:
+        figures = _figures(fields.get(b"figures", b"{}"))
+        return Mark(epoch, int(fields.get(b"number", 0)), int(fields.get(b"at", 0)), figures)
+    except DAMAGED:
+        return Mark(epoch)  # somebody has written here: taken for what came back with no figures
+
+
+def _field_text(fields: dict[bytes, bytes], name: bytes) -> str:
+    return fields.get(name, b"").decode(errors="replace")

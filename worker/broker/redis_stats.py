@@ -1,4 +1,4 @@
-"""What Redis knows of how integrations, and the fleet itself, fare: a few round trips for all of them.
+"""What Redis knows of integrations and of the fleet, for health: a few round trips for all of them.
 
 Comes in: ids. Goes out: facts, for others to judge. Nothing here writes.
 """
@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from worker.broker import keys
-from worker.broker.clocks import redis_now_ms
-from worker.broker.connection import broker_errors, require_usable
-from worker.broker.entry_times import EARLIEST_MS, earliest_ms
+from worker.broker.clocks import EARLIEST_MS, aside_entries, earliest_ms, redis_now_ms
+from worker.broker.connection import broker_errors, require_usable, single_script
 from worker.broker.fleet import living_processes
+from worker.broker.heartbeat import consumes
 from worker.broker.integration_documents import Limits
-from worker.broker.numbers import whole
 from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
-from worker.broker.process_facts import consumes
-from worker.broker.renumbering import aside_entries
-from worker.broker.scripting import single_script
+from worker.broker.packing import whole
 from worker.integrations import DESTINATION_TYPES
 from worker.model.failures import FailureCode
 from worker.model.fleet_health import FleetStats, QueueDepth
@@ -30,6 +27,7 @@ from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis
+
 
 log = logging.getLogger(__name__)
 
@@ -190,3 +188,59 @@ def _breaker(
 def opened_by(cause: bytes | None) -> str:
     """Return the code of what opened a breaker; an earlier release may have left that empty."""
     return (cause or FailureCode.UNKNOWN.encode()).decode(errors="replace")
+
+
+def why_not_sending(client: "redis.Redis", integration_id: str) -> tuple[str, int]:
+    """Return why nothing is sent, in words, and how many events wait. Raises BrokerUnavailable.
+
+    The reason may have gone since: then it is said to have been temporary.
+    """
+    with broker_errors():
+        fields = ("held", "breaker", "opened_by", "backlog_events")
+        found: Any = client.hmget(keys.state_key(integration_id), *fields)
+    paused, breaker, cause, waiting = found
+    if paused == b"1":
+        reason = "paused or disabled"
+    elif breaker == b"open":
+        reason = f"circuit breaker open ({opened_by(cause).replace('_', ' ')})"
+    else:
+        reason = "it asked to be left alone for a moment"
+    return reason, max(0, whole(waiting))
+
+
+#: Of so many integrations the tenant is remembered; it never changes.
+_MOST = 100_000
+#: Stands for the tenant where Redis has no document, or none that can be read.
+UNKNOWN = ""
+
+
+class _Owned(msgspec.Struct):
+    tenant_id: str = "default"
+
+
+_decode_owned = msgspec.json.Decoder(_Owned).decode
+
+
+class Tenants:
+    """The tenants of integrations, each asked for once; shared by threads."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Use the client, which may be shared between threads."""
+        self._client = client
+        self._known: dict[str, str] = {}
+
+    def of(self, integration_id: str) -> str:
+        """Return the tenant of an integration, or UNKNOWN. Raises BrokerUnavailable."""
+        known = self._known.get(integration_id)
+        return self._ask(integration_id) if known is None else known
+
+    def _ask(self, integration_id: str) -> str:
+        document = standing_document(self._client, integration_id)
+        try:
+            found = _decode_owned(document or b"")
+        except DAMAGED:
+            return UNKNOWN
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[integration_id] = found.tenant_id
+        return found.tenant_id

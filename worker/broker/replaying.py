@@ -16,14 +16,15 @@ from redis.exceptions import WatchError
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import RoutedChunk, append
-from worker.broker.numbers import damaged_counts, whole
 from worker.broker.oom import append_whole
+from worker.broker.packing import damaged_counts, whole
 from worker.model.replays import Page
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
     import redis
     from redis.client import Pipeline
+
 
 #: While more events than this wait at an integration, no dead letter is added to them.
 DEEPEST_BACKLOG = 10_000

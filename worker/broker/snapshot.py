@@ -16,16 +16,20 @@ import redis
 from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.deletions import deletion_notes, tombstone
-from worker.broker.integration_changes import State, changed_since, write_integrations
 from worker.broker.integration_documents import (
     UNKNOWN,
     Limits,
+    State,
+    StoredIntegration,
+    StoredState,
     Subscription,
+    changed_since,
     decode_subscription,
+    drop_unreadable,
+    standing_ids,
+    write_integrations,
 )
-from worker.broker.numbers import whole
-from worker.broker.records import StoredIntegration, StoredState
-from worker.broker.strangers import drop_unreadable, standing_ids
+from worker.broker.packing import whole
 from worker.model.untrusted_json import DAMAGED
 
 __all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]

@@ -11,8 +11,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from worker.broker.connection import broker_errors, send_command
-from worker.broker.scripting import single_script
+from worker.broker.connection import broker_errors, send_command, single_script
 
 #: One entry: its id, and field, value, field, value, …
 Entry = tuple[bytes, list[bytes]]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors
-from worker.broker.numbers import whole
+from worker.broker.packing import whole
 
 if TYPE_CHECKING:
     import redis
+
 
 _HOUR = 3600
 HOURS = 24

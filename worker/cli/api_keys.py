@@ -9,7 +9,7 @@ import click
 
 from worker.background.reconciler import share_api_keys
 from worker.broker.connection import Client, redis_client
-from worker.broker.ledger_claim import check_claim
+from worker.broker.locks import check_claim
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import Ledger, key_copy, ledger

@@ -12,8 +12,8 @@ from worker.background.doctor import StepReport, StepStatus
 from worker.background.redis_report import RedisReport
 from worker.broker.conflicts import orphan_document
 from worker.broker.connection import Client, redis_client
+from worker.broker.notices import recorder_stall
 from worker.broker.redis_stats import RedisStats, standing_subjects
-from worker.broker.stalls import recorder_stall
 from worker.cli.configuration import configuration
 from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store

@@ -26,8 +26,6 @@ from worker.background.secret_binding import seal_binding
 from worker.background.unparker import unparker_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.clocks import PruningRefusals
 from worker.broker.connection import redis_client
 from worker.broker.deletions import DeletedKeys
 from worker.broker.health_events import HealthEvents
@@ -35,14 +33,13 @@ from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
 from worker.broker.ingress import Ingress
 from worker.broker.ingress_ahead import IngressAhead
-from worker.broker.ledger_claim import LedgerClaim
-from worker.broker.locks import LeaderLock
+from worker.broker.locks import LeaderLock, LedgerClaim
+from worker.broker.notices import PruningRefusals, RecorderStall
 from worker.broker.outcomes import Outcomes, oldest_ms
-from worker.broker.parking import Parking
-from worker.broker.redis_marks import RedisMarks
+from worker.broker.parking import BacklogBudget, Parking
+from worker.broker.redis_server import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
-from worker.broker.stalls import RecorderStall
 from worker.broker.sweep import Housekeeping
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation

@@ -9,8 +9,8 @@ import click
 
 from worker.background import retention
 from worker.background.pruning_guard import read_clocks, unlikely
-from worker.broker.clocks import PruningRefusals
 from worker.broker.connection import redis_client
+from worker.broker.notices import PruningRefusals
 from worker.broker.outcomes import oldest_ms
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, print_json, print_table, when

@@ -11,7 +11,7 @@ import click
 
 from worker.background.redis_report import RedisReport
 from worker.broker.connection import Client, redis_client
-from worker.broker.ledger_claim import claim_holder, take_over
+from worker.broker.locks import claim_holder, take_over
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import ledger

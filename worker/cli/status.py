@@ -14,9 +14,8 @@ from worker.broker.conflicts import conflicts, count_by_kind, sentences
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import ROLES, roles_alive
 from worker.broker.ingress import count_unrouted as ingress_waiting
-from worker.broker.notices import floods
+from worker.broker.notices import floods, recorder_stall
 from worker.broker.outcomes import lag
-from worker.broker.stalls import recorder_stall
 from worker.broker.unrecordable import Unrecordable
 from worker.cli.configuration import configuration
 from worker.cli.output import Since, as_json_option, count_text, print_json, when

@@ -14,7 +14,7 @@ from worker.background.reconciler import Reconciliation
 from worker.broker.api_keys import KeyCopy
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, lacking_key
-from worker.broker.ledger_claim import check_claim
+from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
 from worker.integrations.integration import Integration

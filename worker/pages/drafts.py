@@ -17,7 +17,7 @@ from starlette.datastructures import FormData
 from worker.api.callers import Shared
 from worker.api.pools import work
 from worker.api.resources import Resources
-from worker.broker.drafts import Drafts
+from worker.broker.sessions import Drafts
 from worker.integrations.secrets import masked_url
 from worker.model.errors import SecretUnreadable
 from worker.model.events import MAX_EVENT_BYTES

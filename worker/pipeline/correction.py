@@ -7,7 +7,7 @@ the same bytes twice, and they stay one event.
 from typing import Any
 
 from worker.broker.connection import Client
-from worker.broker.ingress import add_events
+from worker.broker.ingress_writer import add_events
 from worker.ledger.dead_letters import mark_corrected
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause

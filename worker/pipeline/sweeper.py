@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from worker.broker.backlog import Backlog
-from worker.broker.backlog_budget import BacklogBudget
-from worker.broker.parking import Parking
-from worker.broker.reissuing import Holder, Reissued, UnsettledReason
+from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot, Subscription
-from worker.broker.sweep import Housekeeping
+from worker.broker.sweep import Holder, Housekeeping, Reissued, UnsettledReason
 from worker.model.availability import Dependencies, run_forever
 from worker.model.orders import Issue
 

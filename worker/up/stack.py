@@ -21,7 +21,7 @@ import worker
 from worker.background.schema_compatibility import require_no_process_stopped, upgrade_shuts_out
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import API, ROLES, forget_killed, wait_for_roles
-from worker.broker.redis_marks import note_truncation
+from worker.broker.redis_server import note_truncation
 from worker.ledger.engine import open_ledger, upgrade_tables
 from worker.ledger.migrations.revisions import own_steps
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
