@@ -13,7 +13,7 @@ import requests
 from tests.demo.running import Start, launch
 from worker.demo.server import Request
 from worker.demo.webhook_receiver import count_events, read_ids
-from worker.formats.signing import signature
+from worker.destinations.webhook.format import signature
 from worker.samples import sample_lines
 
 _KEY = b"k" * 24

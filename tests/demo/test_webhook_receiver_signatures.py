@@ -3,7 +3,7 @@
 import pytest
 
 from worker.demo.signatures import TOLERANCE, judge_signature, read_secret
-from worker.formats.signing import signature
+from worker.destinations.webhook.format import signature
 
 _KEY = read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 _BODY = b'{"test": 2432232314}'

@@ -21,7 +21,7 @@ from tests.receivers.webhook import WebhookReceiver
 from tests.transports.few_descriptors import few_descriptors
 from worker.broker.backlog import Backlog, Claim
 from worker.destinations.registry import make_sender
-from worker.destinations.syslog_cef.sending import WithdrawnParts
+from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.integrations.integration import parse_integration
 from worker.model.batches import SETTLED, Batch
 from worker.model.deliveries import MAX_REQUESTS, BreakerSignal, Settlement, Status
@@ -34,7 +34,7 @@ from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 from worker.transports.syslog import stream as syslog_stream
-from worker.transports.syslog_watch import EndWatch
+from worker.transports.syslog.pool import EndWatch
 
 EVENTS = 12
 

@@ -17,7 +17,7 @@ from tests.interop.sending import batch_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from worker.model.deliveries import Assurance, Verdict
-from worker.transports import syslog_watch
+from worker.transports.syslog import pool as syslog_watch
 
 pytestmark = pytest.mark.slow
 

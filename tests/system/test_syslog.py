@@ -22,7 +22,7 @@ from tests.receivers.syslog_behaviours import (
 from tests.system.conftest import Customer
 from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import MAX_REQUESTS, Status
-from worker.transports.syslog_watch import SUSPICIOUS
+from worker.transports.syslog.pool import SUSPICIOUS
 
 #: Together with a small buffer of the receiver, more than its system takes without the program reading.
 LARGE = {"reason": "x" * 1_000, "context": {"detail": "y" * 2_000}}

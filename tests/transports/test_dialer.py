@@ -25,8 +25,8 @@ from tests.transports.syslog.streams import lines, stream_to
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, ConnectTimedOut, OutOfResources
 from worker.model.outages import Resource
-from worker.transports.addresses import Address, UnresponsiveAddresses, by_turns
 from worker.transports.deadline import DeadlineSocket
+from worker.transports.dialer import Address, UnresponsiveAddresses, by_turns
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from worker.transports.http import HttpTransport
-from worker.transports.http_body import MOST_BODY
+from worker.transports.http_response import MOST_BODY
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Splunk {SECRET}", "Content-Type": "application/json"}

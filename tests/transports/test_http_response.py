@@ -8,8 +8,7 @@ import pytest
 from tests.transports.endpoint import OK, Endpoint, answers, answers_once
 from worker.model.errors import ConnectionLost
 from worker.transports.http import HttpTransport
-from worker.transports.http_body import MOST_BODY
-from worker.transports.http_response import LONGEST_HEAD, MOST_INTERIM
+from worker.transports.http_response import LONGEST_HEAD, MOST_BODY, MOST_INTERIM
 
 BODY = b'{"code": 0}'
 FIELD = b"X-Padding: abcdefgh\r\n"

@@ -20,11 +20,12 @@ from tests.transports.syslog.streams import SOON, lines, messages, stream_to
 from tests.transports.test_renewal import CLOSED, FOLLOWS, NETWORKS, A, B
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
-from worker.transports import http_adapter, syslog_watch
+from worker.transports import http_adapter
 from worker.transports.curl import connections as curl_kept
 from worker.transports.curl.exchange import CurlResponse
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
+from worker.transports.syslog import pool as syslog_pool
 
 
 def test_what_is_in_flight_is_finished(ca: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +77,7 @@ def test_syslog_that_was_sent_just_before_a_move_is_still_watched(monkeypatch: p
         stream_to(f"syslog://{HOST}:{one.port}", guard=Guard(NETWORKS, FOLLOWS)) as stream,
     ):
         monkeypatch.setattr(stream, "_pause_behind", lambda _: 0.0)
-        monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
+        monkeypatch.setattr(syslog_pool, "SUSPICIOUS", SOON)
         stream.send(lines(1), SOON, on_end=lambda: told.append("early"))
         one.wait_for(1)
         name.ips = [B]
@@ -92,7 +93,7 @@ def test_a_syslog_connection_that_is_used_no_more_is_closed(monkeypatch: pytest.
     name = MovableName(monkeypatch, A)
     with SyslogReceiver(host=A) as one, SyslogReceiver(host=B, port=one.port) as other:
         with stream_to(f"syslog://{HOST}:{one.port}", guard=Guard(NETWORKS, FOLLOWS)) as stream:
-            monkeypatch.setattr(syslog_watch, "SUSPICIOUS", 0.3)
+            monkeypatch.setattr(syslog_pool, "SUSPICIOUS", 0.3)
             stream.send(lines(100), SOON)
             name.ips = [B]
             stream.send(lines(100, start=100), SOON)

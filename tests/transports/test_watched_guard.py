@@ -11,10 +11,10 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import Behaviour, Endpoint, Visit
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
+from worker.transports.check_guards import PeerReaction, WatchedGuard
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context
-from worker.transports.watched_guard import PeerReaction, WatchedGuard
 
 HOST = "127.0.0.1"
 AMPLE = 10.0

@@ -1,4 +1,4 @@
-"""One file for each kind of SIEM: format, transport and verdict put together."""
+"""Destinations: the contract of a sender; each type of destination has a folder."""
 
 from collections.abc import Sequence
 from typing import Protocol

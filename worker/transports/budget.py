@@ -41,6 +41,8 @@ _ESTABLISHED = 1
 _FEWEST = 4
 #: How long to wait for a place, in seconds, and how often to look.
 LONGEST_WAIT = 5.0
+#: A connection that was not used for so long, in seconds, is closed.
+LONGEST_IDLE = 60.0
 _LOOK_AGAIN = 0.02
 
 
@@ -57,8 +59,8 @@ class IdleConnections(Protocol):
 def raise_descriptor_limit() -> int:
     """Raise the soft limit on open files to the hard one; return the limit in force.
 
-    Nothing here needs the low one, which is for programs that call select(2): see `worker.transports.
-    curl_kept` for libcurl's, and all else polls.
+    Nothing here needs the low one, which is for programs that call select(2): see
+    `worker.transports.curl.connections` for libcurl's, and all else polls.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)

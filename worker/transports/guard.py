@@ -14,10 +14,9 @@ from random import uniform
 from time import monotonic
 
 from worker.model.errors import AddressRefused
-from worker.transports.addresses import Address, UnresponsiveAddresses
 from worker.transports.budget import BUDGET
 from worker.transports.deadline import DeadlineSocket
-from worker.transports.dialer import dial_first
+from worker.transports.dialer import Address, UnresponsiveAddresses, dial_first
 from worker.transports.ranges import IpNetwork, objection
 from worker.transports.resolver import LOOK_UP_TIMEOUT, Judged, Names, begin_look_up, look_up
 

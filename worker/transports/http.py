@@ -26,10 +26,9 @@ from worker.transports.budget import BUDGET
 from worker.transports.deadline import within
 from worker.transports.guard import Guard
 from worker.transports.http_adapter import GuardedAdapter, dial_count
-from worker.transports.http_body import decoded, read_body
-from worker.transports.http_faults import http_fault
+from worker.transports.http_response import decoded, http_fault, read_body
+from worker.transports.probe import TlsInquiry
 from worker.transports.tls import client_context
-from worker.transports.tls_inquiry import TlsInquiry
 
 #: A server that has answered within so many seconds had no objection to our TLS.
 _LATELY = 10.0

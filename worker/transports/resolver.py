@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from worker.model.errors import ConnectFailed, ConnectTimedOut, NameUnknown, TransportError
-from worker.transports.addresses import Address
+from worker.transports.dialer import Address
 from worker.transports.shortages import no_thread, short_of_descriptors, shortage
 
 #: A look-up that takes longer than this, in seconds, is given up, unless the caller says otherwise.

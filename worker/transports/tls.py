@@ -20,9 +20,9 @@ from worker.integrations import TlsOptions
 from worker.integrations.integration import Integration, at_once, parse_integration
 from worker.integrations.secrets import is_secret_readable
 from worker.model.errors import InvalidInput, InvalidIntegration
+from worker.transports.certificates import KEY_HINT, certificates, private_key
 from worker.transports.deadline import DeadlineTlsSocket
 from worker.transports.shortages import shortage
-from worker.transports.tls_credentials import KEY_HINT, certificates, private_key
 
 
 def client_context(options: TlsOptions) -> ssl.SSLContext:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.transports.cookies import CookieJar
+from worker.destinations.splunk_hec.channels import CookieJar
 
 URL = "https://splunk.example.com:8088/services/collector/event"
 ACK = "https://splunk.example.com:8088/services/collector/ack?channel=1"

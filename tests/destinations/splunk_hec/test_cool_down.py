@@ -8,7 +8,7 @@ from tests.destinations.batches import batch_of, sender_to, soon
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
-from worker.destinations.hec_pace import CoolDown
+from worker.destinations.splunk_hec.client import CoolDown
 from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict
 from worker.model.deliveries import DeliveryResult, Verdict

@@ -5,7 +5,7 @@ import pytest
 from tests.destinations.batches import batch_of, sender_to, soon, verdicts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
-from worker.destinations.hec_urls import ack_url, event_url
+from worker.destinations.splunk_hec.client import ack_url, event_url
 from worker.integrations import SplunkHec
 from worker.model.deliveries import Verdict
 

@@ -15,7 +15,7 @@ from tests.fleet import wait_until
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, Visit
 from worker.destinations.syslog_cef import checks as examine_syslog
-from worker.transports.watched_guard import PeerReaction, WatchedGuard
+from worker.transports.check_guards import PeerReaction, WatchedGuard
 
 CA = trustme.CA()
 #: The first byte of whoever begins TLS: a handshake (RFC 8446, 5.1).

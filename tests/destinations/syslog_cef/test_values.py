@@ -6,10 +6,15 @@ import pytest
 
 from tests.destinations.golden_events import queued
 from tests.destinations.hostile_events import MISLEADING
+from worker.destinations.syslog_cef.mapping import KEYS
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
-from worker.destinations.syslog_cef.values import cut_escaped
-from worker.formats.cef_escaping import extension_value, header_value, one_line, plain_json
-from worker.formats.cef_keys import KEYS
+from worker.destinations.syslog_cef.values import (
+    cut_escaped,
+    extension_value,
+    header_value,
+    one_line,
+    plain_json,
+)
 from worker.samples import sample_lines
 
 

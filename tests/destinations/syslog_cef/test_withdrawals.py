@@ -6,8 +6,8 @@ import pytest
 
 from tests.destinations.batches import batch_of
 from tests.fleet import wait_until
-from worker.destinations.syslog_cef import sending as syslog_sending
-from worker.destinations.syslog_cef.sending import WithdrawnParts
+from worker.destinations.syslog_cef import withdrawals
+from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.model.deliveries import Cause, DeliveryResult, Status, Verdict, Withdrawn
 from worker.model.errors import BrokerUnavailable
 from worker.model.settlement import RetryPolicy, settle_rulings, withdrawal
@@ -42,7 +42,7 @@ def test_a_batch_does_not_tell_of_itself() -> None:
 
 def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while, which leaves the batch itself the time to be settled; what cannot be is kept."""
-    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.01)
+    monkeypatch.setattr(withdrawals, "WRITTEN_AFTER", 0.01)
     tries: list[Withdrawn] = []
 
     def write(part: Withdrawn) -> None:
@@ -62,7 +62,7 @@ def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) 
 
 def test_many_wait_for_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver that hangs up again and again must not cost a thread each time."""
-    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.2)
+    monkeypatch.setattr(withdrawals, "WRITTEN_AFTER", 0.2)
     written: list[Withdrawn] = []
     parts = WithdrawnParts(written.append)
     before = threading.active_count()
@@ -75,7 +75,7 @@ def test_many_wait_for_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_redis_does_not_take_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although no further end, and no further batch, comes to remind of it."""
-    monkeypatch.setattr(syslog_sending, "WRITTEN_AFTER", 0.01)
+    monkeypatch.setattr(withdrawals, "WRITTEN_AFTER", 0.01)
     tries: list[Withdrawn] = []
 
     def write(part: Withdrawn) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.webhook.redaction import webhook_secrets
-from worker.destinations.webhook.verdict import response_excerpt
+from worker.destinations.webhook.redaction import response_excerpt, webhook_secrets
 from worker.integrations import Webhook
 
 LONG = "t" * 4_096

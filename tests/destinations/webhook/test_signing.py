@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from worker.formats.signing import signature
+from worker.destinations.webhook.format import signature
 from worker.integrations.webhook import signing_key
 
 KEY = signing_key(SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))

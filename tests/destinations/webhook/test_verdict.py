@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.broker.packing import pack_outcomes
-from worker.destinations.webhook.verdict import WebhookMeaning, response_excerpt, webhook_verdict
+from worker.destinations.webhook.redaction import response_excerpt
+from worker.destinations.webhook.verdict import WebhookMeaning, webhook_verdict
 from worker.model.deliveries import Outcome
 from worker.model.failures import FailureCode
 

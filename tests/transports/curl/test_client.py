@@ -10,7 +10,7 @@ from tests.transports.curl.flights import post, posting
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
 from worker.model.errors import ConnectionLost
 from worker.transports.guard import Guard
-from worker.transports.http_body import MOST_BODY
+from worker.transports.http_response import MOST_BODY
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}

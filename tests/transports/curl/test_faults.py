@@ -28,12 +28,12 @@ from worker.model.errors import (
     NameUnknown,
     TransportError,
 )
-from worker.transports.addresses import Address
 from worker.transports.curl.client import ManyHttp
 from worker.transports.curl.connections import KeptConnections
 from worker.transports.curl.exchange import Dialect, Exchange, Route
 from worker.transports.curl.faults import curl_fault
 from worker.transports.curl.flight import Flight
+from worker.transports.dialer import Address
 from worker.transports.guard import Guard
 
 SECRET = "hunter2-hunter2"

@@ -12,8 +12,8 @@ import pytest
 from tests.transports.curl.flights import land, post, post_all, posting
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from worker.model.errors import AddressRefused, ConnectTimedOut, NameUnknown
-from worker.transports.addresses import Address
 from worker.transports.curl.client import ManyHttp
+from worker.transports.dialer import Address
 from worker.transports.guard import Guard, Renewal
 
 BODIES = [b"%06d" % number for number in range(50)]

@@ -17,7 +17,7 @@ from tests.transports.certificates import server_context
 from tests.transports.syslog.streams import SOON, lines, messages, stream_to, trusting
 from worker.model.deliveries import Assurance
 from worker.model.errors import ClosedBehindBatch, ConnectionLost, TransportError
-from worker.transports import syslog_watch
+from worker.transports.syslog import pool as syslog_watch
 from worker.transports.syslog import stream as syslog_stream
 from worker.transports.syslog.connection import SyslogConnection
 

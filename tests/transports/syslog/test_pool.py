@@ -2,6 +2,7 @@
 
 import pytest
 
+from worker.transports.budget import LONGEST_IDLE
 from worker.transports.syslog import pool as syslog_pool
 from worker.transports.syslog.pool import Pool
 
@@ -43,7 +44,7 @@ def test_what_sat_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> No
     pool: Pool[Connection] = Pool(3)
     idle, used = Connection(), Connection()
     pool.give_back(idle)
-    now += syslog_pool.LONGEST_IDLE + 1
+    now += LONGEST_IDLE + 1
     pool.give_back(used)
 
     assert (idle.is_closed, used.is_closed) == (True, False)

@@ -1,4 +1,4 @@
-"""The parts of an examination: a step asks one question, and its answer is for people.
+"""Steps of a diagnosis: each asks one question, and its result is for people.
 
 What a step is called, and how it came out, is stable; words may change.
 """

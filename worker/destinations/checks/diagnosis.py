@@ -18,9 +18,9 @@ from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import Integration
 from worker.integrations.urls import host_error
 from worker.model.errors import InvalidIntegration
+from worker.transports.check_guards import WatchedGuard
 from worker.transports.guard import Guard
 from worker.transports.tls import client_context
-from worker.transports.watched_guard import WatchedGuard
 
 
 class _OneKind(Protocol):

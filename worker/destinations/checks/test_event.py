@@ -1,4 +1,4 @@
-"""The one real event of an examination: plainly marked, harmless, and sent as every other event is.
+"""The test event of a diagnosis: plainly marked, harmless, and sent as every other event is.
 
 Comes in: an integration, then the ruling of its sender. Goes out: the event, then the answer, which says how
 much it proves.
@@ -39,6 +39,8 @@ _NO_RULING = Failure(FailureCode.INTERNAL_ERROR, "the sender did not say what be
 
 class TestEvent:
     """The event of one examination, and the sender that would send every other; `close` it."""
+
+    __test__ = False  # pytest collects what is called Test…, wherever a test imports it
 
     def __init__(self, integration: Integration, guard: Guard, seconds: float, *, wanted: bool) -> None:
         """Send, if it is `wanted`, within so many seconds."""

@@ -19,8 +19,7 @@ from worker.destinations.checks import (
 from worker.destinations.checks.http import HttpProbe, http_target
 from worker.destinations.checks.network import Target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
-from worker.destinations.hec_urls import event_url
-from worker.destinations.splunk_hec.client import HecClient
+from worker.destinations.splunk_hec.client import HecClient, event_url
 from worker.destinations.splunk_hec.verdict import HecVerdict, hec_verdict
 from worker.integrations import SplunkHec
 from worker.model.deliveries import DeliveryResult, Verdict

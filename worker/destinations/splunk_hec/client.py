@@ -1,14 +1,22 @@
-"""Single requests to an HTTP Event Collector: what is posted, and what the answer, or its absence, means."""
+"""Requests to an HTTP Event Collector: urls, what is posted, what the answer means, when to cool down.
+
+The addresses of an HTTP Event Collector, from whichever of them an integration was given.
+
+People copy what Splunk's pages show: the collector itself, the address of events, raw data, health or
+acknowledgements, with or without a version behind it, on Splunk Enterprise (port 8088) as on Splunk Cloud
+(`http-inputs-<stack>.splunkcloud.com:443`). All lie below one path (Splunk: "HTTP Event Collector REST
+API endpoints").
+"""
 
 import contextlib
 import gzip
 import json
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit, urlunsplit
 
-from worker.destinations.hec_pace import CoolDown
-from worker.destinations.hec_urls import ack_url, event_url
 from worker.destinations.splunk_hec.channels import Channel, Channels
 from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
 from worker.integrations import SplunkHec
@@ -19,6 +27,48 @@ from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport, request_head
 from worker.transports.http_adapter import pinned
+
+_FIRST_REST = 1.0
+_LONGEST_REST = 16.0
+
+
+class CoolDown:
+    """The rest between batches, in seconds; it grows with each such reply. Shared by a process's threads."""
+
+    def __init__(self) -> None:
+        """Begin without a rest."""
+        self._lock = threading.Lock()
+        self._rest = 0.0
+
+    def rest_after(self, verdict: HecVerdict) -> float:
+        """Return for how long to rest after this reply: 1 s, then twice that, up to 16; a plain 0 ends it."""
+        if verdict.meaning is not HecMeaning.ACCEPTED:
+            return 0.0
+        with self._lock:
+            self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST) if verdict.strained else 0.0
+            return self._rest
+
+
+_COLLECTOR = "/services/collector"
+
+
+def event_url(url: str) -> str:
+    """Return the address that takes JSON events."""
+    return f"{_collector(url)}/event"
+
+
+def ack_url(url: str, channel: str) -> str:
+    """Return the address that tells which requests of a channel are indexed."""
+    return f"{_collector(url)}/ack?channel={channel}"
+
+
+def _collector(url: str) -> str:
+    """Keep scheme, host, port, and what a proxy has put before the collector's path."""
+    parts = urlsplit(url)
+    prefix, found, _ = parts.path.partition(_COLLECTOR)
+    path = prefix if found else parts.path.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path + _COLLECTOR, "", ""))
+
 
 _GZIP_LEVEL = 1  # the network is rarely the limit; a core is
 _SCHEME = "Splunk"

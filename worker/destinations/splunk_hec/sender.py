@@ -1,21 +1,233 @@
 """Splunk over its HTTP Event Collector.
 
-Events become envelopes, envelopes become requests (`hec_sending`), each request has one answer
-(`hec_client`) with one meaning (`hec_verdict`); with `use_ack`, delivered means that Splunk has said that
+Events become envelopes, envelopes become requests (`HecSending`), each request has one answer
+(`client`) with one meaning (`verdict`); with `use_ack`, delivered means that Splunk has said that
 the events are indexed (`hec_acks`).
+
+One sending of one batch to Splunk: which events go into which request, and how each is ruled.
+
+A refused event must not take its batch with it, and no event may be carried by more than four
+requests. So what an offender left behind goes out whole while three requests are left to it, in parts of
+about its square root while two are left, and one by one with the last, which settles every event of it.
+A batch that has come apart before is treated so from the start: it may hold another offender, and with
+its last request carried whole, the innocent ones behind that would be lost.
 """
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from math import isqrt
+
+import msgspec
 
 from worker.destinations.batching import PartSize
+from worker.destinations.splunk_hec.acks import Confirmations
+from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
-from worker.destinations.splunk_hec.sending import HecSending
+from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
 from worker.integrations import SplunkHec
-from worker.model.batches import Batch
-from worker.model.deliveries import DeliveryResult
+from worker.model.batches import SETTLED, Batch, count_request
+from worker.model.deliveries import MAX_REQUESTS, Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.transports.guard import Guard
+
+#: A larger part is tried after one that was answered within this fraction of the time that Splunk may take.
+_SOON = 4
+_OUT_OF_TIME = Failure(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, the destination is too slow for what it is sent",
+)
+_NOT_REACHED = Failure(
+    FailureCode.NOT_REACHED,
+    "Splunk refused another event of the same request, and this one's requests were used up",
+    "replay it: nothing is known to be wrong with it",
+)
+_ACK_MISSING = Failure(
+    FailureCode.ACK_MISSING,
+    "Splunk took these events but gave no ackId, so nobody can tell when they are indexed",
+    ENABLE_ACK,
+)
+_PREFIX_UNCONFIRMED = Failure(
+    FailureCode.NOT_INDEXED,
+    "Splunk refused another event of the same request, and gave no ackId for these",
+    "replay it: nothing is known to be wrong with it",
+)
+
+
+class HecSending:
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
+
+    def __init__(
+        self, client: HecClient, channel: Channel, size: PartSize, batch: Batch, deadline: float
+    ) -> None:
+        """Send until `deadline` (monotonic seconds); half of the time, at most, is kept for confirmations."""
+        self._client = client
+        self._channel = channel
+        self._size = size
+        self._batch = batch
+        self._post_until = deadline
+        self._confirmations: Confirmations | None = None
+        if client.ack_timeout is not None:
+            kept = min(client.ack_timeout, max(0.0, deadline - time.monotonic()) / 2)
+            self._post_until = deadline - kept
+            self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
+        self._rulings: list[DeliveryResult] = []
+        self._repeated: set[int] = set()
+        self._parts: deque[Sequence[int]] = deque()
+        self._longest = 0.0
+
+    def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
+        """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
+        self._envelopes = envelopes
+        self._sizes = {place: len(envelope) for place, envelope in envelopes.items()}
+        self._parts.extend(self._plan(list(envelopes)))
+        while self._parts:
+            self._send(self._parts.popleft())
+        if self._confirmations is not None:
+            self._confirmations.gather()
+        return self._rulings
+
+    def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
+        request_counts = self._batch.request_counts
+        if SETTLED not in request_counts:
+            for part in self._size.cut(places, self._sizes):
+                yield from self._cut(part, whole=1, single=0)
+            return
+        for _, alike in groupby(places, key=request_counts.__getitem__):
+            for part in self._size.cut(list(alike), self._sizes):
+                yield from self._cut(part, whole=3, single=1)
+
+    def _send(self, part: Sequence[int]) -> None:
+        began = time.monotonic()
+        # What would not be answered in time is not begun: it would only be sent once more.
+        if self._post_until - began <= self._longest:
+            self._give_up(part, HecVerdict(HecMeaning.RETRY, _OUT_OF_TIME))
+            return
+        body = b"".join([self._envelopes[place] for place in part])
+        verdict = self._client.post(
+            self._channel, body, len(part), self._post_until, partial(count_request, self._batch, part)
+        )
+        seconds = time.monotonic() - began
+        if verdict.meaning is HecMeaning.ACCEPTED:
+            self._learn(len(body), seconds)
+            self._accept(part, verdict)
+        elif verdict.cut_off and self._may_repeat(part):
+            self._repeated.update(part)
+            self._queue(part, verdict, whole=3)
+        elif verdict.meaning is HecMeaning.RETRY:
+            self._give_up(part, self._reduced(part, len(body), verdict))
+        elif verdict.meaning is HecMeaning.OFFENDER:
+            self._cut_out(part, verdict)
+        else:
+            self._split(part, verdict, len(body))
+
+    def _may_repeat(self, part: Sequence[int]) -> bool:
+        """Say whether a part may be sent once more at once: it was not before, and has a request left."""
+        request_counts = self._batch.request_counts
+        return all(place not in self._repeated and request_counts[place] < MAX_REQUESTS for place in part)
+
+    def _learn(self, size: int, seconds: float) -> None:
+        """Dare a little more after what was answered soon; what took its time is as large as it may be."""
+        self._longest = max(self._longest, seconds)
+        if seconds <= self._client.patience / _SOON:
+            self._size.took(size, seconds)
+
+    def _reduced(self, part: Sequence[int], size: int, verdict: HecVerdict) -> HecVerdict:
+        """Make the parts that follow so small that Splunk takes and answers them in time; say so."""
+        if verdict.failure is None or not verdict.is_too_slow or len(part) == 1:
+            return verdict
+        in_time = int(verdict.rate * self._client.patience)
+        self._size.missed(min(size, in_time) if in_time else size, rate=verdict.rate)
+        message = f"{verdict.failure.message}; {self._size.words(len(part), size)}"
+        return replace(verdict, failure=msgspec.structs.replace(verdict.failure, message=message))
+
+    def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
+        if self._confirmations is None:
+            self._rule(part, Verdict.ACCEPTED, verdict)
+        elif verdict.ack_id is None:
+            self._give_up(part, replace(verdict, failure=_ACK_MISSING))
+        else:
+            self._confirmations.expect(verdict.ack_id, part, verdict)
+
+    def _give_up(self, part: Sequence[int], verdict: HecVerdict) -> None:
+        """Whoever turned this part away would turn the others away as well: they all come back later."""
+        self._rule(part, Verdict.RETRY, verdict)
+        for waiting in self._parts:
+            self._rule(waiting, Verdict.RETRY, verdict)
+        self._parts.clear()
+
+    def _cut_out(self, part: Sequence[int], verdict: HecVerdict) -> None:
+        """Let through what stands before the offender; send again what stands behind it."""
+        at = verdict.offender
+        self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
+        self._queue(part[at + 1 :], HecVerdict(HecMeaning.RETRY, _NOT_REACHED), whole=3)
+        if at == 0:
+            return
+        if self._confirmations is not None and verdict.ack_id is None:
+            # It was taken, but nobody will ever be able to say that it is indexed.
+            self._repeated.update(part[:at])
+            self._queue(part[:at], HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED), whole=1)
+        else:
+            self._accept(part[:at], verdict)
+
+    def _split(self, part: Sequence[int], verdict: HecVerdict, size: int) -> None:
+        """Send in smaller parts what was refused without naming an offender, or was too large."""
+        if len(part) == 1:
+            self._rule(part, Verdict.REFUSED, verdict)
+            return
+        if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
+            self._size.missed(size)
+        self._queue(part, verdict, whole=MAX_REQUESTS)
+
+    def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
+        """Send these next, in parts so small that the requests that are left suffice to settle them all."""
+        request_counts = self._batch.request_counts
+        spent = [place for place in places if request_counts[place] >= MAX_REQUESTS]
+        self._rule(spent, Verdict.RETRY, if_spent)
+        able = [place for place in places if request_counts[place] < MAX_REQUESTS]
+        self._parts.extendleft(reversed(self._cut(able, whole=whole, single=1)))
+
+    def _cut(self, places: Sequence[int], *, whole: int, single: int) -> list[Sequence[int]]:
+        """Cut into parts by the requests that are left to these events.
+
+        They stay whole while `whole` are left, go one by one once `single` are, and in parts of about their
+        square root in between. One that is sent again although none is left has killed its workers: it goes
+        one by one, so that the next death tells which event it is.
+        """
+        if not places:
+            return []
+        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
+        if left >= whole:
+            return [places]
+        step = 1 if left <= single else isqrt(len(places))
+        return [places[at : at + step] for at in range(0, len(places), step)]
+
+    def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
+        if not places:
+            return
+        elapsed = round((time.monotonic() - self._batch.claimed_at) * 1000)
+        accepted = verdict is Verdict.ACCEPTED
+        assurance = Assurance.ACCEPTED if self._confirmations is None else Assurance.INDEXED
+        self._rulings.append(
+            DeliveryResult(
+                places,
+                verdict,
+                elapsed,
+                failure=None if accepted else why.failure,
+                retry_after=why.retry_after,
+                http_status=why.http_status,
+                assurance=assurance,
+                cool_down=why.cool_down,
+                # Whatever the last answer says, what was cut off or taken before may have arrived.
+                not_accepted=why.not_accepted if self._repeated.isdisjoint(places) else False,
+            )
+        )
 
 
 class SplunkHecSender:

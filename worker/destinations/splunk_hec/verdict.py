@@ -6,22 +6,21 @@ not tell a wrong token from a full queue from one bad event, so both are read. C
 and what stands before it was taken; what stands behind it was not.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any
 
-from worker.destinations.client_certificates import certificate_refusal
+from worker.destinations.splunk_hec.answer import (
+    answer_fields,
+    answer_text,
+    retry_after_seconds,
+    whole_number,
+)
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
-from worker.model.untrusted_text import shortened
-
-#: What is shown of the words and of the code of an answer that is not as documented, in characters.
-_MOST_WORDS, _MOST_DIGITS = 200, 20
+from worker.transports.failures import certificate_refusal
 
 
 class HecMeaning(Enum):
@@ -163,9 +162,9 @@ def hec_verdict(status: int, headers: Mapping[str, str], body: bytes, count: int
         return _CUT
     if (refusal := certificate_refusal(status, body)) is not None:
         return HecVerdict(HecMeaning.RETRY, refusal, http_status=status)
-    answer = _parsed(body)
-    words = _words(status, answer) if body else f"HTTP {status} without an answer"
-    code, ack_id = _number(answer.get("code")), _number(answer.get("ackId"))
+    answer = answer_fields(body)
+    words = answer_text(status, answer) if body else f"HTTP {status} without an answer"
+    code, ack_id = whole_number(answer.get("code")), whole_number(answer.get("ackId"))
     known = ack_id is not None and 0 <= ack_id < _ACK_ID_LIMIT
     verdict = _judge(status, headers, answer, words, count)
     return replace(verdict, http_status=status, code=code, ack_id=ack_id if known else None)
@@ -174,7 +173,7 @@ def hec_verdict(status: int, headers: Mapping[str, str], body: bytes, count: int
 def _judge(
     status: int, headers: Mapping[str, str], answer: dict[str, Any], words: str, count: int
 ) -> HecVerdict:
-    code = _number(answer.get("code"))
+    code = whole_number(answer.get("code"))
     if status in _SUCCESSES:
         return _judge_success(status, code, words)
     # A busy Splunk may name an event as well. Those who met it disagree on whether it took what stands
@@ -185,7 +184,7 @@ def _judge(
         return HecVerdict(
             HecMeaning.RETRY,
             failure,
-            retry_after=_retry_after(headers),
+            retry_after=retry_after_seconds(headers),
             not_accepted=_names_no_event(answer) if code in _NOT_ACCEPTED_CODES else None,
         )
     if status == _TOO_LARGE:
@@ -203,14 +202,16 @@ def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozense
 
     Only `true` counts; whatever else stands there is no confirmation.
     """
-    answer = _parsed(body)
+    answer = answer_fields(body)
     acks = answer.get("acks")
     if status in _SUCCESSES and isinstance(acks, dict):
         return frozenset(int(key) for key, told in acks.items() if told is True and _ACK_ID.fullmatch(key))
     verdict = hec_verdict(status, headers, body, 0)
     if verdict.failure is not None:
         return verdict
-    return replace(verdict, meaning=HecMeaning.RETRY, failure=_not_splunk(status, _words(status, answer)))
+    return replace(
+        verdict, meaning=HecMeaning.RETRY, failure=_not_splunk(status, answer_text(status, answer))
+    )
 
 
 def _judge_success(status: int, code: int | None, words: str) -> HecVerdict:
@@ -222,7 +223,7 @@ def _judge_success(status: int, code: int | None, words: str) -> HecVerdict:
 
 def _names_no_event(answer: dict[str, Any], *, beyond: int = 0) -> bool:
     """Whether the answer leaves no doubt that not even the first events were taken."""
-    place = _number(answer.get("invalid-event-number"))
+    place = whole_number(answer.get("invalid-event-number"))
     return place is None or place <= beyond
 
 
@@ -237,7 +238,7 @@ def _not_splunk(status: int, words: str) -> Failure:
 def _judge_refused(answer: dict[str, Any], words: str, count: int) -> HecVerdict:
     hint = "look at the event and the integration's `fields`: Splunk cannot read them"
     failure = Failure(FailureCode.EVENT_REFUSED, words, hint, _BAD_REQUEST)
-    place = _number(answer.get("invalid-event-number"))
+    place = whole_number(answer.get("invalid-event-number"))
     if place is not None and 0 <= place < count:
         return HecVerdict(HecMeaning.OFFENDER, failure, offender=place)
     return HecVerdict(HecMeaning.SPLIT, failure)
@@ -256,46 +257,3 @@ def _misconfigured(status: int, code: int | None, words: str) -> Failure:
         )
     hint = "check the integration's `url` and `token`: is this Splunk's HTTP Event Collector?"
     return Failure(FailureCode.REFUSED, words, hint, status)
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(_text(body))
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _text(body: bytes) -> str:
-    """Decode as JSON is (RFC 8259, 8.1; a mark of byte order is left out); what cannot be is replaced."""
-    try:
-        return body.decode(json.detect_encoding(body))
-    except UnicodeDecodeError:
-        return body.decode(errors="replace")
-
-
-def _number(value: Any) -> int | None:
-    """Return a whole number, and None for whatever else JSON may bring, True and 0.0 included."""
-    return value if type(value) is int else None
-
-
-def _words(status: int, answer: dict[str, Any]) -> str:
-    if "code" not in answer:
-        return f"HTTP {status} with an answer that is not Splunk's"
-    text = shortened(str(answer.get("text", "")), _MOST_WORDS)
-    words = f"HTTP {status}: {text} (code {shortened(str(answer['code']), _MOST_DIGITS)})"
-    return words.encode(errors="replace").decode()  # JSON may bring lone surrogates, which nothing can store
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110 section 10.2.3): seconds, or an HTTP date."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal() and text.isascii():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

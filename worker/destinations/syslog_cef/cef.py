@@ -9,11 +9,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from worker.destinations.syslog_cef.mapping import ANOMALY, OUTCOMES, CefEventKind
+from worker.destinations.syslog_cef.mapping import ANOMALY, KEYS, LONGEST_NAME, OUTCOMES, CefEventKind
 from worker.destinations.syslog_cef.truncation import fitted
-from worker.destinations.syslog_cef.values import digest, id_or_digest
-from worker.formats.cef_escaping import extension_value, header_value, json_value, one_line
-from worker.formats.cef_keys import KEYS, LONGEST_NAME
+from worker.destinations.syslog_cef.values import (
+    digest,
+    extension_value,
+    header_value,
+    id_or_digest,
+    json_value,
+    one_line,
+)
 from worker.model.events import QueuedEvent
 from worker.model.untrusted_json import DAMAGED
 

@@ -14,10 +14,10 @@ from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations import SyslogCef
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.failures import FailureCode
+from worker.transports.check_guards import PeerReaction, WatchedGuard
 from worker.transports.failures import HUNG_UP
 from worker.transports.probe import speaks_tls
-from worker.transports.syslog_watch import SUSPICIOUS
-from worker.transports.watched_guard import PeerReaction, WatchedGuard
+from worker.transports.syslog.pool import SUSPICIOUS
 
 #: How long a reaction is waited for, in seconds.
 _WATCH = SUSPICIOUS

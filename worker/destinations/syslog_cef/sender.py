@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.destinations.batching import PartSize
-from worker.destinations.syslog_cef.sending import SyslogSending, WithdrawnParts
+from worker.destinations.syslog_cef.sending import SyslogSending
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
+from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.integrations import SyslogCef
 from worker.integrations.syslog_cef import time_zone
 from worker.model.batches import Batch, count_request

@@ -6,9 +6,15 @@ The message says so with `flexString1`, and a value that is cut ends in a mark.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from worker.destinations.syslog_cef.values import cut_escaped, digest
-from worker.formats.cef_escaping import extension_value, header_value, lines, one_line
-from worker.formats.cef_keys import FIRST_TO_LEAVE, KEYS, LONGEST_NAME, TRUNCATED
+from worker.destinations.syslog_cef.mapping import FIRST_TO_LEAVE, KEYS, LONGEST_NAME, TRUNCATED
+from worker.destinations.syslog_cef.values import (
+    cut_escaped,
+    digest,
+    extension_value,
+    header_value,
+    lines,
+    one_line,
+)
 from worker.model.untrusted_text import MARK, shortened
 
 #: What is left of the name and the action, in bytes, before more than they must yield.

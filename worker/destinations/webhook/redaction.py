@@ -1,12 +1,13 @@
-"""What an endpoint may repeat in its answer, and nobody may read there.
+"""What an endpoint answers, without the secrets that it may repeat.
 
 Comes in: the configuration. Goes out: the texts to strike out, the longest first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
 from worker.integrations import ApiKeyAuth, BearerAuth, Webhook
+from worker.model.untrusted_text import shortened
 
 #: What is shorter is a word rather than a secret, and is left standing.
 _SHORTEST = 4
@@ -51,3 +52,32 @@ def _spellings(text: str) -> set[str]:
     """Return the text as it stands, decoded, and as JSON may write it (RFC 8259, section 7)."""
     plain = {text, unquote(text)}
     return plain | {one.replace("/", "\\/") for one in plain} | {one.replace('"', '\\"') for one in plain}
+
+
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
+
+
+_MOST_WORDS = 200
+
+
+def response_excerpt(body: bytes, secrets: Sequence[str]) -> str:
+    """Return the beginning of what an endpoint says, on one line and without the secrets that it repeats.
+
+    Of a page, or of what is no text, it returns nothing.
+    """
+    text = _decoded(body)
+    if text.lstrip().startswith("<"):
+        return ""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return shortened(" ".join(plain.split()), _MOST_WORDS)
+
+
+def _decoded(body: bytes) -> str:
+    """Decode UTF-8, of which the last character may have been cut."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        is_cut = error.start > len(body) - _LONGEST_CHARACTER
+        return body[: error.start].decode() if is_cut else ""

@@ -1,7 +1,7 @@
 """A webhook: each event in a request of its own, or several in one, signed as Standard Webhooks 1.0.0 says.
 
-Events become bodies (`formats.webhook`), bodies become requests with an id that stays the same over retries
-and a signature that does not, many of them in flight at once (`webhook_sending`), each with one answer and
+Events become bodies (`format`), bodies become requests with an id that stays the same over retries
+and a signature that does not, many of them in flight at once (`sending`), each with one answer and
 one meaning (`webhook_verdict`).
 """
 
@@ -9,18 +9,11 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 
-from worker.destinations.client_certificates import certificate_refusal
-from worker.destinations.hec_portions import Portions
-from worker.destinations.webhook.format import batch_id, body, content_type, message_id
-from worker.destinations.webhook.redaction import webhook_secrets
+from worker.destinations.batching import Portions
+from worker.destinations.webhook.format import batch_id, body, content_type, message_id, signature
+from worker.destinations.webhook.redaction import response_excerpt, webhook_secrets
 from worker.destinations.webhook.sending import WebhookSending, separated
-from worker.destinations.webhook.verdict import (
-    WebhookMeaning,
-    WebhookVerdict,
-    response_excerpt,
-    webhook_verdict,
-)
-from worker.formats.signing import signature
+from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, webhook_verdict
 from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.integrations.secrets import masked_url
 from worker.integrations.webhook import signing_key
@@ -30,7 +23,7 @@ from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
 from worker.transports.curl.client import ManyHttp
 from worker.transports.curl.exchange import CurlResponse
-from worker.transports.failures import describe
+from worker.transports.failures import certificate_refusal, describe
 from worker.transports.guard import Guard
 
 _MASK = "***"

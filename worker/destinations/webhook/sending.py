@@ -1,4 +1,4 @@
-"""One sending of one batch to a webhook: what is started, what is held back, and how each event is ruled.
+"""One delivery of one batch to a webhook: what is sent, what is kept back, and the result of each event.
 
 Each request has an answer of its own, and only what failed is sent again. Where a request carries several
 events, the one to blame must not take the others with it, and no event may be carried by more than four
@@ -7,20 +7,23 @@ request that its events have left.
 
 A request that met a kept connection just as the other side ended it (RFC 9112, section 9.3.1) is sent once
 more at once. It may have been processed, so it counts among the four, but it is no attempt that failed.
+
+Rulings that are alike and came about the same time, gathered into one.
+
+A record for each would cost more than the request that it is about.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import isqrt
 
 import msgspec
 
-from worker.destinations.hec_portions import Portions
+from worker.destinations.batching import Portions
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict
-from worker.destinations.webhook_tally import ResultCollector, ResultKey
 from worker.model.batches import Batch, count_request
 from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
@@ -28,6 +31,69 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.transports.curl.exchange import CurlResponse
 from worker.transports.curl.flight import Flight
+
+#: How far apart the first and the last of one ruling may be: so many milliseconds, and a share of their age.
+_CLOSE_MS = 5
+_CLOSE_SHARE = 0.2
+
+
+@dataclass(slots=True)
+class _Group:
+    first_ms: int
+    last_ms: int
+    places: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultKey:
+    """What rulings have in common; see `worker.model.deliveries.DeliveryResult`."""
+
+    verdict: Verdict
+    failure: Failure | None = None
+    retry_after: float | None = None
+    http_status: int | None = None
+    not_accepted: bool | None = None
+
+
+class ResultCollector:
+    """Gathers the rulings of one sending."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._open: dict[ResultKey, _Group] = {}
+        self._rulings: list[DeliveryResult] = []
+
+    def add(self, places: Sequence[int], reason: ResultKey, elapsed_ms: int) -> None:
+        """Rule on these places; `elapsed_ms` never goes back."""
+        group = self._open.get(reason)
+        if group is None or elapsed_ms > group.first_ms * (1 + _CLOSE_SHARE) + _CLOSE_MS:
+            if group is not None:
+                self._close(reason, group)
+            group = self._open[reason] = _Group(elapsed_ms, elapsed_ms)
+        group.places.extend(places)
+        group.last_ms = elapsed_ms
+
+    def results(self) -> list[DeliveryResult]:
+        """Return them all; the time of each is the middle of its own."""
+        for reason, group in self._open.items():
+            self._close(reason, group)
+        self._open.clear()
+        return self._rulings
+
+    def _close(self, reason: ResultKey, group: _Group) -> None:
+        middle = (group.first_ms + group.last_ms) // 2
+        self._rulings.append(
+            DeliveryResult(
+                group.places,
+                reason.verdict,
+                middle,
+                failure=reason.failure,
+                retry_after=reason.retry_after,
+                http_status=reason.http_status,
+                not_accepted=reason.not_accepted,
+            )
+        )
+
 
 #: So many failures in a row, with no success among them, and what has not been started waits.
 _ENOUGH = 5

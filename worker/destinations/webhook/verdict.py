@@ -4,13 +4,11 @@ The status decides (RFC 9110; Standard Webhooks 1.0.0, "Operational consideratio
 what it likes in the body, which is shown to people and read by nobody else.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
-from worker.model.untrusted_text import shortened
 
 
 class WebhookMeaning(Enum):
@@ -48,8 +46,6 @@ _TOO_MANY = 429
 _UNAVAILABLE = 503
 _TOO_LARGE = 413
 _BUSY = frozenset({408, 425, _TOO_MANY})
-_LONGEST_CHARACTER = 4  # bytes in UTF-8
-_MOST_WORDS = 200
 
 _BUSY_HINT = "if it lasts, the endpoint is overloaded or out of order"
 _AUTH_HINT = "correct the integration's `auth`, `headers` or `signing_secrets`: they do not open the endpoint"
@@ -104,26 +100,3 @@ def _unwelcome(status: int) -> tuple[WebhookMeaning, FailureCode, str]:
     if status == _TOO_LARGE:
         return (WebhookMeaning.REFUSED, FailureCode.TOO_LARGE, _TOO_LARGE_HINT)
     return (WebhookMeaning.REFUSED, FailureCode.EVENT_REFUSED, _REFUSED_HINT)
-
-
-def response_excerpt(body: bytes, secrets: Sequence[str]) -> str:
-    """Return the beginning of what an endpoint says, on one line and without the secrets that it repeats.
-
-    Of a page, or of what is no text, it returns nothing.
-    """
-    text = _decoded(body)
-    if text.lstrip().startswith("<"):
-        return ""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return shortened(" ".join(plain.split()), _MOST_WORDS)
-
-
-def _decoded(body: bytes) -> str:
-    """Decode UTF-8, of which the last character may have been cut."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        is_cut = error.start > len(body) - _LONGEST_CHARACTER
-        return body[: error.start].decode() if is_cut else ""

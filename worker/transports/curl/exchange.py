@@ -17,14 +17,12 @@ from typing import Any
 
 import pycurl
 
-from worker.transports.addresses import Address
 from worker.transports.budget import BUDGET
 from worker.transports.curl.connections import Ends, KeptConnections
-from worker.transports.curl_options import Options
-from worker.transports.dialer import TCP_OPTIONS
+from worker.transports.dialer import TCP_OPTIONS, Address
 from worker.transports.guard import Guard
-from worker.transports.http_body import MOST_BODY
-from worker.transports.tls_inquiry import TlsInquiry
+from worker.transports.http_response import MOST_BODY
+from worker.transports.probe import TlsInquiry
 
 #: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
 #: than another connection. A longer one costs its connection.
@@ -79,7 +77,7 @@ class Route:
     peer: str
     encrypts: bool
     headers: tuple[str, ...]
-    options: Options
+    options: list[tuple[int, Any]]
     dialect: Dialect
     tls: TlsInquiry | None = None
 

@@ -20,8 +20,7 @@ from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog.connection import SyslogConnection
 from worker.transports.syslog.flow_control import StallTimeout, Window
-from worker.transports.syslog.pool import Pool
-from worker.transports.syslog_watch import EndWatch
+from worker.transports.syslog.pool import EndWatch, Pool
 from worker.transports.tls import client_context
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,0 @@
-"""Events to bytes, for each kind of SIEM. Pure: no clock, no network, no settings."""
