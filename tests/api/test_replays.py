@@ -79,7 +79,7 @@ def test_a_replay_is_made_and_shown(api: Api) -> None:
     assert refused.status_code == 403
     assert shown == {
         **made.json(),
-        "replay_result": {"delivered": 0, "dead": 0, "under_way": 0},
+        "result": {"delivered": 0, "dead": 0, "under_way": 0},
     }
     kept = ("integration_id", "into", "state", "rate", "total", "replayed", "made_by", "ended_at")
     assert [shown[name] for name in kept] == [home, other, "running", 7, 1, 0, "api:admin of ours", None]
@@ -183,7 +183,7 @@ def test_a_recorder_carries_it_out(tmp_path: Path) -> None:
         done = wait_until(lambda: _done(api.get(_path(home, made))), "the replay is done")
 
         assert (done["total"], done["replayed"], done["skipped"]) == (1, 1, 0)
-        assert done["replay_result"] == {"delivered": 0, "dead": 0, "under_way": 1}
+        assert done["result"] == {"delivered": 0, "dead": 0, "under_way": 1}
         letter = api.get(f"/integrations/siem/{home}/dead-letters/{letter_id}")
         assert (letter["state"], letter["replay_id"]) == ("replayed", made)
         assert api.ask("DELETE", f"/integrations/siem/{home}/dead-letters/{letter_id}").status_code == 409

@@ -135,7 +135,7 @@ def test_replay_makes_a_job(full: Fleet) -> None:
     assert (made["state"], made["total"], made["rate"]) == ("running", 3, 7)
     assert made["made_by"].startswith("cli:")
     assert made["id"] in table
-    assert shown["replay_result"] == {"delivered": 0, "dead": 0, "under_way": 0}
+    assert shown["result"] == {"delivered": 0, "dead": 0, "under_way": 0}
     assert "integration_id: int_splunk" in for_people
     assert cancelled.out == f"Cancelled {made['id']}: 0 of 3 dead letters are sent.\n"
     assert again.code == 2

@@ -112,7 +112,7 @@ def test_a_broken_siem_for_people(desk: Fleet) -> None:
     assert ran.code == 1
     assert lines[at].startswith("FAILED  token ")
     assert "HTTP 403: Invalid token (code 4)" in lines[at]
-    assert lines[at + 1].strip().startswith("Remedy: correct the integration's `token`")
+    assert lines[at + 1].strip().startswith("Hint: correct the integration's `token`")
     assert lines[-1].startswith("ill: 1 step failed (token)")
     assert ran.err == ""
 
@@ -122,10 +122,10 @@ def test_what_is_told_fits_into_a_terminal(desk: Fleet) -> None:
     with _splunk(desk, "narrow", scripts.reject_token()):
         ran = call(desk.environment, "doctor", "narrow", columns=80)
     lines = ran.out.splitlines()
-    at = next(number for number, line in enumerate(lines) if "Remedy: " in line)
+    at = next(number for number, line in enumerate(lines) if "Hint: " in line)
 
     assert max(map(len, lines)) <= 80
-    assert lines[at].index("Remedy: ") == 34
+    assert lines[at].index("Hint: ") == 34
     assert lines[at + 1].startswith(" " * 34)
 
 

@@ -14,7 +14,7 @@ import trustme
 from tests.destinations import batches
 from tests.destinations.checks.examinations import examined
 from tests.destinations.golden_events import queued
-from tests.destinations.syslog_cef.test_offenders import replay_result
+from tests.destinations.syslog_cef.test_offenders import ends_of
 from tests.fleet import wait_until
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
@@ -109,7 +109,7 @@ def test_a_message_that_is_too_long_dies_alone(
     config = syslog_ng.integration(way) | {"confirm_by_shutdown": confirms}
     with sender_to(config) as sender:
         assert isinstance(sender, SyslogCefSender)
-        found = replay_result(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, batch, MAX_RETRIES)
 
     assert {event for event, fate in found.items() if fate == Status.DEAD} == {TOO_LONG["id"]}
     wanted = len(batch.events) - 1

@@ -136,15 +136,15 @@ def test_a_probe_that_comes_through_lets_the_rest_follow_at_once() -> None:
 
 @given(
     request_counts=st.lists(st.integers(0, 3), min_size=1, max_size=6),
-    replay_result=st.lists(st.sampled_from(CERTAIN + UNCERTAIN), max_size=40),
+    fates=st.lists(st.sampled_from(CERTAIN + UNCERTAIN), max_size=40),
 )
 def test_no_event_is_carried_more_than_four_times(
-    request_counts: list[int], replay_result: list[DeliveryResult]
+    request_counts: list[int], fates: list[DeliveryResult]
 ) -> None:
     """Whatever a destination answers to probe after probe: beyond four go only those that it never had."""
     batch = _probing(request_counts)
     uncertain = list(request_counts)
-    for fate in replay_result:
+    for fate in fates:
         if not batch.open_places():
             break
         before = bytes(batch.request_counts)

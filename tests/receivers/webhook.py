@@ -56,9 +56,9 @@ def answers(status: int, body: bytes = b"", **headers: str) -> Script:
     return lambda _request: Action(status, body, headers=named)
 
 
-def by_event(replay_result: Mapping[str, Iterable[Script]], otherwise: Script | None = None) -> Script:
+def by_event(answers: Mapping[str, Iterable[Script]], otherwise: Script | None = None) -> Script:
     """Follow, for a request that carries one of these events, its next script, and take it after the last."""
-    turns = {event_id: iter(scripts) for event_id, scripts in replay_result.items()}
+    turns = {event_id: iter(scripts) for event_id, scripts in answers.items()}
     lock = threading.Lock()
     usual = otherwise or takes()
 

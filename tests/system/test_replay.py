@@ -61,7 +61,7 @@ def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
 
         assert Counter(splunk.accepted_ids) == Counter(ids)
         assert (shown["total"], shown["replayed"], shown["skipped"]) == (1_000, 1_000, 0)
-        assert shown["replay_result"] == {"delivered": 1_000, "dead": 0, "under_way": 0}
+        assert shown["result"] == {"delivered": 1_000, "dead": 0, "under_way": 0}
         assert {letter.state for letter in own.dead()} == {LetterState.REPLAYED}
         assert len(own.dead()) == 1_000
 
@@ -111,6 +111,6 @@ def test_what_dies_again_is_told_by_the_exit_code(own: Fleet) -> None:
 
         assert done.returncode == 1
         assert b"5 events died again" in done.stderr
-        assert json.loads(done.stdout)["replay_result"] == {"delivered": 0, "dead": 5, "under_way": 0}
+        assert json.loads(done.stdout)["result"] == {"delivered": 0, "dead": 5, "under_way": 0}
         assert len(own.dead()) == 10
         assert len(waiting) == 5

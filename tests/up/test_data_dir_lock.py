@@ -16,9 +16,9 @@ _ORPHAN_MAKER = """\
 import sys, time
 from pathlib import Path
 from worker.up.embedded import EmbeddedServer
-from worker.up.data_dir_lock import Possession
+from worker.up.data_dir_lock import DataDirLock
 directory = Path(sys.argv[1])
-server = EmbeddedServer(directory, Possession(directory))
+server = EmbeddedServer(directory, DataDirLock(directory))
 server.start()
 print(server.pid, flush=True)
 while True: time.sleep(60)

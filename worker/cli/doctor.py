@@ -116,7 +116,7 @@ def _print_each(checks: Iterable[StepReport]) -> list[StepReport]:
         took = f"{check.milliseconds:6.0f} ms" if check.result is not StepStatus.SKIPPED else " " * 9
         print_wrapped(plain(f"{_MARKS[check.result]:8}{check.step:16}{took} {check.message}"), indent=_INDENT)
         if check.hint:
-            print_wrapped(plain(f"Remedy: {check.hint}"), first=_INDENT, indent=_INDENT)
+            print_wrapped(plain(f"Hint: {check.hint}"), first=_INDENT, indent=_INDENT)
         done.append(check)
     return done
 

@@ -75,7 +75,7 @@ def cancel(replay: str, *, as_json: bool) -> None:
 def replay_json(replay: Replay, became: ReplayResult | None = None) -> dict[str, Any]:
     """Return it as JSON values."""
     document = structs.asdict(replay) | {"selection": structs.asdict(replay.selection)}
-    return document if became is None else document | {"fates": structs.asdict(became)}
+    return document if became is None else document | {"result": structs.asdict(became)}
 
 
 def announce_replay(replay: Replay, *, as_json: bool) -> None:

@@ -120,7 +120,7 @@ class ReplayDocument(BaseModel):
 class WholeReplay(ReplayDocument):
     """A replay, and what became of its events."""
 
-    replay_result: ReplayResultDocument
+    result: ReplayResultDocument
 
 
 class ReplayPage(BaseModel):
@@ -160,10 +160,8 @@ def replay_document(replay: Replay) -> ReplayDocument:
 
 def whole_replay(replay: Replay, became: ReplayResult) -> WholeReplay:
     """Tell of a replay, and what became of its events."""
-    replay_result = ReplayResultDocument(
-        delivered=became.delivered, dead=became.dead, under_way=became.under_way
-    )
-    return WholeReplay(**_told(replay), replay_result=replay_result)
+    result = ReplayResultDocument(delivered=became.delivered, dead=became.dead, under_way=became.under_way)
+    return WholeReplay(**_told(replay), result=result)
 
 
 def _maker(made_by: str) -> str:

@@ -78,7 +78,7 @@ def noticing(receiver: SyslogReceiver, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield
 
 
-def replay_result(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, str]:
+def ends_of(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, str]:
     """Send the batch until all is settled; return what became of each event."""
     found: dict[str, str] = {}
     for attempt in range(40):
@@ -106,7 +106,7 @@ def test_only_the_offender_dies(
         sender_to(receiver.url, confirm_by_shutdown=confirms) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = replay_result(sender, batch, max_retries)
+        found = ends_of(sender, batch, max_retries)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == {"e100"}
         copies = Counter(ids(receiver.messages))
@@ -128,7 +128,7 @@ def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) ->
         sender_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = replay_result(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, batch, MAX_RETRIES)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == offenders
         assert max(Counter(ids(receiver.messages)).values()) <= MAX_REQUESTS
@@ -153,5 +153,5 @@ def test_a_receiver_that_hangs_up_on_everything_costs_no_more_than_before(
             )
 
         receiver.behaviour = reads
-        found = replay_result(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, batch, MAX_RETRIES)
         assert set(found.values()) == {Status.DELIVERED}

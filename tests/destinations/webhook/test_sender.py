@@ -165,7 +165,7 @@ def test_nothing_open_is_nothing_to_do() -> None:
 
 def test_each_event_has_a_verdict_of_its_own() -> None:
     """What one is answered says nothing of the others."""
-    replay_result = {
+    ends_of = {
         "e1": [answers(400, b'{"error":"bad"}')],
         "e4": [answers(500)],
         "e5": [answers(204)],
@@ -173,7 +173,7 @@ def test_each_event_has_a_verdict_of_its_own() -> None:
         "e8": [answers(404)],
     }
     batch = batch_of(10)
-    with WebhookReceiver(by_event(replay_result)) as endpoint, webhook_to(endpoint.url) as sender:
+    with WebhookReceiver(by_event(ends_of)) as endpoint, webhook_to(endpoint.url) as sender:
         results = sender.send(batch, soon())
 
     ruled = verdicts(batch, results)
@@ -272,10 +272,10 @@ def test_tls_options_that_cannot_be_read_are_told_at_once() -> None:
 def test_no_event_goes_out_more_often_than_is_allowed() -> None:
     """Four sendings are four requests for each event that fails, and one for each that does not."""
     batch = batch_of(12)
-    replay_result = {f"e{number}": [answers(500)] * 9 for number in (2, 3, 11)}
-    with WebhookReceiver(by_event(replay_result)) as endpoint, webhook_to(endpoint.url) as sender:
+    ends_of = {f"e{number}": [answers(500)] * 9 for number in (2, 3, 11)}
+    with WebhookReceiver(by_event(ends_of)) as endpoint, webhook_to(endpoint.url) as sender:
         for _ in range(MAX_REQUESTS):
             settle(batch, sender.send(batch, soon()))
 
-    assert {one for one, count in endpoint.ids.items() if count == MAX_REQUESTS} == set(replay_result)
+    assert {one for one, count in endpoint.ids.items() if count == MAX_REQUESTS} == set(ends_of)
     assert sum(endpoint.ids.values()) == 9 + 3 * MAX_REQUESTS

@@ -86,23 +86,23 @@ def test_where_nothing_succeeds_most_is_not_tried(script: scripts.Script, code: 
 def test_failures_among_successes_stop_nothing() -> None:
     """One event in three fails: the others are all delivered."""
     batch = batch_of(90)
-    replay_result = {f"e{number}": [answers(500)] for number in range(0, 90, 3)}
+    ends_of = {f"e{number}": [answers(500)] for number in range(0, 90, 3)}
     with (
-        WebhookReceiver(by_event(replay_result)) as endpoint,
+        WebhookReceiver(by_event(ends_of)) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
         ruled = verdicts(batch, sender.send(batch, soon()))
 
-    assert {one for one, verdict in ruled.items() if verdict is RETRY} == set(replay_result)
+    assert {one for one, verdict in ruled.items() if verdict is RETRY} == set(ends_of)
     assert len(endpoint.requests) == 90
 
 
 def test_a_refusal_is_no_failure() -> None:
     """Who refuses an event is there and judges: failures before it and behind it are not in a row."""
     batch = batch_of(30)
-    replay_result = {f"e{place}": [answers(400 if place % 5 == 4 else 500)] for place in range(30)}
+    ends_of = {f"e{place}": [answers(400 if place % 5 == 4 else 500)] for place in range(30)}
     with (
-        WebhookReceiver(by_event(replay_result)) as endpoint,
+        WebhookReceiver(by_event(ends_of)) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
         ruled = verdicts(batch, sender.send(batch, soon()))
