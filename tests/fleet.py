@@ -28,8 +28,9 @@ from worker.broker.snapshot import publish_integrations
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.deliveries import find_dead_letters, find_deliveries
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.results import DeadLetterRow, DeliveryRow
 from worker.model.fleet_health import worker_role
 from worker.model.limits import Quotas

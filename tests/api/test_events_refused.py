@@ -14,7 +14,7 @@ from tests.fleet import Fleet, wait_until
 from worker.api import events
 from worker.api.fair_pool import FairPool
 from worker.broker.notices import note_floods
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 
 
 @pytest.fixture

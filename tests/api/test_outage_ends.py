@@ -12,9 +12,9 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.api import outage_log
 from worker.broker import keys
-from worker.ledger.engine import downgrade_tables, upgrade_tables
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.migrations.revisions import own_steps
+from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
 
 EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
 

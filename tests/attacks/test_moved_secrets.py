@@ -17,8 +17,9 @@ from worker.background.reach import reach_of
 from worker.broker import keys
 from worker.broker.fleet import LivingProcess, ProcessReport
 from worker.integrations.integration import Integration, parse_integration
-from worker.ledger.engine import open_ledger, upgrade_tables, writing
+from worker.ledger.engine import open_ledger, writing
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.orphans import adopt_integration
 from worker.ledger.resealing import SecretResealer, reseal_secrets, sealed_secrets
 from worker.ledger.schema import integrations

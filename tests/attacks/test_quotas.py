@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 
 from tests.ledger.letters import bury, live
 from worker.integrations.integration import Integration, parse_integration
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.replays import create_replay, end_replay, running_replays
 from worker.ledger.tenancy import TenantIntegrations
 from worker.model.deliveries import Failure

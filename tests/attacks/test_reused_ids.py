@@ -19,7 +19,8 @@ from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.engine import writing
 from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.recording import record_entries
-from worker.ledger.replays import create_replay, mark_page, next_page, replay_result
+from worker.ledger.replay_pages import mark_page, next_page
+from worker.ledger.replays import create_replay, replay_result
 from worker.ledger.results import DeliveryRow
 from worker.ledger.schema import dead_letters
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn

@@ -19,7 +19,8 @@ from worker.broker.connection import redis_client
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.redis_server import RedisMarks
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import probe, record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore

@@ -16,8 +16,9 @@ from worker.broker.backlog import Backlog
 from worker.broker.deletions import DeletedKeys, DeletionNote, deletion_notes
 from worker.broker.locks import LeaderLock
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.vault.vault import Vault
 
 

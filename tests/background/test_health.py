@@ -14,8 +14,8 @@ from worker.background.health import HealthService, thresholds_of
 from worker.broker import keys
 from worker.broker.connection import redis_client
 from worker.broker.redis_stats import RedisStats
-from worker.ledger.engine import open_ledger, upgrade_tables
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id, open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.model.errors import BrokerUnavailable, NotFoundError

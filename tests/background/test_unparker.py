@@ -16,7 +16,8 @@ from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import record_entries
 from worker.model.parking import Cap

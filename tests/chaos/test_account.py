@@ -15,7 +15,8 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import record_entries
 from worker.model.parking import Cap
 

@@ -9,7 +9,8 @@ from tests.fleet import Fleet
 from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, as_later_release
 from worker.broker.api_keys import KeyCopy
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import upgrade_tables, writing
+from worker.ledger.engine import writing
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.model.api_keys import key_id_of
 from worker.vault.vault import open_vault
 

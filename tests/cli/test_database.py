@@ -16,8 +16,9 @@ from worker import __version__
 from worker.background.schema_compatibility import ledger_users, schema_facts
 from worker.broker import keys
 from worker.broker.heartbeat import API, Heartbeat
-from worker.ledger.engine import upgrade_tables, writing
+from worker.ledger.engine import writing
 from worker.ledger.migrations.revisions import own_steps
+from worker.ledger.migrations.runner import upgrade_tables
 
 _HEAD = own_steps().head
 

@@ -10,8 +10,9 @@ from tests.destinations.checks.examinations import integration_to
 from tests.ledger.entries import NOON, outcome
 from worker.demo.account import Account, AccountLine
 from worker.demo.report import account_json, print_account, summary, verdict
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.vault.vault import Vault, new_key

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine
 
-from worker.ledger.engine import tables_of
 from worker.ledger.migrations.revisions import own_steps
+from worker.ledger.migrations.runner import tables_of
 
 
 def is_current(engine: Engine) -> bool:

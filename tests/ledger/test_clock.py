@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy import Engine
 
-from worker.ledger.clock import database_now_ms
+from worker.ledger.engine import database_now_ms
 
 
 def test_postgresql_tells_the_time_and_sqlite_has_none(engine: Engine) -> None:

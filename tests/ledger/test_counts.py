@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
+from worker.ledger.counts import SettledCounts, Totals
 from worker.ledger.recording import record_entries
-from worker.ledger.totals import SettledCounts, Totals
 from worker.model.deliveries import Status
 
 _MINUTE = 60_000

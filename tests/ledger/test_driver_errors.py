@@ -8,7 +8,8 @@ from sqlalchemy.exc import PendingRollbackError, StatementError
 
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import letter, outcome
-from worker.ledger.engine import open_ledger, require_readable_schema, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import require_readable_schema, upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import probe, record_entries
 from worker.model.errors import DataRefused, LedgerUnavailable, SchemaOutdated

@@ -20,7 +20,8 @@ from tests.fleet import wait_until
 from tests.ledger.entries import letter
 from tests.ledger.postgres import postgres_server
 from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
-from worker.ledger.engine import open_ledger, reading, upgrade_tables, writing
+from worker.ledger.engine import open_ledger, reading, writing
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import record_entries
 from worker.model.errors import LedgerUnavailable
 from worker.model.outages import OutageCause

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.postgres import PostgresServer
-from worker.ledger.engine import open_ledger, reading, tables_of, upgrade_tables, writing
+from worker.ledger.engine import open_ledger, reading, writing
+from worker.ledger.migrations.runner import tables_of, upgrade_tables
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
 
 _ADD_COUNTS = """

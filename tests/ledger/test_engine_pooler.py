@@ -10,7 +10,8 @@ from tests.ledger.entries import letter, outcome
 from tests.ledger.pgbouncer import pgbouncer
 from tests.ledger.tables import is_current
 from worker.ledger.deliveries import find_deliveries, tallies
-from worker.ledger.engine import open_ledger, reading, upgrade_tables
+from worker.ledger.engine import open_ledger, reading
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import probe, record_entries
 from worker.model.errors import LedgerUnavailable

@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, select, update
 
 from worker.integrations.integration import Integration, parse_integration
-from worker.ledger.engine import open_ledger, upgrade_tables, writing
+from worker.ledger.engine import open_ledger, writing
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
 from worker.ledger.tenancy import TenantIntegrations

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.recording import record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, live
 from worker.ledger.redriving import MOST_DEATHS, redrive
-from worker.ledger.replays import next_page
+from worker.ledger.replay_pages import next_page
 from worker.model.deliveries import Cause
 
 WELL_SINCE = NOON + 60_000

@@ -20,14 +20,12 @@ from worker.ledger.dead_letters import (
 from worker.ledger.engine import writing
 from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.redriving import redrivable
-from worker.ledger.replay_pages import contents_of_letters
+from worker.ledger.replay_pages import contents_of_letters, mark_page, next_page
 from worker.ledger.replays import (
     create_replay,
     end_replay,
     find_replays,
     get_replay,
-    mark_page,
-    next_page,
     replay_result,
     running_replays,
 )

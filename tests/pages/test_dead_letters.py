@@ -13,7 +13,8 @@ from worker.broker.chunks import StoredChunk, dead_chunk
 from worker.broker.packing import pack_chunk
 from worker.ledger.dead_letters import find_letter
 from worker.ledger.recording import record_entries
-from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay, mark_page
+from worker.ledger.replay_pages import mark_page
+from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay
 from worker.model.deliveries import Cause, Failure, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode

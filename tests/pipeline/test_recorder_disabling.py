@@ -18,8 +18,9 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.integrations.integration import parse_integration
 from worker.ledger.deliveries import find_deliveries
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import probe, record_entries
 from worker.ledger.results import Recorded
 from worker.model.deliveries import DeliveryResult, Failure, Verdict

@@ -17,7 +17,8 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
 from worker.broker.unrecordable import Unrecordable
 from worker.ledger.deliveries import find_dead_letters, find_deliveries
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import probe, record_entries
 from worker.model.deliveries import Status

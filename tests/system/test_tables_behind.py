@@ -9,7 +9,7 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
-from worker.ledger.engine import downgrade_tables, upgrade_tables
+from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
 
 pytestmark = pytest.mark.slow
 

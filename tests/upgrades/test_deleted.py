@@ -15,7 +15,7 @@ from tests.system.test_deleted import naming, wait_until_dead, wait_until_gone
 from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
 from tests.upgrades.releases import REVISION, THIS, Release
 from worker.broker.backlog import Backlog, Timing
-from worker.ledger.engine import downgrade_tables, upgrade_tables
+from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
 from worker.model.deliveries import Cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

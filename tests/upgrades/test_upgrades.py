@@ -20,7 +20,7 @@ from tests.ledger.tables import is_current
 from tests.upgrades.mixed import KNOBS, ROLES, MixedFleet, Tenant
 from tests.upgrades.releases import REVISION, THIS, Release
 from tests.upgrades.traffic import Readiness
-from worker.ledger.engine import downgrade_tables, tables_of
+from worker.ledger.migrations.runner import downgrade_tables, tables_of
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.schema import metadata, schema_revisions
 

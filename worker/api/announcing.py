@@ -5,7 +5,7 @@ import logging
 from worker.api.resources import Resources
 from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_integrations, publish_some
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.model.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)

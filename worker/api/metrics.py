@@ -26,8 +26,8 @@ from worker.broker.ingress import counters
 from worker.broker.notices import PruningRefusals, recorder_stall
 from worker.broker.order_queues import refused_messages
 from worker.broker.redis_stats import RedisStats
+from worker.ledger.counts import Totals
 from worker.ledger.parked import ParkedStore
-from worker.ledger.totals import Totals
 from worker.model.health import Subject
 from worker.model.sources import MissingSources, Source
 

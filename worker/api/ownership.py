@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.broker.connection import Client
 from worker.broker.locks import TRUSTED, check_claim
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 
 #: How long to go on without the ledger's id before the database is asked again, in seconds.

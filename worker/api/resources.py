@@ -17,9 +17,9 @@ from worker.broker.connection import Client, await_replica, check_redis_writes, 
 from worker.broker.notices import FullTenants
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import open_ledger, require_readable_schema
-from worker.ledger.identity import check_ledger_writes
+from worker.ledger.engine import check_ledger_writes, open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.model.allowed_networks import AllowedNetworks
 from worker.settings import Settings

@@ -22,9 +22,9 @@ from worker.broker.redis_stats import (
     standing_subjects,
 )
 from worker.integrations import DESTINATION_TYPES
-from worker.ledger.engine import require_readable_schema
 from worker.ledger.health import invalid_parts, latencies, records, subjects, types_in_use
 from worker.ledger.migrations.revisions import words_of_tables
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.parked import ParkedStore
 from worker.ledger.parked import ParkedTotals as LedgerParked
 from worker.model.clocks import clocks_part, retention_part

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from worker.broker.clocks import redis_now_ms
-from worker.ledger.clock import database_now_ms
+from worker.ledger.engine import database_now_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks, disagreement, leap
 from worker.model.time import span

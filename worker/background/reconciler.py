@@ -17,7 +17,7 @@ from worker.broker.locks import check_claim
 from worker.broker.redis_stats import has_integrations
 from worker.broker.snapshot import differing, overrulings, publish_integrations, publish_some
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
 from worker.ledger.orphans import take_careful_state
 

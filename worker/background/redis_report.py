@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.broker.locks import claim_holder
 from worker.broker.redis_server import read_facts
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.model.fleet_health import Part

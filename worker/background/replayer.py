@@ -20,7 +20,7 @@ from worker.broker.ingress import RoutedChunk
 from worker.broker.locks import LeaderLock
 from worker.broker.replaying import Replaying, ReplayPass
 from worker.broker.snapshot import Limits, Snapshot, Subscription
-from worker.ledger.replay_store import ReplayStore
+from worker.ledger.replay_pages import ReplayStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent

@@ -10,9 +10,8 @@ from typing import Any
 
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.heartbeat import API
-from worker.ledger.engine import tables_of
 from worker.ledger.migrations.revisions import Tables, own_steps
-from worker.ledger.migrations.runner import steps_to_take, tables_after
+from worker.ledger.migrations.runner import steps_to_take, tables_after, tables_of
 from worker.model.errors import SchemaInUse
 
 #: The fact in which a process tells the revision of its code.

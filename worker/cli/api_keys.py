@@ -14,7 +14,7 @@ from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import Ledger, key_copy, ledger
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.model.api_keys import ApiKey, Role
 from worker.model.errors import (
     BrokerUnavailable,

@@ -27,12 +27,12 @@ from worker.cli.database_text import (
 )
 from worker.cli.output import as_json_option, count_text, print_json
 from worker.cli.stores import open_standing_ledger
-from worker.ledger.change_costs import Lost, lost_by
-from worker.ledger.engine import downgrade_tables as downgrade_in
-from worker.ledger.engine import open_ledger, tables_of
-from worker.ledger.engine import upgrade_tables as upgrade_in
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.changes import Lost, lost_by
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
-from worker.ledger.migrations.runner import steps_to_take, steps_to_undo
+from worker.ledger.migrations.runner import downgrade_tables as downgrade_in
+from worker.ledger.migrations.runner import steps_to_take, steps_to_undo, tables_of
+from worker.ledger.migrations.runner import upgrade_tables as upgrade_in
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, SchemaOutdated
 
 

@@ -9,8 +9,7 @@ import click
 from worker import __version__
 from worker.background.schema_compatibility import LedgerUser
 from worker.cli.output import count_text, print_json, print_table
-from worker.ledger.change_costs import Lost, seconds_of
-from worker.ledger.migrations.changes import TableChange, Wait, changes_of, statements_of
+from worker.ledger.migrations.changes import Lost, TableChange, Wait, changes_of, seconds_of, statements_of
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps
 
 _WAITS = {

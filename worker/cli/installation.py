@@ -19,8 +19,8 @@ from worker.cli.partial import named, reported_ledger
 from worker.cli.stores import Ledger, integration_store
 from worker.integrations import DESTINATION_TYPES
 from worker.integrations.integration import Integration
-from worker.ledger.engine import require_readable_schema
 from worker.ledger.migrations.revisions import words_of_tables
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidSetting,

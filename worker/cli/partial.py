@@ -13,7 +13,7 @@ import click
 from worker.cli import FAILED, UNAVAILABLE
 from worker.cli.output import plain
 from worker.cli.stores import Ledger, open_standing_ledger
-from worker.ledger.engine import require_readable_schema
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.errors import NotFoundError, UnavailableError
 from worker.model.health import Subject
 from worker.model.sources import MissingSources, Source

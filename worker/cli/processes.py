@@ -43,16 +43,16 @@ from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
 from worker.cli.configuration import configuration
 from worker.cli.stores import Ledger, open_standing_ledger, reconciliation
-from worker.ledger.engine import require_readable_schema
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.parked import ParkedStore
 from worker.ledger.pruning import oldest_due, prunable_shares, prune_rows
 from worker.ledger.recording import probe
 from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
-from worker.ledger.replay_store import ReplayStore
+from worker.ledger.replay_pages import ReplayStore
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.orders import Issue

@@ -15,7 +15,7 @@ from worker.broker.locks import claim_holder, take_over
 from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
 from worker.cli.stores import ledger
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
 from worker.model.redis_checks import CheckStatus
 from worker.model.redis_marks import loss_text

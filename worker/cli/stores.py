@@ -18,9 +18,9 @@ from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_some
 from worker.cli.configuration import configuration
 from worker.integrations.integration import Integration
-from worker.ledger.engine import open_ledger, require_readable_schema
-from worker.ledger.identity import ledger_id
+from worker.ledger.engine import ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.vault.vault import open_vault

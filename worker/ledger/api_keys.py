@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Engine, insert, select, update
 
 from worker.ledger.engine import reading, writing
+from worker.ledger.rows import storable
 from worker.ledger.schema import api_keys
-from worker.ledger.text import storable
 from worker.model.api_keys import (
     ApiKey,
     NewApiKey,

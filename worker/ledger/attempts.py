@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, Connection, Engine, Index, Integer, Table, Text, select
 
 from worker.ledger.engine import reading
-from worker.ledger.rows import Row, finding_columns, version_of
+from worker.ledger.rows import Row, finding_columns, storable, version_of
 from worker.ledger.schema import ID, metadata
-from worker.ledger.text import storable
 from worker.model.deliveries import Outcome, Status
 
 attempts = Table(

@@ -28,8 +28,8 @@ from sqlalchemy import (
 from worker.ledger.deliveries import WAITS, dead_letter_row
 from worker.ledger.engine import reading, writing
 from worker.ledger.results import DeadLetterRow
+from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, integrations
-from worker.ledger.text import storable
 from worker.model.deliveries import NOT_REPLAYABLE
 from worker.model.errors import NotFoundError
 from worker.model.replays import LetterState, Selection

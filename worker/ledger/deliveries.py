@@ -25,10 +25,10 @@ from sqlalchemy import (
 
 from worker.ledger.engine import reading
 from worker.ledger.results import DeadLetterRow, DeliveryCounts, DeliveryRow, Percentiles, Place
+from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
-from worker.ledger.text import storable
 from worker.model.deliveries import Assurance, Cause, Status
 from worker.model.outcomes import event_id_of, keys_between
 from worker.model.replays import LetterState

@@ -1,33 +1,21 @@
-"""Opens the ledger and keeps its tables up to date.
+"""Opens the ledger: an engine, transactions on it, the clock of its database and its own id.
 
-Comes in: the ledger's URL. Goes out: an engine, and transactions on it. Several processes may use
-one SQLite file at once, and several may upgrade one ledger at once; whatever the database refuses
-is raised as LedgerUnavailable or SchemaOutdated.
+Several processes may use one SQLite file at once; whatever the database refuses is raised as LedgerUnavailable
+or SchemaOutdated. A restored dump keeps the ledger's id, by which Redis knows whose events it holds.
 """
 
-import logging
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text, update
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
-from worker.ledger.driver_errors import as_outage, is_lock_conflict, unmade_file
-from worker.ledger.migrations.revisions import (
-    Revision,
-    Revisions,
-    Tables,
-    own_steps,
-    read_tables,
-    require_readable_tables,
-)
-from worker.ledger.migrations.runner import climb, descend
-from worker.model.errors import InvalidSetting, LedgerUnavailable
+from worker.ledger.driver_errors import as_outage, unmade_file
+from worker.ledger.schema import ledger_identity
+from worker.model.errors import InvalidSetting, SchemaOutdated
 
 #: SQLite waits this long for another process's transaction before it says "locked".
 _SQLITE_SETTINGS = (
@@ -44,17 +32,6 @@ _SQLITE_SETTINGS = (
 _WRITES = "siem_writes"
 #: SQLAlchemy's `pool_size`.
 _KEPT = 5
-
-#: Names the lock that PostgreSQL gives to one upgrade at a time; any number that nobody else uses.
-_UPGRADE_LOCK = 0x5349_454D_0001
-#: The longest wait for a table that another transaction holds, in milliseconds.
-_TABLE_WAIT_MS = 3000
-#: Between the tries to get hold of it, in seconds.
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-#: Alembic keeps the migration that runs in globals, so threads must take turns.
-_upgrading = threading.Lock()
-
-log = logging.getLogger(__name__)
 
 
 def open_ledger(url: str, *, connections: int = 15) -> Engine:
@@ -98,62 +75,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def tables_of(engine: Engine) -> Tables | None:
-    """Return what the database says of its tables; None when it has none yet."""
-    with reading(engine) as connection:
-        return read_tables(connection, own_steps())
-
-
-def require_readable_schema(engine: Engine) -> Tables:
-    """Return what the database says of its tables if this release can work with them.
-
-    They may be those of a newer release. Raises SchemaOutdated, with what to do about it.
-    """
-    return require_readable_tables(tables_of(engine), own_steps())
-
-
-def upgrade_tables(engine: Engine, steps: Revisions | None = None) -> list[Revision]:
-    """Take the steps that the tables lack, all of them or none; return them.
-
-    Any number of processes may call it at once. Tables of a newer release with which this one can work are
-    left alone; raises SchemaOutdated for others.
-    """
-    return _change_tables(engine, lambda connection: climb(connection, steps or own_steps()))
-
-
-def downgrade_tables(engine: Engine, revision: str, steps: Revisions | None = None) -> list[Revision]:
-    """Undo the steps above a revision, all of them or none; return them, the last one first.
-
-    What only these steps made room for is lost. Raises NotFoundError for a revision that is none,
-    SchemaOutdated when only a newer release can do it.
-    """
-    return _change_tables(engine, lambda connection: descend(connection, steps or own_steps(), revision))
-
-
-def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]]) -> list[Revision]:
-    """Change the tables in one transaction, one process at a time.
-
-    On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few
-    seconds only, lets the others go first, and tries again. So it does after a deadlock: whoever writes to
-    several tables may take them in another order.
-    """
-    for pause in (*_PAUSES, None):
-        try:
-            with _upgrading, writing(engine) as connection:
-                if engine.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
-                    connection.execute(text(f"SET LOCAL lock_timeout = '{_TABLE_WAIT_MS}ms'"))
-                return change(connection)
-        except LedgerUnavailable as error:
-            if pause is None or not is_lock_conflict(error):
-                raise
-            log.warning(
-                "another transaction holds a table that is to be changed: trying again in %.0f s", pause
-            )
-            time.sleep(pause)
-    raise AssertionError("the last try returns or raises")
-
-
 def _open_sqlite(url: URL, connections: int) -> Engine:
     path = Path(url.database or "")
     try:
@@ -191,3 +112,30 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def database_now_ms(engine: Engine) -> int | None:
+    """Tell the time by PostgreSQL's clock, in milliseconds since 1970 UTC; SQLite has none but this host's.
+
+    Raises LedgerUnavailable.
+    """
+    if engine.dialect.name != "postgresql":
+        return None
+    with reading(engine) as connection:
+        seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    return round(float(seconds) * 1000)
+
+
+def ledger_id(engine: Engine) -> str:
+    """Return it. Raises LedgerUnavailable, SchemaOutdated."""
+    with reading(engine) as connection:
+        found = connection.execute(select(ledger_identity.c.id)).scalars().first()
+    if found is None:
+        raise SchemaOutdated("the ledger has no id (its table ledger_identity is empty): restore that row")
+    return str(found)
+
+
+def check_ledger_writes(engine: Engine) -> None:
+    """Write the id once more, and commit it. Raises LedgerUnavailable while the database takes no writes."""
+    with writing(engine) as connection:
+        connection.execute(update(ledger_identity).values(id=ledger_identity.c.id))

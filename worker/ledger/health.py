@@ -27,8 +27,8 @@ from sqlalchemy import (
 
 from worker.ledger.dead_letters import invalid_since
 from worker.ledger.engine import reading
+from worker.ledger.rows import storable
 from worker.ledger.schema import deliveries, integrations, minute_counts
-from worker.ledger.text import storable
 from worker.model.deliveries import Status
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.model.fleet_health import Part, invalid_part

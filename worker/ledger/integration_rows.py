@@ -14,8 +14,8 @@ from sqlalchemy import Connection, select, update
 
 from worker.ledger.redriving import bring_back
 from worker.ledger.results import DisabledIntegration
+from worker.ledger.rows import storable, storable_prose
 from worker.ledger.schema import integrations
-from worker.ledger.text import storable, storable_prose
 from worker.model.deliveries import Outcome
 from worker.model.failures import FailureCode
 

@@ -1,22 +1,27 @@
-"""Pages of dead letters: of an integration, or of a tenant's invalid events; the latest first.
-
-Comes in: which are meant, and where the page before ended. Goes out: rows without payloads.
-"""
+"""Pages of dead letters: of an integration, or of a tenant's invalid events; the latest first."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    literal,
+    select,
+    tuple_,
+)
 
 from worker.ledger.deliveries import WAITS, dead_letter_row
 from worker.ledger.engine import reading
 from worker.ledger.results import DeadLetterRow
+from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters
-from worker.ledger.text import storable
 from worker.model.deliveries import Cause
 from worker.model.replays import LetterState
 
 _letter = dead_letters.c
+
+
 _columns = [_letter[field.name] for field in fields(DeadLetterRow) if field.name != "payload"]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select, text
 
+from worker.ledger.rows import storable
 from worker.ledger.schema import integrations, replays
-from worker.ledger.text import storable
 from worker.model.limits import Quotas, too_large_document, too_many_integrations, too_many_replays
 from worker.model.replays import AUTOMATIC, Selection
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from worker.ledger.engine import reading, writing
 from worker.ledger.redis_marks import begin_epoch, end_epoch
+from worker.ledger.rows import storable, storable_prose
 from worker.ledger.schema import redis_losses
-from worker.ledger.text import storable, storable_prose
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.redis_marks import Loss, Mark, with_more
 

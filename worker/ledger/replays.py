@@ -6,7 +6,6 @@ figures. That a page was handed over is noted once, however often it is told.
 
 import secrets
 import time
-from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -24,31 +23,24 @@ from sqlalchemy import (
     update,
 )
 
-from worker.ledger.dead_letters import DeadLetterCount, chosen, count_dead_letters, living, same_content
+from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, same_content
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_replay
-from worker.ledger.replay_pages import contents_of_letters, dealt_with
+from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
-from worker.ledger.text import storable
-from worker.model.deliveries import NOT_REPLAYABLE, Status
+from worker.model.deliveries import Status
 from worker.model.errors import NotFoundError
-from worker.model.events import QueuedEvent
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.model.outcomes import key_of_reused
 from worker.model.replays import (
     LetterState,
-    Page,
     Replay,
-    ReplayedLetter,
     ReplayResult,
     ReplayState,
     Selection,
     check_rate,
 )
-
-#: Bytes of events that one page should not exceed.
-HEAVIEST_PAGE = 4 << 20
 
 #: A partial index serves a question only if these very words stand in it.
 _RUNS = text("state = 'running'")
@@ -183,57 +175,6 @@ def replay_result(engine: Engine, replay: Replay) -> ReplayResult:
     return ReplayResult(delivered, dead, sum(counts.values()))
 
 
-def next_page(
-    engine: Engine, replay: Replay, most: int, closed: Collection[str] = ()
-) -> tuple[list[ReplayedLetter], list[str]]:
-    """Return up to `most` letters to hand over next, and the ids of letters that need not be.
-
-    Letters of the integrations in `closed` are left for later. The oldest come first. Both lists are empty
-    when nothing is left; else each page, once it was marked, makes way for the next.
-    """
-    with reading(engine) as connection:
-        rows = _within_weight(_next_rows(connection, replay, most, closed))
-        contents = contents_of_letters(connection, rows)
-        superseded = [row.id for row in rows if row.id not in contents]
-        rows = [row for row in rows if row.id in contents]
-        done = dealt_with(connection, replay, {(row.event_id, contents[row.id]) for row in rows})
-        wanted: dict[str, str] = {}
-        for row in rows:
-            home = replay.target_id or row.integration_id
-            mine, unknown = (row.event_id, home, contents[row.id]), (row.event_id, home, None)
-            if mine in done or unknown in done:
-                superseded.append(row.id)
-            else:
-                done.add(mine)
-                wanted[row.id] = home
-        return _letters(connection, wanted), superseded
-
-
-def mark_page(engine: Engine, page: Page) -> bool:
-    """Note in the ledger what a page did; return False, and change nothing, when that stands there."""
-    with writing(engine) as connection:
-        counted = connection.execute(
-            update(table)
-            .where(_replay.id == page.replay_id, _replay.pages == page.number - 1)
-            .values(
-                pages=page.number,
-                replayed=_replay.replayed + len(page.replayed),
-                skipped=_replay.skipped + len(page.superseded),
-            )
-        )
-        if not counted.rowcount:
-            return False
-        for ids, state in (
-            (page.replayed, LetterState.REPLAYED),
-            (page.superseded, LetterState.SUPERSEDED),
-        ):
-            # Whatever was done about a letter meanwhile: this is what became of it.
-            change = update(dead_letters).where(_letter.id.in_(sorted(ids)))
-            values = {"state": state, "state_ms": page.handed_ms, "replay_id": page.replay_id}
-            connection.execute(change.values(values))
-    return True
-
-
 def _is_of(integration_id: str) -> Any:
     """Return the condition that a replay selects this integration's letters, and no others.
 
@@ -252,39 +193,6 @@ def _found(connection: Connection, condition: Any, limit: int | None) -> list[Re
 def _read(row: Any) -> Replay:
     selection = msgspec.json.decode(row["selection"], type=Selection)
     return Replay(**{**row, "selection": selection, "state": ReplayState(row["state"])})
-
-
-def _next_rows(connection: Connection, replay: Replay, most: int, closed: Collection[str]) -> list[Any]:
-    conditions = [*chosen(replay.selection), _letter.cause.not_in(NOT_REPLAYABLE)]
-    conditions.append(_letter.dead_ms <= replay.upto_ms)
-    conditions.append(_letter.integration_id.is_not(None) if replay.target_id else living())
-    if closed and not replay.target_id:
-        conditions.append(_letter.integration_id.not_in(closed))
-    columns = (_letter.id, _letter.event_id, _letter.integration_id, _letter.content)
-    wanted = (
-        select(*columns, func.length(_letter.payload))
-        .where(*conditions)
-        .order_by(_letter.dead_ms, _letter.id)
-    )
-    return list(connection.execute(wanted.limit(most)))
-
-
-def _within_weight(rows: list[Any]) -> list[Any]:
-    """Cut off what would make a page too heavy; one letter always fits."""
-    weight = 0
-    for place, (*_, length) in enumerate(rows):
-        weight += length
-        if place and weight > HEAVIEST_PAGE:
-            return rows[:place]
-    return rows
-
-
-def _letters(connection: Connection, targets: dict[str, str]) -> list[ReplayedLetter]:
-    """Read the letters with these ids, in this order."""
-    columns = (_letter.event_id, _letter.event_type, _letter.event_ms, _letter.published_ms, _letter.payload)
-    wanted = select(_letter.id, *columns).where(_letter.id.in_(list(targets)))
-    events = {letter_id: QueuedEvent(*event) for letter_id, *event in connection.execute(wanted)}
-    return [ReplayedLetter(one, target, events[one]) for one, target in targets.items() if one in events]
 
 
 def _now_ms() -> int:

@@ -7,9 +7,23 @@ their tables in `schema.py`.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from worker.ledger.text import storable, storable_prose
 from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
 from worker.model.outcomes import content_of, key_of_reused
+from worker.model.untrusted_text import shortened
+
+#: Errors and hints are cut to this many characters, the mark that says so included.
+LONGEST = 500
+
+
+def storable(text: str) -> str:
+    """Return the text with a replacement character for NUL, which no text of PostgreSQL may hold."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def storable_prose(text: str) -> str:
+    """Return storable text of at most 500 characters, without lone surrogates."""
+    return storable(shortened(text, LONGEST)).encode(errors="replace").decode()
+
 
 Row = tuple[Any, ...]
 

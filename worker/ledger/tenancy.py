@@ -21,8 +21,8 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import require_fit
 from worker.ledger.redriving import bring_back
 from worker.ledger.results import DisabledIntegration
+from worker.ledger.rows import storable
 from worker.ledger.schema import integrations
-from worker.ledger.text import storable
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.vault.documents import forget_secrets, read_document, seal_document

@@ -22,8 +22,9 @@ from worker.background.schema_compatibility import require_no_process_stopped, u
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import API, ROLES, forget_killed, wait_for_roles
 from worker.broker.redis_server import note_truncation
-from worker.ledger.engine import open_ledger, upgrade_tables
+from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.revisions import own_steps
+from worker.ledger.migrations.runner import upgrade_tables
 from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import API_URL_FILE, Settings
 from worker.up.console import Console

@@ -13,17 +13,15 @@ from tests.fleet import wait_until
 from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, later_steps
 from tests.ledger.tables import is_current
 from worker import __version__
-from worker.ledger.engine import (
+from worker.ledger.engine import open_ledger, reading, writing
+from worker.ledger.migrations.changes import Wait, changes_of, statements_of
+from worker.ledger.migrations.revisions import Revision, Revisions, own_steps, readable_from, words_of_tables
+from worker.ledger.migrations.runner import (
     downgrade_tables,
-    open_ledger,
-    reading,
     require_readable_schema,
     tables_of,
     upgrade_tables,
-    writing,
 )
-from worker.ledger.migrations.changes import Wait, changes_of, statements_of
-from worker.ledger.migrations.revisions import Revision, Revisions, own_steps, readable_from, words_of_tables
 from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
 
 _ALL = own_steps().all

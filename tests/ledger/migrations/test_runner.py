@@ -10,14 +10,8 @@ from sqlalchemy import Engine, inspect, text
 
 from tests.ledger.tables import is_current
 from worker.ledger.deliveries import find_deliveries
-from worker.ledger.engine import (
-    downgrade_tables,
-    open_ledger,
-    reading,
-    require_readable_schema,
-    upgrade_tables,
-    writing,
-)
+from worker.ledger.engine import open_ledger, reading, writing
+from worker.ledger.migrations.runner import downgrade_tables, require_readable_schema, upgrade_tables
 from worker.ledger.schema import metadata
 from worker.model.deliveries import Status
 from worker.model.errors import SchemaOutdated

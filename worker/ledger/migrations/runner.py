@@ -1,26 +1,34 @@
-"""Takes steps of the migrations forward and back, in the transaction that the caller opened.
+"""Takes the steps of the migrations forward and back, one process at a time.
 
 Both databases roll tables back as they do rows: a process that is killed in the middle leaves what was there
 before. The caller holds the lock that lets one process at a time do this.
 """
 
-from collections.abc import Sequence
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.driver_errors import is_lock_conflict
+from worker.ledger.engine import reading, writing
 from worker.ledger.migrations.revisions import (
     Revision,
     Revisions,
     Tables,
     note_taken,
     note_undone,
+    own_steps,
     read_tables,
     readable_from,
     require_readable_tables,
 )
-from worker.model.errors import SchemaBehind, SchemaOutdated
+from worker.model.errors import LedgerUnavailable, SchemaBehind, SchemaOutdated
+
+log = logging.getLogger(__name__)
 
 
 def climb(connection: Connection, steps: Revisions) -> list[Revision]:
@@ -97,3 +105,75 @@ def _write_version_for_release_0_1_0(
 ) -> None:
     """Let `alembic_version` hold the oldest revision that can work with them: 0.1.0 reads only that."""
     context.stamp(steps.directory, readable_from(taken))
+
+
+#: Names the lock that PostgreSQL gives to one upgrade at a time; any number that nobody else uses.
+_UPGRADE_LOCK = 0x5349_454D_0001
+
+
+#: The longest wait for a table that another transaction holds, in milliseconds.
+_TABLE_WAIT_MS = 3000
+
+
+#: Between the tries to get hold of it, in seconds.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+
+
+#: Alembic keeps the migration that runs in globals, so threads must take turns.
+_upgrading = threading.Lock()
+
+
+def tables_of(engine: Engine) -> Tables | None:
+    """Return what the database says of its tables; None when it has none yet."""
+    with reading(engine) as connection:
+        return read_tables(connection, own_steps())
+
+
+def require_readable_schema(engine: Engine) -> Tables:
+    """Return what the database says of its tables if this release can work with them.
+
+    They may be those of a newer release. Raises SchemaOutdated, with what to do about it.
+    """
+    return require_readable_tables(tables_of(engine), own_steps())
+
+
+def upgrade_tables(engine: Engine, steps: Revisions | None = None) -> list[Revision]:
+    """Take the steps that the tables lack, all of them or none; return them.
+
+    Any number of processes may call it at once. Tables of a newer release with which this one can work are
+    left alone; raises SchemaOutdated for others.
+    """
+    return _change_tables(engine, lambda connection: climb(connection, steps or own_steps()))
+
+
+def downgrade_tables(engine: Engine, revision: str, steps: Revisions | None = None) -> list[Revision]:
+    """Undo the steps above a revision, all of them or none; return them, the last one first.
+
+    What only these steps made room for is lost. Raises NotFoundError for a revision that is none,
+    SchemaOutdated when only a newer release can do it.
+    """
+    return _change_tables(engine, lambda connection: descend(connection, steps or own_steps(), revision))
+
+
+def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]]) -> list[Revision]:
+    """Change the tables in one transaction, one process at a time.
+
+    On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few
+    seconds only, lets the others go first, and tries again. So it does after a deadlock: whoever writes to
+    several tables may take them in another order.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            with _upgrading, writing(engine) as connection:
+                if engine.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{_TABLE_WAIT_MS}ms'"))
+                return change(connection)
+        except LedgerUnavailable as error:
+            if pause is None or not is_lock_conflict(error):
+                raise
+            log.warning(
+                "another transaction holds a table that is to be changed: trying again in %.0f s", pause
+            )
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
