@@ -19,8 +19,8 @@ from worker.api.access import (
     TooManyFailures,
     UnknownKey,
 )
-from worker.api.fair_pool import FairPool, PoolFull
 from worker.api.key_lookups import AWAY, REMEMBERED, KeyLookups
+from worker.api.pools import FairPool, PoolFull
 from worker.broker.api_keys import FoundKey
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import ApiKey, Role, key_digest, make_text

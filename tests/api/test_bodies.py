@@ -12,7 +12,7 @@ import pytest
 from tests.api.conftest import OURS, PUBLISH_ONLY, Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
-from worker.api import bodies, wrapping
+from worker.api import app, bodies
 from worker.api.problems import Problem, problem_of
 
 _MOST = 400_000
@@ -120,7 +120,7 @@ def test_whoever_hangs_up_amid_a_body_is_no_news(
         told.append(problem_of(error))
         return told[-1]
 
-    monkeypatch.setattr(wrapping, "problem_of", tell)
+    monkeypatch.setattr(app, "problem_of", tell)
     with _connected(strict) as connection:
         connection.sendall(_head(strict, "Content-Length: 300000") + b" " * 1000)
 

@@ -12,7 +12,7 @@ from tests.api.conftest import Api, running
 from tests.api.publishing import JSON, NDJSON, event, lines, publish, taken
 from tests.fleet import Fleet, wait_until
 from worker.api import events
-from worker.api.fair_pool import FairPool
+from worker.api.pools import FairPool
 from worker.broker.notices import note_floods
 from worker.ledger.engine import ledger_id
 

@@ -11,7 +11,7 @@ import pytest
 from tests.api.conftest import ADMIN, OURS, Api, running
 from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
-from worker.api import health_metrics, metric_definitions
+from worker.api import metric_definitions, metrics
 from worker.broker import keys
 from worker.broker.conflicts import Conflict, ConflictKind
 from worker.broker.health_events import HealthEvents
@@ -257,7 +257,7 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
 
 def test_figures_of_health_are_not_told_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are reckoned now and then, and left out at once where one of their sources is away."""
-    monkeypatch.setattr(health_metrics, "_SHARE", 1e-9)
+    monkeypatch.setattr(metrics, "_SHARE", 1e-9)
     home = alone.create()["id"]
     settle(alone, home, Status.DELIVERED, "one", at_ms=_now_ms(alone))
     name = f"{metric_definitions.ERRORS.name}{{"

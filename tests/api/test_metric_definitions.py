@@ -1,6 +1,6 @@
 """The text that Prometheus reads."""
 
-from worker.api.exposition import Exposition, labels
+from worker.api.metric_definitions import Exposition, labels
 
 
 def test_no_label_breaks_out() -> None:

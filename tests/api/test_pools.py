@@ -6,9 +6,8 @@ from concurrent.futures import Future
 import pytest
 
 from tests.fleet import wait_until
-from worker.api.fair_pool import FairPool, PoolFull
-from worker.api.origins import UNKNOWN, origin_of
-from worker.api.shares import Shares
+from worker.api.limits import UNKNOWN, Shares, origin_of
+from worker.api.pools import FairPool, PoolFull
 
 
 class Calls:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.conftest import Api
 from tests.fleet import wait_until
-from worker.api.impatience import TimeoutProtocol
+from worker.api.server import TimeoutProtocol
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 

@@ -14,9 +14,9 @@ import pytest
 from tests.attacks.doors import EVENT, answer_of, ask, connected, half_sent, publish
 from tests.fleet import Fleet, wait_until
 from tests.pages.conftest import OURS, THEIRS, Site, running
-from worker.api.impatience import TimeoutProtocol
+from worker.api.connections import RejectedConnection
 from worker.api.limits import RefusalReason, refusal_counts
-from worker.api.turning_away import RejectedConnection
+from worker.api.server import TimeoutProtocol
 from worker.model.api_keys import Role
 
 #: Of this server; the largest body is a quarter of what all of them may hold.

@@ -64,9 +64,9 @@ def test_a_redis_that_hangs_holds_up_nobody_who_needs_none(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One tenant waits for it as often as it likes: another's list comes, and readiness says what hangs."""
-    monkeypatch.setattr("worker.api.fresh.PATIENCE", 0.5)
+    monkeypatch.setattr("worker.api.fleet.PATIENCE", 0.5)
     # What was answered a moment before Redis hung is no answer here.
-    monkeypatch.setattr("worker.api.fresh.FRESH", 0.0)
+    monkeypatch.setattr("worker.api.fleet.FRESH", 0.0)
     one = site.integrate("waits")
     path = f"/api/v1/integrations/siem/{one}/health"
     ask(site, "GET", "/api/v1/event-types", tenant=OURS)

@@ -13,8 +13,7 @@ from fastapi.responses import Response
 from tests.attacks.doors import answer_of
 from tests.fleet import wait_until
 from worker.api import connections
-from worker.api.impatience import TimeoutProtocol
-from worker.api.server import Server, server_of
+from worker.api.server import Server, TimeoutProtocol, server_of
 from worker.settings import Settings
 
 CONNECTIONS = 10

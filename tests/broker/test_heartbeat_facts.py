@@ -9,8 +9,7 @@ import redis
 
 from tests.destinations.batches import GUARD
 from tests.fleet import wait_until
-from worker.api.exposition import Exposition
-from worker.api.metric_definitions import PROCESSES_SHORT
+from worker.api.metric_definitions import PROCESSES_SHORT, Exposition
 from worker.broker import heartbeat
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat, connections_to, short_processes

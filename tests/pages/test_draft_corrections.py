@@ -12,8 +12,7 @@ from tests.attacks.test_invalid_events import broken, reject
 from tests.fleet import wait_until
 from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor
 from tests.pages.reading import Fields, Page
-from worker.api.fair_pool import PoolFull
-from worker.api.pools import WORK
+from worker.api.pools import WORK, PoolFull
 from worker.ledger.dead_letters import find_letter
 from worker.model.api_keys import Role
 from worker.model.replays import LetterState

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.pages.words import ago, clock, due, iso
+from worker.pages.rendering import ago, clock, due, iso
 
 
 @pytest.mark.parametrize(

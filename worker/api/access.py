@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.api.key_lookups import KeyLookups
-from worker.api.limits import RefusalReason, note_refusal
-from worker.api.origins import origin_of
+from worker.api.limits import RefusalReason, note_refusal, origin_of
 from worker.broker.api_keys import FoundKey
 from worker.model.api_keys import NO_DIGEST, ApiKey, key_id_of, matches
 from worker.model.errors import SiemError

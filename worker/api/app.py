@@ -1,27 +1,83 @@
-"""The application: routes, problems, headers. Comes in: what the doors share; out, ASGI."""
+"""The application: routes, problems, headers.
 
-from collections.abc import AsyncIterator
+What is done around every request: headers that protect the answer, and an end to what nobody foresaw.
+
+Comes in: an ASGI application. Goes out: the same, of which no answer is kept by those in between.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.api import (
-    dead_letters,
-    diagnostics,
-    event_types,
-    events,
-    fleet,
-    integrations,
-    invalid_events,
-    openapi,
-    replays,
-)
+from worker.api import dead_letters, deliveries, diagnostics, events, fleet, integrations, openapi, replays
 from worker.api.bodies import BoundedBodies
-from worker.api.documentation import document_app
-from worker.api.problems import answer_problems
+from worker.api.openapi import document_app
+from worker.api.problems import Problem, answer_problems, problem_of
 from worker.api.resources import Resources
-from worker.api.unanswered import UnknownRoute
-from worker.api.wrapping import Wrapping
+
+
+class Wrapping:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap the application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def send_protected(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_protected)
+        except Exception as error:  # noqa: BLE001 - logged there, and told as a fault of ours
+            problem = problem_of(error)
+            if not began:
+                await problem.response()(scope, receive, send_protected)
+
+
+class UnknownRoute:
+    """An ASGI application that always raises a Problem."""
+
+    def __init__(self, paths: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take the paths of an OpenAPI document, with their methods."""
+        self._paths = [(_pattern(path), sorted(map(str.upper, methods))) for path, methods in paths.items()]
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Refuse the request."""
+        methods = next((methods for path, methods in self._paths if path.fullmatch(scope["path"])), None)
+        if methods is None:
+            raise Problem(404, "there is nothing at this path", hint="see /openapi.json")
+        allowed = ", ".join(methods)
+        raise Problem(
+            405,
+            f"{scope['method']} cannot be done here",
+            headers={"Allow": allowed},
+            hint=f"use {' or '.join(methods)}",
+        )
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Match what a path of OpenAPI stands for: `{id}` is anything but a slash."""
+    parts = re.split(r"\{\w+\}", path)
+    return re.compile("[^/]+".join(map(re.escape, parts)))
+
 
 API_VERSION = "1"
 PREFIX = f"/api/v{API_VERSION}"
@@ -29,17 +85,18 @@ PREFIX = f"/api/v{API_VERSION}"
 ROUTERS = (
     integrations.router,
     diagnostics.router,
-    event_types.router,
+    integrations.event_types_router,
     events.router,
+    deliveries.router,
     dead_letters.router,
-    invalid_events.router,
+    dead_letters.tenant_router,
     replays.router,
 )
 #: What is here at the top, for those who run the fleet.
 TOP = (fleet.router,)
 _DESCRIPTION = """\
 Forwards the governance events of AI agents to the SIEMs of a tenant. Errors are RFC 9457 problem details,
-which name the field, the reason and the remedy. Lists are paged: `next` of a page is the next one's `cursor`.
+which name the field, the reason and a hint. Lists are paged: `next` of a page is the next one's `cursor`.
 """
 
 

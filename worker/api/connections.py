@@ -1,18 +1,18 @@
-"""How many connections there may be, and which one goes when there is no room for another.
+"""How many connections there may be, which one is closed for another, and how one is refused.
 
-An address may have as many as are still free (`worker.api.shares`). Beyond that its oldest idle connection
+An address may have as many as are still free (`worker.api.limits`). Beyond that its oldest idle connection
 makes room for its new one; idle is one that has had no request under way and no answer to take for `GRACE`,
 a half-sent head included. If all of them are busy, the new one is refused. A proxy of ours has no share, for
 its connections are those of others: what its clients do is counted by request (`worker.api.load`).
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from worker.api.limits import RefusalReason, note_refusal
-from worker.api.origins import UNKNOWN, origin_of
-from worker.api.shares import Shares
+from worker.api.limits import UNKNOWN, RefusalReason, Shares, note_refusal, origin_of
+from worker.api.problems import MEDIA_TYPE, Problem
 from worker.settings import Network
 
 #: A connection that has been idle for less may have a request on its way, in seconds.
@@ -86,3 +86,64 @@ class ConnectionLimit:
             return False
         address = ip_address(host.partition("%")[0])
         return any(address in network for network in self._trusted)
+
+
+#: How long what still comes is passed over, in seconds: a close at once would take the answer with it.
+_LINGER = 1.0
+#: So many may linger at once; those beyond are cut off.
+_MOST_LINGERING = 100
+
+_WORDS = {
+    RefusalReason.CONNECTIONS_OF_ADDRESS: (
+        429,
+        "too many connections from your address are busy",
+        "wait until some requests have ended; a proxy belongs into SIEM_API_TRUSTED_PROXIES",
+    ),
+    RefusalReason.CONNECTIONS: (503, "all connections are busy", "try again later"),
+}
+
+
+class RejectedConnection(asyncio.Protocol):
+    """A connection that was answered before it asked."""
+
+    #: How many of them are not closed yet.
+    lingering: ClassVar[int] = 0
+
+    def __init__(self, transport: asyncio.Transport, why: RefusalReason) -> None:
+        """Answer it."""
+        RejectedConnection.lingering += 1
+        if RejectedConnection.lingering > _MOST_LINGERING:
+            transport.abort()
+            return
+        transport.write(_answer(*_WORDS[why]))
+        try:
+            transport.write_eof()
+        except OSError:  # it has hung up before it was answered
+            transport.abort()
+            return
+        asyncio.get_running_loop().call_later(_LINGER, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass over what it asks."""
+
+    def eof_received(self) -> bool | None:
+        """Close: it has read the answer."""
+        return False
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Be gone."""
+        RejectedConnection.lingering -= 1
+
+
+def _answer(status: int, detail: str, hint: str) -> bytes:
+    response = Problem(status, detail, headers={"Retry-After": "1"}, hint=hint).response()
+    phrase = {429: "Too Many Requests", 503: "Service Unavailable"}[status]
+    head = [
+        f"HTTP/1.1 {status} {phrase}",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(response.body)}",
+        "Retry-After: 1",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + bytes(response.body)

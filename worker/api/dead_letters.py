@@ -1,79 +1,45 @@
-"""What became of events: `…/{id}/deliveries`, `…/{id}/dead-letters`, and `/deliveries` of one event.
+"""Dead letters: `…/{id}/dead-letters`, and a tenant's invalid events: `/dead-letters`.
 
-Comes in: filters and a cursor. Goes out: pages. The integration must be one of the caller's tenant, whatever
-else is asked for: ids of another tenant's are as unknown as those that never were.
+The integration must be one of the caller's tenant, whatever else is asked for: ids of another tenant's are as
+unknown as those that never were. What was published past this API, into Redis itself, is judged by a router.
+An invalid event has no integration, but a tenant where its bytes name one, whose keys see it here, publish it
+corrected, or discard it.
 """
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
+from worker.api.bodies import limited_body
 from worker.api.callers import Admin, Reader, Shared
-from worker.api.documentation import problems
-from worker.api.filters import DeliveryFilters, EventFilters, LetterFilters, LetterStateFilter, epoch_ms
-from worker.api.parameters import Milliseconds, cursor_after, decode_cursor
-from worker.api.pools import FairRoute
+from worker.api.openapi import problems
+from worker.api.parameters import (
+    LetterFilters,
+    LetterStateFilter,
+    Milliseconds,
+    cursor_after,
+    decode_cursor,
+    epoch_ms,
+)
+from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
+from worker.api.validation import validate_lines
 from worker.ledger.attempts import attempts_of
 from worker.ledger.dead_letters import discard_dead_letters, find_letter
-from worker.ledger.deliveries import find_deliveries
 from worker.ledger.letter_pages import LetterQuery, letters_page
-from worker.ledger.results import DeadLetterRow, DeliveryRow, Place
-from worker.model.errors import NotFoundError
+from worker.ledger.results import DeadLetterRow
+from worker.model.errors import InvalidInput, NotFoundError
+from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
-from worker.views.deliveries import (
-    DeliveryPage,
-    EventPage,
-    LetterPage,
-    WholeLetter,
-    delivery_document,
-    event_delivery,
-    letter_document,
-    whole_letter,
-)
+from worker.pipeline.correction import publish_corrected
+from worker.views.dead_letters import LetterDocument, LetterPage, WholeLetter, letter_document, whole_letter
 
 router = APIRouter(route_class=FairRoute)
 
 _ONE = "/integrations/siem/{integration_id}"
 _USUAL = (401, 403, 404, 429, 503)
 _UNKNOWN_LETTER = "there is no dead letter with this id"
-
-
-@router.get(f"{_ONE}/deliveries", tags=["deliveries"], responses=problems(*_USUAL))
-def list_deliveries(
-    caller: Reader, resources: Shared, integration_id: str, asked: Annotated[DeliveryFilters, Query()]
-) -> DeliveryPage:
-    """List what became of the events of an integration, the latest settled first."""
-    found = find_deliveries(
-        resources.engine,
-        integration_id=resources.integrations_of(caller.tenant_id).show(integration_id).id,
-        status=asked.status,
-        event_type=asked.event_type,
-        event_id=asked.event_id,
-        since_ms=epoch_ms(asked.since),
-        until_ms=epoch_ms(asked.until),
-        limit=asked.limit + 1,
-        before=_delivery_place(asked.cursor),
-    )
-    return _delivery_page(found, asked.limit)
-
-
-@router.get("/deliveries", tags=["deliveries"], responses=problems(401, 403, 429, 503))
-def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters, Query()]) -> EventPage:
-    """Find out what became of one event at each integration of the tenant, deleted ones included."""
-    found = find_deliveries(
-        resources.engine,
-        tenant_id=caller.tenant_id,
-        event_id=asked.event_id,
-        limit=asked.limit + 1,
-        before=_delivery_place(asked.cursor),
-    )
-    page = _delivery_page(found, asked.limit)
-    shown = found[: asked.limit]
-    tried = attempts_of(resources.engine, asked.event_id, [row.delivery for row in shown])
-    items = [event_delivery(row, tried.get(row.delivery, ())) for row in shown]
-    return EventPage(items=items, next=page.next)
 
 
 @router.get(f"{_ONE}/dead-letters", tags=["dead letters"], responses=problems(*_USUAL))
@@ -150,11 +116,84 @@ def _letter(resources: Resources, tenant_id: str, integration_id: str, letter_id
     return letter
 
 
-def _delivery_place(cursor: str | None) -> Place | None:
-    return None if cursor is None else Place(*decode_cursor(cursor, tuple[Milliseconds, str, str]))
+tenant_router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=FairRoute)
+
+_TENANT_USUAL = (401, 403, 429, 503)
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "The corrected event, with the id and tenant that it had, where those could be read.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 
 
-def _delivery_page(found: list[DeliveryRow], limit: int) -> DeliveryPage:
-    shown = found[:limit]
-    more = cursor_after(tuple(shown[-1].place)) if len(found) > limit else None
-    return DeliveryPage(items=[delivery_document(one) for one in shown], next=more)
+@tenant_router.get("", responses=problems(*_TENANT_USUAL))
+def list_invalid_events(
+    caller: Reader, resources: Shared, asked: Annotated[LetterFilters, Query()]
+) -> LetterPage:
+    """List the tenant's events that were not valid, the latest first, less their payloads.
+
+    Those of its integrations are at `/integrations/siem/{integration_id}/dead-letters`.
+    """
+    return letter_page(resources, asked, tenant_id=caller.tenant_id)
+
+
+@tenant_router.get("/{letter_id}", responses=problems(*_TENANT_USUAL, 404))
+def show_invalid_event(caller: Reader, resources: Shared, letter_id: str) -> WholeLetter:
+    """Show an event that was not valid, as it was published, and why it was not."""
+    return whole_letter(_invalid_event(resources, caller.tenant_id, letter_id), ())
+
+
+@tenant_router.post(
+    "/{letter_id}/correction",
+    status_code=202,
+    openapi_extra=_BODY,
+    responses=problems(*_TENANT_USUAL, 400, 404, 408, 413),
+)
+async def correct_invalid_event(
+    caller: Admin, resources: Shared, request: Request, letter_id: str
+) -> LetterDocument:
+    """Publish the event corrected: 202 says that Redis has it. Its dead letter then waits no longer."""
+    raw = await limited_body(request, MAX_EVENT_BYTES)
+    return await work(caller.tenant_id, _correct, resources, caller.tenant_id, letter_id, raw)
+
+
+@tenant_router.delete("/{letter_id}", status_code=204, responses=problems(*_TENANT_USUAL, 404, 409))
+def discard_invalid_event(caller: Admin, resources: Shared, letter_id: str) -> Response:
+    """Discard an event that was not valid: it waits no longer. It can be shown until pruned."""
+    letter = _invalid_event(resources, caller.tenant_id, letter_id)
+    discard_dead_letters(
+        resources.engine, Selection(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms
+    )
+    now = find_letter(resources.engine, letter.id)
+    if now.state is not LetterState.DISCARDED:
+        raise Problem(409, f"it is {now.state} already", hint="discard one that waits")
+    return Response(status_code=204)
+
+
+def corrected_bytes(raw: bytes, tenant_id: str) -> bytes:
+    """Return the event that a tenant gave, with its tenant in it. Raises InvalidInput."""
+    judged = validate_lines([(1, raw)], tenant_id)
+    for wrong in judged.complaints:
+        raise InvalidInput(wrong.field, wrong.reason, wrong.hint)
+    return judged.events[0]
+
+
+def _correct(resources: Resources, tenant_id: str, letter_id: str, raw: bytes) -> LetterDocument:
+    letter = _invalid_event(resources, tenant_id, letter_id)
+    event = corrected_bytes(raw, tenant_id)
+    resources.ownership.require()
+    publish_corrected(resources.engine, resources.client, letter, event)
+    return letter_document(find_letter(resources.engine, letter.id))
+
+
+def _invalid_event(resources: Resources, tenant_id: str, letter_id: str) -> DeadLetterRow:
+    """Return one of this tenant's. Raises NotFoundError."""
+    try:
+        letter = find_letter(resources.engine, letter_id)
+    except NotFoundError:
+        raise NotFoundError(_UNKNOWN_LETTER) from None
+    if letter.tenant_id != tenant_id:
+        raise NotFoundError(_UNKNOWN_LETTER)
+    return letter

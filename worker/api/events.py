@@ -13,11 +13,10 @@ from fastapi.responses import JSONResponse
 
 from worker.api.bodies import raw_body, unpacked
 from worker.api.callers import Publisher, Shared
-from worker.api.documentation import problems
-from worker.api.fair_pool import PoolFull
 from worker.api.idempotency import IdempotencyKey, run_idempotent
 from worker.api.limits import RefusalReason, note_refusal
-from worker.api.pools import PUBLISHING
+from worker.api.openapi import problems
+from worker.api.pools import PUBLISHING, PoolFull
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines

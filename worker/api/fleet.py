@@ -4,11 +4,19 @@ They tell nothing of what is configured but ids, tenants and types; with SIEM_ME
 and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second, and
 comes from threads and connections to the database that serve nothing else: to ask often costs nobody
 anything, and while Redis or the database hangs, `/readyz` says so within seconds.
+
+One answer for all who ask at the same time, and for a moment after: nobody waits in a thread for it.
+
+Readiness and metrics are open to whoever reaches the API, and ask Redis and the database. While these hang,
+each question would hold a thread, and those who ask often would take them all.
 """
 
+import asyncio
 import hmac
+import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -16,14 +24,49 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from worker.api.callers import Shared
-from worker.api.documentation import problems
-from worker.api.exposition import MEDIA_TYPE
-from worker.api.fresh import PATIENCE, CachedValue
+from worker.api.metric_definitions import MEDIA_TYPE
 from worker.api.metrics import Metrics
+from worker.api.openapi import problems
+from worker.api.pools import FLEET
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.model.fleet_health import FleetHealth, Part
+
+T = TypeVar("T")
+
+#: Whoever asks again within so many seconds is told the same, and nobody waits for longer than `PATIENCE`.
+FRESH, PATIENCE = 1.0, 8.0
+
+
+class CachedValue(Generic[T]):
+    """The last answer of a function that may be slow; for one event loop."""
+
+    def __init__(self, name: str, find: Callable[[], T]) -> None:
+        """Take the function, which runs in a thread of `FLEET`; the name is its owner there."""
+        self._owner = f"{name} {id(self)}"
+        self._find = find
+        self._found: tuple[float, T] | None = None
+        self._under_way: asyncio.Future[T] | None = None
+
+    async def get(self) -> T:
+        """Return the answer, at most a second old. Raises TimeoutError, and whatever the function raises."""
+        if self._found is not None and time.monotonic() - self._found[0] < FRESH:
+            return self._found[1]
+        if self._under_way is None:
+            self._under_way = asyncio.wrap_future(FLEET.submit(self._owner, self._find))
+            self._under_way.add_done_callback(self._keep)
+        under_way = self._under_way
+        done, _ = await asyncio.wait([under_way], timeout=PATIENCE)
+        if not done:
+            raise TimeoutError
+        return under_way.result()
+
+    def _keep(self, done: "asyncio.Future[T]") -> None:
+        self._under_way = None
+        if not done.cancelled() and done.exception() is None:
+            self._found = (time.monotonic(), done.result())
+
 
 router = APIRouter(tags=["fleet"])
 

@@ -4,21 +4,30 @@ import secrets
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from worker.api import openapi
-from worker.api.announcing import refresh_integration
-from worker.api.callers import Admin, Reader, Shared
-from worker.api.documentation import problems
+from worker.api.bodies import Body
+from worker.api.callers import Admin, Anyone, Reader, Shared
 from worker.api.idempotency import IdempotencyKey, run_idempotent
-from worker.api.integration_changes import change, create_integration_of_tenant
-from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
+from worker.api.integration_changes import change, create_integration_of_tenant, refresh_integration
+from worker.api.openapi import problems
+from worker.api.parameters import (
+    USUAL,
+    Cursor,
+    IfMatch,
+    Limit,
+    Milliseconds,
+    cursor_after,
+    decode_cursor,
+    seen_in,
+)
 from worker.api.pools import FairRoute
-from worker.api.reading import Body
 from worker.api.resources import Resources
-from worker.api.versions import IfMatch, seen_in
 from worker.broker.idempotency import IdempotencyLock
 from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
+from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.views.integrations import etag, integration_document
 
 router = APIRouter(prefix="/integrations/siem", tags=["integrations"], route_class=FairRoute)
@@ -150,3 +159,45 @@ def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Respo
 def _answer(one: Configured, status: int = 200, warning: str | None = None) -> Response:
     headers = {"ETag": etag(one)} | ({openapi.WARNING: warning} if warning else {})
     return JSONResponse(integration_document(one), status, headers)
+
+
+event_types_router = APIRouter(tags=["events"])
+
+DESCRIPTIONS = {
+    EventType.POLICY_DENY: "An action was blocked by a deny policy",
+    EventType.POLICY_ALERT: "An action triggered an alert policy",
+    EventType.POLICY_HOLD: "An action was held for human approval",
+    EventType.POLICY_ALLOW: "An action was permitted (opt-in, high volume)",
+    EventType.DRIFT_WARNING: "Drift score exceeded the warning threshold",
+    EventType.DRIFT_CRITICAL: "Drift score exceeded the critical threshold",
+    EventType.AGENT_CONNECTED: "An agent connected to the control plane",
+    EventType.AGENT_DISCONNECTED: "An agent lost connection to the control plane",
+    EventType.HOLD_APPROVED: "A held action was approved by a human",
+    EventType.HOLD_DENIED: "A held action was denied by a human",
+    EventType.HOLD_EXPIRED: "A held action expired without a decision",
+}
+
+
+class KnownEventType(BaseModel):
+    """A type of event; `default` is whether an integration gets it that names no types."""
+
+    type: EventType
+    description: str
+    default: bool
+
+
+class EventTypes(BaseModel):
+    """All types there are."""
+
+    items: list[KnownEventType]
+
+
+@event_types_router.get("/event-types", responses=problems(401, 403, 429, 503))
+async def list_event_types(_caller: Anyone) -> EventTypes:
+    """List the types of events."""
+    return EventTypes(
+        items=[
+            KnownEventType(type=one, description=DESCRIPTIONS[one], default=one in DEFAULT_EVENT_TYPES)
+            for one in EventType
+        ]
+    )

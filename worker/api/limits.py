@@ -1,13 +1,21 @@
-"""What the API refuses because somebody uses more than a share: counted for `/metrics`, and logged.
+"""Fair shares of the API, and what was refused to those who use more: counted for `/metrics`, and logged.
 
 Refusals come by the thousand, so each kind and each offender is logged once a minute, with the number.
+
+Divides what there is among those who ask for it: nobody may hold more than is still free.
+
+One alone gets half of it, two get a third each, and however many take all that they can, there is as much
+left for who comes next. (Dynamic thresholds, as switches divide their memory among ports: Choudhury and
+Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
 """
 
 import logging
 import threading
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterable
 from enum import StrEnum
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
@@ -74,3 +82,55 @@ class _Book:
 
 _book = _Book()
 note_refusal, refusal_counts = _book.note, _book.counts
+
+
+#: What one subscriber of IPv6 has at least (RFC 6177, section 2): its addresses are as good as one.
+_PREFIX = 64
+#: What a proxy of ours may have named in place of an address.
+UNKNOWN = "unknown"
+
+
+def origin_of(host: str | None) -> str:
+    """Return the address that callers are told apart by; of IPv6 the /64."""
+    try:
+        address = ip_address((host or "").partition("%")[0])
+    except ValueError:
+        return UNKNOWN
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, _PREFIX), strict=False))
+
+
+class Shares:
+    """So much of something; for one event loop."""
+
+    def __init__(self, total: int) -> None:
+        """Begin with all of it free."""
+        self.total = total
+        self.held = 0
+        self._of: Counter[Hashable] = Counter()
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """Whether more is held than there is."""
+        return self.held > self.total
+
+    def exceeds(self, holder: Hashable, parts: int = 1) -> bool:
+        """Whether this holder has more than is free, or than one of so many parts of it."""
+        return self._of.get(holder, 0) * parts > self.total - self.held
+
+    def take(self, amount: int, holders: Iterable[Hashable]) -> None:
+        """Give so much to these holders, who count as one; if it `exceeds` their shares, give it back."""
+        self.held += amount
+        for holder in holders:
+            self._of[holder] += amount
+
+    def give_back(self, amount: int, holders: Iterable[Hashable]) -> None:
+        """Take back what `take` gave to the same holders."""
+        self.held -= amount
+        for holder in holders:
+            self._of[holder] -= amount
+            if not self._of[holder]:
+                del self._of[holder]

@@ -1,7 +1,7 @@
 """What one request takes of this process while it is under way: a place, and the memory for its body.
 
 It counts for the address that it came from until its key is known, then for the key and its tenant. Each has
-a share (`worker.api.shares`): who has used it is refused, in words, and nobody else is. A tenant has no more
+a share (`worker.api.limits`): who has used it is refused, in words, and nobody else is. A tenant has no more
 than what is free, one key of it no more than half of that.
 """
 
@@ -11,10 +11,8 @@ from typing import NamedTuple
 from fastapi import Request
 from starlette.types import Scope
 
-from worker.api.limits import RefusalReason, note_refusal
-from worker.api.origins import origin_of
+from worker.api.limits import RefusalReason, Shares, note_refusal, origin_of
 from worker.api.problems import Problem
-from worker.api.shares import Shares
 from worker.model.api_keys import ApiKey
 
 #: Where the load of a request stands in its scope.

@@ -1,19 +1,18 @@
-"""Tells Prometheus how the fleet and each integration fare.
+"""Collects the figures of `/metrics`: of the fleet, Redis, clocks and each integration.
 
 Comes in: Redis and the ledger. Goes out: text. Integrations are told by id, tenant and type, never by name
 or address. What does not answer is told as such, and only the figures that come from it are left out
 (`worker.api.metric_definitions` says which those are).
 """
 
+import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.api import metric_definitions
-from worker.api.clock_metrics import anonymous
-from worker.api.exposition import Exposition, labels
-from worker.api.health_metrics import HealthFigures
 from worker.api.limits import refusal_counts
-from worker.api.redis_metrics import redis_config_samples, redis_loss_samples
+from worker.api.metric_definitions import Exposition, labels
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.background.redis_report import RedisReport
@@ -28,8 +27,77 @@ from worker.broker.order_queues import refused_messages
 from worker.broker.redis_stats import RedisStats
 from worker.ledger.counts import Totals
 from worker.ledger.parked import ParkedStore
-from worker.model.health import Subject
+from worker.model.health import IntegrationHealth, Latency, Subject
+from worker.model.redis_checks import CheckStatus, RedisCheck
+from worker.model.redis_marks import Loss
 from worker.model.sources import MissingSources, Source
+
+#: Reckoning takes at most this share of a process's time: with a thousand integrations it takes seconds.
+_SHARE = 0.05
+_QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
+
+
+class HealthFigures:
+    """How all integrations fare, reckoned anew when that is due; one thread at a time."""
+
+    def __init__(self, health: HealthService) -> None:
+        """Reckon when first asked."""
+        self._health = health
+        self._found: Sequence[IntegrationHealth] = ()
+        self._next = 0.0
+
+    def tell(self, told: Exposition, marks: Mapping[str, str]) -> None:
+        """Tell the figures of these integrations, each with its labels.
+
+        Raises BrokerUnavailable, LedgerUnavailable.
+        """
+        found = [(marks[one.integration_id], one) for one in self._fresh() if one.integration_id in marks]
+        metric_definitions.ERRORS.render_samples(
+            told, [(mark, one.error_rate) for mark, one in found if one.error_rate is not None]
+        )
+        metric_definitions.RETRIES.render_samples(
+            told, [(mark, one.retry_rate) for mark, one in found if one.retry_rate is not None]
+        )
+        metric_definitions.LATENCIES.render_samples(
+            told, [sample for mark, one in found if one.latency for sample in _quantiles(mark, one.latency)]
+        )
+
+    def _fresh(self) -> Sequence[IntegrationHealth]:
+        began = time.monotonic()
+        if began >= self._next:
+            self._found = self._health.all(None)
+            ended = time.monotonic()
+            self._next = ended + (ended - began) / _SHARE
+        return self._found
+
+
+def _quantiles(mark: str, latency: Latency) -> list[tuple[str, float]]:
+    return [
+        (f'{mark[:-1]},quantile="{quantile}"}}', getattr(latency, name) / 1000)
+        for quantile, name in _QUANTILES
+    ]
+
+
+def redis_config_samples(told: Exposition, checks: Sequence[RedisCheck]) -> None:
+    """Tell of each check whether it is well, and whether Redis told enough to know."""
+    metric_definitions.REDIS_CONFIG_OK.tell(
+        told, {one.name: int(one.standing is CheckStatus.OK) for one in checks}
+    )
+    metric_definitions.REDIS_CONFIG_UNKNOWN.tell(
+        told, {one.name: int(one.standing is CheckStatus.UNKNOWN) for one in checks}
+    )
+
+
+def redis_loss_samples(told: Exposition, losses: Sequence[Loss]) -> None:
+    """Tell of the losses that nobody has acknowledged."""
+    metric_definitions.REDIS_LOSSES.tell(told, len(losses))
+    metric_definitions.REDIS_LOST_EVENTS.tell(told, sum(one.events for one in losses))
+
+
+def anonymous(process: str) -> str:
+    """Return the role of a process and a mark that tells it from others, in place of its host and number."""
+    role, _, name = process.partition(":")
+    return f"{role}:{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class Metrics:

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from worker.api.bodies import Body
 from worker.api.callers import Admin, Reader, Shared
-from worker.api.documentation import problems
-from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor
+from worker.api.openapi import problems
+from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor, epoch_ms
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
-from worker.api.reading import Body
 from worker.api.resources import Resources
 from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters
 from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
@@ -23,18 +23,76 @@ from worker.model.api_keys import ApiKey
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.events import EventType
-from worker.model.replays import Replay, ReplayState, Selection
+from worker.model.replays import (
+    DEFAULT_RATE,
+    FASTEST_RATE,
+    MOST_IDS,
+    Replay,
+    ReplayState,
+    Selection,
+)
 from worker.views.replays import (
     CountDocument,
     ReplayDocument,
     ReplayPage,
-    ReplayRequest,
     WholeReplay,
     count_document,
     replay_document,
-    request_in,
     whole_replay,
 )
+
+
+class ReplayRequest(BaseModel):
+    """Which dead letters of the integration to send again: those to which all of this applies, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[str] = Field([], max_length=MOST_IDS, description="Only these dead letters.")
+    since: AwareDatetime | None = Field(None, description="Only what died not before this time.")
+    until: AwareDatetime | None = Field(None, description="Only what died not after this time.")
+    event_types: list[EventType] = Field([], description="Only events of these types.")
+    causes: list[Cause] = Field([], description="Only what died of these.")
+    codes: list[str] = Field([], max_length=100, description="Only what died for these: `error_code`s.")
+    all: bool = Field(default=False, description="All that wait: instead of any of the above.")
+    into: str | None = Field(
+        None, description="Send them to this integration of the tenant instead, by its id."
+    )
+    rate: int = Field(DEFAULT_RATE, ge=1, le=FASTEST_RATE, description="The most events a second.")
+    dry_run: bool = Field(default=False, description="Count what would be replayed, and replay nothing.")
+
+    def selection(self, integration_id: str) -> Selection:
+        """Return which dead letters of that integration are meant. Raises InvalidReplay unless it is said."""
+        narrowed = any(
+            getattr(self, name) for name in ("ids", "since", "until", "event_types", "causes", "codes")
+        )
+        if narrowed == self.all:
+            raise InvalidReplay(
+                "all",
+                "must stand alone" if self.all else "is not set, and nothing says which dead letters",
+                "give ids, since, until, event_types, causes or codes; or all: true",
+            )
+        return Selection(
+            ids=tuple(self.ids),
+            integration_id=integration_id,
+            since_ms=epoch_ms(self.since),
+            until_ms=epoch_ms(self.until),
+            event_types=tuple(self.event_types),
+            causes=tuple(self.causes),
+            codes=tuple(self.codes),
+        )
+
+
+def request_in(value: dict[str, Any]) -> ReplayRequest:
+    """Read a request. Raises InvalidReplay naming the field."""
+    try:
+        return ReplayRequest.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        known = ReplayRequest.model_fields.get(str(first["loc"][0]))
+        hint = known.description if known and known.description else "leave it out"
+        raise InvalidReplay(field, first["msg"], hint) from None
+
 
 router = APIRouter(
     prefix="/integrations/siem/{integration_id}/replays", tags=["replays"], route_class=FairRoute

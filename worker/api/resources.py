@@ -1,6 +1,14 @@
-"""What the doors of one process share: the settings, the ledger, Redis, the vault."""
+"""What the doors of one process share: the settings, the ledger, Redis, the vault.
 
+Whether the Redis of this process holds the events of its own ledger, asked at most once a second.
+
+Events that were published into another ledger's Redis would go to the SIEMs of that one's integrations.
+"""
+
+import threading
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -9,22 +17,68 @@ from urllib.parse import urlsplit
 from worker.api.access import Access
 from worker.api.key_lookups import KeyLookups
 from worker.api.outage_log import OutageLog
-from worker.api.ownership import Ownership
 from worker.api.pools import KEYS, WORK
 from worker.background.reach import reach_of
 from worker.broker.api_keys import FoundKey, KeyCopy
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
+from worker.broker.locks import TRUSTED, check_claim
 from worker.broker.notices import FullTenants
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import check_ledger_writes, open_ledger
+from worker.ledger.engine import check_ledger_writes, ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.model.allowed_networks import AllowedNetworks
+from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.settings import Settings
 from worker.transports.check_guards import address_warning
 from worker.vault.vault import Vault, open_vault
+
+#: How long to go on without the ledger's id before the database is asked again, in seconds.
+ASK_AGAIN = 30.0
+
+
+class Ownership:
+    """May be shared between threads."""
+
+    def __init__(self, engine: Any, client: Client) -> None:
+        """Compare this ledger with what Redis says."""
+        self._engine = engine
+        self._client = client
+        self._lock, self._asking = threading.Lock(), threading.Lock()
+        self._ledger_id: str | None = None
+        self._asked_until = self._trusted_until = 0.0
+
+    def require(self) -> None:
+        """Raise WrongLedger if Redis holds another ledger's events. Raises BrokerUnavailable.
+
+        While the database has been away since this process began, its ledger is unknown: nothing is refused.
+        """
+        own = self._known()
+        if own is None:
+            return
+        with self._lock:
+            if time.monotonic() >= self._trusted_until:
+                check_claim(self._client, own)
+                self._trusted_until = time.monotonic() + TRUSTED
+
+    def _known(self) -> str | None:
+        """Return the ledger's id; a database that hangs holds up one publisher, once in a while."""
+        was_asked = self._asked_until > 0
+        if self._ledger_id is None and self._asking.acquire(blocking=not was_asked):
+            try:
+                self._ask()
+            finally:
+                self._asking.release()
+        return self._ledger_id
+
+    def _ask(self) -> None:
+        if time.monotonic() < self._asked_until:
+            return
+        with suppress(LedgerUnavailable, SchemaOutdated):
+            self._ledger_id = ledger_id(self._engine)
+        self._asked_until = time.monotonic() + ASK_AGAIN
 
 
 @dataclass(frozen=True, slots=True)

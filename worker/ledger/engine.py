@@ -1,7 +1,8 @@
 """Opens the ledger: an engine, transactions on it, the clock of its database and its own id.
 
-Several processes may use one SQLite file at once; whatever the database refuses is raised as LedgerUnavailable
-or SchemaOutdated. A restored dump keeps the ledger's id, by which Redis knows whose events it holds.
+Several processes may use one SQLite file at once; whatever the database refuses is raised as
+LedgerUnavailable or SchemaOutdated. A restored dump keeps the ledger's id, by which Redis knows whose
+events it holds.
 """
 
 import os

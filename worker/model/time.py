@@ -56,3 +56,10 @@ def moment_of_leap_second(text: str) -> dt.datetime | None:
         return None
     begins_a_month = (moment.day, moment.hour, moment.minute, moment.second) == (1, 0, 0, 0)
     return moment if begins_a_month else None
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """Write a time (ms since 1970 UTC) as RFC 3339, to the millisecond."""
+    if milliseconds is None:
+        return None
+    return in_utc(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")

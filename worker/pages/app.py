@@ -13,25 +13,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from worker.api.fair_pool import PoolFull
 from worker.api.load import MOST_WITHOUT_KEY
-from worker.api.pools import SESSIONS, crowded
+from worker.api.pools import SESSIONS, PoolFull, crowded
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
 from worker.model.untrusted_text import number_in
-from worker.pages import (
-    actions,
-    confirming,
-    dead_letters,
-    diagnostics,
-    events,
-    forms,
-    integrations,
-    one,
-    replays,
-    sign_in,
-)
+from worker.pages import actions, dead_letters, diagnostics, forms, integrations, replays, sign_in
 from worker.pages.drafts import keep_draft
 from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
@@ -47,8 +35,13 @@ from worker.pages.sessions import (
 
 #: Those whose paths begin with the id of an integration come last: an id may be any name that is no page.
 ROUTERS = (
-    *(sign_in.router, integrations.router, dead_letters.router, replays.router, events.router),
-    *(forms.router, diagnostics.router, confirming.router, actions.router, one.router),
+    sign_in.router,
+    dead_letters.router,
+    replays.router,
+    forms.router,
+    diagnostics.router,
+    actions.router,
+    integrations.router,  # the last, for its paths begin with any id
 )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from worker.api.callers import Shared
-from worker.api.invalid_events import corrected_bytes
+from worker.api.dead_letters import corrected_bytes
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
@@ -20,7 +20,7 @@ from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType
 from worker.model.replays import LetterState, Selection
 from worker.model.untrusted_json import payload_text
-from worker.pages.confirming import Confirmation, asked_first, confirmation_page
+from worker.pages.actions import Confirmation, asked_first, confirmation_page
 from worker.pages.dead_letter_filter import LetterFilter
 from worker.pages.drafts import GONE, Typed, find_draft, forget_draft
 from worker.pages.form_tokens import FormToken

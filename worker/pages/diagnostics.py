@@ -10,8 +10,8 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared
-from worker.api.connection_tests import steps_of_test
-from worker.api.merging import changed, created
+from worker.api.diagnostics import steps_of_test
+from worker.api.integration_changes import changed, created
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
@@ -21,10 +21,9 @@ from worker.integrations.integration import Integration, require_readable_secret
 from worker.model.errors import InvalidIntegration, SecretUnreadable
 from worker.model.event_decoder import decode_event
 from worker.model.events import QueuedEvent
-from worker.pages.complaints import error_text
 from worker.pages.drafts import Typed
-from worker.pages.form_filling import known
-from worker.pages.form_values import document_in, judged_form, patch_in, text_of
+from worker.pages.form_page import error_text
+from worker.pages.form_values import document_in, judged_form, known, patch_in, text_of
 from worker.pages.rendering import HEADERS, template_environment
 from worker.pages.sessions import HOME, Editor, User
 from worker.samples import sample_lines

@@ -1,24 +1,59 @@
 """The page of a form: what stands in it, what is wrong with it, and what was saved meanwhile."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
+from worker.api.integration_changes import REMEDY
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
 from worker.ledger.tenancy import Configured
-from worker.model.errors import InvalidIntegration
-from worker.pages.complaints import beside, error_texts
+from worker.model.errors import InvalidInput, InvalidIntegration, SecretUnreadable
 from worker.pages.drafts import keep_secrets
 from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES, all_fields
-from worker.pages.form_filling import FormValues, texts_of
 from worker.pages.form_tokens import FormToken
+from worker.pages.form_values import FormValues, texts_of
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, User
+
+
+def error_text(error: InvalidInput | SecretUnreadable | Problem) -> str:
+    """Return field, reason and hint of all that is wrong; not the hint that only helps who calls the API."""
+    if isinstance(error, InvalidInput):
+        return "; ".join(f"{one.field}: {_words(one)}" for one in error.all)
+    return str(error)
+
+
+def error_texts(error: InvalidIntegration | Problem) -> dict[str, str]:
+    """Return what is wrong with each field, by its path in the API's document; "" is the form as a whole."""
+    if isinstance(error, Problem):
+        return {str(error.more.get("field", "")): str(error)}
+    told: dict[str, str] = {}
+    for one in error.all:
+        told[one.field] = f"{told[one.field]}; {_words(one)}" if one.field in told else _words(one)
+    return told
+
+
+def beside(fields: Iterable[str], told: dict[str, str]) -> dict[str, str]:
+    """Return what is to be said beside each of these fields of a form: also of a part of it, or the whole."""
+    return {
+        name: "; ".join(said)
+        for name in fields
+        if (said := [words for path, words in told.items() if _is_about(path, name)])
+    }
+
+
+def _is_about(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}.") or (path != "" and name == f"{path}.kind")
+
+
+def _words(error: InvalidInput) -> str:
+    return error.reason if error.hint == REMEDY else f"{error.reason}; {error.hint}"
+
 
 _UNPROCESSABLE = 422
 

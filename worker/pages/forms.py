@@ -9,10 +9,14 @@ from fastapi.responses import RedirectResponse, Response
 from msgspec import structs
 from starlette.datastructures import FormData
 
-from worker.api.announcing import refresh_integration
 from worker.api.callers import Shared
-from worker.api.integration_changes import change, create_integration_of_tenant
-from worker.api.merging import changed, created
+from worker.api.integration_changes import (
+    change,
+    changed,
+    create_integration_of_tenant,
+    created,
+    refresh_integration,
+)
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
@@ -20,9 +24,19 @@ from worker.broker.idempotency import IdempotencyLock
 from worker.model.errors import InvalidIntegration, RevisionConflict
 from worker.model.untrusted_text import number_in
 from worker.pages.drafts import GONE, SECRET_FIELDS, Typed, find_draft, forget_draft, keep_secrets
-from worker.pages.form_filling import blank, filled_from, known, merged, refilled, texts_of
 from worker.pages.form_page import FormPage, form_with_errors, show_form
-from worker.pages.form_values import document_in, judged_form, patch_in, text_of
+from worker.pages.form_values import (
+    blank,
+    document_in,
+    filled_from,
+    judged_form,
+    known,
+    merged,
+    patch_in,
+    refilled,
+    text_of,
+    texts_of,
+)
 from worker.pages.idempotency import FormAlreadySent, run_form_once
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, Editor, User

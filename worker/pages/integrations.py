@@ -1,4 +1,4 @@
-"""The list: every integration of the tenant, those in trouble first, fifty at a time."""
+"""The list of integrations, the page of one, and one event at all of them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,13 +15,14 @@ from worker.background.health import HealthService
 from worker.broker.conflicts import ConflictKind, conflicts
 from worker.broker.redis_stats import RedisStats
 from worker.broker.unrecordable import Unrecordable
+from worker.ledger.attempts import attempts_of
 from worker.ledger.counts import Minute, minutes_of
+from worker.ledger.deliveries import find_deliveries
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
 from worker.model.time import span
-from worker.pages.charts import sparkline
+from worker.pages.charts import HOUR_MS, MINUTE_MS, bar_chart, bars, latency_points, line_chart, sparkline
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, Viewer
-from worker.pages.spans import HOUR_MS, MINUTE_MS, bars
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -134,3 +135,70 @@ def _spark(minutes: list[Minute], now_ms: int) -> Markup:
     delivered, failed = sum(one.delivered for one in minutes), sum(one.failed for one in minutes)
     name = f"Last hour: {delivered:,} delivered, {failed:,} failed attempts"
     return sparkline(bars(minutes, now_ms, span_ms=2 * MINUTE_MS, count=30), name)
+
+
+#: Rows of one id at the most; it has one for each integration and each content that came under it.
+_MOST = 1000
+
+
+@router.get(HOME + "/events")
+def find_event(
+    request: Request,
+    resources: Shared,
+    user: Viewer,
+    wanted: Annotated[str, Query(alias="id", max_length=128)] = "",
+) -> Response:
+    """Show the deliveries of one event to integrations of this tenant."""
+    known = resources.integrations_of(user.tenant_id)
+    rows = (
+        find_deliveries(resources.engine, tenant_id=user.tenant_id, event_id=wanted, limit=_MOST)
+        if wanted
+        else []
+    )
+    return render(
+        request,
+        "events.html",
+        user,
+        wanted=wanted,
+        rows=rows,
+        names=known.names(),
+        deleted=known.deleted(),
+        tried=attempts_of(resources.engine, wanted, [row.delivery for row in rows]),
+    )
+
+
+_DAY_MS = 24 * HOUR_MS
+_SPAN_MS, _SPANS = 15 * MINUTE_MS, 96
+#: How many of the latest failures are shown.
+_FAILURES = 20
+
+
+@router.get(HOME + "/{integration_id}")
+def show_one(request: Request, resources: Shared, user: Viewer, integration_id: str) -> Response:
+    """Show an integration; another tenant's is as unknown as one that never was."""
+    configured = resources.integrations_of(user.tenant_id).show(integration_id)
+    health = HealthService(resources.engine, resources.client, resources.config)
+    now_ms = RedisStats(resources.client).now_ms()
+    minutes = minutes_of(resources.engine, [configured.id], now_ms - _DAY_MS)[configured.id]
+    drawn = bars(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS)
+    delivered, failed = sum(bar.delivered for bar in drawn), sum(bar.failed for bar in drawn)
+    return render(
+        request,
+        "one.html",
+        user,
+        one=configured,
+        warning=resources.warning_of(configured),
+        health=health.of(configured.id),
+        meanings=MEANINGS,
+        window=span(resources.config.health_window * 1000),
+        delivered=delivered,
+        failed=failed,
+        drawn=drawn,
+        chart=bar_chart(drawn, f"Last 24 hours: {delivered:,} delivered, {failed:,} failed attempts"),
+        latency=line_chart(
+            latency_points(minutes, now_ms, span_ms=_SPAN_MS, count=_SPANS), "Latency of the last 24 hours"
+        ),
+        failures=find_deliveries(
+            resources.engine, integration_id=configured.id, failed=True, limit=_FAILURES
+        ),
+    )

@@ -17,9 +17,8 @@ from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayResul
 from worker.pages.dead_letter_filter import LetterFilter
 from worker.pages.dead_letters import LETTERS
 from worker.pages.idempotency import run_form_once
-from worker.pages.rendering import render
+from worker.pages.rendering import count_text_for_page, render
 from worker.pages.sessions import HOME, CsrfForm, Editor, User, Viewer
-from worker.pages.words import count_text_for_page
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 

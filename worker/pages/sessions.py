@@ -15,10 +15,9 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
 from worker.api.callers import Shared, host_of
-from worker.api.fair_pool import PoolFull
+from worker.api.limits import origin_of
 from worker.api.load import load_of
-from worker.api.origins import origin_of
-from worker.api.pools import SESSIONS, crowded
+from worker.api.pools import SESSIONS, PoolFull, crowded
 from worker.api.problems import Problem
 from worker.broker.sessions import Session
 from worker.model.api_keys import Role

@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, Field
 
-from worker.api.moments import rfc3339
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, LastError, State
 from worker.model.sources import HEALTH_FIELDS, MissingSources, Source
+from worker.model.time import rfc3339
 
 
 class ErrorDocument(BaseModel):

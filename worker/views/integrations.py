@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from worker.api.moments import rfc3339
 from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
+from worker.model.time import rfc3339
 from worker.vault.marks import SecretMark
 
 DESTINATIONS: Mapping[str, type[BaseModel]] = {
