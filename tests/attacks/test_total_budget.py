@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 
 from tests.broker.sending import event
 from tests.pipeline.test_sweeper import Fleet
-from worker.background.unparker import Unparker
-from worker.background.waiting_quota import WaitingQuota
+from worker.background.unparker import Unparker, WaitingQuota
 from worker.broker import keys
 from worker.broker.ingress import RoutedChunk
 from worker.broker.ingress import append as append_chunk

@@ -10,7 +10,7 @@ import pytest
 from tests.api.conftest import OURS, PUBLISH_ONLY, THEIRS, Api, running
 from tests.attacks.test_total_budget import fill, tell
 from tests.fleet import Fleet, wait_until
-from worker.background.waiting_quota import WaitingQuota
+from worker.background.unparker import WaitingQuota
 from worker.broker import keys
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import BacklogBudget, Parking

@@ -9,8 +9,7 @@ import redis
 from sqlalchemy import Engine
 
 from tests.broker.sending import append, subscribe
-from worker.background.unparker import Unparker
-from worker.background.waiting_quota import WaitingQuota
+from worker.background.unparker import Unparker, WaitingQuota
 from worker.broker import keys
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes

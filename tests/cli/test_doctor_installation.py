@@ -8,7 +8,7 @@ from tests.cli.running import call
 from tests.cli.test_troubles import NO_DATABASE, NO_REDIS
 from tests.fleet import Fleet
 from tests.receivers.hec import HecReceiver
-from worker.background.redis_report import WITHOUT_DATABASE
+from worker.background.redis_monitor import WITHOUT_DATABASE
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from tests.cli.running import call
 from tests.fleet import Fleet
 from worker.broker import keys
 from worker.broker.snapshot import publish_integrations
-from worker.cli.watching import as_screen
+from worker.cli.reports import as_screen
 from worker.integrations.integration import parse_integration
 
 URL = "https://splunk.example.com/services/collector"

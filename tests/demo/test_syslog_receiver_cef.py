@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.demo.cef import cef_event_id
+from worker.demo.syslog_receiver import cef_event_id
 
 _START = "<134>Jan  2 03:04:05 host CEF:0|a|b|1|c|d|2|"
 

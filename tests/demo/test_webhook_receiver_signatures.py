@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.demo.signatures import TOLERANCE, judge_signature, read_secret
+from worker.demo.webhook_receiver import TOLERANCE, judge_signature, read_secret
 from worker.destinations.webhook.format import signature
 
 _KEY = read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from worker.api.callers import Reader, Shared
-from worker.api.pools import FairRoute
 from worker.api.openapi import problems
 from worker.api.parameters import (
     DeliveryFilters,
@@ -19,11 +18,11 @@ from worker.api.parameters import (
     decode_cursor,
     epoch_ms,
 )
+from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.results import DeliveryRow, Place
 from worker.views.deliveries import DeliveryPage, EventPage, delivery_document, event_delivery
-
 
 router = APIRouter(route_class=FairRoute, tags=["deliveries"])
 

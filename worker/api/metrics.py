@@ -15,7 +15,7 @@ from worker.api.limits import refusal_counts
 from worker.api.metric_definitions import Exposition, labels
 from worker.api.resources import Resources
 from worker.background.health import HealthService
-from worker.background.redis_report import RedisReport
+from worker.background.redis_monitor import RedisReport
 from worker.broker.clocks import skews
 from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import living_processes

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.background.redis_report import RedisReport
+from worker.background.redis_monitor import RedisReport
 from worker.broker.clocks import skews
 from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
 from worker.broker.fleet import living_processes

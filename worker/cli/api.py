@@ -19,8 +19,7 @@ from worker.background.schema_compatibility import schema_facts
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts
-from worker.cli.configuration import configuration
-from worker.cli.stores import ledger
+from worker.cli.stores import configuration, ledger
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.pages.app import add_pages
 from worker.settings import API_URL_FILE

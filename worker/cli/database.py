@@ -15,7 +15,6 @@ from worker.background.schema_compatibility import (
     upgrade_shuts_out,
 )
 from worker.broker.connection import Client, redis_client
-from worker.cli.configuration import configuration
 from worker.cli.database_text import (
     Plan,
     print_done,
@@ -26,7 +25,8 @@ from worker.cli.database_text import (
     user_document,
 )
 from worker.cli.output import as_json_option, count_text, print_json
-from worker.cli.stores import open_standing_ledger
+from worker.cli.pruning import prune
+from worker.cli.stores import configuration, open_standing_ledger
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.changes import Lost, lost_by
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
@@ -198,3 +198,12 @@ def _opened(engine: Any) -> Iterator[Any]:
         yield engine
     finally:
         engine.dispose()
+
+
+@click.group()
+def db() -> None:
+    """Look after the ledger's tables: which releases can work with them, and what is old in them."""
+
+
+for _command in (status, upgrade, downgrade, prune):
+    db.add_command(_command)

@@ -2,15 +2,12 @@
 
 import getpass
 import os
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from worker.cli.configuration import configuration
-from worker.cli.corrections import correct
 from worker.cli.dead_letter_text import (
     dead_letter_json,
     dead_letter_row_cells,
@@ -20,18 +17,20 @@ from worker.cli.dead_letter_text import (
     print_attempts,
     shortfall,
 )
-from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
-from worker.cli.replays import announce_replay, follow, replay_json
+from worker.cli.output import as_json_option, confirm, count_text, print_json, print_table, when
+from worker.cli.replays import announce_replay, correct, follow, replay_json
 from worker.cli.selection import (
+    complete_integration,
     integration_option,
     limit_option,
+    refuse_other_tenant,
+    replay_target,
     resolved,
     selecting,
     selection_of,
     since_option,
 )
-from worker.cli.stores import integration_store, names_by_id
-from worker.cli.targets import complete_integration, refuse_other_tenant, replay_target
+from worker.cli.stores import configuration, integration_store, names_by_id
 from worker.ledger.attempts import attempts_of
 from worker.ledger.dead_letters import (
     DeadLetterCount,
@@ -161,7 +160,7 @@ def discard_(*, yes: bool, as_json: bool, **options: Any) -> None:
         selection = selection_of(store, options)
         found = _counted(store, selection, elsewhere=True)
         if found.total and not yes:
-            _confirm(f"Discard {count_text(found.total, 'dead letter')}?", "nothing was discarded")
+            confirm(f"Discard {count_text(found.total, 'dead letter')}?", "nothing was discarded")
         discarded = discard_dead_letters(store.engine, selection, found.upto_ms) if found.total else 0
     if as_json:
         print_json({"discarded": discarded})
@@ -222,7 +221,7 @@ def replay(
             return
         if not yes:
             question = f"Replay {count_text(found.replayable, 'dead letter')}?"
-            _confirm(question, "nothing is replayed", shortfall(found))
+            confirm(question, "nothing is replayed", shortfall(found))
         made = create_replay(
             store.engine,
             selection,
@@ -275,15 +274,6 @@ def _tell(found: DeadLetterCount, names: Mapping[str, str], *, as_json: bool) ->
         click.echo(f"{count_text(found.replayable, 'dead letter')} can be replayed.")
     for line in shortfall(found):
         click.echo(line)
-
-
-def _confirm(question: str, nothing: str, remarks: Iterable[str] = ()) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{nothing}: there is no terminal to ask at, so give --yes")
-    for remark in remarks:
-        click.echo(remark, err=True)
-    if not click.confirm(plain(question), err=True):
-        raise click.ClickException(nothing)
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""`siem deliveries`, `siem db`: what the ledger knows."""
+"""`siem deliveries`: what became of each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,10 +6,8 @@ from typing import Any
 
 import click
 
-from worker.cli.database import downgrade, status, upgrade
 from worker.cli.dead_letter_text import print_attempts
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.pruning import prune
 from worker.cli.selection import integration_option, limit_option, resolved, since_option
 from worker.cli.stores import integration_store, names_by_id
 from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
@@ -82,15 +80,6 @@ def deliveries(
             home = names.get(one.integration_id, one.integration_id)
             click.echo("\n" + plain(f"Attempts at {home}{mark}:"))
             print_attempts(tried[one.delivery])
-
-
-@click.group()
-def db() -> None:
-    """Look after the ledger's tables: which releases can work with them, and what is old in them."""
-
-
-for _command in (status, upgrade, downgrade, prune):
-    db.add_command(_command)
 
 
 def _document(row: DeliveryRow, tried: Mapping[Delivery, Sequence[AttemptRow]] | None) -> dict[str, Any]:

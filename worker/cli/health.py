@@ -8,22 +8,25 @@ import click
 
 from worker.background.health import HealthService
 from worker.broker.connection import redis_client
-from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, when
-from worker.cli.partial import end_with, named, print_gaps, reported_ledger
 from worker.cli.reports import (
     Entry,
+    end_with,
     in_order,
     limit_option,
+    named,
     nothing_there,
+    print_gaps,
     print_integrations,
     print_wrapped,
     reason,
+    reported_ledger,
     state_words,
     tenant_option,
     waiting_text,
 )
-from worker.cli.targets import complete_integration
+from worker.cli.selection import complete_integration
+from worker.cli.stores import configuration
 from worker.model.health import (
     ERROR_RATE,
     FINE,

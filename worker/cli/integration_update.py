@@ -6,25 +6,31 @@ from typing import Any
 
 import click
 
-from worker.cli.configuration import configuration
 from worker.cli.field_options import MODELS, FormOption, SectionedCommand
-from worker.cli.form_inputs import pairs, text_in
 from worker.cli.integration_form import (
     as_given,
     auth_of,
     giving,
     headers_of,
     judged,
+    pairs,
     pem_of,
     refuse_contradictions,
     refuse_useless,
+    text_in,
     token_of,
 )
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_text import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
-from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
-from worker.cli.targets import integration_argument
+from worker.cli.selection import integration_argument
+from worker.cli.stores import (
+    configuration,
+    integration_store,
+    processes_without_key,
+    refresh_integrations,
+    worker_reach,
+)
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
 from worker.ledger.tenancy import TenantIntegrations

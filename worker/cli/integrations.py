@@ -2,7 +2,6 @@
 
 import base64
 import secrets
-import sys
 from itertools import chain
 from typing import Any
 
@@ -10,7 +9,6 @@ import click
 
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import redis_client
-from worker.cli.configuration import configuration
 from worker.cli.doctor import doctor
 from worker.cli.field_options import SectionedCommand
 from worker.cli.integration_form import read_form
@@ -25,9 +23,15 @@ from worker.cli.integration_text import (
 )
 from worker.cli.integration_update import update
 from worker.cli.orphans import notices, orphans
-from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
-from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
-from worker.cli.targets import integration_argument
+from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table
+from worker.cli.selection import integration_argument
+from worker.cli.stores import (
+    configuration,
+    integration_store,
+    processes_without_key,
+    refresh_integrations,
+    worker_reach,
+)
 from worker.integrations.integration import Integration
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import replays_of
@@ -192,7 +196,8 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
     with integration_store() as store:
         found = store.resolve(integration)
         if not yes:
-            _confirm(integration, found)
+            question = f"Delete {integration} ({found})? {_waiting(found)} become dead letters."
+            confirm(question, "nothing was deleted")
         store.delete(found)
         refresh_integrations(store, found)
     if as_json:
@@ -230,14 +235,6 @@ def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: 
         print_json(integration_json(changed, store.disabled_by_destination().get(changed.id)))
     else:
         click.echo(f"{what} {changed.name} ({changed.id}).")
-
-
-def _confirm(name: str, integration_id: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was deleted: there is no terminal to ask at, so give --yes")
-    question = f"Delete {name} ({integration_id})? {_waiting(integration_id)} become dead letters."
-    if not click.confirm(question, err=True):
-        raise click.ClickException("nothing was deleted")
 
 
 def _waiting(integration_id: str) -> str:

@@ -1,6 +1,5 @@
 """`siem integrations orphans`: list, adopt, delete what stands in Redis and not in the ledger."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +16,9 @@ from worker.broker.conflicts import (
     sentences,
 )
 from worker.broker.connection import Client, redis_client
-from worker.cli.configuration import configuration
 from worker.cli.integration_text import integration_json
-from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
-from worker.cli.stores import integration_store, reconcile, refresh_integrations
+from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table, when
+from worker.cli.stores import configuration, integration_store, reconcile, refresh_integrations
 from worker.ledger.orphans import adopt_integration as adopt_into
 from worker.ledger.orphans import keep_dead_letters
 from worker.model.errors import BrokerUnavailable, NotFoundError
@@ -100,7 +98,9 @@ def delete(orphan: str, *, yes: bool, as_json: bool) -> None:
         reconcile(store)
         found, conflict = _find(client, orphan)
         if not yes:
-            _confirm(conflict.name, found, _backlog(client, found))
+            events = count_text(_backlog(client, found), "undelivered event")
+            question = f"Delete {conflict.name} ({found})? {events} become dead letters."
+            confirm(question, "nothing was deleted")
         keep_dead_letters(store.engine, _sealed(client, found, conflict), conflict.revision)
         refresh_integrations(store)
     if as_json:
@@ -181,11 +181,3 @@ def _document(client: Client, integration_id: str, conflict: Conflict) -> dict[s
 
 def _backlog(client: Client, integration_id: str) -> int:
     return Backlog(client, Timing.of(configuration())).depth(integration_id)
-
-
-def _confirm(name: str, integration_id: str, waiting: int) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was deleted: there is no terminal to ask at, so give --yes")
-    events = count_text(waiting, "undelivered event")
-    if not click.confirm(plain(f"Delete {name} ({integration_id})? {events} become dead letters."), err=True):
-        raise click.ClickException("nothing was deleted")

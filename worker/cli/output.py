@@ -7,8 +7,9 @@ nobody reaches the reader's terminal through us.
 import json
 import math
 import re
+import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -141,3 +142,16 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in text
     )
+
+
+def confirm(question: str, nothing: str, remarks: Iterable[str] = ()) -> None:
+    """Ask before what cannot be undone. Raises ClickException with `nothing`, which says what was not done.
+
+    Without a terminal there is nobody to ask: that is a UsageError, which names `--yes`.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{nothing}: there is no terminal to ask at, so give --yes")
+    for remark in remarks:
+        click.echo(remark, err=True)
+    if not click.confirm(plain(question), err=True):
+        raise click.ClickException(nothing)

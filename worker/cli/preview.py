@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import click
 
-from worker.cli.lines import InputLine, arriving_lines
 from worker.cli.output import count_text, plain
-from worker.cli.publish import SHOWN, of_the_whole
+from worker.cli.publish import SHOWN, InputLine, arriving_lines, of_the_whole
+from worker.cli.selection import integration_argument
 from worker.cli.stores import integration_store
-from worker.cli.targets import integration_argument
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration
 from worker.model.errors import InvalidEvent

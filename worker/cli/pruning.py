@@ -12,9 +12,8 @@ from worker.background.pruning_guard import read_clocks, unlikely
 from worker.broker.connection import redis_client
 from worker.broker.notices import PruningRefusals
 from worker.broker.outcomes import oldest_ms
-from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, print_json, print_table, when
-from worker.cli.stores import integration_store
+from worker.cli.stores import configuration, integration_store
 from worker.ledger.pruning import PrunableKind, Share, prunable_shares
 from worker.ledger.pruning import prune_rows as prune_in
 from worker.model.clocks import disagreement

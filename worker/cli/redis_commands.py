@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from worker.background.redis_report import RedisReport
+from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import claim_holder, take_over
-from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.stores import ledger
+from worker.cli.stores import configuration, ledger
 from worker.ledger.engine import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
 from worker.model.redis_checks import CheckStatus

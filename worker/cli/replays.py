@@ -2,17 +2,22 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import closing
+from typing import Any, BinaryIO
 
 import click
 from msgspec import structs
 
-from worker.cli.output import as_json_option, count_text, print_json, print_table, when
+from worker.broker.connection import redis_client
+from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.selection import limit_option
-from worker.cli.stores import Ledger, integration_store, ledger, names_by_id
+from worker.cli.stores import Ledger, configuration, integration_store, ledger, names_by_id
+from worker.ledger.dead_letters import find_letter
 from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay
-from worker.model.replays import Replay, ReplayResult, ReplayState
+from worker.model.events import MAX_EVENT_BYTES
+from worker.model.replays import LetterState, Replay, ReplayResult, ReplayState
+from worker.pipeline.correction import publish_corrected
 
 #: How often somebody who waits looks at the ledger, in seconds.
 _LOOK_EVERY = 0.5
@@ -147,3 +152,26 @@ def _fields(replay: Replay, became: ReplayResult, names: Mapping[str, str]) -> l
 
 def _shown(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+@click.command()
+@click.argument("letter", metavar="ID")
+@click.argument("source", metavar="FILE", type=click.File("rb"))
+@as_json_option
+def correct(letter: str, source: BinaryIO, *, as_json: bool) -> None:
+    """Publish the corrected event of a dead letter that was not valid, from FILE or - for standard input.
+
+    Its id and tenant must be those that it had, where those could be read. Once Redis has the event, the
+    letter waits no longer.
+
+    \b
+    siem dead-letters show ID --json | jq -r .payload > event.json
+    siem dead-letters correct ID event.json
+    """
+    raw = source.read(MAX_EVENT_BYTES + 1).strip()
+    with integration_store() as store, closing(redis_client(configuration().broker_address())) as client:
+        event_id = publish_corrected(store.engine, client, find_letter(store.engine, letter), raw)
+    if as_json:
+        print_json({"id": letter, "event_id": event_id, "state": LetterState.REPLAYED.value})
+    else:
+        click.echo(plain(f"Published {event_id}; the dead letter waits no longer."))

@@ -2,21 +2,34 @@
 
 Comes in: a row of cells for each integration, and what there is to say of it. Goes out: a table whose names
 are shortened to the width of the terminal, with the words under each row; in a pipe nothing is shortened.
+
+Reports while Redis or the database is away: what is known is printed, what is not is named, and why.
+
+Comes in: the gaps that a report met. Goes out: lines, and the exit code: 3 as for every command that
+something does not answer to, 1 where this release cannot work with the ledger's tables.
 """
 
+import io
 import shutil
 import sys
 import textwrap
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from worker.cli import FAILED, UNAVAILABLE
 from worker.cli.output import plain, table_lines
-from worker.model.health import FINE, IntegrationHealth, State
-from worker.model.sources import Source
+from worker.cli.stores import Ledger, open_standing_ledger
+from worker.ledger.migrations.runner import require_readable_schema
+from worker.model.errors import NotFoundError, UnavailableError
+from worker.model.health import FINE, IntegrationHealth, State, Subject
+from worker.model.sources import MissingSources, Source
+from worker.model.untrusted_text import PrintableStream, unfiltered
 
 #: How many integrations are listed unless somebody wants more.
 LIMIT = 20
@@ -138,3 +151,92 @@ def _folded(text: str, first: str, indent: str) -> list[str]:
 def terminal_width() -> int | None:
     """Return the columns of the terminal; None in a pipe, where lines stay whole."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+_NAMES = {Source.REDIS: "Redis", Source.DATABASE: "the database"}
+
+
+@contextmanager
+def reported_ledger(gaps: MissingSources) -> Iterator[Ledger]:
+    """Give the ledger for a report, and note whether it can be used.
+
+    Raises SchemaOutdated where there is no file, and InvalidSetting.
+    """
+    engine = open_standing_ledger()
+    try:
+        gaps.ask(Source.DATABASE, lambda: require_readable_schema(engine))
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def print_gaps(gaps: MissingSources, fields: Mapping[Source, Sequence[str]]) -> None:
+    """Print a line for each source that is away, with what is not known without it, and why."""
+    for source, error in gaps.errors.items():
+        click.echo(plain(f"NOT KNOWN without {_NAMES[source]}: {', '.join(fields[source])} ({error})"))
+
+
+def end_with(gaps: MissingSources, *, fine: bool = True) -> None:
+    """End the process unless all was known and fine; each absence is a line on standard error."""
+    for error in gaps.errors.values():
+        click.echo(f"Error: {plain(str(error))}", err=True)
+    if any(isinstance(error, UnavailableError) for error in gaps.errors.values()):
+        sys.exit(UNAVAILABLE)
+    if gaps.errors or not fine:
+        sys.exit(FAILED)
+
+
+def named(known: Sequence[Subject], id_or_name: str, gaps: MissingSources) -> Subject:
+    """Return the one of that id, or else of that name. Raises NotFoundError."""
+    found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise NotFoundError(f"several integrations are named {id_or_name}: give the id, one of {ids}")
+    if not found:
+        where = " in Redis, and the database cannot be asked" if Source.DATABASE in gaps.errors else ""
+        raise NotFoundError(f"there is no integration {id_or_name}{where}")
+    return found[0]
+
+
+#: Home, and from there on clear: nothing flickers, as a clearing beforehand would.
+_HOME, _CLEAR_REST_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_CLEAR_ALL = "\x1b[2J"
+
+
+def watch(show: Callable[[], object], every: float) -> None:
+    """Print what `show` prints again and again, every so many seconds, over what stood there.
+
+    What it depends on may be away meanwhile: that is shown, and tried again. Ends with KeyboardInterrupt.
+    """
+    # Its own sequences reach the terminal; what stands between them is cleaned as it is captured.
+    terminal = unfiltered(sys.stdout)
+    click.echo(_CLEAR_ALL, nl=False, color=True, file=terminal)
+    while True:
+        click.echo(as_screen(_captured(show)), nl=False, color=True, file=terminal)
+        time.sleep(every)
+
+
+class _Screen(io.StringIO):
+    """Takes what is printed for the terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _captured(show: Callable[[], object]) -> str:
+    gathered = _Screen()
+    with redirect_stdout(PrintableStream(gathered)):
+        try:
+            show()
+        except UnavailableError as error:
+            click.echo(f"{error}; trying again …")
+    return gathered.getvalue()
+
+
+def as_screen(text: str) -> str:
+    """Return what shows these lines over those that stand there: as many as have room, the first ones."""
+    found, room = text.splitlines(), max(2, shutil.get_terminal_size().lines - 1)
+    if len(found) > room:
+        found = [*found[: room - 1], f"… {len(found) - room + 1} more lines: the terminal is too short"]
+    lines = "".join(f"{line}{_CLEAR_REST_OF_LINE}\n" for line in found)
+    return f"{_HOME}{lines}{_CLEAR_BELOW}"

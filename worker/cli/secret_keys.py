@@ -11,9 +11,8 @@ import click
 from worker.broker.conflicts import standing_documents
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, key_holders, lacking_key
-from worker.cli.configuration import configuration
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
-from worker.cli.stores import integration_store, ledger, refresh_integrations
+from worker.cli.stores import configuration, integration_store, ledger, refresh_integrations
 from worker.ledger.resealing import reseal_secrets, sealed_secrets
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.vault.sealed_secrets import Binding, SealedSecret, secrets_in_document

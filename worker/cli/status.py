@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from worker.background.health import HealthService
-from worker.background.redis_report import RedisReport
+from worker.background.redis_monitor import RedisReport
 from worker.broker.conflicts import conflicts, count_by_kind, sentences
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import ROLES, roles_alive
@@ -17,22 +17,23 @@ from worker.broker.ingress import count_unrouted as ingress_waiting
 from worker.broker.notices import floods, recorder_stall
 from worker.broker.outcomes import lag
 from worker.broker.unrecordable import Unrecordable
-from worker.cli.configuration import configuration
 from worker.cli.output import Since, as_json_option, count_text, print_json, when
-from worker.cli.partial import end_with, print_gaps, reported_ledger
 from worker.cli.reports import (
     Entry,
+    end_with,
     in_order,
     limit_option,
     nothing_there,
+    print_gaps,
     print_integrations,
     print_wrapped,
     reason,
+    reported_ledger,
     tenant_option,
     waiting_text,
+    watch,
 )
-from worker.cli.stores import Ledger
-from worker.cli.watching import watch
+from worker.cli.stores import Ledger, configuration
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.health import counts_since
 from worker.model.fleet_health import worker_role

@@ -16,19 +16,30 @@ from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_some
-from worker.cli.configuration import configuration
 from worker.integrations.integration import Integration
 from worker.ledger.engine import ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
+from worker.logging import log_to_stderr
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
+from worker.settings import Settings, settings
 from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 
 Ledger = Any
 _SQLITE = "sqlite:///"
+
+
+def configuration() -> Settings:
+    """Read the environment, and log to stderr as it says. Raises InvalidSetting.
+
+    Commands call it when they run, not when they are asked for help: help must not need a valid setting.
+    """
+    read = settings()
+    log_to_stderr(read.log_level)
+    return read
 
 
 def open_standing_ledger() -> Ledger:

@@ -1,7 +1,6 @@
 """`siem unrecordable`: list, show, retry, discard what no recorder could record."""
 
 import base64
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +10,10 @@ import click
 from worker.broker.connection import redis_client
 from worker.broker.packing import unpack_chunk
 from worker.broker.unrecordable import SetAside, Unrecordable
-from worker.cli.configuration import configuration
 from worker.cli.dead_letter_text import payload_lines
-from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
+from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table, when
 from worker.cli.selection import limit_option
+from worker.cli.stores import configuration
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import QueuedEvent
@@ -125,7 +124,9 @@ def discard(ids: tuple[str, ...], *, everything: bool, yes: bool, as_json: bool)
     with _entries() as entries:
         chosen = _chosen(entries, ids, everything=everything)
         if chosen and not yes:
-            _confirm(chosen)
+            events = sum(_events(one) or 0 for one in chosen)
+            question = f"Discard {_entries_of(len(chosen))}, with {count_text(events, 'event')} in all?"
+            confirm(question, "nothing was discarded")
         discarded = sum(map(entries.discard, chosen))
     if as_json:
         print_json({"discarded": discarded})
@@ -166,15 +167,6 @@ def _refuse_unreadable(chosen: Sequence[SetAside]) -> None:
             raise InvalidInput(
                 one.id, "cannot be put back, for it was not written by this software", "leave it out"
             )
-
-
-def _confirm(chosen: Sequence[SetAside]) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was discarded: there is no terminal to ask at, so give --yes")
-    events = sum(_events(one) or 0 for one in chosen)
-    question = f"Discard {_entries_of(len(chosen))}, with {count_text(events, 'event')} in all?"
-    if not click.confirm(question, err=True):
-        raise click.ClickException("nothing was discarded")
 
 
 def _entries_of(number: int) -> str:

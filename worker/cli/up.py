@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from worker.cli.configuration import configuration
+from worker.cli.stores import configuration
 from worker.demo.runner import run_demo
 from worker.up import run_up
 

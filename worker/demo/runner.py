@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from worker.broker.connection import redis_client
 from worker.demo.account import Account, AccountLine
-from worker.demo.progress import ProgressBars, drawing
 from worker.demo.receivers import (
     KEY_NAME,
     TENANT,
@@ -28,7 +27,7 @@ from worker.demo.receivers import (
     received,
     remove,
 )
-from worker.demo.report import account_json, print_account, summary, verdict
+from worker.demo.report import ProgressBars, account_json, drawing, print_account, summary, verdict
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore

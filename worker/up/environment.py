@@ -16,6 +16,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+import worker
+from worker.model.errors import NotFoundError
 from worker.model.redis_address import place
 from worker.settings import API_URL_FILE, REDIS_URL_FILE, Settings
 
@@ -104,3 +106,11 @@ def command(settings: Settings, here: Mapping[str, str] = os.environ) -> str:
     found = Path(here.get("SIEM_DATA_DIR", ".siem")).absolute() == settings.data_dir
     prefix = "" if found else f"SIEM_DATA_DIR={shlex.quote(str(settings.data_dir))} "
     return prefix + shlex.quote(str(program))
+
+
+def project_procfile() -> str:
+    """Read the Procfile that lies beside the package."""
+    path = Path(worker.__file__).parent.parent / "Procfile"
+    with suppress(OSError):
+        return path.read_text()
+    raise NotFoundError(f"there is no {path}: `siem up` runs from a checkout of the project")

@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from honcho.environ import parse_procfile
 
-import worker
 from worker.background.schema_compatibility import require_no_process_stopped, upgrade_shuts_out
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import API, ROLES, forget_killed, wait_for_roles
@@ -25,12 +23,12 @@ from worker.broker.redis_server import note_truncation
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.revisions import own_steps
 from worker.ledger.migrations.runner import upgrade_tables
-from worker.model.errors import BrokerUnavailable, NotFoundError, UnavailableError
+from worker.model.errors import BrokerUnavailable, UnavailableError
 from worker.settings import API_URL_FILE, Settings
 from worker.up.console import Console
 from worker.up.data_dir_lock import DataDirLock, is_alive
 from worker.up.embedded import EmbeddedServer
-from worker.up.environment import explain, located, process_environment
+from worker.up.environment import explain, located, process_environment, project_procfile
 from worker.up.orphan_reaper import OrphanReaper
 from worker.up.process_group import Exited, ProcessGroup, Watcher
 
@@ -91,7 +89,7 @@ class Stack:
         It is ready once a process of each of the `roles` has given a sign of life. When `quiet`, the
         output goes to files in `logs`, in the data directory. Raises NotFoundError without a Procfile.
         """
-        text = _project_procfile() if procfile is None else procfile
+        text = project_procfile() if procfile is None else procfile
         self._commands = {**parse_procfile(text).processes, **(extra or {})}
         self._settings = located(settings, settings.redis_url.get_secret_value())
         self._roles = roles
@@ -279,14 +277,6 @@ def run_up(
         return False
 
     return Stack(settings, extra=extra, quiet=quiet).run(announce if on_ready else None)
-
-
-def _project_procfile() -> str:
-    """Read the Procfile that lies beside the package."""
-    path = Path(worker.__file__).parent.parent / "Procfile"
-    with suppress(OSError):
-        return path.read_text()
-    raise NotFoundError(f"there is no {path}: `siem up` runs from a checkout of the project")
 
 
 def _upgrade_ledger(settings: Settings) -> None:
