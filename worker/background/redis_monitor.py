@@ -1,4 +1,4 @@
-"""Looks whether Redis suits, at the start of every process and then every minute; says what does not.
+"""Checks Redis at the start of every process and then every minute, and reports what does not suit.
 
 Comes in: a client. Goes out: a line in the log for each check that is not well, once, and again when it
 changes. A Redis that no process can work with is refused at the start, and ends the process later.

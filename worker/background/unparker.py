@@ -1,4 +1,4 @@
-"""From the ledger back into the backlogs: what was parked, oldest first, as soon as there is room.
+"""Moves parked events back into the backlogs, and watches how much each tenant has waiting.
 
 Runs beside every recorder; a lock in Redis lets one of them work at a time. No page comes back twice,
 whatever is killed and whoever else works: Redis keeps the name of the last page until the ledger has

@@ -1,4 +1,4 @@
-"""`siem replays`: list, show, cancel; and how a replay is told of."""
+"""`siem replays`: list, show, cancel; `siem dead-letters correct`; and how a replay is shown."""
 
 import time
 from collections.abc import Mapping

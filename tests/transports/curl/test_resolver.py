@@ -91,7 +91,7 @@ def test_a_name_that_moved_is_followed_at_the_next_connection(
             pass
         outcomes = [_outcome(many) for _ in range(3)]
 
-    assert outcomes == ["ConnectFailed", "Answer", "AddressRefused"]
+    assert outcomes == ["ConnectFailed", "CurlResponse", "AddressRefused"]
 
 
 def _outcome(many: ManyHttp) -> str:
