@@ -112,7 +112,7 @@ def test_a_header_name_cannot_be_broken_out_of(transport: HttpTransport, name: s
     head=st.sampled_from(
         [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
     ),
-    cool_down=st.binary(max_size=200),
+    rest=st.binary(max_size=200),
 )
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_nothing_else_escapes(guard: Guard, head: bytes, rest: bytes) -> None:
