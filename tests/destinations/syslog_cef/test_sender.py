@@ -127,6 +127,15 @@ def test_only_what_is_open_is_sent() -> None:
     assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
+def test_what_failed_least_goes_first() -> None:
+    """Its neighbours in a failed part are under suspicion, and wait."""
+    batch = batch_of(4)
+    batch.request_counts[:] = bytes([3, 0, 3, 0])
+    with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
+        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert ids(receiver.wait_for(4)) == ["e1", "e3", "e0", "e2"]
+
+
 @pytest.mark.parametrize(
     ("behaviour", "options", "code"),
     [

@@ -14,24 +14,21 @@ its last request carried whole, the innocent ones behind that would be lost.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from math import isqrt
 
 import msgspec
 
-from worker.destinations.batching import PartSize
+from worker.destinations.batching import IF_UNSENT, TO_THE_LAST, WITH_THREE_LEFT, BatchPlan, RequestLimit
 from worker.destinations.splunk_hec.acks import Confirmations
 from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
 from worker.integrations import SplunkHec
-from worker.model.batches import SETTLED, Batch, count_request
-from worker.model.deliveries import MAX_REQUESTS, Assurance, DeliveryResult, Failure, Verdict
+from worker.model.batches import SETTLED, Batch
+from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.transports.guard import Guard
@@ -64,12 +61,12 @@ class HecSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
-        self, client: HecClient, channel: Channel, size: PartSize, batch: Batch, deadline: float
+        self, client: HecClient, channel: Channel, limit: RequestLimit, batch: Batch, deadline: float
     ) -> None:
         """Send until `deadline` (monotonic seconds); half of the time, at most, is kept for confirmations."""
         self._client = client
         self._channel = channel
-        self._size = size
+        self._limit = limit
         self._batch = batch
         self._post_until = deadline
         self._confirmations: Confirmations | None = None
@@ -78,30 +75,20 @@ class HecSending:
             self._post_until = deadline - kept
             self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
         self._rulings: list[DeliveryResult] = []
-        self._repeated: set[int] = set()
-        self._parts: deque[Sequence[int]] = deque()
         self._longest = 0.0
 
     def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
         """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
         self._envelopes = envelopes
-        self._sizes = {place: len(envelope) for place, envelope in envelopes.items()}
-        self._parts.extend(self._plan(list(envelopes)))
-        while self._parts:
-            self._send(self._parts.popleft())
+        sizes = {place: len(envelope) for place, envelope in envelopes.items()}
+        self._plan = BatchPlan(self._batch, self._limit, sizes)
+        came_apart = SETTLED in self._batch.request_counts
+        self._plan.add(list(envelopes), whole=WITH_THREE_LEFT if came_apart else TO_THE_LAST)
+        while self._plan:
+            self._send(self._plan.next_part())
         if self._confirmations is not None:
             self._confirmations.gather()
         return self._rulings
-
-    def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
-        request_counts = self._batch.request_counts
-        if SETTLED not in request_counts:
-            for part in self._size.cut(places, self._sizes):
-                yield from self._cut(part, whole=1, single=0)
-            return
-        for _, alike in groupby(places, key=request_counts.__getitem__):
-            for part in self._size.cut(list(alike), self._sizes):
-                yield from self._cut(part, whole=3, single=1)
 
     def _send(self, part: Sequence[int]) -> None:
         began = time.monotonic()
@@ -111,15 +98,14 @@ class HecSending:
             return
         body = b"".join([self._envelopes[place] for place in part])
         verdict = self._client.post(
-            self._channel, body, len(part), self._post_until, partial(count_request, self._batch, part)
+            self._channel, body, len(part), self._post_until, partial(self._plan.count, part)
         )
         seconds = time.monotonic() - began
         if verdict.meaning is HecMeaning.ACCEPTED:
             self._learn(len(body), seconds)
             self._accept(part, verdict)
-        elif verdict.cut_off and self._may_repeat(part):
-            self._repeated.update(part)
-            self._queue(part, verdict, whole=3)
+        elif verdict.cut_off and self._plan.repeat(part):
+            return
         elif verdict.meaning is HecMeaning.RETRY:
             self._give_up(part, self._reduced(part, len(body), verdict))
         elif verdict.meaning is HecMeaning.OFFENDER:
@@ -127,24 +113,19 @@ class HecSending:
         else:
             self._split(part, verdict, len(body))
 
-    def _may_repeat(self, part: Sequence[int]) -> bool:
-        """Say whether a part may be sent once more at once: it was not before, and has a request left."""
-        request_counts = self._batch.request_counts
-        return all(place not in self._repeated and request_counts[place] < MAX_REQUESTS for place in part)
-
     def _learn(self, size: int, seconds: float) -> None:
         """Dare a little more after what was answered soon; what took its time is as large as it may be."""
         self._longest = max(self._longest, seconds)
         if seconds <= self._client.patience / _SOON:
-            self._size.took(size, seconds)
+            self._limit.grow(size, seconds)
 
     def _reduced(self, part: Sequence[int], size: int, verdict: HecVerdict) -> HecVerdict:
         """Make the parts that follow so small that Splunk takes and answers them in time; say so."""
         if verdict.failure is None or not verdict.is_too_slow or len(part) == 1:
             return verdict
         in_time = int(verdict.rate * self._client.patience)
-        self._size.missed(min(size, in_time) if in_time else size, rate=verdict.rate)
-        message = f"{verdict.failure.message}; {self._size.words(len(part), size)}"
+        self._limit.shrink(min(size, in_time) if in_time else size, rate=verdict.rate)
+        message = f"{verdict.failure.message}; {self._limit.description(len(part), size)}"
         return replace(verdict, failure=msgspec.structs.replace(verdict.failure, message=message))
 
     def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
@@ -158,21 +139,21 @@ class HecSending:
     def _give_up(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Whoever turned this part away would turn the others away as well: they all come back later."""
         self._rule(part, Verdict.RETRY, verdict)
-        for waiting in self._parts:
+        for waiting in self._plan.stop():
             self._rule(waiting, Verdict.RETRY, verdict)
-        self._parts.clear()
 
     def _cut_out(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Let through what stands before the offender; send again what stands behind it."""
         at = verdict.offender
         self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
-        self._queue(part[at + 1 :], HecVerdict(HecMeaning.RETRY, _NOT_REACHED), whole=3)
+        self._send_again(part[at + 1 :], HecVerdict(HecMeaning.RETRY, _NOT_REACHED), whole=WITH_THREE_LEFT)
         if at == 0:
             return
         if self._confirmations is not None and verdict.ack_id is None:
             # It was taken, but nobody will ever be able to say that it is indexed.
-            self._repeated.update(part[:at])
-            self._queue(part[:at], HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED), whole=1)
+            self._plan.mark_repeated(part[:at])
+            unconfirmed = HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED)
+            self._send_again(part[:at], unconfirmed, whole=TO_THE_LAST)
         else:
             self._accept(part[:at], verdict)
 
@@ -182,31 +163,12 @@ class HecSending:
             self._rule(part, Verdict.REFUSED, verdict)
             return
         if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
-            self._size.missed(size)
-        self._queue(part, verdict, whole=MAX_REQUESTS)
+            self._limit.shrink(size)
+        self._send_again(part, verdict, whole=IF_UNSENT)
 
-    def _queue(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
+    def _send_again(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
         """Send these next, in parts so small that the requests that are left suffice to settle them all."""
-        request_counts = self._batch.request_counts
-        spent = [place for place in places if request_counts[place] >= MAX_REQUESTS]
-        self._rule(spent, Verdict.RETRY, if_spent)
-        able = [place for place in places if request_counts[place] < MAX_REQUESTS]
-        self._parts.extendleft(reversed(self._cut(able, whole=whole, single=1)))
-
-    def _cut(self, places: Sequence[int], *, whole: int, single: int) -> list[Sequence[int]]:
-        """Cut into parts by the requests that are left to these events.
-
-        They stay whole while `whole` are left, go one by one once `single` are, and in parts of about their
-        square root in between. One that is sent again although none is left has killed its workers: it goes
-        one by one, so that the next death tells which event it is.
-        """
-        if not places:
-            return []
-        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
-        if left >= whole:
-            return [places]
-        step = 1 if left <= single else isqrt(len(places))
-        return [places[at : at + step] for at in range(0, len(places), step)]
+        self._rule(self._plan.add_first(places, whole=whole), Verdict.RETRY, if_spent)
 
     def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
         if not places:
@@ -225,7 +187,7 @@ class HecSending:
                 assurance=assurance,
                 cool_down=why.cool_down,
                 # Whatever the last answer says, what was cut off or taken before may have arrived.
-                not_accepted=why.not_accepted if self._repeated.isdisjoint(places) else False,
+                not_accepted=False if self._plan.is_repeated(places) else why.not_accepted,
             )
         )
 
@@ -243,14 +205,14 @@ class SplunkHecSender:
             fields=config.fields,
         )
         self._client = HecClient(config, guard, connections=connections)
-        self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
+        self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
 
     def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         places = batch.open_places()
         wrapped = self._format.envelopes([batch.events[place] for place in places])
         with self._client.channel() as channel:
-            sending = HecSending(self._client, channel, self._size, batch, deadline)
+            sending = HecSending(self._client, channel, self._limit, batch, deadline)
             return sending.run(dict(zip(places, wrapped, strict=True)))
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
@@ -260,7 +222,7 @@ class SplunkHecSender:
         compressed body, which is shown uncompressed. Raises InvalidIntegration if the url cannot be used.
         """
         envelopes = dict(enumerate(self._format.envelopes(events)))
-        parts = self._size.cut(list(envelopes), {place: len(one) for place, one in envelopes.items()})
+        parts = self._limit.cut(list(envelopes), {place: len(one) for place, one in envelopes.items()})
         with self._client.channel() as channel:
             bodies = (b"".join(envelopes[place] for place in part) for part in parts)
             return b"\r\n\r\n".join(self._client.written(channel, body) for body in bodies)

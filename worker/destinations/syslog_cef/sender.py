@@ -7,7 +7,7 @@ unconfirmed, and goes out again, with the same id. `Assurance` says how far that
 import time
 from collections.abc import Callable, Sequence
 
-from worker.destinations.batching import PartSize
+from worker.destinations.batching import RequestLimit
 from worker.destinations.syslog_cef.sending import SyslogSending
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
@@ -65,7 +65,7 @@ class SyslogCefSender:
             if config.transport == "udp"
             else SyslogStream(guard, config, connections=connections)
         )
-        self._size = PartSize(events=config.batch_events, size=config.batch_bytes)
+        self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
         self._withdrawn = WithdrawnParts(withdraw)
 
     def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
@@ -75,7 +75,7 @@ class SyslogCefSender:
         if isinstance(self._way, SyslogDatagrams):
             return self._send_datagrams(self._way, batch, messages, deadline)
         frames = framed(messages, counts_octets=self._config.counts_octets)
-        sending = SyslogSending(self._way, self._size, self._withdrawn, batch, deadline)
+        sending = SyslogSending(self._way, self._limit, self._withdrawn, batch, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
         return results + self._withdrawn.results(batch)
 

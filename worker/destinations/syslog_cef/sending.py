@@ -5,18 +5,17 @@ One message on which it hangs up must not take its batch with it: what failed go
 smaller parts, and one by one with the last request. That is only of use while the receiver takes anything: so
 first one event goes out alone, and where that fails as well, all of it waits for the next sending.
 
-To a slow receiver smaller parts go out, by what it was seen to take (`PartSize`).
+To a slow receiver smaller parts go out, by what it was seen to take (`RequestLimit`).
 """
 
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from worker.destinations.batching import PartSize, isolating
+from worker.destinations.batching import IF_UNSENT, BatchPlan, RequestLimit
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
-from worker.model.batches import Batch, count_request
+from worker.model.batches import Batch
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.errors import (
     DeadlinePassed,
@@ -45,18 +44,20 @@ class SyslogSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
-        self, stream: SyslogStream, size: PartSize, withdrawn: WithdrawnParts, batch: Batch, deadline: float
+        self,
+        stream: SyslogStream,
+        limit: RequestLimit,
+        withdrawn: WithdrawnParts,
+        batch: Batch,
+        deadline: float,
     ) -> None:
         """Send until `deadline` (monotonic seconds)."""
         self._stream = stream
-        self._size = size
+        self._limit = limit
         self._withdrawn = withdrawn
         self._batch = batch
         self._deadline = deadline
-        self._parts: deque[Sequence[int]] = deque()
         self._rulings: list[DeliveryResult] = []
-        #: Events that have gone out already in this sending: the receiver may have them.
-        self._repeated: set[int] = set()
         self._is_taking = False
         self._failures = 0
         self._longest = 0.0
@@ -68,15 +69,17 @@ class SyslogSending:
         """
         self._frames = frames
         self._patience = patience
-        self._sizes = {place: len(frame) for place, frame in frames.items()}
+        sizes = {place: len(frame) for place, frame in frames.items()}
+        self._plan = BatchPlan(self._batch, self._limit, sizes)
         self._queue(list(frames))
-        while self._parts:
-            self._send(self._parts.popleft())
+        while self._plan:
+            self._send(self._plan.next_part())
         return self._rulings
 
     def _queue(self, places: Sequence[int]) -> None:
-        for part in isolating(places, self._batch.request_counts):
-            self._parts.extend(self._size.cut(part, self._sizes))
+        """Send these behind all that waits; what fewer failed requests have carried goes first."""
+        least_sent = sorted(places, key=self._batch.request_counts.__getitem__)
+        self._plan.add(least_sent, whole=IF_UNSENT)
 
     def _send(self, part: Sequence[int]) -> None:
         seconds = self._deadline - time.monotonic()
@@ -99,15 +102,15 @@ class SyslogSending:
         except TransportError as error:
             self._fail(part, error)
         except InvalidIntegration as error:
-            count_request(self._batch, part)
+            self._plan.count(part)
             hint = "correct the integration's TLS settings"
             self._give_up(part, Failure(FailureCode.CONFIGURATION, str(error), hint))
         except Exception:  # a shortage or a fault of ours: it counts if it may have gone out
-            count_request(self._batch, begun)
+            self._plan.count(begun)
             raise
         else:
             self._longest = max(self._longest, time.monotonic() - began)
-            self._size.took(self._bytes(part))
+            self._limit.grow(self._plan.size_of(part))
             self._accept(part, assurance)
 
     def _is_suspect(self, part: Sequence[int]) -> bool:
@@ -116,34 +119,34 @@ class SyslogSending:
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0
-        count_request(self._batch, part)
+        self._plan.count(part)
         self._rule(part, Verdict.ACCEPTED, None, assurance)
 
     def _fail(self, part: Sequence[int], error: TransportError) -> None:
         if isinstance(error, OutOfResources):  # whatever has gone out goes out once more
             self._give_up(part, describe(error))
         elif not error.tried:
-            count_request(self._batch, part)
+            self._plan.count(part)
             self._give_up(part, describe(error))
         elif isinstance(error, DeadlinePassed | Unconfirmed):
             self._reduce(part, error)
         else:
-            count_request(self._batch, part[: error.tried])
+            self._plan.count(part[: error.tried])
             self._narrow(part[: error.tried], part[error.tried :], error)
 
     def _reduce(self, part: Sequence[int], error: TransportError) -> None:
         """Let through what the receiver has taken in the time; the rest goes out in smaller parts later."""
         tried = part[: error.tried]
-        size = self._bytes(tried)
-        self._size.missed(size, rate=error.rate)
+        size = self._plan.size_of(tried)
+        self._limit.shrink(size, rate=error.rate)
         if error.taken:
             self._accept(part[: error.taken], Assurance.SENT)
         failure = describe(error)
         failure = Failure(
-            failure.code, f"{failure.message}; {self._size.words(len(tried), size)}", failure.hint
+            failure.code, f"{failure.message}; {self._limit.description(len(tried), size)}", failure.hint
         )
         late = part[error.taken : error.tried]
-        count_request(self._batch, late)
+        self._plan.count(late)
         self._rule(late, Verdict.RETRY, failure)
         self._give_up(part[error.tried :], failure)
 
@@ -160,23 +163,19 @@ class SyslogSending:
                 self._give_up([*suspects, *rest], describe(error))
             return
         if not isinstance(error, TlsFailed):  # who refuses us in TLS has read nothing
-            self._repeated.update(suspects)
+            self._plan.mark_repeated(suspects)
         self._queue(rest)
         if self._is_taking:
             self._queue(suspects)
         else:
             self._queue(suspects[:-1])
-            self._parts.appendleft(suspects[-1:])
+            self._plan.put_first(suspects[-1:])
 
     def _give_up(self, part: Sequence[int], failure: Failure) -> None:
         """Whatever kept this part from the receiver keeps the others as well: they all come back later."""
         self._rule(part, Verdict.RETRY, failure)
-        for waiting in self._parts:
+        for waiting in self._plan.stop():
             self._rule(waiting, Verdict.RETRY, failure)
-        self._parts.clear()
-
-    def _bytes(self, part: Sequence[int]) -> int:
-        return sum(self._sizes[place] for place in part)
 
     def _rule(
         self,
@@ -189,7 +188,7 @@ class SyslogSending:
             return
         elapsed = _elapsed_ms(self._batch)
         # Whatever keeps it back at last, what went out before may have arrived.
-        not_accepted = None if self._repeated.isdisjoint(part) else False
+        not_accepted = False if self._plan.is_repeated(part) else None
         result = DeliveryResult(
             part, verdict, elapsed, failure, assurance=assurance, not_accepted=not_accepted
         )

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 
-from worker.destinations.batching import Portions
+from worker.destinations.batching import RequestLimit
 from worker.destinations.webhook.format import batch_id, body, content_type, message_id, signature
 from worker.destinations.webhook.redaction import response_excerpt, webhook_secrets
-from worker.destinations.webhook.sending import WebhookSending, separated
+from worker.destinations.webhook.sending import WebhookSending, event_sizes
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, webhook_verdict
 from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.integrations.secrets import masked_url
@@ -40,9 +40,10 @@ class WebhookSender:
         self._config = config
         self._keys = [signing_key(secret) for secret in config.signing_secrets]
         self._secrets = webhook_secrets(config)
-        self._portions: Portions | None = None
-        if config.body != "event":
-            self._portions = Portions(events=config.batch_events, size=config.batch_bytes - len("["))
+        self._is_batched = config.body != "event"
+        self._limit = RequestLimit(
+            events=config.batch_events if self._is_batched else 1, size=config.batch_bytes - len("[")
+        )
         self._transport = ManyHttp(
             guard, config, config.url, _headers(config), connections=config.connections
         )
@@ -50,7 +51,7 @@ class WebhookSender:
     def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
         """Send what is open of the batch; see `worker.destinations.Sender`."""
         timeout = self._config.timeout_seconds
-        sending = WebhookSending(self._write, self._judge, self._portions, batch)
+        sending = WebhookSending(self._write, self._judge, self._limit, batch)
         with self._transport.flight(min(timeout, max(0.0, deadline - time.monotonic()))) as flight:
             return sending.run(flight, timeout, deadline)
 
@@ -60,10 +61,7 @@ class WebhookSender:
         Each is request line, headers, an empty line and the body, as over HTTP/1.1.
         """
         places = range(len(events))
-        if self._portions is None:
-            parts: list[Sequence[int]] = [[place] for place in places]
-        else:
-            parts = self._portions.cut(places, separated(events, places))
+        parts = self._limit.cut(places, event_sizes(events, places))
         return b"\r\n\r\n".join([self._preview([events[place] for place in part]) for part in parts])
 
     def close(self) -> None:
@@ -73,7 +71,7 @@ class WebhookSender:
     def _write(self, events: Sequence[QueuedEvent]) -> tuple[list[str], bytes]:
         """Write a request at the moment of its attempt: receivers turn away what was signed long ago."""
         content = body(self._config.body, [event.raw for event in events])
-        name, timestamp = _name(events, batched=self._portions is not None), int(time.time())
+        name, timestamp = _name(events, batched=self._is_batched), int(time.time())
         headers = [f"webhook-id: {name}", f"webhook-timestamp: {timestamp}"]
         if self._keys:
             headers.append(f"webhook-signature: {signature(self._keys, name, timestamp, content)}")

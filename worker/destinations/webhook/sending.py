@@ -14,18 +14,15 @@ A record for each would cost more than the request that it is about.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
-from math import isqrt
 
 import msgspec
 
-from worker.destinations.batching import Portions
+from worker.destinations.batching import IF_UNSENT, WITH_THREE_LEFT, BatchPlan, RequestLimit
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict
-from worker.model.batches import Batch, count_request
-from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Failure, Verdict
+from worker.model.batches import Batch
+from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
@@ -114,60 +111,44 @@ Judge = Callable[[CurlResponse | TransportError], WebhookVerdict]
 class WebhookSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
-    def __init__(self, write: Write, judge: Judge, portions: Portions | None, batch: Batch) -> None:
-        """Send event by event, or in `portions`."""
+    def __init__(self, write: Write, judge: Judge, limit: RequestLimit, batch: Batch) -> None:
+        """Send what is open of the batch, in requests within the limit."""
         self._write = write
         self._judge = judge
-        self._portions = portions
+        self._limit = limit
         self._batch = batch
         self._tally = ResultCollector()
         self._failures = 0
         self._why_stopped: WebhookVerdict | None = None
-        self._repeated: set[int] = set()
-        self._parts: deque[Sequence[int]] = deque(self._plan(batch.open_places()))
+        places = batch.open_places()
+        self._plan = BatchPlan(batch, limit, event_sizes(batch.events, places))
+        self._plan.add(places, whole=WITH_THREE_LEFT)
 
     def run(self, flight: Flight, timeout: float, deadline: float) -> list[DeliveryResult]:
         """Send until `deadline` (monotonic seconds), with `timeout` seconds for each request."""
-        while self._parts or not flight.is_empty:
+        while self._plan or not flight.is_empty:
             self._start(flight, timeout, deadline)
             landed = flight.landed(_LOOK_UP)
             elapsed_ms = self._elapsed_ms()
             for part, outcome in landed:
-                if not (isinstance(outcome, KeptConnectionLost) and self._repeats(part)):
+                is_cut_off = isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
+                if not (is_cut_off and self._plan.repeat(part)):
                     self._take(part, self._judge(outcome), elapsed_ms)
         return self._tally.results()
 
-    def _plan(self, places: list[int]) -> Iterator[Sequence[int]]:
-        if self._portions is None:
-            yield from ((place,) for place in places)
-            return
-        for _, alike in groupby(places, key=self._batch.request_counts.__getitem__):
-            for part in self._portions.cut(group := list(alike), separated(self._batch.events, group)):
-                yield from self._cut(part)
-
     def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
         batch = self._batch
-        while self._parts and flight.has_room:
+        while self._plan and flight.has_room:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
                 return
-            part = self._parts.popleft()
+            part = self._plan.next_part()
             headers, body = self._write([batch.events[place] for place in part])
-            is_repeat = not self._repeated.isdisjoint(part)
+            is_repeat = self._plan.is_repeated(part)
             flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
             # Nothing of it goes out before the flight is asked what has landed.
-            count_request(batch, part)
-
-    def _repeats(self, part: Sequence[int]) -> bool:
-        """Send a part once more, unless it was before, nothing more is sent, or it has no request left."""
-        request_counts = self._batch.request_counts
-        spent = any(place in self._repeated or request_counts[place] >= MAX_REQUESTS for place in part)
-        if spent or self._why_stopped is not None:
-            return False
-        self._repeated.update(part)
-        self._parts.extendleft(reversed(self._cut(part)))
-        return True
+            self._plan.count(part)
 
     def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
         meaning = verdict.meaning
@@ -195,44 +176,21 @@ class WebhookSending:
     def _stop(self, why: WebhookVerdict) -> None:
         """Start nothing more: what has not been sent waits, uncounted."""
         self._why_stopped = self._why_stopped or why
-        for part in self._parts:
+        for part in self._plan.stop():
             self._rule(part, Verdict.RETRY, self._why_stopped)
-        self._parts.clear()
 
     def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         """Send in smaller parts what was refused as a whole."""
-        request_counts = self._batch.request_counts
-        if (
-            self._portions is not None
-            and verdict.failure is not None
-            and verdict.failure.code == FailureCode.TOO_LARGE
-        ):
-            self._portions.learn_limit(sum(len(self._batch.events[place].raw) for place in part))
-        self._rule([place for place in part if request_counts[place] >= MAX_REQUESTS], Verdict.RETRY, verdict)
-        able = [place for place in part if request_counts[place] < MAX_REQUESTS]
+        if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
+            self._limit.shrink(self._plan.size_of(part))
+        spent = self._plan.add_first(part, whole=IF_UNSENT)
+        self._rule(spent, Verdict.RETRY, verdict)
         if self._why_stopped is not None:
-            self._rule(able, Verdict.RETRY, self._why_stopped)
-        else:
-            self._parts.extendleft(reversed(self._cut(able, whole=MAX_REQUESTS)))
-
-    def _cut(self, places: Sequence[int], *, whole: int = 3) -> list[Sequence[int]]:
-        """Cut into parts by the requests that are left to these events.
-
-        They stay whole while `whole` are left, go one by one with the last, and in parts of about their
-        square root in between.
-        """
-        if not places:
-            return []
-        left = MAX_REQUESTS - max(self._batch.request_counts[place] for place in places)
-        if left >= whole:
-            return [places]
-        step = 1 if left <= 1 else isqrt(len(places))
-        return [places[at : at + step] for at in range(0, len(places), step)]
+            self._stop(self._why_stopped)
 
     def _rule(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
         # Whatever the last answer says, what was cut off before may have arrived.
-        cut_off = [place for place in places if place in self._repeated]
-        others = [place for place in places if place not in self._repeated]
+        cut_off, others = self._plan.by_repeated(places)
         for some, not_accepted in ((cut_off, False), (others, None)):
             if some:
                 reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
@@ -242,9 +200,9 @@ class WebhookSending:
         return round((time.monotonic() - self._batch.claimed_at) * 1000)
 
 
-def separated(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, bytes]:
-    """Return what each of these events adds to a body of several, the comma or line end included."""
-    return {place: events[place].raw + b"," for place in places}
+def event_sizes(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, int]:
+    """Return the bytes that each of these adds to a body of several, the comma or line end included."""
+    return {place: len(events[place].raw) + 1 for place in places}
 
 
 def _held_back(verdict: WebhookVerdict) -> WebhookVerdict:
