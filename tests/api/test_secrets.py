@@ -138,7 +138,7 @@ def test_a_secret_whose_key_is_missing_is_not_moved(api: Api) -> None:
     assert (refused.status_code, refused.json()["field"]) == (422, "signing_secrets.1")
     assert "lacks the key that sealed it" in refused.json()["reason"]
     assert renamed.status_code == 200
-    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [old]  # type: ignore[union-attr]  # a webhook
+    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [old]  # type: ignore[attr-defined]  # a webhook
     assert api.ask("PATCH", path, json={"signing_secrets": [new]}).status_code == 200
 
 

@@ -125,7 +125,7 @@ def test_what_decides_nothing_may_change() -> None:
         document[path] = True
     document["name"], document["destination"]["batch_events"] = "another", 7
 
-    assert open_document(document, VAULT).destination.auth.value.get_secret_value() == TOKEN  # type: ignore[union-attr]  # a webhook
+    assert open_document(document, VAULT).destination.auth.value.get_secret_value() == TOKEN  # type: ignore[attr-defined]  # a webhook
 
 
 def test_a_url_may_stand_in_the_clear() -> None:

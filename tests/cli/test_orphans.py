@@ -68,7 +68,7 @@ def test_one_is_adopted_as_it_was(own: Fleet, orphan: str, by: str) -> None:
     assert (adopted.code, resumed.code) == (0, 0)
     assert adopted.out.startswith(f"Adopted late ({orphan}); ")
     assert found.paused
-    assert found.destination.headers["X-Key"].get_secret_value() == "hush"  # type: ignore[union-attr]  # a webhook's
+    assert found.destination.headers["X-Key"].get_secret_value() == "hush"  # type: ignore[attr-defined]  # a webhook's
     assert (subscription.paused, own.client.hget(keys.state_key(orphan), "held")) == (False, b"0")
     assert siem(own, "list", "--json").json == []
     assert own.client.xlen(keys.urgent(orphan)) == 1

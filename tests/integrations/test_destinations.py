@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.integrations.refusals import SECRET, VALID, document, refusal
-from worker.integrations import DESTINATION_TYPES, SplunkHec, SyslogCef, Webhook
+from worker.integrations import CONFIGS, DESTINATION_TYPES, DestinationConfig
 from worker.integrations.integration import parse_integration
 from worker.model.errors import InvalidIntegration
 
@@ -137,7 +137,7 @@ def test_what_was_read_cannot_be_changed(kind: str) -> None:
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
 nested = values | st.dictionaries(st.text(), values, max_size=2) | st.lists(values, max_size=2)
 names = st.sampled_from(
-    sorted({*SplunkHec.model_fields, *SyslogCef.model_fields, *Webhook.model_fields, "unknown"} - {"type"})
+    sorted({"unknown"}.union(*(config.model_fields for config in CONFIGS.values())) - {"type"})
 )
 
 
@@ -153,5 +153,5 @@ def test_whatever_is_configured_is_judged(kind: str, destination: dict[str, Any]
         assert integration.type == kind
 
 
-def _read(kind: str, **changes: Any) -> SplunkHec | SyslogCef | Webhook:
+def _read(kind: str, **changes: Any) -> DestinationConfig:
     return parse_integration(document(kind, **changes)).destination

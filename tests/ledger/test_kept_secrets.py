@@ -63,7 +63,7 @@ def _with(**fields: Any) -> Callable[[Integration], Integration]:
 
 
 def _rotate(one: Integration) -> Integration:
-    secrets = (SecretStr(SECOND), *one.destination.signing_secrets)  # type: ignore[union-attr]  # a webhook
+    secrets = (SecretStr(SECOND), *one.destination.signing_secrets)  # type: ignore[attr-defined]  # a webhook
     return _with(signing_secrets=secrets)(one)
 
 

@@ -85,7 +85,7 @@ def test_a_signing_secret_whose_key_is_missing_is_not_moved(site: Site) -> None:
 
     assert "signing_secrets.1" in refused.text
     assert "lacks the key that sealed it" in refused.text
-    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [secret]  # type: ignore[union-attr]  # a webhook
+    assert [one.get_secret_value() for one in returned.destination.signing_secrets] == [secret]  # type: ignore[attr-defined]  # a webhook
     visitor.post(place + "/secret/none", sure="yes")
     assert "whsec_" in visitor.post(place + "/secret/new", status=200).text
 

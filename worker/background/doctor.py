@@ -18,7 +18,7 @@ from worker.destinations.checks import (
     skipped,
     warning,
 )
-from worker.destinations.checks.diagnosis import Diagnosis
+from worker.destinations.diagnosis import Diagnosis
 from worker.integrations.integration import Integration, moved_in, unreadable_in
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError
 from worker.model.failures import FailureCode

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from worker.integrations import Destination, SplunkHec, SyslogCef
+from worker.integrations import DestinationConfig, SplunkHec, SyslogCef
 from worker.integrations.integration import Integration
 from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
 from worker.ledger.health import counts_since
@@ -132,7 +132,7 @@ class Account:
         )
 
 
-def _way(destination: Destination) -> str:
+def _way(destination: DestinationConfig) -> str:
     """Name the way that events go, in four letters at most."""
     match destination:
         case SplunkHec():

@@ -1,35 +1,65 @@
-"""From an integration's sealed configuration to a sender that is ready to dial."""
+"""Every type of destination, a line each at the end; Celery, the doors and the doctor read them here.
 
+What is built of all types at import, such as Celery's tasks, has the types of that moment. A type of one's
+own is added by a module that is imported before `worker.celery`, `worker.api`, `worker.cli` or
+`worker.pages`; README.md of `worker` says how.
+"""
+
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from worker.destinations import Sender
-from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.destinations.webhook.sender import WebhookSender
-from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.destinations import DestinationType, MakeSender, Sender
+from worker.destinations.splunk_hec import SPLUNK_HEC
+from worker.destinations.syslog_cef import SYSLOG_CEF
+from worker.destinations.webhook import WEBHOOK
+from worker.integrations import register
 from worker.integrations.integration import Integration
 from worker.model.deliveries import Withdrawn
-from worker.settings import Network
 from worker.transports.guard import Guard
+from worker.transports.ranges import IpNetwork
 
 #: Opens the secrets of a document. Raises SecretUnreadable, InvalidIntegration.
 OpenDocument = Callable[[Mapping[str, Any]], Integration]
-
-
 #: Writes that events of an integration (its id) count as delivered no longer. Raises BrokerUnavailable.
-Withdraw = Callable[[str, Withdrawn], None]
+WithdrawOf = Callable[[str, Withdrawn], None]
+
+#: Every type by its name, in the order in which they were added.
+DESTINATIONS: dict[str, DestinationType] = {}
+
+
+def add(destination: DestinationType) -> None:
+    """Add a type, and its configuration. Raises ValueError if another one has its name."""
+    register(destination.config)
+    DESTINATIONS[destination.name] = destination
+
+
+def named(name: str) -> DestinationType:
+    """Return the type of that name. Raises KeyError."""
+    return DESTINATIONS[name]
+
+
+def make_sender(
+    integration: Integration, guard: Guard, *, connections: int, withdraw: WithdrawOf | None = None
+) -> Sender:
+    """Make the sender of the integration's type; `connections` are as many as there are threads.
+
+    Without `withdraw`, what it would be called with is told by the next sending alone.
+    """
+    make: MakeSender = pkgutil.resolve_name(named(integration.type).sender)
+    write = partial(withdraw, integration.id) if withdraw is not None else None
+    return make(integration.destination, guard, connections=connections, withdraw=write)
 
 
 def sender_opener(
     open_document: OpenDocument,
-    allowed: Sequence[Network],
+    allowed: Sequence[IpNetwork],
     *,
     connections: int,
-    withdraw: Withdraw | None = None,
+    withdraw: WithdrawOf | None = None,
 ) -> Callable[[bytes], tuple[Integration, Sender]]:
     """Return what makes senders of sealed JSON documents; all of them share one guard."""
     guard = Guard(allowed)
@@ -41,18 +71,5 @@ def sender_opener(
     return open_sender
 
 
-def make_sender(
-    integration: Integration, guard: Guard, *, connections: int, withdraw: Withdraw | None = None
-) -> Sender:
-    """Make the sender of the integration's type; `connections` are as many as there are threads.
-
-    Without `withdraw`, what it would be called with is told by the next sending alone.
-    """
-    match integration.destination:
-        case SplunkHec() as splunk:
-            return SplunkHecSender(splunk, guard, connections=connections)
-        case SyslogCef() as syslog:
-            write = partial(withdraw, integration.id) if withdraw is not None else None
-            return SyslogCefSender(syslog, guard, connections=connections, withdraw=write)
-        case Webhook() as webhook:
-            return WebhookSender(webhook, guard)
+for _one in (SPLUNK_HEC, SYSLOG_CEF, WEBHOOK):
+    add(_one)

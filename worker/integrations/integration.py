@@ -5,18 +5,46 @@ Secrets are `SecretStr` while they are in memory and sealed text everywhere else
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 
-from worker.integrations import AUTH_KINDS, DESTINATION_TYPES, Destination
+from worker.integrations import CONFIGS, DestinationConfig, destination_types
 from worker.integrations.secrets import SecretUrl, UnreadableSecret, UnreadableUrl, is_secret_readable
 from worker.model.errors import InvalidInput, InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 
 #: After the first attempt, an event is sent at most this often again.
 MAX_RETRIES = 3
+
+
+_UNKNOWN_TYPE = "destination_type"
+
+
+def _read_destination(value: Any, info: ValidationInfo) -> DestinationConfig:
+    """Read a destination as its type says; types may be added at any time, so no union names them."""
+    if not isinstance(value, Mapping | DestinationConfig):
+        raise PydanticKnownError("model_attributes_type")
+    if (config := _config_of(value)) is None:
+        raise PydanticCustomError(_UNKNOWN_TYPE, "no such type")
+    return config.model_validate(value, context=info.context)
+
+
+def _config_of(value: Any) -> type[DestinationConfig] | None:
+    """Return the configuration of a destination's type, or None if there is no such type."""
+    name = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return CONFIGS.get(name) if isinstance(name, str) else None
 
 
 class Integration(BaseModel):
@@ -34,7 +62,10 @@ class Integration(BaseModel):
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = MAX_RETRIES
     #: Whether what died in an outage of the destination is sent again once that is over.
     redrive: bool = True
-    destination: Destination
+    destination: Annotated[
+        SerializeAsAny[DestinationConfig],
+        PlainValidator(_read_destination, json_schema_input_type=dict[str, Any]),
+    ]
 
     @field_validator("event_types")
     @classmethod
@@ -54,7 +85,7 @@ class Integration(BaseModel):
 
     @property
     def type(self) -> str:
-        """The destination's type, as in the API: `splunk_hec`, `syslog_cef` or `webhook`."""
+        """The destination's type, as in the API: one of `destination_types()`."""
         return self.destination.type
 
 
@@ -74,7 +105,8 @@ def parse_integration(
         return Integration.model_validate(document, context={"stored": stored})
     except ValidationError as error:
         complaints = error.errors(include_input=False, include_url=False)
-        raise at_once([one for complaint in complaints for one in _told(complaint, hint)]) from None
+        config = _config_of(document.get("destination"))
+        raise at_once([one for complaint in complaints for one in _told(complaint, config, hint)]) from None
 
 
 def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
@@ -83,11 +115,16 @@ def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
     return InvalidIntegration(first.field, first.reason, first.hint, others)
 
 
-def _told(complaint: ErrorDetails, hint: str) -> Iterator[InvalidIntegration]:
-    place = _field(complaint["loc"])
+def _told(
+    complaint: ErrorDetails, config: type[DestinationConfig] | None, hint: str
+) -> Iterator[InvalidIntegration]:
+    place = _field(complaint["loc"], config)
+    if complaint["type"] == _UNKNOWN_TYPE:
+        yield InvalidIntegration("type", _one_of(destination_types()), hint)
+        return
     if complaint["type"].startswith("union_tag"):
-        kinds, name = (AUTH_KINDS, f"{place}.kind") if place == "auth" else (DESTINATION_TYPES, "type")
-        yield InvalidIntegration(name, f"give one of {', '.join(kinds)}", hint)
+        discriminator, values = _variants(config, place)
+        yield InvalidIntegration(f"{place}.{discriminator}", _one_of(values), hint)
         return
     reason = complaint["msg"].removeprefix("Value error, ")
     # What is wrong with several fields together is a line for each, and may name the one to look at itself.
@@ -100,10 +137,30 @@ def _told(complaint: ErrorDetails, hint: str) -> Iterator[InvalidIntegration]:
             yield InvalidIntegration(place or whole, _as_clause(line), hint)
 
 
-def _field(path: tuple[int | str, ...]) -> str:
-    """Write pydantic's path as the API names the field: without the tags that unions add."""
-    tags = {"destination", *DESTINATION_TYPES, *AUTH_KINDS}
-    return ".".join(str(part) for part in path if part not in tags)
+def _one_of(values: Sequence[str]) -> str:
+    return f"give one of {', '.join(values)}"
+
+
+def _field(path: tuple[int | str, ...], config: type[DestinationConfig] | None) -> str:
+    """Write pydantic's path as the API names the field: flat, and without the tags that unions add."""
+    parts = [str(part) for part in path]
+    if parts[:1] != ["destination"]:
+        return ".".join(parts)
+    del parts[0]
+    if parts[1:] and parts[1] in _variants(config, parts[0])[1]:
+        del parts[1]
+    return ".".join(parts)
+
+
+def _variants(config: type[DestinationConfig] | None, name: str) -> tuple[str, tuple[str, ...]]:
+    """Return what tells the models of a field apart, as `kind`, and its values; no values for one model."""
+    field = config.model_fields.get(name) if config is not None else None
+    if field is None or not isinstance(field.discriminator, str):
+        return "", ()
+    discriminator = field.discriminator
+    return discriminator, tuple(
+        model.model_fields[discriminator].default for model in get_args(field.annotation)
+    )
 
 
 def _as_clause(reason: str) -> str:

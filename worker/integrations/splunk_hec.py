@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from worker.integrations.destination import DestinationConfig
 from worker.integrations.secrets import is_secret_readable
-from worker.integrations.tls import TlsOptions
 from worker.integrations.urls import parts_of, with_ascii_host
 
 _INDEX = re.compile(r"[a-z0-9_][a-z0-9_-]{0,79}")
 
 
-class SplunkHec(TlsOptions):
+class SplunkHec(DestinationConfig):
     """Splunk's HTTP Event Collector.
 
     Requests are bounded by `batch_events` and by `batch_bytes` (uncompressed); `timeout_seconds`

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from worker.integrations.tls import TlsOptions, is_stored
+from worker.integrations.destination import DestinationConfig
+from worker.integrations.tls import is_stored
 from worker.integrations.urls import parts_of, with_ascii_host
 from worker.model.errors import InvalidIntegration
 
@@ -55,7 +56,7 @@ _PRINTABLE_HOST = re.compile(r"[!-~]{1,255}")
 _PLAIN_HOST = re.compile(r"(?![0-9]{4}$)[A-Za-z0-9._-]*[A-Za-z0-9]")
 
 
-class SyslogCef(TlsOptions):
+class SyslogCef(DestinationConfig):
     """CEF over syslog, for QRadar, ArcSight and everything else that reads it.
 
     The url's scheme chooses the way: `syslog://` is TCP, `syslog+udp://`, `syslog+tls://`. `framing` and

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from worker.integrations.destination import DestinationConfig
 from worker.integrations.secrets import MASK, SecretUrl, UnreadableUrl, is_secret_readable
-from worker.integrations.tls import TlsOptions, is_stored
+from worker.integrations.tls import is_stored
 from worker.integrations.urls import parts_of, with_ascii_host
 
 #: The most header fields that an integration may add to each request.
@@ -76,7 +77,7 @@ class ApiKeyAuth(BaseModel):
 Auth = Annotated[NoAuth | BearerAuth | ApiKeyAuth, Field(discriminator="kind")]
 
 
-class Webhook(TlsOptions):
+class Webhook(DestinationConfig):
     """Any endpoint that takes JSON by POST: an event a request, or an array or lines of several.
 
     The events' own bytes are sent, as they were published. `signing_secrets` are those of Standard

@@ -7,13 +7,12 @@ much it proves.
 import json
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from worker.destinations import Sender
 from worker.destinations.checks import StepResult, failed_by, ok, skipped
-from worker.destinations.registry import make_sender
-from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import Integration
 from worker.model.batches import Batch
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
@@ -21,7 +20,9 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
 from worker.transports.deadline import NOTICE
-from worker.transports.guard import Guard
+
+#: Makes the sender of an integration, which dials nothing yet. Raises InvalidIntegration.
+OpenSender = Callable[[Integration], Sender]
 
 #: No event of the control plane has this type.
 TEST_TYPE = "integration.test"
@@ -42,10 +43,12 @@ class TestEvent:
 
     __test__ = False  # pytest collects what is called Test…, wherever a test imports it
 
-    def __init__(self, integration: Integration, guard: Guard, seconds: float, *, wanted: bool) -> None:
+    def __init__(
+        self, integration: Integration, open_sender: OpenSender, seconds: float, *, wanted: bool
+    ) -> None:
         """Send, if it is `wanted`, within so many seconds."""
         self._integration = integration
-        self._guard = guard
+        self._open_sender = open_sender
         self._seconds = seconds
         self._sender: Sender | None = None
         self.is_wanted = wanted
@@ -57,7 +60,7 @@ class TestEvent:
         Raises InvalidIntegration when that shows that the integration cannot work.
         """
         if self._sender is None:
-            self._sender = make_sender(self._integration, self._guard, connections=1)
+            self._sender = self._open_sender(self._integration)
             self._sender.preview([self.event])
         return self._sender
 
@@ -77,16 +80,14 @@ class TestEvent:
         """Return a trial of the same event with other settings of the destination."""
         destination = self._integration.destination.model_copy(update=changes)
         integration = self._integration.model_copy(update={"destination": destination})
-        other = TestEvent(integration, self._guard, self._seconds, wanted=self.is_wanted)
+        other = TestEvent(integration, self._open_sender, self._seconds, wanted=self.is_wanted)
         other.event = self.event
         return other
 
     def close(self) -> None:
-        """Let go of the connections; a syslog receiver gets a moment to notice, for others follow."""
-        if isinstance(self._sender, SyslogCefSender):
-            self._sender.hang_up(NOTICE)
+        """Let go of the connections; the destination gets a moment to notice, for others follow."""
         if self._sender is not None:
-            self._sender.close()
+            self._sender.close(notice=NOTICE)
 
 
 def _marked_event(integration: Integration) -> QueuedEvent:

@@ -17,7 +17,6 @@ from worker.destinations.checks import (
     warning,
 )
 from worker.destinations.checks.http import HttpProbe, http_target
-from worker.destinations.checks.network import Target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
 from worker.destinations.splunk_hec.client import HecClient, event_url
 from worker.destinations.splunk_hec.verdict import HecVerdict, hec_verdict
@@ -46,19 +45,15 @@ _UNASKED = (
 _SEARCHES = "Splunk shows events at the time that they carry, and searches of the last minutes miss them"
 
 
-def hec_target(config: SplunkHec) -> Target:
-    """Say where the collector listens."""
-    return http_target(config.url, _LISTENS, has_secret=True)
-
-
-class HecDiagnosis:
+class HecChecks:
     """The steps of one collector beyond the way there."""
 
-    def __init__(self, config: SplunkHec, guard: Guard, questions: HttpProbe, event_step: TestEvent) -> None:
+    def __init__(self, config: SplunkHec, guard: Guard, test_event: TestEvent) -> None:
         """Ask nothing yet."""
+        self.target = http_target(config.url, _LISTENS, has_secret=True)
         self._config = config
-        self._questions = questions
-        self._trial = event_step
+        self._questions = HttpProbe(guard, self.target, config, config.timeout_seconds)
+        self._trial = test_event
         self._client = HecClient(config, guard, connections=1)
         self._ruling: DeliveryResult | None = None
 
@@ -81,6 +76,7 @@ class HecDiagnosis:
 
     def close(self) -> None:
         """Let go of connections."""
+        self._questions.close()
         self._client.close()
 
     def _health(self) -> StepResult:

@@ -195,7 +195,7 @@ class HecSending:
 class SplunkHecSender:
     """Sends batches to one HTTP Event Collector."""
 
-    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int) -> None:
+    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int, **_unused: object) -> None:
         """Prepare headers and envelopes; connect when the first batch comes."""
         self._format = HecFormat.of(
             host=config.host,
@@ -227,6 +227,6 @@ class SplunkHecSender:
             bodies = (b"".join(envelopes[place] for place in part) for part in parts)
             return b"\r\n\r\n".join(self._client.written(channel, body) for body in bodies)
 
-    def close(self) -> None:
+    def close(self, *, notice: float = 0.0) -> None:  # noqa: ARG002 - web servers take many connections
         """Let go of idle connections."""
         self._client.close()

@@ -28,29 +28,24 @@ _LISTENS_UDP = "check the port (514 unless changed), and that the receiver liste
 _ENDS = frozenset({FailureCode.CONNECTION_LOST, FailureCode.CLOSED_UNCONFIRMED})
 
 
-def syslog_target(config: SyslogCef) -> Target:
-    """Say where the receiver listens."""
-    host, port = config.target
-    return Target(
-        host=host,
-        port=port,
-        way=config.transport,
-        secure_form="syslog+tls://",
-        plain_form="syslog://",
-        check_first=_LISTENS,
-        plain_is_risky=False,
-    )
-
-
-class SyslogDiagnosis:
+class SyslogChecks:
     """The step of one receiver beyond the way there."""
 
-    def __init__(self, config: SyslogCef, target: Target, guard: WatchedGuard, event_step: TestEvent) -> None:
-        """Send nothing yet; the trial's sender must dial through this very guard."""
+    def __init__(self, config: SyslogCef, guard: WatchedGuard, test_event: TestEvent) -> None:
+        """Send nothing yet; the sender of the test event must dial through this very guard."""
+        host, port = config.target
+        self.target = Target(
+            host=host,
+            port=port,
+            way=config.transport,
+            secure_form="syslog+tls://",
+            plain_form="syslog://",
+            check_first=_LISTENS,
+            plain_is_risky=False,
+        )
         self._config = config
-        self._target = target
         self._guard = guard
-        self._trial = event_step
+        self._trial = test_event
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -66,7 +61,7 @@ class SyslogDiagnosis:
         return [DiagnosisStep("test event", self._test_event, "mutual tls")]
 
     def close(self) -> None:
-        """Let go of nothing: the trial does."""
+        """Let go of nothing: the test event does."""
 
     def _test_event(self) -> StepResult:
         if not self._trial.is_wanted:
@@ -101,7 +96,7 @@ class SyslogDiagnosis:
                 return self._tls_instead() or replace(ended, code=FailureCode.CLOSED_UNCONFIRMED)
 
     def _reaction(self, event_step: TestEvent) -> PeerReaction:
-        if self._target.way != "tls":
+        if self.target.way != "tls":
             return self._guard.reaction(_WATCH)
         # What goes on below TLS says nothing: only its sender can read it.
         sender = event_step.prepare()
@@ -112,7 +107,7 @@ class SyslogDiagnosis:
         """Say why; a receiver that waits for TLS closes or resets the connection."""
         code = result.failure.code if result.failure is not None else ""
         answer = arrived(result, self._trial.event)
-        if self._target.way == "udp" and code == FailureCode.CONNECT_FAILED:
+        if self.target.way == "udp" and code == FailureCode.CONNECT_FAILED:
             return replace(answer, hint=_LISTENS_UDP)
         if code not in _ENDS:
             return answer
@@ -120,14 +115,14 @@ class SyslogDiagnosis:
         return self._tls_instead() or replace(answer, hint=HUNG_UP)
 
     def _tls_instead(self) -> StepResult | None:
-        target = self._target
+        target = self.target
         if target.way != "tcp" or not speaks_tls(self._guard, target.host, target.port, _WATCH):
             return None
         return failed(f"{target} speaks TLS, and the url does not", f"write {target.secure_form} in the url")
 
     def _port_closed(self) -> StepResult:
-        what = f"{self._target} refused the datagram: nothing listens on that UDP port"
+        what = f"{self.target} refused the datagram: nothing listens on that UDP port"
         return failed(what, _LISTENS_UDP)
 
     def _odd(self, what: str) -> StepResult:
-        return failed(f"{self._target} took the event {self._trial.event.id}, but {what}", HUNG_UP)
+        return failed(f"{self.target} took the event {self._trial.event.id}, but {what}", HUNG_UP)

@@ -84,11 +84,6 @@ class SyslogCefSender:
         error = self._way.watch(seconds) if isinstance(self._way, SyslogStream) else None
         return describe(error) if error is not None else None
 
-    def hang_up(self, seconds: float) -> None:
-        """Let go of idle connections; give the receiver so long to notice: it may take one at a time."""
-        if isinstance(self._way, SyslogStream):
-            self._way.hang_up(seconds)
-
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
         """Return the very bytes for these events, frames and all; dials nothing.
 
@@ -99,8 +94,10 @@ class SyslogCefSender:
             return b"\n".join(messages)
         return b"".join(framed(messages, counts_octets=self._config.counts_octets))
 
-    def close(self) -> None:
-        """Let go of idle connections."""
+    def close(self, *, notice: float = 0.0) -> None:
+        """Let go of idle connections; give the receiver so many seconds to notice."""
+        if notice and isinstance(self._way, SyslogStream):
+            self._way.hang_up(notice)
         self._way.close()
         self._withdrawn.write_now()
 

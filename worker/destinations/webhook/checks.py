@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from worker.destinations.checks import DiagnosisStep, StepResult, skipped
 from worker.destinations.checks.http import HttpProbe, http_target
-from worker.destinations.checks.network import Target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
 from worker.integrations import NoAuth, Webhook
 from worker.model.deliveries import Verdict
 from worker.model.errors import TransportError
 from worker.model.failures import FailureCode
+from worker.transports.guard import Guard
 
 _LISTENS = "check host and port (443 for https unless the url names one), that the endpoint runs there"
 _BRING_BACK = (
@@ -25,20 +25,16 @@ _SIGNED_LATE = (
 )
 
 
-def webhook_target(config: Webhook) -> Target:
-    """Say where the endpoint listens."""
-    has_secret = bool(config.headers) or config.url.has_query or not isinstance(config.auth, NoAuth)
-    return http_target(config.url, _LISTENS, has_secret=has_secret)
-
-
-class WebhookDiagnosis:
+class WebhookChecks:
     """The steps of one endpoint beyond the way there."""
 
-    def __init__(self, config: Webhook, questions: HttpProbe, event_step: TestEvent) -> None:
+    def __init__(self, config: Webhook, guard: Guard, test_event: TestEvent) -> None:
         """Ask nothing yet."""
+        has_secret = bool(config.headers) or config.url.has_query or not isinstance(config.auth, NoAuth)
+        self.target = http_target(config.url, _LISTENS, has_secret=has_secret)
         self._config = config
-        self._questions = questions
-        self._trial = event_step
+        self._questions = HttpProbe(guard, self.target, config, config.timeout_seconds)
+        self._trial = test_event
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -54,7 +50,8 @@ class WebhookDiagnosis:
         ]
 
     def close(self) -> None:
-        """Let go of nothing: the others do."""
+        """Let go of connections."""
+        self._questions.close()
 
     def _signature(self) -> str:
         count = len(self._config.signing_secrets)

@@ -32,7 +32,7 @@ _MASK = "***"
 class WebhookSender:
     """Sends batches to one endpoint."""
 
-    def __init__(self, config: Webhook, guard: Guard) -> None:
+    def __init__(self, config: Webhook, guard: Guard, **_unused: object) -> None:
         """Prepare what all requests have in common; connect when the first batch comes.
 
         Raises InvalidIntegration when the url or a PEM cannot be used.
@@ -64,7 +64,7 @@ class WebhookSender:
         parts = self._limit.cut(places, event_sizes(events, places))
         return b"\r\n\r\n".join([self._preview([events[place] for place in part]) for part in parts])
 
-    def close(self) -> None:
+    def close(self, *, notice: float = 0.0) -> None:  # noqa: ARG002 - web servers take many connections
         """Let go of idle connections."""
         self._transport.close()
 
