@@ -209,8 +209,8 @@ def test_an_upgrade_lets_others_go_first(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Behind a transaction that holds the table: it does not keep everybody else waiting for that, too."""
-    monkeypatch.setattr("worker.ledger.engine._TABLE_WAIT_MS", 100)
-    monkeypatch.setattr("worker.ledger.engine._PAUSES", (0.2,) * 100)
+    monkeypatch.setattr("worker.ledger.migrations.runner._TABLE_WAIT_MS", 100)
+    monkeypatch.setattr("worker.ledger.migrations.runner._PAUSES", (0.2,) * 100)
     engine = open_ledger(postgres_url)
     upgrade_tables(engine)
     steps = later_steps(tmp_path, EXPANDS)
