@@ -87,7 +87,7 @@ def test_what_cannot_work_is_said_before_anything_is_dialled(
     assert set(results(checks).values()) == {"failed", "skipped"}
 
 
-def test_an_integration_that_is_switched_off_is_examined_all_the_same() -> None:
+def test_an_integration_that_is_disabled_is_examined_all_the_same() -> None:
     """One wants to know whether it would work before switching it on; that it is off is said."""
     with HecReceiver() as splunk:
         checks = examined(_splunk(splunk.url), enabled=False)

@@ -318,7 +318,7 @@ def test_a_retry_whose_order_was_lost_is_issued_again(client: redis.Redis, backl
     assert isinstance(backlog.claim(batch.order), Claim)
 
 
-def test_what_is_switched_off_is_held(client: redis.Redis, backlog: Backlog) -> None:
+def test_what_is_disabled_is_held(client: redis.Redis, backlog: Backlog) -> None:
     """An integration that was disabled keeps its backlog, and an order on its way claims nothing."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])

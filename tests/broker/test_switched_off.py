@@ -57,7 +57,7 @@ def test_a_lost_version_does_not_let_go(client: redis.Redis) -> None:
     assert is_held(client)
 
 
-def test_switched_off_by_the_ledger_it_stays_held(client: redis.Redis) -> None:
+def test_disabled_by_the_ledger_it_stays_held(client: redis.Redis) -> None:
     """The recorder's change arrives: held, and no longer routed to."""
     publish_integrations(client, [record(revision=1)], slots=4)
     hold(client)

@@ -168,7 +168,7 @@ def _replays_them(browser: Browser) -> None:
 def _sees_what_holds_it(browser: Browser) -> None:
     browser.go(HOME)
     browser.press("splunk")
-    browser.reload_until("circuit breaker is open", "#live")
+    browser.reload_until("circuit breaker open", "#live")
     told = browser.text("#live")
     assert "failing" in told
     assert "token" in told

@@ -153,7 +153,7 @@ def test_the_networks_of_this_environment_count(desk: Fleet) -> None:
     assert "SIEM_ALLOWED_NETWORKS" in help_text
 
 
-def test_nothing_is_recorded_and_nothing_switched_off(examined: dict[str, Ran], desk: Fleet) -> None:
+def test_nothing_is_recorded_and_nothing_disabled(examined: dict[str, Ran], desk: Fleet) -> None:
     """An endpoint that is gone for good is told, and the integration is left as it was."""
     integration = desk.store.get("webhook-410")
 

@@ -50,7 +50,7 @@ def test_a_pause_in_json(empty: Fleet, hook: Integration) -> None:
     assert (shown["id"], shown["paused"], shown["enabled"]) == (hook.id, True, True)
 
 
-def test_what_is_switched_off_stays_so(empty: Fleet, hook: Integration) -> None:
+def test_what_is_disabled_stays_so(empty: Fleet, hook: Integration) -> None:
     """A resume says that it takes more than that."""
     run(empty.environment, "integrations", "disable", hook.id)
     resumed = run(empty.environment, "integrations", "resume", hook.id)

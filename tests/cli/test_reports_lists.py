@@ -46,7 +46,7 @@ def test_trouble_comes_first_in_80_columns(many: Fleet, command: str) -> None:
     assert "1 234 567" in first
     assert "…" in first
     assert "tenant-" in first
-    assert reason.startswith("    its circuit breaker is open since")
+    assert reason.startswith("    circuit breaker open since")
     assert len([line for line in lines if line.startswith("idle")]) == 19
     assert any("Not listed: 230 idle" in line for line in lines)
 

@@ -94,7 +94,7 @@ def test_an_enabled_one_can_be_let_go_of(empty: Fleet, hook: Integration) -> Non
     assert state(empty, hook) == (b"0", True)
 
 
-def test_what_its_destination_switched_off_says_why_and_the_way_back(empty: Fleet, hook: Integration) -> None:
+def test_what_its_destination_disabled_says_why_and_the_way_back(empty: Fleet, hook: Integration) -> None:
     """List, show and status: reason, time, and the command; and then it is as if nothing had been."""
     lose(empty, hook)
     listed = call(empty.environment, "integrations", "list").out
@@ -134,11 +134,11 @@ def test_a_long_reason_does_not_push_the_figures_away(empty: Fleet, hook: Integr
     assert "x" * 300 in call(empty.environment, "integrations", "show", "hook").out
 
 
-def test_what_a_person_switched_off_says_so(empty: Fleet, hook: Integration) -> None:
+def test_what_a_person_disabled_says_so(empty: Fleet, hook: Integration) -> None:
     """By hand, without a reason, and with the way back."""
     call(empty.environment, "integrations", "disable", "hook")
 
-    assert "it was disabled by hand" in call(empty.environment, "status").out
+    assert "disabled by an operator" in call(empty.environment, "status").out
     assert f"hook is disabled (by hand); `siem integrations enable {hook.id}`" in (
         call(empty.environment, "integrations", "list").out
     )

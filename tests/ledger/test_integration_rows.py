@@ -58,7 +58,7 @@ def revisions(store: IntegrationStore) -> dict[str, tuple[int, bool]]:
 
 
 @pytest.mark.parametrize("status", [Status.DEAD, Status.RETRYING])
-def test_a_destination_that_is_gone_is_switched_off(store: IntegrationStore, status: Status) -> None:
+def test_a_destination_that_is_gone_is_disabled(store: IntegrationStore, status: Status) -> None:
     """Whether the event died of it or waits, its integration is off, with reason and time; no other is."""
     recorded = record_entries(store.engine, [("5-0", [gone(status=status)])], [])
 
@@ -111,7 +111,7 @@ def test_the_first_answer_counts(store: IntegrationStore) -> None:
     assert revisions(store)["int_a"] == (2, False)
 
 
-def test_what_a_person_has_switched_off_keeps_no_reason(store: IntegrationStore) -> None:
+def test_what_a_person_has_disabled_keeps_no_reason(store: IntegrationStore) -> None:
     """It was off already: the destination did not do that."""
     store.set_enabled("int_a", False)
     recorded = record_entries(store.engine, [("5-0", [gone()])], [])
@@ -246,7 +246,7 @@ def test_recorders_at_once_switch_each_off_once(store: IntegrationStore) -> None
     assert len(results) == 2
 
 
-def test_a_record_of_a_switched_off_integration_says_so(store: IntegrationStore) -> None:
+def test_a_record_of_a_disabled_integration_says_so(store: IntegrationStore) -> None:
     """What is published to Redis has the state in its document."""
     record_entries(store.engine, [("5-0", [gone()])], [])
     [off, on] = store.records()

@@ -65,23 +65,23 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "well but for a hiccup": (
         facts(record=attempts(1, retried=2)),
         State.HEALTHY,
-        "1 event delivered in 5 min; 2 attempts had to be repeated",
+        "1 event delivered in 5 min; 2 attempts were retries",
     ),
     "well, and quiet": (
         facts(record=DeliveryStats(last_success_ms=NOW - HOUR // 2, last_settled_ms=NOW - HOUR // 2)),
         State.HEALTHY,
-        "its latest delivery was at 2026-11-23 13:32:07Z, and nothing waits for long",
+        "last delivery at 2026-11-23 13:32:07Z; no event has waited for long",
     ),
     "its first events": (
         facts(waiting(1), DeliveryStats()),
         State.HEALTHY,
-        "nothing waits for long",
+        "no event has waited for long",
     ),
     "breaker open": (
         facts(BacklogStats(12, breaker=OPEN), attempts(0, 5)),
         State.FAILING,
         (
-            "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused (next try in 40 s); "
+            "circuit breaker open since 2026-11-23 13:52:07Z: connection refused (next try in 40 s); "
             "12 events wait"
         ),
     ),
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(BacklogStats(1, breaker=OPEN), DeliveryStats()),
         State.FAILING,
         (
-            "its circuit breaker is open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); "
+            "circuit breaker open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); "
             "1 event waits"
         ),
     ),
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(BacklogStats(breaker=replace(OPEN, cause="token_invalid", next_try_ms=0)), attempts(0, 1)),
         State.FAILING,
         (
-            "its circuit breaker is open since 2026-11-23 13:52:07Z: token invalid (the next try is due); "
+            "circuit breaker open since 2026-11-23 13:52:07Z: token invalid (the next try is due); "
             "nothing waits"
         ),
     ),
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(BacklogStats(breaker=replace(OPEN, trying=True)), attempts(0, 5)),
         State.FAILING,
         (
-            "its circuit breaker is open since 2026-11-23 13:52:07Z: connection refused "
+            "circuit breaker open since 2026-11-23 13:52:07Z: connection refused "
             "(a batch is trying it now); nothing waits"
         ),
     ),
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(waiting(3, failures=4), attempts(0, retried=4)),
         State.FAILING,
         (
-            "nothing came through in the last 4 sendings; the latest at 2026-11-23 14:02:02Z: "
+            "the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: "
             "connection refused; 7 events wait"
         ),
     ),
@@ -121,37 +121,37 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(BacklogStats(failures=4), attempts(0, retried=3, dead=1)),
         State.FAILING,
         (
-            "nothing came through in the last 4 sendings; the latest at 2026-11-23 14:02:02Z: "
+            "the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: "
             "connection refused; nothing waits"
         ),
     ),
     "nothing came through, long ago": (
         facts(BacklogStats(failures=4), attempts(0, problem=replace(REFUSED, at_ms=NOW - HOUR // 2))),
         State.HEALTHY,
-        "its latest delivery was at 2026-11-23 14:01:07Z, and nothing waits for long",
+        "last delivery at 2026-11-23 14:01:07Z; no event has waited for long",
     ),
     "two sendings failed": (
         facts(waiting(3, failures=2), attempts(10, retried=2)),
         State.HEALTHY,
-        "10 events delivered in 5 min; 2 attempts had to be repeated",
+        "10 events delivered in 5 min; 2 attempts were retries",
     ),
     "a batch needed two tries": (
         facts(record=attempts(500, retried=500)),
         State.HEALTHY,
-        "500 events delivered in 5 min; 500 attempts had to be repeated",
+        "500 events delivered in 5 min; 500 attempts were retries",
     ),
     "every batch needs two tries": (
         facts(record=attempts(500, retried=500, minutes=2)),
         State.DEGRADED,
         (
-            "50 % of the attempts of the last 5 min had to be repeated (500 of 1000, in 2 of its minutes); "
+            "50 % of the attempts of the last 5 min were retries (500 of 1000, in 2 minutes); "
             "the latest at 2026-11-23 14:02:02Z: connection refused"
         ),
     ),
     "few batches need two tries": (
         facts(record=attempts(810, retried=200, minutes=5)),
         State.HEALTHY,
-        "810 events delivered in 5 min; 200 attempts had to be repeated",
+        "810 events delivered in 5 min; 200 attempts were retries",
     ),
     "half of it dies": (
         facts(record=attempts(60, retried=40, dead=60)),
@@ -206,7 +206,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(record=attempts(5000, dead=1, problem=DAMAGED)),
         State.DEGRADED,
         (
-            "events of its backlog are damaged; the latest at 2026-11-23 14:02:02Z: chunk 5-0 is damaged; "
+            "events in its backlog are damaged; the latest at 2026-11-23 14:02:02Z: chunk 5-0 is damaged; "
             "see that memory is sound"
         ),
     ),
@@ -218,25 +218,25 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "silent": (
         facts(waiting(130), LONG_AGO),
         State.FAILING,
-        "it is silent: events were routed to it, and none was delivered or failed for 2 min; 7 events wait",
+        "no delivery and no failure for 2 min; 7 events wait",
     ),
     "silent, and why": (
         facts(waiting(200), DeliveryStats(), has_worker=False),
         State.FAILING,
         (
-            "it is silent: events were routed to it, and none was delivered or failed for 3 min; "
-            "7 events wait; no worker that delivers to webhook gives a sign of life"
+            "no delivery and no failure for 3 min; "
+            "7 events wait; no worker for webhook is running"
         ),
     ),
     "silent for all we know, but the recorder lags": (
         facts(waiting(130), LONG_AGO, recorded_until_ms=NOW - MINUTE),
         State.DEGRADED,
-        "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait",
+        "its oldest undelivered event has waited for 2 min (limit 1 min); 7 events wait",
     ),
     "not silent: its destination asked for it": (
         facts(waiting(130, rests_until_ms=NOW + SECOND), LONG_AGO),
         State.DEGRADED,
-        "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait",
+        "its oldest undelivered event has waited for 2 min (limit 1 min); 7 events wait",
     ),
     "not silent: the retry is planned": (
         facts(
@@ -245,49 +245,49 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         ),
         State.DEGRADED,
         (
-            "its oldest undelivered event waits for 2 min (the limit is 1 min); 7 events wait; "
+            "its oldest undelivered event has waited for 2 min (limit 1 min); 7 events wait; "
             "the latest at 2026-11-23 14:02:02Z: connection refused"
         ),
     ),
     "late": (
         facts(waiting(60)),
         State.DEGRADED,
-        "its oldest undelivered event waits for 1 min (the limit is 1 min); 7 events wait",
+        "its oldest undelivered event has waited for 1 min (limit 1 min); 7 events wait",
     ),
     "nearly late": (facts(waiting(59)), State.HEALTHY, "10 events delivered in 5 min"),
     "parked": (
         facts(parked=ParkedStats(1200, NOW - HOUR)),
         State.DEGRADED,
-        "its backlog has no room for all of its events; nothing waits, 1200 more are parked",
+        "backlog full; nothing waits, 1200 more are parked",
     ),
     "paused": (
         facts(waiting(9999), LONG_AGO, replace(HOOK, paused=True)),
         State.PAUSED,
-        "it was paused by hand; 7 events wait",
+        "paused by an operator; 7 events wait",
     ),
     "disabled by hand": (
         facts(BacklogStats(breaker=OPEN), subject=replace(HOOK, enabled=False, paused=True)),
         State.DISABLED,
-        "it was disabled by hand",
+        "disabled by an operator",
     ),
     "disabled by its destination": (
         facts(subject=GONE),
         State.DISABLED,
         (
-            "its destination said at 2026-11-23 13:02:07Z that it is gone: 410 Gone; nothing waits; "
-            "enabling it sends again what met this answer"
+            "disabled because its destination answered at 2026-11-23 13:02:07Z that it is gone: 410 Gone; nothing waits; "
+            "enabling it resends the events that got this answer"
         ),
     ),
     "idle": (
         facts(record=LONG_AGO),
         State.IDLE,
-        "no event was routed to it since 2026-11-23 12:02:07Z",
+        "no event routed since 2026-11-23 12:02:07Z",
     ),
-    "never used": (facts(record=DeliveryStats()), State.IDLE, "no event was routed to it yet"),
+    "never used": (facts(record=DeliveryStats()), State.IDLE, "no event routed yet"),
     "no longer idle": (
         facts(waiting(1), LONG_AGO),
         State.HEALTHY,
-        "its latest delivery was at 2026-11-23 12:02:07Z, and nothing waits for long",
+        "last delivery at 2026-11-23 12:02:07Z; no event has waited for long",
     ),
 }
 
@@ -316,7 +316,7 @@ def test_what_nobody_has_recorded_is_not_called_healthy(*, has_recorder: bool) -
     """Old figures that were good say nothing of the present; what they say of ills, they say as of when."""
     old = NOW - MINUTE
     why = "the recorder is late" if has_recorder else "no recorder runs"
-    words = f"what became of events since 2026-11-23 14:01:07Z (1 min) is not recorded yet: {why}"
+    words = f"outcomes since 2026-11-23 14:01:07Z (1 min) not recorded yet: {why}"
 
     def told(
         backlog_stats: BacklogStats | None = None, record: DeliveryStats | None = None

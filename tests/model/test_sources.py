@@ -27,9 +27,9 @@ REDIS, DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
         (
             HealthInputs(NOW, SUBJECT, BacklogStats(3), missing=DATABASE),
             State.UNKNOWN,
-            "what was delivered is not known",
+            "deliveries unknown",
         ),
-        (HealthInputs(NOW, SUBJECT, missing=REDIS), State.UNKNOWN, "what waits is not known"),
+        (HealthInputs(NOW, SUBJECT, missing=REDIS), State.UNKNOWN, "backlog unknown"),
         (
             HealthInputs(NOW, SUBJECT, missing=REDIS | DATABASE),
             State.UNKNOWN,
@@ -55,17 +55,17 @@ REDIS, DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
         (
             HealthInputs(NOW, SUBJECT, parked=ParkedStats(5), missing=REDIS),
             State.DEGRADED,
-            "what waits is not known",
+            "backlog unknown",
         ),
         (
             HealthInputs(NOW, Subject("a", "b", "c", "webhook", paused=True), missing=REDIS),
             State.PAUSED,
-            "what waits is not known",
+            "backlog unknown",
         ),
         (
             HealthInputs(NOW, Subject("a", "b", "c", "webhook", enabled=False), missing=DATABASE),
             State.DISABLED,
-            "the database knows why",
+            "the reason is in the database",
         ),
     ],
 )

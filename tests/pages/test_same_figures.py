@@ -129,7 +129,7 @@ def test_every_door_says_that_nothing_was_recorded_for_long(site: Site) -> None:
     finally:
         client.delete(keys.OUTCOMES)
 
-    words = f"what became of events since {utc_text(since_ms)} (10 min) is not recorded yet: no recorder runs"
+    words = f"outcomes since {utc_text(since_ms)} (10 min) not recorded yet: no recorder runs"
     assert before["state"] == "idle"
     for one in (api, single, *status):
         assert (one["state"], one["reason"]) == ("unknown", f"{words}; nothing waits")

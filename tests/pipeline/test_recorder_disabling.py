@@ -155,7 +155,7 @@ def test_switched_on_again_all_goes_on(copy: Copy) -> None:
     assert (copy.is_wanted, copy.is_held) == (True, False)
 
 
-def test_switched_off_and_on_before_redis_heard_of_it(copy: Copy) -> None:
+def test_disabled_and_on_before_redis_heard_of_it(copy: Copy) -> None:
     """A person was quicker than the copy: the document is what Redis has, and the hold ends all the same."""
     settle_gone(copy.client)
     outcomes = Outcomes(copy.client, "recorder-1", claim_idle=30)
@@ -189,7 +189,7 @@ def test_redis_away_at_that_moment_hears_of_it_later(
     assert not copy.is_wanted
 
 
-def test_entry_by_entry_it_is_switched_off_as_well(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
+def test_entry_by_entry_it_is_disabled_as_well(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:
     """When entries cannot be recorded together, the one that is well has its full effect."""
     recorder = recorder_of(copy, stumbles=True)
     settle_gone(copy.client)

@@ -6,7 +6,7 @@ was away: a channel remembers nothing) reads there how all fare:
 
     {"integration_id": "int_1", "tenant_id": "default", "name": "splunk", "type": "splunk_hec",
      "state": "failing", "previous": "healthy", "at": "2026-11-23T14:02:07.123Z",
-     "reason": "its circuit breaker is open since 2026-11-23 14:02:07Z: connection refused (next try in …)"}
+     "reason": "circuit breaker open since 2026-11-23 14:02:07Z: connection refused (next try in …)"}
 
 `state` and `previous` are `healthy`, `degraded`, `failing`, `paused`, `idle` or `disabled`; `previous` is
 null when the integration is new. `reason` is for people, and as of `at`.

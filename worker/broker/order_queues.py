@@ -123,7 +123,7 @@ class RefusedMessages:
         self._lock = threading.Lock()
         #: Of each fault, when it was last told (monotonic seconds), and how many came since.
         self._told: dict[MessageFault, float] = {}
-        self._untold: Counter[MessageFault] = Counter()
+        self._unlogged: Counter[MessageFault] = Counter()
         self._uncounted: Counter[MessageFault] = Counter()
 
     def count_with(self, client: Callable[[], "redis.Redis"]) -> None:
@@ -138,12 +138,12 @@ class RefusedMessages:
             self._count()
 
     def _tell(self, error: InvalidMessage, place: str) -> None:
-        self._untold[error.fault] += 1
+        self._unlogged[error.fault] += 1
         now = time.monotonic()
         if now - self._told.get(error.fault, -TOLD_AGAIN) < TOLD_AGAIN:
             return
         self._told[error.fault] = now
-        several = self._untold.pop(error.fault)
+        several = self._unlogged.pop(error.fault)
         also = f", {several} of this kind since this was last said" if several > 1 else ""
         log.error("dropped a message of %s: it %s%s; see who else may write to Redis", place, error, also)
 

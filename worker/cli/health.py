@@ -51,7 +51,7 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
 
     Healthy: what was routed to it is delivered, even if a retry was needed. Degraded: some of it becomes
     dead letters, much of it needs retries for minutes, or it waits for long. Failing: nothing comes through
-    (several sendings in a row failed, or its circuit breaker is open), most of it becomes dead letters, or
+    (several sendings in a row failed, or circuit breaker open), most of it becomes dead letters, or
     events wait and nothing happens. Paused, disabled: by hand, or by HTTP 410. Idle: no event for long.
     SIEM_HEALTH_* set from where on.
 

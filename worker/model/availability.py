@@ -47,7 +47,7 @@ class Availability:
         self._misses: dict[object, _Miss] = {}
         self._lost_at = 0.0
         self._back_at = 0.0
-        self._untold: Exception | None = None
+        self._unlogged: Exception | None = None
 
     def lost(
         self,
@@ -71,7 +71,7 @@ class Availability:
             tries = self._misses[step].tries if step in self._misses else 0
             if self._misses or began is None or began >= self._back_at:
                 if not self._misses:
-                    self._lost_at, self._untold = now, error
+                    self._lost_at, self._unlogged = now, error
                 if not is_cut and (began is None or began >= self._lost_at):
                     self._log_loss(error)
                 self._misses[step] = _Miss(tries + 1, now + (self.silent if silent is None else silent))
@@ -91,14 +91,14 @@ class Availability:
             self._misses = {one: miss for one, miss in self._misses.items() if now < miss.until}
             if not self._misses:
                 self._back_at = now
-                if self._untold is not None:
-                    self._log_loss(self._untold)
+                if self._unlogged is not None:
+                    self._log_loss(self._unlogged)
                 self._log.warning("%s is back after %.1f s", self._name, now - self._lost_at)
 
     def _log_loss(self, error: Exception) -> None:
         """Write that it is lost, unless that was written since."""
-        if self._untold is not None:
-            self._untold = None
+        if self._unlogged is not None:
+            self._unlogged = None
             reason = " ".join(str(error).split())
             self._log.error("lost %s: %s; trying again until it is back", self._name, reason)
 

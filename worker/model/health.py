@@ -52,7 +52,7 @@ class Thresholds:
     failing_rate: float = 0.5
     #: So many sendings in a row, or dead letters, make it failing.
     fewest_failures: int = 3
-    #: Of the attempts of the window, so many had to be repeated, in so many of its minutes: not one hiccup.
+    #: Of the attempts of the window, so many were retries, in so many of its minutes: not one hiccup.
     retry_rate: float = 0.2
     retry_minutes: int = 2
     #: Events were delivered for so long since the latest that was not: the destination is well again.

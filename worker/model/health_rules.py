@@ -55,7 +55,7 @@ def assess(facts: HealthInputs, thresholds: Thresholds) -> Assessment:
             continue
         if found := rule(facts, thresholds):
             return _with_time(found, facts, thresholds) if Source.DATABASE in sources else found
-    return _untold(facts) if facts.missing else _with_time(_well(facts, thresholds), facts, thresholds)
+    return _unknown(facts) if facts.missing else _with_time(_well(facts, thresholds), facts, thresholds)
 
 
 def integration_health(facts: HealthInputs, thresholds: Thresholds) -> IntegrationHealth:
@@ -85,25 +85,25 @@ def integration_health(facts: HealthInputs, thresholds: Thresholds) -> Integrati
     )
 
 
-def _switched_off(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
+def _disabled(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     subject = facts.subject
     if subject.enabled:
         return None
     if subject.disabled_reason is None and Source.DATABASE in facts.missing:
-        return State.DISABLED, "it is disabled; the database knows why"
+        return State.DISABLED, "disabled (the reason is in the database)"
     if subject.disabled_reason is None:
-        return State.DISABLED, "it was disabled by hand"
+        return State.DISABLED, "disabled by an operator"
     since = f" at {utc_text(subject.disabled_ms)}" if subject.disabled_ms else ""
     return State.DISABLED, (
-        f"its destination said{since} that it is gone: {subject.disabled_reason}; {waiting_words(facts)}; "
-        "enabling it sends again what met this answer"
+        f"disabled because its destination answered{since} that it is gone: {subject.disabled_reason}; {waiting_words(facts)}; "
+        "enabling it resends the events that got this answer"
     )
 
 
 def _paused(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.subject.paused:
         return None
-    return State.PAUSED, f"it was paused by hand; {waiting_words(facts)}"
+    return State.PAUSED, f"paused by an operator; {waiting_words(facts)}"
 
 
 def _held_by_breaker(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
@@ -112,12 +112,12 @@ def _held_by_breaker(facts: HealthInputs, _thresholds: Thresholds) -> Assessment
         return None
     words = problem.error if problem and problem.code == breaker.cause else breaker.cause.replace("_", " ")
     return State.FAILING, (
-        f"its circuit breaker is open since {utc_text(breaker.since_ms)}: {words} "
+        f"circuit breaker open since {utc_text(breaker.since_ms)}: {words} "
         f"({next_try_words(breaker, facts.now_ms)}); {waiting_words(facts)}"
     )
 
 
-def _fails_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+def _failing_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     backlog_stats, problem = facts.backlog_stats, facts.record.problem
     if backlog_stats.failures < thresholds.fewest_failures:
         return None
@@ -125,7 +125,7 @@ def _fails_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None
     if not backlog_stats.backlog_events and not is_recent:
         return None  # nobody can say how it does at present
     return State.FAILING, (
-        f"nothing came through in the last {counted(backlog_stats.failures, 'sending')}"
+        f"the last {counted(backlog_stats.failures, 'attempt')} failed"
         f"{latest_problem(problem)}; "
         f"{waiting_words(facts)}"
     )
@@ -150,10 +150,10 @@ def _silent(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     if facts.now_ms - since < limit_ms or facts.recorded_until_ms - last_sign_ms < limit_ms:
         return None
     why = (
-        "" if facts.has_worker else f"; no worker that delivers to {facts.subject.type} gives a sign of life"
+        "" if facts.has_worker else f"; no worker for {facts.subject.type} is running"
     )
     return State.FAILING, (
-        f"it is silent: events were routed to it, and none was delivered or failed for "
+        "no delivery and no failure for "
         f"{span(facts.now_ms - last_sign_ms)}; {waiting_words(facts)}{why}"
     )
 
@@ -165,14 +165,14 @@ def _partly_dead_letters(facts: HealthInputs, thresholds: Thresholds) -> Assessm
     return State.DEGRADED, dead_letter_rate_text(facts, counts, f"last {span(thresholds.window * 1000)}")
 
 
-def _repeats_much(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+def _many_retries(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     counts, minutes = facts.record.counts, facts.record.retry_minutes
     rate = counts.retry_rate or 0.0
     if rate < thresholds.retry_rate or minutes < thresholds.retry_minutes:
         return None
     return State.DEGRADED, (
-        f"{rate * 100:.0f} % of the attempts of the last {span(thresholds.window * 1000)} had to be repeated "
-        f"({counts.retried} of {counts.attempts}, in {minutes} of its minutes)"
+        f"{rate * 100:.0f} % of the attempts of the last {span(thresholds.window * 1000)} were retries "
+        f"({counts.retried} of {counts.attempts}, in {minutes} minutes)"
         f"{latest_problem(facts.record.problem)}"
     )
 
@@ -184,25 +184,25 @@ def _was_damaged(facts: HealthInputs, thresholds: Thresholds) -> Assessment | No
         return None
     if facts.now_ms - problem.at_ms > thresholds.window * 1000:
         return None
-    return State.DEGRADED, f"events of its backlog are damaged{latest_problem(problem)}; {problem.hint}"
+    return State.DEGRADED, f"events in its backlog are damaged{latest_problem(problem)}; {problem.hint}"
 
 
-def _is_late(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
+def _oldest_too_old(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     since = facts.backlog_stats.waiting_since_ms
     if since is None or facts.now_ms - since < thresholds.oldest * 1000:
         return None
     problem = facts.record.problem
     words = latest_problem(problem) if problem and problem.at_ms >= since else ""
     return State.DEGRADED, (
-        f"its oldest undelivered event waits for {span(facts.now_ms - since)} "
-        f"(the limit is {span(thresholds.oldest * 1000)}); {waiting_words(facts)}{words}"
+        f"its oldest undelivered event has waited for {span(facts.now_ms - since)} "
+        f"(limit {span(thresholds.oldest * 1000)}); {waiting_words(facts)}{words}"
     )
 
 
-def _is_parked(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
+def _has_parked(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None:
     if not facts.parked.events:
         return None
-    return State.DEGRADED, f"its backlog has no room for all of its events; {waiting_words(facts)}"
+    return State.DEGRADED, f"backlog full; {waiting_words(facts)}"
 
 
 def _idle(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
@@ -210,25 +210,25 @@ def _idle(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     if facts.backlog_stats.backlog_events:
         return None
     if last_ms is None:
-        return State.IDLE, "no event was routed to it yet"
+        return State.IDLE, "no event routed yet"
     if facts.now_ms - last_ms < thresholds.idle * 1000:
         return None
-    return State.IDLE, f"no event was routed to it since {utc_text(last_ms)}"
+    return State.IDLE, f"no event routed since {utc_text(last_ms)}"
 
 
 _RULES: tuple[Callable[[HealthInputs, Thresholds], Assessment | None], ...] = (
-    *(_switched_off, _paused, _held_by_breaker, _fails_now, _mostly_dead_letters, _silent),
-    *(_partly_dead_letters, _repeats_much, _was_damaged, _is_late, _is_parked, _idle),
+    *(_disabled, _paused, _held_by_breaker, _failing_now, _mostly_dead_letters, _silent),
+    *(_partly_dead_letters, _many_retries, _was_damaged, _oldest_too_old, _has_parked, _idle),
 )
 
 _BOTH = frozenset(Source)
 _REDIS, _DATABASE = frozenset({Source.REDIS}), frozenset({Source.DATABASE})
 #: Which source a rule cannot do without; one that is not listed needs both.
 _RESTS_ON: dict[Callable[[HealthInputs, Thresholds], Assessment | None], frozenset[Source]] = {
-    **dict.fromkeys((_switched_off, _paused), frozenset()),
-    **dict.fromkeys((_held_by_breaker, _fails_now, _is_late), _REDIS),
+    **dict.fromkeys((_disabled, _paused), frozenset()),
+    **dict.fromkeys((_held_by_breaker, _failing_now, _oldest_too_old), _REDIS),
     **dict.fromkeys(
-        (_mostly_dead_letters, _partly_dead_letters, _repeats_much, _was_damaged, _is_parked), _DATABASE
+        (_mostly_dead_letters, _partly_dead_letters, _many_retries, _was_damaged, _has_parked), _DATABASE
     ),
 }
 
@@ -238,28 +238,28 @@ def _with_time(found: Assessment, facts: HealthInputs, thresholds: Thresholds) -
     return as_recorded(*found, facts, waiting_words(facts)) if is_stale(facts, thresholds) else found
 
 
-def _untold(facts: HealthInputs) -> Assessment:
+def _unknown(facts: HealthInputs) -> Assessment:
     """Say what is known where that does not decide."""
     if facts.missing >= _BOTH:
-        return State.UNKNOWN, "neither Redis nor the database can be asked"
+        return State.UNKNOWN, "neither Redis nor the database answers"
     if Source.DATABASE in facts.missing:
-        return State.UNKNOWN, f"what was delivered is not known without the database; {waiting_words(facts)}"
+        return State.UNKNOWN, f"deliveries unknown without the database; {waiting_words(facts)}"
     last_ms = facts.record.last_success_ms
-    latest = f"; its latest delivery was at {utc_text(last_ms)}" if last_ms else ""
-    return State.UNKNOWN, f"what waits is not known without Redis{latest}"
+    latest = f"; last delivery at {utc_text(last_ms)}" if last_ms else ""
+    return State.UNKNOWN, f"backlog unknown without Redis{latest}"
 
 
 def _well(facts: HealthInputs, thresholds: Thresholds) -> Assessment:
     counts, last_ms = facts.record.counts, facts.record.last_success_ms
     if counts.delivered:
-        repeated = f"; {counted(counts.retried, 'attempt')} had to be repeated" if counts.retried else ""
+        repeated = f"; {counted(counts.retried, 'attempt')} were retries" if counts.retried else ""
         dead = f"; {counted(counts.dead, 'dead letter')}" if counts.dead else ""
         within = span(thresholds.window * 1000)
         delivered = counted(counts.delivered, "event")
         return State.HEALTHY, f"{delivered} delivered in {within}{repeated}{dead}"
     if last_ms is not None:
-        return State.HEALTHY, f"its latest delivery was at {utc_text(last_ms)}, and nothing waits for long"
-    return State.HEALTHY, "nothing waits for long"
+        return State.HEALTHY, f"last delivery at {utc_text(last_ms)}; no event has waited for long"
+    return State.HEALTHY, "no event has waited for long"
 
 
 def _wait_is_agreed(facts: HealthInputs) -> bool:

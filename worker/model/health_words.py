@@ -35,8 +35,8 @@ def as_recorded(state: State, reason: str, facts: HealthInputs, waiting: str) ->
     lag = f"since {utc_text(facts.recorded_until_ms)} ({span(facts.now_ms - facts.recorded_until_ms)})"
     why = "the recorder is late" if facts.has_recorder else "no recorder runs"
     if state in _GOOD:
-        return State.UNKNOWN, f"what became of events {lag} is not recorded yet: {why}; {waiting}"
-    return state, f"{reason}; what became of events {lag} is not recorded yet: {why}"
+        return State.UNKNOWN, f"outcomes {lag} not recorded yet: {why}; {waiting}"
+    return state, f"{reason}; outcomes {lag} not recorded yet: {why}"
 
 
 def dead_letter_rate_text(facts: HealthInputs, counts: Counts, when: str) -> str:
@@ -56,7 +56,7 @@ def latest_problem(problem: LastError | None) -> str:
 def waiting_words(facts: HealthInputs) -> str:
     """Return how many events wait, and how many of them are parked."""
     if Source.REDIS in facts.missing:
-        return "what waits is not known without Redis"
+        return "backlog unknown without Redis"
     backlog, parked = facts.backlog_stats.backlog_events, facts.parked.events
     words = f"{counted(backlog, 'event')} wait{'s' if backlog == 1 else ''}" if backlog else "nothing waits"
     return f"{words}, {counted(parked, 'more')} are parked" if parked else words
