@@ -159,10 +159,10 @@ def _replays_them(browser: Browser) -> None:
     browser.photograph("dead-letters-counted")
     browser.press("Replay 12")
     browser.read("Done", "#live")
-    assert "12 of 12 handed over" in browser.text("#live")
+    assert "12 of 12 sent" in browser.text("#live")
     browser.photograph("replay")
     browser.go(HOME + "/dead-letters?cause=refused")
-    browser.read("None like that")
+    browser.read("No dead letter matches")
 
 
 def _sees_what_holds_it(browser: Browser) -> None:

@@ -274,8 +274,8 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
         facts(subject=GONE),
         State.DISABLED,
         (
-            "disabled because its destination answered at 2026-11-23 13:02:07Z that it is gone: 410 Gone; nothing waits; "
-            "enabling it resends the events that got this answer"
+            "disabled because its destination answered at 2026-11-23 13:02:07Z that it is gone: "
+            "410 Gone; nothing waits; enabling it resends the events that got this answer"
         ),
     ),
     "idle": (

@@ -95,9 +95,9 @@ def test_a_signing_secret_whose_key_is_missing_is_not_moved(site: Site) -> None:
     [
         ("delete", "3 events wait for it. They will not be delivered"),
         ("disable", "3 events wait for it already"),
-        ("secret/new", "The older one is dropped for good"),
-        ("secret/old", "It is dropped for good"),
-        ("secret/none", "All its signing secrets are dropped"),
+        ("secret/new", "The older one is removed permanently"),
+        ("secret/old", "It is removed permanently"),
+        ("secret/none", "All its signing secrets are removed"),
     ],
 )
 def test_what_cannot_be_undone_is_asked_for_first(site: Site, button: str, words: str) -> None:
@@ -162,7 +162,7 @@ def test_the_list_is_narrowed_by_name_and_state(site: Site) -> None:
     assert names(first)[0] == "listed-07"
     assert (len(names(first)), len(names(second))) == (50, 1)
     assert names(paused) == ["listed-07"]
-    assert "No integration is like that" in visitor.get(HOME, params={"q": "nobody"}).text
+    assert "No integration matches" in visitor.get(HOME, params={"q": "nobody"}).text
 
 
 def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> None:
@@ -178,7 +178,7 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
     assert page.text.count("Every attempt at") == 1
     assert "Every attempt at found-b" in page.text
     assert "found-c" not in page.text
-    assert "No delivery of this event is known" in site.visitor().get(HOME + "/events?id=evt_x").text
+    assert "No delivery found" in site.visitor().get(HOME + "/events?id=evt_x").text
 
 
 def _first(form: Fields) -> Fields:

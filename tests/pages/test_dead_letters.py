@@ -61,7 +61,7 @@ def test_a_filter_finds_what_it_says(site: Site, home: str, query: dict[str, str
     counted = Page(visitor.post(LETTERS + "/count", status=200, integration=home, **query).text)
 
     assert {number for number in "123" if f"{home}-{number}" in page.text} == found
-    assert ("None like that" in page.text) == (not found)
+    assert ("No dead letter matches" in page.text) == (not found)
     assert f"{len(found)} dead letter" in counted.text
 
 
@@ -131,14 +131,14 @@ def test_what_died_since_the_count_is_not_replayed(site: Site, home: str) -> Non
 
     recount = visitor.http.post(REPLAYS, data=counted.filled | {"counted": ["77"], "form": [""]})
     assert recount.status_code == 409
-    assert "another number by now" in Page(recount.text).text
+    assert "The number has changed" in Page(recount.text).text
 
 
 @pytest.mark.parametrize(
     ("became", "state", "words"),
     [
-        (Status.DEAD, "failing", "all that were sent again have died again"),
-        (Status.DELIVERED, "healthy", "all that were sent again were delivered"),
+        (Status.DEAD, "failing", "all failed again"),
+        (Status.DELIVERED, "healthy", "all were delivered"),
     ],
 )
 def test_a_replay_ends_in_the_colour_of_what_became_of_it(
@@ -180,7 +180,7 @@ def test_one_letter_is_read_and_replayed_into_another_integration(site: Site, ho
 
     assert '"reason": "of' in page.text
     assert "HTTP 400: no such index" in page.text
-    assert "What to do: correct the index" in page.text
+    assert "Hint: correct the index" in page.text
     assert (made.total, made.target_id) == (1, other)
 
 
@@ -219,9 +219,9 @@ def test_an_invalid_event_is_told_of_as_what_it_is(site: Site, event: str, calle
     counted = Page(visitor.post(LETTERS + "/count", status=200, id=f"{entry}-0").text)
     asked = visitor.get(f"{LETTERS}/{entry}-0/discard")
 
-    assert "0 dead letters would be sent again. 1 cannot: it never was a valid event." in counted.text
+    assert "0 dead letters would be sent again. 1 cannot: it is not a valid event." in counted.text
     assert counted.all("a", href=f"{LETTERS}?cause=invalid")
-    assert "none: never valid event_refused 1" in counted.text
+    assert "none (invalid event) event_refused 1" in counted.text
     assert f"Discard {called}" in asked.text
     assert "cannot be corrected and published any more" in asked.text
     assert "delivered to" not in asked.text

@@ -46,7 +46,7 @@ class Typing:
         """Whether the correction stands in the page there, and can be published from it."""
         page = self.visitor.get(location)
         self.form = page.filled
-        told = "typed is here again" in page.text and page.filled["event"] == [self.typed]
+        told = "was restored" in page.text and page.filled["event"] == [self.typed]
         self.send()
         return told and find_letter(self.site.fleet.engine, self.letter).state is LetterState.REPLAYED
 
@@ -125,5 +125,5 @@ def test_a_correction_that_is_gone_is_told(site: Site, name: str) -> None:
     typing = Typing(site)
     page = typing.visitor.get(typing.path, params={"draft": name})
 
-    assert "not kept any more" in page.text
+    assert "no longer kept" in page.text
     assert "high" in page.filled["event"][0]

@@ -166,7 +166,7 @@ def test_an_ended_session_keeps_what_was_typed(site: Site, form: str) -> None:
 
     assert sent_away.status_code == 303
     assert "Your session has ended" in asked.text
-    assert "What you had typed is here again" in again.text
+    assert "Your input was restored" in again.text
     assert again.filled["name"] == [f"typed {form}"]
     assert SECRET not in again.markup
     assert token_of(site, saved.headers["location"]) == SECRET
@@ -226,7 +226,7 @@ def test_a_draft_that_is_gone_is_told(site: Site) -> None:
     """The form is as empty as at first."""
     page = site.visitor().get(NEW, params={"draft": "never-was"})
 
-    assert "not kept any more" in page.text
+    assert "no longer kept" in page.text
 
 
 @pytest.mark.slow

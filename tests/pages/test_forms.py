@@ -169,7 +169,7 @@ def test_a_change_that_somebody_has_overtaken_is_not_saved(site: Site) -> None:
     second = visitor.http.post(edit_of(integration_id), data=tabs[1] | {"name": "of mine"})
 
     assert (first.status_code, second.status_code) == (303, 412)
-    assert "Somebody else has changed" in second.text
+    assert "was changed since" in second.text
     assert opened(site, integration_id).name == "of the other"
 
 

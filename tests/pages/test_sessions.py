@@ -211,7 +211,7 @@ def test_a_form_of_too_many_fields_is_refused(site: Site) -> None:
 
 def test_a_path_that_is_no_page_says_so(site: Site) -> None:
     """As a page; below /api as a problem."""
-    assert "There is no such thing" in site.visitor().get("/elsewhere", status=404).text
+    assert "Not Found" in site.visitor().get("/elsewhere", status=404).text
     answer = httpx.get(site.url + "/api/v1/elsewhere", trust_env=False)
     assert answer.headers["content-type"] == "application/problem+json"
 

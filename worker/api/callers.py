@@ -31,7 +31,7 @@ async def _caller(
     if credentials is None:
         raise Problem(
             401,
-            "Authorization: is missing; give `Bearer` and an API key",
+            "Authorization: is missing; send `Bearer <API key>`",
             headers={"WWW-Authenticate": "Bearer"},
             field="Authorization",
         )
@@ -49,7 +49,7 @@ def _only(*roles: Role) -> Callable[[ApiKey], Awaitable[ApiKey]]:
     async def check(caller: Annotated[ApiKey, Depends(_caller)]) -> ApiKey:
         if caller.role not in roles:
             allowed = " or ".join(role.value for role in roles)
-            raise Problem(403, f"this API key is {caller.role.value}", hint=f"give one that is {allowed}")
+            raise Problem(403, f"this API key is {caller.role.value}", hint=f"use a key that is {allowed}")
         return caller
 
     return check

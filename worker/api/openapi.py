@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from worker.api.examples import CHANGES, EXAMPLES
-from worker.api.problems import MEDIA_TYPE, TITLES
+from worker.api.problems import MEDIA_TYPE, status_phrase
 from worker.integrations.integration import Integration
 from worker.views.integrations import COMMON, DESTINATIONS
 
@@ -50,7 +50,7 @@ class ProblemDocument(BaseModel):
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document that a route may answer these statuses with a problem; 422 and 500 are understood."""
     return {
-        status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+        status: {"description": status_phrase(status), "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
         for status in sorted({*statuses, 422, 500})
     }
 

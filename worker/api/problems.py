@@ -8,6 +8,7 @@ host, a file or a release of this installation: its operators read that in the l
 import logging
 import math
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -38,26 +39,15 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 #: When to come back while something that we depend on is away, in seconds.
 _AWAY = "5"
-_LATER = "try again later; if it lasts, ask those who run this installation: its log says why"
+_LATER = "retry later; if it lasts, ask the operator of this installation: its log has the reason"
 
-TITLES = {
-    400: "The request cannot be read",
-    401: "An API key is needed",
-    403: "This API key may not do that",
-    404: "There is no such thing",
-    405: "That cannot be done here",
-    408: "The request took too long to come",
-    409: "It is in the way of something else",
-    412: "It has changed meanwhile",
-    413: "The request is too large",
-    415: "This kind of content is not understood",
-    422: "Something in the request is wrong",
-    428: "Say which version you have seen",
-    429: "Too many requests",
-    431: "The request's headers are too large",
-    500: "Something is broken here",
-    503: "Something that is needed is away",
-}
+#: Phrases of RFC 9110 (15.5.14, 15.5.21) that differ between releases of Python.
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def status_phrase(status: int) -> str:
+    """Return the phrase of an HTTP status, which is the title of a problem (RFC 9457, 4.2.1)."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class Problem(SiemError):
@@ -75,7 +65,7 @@ class Problem(SiemError):
     @property
     def title(self) -> str:
         """What kind of problem it is, in words."""
-        return TITLES.get(self.status, "Something is wrong")
+        return status_phrase(self.status)
 
     def response(self) -> JSONResponse:
         """Return it as an answer."""
@@ -96,8 +86,8 @@ def problem_of(error: Exception) -> Problem:
     for kind, tell in _TOLD:
         if isinstance(error, kind):
             return tell(error)
-    log.error("a request has failed", exc_info=error)
-    return Problem(500, "this is a fault of ours; the log has it")
+    log.error("request failed", exc_info=error)
+    return Problem(500, "internal error; see the log")
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -146,7 +136,7 @@ def _of_failures(error: TooManyFailures) -> Problem:
 
 
 def _of_unknown_key(error: UnknownKey) -> Problem:
-    return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, hint="give another one")
+    return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, hint="use another key")
 
 
 def _of_outage(error: OutageError) -> Problem:
@@ -155,12 +145,12 @@ def _of_outage(error: OutageError) -> Problem:
 
 def _of_others(error: SiemError) -> Problem:
     """Tell no words that nobody meant for callers."""
-    log.error("a request has failed: %s", error)
-    return Problem(503, "this cannot be done at present", hint=_LATER)
+    log.error("request failed: %s", error)
+    return Problem(503, "not available", hint=_LATER)
 
 
 def _of_change(error: RevisionConflict) -> Problem:
-    return Problem(412, str(error), hint="read it again, and send the ETag of what you have read")
+    return Problem(412, str(error), hint="read it again, and send its ETag")
 
 
 def _of_parameters(error: RequestValidationError) -> Problem:

@@ -95,7 +95,8 @@ def _disabled(facts: HealthInputs, _thresholds: Thresholds) -> Assessment | None
         return State.DISABLED, "disabled by an operator"
     since = f" at {utc_text(subject.disabled_ms)}" if subject.disabled_ms else ""
     return State.DISABLED, (
-        f"disabled because its destination answered{since} that it is gone: {subject.disabled_reason}; {waiting_words(facts)}; "
+        f"disabled because its destination answered{since} that it is gone: "
+        f"{subject.disabled_reason}; {waiting_words(facts)}; "
         "enabling it resends the events that got this answer"
     )
 
@@ -149,12 +150,9 @@ def _silent(facts: HealthInputs, thresholds: Thresholds) -> Assessment | None:
     # The ledger may lag behind: what it does not know yet may be the sign that is missed.
     if facts.now_ms - since < limit_ms or facts.recorded_until_ms - last_sign_ms < limit_ms:
         return None
-    why = (
-        "" if facts.has_worker else f"; no worker for {facts.subject.type} is running"
-    )
+    why = "" if facts.has_worker else f"; no worker for {facts.subject.type} is running"
     return State.FAILING, (
-        "no delivery and no failure for "
-        f"{span(facts.now_ms - last_sign_ms)}; {waiting_words(facts)}{why}"
+        f"no delivery and no failure for {span(facts.now_ms - last_sign_ms)}; {waiting_words(facts)}{why}"
     )
 
 

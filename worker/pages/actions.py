@@ -92,10 +92,10 @@ def new_secret(
 def forget_secret(
     resources: Shared, user: Editor, form: CsrfForm, integration_id: str, what: str
 ) -> Response:
-    """Sign no more with the `old` secret, or with `none` at all."""
+    """Stop signing with the `old` secret, or with `none` at all."""
     kept = {"old": 1, "none": 0}.get(what)
     if kept is None:
-        raise Problem(404, "there is no such page")
+        raise Problem(404, "no such page")
     if way := asked_first(form, f"{HOME}/{integration_id}/secret/{what}"):
         return way
     _sign(resources, user, integration_id, lambda webhook: webhook.signing_secrets[:kept])
@@ -107,7 +107,7 @@ def switch(resources: Shared, user: Editor, form: CsrfForm, integration_id: str,
     """Pause, resume, enable or disable it."""
     changes = _SWITCHES.get(switch)
     if changes is None:
-        raise Problem(404, "there is no such page")
+        raise Problem(404, "no such page")
     if switch == "disable" and (way := asked_first(form, f"{HOME}/{integration_id}/disable")):
         return way
     _change(resources, user, integration_id, lambda one: one.model_copy(update=changes))
@@ -185,25 +185,25 @@ def ask_secret(request: Request, resources: Shared, user: Editor, integration_id
     signed = len(one.document["destination"].get("signing_secrets", ()))
     questions = {
         "new": ("Make a new signing secret", _LOST_BY_NEW if signed > 1 else _GIVEN_NEW),
-        "old": ("Drop the old signing secret", _LOST_BY_OLD),
-        "none": ("Drop all signing secrets", _LOST_BY_NONE),
+        "old": ("Remove the old signing secret", _LOST_BY_OLD),
+        "none": ("Remove all signing secrets", _LOST_BY_NONE),
     }
     if what not in questions:
-        raise Problem(404, "there is no such page")
+        raise Problem(404, "no such page")
     words, lost = questions[what]
     return confirmation_page(request, user, _question(one, f"secret/{what}", words, [lost]))
 
 
 _GIVEN_NEW = "It is shown once. Requests are signed with it, and with the one before, from then on."
 _LOST_BY_NEW = (
-    "Two secrets sign its requests already. The older one is dropped for good: an endpoint that knows only "
-    "that one will refuse every request."
+    "Two secrets sign its requests already. The older one is removed permanently: an endpoint that knows "
+    "only that one will refuse every request."
 )
 _LOST_BY_OLD = (
-    "It is dropped for good. An endpoint that does not know the new secret yet will refuse every request."
+    "It is removed permanently. An endpoint that does not know the new secret yet will refuse every request."
 )
 _LOST_BY_NONE = (
-    "All its signing secrets are dropped for good. An endpoint that checks signatures will refuse every "
+    "All its signing secrets are removed permanently. An endpoint that checks signatures will refuse every "
     "request."
 )
 

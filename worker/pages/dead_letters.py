@@ -41,7 +41,7 @@ CAUSES = {
     Cause.UNREADABLE: "damaged in Redis",
 }
 _HERE_AGAIN = (
-    "The correction that you had typed is here again. Nothing was published yet: look at it, and publish."
+    "Your correction was restored. Nothing was published yet: review it, and publish."
 )
 
 

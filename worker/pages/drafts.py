@@ -31,8 +31,8 @@ from worker.pages.sessions import CSRF_FIELD, CsrfForm, Editor, User
 SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
 #: What is told where a draft is asked for that is not there.
 GONE = (
-    "What you had typed is not kept any more: that is so after half an hour, and "
-    "earlier if it is very long, or if many forms were not saved."
+    "Your input is no longer kept: it is for half an hour, and for less if it is very "
+    "long or if many forms were not saved."
 )
 #: How many of the longest drafts of one tenant are kept. Sealed, one is up to eight times as long: control
 #: characters are six in JSON, and the seal is in base64.

@@ -45,15 +45,15 @@ from worker.views.integrations import etag, integration_document
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 _CHANGED = (
-    "Somebody else has changed this integration since you opened the form. What you typed is still here, and "
-    "what they saved stands beside it. Nothing was saved yet: look at both, and save again."
+    "This integration was changed since you opened the form. Your input is kept, and the saved values are "
+    "shown beside it. Nothing was saved: review both, and save again."
 )
-_HERE_AGAIN = "What you had typed is here again. Nothing was saved yet: look at it, and save."
+_HERE_AGAIN = "Your input was restored. Nothing was saved yet: review it, and save."
 _OTHER_KEY = " Secrets were typed with another API key: type them again."
 _MADE = "This form has created an integration already; press Create once more only if you want another one."
 _SAVED = (
-    "This form was saved before, with something else in it, which stands beside what you typed now. Nothing "
-    "more was saved yet: look at both, and save again."
+    "This form was saved before with other values, which are shown beside your input. Nothing more was "
+    "saved: review both, and save again."
 )
 
 

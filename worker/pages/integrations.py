@@ -86,7 +86,7 @@ def _notices(resources: Shared, tenant_id: str) -> Iterator[str]:
     if aside := Unrecordable(resources.client).count():
         yield (
             f"{aside} {'batch' if aside == 1 else 'batches'} of results could not be recorded: what is shown "
-            "here is not complete until an operator puts them back (siem unrecordable list)."
+            "here is not complete until an operator retries them (siem unrecordable list)."
         )
 
     found = conflicts(resources.client).values()

@@ -23,7 +23,7 @@ from worker.pages.sessions import HOME, CsrfForm, Editor, User, Viewer
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
 REPLAYS = HOME + "/replays"
-_RECOUNTED = "It is another number by now: look at it, and replay once more. Nothing was sent yet."
+_RECOUNTED = "The number has changed: check it, and replay again. Nothing was sent."
 #: Digits of a time in ms since 1970.
 _LONGEST_MS = 16
 
@@ -119,14 +119,14 @@ def show(request: Request, resources: Shared, user: Viewer, replay_id: str) -> R
 def _ended(replay: Replay, became: ReplayResult) -> tuple[str, str]:
     """Return how a replay has ended: a state, as of an integration, and words."""
     if became.dead and not became.delivered:
-        return "failing", "None was delivered: all that were sent again have died again"
+        return "failing", "None was delivered: all failed again"
     if became.dead:
-        return "degraded", f"{count_text_for_page(became.dead, 'event has', 'events have')} died again"
+        return "degraded", f"{count_text_for_page(became.dead, 'event', 'events')} failed again"
     if replay.state is not ReplayState.DONE:
-        return "degraded", "Cancelled: what was not handed over is still a dead letter"
+        return "degraded", "Cancelled: what was not sent is still a dead letter"
     if became.delivered:
-        return "healthy", "Done: all that were sent again were delivered"
-    return "idle", "Done: nothing had to be sent again"
+        return "healthy", "Done: all were delivered"
+    return "idle", "Done: nothing had to be sent"
 
 
 @router.post(REPLAYS + "/{replay_id}/cancel")

@@ -27,14 +27,14 @@ _UNKNOWN = "This key is not known here, or was revoked. `siem api-keys create` m
 _NO_PAGES = "This key may only publish events. Sign in with one that is admin or read-only."
 
 
-#: Why somebody has to sign in who had sent a form.
+#: Why a user who sent a form has to sign in.
 _WHY = {
-    "ended": "Your session has ended. What you typed is kept for half an hour: sign in with the same key, "
-    "and the form comes back with it. Nothing was saved yet.",
-    "other": "Somebody has signed in with a key of another tenant since you opened that form. What you typed "
-    "is kept for half an hour: sign in with the key from before, and the form comes back with it.",
-    "lost": "That form belongs to a session that has ended, and what you typed is not kept: it is too long, "
-    "or its key was revoked. Go back in your browser to copy it. Nothing was saved.",
+    "ended": "Your session has ended. Your input is kept for half an hour: sign in with the same key to "
+    "restore it. Nothing was saved yet.",
+    "other": "A key of another tenant was used to sign in since you opened that form. Your input is kept for "
+    "half an hour: sign in with the earlier key to restore it.",
+    "lost": "That form belongs to a session that has ended, and your input is not kept: it is too long, or "
+    "its key was revoked. Go back in your browser to copy it. Nothing was saved.",
 }
 
 
