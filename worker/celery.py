@@ -107,7 +107,6 @@ def make_app(config: Settings) -> Celery:
         worker_enable_soft_shutdown_on_idle=True,  # a retry that waits is given back, not forgotten
         task_reject_on_worker_lost=False,  # else a batch that kills its worker comes back at once, for ever
         worker_send_task_events=False,  # Flower switches them on when it looks
-        worker_hijack_root_logger=True,
         worker_redirect_stdouts=False,
     )
     return made

@@ -70,6 +70,13 @@ class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, BaseSe
     log_level: Annotated[
         str, Field(pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO"
+    log_format: Annotated[
+        str,
+        Field(
+            pattern="(?i)^(console|json)$",
+            description="`console` logs lines for people, `json` one object a line.",
+        ),
+    ] = "console"
 
     slots: Annotated[
         int,

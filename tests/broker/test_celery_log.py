@@ -1,8 +1,13 @@
 """What Celery and kombu log of a lost connection is dropped by what it carries, whatever it says."""
 
+import json
 import logging
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import pytest
@@ -69,6 +74,39 @@ def test_everything_else_is_logged(kept: Kept) -> None:
         "no order could be published: gone",
         "connection: gone",
     ]
+
+
+_WORKS = """
+import logging, sys
+from celery.app import trace
+from worker.celery import app
+app.log.setup(loglevel="INFO", logfile=sys.argv[1] or None)
+trace.get_logger("celery.x").debug("left out")
+trace.get_logger("celery.x").warning("any text: %s", "of a library")
+trace.info("task %(name)s", {"name": "deliver_webhook", "id": "4a3e", "args": "canary"})
+logging.getLogger("worker.x").debug("of ours")
+"""
+
+
+@pytest.mark.parametrize("file", ["", "celery.log"])
+def test_celery_logs_in_our_form(tmp_path: Path, file: str) -> None:
+    """By its own setup, which finds our receiver: its level is that of `-l`, ours is SIEM_LOG_LEVEL."""
+    given = {"SIEM_LOG_FORMAT": "json", "SIEM_LOG_LEVEL": "DEBUG", "SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-c", _WORKS, file]
+    done = subprocess.run(
+        command, capture_output=True, check=True, text=True, cwd=tmp_path, env={**os.environ, **given}
+    )
+
+    written = (tmp_path / file).read_text() if file else done.stderr
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert [(line["event"], line["message"]) for line in lines] == [
+        ("celery.log", "any text: of a library"),
+        ("celery.log", "task deliver_webhook"),
+        ("worker.log", "of ours"),
+    ]
+    assert lines[1]["task_id"] == "4a3e"
+    assert "canary" not in written
+    assert bool(done.stderr) != bool(file)
 
 
 def test_a_default_of_a_release_to_come_is_no_news(kept: Kept) -> None:

@@ -20,14 +20,17 @@ import redis
 from billiard.exceptions import RestartFreqExceeded
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning, Retry, SecurityWarning
-from celery.signals import celeryd_after_setup
+from celery.signals import celeryd_after_setup, setup_logging
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.broker.connection import outage_of
+from worker.logging import configure
 from worker.model.availability import SILENT, Availability, Dependencies
 from worker.model.errors import BrokerUnavailable, DeliveryError
+from worker.model.log_events import ORDER_PUBLISH_FAILED, PROCESS_RUNS_AS_ROOT
 from worker.model.outages import OutageCause
+from worker.settings import settings
 
 #: Celery loads this by its name, in a worker only.
 CONSUMER = "worker.broker.celery_consumer:ReportingConsumer"
@@ -76,7 +79,7 @@ def order_reports() -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
         outage = outage_behind(error)
-        log.info("a work order could not be published (%s): the sweeper will", outage)
+        ORDER_PUBLISH_FAILED.log(log, error=str(outage))
         if outage.cause is not OutageCause.UNREACHABLE:
             _queues.lost(order_reports, outage)
     else:
@@ -116,15 +119,24 @@ def install_log_filters(app: Celery) -> None:
     app.conf.worker_consumer = CONSUMER
     # Eight lines for each worker that runs as root push what else was said off the screen; ours is one.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    celeryd_after_setup.connect(_silence)  # the root logger has its handlers by then
+    setup_logging.connect(_configure)  # with a receiver Celery makes no handlers of its own
+    celeryd_after_setup.connect(_silence)
     for name in _OF_REMOTE_CONTROL:
         logging.getLogger(name).addFilter(ControlLogFilter())
+
+
+def _configure(loglevel: int | None, logfile: str | None, **_: object) -> None:
+    """Log as every process does; Celery's own records from the level of its option `-l` up."""
+    level = loglevel or logging.WARNING
+    configure(settings().log_level, settings().log_format, libraries=level, logfile=logfile)
+    for name in _SPEAKERS:
+        logging.getLogger(name).setLevel(level)
 
 
 def _silence(**_: object) -> None:
     silence(logging.getLogger())
     if os.geteuid() == 0:
-        log.warning("this worker runs as root: in production give it a user of its own")
+        PROCESS_RUNS_AS_ROOT.log(log)
 
 
 def silence(root: logging.Logger) -> None:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 import click
 
 from worker.cli.output import as_json_option, count_text, plain, print_json
-from worker.logging import log_to_stderr
+from worker.logging import configure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.invalid_events import salvage_event
@@ -168,7 +168,7 @@ class _Tally:
 
 def _publish(source: str, tally: _Tally) -> None:
     config = settings()
-    log_to_stderr(config.log_level)
+    configure(config.log_level, config.log_format)
     with (
         EventPublisher(config.broker_address()) as publisher,
         click.open_file(source, "rb") as stream,

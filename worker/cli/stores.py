@@ -20,7 +20,7 @@ from worker.integrations.integration import Integration
 from worker.ledger.engine import ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
-from worker.logging import log_to_stderr
+from worker.logging import configure
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.settings import Settings, settings
@@ -38,7 +38,7 @@ def configuration() -> Settings:
     Commands call it when they run, not when they are asked for help: help must not need a valid setting.
     """
     read = settings()
-    log_to_stderr(read.log_level)
+    configure(read.log_level, read.log_format)
     return read
 
 

@@ -1,0 +1,70 @@
+"""How a fact is logged: an event's name, a sentence for people, and fields for programs.
+
+Why the standard library, and no library of structured logging: Celery, kombu, uvicorn and SQLAlchemy log
+through it, so that their records pass our formatter in any case (`worker.logging`), and cleaning records of
+all libraries needs our own record class there.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from string import Formatter
+
+Field = str | int | float | bool | None
+
+#: The fields that say which batch a line is about. While a batch is delivered, each of our lines has them.
+BOUND = ("integration", "tenant", "type", "slot", "epoch", "batch")
+
+_bound: ContextVar[dict[str, Field] | None] = ContextVar("log_fields", default=None)
+
+
+@contextmanager
+def bind_fields(**fields: Field) -> Iterator[None]:
+    """Give these fields to each of our lines that this thread logs in the block."""
+    token = _bound.set(fields)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def bind_more(**fields: Field) -> None:
+    """Give further fields to the lines of the innermost block; without one, does nothing."""
+    bound = _bound.get()
+    if bound is not None:
+        bound.update(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """A fact that can be logged, as `noun.verb`; the catalogue is `worker.model.log_events`.
+
+    `sentence` shows some fields in braces; `extra` names those that it does not show.
+    """
+
+    name: str
+    level: int
+    sentence: str
+    extra: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The fields that the sentence shows."""
+        return frozenset(field for _, field, _, _ in Formatter().parse(self.sentence) if field)
+
+    def log(
+        self,
+        to: logging.Logger,
+        *,
+        level: int | None = None,
+        exc_info: BaseException | bool | None = None,
+        **fields: Field,
+    ) -> None:
+        """Log it with its fields, and those of the batch under way; `level` if it is not the event's own."""
+        at = self.level if level is None else level
+        if to.isEnabledFor(at):
+            whole = (_bound.get() or {}) | fields
+            extra = {"event": self, "fields": whole}
+            to.log(at, "%s", self.sentence.format_map(whole), exc_info=exc_info, extra=extra, stacklevel=2)
