@@ -6,7 +6,10 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-TABLES = ("deliveries", "attempts", "dead_letters", "minute_counts", "recorded_entries", "replays")
+TABLES = (
+    *("deliveries", "attempts", "dead_letters", "minute_counts", "delivery_totals"),
+    *("recorded_entries", "replays"),
+)
 
 
 @contextmanager

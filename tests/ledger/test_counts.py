@@ -1,15 +1,17 @@
-"""Totals of what was settled: each settlement counts once, however late it is recorded."""
+"""Counts of settlements: each counts once, however late it is recorded, and totals outlive the minutes."""
 
 import itertools
+from collections.abc import Callable, Sequence
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.ledger.entries import NOON, outcome
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.counts import SettledCounts, Totals
+from worker.ledger.counts import Minute, counts_since, minutes_of, totals_of
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
+from worker.model.health import Counts
 
 _MINUTE = 60_000
 _entries = itertools.count(1)
@@ -22,58 +24,93 @@ def settle(engine: Engine, count: int, at_ms: int, status: Status = Status.DELIV
     record_entries(engine, [(f"{at_ms}-{number}", [outcome(events, status, settled_ms=at_ms)])], [])
 
 
-def test_what_was_there_before_the_first_look_does_not_count(engine: Engine) -> None:
-    """A counter begins at nought, with an entry for each that was asked for."""
+def test_a_total_begins_at_zero(engine: Engine) -> None:
+    """There is one for each integration that is asked for, and of another nothing counts."""
     settle(engine, 3, NOON)
 
-    assert Totals(engine).look(["int_a", "int_b"], NOON) == {
-        "int_a": SettledCounts(),
-        "int_b": SettledCounts(),
-    }
+    assert totals_of(engine, ["int_a", "int_b"]) == {"int_a": Counts(delivered=3), "int_b": Counts()}
+    assert totals_of(engine, []) == {}
 
 
 def test_each_settlement_counts_once(engine: Engine) -> None:
-    """In a minute that was seen half full as well, and in many later ones."""
-    totals = Totals(engine)
-    settle(engine, 3, NOON)
-    totals.look(["int_a"], NOON + 10)
-    settle(engine, 2, NOON + 20)
-    seen = [totals.look(["int_a"], NOON + 30)["int_a"].delivered]
+    """In minutes that are added to, and in many of them; whoever looks, and whenever."""
+    settle(engine, 2, NOON)
+    seen = [totals_of(engine, ["int_a"])["int_a"].delivered]
     for minute in range(1, 6):
         settle(engine, 10, NOON + minute * _MINUTE)
         settle(engine, 1, NOON + minute * _MINUTE, Status.DEAD)
         settle(engine, 2, NOON + minute * _MINUTE, Status.RETRYING)
-        seen.append(totals.look(["int_a"], NOON + minute * _MINUTE)["int_a"].delivered)
+        seen.append(totals_of(engine, ["int_a"])["int_a"].delivered)
 
     assert seen == [2, 12, 22, 32, 42, 52]
-    assert totals.look(["int_a"], NOON + 6 * _MINUTE)["int_a"] == SettledCounts(52, 10, 5)
+    assert totals_of(engine, ["int_a"])["int_a"] == Counts(52, 10, 5)
+    assert counts_since(engine, ["int_a"], 0)["int_a"] == Counts(52, 10, 5)
+
+
+def test_an_entry_that_is_recorded_again_counts_once(engine: Engine) -> None:
+    """Beside an entry that is new."""
+    entries = [(f"{NOON}-{number}", [outcome([f"e{number}"], settled_ms=NOON)]) for number in (1, 2)]
+    record_entries(engine, entries[:1], [])
+    record_entries(engine, entries, [])
+
+    assert totals_of(engine, ["int_a"])["int_a"] == Counts(delivered=2)
+
+
+def test_many_integrations_are_recorded_at_once(engine: Engine) -> None:
+    """Each with its own total, over all of its minutes in one transaction."""
+    ids = [f"int_{number}" for number in range(3)]
+    outcomes = [
+        outcome([f"{one}-{minute}"], settled_ms=NOON + minute * _MINUTE, integration_id=one)
+        for one in ids
+        for minute in range(ids.index(one) + 1)
+    ]
+    record_entries(engine, [(f"{NOON}-1", outcomes)], [])
+
+    assert totals_of(engine, ids) == {one: Counts(place) for place, one in enumerate(ids, 1)}
 
 
 def test_what_a_recorder_was_late_with_counts(engine: Engine) -> None:
-    """As long as outcomes wait, their minutes are looked at again."""
-    totals = Totals(engine)
-    totals.look(["int_a"], NOON)
+    """A minute long past is added to."""
     settle(engine, 5, NOON + 60 * _MINUTE)
-    totals.look(["int_a"], NOON)
     settle(engine, 2, NOON + 1)
 
-    assert totals.look(["int_a"], NOON + 60 * _MINUTE)["int_a"].delivered == 7
+    assert totals_of(engine, ["int_a"])["int_a"].delivered == 7
 
 
-def test_a_clock_that_is_set_back_counts_nothing_twice(engine: Engine) -> None:
-    """The minutes that are done with stay so."""
-    totals = Totals(engine)
-    totals.look(["int_a"], NOON)
+def test_a_total_does_not_fall_when_minutes_are_pruned(engine: Engine) -> None:
+    """Prometheus would take it for a restart, and count all of it again."""
     settle(engine, 5, NOON)
-    totals.look(["int_a"], NOON + 60 * _MINUTE)
-    totals.look(["int_a"], NOON)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM minute_counts"))
 
-    assert totals.look(["int_a"], NOON)["int_a"].delivered == 5
+    assert counts_since(engine, ["int_a"], 0)["int_a"] == Counts()
+    assert totals_of(engine, ["int_a"])["int_a"] == Counts(delivered=5)
+
+
+def test_minutes_come_in_their_order(engine: Engine) -> None:
+    """With the latencies of what was delivered in each."""
+    settle(engine, 1, NOON + _MINUTE)
+    settle(engine, 2, NOON, Status.DEAD)
+    settle(engine, 3, NOON + 7)
+
+    assert minutes_of(engine, ["int_a", "int_b"], NOON) == {
+        "int_a": [Minute(NOON, Counts(3, 0, 2), 30, 10), Minute(NOON + _MINUTE, Counts(1), 10, 10)]
+    }
+    assert minutes_of(engine, ["int_a"], NOON + 1) == {"int_a": [Minute(NOON + _MINUTE, Counts(1), 10, 10)]}
+
+
+QUESTIONS: dict[str, Callable[[Engine, Sequence[str]], object]] = {
+    "totals": totals_of,
+    "minutes": lambda engine, ids: minutes_of(engine, ids, NOON),
+    "counts": lambda engine, ids: counts_since(engine, ids, NOON),
+}
 
 
 @pytest.mark.parametrize("number", [1, 1000])
-def test_a_look_reads_an_index(engine: Engine, number: int) -> None:
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_count_is_read_by_an_index(engine: Engine, name: str, number: int) -> None:
     """However many integrations there are."""
-    plan = plan_of(engine, lambda asked: Totals(asked).look([f"int_{one}" for one in range(number)], NOON))
+    ids = [f"int_{one}" for one in range(number)]
+    plan = plan_of(engine, lambda asked: QUESTIONS[name](asked, ids))
 
     assert not [line for line in plan if reads_all(line)]

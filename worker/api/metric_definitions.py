@@ -223,16 +223,16 @@ PARKED = Figure(
 TOTALS = {
     "delivered": Figure(
         "siem_integration_delivered_total",
-        "Events that were delivered, since the first scrape of this process.",
-        _BOTH,
+        "Events that were delivered, since the beginning.",
+        _DATABASE,
     ),
     "retried": Figure(
         "siem_integration_retried_total",
-        "Events that are to be tried again, each time, since that scrape.",
-        _BOTH,
+        "Events that are to be tried again, each time, since the beginning.",
+        _DATABASE,
     ),
     "dead": Figure(
-        "siem_integration_dead_total", "Events that became dead letters, since that scrape.", _BOTH
+        "siem_integration_dead_total", "Events that became dead letters, since the beginning.", _DATABASE
     ),
 }
 

@@ -25,7 +25,7 @@ from worker.broker.ingress import counters
 from worker.broker.notices import PruningRefusals, recorder_stall
 from worker.broker.order_queues import refused_messages
 from worker.broker.redis_stats import RedisStats
-from worker.ledger.counts import Totals
+from worker.ledger.counts import totals_of
 from worker.ledger.parked import ParkedStore
 from worker.model.health import IntegrationHealth, Latency, Subject
 from worker.model.redis_checks import CheckStatus, RedisCheck
@@ -104,14 +104,13 @@ class Metrics:
     """The figures of one process; one thread at a time asks for them."""
 
     def __init__(self, resources: Resources) -> None:
-        """Ask what the doors share; totals begin with the first scrape."""
+        """Ask what the doors share."""
         self._resources = resources
         self._client = resources.client
         self._signs = RedisStats(resources.client)
         self._redis = RedisReport(resources.engine, resources.client, resources.config)
         self._health = HealthService(resources.engine, resources.client, resources.config)
         self._health_figures = HealthFigures(self._health)
-        self._totals = Totals(resources.engine)
 
     def scrape(self) -> str:
         """Return the figures: asked one after another, each told only once it has all of its answers."""
@@ -127,7 +126,7 @@ class Metrics:
             (Source.REDIS, lambda: self._tell_counters(told)),
             (Source.REDIS, lambda: self._add_backlog_figures(told, known, marks)),
             (Source.DATABASE, lambda: self._tell_parked(told, marks)),
-            (Source.DATABASE, lambda: self._tell_totals(told, marks, gaps)),
+            (Source.DATABASE, lambda: self._tell_totals(told, marks)),
             (Source.DATABASE, lambda: self._tell_health(told, marks, gaps)),
         )
         for source, step in steps:
@@ -204,11 +203,8 @@ class Metrics:
         samples = [(mark, parked[one].events if one in parked else 0) for one, mark in marks.items()]
         metric_definitions.PARKED.render_samples(told, samples)
 
-    def _tell_totals(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:
-        until_ms = gaps.ask(Source.REDIS, self._signs.recorded_until_ms)
-        if until_ms is None:
-            return
-        totals = self._totals.look(list(marks), until_ms)
+    def _tell_totals(self, told: Exposition, marks: Mapping[str, str]) -> None:
+        totals = totals_of(self._resources.engine, list(marks))
         for name, figure in metric_definitions.TOTALS.items():
             figure.render_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
 

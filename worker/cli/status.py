@@ -35,7 +35,7 @@ from worker.cli.reports import (
 )
 from worker.cli.stores import Ledger, configuration
 from worker.integrations import DESTINATION_TYPES
-from worker.ledger.health import counts_since
+from worker.ledger.counts import counts_since
 from worker.model.fleet_health import worker_role
 from worker.model.health import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from worker.integrations import DestinationConfig, SplunkHec, SyslogCef
 from worker.integrations.integration import Integration
+from worker.ledger.counts import counts_since
 from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
-from worker.ledger.health import counts_since
 from worker.ledger.integrations import IntegrationStore
 from worker.model.event_decoder import decode_event
 

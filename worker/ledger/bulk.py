@@ -12,11 +12,10 @@ from sqlalchemy import Column, Connection, Table, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from worker.ledger.attempts import attempts
+from worker.ledger.counts import delivery_totals
+from worker.ledger.engine import chunks
 from worker.ledger.rows import Row
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries
-
-#: Bound values of one SQLite statement: older releases take 999.
-_MOST_VALUES = 900
 
 _POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types
 
@@ -35,8 +34,8 @@ def _overwritten(table: Table, *but: str) -> str:
     return ", ".join(f"{name} = excluded.{name}" for name in changed)
 
 
-def _added(*names: str) -> str:
-    return ", ".join(f"{name} = minute_counts.{name} + excluded.{name}" for name in names)
+def _added(table: Table, *names: str) -> str:
+    return ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names)
 
 
 #: A settlement changes its delivery unless a later one has come before it, or it is of another content.
@@ -52,9 +51,14 @@ COUNTS = Upsert(
     minute_counts,
     tuple(minute_counts.c.keys()),
     "ON CONFLICT (integration_id, minute_ms) DO UPDATE SET "
-    + _added("delivered", "retried", "dead", "latency_sum_ms")
+    + _added(minute_counts, "delivered", "retried", "dead", "latency_sum_ms")
     + ", latency_max_ms = CASE WHEN excluded.latency_max_ms > minute_counts.latency_max_ms"
     " THEN excluded.latency_max_ms ELSE minute_counts.latency_max_ms END",
+)
+TOTALS = Upsert(
+    delivery_totals,
+    tuple(delivery_totals.c.keys()),
+    "ON CONFLICT (integration_id) DO UPDATE SET " + _added(delivery_totals, "delivered", "retried", "dead"),
 )
 #: Columns of a dead letter that say what was done about it.
 _LATER = {"state", "state_ms", "replay_id"}
@@ -80,11 +84,10 @@ def contents_of(connection: Connection, rows: Sequence[Row]) -> dict[Row, str | 
     """Return which contents the ledger has under the keys of these deliveries."""
     columns = deliveries.c
     found: dict[Row, str | None] = {}
-    event_ids = sorted({row[0] for row in rows})
-    for start in range(0, len(event_ids), _MOST_VALUES):
-        some = columns.event_id.in_(event_ids[start : start + _MOST_VALUES])
-        wanted = select(columns.event_id, columns.integration_id, columns.content).where(some)
-        found |= {(event, home): content for event, home, content in connection.execute(wanted)}
+    wanted = select(columns.event_id, columns.integration_id, columns.content)
+    for some in chunks(sorted({row[0] for row in rows})):
+        of_some = wanted.where(columns.event_id.in_(some))
+        found |= {(event, home): content for event, home, content in connection.execute(of_some)}
     return found
 
 
@@ -108,8 +111,7 @@ def claim_entries(connection: Connection, entries: Collection[str], now_ms: int)
 def _noted(connection: Connection, entries: list[str]) -> set[str]:
     column = recorded_entries.c.stream_entry
     noted: set[str] = set()
-    for start in range(0, len(entries), _MOST_VALUES):
-        some = entries[start : start + _MOST_VALUES]
+    for some in chunks(entries):
         noted |= set(connection.execute(select(column).where(column.in_(some))).scalars())
     return noted
 

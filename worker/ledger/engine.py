@@ -6,7 +6,7 @@ events it holds.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ _SQLITE_SETTINGS = (
 _WRITES = "siem_writes"
 #: SQLAlchemy's `pool_size`.
 _KEPT = 5
+#: Bound values of one SQLite statement: older releases take 999.
+_MOST_VALUES = 900
 
 
 def open_ledger(url: str, *, connections: int = 15) -> Engine:
@@ -74,6 +76,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection.execution_options(**{_WRITES: True})
         with connection.begin():
             yield connection
+
+
+def chunks(values: Collection[str]) -> Iterator[list[str]]:
+    """Yield the values in lists, each short enough to be bound in one statement."""
+    left = list(values)
+    for start in range(0, len(left), _MOST_VALUES):
+        yield left[start : start + _MOST_VALUES]
 
 
 def _open_sqlite(url: URL, connections: int) -> Engine:

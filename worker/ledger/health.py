@@ -19,12 +19,12 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    func,
     select,
     text,
     union_all,
 )
 
+from worker.ledger.counts import Minute, read_minutes
 from worker.ledger.dead_letters import invalid_since
 from worker.ledger.engine import reading
 from worker.ledger.rows import storable
@@ -36,9 +36,6 @@ from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subje
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
-#: Bound values of one SQLite statement: older releases take 999.
-_MOST_VALUES = 900
-_MINUTE_MS = 60_000
 
 #: A partial index serves a question only if these very words stand in it.
 _UNWELL = text("status <> 'delivered'")
@@ -92,7 +89,7 @@ def records(
     if not ids:
         return {}
     with reading(engine) as connection:
-        counts = defaultdict(_Minutes, _counts(connection, since, recent_ms))
+        counts = defaultdict(_Window, _windows(connection, since, recent_ms))
         settled = _latest_settled(connection, ids, max(1, sample))
         problems = _problems(connection, ids)
         last_success = {one: next(_successes(settled[one]), None) for one in ids}
@@ -120,21 +117,7 @@ def latencies(engine: Engine, ids: Sequence[str], *, sample: int) -> dict[str, L
         return {one: _latency(found) for one, found in _latest_settled(connection, ids, sample).items()}
 
 
-def counts_since(engine: Engine, ids: Sequence[str], since_ms: int) -> dict[str, Counts]:
-    """Count what was settled at each since a moment, the whole of its minute included."""
-    found = dict.fromkeys(ids, Counts())
-    first_ms = since_ms - since_ms % _MINUTE_MS
-    sums = (func.sum(one) for one in (_minute.delivered, _minute.retried, _minute.dead))
-    wanted = select(_minute.integration_id, *sums).group_by(_minute.integration_id)
-    with reading(engine) as connection:
-        for start in range(0, len(ids), _MOST_VALUES):
-            some = _minute.integration_id.in_(ids[start : start + _MOST_VALUES])
-            for one, *counts in connection.execute(wanted.where(some, _minute.minute_ms >= first_ms)):
-                found[one] = Counts(*map(int, counts))
-    return found
-
-
-class _Minutes(NamedTuple):
+class _Window(NamedTuple):
     """What the minutes of one integration add up to; see `DeliveryStats`."""
 
     counts: Counts = Counts()
@@ -142,30 +125,19 @@ class _Minutes(NamedTuple):
     retry_minutes: int = 0
 
 
-def _counts(connection: Connection, since: Mapping[str, int], recent_ms: int) -> dict[str, "_Minutes"]:
+def _windows(connection: Connection, since: Mapping[str, int], recent_ms: int) -> dict[str, _Window]:
     """Add up the minutes that count, and those of them that are recent; count those with a retry."""
-    ids, first = list(since), min(since.values())
-    minutes: dict[str, list[tuple[int, Counts]]] = defaultdict(list)
-    for start in range(0, len(ids), _MOST_VALUES):
-        wanted = select(
-            *(_minute.integration_id, _minute.minute_ms, _minute.delivered, _minute.retried, _minute.dead)
-        ).where(_minute.integration_id.in_(ids[start : start + _MOST_VALUES]), _minute.minute_ms >= first)
-        for one, minute_ms, *counts in connection.execute(wanted):
-            if minute_ms >= since[one]:
-                minutes[one].append((minute_ms, Counts(*counts)))
-    return {
-        one: _Minutes(
-            _sum(counts for _, counts in found),
-            _sum(counts for minute_ms, counts in found if minute_ms >= recent_ms),
-            sum(counts.retried > 0 for _, counts in found),
-        )
-        for one, found in minutes.items()
-    }
+    minutes = read_minutes(connection, since, min(since.values()))
+    return {one: _window(found, since[one], recent_ms) for one, found in minutes.items()}
 
 
-def _sum(counts: Iterable[Counts]) -> Counts:
-    found = list(counts)
-    return Counts(*(sum(getattr(one, name) for one in found) for name in ("delivered", "retried", "dead")))
+def _window(minutes: Iterable[Minute], since_ms: int, recent_ms: int) -> _Window:
+    counting = [one for one in minutes if one.minute_ms >= since_ms]
+    return _Window(
+        sum((one.counts for one in counting), Counts()),
+        sum((one.counts for one in counting if one.minute_ms >= recent_ms), Counts()),
+        sum(one.counts.retried > 0 for one in counting),
+    )
 
 
 def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> dict[str, list[_Settled]]:

@@ -18,6 +18,7 @@ from worker.ledger.bulk import (
     COUNTS,
     DEAD_LETTERS,
     SETTLEMENTS,
+    TOTALS,
     claim_entries,
     contents_of,
     write_rows,
@@ -33,6 +34,7 @@ from worker.ledger.rows import (
     first_contents,
     newest_only,
     settlement_rows,
+    total_rows,
     with_other_content,
 )
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
@@ -123,6 +125,8 @@ def _recorded(
     _write(connection, rows, counts, dead_rows)
     write_rows(connection, ATTEMPTS, sorted(attempt_rows(fresh_outcomes), key=_place))
     keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
+    # Late: recorders add to the same row of an integration, and each waits there for the one before it.
+    write_rows(connection, TOTALS, total_rows(counts))
     off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
 

@@ -57,6 +57,15 @@ def settlement_rows(entries: Mapping[str, list[Outcome]]) -> tuple[list[Row], li
     return rows, [(*minute, *tally) for minute, tally in counts.items()]
 
 
+def total_rows(counts: Iterable[Row]) -> list[Row]:
+    """Return rows for `delivery_totals`, sorted by key: what rows for `minute_counts` add up to."""
+    totals: dict[str, tuple[int, int, int]] = {}
+    for integration_id, _, delivered, retried, dead, *_ in counts:
+        before = totals.get(integration_id, (0, 0, 0))
+        totals[integration_id] = (before[0] + delivered, before[1] + retried, before[2] + dead)
+    return [(integration_id, *total) for integration_id, total in sorted(totals.items())]
+
+
 def newest_only(rows: list[Row]) -> list[Row]:
     """Return one row for each delivery, sorted by key: of the highest version, and there the first.
 

@@ -131,6 +131,15 @@ class Counts:
     retried: int = 0
     dead: int = 0
 
+    def __add__(self, other: "Counts") -> "Counts":
+        """Count both."""
+        return Counts(self.delivered + other.delivered, self.retried + other.retried, self.dead + other.dead)
+
+    @property
+    def failed(self) -> int:
+        """How many attempts failed, for good or to be repeated."""
+        return self.retried + self.dead
+
     @property
     def settled(self) -> int:
         """How many events came to an end."""

@@ -197,7 +197,7 @@ def spans(
 def bars(minutes: Sequence[Minute], now_ms: int, *, span_ms: int, count: int) -> list[Bar]:
     """Count what was delivered and failed in each span."""
     return [
-        Bar(sum(one.delivered for one in some), sum(one.failed for one in some), _label(at_ms))
+        Bar(sum(one.counts.delivered for one in some), sum(one.counts.failed for one in some), _label(at_ms))
         for at_ms, some in spans(minutes, now_ms, span_ms=span_ms, count=count)
     ]
 
@@ -211,7 +211,7 @@ def latency_points(minutes: Sequence[Minute], now_ms: int, *, span_ms: int, coun
 
 
 def _latency(some: Sequence[Minute]) -> tuple[float | None, float | None]:
-    delivered = sum(one.delivered for one in some)
+    delivered = sum(one.counts.delivered for one in some)
     if not delivered:
         return None, None
     return sum(one.latency_sum_ms for one in some) / delivered, max(one.latency_max_ms for one in some)

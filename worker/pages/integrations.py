@@ -18,7 +18,7 @@ from worker.broker.unrecordable import Unrecordable
 from worker.ledger.attempts import attempts_of
 from worker.ledger.counts import Minute, minutes_of
 from worker.ledger.deliveries import find_deliveries
-from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, State
+from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, Counts, IntegrationHealth, Latency, State
 from worker.model.time import span
 from worker.pages.charts import HOUR_MS, MINUTE_MS, bar_chart, bars, latency_points, line_chart, sparkline
 from worker.pages.rendering import render
@@ -128,12 +128,14 @@ def _per_minute(minutes: list[Minute], now_ms: int) -> float:
     """Return the deliveries of a minute on average; the minute under way would make it look smaller."""
     until_ms = now_ms // MINUTE_MS * MINUTE_MS
     since_ms = until_ms - _RATE_MINUTES * MINUTE_MS
-    return sum(one.delivered for one in minutes if since_ms <= one.minute_ms < until_ms) / _RATE_MINUTES
+    return (
+        sum(one.counts.delivered for one in minutes if since_ms <= one.minute_ms < until_ms) / _RATE_MINUTES
+    )
 
 
 def _spark(minutes: list[Minute], now_ms: int) -> Markup:
-    delivered, failed = sum(one.delivered for one in minutes), sum(one.failed for one in minutes)
-    name = f"Last hour: {delivered:,} delivered, {failed:,} failed attempts"
+    counts = sum((one.counts for one in minutes), Counts())
+    name = f"Last hour: {counts.delivered:,} delivered, {counts.failed:,} failed attempts"
     return sparkline(bars(minutes, now_ms, span_ms=2 * MINUTE_MS, count=30), name)
 
 
