@@ -181,9 +181,10 @@ def downgrade"""
 _UPGRADE_LATER = """
 import pathlib, sys
 from tests.fleet import wait_until
-from tests.ledger.migrations.later_steps import Steps
-from worker.ledger.engine import open_ledger, upgrade
-upgrade(open_ledger(sys.argv[1]), Steps(pathlib.Path(sys.argv[2])))
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.revisions import Revisions
+from worker.ledger.migrations.runner import upgrade_tables
+upgrade_tables(open_ledger(sys.argv[1]), Revisions(pathlib.Path(sys.argv[2])))
 """
 
 

@@ -18,9 +18,10 @@ from worker.model.errors import SchemaOutdated
 
 _UPGRADE = """
 import sys
-from worker.ledger.engine import open_ledger, upgrade
+from worker.ledger.engine import open_ledger
+from worker.ledger.migrations.runner import upgrade_tables
 engine = open_ledger(sys.argv[1])
-upgrade(engine)
+upgrade_tables(engine)
 engine.dispose()
 """
 
