@@ -167,6 +167,7 @@ def test_dead_letters_are_listed_without_payload(api: Api) -> None:
     assert listed.json()["items"][0] == {
         "id": third,
         "integration_id": home,
+        "tenant_id": None,
         "event_id": "evt_3",
         "event_type": "policy.deny",
         "cause": "refused",

@@ -45,7 +45,11 @@ def test_a_dry_run_counts(api: Api, home: str) -> None:
         "replayable": 3,
         "invalid": 0,
         "unreadable": 0,
-        "groups": [{"error_code": "destination_busy", "count": 2}, {"error_code": "timed_out", "count": 1}],
+        "homeless": 0,
+        "groups": [
+            {"integration_id": home, "error_code": "destination_busy", "count": 2},
+            {"integration_id": home, "error_code": "timed_out", "count": 1},
+        ],
     }
     assert api.get(_path(home))["items"] == []
 

@@ -84,7 +84,7 @@ def test_nobody_sees_what_names_no_tenant_or_two(api: Api) -> None:
     for tenant in (OURS, THEIRS):
         assert not letters & {one["id"] for one in api.get("/dead-letters?limit=200", tenant=tenant)["items"]}
     told = call(api.fleet.environment, "dead-letters", "list", "--cause", "invalid", "--json").json
-    assert letters <= {one["id"] for one in told}
+    assert letters <= {one["id"] for one in told["items"]}
 
 
 def test_it_is_published_corrected_and_waits_no_longer(api: Api, letter: str) -> None:

@@ -306,7 +306,7 @@ def test_every_door_tells_the_attempts_of_each(api: Api) -> None:
     command = [
         call(api.fleet.environment, "dead-letters", "show", one, "--json").json["history"] for one in letters
     ]
-    listed = call(api.fleet.environment, "deliveries", "--event-id", "evt", "--json").json
+    listed = call(api.fleet.environment, "deliveries", "--event-id", "evt", "--json").json["items"]
     shown = call(api.fleet.environment, "deliveries", "--event-id", "evt").out.splitlines()
 
     assert {one["content"]: [tried["number"] for tried in one["history"]] for one in found} == {

@@ -70,9 +70,9 @@ def test_show_in_json(full: Fleet) -> None:
     document = siem(full, f"dead-letters show {letter_id(full, 'e2')} --json").json
 
     assert json.loads(document["payload"]) == {"id": "e2"}
-    assert [(one["cause"], one["payload"]) for one in document["deaths"]] == [
-        ("exhausted", None),
-        ("refused", None),
+    assert [(one["cause"], "payload" in one) for one in document["deaths"]] == [
+        ("exhausted", False),
+        ("refused", False),
     ]
     assert document["delivery"]["status"] == "delivered"
 
@@ -188,20 +188,21 @@ def test_into_takes_its_own_tenants_letters_alone(full: Fleet) -> None:
     """Without an integration named, those of other tenants are not meant."""
     made = siem(full, "dead-letters replay --all --into archive --yes --json").json
 
-    assert (made["total"], made["target_id"], made["selection"]["tenant_id"]) == (4, "int_archive", "one")
+    assert (made["total"], made["into"]) == (4, "int_archive")
+    assert {one.selection.tenant_id for one in find_replays(full.engine)} == {"one"}
 
 
 def test_discard(full: Fleet) -> None:
     """What is discarded waits no longer; the list shows it when asked, and an id of it is refused."""
     discarded = siem(full, "dead-letters discard --integration splunk --cause refused --yes")
-    waiting = siem(full, "dead-letters list --json").json
-    gone = siem(full, "dead-letters list --state discarded --json").json
-    everything = siem(full, "dead-letters list --state any --json").json
+    waiting = siem(full, "dead-letters list --json").json["items"]
+    gone = siem(full, "dead-letters list --state discarded --json").json["items"]
+    everything = siem(full, "dead-letters list --state any --json").json["items"]
     again = siem(full, f"dead-letters replay --id {gone[0]['id']} --yes")
 
     assert discarded.out == "Discarded 1 dead letter.\n"
     assert (len(waiting), len(gone), len(everything)) == (5, 1, 6)
-    assert json.loads(gone[0]["payload"]) == {"id": "e2"}
+    assert json.loads(siem(full, f"dead-letters show {gone[0]['id']} --json").json["payload"]) == {"id": "e2"}
     assert again.code == 2
     assert "is discarded already; give one that waits" in again.complaint
 

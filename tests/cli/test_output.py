@@ -80,7 +80,7 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
 def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) -> None:
     """Each filter leaves what it says, the latest first, and nobody sees an event's content."""
     ran = call(told.environment, "deliveries", "--json", *filters.split())
-    moments = [row["settled_ms"] for row in ran.json]
+    moments = [row["settled_at"] for row in ran.json["items"]]
 
     assert len(moments) == count
     assert moments == sorted(moments, reverse=True)
@@ -89,7 +89,7 @@ def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) 
 
 def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
     """Splunk has accepted what is delivered; what is dead claims nothing."""
-    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json
+    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json["items"]
     table = call(told.environment, "deliveries", "--event-id", "well-7").out.splitlines()
     at = table[0].index("ASSURANCE")
 
@@ -97,15 +97,21 @@ def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
     assert table[1][at:].startswith("accepted")
 
 
-def test_dead_letters_show_their_payload_in_json_alone(told: Fleet) -> None:
+def test_dead_letters_show_their_payload_one_at_a_time(told: Fleet) -> None:
     """The table tells what died of what and what to do; the content is for those who ask for it."""
     table = run(told.environment, "dead-letters", "list")
-    refused = run(told.environment, "dead-letters", "list", "--integration", "ill", "--json").json
-    [invalid] = run(told.environment, "dead-letters", "list", "--cause", "invalid", "--json").json
+    listed = run(told.environment, "dead-letters", "list", "--json")
+    shown = [
+        call(told.environment, "dead-letters", "show", one["id"], "--json").json
+        for one in listed.json["items"]
+    ]
+    refused = [one for one in shown if one["integration_id"] == "int_ill"]
+    [invalid] = [one for one in shown if one["cause"] == "invalid"]
 
     assert len(table.out.splitlines()) == 4
     assert all(line.isprintable() for line in table.out.splitlines())
-    assert "private-content" not in table.out
+    assert "private-content" not in table.out + listed.out
+    assert len(refused) == 2
     assert {json.loads(row["payload"])["reason"] for row in refused} == {"private-content"}
     assert {row["cause"] for row in refused} == {"exhausted"}
     assert (invalid["integration_id"], json.loads(invalid["payload"])["id"]) == (None, "invalid-1")
@@ -124,7 +130,7 @@ def test_a_closed_pipe_is_no_error(told: Fleet) -> None:
     with start(told.environment, "deliveries", "--limit", "1000", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.read(1) == b"["
+        assert process.stdout.read(1) == b"{"
         process.stdout.close()
 
         assert process.stderr.read() == b""

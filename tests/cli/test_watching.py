@@ -46,7 +46,7 @@ def test_a_watched_status_renews_itself_until_ctrl_c(told: Fleet) -> None:
 
 def test_failures_alone(told: Fleet) -> None:
     """Those that are dead or to be tried again, of the last hour."""
-    rows = run(told.environment, "deliveries", "--failed", "--since", "1h", "--json").json
+    rows = run(told.environment, "deliveries", "--failed", "--since", "1h", "--json").json["items"]
 
     assert sorted(row["event_id"] for row in rows) == ["ill-1", "ill-2"]
     assert {row["status"] for row in rows} == {"dead"}

@@ -88,10 +88,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "breaker open, nothing else known": (
         facts(BacklogStats(1, breaker=OPEN), DeliveryStats()),
         State.FAILING,
-        (
-            "circuit breaker open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); "
-            "1 event waits"
-        ),
+        ("circuit breaker open since 2026-11-23 13:52:07Z: connect failed (next try in 40 s); 1 event waits"),
     ),
     "breaker open, opened by something else than the latest problem": (
         facts(BacklogStats(breaker=replace(OPEN, cause="token_invalid", next_try_ms=0)), attempts(0, 1)),
@@ -112,18 +109,12 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "nothing comes through": (
         facts(waiting(3, failures=4), attempts(0, retried=4)),
         State.FAILING,
-        (
-            "the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: "
-            "connection refused; 7 events wait"
-        ),
+        ("the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: connection refused; 7 events wait"),
     ),
     "nothing came through, and all of it died": (
         facts(BacklogStats(failures=4), attempts(0, retried=3, dead=1)),
         State.FAILING,
-        (
-            "the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: "
-            "connection refused; nothing waits"
-        ),
+        ("the last 4 attempts failed; the latest at 2026-11-23 14:02:02Z: connection refused; nothing waits"),
     ),
     "nothing came through, long ago": (
         facts(BacklogStats(failures=4), attempts(0, problem=replace(REFUSED, at_ms=NOW - HOUR // 2))),
@@ -223,10 +214,7 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
     "silent, and why": (
         facts(waiting(200), DeliveryStats(), has_worker=False),
         State.FAILING,
-        (
-            "no delivery and no failure for 3 min; "
-            "7 events wait; no worker for webhook is running"
-        ),
+        ("no delivery and no failure for 3 min; 7 events wait; no worker for webhook is running"),
     ),
     "silent for all we know, but the recorder lags": (
         facts(waiting(130), LONG_AGO, recorded_until_ms=NOW - MINUTE),

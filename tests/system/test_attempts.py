@@ -20,13 +20,13 @@ def test_each_answer_is_told(customer: Customer) -> None:
         customer.settled(1)
         told = customer.fleet.siem("deliveries", "--event-id", event_id, "--json")
         shown = customer.fleet.siem("deliveries", "--event-id", event_id).stdout.decode()
-        [delivery] = json.loads(told.stdout)
+        [delivery] = json.loads(told.stdout)["items"]
 
     assert [(one["number"], one["http_status"], one["status"]) for one in delivery["history"]] == [
         (1, 503, "retrying"),
         (2, 500, "retrying"),
         (3, 200, "delivered"),
     ]
-    assert delivery["history"][0]["at_ms"] < delivery["history"][2]["at_ms"]
+    assert delivery["history"][0]["at"] < delivery["history"][2]["at"]
     assert f"Attempts at {customer.tenant}:" in shown
     assert "busy" in shown

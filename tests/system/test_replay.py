@@ -107,7 +107,7 @@ def test_what_dies_again_is_told_by_the_exit_code(own: Fleet) -> None:
         die(own, splunk, 5, redrive=False)
         splunk.script = scripts.busy()
         done = own.siem("dead-letters", "replay", "--all", "--yes", "--wait", "--json")
-        waiting = own.siem_json("dead-letters", "list")
+        waiting = own.siem_json("dead-letters", "list")["items"]
 
         assert done.returncode == 1
         assert b"5 events died again" in done.stderr

@@ -16,24 +16,29 @@ from worker.api.openapi import problems
 from worker.api.parameters import (
     LetterFilters,
     LetterStateFilter,
-    Milliseconds,
-    cursor_after,
-    decode_cursor,
     epoch_ms,
 )
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import validate_lines
-from worker.ledger.attempts import attempts_of
 from worker.ledger.dead_letters import discard_dead_letters, find_letter
+from worker.ledger.letter_history import letter_history
 from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.results import DeadLetterRow
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import LetterState, Selection
 from worker.pipeline.correction import publish_corrected
-from worker.views.dead_letters import LetterDocument, LetterPage, WholeLetter, letter_document, whole_letter
+from worker.views.cursors import time_and_id
+from worker.views.dead_letters import (
+    LetterDetail,
+    LetterDocument,
+    LetterPage,
+    letter_detail,
+    letter_document,
+    letter_page,
+)
 
 router = APIRouter(route_class=FairRoute)
 
@@ -48,10 +53,10 @@ def list_dead_letters(
 ) -> LetterPage:
     """List the dead letters of an integration, the latest first, less their payloads."""
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
-    return letter_page(resources, asked, integration_id=home)
+    return _page(resources, asked, integration_id=home)
 
 
-def letter_page(
+def _page(
     resources: Resources,
     asked: LetterFilters,
     *,
@@ -70,20 +75,15 @@ def letter_page(
         since_ms=epoch_ms(asked.since),
         until_ms=epoch_ms(asked.until),
     )
-    before = None if asked.cursor is None else decode_cursor(asked.cursor, tuple[Milliseconds, str])
-    found = letters_page(resources.engine, meant, asked.limit + 1, before)
-    shown = found[: asked.limit]
-    more = cursor_after((shown[-1].dead_ms, shown[-1].id)) if len(found) > asked.limit else None
-    return LetterPage(items=[letter_document(one) for one in shown], next=more)
+    found = letters_page(resources.engine, meant, asked.limit + 1, time_and_id(asked.cursor))
+    return letter_page(found, asked.limit)
 
 
 @router.get(f"{_ONE}/dead-letters/{{letter_id}}", tags=["dead letters"], responses=problems(*_USUAL))
-def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, letter_id: str) -> WholeLetter:
+def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, letter_id: str) -> LetterDetail:
     """Show a dead letter with its event, as it was published, and every attempt to deliver it."""
     letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
-    home = (letter.integration_id or "", letter.content)
-    tried = attempts_of(resources.engine, letter.event_id or "", [home])
-    return whole_letter(letter, tried.get(home, ()))
+    return letter_detail(letter, letter_history(resources.engine, letter))
 
 
 @router.delete(
@@ -136,13 +136,14 @@ def list_invalid_events(
 
     Those of its integrations are at `/integrations/siem/{integration_id}/dead-letters`.
     """
-    return letter_page(resources, asked, tenant_id=caller.tenant_id)
+    return _page(resources, asked, tenant_id=caller.tenant_id)
 
 
 @tenant_router.get("/{letter_id}", responses=problems(*_TENANT_USUAL, 404))
-def show_invalid_event(caller: Reader, resources: Shared, letter_id: str) -> WholeLetter:
+def show_invalid_event(caller: Reader, resources: Shared, letter_id: str) -> LetterDetail:
     """Show an event that was not valid, as it was published, and why it was not."""
-    return whole_letter(_invalid_event(resources, caller.tenant_id, letter_id), ())
+    letter = _invalid_event(resources, caller.tenant_id, letter_id)
+    return letter_detail(letter, letter_history(resources.engine, letter))
 
 
 @tenant_router.post(

@@ -10,19 +10,11 @@ from fastapi import APIRouter, Query
 
 from worker.api.callers import Reader, Shared
 from worker.api.openapi import problems
-from worker.api.parameters import (
-    DeliveryFilters,
-    EventFilters,
-    Milliseconds,
-    cursor_after,
-    decode_cursor,
-    epoch_ms,
-)
+from worker.api.parameters import DeliveryFilters, EventFilters, epoch_ms
 from worker.api.pools import FairRoute
 from worker.ledger.attempts import attempts_of
 from worker.ledger.deliveries import find_deliveries
-from worker.ledger.results import DeliveryRow, Place
-from worker.views.deliveries import DeliveryPage, EventPage, delivery_document, event_delivery
+from worker.views.deliveries import DeliveryPage, EventPage, delivery_page, delivery_place, event_page
 
 router = APIRouter(route_class=FairRoute, tags=["deliveries"])
 
@@ -41,9 +33,9 @@ def list_deliveries(
         since_ms=epoch_ms(asked.since),
         until_ms=epoch_ms(asked.until),
         limit=asked.limit + 1,
-        before=_delivery_place(asked.cursor),
+        before=delivery_place(asked.cursor),
     )
-    return _delivery_page(found, asked.limit)
+    return delivery_page(found, asked.limit)
 
 
 @router.get("/deliveries", responses=problems(401, 403, 429, 503))
@@ -54,20 +46,7 @@ def find_event(caller: Reader, resources: Shared, asked: Annotated[EventFilters,
         tenant_id=caller.tenant_id,
         event_id=asked.event_id,
         limit=asked.limit + 1,
-        before=_delivery_place(asked.cursor),
+        before=delivery_place(asked.cursor),
     )
-    page = _delivery_page(found, asked.limit)
-    shown = found[: asked.limit]
-    tried = attempts_of(resources.engine, asked.event_id, [row.delivery for row in shown])
-    items = [event_delivery(row, tried.get(row.delivery, ())) for row in shown]
-    return EventPage(items=items, next=page.next)
-
-
-def _delivery_place(cursor: str | None) -> Place | None:
-    return None if cursor is None else Place(*decode_cursor(cursor, tuple[Milliseconds, str, str]))
-
-
-def _delivery_page(found: list[DeliveryRow], limit: int) -> DeliveryPage:
-    shown = found[:limit]
-    more = cursor_after(tuple(shown[-1].place)) if len(found) > limit else None
-    return DeliveryPage(items=[delivery_document(one) for one in shown], next=more)
+    tried = attempts_of(resources.engine, asked.event_id, [row.delivery for row in found[: asked.limit]])
+    return event_page(found, asked.limit, tried)

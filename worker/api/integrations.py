@@ -17,9 +17,6 @@ from worker.api.parameters import (
     Cursor,
     IfMatch,
     Limit,
-    Milliseconds,
-    cursor_after,
-    decode_cursor,
     seen_in,
 )
 from worker.api.pools import FairRoute
@@ -28,7 +25,8 @@ from worker.broker.idempotency import IdempotencyLock
 from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.views.integrations import etag, integration_document
+from worker.views.cursors import time_and_id
+from worker.views.integrations import etag, integration_document, integration_page
 
 router = APIRouter(prefix="/integrations/siem", tags=["integrations"], route_class=FairRoute)
 
@@ -71,11 +69,8 @@ def list_integrations(
     caller: Reader, resources: Shared, limit: Limit = USUAL, cursor: Cursor = None
 ) -> Response:
     """List the integrations, the oldest first."""
-    after = decode_cursor(cursor, tuple[Milliseconds, str]) if cursor is not None else None
-    found = resources.integrations_of(caller.tenant_id).page(limit + 1, after)
-    shown = found[:limit]
-    more = cursor_after(shown[-1].place) if len(found) > limit else None
-    return JSONResponse({"items": [integration_document(one) for one in shown], "next": more})
+    found = resources.integrations_of(caller.tenant_id).page(limit + 1, time_and_id(cursor))
+    return JSONResponse(integration_page(found, limit))
 
 
 @router.get("/{integration_id}", response_class=JSONResponse, responses=openapi.one(200) | problems(*_USUAL))

@@ -1,15 +1,10 @@
-"""Parameters of routes: pages with opaque cursors, filters, and the revision in If-Match.
+"""Parameters of routes: pages with opaque cursors, filters, and the revision in If-Match."""
 
-Comes in: `limit` and `cursor` of a request. Goes out: the place behind the cursor, and the next one's.
-"""
-
-import base64
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import msgspec
 from fastapi import Header, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -19,7 +14,6 @@ from worker.model.events import EventType
 from worker.model.limits import MOST_ROWS, USUAL_ROWS
 from worker.model.replays import LetterState
 from worker.model.time import EPOCH
-from worker.model.untrusted_json import DAMAGED
 
 USUAL, MOST = USUAL_ROWS, MOST_ROWS
 _LONGEST = 1024
@@ -29,25 +23,6 @@ Cursor = Annotated[
     str | None,
     Query(max_length=_LONGEST, description="`next` of the page before; left out, the first page."),
 ]
-
-Place = TypeVar("Place")
-#: A time in a cursor, in milliseconds since 1970 UTC.
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 52)]
-
-
-def cursor_after(place: object) -> str:
-    """Return the cursor of the page that begins behind this place: a tuple of text and numbers."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str, kind: type[Place]) -> Place:
-    """Return the place in a cursor, such as `tuple[int, str]`. Raises InvalidInput naming `cursor`."""
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(text, type=kind)
-    except DAMAGED:
-        raise InvalidInput("cursor", "is none of ours", "give `next` of the page before") from None
-
 
 IfMatch = Annotated[
     str | None,

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from worker.api.bodies import Body
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.openapi import problems
-from worker.api.parameters import USUAL, Cursor, Limit, Milliseconds, cursor_after, decode_cursor, epoch_ms
+from worker.api.parameters import USUAL, Cursor, Limit, epoch_ms
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
@@ -31,14 +31,16 @@ from worker.model.replays import (
     ReplayState,
     Selection,
 )
+from worker.views.cursors import time_and_id
 from worker.views.replays import (
     CountDocument,
+    ReplayDetail,
     ReplayDocument,
     ReplayPage,
-    WholeReplay,
     count_document,
+    replay_detail,
     replay_document,
-    whole_replay,
+    replay_page,
 )
 
 
@@ -157,7 +159,8 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
         quotas=resources.config.quotas,
     )
     where = f"/api/v1/integrations/siem/{home}/replays/{made.id}"
-    return JSONResponse(replay_document(made).model_dump(mode="json"), 201, {"Location": where})
+    document = replay_document(made, hides_operator=True)
+    return JSONResponse(document.model_dump(mode="json"), 201, {"Location": where})
 
 
 @router.get("", responses=problems(*_USUAL))
@@ -169,31 +172,28 @@ def list_replays(
     `redrive` makes some by itself once an outage is over, `enable` once an endpoint that was gone is enabled.
     """
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
-    before = None if asked.cursor is None else decode_cursor(asked.cursor, tuple[Milliseconds, str])
-    found = replays_of(resources.engine, home, asked.limit + 1, before)
-    shown = found[: asked.limit]
-    more = cursor_after((shown[-1].created_ms, shown[-1].id)) if len(found) > asked.limit else None
-    return ReplayPage(items=[replay_document(one) for one in shown], next=more)
+    found = replays_of(resources.engine, home, asked.limit + 1, time_and_id(asked.cursor))
+    return replay_page(found, asked.limit, hides_operator=True)
 
 
 @router.get("/{replay_id}", responses=problems(*_USUAL))
-def show_replay(caller: Reader, resources: Shared, integration_id: str, replay_id: str) -> WholeReplay:
+def show_replay(caller: Reader, resources: Shared, integration_id: str, replay_id: str) -> ReplayDetail:
     """Show how far a replay is, and what became of its events."""
-    return _whole(resources, _replay(resources, caller, integration_id, replay_id))
+    return _detail(resources, _replay(resources, caller, integration_id, replay_id))
 
 
 @router.delete("/{replay_id}", responses=problems(*_USUAL, 409))
-def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_id: str) -> WholeReplay:
+def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_id: str) -> ReplayDetail:
     """Cancel a replay that runs. What it has handed over is sent; the rest waits on."""
     found = _replay(resources, caller, integration_id, replay_id)
     if not end_replay(resources.engine, found.id, ReplayState.CANCELLED, f"by api:{caller.name}"):
         state = get_replay(resources.engine, found.id).state
         raise Problem(409, f"it is {state} already", hint="cancel one that runs")
-    return _whole(resources, get_replay(resources.engine, found.id))
+    return _detail(resources, get_replay(resources.engine, found.id))
 
 
-def _whole(resources: Resources, replay: Replay) -> WholeReplay:
-    return whole_replay(replay, replay_result(resources.engine, replay))
+def _detail(resources: Resources, replay: Replay) -> ReplayDetail:
+    return replay_detail(replay, replay_result(resources.engine, replay), hides_operator=True)
 
 
 def _replay(resources: Resources, caller: ApiKey, integration_id: str, replay_id: str) -> Replay:

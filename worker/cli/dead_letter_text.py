@@ -1,7 +1,6 @@
-"""How dead letters look to people, and to scripts: rows, fields, payloads, counts."""
+"""How dead letters look to people: rows, fields, payloads, counts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from worker.cli.output import count_text, print_table, when
@@ -9,11 +8,6 @@ from worker.ledger.attempts import AttemptRow
 from worker.ledger.dead_letters import DeadLetterCount
 from worker.ledger.results import DeadLetterRow
 from worker.model.untrusted_json import payload_text
-
-
-def dead_letter_json(letter: DeadLetterRow) -> dict[str, Any]:
-    """Return it as JSON values; what is no UTF-8 in its payload is shown by code."""
-    return asdict(letter) | {"payload": letter.payload.decode("utf-8", errors="backslashreplace")}
 
 
 def dead_letter_row_cells(letter: DeadLetterRow, names: Mapping[str, str]) -> list[Any]:

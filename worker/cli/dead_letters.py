@@ -3,13 +3,11 @@
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from worker.cli.dead_letter_text import (
-    dead_letter_json,
     dead_letter_row_cells,
     groups,
     letter_fields,
@@ -18,9 +16,10 @@ from worker.cli.dead_letter_text import (
     shortfall,
 )
 from worker.cli.output import as_json_option, confirm, count_text, print_json, print_table, when
-from worker.cli.replays import announce_replay, correct, follow, replay_json
+from worker.cli.replays import announce_replay, correct, follow
 from worker.cli.selection import (
     complete_integration,
+    cursor_option,
     integration_option,
     limit_option,
     refuse_other_tenant,
@@ -31,20 +30,22 @@ from worker.cli.selection import (
     since_option,
 )
 from worker.cli.stores import configuration, integration_store, names_by_id
-from worker.ledger.attempts import attempts_of
 from worker.ledger.dead_letters import (
     DeadLetterCount,
     count_dead_letters,
-    dead_letter_history,
     discard_dead_letters,
     find_letter,
 )
-from worker.ledger.deliveries import find_dead_letters, find_deliveries
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.letter_history import letter_history
+from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay
 from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, LetterState, Replay, Selection
+from worker.views.cursors import time_and_id
+from worker.views.dead_letters import letter_detail, letter_page
+from worker.views.replays import count_document, replay_detail
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask first, as a script must.")
 _ANY = "any"
@@ -76,13 +77,21 @@ dead_letters.add_command(correct)
 )
 @since_option
 @limit_option
+@cursor_option
 @as_json_option
 def list_(
-    integration: str | None, cause: str | None, state: str, since: int | None, limit: int, *, as_json: bool
+    integration: str | None,
+    cause: str | None,
+    state: str,
+    since: int | None,
+    limit: int,
+    cursor: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """List dead letters, the latest first, with what to do about them.
 
-    The table leaves the events' content out; --json has it, as `payload`.
+    The events' content is left out: `siem dead-letters show ID --json` has it, as `payload`.
 
     \b
     siem dead-letters list --integration splunk
@@ -90,20 +99,19 @@ def list_(
     """
     with integration_store() as store:
         names = names_by_id(store)
-        rows = find_dead_letters(
-            store.engine,
+        asked = LetterQuery(
             integration_id=resolved(store, integration),
             cause=Cause(cause) if cause else None,
             state=None if state == _ANY else LetterState(state),
             since_ms=since,
-            limit=limit,
         )
+        found = letters_page(store.engine, asked, limit + 1, time_and_id(cursor))
     if as_json:
-        print_json([dead_letter_json(one) for one in rows])
+        print_json(letter_page(found, limit))
         return
     print_table(
         ["id", "dead since", "integration", "event", "type", "cause", "attempts", "error", "what to do"],
-        [dead_letter_row_cells(one, names) for one in rows],
+        [dead_letter_row_cells(one, names) for one in found[:limit]],
         empty="No dead letters match.",
     )
 
@@ -116,32 +124,28 @@ def show(letter: str, *, as_json: bool) -> None:
     with integration_store() as store:
         names = names_by_id(store)
         found = find_letter(store.engine, letter)
-        event, home = found.event_id or "", found.integration_id or ""
-        deaths = dead_letter_history(store.engine, event, home, found.content) or [found]
-        rows = find_deliveries(store.engine, event_id=event, integration_id=home)
-        now = [one for one in rows if found.content in {None, one.content} or one.content is None][:1]
-        wanted = (home, found.content)
-        tried = attempts_of(store.engine, event, [wanted]).get(wanted, [])
+        history = letter_history(store.engine, found)
     if as_json:
-        given_up = [{**dead_letter_json(one), "payload": None} for one in deaths]
-        told = {"deaths": given_up, "delivery": asdict(now[0]) if now else None}
-        print_json({**dead_letter_json(found), **told, "history": [asdict(one) for one in tried]})
+        print_json(letter_detail(found, history))
         return
     print_table(["field", "value"], letter_fields(found, names), empty="")
     click.echo("\nPayload:")
     for line in payload_lines(found.payload):
         click.echo(line)
-    if tried:
+    if history.attempts:
         click.echo("\nAttempts:")
-        print_attempts(tried)
+        print_attempts(history.attempts)
     click.echo("\nGiven up:")
     print_table(
         ["when", "id", "attempts", "cause", "error", "state"],
-        [[when(one.dead_ms), one.id, one.attempts, one.cause, one.error, one.state] for one in deaths],
+        [
+            [when(one.dead_ms), one.id, one.attempts, one.cause, one.error, one.state]
+            for one in history.deaths
+        ],
         empty="",
     )
-    for delivery in now:
-        click.echo(f"\nIts event is {delivery.status.value} there, since {when(delivery.settled_ms)}.")
+    if now := history.delivery:
+        click.echo(f"\nIts event is {now.status.value} there, since {when(now.settled_ms)}.")
 
 
 @dead_letters.command("discard")
@@ -251,7 +255,7 @@ def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
     """Wait for its end. Raises ClickException when events died again."""
     ended, replay_result = follow(store.engine, made)
     if as_json:
-        print_json(replay_json(ended, replay_result))
+        print_json(replay_detail(ended, replay_result))
     if replay_result.dead:
         raise click.ClickException(
             f"{count_text(replay_result.dead, 'event')} died again: `siem dead-letters list`"
@@ -261,13 +265,7 @@ def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
 def _tell(found: DeadLetterCount, names: Mapping[str, str], *, as_json: bool) -> None:
     """Say what a replay would do."""
     if as_json:
-        names_of_kinds = ("replayable", "invalid", "unreadable", "homeless")
-        kinds = {kind: getattr(found, kind) for kind in names_of_kinds}
-        by = [
-            {"integration_id": home, "error_code": code, "count": count}
-            for (home, code), count in found.groups.items()
-        ]
-        print_json({"replay": None, **kinds, "groups": by})
+        print_json(count_document(found))
         return
     print_table(["integration", "reason", "count"], groups(found, names), empty="No dead letters match.")
     if found.total:

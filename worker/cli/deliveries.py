@@ -1,19 +1,18 @@
 """`siem deliveries`: what became of each event."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from worker.cli.dead_letter_text import print_attempts
 from worker.cli.output import as_json_option, plain, print_json, print_table, when
-from worker.cli.selection import integration_option, limit_option, resolved, since_option
+from worker.cli.selection import cursor_option, integration_option, limit_option, resolved, since_option
 from worker.cli.stores import integration_store, names_by_id
-from worker.ledger.attempts import AttemptRow, Delivery, attempts_of
+from worker.ledger.attempts import attempts_of
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import Status
+from worker.views.deliveries import delivery_page, delivery_place, event_page
 
 #: Behind the id of an event that another event had before.
 REUSED = " (reused id)"
@@ -28,12 +27,14 @@ REUSED = " (reused id)"
 @click.option("--event-id", metavar="ID", help="Only this event, at every integration.")
 @since_option
 @limit_option
+@cursor_option
 @as_json_option
-def deliveries(
+def deliveries(  # noqa: PLR0913 - one for each option
     integration: str | None,
     status: str | None,
     since: int | None,
     limit: int,
+    cursor: str | None,
     *,
     as_json: bool,
     event_id: str,
@@ -56,18 +57,20 @@ def deliveries(
         raise click.UsageError("give --failed or --status, not both")
     with integration_store() as store:
         names = names_by_id(store)
-        rows = find_deliveries(
+        found = find_deliveries(
             store.engine,
             integration_id=resolved(store, integration),
             status=Status(status) if status else None,
             failed=failed,
             event_id=event_id,
             since_ms=since,
-            limit=limit,
+            limit=limit + 1,
+            before=delivery_place(cursor),
         )
+        rows = found[:limit]
         tried = attempts_of(store.engine, event_id, [row.delivery for row in rows]) if event_id else {}
     if as_json:
-        print_json([_document(row, tried if event_id else None) for row in rows])
+        print_json(event_page(found, limit, tried) if event_id else delivery_page(found, limit))
         return
     print_table(
         ["settled", "integration", "event", "type", "status", "assurance", "attempts", "ms", "error"],
@@ -80,13 +83,6 @@ def deliveries(
             home = names.get(one.integration_id, one.integration_id)
             click.echo("\n" + plain(f"Attempts at {home}{mark}:"))
             print_attempts(tried[one.delivery])
-
-
-def _document(row: DeliveryRow, tried: Mapping[Delivery, Sequence[AttemptRow]] | None) -> dict[str, Any]:
-    """Return it as JSON values, with its attempts where one event is asked for."""
-    if tried is None:
-        return asdict(row)
-    return {**asdict(row), "history": [asdict(one) for one in tried.get(row.delivery, ())]}
 
 
 def _delivery(row: DeliveryRow, names: dict[str, str]) -> list[Any]:

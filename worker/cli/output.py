@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from pydantic_core import to_jsonable_python
 
 from worker.model import untrusted_text
 from worker.model.time import in_utc
@@ -31,8 +32,11 @@ as_json_option = click.option(
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document, in ASCII: the same in every terminal and every pipe."""
-    click.echo(json.dumps(value, indent=2))
+    """Print one JSON document, in ASCII: the same in every terminal and every pipe.
+
+    Documents of `worker.views` are taken as they are.
+    """
+    click.echo(json.dumps(value, indent=2, default=to_jsonable_python))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:

@@ -10,14 +10,17 @@ from msgspec import structs
 
 from worker.broker.connection import redis_client
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
-from worker.cli.selection import limit_option
+from worker.cli.selection import cursor_option, limit_option
 from worker.cli.stores import Ledger, configuration, integration_store, ledger, names_by_id
 from worker.ledger.dead_letters import find_letter
 from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay
 from worker.model.events import MAX_EVENT_BYTES
-from worker.model.replays import LetterState, Replay, ReplayResult, ReplayState
+from worker.model.replays import Replay, ReplayResult, ReplayState
 from worker.pipeline.correction import publish_corrected
+from worker.views.cursors import time_and_id
+from worker.views.dead_letters import letter_document
+from worker.views.replays import replay_detail, replay_document, replay_page
 
 #: How often somebody who waits looks at the ledger, in seconds.
 _LOOK_EVERY = 0.5
@@ -30,17 +33,19 @@ def replays() -> None:
 
 @replays.command("list")
 @limit_option
+@cursor_option
 @as_json_option
-def list_(limit: int, *, as_json: bool) -> None:
+def list_(limit: int, cursor: str | None, *, as_json: bool) -> None:
     """List the replays, the newest first; `redrive` made those of an outage, `enable` those of a 410."""
     with integration_store() as store:
-        names, found = names_by_id(store), find_replays(store.engine, limit)
+        names = names_by_id(store)
+        found = find_replays(store.engine, limit + 1, time_and_id(cursor))
     if as_json:
-        print_json([replay_json(one) for one in found])
+        print_json(replay_page(found, limit))
         return
     print_table(
         ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"],
-        [_row(one, names) for one in found],
+        [_row(one, names) for one in found[:limit]],
         empty="No replays yet: `siem dead-letters replay --help` tells how to make one.",
     )
 
@@ -54,7 +59,7 @@ def show(replay: str, *, as_json: bool) -> None:
         names, found = names_by_id(store), get_replay(store.engine, replay)
         became = replay_result(store.engine, found)
     if as_json:
-        print_json(replay_json(found, became))
+        print_json(replay_detail(found, became))
     else:
         print_table(["field", "value"], _fields(found, became, names), empty="")
 
@@ -69,24 +74,19 @@ def cancel(replay: str, *, as_json: bool) -> None:
         if not end_replay(engine, replay, ReplayState.CANCELLED, "by hand"):
             raise InvalidReplay("ID", f"{replay} is {found.state} already", "give one that runs")
         found = get_replay(engine, replay)
+        became = replay_result(engine, found)
     if as_json:
-        print_json(replay_json(found))
+        print_json(replay_detail(found, became))
     else:
         click.echo(
             f"Cancelled {replay}: {found.replayed} of {count_text(found.total, 'dead letter')} are sent."
         )
 
 
-def replay_json(replay: Replay, became: ReplayResult | None = None) -> dict[str, Any]:
-    """Return it as JSON values."""
-    document = structs.asdict(replay) | {"selection": structs.asdict(replay.selection)}
-    return document if became is None else document | {"result": structs.asdict(became)}
-
-
 def announce_replay(replay: Replay, *, as_json: bool) -> None:
     """Tell of a replay that was just made."""
     if as_json:
-        print_json(replay_json(replay))
+        print_json(replay_document(replay))
         return
     click.echo(
         f"{replay.id}: {count_text(replay.total, 'dead letter')}, {replay.rate} a second at the most. "
@@ -171,7 +171,8 @@ def correct(letter: str, source: BinaryIO, *, as_json: bool) -> None:
     raw = source.read(MAX_EVENT_BYTES + 1).strip()
     with integration_store() as store, closing(redis_client(configuration().broker_address())) as client:
         event_id = publish_corrected(store.engine, client, find_letter(store.engine, letter), raw)
+        corrected = find_letter(store.engine, letter)
     if as_json:
-        print_json({"id": letter, "event_id": event_id, "state": LetterState.REPLAYED.value})
+        print_json(letter_document(corrected))
     else:
         click.echo(plain(f"Published {event_id}; the dead letter waits no longer."))

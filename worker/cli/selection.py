@@ -80,6 +80,9 @@ limit_option = click.option(
     show_default=True,
     help="The most rows.",
 )
+cursor_option = click.option(
+    "--cursor", metavar="CURSOR", help="The page behind another one: `next` of its JSON."
+)
 since_option = click.option(
     "--since",
     metavar="TIME",

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     and_,
@@ -110,24 +111,25 @@ def get_replay(engine: Engine, replay_id: str) -> Replay:
     return found[0]
 
 
-def find_replays(engine: Engine, limit: int = 50) -> list[Replay]:
-    """Return the latest, the newest first."""
+def find_replays(engine: Engine, limit: int = 50, before: tuple[int, str] | None = None) -> list[Replay]:
+    """Return replays, the newest first; `before` is `created_ms` and id of the last of the page before."""
     with reading(engine) as connection:
-        return _found(connection, true(), limit)
+        return _found(connection, _is_before(before), limit)
 
 
 def replays_of(
     engine: Engine, integration_id: str, limit: int, before: tuple[int, str] | None = None
 ) -> list[Replay]:
-    """Return those of one integration's dead letters, the newest first.
-
-    `before` is `created_ms` and id of the last one of the page before this.
-    """
-    conditions = [_is_of(integration_id)]
-    if before is not None:
-        conditions += [tuple_(_replay.created_ms, _replay.id) < before, _replay.created_ms <= before[0]]
+    """Return those of one integration's dead letters; all else as in `find_replays`."""
     with reading(engine) as connection:
-        return _found(connection, and_(*conditions), limit)
+        return _found(connection, and_(_is_of(integration_id), _is_before(before)), limit)
+
+
+def _is_before(before: tuple[int, str] | None) -> ColumnElement[bool]:
+    if before is None:
+        return true()
+    # The second condition is the first one's shadow, in words that an index understands.
+    return and_(tuple_(_replay.created_ms, _replay.id) < before, _replay.created_ms <= before[0])
 
 
 def running_replays(engine: Engine) -> list[Replay]:

@@ -12,8 +12,8 @@ from worker.api.dead_letters import corrected_bytes
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.ledger.attempts import attempts_of
-from worker.ledger.dead_letters import dead_letter_history, discard_dead_letters, find_letter, waiting_letters
+from worker.ledger.dead_letters import discard_dead_letters, find_letter, waiting_letters
+from worker.ledger.letter_history import letter_history
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
@@ -40,9 +40,7 @@ CAUSES = {
     Cause.WORKER_LOST: "workers died while sending it",
     Cause.UNREADABLE: "damaged in Redis",
 }
-_HERE_AGAIN = (
-    "Your correction was restored. Nothing was published yet: review it, and publish."
-)
+_HERE_AGAIN = "Your correction was restored. Nothing was published yet: review it, and publish."
 
 
 class _Correction(NamedTuple):
@@ -106,16 +104,15 @@ def _shown(
     correction: _Correction,
 ) -> Response:
     """Show a letter, and the form for its correction."""
-    integration_id = letter.integration_id or ""
-    tried = attempts_of(resources.engine, letter.event_id or "", [(integration_id, letter.content)])
+    history = letter_history(resources.engine, letter)
     return render(
         request,
         "letter.html",
         user,
         letter=letter,
         payload=payload_text(letter.payload),
-        attempts=tried.get((integration_id, letter.content), ()),
-        deaths=dead_letter_history(resources.engine, letter.event_id or "", integration_id, letter.content),
+        attempts=history.attempts,
+        deaths=history.deaths,
         names=resources.integrations_of(user.tenant_id).names(),
         deleted=resources.integrations_of(user.tenant_id).deleted(),
         causes=CAUSES,

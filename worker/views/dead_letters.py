@@ -1,4 +1,4 @@
-"""Dead letters as JSON: one in a list, and one with its payload and its attempts."""
+"""Dead letters as JSON: one in a list, and one with its payload and its history."""
 
 import base64
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from worker.ledger.attempts import AttemptRow
+from worker.ledger.letter_history import LetterHistory
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.replays import LetterState
 from worker.model.time import rfc3339
-from worker.views.deliveries import AttemptDocument, attempt_documents
+from worker.views.cursors import cut_page
+from worker.views.deliveries import AttemptDocument, DeliveryDocument, attempt_documents, delivery_document
 
 
 class LetterDocument(BaseModel):
@@ -19,19 +20,20 @@ class LetterDocument(BaseModel):
 
     id: str
     integration_id: str | None
+    tenant_id: str | None = Field(description="Of an event without an integration: whose it is, if known.")
     event_id: str | None
     event_type: str | None
     cause: Cause
     error_code: str = Field(description="As of a delivery.")
     error: str
-    hint: str = Field(description="What would mend it.")
+    hint: str = Field(description="What to do.")
     http_status: int | None
     attempts: int
     event_at: str | None
     published_at: str | None
     dead_at: str | None
     state: LetterState
-    state_at: str | None = Field(description="When it ceased to wait.")
+    state_at: str | None = Field(description="When it stopped waiting.")
     replay_id: str | None
     content: str | None = Field(description="As of a delivery.")
 
@@ -43,33 +45,50 @@ class LetterPage(BaseModel):
     next: str | None
 
 
-class WholeLetter(LetterDocument):
-    """A dead letter with its event, as text, or in base64 when it is not UTF-8; and with every attempt."""
+class LetterDetail(LetterDocument):
+    """A dead letter with its event, as text, or in base64 when it is not UTF-8; and with its history."""
 
     payload: str | None
     payload_base64: str | None
+    deaths: list[LetterDocument] = Field(
+        description="Each time that this event died at this integration, the first one first."
+    )
+    delivery: DeliveryDocument | None = Field(description="Where the event stands at this integration now.")
     history: list[AttemptDocument] = Field(description="The first attempt first, replays included.")
 
 
 def letter_document(row: DeadLetterRow) -> LetterDocument:
-    """Tell of a dead letter, less its payload."""
+    """Return a dead letter, without its payload."""
     return LetterDocument(**_fields(row))
 
 
-def whole_letter(row: DeadLetterRow, history: Sequence[AttemptRow]) -> WholeLetter:
-    """Tell of a dead letter with its payload and its attempts."""
+def letter_page(found: Sequence[DeadLetterRow], limit: int) -> LetterPage:
+    """Return a page of dead letters; `found` has one more than `limit` if there are more."""
+    shown, following = cut_page(found, limit, lambda row: (row.dead_ms, row.id))
+    return LetterPage(items=[letter_document(one) for one in shown], next=following)
+
+
+def letter_detail(row: DeadLetterRow, history: LetterHistory) -> LetterDetail:
+    """Return a dead letter with its payload and its history."""
     try:
         text, packed = row.payload.decode(), None
     except UnicodeDecodeError:
         text, packed = None, base64.b64encode(row.payload).decode()
-    told = _fields(row) | {"history": attempt_documents(history)}
-    return WholeLetter(**told, payload=text, payload_base64=packed)
+    return LetterDetail(
+        **_fields(row),
+        payload=text,
+        payload_base64=packed,
+        deaths=[letter_document(one) for one in history.deaths],
+        delivery=delivery_document(history.delivery) if history.delivery else None,
+        history=attempt_documents(history.attempts),
+    )
 
 
 def _fields(row: DeadLetterRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "integration_id": row.integration_id,
+        "tenant_id": row.tenant_id,
         "event_id": row.event_id,
         "event_type": row.event_type,
         "cause": row.cause,

@@ -1,14 +1,15 @@
 """Deliveries as JSON, with their attempts, and those of one event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
-from worker.ledger.attempts import AttemptRow
-from worker.ledger.results import DeliveryRow
+from worker.ledger.attempts import AttemptRow, Delivery
+from worker.ledger.results import DeliveryRow, Place
 from worker.model.deliveries import Assurance, Status
 from worker.model.failures import FailureCode
 from worker.model.time import rfc3339
+from worker.views.cursors import Milliseconds, cut_page, decode_cursor
 
 #: One line for each code, from the only place that defines them.
 _CODES = "Why it failed, and where the cause lies:\n\n" + "\n".join(
@@ -76,7 +77,7 @@ class DeliveryPage(BaseModel):
 
 
 def delivery_document(row: DeliveryRow) -> DeliveryDocument:
-    """Tell of a delivery."""
+    """Return a delivery, without its attempts."""
     return DeliveryDocument(
         integration_id=row.integration_id,
         event_id=row.event_id,
@@ -98,9 +99,33 @@ def delivery_document(row: DeliveryRow) -> DeliveryDocument:
     )
 
 
-def event_delivery(row: DeliveryRow, history: Sequence[AttemptRow]) -> EventDelivery:
-    """Tell of a delivery with its attempts."""
-    return EventDelivery(**delivery_document(row).model_dump(), history=attempt_documents(history))
+def delivery_page(found: Sequence[DeliveryRow], limit: int) -> DeliveryPage:
+    """Return a page of deliveries; `found` has one more than `limit` if there are more."""
+    shown, following = cut_page(found, limit, _place_of)
+    return DeliveryPage(items=[delivery_document(one) for one in shown], next=following)
+
+
+def event_page(
+    found: Sequence[DeliveryRow], limit: int, tried: Mapping[Delivery, Sequence[AttemptRow]]
+) -> EventPage:
+    """Return a page of the deliveries of one event, each with the attempts at it."""
+    shown, following = cut_page(found, limit, _place_of)
+    items = [
+        EventDelivery(
+            **delivery_document(one).model_dump(), history=attempt_documents(tried.get(one.delivery, ()))
+        )
+        for one in shown
+    ]
+    return EventPage(items=items, next=following)
+
+
+def delivery_place(cursor: str | None) -> Place | None:
+    """Return what the page of this cursor begins behind; None for the first page. Raises InvalidInput."""
+    return None if cursor is None else Place(*decode_cursor(cursor, tuple[Milliseconds, str, str]))
+
+
+def _place_of(row: DeliveryRow) -> Place:
+    return row.place
 
 
 def attempt_documents(attempts: Sequence[AttemptRow]) -> list[AttemptDocument]:

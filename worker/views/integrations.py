@@ -6,7 +6,7 @@ Comes in: a Configured integration. Goes out: JSON values, such as
      "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3", "readable": true}, …}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ from worker.integrations.integration import Integration
 from worker.ledger.tenancy import Configured
 from worker.model.time import rfc3339
 from worker.vault.marks import SecretMark
+from worker.views.cursors import cut_page
 
 DESTINATIONS: Mapping[str, type[BaseModel]] = {
     "splunk_hec": SplunkHec,
@@ -43,6 +44,12 @@ def integration_document(one: Configured) -> dict[str, Any]:
         "created_at": rfc3339(one.created_ms),
         "updated_at": rfc3339(one.updated_ms),
     }
+
+
+def integration_page(found: Sequence[Configured], limit: int) -> dict[str, Any]:
+    """Return a page of integrations; `found` has one more than `limit` if there are more."""
+    shown, following = cut_page(found, limit, lambda one: one.place)
+    return {"items": [integration_document(one) for one in shown], "next": following}
 
 
 def etag(one: Configured) -> str:

@@ -1,34 +1,35 @@
-"""Replays, as the API is asked for them and tells of them."""
+"""Replays as JSON: what one would do, one in a list, and one with what became of its events."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from worker.ledger.dead_letters import DeadLetterCount
-from worker.model.replays import (
-    Replay,
-    ReplayResult,
-    ReplayState,
-)
+from worker.model.replays import Replay, ReplayResult, ReplayState
 from worker.model.time import rfc3339
+from worker.views.cursors import cut_page
 
 
 class GroupDocument(BaseModel):
-    """Dead letters that died for the same reason."""
+    """Dead letters of one integration that died for the same reason."""
 
+    integration_id: str | None
     error_code: str
     count: int
 
 
 class CountDocument(BaseModel):
-    """What a replay would do: `invalid` letters never held a valid event, `unreadable` ones were damaged.
+    """What a replay would do: how many dead letters it would send again, and how many it cannot.
 
-    Neither can be replayed.
+    `invalid` ones never held a valid event, `unreadable` ones were damaged in Redis, and the integration of
+    `homeless` ones was deleted: `into` sends these to another one.
     """
 
     replayable: int
     invalid: int
     unreadable: int
+    homeless: int
     groups: list[GroupDocument]
 
 
@@ -55,8 +56,8 @@ class ReplayDocument(BaseModel):
     """A replay: of `total` dead letters, `replayed` were sent again and `skipped` did not need it."""
 
     id: str
-    integration_id: str
-    into: str | None
+    integration_id: str | None = Field(description="Null if it is of all integrations.")
+    into: str | None = Field(description="The integration that gets the events, if not their own.")
     state: ReplayState
     rate: int
     total: int
@@ -69,7 +70,7 @@ class ReplayDocument(BaseModel):
     selection: SelectionDocument
 
 
-class WholeReplay(ReplayDocument):
+class ReplayDetail(ReplayDocument):
     """A replay, and what became of its events."""
 
     result: ReplayResultDocument
@@ -83,34 +84,40 @@ class ReplayPage(BaseModel):
 
 
 def count_document(found: DeadLetterCount) -> CountDocument:
-    """Tell what a replay would do."""
+    """Return what a replay would do, the largest group first."""
     groups = sorted(found.groups.items(), key=lambda group: -group[1])
     return CountDocument(
         replayable=found.replayable,
         invalid=found.invalid,
         unreadable=found.unreadable,
-        groups=[GroupDocument(error_code=code, count=count) for (_, code), count in groups],
+        homeless=found.homeless,
+        groups=[
+            GroupDocument(integration_id=home, error_code=code, count=count) for (home, code), count in groups
+        ],
     )
 
 
-def replay_document(replay: Replay) -> ReplayDocument:
-    """Tell of a replay."""
-    return ReplayDocument(**_fields(replay))
+def replay_document(replay: Replay, *, hides_operator: bool = False) -> ReplayDocument:
+    """Return a replay; tenants are not shown which operator made it."""
+    return ReplayDocument(**_fields(replay, hides_operator=hides_operator))
 
 
-def whole_replay(replay: Replay, became: ReplayResult) -> WholeReplay:
-    """Tell of a replay, and what became of its events."""
+def replay_page(found: Sequence[Replay], limit: int, *, hides_operator: bool = False) -> ReplayPage:
+    """Return a page of replays; `found` has one more than `limit` if there are more."""
+    shown, following = cut_page(found, limit, lambda one: (one.created_ms, one.id))
+    items = [replay_document(one, hides_operator=hides_operator) for one in shown]
+    return ReplayPage(items=items, next=following)
+
+
+def replay_detail(replay: Replay, became: ReplayResult, *, hides_operator: bool = False) -> ReplayDetail:
+    """Return a replay, and what became of its events."""
     result = ReplayResultDocument(delivered=became.delivered, dead=became.dead, under_way=became.under_way)
-    return WholeReplay(**_fields(replay), result=result)
+    return ReplayDetail(**_fields(replay, hides_operator=hides_operator), result=result)
 
 
-def _maker(made_by: str) -> str:
-    """Say who made it; who works here is nobody else's business."""
-    return "operator" if made_by.startswith("cli:") else made_by
-
-
-def _fields(replay: Replay) -> dict[str, Any]:
+def _fields(replay: Replay, *, hides_operator: bool) -> dict[str, Any]:
     asked = replay.selection
+    by_operator = replay.made_by.startswith("cli:")
     return {
         "id": replay.id,
         "integration_id": asked.integration_id,
@@ -120,7 +127,7 @@ def _fields(replay: Replay) -> dict[str, Any]:
         "total": replay.total,
         "replayed": replay.replayed,
         "skipped": replay.skipped,
-        "made_by": _maker(replay.made_by),
+        "made_by": "operator" if hides_operator and by_operator else replay.made_by,
         "created_at": rfc3339(replay.created_ms),
         "ended_at": rfc3339(replay.ended_ms),
         "note": replay.note,
