@@ -1,11 +1,41 @@
 """What the configuration of every destination has, beside the fields of its own."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from pydantic import Field
+
+from worker.integrations.fields import Described
 from worker.integrations.tls import TlsOptions
 
 #: What a class must declare itself, see below.
 REQUIRED_FIELDS = ("type", "url", "batch_events", "batch_bytes", "timeout_seconds")
+#: What the schemes of HTTP run over.
+HTTP_SCHEMES = {"http": "TCP", "https": "TLS"}
+
+BatchEvents = Annotated[
+    int,
+    Field(ge=1, le=1000),
+    Described(
+        label="Events of one batch at the most",
+        help="the most events that are sent together",
+    ),
+]
+BatchBytes = Annotated[
+    int,
+    Field(ge=1000, le=4_000_000),
+    Described(
+        label="Bytes of one batch at the most",
+        help="the most bytes that are sent together, before compression",
+    ),
+]
+TIMEOUT = Described(
+    label="Timeout in seconds",
+    help="how long one request may take in all",
+    hint="How long one request may take, or a syslog receiver may take no byte; up to 30.",
+    flag="--timeout",
+)
+TimeoutSeconds = Annotated[float, Field(gt=0, le=30), TIMEOUT]
 
 
 class DestinationConfig(TlsOptions):
@@ -24,3 +54,8 @@ class DestinationConfig(TlsOptions):
         batch_events: int
         batch_bytes: int
         timeout_seconds: float
+
+    #: What each scheme of its urls runs over: TCP, UDP or TLS.
+    SCHEMES: ClassVar[Mapping[str, str]] = {}
+    #: What in the path of a url tells this type from another one with the same schemes.
+    PATH_MARK: ClassVar[str] = ""

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 
 from worker.integrations import CONFIGS, DestinationConfig, destination_types
+from worker.integrations.fields import Described
 from worker.integrations.secrets import SecretUrl, UnreadableSecret, UnreadableUrl, is_secret_readable
 from worker.model.errors import InvalidInput, InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
@@ -53,15 +54,44 @@ class Integration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-    tenant_id: Annotated[str, Field(min_length=1, max_length=128)] = "default"
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    tenant_id: Annotated[
+        str,
+        Field(min_length=1, max_length=128),
+        Described(
+            label="Tenant",
+            help="whose events it gets: those with this tenant_id",
+            flag="--tenant",
+            metavar="TENANT",
+        ),
+    ] = "default"
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=200),
+        Described(label="Name", help="a name of your choice, unique in the tenant", metavar="NAME"),
+    ]
     enabled: bool = True
     #: Whether its events are kept waiting for now; they are collected all the same.
     paused: bool = False
     event_types: frozenset[EventType] = DEFAULT_EVENT_TYPES
-    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = MAX_RETRIES
-    #: Whether what died in an outage of the destination is sent again once that is over.
-    redrive: bool = True
+    max_retries: Annotated[
+        int,
+        Field(ge=0, le=MAX_RETRIES),
+        Described(
+            label="Retries",
+            help="how often an event is sent again before it becomes a dead letter",
+            hint="After the first attempt, with exponential backoff.",
+            is_choice=True,
+        ),
+    ] = MAX_RETRIES
+    redrive: Annotated[
+        bool,
+        Described(
+            label="Replay by itself what died in an outage",
+            help="whether what died in an outage of the SIEM is sent again once it is well",
+            hint="Once the destination is well again. Events that it refused are never replayed by "
+            "themselves.",
+        ),
+    ] = True
     destination: Annotated[
         SerializeAsAny[DestinationConfig],
         PlainValidator(_read_destination, json_schema_input_type=dict[str, Any]),

@@ -2,14 +2,16 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from worker.integrations.destination import DestinationConfig
+from worker.integrations.destination import TIMEOUT, BatchBytes, BatchEvents, DestinationConfig
+from worker.integrations.fields import Described
 from worker.integrations.tls import is_stored
 from worker.integrations.urls import parts_of, with_ascii_host
 from worker.model.errors import InvalidIntegration
@@ -48,6 +50,9 @@ def time_zone(name: str) -> dt.tzinfo:
 
 Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
 
+_TCP, _UDP, _TLS = "syslog://siem:514", "syslog+udp://siem:514", "syslog+tls://siem:6514"
+#: The longest message, in bytes, unless another limit is given.
+_MESSAGE_LIMIT, _DATAGRAM_LIMIT = 8000, 2048
 #: What a syslog url's scheme says of the way, and the port that it means when it names none.
 SYSLOG_PORTS = {"syslog": 514, "syslog+tcp": 514, "syslog+udp": 514, "syslog+tls": 6514}
 
@@ -70,37 +75,114 @@ class SyslogCef(DestinationConfig):
     """
 
     type: Literal["syslog_cef"] = "syslog_cef"
-    url: str
-    facility: Facility = "local0"
-    header: Literal["rfc3164", "rfc5424"] = "rfc3164"
-    framing: Literal["newline", "octet_counted"] | None = None
+    url: Annotated[
+        str,
+        Described(
+            label="Destination",
+            help="where the SIEM listens",
+            hint="syslog:// is TCP, syslog+udp:// is UDP, syslog+tls:// is TLS.",
+            placeholder="syslog+tls://your-siem:6514",
+            addresses=(f"{_TCP} (TCP)", _UDP, _TLS),
+            advanced=False,
+        ),
+    ]
+    facility: Annotated[Facility, Described(label="Facility", help="the syslog facility", advanced=False)] = (
+        "local0"
+    )
+    header: Annotated[
+        Literal["rfc3164", "rfc5424"],
+        Described(
+            label="Header",
+            help="the syslog header before each CEF message",
+            words={"rfc3164": "RFC 3164 (most parsers)", "rfc5424": "RFC 5424"},
+            advanced=False,
+        ),
+    ] = "rfc3164"
+    framing: Annotated[
+        Literal["newline", "octet_counted"] | None,
+        Described(
+            label="Framing",
+            help="how messages are told apart; left out, by newline over TCP and octet_counted over TLS",
+            words={"": "what suits the way", "octet_counted": "octet counting"},
+        ),
+    ] = None
     hostname: Annotated[
         str,
-        Field(
-            description="The host in the header; with rfc3164, letters, digits, `.`, `_` and `-` alone.",
-            json_schema_extra={"pattern": f"^{_PRINTABLE_HOST.pattern}$"},
+        Field(json_schema_extra={"pattern": f"^{_PRINTABLE_HOST.pattern}$"}),
+        Described(
+            label="Host name in the header",
+            help="the host name in the syslog header; with rfc3164 letters, digits, '.', '_' and '-' alone",
+            metavar="NAME",
         ),
     ] = "mitrity"
     time_zone: Annotated[
         str,
-        Field(
-            description="The zone in which the receiver reads the times of an rfc3164 header, which name "
-            "none: a name of the IANA time zone database, as `Europe/Berlin`."
+        Described(
+            label="Time zone of the header",
+            help="with {header} rfc3164, whose times name no zone: the one in which the receiver reads them, "
+            "like Europe/Berlin",
+            more="It is a name of the IANA time zone database.",
+            hint="Times in RFC 3164 headers name no zone: the one in which the receiver reads them.",
+            placeholder="Europe/Berlin",
+            metavar="ZONE",
         ),
     ] = UTC
-    send_src: bool = True
-    max_message_bytes: Annotated[int, Field(ge=480, le=200_000)] | None = None
-    confirm_by_shutdown: bool = False
-    max_datagrams_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
-    batch_events: Annotated[int, Field(ge=1, le=1000)] = 500
-    batch_bytes: Annotated[int, Field(ge=1000, le=4_000_000)] = 900_000
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 20.0
+    send_src: Annotated[
+        bool,
+        Described(
+            label="Put the agent's id into src",
+            help="whether CEF's src carries the id of the agent",
+            hint="Switch it off for parsers that insist on an address there.",
+            flag="--src/--no-src",
+        ),
+    ] = True
+    confirm_by_shutdown: Annotated[
+        bool,
+        Described(
+            label="Have the receiver confirm each batch by closing",
+            help="send each batch over a connection of its own, and count it as delivered once the receiver "
+            "has closed that in answer to our end; not over UDP",
+            flag="--confirm-by-shutdown",
+        ),
+    ] = False
+    max_message_bytes: Annotated[
+        int | None,
+        Field(ge=480, le=200_000),
+        Described(
+            label="Bytes of one message at the most",
+            help=f"the longest message, header included; left out, {_MESSAGE_LIMIT}, and over UDP "
+            f"{_DATAGRAM_LIMIT}",
+        ),
+    ] = None
+    max_datagrams_per_second: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        Described(
+            label="UDP messages a second at the most",
+            help="over UDP: how fast a batch is sent",
+            over="UDP",
+        ),
+    ] = 5000
+    batch_events: BatchEvents = 500
+    batch_bytes: BatchBytes = 900_000
+    timeout_seconds: Annotated[
+        float,
+        Field(gt=0, le=30),
+        replace(TIMEOUT, help="with syslog, how long a receiver may take no byte"),
+    ] = 20.0
+
+    SCHEMES: ClassVar[Mapping[str, str]] = {
+        "syslog": "TCP",
+        "syslog+tcp": "TCP",
+        "syslog+udp": "UDP",
+        "syslog+tls": "TLS",
+    }
 
     @field_validator("url")
     @classmethod
     def _syslog_with_host(cls, url: str) -> str:
-        example = "give an address like syslog://siem:514, syslog+udp://siem:514 or syslog+tls://siem:6514"
-        parts = parts_of(url, set(SYSLOG_PORTS), example)
+        example = f"give an address like {_TCP}, {_UDP} or {_TLS}"
+        parts = parts_of(url, cls.SCHEMES, example)
         if parts.path not in {"", "/"} or parts.query or parts.username is not None:
             raise ValueError(example)
         return with_ascii_host(url)
@@ -127,7 +209,7 @@ class SyslogCef(DestinationConfig):
             yield from self._against_datagrams()
         options = (self.ca_pem, self.client_cert_pem, self.tls_server_name, not self.verify_tls)
         if self.transport != "tls" and any(options):
-            yield "options of TLS are of no use without it: give an address like syslog+tls://siem:6514"
+            yield "options of TLS are of no use without it: give an address like " + _TLS
 
     def _against_the_header(self) -> Iterator[str]:
         if self.header == "rfc3164" and not _PLAIN_HOST.fullmatch(self.hostname):
@@ -150,10 +232,13 @@ class SyslogCef(DestinationConfig):
     @property
     def transport(self) -> Literal["tcp", "udp", "tls"]:
         """The way that the url chooses."""
-        scheme = urlsplit(self.url).scheme
-        if scheme == "syslog+udp":
-            return "udp"
-        return "tls" if scheme == "syslog+tls" else "tcp"
+        match self.SCHEMES[urlsplit(self.url).scheme]:
+            case "UDP":
+                return "udp"
+            case "TLS":
+                return "tls"
+            case _:
+                return "tcp"
 
     @property
     def target(self) -> tuple[str, int]:
@@ -169,4 +254,4 @@ class SyslogCef(DestinationConfig):
     @property
     def message_limit(self) -> int:
         """The longest message, header included, in bytes."""
-        return self.max_message_bytes or (2048 if self.transport == "udp" else 8000)
+        return self.max_message_bytes or (_DATAGRAM_LIMIT if self.transport == "udp" else _MESSAGE_LIMIT)

@@ -1,6 +1,7 @@
 """TLS options, which every destination takes."""
 
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Self
 
@@ -14,9 +15,12 @@ from pydantic import (
     model_validator,
 )
 
+from worker.integrations.fields import Described
 from worker.integrations.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks
 from worker.integrations.secrets import is_secret_readable
 from worker.integrations.urls import LABEL, ascii_name, host_error
+
+_described = partial(Described, section="TLS", over="TLS")
 
 
 class TlsOptions(BaseModel):
@@ -30,22 +34,54 @@ class TlsOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ca_pem: str | None = None
-    client_cert_pem: str | None = None
-    client_key_pem: SecretStr | None = None
-    verify_tls: bool = True
-    tls_server_name: (
-        Annotated[
-            str,
-            Field(
-                min_length=1,
-                max_length=253,
-                description="The host name, or address, that the server's certificate must carry, and that "
-                "the server is asked for; left out, the url's host.",
-            ),
-        ]
-        | None
-    ) = None
+    verify_tls: Annotated[
+        bool,
+        _described(
+            label="Verify the certificate of the other side",
+            help="whether the SIEM's certificate is verified",
+            flag="--insecure",
+            flag_help="do not verify the SIEM's certificate: anybody can pose as it",
+        ),
+    ] = True
+    ca_pem: Annotated[
+        str | None,
+        _described(
+            label="CA certificate (PEM)",
+            help="the CA that signed the SIEM's certificate, or that certificate itself, in PEM; left out, "
+            "the public CAs",
+            hint="For a SIEM whose certificate your own CA has signed, or that certificate itself.",
+            file_flag="--ca-file",
+        ),
+    ] = None
+    tls_server_name: Annotated[
+        str | None,
+        Field(min_length=1, max_length=253),
+        _described(
+            label="Name in its certificate",
+            help="the name that the SIEM's certificate must carry, and that it is asked for; left out, the "
+            "url's host",
+            hint="Left out, the host of the URL. For a certificate that is made out to another name.",
+            placeholder="splunk.internal",
+            metavar="NAME",
+        ),
+    ] = None
+    client_cert_pem: Annotated[
+        str | None,
+        _described(
+            label="Client certificate (PEM)",
+            help="a client certificate to present, in PEM",
+            hint="For a SIEM that asks us for one.",
+            file_flag="--client-cert-file",
+        ),
+    ] = None
+    client_key_pem: Annotated[
+        SecretStr | None,
+        _described(
+            label="Its private key (PEM)",
+            help="the client certificate's key, in PEM",
+            file_flag="--client-key-file",
+        ),
+    ] = None
 
     @field_validator("ca_pem", "client_cert_pem")
     @classmethod

@@ -6,6 +6,7 @@ Only what no resolver and no connection takes is refused: a name that does not e
 """
 
 import re
+from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -19,7 +20,7 @@ _NO_NAME = (
 )
 
 
-def parts_of(url: str, schemes: set[str], example: str) -> SplitResult:
+def parts_of(url: str, schemes: Collection[str], example: str) -> SplitResult:
     """Take a url apart. Raises ValueError with the example, never with the url: it may hold a secret."""
     try:
         parts = urlsplit(url)

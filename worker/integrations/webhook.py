@@ -3,12 +3,19 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from worker.integrations.destination import DestinationConfig
+from worker.integrations.destination import (
+    HTTP_SCHEMES,
+    BatchBytes,
+    BatchEvents,
+    DestinationConfig,
+    TimeoutSeconds,
+)
+from worker.integrations.fields import Described
 from worker.integrations.secrets import MASK, SecretUrl, UnreadableUrl, is_secret_readable
 from worker.integrations.tls import is_stored
 from worker.integrations.urls import parts_of, with_ascii_host
@@ -16,6 +23,7 @@ from worker.integrations.urls import parts_of, with_ascii_host
 #: The most header fields that an integration may add to each request.
 MOST_HEADERS = 20
 
+_ADDRESS = "https://endpoint.example.com/webhook"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 #: Headers that are ours to set, or that change how a request is read (RFC 9110, 7.6.1); `Proxy` becomes
 #: HTTP_PROXY, which many clients of the endpoint obey (httpoxy, CVE-2016-5385).
@@ -43,7 +51,10 @@ class BearerAuth(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["bearer"] = "bearer"
-    token: SecretStr
+    token: Annotated[
+        SecretStr,
+        Described(label="Bearer token", help="a webhook's bearer token", flag="--token", advanced=False),
+    ]
 
     @field_validator("token")
     @classmethod
@@ -60,8 +71,21 @@ class ApiKeyAuth(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["api_key"] = "api_key"
-    header: str = "X-Api-Key"
-    value: SecretStr
+    header: Annotated[
+        str,
+        Described(
+            label="Header of the key",
+            help="the header that carries the API key",
+            placeholder="X-Api-Key",
+            flag="--api-key-header",
+            metavar="NAME",
+            advanced=False,
+        ),
+    ] = "X-Api-Key"
+    value: Annotated[
+        SecretStr,
+        Described(label="API key", help="the API key", file_flag="--api-key-file", advanced=False),
+    ]
 
     @field_validator("header")
     @classmethod
@@ -72,9 +96,6 @@ class ApiKeyAuth(BaseModel):
     @classmethod
     def _value(cls, value: SecretStr) -> SecretStr:
         return _checked_value(value)
-
-
-Auth = Annotated[NoAuth | BearerAuth | ApiKeyAuth, Field(discriminator="kind")]
 
 
 class Webhook(DestinationConfig):
@@ -89,19 +110,71 @@ class Webhook(DestinationConfig):
     type: Literal["webhook"] = "webhook"
     url: Annotated[
         SecretUrl,
-        Field(
-            description="http or https. A query may hold credentials, so its values are secrets: they are "
-            "shown as `…`, and stay as they are where `…` is sent back."
+        Described(
+            label="Destination URL",
+            help="where the SIEM listens",
+            more="http or https. A query may hold credentials, so its values are secrets: they are shown as "
+            "`…`, and stay as they are where `…` is sent back.",
+            placeholder="https://your-endpoint/webhook",
+            addresses=(_ADDRESS,),
+            advanced=False,
         ),
     ]
-    auth: Auth = NoAuth()
-    headers: Annotated[dict[str, SecretStr], Field(max_length=MOST_HEADERS, default_factory=dict)]
-    signing_secrets: Annotated[tuple[SecretStr, ...], Field(max_length=2)] = ()
-    body: Literal["event", "array", "lines"] = "event"
-    connections: Annotated[int, Field(ge=1, le=128)] = 32
-    batch_events: Annotated[int, Field(ge=1, le=1000)] = 250
-    batch_bytes: Annotated[int, Field(ge=1000, le=4_000_000)] = 900_000
-    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 15.0
+    auth: Annotated[
+        NoAuth | BearerAuth | ApiKeyAuth,
+        Field(discriminator="kind"),
+        Described(
+            label="Authentication",
+            help="how we prove who we are: not at all, by Authorization: Bearer ({auth.token}), or by a key "
+            "in a header ({auth.value})",
+            words={"none": "None", "bearer": "Bearer token", "api_key": "API key in a header"},
+            advanced=False,
+        ),
+    ] = NoAuth()
+    headers: Annotated[
+        dict[str, SecretStr],
+        Field(max_length=MOST_HEADERS, default_factory=dict),
+        Described(
+            label="Headers of your own",
+            help=f"a header to add to each request, up to {MOST_HEADERS} in all",
+            hint="One a line: name: value",
+            flag="--add-header",
+            file_flag="--header-file",
+        ),
+    ]
+    signing_secrets: Annotated[
+        tuple[SecretStr, ...],
+        Field(max_length=2),
+        Described(
+            label="Signing secrets",
+            help="secrets of Standard Webhooks, each whsec_ and base64, the newest first: a request has a "
+            "signature by each",
+            hint="One a line, the newest first, two at the most. The page of an integration makes new ones.",
+            file_flag="--signing-secret-file",
+            flag_help="sign each request as Standard Webhooks say, with the whsec_ secret in this file (or - "
+            "for standard input); `siem integrations new-secret` makes one. While the endpoint changes over, "
+            "give two, the newest first",
+        ),
+    ] = ()
+    body: Annotated[
+        Literal["event", "array", "lines"],
+        Described(
+            label="One request carries",
+            help="what a request carries: one event, a JSON array of events, or a line for each",
+            words={"event": "one event", "array": "a JSON array", "lines": "lines of JSON (NDJSON)"},
+            advanced=False,
+        ),
+    ] = "event"
+    connections: Annotated[
+        int,
+        Field(ge=1, le=128),
+        Described(label="Requests at once", help="how many requests of one batch may be under way at once"),
+    ] = 32
+    batch_events: BatchEvents = 250
+    batch_bytes: BatchBytes = 900_000
+    timeout_seconds: TimeoutSeconds = 15.0
+
+    SCHEMES: ClassVar[Mapping[str, str]] = HTTP_SCHEMES
 
     @field_validator("url")
     @classmethod
@@ -111,7 +184,7 @@ class Webhook(DestinationConfig):
         if MASK in url.partition("?")[2] and not is_stored(info):
             msg = f"has {MASK} in the place of a value: give the value itself"
             raise ValueError(msg)
-        parts = parts_of(url, {"http", "https"}, "give an address like https://endpoint.example.com/webhook")
+        parts = parts_of(url, cls.SCHEMES, f"give an address like {_ADDRESS}")
         if parts.username is not None:
             msg = "has a user name in it: leave it out, and give `auth` or a header instead"
             raise ValueError(msg)
