@@ -231,7 +231,7 @@ def test_an_orphan_with_secrets_of_others_is_not_adopted(ledger: Engine) -> None
         adopt_integration(ledger, VAULT, document, 1)
     own = _sealed(_integration(id="int_c", name="c"))
     own["destination"]["headers"]["Host"] = "evil.example.com"
-    with pytest.raises(InvalidIntegration, match=r"headers\.Host: stands unsealed"):
+    with pytest.raises(InvalidIntegration, match=r"headers\.Host: is not sealed"):
         adopt_integration(ledger, VAULT, own, 1)
 
 

@@ -91,7 +91,7 @@ def test_a_redis_that_forbids_to_ask_is_told(own: RunningServer, caplog: pytest.
     assert [name for name, one in found.items() if one is not CheckStatus.OK] == ["fsync"]
     assert {name for name, one in nothing.items() if one is not CheckStatus.UNKNOWN} == {"ids"}
     assert words == [
-        "Redis, check fsync: cannot be checked: appendfsync: Redis does not tell: ask whoever runs it"
+        "Redis, check fsync: cannot be checked: appendfsync: Redis does not say: ask its operator"
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_worker_without_the_keys_opens_nothing(running: Fleet) -> None:
             assert endpoint.requests == []
         sign.stop()
         assert ran.code == 1
-        assert "do not tell theirs (an earlier release, or other SIEM_SECRET_KEYS)" in ran.out
+        assert "do not report theirs (an earlier release, or other SIEM_SECRET_KEYS)" in ran.out
     finally:
         running.start(WORKER)
 

@@ -49,7 +49,7 @@ def test_small_skews_are_not_told_large_ones_are_not_well() -> None:
     )
     told = clocks_part({"router:a:1": 0.1, "worker-webhook:b:2": -12.0})
     assert told.ok
-    assert told.words.startswith("worker-webhook:b:2 is 12 s behind Redis: set the clocks right")
+    assert told.words.startswith("worker-webhook:b:2 is 12 s behind Redis: synchronize the clocks")
     assert not clocks_part({"worker-webhook:b:2": 400.0}).ok
 
 

@@ -38,10 +38,10 @@ def _signs(running: int, not_consuming: int, waiting: QueueDepth) -> FleetStats:
             0,
             QueueDepth(3, NOW - 60_000),
             "not ok",
-            "nobody takes the work orders of the queue webhook",
+            "no worker takes orders from the queue webhook",
         ),
         (1, 1, NOTHING, "not ok", "it does not consume the queue webhook, as after `cancel_consumer`"),
-        (3, 2, NOTHING, "ok", "3 running; 0 work orders wait in its queue; 2 of these do not consume"),
+        (3, 2, NOTHING, "ok", "3 running; 0 work orders wait in its queue; 2 of them do not consume"),
         (
             3,
             2,

@@ -130,7 +130,7 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
 
 def _moved(paths: Sequence[str]) -> tuple[str, str]:
     """Return what is wrong with secrets that were sealed for another place, and what mends it."""
-    words = "sealed for another address or integration, and not used: somebody has changed what is stored"
+    words = "sealed for another address or integration, and not used: it was modified outside of siem"
     return f"{', '.join(paths)}: {words}", "set the secret again, and find out who has changed it"
 
 

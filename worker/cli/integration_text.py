@@ -106,7 +106,7 @@ def unreadable_secrets(integration: Integration) -> Iterator[str]:
     if moved:
         yield (
             f"{', '.join(moved)} of {integration.name} was sealed for another address or integration: "
-            "somebody has changed the stored integration; its events wait until the secret is set again"
+            "the stored integration was modified; its events wait until the secret is set again"
         )
     if unreadable := [path for path in unreadable_in(integration) if path not in moved]:
         yield (

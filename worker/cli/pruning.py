@@ -53,7 +53,7 @@ def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
             clocks = read_clocks(store.engine, client)
             apart = disagreement(clocks)
             if apart and confirm:
-                raise click.ClickException(f"nothing is pruned: {apart}; set the clocks right (NTP)")
+                raise click.ClickException(f"nothing is pruned: {apart}; synchronize the clocks (NTP)")
             plans = list(_plans(store.engine, clocks.earliest_ms, retention.kept_days_of(config), client))
             if dry_run:
                 _tell(plans, apart, as_json=as_json)
@@ -92,7 +92,7 @@ def _tell(plans: list[_Plan], apart: str | None, *, as_json: bool) -> None:
         empty="",
     )
     if apart:
-        click.echo(f"Nothing is pruned: {apart}; set the clocks right (NTP).")
+        click.echo(f"Nothing is pruned: {apart}; synchronize the clocks (NTP).")
 
 
 def _waits(plan: _Plan) -> str:

@@ -259,7 +259,7 @@ def _left(one: SealedSecret) -> str:
     if one.binding is Binding.MOVED:
         return (
             f"{one.path} of {one.name} ({one.integration_id}) was sealed for another address or another "
-            "integration, so it is not used: somebody has changed the ledger directly; set it again with "
+            "integration, so it is not used: the ledger was modified directly; set it again with "
             f"`siem integrations update {one.integration_id}`"
         )
     return (

@@ -129,7 +129,7 @@ def parse_integration(
 
     Raises InvalidIntegration, which names every field that is wrong (see `InvalidInput.all`), and where to
     read what would be right; it never repeats a value, for it may be a secret. That fields do not go together
-    is told once each of them is right by itself.
+    is checked once each of them is right by itself.
     """
     try:
         return Integration.model_validate(document, context={"stored": stored})
@@ -140,7 +140,7 @@ def parse_integration(
 
 
 def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
-    """Return one error that tells of all of these, of each once; there must be one at least."""
+    """Return one error that names all of these, each once; there must be one at least."""
     first, *others = {(one.field, one.reason): one for one in errors}.values()
     return InvalidIntegration(first.field, first.reason, first.hint, others)
 
@@ -183,7 +183,7 @@ def _field(path: tuple[int | str, ...], config: type[DestinationConfig] | None) 
 
 
 def _variants(config: type[DestinationConfig] | None, name: str) -> tuple[str, tuple[str, ...]]:
-    """Return what tells the models of a field apart, as `kind`, and its values; no values for one model."""
+    """Return the field that distinguishes the models, as `kind`, and its values; no values for one model."""
     field = config.model_fields.get(name) if config is not None else None
     if field is None or not isinstance(field.discriminator, str):
         return "", ()
@@ -205,7 +205,7 @@ _UNREADABLE = (
 
 _MOVED = (
     "{} of integration {} is not used: it was sealed for another address, TLS option or integration, so "
-    "somebody has changed the stored integration directly; a recorder renews the copy in Redis within "
+    "the stored integration was modified outside of siem; a recorder renews the copy in Redis within "
     "seconds, and if this stays, set the secret again"
 )
 
@@ -236,13 +236,13 @@ def moved_in(integration: "Integration") -> list[str]:
 
 
 def require_in_place(integration: "Integration") -> None:
-    """Raise SecretMoved, which names fields and what mends it, if one was sealed for another place."""
+    """Raise SecretMoved, which names fields and what to set, if one was sealed for another place."""
     if moved := moved_in(integration):
         raise SecretMoved(_MOVED.format(", ".join(moved), integration.name))
 
 
 def require_readable_secrets(integration: "Integration") -> None:
-    """Raise SecretUnreadable, which names fields and what mends it, unless all its secrets have values."""
+    """Raise SecretUnreadable, which names fields and what to set, unless all its secrets have values."""
     require_in_place(integration)
     if unreadable := unreadable_in(integration):
         raise SecretUnreadable(_UNREADABLE.format(", ".join(unreadable), integration.name))

@@ -1,6 +1,6 @@
 """Text in PEM (RFC 7468): the blocks that are wanted, without anything that stands around them.
 
-Comes in: what somebody pasted, or a file's bytes in whichever encoding. Goes out: blocks in plain ASCII.
+Input is pasted text, or a file's bytes in any encoding; output is blocks in plain ASCII.
 Comments, byte-order marks and blocks of other kinds, such as a private key in a file of CAs, are left out.
 """
 

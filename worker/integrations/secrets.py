@@ -6,7 +6,7 @@ saved: what cannot be opened is written back sealed as it is.
 
 A url whose query may hold credentials, as `?key=`, `?sig=` or `?token=` do.
 
-Which of its values are secret, nobody can tell from their names, so all of them are: they are sealed at rest
+Names of parameters do not say which values are secret, so all of them are: they are sealed at rest
 and shown as `?key=…`. The path is shown.
 """
 
@@ -44,7 +44,7 @@ class UnreadableSecret(SecretStr):
         return hash(self.sealed)
 
     def __len__(self) -> int:
-        """Tell nothing of its length."""
+        """Hide its length, too."""
         return 0
 
 
@@ -79,10 +79,10 @@ class SecretUrl(str):
         return masked_url(self)
 
     def with_kept(self, given: str) -> str:
-        """Return what somebody gives in its place, with the value that stood there for each `…` of its query.
+        """Return what a user gives in its place, with the value that stood there for each `…` of its query.
 
         It is a SecretUrl if a value was kept, else the text as it was given. Raises InvalidIntegration where
-        it does not tell which value stays.
+        it does not say which value stays.
         """
         given = _plain(given)
         if MASK not in given.partition("?")[2]:

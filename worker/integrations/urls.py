@@ -71,7 +71,7 @@ _IPV4_PARTS, _BYTE = 4, 255
 
 
 def host_error(url: str) -> str | None:
-    """Say why nothing can be delivered to the host of a url and what would be right, or None if it can be.
+    """Return why nothing can be delivered to the host of a url and what would be right, or None if it can be.
 
     The url is never repeated: it may hold a secret.
     """

@@ -1,7 +1,7 @@
-"""Which private networks the workers let integrations reach, as they tell it themselves. Pure.
+"""Which private networks the workers let integrations reach, as they report it themselves. Pure.
 
 Whoever judges an address for them (the doctor, `create`, `update`, the API) goes by this, not by the setting
-of the own environment: that is only what counts where no worker tells.
+of the own environment: that only counts where no worker reports any.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Network = IPv4Network | IPv6Network
 class WorkerNetworks:
     """What one worker allows, and for how many seconds it sends a batch at most.
 
-    `networks` is None if it does not tell. `is_here` is whether it runs on this very machine.
+    `networks` is None if it reports none. `is_here` is whether it runs on this very machine.
     """
 
     host: str
@@ -38,7 +38,7 @@ class AllowedNetworks:
 
     @property
     def telling(self) -> list[WorkerNetworks]:
-        """The workers that tell what they allow."""
+        """The workers that report what they allow."""
         return [one for one in self.workers if one.networks is not None]
 
     @property
@@ -48,7 +48,7 @@ class AllowedNetworks:
             return ""
         if self.workers:
             return (
-                f"the workers on {hosts_of(self.workers)} do not tell theirs (an earlier release, or other "
+                f"the workers on {hosts_of(self.workers)} do not report theirs (an earlier release, or other "
                 "SIEM_SECRET_KEYS)"
             )
         return self.unknown or f"no worker that delivers to {self.kind} runs"
@@ -63,11 +63,11 @@ class AllowedNetworks:
     def without_hosts(self) -> "AllowedNetworks":
         """Return the same with numbers in place of the names of hosts, for callers of the API."""
         numbers = {host: place for place, host in enumerate(sorted({one.host for one in self.workers}), 1)}
-        told = tuple(replace(one, host=f"host {numbers[one.host]}") for one in self.workers)
-        return replace(self, workers=told)
+        numbered = tuple(replace(one, host=f"host {numbers[one.host]}") for one in self.workers)
+        return replace(self, workers=numbered)
 
     def send_deadline(self, own: float) -> float:
-        """Return for how many seconds every worker sends; `own` where none tells."""
+        """Return for how many seconds every worker sends; `own` where none reports it."""
         return min((one.send_deadline for one in self.telling if one.send_deadline), default=own)
 
 

@@ -1,7 +1,7 @@
 """API keys: what one looks like, what it may do, and how it is recognised without being kept.
 
 A key is `siem_<its id>_<256 random bits>`. Only the SHA-256 of the whole is stored: so many random bits need
-no slow hash, because nobody can try them all.
+no slow hash, because there are too many to try.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that was just made, with its text, which nobody can find out again."""
+    """A key that was just made, with its text, which is shown once."""
 
     key: ApiKey
     text: str = field(repr=False)

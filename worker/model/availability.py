@@ -61,7 +61,7 @@ class Availability:
         """Note a failure of this step; return how many seconds to wait before its next try.
 
         `began` is when the step began (monotonic seconds). If that was before the dependency was back, it
-        tells of the outage that is over, for example with a connection from before: no line is written. Nor
+        is of the outage that is over, for example with a connection from before: no line is written. Nor
         is one by a step that began before the loss, or whose connection was cut: the next try tells the true
         reason, such as a password that was changed. `silent` is for a step that may take
         longer than others to fail again.
@@ -107,12 +107,12 @@ class Dependencies:
     """What a process cannot do without: Redis and the database, as far as it uses them."""
 
     def __init__(self, log: logging.Logger) -> None:
-        """Tell this log what is lost and what is back."""
+        """Write to this log what is lost and what is back."""
         self.redis = Availability("Redis", log)
         self.database = Availability("the database", log, silent=SILENT_AT_DATABASE)
 
     def of(self, error: Exception) -> Availability:
-        """Return the one whose absence this error tells."""
+        """Return the one whose absence this error reports."""
         return self.redis if isinstance(error, BrokerUnavailable) else self.database
 
     def lost(self, step: object, error: Exception, began: float) -> float:
@@ -133,9 +133,9 @@ class Dependencies:
 def run_forever(
     step: Callable[[], object], stopping: threading.Event, dependencies: Dependencies, log: logging.Logger
 ) -> None:
-    """Take the step again and again until told to stop, through every absence of Redis and the database.
+    """Take the step again and again until it is to stop, through every absence of Redis and the database.
 
-    An error that nobody foresaw is logged with its traceback, each time, and does not end it either.
+    An unexpected error is logged with its traceback, each time, and does not end it either.
     """
 
     def step_without_pause() -> float:
@@ -148,7 +148,7 @@ def run_forever(
 def run_forever_pausing(
     step: Callable[[], float], stopping: threading.Event, dependencies: Dependencies, log: logging.Logger
 ) -> None:
-    """Do as `persevere`, and rest after each step for the seconds that it returns.
+    """Do as `run_forever`, and pause after each step for the seconds that it returns.
 
     That a dependency is back is noted before the rest, not after it.
     """

@@ -3,7 +3,7 @@
 Which events of a batch are sent now: of one that workers die of, or that tries a destination, not all.
 
 A batch that workers die of is sent in ever smaller parts, until the event that ends them is known. A probe is
-one event: a destination that takes it, and answers so that nobody can tell, would else get the whole batch
+one event: a destination that takes it, and whose answer is doubtful, would else get the whole batch
 with every probe.
 """
 

@@ -2,7 +2,7 @@
 
 An outage of an hour must not turn an hour of events into dead letters, and a wrong token none at all: while
 the breaker is open nothing more is claimed, no attempt is spent, and one event, at growing intervals,
-tries whether the destination is well again.
+tries whether the destination has recovered.
 """
 
 import random
@@ -45,7 +45,7 @@ def _of_failure(result: DeliveryResult) -> BreakerSignal:
     return BreakerSignal.FAILED
 
 
-#: How far a delay may stray from what was reckoned, as a share of it.
+#: How far a delay may stray from what was calculated, as a share of it.
 JITTER = 0.2
 
 

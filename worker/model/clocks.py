@@ -12,11 +12,11 @@ from worker.model.time import span
 
 #: How far clocks may be apart, and a clock may leap, before nothing is deleted, in milliseconds.
 MOST_APART_MS = 300_000
-#: From which skew on a process tells of its clock, and from which the fleet is not well, in seconds.
+#: From which skew on a process reports its clock, and from which the fleet is not ok, in seconds.
 #: Receivers of signed webhooks refuse what is 300 s off (Standard Webhooks, "Verifying webhook
 #: authenticity").
 TELLING_SKEW, ALARMING_SKEW = 5.0, 60.0
-#: Names of the parts of the fleet that tell of clocks, and of what is not deleted.
+#: Names of the parts of the fleet for clocks, and for what is not deleted.
 CLOCKS_PART, RETENTION_PART = "clocks", "retention"
 
 
@@ -45,7 +45,7 @@ class Clocks:
 
 
 def disagreement(clocks: Clocks) -> str | None:
-    """Say in words which clocks are too far apart; None while they agree."""
+    """Return which clocks are too far apart, in words; None while they agree."""
     told = sorted(clocks.readings().items(), key=_moment)
     (slowest, first_ms), (fastest, last_ms) = told[0], told[-1]
     if last_ms - first_ms <= MOST_APART_MS:
@@ -54,7 +54,7 @@ def disagreement(clocks: Clocks) -> str | None:
 
 
 def leap(before: Clocks, now: Clocks) -> str | None:
-    """Say in words which clocks have gone another way since than time itself; None if none has."""
+    """Return which clocks have jumped since, in words; None if none has."""
     steady_ms = now.steady_ms - before.steady_ms
     then, leaps = before.readings(), {}
     for name, at_ms in now.readings().items():
@@ -69,7 +69,7 @@ def leap(before: Clocks, now: Clocks) -> str | None:
 
 
 def clocks_part(skews: Mapping[str, float]) -> Part:
-    """Tell which processes have a clock that differs from that of Redis, by their skews in seconds."""
+    """Return the part on clocks that differ from that of Redis, by their skews in seconds."""
     off = {name: skew for name, skew in skews.items() if abs(skew) >= TELLING_SKEW}
     if not off:
         return Part(CLOCKS_PART, ok=True, words="every process has the time of Redis")
@@ -80,13 +80,13 @@ def clocks_part(skews: Mapping[str, float]) -> Part:
     return Part(
         CLOCKS_PART,
         ok=all(abs(skew) < ALARMING_SKEW for skew in off.values()),
-        words=f"{told}: set the clocks right (NTP); signatures of webhooks carry the time of their worker",
+        words=f"{told}: synchronize the clocks (NTP); webhook signatures use the worker's time",
         holds_events=False,
     )
 
 
 def retention_part(refusals: Sequence[str]) -> Part:
-    """Tell why nothing, or not everything, is deleted that is old enough."""
+    """Return the part on why nothing, or not everything, is deleted that is old enough."""
     if not refusals:
         return Part(RETENTION_PART, ok=True, words="what is old enough is deleted")
     words = "; ".join(refusals)

@@ -16,7 +16,7 @@ from worker.model.failures import FailureCode
 from worker.model.untrusted_text import in_one_line
 
 #: No event is carried by more requests than this, but for those that were certainly not accepted while its
-#: backlog was held; one whose worker died, so that nobody heard the reply, is always sent once more.
+#: backlog was held; one whose worker crashed before the reply is always sent once more.
 MAX_REQUESTS = 4
 
 
@@ -34,7 +34,7 @@ class Status(StrEnum):
 class Cause(StrEnum):
     """Why an event is a dead letter, as far as what to do next depends on it."""
 
-    #: Every attempt failed, though nothing is wrong with the event: replay it once the destination is well.
+    #: Every attempt failed, though nothing is wrong with the event: replay it once the destination works.
     EXHAUSTED = "exhausted"
     #: The destination refused this very event: sending it again will not help.
     REFUSED = "refused"
@@ -44,16 +44,16 @@ class Cause(StrEnum):
     DELETED = "deleted"
     #: Worker after worker died while sending it, and it alone.
     WORKER_LOST = "worker_lost"
-    #: Its bytes in Redis were damaged: nobody can say whether what is left of them is the event.
+    #: Its bytes in Redis were damaged: what is left of them may not be the event.
     UNREADABLE = "unreadable"
 
 
-#: What is never sent again: it is no event, or nobody knows whether it is the one that was published.
+#: What is never sent again: it is not an event, or maybe not the one that was published.
 NOT_REPLAYABLE = frozenset({Cause.INVALID, Cause.UNREADABLE})
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """What went wrong, for people: a stable code, a sentence, the sentence that mends it.
+    """What went wrong, for people: a stable code, a sentence, and a hint.
 
     The sentence may hold words of others, such as a SIEM's answer: it is cleaned of what cannot be printed.
     """
@@ -165,7 +165,7 @@ class DeliveryResult:
 class EventTrace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the ledger keeps of an event that is not dead: all but its payload.
 
-    `content` is the digest of its bytes (`worker.model.outcomes`); empty if nobody has them, or if a worker
+    `content` is the digest of its bytes (`worker.model.outcomes`); empty if they are lost, or if a worker
     of an earlier release wrote this, which skips it as well.
     """
 
@@ -220,7 +220,7 @@ class BreakerSignal(StrEnum):
     WELL = "well"
     #: Nothing came through.
     FAILED = "failed"
-    #: Nothing will come through before a person has mended a setting, here or there.
+    #: Nothing will come through before a person has corrected a setting, here or there.
     MISCONFIGURED = "misconfigured"
     #: Nothing was sent, so that nothing is known.
     UNKNOWN = "unknown"
@@ -245,7 +245,7 @@ class Retry:
 class Settlement:
     """What became of a batch: `settled` events are delivered or dead, the rest awaits its retry.
 
-    For `cool_down` seconds no further slot is leased. With `disable`, nothing more is claimed until somebody
+    For `cool_down` seconds no further slot is leased. With `disable`, nothing more is claimed until a user
     switches the integration on again. `health` is what the sending says of the destination, `cause` the code
     of the finding behind it, `asked` the seconds that it wants to be left alone. What is `suspicious` is
     still sent in parts when it is claimed again.

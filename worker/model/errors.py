@@ -1,23 +1,23 @@
 """Every error that this software raises on purpose, as one tree.
 
 SiemError
-├── InvalidInput            what somebody gave us is wrong: the field, why, and what would be right
+├── InvalidInput            input is wrong: the field, why, and what would be right
 │   ├── InvalidApiKey
 │   ├── InvalidEvent
 │   ├── InvalidIntegration
 │   ├── InvalidReplay
 │   └── InvalidSetting
 ├── NotFoundError           nothing of that name or id is here
-├── ChangedMeanwhile        somebody else has changed it since it was read
+├── RevisionConflict        another user has changed it since it was read
 ├── AlreadyRunningError     another process holds the data directory
-├── OutageError             something that we depend on cannot be used: the cause, and words for anybody
+├── OutageError             something that we depend on cannot be used: the cause, and public words
 │   ├── UnavailableError    it does not answer
 │   │   ├── BrokerUnavailable
 │   │   │   ├── BrokerFull
 │   │   │   └── WrongLedger Redis holds the events of another ledger
 │   │   └── LedgerUnavailable
 │   └── SchemaOutdated      this release cannot work with the ledger's tables
-│       └── SchemaBehind    they are older: `siem db upgrade` mends that
+│       └── SchemaBehind    they are older: `siem db upgrade` fixes that
 ├── SchemaInUse             a change of the ledger's tables would stop a process, or lose data
 ├── DataRefused             the database does not take these values, whenever they are written
 ├── SecretUnreadable        a sealed secret cannot be opened with the keys at hand
@@ -41,7 +41,7 @@ SiemError
     ├── DeliveryDelayed     the sweeper retries it
     ├── DeliveryHeld        nothing is sent to the destination at present; the events wait
     ├── DeliveryDead        settled as dead letters; the task fails so that Flower shows it
-    └── LeaseLost           somebody else owns the batch by now
+    └── LeaseLost           another worker owns the batch by now
 """
 
 from collections.abc import Iterable
@@ -97,7 +97,7 @@ class NotFoundError(SiemError):
 
 
 class RevisionConflict(SiemError):
-    """Somebody else has changed it since it was read: read it again, and decide anew."""
+    """Another user has changed it since it was read: read it again, and decide again."""
 
 
 class AlreadyRunningError(SiemError):
@@ -107,7 +107,7 @@ class AlreadyRunningError(SiemError):
 class OutageError(SiemError):
     """Something that this software depends on cannot be used.
 
-    The message is for operators: it may name hosts, ports, files, users and databases. `public` may be told
+    The message is for operators: it may name hosts, ports, files, users and databases. `public` may be shown
     to anybody.
     """
 
@@ -121,7 +121,7 @@ class OutageError(SiemError):
 
     @property
     def public(self) -> str:
-        """What is the matter, without anything that tells how this installation is set up."""
+        """What is wrong, without anything on how this installation is set up."""
         return self.cause.public(self.name)
 
 
@@ -210,13 +210,13 @@ class OutOfResources(ConnectFailed):
     """A connection takes more files, memory, threads or ports than are left here."""
 
     def __init__(self, message: str, resource: Resource) -> None:
-        """Say what could not be done, and what it lacked."""
+        """Give what could not be done, and what it lacked."""
         super().__init__(message)
         self.resource = resource
 
     @property
     def hint(self) -> str:
-        """Say which limit to raise."""
+        """Return which limit to raise."""
         return self.resource.hint
 
 
@@ -226,7 +226,7 @@ class TlsFailed(TransportError):
     def __init__(
         self, message: str, hint: str = "check the certificate and its name; give `ca_pem` for a private CA"
     ) -> None:
-        """Say what happened, and what mends it."""
+        """Give what happened, and a hint."""
         super().__init__(f"{message}: {hint}")
         self.message = in_one_line(message)
         self.hint = in_one_line(hint)
@@ -272,7 +272,7 @@ class TransientDelivery(DeliveryError):
     """The batch, or a part of it, is to be sent again."""
 
     def __init__(self, message: str, retry_in: float, order: WorkOrder) -> None:
-        """Say why, in how many seconds the next attempt is due, and by which work order."""
+        """Give why, in how many seconds the next attempt is due, and by which work order."""
         super().__init__(message)
         self.retry_in = retry_in
         self.order = order
@@ -282,7 +282,7 @@ class DeliveryDelayed(DeliveryError):
     """The batch, or a part of it, is to be sent again, later than Celery waits or than its retries allow."""
 
     def __init__(self, message: str, retry_in: float = 0.0) -> None:
-        """Say why, and in how many seconds the next attempt is due."""
+        """Give why, and in how many seconds the next attempt is due."""
         super().__init__(message)
         self.retry_in = retry_in
 

@@ -159,16 +159,16 @@ def _check_members(raw: bytes, known: frozenset[str], path: str = "") -> Members
 
 
 def _on_second_look(raw: bytes) -> AcceptedEvent:
-    """Accept what is a valid event, or is once it is mended. Raises InvalidEvent for anything else."""
+    """Accept what is a valid event, or is once it is repaired. Raises InvalidEvent for anything else."""
     try:
         return _on_close_look(raw)
     except msgspec.DecodeError as error:
         is_hopeless = b"\\u" not in raw and refusals.OUT_OF_RANGE not in str(error)
-        if is_hopeless or (mended := repaired(raw)) is None:
+        if is_hopeless or (fixed := repaired(raw)) is None:
             raise _refusal(raw, error) from None
     try:
-        _decoded(levelled(raw))  # what would be wrong without a repair, too, and was perhaps mended by it
-        accepted = _on_close_look(mended)
+        _decoded(levelled(raw))  # what is wrong without a repair, too, and may be hidden by it
+        accepted = _on_close_look(fixed)
     except msgspec.DecodeError as error:
         raise _refusal(raw, error) from None
     _check_names(raw)
@@ -176,7 +176,7 @@ def _on_second_look(raw: bytes) -> AcceptedEvent:
 
 
 def _on_close_look(text: bytes) -> AcceptedEvent:
-    """Accept a valid event. Raises InvalidEvent, and msgspec.DecodeError for what may be mended."""
+    """Accept a valid event. Raises InvalidEvent, and msgspec.DecodeError for what may be repaired."""
     event = _decoded(text)
     policy = bytes(_check_members(text, _FIELDS).get("policy", b""))
     if policy.startswith(b"{"):
@@ -199,14 +199,14 @@ def _decoded(text: bytes) -> GovernanceEvent:
         return _decoder.decode(text)
     except msgspec.ValidationError:
         try:
-            told = _leap_decoder.decode(text)
+            found = _leap_decoder.decode(text)
         except msgspec.DecodeError:
             moment = None
         else:
-            moment = moment_of_leap_second(told.timestamp)
+            moment = moment_of_leap_second(found.timestamp)
         if moment is None:
             raise
-        return GovernanceEvent(**msgspec.structs.asdict(told) | {"timestamp": moment})
+        return GovernanceEvent(**msgspec.structs.asdict(found) | {"timestamp": moment})
 
 
 def _check_names(raw: bytes) -> None:

@@ -58,7 +58,7 @@ EventTypeName = Literal[
 #: What an integration receives that names no event types.
 DEFAULT_EVENT_TYPES = frozenset(EventType) - {EventType.POLICY_ALLOW}
 
-#: Types that may wait: nobody is woken at night for them, and they come in masses.
+#: Types that may wait: they page no one at night, and they come in masses.
 BULK_EVENT_TYPES: frozenset[str] = frozenset(
     {EventType.POLICY_ALLOW, EventType.AGENT_CONNECTED, EventType.AGENT_DISCONNECTED}
 )

@@ -1,4 +1,4 @@
-"""Every reason for which a delivery can fail, as one closed list: its code, who can mend it, what it means.
+"""Every reason for which a delivery can fail, as one closed list: its code, who can fix it, what it means.
 
 A code is stable: the ledger keeps it, the API and `--json` print it as `error_code`, and filters take it.
 A member cannot be written without its origin, so that no code is left unclassified.
@@ -11,7 +11,7 @@ from typing import Self
 class Origin(Enum):
     """Where the cause of a failure lies, and so what ends it."""
 
-    #: A setting of the integration or of its SIEM: no waiting mends it, so the events are held.
+    #: A setting of the integration or of its SIEM: waiting does not help, so the events are held.
     SETTING = "setting"
     #: The SIEM or the network: it may pass by itself, so the events are sent again a few times.
     DESTINATION = "destination"

@@ -13,7 +13,7 @@ from worker.model.untrusted_text import plain
 class Part:
     """One part of the fleet: whether it does its work, and what there is to say of it.
 
-    `words` are for operators. `public` are for anybody who reaches the API: they name no host, file, user or
+    `words` are for operators. `public` are for all who reach the API: they name no host, file, user or
     release. With `holds_events` False, events find their way all the same: the fleet stays ready.
     """
 
@@ -44,7 +44,7 @@ class QueueDepth:
     oldest_ms: int | None
 
     def seconds(self, now_ms: int) -> float:
-        """Say how long the oldest has waited; 0 without any."""
+        """Return how long the oldest has waited; 0 without any."""
         return 0.0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) / 1000
 
 
@@ -72,7 +72,7 @@ def worker_role(kind: str) -> str:
 def parts(signs: FleetStats, types: Collection[str], longest_lag: float) -> Iterator[Part]:
     """Yield the router, the recorder, and the workers of each type of destination; `types` are in use.
 
-    What waits for longer than `longest_lag` seconds is not well, whoever is running.
+    What waits for longer than `longest_lag` seconds is not ok, even if its processes run.
     """
     yield _stream(
         "router", f"{signs.to_route.entries} events to be routed", signs.to_route, signs, longest_lag
@@ -89,7 +89,7 @@ def roles(types: Iterable[str]) -> list[str]:
 
 
 def open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in Part
-    """Return a part whose words anybody may read."""
+    """Return a part whose words are public."""
     return Part(name, ok=ok, words=words, public=words)
 
 
@@ -99,14 +99,14 @@ def queue_trouble(kind: str, signs: FleetStats, longest_lag: float) -> str:
     living, idle = signs.processes[role], signs.not_consuming[role]
     late = signs.queues[kind].seconds(signs.now_ms) >= longest_lag
     if idle:
-        whom = "it does not consume" if living == 1 else f"{idle} of these do not consume"
+        who = "it does not consume" if living == 1 else f"{idle} of them do not consume"
         return (
-            f"{whom} the queue {kind}, as after `cancel_consumer`: "
+            f"{who} the queue {kind}, as after `cancel_consumer`: "
             f"`celery -A worker control add_consumer {kind}`, or a restart, ends that"
         )
     if late and living:
         return (
-            f"nobody takes the work orders of the queue {kind} in time: restart its workers, or start more, "
+            f"no worker takes orders from the queue {kind} in time: restart its workers, or start more, "
             f"by the line worker-{kind} of the Procfile"
         )
     return ""
@@ -176,16 +176,16 @@ RESOURCES_PART = "resources"
 
 
 def resources_parts(short: Iterable[tuple[str, Resource]]) -> list[Part]:
-    """Return a part that tells which processes, each by its name, are short of what; nothing if none is."""
+    """Return a part on the processes, each by its name, that are short of something; nothing if none is."""
     by_resource: dict[Resource, set[str]] = {}
     for process, one in short:
         by_resource.setdefault(one, set()).add(process)
     if not by_resource:
         return []
-    told = "; ".join(
+    words = "; ".join(
         f"{', '.join(sorted(processes))} short of {one.words}: {one.hint}"
         for one, processes in sorted(by_resource.items())
     )
-    words = f"{told}; what cannot be sent waits, and counts as no attempt"
+    words = f"{words}; unsent events wait, and count no attempt"
     public = f"processes are short of {', '.join(one.words for one in sorted(by_resource))}"
     return [Part(RESOURCES_PART, ok=False, words=words, holds_events=False, public=public)]

@@ -1,7 +1,7 @@
-"""How an integration fares, and the fleet itself: the facts, and what is told of them.
+"""Health of an integration and of the fleet: the inputs, the states, and their changes.
 
-Comes in: what Redis and the ledger know, as `HealthInputs`. Goes out: `IntegrationHealth`, of which every
-change of state is told as a `StateChange`; and `FleetHealth`. What the facts amount to is said by
+Every change of state of an integration is announced as a `StateChange`. The rules that lead from inputs to a
+state are in
 `worker.model.health_rules`. Moments are in milliseconds since 1970 UTC.
 """
 
@@ -14,7 +14,7 @@ from worker.model.sources import Source
 
 
 class State(StrEnum):
-    """How an integration fares, in a word."""
+    """Health state of an integration."""
 
     #: What was routed to it is delivered.
     HEALTHY = "healthy"
@@ -26,7 +26,7 @@ class State(StrEnum):
     PAUSED = "paused"
     #: Nothing was routed to it for long.
     IDLE = "idle"
-    #: It cannot be told: Redis or the database is away, or nothing was recorded for long, and what is known
+    #: Not known: Redis or the database is away, or nothing was recorded for long, and what is known
     #: does not decide. Never announced: release 0.1.0 could not read it.
     UNKNOWN = "unknown"
     #: It gets no events: disabled by a person, or because its destination is gone for good.
@@ -38,7 +38,7 @@ class State(StrEnum):
         return cls.DISABLED if value == "switched_off" else None
 
 
-#: States that are no reason to call anybody.
+#: States that are no reason for an alarm.
 FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.DISABLED})
 
 
@@ -55,7 +55,7 @@ class Thresholds:
     #: Of the attempts of the window, so many were retries, in so many of its minutes: not one hiccup.
     retry_rate: float = 0.2
     retry_minutes: int = 2
-    #: Events were delivered for so long since the latest that was not: the destination is well again.
+    #: Events were delivered for so long since the latest that was not: the destination has recovered.
     recovered: float = 15.0
     oldest: float = 60.0
     silence: float = 120.0
@@ -236,7 +236,7 @@ class HealthInputs:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationHealth:
-    """How one integration fares, and why that is so, in words.
+    """Health of one integration, and the reason in words.
 
     `error_rate` and `retry_rate` (0 to 1) are over the window, or since the breaker closed.
     `oldest_event_ms` is when the oldest undelivered event was published, `waiting_seconds` how long one has
@@ -271,7 +271,7 @@ class IntegrationHealth:
 
 
 class StateChange(msgspec.Struct, frozen=True):
-    """An integration is in another state than before; `previous` is None when nobody told of it before.
+    """An integration is in another state than before; `previous` is None when none was announced before.
 
     `at` is the moment of the telling, in RFC 3339, UTC.
     """

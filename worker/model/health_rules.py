@@ -5,7 +5,7 @@ repeated with success is no failure. The first rule that applies decides:
 
 | state    | when                                                                  | ends                 |
 |----------|-----------------------------------------------------------------------|----------------------|
-| disabled, paused | somebody, or a destination that is gone, wants it so          | with that            |
+| disabled, paused | an operator, or a destination that is gone, wants it so       | with that            |
 | failing  | the circuit breaker is open                                           | at the first success |
 | failing  | `fewest_failures` sendings in a row failed, none since came through   | at the first success |
 | failing  | `failing_rate` of what was settled in the last 1 to 2 minutes died    | 15 s behind the last |
@@ -17,8 +17,8 @@ repeated with success is no failure. The first rule that applies decides:
 | idle     | nothing came for long                                                 | at the next event    |
 | healthy  | else                                                                  |                      |
 
-The window begins anew when the breaker closes. One refusal (HTTP 503, a closed connection) of a batch that is
-delivered at its next try falls within a single minute, and changes nothing.
+The window begins again when the breaker closes. One refusal (HTTP 503, a closed connection) of a batch
+that is delivered at its next try falls within a single minute, and changes nothing.
 
 Each rule says what is the matter before it says how it is known, for readers who stop early.
 """
@@ -124,7 +124,7 @@ def _failing_now(facts: HealthInputs, thresholds: Thresholds) -> Assessment | No
         return None
     is_recent = problem is not None and facts.now_ms - problem.at_ms <= thresholds.window * 1000
     if not backlog_stats.backlog_events and not is_recent:
-        return None  # nobody can say how it does at present
+        return None  # its present state is not known
     return State.FAILING, (
         f"the last {counted(backlog_stats.failures, 'attempt')} failed"
         f"{latest_problem(problem)}; "
@@ -232,12 +232,12 @@ _RESTS_ON: dict[Callable[[HealthInputs, Thresholds], Assessment | None], frozens
 
 
 def _with_time(found: Assessment, facts: HealthInputs, thresholds: Thresholds) -> Assessment:
-    """Say of what rests on deliveries as of when it is so, if that is long ago."""
+    """Add as of when deliveries are known, if that is long ago."""
     return as_recorded(*found, facts, waiting_words(facts)) if is_stale(facts, thresholds) else found
 
 
 def _unknown(facts: HealthInputs) -> Assessment:
-    """Say what is known where that does not decide."""
+    """Return what is known where that does not decide."""
     if facts.missing >= _BOTH:
         return State.UNKNOWN, "neither Redis nor the database answers"
     if Source.DATABASE in facts.missing:

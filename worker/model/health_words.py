@@ -16,7 +16,7 @@ from worker.model.health import (
 from worker.model.sources import Source
 from worker.model.time import span, utc_text
 
-#: States that say that nothing is amiss, of which nobody can be sure on old figures.
+#: States without trouble, which old figures cannot prove.
 _GOOD = frozenset({State.HEALTHY, State.IDLE})
 
 

@@ -1,4 +1,4 @@
-"""What somebody who may publish has done to `siem:events`, or could do: checks of Redis. Pure.
+"""What a publisher has done to `siem:events`, or could do: checks of Redis. Pure.
 
 `XADD` takes any id, removes entries by the way (MAXLEN, MINID), and takes any value: no ACL forbids it.
 """
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from worker.model.time import utc_text
 
-_UNTOLD = "Redis does not tell: ask whoever runs it"
+_UNTOLD = "Redis does not say: ask its operator"
 
 
 class CheckStatus(StrEnum):
@@ -20,13 +20,13 @@ class CheckStatus(StrEnum):
     WARNING = "warning"
     #: Accepted events get lost, or may be lost already.
     FAILED = "failed"
-    #: Redis does not tell.
+    #: Redis does not say.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class RedisCheck:
-    """One check: its name, how it came out, in words, and what would mend it ("" if nothing need be).
+    """One check: its name, how it came out, in words, and a hint ("" if nothing need be).
 
     `fatal`: no process can work with such a Redis, and none starts.
     """
@@ -44,7 +44,7 @@ class RedisCheck:
 
 
 def unknown(name: str, what: str) -> RedisCheck:
-    """Return the check of what Redis does not tell."""
+    """Return the check of what Redis does not say."""
     return RedisCheck(name, CheckStatus.UNKNOWN, what, _UNTOLD)
 
 
@@ -76,7 +76,7 @@ def judge_ids(ids: IngressIds | None) -> RedisCheck:
             "ids",
             CheckStatus.FAILED,
             f"the ids of siem:events are ahead of the clock of Redis (the last is {ids.last_id}): behind the "
-            "greatest one it takes no event, and no time of receipt can be told",
+            "greatest one it takes no event, and no time of receipt is known",
             "a router brings them back within seconds: see that one runs",
         )
     if ids.mended_ms is not None:
@@ -91,7 +91,7 @@ def judge_ids(ids: IngressIds | None) -> RedisCheck:
 
 
 def judge_publishing(version: str, largest_value: int | None) -> list[RedisCheck]:
-    """Warn of what somebody who may publish could do unnoticed, or at others' cost.
+    """Warn of what a publisher could do unnoticed, or at others' cost.
 
     `largest_value` is `proto-max-bulk-len` in bytes, None where it cannot be asked.
     """
@@ -105,7 +105,7 @@ def _counting(version: str) -> Iterator[RedisCheck]:
         yield RedisCheck(
             "removals",
             CheckStatus.WARNING,
-            f"Redis {version} does not count what is added to a stream: events that somebody removes from "
+            f"Redis {version} does not count what is added to a stream: events that a publisher removes from "
             "siem:events (XADD MAXLEN, XTRIM, XDEL) are not missed",
             "run Redis 7 or later, or Valkey, or have only trusted programs publish with XADD",
         )
@@ -117,7 +117,7 @@ def _largest_value(largest: int | None) -> Iterator[RedisCheck]:
         yield RedisCheck(
             "largest value",
             CheckStatus.WARNING,
-            f"proto-max-bulk-len is {largest >> 20} MB: whoever may publish with XADD may fill Redis with a "
+            f"proto-max-bulk-len is {largest >> 20} MB: who may publish with XADD may fill Redis with a "
             "few entries (each becomes a dead letter)",
             f"CONFIG SET proto-max-bulk-len {LARGEST_VALUE >> 20}mb, or have only trusted programs use XADD",
         )

@@ -91,8 +91,8 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
     complaint = str(error)
     if missing := _MISSING.fullmatch(complaint):
         return refuse_field(missing[1], "is missing")
-    _, at, told = complaint.rpartition(_AT)
-    place = _PLACE.fullmatch(told)
+    _, at, rest = complaint.rpartition(_AT)
+    place = _PLACE.fullmatch(rest)
     if complaint.endswith(OUT_OF_RANGE):
         return InvalidEvent(WHOLE, "has a number that cannot be read", "give numbers up to 1.7e308")
     if not at or place is None:
@@ -107,7 +107,7 @@ def not_an_event(raw: bytes, error: msgspec.ValidationError) -> InvalidEvent:
 
 
 def _reason(field: str, value: bytes) -> str:
-    """Say what came in place of what is right."""
+    """Return what came in place of what is right."""
     text = value.decode("utf-8", "replace")
     try:
         string = msgspec.json.decode(value, type=str)

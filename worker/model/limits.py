@@ -17,7 +17,7 @@ class Quotas:
     replays: int = 20
 
 
-#: Where nobody has set others.
+#: Defaults.
 DEFAULT_QUOTAS = Quotas()
 
 
@@ -25,7 +25,7 @@ class OverQuota(InvalidInput):
     """A quota would be passed: `limit` is the name of its setting without SIEM_, `most` its value."""
 
     def __init__(self, field: str, reason: str, hint: str, limit: str, most: int) -> None:
-        """Name the field, say what is wrong with it, and what to do."""
+        """Name the field, what is wrong with it, and a hint."""
         super().__init__(
             field,
             f"{reason} (limit {limit}: {most})",
@@ -80,5 +80,5 @@ def too_many_replays(count: int, most: int) -> TooManyReplays:
     )
 
 
-#: Unless somebody asks for another number; and at the most.
+#: By default; and at the most.
 USUAL_ROWS, MOST_ROWS = 50, 1000

@@ -51,6 +51,6 @@ _WORDS = {
     MessageFault.MALFORMED: "is not one as Celery writes them",
     MessageFault.NO_ORDER: "is no work order",
     MessageFault.OTHER_QUEUE: "stood in a queue that is not for work orders",
-    MessageFault.UNACKNOWLEDGED: "stood among those that nobody acknowledged, and is no work order",
+    MessageFault.UNACKNOWLEDGED: "was among the unacknowledged messages, and is not a work order",
     MessageFault.BROADCAST: "was broadcast to workers, and is no command of Celery's",
 }

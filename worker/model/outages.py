@@ -44,11 +44,11 @@ class OutageCause(StrEnum):
     REFUSED = "refused", "{} refuses", False
 
     def of(self, name: str) -> str:
-        """Say it of what has this name, for operators."""
+        """Return the words for what has this name, for operators."""
         return self.words.format(name)
 
     def public(self, name: str) -> str:
-        """Say it for those who must not learn how this installation is set up."""
+        """Return the words for those who must not learn how this installation is set up."""
         return self.of(name) if self.is_public else f"{name} cannot be used at present"
 
 

@@ -2,7 +2,7 @@
 
 How much of Redis' memory all backlogs may take together, and which of them give up what. Pure.
 
-Fair first between tenants, then between the integrations of one: whoever has less than an equal share keeps
+Fair first between tenants, then between the integrations of one: who has less than an equal share keeps
 all of it, and what it leaves goes to the others. So it is the largest that give up their oldest events, and
 no number of integrations gets a tenant more than its share.
 """

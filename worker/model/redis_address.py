@@ -78,7 +78,7 @@ def sentinel_address(url: str) -> SentinelAddress | None:
 
 
 def place(url: str) -> str:
-    """Say where Redis is, without secrets: `host:port`, or the service and its sentinels."""
+    """Return where Redis is, without secrets: `host:port`, or the service and its sentinels."""
     found = sentinel_address(url)
     if found is not None:
         return f"{found.service} of sentinels {', '.join(f'{host}:{port}' for host, port in found.hosts)}"

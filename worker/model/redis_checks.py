@@ -25,7 +25,7 @@ __all__ = ["CheckStatus", "RedisCheck"]
 OLDEST_VERSION = (6, 2)
 #: Checks whose failure an operator may accept (SIEM_REDIS_ACCEPT): it is a warning then.
 ACCEPTABLE = frozenset({"eviction", "persistence"})
-#: The part of the fleet that tells of them.
+#: The part of the fleet that shows them.
 PART = "redis-config"
 
 #: Of maxmemory, the backlogs may take this part: the rest is for what comes in and goes out.
@@ -62,7 +62,7 @@ def judge_redis(
 
 
 def judge_doors(facts: RedisFacts) -> list[RedisCheck]:
-    """Return what matters only where somebody who may publish is not to be trusted."""
+    """Return what matters only where a publisher is not to be trusted."""
     return judge_publishing(str((facts.info or {}).get("redis_version", "")), facts.largest_value)
 
 
@@ -76,14 +76,14 @@ def judge_claim(holder: str | None, ledger_id: str) -> RedisCheck:
         "ledger",
         CheckStatus.FAILED,
         f"this Redis belongs to another ledger ({holder}; this one is {ledger_id}), and nothing is recorded, "
-        "lest the events of both be mixed",
+        "else the events of both are mixed",
         "correct SIEM_REDIS_URL or SIEM_DATABASE_URL; only if this database replaces the other one for good: "
         "`siem redis claim`",
     )
 
 
 def config_part(checks: Sequence[RedisCheck]) -> Part:
-    """Return what readiness tells of the checks: not ok where accepted events get lost."""
+    """Return what readiness shows of the checks: not ok where accepted events get lost."""
     troubles = [one for one in checks if one.standing is not CheckStatus.OK]
     words = "; ".join(f"{_MARKS[one.standing]}{one.sentence}" for one in troubles)
     failed = any(one.standing is CheckStatus.FAILED for one in checks)
@@ -198,21 +198,22 @@ def _memory(info: Mapping[str, Any], integrations: int, plan: MemoryPlan) -> Red
     if limit is None:
         return unknown("memory", "maxmemory")
     budget, caps = budget_of(plan.setting, limit), integrations * plan.one_backlog
-    told = f"all backlogs together may take {_megabytes(budget)}"
+    budgeted = f"all backlogs together may take {_megabytes(budget)}"
     if not limit:
-        return RedisCheck("memory", CheckStatus.OK, f"{told}; maxmemory is not set")
+        return RedisCheck("memory", CheckStatus.OK, f"{budgeted}; maxmemory is not set")
     if budget > limit * _MOST_OF_REDIS:
-        words = f"{told} (SIEM_WAITING_BYTES), of a maxmemory of {_megabytes(limit)}: Redis is full before"
+        words = f"{budgeted} (SIEM_WAITING_BYTES), of a maxmemory of {_megabytes(limit)}"
+        words += ": Redis is full before"
         hint = "leave SIEM_WAITING_BYTES out, which is half of maxmemory, or raise maxmemory"
         return RedisCheck("memory", CheckStatus.WARNING, words, hint)
     if caps > limit:
         words = (
             f"the caps of {integrations} backlogs are {_megabytes(caps)} together, and maxmemory is "
-            f"{_megabytes(limit)}: {told}, beyond which the largest give up events to the database"
+            f"{_megabytes(limit)}: {budgeted}, beyond which the largest give up events to the database"
         )
         hint = "lower SIEM_BACKLOG_BYTES and SIEM_BACKLOG_EVENTS, or raise maxmemory"
         return RedisCheck("memory", CheckStatus.WARNING, words, hint)
-    return RedisCheck("memory", CheckStatus.OK, f"{told}, of a maxmemory of {_megabytes(limit)}")
+    return RedisCheck("memory", CheckStatus.OK, f"{budgeted}, of a maxmemory of {_megabytes(limit)}")
 
 
 def _megabytes(size: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from worker.model.fleet_health import Part
 from worker.model.time import utc_text
 
-#: The part of the fleet that tells of losses.
+#: The part of the fleet that shows losses.
 LOSSES_PART = "redis-losses"
 #: The streams whose last ids a mark holds, by their names in it.
 EVENTS, OUTCOMES, DEAD_LETTERS, PARKED = "events", "outcomes", "dead_letters", "parked"
@@ -27,8 +27,8 @@ class Figures(msgspec.Struct, frozen=True):
     `outcomes` a batch), and `first_ids` the id of the oldest of them. `last_ids`: the id that each stream
     gave last, "0-0" before any; `added`: how many it has given (0 before Redis 7). `published`: events that
     were routed since the beginning. `renumbered`: how often routers began the stream `events` again because
-    somebody had chosen an id. `unaccounted`: entries of it that were added and neither wait nor were routed,
-    plus a constant: None before Redis 7, and in a mark of the release before.
+    a publisher had chosen an id. `unaccounted`: entries of it that were added and neither wait nor were
+    routed, plus a constant: None before Redis 7, and in a mark of the release before.
     """
 
     backlogs: dict[str, int] = msgspec.field(default_factory=dict)
@@ -116,7 +116,7 @@ class MarkVerdict(StrEnum):
 
     #: Neither side knows an epoch, or only Redis does.
     FIRST = "first"
-    #: The ledger has begun an epoch of which Redis has not been told.
+    #: The ledger has begun an epoch that Redis does not know yet.
     UNTOLD = "untold"
     #: The ledger is the older one: it was restored from a dump.
     LEDGER_IS_OLDER = "ledger_is_older"
@@ -140,7 +140,7 @@ def compare(known: Mark | None, found: Epoch | None) -> MarkVerdict:
 
 
 def loss_kind(known: Mark, found: Epoch | None, *, was_ours: bool) -> LossKind:
-    """Say what became of the data; `was_ours`: the ledger knows the epoch that Redis holds."""
+    """Return what became of the data; `was_ours`: the ledger knows the epoch that Redis holds."""
     if found is None:
         return LossKind.EMPTIED
     if found.mark.epoch != known.epoch and not was_ours:
@@ -188,7 +188,7 @@ def vanished_streams(known: Figures, found: Figures) -> dict[str, int]:
 
 
 def removed_entries(known: Figures, found: Figures) -> int:
-    """Return how many entries of `events` somebody has removed between two marks before they were routed.
+    """Return how many entries of `events` were removed between two marks before they were routed.
 
     Entries that a router is reading ahead may be among them, and be routed all the same.
     """
@@ -200,7 +200,7 @@ def removed_entries(known: Figures, found: Figures) -> int:
 
 
 def loss_text(loss: Loss) -> str:
-    """Say in a sentence what is missing, and how that is known."""
+    """Return in a sentence what is missing, and how that is known."""
     became = _REMOVED if loss.removed else _BECAME[loss.kind]
     parts = [f"{became} between {utc_text(loss.since_ms)} and {utc_text(loss.found_ms)}"]
     gone = []
@@ -217,11 +217,11 @@ def loss_text(loss: Loss) -> str:
 
 
 def losses_part(losses: Sequence[Loss]) -> Part:
-    """Return what readiness tells of the losses that nobody has acknowledged, the latest first."""
+    """Return what readiness shows of the losses that are not acknowledged, the latest first."""
     if not losses:
         return Part(LOSSES_PART, ok=True, words="nothing is missing, as far as it is not acknowledged")
     more = f" (and {len(losses) - 1} more)" if len(losses) > 1 else ""
-    hint = "`siem redis losses` tells more, `siem redis acknowledge` ends this message"
+    hint = "`siem redis losses` shows more, `siem redis acknowledge` ends this message"
     missing = f"at least {sum(one.events for one in losses)} events and deliveries are missing in Redis"
     return Part(LOSSES_PART, ok=False, words=f"{loss_text(losses[0])}{more}: {hint}", public=missing)
 

@@ -11,7 +11,7 @@ import msgspec
 from worker.model.errors import InvalidReplay
 from worker.model.events import QueuedEvent
 
-#: Events a second of one replay, unless somebody says otherwise.
+#: Events a second of one replay, by default.
 DEFAULT_RATE = 200
 FASTEST_RATE = 10_000
 #: Who made a replay of an outage that is over, and one of what died while its destination was gone.

@@ -16,7 +16,7 @@ from worker.model.redis_checks import ACCEPTABLE
 _DAY = 86_400
 _YEAR_DAYS = 366
 
-#: Up to a year. Times reckoned from it fit into the 64 bits of the database and of Redis.
+#: Up to a year. Times calculated with it fit into the 64 bits of the database and of Redis.
 Seconds = Annotated[float, Field(le=_YEAR_DAYS * _DAY, allow_inf_nan=False)]
 #: Up to a day: the kernel takes no timeout of a socket beyond 2**31 ms (24 days).
 SocketSeconds = Annotated[float, Field(le=_DAY, allow_inf_nan=False)]
@@ -171,6 +171,6 @@ def invalid_settings(error: ValidationError) -> InvalidSetting:
 
 
 def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
-    """Return which variable is wrong, why, and what to do."""
+    """Return which variable is wrong, why, and a hint."""
     name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
     return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in README.md"

@@ -87,10 +87,11 @@ def settle_rulings(
 
 def settle_lost(batch: Batch) -> Settlement:
     """Make a dead letter of the event that worker after worker died with; the rest is sent at once."""
-    hint = "show it to those who run the workers, with the log of one that died"
-    failure = Failure(FailureCode.WORKER_LOST, "every worker that sent this event died of it", hint)
+    hint = "report it with the log of a worker that crashed"
+    failure = Failure(FailureCode.WORKER_LOST, "every worker that sent this event crashed", hint)
     builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False)
-    builder.bury(Cause.WORKER_LOST, batch.open_places()[:1], DeliveryResult((), Verdict.REFUSED, 0, failure))
+    refused = DeliveryResult((), Verdict.REFUSED, 0, failure)
+    builder.add_dead_letters(Cause.WORKER_LOST, batch.open_places()[:1], refused)
     return builder.settlement()
 
 
@@ -102,7 +103,8 @@ def settle_deleted(batch: Batch) -> Settlement:
         "replay it into another integration, or discard it",
     )
     builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False, unsent=frozenset(batch.open_places()))
-    builder.bury(Cause.DELETED, batch.open_places(), DeliveryResult((), Verdict.REFUSED, 0, failure))
+    refused = DeliveryResult((), Verdict.REFUSED, 0, failure)
+    builder.add_dead_letters(Cause.DELETED, batch.open_places(), refused)
     return builder.settlement()
 
 
@@ -157,11 +159,11 @@ class _SettlementBuilder:
             self._record(Status.DELIVERED, result.places, result)
             self._close(result.places)
         elif result.verdict is Verdict.REFUSED:
-            self.bury(Cause.REFUSED, result.places, result)
+            self.add_dead_letters(Cause.REFUSED, result.places, result)
         else:
             self._retry_or_dead_letter(result)
 
-    def bury(self, cause: Cause, places: Sequence[int], result: DeliveryResult) -> None:
+    def add_dead_letters(self, cause: Cause, places: Sequence[int], result: DeliveryResult) -> None:
         if not places:
             return
         batch = self._batch
@@ -194,7 +196,7 @@ class _SettlementBuilder:
         )
 
     def _is_suspicious(self) -> bool:
-        """Say whether an event that workers die of may still be in the batch."""
+        """Whether an event that crashes workers may still be in the batch."""
         batch = self._batch
         return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(batch.open_places())
 
@@ -210,7 +212,7 @@ class _SettlementBuilder:
         spent = [
             place for place in result.places if request_counts[place] >= most and self._counts(place, result)
         ]
-        self.bury(Cause.EXHAUSTED, spent, result)
+        self.add_dead_letters(Cause.EXHAUSTED, spent, result)
         left = [place for place in result.places if request_counts[place] != SETTLED]
         if left:
             self._failed.append((left, result))
@@ -253,7 +255,7 @@ class _SettlementBuilder:
         return min(asked, LONGEST_RETRY_AFTER)
 
     def _is_short(self) -> bool:
-        """Say whether nothing but a shortage of our own keeps the rest back."""
+        """Whether only a shortage of our own keeps the rest back."""
         return all(result.is_shortage for _, result in self._failed)
 
     def _delay(self) -> float:

@@ -1,4 +1,4 @@
-"""What could not be asked, and why: whoever reports goes on with what is known."""
+"""What could not be asked, and why: reports go on with what is known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum

@@ -1,4 +1,4 @@
-r"""JSON that anybody may have written: read by its bytes, repaired, and shown as text.
+r"""JSON from untrusted writers: read by its bytes, repaired, and shown as text.
 
 JSON leaves open what a repeated key means (RFC 8259, 4): of two readers one may go by the first `decision`
 and the other by the last. So no field that this software knows may be repeated, however its name is escaped.
@@ -131,8 +131,8 @@ def may_hold_long_integer(raw: bytes) -> bool:
 
 def repaired(raw: bytes) -> bytes | None:
     """Return valid JSON in which nothing is left to repair, with the mark in front; None if nothing was."""
-    mended, done = _replaced(raw, lambda number: b'"%b"' % number)
-    return _marked(mended, done) if done else None
+    changed, done = _replaced(raw, lambda number: b'"%b"' % number)
+    return _marked(changed, done) if done else None
 
 
 def levelled(raw: bytes) -> bytes:
@@ -171,7 +171,7 @@ def _is_too_large(token: bytes) -> bool:
     try:
         return not isfinite(float(token))
     except ValueError:
-        return False  # no number: whoever decodes it says so
+        return False  # not a number: its decoder says so
 
 
 def _marked(raw: bytes, done: set[str]) -> bytes:

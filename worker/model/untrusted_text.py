@@ -1,4 +1,4 @@
-"""Text and numbers that anybody may have written, made safe to look at, and short enough.
+"""Text and numbers from untrusted writers, made safe to look at, and short enough.
 
 Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
 `Finding`, a `Check`, an error of ours. What was missed there is cleaned where it goes out: in the log

@@ -58,7 +58,7 @@ def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
 
 
 def public_document(integration: Integration) -> dict[str, Any]:
-    """Return the integration as plain JSON values for anybody to read: of a secret, only that it is set.
+    """Return the integration as public, plain JSON values: of a secret, only that it is set.
 
     Or that it is "unreadable": set, and not to be opened here. Of the url, all but the values of its query.
     """
@@ -115,7 +115,7 @@ def reseal_document(document: Mapping[str, Any], vault: Vault, *, keep_keys: boo
     """
     url = open_url(document, vault)
 
-    def anew(path: str, sealed: str) -> dict[str, str]:
+    def seal_again(path: str, sealed: str) -> dict[str, str]:
         key, place = vault.key_of(sealed), secret_place(document, path, url)
         if (
             isinstance(url, UnreadableUrl)
@@ -129,7 +129,7 @@ def reseal_document(document: Mapping[str, Any], vault: Vault, *, keep_keys: boo
             return {_SEALED: sealed}
         return {_SEALED: vault.seal(text, place, key=key if keep_keys else 0)}
 
-    new = replaced(document, anew)
+    new = replaced(document, seal_again)
     if has_clear_query(document):
         sealed = {_SEALED: vault.seal(str(url), secret_place(document, "url", url))}
         new["destination"] = {**new["destination"], "url": sealed}

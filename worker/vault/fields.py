@@ -16,7 +16,7 @@ from worker.model.errors import InvalidIntegration
 #: Says what stands for a secret at its path, or for a url, which may hold one.
 Conceal = Callable[[str, SecretStr | SecretUrl], Any]
 
-_CLEAR = "stands unsealed, so somebody has changed the stored integration directly"
+_CLEAR = "is not sealed, so the stored integration was modified outside of siem"
 _RENEWED = "a recorder renews the copy in Redis within seconds; in the database, take it out"
 
 

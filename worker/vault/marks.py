@@ -19,7 +19,7 @@ _TAIL = 2
 
 
 class SecretMark(NamedTuple):
-    """Since when (ms since 1970 UTC; None: nobody noted it), and how it ends (None: not shown).
+    """Since when (ms since 1970 UTC; None: not known), and how it ends (None: not shown).
 
     Of a url that has a query, `tail` is all but the values of that.
 

@@ -105,7 +105,7 @@ def place_of(document: Mapping[str, Any], path: str, url: str | None) -> str:
 def require_again(old: "Integration", new: "Integration", kept: Collection[str]) -> None:
     """Refuse to keep a secret that would go elsewhere than it did.
 
-    `kept` are the paths of the secrets of the new integration that nobody has given with this change. Raises
+    `kept` are the paths of the secrets of the new integration that were not given with this change. Raises
     InvalidIntegration, which names every secret to give again, and why.
     """
     wrong = [
@@ -138,13 +138,13 @@ def _moved(old: "Integration", new: "Integration", kept: Collection[str]) -> Ite
 
 
 def _other_server(old: Any, new: Any) -> str | None:
-    """Say what has secrets go to, or be read by, somebody else; None if nothing does."""
+    """Return what sends secrets to another server, or lets another read them; None if nothing does."""
     if _server(old.url) != _server(new.url):
         return "url has another scheme, host or port"
     if urlsplit(new.url).scheme not in _ENCRYPTED or not old.verify_tls:
         return None
     if not new.verify_tls:
-        return "verify_tls is off: anybody could pretend to be that server"
+        return "verify_tls is false: any server could impersonate that one"
     changed = [field for field in ("ca_pem", "tls_server_name") if getattr(old, field) != getattr(new, field)]
     return f"{' and '.join(changed)} let another server prove to be that one" if changed else None
 
@@ -155,7 +155,7 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _other_header(old: Any, new: Any, path: str) -> str | None:
-    """Say that an API key would stand in another header; names of headers know no case (RFC 9110, 5.1)."""
+    """Return that an API key would go in another header; their names know no case (RFC 9110, 5.1)."""
     headers = [getattr(getattr(one, "auth", None), "header", "") for one in (old, new)]
     if path == "auth.value" and headers[0].lower() != headers[1].lower():
         return "auth.header names another header, which others may read"

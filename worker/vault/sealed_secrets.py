@@ -20,7 +20,7 @@ class Binding(StrEnum):
     MOVED = "moved"
     #: A url with a query that an earlier release left in the clear.
     CLEAR = "clear"
-    #: No key opens it, so nobody can tell.
+    #: No key opens it, so it is not known.
     UNKNOWN = "unknown"
 
 
@@ -45,7 +45,7 @@ class SealedSecret(NamedTuple):
 
     @property
     def can_be_resealed(self) -> bool:
-        """Whether sealing it anew makes it current."""
+        """Whether sealing it again makes it current."""
         if self.binding is Binding.CLEAR:
             return True
         return self.key is not None and self.binding is not Binding.MOVED and not self.is_current

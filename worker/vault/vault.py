@@ -1,7 +1,7 @@
 """Seals secrets before they rest, and opens them for those who send.
 
 A secret is sealed with Fernet (AES-128-CBC with HMAC-SHA256) and bound to its place
-(`worker.vault.places`), so that whoever can write to Redis cannot have it opened for another address.
+(`worker.vault.places`), so that who can write to Redis cannot have it opened for another address.
 A Fernet token says when it was made, in 64 bits that are authenticated and that decryption does not need
 (https://github.com/fernet/spec). There stand, behind a first bit that is set, 63 bits of an HMAC-SHA256 of
 the place. So the release before this one opens bound secrets as well, without a look at the place. What that
@@ -68,7 +68,7 @@ def key_in(path: Path) -> str:
 
 
 def _make_key(path: Path) -> None:
-    """Write a new key under another name, then link it: nobody sees half a key, and the first one stays."""
+    """Write a new key under another name, then link it: none sees half a key, and the first one stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -162,7 +162,7 @@ class Vault:
         raise SecretUnreadable
 
     def _mark(self, key: int, place: str) -> int:
-        """Return the 64 bits for that place: whoever lacks the key hits on them once in 2**63 tries."""
+        """Return the 64 bits for that place: without the key they are found once in 2**63 tries."""
         return _BOUND | int.from_bytes(self.proofs.digest(key, _PURPOSE, place)[:8]) >> 1
 
 
@@ -184,7 +184,7 @@ def open_vault(settings: Settings) -> Vault:
         key = key_in(path)
     except OSError as error:
         raise InvalidSetting(
-            "SIEM_DATA_DIR", f"{path} cannot be used ({error.strerror})", f"mend that, or set {_SETTING}"
+            "SIEM_DATA_DIR", f"{path} cannot be used ({error.strerror})", f"fix that, or set {_SETTING}"
         ) from None
     try:
         return Vault([key])
