@@ -1,4 +1,4 @@
-"""The rules that README gives to publishers: enough to publish, and for nothing else."""
+"""The rules that deploy/README.md gives to publishers: enough to publish, and for nothing else."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from worker.broker import keys
 from worker.broker.connection import send_command
 from worker.publisher import EventPublisher
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 RULES = {found[1]: found[0] for found in re.finditer(r"ACL SETUSER (\S+) .*", README)}
 PASSWORD = "secret"
 

@@ -93,7 +93,7 @@ def _read(url: str) -> SentinelAddress | None:
     try:
         return sentinel_address(url)
     except ValueError as error:
-        raise InvalidSetting("SIEM_REDIS_URL", str(error), "see the settings in README.md") from None
+        raise InvalidSetting("SIEM_REDIS_URL", str(error), "see the settings in deploy/README.md") from None
 
 
 def _client(url: str, address: SentinelAddress | None) -> redis.Redis:

@@ -130,8 +130,8 @@ def siem() -> None:
         siem publish events.jsonl
         siem status
 
-    Settings come from the environment (SIEM_REDIS_URL, SIEM_DATABASE_URL, SIEM_DATA_DIR, …); README.md
-    lists them. Tables are for people; --json prints one JSON document for scripts.
+    Settings come from the environment (SIEM_REDIS_URL, SIEM_DATABASE_URL, SIEM_DATA_DIR, …);
+    deploy/README.md lists them. Tables are for people; --json prints one JSON document for scripts.
 
     \b
     Exit codes: 0 done, 1 failed, 2 wrong input, 3 Redis or the database cannot

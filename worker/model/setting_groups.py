@@ -173,4 +173,4 @@ def invalid_settings(error: ValidationError) -> InvalidSetting:
 def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
     """Return which variable is wrong, why, and a hint."""
     name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
-    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in README.md"
+    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in deploy/README.md"
