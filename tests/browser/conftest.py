@@ -1,18 +1,15 @@
 """A real browser on pages with a whole fleet behind them: chromium, driven through its own driver."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 
-from tests.browser.driving import Browser
+from tests.browser.driving import CHROMIUM, DRIVER, Browser, headless
 from tests.fleet import Fleet
 from tests.pages.conftest import Site, running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 #: Where pictures of the pages are kept, for people to look at.
 PICTURES = Path(__file__).parents[2] / ".artifacts" / "pages"
 
@@ -37,22 +34,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
     """Give a browser without a screen; skip where there is none."""
     if not (CHROMIUM and DRIVER):
         pytest.skip("chromium and its driver are not here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
+    with headless(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """What a person does at a page: goes there, fills in, presses, reads."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,30 @@ from tests.fleet import wait_until
 from tests.pages.conftest import OURS, Site
 from worker.model.api_keys import Role
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 #: The console's advice is for sites with passwords; and answers that are problems are meant.
 _NO_COMPLAINTS = ("[DOM]", "status of 404", "status of 422")
+
+
+@contextmanager
+def headless(profile: Path) -> Iterator[webdriver.Chrome]:
+    """Give a browser without a screen, which keeps its profile in this folder."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
 
 
 @dataclass
