@@ -15,7 +15,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
-from worker.broker.order_queues import refused_messages
+from worker.broker.order_queues import REFUSED_MESSAGES
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def test_a_worker_outlives_whatever_stands_in_its_queues(own: Fleet) -> None:
         assert worker.poll() is None, own.log(WORKER)[-3000:]
         assert set(splunk.accepted_ids) == {"first", *(f"e{number}" for number in range(10))}
         assert own.inspect("ping")
-        counts = refused_messages(own.client)
+        counts = REFUSED_MESSAGES.read(own.client)
         assert counts.pop("other_queue") == 0
         assert all(counts.values()), counts
         _has_told_each_once(own.log(WORKER), len(counts))
@@ -124,4 +124,4 @@ def test_the_event_of_a_spoilt_order_is_delivered_and_ours_are_all_taken(own: Fl
 
         assert (row.event_id, row.attempts) == ("e1", 2)
         assert splunk.accepted_ids == ["e1"]
-        assert sum(refused_messages(own.client).values()) == 1
+        assert sum(REFUSED_MESSAGES.read(own.client).values()) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.attacks.poison import ARGUMENTS, BODIES, KIND, broadcasts, message, poisoned_orders, unacknowledged
 from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order, read_unacknowledged
-from worker.broker.order_queues import TOLD_AGAIN, RefusedMessages, refused_messages
+from worker.broker.order_queues import REFUSED_MESSAGES, TOLD_AGAIN, RefusedMessages
 from worker.model.orders import MessageFault
 
 
@@ -138,7 +138,7 @@ def test_refusals_are_counted_each_and_told_once(
         refused.note(InvalidMessage(MessageFault.MALFORMED, "x\x1b\n" + "y" * 500), "webhook")
     refused.note(InvalidMessage(MessageFault.TOO_LONG), "webhook")
 
-    counts = refused_messages(client)
+    counts = REFUSED_MESSAGES.read(client)
     assert (counts["malformed"], counts["too_long"], counts["no_order"]) == (50, 1, 0)
     told = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
     assert len(told) == 2
@@ -155,4 +155,4 @@ def test_what_redis_does_not_count_is_counted_later(client: redis.Redis) -> None
     client.delete("siem:counters")
     refused.note(InvalidMessage(MessageFault.NO_ORDER), "webhook")
 
-    assert refused_messages(client)["no_order"] == 2
+    assert REFUSED_MESSAGES.read(client)["no_order"] == 2

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.api import dead_letters, deliveries, diagnostics, events, fleet, integrations, openapi, replays
 from worker.api.bodies import BoundedBodies
+from worker.api.limits import sharing_refusals
 from worker.api.openapi import document_app
 from worker.api.problems import Problem, answer_problems, problem_of
 from worker.api.resources import Resources
@@ -105,7 +106,8 @@ def create_app(resources: Resources) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
+        with sharing_refusals(resources.client):
+            yield
         resources.close()
 
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is there.

@@ -13,16 +13,27 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from redis.exceptions import RedisError
+
+from worker.broker.counters import SharedCounters
+from worker.model.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    import redis
 
 log = logging.getLogger(__name__)
 
 #: One line for each offender in so many seconds, and so many offenders are remembered.
 _LOG_EVERY = 60.0
 _MOST_OFFENDERS = 1000
+#: How often what was refused is added to the counts in Redis, in seconds.
+SHARE_EVERY = 2.0
 
 
 class RefusalReason(StrEnum):
@@ -49,6 +60,10 @@ class RefusalReason(StrEnum):
     WRONG_KEYS = "wrong_keys"
 
 
+#: What every process of the API refused, by reason.
+REFUSED_REQUESTS = SharedCounters("api_refused", [reason.value for reason in RefusalReason])
+
+
 class _Offence(NamedTuple):
     number: int
     logged: float
@@ -59,13 +74,12 @@ class _Book:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
         self._offences: OrderedDict[tuple[RefusalReason, str], _Offence] = OrderedDict()
 
     def note(self, why: RefusalReason, who: str) -> None:
         now = time.monotonic()
         with self._lock:
-            self._counts[why.value] += 1
+            REFUSED_REQUESTS.add(why.value)
             before = self._offences.pop((why, who), _Offence(0, now - _LOG_EVERY))
             number = before.number + 1
             is_due = now - before.logged >= _LOG_EVERY
@@ -75,13 +89,31 @@ class _Book:
         if is_due:
             log.warning("refused %s since the last line: %s of %s", number, why.value, who)
 
-    def counts(self) -> dict[str, int]:
-        with self._lock:
-            return dict(self._counts)
+
+note_refusal = _Book().note
 
 
-_book = _Book()
-note_refusal, refusal_counts = _book.note, _book.counts
+@contextmanager
+def sharing_refusals(client: "redis.Redis") -> Iterator[None]:
+    """Add what this process refuses to the counts in Redis every two seconds, and when the block ends."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=_share, args=(client, stopping), name="refusal-counts", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(SHARE_EVERY)
+
+
+def _share(client: "redis.Redis", stopping: threading.Event) -> None:
+    is_last = False
+    while not is_last:
+        is_last = stopping.wait(SHARE_EVERY)
+        try:
+            REFUSED_REQUESTS.flush(client)
+        except (BrokerUnavailable, RedisError) as error:
+            log.debug("refusals are not counted in Redis yet: %s", error)
 
 
 #: What one subscriber of IPv6 has at least (RFC 6177, section 2): its addresses are as good as one.

@@ -93,8 +93,8 @@ REDIS_UP = Figure("siem_redis_up", "Whether Redis answers.", _NOTHING)
 DATABASE_UP = Figure("siem_database_up", "Whether the ledger answers.", _NOTHING)
 API_REFUSED = Figure(
     "siem_api_refused_total",
-    "Requests and connections that this process refused because somebody used more than a share.",
-    _NOTHING,
+    "Requests and connections that were refused because somebody used more than a share.",
+    _REDIS,
     "reason",
     tuple(one.value for one in RefusalReason),
 )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.api import metric_definitions
-from worker.api.limits import refusal_counts
+from worker.api.limits import REFUSED_REQUESTS
 from worker.api.metric_definitions import Exposition, labels
 from worker.api.resources import Resources
 from worker.background.health import HealthService
@@ -23,7 +23,7 @@ from worker.broker.health_events import HealthEvents
 from worker.broker.heartbeat import short_processes
 from worker.broker.ingress import counters
 from worker.broker.notices import PruningRefusals, recorder_stall
-from worker.broker.order_queues import refused_messages
+from worker.broker.order_queues import REFUSED_MESSAGES
 from worker.broker.redis_stats import RedisStats
 from worker.ledger.counts import totals_of
 from worker.ledger.parked import ParkedStore
@@ -131,7 +131,6 @@ class Metrics:
         )
         for source, step in steps:
             gaps.ask(source, step)
-        metric_definitions.API_REFUSED.tell(told, refusal_counts())
         metric_definitions.REDIS_UP.tell(told, int(Source.REDIS not in gaps.errors))
         metric_definitions.DATABASE_UP.tell(told, int(Source.DATABASE not in gaps.errors))
         for error in gaps.errors.values():
@@ -158,7 +157,8 @@ class Metrics:
     def _tell_counters(self, told: Exposition) -> None:
         for name, count in counters(self._client).items():
             metric_definitions.EVENTS[name].tell(told, count)
-        metric_definitions.MESSAGES_REFUSED.tell(told, refused_messages(self._client))
+        metric_definitions.MESSAGES_REFUSED.tell(told, REFUSED_MESSAGES.read(self._client))
+        metric_definitions.API_REFUSED.tell(told, REFUSED_REQUESTS.read(self._client))
 
     def _tell_clocks(self, told: Exposition) -> None:
         found, refused = skews(self._client), PruningRefusals(self._client).all()

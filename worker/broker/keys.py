@@ -91,7 +91,9 @@
 | `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
 | `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
 |                              |        | the beginning; `refused:<fault>`: messages to workers that     |
-|                              |        | were dropped (`worker.broker.order_queues`); `renumbered`: |
+|                              |        | were dropped (`worker.broker.order_queues`);                   |
+|                              |        | `api_refused:<reason>`: requests (`worker.api.limits`);        |
+|                              |        | `renumbered`:                                                  |
 |                              |        | how often `siem:events` was moved aside; `added_before`:       |
 |                              |        | entries that it was given until then, less those that were     |
 |                              |        | added again                                                    |

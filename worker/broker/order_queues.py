@@ -13,7 +13,7 @@ the end.
 
 What is told of messages that were dropped: a count for each fault, and a line in the log now and then.
 
-The counts stand in `siem:counters`, as `refused:<fault>`; the release before this one reads none of them.
+The counts stand in `siem:counters` (`worker.broker.counters`).
 """
 
 import logging
@@ -29,9 +29,8 @@ from redis.exceptions import RedisError
 from worker.broker import keys
 from worker.broker.clocks import redis_ms_by_own_clock
 from worker.broker.connection import broker_errors, script_text, single_script
-from worker.broker.oom import ask_when_full
+from worker.broker.counters import SharedCounters
 from worker.broker.order_messages import InvalidMessage
-from worker.broker.packing import damaged_counts, whole
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import QueueDepth
 from worker.model.orders import MessageFault
@@ -114,6 +113,10 @@ TOLD_AGAIN = 600.0
 log = logging.getLogger(__name__)
 
 
+#: Messages that were dropped, by fault.
+REFUSED_MESSAGES = SharedCounters("refused", [fault.value for fault in MessageFault])
+
+
 class RefusedMessages:
     """Counts and tells what one process drops; may be shared between threads."""
 
@@ -124,7 +127,6 @@ class RefusedMessages:
         #: Of each fault, when it was last told (monotonic seconds), and how many came since.
         self._told: dict[MessageFault, float] = {}
         self._unlogged: Counter[MessageFault] = Counter()
-        self._uncounted: Counter[MessageFault] = Counter()
 
     def count_with(self, client: Callable[[], "redis.Redis"]) -> None:
         """Count in Redis from now on; the client is asked for when there is something to count."""
@@ -134,7 +136,7 @@ class RefusedMessages:
         """Count a message that was dropped, and tell it if that was not done lately; raises nothing."""
         with self._lock:
             self._tell(error, place)
-            self._uncounted[error.fault] += 1
+            REFUSED_MESSAGES.add(error.fault.value)
             self._count()
 
     def _tell(self, error: InvalidMessage, place: str) -> None:
@@ -152,22 +154,6 @@ class RefusedMessages:
         if self._client is None:
             return
         try:
-            client = self._client()
-            for fault, number in tuple(self._uncounted.items()):
-                command = ("HINCRBY", keys.COUNTERS, _field(fault), number)
-                with broker_errors(), damaged_counts(client, [command]):
-                    ask_when_full(client, *command)
-                del self._uncounted[fault]
+            REFUSED_MESSAGES.flush(self._client())
         except (BrokerUnavailable, RedisError) as error:
             log.debug("dropped messages are not counted yet: %s", error)
-
-
-def _field(fault: MessageFault) -> str:
-    return f"refused:{fault.value}"
-
-
-def refused_messages(client: "redis.Redis") -> dict[str, int]:
-    """Count messages that were dropped since the beginning, by fault. Raises BrokerUnavailable."""
-    with broker_errors():
-        found: Any = client.hmget(keys.COUNTERS, [_field(fault) for fault in MessageFault])
-    return {fault.value: whole(count) for fault, count in zip(MessageFault, found, strict=True)}
