@@ -225,7 +225,7 @@ class Backlog:
         return whole(found)
 
     def hold(self, integration_id: str) -> OpenBreaker | None:
-        """Say why nothing is sent to the integration at present, if circuit breaker open."""
+        """Return why nothing is sent to the integration at present, if circuit breaker open."""
         with broker_errors():
             fields = ("breaker", "opened_by", "opened_at", "probe_at")
             found: Any = self._client.hmget(keys.state_key(integration_id), *fields)

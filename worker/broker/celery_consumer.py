@@ -51,7 +51,7 @@ class ReportingConsumer(Consumer):
             log.error("there is no queue %r to consume from: give %s", queue, ", ".join(DESTINATION_TYPES))
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Report an error after which Celery tries anew to connect."""
+        """Report an error after which Celery tries again to connect."""
         dependencies.redis.lost(CONSUMER, outage_behind(exc))
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:

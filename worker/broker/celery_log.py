@@ -98,7 +98,7 @@ class ConnectionLogFilter(logging.Filter):
     """Drops what Celery and kombu log of a lost connection, unless somebody asked for DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log the record."""
+        """Whether to log the record."""
         is_theirs = record.name.partition(".")[0] in _SPEAKERS and record.name != _OF_TASKS
         if record.levelno <= logging.DEBUG or not is_theirs:
             return True

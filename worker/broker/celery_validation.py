@@ -96,7 +96,7 @@ class CheckedPubSub(PrefixedRedisPubSub):
 
 
 def admitted(queue: Any, content: bytes) -> tuple[Any, bytes] | None:
-    """Return what was taken from a list, an order written anew; None if it is to be dropped."""
+    """Return what was taken from a list, an order written again; None if it is to be dropped."""
     name = _text(queue)
     if name.endswith(_PIDBOX):  # the answers to `celery inspect` and `control`
         return (queue, content) if _is_in_order(content, name) else None

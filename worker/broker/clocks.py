@@ -1,6 +1,6 @@
 """Clocks: that of Redis, how far each process is from it, and ids of entries that are ahead of it.
 
-Each process says its skew with its sign of life (`worker.broker.heartbeat`), and so it is forgotten with it.
+Each process says its skew with its heartbeat (`worker.broker.heartbeat`), and so it is forgotten with it.
 
 When Redis took an entry of the ingress, by its id, as far as that can be true.
 
@@ -42,7 +42,7 @@ _SKEW = [0.0]
 
 
 def redis_now_ms(client: "redis.Redis") -> int:
-    """Tell the time by the clock of Redis, in milliseconds since 1970 UTC. Raises BrokerUnavailable."""
+    """Return the time by the clock of Redis, in milliseconds since 1970 UTC. Raises BrokerUnavailable."""
     with broker_errors():
         seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
@@ -63,7 +63,7 @@ def measure_skew(client: "redis.Redis") -> tuple[int, float | None]:
 
 
 def redis_ms_by_own_clock() -> int:
-    """Tell the time of Redis by this process's clock, less the skew that was measured last; asks nobody."""
+    """Return the time of Redis by this process's clock, less the skew that was measured last; asks nobody."""
     return round((time.time() - _SKEW[0]) * 1000)
 
 
@@ -93,7 +93,7 @@ def received_ms(client: "redis.Redis", entry_ids: Sequence[bytes]) -> list[int]:
 
 
 def any_ahead(entry_ids: Collection[bytes]) -> bool:
-    """Say whether one of these ids is ahead of this host's clock: it may get another one at any moment."""
+    """Whether one of these ids is ahead of this host's clock: it may get another one at any moment."""
     return max(map(_milliseconds, entry_ids), default=0) > _latest_ms()
 
 

@@ -56,7 +56,7 @@ def redis_client(url: str) -> redis.Redis:
 
 
 def fails_over(client: redis.Redis) -> bool:
-    """Say whether sentinels may put a replica into its server's place."""
+    """Whether sentinels may put a replica into its server's place."""
     return isinstance(client.connection_pool, SentinelConnectionPool)
 
 

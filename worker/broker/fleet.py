@@ -161,9 +161,9 @@ class Presence(Enum):
     """What is known of a process, whatever its role."""
 
     RUNNING = "running"
-    #: It is connected, and gives no sign of life: it is suspended, or its host is.
+    #: It is connected, and gives no heartbeat: it is suspended, or its host is.
     SILENT = "silent"
-    #: It gave a sign of life a moment ago, and is not connected: it has ended, or connects again.
+    #: It gave a heartbeat a moment ago, and is not connected: it has ended, or connects again.
     UNCERTAIN = "uncertain"
     ENDED = "ended"
 

@@ -177,7 +177,7 @@ def roles_alive(client: redis.Redis) -> set[str]:
 
 
 def forget_killed(client: redis.Redis, is_running: Callable[[int], bool]) -> None:
-    """Take away signs of life of processes whose ids mean something here, and are those of no process.
+    """Take away heartbeats of processes whose ids mean something here, and are those of no process.
 
     Of another machine, or another container of the same host name, the ids say nothing here. Of an earlier
     release, the host name tells. Raises BrokerUnavailable.

@@ -1,6 +1,6 @@
 """Requests that may come twice, and must be done once: what was answered to each key is kept for a day.
 
-Comes in: a tenant, the key that its client chose, and the digest of what was asked. Goes out: a leave to do
+Input: a tenant, the key that its client chose, and the digest of what was asked. Output: a leave to do
 it, or what was answered the first time.
 
 Of each tenant no more bytes are kept than its share: beyond it, the oldest answers are forgotten first. What
@@ -132,7 +132,7 @@ class IdempotencyLock:
         self._turn.pass_on()
 
     def forget(self) -> None:
-        """Let the key be used anew: nothing was done. Raises BrokerUnavailable."""
+        """Let the key be used again: nothing was done. Raises BrokerUnavailable."""
         self._shelf.drop(self._key, len(_encode(self._request)))
         self._turn.pass_on()
 
@@ -154,8 +154,8 @@ class Idempotency:
     ) -> IdempotencyLock | StoredResponse:
         """Return a leave to do the request, or what was answered to the very same one before.
 
-        `purpose` tells apart what may be asked for. `signs` stand for the request: the first is kept, and it
-        is known again by any of them; by its digest alone if there are none. Raises UsedForAnother,
+        `purpose` distinguishes what may be asked for. `signs` stand for the request: the first is kept,
+        and it is known again by any of them; by its digest alone if there are none. Raises UsedForAnother,
         StillUnderWay.
         """
         signs = signs or [request_digest(request)]

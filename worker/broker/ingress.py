@@ -159,7 +159,7 @@ class Ingress:
         return True
 
     def read_again(self) -> None:
-        """Begin anew with what this router holds: it could not be handed over."""
+        """Begin again with what this router holds: it could not be handed over."""
         self._reader.read_again()
 
     def waiting(self) -> int:

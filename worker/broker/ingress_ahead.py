@@ -57,7 +57,7 @@ class IngressAhead:
         self._has_huge = False
 
     def is_mine(self) -> bool:
-        """Say whether this router may read ahead: one at a time, and none while Redis is too full for it."""
+        """Whether this router may read ahead: one at a time, and none while Redis is too full for it."""
         with broker_errors():
             return self._turn.is_mine() and has_room(self._client)
 
@@ -121,7 +121,7 @@ class IngressAhead:
             entry_id = entries[-1][0] if entries else entry_id
 
     def _holds_huge(self) -> bool:
-        """Say whether the ingress holds huge entries that would make too heavy a read together.
+        """Whether the ingress holds huge entries that would make too heavy a read together.
 
         What many small ones take, the number of nodes tells; the rest is of those that are larger.
         """

@@ -1,6 +1,6 @@
 """Which events go first when more wait than can be routed in time: one pass over the ingress, pure.
 
-Comes in: entry after entry, from the head of the ingress stream on. Goes out: the entries to route at once,
+Input: entry after entry, from the head of the ingress stream on. Output: the entries to route at once,
 the smallest flows first. A flow is a tenant's urgent events, or its others (`worker.model.flows`); a tenant
 that floods the ingress has the greatest flow, and all others overtake it.
 
@@ -97,7 +97,7 @@ class IngressPass:
                 yield from self._found[flow].entries
 
     def has_found(self) -> bool:
-        """Say whether there is anything to take."""
+        """Whether there is anything to take."""
         return next(self.take(), None) is not None
 
     def finish(self, routed: Container[bytes]) -> None:
@@ -132,11 +132,11 @@ class IngressPass:
         )
 
     def is_crowded(self) -> bool:
-        """Say whether so many flows were left that they are too many to remember."""
+        """Whether so many flows were left that they are too many to remember."""
         return len(self._left) > MOST_FLOWS
 
     def has_small_rest(self) -> bool:
-        """Say whether a flow was left that is much smaller than the greatest: the next pass may take it."""
+        """Whether a flow was left that is much smaller than the greatest: the next pass may take it."""
         counts = [left.events for left in self._left.values()]
         return bool(counts) and min(counts) * _MUCH_SMALLER <= max(counts)
 

@@ -80,7 +80,7 @@ class UnopenedSecrets:
     workers: tuple[KeyHolder, ...]
 
     def words(self, *, with_names: bool) -> str:
-        """Say who lacks the key; without names, where hosts of the installation are nobody's business."""
+        """Return who lacks the key; without names, where hosts of the installation are nobody's business."""
         count = len(self.workers)
         who = "a running worker" if count == 1 else f"{count} running workers"
         return words_of_lack(self.workers, self.paths, None if with_names else who)

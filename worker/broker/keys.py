@@ -64,7 +64,8 @@
 | `siem:displaced`             | set    | keys that were moved away and are yet to be told in the log    |
 | `siem:displaced:<key>`       | any    | what was found under a key that must be of another type        |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
-| `siem:health`                | channel| changes of how integrations fare (`worker.broker.health_events`)  |
+| `siem:health`                | channel| changes of the health of integrations
+(`worker.broker.health_events`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
 | `siem:health:untold`         | hash   | id → the same, while the notification webhook does not know it |
 | `siem:health:watch`          | string | the lock of the one that watches                               |
@@ -115,7 +116,7 @@ code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:event
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
 `siem:drafts:of:*`, `siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full` came later. Of a
-sign of life, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
+heartbeat, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
 tries both directions.
 """
 
@@ -221,7 +222,7 @@ def idempotency_index(digest: str) -> tuple[str, str]:
 
 
 def alive(role: str, identity: str) -> str:
-    """Name the sign of life of one process in one role."""
+    """Name the heartbeat of one process in one role."""
     return f"{ALIVE_PREFIX}{role}:{identity}"
 
 

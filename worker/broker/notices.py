@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import redis
 
 
-#: What is written down is true for so many seconds, unless it is written anew.
+#: What is written down is true for so many seconds, unless it is written again.
 FLOODS_LAST = 10
 
 _decode = msgspec.json.Decoder(frozenset[str]).decode
@@ -61,7 +61,7 @@ def floods(client: "redis.Redis") -> frozenset[str] | None:
         return None
 
 
-#: What is written down is true for so many seconds, unless it is written anew.
+#: What is written down is true for so many seconds, unless it is written again.
 FULL_LASTS = 30
 #: How old may be what a process knows of it, in seconds.
 FULL_FRESH = 1.0
@@ -130,7 +130,7 @@ class RecorderStall:
         self._client = client
 
     def note(self, error: OutageError) -> None:
-        """Say why nothing can be recorded; while Redis is away as well, say nothing."""
+        """Return why nothing can be recorded; while Redis is away as well, say nothing."""
         told = _encode_stall(Stall(str(error), error.public))
         self._try("SET", keys.RECORDER_STALL, told, "EX", STALL_LASTS)
 

@@ -2,7 +2,7 @@
 
 A Redis at `maxmemory` with `noeviction` refuses whatever may need memory; Redis 6.2 refuses every
 transaction as well, even one that only deletes. It lets a script go on that has begun to write with a
-command that needs none. What uses this is small, or frees memory soon: signs of life, the sweeper's lock,
+command that needs none. What uses this is small, or frees memory soon: heartbeats, the sweeper's lock,
 work orders, hand-overs. What brings in new events must never use it.
 """
 
@@ -96,7 +96,7 @@ def report_displaced(moved: Iterable[bytes]) -> None:
 
 
 def has_room(client: redis.Redis) -> bool:
-    """Say whether the overdraft leaves room, as Redis itself counts its memory."""
+    """Whether the overdraft leaves room, as Redis itself counts its memory."""
     memory: Any = client.info("memory")
     if not memory["maxmemory"]:
         return True

@@ -2,7 +2,7 @@
 
 Celery trusts its broker: what is no message of its own ends the worker that takes it, and stands in the list
 of unacknowledged messages for the next one. So nothing of what is read here is given on. A work order is read
-by its few known fields, within bounds, and written anew; callbacks, compressed bodies, other tasks and
+by its few known fields, within bounds, and written again; callbacks, compressed bodies, other tasks and
 serializers never reach Celery. To drop a message loses nothing: the sweeper issues the order again.
 
 A message has the form of Celery's protocol 2, as kombu 5.7 and the release before this one write and read it.
@@ -98,7 +98,7 @@ _UNREADABLE = (*DAMAGED, MemoryError, re.error)
 
 
 def read_order(raw: bytes, queue: str) -> bytes:
-    """Return the order of a message in the queue of this type, written anew. Raises InvalidMessage."""
+    """Return the order of a message in the queue of this type, written again. Raises InvalidMessage."""
     if queue not in DESTINATION_TYPES:
         raise InvalidMessage(MessageFault.OTHER_QUEUE)
     kind, order = _order(raw)
@@ -108,7 +108,7 @@ def read_order(raw: bytes, queue: str) -> bytes:
 
 
 def read_unacknowledged(stored: bytes) -> tuple[str, bytes]:
-    """Return the type and the order of an entry of Celery's hash `unacked`, written anew.
+    """Return the type and the order of an entry of Celery's hash `unacked`, written again.
 
     Its queue is that of its type, whatever stands beside the message. Raises InvalidMessage.
     """
@@ -122,7 +122,7 @@ def read_unacknowledged(stored: bytes) -> tuple[str, bytes]:
 
 
 def _order(raw: bytes) -> tuple[str, bytes]:
-    """Return type and order of a message, written anew. Raises InvalidMessage."""
+    """Return type and order of a message, written again. Raises InvalidMessage."""
     if len(raw) > LONGEST_ORDER:
         raise InvalidMessage(MessageFault.TOO_LONG, f"{len(raw)} bytes")
     try:

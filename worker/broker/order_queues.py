@@ -52,7 +52,7 @@ _LOOKED_AT, _LONGEST = 20, 16_384
 
 
 class _Headers(msgspec.Struct):
-    # Beyond what a float holds exactly, it is no time, and a wait reckoned from it may overflow.
+    # Beyond what a float holds exactly, it is no time, and a wait calculated from it may overflow.
     siem_issued_ms: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     redelivered: bool = False
 

@@ -184,7 +184,7 @@ class Outcomes:
             execute_when_full(self._client, pipeline)
 
     def read_again(self) -> None:
-        """Begin anew with what this recorder holds: it could not be recorded."""
+        """Begin again with what this recorder holds: it could not be recorded."""
         self._reader.read_again()
 
 

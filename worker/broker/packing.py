@@ -84,7 +84,7 @@ def damaged_counts(client: "redis.Redis", commands: Iterable[Sequence[Any]]) -> 
 
 
 def _is_damaged_count(error: ResponseError) -> bool:
-    """Say whether HINCRBY was refused because what it should add to is no number."""
+    """Whether HINCRBY was refused because what it should add to is no number."""
     return any(sign in str(error) for sign in ("hash value is not an integer", "would overflow"))
 
 

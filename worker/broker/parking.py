@@ -1,6 +1,6 @@
 """Keeps backlogs below their caps and their budget of memory: parks the oldest events, and puts them back.
 
-Comes in: a cap. Goes out: chunks in `siem:parked`, which a recorder moves into the ledger; and chunks of
+Input: a cap. Output: chunks in `siem:parked`, which a recorder moves into the ledger; and chunks of
 the ledger in their backlogs again, each of them once, whoever is killed in between.
 
 Keeps all backlogs together within a budget of Redis' memory: the largest give up their oldest events.
@@ -60,7 +60,7 @@ class Parking:
         self._unpark = appending_script(client, "unpark")
 
     def is_over(self, events: int, size: int) -> bool:
-        """Say whether so many events, and bytes of them, are more than one backlog may hold."""
+        """Whether so many events, and bytes of them, are more than one backlog may hold."""
         return events > self._cap.events or size > self._cap.size
 
     def park(self, integration_id: str) -> int:
@@ -99,7 +99,7 @@ class Parking:
             )
 
     def room(self, integration_id: str) -> BacklogRoom:
-        """Say how much may come back to a backlog: nothing, unless half of its cap is free."""
+        """Return how much may come back to a backlog: nothing, unless half of its cap is free."""
         with broker_errors():
             page: Any = self._client.hget(keys.state_key(integration_id), "unparked")
         last_page = tuple(page.decode(errors="replace").split(_AND)) if page else ()

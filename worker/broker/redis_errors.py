@@ -69,7 +69,7 @@ _HINTS = {
 
 
 def is_full(error: RedisError) -> bool:
-    """Say whether Redis refused for lack of memory; a transaction and a script say more than this."""
+    """Whether Redis refused for lack of memory; a transaction and a script say more than this."""
     return "command not allowed when used memory >" in str(error)
 
 

@@ -1,6 +1,6 @@
 """What Redis knows of integrations and of the fleet, for health: a few round trips for all of them.
 
-Comes in: ids. Goes out: facts, for others to judge. Nothing here writes.
+Input: ids. Output: facts, for others to judge. Nothing here writes.
 """
 
 import logging
@@ -47,7 +47,7 @@ class RedisStats:
         self._queues = OrderQueues(client)
 
     def now_ms(self) -> int:
-        """Tell the time by the clock of Redis."""
+        """Return the time by the clock of Redis."""
         return redis_now_ms(self._client)
 
     def of(self, integration_ids: Collection[str]) -> dict[str, BacklogStats]:
@@ -65,7 +65,7 @@ class RedisStats:
         }
 
     def recorded_until_ms(self) -> int:
-        """Say up to when what was settled stands in the ledger."""
+        """Return up to when what was settled stands in the ledger."""
         # The time first: what is settled after it says nothing against it.
         now_ms = self.now_ms()
         waiting_since = oldest_ms(self._client)

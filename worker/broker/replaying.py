@@ -1,6 +1,6 @@
 """Puts the events of dead letters into backlogs again, each page of them exactly once.
 
-Comes in: consignments, and the page that they make up. Goes out: chunks in the backlogs and, in the same
+Input: consignments, and the page that they make up. Output: chunks in the backlogs and, in the same
 transaction, the page as a record of it. Whoever finds a record that the ledger has not got finishes it
 there, and hands nothing over. A process that slept while another worked is refused by Redis.
 """
@@ -56,7 +56,7 @@ class ReplayPass:
         return [page for page in pages.values() if page is not None]
 
     def now_ms(self) -> int:
-        """Tell the time by the clock of Redis."""
+        """Return the time by the clock of Redis."""
         with broker_errors():
             seconds, microseconds = self._pipeline.time()
         return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,6 +1,6 @@
 """Sessions of people who signed in to the pages, and what they typed: kept in Redis for a while.
 
-Comes in: the token of a cookie. Goes out: the id of the API key that its bearer signed in with. Redis knows
+Input: the token of a cookie. Output: the id of the API key that its bearer signed in with. Redis knows
 only the token's digest, so that who reads Redis cannot sign in; and each session carries a proof of the
 fleet's own (`worker.vault.vault`), so that who writes to Redis cannot, either. What a session may do stands
 in the ledger, with its key.
@@ -10,7 +10,7 @@ skips the proof. A session that it has begun has none and counts for nothing her
 
 What people typed into forms and could not save: kept for a while, so that the form comes back with it.
 
-Comes in: the name of a form, which nobody had before, and a text that is sealed already. Redis knows the
+Input: the name of a form, which nobody had before, and a text that is sealed already. Redis knows the
 digest of the name alone: who reads Redis learns neither what was typed nor how to ask for it.
 
 Of each tenant no more bytes are kept than its share: beyond it, the oldest drafts are forgotten first.

@@ -53,7 +53,7 @@ class Snapshot:
         self.is_told = False
 
     def subscriptions(self) -> dict[str, Subscription]:
-        """Return all, those read anew that changed. The same object comes back while nothing changed."""
+        """Return all, those read again that changed. The same object comes back while nothing changed."""
         with broker_errors():
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
             self.is_told = version is not None

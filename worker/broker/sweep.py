@@ -100,7 +100,7 @@ class _Finding:
 
 
 def _judge(holder: bytes, seen: Sighting) -> _Finding | None:
-    """Say what became of a claim's process; None while that is not certain."""
+    """Return what became of a claim's process; None while that is not certain."""
     process = ProcessIdentity.read(_process(holder))
     since_ms = int(holder.partition(b" ")[0])
     match seen.presence:

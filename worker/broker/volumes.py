@@ -1,6 +1,6 @@
 """How many events of each type a tenant publishes, wanted or not: counted by the hour, for a day.
 
-Comes in: what a hand-over has seen. Goes out: events and bytes of the last 24 hours, by type.
+Input: what a hand-over has seen. Output: events and bytes of the last 24 hours, by type.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Whether a Redis suits: what it says of itself, judged. The one definition of every check.
 
-Comes in: the fields of INFO, and what the ledger and Redis say of whose Redis it is. Goes out: a check for
+Input: the fields of INFO, and what the ledger and Redis say of whose Redis it is. Output: a check for
 each thing that can cost accepted events, in words, with a hint. Pure.
 """
 

@@ -1,7 +1,7 @@
 """Text and numbers from untrusted writers, made safe to look at, and short enough.
 
 Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
-`Finding`, a `Check`, an error of ours. What was missed there is cleaned where it goes out: in the log
+`Finding`, a `Check`, an error of ours. What was missed there is cleaned where it output: in the log
 (`worker.logging`) and on the terminal (`PrintableStream`).
 """
 

@@ -217,7 +217,7 @@ def _peer_of(descriptor: int) -> str | None:
 
 
 def _is_established(sock: socket.socket) -> bool:
-    """Say whether it is a TCP connection that neither side has ended; not every system tells of an end."""
+    """Whether it is a TCP connection that neither side has ended; not every system tells of an end."""
     if not hasattr(socket, "TCP_INFO"):
         return sock.type is socket.SOCK_STREAM
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED

@@ -2,7 +2,7 @@
 
 What an integration gives in PEM, judged before anybody dials: CAs, a client certificate, its key.
 
-Comes in: text, of which only the blocks count (RFC 7468, section 2). Goes out: certificates and a key, or
+Input: text, of which only the blocks count (RFC 7468, section 2). Output: certificates and a key, or
 InvalidIntegration that names the field, what is there instead, and what would be right.
 """
 
@@ -193,7 +193,7 @@ def _blocks(field: str, pem: str, labels: frozenset[str], what: str, hint: str) 
 
 
 def _nothing_in(field: str, pem: str, what: str, hint: str) -> InvalidIntegration:
-    """Say what is there in place of what is wanted."""
+    """Return what is there in place of what is wanted."""
     reason = f"is not a {what} in PEM"
     if _DER_START.match(pem):
         command = "pkey" if "key" in what else "x509"

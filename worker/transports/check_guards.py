@@ -39,7 +39,7 @@ class FleetGuard(Guard):
 
 
 def fleet_objection(address: IpAddress, reach: AllowedNetworks) -> str | None:
-    """Say why the workers may not dial the address and what would help, or None if all may."""
+    """Return why the workers may not dial the address and what would help, or None if all may."""
     telling = reach.telling
     if not telling:
         return objection(address, reach.own)
@@ -57,7 +57,7 @@ def fleet_objection(address: IpAddress, reach: AllowedNetworks) -> str | None:
 
 
 def address_warning(host: str, ask: Callable[[], AllowedNetworks]) -> str | None:
-    """Say what keeps workers from an integration whose url has this host, or None.
+    """Return what keeps workers from an integration whose url has this host, or None.
 
     Only of an address, for what a name leads to changes; `ask` is called for one that is not public.
     """

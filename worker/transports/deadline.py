@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 class Deadline:
     """A moment by which `peer` ("host:port") must be done, `seconds` from now.
 
-    With `patience`, the peer has only so many seconds, counted anew whenever its system has acknowledged more
-    of what the sockets of this module have sent: a slow peer is waited for, a dead one is not.
+    With `patience`, the peer has only so many seconds, counted again whenever its system has acknowledged
+    more of what the sockets of this module have sent: a slow peer is waited for, a dead one is not.
     """
 
     __slots__ = ("_began", "_cargo", "_end", "_patience", "_peer", "_seconds", "_sent", "_stall", "_taken")

@@ -1,6 +1,6 @@
 """Dials addresses of a name in turn (RFC 8305, section 5), however many of them are dead.
 
-Comes in: judged addresses, in the order to dial them. Goes out: a connected socket, and which of the others
+Input: judged addresses, in the order to dial them. Output: a connected socket, and which of the others
 were silent although they were dialled before.
 """
 
@@ -46,7 +46,7 @@ class Address:
 
 
 class UnresponsiveAddresses:
-    """Addresses that were dialled in vain of late. Shared by threads.
+    """Addresses that were dialled without success recently. Shared by threads.
 
     Not the one that answered is remembered but those that did not: so the resolver's order, by which
     a name spreads its load, stays in force among the others.
@@ -255,7 +255,7 @@ def reason_for(number: int, address: Address) -> int:
 
 
 def failure(number: int, address: Address) -> str:
-    """Say in words why no connection was made; `number` is the system's, or 0."""
+    """Return in words why no connection was made; `number` is the system's, or 0."""
     if number == errno.ETIMEDOUT:
         return f"no answer from {address}"
     if number == errno.ECONNREFUSED:

@@ -128,7 +128,7 @@ class Guard:
         return Lifetime(self, host, port, ip, monotonic() + life)
 
     def is_over(self, lifetime: "Lifetime", *, waits: bool) -> bool:
-        """Say whether a lifetime is over; see there."""
+        """Whether a lifetime is over; see there."""
         host, port = lifetime.host, lifetime.port
         wants = lifetime.ends if monotonic() >= lifetime.ends else 0.0
         self._refresh(host, port, wants=wants, waits=waits)
@@ -149,7 +149,7 @@ class Guard:
         return self._silent.last(open_ones)
 
     def judge(self, address: Address) -> str | None:
-        """Say why the very address may not be dialled and what would help, or None if it may be."""
+        """Return why the very address may not be dialled and what would help, or None if it may be."""
         return self._objection(address)
 
     def _objection(self, address: Address) -> str | None:
@@ -172,7 +172,7 @@ class Lifetime:
     ends: float
 
     def is_over(self, *, waits: bool = True) -> bool:
-        """Say whether to make another connection for the next request.
+        """Whether to make another connection for the next request.
 
         May begin a look-up in the background; with `waits`, may wait half a second for one that is overdue.
         """

@@ -138,7 +138,7 @@ class _Pin:
         self._pool = self._connection = None
 
     def allows(self, connection: Any) -> bool:
-        """Say whether a connection from the pool leads to the address; the first one says which that is."""
+        """Whether a connection from the pool leads to the address; the first one says which that is."""
         self.ip = self.ip or connection.lifetime.ip
         return bool(connection.lifetime.ip == self.ip)
 
@@ -219,7 +219,7 @@ class _RenewingPool(HTTPConnectionPool):
             self._close_resting(self.pool)
 
     def _close_resting(self, pool: "LifoQueue[Any]") -> None:
-        """Close those that nobody has taken of late, for there are newer ones; they stay in their places."""
+        """Close those that nobody has taken recently, for there are newer ones; they stay in their places."""
         with pool.mutex:  # so that nobody takes one meanwhile
             for connection in filter(None, pool.queue):
                 if not connection.is_closed and connection.lifetime.is_over(waits=False):

@@ -1,6 +1,6 @@
 """What the way to a SIEM is like, step by step: addresses, connection, TLS handshake, certificate.
 
-Comes in: a host, a port, the guard of every delivery. Goes out: facts, or a leaf of TransportError; what
+Input: a host, a port, the guard of every delivery. Output: facts, or a leaf of TransportError; what
 they mean to an integration is for others to say. Nothing but the handshake is ever sent.
 
 A second look at a server that ended a connection in TLS without a word that arrived.
@@ -172,7 +172,7 @@ def connect_first(guard: Guard, host: str, ips: Sequence[str], port: int, second
 
 
 def speaks_tls(guard: Guard, host: str, port: int, seconds: float) -> bool:
-    """Say whether TLS is spoken on this port; whose certificate it is does not matter.
+    """Whether TLS is spoken on this port; whose certificate it is does not matter.
 
     To be asked only of a peer that hung up on plain text: it would log our half of a handshake.
     """

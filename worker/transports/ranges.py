@@ -15,7 +15,7 @@ NO_REMEDY = "no setting opens it, because metadata services hand out credentials
 
 
 def objection(address: IpAddress, allowed: Sequence[IpNetwork]) -> str | None:
-    """Say why the address may not be dialled and what would help, or None if it may be.
+    """Return why the address may not be dialled and what would help, or None if it may be.
 
     An address that carries an IPv4 address inside (mapped, NAT64, 6to4, Teredo) is judged by both:
     it is open only if the allow-list has the whole, or everything that it carries.

@@ -119,7 +119,7 @@ class _Name:
 
 
 class Names:
-    """The last answer about each name. Shared by threads; names that are used are asked for anew."""
+    """The last answer about each name. Shared by threads; names that are used are asked for again."""
 
     def __init__(self, every: float) -> None:
         """Ask for a name that is used once in so many seconds."""

@@ -1,6 +1,6 @@
 """What this process or machine lacks for a connection: descriptors, memory, threads, ports.
 
-Comes in: the number of a system's error, or an exception. Goes out: OutOfResources, which names the limit to
+Input: the number of a system's error, or an exception. Output: OutOfResources, which names the limit to
 raise. Nothing is wrong with the SIEM then, nor with its settings. The process logs one line when a resource
 runs short, and one when that is over.
 """
@@ -90,7 +90,7 @@ def shortage(number: int, message: str) -> OutOfResources | None:
 
 
 def no_thread(what_for: str) -> OutOfResources:
-    """Say that no thread could be started (EAGAIN of clone)."""
+    """Report that no thread could be started (EAGAIN of clone)."""
     return out_of(Resource.THREADS, f"cannot start a thread to {what_for}")
 
 

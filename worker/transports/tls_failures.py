@@ -1,7 +1,7 @@
 """TLS that failed, in words for people: what the other side showed or said, and the setting that mends it.
 
-Comes in: what `ssl` complains of, the options that were tried, and the certificates that the server showed.
-Goes out: a `TlsFailed`. Nothing of it is a secret.
+Input: what `ssl` complains of, the options that were tried, and the certificates that the server showed.
+Output: a `TlsFailed`. Nothing of it is a secret.
 """
 
 import ssl
@@ -32,7 +32,7 @@ def handshake_failure(
     options: TlsOptions = _NO_OPTIONS,
     shown: Sequence[Certificate] = (),
 ) -> TlsFailed:
-    """Say in words what went wrong with TLS; `peer` is "host:port", `shown` the chain that it sent."""
+    """Return in words what went wrong with TLS; `peer` is "host:port", `shown` the chain that it sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailed(*_distrust(error, peer, options, shown))
     reason = (getattr(error, "reason", None) or "").upper().replace(" ", "_")
@@ -47,7 +47,7 @@ def handshake_failure(
 
 
 def closed_behind_handshake(peer: str, options: TlsOptions) -> TlsFailed:
-    """Say that the server ended the connection behind the handshake, without an alert."""
+    """Report that the server ended the connection behind the handshake, without an alert."""
     what = f"{peer} closed the connection right behind the TLS handshake, without a word"
     if options.client_cert_pem is None:
         return TlsFailed(what, "if it wants a client certificate, give client_cert_pem and client_key_pem")
@@ -181,7 +181,7 @@ def _top(shown: Sequence[Certificate]) -> Certificate | None:
 
 
 def _and_its_name(wanted: str, shown: Sequence[Certificate]) -> str:
-    """Say at once what would be complained of next."""
+    """Return at once what would be complained of next."""
     if not shown or shown[0].is_for(wanted) or not shown[0].identities:
         return ""
     return f", and {shown[0].identities[0]}, the name that it carries, as tls_server_name"

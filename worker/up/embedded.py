@@ -179,7 +179,7 @@ def _truncation_in(said: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """Read what may be missing or half-written; either way it is made anew."""
+    """Read what may be missing or half-written; either way it is made again."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

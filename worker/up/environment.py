@@ -41,7 +41,7 @@ def process_environment(settings: Settings) -> dict[str, str]:
 
 
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
-    """Tell where Redis, the API and the data are, how to publish and how to stop; never a password.
+    """Report where Redis, the API and the data are, how to publish and how to stop; never a password.
 
     To be called once the API listens: its port may be one that was free.
     """

@@ -86,7 +86,7 @@ class Stack:
     ) -> None:
         """Take the settings, a Procfile's text (left out: the project's), and further commands by name.
 
-        It is ready once a process of each of the `roles` has given a sign of life. When `quiet`, the
+        It is ready once a process of each of the `roles` has given a heartbeat. When `quiet`, the
         output goes to files in `logs`, in the data directory. Raises NotFoundError without a Procfile.
         """
         text = project_procfile() if procfile is None else procfile
@@ -147,7 +147,7 @@ class Stack:
         threading.Thread(target=self._watch_server, args=(server,), name="server", daemon=True).start()
 
     def _report_truncation(self, server: EmbeddedServer) -> None:
-        """Say that the end of the log was dropped, and have a recorder report it."""
+        """Report that the end of the log was dropped, and have a recorder report it."""
         self._screen.complain(f"events accepted last may be missing: {server.truncation}")
         with closing(redis_client(server.url)) as client:
             note_truncation(client, server.truncation)
@@ -156,7 +156,7 @@ class Stack:
         self._news.put(Exited(_SERVER, server.wait()))
 
     def _forget_the_dead(self) -> None:
-        """Take away signs of life that processes of this machine left when they were killed."""
+        """Take away heartbeats that processes of this machine left when they were killed."""
         with closing(redis_client(self._settings.broker_address())) as client:
             forget_killed(client, is_alive)
 
@@ -178,7 +178,7 @@ class Stack:
             self._news.put(_Finished(error))
 
     def _wait_until_ready(self) -> set[str]:
-        """Wait for a sign of life of every role; return those that gave none in time."""
+        """Wait for a heartbeat of every role; return those that gave none in time."""
         missing = set(self._roles)
         deadline = time.monotonic() + READY_SECONDS
         with closing(redis_client(self._settings.broker_address())) as client:
@@ -219,7 +219,7 @@ class Stack:
         return None
 
     def _conclude(self, news: _News) -> int:
-        """Say why it ends; 0 if that was somebody's wish."""
+        """Return why it ends; 0 if that was somebody's wish."""
         match news:
             case Exited(name):
                 self._screen.complain(f"{name} stopped ({news.words}): ending everything else")

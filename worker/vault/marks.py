@@ -1,6 +1,6 @@
 """What may be shown of a secret: since when it is set, and its last two characters.
 
-Comes in: an integration, what it was before, and what was noted then. Goes out: a mark for each secret, by
+Input: an integration, what it was before, and what was noted then. Output: a mark for each secret, by
 its path in the destination, such as `token`, `auth.value` or `headers.X-Team`; and their JSON.
 """
 

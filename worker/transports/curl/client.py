@@ -7,7 +7,7 @@ provably not processed is sent again at once, and nothing else.
 
 What libcurl is told once for all requests to one url: what it may do, whom it trusts, who we say we are.
 
-Comes in: the url and the TLS options of an integration. Goes out: options for `Curl.setopt`, in their order.
+Input: the url and the TLS options of an integration. Output: options for `Curl.setopt`, in their order.
 """
 
 import contextlib

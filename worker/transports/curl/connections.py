@@ -1,7 +1,7 @@
 """The connections that a flight keeps open: which of them are dead or have had their time.
 
 libcurl looks only once a second, and would send a request over a dead connection in between; and it never
-asks where the name leads meanwhile. Comes in: what libcurl tells of its connections. Goes out: whether the
+asks where the name leads meanwhile. Input: what libcurl tells of its connections. Output: whether the
 one that it is about to use may carry another request.
 """
 
@@ -60,7 +60,7 @@ class KeptConnections:
         self._exclusive.add(ends)
 
     def is_exclusive(self, ends: Ends | None) -> bool:
-        """Say whether an answer of HTTP/1.1 has come over this connection."""
+        """Whether an answer of HTTP/1.1 has come over this connection."""
         return ends in self._exclusive
 
     def recheck_addresses(self) -> None:
@@ -68,7 +68,7 @@ class KeptConnections:
         self._next_looks.clear()
 
     def has_had_its_time(self, ends: Ends) -> bool:
-        """Say whether this connection is too old, or leads where the name does no longer.
+        """Whether this connection is too old, or leads where the name does no longer.
 
         To ask that for each request would cost more than all else here: it is asked four times a second.
         """
@@ -80,7 +80,7 @@ class KeptConnections:
         return lifetime is not None and lifetime.is_over(waits=False)
 
     def is_dead(self, ends: Ends) -> bool:
-        """Say whether the other side has closed this connection."""
+        """Whether the other side has closed this connection."""
         descriptor = self._descriptors.get(ends)
         if descriptor is None:
             return False

@@ -57,5 +57,5 @@ def exchange_ending(exchange: Exchange, code: int, words: str) -> Ending:
 
 
 def _was_refused(exchange: Exchange, words: str) -> bool:
-    """Say whether libcurl wanted to send it again for want of a stream, not of a connection."""
+    """Whether libcurl wanted to send it again for want of a stream, not of a connection."""
     return not exchange.was_kept or (exchange.was_shared and words == _REFUSED_WORDS)

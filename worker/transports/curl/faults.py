@@ -89,7 +89,7 @@ def _fault(exchange: Exchange, code: int, words: str) -> TransportError:
 
 
 def not_processed(exchange: Exchange) -> NotProcessed:
-    """Say that the request was turned away again and again (RFC 9113, section 8.7)."""
+    """Report that the request was turned away again and again (RFC 9113, section 8.7)."""
     return NotProcessed(
         f"{exchange.route.peer} turned the request away unprocessed, at every try: "
         "by GOAWAY, REFUSED_STREAM or HTTP_1_1_REQUIRED of HTTP/2"
@@ -97,12 +97,12 @@ def not_processed(exchange: Exchange) -> NotProcessed:
 
 
 def cut_off(fault: TransportError) -> KeptConnectionLost:
-    """Say that the fault befell a connection that was kept."""
+    """Report that the fault befell a connection that was kept."""
     return KeptConnectionLost(str(fault))
 
 
 def no_final_answer(exchange: Exchange, status: int) -> ConnectionLost:
-    """Say that an interim status came in place of the final one (RFC 9110, section 15.2)."""
+    """Report that an interim status came in place of the final one (RFC 9110, section 15.2)."""
     return ConnectionLost(f"{exchange.route.peer} gave no final answer, only {status}")
 
 
@@ -215,7 +215,7 @@ def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:
 
 
 def _without_means(exchange: Exchange, words: str) -> TransportError:
-    """Tell what libcurl could not do for itself; it names no reason."""
+    """Report what libcurl could not do for itself; it names no reason."""
     lack = short_of_descriptors()
     if lack is not None:
         return lack

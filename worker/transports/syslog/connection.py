@@ -185,7 +185,7 @@ class SyslogConnection:
         return any(event & ended for _, event in poll.poll(0))
 
     def close(self, notice: float = 0.0) -> None:
-        """Close in order: TLS says goodbye, and nothing is left unread.
+        """Close in order: TLS sends close_notify, and nothing is left unread.
 
         Else our system would reset the connection, and some receivers then forget what they have not read
         yet, earlier batches included. So a batch that failed half-way may still arrive, and then once more.

@@ -2,7 +2,7 @@
 
 TLS is spoken over buffers in memory here, so that every byte passes through the one socket: what the network
 says (an end, a reset) is told from what TLS says (close_notify, an alert), and our close_notify goes out
-without anything being read meanwhile. `SSLSocket.unwrap` would read, and takes an alert for a goodbye.
+without anything being read meanwhile. `SSLSocket.unwrap` would read, and takes an alert for a close_notify.
 """
 
 import socket
@@ -35,7 +35,7 @@ class Layer(Protocol):
         ...
 
     def leave(self) -> None:
-        """Say goodbye, if that is possible without waiting."""
+        """Say close_notify, if that is possible without waiting."""
         ...
 
 
@@ -56,7 +56,7 @@ class PlainLayer:
         self._sock.shutdown(socket.SHUT_WR)
 
     def leave(self) -> None:
-        """Say nothing: closing the socket is goodbye enough."""
+        """Do nothing: closing the socket is close_notify enough."""
 
 
 class TlsLayer:
@@ -115,7 +115,7 @@ class TlsLayer:
         self._flush()
 
     def leave(self) -> None:
-        """Say goodbye by a close_notify (RFC 5425, 4.4)."""
+        """Say close_notify by a close_notify (RFC 5425, 4.4)."""
         self._close_notify()
         self._sock.send_at_once(self._outgoing.read())
 

@@ -65,7 +65,7 @@ class _Watch:
 
 
 class EndWatch:
-    """Tells of each connection that ends too soon; shared by all senders of a process.
+    """Report each connection that ends too soon; shared by all senders of a process.
 
     Its thread lives only while there is something to watch.
     """
