@@ -144,7 +144,7 @@ def test_who_reads_ahead_hands_nothing_over_that_got_another_id(client: redis.Re
     assert ahead.is_mine()
     add(client, "poison", FAR)
     [entries] = ahead.after(b"0-0", lambda: 10)
-    found = ahead.arrivals(entries)
+    found = ahead.received(entries)
 
     Renumbering(client).step()
 

@@ -85,10 +85,10 @@ class World:
 
     def heard(self) -> list[dict[str, Any]]:
         """Return what was announced since this was asked last."""
-        told = []
+        mark_sent = []
         while message := self._ear.get_message(timeout=0.05):
-            told.append(json.loads(message["data"]))
-        return told
+            mark_sent.append(json.loads(message["data"]))
+        return mark_sent
 
     def kept(self) -> dict[str, str]:
         """Return the state of each that a late subscriber reads."""
@@ -117,9 +117,9 @@ def _settle(watch: HealthMonitor, world: World) -> None:
     watch.step()
 
 
-def states(told: list[dict[str, Any]]) -> list[tuple[str, str | None, str]]:
+def states(mark_sent: list[dict[str, Any]]) -> list[tuple[str, str | None, str]]:
     """Return whose state changed, from what, to what."""
-    return [(one["integration_id"], one["previous"], one["state"]) for one in told]
+    return [(one["integration_id"], one["previous"], one["state"]) for one in mark_sent]
 
 
 def test_what_is_not_known_is_not_announced(world: World) -> None:
@@ -140,10 +140,10 @@ def test_a_change_is_announced_once_and_kept(world: World) -> None:
     world.becomes(State.DEGRADED)
     _settle(watch, world)
     _settle(watch, world)
-    [told] = world.heard()
+    [mark_sent] = world.heard()
 
-    assert told.pop("at").endswith("Z")
-    assert told == {
+    assert mark_sent.pop("at").endswith("Z")
+    assert mark_sent == {
         "integration_id": "int_a",
         "tenant_id": "default",
         "name": "name of int_a",
@@ -278,14 +278,14 @@ def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
             seen = len(receiver.posts)
             receiver.script = takes()
             wait_until(lambda: not world.client.exists(keys.HEALTH_UNSENT), "all is told")
-            told = [json.loads(one.body) for one in receiver.posts]
+            mark_sent = [json.loads(one.body) for one in receiver.posts]
         finally:
             stopping.set()
             thread.join()
 
-    latest = {one["integration_id"]: one["state"] for one in told[seen:]}
+    latest = {one["integration_id"]: one["state"] for one in mark_sent[seen:]}
     assert latest == {"int_a": "degraded", "int_b": "failing"}
-    assert told[-1]["reason"].startswith("why int_")
+    assert mark_sent[-1]["reason"].startswith("why int_")
     assert len(world.heard()) == 3
     complaints = [
         record.getMessage() for record in caplog.records if "takes no notice" in record.getMessage()
@@ -321,12 +321,12 @@ def test_something_newer_is_not_struck_off(client: redis.Redis) -> None:
     """What changed while it was being told stays to be told."""
     client.hset(keys.HEALTH_UNSENT, "int_a", b"new")
     announcements = HealthEvents(client)
-    announcements.told("int_a", b"old")
-    left = announcements.untold()
-    announcements.told("int_a", b"new")
+    announcements.mark_sent("int_a", b"old")
+    left = announcements.unsent()
+    announcements.mark_sent("int_a", b"new")
 
     assert left == {"int_a": b"new"}
-    assert announcements.untold() == {}
+    assert announcements.unsent() == {}
 
 
 def test_a_webhook_that_cannot_be_reached_says_why_without_its_path() -> None:

@@ -270,7 +270,7 @@ def test_a_damaged_state_wedges_nobody(
     assert Replaying(client).ready(["b"]) == {"b"}
     backlog.depth("a")
     backlog.hold("a")
-    backlog.mend(["a", "b"])
+    backlog.repair(["a", "b"])
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"nan", b""])
@@ -321,7 +321,7 @@ def test_a_slot_without_a_lease_is_found(client: redis.Redis) -> None:
     client.delete(keys.LEASES)
     client.zadd(keys.LEASES, {b"\xff/1": 0, b"a/x": 0})
 
-    assert backlog.mend(["a"]) == 1
+    assert backlog.repair(["a"]) == 1
     [(order, _, _)] = backlog.reissue()
     found = backlog.claim(order)
     assert isinstance(found, Claim)
@@ -336,7 +336,7 @@ def test_a_slot_that_lost_its_state_gives_its_chunks_back(client: redis.Redis) -
     claim(backlog, "a")
     client.delete("siem:slot:a:1", keys.LEASES)
 
-    assert backlog.mend(["a"]) == 1
+    assert backlog.repair(["a"]) == 1
     [(order, _, _)] = backlog.reissue()
     found = backlog.claim(order)
     assert isinstance(found, Claim)
@@ -348,7 +348,7 @@ def test_an_undamaged_fleet_has_nothing_to_mend(client: redis.Redis, backlog: Ba
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     [_] = backlog.wake(["a"])
-    assert backlog.mend(["a"]) == 0
+    assert backlog.repair(["a"]) == 0
 
 
 def test_a_damaged_parked_chunk_becomes_dead_letters(client: redis.Redis) -> None:

@@ -16,7 +16,7 @@ from worker.broker.conflicts import (
     orphan_document,
 )
 from worker.broker.integration_documents import standing_ids
-from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
+from worker.broker.snapshot import Snapshot, later_states, publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 
 
@@ -75,7 +75,7 @@ def test_a_later_and_more_careful_state_stands(
     """A ledger that was set back does not lift a pause; anything newer there is published."""
     publish(client, in_redis)
     before = standing(client)
-    found = overrulings(client, [in_ledger])
+    found = later_states(client, [in_ledger])
     publish_integrations(client, [in_ledger], slots=4)
 
     assert [(one.enabled, one.paused) for one in found] == ([taken] if taken else [])
@@ -125,7 +125,7 @@ def test_a_conflict_stands_until_somebody_decides(client: redis.Redis) -> None:
     forget_settled(client, [record(6)], {"a"})
     assert conflicts(client) == {}
 
-    [one] = overrulings(client, [record(3)])
+    [one] = later_states(client, [record(3)])
     note_yielded(client, one, 6)
     forget_settled(client, [record(6, paused=True)], {"a"})
     assert [one.kind for one in conflicts(client).values()] == [ConflictKind.OLDER]
@@ -139,7 +139,7 @@ def test_a_revision_that_is_damaged_is_none(client: redis.Redis) -> None:
     client.hset(keys.state_key("a"), "revision", "five")
     hold_unknown(client, ["a"])
 
-    assert overrulings(client, [record(3)]) == []
+    assert later_states(client, [record(3)]) == []
     assert publish_integrations(client, [record(3)], slots=4)
     assert [one.revision for one in conflicts(client).values()] == [0]
 
@@ -150,7 +150,7 @@ def test_one_that_the_ledger_knows_again_is_as_it_was(client: redis.Redis, pause
     publish_integrations(client, [record(5, paused=paused)], slots=4)
     for _ in range(2):
         hold_unknown(client, ["a"])
-    found = overrulings(client, [record(5)])
+    found = later_states(client, [record(5)])
     publish_integrations(client, [record(5)], slots=4)
 
     assert [one.paused for one in found] == ([True] if paused else [])

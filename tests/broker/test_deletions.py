@@ -12,7 +12,7 @@ from tests.broker.sending import TIMING, append, claim, settle_all, subscribe
 from worker.broker import deletions, keys
 from worker.broker.backlog import Backlog
 from worker.broker.deletions import DeletedKeys, Removal, deletion_notes
-from worker.broker.snapshot import Snapshot, overrulings, publish_integrations
+from worker.broker.snapshot import Snapshot, later_states, publish_integrations
 from worker.ledger.integrations import IntegrationRecord
 from worker.model.errors import LeaseLost
 
@@ -229,13 +229,13 @@ def test_a_note_protects_as_the_tombstone_did(client: redis.Redis) -> None:
     subscribe(client, "a")
     delete(client, revision=5)
     remove(client)
-    [one] = overrulings(client, [record(3)])
+    [one] = later_states(client, [record(3)])
 
     assert (one.deleted, one.enabled, one.paused, one.revision) == (True, True, True, 5)
     assert not publish_integrations(client, [record(3)], slots=4)
     assert naming(client) == []
     # The recorder has written the more careful state into the ledger.
-    assert overrulings(client, [record(6, paused=True)]) == []
+    assert later_states(client, [record(6, paused=True)]) == []
     assert publish_integrations(client, [record(6, paused=True)], slots=4)
     assert Snapshot(client).subscriptions()["a"].paused
     assert deletion_notes(client, ["a"]) == {}

@@ -97,11 +97,11 @@ def test_a_lost_connection_is_made_again(client: redis.Redis, server: RunningSer
     with process(server):
         wait_until(lambda: roles_alive(client) == {"router"}, "it gives a sign of life")
         [before] = living_processes(client)
-        assert before.told is not None
-        client.client_kill_filter(_id=str(before.told.connection))
+        assert before.report is not None
+        client.client_kill_filter(_id=str(before.report.connection))
 
         def is_back() -> bool:
-            numbers = [one.told.connection for one in (before, *living_processes(client)) if one.told]
+            numbers = [one.report.connection for one in (before, *living_processes(client)) if one.report]
             return numbers[0] < numbers[-1]
 
         wait_until(is_back, "it tells of another connection")
@@ -129,7 +129,7 @@ def test_without_client_the_expiry_decides(client: redis.Redis, server: RunningS
 
     assert [one.role for one in late] == ["router", "worker-webhook"]
     assert [one.identity for one in late] == [process_identity()] * 2
-    assert [one.told.facts["answer"] for one in late if one.told] == [42] * 2
+    assert [one.report.facts["answer"] for one in late if one.report] == [42] * 2
     assert client.keys("siem:alive:*") + client.keys("siem:process:*") == []
 
 
@@ -146,9 +146,9 @@ def test_releases_count_each_other(client: redis.Redis) -> None:
     finally:
         sign.stop()
 
-    told = {key.removeprefix(b"siem:alive:").partition(b":")[0]: value for key, value in found.items()}
-    assert set(told) == {b"router", b"recorder"}
-    assert all(float(value.partition(b" ")[2]) < 60 for value in told.values())
+    report = {key.removeprefix(b"siem:alive:").partition(b":")[0]: value for key, value in found.items()}
+    assert set(report) == {b"router", b"recorder"}
+    assert all(float(value.partition(b" ")[2]) < 60 for value in report.values())
 
 
 def test_an_error_does_not_end_the_heartbeats(

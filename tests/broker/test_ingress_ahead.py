@@ -30,7 +30,7 @@ def given(ingress: Ingress, count: int) -> list[bytes]:
 
 def read(ahead: IngressAhead, entry_id: bytes, window: int = 100) -> list[IngressEntry]:
     """Read to the end."""
-    return [one for entries in ahead.after(entry_id, lambda: window) for one in ahead.arrivals(entries)]
+    return [one for entries in ahead.after(entry_id, lambda: window) for one in ahead.received(entries)]
 
 
 def routing_result(*done: bytes) -> RoutingResult:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.attacks.poison import ARGUMENTS, BODIES, KIND, broadcasts, message, poisoned_orders, unacknowledged
 from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order, read_unacknowledged
-from worker.broker.order_queues import REFUSED_MESSAGES, TOLD_AGAIN, RefusedMessages
+from worker.broker.order_queues import LOGGED_AGAIN, REFUSED_MESSAGES, RefusedMessages
 from worker.model.orders import MessageFault
 
 
@@ -143,7 +143,7 @@ def test_refusals_are_counted_each_and_told_once(
     told = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
     assert len(told) == 2
     assert all(words.isprintable() and len(words) < 400 for words in told)
-    assert TOLD_AGAIN > 60
+    assert LOGGED_AGAIN > 60
 
 
 def test_what_redis_does_not_count_is_counted_later(client: redis.Redis) -> None:

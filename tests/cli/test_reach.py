@@ -28,7 +28,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Give a fleet with one worker, which allows loopback and 10.0.0.0/8."""
     with Fleet(tmp_path_factory.mktemp("reach"), SIEM_ALLOWED_NETWORKS="127.0.0.0/8,10.0.0.0/8") as fleet:
         fleet.start(WORKER)
-        wait_until(lambda: all(one.told for one in living_processes(fleet.client)), "it tells of itself")
+        wait_until(lambda: all(one.report for one in living_processes(fleet.client)), "it tells of itself")
         yield fleet
 
 
@@ -126,7 +126,7 @@ def test_create_and_update_warn_of_what_workers_refuse(running: Fleet, shell: st
 def test_what_a_worker_tells_is_sealed(running: Fleet) -> None:
     """Only who has the keys of the fleet reads it, and only who has them can write it."""
     with _another_worker(running, "127.0.0.0/8"):
-        told = [one.told.facts for one in living_processes(running.client) if one.told]
+        told = [one.report.facts for one in living_processes(running.client) if one.report]
     assert all("reach" in facts for facts in told)
     assert "networks" not in json.dumps(told)
 

@@ -62,15 +62,15 @@ class StateDebouncer:
         before, self._since = self._since, {}
         changes = []
         for health in healths:
-            told = known.get(health.integration_id)
+            mark_sent = known.get(health.integration_id)
             # What nobody knows is no change that was seen; and release 0.1.0 does not know that state.
-            if health.state is State.UNKNOWN or (told is not None and told.state is health.state):
+            if health.state is State.UNKNOWN or (mark_sent is not None and mark_sent.state is health.state):
                 continue
             state, since = before.get(health.integration_id, (None, now))
             since = since if state is health.state else now
             self._since[health.integration_id] = (health.state, since)
             if _is_certain(health) or now - since >= self._seconds:
-                changes.append(_change(health, told))
+                changes.append(_change(health, mark_sent))
         return changes
 
 
@@ -148,13 +148,13 @@ class HealthNotifier:
         """Tell what is untold, once; return for how many seconds to rest then. Raises BrokerUnavailable."""
         failures = []
         if self._turn.is_mine():
-            for integration_id, encoded in self._announcements.untold().items():
+            for integration_id, encoded in self._announcements.unsent().items():
                 if stopping.is_set():
                     break
                 if failure := self._post(encoded):
                     failures.append(failure)
                 else:
-                    self._announcements.told(integration_id, encoded)
+                    self._announcements.mark_sent(integration_id, encoded)
         return self._rest_after(failures)
 
     def _rest_after(self, failures: Sequence[str]) -> float:
@@ -196,14 +196,14 @@ def _is_certain(health: IntegrationHealth) -> bool:
     return health.breaker_open and health.state is State.FAILING
 
 
-def _change(health: IntegrationHealth, told: StateChange | None) -> StateChange:
+def _change(health: IntegrationHealth, mark_sent: StateChange | None) -> StateChange:
     return StateChange(
         integration_id=health.integration_id,
         tenant_id=health.tenant_id,
         name=health.name,
         type=health.type,
         state=health.state,
-        previous=told.state if told else None,
+        previous=mark_sent.state if mark_sent else None,
         reason=health.reason,
         at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )

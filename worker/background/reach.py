@@ -40,8 +40,8 @@ def reach_fact(vault: Vault, config: Settings) -> Mapping[str, Any]:
     """Return what a worker tells of itself, for its heartbeats."""
     networks = [str(network) for network in config.allowed_networks]
     name = str(process_identity())
-    told = _SealedNetworks(name, networks, config.send_deadline)
-    return {_FACT: vault.seal(msgspec.json.encode(told).decode(), _place(name))}
+    report = _SealedNetworks(name, networks, config.send_deadline)
+    return {_FACT: vault.seal(msgspec.json.encode(report).decode(), _place(name))}
 
 
 def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> AllowedNetworks:
@@ -61,23 +61,23 @@ def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerNetwor
     for one in living:
         host, identity = one.host, one.identity
         is_here = identity is not None and identity.is_in_sight
-        told = _opened(one, vault)
-        if told is None:
+        report = _opened(one, vault)
+        if report is None:
             yield WorkerNetworks(host, None, is_here)
         else:
-            yield WorkerNetworks(host, told[0], is_here, told[1])
+            yield WorkerNetworks(host, report[0], is_here, report[1])
 
 
 def _opened(process: LivingProcess, vault: Vault) -> tuple[tuple[Network, ...], float] | None:
-    sealed = process.told.facts.get(_FACT) if process.told else None
+    sealed = process.report.facts.get(_FACT) if process.report else None
     if not isinstance(sealed, str):
         return None
     try:
-        told = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_SealedNetworks)
-        found = tuple(map(ip_network, told.networks))
+        report = msgspec.json.decode(vault.open_bound(sealed, _place(process.name)), type=_SealedNetworks)
+        found = tuple(map(ip_network, report.networks))
     except (SecretUnreadable, *DAMAGED):
         return None
-    return (found, told.send_deadline) if told.process == process.name else None
+    return (found, report.send_deadline) if report.process == process.name else None
 
 
 def _place(process: str) -> str:

@@ -15,7 +15,7 @@ from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded
 from worker.broker.integration_documents import drop_unreadable, standing_ids
 from worker.broker.locks import check_claim
 from worker.broker.redis_stats import has_integrations
-from worker.broker.snapshot import differing, overrulings, publish_integrations, publish_some
+from worker.broker.snapshot import differing, later_states, publish_integrations, publish_some
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import ledger_id
 from worker.ledger.integrations import IntegrationRecord, IntegrationStore
@@ -93,7 +93,7 @@ class Reconciliation:
         self, records: list[IntegrationRecord], ids: Sequence[str] | None
     ) -> list[IntegrationRecord]:
         """Return the ledger's records, once it has taken over what Redis knows in a more careful state."""
-        overruled = overrulings(self._client, records)
+        overruled = later_states(self._client, records)
         for one in overruled:
             revision = take_careful_state(
                 self._store.engine, one.id, one.revision, enabled=one.enabled, paused=one.paused

@@ -71,9 +71,11 @@ def require_no_process_stopped(client: Any, revision: str) -> None:
 
 def _users(processes: Iterable[LivingProcess]) -> Iterator[LedgerUser]:
     for one in processes:
-        if one.told is None:
+        if one.report is None:
             revision = _SILENT_REVISION if one.role in _SILENT_USERS else None
             yield LedgerUser(one.role, one.name, _SILENT, revision)
         else:
-            told = one.told.facts.get(SCHEMA)
-            yield LedgerUser(one.role, one.name, one.told.release, told if isinstance(told, str) else None)
+            report = one.report.facts.get(SCHEMA)
+            yield LedgerUser(
+                one.role, one.name, one.report.release, report if isinstance(report, str) else None
+            )

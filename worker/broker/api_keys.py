@@ -2,7 +2,7 @@
 
 What stands here of a key is what the database has: the digest of its text, its tenant and its role. A
 recorder makes the copy equal to the ledger every few seconds and says when (by the clock of Redis); a copy
-that nobody has confirmed for longer than `LASTS` opens nothing. What was revoked stands in a set of its own,
+that was not confirmed for longer than `LASTS` opens nothing. What was revoked stands in a set of its own,
 which only grows, and which wins: a key once revoked opens nothing by this copy any more, and a recorder
 revokes it in the ledger as well, should that not know it.
 
@@ -84,11 +84,11 @@ class KeyCopy:
         self._proofs = proofs
 
     def find(self, key_id: str) -> FoundKey | None:
-        """Return what is known of the key with this id; None where the copy does not tell."""
+        """Return what is known of the key with this id; None where the copy does not say."""
         return self.find_all([key_id]).get(key_id)
 
     def find_all(self, key_ids: Collection[str]) -> dict[str, FoundKey]:
-        """Return what is known of each of these keys of which the copy tells."""
+        """Return what is known of each of these keys that the copy has."""
         if not key_ids:
             return {}
         with broker_errors():
@@ -99,9 +99,9 @@ class KeyCopy:
             pipeline.time()
             documents, revoked, confirmed, (seconds, _) = pipeline.execute()
         edition = self._edition(confirmed, int(seconds))
-        told = zip(key_ids, documents, revoked, strict=True)
+        listed = zip(key_ids, documents, revoked, strict=True)
         found = {
-            one: _REVOKED if gone else self._read(one, document, edition) for one, document, gone in told
+            one: _REVOKED if gone else self._read(one, document, edition) for one, document, gone in listed
         }
         return {key_id: one for key_id, one in found.items() if one is not None}
 
@@ -120,7 +120,7 @@ class KeyCopy:
         return {one.decode(errors="replace") for one in found}
 
     def replace(self, standing: Collection[tuple[ApiKey, str]]) -> None:
-        """Let these keys, each with its digest, be all that open; the ledger has just told them."""
+        """Let these keys, each with its digest, be all that open; the ledger has just named them."""
         wanted = self._proved(standing)
         now_ms = redis_now_ms(self._client)
         with broker_errors():
@@ -150,11 +150,11 @@ class KeyCopy:
     def _edition(self, confirmed: bytes | None, now: int) -> str | None:
         """Return the edition that the ledger has confirmed lately, if the fleet says so."""
         try:
-            told = _decode_confirmation(confirmed or b"")
+            read = _decode_confirmation(confirmed or b"")
         except DAMAGED:
             return None
-        is_ours = self._proofs.holds(told.proof, _CONFIRMATION, str(told.at_ms), told.edition)
-        return told.edition if is_ours and now - told.at_ms / 1000 < LASTS else None
+        is_ours = self._proofs.holds(read.proof, _CONFIRMATION, str(read.at_ms), read.edition)
+        return read.edition if is_ours and now - read.at_ms / 1000 < LASTS else None
 
     def _read(self, key_id: str, document: bytes | None, edition: str | None) -> FoundKey | None:
         if document is None or edition is None:
@@ -170,7 +170,7 @@ class KeyCopy:
         )
 
     def _documents(self) -> dict[bytes, bytes] | None:
-        """Return what stands in the copy; None where somebody has overwritten it."""
+        """Return what stands in the copy; None where it was overwritten."""
         try:
             found: Any = self._client.hgetall(keys.API_KEYS)
         except ResponseError:

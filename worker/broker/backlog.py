@@ -84,7 +84,7 @@ class Backlog:
         self._claim = shared_script(client, "claim")
         self._settle = shared_script(client, "settle")
         self._aside = shared_script(client, "aside")
-        self._mend = shared_script(client, "mend")
+        self._repair = shared_script(client, "repair")
         self._reissuing = Reissuing(client, timing.lease, timing.order_lease)
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
@@ -178,7 +178,7 @@ class Backlog:
         """Write what became of the batch; all of it happens, or nothing.
 
         Returns the order to issue next when more work waits. Raises LeaseLost, and writes nothing,
-        when the slot belongs to somebody else by now.
+        when the slot belongs to another claim by now.
         """
         order = batch.order
         with broker_errors():
@@ -205,16 +205,16 @@ class Backlog:
         return _further(order, reply[1])
 
     def reissue(self, sweep_interval: float = 2.0) -> list[Reissued]:
-        """Lease again the slots that nobody has settled in time; say in which state each was, and whose."""
+        """Lease again the slots that were not settled in time; say in which state each was, and whose."""
         return self._reissuing.step(sweep_interval)
 
-    def mend(self, integration_ids: Iterable[str]) -> int:
+    def repair(self, integration_ids: Iterable[str]) -> int:
         """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""
         ids = list(integration_ids)
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
             for one in ids:
-                self._mend(keys=_keys(one), args=_args(one), client=pipeline)
+                self._repair(keys=_keys(one), args=_args(one), client=pipeline)
             replies = pipeline.execute(raise_on_error=False) if ids else []
         return sum(reply for reply in replies if isinstance(reply, int))
 
@@ -235,7 +235,7 @@ class Backlog:
         return OpenBreaker(opened_by(cause), whole(since), whole(next_try))
 
     def standstill(self, integration_id: str) -> tuple[str, int]:
-        """Return why an order was told `held`, in words, and how many events wait."""
+        """Return why an order got `held`, in words, and how many events wait."""
         return why_not_sending(self._client, integration_id)
 
     def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:

@@ -4,7 +4,7 @@ After a lost connection kombu 5.7 closes the old channel, and pool threads ackno
 connection behind it is already gone; it then fails with an AttributeError, which no caller takes for the
 connection error that it is, and the worker exits (measured: whenever a delivery was under way).
 
-A full Redis refuses work orders, and with 6.2 their acknowledgement too: nobody would then send what fills
+A full Redis refuses work orders, and with 6.2 their acknowledgement too: nothing would then send what fills
 it. Orders are small and few, at most one for each slot, so they are written all the same.
 
 What is no message of Celery's ends the worker that takes it, and the next one. So everything that comes from
@@ -119,12 +119,12 @@ class TolerantQoS(QoS):
     """The messages that are not acknowledged, less those that are no work orders."""
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Put back what nobody acknowledged in time."""
+        """Put back what was not acknowledged in time."""
         with self.channel.conn_or_acquire() as client, mended_types(client):
             super().restore_visible(*args, **options)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
-        """Put an order that nobody acknowledged back into the queue of its type; drop all else."""
+        """Put an order that was not acknowledged back into the queue of its type; drop all else."""
         invalid: InvalidMessage | None = None
 
         def move(pipeline: Any) -> None:
@@ -160,7 +160,7 @@ class _Resilient(Channel):
         return super()._connparams(asynchronous)
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
-        """Return a client of its own to whom it is asked to wait on, and the same one to everybody else.
+        """Return a client of its own to a caller that waits with it, and the same one to all others.
 
         kombu makes three for each message, which is a seventh of what a message costs.
         """

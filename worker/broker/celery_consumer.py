@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: longest pause is 30 s, for which a worker would idle although Redis is back.
 FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 0.5, 2.0
 
-#: What tells only that a connection has ended, not why.
+#: What shows only that a connection has ended, not why.
 _CUT = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 

@@ -73,7 +73,7 @@ def task_reports() -> Iterator[None]:
 def order_reports() -> Iterator[None]:
     """Report whether an order could be published; raises nothing, for the sweeper publishes it later.
 
-    That Redis does not answer, the process says anyway; that it refuses to take orders, only this tells.
+    That Redis does not answer, the process says anyway; that it refuses to take orders, only this says.
     """
     try:
         yield
@@ -95,7 +95,7 @@ def outage_behind(error: Exception) -> BrokerUnavailable:
 
 
 class ConnectionLogFilter(logging.Filter):
-    """Drops what Celery and kombu log of a lost connection, unless somebody asked for DEBUG."""
+    """Drops what Celery and kombu log of a lost connection, unless DEBUG was asked for."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to log the record."""
@@ -106,7 +106,7 @@ class ConnectionLogFilter(logging.Filter):
 
 
 class ControlLogFilter(logging.Filter):
-    """Leaves out the traceback of a command of remote control that failed: whoever sent it was at fault."""
+    """Leaves out the traceback of a command of remote control that failed: its sender was at fault."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take the traceback away; log the record."""
@@ -143,7 +143,7 @@ def silence(root: logging.Logger) -> None:
     """Have the handlers of this logger drop what Celery logs of lost connections."""
     for handler in root.handlers:
         handler.addFilter(ConnectionLogFilter())
-    # It tells of a default of a release to come, which would cancel deliveries under way; threads cannot.
+    # It announces a default of a release to come, which would cancel deliveries under way; threads cannot.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 

@@ -61,7 +61,7 @@ def with_mended_types(client: redis.Redis, ask: Callable[[], Any]) -> Any:
 
 
 def displace(client: redis.Redis) -> list[str]:
-    """Move away what is of another type than Celery's, and tell it; return the keys."""
+    """Move away what is of another type than Celery's, and log it; return the keys."""
     wanted = {keys.CELERY_PREFIX + name: kind for name, kind in _TYPES.items()}
     # A client of Celery's would write its prefix before keys; here that has been done.
     moved = redis.Redis.execute_command(client, "EVAL", _SCRIPT, len(wanted), *wanted, *wanted.values())

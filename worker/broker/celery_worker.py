@@ -162,7 +162,7 @@ def install_option_checks() -> None:
 
 
 def _refusing(reason: str, otherwise: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Return a callback that refuses the option where somebody gave it, and else does as `otherwise` does."""
+    """Return a callback that refuses the option where it was given, and else does as `otherwise` does."""
 
     def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if ctx.get_parameter_source(param.name or "") in _GIVEN:
@@ -216,7 +216,7 @@ def _transport_options(visibility_timeout: float) -> dict[str, Any]:
         "socket_keepalive": True,
         "global_keyprefix": keys.CELERY_PREFIX,
         "priority_steps": [0],  # one list for each queue, not four
-        "client_name": "siem-celery",  # tells these connections from ours in CLIENT LIST
+        "client_name": "siem-celery",  # distinguishes these connections from ours in CLIENT LIST
     }
 
 

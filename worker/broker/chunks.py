@@ -2,7 +2,7 @@
 
 Each event of a chunk that cannot be read becomes a dead letter. One whose id, type and times still decode is
 known by them, and its letter holds the bytes that follow, up to the next such event. For each of the others
-there is a letter under a name that tells where it stood; the first of these holds the whole chunk.
+there is a letter under a name that says where it was; the first of these holds the whole chunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -128,7 +128,7 @@ def _events(chunk: StoredChunk, still_open: int | None) -> list[QueuedEvent]:
     found = salvage_chunk(chunk.packed)
     expected = chunk.count or max(1, len(found))
     if still_open is not None and len(found) != expected:
-        # Which of those found were settled before nobody can say.
+        # Which of those found were settled before is not known.
         found, expected = [], still_open
     lost = range(len(found), expected)
     # The first of them holds the whole chunk.
@@ -145,7 +145,7 @@ def _lost(chunk: StoredChunk, place: int, raw: bytes) -> QueuedEvent:
 def salvage_chunk(packed: bytes) -> list[QueuedEvent]:
     """Return the events whose id, type and times still decode, each with all bytes up to the next of them.
 
-    Whether those bytes are the event's own nobody can say.
+    Whether those bytes are the event's own is not known.
     """
     heads = list(_heads(packed))
     ends = [*(head.start for head in heads), len(packed)]
@@ -211,7 +211,7 @@ def _is_name(value: object) -> bool:
 _BINARY_HEADS = {b"\xc4": 2, b"\xc5": 3, b"\xc6": 5}
 #: Of unsigned and signed numbers, by their first byte: how long they are, that byte included.
 _NUMBERS = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
-#: Of strings, by their first byte: how many bytes tell the length.
+#: Of strings, by their first byte: how many bytes give the length.
 _STRINGS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 

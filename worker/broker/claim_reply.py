@@ -89,7 +89,7 @@ class _Reading:
             len(one) if isinstance(one, list) else chunk.count or 0
             for chunk, one in zip(chunks, found, strict=True)
         ]
-        # One that does not match says nothing of anybody: what was delivered is then sent once more.
+        # One that does not match says nothing: what was delivered is then sent once more.
         known = request_counts if len(request_counts) == sum(lengths) else b""
         self.request_counts = b""
         at = 0

@@ -8,7 +8,7 @@ Whoever may publish may choose the id of an entry (`XADD siem:events 99999999999
 is greater. A time that the clock of Redis has not reached, or before which there was no such entry, is none:
 then the time of reading stands for it.
 
-Brings the ids of `siem:events` back to the clock of Redis, when somebody has chosen one far ahead of it.
+Brings the ids of `siem:events` back to the clock of Redis, when a publisher has chosen one far ahead of it.
 
 Behind the id 18446744073709551615-18446744073709551615 Redis takes no further entry; behind any other one in
 the future, all entries seem to come from then. Redis gives no way back (XSETID refuses to go below an entry
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import redis
 
 
-#: A reply that took longer than this tells too little of a clock, in seconds.
+#: A reply that took longer than this says too little of a clock, in seconds.
 _TOO_SLOW = 1.0
 #: By how many seconds this process is ahead of Redis, as it was measured last.
 _SKEW = [0.0]
@@ -51,7 +51,7 @@ def redis_now_ms(client: "redis.Redis") -> int:
 def measure_skew(client: "redis.Redis") -> tuple[int, float | None]:
     """Return the time of Redis (ms), and by how many seconds this process is ahead of it.
 
-    The latter is None when Redis answers too slowly to tell. Raises BrokerUnavailable.
+    The latter is None when Redis answers too slowly for that. Raises BrokerUnavailable.
     """
     began, steady = time.time(), time.monotonic()
     redis_ms = redis_now_ms(client)
@@ -63,7 +63,7 @@ def measure_skew(client: "redis.Redis") -> tuple[int, float | None]:
 
 
 def redis_ms_by_own_clock() -> int:
-    """Return the time of Redis by this process's clock, less the skew that was measured last; asks nobody."""
+    """Return the time of Redis by this process's clock, less the skew that was measured last; asks no one."""
     return round((time.time() - _SKEW[0]) * 1000)
 
 
@@ -117,11 +117,11 @@ _LAST_ID = script_text("ids") + (
     "local info = redis.pcall('XINFO', 'STREAM', KEYS[1])\n"
     "return info.err and '0-0' or value_of(info, 'last-generated-id')"
 )
-#: What one call of the script moves, in entries and in bytes: Redis serves nobody else meanwhile.
+#: What one call of the script moves, in entries and in bytes: Redis serves no other client meanwhile.
 _MOST, _MOST_BYTES = 2000, 8 << 20
 #: How long one sweep goes on with it, in seconds.
 _LONGEST = 2.0
-#: For how long it is told afterwards, in seconds.
+#: For how long it is reported afterwards, in seconds.
 TOLD_FOR = 3600
 #: Seconds between two lines of the log, however often it happens.
 _LOG_EVERY = 60.0

@@ -19,7 +19,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors
 from worker.broker.integration_documents import StoredState, Subscription, note_change
 from worker.broker.packing import whole
-from worker.broker.snapshot import Overruling
+from worker.broker.snapshot import LaterState
 from worker.model.untrusted_json import DAMAGED
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ HELD = (
 )
 YIELDED = (
     "integration %s (%s) was %s after the state that the ledger has of it, as after a restore from a backup: "
-    "it is %s in the ledger, too, until somebody changes that"
+    "it is %s in the ledger, too, until it is changed"
 )
 
 
@@ -48,7 +48,7 @@ class ConflictKind(StrEnum):
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """One disagreement: since when (ms since 1970 UTC), and the integration as far as it can be told.
+    """One disagreement: since when (ms since 1970 UTC), and the integration as far as it is known.
 
     `revision` is the one of Redis for an unknown integration, else the one that the ledger was given for it.
     """
@@ -90,7 +90,7 @@ def hold_unknown(client: redis.Redis, integration_ids: Iterable[str]) -> None:
             _hold(client, integration_id)
 
 
-def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
+def note_yielded(client: redis.Redis, one: LaterState, revision: int) -> None:
     """Note that the ledger has taken over the more careful state. Raises BrokerUnavailable."""
     conflict = Conflict(ConflictKind.OLDER, one.name, one.tenant_id, one.type, _now_ms(), revision)
     with broker_errors():
@@ -100,7 +100,7 @@ def note_yielded(client: redis.Redis, one: Overruling, revision: int) -> None:
 
 
 def forget_settled(client: redis.Redis, records: Collection[StoredState], standing: Container[str]) -> None:
-    """Forget what somebody has decided: adopted, deleted, or changed since. Raises BrokerUnavailable.
+    """Forget what was decided: adopted, deleted, or changed since. Raises BrokerUnavailable.
 
     `standing` are the ids in Redis: what is not there any more is no conflict either.
     """
@@ -141,12 +141,12 @@ def count_by_kind(found: Mapping[str, Conflict]) -> dict[ConflictKind, int]:
 
 
 def sentences(counts: Mapping[ConflictKind, int]) -> Iterator[str]:
-    """Yield what to tell of the conflicts of each kind that there are; pure."""
+    """Yield a sentence on each kind of conflict that there is; pure."""
     where = "see `siem integrations orphans list`"
     if unknown := counts.get(ConflictKind.UNKNOWN):
         are = _be(unknown)
-        told = f"{unknown} of the integrations in Redis {are} not known to the ledger and {are} paused"
-        yield f"{told}: {where}"
+        words = f"{unknown} of the integrations in Redis {are} not known to the ledger and {are} paused"
+        yield f"{words}: {where}"
     if older := counts.get(ConflictKind.OLDER):
         are = _be(older)
         yield f"{older} of the integrations {are} paused or disabled because the ledger was set back: {where}"
@@ -169,7 +169,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         subscription, name = _subscription.decode(document or b""), _named.decode(document or b"").name
         known = json.loads(document or b"")
     except DAMAGED:
-        return  # it wants nothing; whoever publishes sets it aside
+        return  # it wants nothing; the publisher sets it aside
     if subscription.deleted:
         return
     if not (subscription.paused and held == b"1"):

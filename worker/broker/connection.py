@@ -196,16 +196,16 @@ def check_answers(client: redis.Redis) -> None:
 
 
 def _no_master(error: MasterNotFoundError) -> str:
-    told, _, unreachable = str(error).partition(" : ")  # behind it redis-py lists how it connects
+    reason, _, unreachable = str(error).partition(" : ")  # behind it redis-py lists how it connects
     silent = ", and some do not answer" if unreachable else ""
     return (
-        f"no sentinel knows a master ({told}{silent}): see that the sentinels run, and that SIEM_REDIS_URL "
+        f"no sentinel knows a master ({reason}{silent}): see that the sentinels run, and that SIEM_REDIS_URL "
         "names them, with ?service= and the name that they watch"
     )
 
 
 def check_redis_writes(client: redis.Redis) -> None:
-    """Write a trifle that is gone in a second. Raises BrokerUnavailable while Redis takes no writes."""
+    """Write a value that expires in a second. Raises BrokerUnavailable while Redis takes no writes."""
     with broker_errors():
         client.set(keys.WRITE_TEST, "", ex=1)
 

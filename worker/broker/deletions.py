@@ -7,7 +7,7 @@ and slots. What is left is a note in `siem:integrations:deleted`, one line of JS
     <id> → {"type": "webhook", "revision": 7, "at_ms": 1795651200000}
 
 It stands for the tombstone when the ledger is restored from a backup in which the integration still lives
-(`worker.broker.snapshot.overrulings`), and is kept for `NOTES_KEPT`.
+(`worker.broker.snapshot.later_states`), and is kept for `NOTES_KEPT`.
 
 A router that slept while the integration was deleted, or one of an earlier release, may append to a backlog
 that is gone. So the names of all keys are looked through now and then: keys without a document are
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How long a note is kept, in seconds: longer than anybody keeps a backup to restore.
+#: How long a note is kept, in seconds: longer than backups are kept to be restored.
 NOTES_KEPT = 400 * 86_400.0
 #: Integrations of one pipeline: Redis serves others between two of them.
 AT_ONCE = 100

@@ -1,10 +1,10 @@
-"""Which processes live, and what each tells of itself: the reading side of `worker.broker.heartbeat`.
+"""Which processes live, and what each reports of itself: the reading side of `worker.broker.heartbeat`.
 
-A process lives while its heartbeat is fresh. Behind a heartbeat that is late, its connection tells: a process
-that was killed has lost it at once, one that is slow or suspended still has it. So a killed process is missed
-within FRESH seconds, and a slow one is not taken for dead. Where Redis does not say who is connected (some
-providers forbid CLIENT), the heartbeat's expiry decides, after LASTS seconds. That also holds for processes
-of an earlier release, and for hosts that vanished without closing their connections.
+A process lives while its heartbeat is fresh. Behind a heartbeat that is late, its connection counts: a
+process that was killed has lost it at once, one that is slow or suspended still has it. So a killed
+process is missed within FRESH seconds, and a slow one is not taken for dead. Where Redis does not say who
+is connected (some providers forbid CLIENT), the heartbeat's expiry decides, after LASTS seconds. That also
+holds for processes of an earlier release, and for hosts that vanished without closing their connections.
 """
 
 import logging
@@ -32,7 +32,7 @@ EVERY = 2.0
 FRESH = 3.0
 #: A heartbeat this long after the last one begins a new series, in seconds: the process was held up.
 BROKEN_AFTER = 3 * EVERY
-#: How long what a process tells of itself outlasts its last heartbeat, in seconds: whoever finds a batch that
+#: How long what a process reports outlasts its last heartbeat, in seconds: who finds a batch that
 #: it left behind can still ask whether it is connected.
 REMEMBERED = 24 * 3600
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class ProcessReport(msgspec.Struct, frozen=True):
-    """What a process tells of itself with each heartbeat, as JSON under `siem:process:<identity>`.
+    """What a process reports of itself with each heartbeat, as JSON under `siem:process:<identity>`.
 
     `connection` is the number of the connection that its heartbeats come by (CLIENT ID), 0 where that is not
     known. `since_ms` (by the clock of Redis) is when the present unbroken series of heartbeats began: a
@@ -58,12 +58,12 @@ class ProcessReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class LivingProcess:
-    """A process in one role. Of an earlier release's, `told` is None. `skew`: its seconds ahead of Redis."""
+    """A process in one role; an earlier release's has no `report`. `skew`: its seconds ahead of Redis."""
 
     role: str
     name: str
     skew: float | None
-    told: ProcessReport | None
+    report: ProcessReport | None
 
     @property
     def identity(self) -> ProcessIdentity | None:
@@ -82,12 +82,15 @@ def living_processes(client: "redis.Redis") -> list[LivingProcess]:
         # A scan may name a key twice.
         found = sorted(set(client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000)))
         heartbeats = _heartbeats(client, [name.decode(errors="replace") for name in found])
-        late = {one.told.connection for one in heartbeats if one.is_late and one.told}
+        late = {one.report.connection for one in heartbeats if one.is_late and one.report}
         connected = _connected(client, late - {0})
     return [
         one.process
         for one in heartbeats
-        if not one.is_late or one.told is None or connected is None or one.told.connection in {0, *connected}
+        if not one.is_late
+        or one.report is None
+        or connected is None
+        or one.report.connection in {0, *connected}
     ]
 
 
@@ -97,8 +100,8 @@ class _LastBeat:
     age: float
 
     @property
-    def told(self) -> ProcessReport | None:
-        return self.process.told
+    def report(self) -> ProcessReport | None:
+        return self.process.report
 
     @property
     def is_late(self) -> bool:
@@ -115,10 +118,10 @@ def _heartbeats(client: "redis.Redis", names: Collection[str]) -> list[_LastBeat
         pipeline.get(keys.process(label.partition(":")[2]))
     replies = pipeline.execute() if names else []
     found = []
-    for label, value, ttl, told in zip(labels, replies[::3], replies[1::3], replies[2::3], strict=True):
+    for label, value, ttl, report in zip(labels, replies[::3], replies[1::3], replies[2::3], strict=True):
         if value is not None:
             role, _, name = label.partition(":")
-            process = LivingProcess(role, name, _skew(value), read_process_report(told))
+            process = LivingProcess(role, name, _skew(value), read_process_report(report))
             found.append(_LastBeat(process, age_of(ttl, LASTS)))
     return found
 
@@ -129,7 +132,7 @@ def age_of(ttl_ms: int, lasts: float) -> float:
 
 
 def read_process_report(value: bytes | None) -> ProcessReport | None:
-    """Return what a process told of itself; None where nothing can be read."""
+    """Return what a process reported; None where nothing can be read."""
     try:
         return msgspec.json.decode(value, type=ProcessReport) if value else None
     except DAMAGED:
@@ -137,7 +140,7 @@ def read_process_report(value: bytes | None) -> ProcessReport | None:
 
 
 def _connected(client: "redis.Redis", connections: Collection[int]) -> set[int] | None:
-    """Return those of these connections that are open; None where Redis does not tell."""
+    """Return those of these connections that are open; None where Redis does not say."""
     if not connections:
         return set()
     try:
@@ -149,7 +152,7 @@ def _connected(client: "redis.Redis", connections: Collection[int]) -> set[int] 
 
 
 def _skew(value: bytes) -> float | None:
-    """Read `<time> <skew>`; a process may tell no skew."""
+    """Read `<time> <skew>`; a process may report no skew."""
     _, _, skew = value.partition(b" ")
     try:
         return float(skew)
@@ -185,20 +188,20 @@ def sightings(client: "redis.Redis", identities: Collection[str]) -> dict[str, S
             pipeline.get(keys.process(name))
             pipeline.pttl(keys.process(name))
         replies = pipeline.execute() if names else []
-        told = [read_process_report(value) for value in replies[::2]]
-        connected = _connected(client, {one.connection for one in told if one} - {0})
+        reports = [read_process_report(value) for value in replies[::2]]
+        connected = _connected(client, {one.connection for one in reports if one} - {0})
     ages = [age_of(ttl, REMEMBERED) for ttl in replies[1::2]]
     return {
         name: Sighting(_presence(one, age, connected), one.since_ms if one else 0)
-        for name, one, age in zip(names, told, ages, strict=True)
+        for name, one, age in zip(names, reports, ages, strict=True)
     }
 
 
-def _presence(told: ProcessReport | None, age: float, connected: Collection[int] | None) -> Presence:
-    if told is None:
+def _presence(report: ProcessReport | None, age: float, connected: Collection[int] | None) -> Presence:
+    if report is None:
         return Presence.ENDED
-    if connected is None or not told.connection:
+    if connected is None or not report.connection:
         return Presence.RUNNING if age <= LASTS else Presence.ENDED
-    if told.connection in connected:
+    if report.connection in connected:
         return Presence.RUNNING if age <= BROKEN_AFTER else Presence.SILENT
     return Presence.UNCERTAIN if age <= FRESH else Presence.ENDED

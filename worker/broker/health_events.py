@@ -1,8 +1,8 @@
-"""Tells whoever listens that an integration fares differently: `siem:health`.
+"""Publishes that an integration is in another health state: `siem:health`.
 
 A change is published on the channel `siem:health` as one JSON object, and stands in the hash
 `siem:health:states` under the integration's id until the next one, so that a late subscriber (or one that
-was away: a channel remembers nothing) reads there how all fare:
+was away: a channel remembers nothing) reads there the state of all:
 
     {"integration_id": "int_1", "tenant_id": "default", "name": "splunk", "type": "splunk_hec",
      "state": "failing", "previous": "healthy", "at": "2026-11-23T14:02:07.123Z",
@@ -31,15 +31,15 @@ _decode = msgspec.json.Decoder(StateChange).decode
 
 
 class HealthEvents:
-    """What was told of each integration, and to whom it is still to be told. Raises BrokerUnavailable."""
+    """What was published of each integration, and what the webhook still lacks. Raises BrokerUnavailable."""
 
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client, which may be shared between threads."""
         self._client = client
-        self._told = single_script(client, "told")
+        self._mark_sent = single_script(client, "mark_sent")
 
     def known(self) -> dict[str, StateChange]:
-        """Return what was told last of each integration, by id; what cannot be read was never told."""
+        """Return what was published last of each integration, by id; without what cannot be read."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_STATES)
         return {
@@ -47,7 +47,7 @@ class HealthEvents:
         }
 
     def announce(self, changes: Sequence[StateChange], *, to_webhook: bool) -> None:
-        """Publish and keep all of them, or none; what is for the webhook waits for `untold`."""
+        """Publish and keep all of them, or none; what is for the webhook waits for `unsent`."""
         if not changes:
             return
         pipeline = self._client.pipeline(transaction=True)
@@ -76,16 +76,16 @@ class HealthEvents:
                 self._client.hdel(keys.HEALTH_STATES, *integration_ids)
                 self._client.hdel(keys.HEALTH_UNSENT, *integration_ids)
 
-    def untold(self) -> dict[str, bytes]:
+    def unsent(self) -> dict[str, bytes]:
         """Return what the webhook does not know yet, the latest of each integration, as JSON by id."""
         with broker_errors():
             found: Any = self._client.hgetall(keys.HEALTH_UNSENT)
         return {key.decode(errors="replace"): value for key, value in found.items()}
 
-    def told(self, integration_id: str, encoded: bytes) -> None:
-        """Note that the webhook knows this; what is newer stays to be told."""
+    def mark_sent(self, integration_id: str, encoded: bytes) -> None:
+        """Note that the webhook has this; what is newer stays unsent."""
         with broker_errors():
-            self._told(keys=[keys.HEALTH_UNSENT], args=[integration_id, encoded])
+            self._mark_sent(keys=[keys.HEALTH_UNSENT], args=[integration_id, encoded])
 
 
 def _read(encoded: bytes) -> StateChange | None:

@@ -4,9 +4,9 @@ The reading side, and what a late heartbeat means, is in `worker.broker.fleet`. 
 wrote `siem:alive:<role>:<host>:<pid>`, and takes what stands before the first colon for the role: keep that
 so.
 
-What each process tells of its state with its heartbeats: what it is short of, whom it is connected to.
+What each process reports with its heartbeats: what it is short of, where it is connected to.
 
-Written by `worker.broker.heartbeat`, read here. A process of an earlier release tells neither.
+Written by `worker.broker.heartbeat`, read here. A process of an earlier release reports neither.
 """
 
 import logging
@@ -78,7 +78,7 @@ class Heartbeat:
     ) -> None:
         """Name the roles: `router`, `recorder`, `api`, or what `worker_role` gives. `facts` are JSON.
 
-        What `process_facts` and `present` return is told beside them, as it is at each heartbeat.
+        What `process_facts` and `present` return is reported beside them, as it is at each heartbeat.
         """
         self._client = client
         self._facts = dict(facts or {})
@@ -87,7 +87,7 @@ class Heartbeat:
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
         self._process = keys.process(identity)
-        self._told = ProcessReport(roles=roles, release=__version__, facts=self._facts)
+        self._report = ProcessReport(roles=roles, release=__version__, facts=self._facts)
         self._last_ms = 0
         self._is_off = False
         self._stopping = threading.Event()
@@ -131,16 +131,16 @@ class Heartbeat:
             self._connection = self._client.client()  # type: ignore[no-untyped-call]  # so is redis-py
         client = self._connection
         now_ms, text = self._read_clocks(client)
-        self._told = replace(
-            self._told,
+        self._report = replace(
+            self._report,
             connection=_number_of(client),
-            since_ms=self._told.since_ms if self._is_unbroken(now_ms) else now_ms,
+            since_ms=self._report.since_ms if self._is_unbroken(now_ms) else now_ms,
             facts={**self._facts, **process_facts(), **self._present()},
         )
         self._last_ms = now_ms
         # A process lives although Redis is full.
-        told = msgspec.json.encode(self._told)
-        ask_when_full(client, "SET", self._process, told, "EX", REMEMBERED)
+        report = msgspec.json.encode(self._report)
+        ask_when_full(client, "SET", self._process, report, "EX", REMEMBERED)
         for key in self._alive:
             if not self._stopping.is_set():
                 ask_when_full(client, "SET", key, text, "EX", LASTS)
@@ -164,7 +164,7 @@ class Heartbeat:
 
 
 def _number_of(client: redis.Redis) -> int:
-    """Return the number of the connection; 0 where Redis does not tell it."""
+    """Return the number of the connection; 0 where Redis does not say."""
     try:
         return int(send_command(client, "CLIENT ID"))
     except ResponseError:
@@ -180,7 +180,7 @@ def forget_killed(client: redis.Redis, is_running: Callable[[int], bool]) -> Non
     """Take away heartbeats of processes whose ids mean something here, and are those of no process.
 
     Of another machine, or another container of the same host name, the ids say nothing here. Of an earlier
-    release, the host name tells. Raises BrokerUnavailable.
+    release, the host name decides. Raises BrokerUnavailable.
     """
     with broker_errors():
         for key in client.scan_iter(match=keys.ALIVE_PREFIX + "*", count=1000):
@@ -203,7 +203,7 @@ def wait_for_roles(client: redis.Redis, roles: Collection[str], seconds: float) 
 
 
 _SHORT_OF, _CONNECTIONS, _NOT_CONSUMED = "short_of", "connections", "not_consumed"
-#: Of more destinations than this nobody is told.
+#: No more destinations than this are reported.
 _MOST = 1000
 
 
@@ -214,20 +214,20 @@ def process_facts() -> Mapping[str, Any]:
 
 
 def consuming_facts(started: Collection[str], consumed: Collection[str]) -> Mapping[str, Any]:
-    """Return which queues a worker was started for and has been told to leave alone since."""
+    """Return which queues a worker was started for and does not consume any more by remote control."""
     return {_NOT_CONSUMED: sorted(set(started) - set(consumed))}
 
 
 def consumes(process: LivingProcess) -> bool:
     """Whether it does the work of its role: a worker may leave the queue of one of its roles alone."""
-    return process.role not in map(worker_role, _told(process, _NOT_CONSUMED, list))
+    return process.role not in map(worker_role, _fact_of(process, _NOT_CONSUMED, list))
 
 
 def short_processes(living: Iterable[LivingProcess]) -> Iterator[tuple[LivingProcess, Resource]]:
     """Yield each process in each of its roles with each resource that it is short of."""
     for one in living:
-        told = _told(one, _SHORT_OF, list)
-        yield from ((one, resource) for resource in Resource if resource.value in told)
+        report = _fact_of(one, _SHORT_OF, list)
+        yield from ((one, resource) for resource in Resource if resource.value in report)
 
 
 def connections_to(living: Iterable[LivingProcess], role: str, peers: Collection[str]) -> int:
@@ -235,11 +235,11 @@ def connections_to(living: Iterable[LivingProcess], role: str, peers: Collection
     held: Counter[str] = Counter()
     for one in living:
         if one.role == role:
-            told = _told(one, _CONNECTIONS, dict)
-            held.update({peer: told[peer] for peer in peers if isinstance(told.get(peer), int)})
+            report = _fact_of(one, _CONNECTIONS, dict)
+            held.update({peer: report[peer] for peer in peers if isinstance(report.get(peer), int)})
     return held.total()
 
 
-def _told(process: LivingProcess, fact: str, kind: type) -> Any:
-    told = process.told.facts.get(fact) if process.told else None
-    return told if isinstance(told, kind) else kind()
+def _fact_of(process: LivingProcess, fact: str, kind: type) -> Any:
+    report = process.report.facts.get(fact) if process.report else None
+    return report if isinstance(report, kind) else kind()

@@ -7,7 +7,7 @@ Of each tenant no more bytes are kept than its share: beyond it, the oldest answ
 an earlier release keeps is found as well, but counts towards no share.
 
 Each leave carries a name that stays the same when the first attempt was cut short, so that what is made
-under that name is not made twice even if nobody knows how far that attempt came.
+under that name is not made twice even if it is not known how far that attempt came.
 
 Texts of one tenant that are kept in Redis for a while, no more bytes of them than its share.
 
@@ -111,7 +111,7 @@ def request_digest(request: bytes) -> str:
 class IdempotencyLock:
     """The right to do a request, until `keep` or `give_up`. `name` is for what it makes: 16 letters or so.
 
-    `is_first` is whether nobody has begun with it before.
+    `is_first` is whether it is the first request with this key.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Idempotency:
         try:
             request = _decode(found)
         except DAMAGED:
-            return None  # damaged: nobody knows what was answered, so that it is done like a new one
+            return None  # damaged: the answer is lost, so that it is done like a new one
         if request.digest not in signs:
             raise KeyReused
         return request

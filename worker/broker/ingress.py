@@ -65,7 +65,7 @@ class RoutedChunk:
 
 @dataclass(slots=True)
 class RoutingResult:
-    """What becomes of the arrivals that were read: consignments, dead letters, or nobody wants them.
+    """What becomes of the entries that were read: routed chunks, dead letters, or nothing.
 
     `volumes` counts all events by type and tenant.
     """
@@ -111,12 +111,12 @@ class Ingress:
         self._read_at = _seconds()
         try:
             entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
-            arrivals = ingress_entries(self._client, entries)
+            received = ingress_entries(self._client, entries)
         except BaseException:
             self._reader.read_again()
             raise
-        self._may_be_taken = any_ahead([arrival.entry_id for arrival in arrivals])
-        return arrivals
+        self._may_be_taken = any_ahead([entry.entry_id for entry in received])
+        return received
 
     def _bounded(self, count: int) -> int:
         """Return how many entries may be read: a thousand huge ones are too much for Redis and for us."""
@@ -124,9 +124,9 @@ class Ingress:
             return int(self._light(keys=[keys.EVENTS], args=[keys.ROUTER_GROUP, count, HEAVIEST_READ]))
 
     def hand_over(self, routing_result: RoutingResult) -> bool:
-        """Append to the backlogs and finish the arrivals: all of it at once, or nothing.
+        """Append to the backlogs and finish the entries: all of it at once, or nothing.
 
-        Returns whether it was done: another router may have taken arrivals over, if this one was asleep since
+        Returns whether it was done: another router may have taken entries over, if this one was asleep since
         it read them; those with ids ahead of the clock may have got others (`worker.broker.clocks`).
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
@@ -144,7 +144,7 @@ class Ingress:
         return True
 
     def _hand_over_held(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
-        """Do so if all arrivals are still this router's, within the bounds that hold in a full Redis."""
+        """Do so if all entries are still this router's, within the bounds that hold in a full Redis."""
         if not has_room(self._client):
             raise BrokerFull(FULL)
         replies: Any = self._if_held(
@@ -178,7 +178,7 @@ def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[Ingre
 
 
 def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
-    """Add to a transaction all of a hand-over but the end of its arrivals in the ingress."""
+    """Add to a transaction all of a hand-over but the end of its entries in the ingress."""
     for routed_chunk in routing_result.routed_chunks:
         append(pipeline, routed_chunk)
     for dead in routing_result.dead:

@@ -2,8 +2,8 @@
 
 Entries stay where they are: only those that are handed over are deleted, in the same script. It does nothing
 if a reader of the group has been given one of them meanwhile, or if another one reads ahead. So no entry is
-handed over twice, none is lost whoever is killed, and a router of an earlier release, which reads from the
-head alone, may run beside.
+handed over twice, none is lost when a process is killed, and a router of an earlier release, which reads
+from the head alone, may run beside.
 """
 
 import time
@@ -71,7 +71,7 @@ class IngressAhead:
         note_floods(self._client, tenants)
 
     def pass_on(self) -> None:
-        """Let another router read ahead; nobody floods the ingress any more."""
+        """Let another router read ahead; the ingress is no longer flooded."""
         forget_floods(self._client)
         self._turn.pass_on()
 
@@ -123,7 +123,7 @@ class IngressAhead:
     def _holds_huge(self) -> bool:
         """Whether the ingress holds huge entries that would make too heavy a read together.
 
-        What many small ones take, the number of nodes tells; the rest is of those that are larger.
+        The number of nodes gives what many small ones take; the rest is of those that are larger.
         """
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _WEIGH_EVERY
@@ -146,7 +146,7 @@ class IngressAhead:
         except ResponseError:
             return 0
 
-    def arrivals(self, entries: Iterable[Entry]) -> list[IngressEntry]:
+    def received(self, entries: Iterable[Entry]) -> list[IngressEntry]:
         """Return what stands in these entries."""
         return ingress_entries(self._client, entries)
 

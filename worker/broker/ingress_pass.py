@@ -173,7 +173,7 @@ class IngressPass:
 
 
 def event_field(fields: list[bytes]) -> bytes | None:
-    """Return the field `event` of an entry; the others are nobody's business."""
+    """Return the field `event` of an entry; the others have no meaning."""
     if len(fields) == 2 and fields[0] == b"event":  # noqa: PLR2004 - name and value
         return fields[1]
     return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")

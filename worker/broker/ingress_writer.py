@@ -64,8 +64,8 @@ def _in_words(error: ResponseError) -> Exception:
             raise error
     except BrokerFull as full:
         return BrokerFull(f"the event was not accepted: {full}")
-    except (BrokerUnavailable, ResponseError) as told:
-        return told
+    except (BrokerUnavailable, ResponseError) as other:
+        return other
 
 
 def _await_replica(client: redis.Redis, connection: Any, answers: list[bytes | Exception]) -> None:

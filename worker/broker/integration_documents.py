@@ -181,8 +181,8 @@ def write_integrations(
 ) -> bool:
     """Write documents and states in one step: of each the id, the document, whether it is deleted, its state.
 
-    Unless these `are_all` that there are, nothing is written into a Redis that was not told the integrations
-    yet: it would count as told. Returns whether it was done. Raises BrokerUnavailable.
+    Unless these `are_all` that there are, nothing is written into a Redis that does not have the integrations
+    yet: it would count as complete. Returns whether it was done. Raises BrokerUnavailable.
     """
     ids: list[str] = []
     words: list[Any] = []
@@ -215,7 +215,7 @@ def changed_since(client: "redis.Redis", seen: bytes, version: bytes) -> set[str
         try:
             entries: Any = client.lrange(keys.INTEGRATIONS_CHANGES, -MOST_KEPT, -1)
         except ResponseError:
-            return None  # somebody has written here
+            return None  # overwritten
     wanted, changed = version.decode(errors="replace"), set()
     for entry in reversed(entries):
         try:

@@ -1,7 +1,7 @@
 """Which processes of the fleet can open what the first of SIEM_SECRET_KEYS seals.
 
-A process that opens secrets (a worker, the API) tells the fingerprints of its keys with its heartbeats
-(`facts`). Release 0.1.0 told nothing.
+A process that opens secrets (a worker, the API) reports the fingerprints of its keys with its heartbeats
+(`facts`). Release 0.1.0 reports nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from worker.model.fleet_health import worker_role
 from worker.vault.sealed_secrets import secrets_in_document
 from worker.vault.vault import Vault
 
-#: The fact in which a process tells the fingerprints of its keys, in their order.
+#: The fact in which a process reports the fingerprints of its keys, in their order.
 KEYS = "secret_keys"
-#: The fact in which a process tells that it can show a url that is sealed; release 0.1.0 cannot.
+#: The fact in which a process reports that it can show a url that is sealed; release 0.1.0 cannot.
 SEALED_URLS = "sealed_urls"
 _OPENERS = frozenset({API, *map(worker_role, DESTINATION_TYPES)})
 
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A living process that opens secrets; `keys` are fingerprints, None where it does not tell them."""
+    """A living process that opens secrets; `keys` are fingerprints, None where it does not report them."""
 
     roles: tuple[str, ...]
     name: str
@@ -45,14 +45,14 @@ class KeyHolder:
 
 
 def key_facts(vault: Vault) -> Mapping[str, Any]:
-    """Return what a process that opens secrets tells of itself."""
+    """Return the facts that a process that opens secrets reports."""
     return {KEYS: list(vault.fingerprints), SEALED_URLS: True}
 
 
 def apis_show_sealed_urls(client: Any) -> bool:
     """Whether every living API can show a url that is sealed. Raises BrokerUnavailable."""
     apis = [one for one in living_processes(client) if one.role == API]
-    return all(one.told is not None and one.told.facts.get(SEALED_URLS) is True for one in apis)
+    return all(one.report is not None and one.report.facts.get(SEALED_URLS) is True for one in apis)
 
 
 def key_holders(client: Any) -> list[KeyHolder]:
@@ -80,7 +80,7 @@ class UnopenedSecrets:
     workers: tuple[KeyHolder, ...]
 
     def words(self, *, with_names: bool) -> str:
-        """Return who lacks the key; without names, where hosts of the installation are nobody's business."""
+        """Return who lacks the key; without names, where hosts of the installation must not be shown."""
         count = len(self.workers)
         who = "a running worker" if count == 1 else f"{count} running workers"
         return words_of_lack(self.workers, self.paths, None if with_names else who)
@@ -89,7 +89,7 @@ class UnopenedSecrets:
 def unopened_secrets(client: Any, vault: Vault, integration_id: str, kind: str) -> UnopenedSecrets | None:
     """Return what workers of this type cannot open of the copy that they read from Redis; None if nothing.
 
-    Of a secret that no key of this vault opens, nobody here knows which key it takes. Raises
+    Of a secret that no key of this vault opens, it is not known which key it takes. Raises
     BrokerUnavailable.
     """
     found = orphan_document(client, integration_id)
@@ -108,5 +108,5 @@ def words_of_lack(holders: Sequence[KeyHolder], paths: Sequence[str], who: str |
 
 
 def _keys_of(process: LivingProcess) -> tuple[str, ...] | None:
-    told = process.told.facts.get(KEYS) if process.told else None
-    return tuple(map(str, told)) if isinstance(told, list) else None
+    report = process.report.facts.get(KEYS) if process.report else None
+    return tuple(map(str, report)) if isinstance(report, list) else None

@@ -61,7 +61,7 @@
 | `siem:retention`             | string | the lock of the one that prunes the ledger                     |
 | `siem:retention:refused`     | hash   | what is old and not pruned, and why, in words: kind → words    |
 | `siem:unparker`              | string | the lock of the one that brings parked events back             |
-| `siem:displaced`             | set    | keys that were moved away and are yet to be told in the log    |
+| `siem:displaced`             | set    | keys that were moved away and are not logged yet              |
 | `siem:displaced:<key>`       | any    | what was found under a key that must be of another type        |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
 | `siem:health`                | channel| changes of the health of integrations
@@ -227,5 +227,5 @@ def alive(role: str, identity: str) -> str:
 
 
 def process(identity: str) -> str:
-    """Name what one process tells of itself."""
+    """Name what one process reports of itself."""
     return f"{PROCESS_PREFIX}{identity}"

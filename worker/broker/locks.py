@@ -2,7 +2,7 @@
 
 It spares double work. Nothing may depend on it: a holder that was asleep does not know that it lost it. Only
 a script that finds the holder's `name` under the key knows whose turn it is. Each turn has a name of its own,
-which tells it from an earlier one of the same process, between which others may have worked.
+which distinguishes it from an earlier one of the same process, between which others may have worked.
 
 Whose Redis it is: `siem:ledger` holds the id of the one ledger whose events stand here.
 
@@ -65,7 +65,7 @@ def claim_holder(client: "redis.Redis") -> str | None:
 
 
 def take_over(client: "redis.Redis", ledger_id: str) -> str | None:
-    """Claim this Redis for the ledger, whoever has it; return who had. Raises BrokerUnavailable."""
+    """Claim this Redis for the ledger, whichever has it; return which had. Raises BrokerUnavailable."""
     before = claim_holder(client)
     with broker_errors():
         ask_when_full(client, "SET", keys.LEDGER, ledger_id)
@@ -86,8 +86,8 @@ class LeaderLock:
     ) -> None:
         """Compete for the key; another may have it once its holder was silent for that long.
 
-        With a `claim`, nobody works whose ledger is not that of this Redis: WrongLedger is raised instead.
-        `when_full`: the lock is taken although Redis is full, for work that needs no memory.
+        With a `claim`, no process works whose ledger is not that of this Redis: WrongLedger is raised
+        instead. `when_full`: the lock is taken although Redis is full, for work that needs no memory.
         """
         self._client = client
         self._claim = claim

@@ -6,9 +6,9 @@ release neither writes nor reads it.
 Tenants of which so much waits that the API takes no more events of them: written down beside a recorder.
 
 An earlier release neither writes nor reads it. What is written down is true for a short time only: without a
-recorder nobody is refused.
+recorder no one is refused.
 
-That no recorder can write to the database, and why: what a recorder says in Redis for whoever reports.
+That no recorder can write to the database, and why: what a recorder says in Redis for reports.
 
 A database whose disk is full, or that is read-only, answers those who only read. The key expires by itself,
 and a recorder that wrote it, or has just started, removes it once it can record. The release before
@@ -57,7 +57,7 @@ def floods(client: "redis.Redis") -> frozenset[str] | None:
         return None
     try:
         return _decode(found)
-    except DAMAGED:  # somebody has written here
+    except DAMAGED:  # overwritten
         return None
 
 
@@ -79,7 +79,7 @@ def note_full_tenants(client: "redis.Redis", waiting: Mapping[str, int]) -> None
 
 
 class FullTenants:
-    """The full tenants as one process knows them: asked for once a second, whoever publishes.
+    """The full tenants as one process knows them: asked for once a second, for all publishers.
 
     Its threads may share it: that two ask at once does no harm.
     """
@@ -101,18 +101,18 @@ class FullTenants:
 def _read_full(found: bytes | None) -> dict[str, int]:
     try:
         return _decode_full(found) if found is not None else {}
-    except DAMAGED:  # somebody has written here
+    except DAMAGED:  # overwritten
         return {}
 
 
-#: How long a stall is told after a recorder met it last, in seconds: it tries again every few.
+#: How long a stall is reported after a recorder met it last, in seconds: it tries again every few.
 STALL_LASTS = 30
 
 log = logging.getLogger(__name__)
 
 
 class Stall(msgspec.Struct, frozen=True):
-    """Why recorders wait: in words for operators, and in words for anybody."""
+    """Why recorders wait: in words for operators, and in public words."""
 
     words: str
     public: str
@@ -143,7 +143,7 @@ class RecorderStall:
             with broker_errors():
                 ask_when_full(self._client, *command)
         except BrokerUnavailable as error:
-            log.debug("whether recorders can write is not told: %s", error)
+            log.debug("cannot publish whether recorders can write: %s", error)
 
 
 def recorder_stall(client: "redis.Redis") -> Stall | None:
@@ -152,7 +152,7 @@ def recorder_stall(client: "redis.Redis") -> Stall | None:
     try:
         return None if found is None else _decode_stall(found)
     except DAMAGED:
-        return None  # damaged: it is told again, or expires
+        return None  # damaged: it is written again, or expires
 
 
 class PruningRefusals:

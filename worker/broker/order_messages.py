@@ -1,4 +1,4 @@
-"""Celery's messages in Redis, read as what anybody may have written there.
+"""Celery's messages in Redis, read as untrusted input.
 
 Celery trusts its broker: what is no message of its own ends the worker that takes it, and stands in the list
 of unacknowledged messages for the next one. So nothing of what is read here is given on. A work order is read
@@ -30,7 +30,7 @@ LONGEST_ORDER = 16 * 1024
 LONGEST_BROADCAST = 1024 * 1024
 #: No retry is due later than this; more than the clocks of two hosts should differ by.
 LATEST_DUE = timedelta(seconds=2 * LONGEST_COUNTDOWN)
-#: How much is told of what a decoder says, in characters: it may repeat what it read.
+#: How much is shown of what a decoder says, in characters: it may repeat what it read.
 _TOLD = 100
 _TASK = "deliver_"
 #: The largest number that each reader of JSON can hold.
@@ -93,7 +93,7 @@ _read_body = msgspec.json.Decoder(
 ).decode
 _read_stored = msgspec.json.Decoder(tuple[msgspec.Raw, Any, Any]).decode
 _encode = msgspec.json.Encoder().encode
-#: What decoders raise for what somebody else may have written; the last two for what is nested too deeply.
+#: What decoders raise for untrusted input; the last two for what is nested too deeply.
 _UNREADABLE = (*DAMAGED, MemoryError, re.error)
 
 

@@ -1,8 +1,8 @@
 """Celery's queues of work orders: what waits there, and which messages were dropped.
 
 A worker may live and take nothing: `celery control cancel_consumer` makes it so, and so does a fault of its
-consumer. The order that has waited longest tells, for a worker takes each as it comes. Celery itself does not
-say when a message was sent, so each order is sent with a header that says so. The release before this one
+consumer. The order that has waited longest counts, for a worker takes each as it comes. Celery itself does
+not say when a message was sent, so each order is sent with a header that says so. The release before this one
 neither sends nor reads it.
 
 Another header says that the order is for a slow destination. When many slow ones answer in one moment, their
@@ -11,7 +11,7 @@ passes those of slow destinations at the end of the queue (as a priority would d
 workers of the release before read too). None is passed for longer than PASSED_FOR, so that it is taken in
 the end.
 
-What is told of messages that were dropped: a count for each fault, and a line in the log now and then.
+Messages that were dropped: a count for each fault, and a line in the log now and then.
 
 The counts stand in `siem:counters` (`worker.broker.counters`).
 """
@@ -107,8 +107,8 @@ def _issued_ms(message: bytes) -> int | None:
     return None if headers.redelivered else headers.siem_issued_ms
 
 
-#: A fault is told in the log once, and if it goes on, again after so many seconds.
-TOLD_AGAIN = 600.0
+#: A fault is logged once, and if it goes on, again after so many seconds.
+LOGGED_AGAIN = 600.0
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +118,14 @@ REFUSED_MESSAGES = SharedCounters("refused", [fault.value for fault in MessageFa
 
 
 class RefusedMessages:
-    """Counts and tells what one process drops; may be shared between threads."""
+    """Counts and logs what one process drops; may be shared between threads."""
 
     def __init__(self) -> None:
         """Count without Redis until `count_with` is called."""
         self._client: Callable[[], redis.Redis] | None = None
         self._lock = threading.Lock()
-        #: Of each fault, when it was last told (monotonic seconds), and how many came since.
-        self._told: dict[MessageFault, float] = {}
+        #: Of each fault, when it was last logged (monotonic seconds), and how many came since.
+        self._logged_at: dict[MessageFault, float] = {}
         self._unlogged: Counter[MessageFault] = Counter()
 
     def count_with(self, client: Callable[[], "redis.Redis"]) -> None:
@@ -133,7 +133,7 @@ class RefusedMessages:
         self._client = client
 
     def note(self, error: InvalidMessage, place: str) -> None:
-        """Count a message that was dropped, and tell it if that was not done lately; raises nothing."""
+        """Count a message that was dropped, and log it if that was not done recently; raises nothing."""
         with self._lock:
             self._tell(error, place)
             REFUSED_MESSAGES.add(error.fault.value)
@@ -142,9 +142,9 @@ class RefusedMessages:
     def _tell(self, error: InvalidMessage, place: str) -> None:
         self._unlogged[error.fault] += 1
         now = time.monotonic()
-        if now - self._told.get(error.fault, -TOLD_AGAIN) < TOLD_AGAIN:
+        if now - self._logged_at.get(error.fault, -LOGGED_AGAIN) < LOGGED_AGAIN:
             return
-        self._told[error.fault] = now
+        self._logged_at[error.fault] = now
         several = self._unlogged.pop(error.fault)
         also = f", {several} of this kind since this was last said" if several > 1 else ""
         log.error("dropped a message of %s: it %s%s; see who else may write to Redis", place, error, also)

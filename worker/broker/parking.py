@@ -1,7 +1,7 @@
 """Keeps backlogs below their caps and their budget of memory: parks the oldest events, and puts them back.
 
 Input: a cap. Output: chunks in `siem:parked`, which a recorder moves into the ledger; and chunks of
-the ledger in their backlogs again, each of them once, whoever is killed in between.
+the ledger in their backlogs again, each of them once, whichever process is killed in between.
 
 Keeps all backlogs together within a budget of Redis' memory: the largest give up their oldest events.
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import redis
 
 
-#: Chunks that one script moves: Redis answers nobody else meanwhile.
+#: Chunks that one script moves: Redis answers no other client meanwhile.
 CHUNKS_AT_ONCE = 100
 #: Lanes of which events are parked: the bulk lane alone, or the urgent lane as well, after it.
 BULK, URGENT_TOO = "bulk", "any"

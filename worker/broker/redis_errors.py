@@ -1,6 +1,6 @@
 """Turns what redis-py raises into errors of ours, with the cause and what a person can do about it.
 
-The tables here are the one place that says what each refusal of Redis means and what mends it. Redis begins
+The tables here are the one place that says what each refusal of Redis means, with a hint. Redis begins
 its refusals with a code (its src/server.c, createSharedObjects); redis-py takes the code away where it has a
 class for it, and a transaction or a script quotes it somewhere in its own words.
 """
@@ -74,7 +74,7 @@ def is_full(error: RedisError) -> bool:
 
 
 def broker_unavailable(error: RedisError) -> BrokerUnavailable:
-    """Return what to raise: the cause, Redis's own words, and what mends it."""
+    """Return what to raise: the cause, Redis's own words, and a hint."""
     if is_full(error):
         return BrokerFull(FULL)
     reason, cause = _reason(error), _cause(error)

@@ -1,7 +1,7 @@
 """The Redis server itself: how it is configured, and what it counts, for `worker.model` to judge.
 
 Most of it is in INFO, which providers leave open; CONFIG is forbidden by many. The ids of the ingress say
-whether somebody has chosen one of his own.
+whether a publisher has chosen one.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def read_facts(client: "redis.Redis") -> RedisFacts:
-    """Return what Redis tells of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
+    """Return what Redis says of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
     with broker_errors():
         largest = _setting(client, "proto-max-bulk-len") or ""
         return RedisFacts(
@@ -46,7 +46,7 @@ def _integrations(client: "redis.Redis") -> int:
 
 
 def maxmemory(client: "redis.Redis") -> int | None:
-    """Return how much memory Redis may take, in bytes; None where it may take any, or does not tell.
+    """Return how much memory Redis may take, in bytes; None where it may take any, or does not say.
 
     Raises BrokerUnavailable.
     """
@@ -138,10 +138,10 @@ class RedisMarks:
                 self._client, [("DEL", keys.EPOCH), ("HSET", keys.EPOCH, "id", epoch, "before", known)]
             )
 
-    def mark(self, found: Mark, told: Iterable[str] = ()) -> Marked | None:
+    def mark(self, found: Mark, reported: Iterable[str] = ()) -> Marked | None:
         """Make the mark after the one that was found; None if Redis holds another one by now.
 
-        `told`: the integrations whose backlog has vanished and has been told of: their count begins again.
+        `reported`: the integrations whose backlog has vanished and was reported: their count begins again.
         Behind sentinels it returns once a replica has the mark: a failover then keeps it.
         """
         with broker_errors():
@@ -153,7 +153,7 @@ class RedisMarks:
                 ],
                 args=[
                     *(found.epoch, found.number, keys.STATE_PREFIX, keys.BACKLOG_PREFIX, DUE_MS),
-                    *(keys.ROUTER_GROUP, *told),
+                    *(keys.ROUTER_GROUP, *reported),
                 ],
             )
         if not reply:
@@ -175,7 +175,7 @@ def _mark_in(epoch: str, fields: dict[bytes, bytes]) -> Mark:
         figures = _figures(fields.get(b"figures", b"{}"))
         return Mark(epoch, int(fields.get(b"number", 0)), int(fields.get(b"at", 0)), figures)
     except DAMAGED:
-        return Mark(epoch)  # somebody has written here: taken for what came back with no figures
+        return Mark(epoch)  # overwritten: taken for what came back with no figures
 
 
 def _field_text(fields: dict[bytes, bytes], name: bytes) -> str:

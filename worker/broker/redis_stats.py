@@ -72,7 +72,7 @@ class RedisStats:
         return now_ms if waiting_since is None else min(now_ms, waiting_since)
 
     def of_fleet(self) -> FleetStats:
-        """Return what tells how the fleet itself fares."""
+        """Return the figures of the fleet."""
         # Behind the time, an order that was issued meanwhile waits for no time.
         now_ms, living = self.now_ms(), living_processes(self._client)
         return FleetStats(
@@ -86,7 +86,7 @@ class RedisStats:
         )
 
     def _to_route(self) -> QueueDepth:
-        """Count what waits; what has an id that no clock can have given tells nothing of how long."""
+        """Count what waits; what has an id that no clock can have given says nothing of how long."""
         now_ms = self.now_ms()
         with broker_errors():
             first: Any = self._client.xrange(keys.EVENTS, min=f"{EARLIEST_MS}-0", count=1)
@@ -114,7 +114,7 @@ _document = msgspec.json.Decoder(_Document)
 
 
 def has_integrations(client: "redis.Redis") -> bool:
-    """Whether Redis was told the integrations, none included; an emptied one was not."""
+    """Whether Redis has the integrations, none included; an emptied one has not."""
     with broker_errors():
         return bool(client.exists(keys.INTEGRATIONS_VERSION))
 
@@ -157,7 +157,7 @@ def _vitals(integration_id: str, state: Any, oldest: Any) -> BacklogStats:
     for reply in (state, oldest):
         if isinstance(reply, Exception):
             require_usable(reply)
-            # One backlog whose keys are not what they should be must not hide how the others fare.
+            # One backlog whose keys are not what they should be must not hide the health of the others.
             log.error("how integration %s fares cannot be read: %s", integration_id, reply)
             return BacklogStats()
     backlog, rests_until, closed, failures, *breaker = state

@@ -1,6 +1,6 @@
 """Puts the events of dead letters into backlogs again, each page of them exactly once.
 
-Input: consignments, and the page that they make up. Output: chunks in the backlogs and, in the same
+Input: routed chunks, and the page that they make up. Output: chunks in the backlogs and, in the same
 transaction, the page as a record of it. Whoever finds a record that the ledger has not got finishes it
 there, and hands nothing over. A process that slept while another worked is refused by Redis.
 """
@@ -36,7 +36,7 @@ _decode = msgspec.msgpack.Decoder(Page).decode
 
 
 class ReplayPass:
-    """One look at the records, and the right to hand over one page if nobody else does meanwhile."""
+    """One look at the records, and the right to hand over one page if no other process does meanwhile."""
 
     def __init__(self, pipeline: "Pipeline", client: "redis.Redis") -> None:
         """Take a pipeline that watches the records."""
@@ -62,9 +62,9 @@ class ReplayPass:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def over(self, page: Page, routed_chunks: Iterable[RoutedChunk]) -> bool:
-        """Append the consignments and record the page: all of it, or, if another was quicker, nothing.
+        """Append the routed chunks and record the page: all of it, or, if another was quicker, nothing.
 
-        After BrokerUnavailable nobody knows; the records tell.
+        After BrokerUnavailable that is not known; the records say.
         """
         with broker_errors():
             self._pipeline.multi()
@@ -90,12 +90,12 @@ class Replaying:
 
     @contextmanager
     def hand(self) -> Iterator[ReplayPass]:
-        """Begin: from here to `ReplayPass.over`, nobody else may hand anything over."""
+        """Begin: from here to `ReplayPass.over`, no other process may hand anything over."""
         pipeline = self._client.pipeline(transaction=True)
         try:
             with broker_errors():
                 pipeline.watch(keys.REPLAYS)  # type: ignore[no-untyped-call]  # redis-py
-            await_replica(self._client)  # the ledger will note what the records tell
+            await_replica(self._client)  # the ledger will note what the records say
             yield ReplayPass(pipeline, self._client)
         finally:
             pipeline.reset()
@@ -106,7 +106,7 @@ class Replaying:
             self._client.hdel(keys.REPLAYS, *replay_ids)
 
     def ready(self, integration_ids: Iterable[str]) -> set[str]:
-        """Return those that can do with more: switched on, breaker closed, not too much in the backlog."""
+        """Return those that can do with more: enabled, breaker closed, not too much in the backlog."""
         ids = list(integration_ids)
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)

@@ -10,7 +10,7 @@ skips the proof. A session that it has begun has none and counts for nothing her
 
 What people typed into forms and could not save: kept for a while, so that the form comes back with it.
 
-Input: the name of a form, which nobody had before, and a text that is sealed already. Redis knows the
+Input: the unused name of a form, and a text that is sealed already. Redis knows the
 digest of the name alone: who reads Redis learns neither what was typed nor how to ask for it.
 
 Of each tenant no more bytes are kept than its share: beyond it, the oldest drafts are forgotten first.
@@ -66,7 +66,7 @@ class Sessions:
         self._proofs = proofs
 
     def open(self, key: ApiKey) -> str:
-        """Begin a session of who bears this key; return its token, which nobody had before."""
+        """Begin a session of who bears this key; return its token, which is new."""
         token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with broker_errors():
             seconds: Any = self._client.time()
@@ -85,7 +85,7 @@ class Sessions:
             try:
                 session = _decoder.decode(found)
             except DAMAGED:
-                return None  # damaged: to sign in again mends it
+                return None  # damaged: to sign in again fixes it
             if not self._proofs.holds(session.proof, _PURPOSE, *_proved(token, session)):
                 return None
             seconds: Any = self._client.time()

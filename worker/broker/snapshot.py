@@ -32,7 +32,7 @@ from worker.broker.integration_documents import (
 from worker.broker.packing import whole
 from worker.model.untrusted_json import DAMAGED
 
-__all__ = ["Limits", "Overruling", "Snapshot", "Subscription", "overrulings", "publish_integrations"]
+__all__ = ["LaterState", "Limits", "Snapshot", "Subscription", "later_states", "publish_integrations"]
 
 
 log = logging.getLogger(__name__)
@@ -47,16 +47,16 @@ class Snapshot:
         self._version: bytes | None = None
         self._subscriptions: dict[str, Subscription] = {}
         self._reported: set[str] = set()
-        #: Ids of integrations of which nobody can say what they want: what Redis has of them is damaged.
+        #: Ids of integrations that are damaged in Redis, so that it is not known what they want.
         self.unreadable: set[str] = set()
-        #: Whether Redis was told the integrations, none included; it was not when it was emptied.
-        self.is_told = False
+        #: Whether Redis has the integrations, none included; an emptied one has not.
+        self.is_complete = False
 
     def subscriptions(self) -> dict[str, Subscription]:
         """Return all, those read again that changed. The same object comes back while nothing changed."""
         with broker_errors():
             version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
-            self.is_told = version is not None
+            self.is_complete = version is not None
             if version != self._version or version is None:
                 self._subscriptions = self._changed(version) or self._all()
                 # Until a recorder has brought it back, what cannot be read is looked for each time.
@@ -115,8 +115,8 @@ def publish_integrations(client: redis.Redis, records: Sequence[StoredIntegratio
     One that the records do not know is left alone: what was deleted has a record that says so, and to
     forget an integration by mistake would be to lose its events. One that was deleted, and of which nothing
     is here any more, gets no tombstone again. Unless it cannot be read: no router goes on
-    beside such a one, and nobody could bring it back. One that stands in Redis in a later and more careful
-    state (`overrulings`) stays as it is as well.
+    beside such a one, and nothing could bring it back. One that is in Redis in a later and more careful
+    state (`later_states`) stays as it is as well.
     """
     with broker_errors():
         drop_unreadable(client, {one.id.encode() for one in records})
@@ -129,7 +129,7 @@ def publish_integrations(client: redis.Redis, records: Sequence[StoredIntegratio
 def publish_some(client: redis.Redis, records: Sequence[StoredIntegration], slots: int) -> bool | None:
     """Do the same with some of the integrations, at the cost of those alone.
 
-    Returns None, and does nothing, if Redis was not told the integrations at all: it must be told them
+    Returns None, and does nothing, if Redis does not have the integrations at all: it must get them
     together, for a router that finds some would drop the events of the others. Raises BrokerUnavailable.
     """
     with broker_errors():
@@ -146,14 +146,14 @@ def differing(client: redis.Redis, known: Sequence[StoredState], slots: int) -> 
     """
     with broker_errors():
         standing = standing_ids(client)
-        told = [one for one in known if not one.deleted or one.id in standing]
+        listed = [one for one in known if not one.deleted or one.id in standing]
         pipeline = client.pipeline(transaction=False)
-        for one in told:
+        for one in listed:
             pipeline.hmget(keys.state_key(one.id), "slots", "revision")
         replies = pipeline.execute()
     return {
         one.id
-        for one, reply in zip(told, replies, strict=True)
+        for one, reply in zip(listed, replies, strict=True)
         if one.id not in standing or reply != [b"%d" % slots, b"%d" % one.revision]
     }
 
@@ -164,7 +164,7 @@ def _write(client: redis.Redis, changes: Sequence["_Change"], slots: int, *, are
 
 
 @dataclass(frozen=True, slots=True)
-class Overruling:
+class LaterState:
     """An integration that Redis has in a later state than the ledger, and in a more careful one.
 
     `enabled` and `paused` are what the ledger is to take over, `revision` is Redis's.
@@ -180,7 +180,7 @@ class Overruling:
     revision: int
 
 
-def overrulings(client: redis.Redis, records: Sequence[StoredIntegration]) -> list[Overruling]:
+def later_states(client: redis.Redis, records: Sequence[StoredIntegration]) -> list[LaterState]:
     """Return those of the records of which Redis has a later and more careful state.
 
     Such a ledger was set back, by a restore from a backup for instance: every change there raises the
@@ -188,11 +188,11 @@ def overrulings(client: redis.Redis, records: Sequence[StoredIntegration]) -> li
     """
     with broker_errors():
         standing = _standing(client, records)
-    judged = (_overruling(one, found) for one, found in standing)
+    judged = (_later_state(one, found) for one, found in standing)
     return [one for one in judged if one is not None]
 
 
-def _overruling(record: StoredIntegration, found: "_Standing") -> Overruling | None:
+def _later_state(record: StoredIntegration, found: "_Standing") -> LaterState | None:
     document, known = found.document, whole(found.revision, -1)
     if record.deleted or document in {None, record.document.encode()} or known < record.revision:
         return None
@@ -207,7 +207,7 @@ def _overruling(record: StoredIntegration, found: "_Standing") -> Overruling | N
     if (enabled, paused, here.deleted) == (there.enabled, there.paused, False):
         return None
     name = str(json.loads(record.document).get("name", ""))
-    return Overruling(record.id, name, there.tenant_id, record.type, here.deleted, enabled, paused, known)
+    return LaterState(record.id, name, there.tenant_id, record.type, here.deleted, enabled, paused, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +232,13 @@ def _standing(
 ) -> list[tuple[StoredIntegration, _Standing]]:
     """Return what Redis has of each, less those that were deleted and are not there any more."""
     found_here = documents(client, [one.id for one in records])
-    told = [one for one in records if one.id in found_here or not one.deleted]
-    notes = deletion_notes(client, [one.id for one in told if one.id not in found_here])
+    listed = [one for one in records if one.id in found_here or not one.deleted]
+    notes = deletion_notes(client, [one.id for one in listed if one.id not in found_here])
     pipeline = client.pipeline(transaction=False)
-    for one in told:
+    for one in listed:
         pipeline.hmget(keys.state_key(one.id), "slots", "revision")
     standing = []
-    for one, (slots, revision) in zip(told, pipeline.execute(), strict=True):
+    for one, (slots, revision) in zip(listed, pipeline.execute(), strict=True):
         found = _Standing(found_here.get(one.id), revision, slots)
         if note := notes.get(one.id):
             found = _Standing(tombstone(one.id, note.type), note.revision, slots)
@@ -249,7 +249,7 @@ def _standing(
 def _changes(client: redis.Redis, records: Sequence[StoredIntegration], slots: int) -> list[_Change]:
     changes = []
     for one, found in _standing(client, records):
-        if _overruling(one, found):
+        if _later_state(one, found):
             continue
         # Disabled and on again between two looks, a document is what it was, and `held` is not.
         itself = found.document != _value(one) or found.revision != b"%d" % one.revision

@@ -1,6 +1,7 @@
 """What the one sweeper does: reissues orders whose lease expired, and removes what readers left behind.
 
-Takes batches from whoever did not settle them in time: only once it is known what became of that process.
+Takes batches from processes that did not settle them in time: only once it is known what became of that
+process.
 
 A batch counts as lost, and so becomes a suspect of ending workers, only if the process that claimed it has
 ended, or has run without a gap since and still did not settle: then it hangs. A process that is suspended, or
@@ -165,7 +166,7 @@ class Housekeeping:
             return bool(self._client.pexpire(keys.SWEEPER_LOCK, expires_ms))
 
     def renumber(self) -> None:
-        """Bring the ids of the ingress back to the clock, if somebody has chosen one ahead of it."""
+        """Bring the ids of the ingress back to the clock, if a publisher has chosen one ahead of it."""
         self._renumbering.step()
 
     def report_displaced(self) -> None:

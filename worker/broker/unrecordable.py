@@ -1,7 +1,7 @@
 """Entries of the recorder's streams, and those that no recorder could record, in `siem:unrecordable`.
 
 Each keeps the stream that it came from, the id that it had there, the reason, and its fields as they stood,
-so that it can be put back without any loss. When it was set aside is told by its own id. Entries of
+so that it can be put back without any loss. Its own id says when it was set aside. Entries of
 releases that kept only the content (`raw`) are read as well.
 
 Entries of the recorder's three streams as they stand in Redis: fields and values in turn.

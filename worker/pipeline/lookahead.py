@@ -34,7 +34,7 @@ _NEXT_PASS, _NEXT_PASS_TIMES = 1.0, 5
 #: Seconds between two notes of who floods the ingress.
 _NOTE_EVERY = 1.0
 #: A flood that lasts so many seconds is told in the log.
-_TOLD_AFTER = 5.0
+_LOGGED_AFTER = 5.0
 #: So many tenants are named in the log.
 _NAMED = 5
 #: How often a hand-over is tried of which those who read from the head were given entries meanwhile.
@@ -63,7 +63,7 @@ class RouteAhead:
         self._window = _WINDOW // 10
         self._next_note = 0.0
         self._behind_since: float | None = None
-        self._is_told = False
+        self._is_logged = False
 
     def go_on(self, most: int) -> None:
         """Route what belongs to small flows, `most` events at a time, to the end of the ingress.
@@ -92,8 +92,8 @@ class RouteAhead:
             self._pass = None
             self._ingress.pass_on()
         self._behind_since = None
-        if self._is_told:
-            self._is_told = False
+        if self._is_logged:
+            self._is_logged = False
             log.info("the ingress is no longer behind")
 
     def _note(self, current: IngressPass) -> None:
@@ -105,8 +105,8 @@ class RouteAhead:
         tenants = current.floods()
         self._ingress.note(tenants)
         self._behind_since = self._behind_since or now
-        if tenants and not self._is_told and now - self._behind_since >= _TOLD_AFTER:
-            self._is_told = True
+        if tenants and not self._is_logged and now - self._behind_since >= _LOGGED_AFTER:
+            self._is_logged = True
             named = plain(", ".join(tenants[:_NAMED]))
             more = f" and {len(tenants) - _NAMED} more" if len(tenants) > _NAMED else ""
             log.warning(
@@ -166,9 +166,9 @@ class RouteAhead:
         routed: set[bytes] = set()
         # Read after the events: an integration made before an event was published is never missed.
         subscriptions = self._subscriptions() if current.has_found() else {}
-        while time.monotonic() < until and (batch := self._ingress.arrivals(islice(found, most))):
+        while time.monotonic() < until and (batch := self._ingress.received(islice(found, most))):
             self._hand_over(batch, subscriptions)
-            routed.update(arrival.entry_id for arrival in batch)
+            routed.update(entry.entry_id for entry in batch)
         current.finish(routed)
 
     def _hand_over(self, batch: Sequence[IngressEntry], subscriptions: Subscriptions) -> None:

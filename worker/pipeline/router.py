@@ -83,23 +83,23 @@ class Router:
         Returns how many were read from the head of the ingress. Raises BrokerUnavailable.
         """
         asked = self._read_count or self._first_count()
-        arrivals = self._ingress.read(asked, READ_BLOCK_MS)
+        received = self._ingress.read(asked, READ_BLOCK_MS)
         began = time.monotonic()
-        if arrivals:
+        if received:
             try:
                 # Read after the events: an integration made before an event was published is never missed.
-                self._hand_over(arrivals, self._subscriptions())
+                self._hand_over(received, self._subscriptions())
             except BaseException:
                 self._ingress.read_again()
                 raise
         seconds = time.monotonic() - began
-        size = sum(len(arrival.raw or b"") for arrival in arrivals)
+        size = sum(len(entry.raw or b"") for entry in received)
         self._read_count = _suited(asked, size, seconds)
-        if len(arrivals) == asked and self._is_behind(seconds / asked):
+        if len(received) == asked and self._is_behind(seconds / asked):
             self._ahead.go_on(self._read_count)
         else:
             self._ahead.stop()
-        return len(arrivals)
+        return len(received)
 
     def _first_count(self) -> int:
         """Return how many to read first: few while much waits, of which nobody knows how large it is."""
@@ -111,7 +111,7 @@ class Router:
     def _subscriptions(self) -> Mapping[str, Subscription]:
         """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
         subscriptions = self._snapshot.subscriptions()
-        if not self._snapshot.is_told:
+        if not self._snapshot.is_complete:
             # Nobody seems to want anything: to route now would be to drop what was accepted.
             raise BrokerUnavailable(_UNTOLD)
         if self._snapshot.unreadable:
@@ -119,8 +119,8 @@ class Router:
             raise BrokerUnavailable(_UNREADABLE.format(", ".join(sorted(self._snapshot.unreadable))))
         return subscriptions
 
-    def _hand_over(self, arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
-        for routing_result in routing_results(arrivals, subscriptions):
+    def _hand_over(self, received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
+        for routing_result in routing_results(received, subscriptions):
             if not self._ingress.hand_over(routing_result):
                 self._ingress.read_again()
                 return
@@ -144,50 +144,50 @@ def _suited(asked: int, size: int, seconds: float) -> int:
 
 
 def routing_results(
-    arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
 ) -> Iterator[RoutingResult]:
     """Sort arrivals into hand-overs of which each is a transaction that Redis can swallow."""
-    routing_result = route_entries(arrivals, subscriptions)
-    if routing_result.weight() > HEAVIEST and len(arrivals) > 1:
-        middle = len(arrivals) // 2
-        yield from routing_results(arrivals[:middle], subscriptions)
-        yield from routing_results(arrivals[middle:], subscriptions)
+    routing_result = route_entries(received, subscriptions)
+    if routing_result.weight() > HEAVIEST and len(received) > 1:
+        middle = len(received) // 2
+        yield from routing_results(received[:middle], subscriptions)
+        yield from routing_results(received[middle:], subscriptions)
     else:
         yield routing_result
 
 
 def route_entries(
-    arrivals: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
 ) -> RoutingResult:
     """Sort arrivals into consignments by who wants them; pure, but that what is not valid dies now."""
-    routing_result = RoutingResult(done=[arrival.entry_id for arrival in arrivals])
+    routing_result = RoutingResult(done=[entry.entry_id for entry in received])
     sorting = _Sorting(subscriptions)
-    for arrival in arrivals:
+    for entry in received:
         try:
-            event, raw = accept_event(arrival.event_bytes())
+            event, raw = accept_event(entry.event_bytes())
         except InvalidEvent as error:
-            routing_result.dead.append(_dead(arrival, error))
+            routing_result.dead.append(_dead(entry, error))
             continue
         except Exception:
             # A fault of ours that one event brings to light must not hold up all that stand behind it.
             log.exception("an event cannot be judged: it becomes a dead letter")
             unjudged = InvalidEvent("event", "could not be judged", "report this with the router's log")
-            routing_result.dead.append(_dead(arrival, unjudged))
+            routing_result.dead.append(_dead(entry, unjudged))
             continue
-        queued = QueuedEvent(event.id, event.type, event.time_ms, arrival.published_ms, raw)
+        queued = QueuedEvent(event.id, event.type, event.time_ms, entry.published_ms, raw)
         routing_result.unwanted += not sorting.add(event.type, event.tenant_id, queued)
     routing_result.routed_chunks = sorting.routed_chunks()
     routing_result.volumes = sorting.volumes()
     return routing_result
 
 
-def _dead(arrival: IngressEntry, error: InvalidEvent) -> DeadLetter:
-    raw = arrival.raw if arrival.raw is not None else b" ".join(arrival.fields)
+def _dead(entry: IngressEntry, error: InvalidEvent) -> DeadLetter:
+    raw = entry.raw if entry.raw is not None else b" ".join(entry.fields)
     kept = raw[:MOST_KEPT]
     cut = f"; of its {len(raw)} bytes the first {len(kept)} are kept" if len(kept) < len(raw) else ""
     failure = Failure(FailureCode.INVALID_EVENT, f"{error.field}: {error.reason}{cut}", error.hint)
     known = salvage_event(raw)
-    event = QueuedEvent(known.id, known.type, known.time_ms, arrival.published_ms, kept)
+    event = QueuedEvent(known.id, known.type, known.time_ms, entry.published_ms, kept)
     # Not when it was published: health looks at what was judged lately, however long it waited before.
     dead_ms = time.time_ns() // 1_000_000
     return DeadLetter(None, Cause.INVALID.value, failure, dead_ms, [event], [0], known.tenant_id)

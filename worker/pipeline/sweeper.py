@@ -30,7 +30,7 @@ _WORDS = {
 }
 
 #: How often to look for slots that damage has taken out of sight, in seconds.
-MEND_EVERY = 30.0
+REPAIR_EVERY = 30.0
 
 
 class Sweeper:
@@ -54,7 +54,7 @@ class Sweeper:
         self._housekeeping = housekeeping
         self._issue = issue
         self._interval = interval
-        self._next_mend = 0.0
+        self._next_repair = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Sweep until told to stop; outlive any absence of Redis."""
@@ -80,9 +80,9 @@ class Sweeper:
             subscription = subscriptions.get(order.integration_id)
             if subscription is not None:
                 self._issue(order, subscription.destination.type)
-        if time.monotonic() >= self._next_mend:
-            self._next_mend = time.monotonic() + MEND_EVERY
-            if found := self._backlog.mend(subscriptions):
+        if time.monotonic() >= self._next_repair:
+            self._next_repair = time.monotonic() + REPAIR_EVERY
+            if found := self._backlog.repair(subscriptions):
                 log.error("%d slots were out of the sweeper's sight, as damaged data leaves them", found)
         self._park(subscriptions)
         self._housekeeping.report_displaced()
