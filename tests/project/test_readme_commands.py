@@ -1,6 +1,6 @@
-"""What README.md shows as commands works as it is printed, from top to bottom, in a folder of its own.
+"""What README.md and deploy/README.md show as commands works as it is printed, from top to bottom.
 
-Only addresses are replaced: that of the customer's Splunk and of the API, which has a free port here.
+Only what differs everywhere is replaced: addresses (the API has a free port here), keys, ids.
 """
 
 import json
@@ -19,6 +19,7 @@ import trustme
 from tests.embedded_servers import REDIS
 from tests.fleet import wait_until
 from tests.project.documents import TOP, blocks
+from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.samples import sample_lines
 
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 README = TOP / "README.md"
 QUICK_START, FIRST, OTHERS, XADD, POST = blocks(README, "sh")
+CREATE, COMMAND_LINE, PAUSE, LETTERS = blocks(TOP / "deploy" / "README.md", "sh")
 [PYTHON] = blocks(README, "python")
 KEY = r"siem_[0-9a-f]+_[0-9a-f]+"
 NETWORK = "SIEM_ALLOWED_NETWORKS=127.0.0.0/8 ./deploy/up"
@@ -75,6 +77,31 @@ def test_the_first_integration_and_all_ways_to_publish(home: Path) -> None:
         # Two different events, and those of the file.
         wait_until(lambda: splunk.accepted_ids.count("evt_1") == 2, "both arrive")
         splunk.wait_for_events(12)
+
+
+def test_the_commands_of_operators(home: Path) -> None:
+    """The same for deploy/README.md, beside an integration that refuses one of its events."""
+    splunk_command = FIRST.partition("siem doctor")[0]
+    with (
+        HecReceiver(scripts.offender(lambda event: event.get("id") == "evt_1")) as splunk,
+        _up(home) as api,
+    ):
+        _bash(home, splunk_command, {"https://YOUR-SPLUNK:8088/services/collector/event": splunk.url})
+        [key] = re.findall(KEY, _bash(home, "siem api-keys create --name admin", {}))
+        made = _bash(home, f"KEY={key}\n{CREATE}", {"http://127.0.0.1:8080": api})
+        assert '"type":"webhook"' in made.replace(" ", "")
+        _bash(home, COMMAND_LINE, {})
+        _bash(home, PAUSE, {})
+        _bash(home, XADD, {})
+        letter = wait_until(lambda: _letter(home), "the refused event is a dead letter")
+        splunk.script = scripts.ok()
+        _bash(home, LETTERS, {"show ID": f"show {letter}", "--event-id EVENT": "--event-id evt_1"})
+        splunk.wait_for_events(1)
+
+
+def _letter(home: Path) -> str:
+    listed = json.loads(_bash(home, "siem dead-letters list --json", {}))
+    return str(listed["items"][0]["id"]) if listed["items"] else ""
 
 
 def test_the_network_of_a_receiver_is_allowed_as_shown() -> None:
