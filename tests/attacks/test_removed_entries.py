@@ -236,5 +236,5 @@ def test_a_fleet_tells_how_many_events_somebody_removed(tmp_path: Path) -> None:
 
         assert loss["missing"] == 20_001
         assert not parts["redis-losses"]["ok"]
-        assert "20001 events" in parts["redis-losses"]["words"]
+        assert "20001 events" in parts["redis-losses"]["detail"]
         assert own.log("recorder").count("were removed before they were routed") == 1

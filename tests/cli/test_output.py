@@ -35,10 +35,10 @@ def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     assert (report["waiting_to_be_routed"], report["waiting_to_be_recorded"]) == (0, 0)
     assert (well["delivered"], well["dead"], well["backlog"]) == (300, 0, 0)
     assert well["latency_ms"]["p50"] >= 0
-    assert well["last_problem"] is None
+    assert well["last_error"] is None
     assert (ill["delivered"], ill["dead"]) == (0, 2)
-    assert "503" in ill["last_problem"]["error"]
-    assert ill["last_problem"]["hint"]
+    assert "503" in ill["last_error"]["error"]
+    assert ill["last_error"]["hint"]
     assert ran.code == run(told.environment, "health").code
     assert report["not_ok"] == ["events"]
 

@@ -56,7 +56,7 @@ def test_a_refused_line_is_named_and_the_rest_is_published(empty: Fleet) -> None
 
     assert ran.code == 2
     told = json.loads(ran.out)
-    assert (told["published"], told["refused"]) == (2, 3)
+    assert (told["accepted"], told["refused"]) == (2, 3)
     assert [(one["line"], one["id"], one["field"]) for one in told["errors"]] == [
         (2, None, "event"),
         (3, None, "event"),

@@ -60,11 +60,12 @@ def test_health_without_the_database(own: Fleet) -> None:
     }
     assert "circuit breaker open" in found["held"]["reason"]
     assert (found["held"]["backlog"], found["held"]["parked"]) == (7, None)
-    assert "not known without the database" in found["quiet"]["reason"]
+    assert "unknown without the database" in found["quiet"]["reason"]
     assert (parts["redis"]["ok"], parts["database"]["ok"]) == (True, False)
-    assert "0 events to be routed wait" in parts["router"]["words"]
-    assert "no integration needs one" in parts["worker-webhook"]["words"]
-    assert (gap["source"], gap["cause"], gap["fields"][0]) == ("database", "unreachable", "last_success")
+    assert "0 events to be routed wait" in parts["router"]["detail"]
+    assert "no integration needs one" in parts["worker-webhook"]["detail"]
+    assert (gap["source"], gap["fields"][0]) == ("database", "last_success_at")
+    assert [one["unknown"] for one in found.values()] == [[gap]] * 3
     assert "127.0.0.1:1/siem does not answer" in gap["reason"]
 
 
@@ -77,7 +78,7 @@ def test_one_integration_without_the_database(own: Fleet) -> None:
     missing = call(away, "health", "nobody")
 
     assert "held is failing: circuit breaker open" in table.out
-    assert "NOT KNOWN without the database: last_success" in table.out
+    assert "NOT KNOWN without the database: last_success_at" in table.out
     assert (missing.code, "there is no integration nobody in Redis" in missing.err) == (4, True)
 
 
@@ -88,10 +89,11 @@ def test_status_without_the_database(own: Fleet) -> None:
     table = call(away, "status")
     held = named(told)["held"]
 
-    assert (held["backlog"], held["held"]["cause"], held["delivered"]) == (7, "connect_failed", None)
+    assert (held["backlog"], held["breaker_open"]["cause"], held["delivered"]) == (7, "connect_failed", None)
     assert (told["waiting_to_be_routed"], told["processes"]["router"]) == (0, False)
     assert [one["source"] for one in told["unknown"]] == ["database"]
-    assert "NOT KNOWN without the database: parked, delivered" in table.out
+    assert "NOT KNOWN without the database: last_success_at" in table.out
+    assert " parked, delivered, retried, dead, disabled_reason (" in table.out
     assert "Not running: router, recorder" in table.out
     assert table.out.count("?") >= 12
     for command in ("status", "health"):
@@ -109,7 +111,7 @@ def test_both_without_redis(told: Fleet) -> None:
     assert (parts["redis"]["ok"], parts["database"]["ok"]) == (False, True)
     assert (well["state"], well["backlog"]) == ("unknown", None)
     assert "last delivery at" in well["reason"]
-    assert well["last_success"]
+    assert well["last_success_at"]
     assert (counted["delivered"], counted["backlog"], status["processes"]) == (300, None, None)
     whole = told.siem("status", "--json").stdout
     assert set(status) == set(json.loads(whole))
@@ -136,7 +138,7 @@ def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
     stall.clear()
 
     assert (ran.code, status.code, part["ok"]) == (1, 1, False)
-    assert "takes nothing from a recorder: the disk of the database x is full" in part["words"]
+    assert "takes nothing from a recorder: the disk of the database x is full" in part["detail"]
     assert "NOT OK: nothing can be recorded: the disk of the database x is full" in status.out
     assert recorder_stall(own.client) is None
 

@@ -4,14 +4,20 @@ The bodies are compared whole. Where a tenant is not shown a value that operator
 """
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
-from tests.api.conftest import Api, api, bare_fleet
+from tests.api.conftest import Api, api, bare_fleet, running
+from tests.api.publishing import event, lines, publish, taken
 from tests.api.settled import bury, settle
 from tests.attacks.test_invalid_events import broken, reject
 from tests.cli.running import call
+from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import NOON
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause, Status
@@ -22,7 +28,18 @@ __all__ = ["api", "bare_fleet"]
 
 def siem(api: Api, arguments: str) -> Any:
     """Return the document that `siem` prints, also when it reports trouble by its exit code."""
-    return call(api.fleet.environment, *arguments.split(), "--json").report
+    return json.loads(call(api.fleet.environment, *arguments.split(), "--json").out)
+
+
+def without(document: Any, *names: str) -> Any:
+    """Return a document without these keys, wherever they stand in it."""
+    match document:
+        case dict():
+            return {key: without(value, *names) for key, value in document.items() if key not in names}
+        case list():
+            return [without(one, *names) for one in document]
+        case _:
+            return document
 
 
 @pytest.fixture
@@ -118,3 +135,82 @@ def test_replays(api: Api, home: str) -> None:
     first = siem(api, "replays list --limit 1")
     assert siem(api, f"replays list --limit 1 --cursor {first['next']}")["items"] != first["items"]
     assert json.dumps(first).isascii()
+
+
+def test_health(api: Api, home: str) -> None:
+    """Of one integration, in the list of all, and in the status, which adds how it is set and its counts."""
+    told = api.get(f"/integrations/siem/{home}/health")
+    [listed] = [one for one in siem(api, "health")["integrations"] if one["id"] == home]
+    [status] = [one for one in siem(api, "status")["integrations"] if one["id"] == home]
+
+    assert told["last_error"]["at"] == "2026-11-22T22:15:02.000Z"
+    single = siem(api, f"health {home}")
+    for one in (told, single, listed, status):
+        # Nothing waits to be recorded: it is the moment of the question.
+        assert re.fullmatch(r"2[-0-9]{9}T[0-9:.]{12}Z", one.pop("recorded_until"))
+    assert single == listed == told
+    assert {name: status[name] for name in told} == told
+    added = {name: status[name] for name in status if name not in told}
+    assert added == {
+        "enabled": True,
+        "paused": False,
+        "disabled_reason": None,
+        "breaker_open": None,
+        "delivered": 0,
+        "retried": 0,
+        "dead": 0,
+    }
+
+
+def test_health_without_the_database(tmp_path: Path) -> None:
+    """The same fields are null; only why the database is away is said to operators in other words."""
+    with Fleet(tmp_path) as fleet, running(fleet) as away:
+        home = away.create()["id"]
+        away.take_away_ledger()
+        told = away.get(f"/integrations/siem/{home}/health")
+        single = siem(away, f"health {home}")
+        [listed] = siem(away, "health")["integrations"]
+
+    assert told["unknown"][0]["source"] == "database"
+    assert told["unknown"][0]["reason"] != single["unknown"][0]["reason"]
+    varying = ("reason", "recorded_until")
+    assert without(single, *varying) == without(listed, *varying) == without(told, *varying)
+
+
+def test_the_fleet(api: Api) -> None:
+    """With the token, every part is shown with its details; without it, these are short."""
+    with running(api.fleet, metrics_token=SecretStr("let-me-see")) as closed:
+        key = {"Authorization": "Bearer let-me-see"}
+
+        def told(**more: Any) -> Any:
+            return httpx.get(f"{closed.url}/readyz", trust_env=False, **more).json()
+
+        wait_until(lambda: told(headers=key) == siem(api, "health")["fleet"], "both show the same")
+        assert without(told(), "detail") == without(siem(api, "health")["fleet"], "detail")
+
+
+def test_a_test_of_an_integration(api: Api, home: str) -> None:
+    """The same steps; `siem doctor` adds what it found out about the installation."""
+    told = api.ask("POST", f"/integrations/siem/{home}/test?test_event=false").json()
+    printed = siem(api, f"doctor {home} --no-test-event")
+    installation = siem(api, "doctor")
+
+    assert [one["step"] for one in told["steps"]]
+    assert set(printed) == {*told, "installation"}
+    assert without(printed, "installation", "milliseconds") == without(told, "milliseconds")
+    assert {tuple(one) for one in printed["installation"] + installation["installation"]} == {
+        tuple(told["steps"][0])
+    }
+
+
+def test_publishing(api: Api, tmp_path: Path) -> None:
+    """How many were accepted, and what is wrong with each line that was not."""
+    body = lines(event(1), b"{nonsense", event(2, type="policy"), event(3))
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(body)
+    told = publish(api, body)
+    printed = siem(api, f"publish {file}")
+    taken(api)
+
+    assert [(one["line"], one["id"]) for one in told.json()["errors"]] == [(2, None), (3, "evt_2")]
+    assert printed == told.json()

@@ -171,6 +171,6 @@ def test_the_fleet_itself_is_asked_for(own_watched: Fleet) -> None:
     wait_until(lambda: fleet.siem("health").returncode == 1, "it is not ready")
     broken = json.loads(fleet.siem("health", "--json").stdout)["fleet"]
 
-    assert ready["ready"] is True
+    assert ready["ok"] is True
     assert [part["name"] for part in broken["parts"] if not part["ok"]] == ["router"]
-    assert "none runs" in next(part["words"] for part in broken["parts"] if part["name"] == "router")
+    assert "none runs" in next(part["detail"] for part in broken["parts"] if part["name"] == "router")

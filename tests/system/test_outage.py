@@ -48,7 +48,7 @@ def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> Non
         [event_id] = customer.publish(customer.events(1))
         assert customer.held().error_code == "token_invalid"
         status = {one["id"]: one for one in customer.fleet.status()["integrations"]}
-        assert status[customer.integration]["held"]["cause"] == "token_invalid"
+        assert status[customer.integration]["breaker_open"]["cause"] == "token_invalid"
         assert "circuit breaker open since" in customer.fleet.siem("status").stdout.decode()
         mended.set()
         row = customer.settled(1)[event_id]

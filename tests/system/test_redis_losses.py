@@ -79,7 +79,7 @@ def test_an_emptied_redis_is_reported_until_it_is_acknowledged(own: Fleet) -> No
         assert before["ok"]
         assert (loss["kind"], loss["deliveries"]) == ("emptied", {"int_splunk": 297})
         assert not told["ok"]
-        assert "297 deliveries of routed events (int_splunk 297)" in told["words"]
+        assert "297 deliveries of routed events (int_splunk 297)" in told["detail"]
         assert log.count(TOLD) == 1
         assert done.returncode == 0, done.stderr
         assert part(own)["ok"]

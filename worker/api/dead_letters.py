@@ -176,7 +176,7 @@ def discard_invalid_event(caller: Admin, resources: Shared, letter_id: str) -> R
 def corrected_bytes(raw: bytes, tenant_id: str) -> bytes:
     """Return the event that a tenant gave, with its tenant in it. Raises InvalidInput."""
     judged = validate_lines([(1, raw)], tenant_id)
-    for wrong in judged.complaints:
+    for wrong in judged.errors:
         raise InvalidInput(wrong.field, wrong.reason, wrong.hint)
     return judged.events[0]
 

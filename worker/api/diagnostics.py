@@ -9,27 +9,25 @@ forty destinations that never answer hold up nothing but further tests.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel
 
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.openapi import problems
 from worker.api.pools import TESTS, FairRoute, PoolFull, crowded, work
 from worker.api.resources import Resources
-from worker.background.doctor import StepReport, StepStatus, examine, examine_keys
+from worker.background.doctor import StepReport, examine, examine_keys
 from worker.background.health import HealthService
 from worker.background.reach import held_connections
 from worker.integrations.integration import Integration
 from worker.model.errors import NotFoundError
 from worker.model.sources import MissingSources, Source
 from worker.transports.check_guards import FleetGuard
+from worker.views.diagnostics import TestDocument, step_document, test_document
 from worker.views.health import HealthDocument, health_document
 
 Checks = Callable[[], Generator[StepReport, None, None]]
@@ -118,28 +116,6 @@ router = APIRouter(prefix="/integrations/siem/{integration_id}", tags=["integrat
 LINES = "application/x-ndjson"
 
 
-class StepDocument(BaseModel):
-    """One step of a test; `hint` goes with `failed` and `warning`."""
-
-    step: str
-    result: StepStatus
-    message: str
-    hint: str | None
-    milliseconds: float
-
-
-class TestDocument(BaseModel):
-    """All steps; `failed` is whether one of them did."""
-
-    __test__ = False
-
-    id: str
-    name: str
-    type: str
-    failed: bool
-    steps: list[StepDocument]
-
-
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The steps; as lines, each is sent as soon as it has ended",
@@ -173,7 +149,7 @@ async def examine_integration(
     checks = await steps_of_test(resources, integration, tenant_id, test_event=test_event)
     if LINES in request.headers.get("accept", ""):
         return StreamingResponse(_lines(checks), media_type=LINES)
-    return JSONResponse(_document(integration, [check async for check in checks]))
+    return JSONResponse(test_document(integration, [check async for check in checks]).model_dump(mode="json"))
 
 
 @router.get("/health", responses=problems(401, 403, 404, 429, 503))
@@ -189,19 +165,9 @@ def show_health(caller: Reader, resources: Shared, integration_id: str) -> Healt
         raise gaps.errors[Source.DATABASE]
     if not found:
         raise NotFoundError("there is no integration with this id")
-    return health_document(found[0], gaps)
+    return health_document(found[0], gaps, for_tenant=True)
 
 
 async def _lines(checks: AsyncIterator[StepReport]) -> AsyncIterator[str]:
     async for check in checks:
-        yield json.dumps(asdict(check)) + "\n"
-
-
-def _document(integration: Integration, done: list[StepReport]) -> dict[str, Any]:
-    return {
-        "id": integration.id,
-        "name": integration.name,
-        "type": integration.type,
-        "failed": any(check.result is StepStatus.FAILED for check in done),
-        "steps": [asdict(check) for check in done],
-    }
+        yield step_document(check).model_dump_json() + "\n"

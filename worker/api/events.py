@@ -7,7 +7,6 @@ Redis that hangs holds up nobody who asks for something else.
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -19,7 +18,7 @@ from worker.api.openapi import problems
 from worker.api.pools import PUBLISHING, PoolFull
 from worker.api.problems import Problem
 from worker.api.resources import Resources
-from worker.api.validation import MOST_COMPLAINTS, ValidatedLines, lines_of, validate_lines
+from worker.api.validation import ValidatedLines, lines_of, validate_lines
 from worker.broker.connection import Client
 from worker.broker.ingress import count_unrouted
 from worker.broker.ingress_writer import add_events
@@ -27,6 +26,7 @@ from worker.broker.notices import floods
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType
+from worker.views.publishing import MAX_LINE_ERRORS, PublicationDocument, publication_document
 
 router = APIRouter(tags=["events"])
 
@@ -60,31 +60,11 @@ _BODY = {
         },
     }
 }
-_COMPLAINT = {
-    "type": "object",
-    "required": ["line", "field", "reason", "hint"],
-    "properties": {
-        "line": {"type": "integer"},
-        **{name: {"type": "string"} for name in ("id", "field", "reason", "hint")},
-    },
-}
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Redis has those accepted; the lines in `errors` are not among them: the first "
-        f"{MOST_COMPLAINTS} of those that were refused",
-        "content": {
-            _ONE: {
-                "schema": {
-                    "type": "object",
-                    "required": ["accepted", "refused", "errors"],
-                    "properties": {
-                        "accepted": {"type": "integer"},
-                        "refused": {"type": "integer"},
-                        "errors": {"type": "array", "items": _COMPLAINT},
-                    },
-                }
-            }
-        },
+        f"{MAX_LINE_ERRORS} of those that were refused",
+        "model": PublicationDocument,
     }
 }
 
@@ -119,6 +99,11 @@ class _Publication:
                 raise _unavailable(answers[errors[0]])
         self._missed = None
 
+    def document(self) -> dict[str, Any]:
+        """Return how far it came, as the answer says it."""
+        found = publication_document(self.accepted, self.judged.refused, self.judged.errors)
+        return found.model_dump()
+
     def cut_short(self, error: BrokerUnavailable) -> Problem:
         """Say how far it came; to send again from `resume_at_line` on loses nothing."""
         more: dict[str, Any] = {}
@@ -129,9 +114,7 @@ class _Publication:
             f"{error.public} ({self.accepted} events were accepted)",
             headers={"Retry-After": _AWAY},
             hint="send those that were not accepted again; an event that came twice has the same id",
-            accepted=self.accepted,
-            refused=self.judged.refused,
-            errors=_documents(self.judged),
+            **self.document(),
             **more,
         )
 
@@ -196,12 +179,7 @@ def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent)
         resources.ownership.require()
         _refuse_if_crowded(resources, caller.tenant_id)
         publication.run(resources.client)
-        content = {
-            "accepted": publication.accepted,
-            "refused": publication.judged.refused,
-            "errors": _documents(publication.judged),
-        }
-        return JSONResponse(content, 202)
+        return JSONResponse(publication.document(), 202)
 
     asked = b"\0".join([sent.kind.encode(), sent.encoding.encode(), sent.raw])
     try:
@@ -226,15 +204,15 @@ def _judged(sent: _Sent, tenant_id: str, most: int) -> ValidatedLines:
 
 
 def _nothing_valid(judged: ValidatedLines) -> Problem:
-    if not judged.complaints:
+    if not judged.errors:
         reason, hint = "holds no event", "send one event a line"
         return Problem(422, f"body: {reason}; {hint}", field="body", reason=reason, hint=hint)
-    errors = _documents(judged)
-    first = {name: errors[0][name] for name in ("field", "reason", "hint")}
+    refusal = publication_document(0, judged.refused, judged.errors).model_dump()
+    first = {name: refusal["errors"][0][name] for name in ("field", "reason", "hint")}
     told = "{field}: {reason}; {hint}".format(**first)
     refused = judged.refused
-    where = "" if refused == 1 else f"none of {refused} events is valid; line {errors[0]['line']}: "
-    return Problem(422, where + told, **first, accepted=0, refused=refused, errors=errors)
+    where = "" if refused == 1 else f"none of {refused} events is valid; line {judged.errors[0].line}: "
+    return Problem(422, where + told, **first, **refusal)
 
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
@@ -271,8 +249,3 @@ def _full(size: int, most: int) -> Problem:
 
 def _unavailable(answer: object) -> BrokerUnavailable:
     return answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
-
-
-def _documents(judged: ValidatedLines) -> list[dict[str, Any]]:
-    documents: list[dict[str, Any]] = msgspec.to_builtins(judged.complaints)
-    return documents

@@ -21,7 +21,6 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
 
 from worker.api.callers import Shared
 from worker.api.metric_definitions import MEDIA_TYPE
@@ -32,6 +31,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.model.fleet_health import FleetHealth, Part
+from worker.views.health import FleetDocument, fleet_document
 
 T = TypeVar("T")
 
@@ -83,21 +83,6 @@ _HANGS = Part(
 _WELL, _UNWELL = "ok", "not ok: `siem health` says why"
 
 
-class PartDocument(BaseModel):
-    """One part of the fleet; `detail` is null where only a token opens it, and short without one."""
-
-    name: str
-    ok: bool
-    detail: str | None
-
-
-class ReadyDocument(BaseModel):
-    """Whether every event finds its way: `ok` is whether all parts do their work."""
-
-    ok: bool = Field(description="Also told by the status: 200 or 503.")
-    parts: list[PartDocument]
-
-
 class _Watch:
     """How the fleet fares, and its figures, as one process knows them."""
 
@@ -127,8 +112,8 @@ async def healthz() -> dict[str, bool]:
 
 @router.get(
     "/readyz",
-    response_model=ReadyDocument,
-    responses={503: {"description": "Some part does not do its work", "model": ReadyDocument}},
+    response_model=FleetDocument,
+    responses={503: {"description": "Some part does not do its work", "model": FleetDocument}},
 )
 async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
     """Tell how the fleet fares: Redis, the database, routers, recorders, and workers of each queue."""
@@ -137,11 +122,7 @@ async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
     except TimeoutError:
         found = FleetHealth((_HANGS,))
     holder = _holds_token(resources, token)
-    parts = [
-        PartDocument(name=part.name, ok=part.ok, detail=_detail(resources, part, holder=holder))
-        for part in found.parts
-    ]
-    document = ReadyDocument(ok=found.ok, parts=parts)
+    document = fleet_document(found, lambda part: _detail(resources, part, holder=holder))
     return JSONResponse(document.model_dump(), 200 if found.ok else 503)
 
 

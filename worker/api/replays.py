@@ -159,7 +159,7 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
         quotas=resources.config.quotas,
     )
     where = f"/api/v1/integrations/siem/{home}/replays/{made.id}"
-    document = replay_document(made, hides_operator=True)
+    document = replay_document(made, for_tenant=True)
     return JSONResponse(document.model_dump(mode="json"), 201, {"Location": where})
 
 
@@ -173,7 +173,7 @@ def list_replays(
     """
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
     found = replays_of(resources.engine, home, asked.limit + 1, time_and_id(asked.cursor))
-    return replay_page(found, asked.limit, hides_operator=True)
+    return replay_page(found, asked.limit, for_tenant=True)
 
 
 @router.get("/{replay_id}", responses=problems(*_USUAL))
@@ -193,7 +193,7 @@ def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_
 
 
 def _detail(resources: Resources, replay: Replay) -> ReplayDetail:
-    return replay_detail(replay, replay_result(resources.engine, replay), hides_operator=True)
+    return replay_detail(replay, replay_result(resources.engine, replay), for_tenant=True)
 
 
 def _replay(resources: Resources, caller: ApiKey, integration_id: str, replay_id: str) -> Replay:

@@ -13,34 +13,22 @@ import msgspec
 from worker.model.errors import InvalidEvent
 from worker.model.event_decoder import accept_event, to_publish
 from worker.model.events import MAX_EVENT_BYTES
-from worker.model.invalid_events import salvage_event
+from worker.views.publishing import MAX_LINE_ERRORS, LineError, line_error
 
 DEFAULT_TENANT = "default"
-#: So many events of one request are told what is wrong with them; the others are counted.
-MOST_COMPLAINTS = 100
-
-
-class LineError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is wrong with the event of a line, counted from 1; `id` is the event's, if it can be read."""
-
-    line: int
-    field: str
-    reason: str
-    hint: str
-    id: str | None = None
 
 
 @dataclass(slots=True)
 class ValidatedLines:
     """The events that may be published, the lines that they stand in, and what is wrong with the others.
 
-    `refused` counts the others; of the first MOST_COMPLAINTS of them it is said what is wrong.
+    `refused` counts the others; of the first MAX_LINE_ERRORS of them it is said what is wrong.
     """
 
     events: list[bytes] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     refused: int = 0
-    complaints: list[LineError] = field(default_factory=list)
+    errors: list[LineError] = field(default_factory=list)
 
 
 class _Naming(msgspec.Struct):
@@ -67,9 +55,8 @@ def validate_lines(lines: Iterable[tuple[int, bytes]], tenant_id: str) -> Valida
             raw = _of_tenant(line, tenant_id)
         except InvalidEvent as error:
             judged.refused += 1
-            if judged.refused <= MOST_COMPLAINTS:
-                event_id = salvage_event(line).id or None
-                judged.complaints.append(LineError(number, error.field, error.reason, error.hint, event_id))
+            if judged.refused <= MAX_LINE_ERRORS:
+                judged.errors.append(line_error(number, line, error))
         else:
             judged.events.append(raw)
             judged.lines.append(number)

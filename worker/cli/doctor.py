@@ -10,10 +10,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import click
 
@@ -52,6 +50,7 @@ from worker.settings import Settings
 from worker.transports.check_guards import FleetGuard
 from worker.vault.documents import read_document
 from worker.vault.vault import open_vault
+from worker.views.diagnostics import doctor_document, has_failed, installation_document
 
 _RESULTS = {
     CheckStatus.OK: StepStatus.OK,
@@ -206,25 +205,21 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
     checks = _checks(found, configuration(), test_event=test_event)
     done = list(checks) if as_json else _print_each(checks)
     if as_json:
-        print_json({**_document(found, done), "installation": [asdict(check) for check in around]})
+        print_json(doctor_document(found, done, around))
     else:
         click.echo(plain(_summary(found.name, done)))
-    if _failed([*around, *done]):
+    if has_failed([*around, *done]):
         sys.exit(1)
 
 
 def _print_installation(around: list[StepReport], *, as_json: bool) -> None:
     if as_json:
-        print_json({"failed": _failed(around), "installation": [asdict(check) for check in around]})
+        print_json(installation_document(around))
     else:
         _print_each(around)
         click.echo(plain(_summary("installation", around)))
-    if _failed(around):
+    if has_failed(around):
         sys.exit(1)
-
-
-def _failed(checks: Iterable[StepReport]) -> bool:
-    return any(check.result is StepStatus.FAILED for check in checks)
 
 
 def _within(integration: Integration, timeout: float | None) -> Integration:
@@ -262,13 +257,3 @@ def _summary(name: str, done: list[StepReport]) -> str:
         f"{count_text(len(failed), 'step')} failed ({', '.join(failed)})" if failed else "no step failed"
     )
     return f"{name}: {verdict}" + (f", with a warning of {', '.join(warned)}." if warned else ".")
-
-
-def _document(integration: Integration, done: list[StepReport]) -> dict[str, Any]:
-    return {
-        "id": integration.id,
-        "name": integration.name,
-        "type": integration.type,
-        "failed": _failed(done),
-        "steps": [asdict(check) for check in done],
-    }

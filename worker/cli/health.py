@@ -1,7 +1,7 @@
 """`siem health`: how each integration fares and why, and whether the fleet does its work."""
 
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -33,12 +33,12 @@ from worker.model.health import (
     LATENCY,
     RETRY_RATE,
     IntegrationHealth,
-    LastError,
     Latency,
     Subject,
 )
-from worker.model.sources import HEALTH_FIELDS, MissingSources, Source
+from worker.model.sources import MissingSources, Source
 from worker.model.time import span
+from worker.views.health import HEALTH_FIELDS, fleet_document, health_document, unknown_documents
 
 
 @click.command()
@@ -85,28 +85,6 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
     end_with(gaps, fine=fine)
 
 
-def health_json(one: IntegrationHealth) -> dict[str, Any]:
-    """Return it as JSON values; moments in words, as in every document of `siem`."""
-    return {
-        "id": one.integration_id,
-        "tenant_id": one.tenant_id,
-        "name": one.name,
-        "type": one.type,
-        "state": one.state.value,
-        "reason": one.reason,
-        "last_success": when(one.last_success_ms) or None,
-        "last_error": _problem(one.last_error),
-        "error_rate": one.error_rate,
-        "retry_rate": one.retry_rate,
-        "latency_ms": asdict(one.latency) if one.latency else None,
-        "recorded_until": _known(one, Source.REDIS, when(one.recorded_until_ms) or None),
-        "backlog": _known(one, Source.REDIS, one.backlog_events),
-        "parked": _known(one, Source.DATABASE, one.parked_events),
-        "oldest_event": _known(one, Source.REDIS, when(one.oldest_event_ms) or None),
-        "waiting_seconds": _known(one, Source.REDIS, one.waiting_seconds),
-    }
-
-
 def _known(one: IntegrationHealth, source: Source, value: Any) -> Any:
     return None if source in one.missing else value
 
@@ -131,11 +109,13 @@ class _Survey:
         return all(part.ok for part in self._fleet.parts) and all(one.state in FINE for one in healths)
 
     def _print_json(self, healths: list[IntegrationHealth]) -> None:
-        parts = [{"name": part.name, "ok": part.ok, "words": part.words} for part in self._fleet.parts]
-        fleet = {"ready": self._fleet.ok, "parts": parts}
-        documents = [health_json(one) for one in healths]
-        unknown = self._gaps.documents(HEALTH_FIELDS)
-        print_json({"fleet": fleet, "integrations": documents, "unknown": unknown})
+        print_json(
+            {
+                "fleet": fleet_document(self._fleet, lambda part: part.words),
+                "integrations": [health_document(one, self._gaps) for one in healths],
+                "unknown": unknown_documents(self._gaps, HEALTH_FIELDS),
+            }
+        )
 
     def _print(self, healths: list[IntegrationHealth]) -> None:
         for part in self._fleet.parts:
@@ -164,7 +144,7 @@ def _tell(found: list[IntegrationHealth], gaps: MissingSources, *, as_json: bool
         return False
     [one] = found
     if as_json:
-        print_json({**health_json(one), "unknown": gaps.documents(HEALTH_FIELDS)})
+        print_json(health_document(one, gaps))
     else:
         click.echo(plain(f"{one.name} is {state_words(one.state)}: {one.reason}"))
         for name, value in _figures(one):
@@ -234,15 +214,3 @@ def _rate(rate: float | None, meaning: str) -> str:
     told = "nothing to reckon with" if rate is None else _percent(rate)
     window = span(configuration().health_window * 1000)
     return f"{told} in the last {window} ({meaning})"
-
-
-def _problem(problem: LastError | None) -> dict[str, Any] | None:
-    if problem is None:
-        return None
-    return {
-        "at": when(problem.at_ms),
-        "code": problem.code,
-        "error": problem.error,
-        "hint": problem.hint,
-        "next_try": when(problem.retry_at_ms) or None,
-    }

@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import click
 
@@ -21,10 +21,10 @@ from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.logging import configure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.events import MAX_EVENT_BYTES
-from worker.model.invalid_events import salvage_event
 from worker.model.untrusted_text import unfiltered
 from worker.publisher import EventPublisher
 from worker.settings import settings
+from worker.views.publishing import MAX_LINE_ERRORS, LineError, line_error, publication_document
 
 #: Bytes of one read; a pipe gives less.
 _BITE = 1 << 20
@@ -87,8 +87,8 @@ class _Cutter:
         return InputLine(self._number, text[:_LONGEST], length) if text else None
 
 
-#: Refusals that are shown one by one, and those that `--json` tells; the rest is counted.
-SHOWN, MOST_ERRORS = 20, 100
+#: Refusals that are shown one by one; the rest is counted.
+SHOWN = 20
 
 
 @click.command()
@@ -103,7 +103,7 @@ def publish(source: str, *, as_json: bool) -> None:
 
     Each event needs an id, a type and a timestamp; blank lines are skipped. What is published is in Redis
     when the command says so. What is refused is named on stderr by line and field, and the rest is
-    published: exit code 2 tells that something was refused. --json tells the first hundred of them.
+    published: exit code 2 says that something was refused. --json lists the first hundred of them.
     """
     tally = _Tally()
     try:
@@ -113,23 +113,11 @@ def publish(source: str, *, as_json: bool) -> None:
         raise
     tally.count_unshown()
     if as_json:
-        errors = [asdict(one) for one in tally.errors]
-        print_json({"published": tally.published, "refused": tally.refused, "errors": errors})
+        print_json(publication_document(tally.published, tally.refused, tally.errors))
     else:
         click.echo(tally.summary())
     if tally.refused:
         sys.exit(2)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """What is wrong with the event of a line; `id` is the event's, if it can be read."""
-
-    line: int
-    id: str | None
-    field: str
-    reason: str
-    hint: str
 
 
 @dataclass(slots=True)
@@ -138,7 +126,7 @@ class _Tally:
 
     published: int = 0
     refused: int = 0
-    errors: list[_Refused] = field(default_factory=list)
+    errors: list[LineError] = field(default_factory=list)
 
     def note(self, line: InputLine, error: InvalidEvent | BrokerUnavailable | None) -> None:
         if error is None:
@@ -151,9 +139,8 @@ class _Tally:
         else:
             self.refused += 1
             told = of_the_whole(line, error)
-            if self.refused <= MOST_ERRORS:
-                known = salvage_event(line.text).id or None
-                self.errors.append(_Refused(line.number, known, told.field, told.reason, told.hint))
+            if self.refused <= MAX_LINE_ERRORS:
+                self.errors.append(line_error(line.number, line.text, told))
             if self.refused <= SHOWN:
                 click.echo(f"line {line.number}: {plain(str(told))}", err=True)
 

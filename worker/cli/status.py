@@ -37,9 +37,10 @@ from worker.cli.stores import Ledger, configuration
 from worker.integrations import DESTINATION_TYPES
 from worker.ledger.counts import counts_since
 from worker.model.fleet_health import worker_role
-from worker.model.health import FINE, Breaker, Counts, IntegrationHealth, LastError, Latency
+from worker.model.health import FINE, Counts, IntegrationHealth, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
+from worker.views.health import STATUS_FIELDS, StatusDocument, status_document, unknown_documents
 
 #: How often a watched status is shown anew, in seconds.
 _EVERY = 2.0
@@ -50,10 +51,7 @@ _OF_FLEET = (
 )
 _COUNTS = ("delivered", "retried", "dead")
 #: What is not known without each source.
-_FIELDS = {
-    Source.REDIS: (*_OF_FLEET, "held", "backlog"),
-    Source.DATABASE: ("parked", *_COUNTS, "latency_ms", "last_problem", "disabled_reason"),
-}
+_FIELDS = {**STATUS_FIELDS, Source.REDIS: (*_OF_FLEET, *STATUS_FIELDS[Source.REDIS])}
 _COLUMNS = ("backlog", *_COUNTS, "p99 ms")
 
 
@@ -143,9 +141,8 @@ class _Report:
 
     def print_json(self) -> None:
         """Print all of it as one document."""
-        documents = [self._document(one) for one in self._all]
-        unknown = self._gaps.documents(_FIELDS)
-        print_json({**self._fleet, "integrations": documents, "unknown": unknown})
+        unknown = unknown_documents(self._gaps, _FIELDS)
+        print_json({**self._fleet, "integrations": list(map(self._document, self._all)), "unknown": unknown})
 
     def print(self) -> None:
         """Print the fleet, and the integrations that are to be listed."""
@@ -173,38 +170,9 @@ class _Report:
     def _latency(self, one: IntegrationHealth) -> Latency | None:
         return (self._latencies or {}).get(one.integration_id)
 
-    def _document(self, one: IntegrationHealth) -> dict[str, Any]:
-        subject, counts, latency = self._subjects[one.integration_id], self._counted(one), self._latency(one)
-        return {
-            "id": one.integration_id,
-            "tenant_id": one.tenant_id,
-            "name": one.name,
-            "type": one.type,
-            "enabled": subject.enabled,
-            "paused": subject.paused,
-            "state": one.state.value,
-            "reason": one.reason,
-            "disabled_reason": subject.disabled_reason,
-            "held": _held(one.breaker),
-            "backlog": None if Source.REDIS in one.missing else one.backlog_events,
-            "parked": None if Source.DATABASE in one.missing else one.parked_events,
-            **{name: None if counts is None else getattr(counts, name) for name in _COUNTS},
-            "latency_ms": asdict(latency) if latency else None,
-            "last_problem": _problem(one.last_error),
-        }
-
-
-def _held(breaker: Breaker | None) -> dict[str, Any] | None:
-    if breaker is None:
-        return None
-    next_try = when(breaker.next_try_ms) if breaker.next_try_ms else None
-    return {"cause": breaker.cause, "since": when(breaker.since_ms), "next_try": next_try}
-
-
-def _problem(problem: LastError | None) -> dict[str, Any] | None:
-    if problem is None:
-        return None
-    return {"at": when(problem.at_ms), "error": problem.error, "hint": problem.hint}
+    def _document(self, one: IntegrationHealth) -> StatusDocument:
+        whole = replace(one, latency=self._latency(one))
+        return status_document(whole, self._subjects[one.integration_id], self._counted(one), self._gaps)
 
 
 def _fleet(client: Client, engine: Ledger, health: HealthService) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What could not be asked, and why: reports go on with what is known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from worker.model.errors import BrokerUnavailable, OutageError
 
@@ -14,13 +14,6 @@ class Source(StrEnum):
 
     REDIS = "redis"
     DATABASE = "database"
-
-
-#: What of an integration's health is not known without each source.
-HEALTH_FIELDS: Mapping[Source, Sequence[str]] = {
-    Source.REDIS: ("backlog", "oldest_event", "waiting_seconds", "recorded_until"),
-    Source.DATABASE: ("last_success", "last_error", "error_rate", "retry_rate", "latency_ms", "parked"),
-}
 
 
 class MissingSources:
@@ -43,15 +36,3 @@ class MissingSources:
             where = Source.REDIS if isinstance(error, BrokerUnavailable) else Source.DATABASE
             self.errors.setdefault(where, error)
             return None
-
-    def documents(self, fields: Mapping[Source, Sequence[str]]) -> list[dict[str, Any]]:
-        """Return as JSON values which source was away, why, and which of these fields that leaves null."""
-        return [
-            {
-                "source": source.value,
-                "cause": error.cause,
-                "reason": str(error),
-                "fields": list(fields[source]),
-            }
-            for source, error in self.errors.items()
-        ]

@@ -97,25 +97,25 @@ def count_document(found: DeadLetterCount) -> CountDocument:
     )
 
 
-def replay_document(replay: Replay, *, hides_operator: bool = False) -> ReplayDocument:
+def replay_document(replay: Replay, *, for_tenant: bool = False) -> ReplayDocument:
     """Return a replay; tenants are not shown which operator made it."""
-    return ReplayDocument(**_fields(replay, hides_operator=hides_operator))
+    return ReplayDocument(**_fields(replay, for_tenant=for_tenant))
 
 
-def replay_page(found: Sequence[Replay], limit: int, *, hides_operator: bool = False) -> ReplayPage:
+def replay_page(found: Sequence[Replay], limit: int, *, for_tenant: bool = False) -> ReplayPage:
     """Return a page of replays; `found` has one more than `limit` if there are more."""
     shown, following = cut_page(found, limit, lambda one: (one.created_ms, one.id))
-    items = [replay_document(one, hides_operator=hides_operator) for one in shown]
+    items = [replay_document(one, for_tenant=for_tenant) for one in shown]
     return ReplayPage(items=items, next=following)
 
 
-def replay_detail(replay: Replay, became: ReplayResult, *, hides_operator: bool = False) -> ReplayDetail:
+def replay_detail(replay: Replay, became: ReplayResult, *, for_tenant: bool = False) -> ReplayDetail:
     """Return a replay, and what became of its events."""
     result = ReplayResultDocument(delivered=became.delivered, dead=became.dead, under_way=became.under_way)
-    return ReplayDetail(**_fields(replay, hides_operator=hides_operator), result=result)
+    return ReplayDetail(**_fields(replay, for_tenant=for_tenant), result=result)
 
 
-def _fields(replay: Replay, *, hides_operator: bool) -> dict[str, Any]:
+def _fields(replay: Replay, *, for_tenant: bool) -> dict[str, Any]:
     asked = replay.selection
     by_operator = replay.made_by.startswith("cli:")
     return {
@@ -127,7 +127,7 @@ def _fields(replay: Replay, *, hides_operator: bool) -> dict[str, Any]:
         "total": replay.total,
         "replayed": replay.replayed,
         "skipped": replay.skipped,
-        "made_by": "operator" if hides_operator and by_operator else replay.made_by,
+        "made_by": "operator" if for_tenant and by_operator else replay.made_by,
         "created_at": rfc3339(replay.created_ms),
         "ended_at": rfc3339(replay.ended_ms),
         "note": replay.note,
