@@ -6,8 +6,8 @@ import pytest
 
 from tests.cli.running import create, run
 from tests.fleet import Fleet
-from worker.cli.field_options import MODELS
 from worker.cli.integration_options import INTEGRATION_OPTIONS
+from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration
 
 HOOK = "https://endpoint.example.com/webhook"
@@ -80,7 +80,7 @@ def test_a_type_with_an_address_of_another_is_refused(
     assert ran.complaint.startswith(words)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_every_field_has_an_option(kind: str) -> None:
     """What the API can configure, the command line can; nothing is forgotten when a field is added."""
     given = {
@@ -90,14 +90,14 @@ def test_every_field_has_an_option(kind: str) -> None:
         for field in option.gives
     }
 
-    assert set(MODELS[kind].model_fields) - given == set()
+    assert set(CONFIGS[kind].model_fields) - given == set()
     assert set(Integration.model_fields) - given == {"id", "enabled", "paused", "destination"}
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_no_option_goes_with_a_type_that_has_not_its_field(kind: str) -> None:
     """An option that is accepted has an effect."""
-    known = {*MODELS[kind].model_fields, *Integration.model_fields}
+    known = {*CONFIGS[kind].model_fields, *Integration.model_fields}
     astray = [
         option.flag
         for option in INTEGRATION_OPTIONS

@@ -1,35 +1,49 @@
-"""One option of the form that an integration is made with, and a command whose help has sections.
+"""Options of the command line, each made of a field of integrations; and a command whose help has sections.
 
-Comes in: the name of a field of the models. Goes out: an option that knows which types of destination it
-goes with, and whose help tells the models' own defaults and bounds.
+An option goes with the types of destination that have its field. Several types may have a field for the same
+flag: then one option serves all of them, and its help says what differs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from worker.integrations import SplunkHec, SyslogCef, Webhook
-from worker.integrations.integration import Integration
+from worker.destinations.registry import named
+from worker.integrations import CONFIGS
+from worker.integrations.fields import ConfigField, FieldShape, fields_of, sentence
 
 GENERAL = "General"
+PAIR, HIDDEN_PAIR = "NAME=VALUE", "NAME: VALUE"
 
-#: The models of the destinations, by type.
-MODELS: dict[str, type[SplunkHec | SyslogCef | Webhook]] = {
-    model.model_fields["type"].default: model for model in (SplunkHec, SyslogCef, Webhook)
+_FROM_FILES = {
+    FieldShape.PEM,
+    FieldShape.HIDDEN,
+    FieldShape.HIDDEN_PEM,
+    FieldShape.HIDDEN_PAIRS,
+    FieldShape.HIDDEN_LIST,
 }
+_SEVERAL = {FieldShape.PAIRS, FieldShape.LIST, FieldShape.HIDDEN_PAIRS, FieldShape.HIDDEN_LIST}
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_OR_STDIN = "from a file, or - for standard input"
 
-_SCHEMAS = {kind: model.model_json_schema()["properties"] for kind, model in MODELS.items()}
-_INTEGRATION = Integration.model_json_schema()["properties"]
-_CLICK_TYPES: dict[str, type] = {"integer": int, "number": float, "string": str, "boolean": bool}
-_METAVARS = {"integer": "NUMBER", "number": "SECONDS", "string": "TEXT"}
+
+@dataclass(frozen=True, slots=True)
+class FieldSource:
+    """One way to give a field of one type of destination: its value, or a file with it."""
+
+    kind: str
+    field: ConfigField
+    from_file: bool
 
 
 class FormOption(click.Option):
     """An option under a heading of help; left out, it is None, so that the model's own default holds.
 
     `gives` are the fields of an integration that it is read into, as errors name them; `types` those of
-    the destinations that it goes with, which are all unless they are given.
+    the destinations that it goes with, which are all unless it has `sources`.
     """
 
     def __init__(
@@ -37,7 +51,7 @@ class FormOption(click.Option):
         *declarations: str,
         section: str = GENERAL,
         gives: Sequence[str] = (),
-        types: Iterable[str] = tuple(MODELS),
+        sources: Sequence[FieldSource] = (),
         **attributes: Any,
     ) -> None:
         """Take what a click option takes, too."""
@@ -46,8 +60,9 @@ class FormOption(click.Option):
             attributes["default"] = None
         super().__init__(declarations, **attributes)
         self.section = section
-        self.gives = gives
-        self.types = tuple(types)
+        self.gives = gives or [path_of(source.field) for source in sources]
+        self.sources = sources
+        self.types = tuple(dict.fromkeys(source.kind for source in sources)) or tuple(CONFIGS)
 
     @property
     def flag(self) -> str:
@@ -56,7 +71,11 @@ class FormOption(click.Option):
 
     def is_given(self, values: Mapping[str, Any]) -> bool:
         """Whether it stands on the command line, going by the values of all options."""
-        return values[self.name or ""] not in (None, ())
+        return self.value(values) not in (None, ())
+
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """Return its own value."""
+        return values[self.name or ""]
 
 
 class SectionedCommand(click.Command):
@@ -74,61 +93,170 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def field_option(field: str, declaration: str, words: str, **attributes: Any) -> FormOption:
-    """Make the option of one field, which goes with the types that have that field.
+def path_of(field: ConfigField) -> str:
+    """Return the path of a field in the document; of one that says which model is meant, the model's."""
+    return field.name.rpartition(".")[0] if field.is_tag else field.name
 
-    What its help says behind the words, its bounds and its default, is what the models say.
-    """
-    schemas = _schemas(field)
-    first = next(iter(schemas.values()))
-    facts = "; ".join(fact for fact in (_bounds(first), _defaults(schemas, declaration)) if fact)
+
+def spelled(tag: str) -> str:
+    """Write the value that says which model is meant as it is typed."""
+    return tag.replace("_", "-")
+
+
+def destination_options() -> dict[str, FormOption]:
+    """Return the options of the fields of all types, by flag, in the order of types and fields."""
+    sources: dict[str, list[FieldSource]] = {}
+    for kind, config in CONFIGS.items():
+        for field in fields_of(config):
+            for declaration, from_file in _declarations(field):
+                sources.setdefault(declaration, []).append(FieldSource(kind, field, from_file))
+    return {
+        declaration.partition("/")[0]: _option(declaration, found) for declaration, found in sources.items()
+    }
+
+
+def common_option(field: ConfigField, **attributes: Any) -> FormOption:
+    """Return the option of a field that every integration has, whatever its type."""
+    [(declaration, _)] = _declarations(field)
+    source = FieldSource("", field, from_file=False)
+    words = {"help": _help(declaration, [source]), **_read_as(declaration, [source]), **attributes}
+    return FormOption(declaration, gives=[field.name], **words)
+
+
+def _declarations(field: ConfigField) -> Iterator[tuple[str, bool]]:
+    """Yield the flags of a field, and whether each takes a file."""
+    about, name = field.about, f"--{path_of(field).replace('.', '-').replace('_', '-')}"
+    if field.shape not in _FROM_FILES:
+        yes_and_no = f"{name}/--no-{name[2:]}" if field.shape is FieldShape.CHECK else name
+        yield about.flag or yes_and_no, False
+        return
+    ways = [(about.file_flag or f"{about.flag or name}-file", True), (about.flag, False)]
+    if field.shape is FieldShape.HIDDEN_PAIRS:
+        ways.reverse()
+    yield from ((flag, from_file) for flag, from_file in ways if flag)
+
+
+def _option(declaration: str, sources: Sequence[FieldSource]) -> FormOption:
+    first = sources[0]
+    if any(one.field.shape is not first.field.shape or one.from_file != first.from_file for one in sources):
+        msg = f"{declaration} stands for fields of several shapes: give one of them another flag"
+        raise TypeError(msg)
+    several = len({one.kind for one in sources}) > 1
+    section = GENERAL if several else f"{named(first.kind).label} (--type {first.kind})"
     return FormOption(
         declaration,
-        field,
-        gives=(field,),
-        types=schemas,
-        help=f"{words}.{facts and f'  [{facts}]'}",
-        **{**_read_as(first), **attributes},
+        section=first.field.about.section or section,
+        sources=sources,
+        help=_help(declaration, sources),
+        **_read_as(declaration, sources),
     )
 
 
-def _schemas(field: str) -> dict[str, dict[str, Any]]:
-    """Return, by type of destination, the schema of what the field may be, leaving None aside."""
-    found = {kind: fields[field] for kind, fields in _SCHEMAS.items() if field in fields}
-    found = found or dict.fromkeys(_SCHEMAS, _INTEGRATION[field])
-    return {kind: {**schema, **schema.get("anyOf", [{}])[0]} for kind, schema in found.items()}
+def _read_as(declaration: str, sources: Sequence[FieldSource]) -> dict[str, Any]:
+    """Return as what click shall read it; bounds are left to the model."""
+    source = sources[0]
+    field, metavar = source.field, source.field.about.metavar
+    several = {"multiple": True} if field.shape in _SEVERAL else {}
+    if source.from_file:
+        return {"type": _FILE, "metavar": "FILE", **several}
+    match field.shape:
+        case FieldShape.CHECK:
+            return {"type": bool} if "/" in declaration else {"is_flag": True}
+        case FieldShape.CHOICE if field.unit is str:
+            choices = [choice for one in sources for choice in one.field.choices]
+            return {
+                "type": click.Choice(list(dict.fromkeys(map(spelled, choices) if field.is_tag else choices)))
+            }
+        case FieldShape.NUMBER | FieldShape.CHOICE:
+            usual = "SECONDS" if field.name.endswith("_seconds") else "NUMBER"
+        case FieldShape.PAIRS:
+            usual = PAIR
+        case FieldShape.HIDDEN_PAIRS:
+            usual = f"'{HIDDEN_PAIR}'"
+        case FieldShape.HIDDEN:
+            usual = declaration.rpartition("-")[2].upper()
+        case _:
+            usual = "TEXT"
+    return {"type": field.unit, "metavar": metavar or usual, **several}
 
 
-def _read_as(schema: dict[str, Any]) -> dict[str, Any]:
-    """Say as what click shall read it; bounds are left to the model."""
-    if "enum" in schema:
-        return {"type": click.Choice(schema["enum"])}
-    return {"type": _CLICK_TYPES[schema["type"]], "metavar": _METAVARS.get(schema["type"])}
+def _help(declaration: str, sources: Sequence[FieldSource]) -> str:
+    """Return the help: the clauses of all types, and what the models say."""
+    first = sources[0]
+    shape, noun = first.field.shape, first.field.noun
+    clauses = list(dict.fromkeys(map(_clause, sources)))
+    if shape is FieldShape.HIDDEN and first.from_file:
+        what = ", or ".join(clauses) + ("," if len(clauses) > 1 else "")
+        return f"Read {what} {_OR_STDIN}.{_asking(sources)}"
+    if shape is FieldShape.HIDDEN:
+        noun = declaration.removeprefix("--").replace("-", " ")
+        return (
+            f"The {noun} itself. Others on this machine can see it while the command runs: rather use "
+            f"{_file_flag(first)}."
+        )
+    if shape is FieldShape.HIDDEN_PAIRS and first.from_file:
+        return f"Read {noun} {_OR_STDIN}: one `{HIDDEN_PAIR}` a line."
+    if shape is FieldShape.HIDDEN_PAIRS:
+        text = sentence(f"{clauses[0]}; repeat it for several")
+        return f"{text} For a secret, rather use {_file_flag(first)}."
+    text = "; ".join(clauses)
+    if shape in _SEVERAL and not first.field.about.flag_help:
+        text += "; repeat it for several" if not first.from_file else f" {_OR_STDIN}; repeat it for several"
+    facts = _facts(declaration, sources)
+    chosen = " Left out, told by those." if first.field.is_tag else ""
+    return sentence(text) + chosen + (f"  [{facts}]" if facts else "")
 
 
-def _bounds(schema: dict[str, Any]) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
+def _clause(source: FieldSource) -> str:
+    fields = fields_of(CONFIGS[source.kind]) if source.kind else ()
+    flags = {path_of(one): next(_declarations(one))[0].partition("/")[0] for one in fields}
+    about = source.field.about
+    return about.text(flags.__getitem__, about.flag_help)
+
+
+def _asking(sources: Sequence[FieldSource]) -> str:
+    """Say when a secret is asked for."""
+    if not any(one.field.required for one in sources):
+        return ""
+    tag = sources[0].field.tag
+    if len(sources) > 1 or tag is None:
+        return " Left out where one is needed, you are asked for it."
+    path, value = tag
+    return f" Left out with --{path.rpartition('.')[0]} {spelled(value)}, you are asked for it."
+
+
+def _file_flag(source: FieldSource) -> str:
+    return next(flag for flag, from_file in _declarations(source.field) if from_file)
+
+
+def _facts(declaration: str, sources: Sequence[FieldSource]) -> str:
+    """Say bounds and default, and of which types they are where they are not those of all."""
+    bounds = _by_type((_bounds(source.field), source.kind) for source in sources)
+    default = _by_type((_typed(source.field, declaration), source.kind) for source in sources)
+    return "; ".join(fact for fact in (bounds, default and f"default: {default}") if fact)
+
+
+def _by_type(facts: Iterable[tuple[str, str]]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for fact, kind in facts:
+        if fact:
+            kinds.setdefault(fact, []).append(kind)
+    most = max(kinds, key=lambda fact: len(kinds[fact]), default="")
+    return ", ".join([most, *(f"{fact} for {', '.join(kinds[fact])}" for fact in kinds if fact != most)])
+
+
+def _bounds(field: ConfigField) -> str:
+    least, most = field.bounds
     if most is None:
         return ""
     return f"up to {most}" if least is None else f"{least} to {most}"
 
 
-def _defaults(schemas: dict[str, dict[str, Any]], declaration: str) -> str:
-    """Say the default, and of which types it is if it is not that of all."""
-    kinds: dict[str, list[str]] = {}
-    for kind, schema in schemas.items():
-        if (default := schema.get("default")) is not None:
-            kinds.setdefault(_typed(default, declaration), []).append(kind)
-    if not kinds:
+def _typed(field: ConfigField, declaration: str) -> str:
+    """Write a default as it would be typed; nothing where there is none, or the flag is its opposite."""
+    if field.default is None or field.shape in _SEVERAL or field.is_tag:
         return ""
-    common = max(kinds, key=lambda default: len(kinds[default]))
-    others = [f"{default} for {', '.join(kinds[default])}" for default in kinds if default != common]
-    return f"default: {', '.join([common, *others])}" if common else ""
-
-
-def _typed(default: Any, declaration: str) -> str:
-    """Write a default as it would be typed: of a switch its name, which is none if it is off as a rule."""
-    if isinstance(default, bool):
-        names = [*declaration.replace("--", "").split("/"), ""]
-        return names[0] if default else names[1]
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if field.shape is FieldShape.CHECK:
+        yes, slash, no = declaration.partition("/")
+        return (yes if field.default else no).removeprefix("--") if slash else ""
+    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)

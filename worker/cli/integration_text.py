@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from worker.broker.key_holders import KeyHolder, words_of_lack
 from worker.cli.output import when
-from worker.integrations import NoAuth, SplunkHec, Webhook
 from worker.integrations.integration import Integration, moved_in, secrets_in, unreadable_in
 from worker.integrations.secrets import masked_url
 from worker.ledger.results import DisabledIntegration
@@ -90,7 +89,7 @@ def integration_warnings(
     yield from _unreadable_by_workers(integration, ask_lacking)
     parts = urlsplit(integration.destination.url)
     address = literal(parts.hostname or "")
-    secrets = _secrets(integration)
+    secrets = integration.destination.secrets_sent()
     if parts.scheme == "http" and secrets and not (address and address.is_loopback):
         yield (
             f"{secrets} will go over the network unencrypted, where others may read along: give an address "
@@ -135,21 +134,6 @@ def _why(off: DisabledIntegration | None) -> str:
 def _way_back(integration: Integration) -> str:
     """Tell how it is switched on again; by its id, because another tenant may have its name as well."""
     return f"`siem integrations enable {integration.id}` switches it on again"
-
-
-def _secrets(integration: Integration) -> str:
-    """Name what secrets a request carries, or return nothing."""
-    match integration.destination:
-        case SplunkHec():
-            return "the HEC token"
-        case Webhook(auth=NoAuth(), headers=headers, url=url):
-            return (
-                "the added headers" if headers else "the values of the url's query" if url.has_query else ""
-            )
-        case Webhook(auth=auth):
-            return "the bearer token" if auth.kind == "bearer" else "the API key"
-        case _:
-            return ""
 
 
 def _cell(name: str, value: Any) -> Any:

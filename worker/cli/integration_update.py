@@ -1,25 +1,14 @@
 """`siem integrations update`: change what is given, and leave the rest, secrets above all, as it is."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from worker.cli.field_options import MODELS, FormOption, SectionedCommand
-from worker.cli.integration_form import (
-    as_given,
-    auth_of,
-    giving,
-    headers_of,
-    judged,
-    pairs,
-    pem_of,
-    refuse_contradictions,
-    refuse_useless,
-    text_in,
-    token_of,
-)
+from worker.cli.field_options import FormOption, SectionedCommand
+from worker.cli.field_values import common_values, destination_values, event_types
+from worker.cli.integration_form import giving, judged, refuse_contradictions, refuse_useless
 from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_text import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
@@ -31,23 +20,21 @@ from worker.cli.stores import (
     refresh_integrations,
     worker_reach,
 )
+from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
 from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidInput, InvalidIntegration
-from worker.model.events import EventType
 from worker.vault.places import require_again
 from worker.vault.vault import open_vault
 
 #: What has commands of its own, or cannot change.
-_FIXED = frozenset({"kind", "tenant_id", "disabled", "paused"})
+_FIXED = frozenset({"kind", "tenant", "disabled", "paused"})
 #: What a person may bring back to its default, by the field's name in `siem integrations show`.
 _RESETTABLE = sorted(
-    {field for model in MODELS.values() for field in model.model_fields}
-    | {"event_types", "max_retries", "redrive"} - {"type", "url"}
+    {"event_types", "max_retries", "redrive"}
+    | {field for config in CONFIGS.values() for field in config.model_fields} - {"type", "url"}
 )
-_FILES = {"ca_pem": "ca_file", "client_cert_pem": "client_cert_file", "client_key_pem": "client_key_file"}
-_AUTH = ("auth", "token", "token_file", "api_key_file", "api_key_header")
 
 
 def _optional(option: FormOption) -> FormOption:
@@ -107,17 +94,15 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
 def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
     """Return the integration with what is given. Raises InvalidIntegration, click.UsageError."""
     values = {**dict.fromkeys(_FIXED), **given, "url": given["url"] or old.destination.url}
-    refuse_useless(
-        old.type, {**values, "use_ack": given["use_ack"] or getattr(old.destination, "use_ack", None)}
-    )
+    refuse_useless(old.type, values, dict(old.destination))
     refuse_contradictions(values)
     whole = old.model_dump()
-    whole |= as_given(values, Integration, without={"event_types"})
-    whole["destination"] |= dict(_destination(old.type, values))
+    whole |= common_values(values)
+    whole["destination"] |= destination_values(old.type, values, ask=False)
     if isinstance(old.destination.url, SecretUrl) and given["url"]:
         whole["destination"]["url"] = old.destination.url.with_kept(given["url"])
-    if values["all_events"] or values["event_types"]:
-        whole["event_types"] = sorted(EventType if values["all_events"] else values["event_types"])
+    if types := event_types(values):
+        whole["event_types"] = types
     for field in given["reset"]:
         whole.pop(field, None)
         whole["destination"].pop(field, None)
@@ -135,33 +120,3 @@ def _named_by_options(error: InvalidInput) -> InvalidIntegration:
     """Say which options give the secret."""
     flags = giving(error.field)
     return InvalidIntegration(error.field, error.reason, f"{error.hint}: {flags}" if flags else error.hint)
-
-
-def _destination(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of the destination that were given."""
-    yield from as_given(values, MODELS[kind], without={"fields", "auth", "token"}).items()
-    for field, option in _FILES.items():
-        if values[option] is not None:
-            yield field, pem_of(values, option)
-    if values["insecure"]:
-        yield "verify_tls", False
-    if kind == "splunk_hec":
-        yield from _splunk(values)
-    if kind == "webhook":
-        yield from _webhook(values)
-
-
-def _splunk(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    if values["token"] is not None or values["token_file"] is not None:
-        yield "token", token_of("HEC token", values)
-    if values["fields"]:
-        yield "fields", pairs("--field", values["fields"], "=", "NAME=VALUE")
-
-
-def _webhook(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    if any(values[name] is not None for name in _AUTH):
-        yield "auth", auth_of(values)
-    if values["add_header"] or values["header_file"]:
-        yield "headers", headers_of(values)
-    if secrets := values["signing_secret_file"]:
-        yield "signing_secrets", [text_in("--signing-secret-file", path) for path in secrets]

@@ -5,6 +5,7 @@ would be right, and never repeat a value, for it may be a secret.
 """
 
 from worker.integrations.destination import REQUIRED_FIELDS, DestinationConfig
+from worker.integrations.fields import fields_of
 from worker.integrations.splunk_hec import SplunkHec
 from worker.integrations.syslog_cef import SyslogCef
 from worker.integrations.tls import TlsOptions
@@ -34,8 +35,9 @@ def register(config: type[DestinationConfig]) -> None:
 
     What is built of all types at import, such as Celery's queues, has it if this comes before that import.
     Raises ValueError if another configuration has the same type, or if the class lacks a field of
-    DestinationConfig.
+    DestinationConfig, and TypeError if a field has no Described (see `worker.integrations.fields`).
     """
+    fields_of(config)
     fields = config.model_fields
     if lacking := [name for name in REQUIRED_FIELDS if name not in fields]:
         msg = f"{config.__name__} has no field {', '.join(lacking)}"

@@ -1,11 +1,11 @@
 """What the configuration of every destination has, beside the fields of its own."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from worker.integrations.fields import Described
+from worker.integrations.fields import Described, FieldShape, fields_of
 from worker.integrations.tls import TlsOptions
 
 #: What a class must declare itself, see below.
@@ -59,3 +59,13 @@ class DestinationConfig(TlsOptions):
     SCHEMES: ClassVar[Mapping[str, str]] = {}
     #: What in the path of a url tells this type from another one with the same schemes.
     PATH_MARK: ClassVar[str] = ""
+
+    def secrets_sent(self) -> str:
+        """Return which secret every request carries, as in "the API key", or nothing."""
+        for field in fields_of(type(self)):
+            value: Any = self
+            for part in field.name.split("."):
+                value = getattr(value, part, None)
+            if field.shape is FieldShape.HIDDEN and value is not None:
+                return f"the {field.noun}"
+        return ""

@@ -208,6 +208,15 @@ class Webhook(DestinationConfig):
             signing_key(secret)
         return secrets
 
+    def secrets_sent(self) -> str:
+        """Return it as of any destination; headers and the query of the url are secrets as well."""
+        headers = "the added headers" if self.headers else ""
+        return (
+            super().secrets_sent()
+            or headers
+            or ("the values of the url's query" if self.url.has_query else "")
+        )
+
     def contradictions(self, *, stored: bool) -> Iterator[str]:
         """Yield what does not go together, as of any destination."""
         yield from super().contradictions(stored=stored)
