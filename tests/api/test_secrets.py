@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from tests.api.conftest import OURS, Api
-from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.integrations import IntegrationStore
 from worker.vault.fields import sealed_in
 from worker.vault.vault import Vault, new_key
 
@@ -14,7 +14,7 @@ LONG, OTHER = "a-long-secret-token-f3", "another-long-token-9c"
 
 def opened(api: Api, integration_id: str) -> Any:
     """Return the destination with its secrets, as a worker would see it."""
-    return api.resources.integrations_of(OURS).open(integration_id).destination
+    return api.resources.integrations_of(OURS).get(integration_id).destination
 
 
 def test_a_mark_is_shown_and_may_be_sent_back(api: Api) -> None:
@@ -133,7 +133,7 @@ def test_a_secret_whose_key_is_missing_is_not_moved(api: Api) -> None:
     shown = api.get(path)["signing_secrets"]
     refused = api.ask("PATCH", path, json={"signing_secrets": [new, *shown]})
     renamed = api.ask("PATCH", path, json={"name": "renamed while its key is missing"})
-    returned = TenantIntegrations(api.resources.engine, Vault([_key_of(api), key]), OURS).open(made["id"])
+    returned = IntegrationStore(api.resources.engine, Vault([_key_of(api), key])).of(OURS).get(made["id"])
 
     assert (refused.status_code, refused.json()["field"]) == (422, "signing_secrets.1")
     assert "lacks the key that sealed it" in refused.json()["reason"]
@@ -146,7 +146,7 @@ def _seal_with_a_lost_key(api: Api, integration_id: str) -> str:
     """Have its secrets sealed by a key that the API does not have, and return that."""
     engine, kept = api.resources.engine, api.resources.vault
     lost = new_key()
-    TenantIntegrations(engine, Vault([lost, _key_of(api)]), OURS).change(integration_id, lambda one: one)
+    IntegrationStore(engine, Vault([lost, _key_of(api)])).of(OURS).change(integration_id, lambda one: one)
     assert {kept.key_of(one) for one in _sealed(api, integration_id)} == {None}
     return lost
 

@@ -13,10 +13,10 @@ from tests.ledger.letters import bury, live
 from worker.broker import keys
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.engine import open_ledger
-from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.replay_pages import ReplayStore
 from worker.ledger.replays import get_replay
+from worker.ledger.results import IntegrationRecord
 from worker.model.replays import Replay, ReplayedLetter, ReplayState, Selection
 
 MANY = 60

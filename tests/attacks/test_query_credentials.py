@@ -17,9 +17,9 @@ from tests.receivers.webhook import WebhookReceiver
 from worker.integrations.integration import parse_integration
 from worker.integrations.secrets import SecretUrl
 from worker.ledger.engine import writing
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidIntegration, SecretMoved, SecretUnreadable
 from worker.vault.documents import open_document, seal_document
 from worker.vault.vault import Vault, new_key
@@ -77,7 +77,7 @@ def test_a_masked_url_keeps_the_values(api: Api) -> None:
     def changed(url: str) -> str:
         answer = api.ask("PATCH", path, json={"url": url})
         assert answer.status_code == 200, answer.text
-        return str(api.resources.integrations_of(OURS).open(made["id"]).destination.url)
+        return str(api.resources.integrations_of(OURS).get(made["id"]).destination.url)
 
     assert changed(made["url"]) == f"https://hook.example.com/in?{QUERY}"
     assert changed(f"https://hook.example.com/out?{SHOWN}&a=b") == f"https://hook.example.com/out?{QUERY}&a=b"
@@ -108,7 +108,7 @@ def test_the_form_and_its_preview_show_no_value(tmp_path: Path) -> None:
         }
         preview = visitor.post(f"{HOME}/{one}/preview", status=200, **fields).text
         visitor.post(f"{HOME}/{one}/edit", **fields)
-        kept = site.resources.integrations_of(OURS).open(one).destination.url
+        kept = site.resources.integrations_of(OURS).get(one).destination.url
         visitor.http.close()
 
     assert fields["url"] == f"https://hook.example.com/in?{SHOWN}"
@@ -154,7 +154,7 @@ def test_a_url_whose_key_is_lost_hides_nothing_else(api: Api) -> None:
     path = f"/integrations/siem/{made['id']}"
     current = (api.fleet.directory / "secret.key").read_text().strip()
     lost = Vault([new_key(), current])
-    TenantIntegrations(api.resources.engine, lost, OURS, api.resources.config.quotas).change(
+    IntegrationStore(api.resources.engine, lost, api.resources.config.quotas).of(OURS).change(
         made["id"], lambda one: one
     )
 

@@ -15,7 +15,6 @@ from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.replays import create_replay, end_replay, running_replays
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 from worker.model.limits import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
@@ -97,7 +96,7 @@ def test_a_deleted_integration_makes_room(engine: Engine, vault: Vault) -> None:
     store.delete("int_w0")
     store.create(webhook("w3"))
 
-    assert len(store.list("a")) == 3
+    assert len(store.of("a").list()) == 3
 
 
 def test_a_large_document_is_refused_by_its_largest_field(engine: Engine, vault: Vault) -> None:
@@ -107,7 +106,7 @@ def test_a_large_document_is_refused_by_its_largest_field(engine: Engine, vault:
     with pytest.raises(TooLargeIntegration) as refused:
         store.create(webhook("w", headers=large))
     store.create(webhook("w"))
-    mine = TenantIntegrations(engine, vault, "a", QUOTAS)
+    mine = IntegrationStore(engine, vault, QUOTAS).of("a")
     with pytest.raises(TooLargeIntegration):
         mine.change("int_w", lambda _: webhook("w", headers=large))
 
@@ -122,7 +121,7 @@ def test_a_large_document_is_refused_by_its_largest_field(engine: Engine, vault:
 def test_what_was_too_large_before_may_be_changed(engine: Engine, vault: Vault) -> None:
     """A lower limit breaks nothing: it can be renamed and made smaller, and not larger."""
     IntegrationStore(engine, vault).create(webhook("w", headers={"X-One": "x" * 3000, "X-Two": "x" * 3000}))
-    mine = TenantIntegrations(engine, vault, "a", QUOTAS)
+    mine = IntegrationStore(engine, vault, QUOTAS).of("a")
     mine.change("int_w", lambda one: one.model_copy(update={"paused": True}))
     mine.change("int_w", lambda _: webhook("w", headers={"X-One": "x" * 3000, "X-Two": "x" * 2000}))
 
@@ -171,7 +170,7 @@ def test_what_was_deleted_takes_little(engine: Engine, vault: Vault) -> None:
     store.create(webhook("w", headers={"X-One": "x" * 3000, "X-Two": "x" * 3000}))
     store.create(webhook("v", headers={"X-One": "x" * 3000, "X-Two": "x" * 3000}))
     store.delete("int_w")
-    TenantIntegrations(engine, vault, "a").delete("int_v")
+    IntegrationStore(engine, vault).of("a").delete("int_v")
 
     for record in store.records():
         assert record.deleted

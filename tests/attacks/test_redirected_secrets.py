@@ -128,7 +128,7 @@ def test_the_page_tests_no_kept_secret_against_another_server(tmp_path: Path) ->
         signed = visitor.post(f"{HOME}/{one}/edit", status=422, **fields)
         fields["forget:signing_secrets"] = "yes"
         with_token = visitor.post(f"{HOME}/{one}/edit", status=303, **fields)
-        kept = site.resources.integrations_of(OURS).open(one).destination
+        kept = site.resources.integrations_of(OURS).get(one).destination
         visitor.http.close()
 
     for answer in (tested, shown):

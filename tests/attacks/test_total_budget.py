@@ -22,10 +22,10 @@ from worker.broker.packing import pack_chunk, unpack_chunk
 from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot, publish_integrations
 from worker.ledger.engine import open_ledger, writing
-from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore, keep
 from worker.ledger.recording import record_entries
+from worker.ledger.results import IntegrationRecord
 from worker.model.parking import (
     BacklogRoom,
     Cap,

@@ -19,10 +19,10 @@ from worker.broker.packing import unpack_chunk
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Limits, Snapshot, publish_integrations
 from worker.ledger.engine import open_ledger
-from worker.ledger.integrations import IntegrationRecord
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.replay_pages import ReplayStore
 from worker.ledger.replays import create_replay, end_replay, find_replays, get_replay
+from worker.ledger.results import IntegrationRecord
 from worker.model.deliveries import Cause
 from worker.model.errors import LedgerUnavailable
 from worker.model.events import QueuedEvent

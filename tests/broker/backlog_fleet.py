@@ -21,7 +21,7 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.snapshot import publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import Settlement

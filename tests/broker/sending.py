@@ -9,7 +9,7 @@ from worker.broker.ingress import IngressEntry, RoutedChunk
 from worker.broker.ingress import append as append_chunk
 from worker.broker.packing import damaged_counts
 from worker.broker.snapshot import publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 from worker.model.batches import Batch
 from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent

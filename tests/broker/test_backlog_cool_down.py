@@ -8,7 +8,7 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.snapshot import publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 from worker.model.orders import WorkOrder
 
 

@@ -17,7 +17,7 @@ from worker.broker.conflicts import (
 )
 from worker.broker.integration_documents import standing_ids
 from worker.broker.snapshot import Snapshot, later_states, publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 
 
 def record(revision: int, *, deleted: bool = False, **fields: Any) -> IntegrationRecord:

@@ -13,7 +13,7 @@ from worker.broker import deletions, keys
 from worker.broker.backlog import Backlog
 from worker.broker.deletions import DeletedKeys, Removal, deletion_notes
 from worker.broker.snapshot import Snapshot, later_states, publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 from worker.model.errors import LeaseLost
 
 DOCUMENT = {

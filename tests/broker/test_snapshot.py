@@ -5,7 +5,7 @@ import json
 import redis
 
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 
 
 def record(integration_id: str, *, deleted: bool = False, **fields: object) -> IntegrationRecord:

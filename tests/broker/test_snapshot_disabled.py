@@ -8,7 +8,7 @@ from tests.broker.sending import TIMING, append, claim, delivered, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.snapshot import Snapshot, publish_integrations
-from worker.ledger.integrations import IntegrationRecord
+from worker.ledger.results import IntegrationRecord
 
 DOCUMENT = '{"id": "a", "enabled": %s, "event_types": ["policy.deny"], "destination": {"type": "webhook"}}'
 

@@ -8,7 +8,7 @@ from tests.browser.driving import Browser
 from tests.pages.conftest import HOME, OURS, Site
 from tests.receivers.hec import HecReceiver
 from worker.integrations.integration import Integration
-from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.integrations import IntegrationStore
 from worker.vault.vault import Vault, new_key, open_vault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -39,7 +39,7 @@ def _lose_key_of(site: Site, integration: Integration) -> None:
     """Seal its secrets with a key that nobody keeps."""
     own = (site.fleet.directory / "secret.key").read_text().strip()
     engine = site.fleet.engine
-    TenantIntegrations(engine, Vault([new_key(), own]), OURS).change(integration.id, lambda one: one)
+    IntegrationStore(engine, Vault([new_key(), own])).of(OURS).change(integration.id, lambda one: one)
     [document] = [one.document for one in site.fleet.store.records() if one.id == integration.id]
     assert (
         open_vault(site.fleet.settings).key_of(json.loads(document)["destination"]["token"]["$sealed"])

@@ -140,4 +140,4 @@ def test_it_is_shown(empty: Fleet) -> None:
 
 
 def _stored(fleet: Fleet) -> object:
-    return fleet.store.get("siem").destination
+    return fleet.store.get(fleet.store.resolve("siem")).destination

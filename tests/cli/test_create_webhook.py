@@ -253,7 +253,7 @@ def _create(fleet: Fleet, *options: str) -> Ran:
 
 
 def _stored(fleet: Fleet) -> Webhook:
-    destination = fleet.store.get("siem").destination
+    destination = fleet.store.get(fleet.store.resolve("siem")).destination
     assert isinstance(destination, Webhook)
     return destination
 

@@ -217,6 +217,6 @@ def _create(fleet: Fleet, *options: str, stdin: bytes = b"") -> Ran:
 
 
 def _token(fleet: Fleet) -> str:
-    destination = fleet.store.get("splunk").destination
+    destination = fleet.store.get(fleet.store.resolve("splunk")).destination
     assert isinstance(destination, SplunkHec)
     return destination.token.get_secret_value()

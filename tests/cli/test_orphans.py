@@ -86,7 +86,7 @@ def test_one_whose_name_is_taken_gets_another(own: Fleet, orphan: str) -> None:
         True,
     )
     assert adopted.json["name"] == "later"
-    assert own.store.get("later").id == orphan
+    assert own.store.resolve("later") == orphan
 
 
 def test_one_is_deleted_with_a_record(own: Fleet, orphan: str) -> None:

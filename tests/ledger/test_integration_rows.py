@@ -11,11 +11,10 @@ from tests.ledger.content import recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
 from worker.integrations.integration import parse_integration
 from worker.ledger.dead_letters import discard_dead_letters
-from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import running_replays
-from worker.ledger.results import DisabledIntegration, Recorded
-from worker.ledger.tenancy import TenantIntegrations
+from worker.ledger.results import DisabledIntegration, IntegrationRecord, Recorded
 from worker.model.deliveries import Cause, Failure, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.replays import Selection
@@ -147,7 +146,7 @@ def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door:
     if door == "store":
         store.set_enabled("int_a", True)
     else:
-        tenant = TenantIntegrations(store.engine, Vault([KEY]), "default")
+        tenant = IntegrationStore(store.engine, Vault([KEY])).of("default")
         tenant.change("int_a", lambda one: one.model_copy(update={"paused": True}))
         assert running_replays(store.engine) == []
         tenant.change("int_a", lambda one: one.model_copy(update={"enabled": True}))

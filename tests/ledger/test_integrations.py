@@ -42,7 +42,7 @@ def test_created_is_found_by_id_and_by_name(store: IntegrationStore) -> None:
     store.create(made)
 
     assert store.get("int_a") == made
-    assert store.get("Splunk EU", "default") == made
+    assert store.get(store.of("default").resolve("Splunk EU")) == made
     assert store.list() == [made]
 
 
@@ -86,7 +86,7 @@ def test_name_is_free_after_deletion(store: IntegrationStore) -> None:
     successor = _integration("int_b", "Splunk")
     store.create(successor)
 
-    assert store.get("Splunk") == successor
+    assert store.get(store.resolve("Splunk")) == successor
     assert store.list() == [successor]
     with pytest.raises(NotFoundError):
         store.get("int_a")
@@ -117,14 +117,14 @@ def test_deletion_is_dated(store: IntegrationStore, engine: Engine) -> None:
     assert before <= created <= updated == deleted
 
 
-@pytest.mark.parametrize("missing", ["int_x", "No such name", "with\0nul", "%"])
-def test_missing_integration_says_where_to_look(store: IntegrationStore, missing: str) -> None:
-    """What is not there is told with the command that lists what is."""
+def test_missing_integration_says_where_to_look(store: IntegrationStore) -> None:
+    """What is not there is reported with the command that lists what is."""
     store.create(_integration("int_a", "Splunk"))
 
-    for find in (store.get, store.delete):
-        with pytest.raises(NotFoundError, match="siem integrations list"):
-            find(missing)
+    for find in (store.resolve, store.get, store.open, store.show, store.delete):
+        for missing in ("int_x", "No such name", "with\0nul", "%"):
+            with pytest.raises(NotFoundError, match="siem integrations list"):
+                find(missing)
 
 
 def test_deleting_twice_is_an_error(store: IntegrationStore) -> None:
@@ -201,11 +201,11 @@ def test_tenants_do_not_see_each_other(store: IntegrationStore) -> None:
     store.create(mine)
     store.create(theirs)
 
-    assert store.list("mine") == [mine]
-    assert store.get("Splunk", "theirs") == theirs
+    assert store.of("mine").list() == [mine]
+    assert store.get(store.of("theirs").resolve("Splunk")) == theirs
     assert store.list() == [mine, theirs]
     with pytest.raises(NotFoundError):
-        store.get("int_b", "mine")
+        store.of("mine").get("int_b")
 
 
 def test_name_in_several_tenants_is_not_guessed(store: IntegrationStore) -> None:
@@ -214,7 +214,7 @@ def test_name_in_several_tenants_is_not_guessed(store: IntegrationStore) -> None
     store.create(_integration("int_b", "Splunk", "theirs"))
 
     with pytest.raises(NotFoundError, match="int_a, int_b"):
-        store.get("Splunk")
+        store.resolve("Splunk")
 
 
 def test_id_wins_over_a_name(store: IntegrationStore) -> None:
@@ -224,6 +224,7 @@ def test_id_wins_over_a_name(store: IntegrationStore) -> None:
     store.create(_integration("int_b", "int_a"))
 
     assert store.get("int_a") == made
+    assert store.resolve("int_a") == "int_a"
 
 
 def test_name_resolves_without_a_key(store: IntegrationStore, engine: Engine) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy import Engine, text
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.engine import writing
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidIntegration, NotFoundError, RevisionConflict
 from worker.vault.marks import SecretMark
 from worker.vault.vault import Vault
@@ -34,9 +33,9 @@ def store(engine: Engine, vault: Vault) -> IntegrationStore:
 
 
 @pytest.fixture
-def ours(store: IntegrationStore, vault: Vault) -> TenantIntegrations:
+def ours(store: IntegrationStore, vault: Vault) -> IntegrationStore:
     """Give those of `ours`."""
-    return TenantIntegrations(store.engine, vault, "ours")
+    return IntegrationStore(store.engine, vault).of("ours")
 
 
 def splunk(integration_id: str, tenant: str, name: str = "splunk", token: str = TOKEN) -> Integration:
@@ -56,12 +55,12 @@ def same(old: Integration) -> Integration:
     return old
 
 
-def shown_token(ours: TenantIntegrations) -> Any:
+def shown_token(ours: IntegrationStore) -> Any:
     """Return what is shown of our token."""
     return ours.show("int_ours").document["destination"]["token"]
 
 
-def test_of_a_secret_its_mark_is_shown(ours: TenantIntegrations) -> None:
+def test_of_a_secret_its_mark_is_shown(ours: IntegrationStore) -> None:
     """Since when it is set, and its end; a change of anything else leaves that as it is."""
     made = ours.show("int_ours")
     ours.change("int_ours", lambda old: old.model_copy(update={"name": "renamed"}))
@@ -71,14 +70,14 @@ def test_of_a_secret_its_mark_is_shown(ours: TenantIntegrations) -> None:
 
 
 @pytest.mark.parametrize("token", ["short", "elevenchars"])
-def test_of_a_short_secret_no_end_is_shown(ours: TenantIntegrations, token: str) -> None:
+def test_of_a_short_secret_no_end_is_shown(ours: IntegrationStore, token: str) -> None:
     """Two characters would be too much of it."""
     ours.change("int_ours", with_token(token))
 
     assert shown_token(ours) == SecretMark(ours.show("int_ours").updated_ms, None)
 
 
-def test_what_was_there_before_has_no_date(ours: TenantIntegrations, store: IntegrationStore) -> None:
+def test_what_was_there_before_has_no_date(ours: IntegrationStore, store: IntegrationStore) -> None:
     """Of secrets that an earlier release stored nobody noted when; a new one has a date again."""
     with writing(store.engine) as connection:
         connection.execute(text("UPDATE integrations SET secrets_set = NULL"))
@@ -91,35 +90,50 @@ def test_what_was_there_before_has_no_date(ours: TenantIntegrations, store: Inte
     assert shown_token(ours).tail == "9c"
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda one, which: one.show(which),
-        lambda one, which: one.open(which),
-        lambda one, which: one.change(which, same),
-        lambda one, which: one.change(which, same, {9}),
-        lambda one, which: one.delete(which),
-        lambda one, which: one.delete(which, set()),
-    ],
-)
-def test_another_tenants_is_as_if_it_never_was(
-    ours: TenantIntegrations, store: IntegrationStore, ask: Callable[[TenantIntegrations, str], Any]
-) -> None:
-    """The error is the same, whatever is asked."""
-    told = []
-    for which in ("int_theirs", "int_never", "\0"):
-        with pytest.raises(NotFoundError) as missing:
-            ask(ours, which)
-        told.append(str(missing.value))
+def test_another_tenants_is_as_if_it_never_was(ours: IntegrationStore, store: IntegrationStore) -> None:
+    """The error is the same, whatever is asked; nothing has changed."""
+    questions: list[Callable[[str], Any]] = [
+        ours.show,
+        ours.get,
+        ours.open,
+        ours.resolve,
+        lambda which: ours.change(which, same),
+        lambda which: ours.change(which, same, {9}),
+        lambda which: ours.set_enabled(which, enabled=False),
+        lambda which: ours.set_paused(which, paused=True),
+        ours.delete,
+        lambda which: ours.delete(which, set()),
+    ]
+    texts = set()
+    for ask in questions:
+        for which in ("int_theirs", "int_never", "\0"):
+            with pytest.raises(NotFoundError) as missing:
+                ask(which)
+            texts.add(str(missing.value))
 
-    assert len(set(told)) == 1
+    assert texts == {"there is no integration with this id"}
+    everyone = ["int_ours", "int_theirs"]
     assert [one.id for one in ours.page(10)] == ["int_ours"]
+    assert [one.id for one in ours.masked()] == [one.id for one in ours.list()] == ["int_ours"]
+    assert [one.id for one in ours.records(everyone)] == ["int_ours"]
+    assert [one.id for one in ours.states(everyone)] == ["int_ours"]
+    assert list(ours.urls(everyone)) == ["int_ours"]
+    assert [one.id for one in store.masked()] == everyone
     assert list(ours.names()) == ["int_ours"]
-    assert (ours.knew("int_ours"), ours.knew("int_theirs")) == (True, False)
+    assert (ours.knows("int_ours"), ours.knows("int_theirs")) == (True, False)
     assert store.get("int_theirs").name == "splunk"
 
 
-def test_a_version_that_was_not_seen_is_not_changed(ours: TenantIntegrations) -> None:
+def test_a_store_of_a_tenant_creates_no_others(ours: IntegrationStore, store: IntegrationStore) -> None:
+    """Whoever calls it."""
+    with pytest.raises(InvalidIntegration, match=r"^tenant_id"):
+        ours.create(splunk("int_second", "theirs", "second"))
+    ours.create(splunk("int_third", "ours", "third"))
+
+    assert [one.id for one in store.records()] == ["int_ours", "int_theirs", "int_third"]
+
+
+def test_a_version_that_was_not_seen_is_not_changed(ours: IntegrationStore) -> None:
     """Who changes, or deletes, what somebody else has changed meanwhile is told so."""
     ours.change("int_ours", same, {1})
     with pytest.raises(RevisionConflict):
@@ -131,7 +145,7 @@ def test_a_version_that_was_not_seen_is_not_changed(ours: TenantIntegrations) ->
     assert ours.page(10) == []
 
 
-def test_a_name_is_taken_once_by_a_tenant(ours: TenantIntegrations, store: IntegrationStore) -> None:
+def test_a_name_is_taken_once_by_a_tenant(ours: IntegrationStore, store: IntegrationStore) -> None:
     """Another tenant's name is free."""
     store.create(splunk("int_second", "ours", "second"))
 
@@ -139,7 +153,7 @@ def test_a_name_is_taken_once_by_a_tenant(ours: TenantIntegrations, store: Integ
         ours.change("int_second", lambda old: old.model_copy(update={"name": "splunk"}))
 
 
-def test_pages_follow_each_other(ours: TenantIntegrations, store: IntegrationStore) -> None:
+def test_pages_follow_each_other(ours: IntegrationStore, store: IntegrationStore) -> None:
     """By the time they were made, and by id where that is the same."""
     for number in range(5):
         store.create(splunk(f"int_{number}", "ours", f"number {number}"))
@@ -152,7 +166,7 @@ def test_pages_follow_each_other(ours: TenantIntegrations, store: IntegrationSto
     assert ids == ["int_0", "int_1", "int_2", "int_3", "int_4", "int_ours"]
 
 
-def test_a_deleted_one_has_no_mark_left(ours: TenantIntegrations, store: IntegrationStore) -> None:
+def test_a_deleted_one_has_no_mark_left(ours: IntegrationStore, store: IntegrationStore) -> None:
     """Nothing of the secret stays behind."""
     ours.delete("int_ours")
     with writing(store.engine) as connection:

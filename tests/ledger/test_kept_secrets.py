@@ -16,7 +16,6 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.resealing import SecretResealer
 from worker.ledger.schema import integrations
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidIntegration
 from worker.vault.fields import replaced
 from worker.vault.vault import Vault, new_key
@@ -84,7 +83,7 @@ def test_what_cannot_be_opened_stays_in_its_place(
 ) -> None:
     """It could not be sealed for another one, and would open nowhere once its key returns."""
     made = _make(ledger)
-    mine = TenantIntegrations(ledger, WITHOUT, "default")
+    mine = IntegrationStore(ledger, WITHOUT).of("default")
     with pytest.raises(InvalidIntegration, match="SIEM_SECRET_KEYS lacks the key") as raised:
         mine.change("a", change)
     mine.change("a", _renamed)
@@ -101,12 +100,12 @@ def test_a_moved_secret_moves_no_further(ledger: Engine) -> None:
         connection.execute(update(integrations).values(document=stored.replace("/in", "/out")))
 
     with pytest.raises(InvalidIntegration, match=r"signing_secrets\.1: .* sealed for another one already"):
-        TenantIntegrations(ledger, WITH_OLD, "default").change("a", _rotate)
+        IntegrationStore(ledger, WITH_OLD).of("default").change("a", _rotate)
 
 
 def _readable(engine: Engine, vault: Vault) -> list[bool]:
     """Return of each signing secret whether it is shown as one that can be opened."""
-    shown = TenantIntegrations(engine, vault, "default").show("a").document["destination"]
+    shown = IntegrationStore(engine, vault).of("default").show("a").document["destination"]
     return [mark.readable for mark in shown["signing_secrets"]]
 
 
@@ -136,7 +135,7 @@ def test_what_is_sealed_needs_a_url_that_opens(ledger: Engine) -> None:
     """It is what the new secret would be bound to; that is no outage."""
     made = _make(ledger, url=QUERIED)
     with pytest.raises(InvalidIntegration, match="url: cannot be opened"):
-        TenantIntegrations(ledger, WITHOUT, "default").change("a", _rotate)
+        IntegrationStore(ledger, WITHOUT).of("default").change("a", _rotate)
 
     assert IntegrationStore(ledger, WITH_BOTH).open("a") == made
 
@@ -146,6 +145,6 @@ def test_a_host_beyond_ascii_is_one_place_however_it_is_written(ledger: Engine) 
     made = _make(ledger, url="https://xn--mnchen-3ya.example/in")
     _as_the_release_before(ledger, "https://münchen.example/in")
     assert len(SecretResealer(ledger, WITH_OLD).bind()) == 1
-    TenantIntegrations(ledger, WITHOUT, "default").change("a", _renamed)
+    IntegrationStore(ledger, WITHOUT).of("default").change("a", _renamed)
 
     assert IntegrationStore(ledger, WITH_BOTH).open("a") == _renamed(made)

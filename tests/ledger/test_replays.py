@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, update
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, live, states
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger import replays
+from worker.ledger import replay_pages
 from worker.ledger.dead_letters import (
     DeadLetterCount,
     count_dead_letters,
@@ -209,10 +209,10 @@ def test_a_page_is_not_too_heavy(engine: Engine, monkeypatch: pytest.MonkeyPatch
     """Pages are cut by bytes; a letter that is too heavy by itself has one of its own."""
     live(engine, "int_a")
     bury(engine, "e1", "e2", "e3")
-    monkeypatch.setattr(replays, "HEAVIEST_PAGE", 25)
+    monkeypatch.setattr(replay_pages, "HEAVIEST_PAGE", 25)
     replay = replay_of(engine)
     two_fit = hand_over(engine, replay)
-    monkeypatch.setattr(replays, "HEAVIEST_PAGE", 1)
+    monkeypatch.setattr(replay_pages, "HEAVIEST_PAGE", 1)
 
     assert two_fit == ["e1", "e2"]
     assert events(engine, replay) == ["e3"]
@@ -233,7 +233,7 @@ def test_a_letter_that_is_pruned_meanwhile_ends_no_page(
         prune_rows(engine, PrunableKind.DEAD_LETTERS, NOON + 1, 1)
         return contents_of_letters(connection, rows)
 
-    monkeypatch.setattr(replays, "contents_of_letters", pruning_first)
+    monkeypatch.setattr(replay_pages, "contents_of_letters", pruning_first)
     letters, gone = next_page(engine, replay, 10)
 
     assert [letter.event.id for letter in letters] == ["e2"]

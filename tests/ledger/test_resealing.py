@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.resealing import reseal_secrets, sealed_secrets
-from worker.ledger.tenancy import TenantIntegrations
 from worker.vault.vault import Vault, new_key
 
 OLD, NEW, LOST = new_key(), new_key(), new_key()
@@ -58,12 +57,12 @@ def test_once_all_is_resealed_the_old_key_can_go(
         with_keys(OLD).create(_hook(name))
     with_keys(NEW).create(_hook("c"))
     before = with_keys(NEW, OLD).list()
-    shown = [TenantIntegrations(engine, Vault([NEW, OLD]), "default").show(one.id) for one in before]
+    shown = [IntegrationStore(engine, Vault([NEW, OLD])).of("default").show(one.id) for one in before]
 
     assert len(reseal_secrets(engine, Vault([NEW, OLD]))) == 6
     assert reseal_secrets(engine, Vault([NEW, OLD])) == []
     assert with_keys(NEW).list() == before
-    mine = TenantIntegrations(engine, Vault([NEW]), "default")
+    mine = IntegrationStore(engine, Vault([NEW])).of("default")
     assert [one.revision for one in with_keys(NEW).records()] == [2, 2, 1]
     assert [mine.show(one.id).document for one in shown] == [one.document for one in shown]
     assert [mine.show(one.id).updated_ms for one in shown] == [one.updated_ms for one in shown]
@@ -72,7 +71,7 @@ def test_once_all_is_resealed_the_old_key_can_go(
 def test_what_no_key_opens_stays_as_it_is(engine: Engine, with_keys: Callable[..., IntegrationStore]) -> None:
     """The readable secrets beside it are sealed anew; its own key opens it still."""
     with_keys(LOST).create(_hook("a", headers={}))
-    mine = TenantIntegrations(engine, Vault([OLD]), "default")
+    mine = IntegrationStore(engine, Vault([OLD])).of("default")
     mine.change("int_a", lambda one: _with(one, headers=_HEADERS))
 
     resealed = reseal_secrets(engine, Vault([NEW, OLD]))
@@ -86,7 +85,7 @@ def test_a_mark_tells_whether_its_secret_can_be_opened(
 ) -> None:
     """A change beside it keeps it; a new value takes its place, and has a mark of its own."""
     with_keys(LOST).create(_hook("a"))
-    mine = TenantIntegrations(engine, Vault([NEW]), "default")
+    mine = IntegrationStore(engine, Vault([NEW])).of("default")
     lost = mine.show("int_a").document["destination"]["auth"]["token"]
     mine.change("int_a", lambda one: one.model_copy(update={"name": "renamed"}))
     kept = mine.show("int_a").document["destination"]["auth"]["token"]

@@ -10,8 +10,8 @@ from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
 from worker.integrations import Webhook
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.recording import record_entries
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.deliveries import Status
 from worker.model.outcomes import content_of
 from worker.vault.vault import Vault, new_key
@@ -33,7 +33,7 @@ def test_a_button_does_what_it_says(
     integration = site.integrate(f"button-{button}", paused=button == "resume", enabled=button != "enable")
     visitor = site.visitor()
     visitor.post(f"{HOME}/{integration}/{button}", sure="yes")
-    now = site.resources.integrations_of(OURS).open(integration)
+    now = site.resources.integrations_of(OURS).get(integration)
     page = visitor.get(f"{HOME}/{integration}")
 
     assert (now.enabled, now.paused) == (enabled, paused)
@@ -56,7 +56,7 @@ def test_a_signing_secret_is_changed_without_a_gap(site: Site) -> None:
     visitor, place = site.visitor(), f"{HOME}/{integration}"
 
     def secrets() -> list[str]:
-        webhook = site.resources.integrations_of(OURS).open(integration).destination
+        webhook = site.resources.integrations_of(OURS).get(integration).destination
         assert isinstance(webhook, Webhook)
         return [secret.get_secret_value() for secret in webhook.signing_secrets]
 
@@ -78,10 +78,10 @@ def test_a_signing_secret_whose_key_is_missing_is_not_moved(site: Site) -> None:
     secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
     integration = site.integrate("signed-without-key", signing_secrets=[secret])
     own, missing = (site.fleet.directory / "secret.key").read_text().strip(), new_key()
-    TenantIntegrations(site.fleet.engine, Vault([missing, own]), OURS).change(integration, lambda one: one)
+    IntegrationStore(site.fleet.engine, Vault([missing, own])).of(OURS).change(integration, lambda one: one)
     visitor, place = site.visitor(), f"{HOME}/{integration}"
     refused = Page(visitor.post(place + "/secret/new", status=422).text)
-    returned = TenantIntegrations(site.fleet.engine, Vault([own, missing]), OURS).open(integration)
+    returned = IntegrationStore(site.fleet.engine, Vault([own, missing])).of(OURS).get(integration)
 
     assert "signing_secrets.1" in refused.text
     assert "lacks the key that sealed it" in refused.text
@@ -106,7 +106,7 @@ def test_what_cannot_be_undone_is_asked_for_first(site: Site, button: str, words
     integration = site.integrate(f"asked-{button.replace('/', '-')}", paused=True, signing_secrets=secrets)
     site.fleet.client.hset(keys.state_key(integration), "backlog_events", "3")
     visitor, place = site.visitor(), f"{HOME}/{integration}"
-    before = site.resources.integrations_of(OURS).open(integration)
+    before = site.resources.integrations_of(OURS).get(integration)
     page = visitor.get(place)
     unasked = visitor.post(f"{place}/{button}")
     question = visitor.get(unasked.headers["location"])
@@ -116,13 +116,13 @@ def test_what_cannot_be_undone_is_asked_for_first(site: Site, button: str, words
     assert not page.all("form", action=f"{place}/{button}")
     assert unasked.headers["location"] == f"{place}/{button}"
     assert words in question.text
-    assert site.resources.integrations_of(OURS).open(integration) == before
+    assert site.resources.integrations_of(OURS).get(integration) == before
 
     form = question.all("form", action=f"{place}/{button}")
     answer = visitor.http.post(f"{place}/{button}", data=question.filled)
     assert form
     assert answer.status_code in {200, 303}
-    assert button == "delete" or site.resources.integrations_of(OURS).open(integration) != before
+    assert button == "delete" or site.resources.integrations_of(OURS).get(integration) != before
 
 
 def test_a_double_click_makes_one_signing_secret(site: Site) -> None:
@@ -131,7 +131,7 @@ def test_a_double_click_makes_one_signing_secret(site: Site) -> None:
     visitor, place = site.visitor(), f"{HOME}/{integration}"
     form = visitor.get(place).filled
     shown = [visitor.http.post(place + "/secret/new", data=_first(form)) for _ in range(2)]
-    webhook = site.resources.integrations_of(OURS).open(integration).destination
+    webhook = site.resources.integrations_of(OURS).get(integration).destination
 
     assert isinstance(webhook, Webhook)
     [secret] = webhook.signing_secrets

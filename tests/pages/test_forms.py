@@ -217,7 +217,7 @@ def edit_of(integration_id: str) -> str:
 
 def opened(site: Site, integration_id: str) -> Integration:
     """Return the integration as it is now, with its secrets."""
-    return site.resources.integrations_of(OURS).open(integration_id)
+    return site.resources.integrations_of(OURS).get(integration_id)
 
 
 def test_a_revision_of_too_many_digits_is_one_that_nobody_has_seen(site: Site) -> None:

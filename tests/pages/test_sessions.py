@@ -218,6 +218,6 @@ def test_a_path_that_is_no_page_says_so(site: Site) -> None:
 
 def site_integration(site: Site) -> str:
     """Return the id of an integration of ours, made once."""
-    if site.fleet.store.list(OURS) and any(one.name == "formed" for one in site.fleet.store.list(OURS)):
+    if any(one.name == "formed" for one in site.fleet.store.of(OURS).list()):
         return "int_formed"
     return site.integrate("formed")

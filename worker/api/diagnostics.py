@@ -145,7 +145,7 @@ async def examine_integration(
     went well. With `Accept: application/x-ndjson` each step is a line, sent as soon as it has ended.
     """
     tenant_id = caller.tenant_id
-    integration = await work(tenant_id, resources.integrations_of(tenant_id).open, integration_id)
+    integration = await work(tenant_id, resources.integrations_of(tenant_id).get, integration_id)
     checks = await steps_of_test(resources, integration, tenant_id, test_event=test_event)
     if LINES in request.headers.get("accept", ""):
         return StreamingResponse(_lines(checks), media_type=LINES)

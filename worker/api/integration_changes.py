@@ -8,7 +8,7 @@ unless it would go to another server than before (`worker.vault.places`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from worker.broker.snapshot import publish_integrations, publish_some
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
 from worker.ledger.engine import ledger_id
-from worker.ledger.tenancy import RevisionCheck, TenantIntegrations
+from worker.ledger.integrations import IntegrationStore
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidInput,
@@ -200,7 +200,7 @@ def create_integration_of_tenant(
     for name in names:
         integration = created({**given, "name": name}, integration_id, tenant_id)
         try:
-            resources.all_integrations().create(integration)
+            resources.integrations_of(tenant_id).create(integration)
         except InvalidIntegration as error:
             if error.field != "name" or name is names[-1]:
                 raise
@@ -209,7 +209,7 @@ def create_integration_of_tenant(
 
 
 def change(
-    integrations: TenantIntegrations, integration_id: str, patch: dict[str, Any], seen: RevisionCheck
+    integrations: IntegrationStore, integration_id: str, patch: dict[str, Any], seen: Collection[int] | None
 ) -> None:
     """Apply a merge patch to one. Raises NotFoundError, ChangedMeanwhile, InvalidIntegration."""
     for left in reversed(range(_TRIES)):
@@ -233,7 +233,7 @@ def _names(given: dict[str, Any], integration_id: str) -> Iterator[Any]:
         yield given["name"]
 
 
-def _is_there(integrations: TenantIntegrations, integration_id: str) -> bool:
+def _is_there(integrations: IntegrationStore, integration_id: str) -> bool:
     try:
         integrations.show(integration_id)
     except NotFoundError:

@@ -23,8 +23,8 @@ from worker.api.pools import FairRoute
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
 from worker.integrations.integration import Integration
-from worker.ledger.tenancy import Configured
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
+from worker.vault.masking import MaskedIntegration
 from worker.views.cursors import time_and_id
 from worker.views.integrations import etag, integration_document, integration_page
 
@@ -151,7 +151,7 @@ def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Respo
     return _answer(resources.integrations_of(tenant_id).show(integration_id))
 
 
-def _answer(one: Configured, status: int = 200, warning: str | None = None) -> Response:
+def _answer(one: MaskedIntegration, status: int = 200, warning: str | None = None) -> Response:
     headers = {"ETag": etag(one)} | ({openapi.WARNING: warning} if warning else {})
     return JSONResponse(integration_document(one), status, headers)
 

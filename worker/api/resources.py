@@ -28,11 +28,11 @@ from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import check_ledger_writes, ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
-from worker.ledger.tenancy import Configured, TenantIntegrations
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.settings import Settings
 from worker.transports.check_guards import address_warning
+from worker.vault.masking import MaskedIntegration
 from worker.vault.vault import Vault, open_vault
 
 #: How long to go on without the ledger's id before the database is asked again, in seconds.
@@ -117,9 +117,9 @@ class Resources:
             full_tenants=FullTenants(client),
         )
 
-    def integrations_of(self, tenant_id: str) -> TenantIntegrations:
+    def integrations_of(self, tenant_id: str) -> IntegrationStore:
         """Return the integrations that people of this tenant may see."""
-        return TenantIntegrations(self.engine, self.vault, tenant_id, self.config.quotas)
+        return self.all_integrations().of(tenant_id)
 
     @property
     def sessions(self) -> Sessions:
@@ -134,7 +134,7 @@ class Resources:
         """Return what the running workers that deliver to this type allow; their hosts have no names here."""
         return reach_of(self.client, self.vault, self.config, kind).without_hosts()
 
-    def warning_of(self, one: Configured) -> str | None:
+    def warning_of(self, one: MaskedIntegration) -> str | None:
         """Say what keeps the workers from an integration whose url has an address, or None."""
         host = urlsplit(str(one.document["destination"]["url"])).hostname or ""
         return address_warning(host, lambda: self.reach_of(one.type))

@@ -18,8 +18,9 @@ from worker.broker.redis_stats import has_integrations
 from worker.broker.snapshot import differing, later_states, publish_integrations, publish_some
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import ledger_id
-from worker.ledger.integrations import IntegrationRecord, IntegrationStore
+from worker.ledger.integrations import IntegrationStore
 from worker.ledger.orphans import take_careful_state
+from worker.ledger.results import IntegrationRecord
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Reconciliation:
         check_claim(self._client, ledger_id(self._store.engine))
         # Before the ledger is asked: what is created stands there first.
         standing = standing_ids(self._client)
-        known = self._store.standings(standing)
+        known = self._store.states(standing)
         ids = {one.id for one in known}
         drop_unreadable(self._client, {one.encode() for one in ids})
         if has_integrations(self._client):

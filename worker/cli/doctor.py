@@ -108,7 +108,7 @@ def find_integration(id_or_name: str) -> Integration:
 
 def _recorded(id_or_name: str) -> Integration:
     with integration_store() as store:
-        return store.get(id_or_name)
+        return store.get(store.resolve(id_or_name))
 
 
 def _standing(id_or_name: str, gaps: MissingSources) -> Integration:

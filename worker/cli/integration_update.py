@@ -14,7 +14,6 @@ from worker.cli.integration_text import integration_json, integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.selection import integration_argument
 from worker.cli.stores import (
-    configuration,
     integration_store,
     processes_without_key,
     refresh_integrations,
@@ -23,10 +22,8 @@ from worker.cli.stores import (
 from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
-from worker.ledger.tenancy import TenantIntegrations
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.vault.places import require_again
-from worker.vault.vault import open_vault
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant", "disabled", "paused"})
@@ -74,11 +71,10 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         raise click.UsageError("say what to change: nothing was given")
     with integration_store() as store:
         found = store.get(store.resolve(integration))
-        config = configuration()
-        mine = TenantIntegrations(store.engine, open_vault(config), found.tenant_id, config.quotas)
+        mine = store.of(found.tenant_id)
         # Before what is changed is read, for to read the changes may wait for standard input.
         seen = {mine.show(found.id).revision}
-        old = mine.open(found.id)
+        old = mine.get(found.id)
         changed = read_changes(old, options)
         mine.change(old.id, lambda _: changed, seen)
         refresh_integrations(store, old.id)

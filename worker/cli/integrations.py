@@ -92,7 +92,8 @@ def test(context: click.Context, integration: str) -> None:
 def list_(tenant: str | None, *, as_json: bool) -> None:
     """List the integrations, by tenant and name."""
     with integration_store() as store:
-        found, off = store.list(tenant), store.disabled_by_destination()
+        mine = store if tenant is None else store.of(tenant)
+        found, off = mine.list(), mine.disabled_by_destination()
     if as_json:
         print_json([integration_json(one, off.get(one.id)) for one in found])
         return
@@ -115,7 +116,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 def show(integration: str, *, as_json: bool) -> None:
     """Show one integration, by id or name. Of a secret, only that it is set."""
     with integration_store() as store:
-        found = store.get(integration)
+        found = store.get(store.resolve(integration))
         off = store.disabled_by_destination().get(found.id)
     if as_json:
         print_json(integration_json(found, off))

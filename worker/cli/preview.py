@@ -42,7 +42,7 @@ def preview(integration: str, source: str, *, limit: int | None, everything: boo
     exit code 2 tells that something was refused.
     """
     with integration_store() as store:
-        found = store.open(integration)
+        found = store.open(store.resolve(integration))
     gathered = _CollectedEvents(found, everything=everything)
     with click.open_file(source, "rb") as stream:
         events = gathered.events(stream.fileno(), limit)

@@ -211,7 +211,7 @@ def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
     return Cleanup(
         DeletedKeys(client),
         Snapshot(client),
-        IntegrationStore(engine, open_vault(config)).standings,
+        IntegrationStore(engine, open_vault(config)).states,
         ParkedStore(engine).counts,
         LeaderLock(client, keys.CLEANUP_LOCK, cleanup.TURN, claim),
     )

@@ -48,7 +48,7 @@ def replay_target(store: IntegrationStore, into: str | None) -> tuple[str | None
     if into is None:
         return None, None
     target = store.resolve(into)
-    record = next(record for record in store.records() if record.id == target)
+    [record] = store.records([target])
     if record.deleted:
         raise NotFoundError(f"the integration {into} was deleted: nothing can be sent to it")
     return target, _tenant(record.document)
@@ -58,8 +58,8 @@ def refuse_other_tenant(store: IntegrationStore, selection: Selection) -> None:
     """Raise InvalidReplay when the events would reach another tenant's integration, whoever asks."""
     if selection.tenant_id is None or selection.integration_id is None:
         return
-    tenants = {record.id: _tenant(record.document) for record in store.records()}
-    home = tenants[selection.integration_id]
+    [record] = store.records([selection.integration_id])
+    home = _tenant(record.document)
     if home != selection.tenant_id:
         raise InvalidReplay(
             "--into",

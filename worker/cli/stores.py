@@ -1,6 +1,5 @@
 """What the commands open: the ledger with its current tables, the integrations, Redis."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -129,7 +128,7 @@ def processes_without_key() -> list[KeyHolder]:
 
 def names_by_id(store: IntegrationStore) -> dict[str, str]:
     """Name every integration there is or was; those that share a name, as tenants may, by their id."""
-    names = {record.id: str(json.loads(record.document)["name"]) for record in store.records()}
+    names = store.names()
     bearers = Counter(names.values())
     return {key: name if bearers[name] == 1 else key for key, name in names.items()}
 

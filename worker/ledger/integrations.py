@@ -1,32 +1,41 @@
-"""Keeps the integrations: makes, finds, lists, switches and deletes them, their secrets sealed.
+"""Keeps the integrations: creates, finds, lists, changes and deletes them, their secrets sealed.
 
-Comes in: integrations from the doors. Goes out: integrations with their secrets opened, and, for the
-copy in Redis, records whose secrets stay sealed. A deleted integration keeps its row and loses its secrets.
+A deleted integration keeps its row, for its name, and loses its secrets.
 """
 
-import builtins
 import json
 import logging
-import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
 from worker.ledger.engine import reading, writing
-from worker.ledger.integration_rows import locked_document, set_enabled, set_pause
+from worker.ledger.integration_rows import (
+    LIVING,
+    delete_row,
+    enable,
+    insert_integration,
+    locked_row,
+    name_taken,
+    set_enabled,
+    set_paused,
+    write_document,
+)
 from worker.ledger.quotas import require_fit, require_place
-from worker.ledger.results import DisabledIntegration
+from worker.ledger.results import DisabledIntegration, IntegrationRecord, IntegrationState
 from worker.ledger.rows import storable
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
-from worker.vault.documents import forget_secrets, open_document, read_document, seal_document
+from worker.model.time import current_ms
+from worker.vault.documents import open_document, read_document, seal_document
 from worker.vault.marks import marks_of
+from worker.vault.masking import MaskedIntegration, url_for_display
+from worker.vault.places import require_places
 from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -34,38 +43,30 @@ log = logging.getLogger(__name__)
 _UNKNOWN = "integration %s (%s) cannot be read by this release and is not shown: %s"
 #: Bound values of one SQLite statement: older releases take 999.
 _MOST_VALUES = 900
-_LIVING = integrations.c.deleted_ms.is_(None)
-
-
-@dataclass(frozen=True, slots=True)
-class IntegrationRecord:
-    """An integration as it rests: `document` is JSON with sealed secrets, or without any once deleted."""
-
-    id: str
-    type: str
-    document: str
-    revision: int
-    deleted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IntegrationState:
-    """Where an integration stands, without its document."""
-
-    id: str
-    type: str
-    revision: int
-    deleted: bool
+_columns = integrations.c
+_DELETED = _columns.deleted_ms.is_not(None)
 
 
 class IntegrationStore:
-    """The integrations of all tenants. Every method may raise LedgerUnavailable or SchemaOutdated."""
+    """The integrations of all tenants, or of the one that it is bound to.
 
-    def __init__(self, engine: Engine, vault: Vault, quotas: Quotas = DEFAULT_QUOTAS) -> None:
+    To a bound store, another tenant's integration is as unknown as one that never was. Every method may raise
+    LedgerUnavailable or SchemaOutdated. A secret that no key opens is an UnreadableSecret in an Integration.
+    """
+
+    def __init__(
+        self, engine: Engine, vault: Vault, quotas: Quotas = DEFAULT_QUOTAS, tenant_id: str | None = None
+    ) -> None:
         """Take the ledger, the vault that seals and opens secrets, and what a tenant may own."""
         self.engine = engine
         self._vault = vault
         self._quotas = quotas
+        self._tenant_id = tenant_id
+        self._mine = () if tenant_id is None else (_columns.tenant_id == storable(tenant_id),)
+
+    def of(self, tenant_id: str) -> "IntegrationStore":
+        """Return the store of one tenant's integrations."""
+        return IntegrationStore(self.engine, self._vault, self._quotas, tenant_id)
 
     def create(self, integration: Integration) -> None:
         """Add it. Raises InvalidIntegration naming `id` or `name` when that is taken, or unprintable.
@@ -74,192 +75,222 @@ class IntegrationStore:
         """
         if not integration.tenant_id.isprintable():
             raise InvalidIntegration("tenant_id", "has characters that cannot be printed", "leave those out")
-        document = seal_document(integration, self._vault)
+        if self._tenant_id not in {None, integration.tenant_id}:
+            raise InvalidIntegration("tenant_id", "is another tenant's", "leave it out")
+        document, now_ms = seal_document(integration, self._vault), current_ms()
         require_fit(document, self._quotas)
-        now_ms = time.time_ns() // 1_000_000
-        row = {
-            "id": integration.id,
-            "tenant_id": integration.tenant_id,
-            "type": integration.type,
-            "name": integration.name,
-            "enabled": integration.enabled,
-            "document": json.dumps(document),
-            "revision": 1,
-            "created_ms": now_ms,
-            "updated_ms": now_ms,
-            "secrets_set": marks_of(integration, now_ms),
-        }
         try:
             with writing(self.engine) as connection:
                 require_place(connection, integration.tenant_id, self._quotas)
-                connection.execute(insert(integrations).values(row))
+                insert_integration(connection, document, now_ms, secrets_set=marks_of(integration, now_ms))
         except IntegrityError:
             raise self._taken(integration) from None
 
-    def get(self, id_or_name: str, tenant_id: str | None = None) -> Integration:
-        """Return the integration of that id, or else of that name, in one tenant or in any.
+    def get(self, integration_id: str) -> Integration:
+        """Return one, to show and to change.
 
-        A secret that no key opens is an UnreadableSecret. Raises NotFoundError when there is none, or several
-        of that name; InvalidIntegration when this release cannot read it.
+        Raises NotFoundError, and InvalidIntegration when this release cannot read it.
         """
-        _, document = self._find(id_or_name, tenant_id)
-        return read_document(json.loads(document), self._vault)
+        return read_document(json.loads(self._row(integration_id).document), self._vault)
 
-    def open(self, id_or_name: str) -> Integration:
-        """Return the one that is meant, to send with. Raises what `get` raises, and SecretUnreadable."""
-        _, document = self._find(id_or_name, None)
-        return open_document(json.loads(document), self._vault)
+    def open(self, integration_id: str) -> Integration:
+        """Return one, to send with. Raises what `get` raises, and SecretUnreadable."""
+        return open_document(json.loads(self._row(integration_id).document), self._vault)
+
+    def show(self, integration_id: str) -> MaskedIntegration:
+        """Return one as it may be shown. Raises NotFoundError."""
+        return MaskedIntegration.of(self._row(integration_id), self._vault)
 
     def resolve(self, id_or_name: str) -> str:
         """Return the id of what is named so, without opening its secrets; a deleted one has its id alone.
 
         Raises NotFoundError when there is none, or several of that name.
         """
-        try:
-            return self._find(id_or_name, None)[0]
-        except NotFoundError:
-            if any(record.id == id_or_name for record in self.records()):
-                return id_or_name
-            raise
+        wanted = storable(id_or_name)
+        named = or_(_columns.id == wanted, _columns.name == wanted)
+        ids = [row.id for row in self._living(named)]
+        # An id is unique, so it wins over integrations that have it as their name.
+        if wanted in ids or (not ids and self.knows(wanted)):
+            return wanted
+        if not ids:
+            raise self._not_found(id_or_name)
+        if len(ids) > 1:
+            raise NotFoundError(
+                f"{len(ids)} tenants have an integration named {id_or_name}: give its id instead "
+                f"({', '.join(sorted(ids))})"
+            )
+        return str(ids[0])
 
-    def list(self, tenant_id: str | None = None) -> list[Integration]:
-        """Return those of one tenant, or all, by tenant and name.
+    def knows(self, integration_id: str) -> bool:
+        """Whether there is or was one with this id."""
+        wanted = select(1).where(_columns.id == storable(integration_id), *self._mine)
+        with reading(self.engine) as connection:
+            return connection.execute(wanted).first() is not None
 
-        A secret that no key opens is an UnreadableSecret. One that this release cannot read is left out, and
-        the log says so.
+    def names(self) -> dict[str, str]:
+        """Return the name of each by its id, by name; of deleted ones as well."""
+        wanted = select(_columns.id, _columns.name).where(*self._mine).order_by(_columns.name)
+        with reading(self.engine) as connection:
+            return {row.id: row.name for row in connection.execute(wanted)}
+
+    def deleted_ids(self) -> set[str]:
+        """Return the ids of those that were deleted."""
+        wanted = select(_columns.id).where(_DELETED, *self._mine)
+        with reading(self.engine) as connection:
+            return set(connection.execute(wanted).scalars())
+
+    def urls(self, integration_ids: Collection[str]) -> dict[str, str]:
+        """Return the address of each that is there, without the values of its query."""
+        return {
+            row.id: url_for_display(json.loads(row.document), row.secrets_set, self._vault)
+            for row in self._living(_columns.id.in_(integration_ids))
+        }
+
+    def disabled_by_destination(self) -> dict[str, DisabledIntegration]:
+        """Return why and when, by id, for each that its destination had disabled."""
+        return {
+            row.id: DisabledIntegration(row.id, row.name, row.disabled_reason, row.disabled_ms)
+            for row in self._living(_columns.disabled_reason.is_not(None))
+        }
+
+    def change(
+        self,
+        integration_id: str,
+        change: Callable[[Integration], Integration],
+        seen: Collection[int] | None = None,
+    ) -> Integration:
+        """Change one, and return it as it is now.
+
+        Enabling it forgets why it was disabled, and brings back what died because its destination was gone.
+        A secret that no key opens stays as it is unless `change` sets it again. Raises NotFoundError;
+        RevisionConflict unless its revision was `seen`, if given; InvalidIntegration when the new name is
+        taken, or a secret that no key opens would stand in another place; TooLargeIntegration when it has
+        grown too large; and what `change` raises. Nothing has changed then.
         """
-        documents = self._living(_LIVING, tenant_id)
-        return [one for document in documents.values() if (one := self._readable(json.loads(document)))]
+        try:
+            with writing(self.engine) as connection:
+                row = self._locked(connection, integration_id, seen)
+                stored = json.loads(row.document)
+                old = read_document(stored, self._vault)
+                new, now_ms = change(old), current_ms()
+                marks = marks_of(new, now_ms, old, row.secrets_set)
+                document = seal_document(new, self._vault)
+                require_places(stored, document, new, self._vault)
+                # By the same release: an earlier one may have written fewer fields.
+                require_fit(document, self._quotas, seal_document(old, self._vault))
+                enabling = enable(connection, old.id) if new.enabled and not old.enabled else {}
+                values = {"secrets_set": marks, "updated_ms": now_ms} | enabling
+                write_document(connection, document, **values)
+                return new
+        except IntegrityError:
+            raise InvalidIntegration(
+                "name", "is taken by another of your integrations", "give another one"
+            ) from None
 
     def set_enabled(self, integration_id: str, enabled: bool) -> Integration:  # noqa: FBT001 - the value to set
-        """Switch it on or off, also in its document, and return it; switching on forgets why it was off.
+        """Enable or disable it, also in its document, and return it; enabling forgets why it was disabled.
 
-        Counts as a change even if it was so before: the copy in Redis is then written anew. Raises
-        NotFoundError, and InvalidIntegration when this release cannot read it: then nothing has changed.
+        Counts as a change even if it was so before: the copy in Redis is then written again. Needs no key.
+        Raises NotFoundError, and InvalidIntegration when this release cannot read it: then nothing has
+        changed.
         """
-        return self._change(integration_id, partial(set_enabled, enabled=enabled))
+        return self._change_sealed(integration_id, partial(set_enabled, enabled=enabled))
 
     def set_paused(self, integration_id: str, paused: bool) -> Integration:  # noqa: FBT001 - the value to set
         """Keep its events waiting, or no longer, and return it.
 
         Counts as a change even if it was so before, so that resuming tries a destination at once whose
-        backlog is held for another reason. Raises NotFoundError, and InvalidIntegration when this release
-        cannot read it: then nothing has changed.
+        backlog is held for another reason. Needs no key. Raises NotFoundError, and InvalidIntegration when
+        this release cannot read it: then nothing has changed.
         """
-        return self._change(integration_id, partial(set_pause, paused=paused))
+        return self._change_sealed(integration_id, partial(set_paused, paused=paused))
 
-    def disabled_by_destination(self) -> dict[str, DisabledIntegration]:
-        """Return why and when, by id, for each that its destination had disabled."""
-        columns = integrations.c
-        wanted = select(columns.id, columns.name, columns.disabled_reason, columns.disabled_ms).where(
-            _LIVING, columns.disabled_reason.is_not(None)
-        )
-        with reading(self.engine) as connection:
-            return {row.id: DisabledIntegration(*row) for row in connection.execute(wanted)}
-
-    def delete(self, integration_id: str) -> None:
-        """Delete it and forget its secrets. Raises NotFoundError."""
+    def delete(self, integration_id: str, seen: Collection[int] | None = None) -> None:
+        """Delete one and forget its secrets. Raises NotFoundError; RevisionConflict as `change` does."""
         with writing(self.engine) as connection:
-            document = locked_document(connection, integration_id)
-            if document is None:
-                raise _not_found(integration_id)
-            _make_dead_letters(connection, document)
+            row = self._locked(connection, integration_id, seen)
+            delete_row(connection, json.loads(row.document))
 
-    def records(self, ids: Collection[str] | None = None) -> builtins.list[IntegrationRecord]:
+    def records(self, ids: Collection[str] | None = None) -> list[IntegrationRecord]:
         """Return every integration there is or ever was, or those of these ids, by id."""
-        columns = integrations.c
-        wanted = select(
-            columns.id, columns.type, columns.document, columns.revision, columns.deleted_ms.is_not(None)
-        ).order_by(columns.id)
+        parts = (_columns.id, _columns.type, _columns.document, _columns.revision, _DELETED)
+        wanted = select(*parts).where(*self._mine).order_by(_columns.id)
         if ids is not None:
-            wanted = wanted.where(columns.id.in_(ids))
+            wanted = wanted.where(_columns.id.in_(ids))
         with reading(self.engine) as connection:
             return [IntegrationRecord(*row) for row in connection.execute(wanted)]
 
-    def standings(self, ids: Collection[str]) -> builtins.list[IntegrationState]:
+    def states(self, ids: Collection[str]) -> list[IntegrationState]:
         """Return where the living ones stand, and the deleted ones of these ids; no document is read."""
-        columns = integrations.c
-        wanted = select(columns.id, columns.type, columns.revision, columns.deleted_ms.is_not(None))
+        wanted = select(_columns.id, _columns.type, _columns.revision, _DELETED).where(*self._mine)
         with reading(self.engine) as connection:
-            found = [IntegrationState(*row) for row in connection.execute(wanted.where(_LIVING))]
+            found = [IntegrationState(*row) for row in connection.execute(wanted.where(LIVING))]
             left = sorted(set(ids) - {one.id for one in found})
             for start in range(0, len(left), _MOST_VALUES):
-                some = columns.id.in_(left[start : start + _MOST_VALUES])
+                some = _columns.id.in_(left[start : start + _MOST_VALUES])
                 found += [IntegrationState(*row) for row in connection.execute(wanted.where(some))]
         return found
 
-    def _change(
-        self, integration_id: str, change: Callable[[Connection, dict[str, Any]], dict[str, Any]]
-    ) -> Integration:
-        with writing(self.engine) as connection:
-            document = locked_document(connection, integration_id)
-            if document is None:
-                raise _not_found(integration_id)
-            return read_document(change(connection, document), self._vault)
+    def masked(self) -> list[MaskedIntegration]:
+        """Return all as they may be shown, by tenant and name."""
+        return [MaskedIntegration.of(row, self._vault) for row in self._living()]
 
-    def _readable(self, document: dict[str, Any]) -> Integration | None:
-        try:
-            return read_document(document, self._vault)
-        except InvalidIntegration as error:
-            log.error(_UNKNOWN, document.get("name"), document.get("id"), error)  # noqa: TRY400 - no fault of the code, so no traceback
-            return None
+    def page(self, limit: int, after: tuple[int, str] | None = None) -> list[MaskedIntegration]:
+        """Return the next ones as they may be shown, the oldest first."""
+        place = tuple_(_columns.created_ms, _columns.id)
+        wanted = select(integrations).where(LIVING, *self._mine).order_by(*place).limit(limit)
+        if after is not None:
+            wanted = wanted.where(place > (after[0], storable(after[1])))
+        with reading(self.engine) as connection:
+            return [MaskedIntegration.of(row, self._vault) for row in connection.execute(wanted)]
 
-    def _find(self, id_or_name: str, tenant_id: str | None) -> tuple[str, str]:
-        """Return id and document of the only one that is meant."""
-        wanted = storable(id_or_name)
-        named = or_(integrations.c.id == wanted, integrations.c.name == wanted)
-        documents = self._living(named, tenant_id)
-        if wanted in documents:
-            # An id is unique, so it wins over integrations that have it as their name.
-            return wanted, documents[wanted]
-        if not documents:
-            raise _not_found(id_or_name)
-        if len(documents) > 1:
-            raise NotFoundError(
-                f"{len(documents)} tenants have an integration named {id_or_name}: give its id instead "
-                f"({', '.join(sorted(documents))})"
-            )
-        [found] = documents.items()
+    def list(self) -> list[Integration]:
+        """Return all, by tenant and name; one that this release cannot read is left out and logged."""
+        found = []
+        for row in self._living():
+            try:
+                found.append(read_document(json.loads(row.document), self._vault))
+            except InvalidIntegration as error:
+                log.error(_UNKNOWN, row.name, row.id, error)  # noqa: TRY400 - no fault of the code, so no traceback
         return found
 
-    def _living(self, condition: ColumnElement[bool], tenant_id: str | None) -> dict[str, str]:
-        """Return the documents, by id."""
-        columns = integrations.c
-        wanted = select(columns.id, columns.document).where(condition, _LIVING)
-        if tenant_id is not None:
-            wanted = wanted.where(columns.tenant_id == storable(tenant_id))
+    def _change_sealed(
+        self, integration_id: str, change: Callable[[Connection, dict[str, Any]], dict[str, Any]]
+    ) -> Integration:
+        """Change one in its sealed document, so that no key is needed."""
+        with writing(self.engine) as connection:
+            row = self._locked(connection, integration_id)
+            return read_document(change(connection, json.loads(row.document)), self._vault)
+
+    def _row(self, integration_id: str) -> Any:
+        rows = self._living(_columns.id == storable(integration_id))
+        if not rows:
+            raise self._not_found(integration_id)
+        return rows[0]
+
+    def _living(self, *conditions: ColumnElement[bool]) -> Sequence[Any]:
+        wanted = select(integrations).where(LIVING, *self._mine, *conditions)
         with reading(self.engine) as connection:
-            rows = connection.execute(wanted.order_by(columns.tenant_id, columns.name))
-            return {row.id: row.document for row in rows}
+            return connection.execute(wanted.order_by(_columns.tenant_id, _columns.name)).all()
+
+    def _locked(
+        self, connection: Connection, integration_id: str, seen: Collection[int] | None = None
+    ) -> Any:
+        row = locked_row(connection, integration_id, *self._mine, seen=seen)
+        if row is None:
+            raise self._not_found(integration_id)
+        return row
 
     def _taken(self, integration: Integration) -> InvalidIntegration:
         with reading(self.engine) as connection:
-            same_id = select(integrations.c.id).where(integrations.c.id == integration.id)
-            if connection.execute(same_id).first():
+            if connection.execute(select(1).where(_columns.id == integration.id)).first():
                 return InvalidIntegration("id", f"{integration.id} is taken", "give another one")
-        return InvalidIntegration(
-            "name",
-            f"{integration.name} is taken by another integration of tenant {integration.tenant_id}",
-            "give another one, or delete that integration first",
-        )
+        hint = "give another one, or delete that integration first"
+        return name_taken(integration.name, integration.tenant_id, hint)
 
-
-def _make_dead_letters(connection: Connection, document: dict[str, object]) -> None:
-    now_ms = time.time_ns() // 1_000_000
-    connection.execute(
-        update(integrations)
-        .where(integrations.c.id == document["id"])
-        .values(
-            document=json.dumps(forget_secrets(document)),
-            secrets_set=None,
-            revision=integrations.c.revision + 1,
-            updated_ms=now_ms,
-            deleted_ms=now_ms,
-        )
-    )
-
-
-def _not_found(id_or_name: str) -> NotFoundError:
-    return NotFoundError(
-        f"there is no integration {id_or_name}: `siem integrations list` shows those there are"
-    )
+    def _not_found(self, id_or_name: str) -> NotFoundError:
+        if self._tenant_id is None:
+            hint = "`siem integrations list` shows those there are"
+            return NotFoundError(f"there is no integration {id_or_name}: {hint}")
+        # The same for whatever is not the tenant's own.
+        return NotFoundError("there is no integration with this id")

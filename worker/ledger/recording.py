@@ -25,7 +25,7 @@ from worker.ledger.bulk import (
 )
 from worker.ledger.driver_errors import is_about_data, ledger_unavailable, reason_of
 from worker.ledger.engine import writing
-from worker.ledger.integration_rows import switch_off_gone
+from worker.ledger.integration_rows import disable_gone
 from worker.ledger.parked import keep
 from worker.ledger.results import Recorded
 from worker.ledger.rows import (
@@ -127,7 +127,7 @@ def _recorded(
     keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     # Late: recorders add to the same row of an integration, and each waits there for the one before it.
     write_rows(connection, TOTALS, total_rows(counts))
-    off = switch_off_gone(connection, chain.from_iterable(fresh_outcomes.values()))
+    off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(rows) + len(dead_rows), off)
 
 

@@ -114,6 +114,27 @@ class DisabledIntegration:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegrationRecord:
+    """An integration as it rests: `document` is JSON with sealed secrets, or without any once deleted."""
+
+    id: str
+    type: str
+    document: str
+    revision: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationState:
+    """Where an integration stands, without its document."""
+
+    id: str
+    type: str
+    revision: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What a transaction of the recorder changed: new settlements and dead letters, and who is off now."""
 

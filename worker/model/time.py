@@ -1,7 +1,8 @@
-"""Milliseconds since 1970 UTC as dates, times and spans in words; leap seconds of RFC 3339. Pure."""
+"""Milliseconds since 1970 UTC as dates, times and spans in words; leap seconds of RFC 3339; the clock."""
 
 import datetime as dt
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 #: What milliseconds count from.
@@ -16,6 +17,11 @@ LATEST_MS = 253_402_300_799_999
 def in_utc(milliseconds: int) -> datetime:
     """Return the moment in UTC; one before the year 1 or after 9999 becomes the nearest within."""
     return EPOCH + timedelta(milliseconds=max(_FIRST_MS, min(milliseconds, LATEST_MS)))
+
+
+def current_ms() -> int:
+    """Return the time by this host's clock, in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
 
 
 def utc_text(milliseconds: int) -> str:

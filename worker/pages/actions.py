@@ -27,11 +27,11 @@ from worker.broker.volumes import volumes_of
 from worker.integrations import Webhook
 from worker.integrations.integration import Integration
 from worker.ledger.dead_letters import count_dead_letters
-from worker.ledger.tenancy import Configured
 from worker.model.replays import Selection
 from worker.pages.idempotency import run_form_once
 from worker.pages.rendering import count_text_for_page, render
 from worker.pages.sessions import HOME, CsrfForm, Editor, User
+from worker.vault.masking import MaskedIntegration
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
 
@@ -208,13 +208,13 @@ _LOST_BY_NONE = (
 )
 
 
-def _question(one: Configured, path: str, words: str, lost: Iterable[str]) -> Confirmation:
+def _question(one: MaskedIntegration, path: str, words: str, lost: Iterable[str]) -> Confirmation:
     place = f"{HOME}/{one.id}"
     title = f"{words}{' of' if 'secret' in path else ''} {one.document['name']}"
     return Confirmation(title, tuple(lost), words, f"{place}/{path}", place)
 
 
-def _lost_by_deletion(resources: Resources, user: User, one: Configured) -> Iterator[str]:
+def _lost_by_deletion(resources: Resources, user: User, one: MaskedIntegration) -> Iterator[str]:
     if count := _waiting(resources, one):
         waiting = count_text_for_page(count, "event waits", "events wait")
         yield f"{waiting} for it. They will not be delivered: they become dead letters."
@@ -227,7 +227,7 @@ def _lost_by_deletion(resources: Resources, user: User, one: Configured) -> Iter
     yield "Its settings and its secrets are forgotten. This cannot be undone."
 
 
-def _lost_while_off(resources: Resources, user: User, one: Configured) -> Iterator[str]:
+def _lost_while_off(resources: Resources, user: User, one: MaskedIntegration) -> Iterator[str]:
     wanted, volumes = set(one.document["event_types"]), volumes_of(resources.client, user.tenant_id)
     daily = sum(volume.events for kind, volume in volumes.items() if kind in wanted)
     published = count_text_for_page(daily, "event was", "events were")
@@ -239,7 +239,7 @@ def _lost_while_off(resources: Resources, user: User, one: Configured) -> Iterat
     yield "To hold back events without losing any, pause it instead."
 
 
-def _waiting(resources: Resources, one: Configured) -> int:
+def _waiting(resources: Resources, one: MaskedIntegration) -> int:
     """Return how many events wait for it, in its backlog or parked in the ledger."""
     health = HealthService(resources.engine, resources.client, resources.config).of(one.id)
     return health.backlog_events + health.parked_events

@@ -75,7 +75,7 @@ def show_letters(
         before=f"{found[PAGE - 1].dead_ms},{found[PAGE - 1].id}" if len(found) > PAGE else None,
         narrowed=narrowed,
         names=names,
-        deleted=resources.integrations_of(user.tenant_id).deleted(),
+        deleted=resources.integrations_of(user.tenant_id).deleted_ids(),
         causes=CAUSES,
         types=[kind.value for kind in EventType],
     )
@@ -114,7 +114,7 @@ def _shown(
         attempts=history.attempts,
         deaths=history.deaths,
         names=resources.integrations_of(user.tenant_id).names(),
-        deleted=resources.integrations_of(user.tenant_id).deleted(),
+        deleted=resources.integrations_of(user.tenant_id).deleted_ids(),
         causes=CAUSES,
         waits=letter.state is LetterState.WAITING,
         correction=correction,
@@ -208,7 +208,7 @@ def _letter(resources: Shared, user: User, letter_id: str) -> DeadLetterRow:
     except NotFoundError:
         raise unknown from None
     is_ours = letter.tenant_id == user.tenant_id
-    if not is_ours and not resources.integrations_of(user.tenant_id).knew(letter.integration_id or ""):
+    if not is_ours and not resources.integrations_of(user.tenant_id).knows(letter.integration_id or ""):
         raise unknown
     return letter
 

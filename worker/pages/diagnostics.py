@@ -71,7 +71,7 @@ def _new(user: User, form: FormData, kind: str) -> Integration:
 def _changed(resources: Resources, user: User, form: FormData, integration_id: str) -> Integration:
     integrations = resources.integrations_of(user.tenant_id)
     shown = integration_document(integrations.show(integration_id))
-    old = integrations.open(integration_id)
+    old = integrations.get(integration_id)
     # The page of an integration has a button as well, and nothing filled in.
     if "event_types" not in form:
         return old

@@ -11,7 +11,6 @@ from worker.api.integration_changes import REMEDY
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
-from worker.ledger.tenancy import Configured
 from worker.model.errors import InvalidInput, InvalidIntegration, SecretUnreadable
 from worker.pages.drafts import keep_secrets
 from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES, all_fields
@@ -19,6 +18,7 @@ from worker.pages.form_tokens import FormToken
 from worker.pages.form_values import FormValues, texts_of
 from worker.pages.rendering import render
 from worker.pages.sessions import HOME, User
+from worker.vault.masking import MaskedIntegration
 
 
 def error_text(error: InvalidInput | SecretUnreadable | Problem) -> str:
@@ -67,7 +67,7 @@ class FormPage:
     """
 
     filled: FormValues
-    one: Configured | None = None
+    one: MaskedIntegration | None = None
     revision: int | None = None
     token: FormToken | None = None
     told: str = ""

@@ -79,7 +79,7 @@ def create_one(request: Request, resources: Shared, user: Editor, form: Typed, k
     def do(leave: IdempotencyLock | None) -> Response:
         integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
         given = document_in(form, kind)
-        if leave and not leave.is_first and resources.integrations_of(user.tenant_id).knew(integration_id):
+        if leave and not leave.is_first and resources.integrations_of(user.tenant_id).knows(integration_id):
             raise FormAlreadySent(409, "an attempt that was cut short has created it")
         judged_form(form, kind, lambda: created(_named(given), integration_id, user.tenant_id))
         create_integration_of_tenant(resources, user.tenant_id, given, integration_id, again=False)
@@ -120,7 +120,7 @@ def change_one(
     def do(_leave: IdempotencyLock | None) -> Response:
         if configured.revision != revision:
             raise RevisionConflict
-        patch, old = patch_in(form, kind, shown), integrations.open(integration_id)
+        patch, old = patch_in(form, kind, shown), integrations.get(integration_id)
         judged_form(form, kind, lambda: changed(old, patch, shown))
         change(integrations, integration_id, patch, [revision])
         is_first.append(True)

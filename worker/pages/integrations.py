@@ -164,7 +164,7 @@ def find_event(
         wanted=wanted,
         rows=rows,
         names=known.names(),
-        deleted=known.deleted(),
+        deleted=known.deleted_ids(),
         tried=attempts_of(resources.engine, wanted, [row.delivery for row in rows]),
     )
 

@@ -146,7 +146,7 @@ def _replay(resources: Shared, user: User, replay_id: str) -> Replay:
         raise unknown from None
     home = replay.selection.integration_id
     is_ours = replay.selection.tenant_id == user.tenant_id or (
-        home is not None and resources.integrations_of(user.tenant_id).knew(home)
+        home is not None and resources.integrations_of(user.tenant_id).knows(home)
     )
     if not is_ours:
         raise unknown

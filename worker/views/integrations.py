@@ -1,6 +1,6 @@
 """An integration as the API shows it: one flat object, in which a secret is a mark that it is set.
 
-Comes in: a Configured integration. Goes out: JSON values, such as
+Comes in: a MaskedIntegration. Goes out: JSON values, such as
 
     {"id": "int_1", "type": "splunk_hec", "name": "splunk", "url": "https://…",
      "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3", "readable": true}, …}
@@ -14,9 +14,9 @@ from pydantic_core import to_jsonable_python
 
 from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import Integration
-from worker.ledger.tenancy import Configured
 from worker.model.time import rfc3339
 from worker.vault.marks import SecretMark
+from worker.vault.masking import MaskedIntegration
 from worker.views.cursors import cut_page
 
 DESTINATIONS: Mapping[str, type[BaseModel]] = {
@@ -30,7 +30,7 @@ COMMON = ("name", "enabled", "paused", "event_types", "max_retries", "redrive")
 READ_ONLY = ("id", "tenant_id", "disabled_reason", "disabled_at", "created_at", "updated_at")
 
 
-def integration_document(one: Configured) -> dict[str, Any]:
+def integration_document(one: MaskedIntegration) -> dict[str, Any]:
     """Return it as JSON values; what an earlier release did not store yet has its default."""
     stored, model = one.document, DESTINATIONS[one.type]
     return {
@@ -39,20 +39,20 @@ def integration_document(one: Configured) -> dict[str, Any]:
         "tenant_id": stored["tenant_id"],
         **{name: _field(Integration, stored, name) for name in COMMON},
         **{name: _field(model, stored["destination"], name) for name in model.model_fields},
-        "disabled_reason": one.off.reason if one.off else None,
-        "disabled_at": rfc3339(one.off.at_ms) if one.off else None,
+        "disabled_reason": one.disabled_reason,
+        "disabled_at": rfc3339(one.disabled_ms),
         "created_at": rfc3339(one.created_ms),
         "updated_at": rfc3339(one.updated_ms),
     }
 
 
-def integration_page(found: Sequence[Configured], limit: int) -> dict[str, Any]:
+def integration_page(found: Sequence[MaskedIntegration], limit: int) -> dict[str, Any]:
     """Return a page of integrations; `found` has one more than `limit` if there are more."""
     shown, following = cut_page(found, limit, lambda one: one.place)
     return {"items": [integration_document(one) for one in shown], "next": following}
 
 
-def etag(one: Configured) -> str:
+def etag(one: MaskedIntegration) -> str:
     """Return what stands for this version in ETag and If-Match."""
     return f'"{one.revision}"'
 
