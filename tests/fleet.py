@@ -25,7 +25,7 @@ from worker.broker import keys
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import roles_alive
 from worker.broker.snapshot import publish_integrations
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.deliveries import find_dead_letters, find_deliveries
 from worker.ledger.engine import open_ledger
@@ -292,7 +292,7 @@ def _process(role: str) -> str:
 
 def _signs(process: str) -> tuple[str, ...]:
     """Return the signs of life that a process gives."""
-    return tuple(map(worker_role, DESTINATION_TYPES)) if process == WORKER else (process,)
+    return tuple(map(worker_role, destination_types())) if process == WORKER else (process,)
 
 
 def _type_of(url: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from honcho.environ import parse_procfile
 
 import worker
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.fleet_health import worker_role
 
 #: One worker for all types of destination: the Procfile's line of one type, with the queues of all.
@@ -30,7 +30,7 @@ def commands(top: Path = _TOP, programs: Path = _BIN) -> dict[str, list[str]]:
     workers differ by more than their queue: WORKER would be none of them.
     """
     found = {name: _arguments(line, programs) for name, line in lines(top).items()}
-    joined = [_with_all_queues(kind, found[worker_role(kind)]) for kind in DESTINATION_TYPES]
+    joined = [_with_all_queues(kind, found[worker_role(kind)]) for kind in destination_types()]
     assert all(one == joined[0] for one in joined), "the Procfile's workers differ by more than their queue"
     return {**found, WORKER: joined[0]}
 
@@ -43,4 +43,4 @@ def _arguments(line: str, programs: Path) -> list[str]:
 def _with_all_queues(kind: str, command: list[str]) -> list[str]:
     place = command.index("-Q") + 1
     assert command[place] == kind, f"{worker_role(kind)} consumes {command[place]}"
-    return [*command[:place], ",".join(DESTINATION_TYPES), *command[place + 1 :]]
+    return [*command[:place], ",".join(destination_types()), *command[place + 1 :]]

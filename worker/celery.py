@@ -1,8 +1,8 @@
 """The Celery app of the delivery fleet.
 
-    celery -A worker worker -Q webhook           a worker for one type of destination
-    celery -A worker worker -Q webhook,syslog_cef             or for several
-    celery -A worker flower                      a look at all of them
+    celery -A worker worker -Q TYPE            a worker for one type of destination
+    celery -A worker worker -Q TYPE,TYPE       or for several
+    celery -A worker flower                    a look at all of them
 
 A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
 secret, it may be lost or repeated, and whoever forges one can at most cause a batch to be sent that
@@ -28,12 +28,13 @@ from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import Heartbeat, consuming_facts
 from worker.broker.key_holders import key_facts
+from worker.broker.order_messages import task_name
 from worker.broker.order_queues import order_headers
 from worker.broker.outcomes import withdraw
 from worker.broker.redis_stats import Tenants
 from worker.broker.snapshot import documents
 from worker.destinations.registry import sender_opener
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.integrations.integration import MAX_RETRIES
 from worker.logging import clean_records, quiet_libraries
 from worker.model.errors import (
@@ -99,7 +100,7 @@ def make_app(config: Settings) -> Celery:
         accept_content=["json"],  # nobody who reaches Redis can run code here
         event_serializer="json",
         task_create_missing_queues=False,  # a mistyped queue is an error, not a black hole
-        task_queues=[Queue(kind, exchange, routing_key=kind) for kind in DESTINATION_TYPES],
+        task_queues=[Queue(kind, exchange, routing_key=kind) for kind in destination_types()],
         # Threads: they wait on sockets, and gevent would never restore a dead worker's messages.
         worker_pool="worker.broker.celery_worker:SparingTaskPool",
         worker_concurrency=_threads(config),
@@ -115,11 +116,6 @@ def make_app(config: Settings) -> Celery:
 def _threads(config: Settings) -> int:
     """Return how many threads a worker has for all tenants: no more than its descriptors suffice for."""
     return threads_within(raise_descriptor_limit(), pool_size(config.worker_threads))
-
-
-def task_name(kind: str) -> str:
-    """Name the task that delivers to destinations of this type."""
-    return f"deliver_{kind}"
 
 
 def issue_order(order: WorkOrder, kind: str) -> None:
@@ -193,22 +189,19 @@ def _carry_out(kind: str, order: WorkOrder, retries: int, gate: Gate) -> TaskRep
     return found.deliver(order, retries, gate)
 
 
-@app.task(bind=True, base=DeliveryTask, name="deliver_splunk_hec")
-def deliver_splunk_hec(task: Any, integration: str, slot: int, epoch: int) -> str:
-    """Deliver a batch to Splunk over its HTTP Event Collector."""
-    return _deliver("splunk_hec", task, WorkOrder(integration, slot, epoch))
+def _add_task(kind: str) -> None:
+    """Make the task that delivers to one type of destination."""
+
+    def deliver(task: Any, integration: str, slot: int, epoch: int) -> str:
+        return _deliver(kind, task, WorkOrder(integration, slot, epoch))
+
+    deliver.__name__ = task_name(kind)
+    deliver.__doc__ = f"Deliver a batch to a destination of the type {kind}."
+    app.task(deliver, bind=True, base=DeliveryTask, name=deliver.__name__)
 
 
-@app.task(bind=True, base=DeliveryTask, name="deliver_syslog_cef")
-def deliver_syslog_cef(task: Any, integration: str, slot: int, epoch: int) -> str:
-    """Deliver a batch as CEF over syslog."""
-    return _deliver("syslog_cef", task, WorkOrder(integration, slot, epoch))
-
-
-@app.task(bind=True, base=DeliveryTask, name="deliver_webhook")
-def deliver_webhook(task: Any, integration: str, slot: int, epoch: int) -> str:
-    """Deliver a batch to a webhook."""
-    return _deliver("webhook", task, WorkOrder(integration, slot, epoch))
+for _kind in destination_types():
+    _add_task(_kind)
 
 
 def _deliver(kind: str, task: Any, order: WorkOrder) -> str:

@@ -95,7 +95,7 @@ def test_a_name_is_given_once() -> None:
 
     with pytest.raises(ValueError, match="a destination of the type pigeon"):
         register(Dove)
-    assert registry.named("pigeon") is row
+    assert registry.DESTINATIONS["pigeon"] is row
 
 
 def test_a_configuration_has_what_all_have() -> None:

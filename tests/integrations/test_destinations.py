@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.integrations.refusals import SECRET, VALID, document, refusal
-from worker.integrations import CONFIGS, DESTINATION_TYPES, DestinationConfig
+from worker.integrations import CONFIGS, DestinationConfig, destination_types
 from worker.integrations.integration import parse_integration
 from worker.model.errors import InvalidIntegration
 
@@ -19,7 +19,7 @@ ABOVE = "input should be less than or equal to"
 BELOW = "input should be greater than or equal to"
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 @pytest.mark.parametrize("field", BOUNDS)
 def test_sizes_have_bounds(kind: str, field: str) -> None:
     """The bounds themselves are allowed; the words of a refusal name them."""
@@ -31,7 +31,7 @@ def test_sizes_have_bounds(kind: str, field: str) -> None:
     assert reasons == [f"{BELOW} {least}", f"{ABOVE} {most}"]
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 @pytest.mark.parametrize(
     ("seconds", "reason"),
     [
@@ -50,7 +50,7 @@ def test_a_request_ends_within_half_a_minute(kind: str, seconds: Any, reason: st
     assert (error.field, error.reason) == ("timeout_seconds", reason)
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -81,7 +81,7 @@ def test_a_value_of_another_kind_is_refused(kind: str, field: str, value: Any) -
     assert refusal(document(kind, **{field: value})).field == field
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 @pytest.mark.parametrize("half", ["client_cert_pem", "client_key_pem"])
 def test_a_client_certificate_and_its_key_go_together(kind: str, half: str) -> None:
     """Half a pair is refused in words that name both."""
@@ -90,7 +90,7 @@ def test_a_client_certificate_and_its_key_go_together(kind: str, half: str) -> N
     assert error.reason == "client_cert_pem and client_key_pem go together: give both or neither"
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 def test_without_a_url_there_is_no_destination(kind: str) -> None:
     """What is required and absent is said to be so."""
     given_document = document(kind)
@@ -127,7 +127,7 @@ def test_what_belongs_to_another_type_is_refused(kind: str, foreign: str) -> Non
     assert (error.field, error.reason) == (foreign, "extra inputs are not permitted")
 
 
-@pytest.mark.parametrize("kind", DESTINATION_TYPES)
+@pytest.mark.parametrize("kind", destination_types())
 def test_what_was_read_cannot_be_changed(kind: str) -> None:
     """A destination is a value: threads share it."""
     with pytest.raises(ValueError, match="frozen"):

@@ -146,7 +146,7 @@ def test_only_webhooks_are_signed(site: Site) -> None:
     """A form made by hand gets an answer in words."""
     integration = site.integrate("unsigned", url="syslog://siem.example.com", type="syslog_cef")
 
-    assert "only webhooks" in site.visitor().post(f"{HOME}/{integration}/secret/new", status=422).text
+    assert "are not signed" in site.visitor().post(f"{HOME}/{integration}/secret/new", status=422).text
     site.visitor().post(f"{HOME}/{integration}/explode", status=404)
 
 

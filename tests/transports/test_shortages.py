@@ -16,7 +16,7 @@ from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, answers
 from tests.transports.few_descriptors import few_descriptors
 from tests.transports.ways import WAYS
-from worker.integrations import SyslogCef, TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, NameUnknown, OutOfResources
 from worker.model.failures import FailureCode
 from worker.model.outages import Resource
@@ -24,6 +24,7 @@ from worker.transports.deadline import DeadlineSocket
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.shortages import shortage_behind
+from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.datagrams import SyslogDatagrams
 from worker.transports.tls import client_context
 
@@ -47,7 +48,7 @@ def test_a_process_without_descriptors_says_so(guard: Guard, ca: trustme.CA, way
 
 def test_datagrams_say_so_as_well() -> None:
     """UDP takes a descriptor, too."""
-    sender = SyslogDatagrams(LOOPBACK, SyslogCef(url="syslog+udp://127.0.0.1:9"), connections=1)
+    sender = SyslogDatagrams(LOOPBACK, SyslogTarget("127.0.0.1", 9), rate=5000, connections=1)
     with few_descriptors(0), pytest.raises(OutOfResources, match="Too many open files"):
         sender.send([b"x"], 10)
     sender.close()

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import closing
 
 from tests.transports.curl.flights import post, posting
-from worker.integrations import SyslogCef, TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
+from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.stream import SyslogStream
 
 SECONDS = 10.0
@@ -31,8 +32,8 @@ def _webhook(guard: Guard, host: str, port: int, options: TlsOptions, size: int)
 
 
 def _syslog(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
-    config = SyslogCef(url=f"syslog+tls://{host}:{port}", **options.model_dump())
-    with closing(SyslogStream(guard, config, connections=1)) as stream:
+    stream = SyslogStream(guard, SyslogTarget(host, port), options, confirms=False, connections=1)
+    with closing(stream):
         stream.send([b"x" * size], SECONDS)
     return "200"
 

@@ -23,7 +23,7 @@ from tests.up.programs import (
     wait_until,
 )
 from worker.broker.heartbeat import API, ROLES
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError
 from worker.settings import Settings
 from worker.up import Stack, StackHandle, run_up
@@ -55,7 +55,7 @@ def test_the_procfile_has_a_process_of_each_role() -> None:
     processes = lines()
 
     assert set(processes) == {*ROLES, API}
-    for kind in DESTINATION_TYPES:
+    for kind in destination_types():
         assert f"-Q {kind} " in processes[f"worker-{kind}"]
 
 

@@ -225,7 +225,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     if _is_deeper_than(MOST_LEVELS, value):
         raise _TOO_DEEP
     if not isinstance(value, dict):
-        raise InvalidInput("body", "is no JSON object", 'send one like {"type": "webhook", …}')
+        raise InvalidInput("body", "is no JSON object", 'send one like {"type": …}')
     return value
 
 

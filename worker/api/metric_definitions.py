@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from worker.api.limits import RefusalReason
 from worker.broker.conflicts import ConflictKind
 from worker.broker.heartbeat import API, ROLES
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.fleet_health import worker_role
 from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, State
 from worker.model.orders import MessageFault
@@ -121,21 +121,21 @@ QUEUE_ORDERS = Figure(
     "Work orders that wait in each queue of Celery.",
     _REDIS,
     "queue",
-    tuple(DESTINATION_TYPES),
+    destination_types(),
 )
 QUEUE_OLDEST = Figure(
     "siem_queue_oldest_seconds",
     "How long the work order has waited that no worker has taken, in each queue of Celery.",
     _REDIS,
     "queue",
-    tuple(DESTINATION_TYPES),
+    destination_types(),
 )
 NOT_CONSUMING = Figure(
     "siem_workers_not_consuming",
     "Living workers that do not consume the queue of their role.",
     _REDIS,
     "role",
-    tuple(map(worker_role, DESTINATION_TYPES)),
+    tuple(map(worker_role, destination_types())),
 )
 CONFLICTS = Figure(
     "siem_integration_conflicts",

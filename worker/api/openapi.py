@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from worker.api.examples import CHANGES, EXAMPLES
 from worker.api.problems import MEDIA_TYPE, status_phrase
+from worker.destinations.registry import DESTINATIONS
+from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration
-from worker.views.integrations import COMMON, DESTINATIONS
+from worker.views.integrations import COMMON
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -132,7 +133,7 @@ def _properties(kind: str, secret: Convert) -> dict[str, Any]:
     common = {name: whole["properties"][name] for name in COMMON}
     # A set has no order, and the document should not change by itself.
     common["event_types"] = {**common["event_types"], "default": sorted(common["event_types"]["default"])}
-    own = DESTINATIONS[kind].model_json_schema()
+    own = CONFIGS[kind].model_json_schema()
     properties = {
         **_resolved(common, whole["$defs"], secret),
         **_resolved(own["properties"], own.get("$defs", {}), secret),
@@ -143,7 +144,7 @@ def _properties(kind: str, secret: Convert) -> dict[str, Any]:
 def _object(kind: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {
         "type": "object",
-        "description": " ".join((DESTINATIONS[kind].__doc__ or "").partition("\n\n")[0].split()),
+        "description": " ".join((CONFIGS[kind].__doc__ or "").partition("\n\n")[0].split()),
         "properties": properties,
         "required": required,
         "additionalProperties": False,
@@ -151,7 +152,7 @@ def _object(kind: str, properties: dict[str, Any], required: list[str]) -> dict[
 
 
 def _creation(kind: str) -> dict[str, Any]:
-    required = ["type", *DESTINATIONS[kind].model_json_schema()["required"]]
+    required = ["type", *CONFIGS[kind].model_json_schema()["required"]]
     return _object(kind, _properties(kind, lambda secret: secret), required)
 
 
@@ -179,7 +180,7 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_NAMES = {"splunk_hec": "SplunkHec", "syslog_cef": "SyslogCef", "webhook": "Webhook"}
+_NAMES = {kind: config.__name__ for kind, config in CONFIGS.items()}
 
 
 def _one_of(role: str) -> dict[str, Any]:
@@ -210,10 +211,20 @@ def _body(schema: dict[str, Any], examples: dict[str, Any], kind: str) -> dict[s
     return {"requestBody": {"required": True, "content": content}}
 
 
-CREATION = _body(_one_of("Creation"), EXAMPLES, "application/json")
+_EXAMPLES = {
+    example.key: {"summary": example.summary, "value": example.document}
+    for destination in DESTINATIONS.values()
+    for example in destination.examples
+}
+_EXAMPLES_OF_CHANGES = {
+    "event_types": {"summary": "Other events", "value": {"event_types": ["policy.deny", "policy.allow"]}},
+    "secret": {"summary": "Another token", "value": {"token": "your-new-token"}},
+    "default": {"summary": "Back to the default", "value": {"event_types": None, "timeout_seconds": None}},
+}
+CREATION = _body(_one_of("Creation"), _EXAMPLES, "application/json")
 CHANGE = _body(
     {"anyOf": [_ref(f"{name}Change") for name in _NAMES.values()]},
-    CHANGES,
+    _EXAMPLES_OF_CHANGES,
     "application/merge-patch+json",
 )
 PAGE: dict[int | str, dict[str, Any]] = {

@@ -21,7 +21,7 @@ from worker.broker.redis_stats import (
     processes_at_work,
     standing_subjects,
 )
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.ledger.health import invalid_parts, latencies, records, subjects, types_in_use
 from worker.ledger.migrations.revisions import words_of_tables
 from worker.ledger.migrations.runner import require_readable_schema
@@ -125,7 +125,7 @@ class HealthService:
         except BrokerUnavailable as error:
             unknown = [
                 open_part(name, ok=False, words="not known without Redis")
-                for name in roles(DESTINATION_TYPES)
+                for name in roles(destination_types())
             ]
             return FleetHealth([_away("redis", error), database, *unknown])
         redis = Part("redis", ok=True, words="it answers", public="it answers")
@@ -143,7 +143,7 @@ class HealthService:
     def _standing_types(self) -> set[str]:
         """Return the types in use as Redis has them; all, if nobody told it."""
         if not has_integrations(self._client):
-            return set(DESTINATION_TYPES)
+            return set(destination_types())
         return {one.type for one in standing_subjects(self._client) if one.enabled}
 
     def _types_in_use(self) -> tuple[set[str] | None, Part]:

@@ -43,7 +43,7 @@ from worker.broker.oom import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
 from worker.broker.redis_errors import is_full
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class _Resilient(Channel):
         ignores, but for the batch that the message is to be sent with.
         """
         is_batched = options.get("_publish_batch") is not None
-        if is_batched or queue not in DESTINATION_TYPES or is_slow(message):
+        if is_batched or queue not in destination_types() or is_slow(message):
             super()._put(queue, message, **options)
             return
         with self.conn_or_acquire() as client:

@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ class ReportingConsumer(Consumer):
 
         A key that is no list would cut the worker off from all of its queues.
         """
-        if queue in DESTINATION_TYPES:
+        if queue in destination_types():
             super().add_task_queue(queue, *args, **options)
         else:
-            log.error("there is no queue %r to consume from: give %s", queue, ", ".join(DESTINATION_TYPES))
+            log.error("there is no queue %r to consume from: give %s", queue, ", ".join(destination_types()))
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Report an error after which Celery tries again to connect."""

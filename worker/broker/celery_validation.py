@@ -14,13 +14,13 @@ from worker.broker.connection import script_text
 from worker.broker.oom import ALLOW_OOM
 from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order
 from worker.broker.order_queues import RefusedMessages
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 
 #: The exchanges of work orders, of remote control and its answers, and of what Flower hears.
 _EXCHANGES = ("siem", "celery.pidbox", "reply.celery.pidbox", "celeryev")
 #: What Celery keeps under each key (kombu.transport.redis), behind the prefix.
 _TYPES = {
-    **dict.fromkeys(DESTINATION_TYPES, "list"),
+    **dict.fromkeys(destination_types(), "list"),
     "unacked": "hash",
     "unacked_index": "zset",
     **dict.fromkeys((f"_kombu.binding.{one}" for one in _EXCHANGES), "set"),

@@ -24,7 +24,7 @@ from click.core import ParameterSource
 from worker.broker import keys
 from worker.broker.connection import sentinel_options
 from worker.broker.identity import node_name, process_identity
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.errors import InvalidSetting
 from worker.model.redis_address import SentinelAddress, sentinel_address
 from worker.transports.budget import raise_descriptor_limit, threads_within
@@ -184,9 +184,9 @@ def _affordable(ctx: click.Context, param: click.Parameter, value: int | None) -
 
 
 def _known_queues(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    unknown = [queue for queue in value or () if queue not in DESTINATION_TYPES]
+    unknown = [queue for queue in value or () if queue not in destination_types()]
     if unknown:
-        known = ", ".join(DESTINATION_TYPES)
+        known = ", ".join(destination_types())
         raise click.BadParameter(
             f"there is no queue {', '.join(map(repr, unknown))}: give {known}.", ctx, param
         )

@@ -4,7 +4,7 @@ A deleted integration first leaves a tombstone in `siem:integrations`, under whi
 it into dead letters. Once no event and no slot of it is left, one script removes tombstone, streams, state
 and slots. What is left is a note in `siem:integrations:deleted`, one line of JSON that no sweep reads:
 
-    <id> → {"type": "webhook", "revision": 7, "at_ms": 1795651200000}
+    <id> → {"type": "…", "revision": 7, "at_ms": 1795651200000}
 
 It stands for the tombstone when the ledger is restored from a backup in which the integration still lives
 (`worker.broker.snapshot.later_states`), and is kept for `NOTES_KEPT`.

@@ -4,7 +4,7 @@ A change is published on the channel `siem:health` as one JSON object, and stand
 `siem:health:states` under the integration's id until the next one, so that a late subscriber (or one that
 was away: a channel remembers nothing) reads there the state of all:
 
-    {"integration_id": "int_1", "tenant_id": "default", "name": "splunk", "type": "splunk_hec",
+    {"integration_id": "int_1", "tenant_id": "default", "name": "splunk", "type": "…",
      "state": "failing", "previous": "healthy", "at": "2026-11-23T14:02:07.123Z",
      "reason": "circuit breaker open since 2026-11-23 14:02:07Z: connection refused (next try in …)"}
 

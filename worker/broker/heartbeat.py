@@ -37,7 +37,7 @@ from worker.broker.fleet import (
 )
 from worker.broker.identity import ProcessIdentity, process_identity
 from worker.broker.oom import ask_when_full
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.clocks import TELLING_SKEW
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import worker_role
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 #: A fleet in which every event finds its way has a process of each.
-ROLES = ("router", "recorder", *map(worker_role, DESTINATION_TYPES))
+ROLES = ("router", "recorder", *map(worker_role, destination_types()))
 #: Events find their way without it.
 API = "api"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,6 @@ def node_name(queues: Collection[str], host: str, nonce: str) -> str:
     workers for the same types on this host, and on others of the same host name, such as containers:
     Celery takes all workers of one name for a single one.
     """
-    kinds = [kind for kind in DESTINATION_TYPES if kind in queues]
-    is_for_all = not queues or len(kinds) == len(DESTINATION_TYPES)
+    kinds = [kind for kind in destination_types() if kind in queues]
+    is_for_all = not queues or len(kinds) == len(destination_types())
     return f"{_ALL if is_for_all else '-'.join(kinds)}-{nonce}@{host}"

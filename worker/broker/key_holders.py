@@ -11,7 +11,7 @@ from typing import Any
 from worker.broker.conflicts import orphan_document
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.heartbeat import API
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.fleet_health import worker_role
 from worker.vault.sealed_secrets import secrets_in_document
 from worker.vault.vault import Vault
@@ -20,7 +20,7 @@ from worker.vault.vault import Vault
 KEYS = "secret_keys"
 #: The fact in which a process reports that it can show a url that is sealed; release 0.1.0 cannot.
 SEALED_URLS = "sealed_urls"
-_OPENERS = frozenset({API, *map(worker_role, DESTINATION_TYPES)})
+_OPENERS = frozenset({API, *map(worker_role, destination_types())})
 
 
 @dataclass(frozen=True, slots=True)

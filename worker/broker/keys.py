@@ -103,7 +103,7 @@
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
 |                              |        | deleting it                                                    |
 | `siem:replicated`            | channel| nothing: what goes through it to the replicas is waited for    |
-| `siem:celery:*`              |        | Celery's own: queues `webhook`, …;    unacknowledged messages  |
+| `siem:celery:*`              |        | Celery's own: a queue for each type;  unacknowledged messages  |
 
 "Packed" is MessagePack (see `worker.broker.packing`). Entries are deleted once they are settled, so the
 length of a stream is what is still to do. No stream is ever trimmed: that would drop events.

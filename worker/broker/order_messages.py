@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.orders import MessageFault
 from worker.model.settlement import LONGEST_COUNTDOWN
@@ -32,6 +32,7 @@ LONGEST_BROADCAST = 1024 * 1024
 LATEST_DUE = timedelta(seconds=2 * LONGEST_COUNTDOWN)
 #: How much is shown of what a decoder says, in characters: it may repeat what it read.
 _TOLD = 100
+#: A task is named for the type to which it delivers.
 _TASK = "deliver_"
 #: The largest number that each reader of JSON can hold.
 _LARGEST = 2**53
@@ -47,7 +48,8 @@ class InvalidMessage(Exception):
         super().__init__(f"{fault.words}{f' ({self.words})' if words else ''}")
 
 
-def _task_of(kind: str) -> str:
+def task_name(kind: str) -> str:
+    """Name the task that delivers to destinations of this type."""
     return _TASK + kind
 
 
@@ -99,11 +101,11 @@ _UNREADABLE = (*DAMAGED, MemoryError, re.error)
 
 def read_order(raw: bytes, queue: str) -> bytes:
     """Return the order of a message in the queue of this type, written again. Raises InvalidMessage."""
-    if queue not in DESTINATION_TYPES:
+    if queue not in destination_types():
         raise InvalidMessage(MessageFault.OTHER_QUEUE)
     kind, order = _order(raw)
     if kind != queue:
-        raise InvalidMessage(MessageFault.NO_ORDER, f"its task is {_task_of(kind)}")
+        raise InvalidMessage(MessageFault.NO_ORDER, f"its task is {task_name(kind)}")
     return order
 
 
@@ -130,7 +132,7 @@ def _order(raw: bytes) -> tuple[str, bytes]:
     except _UNREADABLE as error:
         raise InvalidMessage(MessageFault.MALFORMED, str(error)) from None
     kind = message.headers.task.removeprefix(_TASK)
-    if message.headers.task != _task_of(kind) or kind not in DESTINATION_TYPES:
+    if message.headers.task != task_name(kind) or kind not in destination_types():
         raise InvalidMessage(MessageFault.NO_ORDER, f"its task is {message.headers.task}")
     if message.headers.eta is not None and message.headers.eta - datetime.now(UTC) > LATEST_DUE:
         raise InvalidMessage(MessageFault.NO_ORDER, f"it is due at {message.headers.eta}")
@@ -151,7 +153,7 @@ def _written(kind: str, headers: _Headers, arguments: dict[str, Any]) -> bytes:
             "content-type": "application/json",
             "headers": {
                 "lang": "py",
-                "task": _task_of(kind),
+                "task": task_name(kind),
                 "id": headers.id,
                 "root_id": headers.id,
                 "eta": None if headers.eta is None else headers.eta.isoformat(),

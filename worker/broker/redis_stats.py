@@ -19,7 +19,7 @@ from worker.broker.integration_documents import Limits
 from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
 from worker.broker.packing import whole
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.model.failures import FailureCode
 from worker.model.fleet_health import FleetStats, QueueDepth
 from worker.model.health import BacklogStats, Breaker, Subject
@@ -81,7 +81,7 @@ class RedisStats:
             self._to_route(),
             QueueDepth(lag(self._client), oldest_ms(self._client)),
             self._length(keys.UNRECORDABLE),
-            {kind: self._queues.waiting(kind) for kind in DESTINATION_TYPES},
+            {kind: self._queues.waiting(kind) for kind in destination_types()},
             Counter(one.role for one in living if not consumes(one)),
         )
 

@@ -32,7 +32,7 @@ from worker.cli.stores import (
     worker_keys,
     worker_reach,
 )
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.integrations.integration import Integration
 from worker.ledger.migrations.revisions import words_of_tables
 from worker.ledger.migrations.runner import require_readable_schema
@@ -93,7 +93,7 @@ def _queues(client: Client, longest_lag: float) -> Iterator[StepReport]:
         signs = RedisStats(client).of_fleet()
     except BrokerUnavailable:
         return  # the check of Redis tells
-    for kind in DESTINATION_TYPES:
+    for kind in destination_types():
         if trouble := queue_trouble(kind, signs, longest_lag):
             what, _, hint = trouble.partition(": ")
             yield StepReport(f"queue {kind}", StepStatus.FAILED, what, hint, 0.0)

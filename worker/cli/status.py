@@ -34,7 +34,7 @@ from worker.cli.reports import (
     watch,
 )
 from worker.cli.stores import Ledger, configuration
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import destination_types
 from worker.ledger.counts import counts_since
 from worker.model.fleet_health import worker_role
 from worker.model.health import FINE, Counts, IntegrationHealth, Latency
@@ -223,5 +223,5 @@ def _troubles(client: Client, engine: Ledger) -> list[RedisCheck]:
 
 def _missed(processes: dict[str, bool], types: set[str]) -> list[str]:
     """Name the roles that no process plays; a worker is missed if there is an integration of its type."""
-    needless = {worker_role(kind) for kind in DESTINATION_TYPES if kind not in types}
+    needless = {worker_role(kind) for kind in destination_types() if kind not in types}
     return [role for role, alive in processes.items() if not alive and role not in needless]

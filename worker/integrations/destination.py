@@ -12,6 +12,7 @@ from worker.integrations.tls import TlsOptions
 REQUIRED_FIELDS = ("type", "url", "batch_events", "batch_bytes", "timeout_seconds")
 #: What the schemes of HTTP run over.
 HTTP_SCHEMES = {"http": "TCP", "https": "TLS"}
+HTTP_PORTS = {"http": 80, "https": 443}
 
 BatchEvents = Annotated[
     int,
@@ -57,6 +58,8 @@ class DestinationConfig(TlsOptions):
 
     #: What each scheme of its urls runs over: TCP, UDP or TLS.
     SCHEMES: ClassVar[Mapping[str, str]] = {}
+    #: The port that a url means when it names none, by its scheme.
+    PORTS: ClassVar[Mapping[str, int]] = {}
     #: What in the path of a url tells this type from another one with the same schemes.
     PATH_MARK: ClassVar[str] = ""
 

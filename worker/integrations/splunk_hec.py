@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from worker.integrations.destination import (
+    HTTP_PORTS,
     HTTP_SCHEMES,
     BatchBytes,
     BatchEvents,
@@ -115,6 +116,7 @@ class SplunkHec(DestinationConfig):
     timeout_seconds: TimeoutSeconds = 20.0
 
     SCHEMES: ClassVar[Mapping[str, str]] = HTTP_SCHEMES
+    PORTS: ClassVar[Mapping[str, int]] = HTTP_PORTS
     PATH_MARK: ClassVar[str] = "/services/collector"
 
     @field_validator("url")

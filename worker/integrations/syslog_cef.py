@@ -53,9 +53,6 @@ Facility = Literal["local0", "local1", "local2", "local3", "local4", "local5", "
 _TCP, _UDP, _TLS = "syslog://siem:514", "syslog+udp://siem:514", "syslog+tls://siem:6514"
 #: The longest message, in bytes, unless another limit is given.
 _MESSAGE_LIMIT, _DATAGRAM_LIMIT = 8000, 2048
-#: What a syslog url's scheme says of the way, and the port that it means when it names none.
-SYSLOG_PORTS = {"syslog": 514, "syslog+tcp": 514, "syslog+udp": 514, "syslog+tls": 6514}
-
 _PRINTABLE_HOST = re.compile(r"[!-~]{1,255}")
 #: What rsyslog (pmrfc3164) and syslog-ng read as a host name; syslog-ng takes four digits for a year.
 _PLAIN_HOST = re.compile(r"(?![0-9]{4}$)[A-Za-z0-9._-]*[A-Za-z0-9]")
@@ -177,6 +174,12 @@ class SyslogCef(DestinationConfig):
         "syslog+udp": "UDP",
         "syslog+tls": "TLS",
     }
+    PORTS: ClassVar[Mapping[str, int]] = {
+        "syslog": 514,
+        "syslog+tcp": 514,
+        "syslog+udp": 514,
+        "syslog+tls": 6514,
+    }
 
     @field_validator("url")
     @classmethod
@@ -244,7 +247,7 @@ class SyslogCef(DestinationConfig):
     def target(self) -> tuple[str, int]:
         """Host and port."""
         parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or SYSLOG_PORTS[parts.scheme]
+        return parts.hostname or "", parts.port or self.PORTS[parts.scheme]
 
     @property
     def counts_octets(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from worker.integrations.destination import (
+    HTTP_PORTS,
     HTTP_SCHEMES,
     BatchBytes,
     BatchEvents,
@@ -175,6 +176,7 @@ class Webhook(DestinationConfig):
     timeout_seconds: TimeoutSeconds = 15.0
 
     SCHEMES: ClassVar[Mapping[str, str]] = HTTP_SCHEMES
+    PORTS: ClassVar[Mapping[str, int]] = HTTP_PORTS
 
     @field_validator("url")
     @classmethod

@@ -10,6 +10,7 @@ import base64
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -24,7 +25,7 @@ from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.broker.idempotency import IdempotencyLock
 from worker.broker.volumes import volumes_of
-from worker.integrations import Webhook
+from worker.destinations.registry import named
 from worker.integrations.integration import Integration
 from worker.ledger.dead_letters import count_dead_letters
 from worker.model.replays import Selection
@@ -34,6 +35,9 @@ from worker.pages.sessions import HOME, CsrfForm, Editor, User
 from worker.vault.masking import MaskedIntegration
 
 router = APIRouter(include_in_schema=False, route_class=FairRoute)
+
+#: The newest first.
+_SigningSecrets = tuple[SecretStr, ...]
 
 _ONE = HOME + "/{integration_id}"
 #: What a button changes.
@@ -71,10 +75,7 @@ def new_secret(
     def do(_leave: IdempotencyLock | None) -> Response:
         text = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
-        def rotate(webhook: Webhook) -> tuple[SecretStr, ...]:
-            return (SecretStr(text), *webhook.signing_secrets[:1])
-
-        _sign(resources, user, integration_id, rotate)
+        _sign(resources, user, integration_id, lambda signing: (SecretStr(text), *signing[:1]))
         # What is kept for a form that comes twice is sealed, as the secret itself is.
         return Response(resources.vault.seal(text, place))
 
@@ -98,7 +99,7 @@ def forget_secret(
         raise Problem(404, "no such page")
     if way := asked_first(form, f"{HOME}/{integration_id}/secret/{what}"):
         return way
-    _sign(resources, user, integration_id, lambda webhook: webhook.signing_secrets[:kept])
+    _sign(resources, user, integration_id, lambda signing: signing[:kept])
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
 
@@ -118,13 +119,13 @@ def _sign(
     resources: Resources,
     user: User,
     integration_id: str,
-    choose: Callable[[Webhook], tuple[SecretStr, ...]],
+    choose: Callable[[_SigningSecrets], _SigningSecrets],
 ) -> None:
     def sign(one: Integration) -> Integration:
-        webhook = one.destination
-        if not isinstance(webhook, Webhook):
-            raise Problem(422, "only webhooks are signed", field="signing_secrets")
-        signed = webhook.model_copy(update={"signing_secrets": choose(webhook)})
+        destination: Any = one.destination
+        if "sign" not in named(one.type).actions:
+            raise Problem(422, "requests to this destination are not signed", field="signing_secrets")
+        signed = destination.model_copy(update={"signing_secrets": choose(destination.signing_secrets)})
         return one.model_copy(update={"destination": signed})
 
     _change(resources, user, integration_id, sign)

@@ -16,13 +16,13 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData
 
-from worker.integrations import DESTINATION_TYPES
+from worker.integrations import CONFIGS, DESTINATION_TYPES
 from worker.integrations.integration import Integration, at_once
 from worker.model.errors import InvalidInput, InvalidIntegration, NotFoundError
 from worker.model.events import DEFAULT_EVENT_TYPES
 from worker.pages.form_fields import Field, FieldKind, all_fields
 from worker.pages.form_tokens import field_digest
-from worker.views.integrations import COMMON, DESTINATIONS
+from worker.views.integrations import COMMON
 
 SECRETS = frozenset({FieldKind.HIDDEN, FieldKind.HIDDEN_LINES, FieldKind.HIDDEN_PAIRS, FieldKind.HIDDEN_LIST})
 _PAIRS = frozenset({FieldKind.PAIRS, FieldKind.HIDDEN_PAIRS})
@@ -154,7 +154,7 @@ def known(kind: str) -> str:
 
 def blank(kind: str) -> FormValues:
     """Return the form of an integration that says nothing of itself."""
-    model = DESTINATIONS[kind]
+    model = CONFIGS[kind]
     common = {name: _default(Integration, name) for name in COMMON}
     own = {name: _default(model, name) for name in model.model_fields}
     types = sorted(DEFAULT_EVENT_TYPES)

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
+from worker.destinations.registry import DESTINATIONS
 from worker.model.time import in_utc
 from worker.model.untrusted_text import plain, plain_lines
 from worker.pages.form_tokens import FORM_FIELD
@@ -88,6 +89,7 @@ def template_environment() -> jinja2.Environment:
         ago=ago,
         due=due,
         icon=icon,
+        destinations=DESTINATIONS,
         HOME=HOME,
         SIGN_IN=SIGN_IN,
         CSRF_FIELD=CSRF_FIELD,

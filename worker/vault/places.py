@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.integrations import DestinationConfig
 from worker.integrations.integration import Integration, at_once, moved_in, secrets_in, unreadable_in
 from worker.integrations.secrets import SecretUrl, UnreadableUrl, is_secret_readable, masked_url
 from worker.integrations.urls import with_ascii_host
@@ -76,9 +77,6 @@ def server_in(url: str) -> str:
 _PROOF = ("verify_tls", "ca_pem", "tls_server_name")
 #: What a bearer token or an API key goes with.
 _AUTH = ("kind", "header")
-#: The ports of urls that name none.
-_PORTS = {"http": 80, "https": 443, "syslog": 514, "syslog+udp": 514, "syslog+tls": 6514}
-_ENCRYPTED = frozenset({"https", "syslog+tls"})
 
 _AGAIN = "is kept for the server that it was given for, and {}"
 _GIVE_AGAIN = "give it again with this change"
@@ -137,11 +135,11 @@ def _moved(old: "Integration", new: "Integration", kept: Collection[str]) -> Ite
             yield path, "it cannot be opened, to be kept for another url"
 
 
-def _other_server(old: Any, new: Any) -> str | None:
+def _other_server(old: DestinationConfig, new: DestinationConfig) -> str | None:
     """Return what sends secrets to another server, or lets another read them; None if nothing does."""
-    if _server(old.url) != _server(new.url):
+    if _server(old) != _server(new):
         return "url has another scheme, host or port"
-    if urlsplit(new.url).scheme not in _ENCRYPTED or not old.verify_tls:
+    if new.SCHEMES.get(urlsplit(new.url).scheme) != "TLS" or not old.verify_tls:
         return None
     if not new.verify_tls:
         return "verify_tls is false: any server could impersonate that one"
@@ -149,9 +147,9 @@ def _other_server(old: Any, new: Any) -> str | None:
     return f"{' and '.join(changed)} let another server prove to be that one" if changed else None
 
 
-def _server(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+def _server(config: DestinationConfig) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(config.url)
+    return parts.scheme, parts.hostname, parts.port or config.PORTS.get(parts.scheme)
 
 
 def _other_header(old: Any, new: Any, path: str) -> str | None:

@@ -2,7 +2,7 @@
 
 Comes in: a MaskedIntegration. Goes out: JSON values, such as
 
-    {"id": "int_1", "type": "splunk_hec", "name": "splunk", "url": "https://…",
+    {"id": "int_1", "type": "…", "name": "siem", "url": "https://…",
      "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3", "readable": true}, …}
 """
 
@@ -12,18 +12,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from worker.integrations import SplunkHec, SyslogCef, Webhook
+from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration
 from worker.model.time import rfc3339
 from worker.vault.marks import SecretMark
 from worker.vault.masking import MaskedIntegration
 from worker.views.cursors import cut_page
 
-DESTINATIONS: Mapping[str, type[BaseModel]] = {
-    "splunk_hec": SplunkHec,
-    "syslog_cef": SyslogCef,
-    "webhook": Webhook,
-}
 #: What every type of integration has, beside the fields of its destination.
 COMMON = ("name", "enabled", "paused", "event_types", "max_retries", "redrive")
 #: What is shown, and not for anybody to set.
@@ -32,7 +27,7 @@ READ_ONLY = ("id", "tenant_id", "disabled_reason", "disabled_at", "created_at", 
 
 def integration_document(one: MaskedIntegration) -> dict[str, Any]:
     """Return it as JSON values; what an earlier release did not store yet has its default."""
-    stored, model = one.document, DESTINATIONS[one.type]
+    stored, model = one.document, CONFIGS[one.type]
     return {
         "id": one.id,
         "type": one.type,

@@ -7,6 +7,7 @@ from typing import Any
 
 import trustme
 
+from worker.destinations.syslog_cef.sender import syslog_transport
 from worker.destinations.syslog_cef.syslog import framed
 from worker.integrations import SyslogCef
 from worker.transports.guard import Guard
@@ -37,7 +38,9 @@ def stream_to(
     url: str, *, connections: int = 4, guard: Guard = GUARD, **options: Any
 ) -> Iterator[SyslogStream]:
     """Give a stream to the receiver, with these options of its destination."""
-    stream = SyslogStream(guard, SyslogCef.model_validate({"url": url} | options), connections=connections)
+    config = SyslogCef.model_validate({"url": url} | options)
+    stream = syslog_transport(config, guard, connections=connections)
+    assert isinstance(stream, SyslogStream)
     try:
         yield stream
     finally:
@@ -47,7 +50,8 @@ def stream_to(
 @contextmanager
 def datagrams_to(url: str, *, guard: Guard = GUARD, **options: Any) -> Iterator[SyslogDatagrams]:
     """Give what sends datagrams to the receiver."""
-    way = SyslogDatagrams(guard, SyslogCef.model_validate({"url": url} | options), connections=2)
+    way = syslog_transport(SyslogCef.model_validate({"url": url} | options), guard, connections=2)
+    assert isinstance(way, SyslogDatagrams)
     try:
         yield way
     finally:

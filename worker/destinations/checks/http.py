@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from worker.destinations.checks import StepResult, failed, ok, skipped, warning
 from worker.destinations.checks.network import Target
 from worker.integrations import TlsOptions
+from worker.integrations.destination import HTTP_PORTS
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport
 from worker.transports.probe import speaks_tls
@@ -15,15 +16,13 @@ from worker.transports.probe import speaks_tls
 #: A clock that is off by more seconds than this is warned of.
 MOST_SKEW = 60.0
 
-_PORTS = {"http": 80, "https": 443}
-
 
 def http_target(url: str, check_first: str, *, has_secret: bool) -> Target:
     """Say where a url of http or https leads."""
     parts = urlsplit(url)
     return Target(
         host=parts.hostname or "",
-        port=parts.port or _PORTS[parts.scheme],
+        port=parts.port or HTTP_PORTS[parts.scheme],
         way="tls" if parts.scheme == "https" else "tcp",
         secure_form="https://",
         plain_form="http://",

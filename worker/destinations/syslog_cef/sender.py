@@ -20,6 +20,7 @@ from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
+from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.datagrams import SyslogDatagrams
 from worker.transports.syslog.stream import SyslogStream
 
@@ -33,6 +34,16 @@ _TOO_LARGE = Failure(
     "this event makes a datagram larger than the network takes",
     "lower the integration's `max_message_bytes`: longer messages are shortened",
 )
+
+
+def syslog_transport(config: SyslogCef, guard: Guard, *, connections: int) -> SyslogStream | SyslogDatagrams:
+    """Return what carries messages to this receiver; dials nothing yet."""
+    target = SyslogTarget(*config.target)
+    if config.transport == "udp":
+        rate = config.max_datagrams_per_second
+        return SyslogDatagrams(guard, target, rate=rate, connections=connections)
+    tls = config if config.transport == "tls" else None
+    return SyslogStream(guard, target, tls, confirms=config.confirm_by_shutdown, connections=connections)
 
 
 class SyslogCefSender:
@@ -60,11 +71,7 @@ class SyslogCefSender:
             limit=config.message_limit,
             zone=time_zone(config.time_zone),
         )
-        self._way = (
-            SyslogDatagrams(guard, config, connections=connections)
-            if config.transport == "udp"
-            else SyslogStream(guard, config, connections=connections)
-        )
+        self._way = syslog_transport(config, guard, connections=connections)
         self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
         self._withdrawn = WithdrawnParts(withdraw)
 

@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from worker.integrations import TlsOptions
@@ -43,6 +44,18 @@ class _End(Enum):
     ORDERLY = auto()
     #: A FIN in TLS without close_notify before it.
     CUT_OFF = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SyslogTarget:
+    """Where a receiver listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return "host:port", as messages name the receiver."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class SyslogConnection:

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker.integrations import SyslogCef
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.transports.deadline import Deadline
 from worker.transports.guard import Guard, Lifetime
 from worker.transports.shortages import shortage
+from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.pool import Pool
-from worker.transports.syslog.stream import peer_name
 
 #: How long a refusal of the last datagram is waited for, in seconds: a round trip within a data centre.
 _LAST_LOOK = 0.01
@@ -42,14 +41,14 @@ class SentDatagrams:
 
 
 class SyslogDatagrams:
-    """Sends to one receiver; shared by the threads of a process, which share `max_datagrams_per_second`."""
+    """Sends to one receiver; shared by the threads of a process, which share the `rate` (a second)."""
 
-    def __init__(self, guard: Guard, config: SyslogCef, *, connections: int) -> None:
+    def __init__(self, guard: Guard, target: SyslogTarget, *, rate: int, connections: int) -> None:
         """Open nothing yet; keep as many sockets as threads send at once."""
         self._guard = guard
-        self._host, self._port = config.target
-        self._peer = peer_name(config)
-        self._pace = _Pace(config.max_datagrams_per_second)
+        self._host, self._port = target.host, target.port
+        self._peer = str(target)
+        self._pace = _Pace(rate)
         self._pool: Pool[_Line] = Pool(connections)
 
     def send(

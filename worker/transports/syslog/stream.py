@@ -13,12 +13,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from worker.integrations import SyslogCef, TlsOptions
+from worker.integrations import TlsOptions
 from worker.model.deliveries import Assurance
 from worker.model.errors import ConnectionLost, ConnectTimedOut, DeadlinePassed, TransportError
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
-from worker.transports.syslog.connection import SyslogConnection
+from worker.transports.syslog.connection import SyslogConnection, SyslogTarget
 from worker.transports.syslog.flow_control import StallTimeout, Window
 from worker.transports.syslog.pool import EndWatch, Pool
 from worker.transports.tls import client_context
@@ -41,14 +41,20 @@ _ENDS = EndWatch()
 class SyslogStream:
     """Sends to one receiver; shared by the threads of a process. Keeps up to `connections` open."""
 
-    def __init__(self, guard: Guard, config: SyslogCef, *, connections: int) -> None:
-        """Dial nothing yet; the TLS context, too, is made when the first connection asks for it."""
+    def __init__(
+        self, guard: Guard, target: SyslogTarget, tls: TlsOptions | None, *, confirms: bool, connections: int
+    ) -> None:
+        """Dial nothing yet; the TLS context, too, is made when the first connection asks for it.
+
+        Without `tls` all goes in plain text. `confirms` is whether a batch counts once the receiver has
+        closed its connection in answer to our end.
+        """
         self._guard = guard
-        self._host, self._port = config.target
-        self.peer = peer_name(config)
-        self._context = _context_source(config)
-        self._tls: TlsOptions = config
-        self._confirms = config.confirm_by_shutdown
+        self._host, self._port = target.host, target.port
+        self.peer = str(target)
+        self._context = functools.cache(functools.partial(client_context, tls)) if tls is not None else None
+        self._tls = tls or TlsOptions()
+        self._confirms = confirms
         self._pool: Pool[SyslogConnection] = Pool(connections)
         self._window = Window()
         self._moment = _LONGEST_MOMENT
@@ -73,7 +79,7 @@ class SyslogStream:
         the receiver's system has acknowledged every byte and the connection still stands; should it end
         shortly after that, `on_end` is called, by any thread. While the connection is young, what was sent on
         it before is told with it, but not by the same `sending`, nor if this is the reason (`is_suspect`).
-        With `confirm_by_shutdown` the batch has a connection of its own, and RECEIVED says that the receiver
+        A stream that confirms gives the batch a connection of its own, and RECEIVED says that the receiver
         has closed it in answer to our end, and not before. Raises a leaf of TransportError when that cannot
         be said of the whole, whose `tried` and `taken` say how many frames it is about, and
         InvalidIntegration when a PEM cannot be used.
@@ -203,16 +209,6 @@ class SyslogStream:
 def watch_to_the_end() -> None:
     """Wait for what the last batches of this process bring about: 4 s, and only if they are that young."""
     _ENDS.wait_until_over()
-
-
-def peer_name(config: SyslogCef) -> str:
-    """Return "host:port", as messages name the receiver."""
-    host, port = config.target
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _context_source(config: SyslogCef) -> Callable[[], ssl.SSLContext] | None:
-    return functools.cache(functools.partial(client_context, config)) if config.transport == "tls" else None
 
 
 def _is_end(error: BaseException) -> bool:
