@@ -1,22 +1,35 @@
-"""The line of README.md that publishes with `redis-cli` works as it is printed."""
+"""The command of README.md that publishes with `redis-cli` works as it is printed."""
 
+import os
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from tests.embedded_servers import REDIS
+from tests.project.documents import TOP, blocks
 from worker.up.embedded import EmbeddedServer
 
+[SHOWN] = [block for block in blocks(TOP / "README.md", "sh") if "XADD" in block]
 
-def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServer) -> None:
+
+def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServer, data_dir: Path) -> None:
     """The URL in `redis.url` is one that redis-cli takes."""
     assert REDIS is not None
     embedded.start()
-    program = [str(REDIS.with_name("redis-cli")), "--no-auth-warning", "-u", embedded.url]
-    xadd = ["XADD", "siem:events", "*", "event", '{"id":"evt_1"}']
-    done = subprocess.run([*program, *xadd], capture_output=True, timeout=30, check=True)
+    environment = {**os.environ, "PATH": os.pathsep.join([str(REDIS.parent), os.environ["PATH"]])}
+    done = subprocess.run(
+        ["/bin/bash", "-c", SHOWN],
+        cwd=data_dir.parent,
+        env=environment,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
 
+    [event] = re.findall(r"'(\{.*\})'", SHOWN)
     with redis.Redis.from_url(embedded.url) as client:
         stands: Any = client.xrange("siem:events")
-        assert stands == [(done.stdout.strip(), {b"event": b'{"id":"evt_1"}'})]
+        assert stands == [(done.stdout.strip(), {b"event": event.encode()})]
