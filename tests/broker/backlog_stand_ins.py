@@ -7,12 +7,12 @@ makes it; pages, as the ledger gives them back.
 import json
 from collections.abc import Sequence
 
-from worker.model.batches import Batch, only_part
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.parking import BacklogRoom, ParkedChunk
-from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
+from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_results
 
 #: How an attempt may end for one event; `unsent` is what time ran out before.
 FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")
@@ -58,22 +58,21 @@ def carry(batch: Batch, replay_result: Sequence[str]) -> Settlement:
         return settle_deleted(batch)
     if batch.lost_alone >= LOST_ALONE:
         return settle_lost(batch)
-    before = bytes(batch.request_counts)
-    with only_part(batch):
-        results = _rulings(batch, replay_result)
-    return settle_rulings(batch, results, RetryPolicy(3, 2.0), before=before)
+    attempt = DeliveryAttempt(batch)
+    return settle_results(attempt, _results(attempt, replay_result), RetryPolicy(3, 2.0))
 
 
-def _rulings(batch: Batch, replay_result: Sequence[str]) -> list[DeliveryResult]:
+def _results(attempt: DeliveryAttempt, replay_result: Sequence[str]) -> list[DeliveryResult]:
     places: dict[str, list[int]] = {}
-    for number, place in enumerate(batch.open_places()):
+    for number, place in enumerate(attempt.places):
         fate = replay_result[number % len(replay_result)]
-        batch.request_counts[place] = min(batch.request_counts[place] + (fate != "unsent"), 254)
+        if fate != "unsent":
+            attempt.count([place])
         places.setdefault(fate, []).append(place)
-    return [_ruling(fate, chosen) for fate, chosen in places.items()]
+    return [_result(fate, chosen) for fate, chosen in places.items()]
 
 
-def _ruling(fate: str, places: list[int]) -> DeliveryResult:
+def _result(fate: str, places: list[int]) -> DeliveryResult:
     if fate.startswith("accepted"):
         return DeliveryResult(places, Verdict.ACCEPTED, 5, cool_down=5.0 if "rest" in fate else 0.0)
     verdict = Verdict.REFUSED if fate == "refused" else Verdict.RETRY

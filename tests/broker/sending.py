@@ -10,11 +10,11 @@ from worker.broker.ingress import append as append_chunk
 from worker.broker.packing import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.results import IntegrationRecord
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 TIMING = Timing(lease=60, order_lease=30, retry_grace=5)
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
@@ -77,20 +77,21 @@ def settle_all(backlog: Backlog, integration_id: str, held: Claim | None = None)
 
 def delivered(batch: Batch) -> Settlement:
     """Settle all that is open as delivered."""
-    return settle_rulings(batch, [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)], POLICY)
+    attempt = DeliveryAttempt(batch)
+    return settle_results(attempt, [DeliveryResult(attempt.open_places(), Verdict.ACCEPTED, 5)], POLICY)
 
 
 def failed(batch: Batch, *, delivered_places: tuple[int, ...] = ()) -> Settlement:
     """Settle some events as delivered and the rest as to be retried."""
-    for place in batch.open_places():
-        batch.request_counts[place] += 1
-    left = [place for place in batch.open_places() if place not in delivered_places]
+    attempt = DeliveryAttempt(batch)
+    attempt.count(attempt.open_places())
+    left = [place for place in attempt.open_places() if place not in delivered_places]
     failure = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
     results = [
         DeliveryResult(delivered_places, Verdict.ACCEPTED, 5),
         DeliveryResult(left, Verdict.RETRY, 5, failure),
     ]
-    return settle_rulings(batch, results, POLICY)
+    return settle_results(attempt, results, POLICY)
 
 
 def ids(batch: Batch) -> list[str]:

@@ -9,6 +9,7 @@ from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, 
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.clocks import redis_now_ms
 from worker.broker.packing import unpack_dead, unpack_outcomes
+from worker.model.batches import DeliveryAttempt
 from worker.model.errors import LeaseLost
 from worker.model.orders import WorkOrder
 
@@ -239,7 +240,7 @@ def test_a_retry_keeps_its_claim_less_what_is_through(client: redis.Redis, backl
     again = backlog.claim(batch.order)
 
     assert isinstance(again, Claim)
-    assert again.batch.open_places() == [1, 2]
+    assert DeliveryAttempt(again.batch).places == [1, 2]
     assert list(again.batch.request_counts) == [255, 1, 1]
     assert again.batch.attempts == 1
     assert backlog.depth("a") == 2

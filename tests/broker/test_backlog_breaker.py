@@ -10,12 +10,12 @@ from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, 
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.redis_stats import RedisStats
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 STATE = "siem:state:a"
 
@@ -76,8 +76,9 @@ def test_the_last_attempt_of_a_batch_gives_the_reason(
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
     busy = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", "wait", 503)
-    batch.request_counts[0] = 1
-    settlement = settle_rulings(batch, [DeliveryResult([0], Verdict.RETRY, 5, busy)], RetryPolicy(0, 2.0))
+    attempt = DeliveryAttempt(batch)
+    attempt.count([0])
+    settlement = settle_results(attempt, [DeliveryResult([0], Verdict.RETRY, 5, busy)], RetryPolicy(0, 2.0))
     backlog.settle(batch, settlement)
 
     hold, backlog_stats = backlog.hold("a"), RedisStats(client).of(["a"])["a"]

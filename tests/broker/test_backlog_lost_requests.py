@@ -7,9 +7,9 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.batches import SETTLED, Batch, only_part
+from worker.model.batches import SETTLED, Batch, DeliveryAttempt
 from worker.model.deliveries import BreakerSignal, DeliveryResult, Verdict
-from worker.model.settlement import settle_rulings
+from worker.model.settlement import settle_results
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def test_a_lost_worker_counts_once_however_many_parts_follow(client: redis.Redis
     for _ in range(5):
         batch = _issued_again(client, backlog)
     before = list(batch.request_counts)
-    with only_part(batch):
-        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, results, POLICY))
+    attempt = DeliveryAttempt(batch)
+    results = [DeliveryResult(attempt.places, Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_results(attempt, results, POLICY))
     again = backlog.claim(batch.order)
 
     assert isinstance(again, Claim)
@@ -44,9 +44,9 @@ def test_a_later_death_still_makes_smaller_parts(client: redis.Redis, backlog: B
     batch = claim(backlog, "a").batch
     for _ in range(3):
         batch = _issued_again(client, backlog)
-    with only_part(batch):
-        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, results, POLICY))
+    attempt = DeliveryAttempt(batch)
+    results = [DeliveryResult(attempt.places, Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_results(attempt, results, POLICY))
     assert isinstance(backlog.claim(batch.order), Claim)
 
     assert (batch.suspects, _issued_again(client, backlog).suspects) == (64, 8)

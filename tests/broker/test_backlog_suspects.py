@@ -5,10 +5,10 @@ import redis
 
 from tests.broker.sending import POLICY, TIMING, append, claim, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
-from worker.model.batches import Batch, only_part
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Cause, DeliveryResult, Verdict
 from worker.model.failures import FailureCode
-from worker.model.settlement import LOST_ALONE, settle_lost, settle_rulings
+from worker.model.settlement import LOST_ALONE, settle_lost, settle_results
 
 KILLER = "e77"
 
@@ -30,15 +30,14 @@ def lose(client: redis.Redis, backlog: Backlog) -> Batch:
 
 def send(batch: Batch) -> list[str]:
     """Name the events that a worker would send now."""
-    with only_part(batch):
-        return [batch.events[place].id for place in batch.open_places()]
+    return [batch.events[place].id for place in DeliveryAttempt(batch).places]
 
 
 def settle(backlog: Backlog, batch: Batch) -> Batch | None:
     """Deliver what is sent together; return the batch as it is claimed next, if anything is left of it."""
-    with only_part(batch):
-        results = [DeliveryResult(batch.open_places(), Verdict.ACCEPTED, 5)]
-    backlog.settle(batch, settle_rulings(batch, results, POLICY))
+    attempt = DeliveryAttempt(batch)
+    results = [DeliveryResult(attempt.places, Verdict.ACCEPTED, 5)]
+    backlog.settle(batch, settle_results(attempt, results, POLICY))
     again = backlog.claim(batch.order)
     return again.batch if isinstance(again, Claim) else None
 
@@ -76,12 +75,12 @@ def test_the_event_that_ends_workers_is_found_and_the_others_are_delivered(
     backlog.settle(batch, settlement)
     rest = backlog.claim(batch.order)
     assert isinstance(rest, Claim)
+    assert send(rest.batch) == [f"e{number}" for number in range(78, 200)]
     assert settle(backlog, rest.batch) is None
 
     [letter] = settlement.dead
     assert ([event.id for event in letter.events], letter.cause) == ([KILLER], Cause.WORKER_LOST.value)
     assert letter.failure.code == FailureCode.WORKER_LOST
-    assert len(send(rest.batch)) == 0
     assert deaths == 7
     assert backlog.depth("a") == 0
 

@@ -18,7 +18,7 @@ from tests.fleet import Fleet, wait_until
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import Integration, parse_integration
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.event_decoder import decode_event
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
@@ -63,10 +63,10 @@ def _send(integration: Integration, desk: Fleet) -> None:
     for line in _lines(*EVENTS).splitlines():
         event = decode_event(line)
         events.append(QueuedEvent(event.id, event.type, event.time_ms, 0, line))
-    batch = Batch(WorkOrder("x", 0, 1), events, b"", bytearray(len(events)), 0, 0, time.monotonic(), [], [])
+    batch = Batch(WorkOrder("x", 0, 1), events, b"", bytes(len(events)), 0, 0, time.monotonic(), [], [])
     sender = make_sender(integration, Guard(desk.settings.allowed_networks), connections=1)
     with contextlib.closing(sender):
-        sender.send(batch, time.monotonic() + 10)
+        sender.send(DeliveryAttempt(batch), time.monotonic() + 10)
 
 
 @pytest.mark.parametrize("gzip", [False, True])

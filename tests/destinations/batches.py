@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 from worker.destinations.splunk_hec.sender import SplunkHecSender
 from worker.integrations import SplunkHec
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
@@ -20,11 +21,18 @@ TOKEN = "hunter2-hunter2"
 GUARD = Guard([ip_network("127.0.0.0/8")])
 
 
-def batch_of(count: int, *, padding: int = 0) -> Batch:
-    """Make a batch of that many events, called e0, e1 and so on, none of which was carried yet."""
+def attempt_of(count: int, *, padding: int = 0, carried: Sequence[int] | None = None) -> DeliveryAttempt:
+    """Attempt to deliver that many events, called e0, e1 and so on, which were `carried` so often before."""
     events = [_event(f"e{number}", padding) for number in range(count)]
-    order = WorkOrder("int_1", 0, 1)
-    return Batch(order, events, b"{}", bytearray(count), 0, 1_000, time.monotonic(), [], [])
+    order, counts = WorkOrder("int_1", 0, 1), bytes(carried or count)
+    return DeliveryAttempt(Batch(order, events, b"{}", counts, 0, 1_000, time.monotonic(), [], []))
+
+
+def next_attempt(attempt: DeliveryAttempt, number: int, claimed_at: float) -> DeliveryAttempt:
+    """Attempt once more what is left; `number` attempts have failed by now."""
+    counts = bytes(attempt.request_counts)
+    batch = replace(attempt.batch, request_counts=counts, attempts=number, claimed_at=claimed_at)
+    return DeliveryAttempt(batch)
 
 
 def _event(event_id: str, padding: int) -> QueuedEvent:
@@ -48,8 +56,8 @@ def soon() -> float:
     return time.monotonic() + 60
 
 
-def verdicts(batch: Batch, results: Sequence[DeliveryResult]) -> dict[str, Verdict]:
+def verdicts(attempt: DeliveryAttempt, results: Sequence[DeliveryResult]) -> dict[str, Verdict]:
     """Say of each event how it was ruled, having checked that each was ruled upon exactly once."""
     places = Counter(place for result in results for place in result.places)
-    assert places == Counter(batch.open_places())
-    return {batch.events[place].id: result.verdict for result in results for place in result.places}
+    assert places == Counter(attempt.places)
+    return {attempt.batch.events[place].id: result.verdict for result in results for place in result.places}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.destinations.batches import batch_of
+from tests.destinations.batches import attempt_of
 from worker.destinations.batching import IF_UNSENT, TO_THE_LAST, WITH_THREE_LEFT, BatchPlan, RequestLimit
 from worker.model.deliveries import MAX_REQUESTS
 
@@ -72,9 +72,10 @@ def test_a_failure_says_how_fast_the_receiver_is() -> None:
 
 def plan_of(counts: Sequence[int], *, events: int = 1_000) -> BatchPlan:
     """Plan a batch whose events were carried by so many requests, with so many events a request."""
-    batch = batch_of(len(counts))
-    batch.request_counts[:] = bytes(counts)
-    return BatchPlan(batch, RequestLimit(events=events, size=900_000), dict.fromkeys(range(len(counts)), 600))
+    attempt = attempt_of(len(counts), carried=counts)
+    return BatchPlan(
+        attempt, RequestLimit(events=events, size=900_000), dict.fromkeys(range(len(counts)), 600)
+    )
 
 
 def waiting(plan: BatchPlan) -> list[list[int]]:
@@ -131,8 +132,8 @@ def test_an_offender_is_alone_with_the_last_request(seed: int) -> None:
     dice = random.Random(seed)
     count = dice.randint(1, 1_000)
     offenders = {place for place in range(count) if dice.random() < dice.choice([0.001, 0.1, 0.9])}
-    batch = batch_of(count)
-    plan = BatchPlan(batch, RequestLimit(events=1_000, size=900_000), dict.fromkeys(range(count), 600))
+    attempt = attempt_of(count)
+    plan = BatchPlan(attempt, RequestLimit(events=1_000, size=900_000), dict.fromkeys(range(count), 600))
     plan.add(range(count), whole=IF_UNSENT)
     dead: set[int] = set()
     taken: set[int] = set()
@@ -146,4 +147,4 @@ def test_an_offender_is_alone_with_the_last_request(seed: int) -> None:
 
     assert dead == offenders
     assert taken == set(range(count)) - offenders
-    assert max(batch.request_counts) <= MAX_REQUESTS
+    assert max(attempt.request_counts) <= MAX_REQUESTS

@@ -13,7 +13,7 @@ from tests.interop.traffic import traffic
 from worker.destinations import Sender
 from worker.destinations.registry import make_sender
 from worker.integrations.integration import parse_integration
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.orders import WorkOrder
 from worker.transports.guard import Guard
 
@@ -31,11 +31,11 @@ def sender_to(destination: dict[str, Any]) -> Iterator[Sender]:
         sender.close()
 
 
-def batch_of(count: int) -> Batch:
+def attempt_of(count: int) -> DeliveryAttempt:
     """Make a batch of events that nobody has tried to send yet."""
     events = [queued(msgspec.json.encode(event)) for event in traffic(count)]
     order = WorkOrder("int_1", 0, 1)
-    return Batch(order, events, b"{}", bytearray(count), 0, 1_000, time.monotonic(), [], [])
+    return DeliveryAttempt(Batch(order, events, b"{}", bytes(count), 0, 1_000, time.monotonic(), [], []))
 
 
 def soon() -> float:

@@ -18,7 +18,7 @@ from tests.destinations.syslog_cef.test_offenders import ends_of
 from tests.fleet import wait_until
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
-from tests.interop.sending import batch_of, sender_to, soon
+from tests.interop.sending import attempt_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from worker.destinations.syslog_cef.sender import SyslogCefSender
@@ -76,12 +76,12 @@ def test_the_wrong_framing_counts_as_nothing(syslog_ng: SyslogReceiver, way: Way
     config = syslog_ng.integration(way) | {"framing": "newline", "confirm_by_shutdown": confirms}
     for count in (1, EVENTS):
         with sender_to(config) as sender:
-            results = sender.send(batch := batch_of(count), soon())
+            results = sender.send(attempt := attempt_of(count), soon())
 
         assert {result.verdict for result in results} == {Verdict.RETRY}
         codes = {result.failure and result.failure.code for result in results}
         assert codes <= {"closed_unconfirmed", "connection_lost"}
-        assert max(batch.request_counts) <= 2
+        assert max(attempt.request_counts) <= 2
     assert syslog_ng.count(way) == 0
 
 
@@ -104,15 +104,15 @@ def test_a_message_that_is_too_long_dies_alone(
     """All other events of its batch are kept."""
     # A busy machine may take longer to hang up than a sender waits otherwise.
     monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 0.5)
-    batch = batches.batch_of(50)
-    batch.events[20] = queued(json.dumps(TOO_LONG).encode())
+    attempt = batches.attempt_of(50)
+    attempt.batch.events[20] = queued(json.dumps(TOO_LONG).encode())
     config = syslog_ng.integration(way) | {"confirm_by_shutdown": confirms}
     with sender_to(config) as sender:
         assert isinstance(sender, SyslogCefSender)
-        found = ends_of(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, attempt, MAX_RETRIES)
 
     assert {event for event, fate in found.items() if fate == Status.DEAD} == {TOO_LONG["id"]}
-    wanted = len(batch.events) - 1
+    wanted = len(attempt.batch.events) - 1
     wait_until(lambda: syslog_ng.count(way) >= wanted, "all others are written")
 
 
@@ -125,7 +125,7 @@ def test_rsyslog_takes_either_framing(
     with TerseRsyslog(tmp_path / "receiver", WAYS, credentials) as receiver:
         config = receiver.integration(way) | {"framing": "newline", "confirm_by_shutdown": confirms}
         with sender_to(config | {"max_message_bytes": 2_000}) as sender:
-            results = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(attempt_of(EVENTS), soon())
 
         assert {result.verdict for result in results} == {Verdict.ACCEPTED}
         wait_until(lambda: receiver.count(way) >= EVENTS, "all are written")

@@ -9,7 +9,7 @@ import trustme
 
 from tests.interop.credentials import Credentials
 from tests.interop.nginx import Nginx
-from tests.interop.sending import batch_of, sender_to, soon
+from tests.interop.sending import attempt_of, sender_to, soon
 from tests.receivers.webhook import WebhookReceiver
 from worker.model.deliveries import Verdict
 from worker.model.failures import FailureCode
@@ -52,7 +52,7 @@ def test_no_event_dies_for_want_of_a_certificate(
         options = strange | {"ca_pem": options["ca_pem"]}
     destination = {"type": kind.partition(" ")[0], "url": nginx.url, **KINDS[kind], **options}
     with sender_to(destination) as sender:
-        results = sender.send(batch_of(EVENTS), soon())
+        results = sender.send(attempt_of(EVENTS), soon())
 
     failures = {result.failure for result in results}
     assert {result.verdict for result in results} == {Verdict.RETRY}

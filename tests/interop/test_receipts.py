@@ -13,7 +13,7 @@ import trustme
 from tests.fleet import wait_until
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
-from tests.interop.sending import batch_of, sender_to, soon
+from tests.interop.sending import attempt_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from worker.model.deliveries import Assurance, Verdict
@@ -43,7 +43,7 @@ def test_it_closes_in_answer_to_our_end(receiver: SyslogReceiver, way: Way) -> N
     """Both do, over TCP and TLS: each batch counts as received, and is there."""
     for number in (1, 2):
         with sender_to(receiver.integration(way) | {"confirm_by_shutdown": True}) as sender:
-            results = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(attempt_of(EVENTS), soon())
 
         assert {(result.verdict, result.assurance, result.failure) for result in results} == {
             (Verdict.ACCEPTED, Assurance.RECEIVED, None)
@@ -56,7 +56,7 @@ def test_it_closes_in_answer_to_our_end(receiver: SyslogReceiver, way: Way) -> N
 def test_a_connection_that_is_kept_proves_no_more_than_sending(receiver: SyslogReceiver, way: Way) -> None:
     """Without the closing, what is claimed is that the receiver's system has the bytes."""
     with sender_to(receiver.integration(way)) as sender:
-        results = [result for _ in range(2) for result in sender.send(batch_of(EVENTS), soon())]
+        results = [result for _ in range(2) for result in sender.send(attempt_of(EVENTS), soon())]
         wait_until(lambda: receiver.count(way) >= 2 * EVENTS, "both batches are written")
 
     assert {(result.verdict, result.assurance) for result in results} == {(Verdict.ACCEPTED, Assurance.SENT)}
@@ -73,11 +73,11 @@ def test_a_restart_between_two_batches_loses_nothing(
     """
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", 0.0)
     with sender_to(receiver.integration(way)) as sender:
-        before = sender.send(batch_of(EVENTS), soon())
+        before = sender.send(attempt_of(EVENTS), soon())
         wait_until(lambda: receiver.count(way) >= EVENTS, "the first batch is written")
         receiver.program.stop()
         receiver.program.start()
-        after = sender.send(batch_of(EVENTS), soon())
+        after = sender.send(attempt_of(EVENTS), soon())
         wait_until(lambda: receiver.count(way) >= 2 * EVENTS, "the second batch is written")
 
     assert {result.verdict for result in (*before, *after)} == {Verdict.ACCEPTED}
@@ -94,7 +94,7 @@ def test_without_the_certificate_that_it_demands_nothing_counts(
         del config[option]
     for _ in range(5):
         with sender_to(config) as sender:
-            results = sender.send(batch_of(EVENTS), soon())
+            results = sender.send(attempt_of(EVENTS), soon())
 
         assert {result.verdict for result in results} == {Verdict.RETRY}
         codes = {result.failure and result.failure.code for result in results}

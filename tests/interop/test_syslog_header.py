@@ -18,7 +18,7 @@ from tests.fleet import wait_until
 from tests.integrations.test_syslog_cef import OTHER_NAMES, PLAIN_NAMES
 from tests.interop.credentials import Credentials
 from tests.interop.rsyslog import Rsyslog
-from tests.interop.sending import batch_of, sender_to, soon
+from tests.interop.sending import attempt_of, sender_to, soon
 from tests.interop.syslog_ng import SyslogNg
 from tests.interop.syslog_receiver import SyslogReceiver, Way
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
@@ -44,7 +44,7 @@ def test_every_name_that_may_be_given_is_read(receiver: SyslogReceiver) -> None:
     """As the host of the message, and CEF as what comes behind it."""
     for number, name in enumerate(PLAIN_NAMES, 1):
         with sender_to(receiver.integration(WAY) | {"hostname": name}) as sender:
-            [result] = sender.send(batch_of(1), soon())
+            [result] = sender.send(attempt_of(1), soon())
         assert result.verdict is Verdict.ACCEPTED
         wait_until(lambda: receiver.count(WAY) >= number, "the message is written")  # noqa: B023 - called at once
 
@@ -89,10 +89,12 @@ def test_a_receiver_reads_the_time_in_its_own_zone(
 ) -> None:
     """The very moment if the integration names that zone; hours before it if it is left at UTC."""
     with sender_to(receiver.integration(WAY) | {"time_zone": zone}) as sender:
-        batch = batch_of(1)
-        now = replace(batch.events[0], time_ms=time.time_ns() // 1_000_000)  # receivers add their own year
-        batch.events[0] = now
-        sender.send(batch, soon())
+        attempt = attempt_of(1)
+        now = replace(
+            attempt.batch.events[0], time_ms=time.time_ns() // 1_000_000
+        )  # receivers add their own year
+        attempt.batch.events[0] = now
+        sender.send(attempt, soon())
     wait_until(lambda: receiver.count(WAY) >= 1, "the message is written")
     [one] = receiver.received(WAY)
 

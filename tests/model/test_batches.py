@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.model.test_settlement import POLICY, batch_of, ids_by_status, retry_of
-from worker.model.batches import SETTLED, Batch, only_part
+from tests.model.test_settlement import POLICY, attempt_of, ids_by_status, retry_of
+from worker.model.batches import SETTLED, DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, BreakerSignal, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 
 def failed(
@@ -51,16 +51,17 @@ UNCERTAIN = [
 ]
 
 
-def _probing(request_counts: list[int], suspects: int = 0) -> Batch:
-    return replace(batch_of(request_counts, attempts=2), probing=True, suspects=suspects)
+def _probing(
+    request_counts: list[int], before: list[int] | None = None, suspects: int = 0
+) -> DeliveryAttempt:
+    return attempt_of(request_counts, before=before, attempts=2, probing=True, suspects=suspects)
 
 
 @pytest.mark.parametrize("result", CERTAIN)
 def test_what_was_certainly_not_accepted_costs_nothing(result: DeliveryResult) -> None:
     """However long the outage lasts, nothing dies of it, not even what its worker's death counts for."""
     for request_counts in (1, MAX_REQUESTS, 9):
-        batch = _probing([request_counts])
-        settlement = settle_rulings(batch, [result], POLICY, before=bytes([request_counts - 1]))
+        settlement = settle_results(_probing([request_counts]), [result], POLICY)
 
         retry = retry_of(settlement)
         assert (settlement.dead, retry.request_counts, retry.attempts) == ([], bytes([request_counts - 1]), 2)
@@ -70,14 +71,12 @@ def test_what_was_certainly_not_accepted_costs_nothing(result: DeliveryResult) -
 @pytest.mark.parametrize("result", UNCERTAIN)
 def test_what_may_have_been_accepted_counts(result: DeliveryResult) -> None:
     """It is no attempt, but one of the four requests; after the last, the event is a dead letter."""
-    batch = _probing([3, 0])
-    settlement = settle_rulings(batch, [result], RetryPolicy(0, 2.0), before=bytes([2, 0]))
+    settlement = settle_results(_probing([3, 0], [2, 0]), [result], RetryPolicy(0, 2.0))
 
     retry = retry_of(settlement)
     assert (settlement.dead, retry.request_counts, retry.attempts) == ([], bytes([3, 0]), 2)
 
-    batch = _probing([MAX_REQUESTS, 0])
-    settlement = settle_rulings(batch, [result], POLICY, before=bytes([3, 0]))
+    settlement = settle_results(_probing([MAX_REQUESTS, 0], [3, 0]), [result], POLICY)
 
     assert ids_by_status(settlement) == {"dead": ["e0"]}
     assert (settlement.dead[0].cause, settlement.dead[0].attempts) == ("exhausted", [MAX_REQUESTS])
@@ -89,7 +88,7 @@ def test_a_setting_that_hides_what_was_accepted_counts_as_well() -> None:
     """A page in place of Splunk's answer holds the backlog; the events that it stands for may be there."""
     result = replace(failed(FailureCode.NOT_SPLUNK, 200), places=[0, 1])
 
-    settlement = settle_rulings(batch_of([1, 4]), [result], RetryPolicy(0, 2.0), before=bytes([0, 3]))
+    settlement = settle_results(attempt_of([1, 4], before=[0, 3]), [result], RetryPolicy(0, 2.0))
 
     assert (settlement.health, settlement.cause) == (BreakerSignal.MISCONFIGURED, "not_splunk")
     assert ids_by_status(settlement) == {"dead": ["e1"], "retrying": ["e0"]}
@@ -99,7 +98,7 @@ def test_the_reason_is_told_although_nothing_is_left() -> None:
     """The breaker opens for a reason, even if every event of the sending is dead."""
     result = failed(FailureCode.NOT_SPLUNK, 200)
 
-    settlement = settle_rulings(batch_of([MAX_REQUESTS]), [result], POLICY, before=b"\3")
+    settlement = settle_results(attempt_of([MAX_REQUESTS], before=[3]), [result], POLICY)
 
     assert (settlement.retry, settlement.cause) == (None, "not_splunk")
 
@@ -110,21 +109,21 @@ def test_the_reason_is_told_although_nothing_is_left() -> None:
 )
 def test_a_probe_is_one_event(request_counts: list[int], suspects: int, sent: list[int]) -> None:
     """The one that was carried least; of a batch under suspicion, its first suspect."""
-    batch = _probing(request_counts, suspects=suspects)
+    attempt = _probing(request_counts, request_counts, suspects)
 
-    with only_part(batch):
-        assert batch.open_places() == sent
-        batch.request_counts[sent[0]] += 1
+    assert attempt.places == sent
+    attempt.count(attempt.places)
 
     expected = [count + (place == sent[0]) for place, count in enumerate(request_counts)]
-    assert list(batch.request_counts) == expected
+    assert list(attempt.request_counts) == expected
+    assert list(attempt.batch.request_counts) == request_counts
 
 
 def test_a_probe_that_comes_through_lets_the_rest_follow_at_once() -> None:
     """What was left out of it has had no attempt."""
-    batch = _probing([1, 0, 0])
+    attempt = _probing([1, 0, 0], [0, 0, 0])
 
-    settlement = settle_rulings(batch, [DeliveryResult([0], Verdict.ACCEPTED, 5)], POLICY, before=bytes(3))
+    settlement = settle_results(attempt, [DeliveryResult([0], Verdict.ACCEPTED, 5)], POLICY)
 
     retry = retry_of(settlement)
     assert (settlement.health, retry.seconds, retry.request_counts) == (
@@ -142,19 +141,16 @@ def test_no_event_is_carried_more_than_four_times(
     request_counts: list[int], fates: list[DeliveryResult]
 ) -> None:
     """Whatever a destination answers to probe after probe: beyond four go only those that it never had."""
-    batch = _probing(request_counts)
-    uncertain = list(request_counts)
+    counts, uncertain = list(request_counts), list(request_counts)
     for fate in fates:
-        if not batch.open_places():
+        attempt = _probing(counts, counts)
+        if not attempt.places:
             break
-        before = bytes(batch.request_counts)
-        with only_part(batch):
-            [place] = batch.open_places()
-            batch.request_counts[place] += 1
+        [place] = attempt.places
+        attempt.count([place])
         uncertain[place] += not fate.is_certainly_not_accepted
-        settle_rulings(batch, [replace(fate, places=[place])], POLICY, before=before)
+        settle_results(attempt, [replace(fate, places=[place])], POLICY)
+        counts = list(attempt.request_counts)
 
     assert max(uncertain) <= MAX_REQUESTS
-    assert [count == SETTLED for count in batch.request_counts] == [
-        count == MAX_REQUESTS for count in uncertain
-    ]
+    assert [count == SETTLED for count in counts] == [count == MAX_REQUESTS for count in uncertain]

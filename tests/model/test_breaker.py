@@ -4,12 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from tests.model.test_settlement import BAD, BUSY, POLICY, batch_of, failing, ids_by_status, retry_of
-from worker.model.batches import SETTLED, Batch, only_part
+from tests.model.test_settlement import (
+    BAD,
+    BUSY,
+    POLICY,
+    attempt_of,
+    batch_of,
+    failing,
+    ids_by_status,
+    retry_of,
+)
+from worker.model.batches import SETTLED, Batch, DeliveryAttempt
 from worker.model.breaker import breaker_signal
 from worker.model.deliveries import BreakerSignal, Cause, DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
-from worker.model.settlement import RetryPolicy, settle_lost, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_lost, settle_results
 
 TOKEN = Failure(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token (code 4)", "check the token", 403)
 ENDED = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410", "switch it on again", 410)
@@ -56,7 +65,7 @@ def test_one_that_came_through_is_enough(results: list[DeliveryResult], health: 
 )
 def test_what_may_open_the_breaker_has_a_reason(failure: Failure | None, code: FailureCode) -> None:
     """Also where the failure was the last attempt, so that nothing is left to retry."""
-    settlement = settle_rulings(batch_of([1]), [DeliveryResult([0], Verdict.RETRY, 5, failure)], NO_RETRIES)
+    settlement = settle_results(attempt_of([1]), [DeliveryResult([0], Verdict.RETRY, 5, failure)], NO_RETRIES)
 
     assert settlement.retry is None
     assert (settlement.health, settlement.cause) == (BreakerSignal.FAILED, code)
@@ -64,9 +73,7 @@ def test_what_may_open_the_breaker_has_a_reason(failure: Failure | None, code: F
 
 def test_a_wrong_setting_costs_no_attempt() -> None:
     """Even without retries, nothing dies of a wrong token, and no request is counted for it."""
-    batch = batch_of([1, 1])
-
-    settlement = settle_rulings(batch, [turned_away(0, 1)], NO_RETRIES, before=bytes([0, 0]))
+    settlement = settle_results(attempt_of([1, 1]), [turned_away(0, 1)], NO_RETRIES)
 
     assert (settlement.health, settlement.cause) == (BreakerSignal.MISCONFIGURED, "token_invalid")
     assert ids_by_status(settlement) == {"retrying": ["e0", "e1"]}
@@ -75,9 +82,9 @@ def test_a_wrong_setting_costs_no_attempt() -> None:
 
 def test_a_probe_that_gets_through_in_part_is_a_sending_like_any_other() -> None:
     """What failed beside it has had its attempt."""
-    batch = _probing([1, 1], attempts=1)
+    attempt = attempt_of([1, 1], attempts=1, probing=True)
 
-    settlement = settle_rulings(batch, [accepted(0), failing([1])], POLICY, before=bytes([0, 0]))
+    settlement = settle_results(attempt, [accepted(0), failing([1])], POLICY)
 
     assert settlement.health is BreakerSignal.WELL
     assert (retry_of(settlement).attempts, retry_of(settlement).request_counts) == (2, bytes([SETTLED, 1]))
@@ -85,28 +92,26 @@ def test_a_probe_that_gets_through_in_part_is_a_sending_like_any_other() -> None
 
 def test_the_time_that_a_destination_asks_for_is_passed_on() -> None:
     """The longest `Retry-After` of the sending, up to an hour."""
-    batch = batch_of([1, 1])
     results = [failing([0], retry_after=30), failing([1], retry_after=9999)]
 
-    assert settle_rulings(batch, results, POLICY).asked == 3600
+    assert settle_results(attempt_of([1, 1]), results, POLICY).asked == 3600
 
 
-def test_only_some_are_open_while_a_batch_is_under_suspicion() -> None:
-    """The others look settled to the sender, and are as before afterwards."""
-    batch = _suspected([SETTLED, 0, 1, 0, 2], suspects=2)
+def test_only_some_are_sent_while_a_batch_is_under_suspicion() -> None:
+    """The others are not for the sender, and are as before afterwards."""
+    attempt = DeliveryAttempt(_suspected([SETTLED, 0, 1, 0, 2], suspects=2))
 
-    with only_part(batch):
-        seen = batch.open_places()
-
-    assert seen == [1, 2]
-    assert list(batch.request_counts) == [SETTLED, 0, 1, 0, 2]
+    assert attempt.places == [1, 2]
+    assert attempt.open_places() == [1, 2, 3, 4]
+    attempt.count_unsent()
+    assert list(attempt.request_counts) == [SETTLED, 1, 2, 0, 2]
 
 
 def test_what_was_not_sent_of_a_suspected_batch_is_due_at_once() -> None:
     """It stays under suspicion, and has had no attempt."""
-    batch = _suspected([1, 0, 0], suspects=1)
+    attempt = attempt_of([1, 0, 0], suspects=1)
 
-    settlement = settle_rulings(batch, [accepted(0)], POLICY)
+    settlement = settle_results(attempt, [accepted(0)], POLICY)
 
     retry = retry_of(settlement)
     assert (retry.seconds, retry.by_celery, retry.attempts, retry.request_counts) == (
@@ -136,10 +141,6 @@ def test_what_waiting_mends_is_no_wrong_setting() -> None:
     assert not BUSY.code.is_setting
     passing = (FailureCode.TIMED_OUT, FailureCode.CONNECTION_LOST, FailureCode.CONNECT_FAILED)
     assert not any(code.is_setting for code in passing)
-
-
-def _probing(request_counts: list[int], *, attempts: int) -> Batch:
-    return replace(batch_of(request_counts, attempts=attempts), probing=True)
 
 
 def _suspected(request_counts: list[int], *, suspects: int, lost_alone: int = 0) -> Batch:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.model.batches import SETTLED, Batch, count_request
+from worker.model.batches import SETTLED, Batch, DeliveryAttempt
 from worker.model.deliveries import (
     MAX_REQUESTS,
     Assurance,
@@ -20,7 +22,7 @@ from worker.model.deliveries import (
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.orders import WorkOrder
-from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_rulings
+from worker.model.settlement import LONGEST_REST, RetryPolicy, settle_deleted, settle_results
 
 POLICY = RetryPolicy(max_retries=3, backoff=2.0)
 BUSY = Failure(FailureCode.DESTINATION_BUSY, "HTTP 503: Server is busy (code 9)", "nothing to do", 503)
@@ -34,9 +36,21 @@ def batch_of(request_counts: Sequence[int], *, attempts: int = 0) -> Batch:
         QueuedEvent(f"e{at}", "policy.deny", 10 + at, 20 + at, b"{}") for at in range(len(request_counts))
     ]
     order = WorkOrder("int_1", 0, 1)
-    return Batch(
-        order, events, b"{}", bytearray(request_counts), attempts, CLAIMED_MS, time.monotonic(), [], []
-    )
+    return Batch(order, events, b"{}", bytes(request_counts), attempts, CLAIMED_MS, time.monotonic(), [], [])
+
+
+def attempt_of(
+    request_counts: Sequence[int], *, before: Sequence[int] | None = None, attempts: int = 0, **fields: Any
+) -> DeliveryAttempt:
+    """Make an attempt after which the events were carried that often.
+
+    `before` is how often they were before it: once less, where nothing is said. `fields` are the batch's.
+    """
+    if before is None:
+        before = [count if count in {0, SETTLED} else count - 1 for count in request_counts]
+    attempt = DeliveryAttempt(replace(batch_of(before, attempts=attempts), **fields))
+    attempt.request_counts[:] = bytes(request_counts)
+    return attempt
 
 
 def failing(
@@ -62,23 +76,25 @@ def ids_by_status(settlement: Settlement) -> dict[str, list[str]]:
 
 def test_what_was_delivered_has_no_reason() -> None:
     """Also where the destination had something to say: a reason is why an event was not delivered."""
-    settlement = settle_rulings(
-        batch_of([1]), [DeliveryResult([0], Verdict.ACCEPTED, 7, BUSY, None, 200)], POLICY
+    settlement = settle_results(
+        attempt_of([1]), [DeliveryResult([0], Verdict.ACCEPTED, 7, BUSY, None, 200)], POLICY
     )
     assert [outcome.failure for outcome in settlement.outcomes] == [None]
 
 
 def test_each_request_is_counted_and_none_beyond_the_mark() -> None:
     """Of the events that it carries, up to what a byte tells apart from those that are settled."""
-    batch = batch_of([0, 1, SETTLED - 1])
-    count_request(batch, [0, 2])
-    assert list(batch.request_counts) == [1, 1, SETTLED - 1]
+    attempt = attempt_of([0, 1, SETTLED - 1])
+    attempt.count([0, 2])
+    assert list(attempt.request_counts) == [1, 1, SETTLED - 1]
 
 
 def test_a_batch_that_was_accepted_is_delivered() -> None:
     """One outcome, at the moment of the reply, with how many requests carried each event; no finding."""
-    batch = batch_of([1, 2])
-    settlement = settle_rulings(batch, [DeliveryResult([0, 1], Verdict.ACCEPTED, 7, None, None, 200)], POLICY)
+    attempt = attempt_of([1, 2])
+    settlement = settle_results(
+        attempt, [DeliveryResult([0, 1], Verdict.ACCEPTED, 7, None, None, 200)], POLICY
+    )
 
     [outcome] = settlement.outcomes
     assert (outcome.integration_id, outcome.status, outcome.settled_ms) == (
@@ -92,13 +108,13 @@ def test_a_batch_that_was_accepted_is_delivered() -> None:
         ("e1", 11, 21, 2),
     ]
     assert (settlement.settled, settlement.dead, settlement.retry) == (2, [], None)
-    assert batch.open_places() == []
+    assert attempt.open_places() == []
 
 
 def test_what_was_not_sent_is_no_failed_attempt() -> None:
     """Of a ruling, the events that no request carried are recorded apart, and told not to be sent."""
-    batch = batch_of([1, 1, 0, 2])
-    settlement = settle_rulings(batch, [failing([0, 1, 2, 3])], POLICY, before=bytes([0, 1, 0, 1]))
+    attempt = attempt_of([1, 1, 0, 2], before=[0, 1, 0, 1])
+    settlement = settle_results(attempt, [failing([0, 1, 2, 3])], POLICY)
 
     assert [([trace.id for trace in one.events], one.sent) for one in settlement.outcomes] == [
         (["e0", "e3"], True),
@@ -110,7 +126,7 @@ def test_what_was_not_sent_is_no_failed_attempt() -> None:
 def test_what_was_refused_unsent_is_no_failed_attempt() -> None:
     """An event that an earlier request carried may be refused by ourselves: that is no attempt of its own."""
     refused = DeliveryResult([0, 1], Verdict.REFUSED, 5, BUSY)
-    settlement = settle_rulings(batch_of([2, 1]), [refused], POLICY, before=bytes([1, 1]))
+    settlement = settle_results(attempt_of([2, 1], before=[1, 1]), [refused], POLICY)
 
     assert [([trace.id for trace in one.events], one.sent) for one in settlement.outcomes] == [
         (["e0"], True),
@@ -121,33 +137,37 @@ def test_what_was_refused_unsent_is_no_failed_attempt() -> None:
 
 def test_what_cannot_be_sent_at_all_is_no_failed_attempt() -> None:
     """An integration whose configuration cannot be read sends nothing."""
-    settlement = settle_rulings(batch_of([0, 1]), [failing([0, 1])], POLICY, sent=False)
+    settlement = settle_results(attempt_of([0, 1], before=[0, 1]), [failing([0, 1])], POLICY, sent=False)
 
     assert [one.sent for one in settlement.outcomes] == [False]
 
 
 def test_what_is_refused_is_dead_with_its_payload_and_takes_nobody_along() -> None:
     """The offender becomes a dead letter at once; what stood beside it is delivered or tried again."""
-    batch = batch_of([1, 1, 1])
+    attempt = attempt_of([1, 1, 1])
     results = [
         DeliveryResult([0], Verdict.ACCEPTED, 5),
         DeliveryResult([1], Verdict.REFUSED, 6, BAD, None, 400),
         failing([2]),
     ]
-    settlement = settle_rulings(batch, results, POLICY)
+    settlement = settle_results(attempt, results, POLICY)
 
     assert ids_by_status(settlement) == {"delivered": ["e0"], "dead": ["e1"], "retrying": ["e2"]}
     [letter] = settlement.dead
     assert (letter.integration_id, letter.cause, letter.failure) == ("int_1", "refused", BAD)
-    assert (letter.events, letter.attempts, letter.dead_ms) == ([batch.events[1]], [1], CLAIMED_MS + 6)
+    assert (letter.events, letter.attempts, letter.dead_ms) == (
+        [attempt.batch.events[1]],
+        [1],
+        CLAIMED_MS + 6,
+    )
     assert settlement.settled == 2
-    assert list(batch.request_counts) == [SETTLED, SETTLED, 1]
-    assert retry_of(settlement).request_counts == bytes(batch.request_counts)
+    assert list(attempt.request_counts) == [SETTLED, SETTLED, 1]
+    assert retry_of(settlement).request_counts == bytes(attempt.request_counts)
 
 
 def test_a_retry_says_why_and_when_it_is_due() -> None:
     """Its outcome carries the moment, its reason is the first failure's."""
-    settlement = settle_rulings(batch_of([1, 1]), [failing([0]), failing([1], elapsed_ms=40)], POLICY)
+    settlement = settle_results(attempt_of([1, 1]), [failing([0]), failing([1], elapsed_ms=40)], POLICY)
     retry = retry_of(settlement)
 
     due = CLAIMED_MS + 40 + round(retry.seconds * 1000)
@@ -160,7 +180,7 @@ def test_a_retry_says_why_and_when_it_is_due() -> None:
 def test_delays_double_and_stray_by_a_fifth_at_the_most(attempts: int, doubled: float) -> None:
     """The first retry waits for the backoff, each further one twice as long; no two the same."""
     delays = {
-        retry_of(settle_rulings(batch_of([1], attempts=attempts), [failing([0])], POLICY)).seconds
+        retry_of(settle_results(attempt_of([1], attempts=attempts), [failing([0])], POLICY)).seconds
         for _ in range(200)
     }
 
@@ -172,20 +192,20 @@ def test_retry_after_wins_over_a_shorter_backoff() -> None:
     """The longest wish among the replies is granted, to the second."""
     results = [failing([0], retry_after=7), failing([1], retry_after=33), failing([2])]
 
-    assert retry_of(settle_rulings(batch_of([1, 1, 1]), results, POLICY)).seconds == 33
+    assert retry_of(settle_results(attempt_of([1, 1, 1]), results, POLICY)).seconds == 33
 
 
 @pytest.mark.parametrize("asked", [0.0, 1.0])
 def test_retry_after_does_not_shorten_the_backoff(asked: float) -> None:
     """A destination that says "at once" is still not hammered."""
-    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=asked)], POLICY)
+    settlement = settle_results(attempt_of([1]), [failing([0], retry_after=asked)], POLICY)
 
     assert retry_of(settlement).seconds >= 1.6
 
 
 def test_retry_after_is_capped_at_an_hour() -> None:
     """No reply can put events off for days."""
-    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=1e9)], POLICY)
+    settlement = settle_results(attempt_of([1]), [failing([0], retry_after=1e9)], POLICY)
 
     assert retry_of(settlement).seconds == 3600
 
@@ -198,7 +218,7 @@ def test_celery_waits_for_a_minute_at_the_most(asked: float, celery_can: bool, b
     """Longer waits, and those for which Celery has no retry left, are the sweeper's."""
     policy = RetryPolicy(3, 2.0, celery_can)
 
-    settlement = settle_rulings(batch_of([1]), [failing([0], retry_after=asked)], policy)
+    settlement = settle_results(attempt_of([1]), [failing([0], retry_after=asked)], policy)
 
     assert retry_of(settlement).by_celery is by_celery
 
@@ -207,15 +227,15 @@ def test_celery_waits_for_a_minute_at_the_most(asked: float, celery_can: bool, b
 def test_after_the_last_retry_an_event_is_dead(max_retries: int) -> None:
     """An integration gets one attempt and its retries, then dead letters that say they are exhausted."""
     policy = RetryPolicy(max_retries, 2.0)
-    batch = batch_of([0, 0])
-    for attempt in range(1, max_retries + 1):
-        batch.request_counts[:] = bytes([attempt, attempt])
-        retry = retry_of(settle_rulings(batch, [failing([0, 1])], policy))
-        assert retry.attempts == attempt
-        batch = batch_of(retry.request_counts, attempts=retry.attempts)
-    batch.request_counts[:] = bytes([max_retries + 1] * 2)
+    attempt = DeliveryAttempt(batch_of([0, 0]))
+    for number in range(1, max_retries + 1):
+        attempt.count([0, 1])
+        retry = retry_of(settle_results(attempt, [failing([0, 1])], policy))
+        assert (retry.attempts, retry.request_counts) == (number, bytes([number, number]))
+        attempt = DeliveryAttempt(batch_of(retry.request_counts, attempts=retry.attempts))
+    attempt.count([0, 1])
 
-    settlement = settle_rulings(batch, [failing([0, 1])], policy)
+    settlement = settle_results(attempt, [failing([0, 1])], policy)
 
     assert ids_by_status(settlement) == {"dead": ["e0", "e1"]}
     assert [(one.cause, one.attempts) for one in settlement.dead] == [("exhausted", [max_retries + 1] * 2)]
@@ -224,7 +244,7 @@ def test_after_the_last_retry_an_event_is_dead(max_retries: int) -> None:
 
 def test_an_event_that_was_carried_four_times_is_dead_before_the_others() -> None:
     """What surgery has carried often does not come back, though its batch has retries left."""
-    settlement = settle_rulings(batch_of([MAX_REQUESTS, 1]), [failing([0, 1])], POLICY)
+    settlement = settle_results(attempt_of([MAX_REQUESTS, 1]), [failing([0, 1])], POLICY)
 
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
     assert settlement.dead[0].cause == "exhausted"
@@ -233,91 +253,91 @@ def test_an_event_that_was_carried_four_times_is_dead_before_the_others() -> Non
 @pytest.mark.parametrize(("request_counts", "attempts"), [([0], 0), ([3], 3), ([MAX_REQUESTS], 3), ([9], 5)])
 def test_what_was_not_sent_was_no_attempt(request_counts: list[int], attempts: int) -> None:
     """A configuration that cannot be read kills nothing, however often the events were carried before."""
-    batch = batch_of(request_counts, attempts=attempts)
+    attempt = attempt_of(request_counts, before=request_counts, attempts=attempts)
 
-    settlement = settle_rulings(batch, [failing([0])], POLICY, sent=False)
+    settlement = settle_results(attempt, [failing([0])], POLICY, sent=False)
 
     assert (settlement.settled, settlement.dead) == (0, [])
-    assert (retry_of(settlement).attempts, list(batch.request_counts)) == (attempts, request_counts)
+    assert (retry_of(settlement).attempts, list(attempt.request_counts)) == (attempts, request_counts)
 
 
 def test_a_ruling_on_nothing_is_nothing() -> None:
     """No outcome is written for no events, and no retry is due."""
     results = [DeliveryResult([], verdict, 5, BUSY) for verdict in Verdict]
 
-    assert settle_rulings(batch_of([]), results, POLICY) == Settlement(0, [], [], None)
+    assert settle_results(attempt_of([]), results, POLICY) == Settlement(0, [], [], None)
 
 
 def test_a_refusal_without_a_reason_still_has_words() -> None:
     """A dead letter always says something."""
-    [letter] = settle_rulings(batch_of([1]), [DeliveryResult([0], Verdict.REFUSED, 5)], POLICY).dead
+    [letter] = settle_results(attempt_of([1]), [DeliveryResult([0], Verdict.REFUSED, 5)], POLICY).dead
 
     assert letter.failure.code == FailureCode.UNKNOWN
 
 
 def test_the_events_of_a_deleted_integration_are_dead_letters() -> None:
     """All that is open is buried with a reason; what was settled before stays as it is."""
-    batch = batch_of([0, SETTLED, 2], attempts=1)
-    settlement = settle_deleted(batch)
+    settlement = settle_deleted(batch_of([0, SETTLED, 2], attempts=1))
 
     [letter] = settlement.dead
     assert (letter.cause, letter.failure.code, letter.attempts) == ("deleted", "integration_deleted", [0, 2])
     assert ids_by_status(settlement) == {"dead": ["e0", "e2"]}
     assert [one.sent for one in settlement.outcomes] == [False]
-    assert (settlement.settled, settlement.retry, batch.open_places()) == (2, None, [])
+    assert (settlement.settled, settlement.retry) == (2, None)
 
 
 @st.composite
-def ruled_batches(draw: st.DrawFn) -> tuple[Batch, list[DeliveryResult], RetryPolicy]:
+def ruled_batches(draw: st.DrawFn) -> tuple[DeliveryAttempt, list[DeliveryResult], RetryPolicy]:
     """Make a batch at any stage of its life, and rulings that cover what is open of it."""
     request_counts = draw(st.lists(st.integers(0, 6) | st.just(SETTLED), min_size=1, max_size=30))
-    batch = batch_of(request_counts, attempts=draw(st.integers(0, 4)))
+    attempt = attempt_of(request_counts, attempts=draw(st.integers(0, 4)))
     verdicts = [
-        (place, draw(st.sampled_from(Verdict)), draw(st.integers(0, 2))) for place in batch.open_places()
+        (place, draw(st.sampled_from(Verdict)), draw(st.integers(0, 2))) for place in attempt.open_places()
     ]
     groups: dict[tuple[Verdict, int], list[int]] = {}
     for place, verdict, group in verdicts:
         groups.setdefault((verdict, group), []).append(place)
     results = [DeliveryResult(places, verdict, group, BUSY) for (verdict, group), places in groups.items()]
-    return batch, results, RetryPolicy(draw(st.integers(0, 3)), 2.0)
+    return attempt, results, RetryPolicy(draw(st.integers(0, 3)), 2.0)
 
 
 @settings(max_examples=200)
 @given(ruled_batches(), st.booleans())
 def test_every_open_event_ends_in_exactly_one_place(
-    given_batch: tuple[Batch, list[DeliveryResult], RetryPolicy],
+    given_attempt: tuple[DeliveryAttempt, list[DeliveryResult], RetryPolicy],
     sent: bool,  # noqa: FBT001 - hypothesis passes by place
 ) -> None:
     """Delivered, dead, or still open for the retry; counts, outcomes and letters all agree."""
-    batch, results, policy = given_batch
-    were_open = {batch.events[place].id for place in batch.open_places()}
+    attempt, results, policy = given_attempt
+    were_open = {attempt.batch.events[place].id for place in attempt.open_places()}
 
-    settlement = settle_rulings(batch, results, policy, sent=sent)
+    settlement = settle_results(attempt, results, policy, sent=sent)
 
     found = ids_by_status(settlement)
     delivered, dead, retrying = (found.get(status, []) for status in ("delivered", "dead", "retrying"))
     assert sorted(delivered + dead + retrying) == sorted(were_open)
     assert settlement.settled == len(delivered) + len(dead)
-    assert dead == [event.id for letter in settlement.dead for event in letter.events]
+    # A letter keeps the order of the batch; the outcomes name what was not sent last.
+    assert sorted(dead) == sorted(event.id for letter in settlement.dead for event in letter.events)
     assert [len(letter.events) for letter in settlement.dead] == [
         len(one.attempts) for one in settlement.dead
     ]
-    assert sorted(batch.events[place].id for place in batch.open_places()) == sorted(retrying)
+    assert sorted(attempt.batch.events[place].id for place in attempt.open_places()) == sorted(retrying)
     assert (settlement.retry is None) == (not retrying)
     if settlement.retry is not None:
-        assert settlement.retry.request_counts == bytes(batch.request_counts)
+        assert settlement.retry.request_counts == bytes(attempt.request_counts)
 
 
 def test_what_a_delivery_can_claim_is_recorded_with_it() -> None:
     """Delivered events carry the assurance of their ruling; what is not delivered carries none."""
-    batch = batch_of([1, 1, 1])
+    attempt = attempt_of([1, 1, 1])
     results = [
         DeliveryResult([0], Verdict.ACCEPTED, 5, assurance=Assurance.SENT),
         DeliveryResult([1], Verdict.REFUSED, 5, BAD),
         failing([2]),
     ]
 
-    settlement = settle_rulings(batch, results, POLICY)
+    settlement = settle_results(attempt, results, POLICY)
 
     assert {outcome.status: outcome.assurance for outcome in settlement.outcomes} == {
         "delivered": "sent",
@@ -329,22 +349,22 @@ def test_what_a_delivery_can_claim_is_recorded_with_it() -> None:
 @pytest.mark.parametrize(("asked", "granted"), [(0.0, 0.0), (2.5, 2.5), (1e9, LONGEST_REST)])
 def test_a_destination_that_asks_to_be_spared_is_spared_for_a_while(asked: float, granted: float) -> None:
     """The longest rest that any reply asked for counts, up to a bound that no destination can exceed."""
-    batch = batch_of([1, 1])
+    attempt = attempt_of([1, 1])
     results = [
         DeliveryResult([0], Verdict.ACCEPTED, 5, cool_down=asked),
         DeliveryResult([1], Verdict.ACCEPTED, 5),
     ]
 
-    assert settle_rulings(batch, results, POLICY).cool_down == granted
+    assert settle_results(attempt, results, POLICY).cool_down == granted
 
 
 def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
     """The event that was told so is dead; those that were not sent wait, not attempted yet."""
-    batch = batch_of([1, 0])
+    attempt = attempt_of([1, 0])
     gone = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410: Gone", "switch it on again", 410)
     results = [DeliveryResult([0], Verdict.REFUSED, 5, gone), DeliveryResult([1], Verdict.RETRY, 5, gone)]
 
-    settlement = settle_rulings(batch, results, RetryPolicy(max_retries=0, backoff=2.0))
+    settlement = settle_results(attempt, results, RetryPolicy(max_retries=0, backoff=2.0))
 
     assert settlement.disable
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1"]}
@@ -354,11 +374,11 @@ def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
 def test_a_shortage_behind_what_was_sent_ends_at_the_limit_of_requests() -> None:
     """As when Splunk took the events, and this process could not ask whether they are indexed."""
     short = Failure(FailureCode.OUT_OF_RESOURCES, "no descriptor is left", "raise the limit")
-    batch = batch_of([MAX_REQUESTS, MAX_REQUESTS - 1, MAX_REQUESTS])
-    before = bytes([MAX_REQUESTS - 1, MAX_REQUESTS - 2, MAX_REQUESTS])
+    before = [MAX_REQUESTS - 1, MAX_REQUESTS - 2, MAX_REQUESTS]
+    attempt = attempt_of([MAX_REQUESTS, MAX_REQUESTS - 1, MAX_REQUESTS], before=before)
     results = [DeliveryResult([0, 1, 2], Verdict.RETRY, 5, short, http_status=200)]
 
-    settlement = settle_rulings(batch, results, POLICY, before=before)
+    settlement = settle_results(attempt, results, POLICY)
     assert ids_by_status(settlement) == {"dead": ["e0"], "retrying": ["e1", "e2"]}
     assert retry_of(settlement).request_counts == bytes([SETTLED, MAX_REQUESTS - 1, MAX_REQUESTS])
     assert retry_of(settlement).attempts == 0

@@ -23,10 +23,11 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.recording import probe, record_entries
 from worker.ledger.results import Recorded
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import BrokerUnavailable
 from worker.model.failures import FailureCode
-from worker.model.settlement import settle_rulings
+from worker.model.settlement import settle_results
 from worker.pipeline.recorder import Recorder
 from worker.vault.vault import Vault
 
@@ -102,13 +103,14 @@ def settle_gone(client: redis.Redis) -> None:
     append(client, "int_a", [["e1", "e2"]])
     backlog = Backlog(client, TIMING)
     batch = claim(backlog, "int_a").batch
-    batch.request_counts[0] = 1
+    attempt = DeliveryAttempt(batch)
+    attempt.count([0])
     gone = Failure(FailureCode.ENDPOINT_GONE, WORDS, "switch it on again once the endpoint is back", 410)
     results = [
         DeliveryResult([0], Verdict.REFUSED, 5, gone, None, 410),
         DeliveryResult([1], Verdict.RETRY, 5, gone),
     ]
-    backlog.settle(batch, settle_rulings(batch, results, POLICY))
+    backlog.settle(batch, settle_results(attempt, results, POLICY))
 
 
 def test_the_ledger_learns_and_redis_follows_at_once(copy: Copy, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from worker.integrations.integration import Integration, parse_integration
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult
 from worker.model.errors import BrokerUnavailable, InvalidIntegration
 from worker.model.events import QueuedEvent
@@ -22,9 +22,9 @@ class Kept:
         """Begin open."""
         self.closed = 0
 
-    def send(self, batch: Batch, deadline: float) -> Sequence[DeliveryResult]:
+    def send(self, attempt: DeliveryAttempt, deadline: float) -> Sequence[DeliveryResult]:
         """Send nothing."""
-        raise NotImplementedError(batch, deadline)
+        raise NotImplementedError(attempt, deadline)
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
         """Show nothing."""
@@ -73,7 +73,7 @@ def batch(configuration: bytes, integration_id: str = "a") -> Batch:
         order=WorkOrder(integration_id, 1, 1),
         events=[],
         configuration=configuration,
-        request_counts=bytearray(),
+        request_counts=b"",
         attempts=0,
         claimed_ms=0,
         claimed_at=0.0,

@@ -1,12 +1,11 @@
 """What a task says of itself in Celery's log and in Flower."""
 
 import re
-from dataclasses import replace
 
 import pytest
 
 from tests.model.test_breaker import NO_RETRIES, accepted, turned_away
-from tests.model.test_settlement import BAD, POLICY, batch_of, failing
+from tests.model.test_settlement import BAD, POLICY, attempt_of, batch_of, failing
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.errors import (
     DeliveryDead,
@@ -15,7 +14,7 @@ from worker.model.errors import (
     DeliveryHeld,
     TransientDelivery,
 )
-from worker.model.settlement import RetryPolicy, settle_deleted, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_deleted, settle_results
 from worker.pipeline.task_report import TaskReport, held, task_error
 
 NO_CELERY = RetryPolicy(max_retries=3, backoff=2.0, celery_can=False)
@@ -29,21 +28,21 @@ def told(
     probing: bool = False,
 ) -> DeliveryError | None:
     """Return how a task ends whose batch of three events gets these rulings."""
-    batch = replace(batch_of([request_counts] * 3), probing=probing)
-    settlement = settle_rulings(batch, results, policy, before=bytes([request_counts - 1] * 3))
+    attempt = attempt_of([request_counts] * 3, probing=probing)
+    settlement = settle_results(attempt, results, policy)
     report = TaskReport()
     report.add(settlement)
-    return task_error(batch.order, batch, settlement, report)
+    return task_error(attempt.batch.order, attempt.batch, settlement, report)
 
 
 def test_what_was_delivered_is_a_success() -> None:
     """The result sums the batches of the task, and counts what took more than one request."""
     report = TaskReport()
     for request_counts in ([1, 1], [1, 2, 2]):
-        batch = batch_of(request_counts)
-        settlement = settle_rulings(batch, [accepted(*range(len(request_counts)))], POLICY)
+        attempt = attempt_of(request_counts)
+        settlement = settle_results(attempt, [accepted(*range(len(request_counts)))], POLICY)
         report.add(settlement)
-        assert task_error(batch.order, batch, settlement, report) is None
+        assert task_error(attempt.batch.order, attempt.batch, settlement, report) is None
 
     assert re.fullmatch(r"5 delivered, 2 retried, 2 batches, \d+ ms", str(report))
 
@@ -116,12 +115,12 @@ def test_what_was_deleted_is_no_success() -> None:
 def test_an_event_that_died_in_an_earlier_part_is_told() -> None:
     """A batch in parts ends with its last one, but the task has not delivered all."""
     report = TaskReport()
-    batch = batch_of([1, 1])
-    report.add(settle_rulings(batch, [DeliveryResult([0], Verdict.REFUSED, 5, BAD)], POLICY))
-    settlement = settle_rulings(batch, [accepted(1)], POLICY)
+    attempt = attempt_of([1, 1])
+    report.add(settle_results(attempt, [DeliveryResult([0], Verdict.REFUSED, 5, BAD)], POLICY))
+    settlement = settle_results(attempt, [accepted(1)], POLICY)
     report.add(settlement)
 
-    found = task_error(batch.order, batch, settlement, report)
+    found = task_error(attempt.batch.order, attempt.batch, settlement, report)
 
     assert isinstance(found, DeliveryDead)
     assert str(found).startswith("1 dead letter (event refused); 1 delivered, 0 retried, 2 batches, ")

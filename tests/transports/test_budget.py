@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.destinations.batches import GUARD as LOOPBACK
-from tests.destinations.batches import batch_of, soon
+from tests.destinations.batches import attempt_of, soon
 from tests.destinations.webhook.endpoints import webhook_to
 from tests.receivers.scripts import Action, Request
 from tests.receivers.webhook import WebhookReceiver
@@ -109,13 +109,13 @@ def test_a_batch_goes_on_over_the_connections_that_it_gets(places: int) -> None:
         under_way.discard(id(request))
         return Action(200, b"", request.events)
 
-    batch = batch_of(60)
+    attempt = attempt_of(60)
     with WebhookReceiver(slowly) as endpoint, webhook_to(endpoint.url, connections=32) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
     assert {result.verdict for result in results} == {Verdict.ACCEPTED}
-    assert set(batch.request_counts) <= {1, 2}  # one whose connection was refused was not sent
-    assert endpoint.ids == {event.id: 1 for event in batch.events}
+    assert set(attempt.request_counts) <= {1, 2}  # one whose connection was refused was not sent
+    assert endpoint.ids == {event.id: 1 for event in attempt.batch.events}
     assert max(at_once) <= places
 
 

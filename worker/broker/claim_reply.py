@@ -43,9 +43,7 @@ class Claimed:
         lanes: dict[str, list[bytes]] = {"urgent": [], "bulk": []}
         for chunk in reading.readable:
             lanes[chunk.lane].append(chunk.entry_id)
-        counts = (
-            bytearray(reading.request_counts) if reading.request_counts else bytearray(len(reading.events))
-        )
+        counts = reading.request_counts or bytes(len(reading.events))
         batch = Batch(
             order=order,
             events=reading.events,
@@ -112,8 +110,6 @@ def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
         return str(error)
 
 
-def _with_losses(request_counts: bytearray, losses: int) -> bytearray:
+def _with_losses(request_counts: bytes, losses: int) -> bytes:
     """Count a request for each worker that did not settle the batch: it had probably sent it."""
-    return bytearray(
-        count if count == SETTLED else min(count + losses, SETTLED - 1) for count in request_counts
-    )
+    return bytes(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in request_counts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worker.integrations import DestinationConfig
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Withdrawn
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard
@@ -21,11 +21,11 @@ Withdraw = Callable[[Withdrawn], None]
 class Sender(Protocol):
     """Sends batches to one integration; shared by the threads of a worker process."""
 
-    def send(self, batch: Batch, deadline: float) -> Sequence[DeliveryResult]:
-        """Send the batch's open events until `deadline` (monotonic seconds); rule on every one of them.
+    def send(self, attempt: DeliveryAttempt, deadline: float) -> Sequence[DeliveryResult]:
+        """Send the events at `attempt.places` until `deadline` (monotonic seconds); return a result for each.
 
-        Counts each request in `batch.carried` from when the destination may have it, also where a shortage
-        or a fault of our own is raised. Raises nothing that the destination can cause.
+        Counts each request in the attempt from when the destination may have it, also where a shortage or a
+        fault of our own is raised. Raises nothing that the destination can cause.
         """
         ...
 

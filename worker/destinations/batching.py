@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from math import isqrt
 
-from worker.model.batches import Batch, count_request
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS
 
 #: For `whole`: only events that no request has carried stay together.
@@ -99,9 +99,9 @@ class BatchPlan:
     of their number, and one by one with the last, so that an offender fails alone.
     """
 
-    def __init__(self, batch: Batch, limit: RequestLimit, sizes: Mapping[int, int]) -> None:
+    def __init__(self, attempt: DeliveryAttempt, limit: RequestLimit, sizes: Mapping[int, int]) -> None:
         """Begin with nothing to send; `sizes` are the bytes of each event, under its place."""
-        self._batch = batch
+        self._attempt = attempt
         self._limit = limit
         self._sizes = sizes
         self._parts: deque[Sequence[int]] = deque()
@@ -123,7 +123,7 @@ class BatchPlan:
 
     def add_first(self, places: Sequence[int], *, whole: int) -> list[int]:
         """Send these next, before all that waits; return those that have no request left."""
-        counts = self._batch.request_counts
+        counts = self._attempt.request_counts
         able = [place for place in places if counts[place] < MAX_REQUESTS]
         self._parts.extendleft(reversed(self._isolated(able, whole)))
         return [place for place in places if counts[place] >= MAX_REQUESTS]
@@ -138,11 +138,11 @@ class BatchPlan:
 
     def count(self, places: Sequence[int]) -> None:
         """Count a request that carries these events; from just before its first byte may go out."""
-        count_request(self._batch, places)
+        self._attempt.count(places)
 
     def repeat(self, part: Sequence[int]) -> bool:
         """Send once more, next, what met a connection that just ended; only once, and with a request left."""
-        counts = self._batch.request_counts
+        counts = self._attempt.request_counts
         if any(place in self._repeated or counts[place] >= MAX_REQUESTS for place in part):
             return False
         self._repeated.update(part)
@@ -173,13 +173,13 @@ class BatchPlan:
         return waiting
 
     def _runs(self, places: Sequence[int]) -> Iterator[Sequence[int]]:
-        for _, run in groupby(places, key=self._batch.request_counts.__getitem__):
+        for _, run in groupby(places, key=self._attempt.request_counts.__getitem__):
             yield list(run)
 
     def _isolated(self, places: Sequence[int], whole: int) -> list[Sequence[int]]:
         if not places:
             return []
-        left = MAX_REQUESTS - max(map(self._batch.request_counts.__getitem__, places))
+        left = MAX_REQUESTS - max(map(self._attempt.request_counts.__getitem__, places))
         if left >= whole:
             return [places]
         # One that is sent although no request is left has ended its workers: alone, it shows that it did.

@@ -1,21 +1,19 @@
-"""A batch of events in hand: what is sent of it, and how many requests have carried each event. Pure.
-
-Which events of a batch are sent now: of one that workers die of, or that tries a destination, not all.
+"""A batch of events in hand: what is sent of it, and how many requests have carried each event.
 
 A batch that workers die of is sent in ever smaller parts, until the event that ends them is known. A probe is
 one event: a destination that takes it, and whose answer is doubtful, would else get the whole batch
 with every probe.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 
-#: In `Batch.carried`: this event is delivered or dead already.
+#: In `Batch.request_counts`: this event is delivered or dead already.
 SETTLED = 255
 
 
@@ -34,7 +32,7 @@ class Batch:
     order: WorkOrder
     events: list[QueuedEvent]
     configuration: bytes
-    request_counts: bytearray
+    request_counts: bytes
     attempts: int
     claimed_ms: int
     claimed_at: float
@@ -44,54 +42,56 @@ class Batch:
     suspects: int = 0
     lost_alone: int = 0
 
+    def elapsed_ms(self) -> int:
+        """Return how long ago it was claimed."""
+        return round((time.monotonic() - self.claimed_at) * 1000)
+
+
+class DeliveryAttempt:
+    """One attempt to deliver what is open of a batch: what is sent, and how many requests carry each event.
+
+    `request_counts` begins as the batch's own and is counted up; the batch stays as it was claimed. `places`
+    are the events to be sent now: the first `batch.suspects` of the open ones (0 means all). A probe is the
+    first suspect, or else the event that the fewest requests have carried.
+    """
+
+    __slots__ = ("batch", "places", "request_counts")
+
+    def __init__(self, batch: Batch) -> None:
+        """Begin with nothing sent."""
+        self.batch = batch
+        self.request_counts = bytearray(batch.request_counts)
+        places = self.open_places()
+        if batch.probing and not batch.suspects:
+            places.sort(key=self.request_counts.__getitem__)
+        self.places = places[: 1 if batch.probing else batch.suspects or len(places)]
+
     def open_places(self) -> list[int]:
-        """Name the events that are neither delivered nor dead yet."""
-        return [
-            place for place, request_counts in enumerate(self.request_counts) if request_counts != SETTLED
-        ]
+        """Return the places of the events that are neither delivered nor dead yet, sent now or not."""
+        return [place for place, count in enumerate(self.request_counts) if count != SETTLED]
 
+    def count(self, places: Iterable[int]) -> None:
+        """Count a request that carries these events; from just before its first byte may go out."""
+        for place in places:
+            self.request_counts[place] = min(self.request_counts[place] + 1, SETTLED - 1)
 
-def count_request(batch: Batch, places: Sequence[int]) -> None:
-    """Count a request that carries these events; from just before its first byte may go out."""
-    for place in places:
-        batch.request_counts[place] = min(batch.request_counts[place] + 1, SETTLED - 1)
+    def count_unsent(self) -> None:
+        """Count a request for what none has carried: nobody knows whether one was sent."""
+        self.count(self.unsent_places().intersection(self.places))
 
+    def unsent_places(self) -> frozenset[int]:
+        """Return the places of the open events that no request of this attempt has carried."""
+        before = self.batch.request_counts
+        return frozenset(place for place in self.open_places() if self.request_counts[place] == before[place])
 
-def not_sent_places(batch: Batch, before: bytes | None) -> frozenset[int]:
-    """Return the places of the open events that no request of this sending has carried.
+    def take_back(self, results: Sequence[DeliveryResult]) -> None:
+        """Uncount the requests that certainly were not accepted: they may be repeated without end."""
+        for result in results:
+            if result.verdict is Verdict.RETRY and result.is_certainly_not_accepted:
+                for place in result.places:
+                    self.request_counts[place] = self.batch.request_counts[place]
 
-    `before` is what `batch.carried` was before the sending; without it, nothing is known of any event.
-    """
-    if before is None:
-        return frozenset()
-    return frozenset(place for place in batch.open_places() if batch.request_counts[place] == before[place])
-
-
-def take_back(batch: Batch, results: Sequence[DeliveryResult], before: bytes) -> None:
-    """Uncount the requests that certainly were not accepted: they may be repeated without end."""
-    for result in results:
-        if result.verdict is Verdict.RETRY and result.is_certainly_not_accepted:
-            for place in result.places:
-                batch.request_counts[place] = before[place]
-
-
-@contextmanager
-def only_part(batch: Batch) -> Iterator[None]:
-    """Leave open, while the block runs, only the events of the batch that are to be sent now.
-
-    They are the first `batch.suspects` of its open ones (0 means all). A probe is the first suspect, or else
-    the event that the fewest requests have carried.
-    """
-    places = batch.open_places()
-    if batch.probing and not batch.suspects:
-        places.sort(key=batch.request_counts.__getitem__)
-    most = 1 if batch.probing else batch.suspects or len(places)
-    hidden = places[most:]
-    counts = [batch.request_counts[place] for place in hidden]
-    for place in hidden:
-        batch.request_counts[place] = SETTLED
-    try:
-        yield
-    finally:
-        for place, count in zip(hidden, counts, strict=True):
-            batch.request_counts[place] = count
+    def settle(self, places: Sequence[int]) -> None:
+        """Mark events as delivered or dead."""
+        for place in places:
+            self.request_counts[place] = SETTLED

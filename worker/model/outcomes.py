@@ -11,7 +11,7 @@ each.
 import hashlib
 from collections.abc import Sequence
 
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, EventTrace, Outcome, Status
 from worker.model.events import QueuedEvent
 
@@ -50,7 +50,7 @@ def trace_of(event: QueuedEvent, attempts: int) -> EventTrace:
 
 
 def outcome_of(
-    batch: Batch,
+    attempt: DeliveryAttempt,
     status: Status,
     places: Sequence[int],
     result: DeliveryResult,
@@ -59,7 +59,8 @@ def outcome_of(
     sent: bool = True,
 ) -> Outcome:
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
-    traces = [trace_of(batch.events[place], batch.request_counts[place]) for place in places]
+    batch, counts = attempt.batch, attempt.request_counts
+    traces = [trace_of(batch.events[place], counts[place]) for place in places]
     delivered = status is Status.DELIVERED
     return Outcome(
         batch.order.integration_id,

@@ -6,7 +6,7 @@ Pure: what comes in are the facts of one sending, what goes out is what a settle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.model.batches import SETTLED, Batch, not_sent_places, take_back
+from worker.model.batches import SETTLED, Batch, DeliveryAttempt
 from worker.model.breaker import breaker_signal, spread
 from worker.model.deliveries import (
     MAX_REQUESTS,
@@ -52,33 +52,27 @@ class RetryPolicy:
     celery_can: bool = True
 
 
-def settle_rulings(
-    batch: Batch,
-    results: Sequence[DeliveryResult],
-    policy: RetryPolicy,
-    *,
-    sent: bool = True,
-    before: bytes | None = None,
+def settle_results(
+    attempt: DeliveryAttempt, results: Sequence[DeliveryResult], policy: RetryPolicy, *, sent: bool = True
 ) -> Settlement:
-    """Decide what becomes of each event that a ruling names; `batch.carried` is brought up to date.
+    """Decide what becomes of each event that a result names; the attempt's counts are brought up to date.
 
     With `sent` False (the configuration could not even be read) it was no attempt: nothing dies of it. Nor is
     it an attempt if a probe fails, or if a wrong setting turned the sending away: what was certainly not
-    accepted has then been carried as often as `before` says. What may have been accepted has been carried
+    accepted has then been carried as often as before. What may have been accepted has been carried
     once more, and is dead once MAX_REQUESTS have carried it. What a shortage of our own kept back is neither
     an attempt nor ever dead of it, unless it came in the way when the events were sent already.
     """
     short = [result for result in results if result.is_shortage and result.is_certainly_not_accepted]
-    if before is not None:
-        take_back(batch, short, before)
-    unsent = not_sent_places(batch, before) if sent else frozenset(batch.open_places())
-    unsent = unsent.union(*(result.places for result in short))
+    attempt.take_back(short)
+    unsent = attempt.unsent_places().union(*(result.places for result in short))
     health = breaker_signal(results)
-    uncounted = health is BreakerSignal.MISCONFIGURED or (batch.probing and health is not BreakerSignal.WELL)
-    if uncounted and before is not None:
-        take_back(batch, results, before)
+    probing = attempt.batch.probing
+    uncounted = health is BreakerSignal.MISCONFIGURED or (probing and health is not BreakerSignal.WELL)
+    if uncounted:
+        attempt.take_back(results)
     builder = _SettlementBuilder(
-        batch, policy, sent=sent and not uncounted, uncounted=sent and uncounted, unsent=unsent
+        attempt, policy, sent=sent and not uncounted, uncounted=sent and uncounted, unsent=unsent
     )
     for result in results:
         builder.take(result)
@@ -89,9 +83,10 @@ def settle_lost(batch: Batch) -> Settlement:
     """Make a dead letter of the event that worker after worker died with; the rest is sent at once."""
     hint = "report it with the log of a worker that crashed"
     failure = Failure(FailureCode.WORKER_LOST, "every worker that sent this event crashed", hint)
-    builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False)
+    attempt = DeliveryAttempt(batch)
+    builder = _SettlementBuilder(attempt, RetryPolicy(0, 0), sent=False)
     refused = DeliveryResult((), Verdict.REFUSED, 0, failure)
-    builder.add_dead_letters(Cause.WORKER_LOST, batch.open_places()[:1], refused)
+    builder.add_dead_letters(Cause.WORKER_LOST, attempt.open_places()[:1], refused)
     return builder.settlement()
 
 
@@ -102,9 +97,10 @@ def settle_deleted(batch: Batch) -> Settlement:
         "the integration was deleted before this event could be sent",
         "replay it into another integration, or discard it",
     )
-    builder = _SettlementBuilder(batch, RetryPolicy(0, 0), sent=False, unsent=frozenset(batch.open_places()))
+    attempt = DeliveryAttempt(batch)
+    builder = _SettlementBuilder(attempt, RetryPolicy(0, 0), sent=False, unsent=attempt.unsent_places())
     refused = DeliveryResult((), Verdict.REFUSED, 0, failure)
-    builder.add_dead_letters(Cause.DELETED, batch.open_places(), refused)
+    builder.add_dead_letters(Cause.DELETED, attempt.open_places(), refused)
     return builder.settlement()
 
 
@@ -122,19 +118,20 @@ class _SettlementBuilder:
 
     def __init__(
         self,
-        batch: Batch,
+        attempt: DeliveryAttempt,
         policy: RetryPolicy,
         *,
         sent: bool,
         uncounted: bool = False,
         unsent: frozenset[int] = frozenset(),
     ) -> None:
-        self._batch = batch
+        self._attempt = attempt
+        self._batch = attempt.batch
         self._policy = policy
         self._sent = sent
         self._spared = uncounted
         self._unsent = unsent
-        self._attempts = batch.attempts
+        self._attempts = self._batch.attempts
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
         self._settled = 0
@@ -176,7 +173,7 @@ class _SettlementBuilder:
                 failure,
                 batch.claimed_ms + result.elapsed_ms,
                 [batch.events[place] for place in places],
-                [batch.request_counts[place] for place in places],
+                [self._attempt.request_counts[place] for place in places],
             )
         )
         self._close(places)
@@ -198,10 +195,10 @@ class _SettlementBuilder:
     def _is_suspicious(self) -> bool:
         """Whether an event that crashes workers may still be in the batch."""
         batch = self._batch
-        return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(batch.open_places())
+        return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(self._attempt.open_places())
 
     def _retry_or_dead_letter(self, result: DeliveryResult) -> None:
-        request_counts, most = self._batch.request_counts, MAX_REQUESTS
+        request_counts, most = self._attempt.request_counts, MAX_REQUESTS
         if not result.is_shortage:
             self._attempts = self._batch.attempts + self._sent
             self._cause = self._cause or result.failure
@@ -236,16 +233,16 @@ class _SettlementBuilder:
         )
         first = self._failed[0][1].failure
         reason = first.code if first else "an attempt failed"
-        return Retry(seconds, by_celery, bytes(self._batch.request_counts), self._attempts, reason)
+        return Retry(seconds, by_celery, bytes(self._attempt.request_counts), self._attempts, reason)
 
     def _go_on(self) -> Retry | None:
         """Of a batch that is sent in parts, the next one is due at once; while it is held, with a probe."""
-        if not self._batch.open_places():
+        if not self._attempt.open_places():
             return None
         return Retry(
             LONGEST_COUNTDOWN if self._spared else 0,
             by_celery=False,
-            request_counts=bytes(self._batch.request_counts),
+            request_counts=bytes(self._attempt.request_counts),
             attempts=self._batch.attempts,
             reason="isolating",
         )
@@ -287,9 +284,8 @@ class _SettlementBuilder:
         *,
         sent: bool = True,
     ) -> None:
-        self._outcomes.append(outcome_of(self._batch, status, places, result, retry_at_ms, sent=sent))
+        self._outcomes.append(outcome_of(self._attempt, status, places, result, retry_at_ms, sent=sent))
 
     def _close(self, places: Sequence[int]) -> None:
         self._settled += len(places)
-        for place in places:
-            self._batch.request_counts[place] = SETTLED
+        self._attempt.settle(places)

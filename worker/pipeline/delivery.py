@@ -16,7 +16,7 @@ import msgspec
 from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.batches import Batch, count_request, not_sent_places, only_part
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.errors import (
     BrokerUnavailable,
@@ -27,7 +27,7 @@ from worker.model.errors import (
 )
 from worker.model.failures import FailureCode
 from worker.model.orders import Issue, WorkOrder
-from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_rulings
+from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_results
 from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.pipeline.task_report import TaskReport, held, task_error
 from worker.transports.budget import BUDGET
@@ -154,40 +154,38 @@ class DeliveryWorker:
         """Send the batch; what comes back says what to write."""
         policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
         if not batch.configuration:
-            return settle_rulings(batch, [_ruling(batch, _UNKNOWN)], policy, sent=False)
+            return _settle_unsent(batch, _UNKNOWN, policy)
         try:
             if _is_gone(batch):
                 return settle_deleted(batch)
             integration, sender = self._senders.of(batch)
         except (SecretUnreadable, InvalidIntegration, *_DAMAGED_COPY) as error:
-            return settle_rulings(batch, [_unusable(batch, error)], policy, sent=False)
+            return _settle_unsent(batch, _unusable(error), policy)
         except (TransportError, OSError, RuntimeError, MemoryError) as error:
             # What TLS, time zones or keys take to begin with may be short here.
             lack = error if isinstance(error, TransportError) else shortage_behind(error)
             if lack is None:
                 raise
-            return settle_rulings(batch, [_ruling(batch, describe(lack))], policy, sent=False)
-        own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
+            return _settle_unsent(batch, describe(lack), policy)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
-        before = bytes(batch.request_counts)
-        with only_part(batch):
-            results = self._send(sender, batch, before)
-        return settle_rulings(batch, results, own, before=before)
+        attempt = DeliveryAttempt(batch)
+        own = RetryPolicy(integration.max_retries, policy.backoff, policy.celery_can)
+        return settle_results(attempt, self._send(sender, attempt), own)
 
-    def _send(self, sender: Sender, batch: Batch, before: bytes) -> Sequence[DeliveryResult]:
+    def _send(self, sender: Sender, attempt: DeliveryAttempt) -> Sequence[DeliveryResult]:
         """Send; what ends it amid the batch leaves the requests counted that may have gone out by then."""
         try:
             with BUDGET.sending():
-                return sender.send(batch, batch.claimed_at + self._patience.send_deadline)
+                return sender.send(attempt, attempt.batch.claimed_at + self._patience.send_deadline)
         except Exception as error:
             if (lack := shortage_behind(error)) is not None:
-                return [replace(_ruling(batch, describe(lack)), not_accepted=False)]
+                return [replace(_failed(attempt.batch, attempt.places, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
             log.exception("unexpected error while sending")
-            count_request(batch, sorted(not_sent_places(batch, before)))
+            attempt.count_unsent()
             # Whatever it says, the request may have been sent by then.
-            return [replace(_ruling(batch, _UNEXPECTED), not_accepted=False)]
+            return [replace(_failed(attempt.batch, attempt.places, _UNEXPECTED), not_accepted=False)]
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
@@ -225,15 +223,17 @@ def _is_gone(batch: Batch) -> bool:
     return msgspec.json.decode(batch.configuration, type=_Tombstone).deleted
 
 
-def _unusable(batch: Batch, error: Exception) -> DeliveryResult:
+def _unusable(error: Exception) -> Failure:
     is_damaged = isinstance(error, _DAMAGED_COPY)
     words = f"its copy in Redis is damaged ({error})" if is_damaged else str(error)
-    return _ruling(
-        batch,
-        Failure(FailureCode.CONFIGURATION, words, "correct the integration; its events wait until then"),
-    )
+    return Failure(FailureCode.CONFIGURATION, words, "correct the integration; its events wait until then")
 
 
-def _ruling(batch: Batch, failure: Failure) -> DeliveryResult:
-    elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
-    return DeliveryResult(batch.open_places(), Verdict.RETRY, elapsed, failure)
+def _settle_unsent(batch: Batch, failure: Failure, policy: RetryPolicy) -> Settlement:
+    attempt = DeliveryAttempt(batch)
+    result = _failed(batch, attempt.open_places(), failure)
+    return settle_results(attempt, [result], policy, sent=False)
+
+
+def _failed(batch: Batch, places: Sequence[int], failure: Failure) -> DeliveryResult:
+    return DeliveryResult(places, Verdict.RETRY, batch.elapsed_ms(), failure)

@@ -7,7 +7,7 @@ all it was to do the report is the result; of any other it goes into the error t
 import time
 from dataclasses import dataclass, field
 
-from worker.model.batches import Batch
+from worker.model.batches import SETTLED, Batch
 from worker.model.deliveries import BreakerSignal, Retry, Settlement, Status
 from worker.model.errors import (
     DeliveryDead,
@@ -76,7 +76,7 @@ def task_error(
     """
     retry = settlement.retry
     if retry is not None and retry.by_celery:
-        return TransientDelivery(report.behind(_again(batch, retry)), retry.seconds, order)
+        return TransientDelivery(report.behind(_again(retry)), retry.seconds, order)
     if report.dead:
         letters = f"{_counted(report.dead, 'dead letter')} ({_in_words(report.died_of)})"
         return DeliveryDead(report.behind(letters))
@@ -85,8 +85,8 @@ def task_error(
     if settlement.health is BreakerSignal.MISCONFIGURED or (
         batch.probing and settlement.health is BreakerSignal.FAILED
     ):
-        return held(_in_words(settlement.cause), len(batch.open_places()), report)
-    return DeliveryDelayed(report.behind(_again(batch, retry)), retry.seconds)
+        return held(_in_words(settlement.cause), _waiting(retry), report)
+    return DeliveryDelayed(report.behind(_again(retry)), retry.seconds)
 
 
 def held(reason: str, waiting: int, report: TaskReport) -> DeliveryHeld:
@@ -95,8 +95,12 @@ def held(reason: str, waiting: int, report: TaskReport) -> DeliveryHeld:
     return DeliveryHeld(report.behind(f"held: {reason}, {waiting} {verb}"))
 
 
-def _again(batch: Batch, retry: Retry) -> str:
-    waiting = _counted(len(batch.open_places()), "event")
+def _waiting(retry: Retry) -> int:
+    return len(retry.request_counts) - retry.request_counts.count(SETTLED)
+
+
+def _again(retry: Retry) -> str:
+    waiting = _counted(_waiting(retry), "event")
     return f"{_in_words(retry.reason)}: {waiting} to be sent again in {retry.seconds:.0f} s"
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.destinations.batches import batch_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, balanced, not_yet
 from tests.receivers.hec import HecReceiver
@@ -33,9 +33,9 @@ def sending_to(script: scripts.Script, **options: Any) -> Iterator[tuple[HecRece
 
 def send(sender: SplunkHecSender, count: int = 1) -> list[Verdict]:
     """Send a batch of that many events; return their verdicts in order."""
-    batch = batch_of(count)
-    ruled = verdicts(batch, sender.send(batch, soon()))
-    return [ruled[event.id] for event in batch.events]
+    attempt = attempt_of(count)
+    ruled = verdicts(attempt, sender.send(attempt, soon()))
+    return [ruled[event.id] for event in attempt.batch.events]
 
 
 def channels(splunk: HecReceiver) -> list[str]:
@@ -181,10 +181,10 @@ def test_indexers_that_number_alike_are_never_mixed_up() -> None:
     with sending_to(
         balanced(AckSplunk(), careless, sticky=False), use_ack=True, batch_events=1, ack_timeout_seconds=1
     ) as (splunk, sender):
-        batch = batch_of(2)
-        results = sender.send(batch, soon())
+        attempt = attempt_of(2)
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert {result.failure.code for result in results if result.failure} == {"not_indexed"}
     assert "sticky sessions" in str([result.failure for result in results])
     assert len(splunk.posts) == 2

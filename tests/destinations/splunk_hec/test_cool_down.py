@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.destinations.batches import batch_of, sender_to, soon
+from tests.destinations.batches import attempt_of, sender_to, soon
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
@@ -20,7 +20,7 @@ STRAINED = HecVerdict(HecMeaning.ACCEPTED, code=24)
 
 def send(sender: SplunkHecSender) -> DeliveryResult:
     """Send one event; return its ruling."""
-    [result] = sender.send(batch_of(1), soon())
+    [result] = sender.send(attempt_of(1), soon())
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import batch_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action, Request, Script
@@ -35,9 +35,9 @@ def _splunks(monkeypatch: pytest.MonkeyPatch, at_a: Script, **options: Any) -> I
 
 
 def _send(sender: SplunkHecSender) -> None:
-    batch = batch_of(PARTS)
-    results = sender.send(batch, soon())
-    assert set(verdicts(batch, results).values()) == {Verdict.ACCEPTED}
+    attempt = attempt_of(PARTS)
+    results = sender.send(attempt, soon())
+    assert set(verdicts(attempt, results).values()) == {Verdict.ACCEPTED}
 
 
 def test_questions_follow_their_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import TOKEN, batch_of, sender_to, soon
+from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Request
 from worker.destinations.splunk_hec.sender import SplunkHecSender
@@ -34,11 +34,11 @@ def as_sent(request: Request) -> bytes:
 )
 def test_a_preview_is_what_is_sent(options: dict[str, Any]) -> None:
     """Header by header and byte by byte, in as many requests, on the same channel."""
-    batch = batch_of(5, padding=300)
+    attempt = attempt_of(5, padding=300)
     with HecReceiver() as splunk, sender_to(splunk.url, **options) as sender:
-        preview = sender.preview(batch.events)
+        preview = sender.preview(attempt.batch.events)
         assert splunk.requests == []
-        sender.send(batch, soon())
+        sender.send(attempt, soon())
 
     posts = splunk.posts[: 1 if options.get("use_ack") else None]
     assert preview == b"\r\n\r\n".join(as_sent(request) for request in posts)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.destinations.batches import TOKEN, batch_of, sender_to, soon, verdicts
+from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon, verdicts
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.demo.splunk import Reply
@@ -23,17 +23,17 @@ def failures(results: list[DeliveryResult]) -> set[str]:
 
 def test_a_batch_goes_out_in_one_request() -> None:
     """All events in order, under the token, with a channel; all are ruled accepted by one ruling."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     with HecReceiver(scripts.demand_token(TOKEN)) as splunk, sender_to(splunk.url, index="main") as sender:
-        [result] = sender.send(batch, soon())
+        [result] = sender.send(attempt, soon())
 
     [request] = splunk.posts
-    assert splunk.accepted_ids == [event.id for event in batch.events]
+    assert splunk.accepted_ids == [event.id for event in attempt.batch.events]
     assert (result.verdict, result.failure, result.http_status) == (ACCEPTED, None, 200)
     assert list(result.places) == list(range(50))
     assert request.headers["X-Splunk-Request-Channel"]
     assert b'"index":"main"' in request.body
-    assert set(batch.request_counts) == {1}
+    assert set(attempt.request_counts) == {1}
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,19 @@ def test_a_batch_goes_out_in_one_request() -> None:
 )
 def test_interim_answers_are_no_answer(heads: tuple[str, ...]) -> None:
     """What a proxy says while Splunk works is read past: everything is taken once (RFC 9110, 15.2)."""
-    first, second = batch_of(20), batch_of(20)
+    first, second = attempt_of(20), attempt_of(20)
     with HecReceiver(scripts.after_interim(*heads)) as splunk, sender_to(splunk.url) as sender:
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
 
-    assert splunk.accepted_ids == [event.id for event in (*first.events, *second.events)]
+    assert splunk.accepted_ids == [event.id for event in (*first.batch.events, *second.batch.events)]
 
 
 def test_a_body_may_be_zipped() -> None:
     """With gzip the body says so, and unzips to what would have been sent."""
-    batch = batch_of(20)
+    attempt = attempt_of(20)
     with HecReceiver() as splunk, sender_to(splunk.url, gzip=True) as sender:
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     [request] = splunk.posts
     assert request.headers["Content-Encoding"] == "gzip"
@@ -65,13 +65,13 @@ def test_requests_stay_within_the_limits(zipped: bool) -> None:  # noqa: FBT001 
     """Neither more events than `batch_events`, nor more uncompressed bytes than `batch_bytes`, nor less."""
     limits = {"batch_events": 7, "batch_bytes": 1_500, "gzip": zipped}
     with HecReceiver() as splunk, sender_to(splunk.url, **limits) as sender:
-        small, large = batch_of(30), batch_of(30, padding=200)
+        small, large = attempt_of(30), attempt_of(30, padding=200)
         results = [sender.send(small, soon()), sender.send(large, soon())]
 
     assert [len(one) for one in results] == [5, 8]
     assert [len(request.events) for request in splunk.posts] == [7, 7, 7, 7, 2] + [4] * 7 + [2]
     assert max(len(request.body) for request in splunk.posts) <= 1_500
-    assert splunk.accepted_ids == [event.id for event in (*small.events, *large.events)]
+    assert splunk.accepted_ids == [event.id for event in (*small.batch.events, *large.batch.events)]
 
 
 def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
@@ -80,10 +80,10 @@ def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
     def half_taken(request: scripts.Request) -> scripts.Action:
         return scripts.answer(Reply(9, 2), request.events[:2])
 
-    batch = batch_of(4)
+    attempt = attempt_of(4)
     with HecReceiver(scripts.first(1, half_taken)) as splunk, sender_to(splunk.url) as sender:
-        first = verdicts(batch, sender.send(batch, soon()))
-        second = verdicts(batch, sender.send(batch, soon()))
+        first = verdicts(attempt, sender.send(attempt, soon()))
+        second = verdicts(attempt, sender.send(attempt, soon()))
 
     assert set(first.values()) == {RETRY}
     assert set(second.values()) == {ACCEPTED}
@@ -92,50 +92,49 @@ def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
 
 def test_an_event_larger_than_the_limit_goes_alone() -> None:
     """It may still be small enough for Splunk; it is for Splunk to say."""
-    batch = batch_of(3, padding=2_000)
+    attempt = attempt_of(3, padding=2_000)
     with HecReceiver() as splunk, sender_to(splunk.url, batch_bytes=1_000) as sender:
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     assert [len(request.events) for request in splunk.posts] == [1, 1, 1]
 
 
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
-    batch = batch_of(5)
-    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
-        assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
+        assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
 
     assert splunk.accepted_ids == ["e1", "e3"]
-    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(attempt.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 def test_after_the_deadline_nothing_is_sent() -> None:
     """A batch that comes late is put off without a request."""
-    batch = batch_of(5)
+    attempt = attempt_of(5)
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
-        results = sender.send(batch, time.monotonic())
+        results = sender.send(attempt, time.monotonic())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"out_of_time"}
-    assert (splunk.requests, set(batch.request_counts)) == ([], {0})
+    assert (splunk.requests, set(attempt.request_counts)) == ([], {0})
 
 
 def test_the_deadline_ends_a_request_that_hangs() -> None:
     """The rest of the batch is not even tried: there is no time left for it."""
-    batch = batch_of(4)
+    attempt = attempt_of(4)
     with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, batch_events=2) as sender:
-        results = sender.send(batch, time.monotonic() + 0.2)
+        results = sender.send(attempt, time.monotonic() + 0.2)
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"timed_out"}
-    assert list(batch.request_counts) == [1, 1, 0, 0]
+    assert list(attempt.request_counts) == [1, 1, 0, 0]
 
 
 def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
     """After a 413 the same sender cuts by half of what was too large, and needs no surgery any more."""
     with HecReceiver(scripts.too_large(max_bytes=20_000)) as splunk, sender_to(splunk.url) as sender:
-        first, second = batch_of(100, padding=200), batch_of(100, padding=200)
+        first, second = attempt_of(100, padding=200), attempt_of(100, padding=200)
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         before = len(splunk.posts)
         assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
@@ -148,9 +147,9 @@ def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
 def test_a_single_event_that_is_too_large_is_refused() -> None:
     """Alone, it cannot be made smaller; what is behind it goes on, and the limit is not blamed."""
     with HecReceiver(scripts.too_large(max_bytes=100)) as splunk, sender_to(splunk.url) as sender:
-        results = sender.send(batch := batch_of(1, padding=200), soon())
+        results = sender.send(attempt := attempt_of(1, padding=200), soon())
 
-    assert verdicts(batch, results) == {"e0": REFUSED}
+    assert verdicts(attempt, results) == {"e0": REFUSED}
     assert failures(results) == {"too_large"}
     assert len(splunk.posts) == 1
 
@@ -171,9 +170,9 @@ SCRIPTS = [
 def test_no_finding_tells_the_token(script: scripts.Script) -> None:
     """Whatever goes wrong, the words about it may be shown to anybody, and say something."""
     with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert ACCEPTED not in verdicts(batch, results).values()
+    assert ACCEPTED not in verdicts(attempt, results).values()
     assert failures(results)
     assert TOKEN not in repr(results)
 
@@ -183,9 +182,9 @@ def test_an_unreachable_splunk_is_described() -> None:
     with HecReceiver() as gone:
         pass
     with sender_to(gone.url) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"connect_failed"}
     assert TOKEN not in repr(results)
 
@@ -194,9 +193,9 @@ def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
     monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
     with HecReceiver() as splunk, sender_to(splunk.url) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"address_refused"}
     assert splunk.requests == []
 
@@ -212,9 +211,9 @@ def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tls_options_that_cannot_be_read_are_described(options: dict[str, str]) -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
     with HecReceiver() as splunk, sender_to(splunk.url.replace("http:", "https:"), **options) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"configuration"}
     assert TOKEN not in repr(results)
     assert splunk.requests == []

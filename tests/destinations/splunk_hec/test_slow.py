@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from tests.destinations.batches import batch_of, sender_to
+from tests.destinations.batches import attempt_of, next_attempt, sender_to
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 EVENTS = 300
 PADDING = 900
@@ -21,14 +21,14 @@ TIMEOUT = 1.0
 MOST_SENDINGS = 30
 
 
-def sendings(sender: SplunkHecSender, batch: Batch, seconds: float) -> list[list[DeliveryResult]]:
+def sendings(sender: SplunkHecSender, attempt: DeliveryAttempt, seconds: float) -> list[list[DeliveryResult]]:
     """Send a batch, for so long at a time, until all of it is delivered; return all rulings by sending."""
     results = []
-    for attempt in range(MOST_SENDINGS):
+    for number in range(MOST_SENDINGS):
         now = time.monotonic()
-        batch = Batch(batch.order, batch.events, b"", batch.request_counts, attempt, 0, now, [], [])
-        results.append(sender.send(batch, now + seconds))
-        settlement = settle_rulings(batch, results[-1], RetryPolicy(3, 0))
+        attempt = next_attempt(attempt, number, now)
+        results.append(sender.send(attempt, now + seconds))
+        settlement = settle_results(attempt, results[-1], RetryPolicy(3, 0))
         assert settlement.dead == []
         if settlement.retry is None:
             return results
@@ -50,13 +50,13 @@ def takes_its_time(request: scripts.Request) -> scripts.Action:
 def test_every_event_comes_about_once() -> None:
     """What it did not take in a whole sending is cut by the rate at which it took it."""
     with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
-        results = sendings(sender, batch_of(EVENTS, padding=PADDING), 2.0)
-        later = sendings(sender, batch_of(EVENTS, padding=PADDING), 60.0)
+        results = sendings(sender, attempt_of(EVENTS, padding=PADDING), 2.0)
+        later = sendings(sender, attempt_of(EVENTS, padding=PADDING), 60.0)
         copies = Counter(splunk.accepted_ids)
 
     assert len(results) > 1, "it was too much for one sending"
     assert len(later) == 1, "the size that worked is remembered"
-    assert set(copies) == {event.id for event in batch_of(EVENTS).events}
+    assert set(copies) == {event.id for event in attempt_of(EVENTS).batch.events}
     assert copies.total() <= 2 * 1.3 * EVENTS
     assert any("it takes about " in words and "kB/s: batches of " in words for words in messages(results))
 
@@ -65,7 +65,7 @@ def test_every_event_comes_about_once() -> None:
 def test_it_is_waited_for_while_it_reads() -> None:
     """`timeout_seconds` is how long it may take nothing, not how long a request may last."""
     with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
-        [results] = sendings(sender, batch_of(EVENTS, padding=PADDING), 60.0)
+        [results] = sendings(sender, attempt_of(EVENTS, padding=PADDING), 60.0)
 
     assert {result.verdict for result in results} == {Verdict.ACCEPTED}
     assert len(splunk.posts) == 1
@@ -79,9 +79,9 @@ def test_one_that_answers_late_gets_half_each_time(zipped: bool) -> None:  # noq
         HecReceiver(takes_its_time) as splunk,
         sender_to(splunk.url, timeout_seconds=TIMEOUT, gzip=zipped) as sender,
     ):
-        results = sendings(sender, batch_of(EVENTS, padding=PADDING), 20.0)
+        results = sendings(sender, attempt_of(EVENTS, padding=PADDING), 20.0)
         first = Counter(splunk.accepted_ids)
-        later = sendings(sender, batch_of(EVENTS, padding=PADDING), 60.0)
+        later = sendings(sender, attempt_of(EVENTS, padding=PADDING), 60.0)
 
     assert max(first.values()) <= MAX_REQUESTS
     assert first.total() <= 3 * EVENTS
@@ -93,12 +93,12 @@ def test_one_that_hangs_is_not_waited_for() -> None:
     """Who takes no more and does not answer is given up after `timeout_seconds`."""
     with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
         began = time.monotonic()
-        results = sender.send(batch := batch_of(4, padding=PADDING), began + 600)
+        results = sender.send(attempt := attempt_of(4, padding=PADDING), began + 600)
 
     assert time.monotonic() - began < 300
     assert {result.verdict for result in results} == {Verdict.RETRY}
     assert "did not answer in full within 1 s; batches of 2 from now on" in messages([results])[0]
-    assert set(batch.request_counts) == {1}
+    assert set(attempt.request_counts) == {1}
 
 
 @pytest.mark.slow
@@ -106,12 +106,12 @@ def test_what_would_not_be_answered_in_time_is_not_begun() -> None:
     """A request that is cut off by the end of the sending would only be sent once more."""
     limits = {"batch_events": EVENTS // 3, "timeout_seconds": 5.0}
     with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, **limits) as sender:
-        results = sender.send(batch := batch_of(EVENTS, padding=PADDING), time.monotonic() + 2.9)
+        results = sender.send(attempt := attempt_of(EVENTS, padding=PADDING), time.monotonic() + 2.9)
 
     assert [result.verdict for result in results[:1]] == [Verdict.ACCEPTED]
     assert results[-1].failure is not None
     assert results[-1].failure.code == "out_of_time"
-    assert batch.request_counts[-1] == 0
+    assert attempt.request_counts[-1] == 0
 
 
 @pytest.mark.parametrize("status", [408, 504])
@@ -119,7 +119,7 @@ def test_a_gateway_that_waited_in_vain_says_so(status: int) -> None:
     """What a load balancer gave up is sent in smaller requests as well."""
     script = scripts.first(1, scripts.status(status))
     with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
-        results = sendings(sender, batch_of(100, padding=PADDING), 60.0)
+        results = sendings(sender, attempt_of(100, padding=PADDING), 60.0)
 
     assert [len(request.events) for request in splunk.posts][:2] == [100, 50]
     assert "batches of 50 from now on" in messages(results)[0]

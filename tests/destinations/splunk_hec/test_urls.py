@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.destinations.batches import batch_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.client import ack_url, event_url
@@ -58,6 +58,6 @@ def test_what_a_proxy_puts_before_the_path_stays(path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_delivers(path: str) -> None:
     """Over a real socket, whichever path was configured: events are taken, and confirmed."""
-    batch = batch_of(1)
+    attempt = attempt_of(1)
     with HecReceiver(AckSplunk()) as splunk, sender_to(splunk.base_url + path, use_ack=True) as sender:
-        assert verdicts(batch, sender.send(batch, soon())) == {"e0": Verdict.ACCEPTED}
+        assert verdicts(attempt, sender.send(attempt, soon())) == {"e0": Verdict.ACCEPTED}

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from tests.destinations.batches import batch_of
+from tests.destinations.batches import attempt_of
 from tests.transports.syslog.streams import GUARD
 from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations import SyslogCef
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.transports.guard import Guard
 
 
@@ -25,10 +25,10 @@ def sender_to(url: str, *, guard: Guard = GUARD, **options: Any) -> Iterator[Sys
         sender.close()
 
 
-def batch_with(count: int, **fields: Any) -> Batch:
+def batch_with(count: int, **fields: Any) -> DeliveryAttempt:
     """Make a batch of events with these fields."""
-    batch = batch_of(count)
-    for place, event in enumerate(batch.events):
+    attempt = attempt_of(count)
+    for place, event in enumerate(attempt.batch.events):
         raw = json.dumps({"id": event.id, **fields}).encode()
-        batch.events[place] = msgspec.structs.replace(event, raw=raw)
-    return batch
+        attempt.batch.events[place] = msgspec.structs.replace(event, raw=raw)
+    return attempt

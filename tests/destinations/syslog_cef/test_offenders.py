@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.destinations.batches import batch_of, soon
+from tests.destinations.batches import attempt_of, next_attempt, soon
 from tests.destinations.syslog_cef.senders import sender_to
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
 from worker.destinations.syslog_cef.sender import SyslogCefSender
 from worker.integrations.integration import MAX_RETRIES
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, Status
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 from worker.transports.syslog import stream as syslog_stream
 from worker.transports.syslog.connection import SyslogConnection
 from worker.transports.syslog.flow_control import StallTimeout
@@ -78,14 +78,12 @@ def noticing(receiver: SyslogReceiver, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield
 
 
-def ends_of(sender: SyslogCefSender, batch: Batch, max_retries: int) -> dict[str, str]:
+def ends_of(sender: SyslogCefSender, attempt: DeliveryAttempt, max_retries: int) -> dict[str, str]:
     """Send the batch until all is settled; return what became of each event."""
     found: dict[str, str] = {}
-    for attempt in range(40):
-        batch = Batch(
-            batch.order, batch.events, b"", batch.request_counts, attempt, 0, batch.claimed_at, [], []
-        )
-        settlement = settle_rulings(batch, sender.send(batch, soon()), RetryPolicy(max_retries, 0))
+    for number in range(40):
+        attempt = next_attempt(attempt, number, attempt.batch.claimed_at)
+        settlement = settle_results(attempt, sender.send(attempt, soon()), RetryPolicy(max_retries, 0))
         for outcome in settlement.outcomes:
             found |= {trace.id: outcome.status for trace in outcome.events}
         if settlement.retry is None:
@@ -100,17 +98,17 @@ def test_only_the_offender_dies(
     ending: Behaviour, monkeypatch: pytest.MonkeyPatch, *, max_retries: int, confirms: bool
 ) -> None:
     """Wherever it stands, with retries or without, and no event comes more than four times."""
-    batch = batch_of(200)
+    attempt = attempt_of(200)
     with (
         SyslogReceiver(Picky({"e100"}, ending)) as receiver,
         sender_to(receiver.url, confirm_by_shutdown=confirms) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = ends_of(sender, batch, max_retries)
+        found = ends_of(sender, attempt, max_retries)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == {"e100"}
         copies = Counter(ids(receiver.messages))
-        assert set(copies) == {event.id for event in batch.events}
+        assert set(copies) == {event.id for event in attempt.batch.events}
         assert max(copies.values()) <= MAX_REQUESTS
 
 
@@ -120,15 +118,15 @@ def test_only_the_offender_dies(
 def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few or every third: every other event is delivered, with four requests at the most."""
     dice = random.Random(seed)
-    batch = batch_of(dice.randint(2, 60))
+    attempt = attempt_of(dice.randint(2, 60))
     share = dice.choice([0.02, 0.1, 0.3])
-    offenders = {event.id for event in batch.events if dice.random() < share}
+    offenders = {event.id for event in attempt.batch.events if dice.random() < share}
     with (
         SyslogReceiver(Picky(offenders, dice.choice([*ENDINGS.values()]))) as receiver,
         sender_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
-        found = ends_of(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, attempt, MAX_RETRIES)
 
         assert {event for event, fate in found.items() if fate == Status.DEAD} == offenders
         assert max(Counter(ids(receiver.messages)).values()) <= MAX_REQUESTS
@@ -139,19 +137,17 @@ def test_a_receiver_that_hangs_up_on_everything_costs_no_more_than_before(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more event is tried by itself, and then all wait: nobody dies of an outage earlier for that."""
-    batch = batch_of(count)
+    attempt = attempt_of(count)
     with (
         SyslogReceiver(closes(1)) as receiver,
         sender_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
-        for attempt in range(MAX_RETRIES):
-            settlement = settle_rulings(batch, sender.send(batch, soon()), RetryPolicy(MAX_RETRIES, 0))
-            assert (settlement.settled, settlement.dead) == (0, []), attempt
-            batch = Batch(
-                batch.order, batch.events, b"", batch.request_counts, attempt + 1, 0, batch.claimed_at, [], []
-            )
+        for number in range(MAX_RETRIES):
+            settlement = settle_results(attempt, sender.send(attempt, soon()), RetryPolicy(MAX_RETRIES, 0))
+            assert (settlement.settled, settlement.dead) == (0, []), number
+            attempt = next_attempt(attempt, number + 1, attempt.batch.claimed_at)
 
         receiver.behaviour = reads
-        found = ends_of(sender, batch, MAX_RETRIES)
+        found = ends_of(sender, attempt, MAX_RETRIES)
         assert set(found.values()) == {Status.DELIVERED}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
 from tests.destinations.syslog_cef.senders import batch_with, sender_to
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.receivers.syslog_behaviours import Behaviour, half_closes, never_ends, reads, resets, stalls
@@ -42,14 +42,14 @@ def codes(results: list[DeliveryResult]) -> set[str]:
 @pytest.mark.parametrize("framing", ["newline", "octet_counted"])
 def test_a_batch_goes_out_as_frames(framing: str) -> None:
     """All events in order, by one ruling, which claims no more than that they were sent."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     with SyslogReceiver(framing=framing) as receiver, sender_to(receiver.url, framing=framing) as sender:
-        [result] = sender.send(batch, soon())
+        [result] = sender.send(attempt, soon())
 
-        assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
+        assert ids(receiver.wait_for(50)) == [event.id for event in attempt.batch.events]
         assert (result.verdict, result.assurance, result.failure) == (ACCEPTED, Assurance.SENT, None)
         assert list(result.places) == list(range(50))
-        assert set(batch.request_counts) == {1}
+        assert set(attempt.request_counts) == {1}
 
 
 def test_the_options_reach_the_messages() -> None:
@@ -60,9 +60,9 @@ def test_the_options_reach_the_messages() -> None:
         "hostname": "plane-1",
         "max_message_bytes": 480,
     }
-    batch = batch_with(1, agent_id="agent-7", reason="x" * 1_000)
+    attempt = batch_with(1, agent_id="agent-7", reason="x" * 1_000)
     with SyslogReceiver() as receiver, sender_to(receiver.url, send_src=False, **options) as sender:
-        sender.send(batch, soon())
+        sender.send(attempt, soon())
         [message] = receiver.wait_for(1)
 
     assert message.startswith(
@@ -75,7 +75,7 @@ def test_the_options_reach_the_messages() -> None:
 def test_the_time_zone_reaches_the_messages() -> None:
     """The header of RFC 3164 says the hour of Kolkata, where the receiver is."""
     with SyslogReceiver() as receiver, sender_to(receiver.url, time_zone="Asia/Kolkata") as sender:
-        sender.send(batch_of(1), soon())
+        sender.send(attempt_of(1), soon())
         [message] = receiver.wait_for(1)
 
     assert message.startswith(b"<131>Jan  1 05:30:01 mitrity CEF:0|")
@@ -99,7 +99,7 @@ def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
         SyslogReceiver(tls=server_context(ca.issue_cert("127.0.0.1"))) as receiver,
         sender_to(receiver.url, **options) as sender,
     ):
-        [result] = sender.send(batch_of(20), soon())
+        [result] = sender.send(attempt_of(20), soon())
 
         assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.RECEIVED)
         assert len(receiver.messages) == 20
@@ -107,32 +107,30 @@ def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
 
 def test_datagrams_go_out_one_by_one() -> None:
     """A message a datagram (RFC 5426, 3.1); that they were sent is all that can be said."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
-        [result] = sender.send(batch, soon())
+        [result] = sender.send(attempt, soon())
 
-        assert ids(receiver.wait_for(50)) == [event.id for event in batch.events]
+        assert ids(receiver.wait_for(50)) == [event.id for event in attempt.batch.events]
         assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.SENT)
-        assert set(batch.request_counts) == {1}
+        assert set(attempt.request_counts) == {1}
 
 
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
-    batch = batch_of(5)
-    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
     with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
-        assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
+        assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
         assert ids(receiver.wait_for(2)) == ["e1", "e3"]
 
-    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(attempt.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 def test_what_failed_least_goes_first() -> None:
     """Its neighbours in a failed part are under suspicion, and wait."""
-    batch = batch_of(4)
-    batch.request_counts[:] = bytes([3, 0, 3, 0])
+    attempt = attempt_of(4, carried=[3, 0, 3, 0])
     with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
         assert ids(receiver.wait_for(4)) == ["e1", "e3", "e0", "e2"]
 
 
@@ -155,97 +153,97 @@ def test_a_batch_that_is_unconfirmed_comes_back_whole(
     There are more bytes than both systems hold, so that the receiver acts in the middle of them. One event
     was tried by itself, to see whether the receiver hangs up on everything.
     """
-    batch = batch_with(1_500, reason="x" * 1_000, context={"a": "y" * 2_000}, hold={"b": "z" * 4_000})
+    attempt = batch_with(1_500, reason="x" * 1_000, context={"a": "y" * 2_000}, hold={"b": "z" * 4_000})
     options = options | {"batch_bytes": 4_000_000, "batch_events": 1_000}
     with (
         SyslogReceiver(behaviour, receive_buffer=65_536) as receiver,
         sender_to(receiver.url, **options) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert codes(results) == {code}
-    assert max(batch.request_counts) <= 2
-    assert sum(batch.request_counts) <= 1_001
+    assert max(attempt.request_counts) <= 2
+    assert sum(attempt.request_counts) <= 1_001
 
 
 def test_the_deadline_of_the_batch_holds_too() -> None:
     """It may leave less time than the integration's own timeout."""
-    batch = batch_with(100, reason="x" * 2_000)
+    attempt = batch_with(100, reason="x" * 2_000)
     with (
         SyslogReceiver(stalls, receive_buffer=4_096) as receiver,
         sender_to(receiver.url) as sender,
     ):
-        results = sender.send(batch, time.monotonic() + 0.2)
+        results = sender.send(attempt, time.monotonic() + 0.2)
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert codes(results) == {"timed_out"}
 
 
 @pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
 def test_after_the_deadline_nothing_is_sent(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
     """A batch that comes late is put off, and none of its events counts as tried."""
-    batch = batch_of(5)
+    attempt = attempt_of(5)
     with kind() as receiver, sender_to(receiver.url) as sender:
-        results = sender.send(batch, time.monotonic())
+        results = sender.send(attempt, time.monotonic())
 
-        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert set(verdicts(attempt, results).values()) == {RETRY}
         assert codes(results) == {"out_of_time"}
-        assert (receiver.messages, set(batch.request_counts)) == ([], {0})
+        assert (receiver.messages, set(attempt.request_counts)) == ([], {0})
 
 
 @pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
 def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
     """Nobody listens: the batch comes back with the reason, and counts as tried."""
-    batch = batch_of(3)
+    attempt = attempt_of(3)
     with kind() as gone:
         pass
     with sender_to(gone.url) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert codes(results) == {"connect_failed"}
-    assert set(batch.request_counts) == {1}
+    assert set(attempt.request_counts) == {1}
 
 
 @pytest.mark.parametrize("scheme", ["syslog", "syslog+tls", "syslog+udp"])
 def test_a_closed_network_is_described(scheme: str) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
     with sender_to(f"{scheme}://127.0.0.1:9", guard=Guard([])) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert codes(results) == {"address_refused"}
 
 
 def test_what_the_pace_leaves_over_comes_back_untried() -> None:
     """Events that were sent are delivered; the others have not been carried, and lose no attempt."""
-    batch = batch_of(100)
+    attempt = attempt_of(100)
     options: dict[str, Any] = {"max_datagrams_per_second": 50, "timeout_seconds": 0.2}
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url, **options) as sender:
-        results = sender.send(batch, soon())
-        ruled = list(verdicts(batch, results).values())
+        results = sender.send(attempt, soon())
+        ruled = list(verdicts(attempt, results).values())
         sent = ruled.count(ACCEPTED)
 
         assert 1 <= sent <= 10
         assert ruled == [ACCEPTED] * sent + [RETRY] * (100 - sent)
         assert codes(results) == {"out_of_time"}
-        assert list(batch.request_counts) == [1] * sent + [0] * (100 - sent)
+        assert list(attempt.request_counts) == [1] * sent + [0] * (100 - sent)
         assert len(receiver.wait_for(sent)) == sent
 
 
 def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No configuration allows one; were it to happen, the others go out."""
-    batch = batch_of(3)
+    attempt = attempt_of(3)
 
     def swollen(_: SyslogCefFormat, events: list[Any]) -> list[bytes]:
         return [b"<134>" + b"x" * (70_000 if event.id == "e1" else 5) for event in events]
 
     monkeypatch.setattr(SyslogCefFormat, "messages", swollen)
     with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-        assert verdicts(batch, results) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
+        assert verdicts(attempt, results) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
         assert codes(results) == {"too_large"}
         assert len(receiver.wait_for(2)) == 2
 
@@ -257,9 +255,9 @@ def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
         SyslogReceiver(tls=context) as receiver,
         sender_to(receiver.url, ca_pem=ca.cert_pem.bytes().decode()) as sender,
     ):
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-        assert set(verdicts(batch, results).values()) == {RETRY}
+        assert set(verdicts(attempt, results).values()) == {RETRY}
         assert codes(results) == {"client_certificate_refused"}
         assert receiver.messages == []
 
@@ -268,8 +266,8 @@ def test_tls_options_that_cannot_be_read_are_described() -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
     options: dict[str, Any] = {"client_cert_pem": "cert", "client_key_pem": "hunter2"}
     with sender_to("syslog+tls://127.0.0.1:9", **options) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
     assert codes(results) == {"configuration"}
     assert "hunter2" not in repr(results)

@@ -6,15 +6,16 @@ from itertools import pairwise
 
 import pytest
 
+from tests.destinations.batches import next_attempt
 from tests.destinations.syslog_cef.senders import batch_with, sender_to
 from tests.destinations.syslog_cef.test_offenders import ids
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Visit, slowly, stalls
 from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 #: Together with the smallest buffer, less than a sending of two seconds carries.
 CRAWLS = slowly(0.05, 4_096)
@@ -23,14 +24,14 @@ LARGE = {"reason": "x" * 1_000, "context": {"detail": "y" * 1_000}}
 MOST_SENDINGS = 60
 
 
-def sendings(sender: SyslogCefSender, batch: Batch, seconds: float) -> list[list[DeliveryResult]]:
+def sendings(sender: SyslogCefSender, attempt: DeliveryAttempt, seconds: float) -> list[list[DeliveryResult]]:
     """Send a batch, for so long at a time, until all of it is settled; return the rulings of each sending."""
     results = []
-    for attempt in range(MOST_SENDINGS):
+    for number in range(MOST_SENDINGS):
         now = time.monotonic()
-        batch = Batch(batch.order, batch.events, b"", batch.request_counts, attempt, 0, now, [], [])
-        results.append(sender.send(batch, now + seconds))
-        settlement = settle_rulings(batch, results[-1], RetryPolicy(3, 0))
+        attempt = next_attempt(attempt, number, now)
+        results.append(sender.send(attempt, now + seconds))
+        settlement = settle_results(attempt, results[-1], RetryPolicy(3, 0))
         assert settlement.dead == []
         if settlement.retry is None:
             return results
@@ -45,12 +46,12 @@ def messages_of(results: list[list[DeliveryResult]]) -> list[str]:
 @pytest.mark.slow
 def test_every_event_comes_about_once() -> None:
     """Of each sending, what was taken in time counts; only what was under way at its end comes again."""
-    batch = batch_with(EVENTS, **LARGE)
+    attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
         sender_to(receiver.url, timeout_seconds=5.0) as sender,
     ):
-        results = sendings(sender, batch, 2.0)
+        results = sendings(sender, attempt, 2.0)
         wait_until(lambda: len(set(ids(receiver.messages))) == EVENTS, "all have come")
 
         assert len(results) > 1, "it was too much for one sending"
@@ -62,12 +63,12 @@ def test_every_event_comes_about_once() -> None:
 @pytest.mark.slow
 def test_a_slow_receiver_confirms_smaller_batches() -> None:
     """It closes only when it has read everything: what it cannot read in time must not be sent together."""
-    batch = batch_with(EVENTS, **LARGE)
+    attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
         sender_to(receiver.url, timeout_seconds=2.0, confirm_by_shutdown=True) as sender,
     ):
-        results = sendings(sender, batch, 6.0)
+        results = sendings(sender, attempt, 6.0)
         tries = len(receiver.messages)
         later = batch_with(20, **LARGE)
         [again] = sendings(sender, later, 20.0)
@@ -80,37 +81,37 @@ def test_a_slow_receiver_confirms_smaller_batches() -> None:
 @pytest.mark.slow
 def test_it_is_waited_for_while_it_reads() -> None:
     """`timeout_seconds` is how long it may take nothing, not how long a batch may last."""
-    batch = batch_with(EVENTS, **LARGE)
+    attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
         sender_to(receiver.url, timeout_seconds=10.0) as sender,
     ):
-        [results] = sendings(sender, batch, 60.0)
+        [results] = sendings(sender, attempt, 60.0)
 
         assert {result.verdict for result in results} == {Verdict.ACCEPTED}
-        assert set(ids(receiver.wait_for(EVENTS, 30))) == {event.id for event in batch.events}
+        assert set(ids(receiver.wait_for(EVENTS, 30))) == {event.id for event in attempt.batch.events}
         assert len(receiver.messages) == EVENTS
 
 
 def test_one_that_reads_nothing_gets_half_each_time() -> None:
     """Down to one event; what its system took counts for nothing, and nothing is carried too often."""
-    batch = batch_with(100, **LARGE)
+    attempt = batch_with(100, **LARGE)
     sent: list[int] = []
     with (
         SyslogReceiver(stalls, receive_buffer=2_304) as receiver,
         sender_to(receiver.url, timeout_seconds=0.2) as sender,
     ):
         for _ in range(9):
-            before = sum(batch.request_counts)
-            results = sender.send(batch, time.monotonic() + 20)
-            sent.append(sum(batch.request_counts) - before)
+            before = sum(attempt.request_counts)
+            results = sender.send(attempt, time.monotonic() + 20)
+            sent.append(sum(attempt.request_counts) - before)
             if any(result.verdict is Verdict.ACCEPTED for result in results):
                 break  # so little that its buffer holds it
 
     assert len(sent) >= 4
     assert all(later <= earlier for earlier, later in pairwise(sent))
     assert sent[-1] <= 8
-    assert max(batch.request_counts) <= MAX_REQUESTS
+    assert max(attempt.request_counts) <= MAX_REQUESTS
 
 
 @pytest.mark.slow

@@ -4,22 +4,22 @@ import threading
 
 import pytest
 
-from tests.destinations.batches import batch_of
+from tests.destinations.batches import attempt_of
 from tests.fleet import wait_until
 from worker.destinations.syslog_cef import withdrawals
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.model.deliveries import Cause, DeliveryResult, Status, Verdict, Withdrawn
 from worker.model.errors import BrokerUnavailable
-from worker.model.settlement import RetryPolicy, settle_rulings, withdrawal
+from worker.model.settlement import RetryPolicy, settle_results, withdrawal
 
 
 def test_the_next_sending_tells_of_it() -> None:
     """Its events are dead letters then, and those of the batch are settled as ever."""
     parts = WithdrawnParts()
-    parts.of(batch_of(3), [0, 2])()
-    batch = batch_of(1)
-    results = [DeliveryResult([0], Verdict.ACCEPTED, 5), *parts.results(batch)]
-    settlement = settle_rulings(batch, results, RetryPolicy(3, 1))
+    parts.of(attempt_of(3), [0, 2])()
+    attempt = attempt_of(1)
+    results = [DeliveryResult([0], Verdict.ACCEPTED, 5), *parts.results(attempt.batch)]
+    settlement = settle_results(attempt, results, RetryPolicy(3, 1))
 
     assert settlement.settled == 1
     assert [outcome.status for outcome in settlement.outcomes] == [Status.DELIVERED, Status.DEAD]
@@ -27,17 +27,17 @@ def test_the_next_sending_tells_of_it() -> None:
     assert ([event.id for event in letter.events], letter.attempts) == (["e0", "e2"], [1, 1])
     assert (letter.cause, letter.failure.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
     assert letter.dead_ms < settlement.outcomes[0].settled_ms, "so that it is redriven"
-    assert parts.results(batch_of(1)) == []
+    assert parts.results(attempt_of(1).batch) == []
 
 
 def test_a_batch_does_not_tell_of_itself() -> None:
     """The ledger takes the first of two outcomes in one settlement: it would stay delivered."""
     parts = WithdrawnParts()
-    batch = batch_of(2)
-    parts.of(batch, [1])()
+    attempt = attempt_of(2)
+    parts.of(attempt, [1])()
 
-    assert parts.results(batch) == []
-    assert [result.withdrawn is not None for result in parts.results(batch_of(1))] == [True]
+    assert parts.results(attempt.batch) == []
+    assert [result.withdrawn is not None for result in parts.results(attempt_of(1).batch)] == [True]
 
 
 def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +51,12 @@ def test_without_another_sending_it_is_written(monkeypatch: pytest.MonkeyPatch) 
             raise BrokerUnavailable
 
     parts = WithdrawnParts(write)
-    parts.of(batch_of(1), [0])()
+    parts.of(attempt_of(1), [0])()
     wait_until(lambda: tries, "it is tried")
-    parts.of(batch_of(2), [1])()
+    parts.of(attempt_of(2), [1])()
     wait_until(lambda: len(tries) >= 3, "both are written")
 
-    assert parts.results(batch_of(1)) == []
+    assert parts.results(attempt_of(1).batch) == []
     assert sorted(event.id for part in tries for event in part.events) == ["e0", "e0", "e1"]
 
 
@@ -67,7 +67,7 @@ def test_many_wait_for_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = WithdrawnParts(written.append)
     before = threading.active_count()
     for _ in range(50):
-        parts.of(batch_of(1), [0])()
+        parts.of(attempt_of(1), [0])()
 
     assert threading.active_count() <= before + 1
     wait_until(lambda: len(written) == 50, "all are written")
@@ -83,16 +83,16 @@ def test_what_redis_does_not_take_is_written_later(monkeypatch: pytest.MonkeyPat
         if len(tries) == 1:
             raise BrokerUnavailable
 
-    WithdrawnParts(write).of(batch_of(1), [0])()
+    WithdrawnParts(write).of(attempt_of(1), [0])()
     wait_until(lambda: len(tries) == 2, "it is tried again")
 
 
 def test_a_withdrawal_has_a_row_and_a_letter() -> None:
     """By the clock that it is given, as often carried as it was."""
-    batch = batch_of(2)
+    attempt = attempt_of(2)
     parts = WithdrawnParts()
-    parts.of(batch, [0, 1])()
-    [result] = parts.results(batch_of(1))
+    parts.of(attempt, [0, 1])()
+    [result] = parts.results(attempt_of(1).batch)
     assert result.withdrawn is not None
     outcome, letter = withdrawal("int_1", result.withdrawn, 1_234)
 

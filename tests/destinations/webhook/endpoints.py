@@ -7,7 +7,7 @@ from typing import Any
 from tests.destinations import batches
 from worker.destinations.webhook.sender import WebhookSender
 from worker.integrations import Webhook
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult
 
 TOKEN = "hunter2-hunter2"
@@ -26,10 +26,10 @@ def webhook_to(url: str, **options: Any) -> Iterator[WebhookSender]:
         sender.close()
 
 
-def failures(batch: Batch, results: Sequence[DeliveryResult]) -> dict[str, str | None]:
+def failures(attempt: DeliveryAttempt, results: Sequence[DeliveryResult]) -> dict[str, str | None]:
     """Return the code of the finding on each event."""
     return {
-        batch.events[place].id: result.failure.code if result.failure else None
+        attempt.batch.events[place].id: result.failure.code if result.failure else None
         for result in results
         for place in result.places
     }

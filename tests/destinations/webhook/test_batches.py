@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
 from tests.destinations.webhook.endpoints import OLDER, failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, demands_signature, refuses, takes
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, Verdict
 from worker.model.failures import FailureCode
 
@@ -24,25 +24,25 @@ ARRAY: dict[str, Any] = {"body": "array"}
 )
 def test_a_batch_goes_out_in_one_request(body: str, media_type: str) -> None:
     """All events in their order, signed as a whole, under an id of its own."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     with (
         WebhookReceiver(demands_signature(OLDER)) as endpoint,
         webhook_to(endpoint.url, body=body, signing_secrets=[OLDER]) as sender,
     ):
-        [result] = sender.send(batch, soon())
+        [result] = sender.send(attempt, soon())
 
     [request] = endpoint.requests
     assert (result.verdict, list(result.places)) == (ACCEPTED, list(range(50)))
-    assert request.ids == [event.id for event in batch.events]
+    assert request.ids == [event.id for event in attempt.batch.events]
     assert request.headers["Content-Type"] == media_type
     assert str(request.headers["webhook-id"]).startswith("batch_")
-    assert set(batch.request_counts) == {1}
+    assert set(attempt.request_counts) == {1}
 
 
 def test_a_single_event_is_a_batch_as_well() -> None:
     """Who asked for an array gets one, whatever is in it."""
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url, **ARRAY) as sender:
-        sender.send(batch_of(1), soon())
+        sender.send(attempt_of(1), soon())
 
     [request] = endpoint.requests
     assert isinstance(json.loads(request.body), list)
@@ -55,8 +55,8 @@ def test_requests_stay_within_the_limits(body: str) -> None:
     for limit in (1_356, 1_357):
         limits = {"batch_events": 7, "batch_bytes": limit}
         with WebhookReceiver() as endpoint, webhook_to(endpoint.url, body=body, **limits) as sender:
-            sender.send(batch_of(30), soon())
-            sender.send(batch_of(30, padding=200), soon())
+            sender.send(attempt_of(30), soon())
+            sender.send(attempt_of(30, padding=200), soon())
 
         assert max(len(request.body) for request in endpoint.requests) <= limit
         assert max(len(request.events) for request in endpoint.requests) == 7
@@ -65,49 +65,49 @@ def test_requests_stay_within_the_limits(body: str) -> None:
 
 def test_the_same_batch_has_the_same_id() -> None:
     """Over retries of the same events, receivers can deduplicate by it."""
-    batch = batch_of(10)
+    attempt = attempt_of(10)
     with (
         WebhookReceiver(scripts.first(1, answers(500), takes())) as endpoint,
         webhook_to(endpoint.url, **ARRAY) as sender,
     ):
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {RETRY}
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {RETRY}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     assert len({str(request.headers["webhook-id"]) for request in endpoint.requests}) == 1
 
 
-def draw_offenders(dice: random.Random) -> tuple[Batch, set[str]]:
+def draw_offenders(dice: random.Random) -> tuple[DeliveryAttempt, set[str]]:
     """Draw a batch of up to 120 events, and which of them are bad: none, a few, or nearly all."""
-    batch = batch_of(dice.randint(1, 120))
+    attempt = attempt_of(dice.randint(1, 120))
     share = dice.choice([0.01, 0.05, 0.3, 0.9, 1.0])
-    return batch, {event.id for event in batch.events if dice.random() < share}
+    return attempt, {event.id for event in attempt.batch.events if dice.random() < share}
 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
     """Whichever events are bad: exactly they are refused, every other is taken once, in four requests."""
     dice = random.Random(seed)
-    batch, offenders = draw_offenders(dice)
+    attempt, offenders = draw_offenders(dice)
     before = dice.choice([0, 0, 1, 2, 3])
-    batch.request_counts[:] = bytes([before] * len(batch.events))
+    attempt.request_counts[:] = bytes([before] * len(attempt.batch.events))
     body = dice.choice(["array", "lines"])
     with (
         WebhookReceiver(refuses(offenders.__contains__, dice.choice([400, 413, 422]))) as endpoint,
         webhook_to(endpoint.url, body=body) as sender,
     ):
-        ruled = verdicts(batch, sender.send(batch, soon()))
+        ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert {event_id for event_id, verdict in ruled.items() if verdict is REFUSED} == offenders
     assert Counter(endpoint.accepted_ids) == Counter(ruled.keys() - offenders)
-    assert max(batch.request_counts) <= MAX_REQUESTS
-    assert [endpoint.ids[event.id] + before for event in batch.events] == list(batch.request_counts)
+    assert max(attempt.request_counts) <= MAX_REQUESTS
+    assert [endpoint.ids[event.id] + before for event in attempt.batch.events] == list(attempt.request_counts)
 
 
 def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
     """After a 413 the same sender cuts by half of what was too large, and needs no surgery any more."""
     script = scripts.too_large(max_bytes=20_000, then=takes())
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, **ARRAY) as sender:
-        first, second = batch_of(100, padding=200), batch_of(100, padding=200)
+        first, second = attempt_of(100, padding=200), attempt_of(100, padding=200)
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
 
@@ -116,14 +116,14 @@ def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
 
 def test_a_busy_endpoint_amid_surgery_puts_the_rest_off() -> None:
     """What was taken stays taken; what is left comes back, some of it not even carried again."""
-    batch = batch_of(100)
+    attempt = attempt_of(100)
     script = scripts.sequence(answers(400), takes(), answers(429, Retry_After="7"))
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, **ARRAY, connections=1) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    ruled = verdicts(batch, results)
+    ruled = verdicts(attempt, results)
     assert [ruled[f"e{place}"] for place in range(100)] == [ACCEPTED] * 10 + [RETRY] * 90
-    assert list(batch.request_counts) == [2] * 20 + [1] * 80
+    assert list(attempt.request_counts) == [2] * 20 + [1] * 80
     assert {result.retry_after for result in results if result.verdict is RETRY} == {7.0}
     assert len(endpoint.requests) == 3
 
@@ -132,28 +132,28 @@ def test_what_is_refused_after_a_pause_was_asked_for_waits() -> None:
     """A request that comes back refused when nothing may be started any more is not cut up now."""
     slow_refusal = scripts.drip(0.01, answers(400))
     script = scripts.sequence(slow_refusal, answers(429, Retry_After="7"))
-    batch = batch_of(20)
+    attempt = attempt_of(20)
     with (
         WebhookReceiver(script) as endpoint,
         webhook_to(endpoint.url, **ARRAY, batch_events=10, connections=2) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {"destination_busy"}
-    assert (len(endpoint.requests), set(batch.request_counts)) == (2, {1})
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {"destination_busy"}
+    assert (len(endpoint.requests), set(attempt.request_counts)) == (2, {1})
 
 
 def test_gone_refuses_no_batch() -> None:
     """410 says nothing of the events: they wait, with the word that switches the integration off."""
-    batch = batch_of(30)
+    attempt = attempt_of(30)
     with (
         WebhookReceiver(answers(410)) as endpoint,
         webhook_to(endpoint.url, **ARRAY, batch_events=10, connections=1) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {FailureCode.ENDPOINT_GONE}
-    assert list(batch.request_counts) == [1] * 10 + [0] * 20
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {FailureCode.ENDPOINT_GONE}
+    assert list(attempt.request_counts) == [1] * 10 + [0] * 20
     assert len(endpoint.requests) == 1

@@ -5,13 +5,13 @@ import ssl
 import pytest
 import trustme
 
-from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
 from tests.destinations.webhook.endpoints import failures, webhook_to
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint, Visit, answers_then_leaves
 from worker.model.deliveries import MAX_REQUESTS, Verdict
 from worker.model.failures import FailureCode
-from worker.model.settlement import RetryPolicy, settle_rulings
+from worker.model.settlement import RetryPolicy, settle_results
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -27,17 +27,16 @@ def test_nothing_fails_of_a_connection_that_ends(tls: ssl.SSLContext | None) -> 
 
     The requests count: some may have been processed.
     """
-    batch = batch_of(20)
-    before = bytes(batch.request_counts)
+    attempt = attempt_of(20)
     with (
         Endpoint(answers_then_leaves(2), tls=tls) as endpoint,
         webhook_to(endpoint.url(), connections=1, verify_tls=False) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {Verdict.ACCEPTED}
-    assert list(batch.request_counts) == [1, 1, *[2, 1] * 9]
-    settlement = settle_rulings(batch, results, RetryPolicy(0, 1), before=before)
+    assert set(verdicts(attempt, results).values()) == {Verdict.ACCEPTED}
+    assert list(attempt.request_counts) == [1, 1, *[2, 1] * 9]
+    settlement = settle_results(attempt, results, RetryPolicy(0, 1))
     assert (settlement.settled, settlement.dead, settlement.retry) == (20, [], None)
 
 
@@ -49,16 +48,16 @@ def test_a_new_connection_that_ends_as_well_is_a_failure() -> None:
             visit.connection.sendall(OK)
             visit.request()
 
-    batch = batch_of(2)
+    attempt = attempt_of(2)
     with (
         Endpoint(leaves_all_but_the_first) as endpoint,
         webhook_to(endpoint.url(), connections=1) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert verdicts(batch, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
-    assert failures(batch, results)["e1"] == FailureCode.CONNECTION_LOST
-    assert list(batch.request_counts) == [1, 2]
+    assert verdicts(attempt, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
+    assert failures(attempt, results)["e1"] == FailureCode.CONNECTION_LOST
+    assert list(attempt.request_counts) == [1, 2]
 
 
 def test_what_was_cut_off_may_have_arrived() -> None:
@@ -70,39 +69,35 @@ def test_what_was_cut_off_may_have_arrived() -> None:
         visit.connection.sendall(OK if visit.endpoint.accepted == 1 else refusal)
         visit.request()
 
-    batch = batch_of(1)
-    before = bytes(batch.request_counts)
+    attempt = attempt_of(1)
     with (
         Endpoint(refuses_from_the_second_on) as endpoint,
         webhook_to(endpoint.url(), connections=1) as sender,
     ):
-        sender.send(batch_of(1), soon())
-        results = sender.send(batch, soon())
+        sender.send(attempt_of(1), soon())
+        results = sender.send(attempt, soon())
 
-    assert verdicts(batch, results) == {"e0": Verdict.RETRY}
-    settle_rulings(batch, results, RetryPolicy(3, 1), before=before)
-    assert list(batch.request_counts) == [2]
+    assert verdicts(attempt, results) == {"e0": Verdict.RETRY}
+    settle_results(attempt, results, RetryPolicy(3, 1))
+    assert list(attempt.request_counts) == [2]
 
 
 def test_no_event_is_carried_by_more_requests_than_four() -> None:
     """The last request that an event has left is not repeated."""
-    batch = batch_of(2)
-    batch.request_counts[1] = MAX_REQUESTS - 1
+    attempt = attempt_of(2, carried=[0, MAX_REQUESTS - 1])
     with (
         Endpoint(answers_then_leaves(1)) as endpoint,
         webhook_to(endpoint.url(), connections=1) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert verdicts(batch, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
-    assert batch.request_counts[1] == MAX_REQUESTS
+    assert verdicts(attempt, results) == {"e0": Verdict.ACCEPTED, "e1": Verdict.RETRY}
+    assert attempt.request_counts[1] == MAX_REQUESTS
 
 
 def test_several_events_go_on_in_parts_that_can_be_told_apart() -> None:
     """What is left of the requests decides how a batch is cut, whatever used them up."""
-    batch = batch_of(9)
-    for place in range(1, 9):
-        batch.request_counts[place] = MAX_REQUESTS - 2
+    attempt = attempt_of(9, carried=[0] + [MAX_REQUESTS - 2] * 8)
     sizes: list[int] = []
 
     def leaves_at_the_second(visit: Visit) -> None:
@@ -116,8 +111,8 @@ def test_several_events_go_on_in_parts_that_can_be_told_apart() -> None:
         Endpoint(leaves_at_the_second) as endpoint,
         webhook_to(endpoint.url(), connections=1, body="array", batch_events=100) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {Verdict.ACCEPTED}
+    assert set(verdicts(attempt, results).values()) == {Verdict.ACCEPTED}
     assert sizes[:5] == [1, 2, 1, 1, 2]
-    assert max(batch.request_counts) <= MAX_REQUESTS
+    assert max(attempt.request_counts) <= MAX_REQUESTS

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import batch_of, soon
+from tests.destinations.batches import attempt_of, soon
 from tests.destinations.webhook.endpoints import NEWER, OLDER, TOKEN, webhook_to
 from tests.transports.endpoint import OK, Endpoint, answers
 
@@ -13,7 +13,7 @@ from tests.transports.endpoint import OK, Endpoint, answers
 def shown(url: str, count: int, **options: Any) -> bytes:
     """Preview that many events."""
     with webhook_to(url, **options) as sender:
-        return sender.preview(batch_of(count).events)
+        return sender.preview(attempt_of(count).batch.events)
 
 
 @pytest.mark.parametrize("body", ["event", "array", "lines"])
@@ -22,7 +22,7 @@ def test_the_preview_is_what_is_sent(body: str) -> None:
     with Endpoint(answers(OK)) as endpoint:
         url = endpoint.url(path="/hook?a=b")
         with webhook_to(url, body=body, connections=1) as sender:
-            sender.send(batch_of(3), soon())
+            sender.send(attempt_of(3), soon())
         preview = shown(url, 3, body=body)
 
     sent = b"\r\n\r\n".join(endpoint.requests)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.batches import attempt_of, next_attempt, soon, verdicts
 from tests.destinations.webhook.endpoints import NEWER, OLDER, TOKEN, failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import (
@@ -18,35 +18,38 @@ from tests.receivers.webhook import (
     demands_signature,
     is_signed,
 )
-from worker.model.batches import SETTLED, Batch
-from worker.model.deliveries import MAX_REQUESTS, Assurance, DeliveryResult, Verdict
+from worker.model.batches import SETTLED, DeliveryAttempt
+from worker.model.deliveries import MAX_REQUESTS, Assurance, Verdict
 from worker.model.errors import InvalidIntegration
+from worker.model.settlement import RetryPolicy, settle_results
 from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
 
-def renamed(batch: Batch, *ids: str) -> Batch:
+def renamed(attempt: DeliveryAttempt, *ids: str) -> DeliveryAttempt:
     """Give the events of the batch these ids."""
-    batch.events[:] = [
+    attempt.batch.events[:] = [
         msgspec.structs.replace(event, id=one, raw=json.dumps({"id": one}).encode())
-        for event, one in zip(batch.events, ids, strict=True)
+        for event, one in zip(attempt.batch.events, ids, strict=True)
     ]
-    return batch
+    return attempt
 
 
 def test_each_event_goes_out_by_itself() -> None:
     """A request for each, with the event's own bytes, its id and the time; all are ruled accepted."""
-    batch, before = batch_of(50), int(time.time())
+    attempt, before = attempt_of(50), int(time.time())
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {ACCEPTED}
+    assert set(verdicts(attempt, results).values()) == {ACCEPTED}
     assert {(one.http_status, one.failure, one.assurance) for one in results} == {
         (200, None, Assurance.ACCEPTED)
     }
-    assert sorted(request.body for request in endpoint.requests) == sorted(e.raw for e in batch.events)
-    assert set(batch.request_counts) == {1}
+    assert sorted(request.body for request in endpoint.requests) == sorted(
+        e.raw for e in attempt.batch.events
+    )
+    assert set(attempt.request_counts) == {1}
     for request in endpoint.requests:
         assert (request.method, request.path) == ("POST", "/hook")
         assert request.headers["Content-Type"] == "application/json"
@@ -58,10 +61,10 @@ def test_each_event_goes_out_by_itself() -> None:
 
 def test_rulings_are_few_and_their_times_are_near() -> None:
     """Events that were accepted about the same time share a ruling, which says when that was."""
-    batch = batch_of(300)
+    attempt = attempt_of(300)
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(batch, soon())
-        whole = (time.monotonic() - batch.claimed_at) * 1000
+        results = sender.send(attempt, soon())
+        whole = (time.monotonic() - attempt.batch.claimed_at) * 1000
 
     assert len(results) < 60
     assert [result.elapsed_ms for result in results] == sorted(result.elapsed_ms for result in results)
@@ -87,7 +90,7 @@ def test_auth_and_headers_go_with_each_request(auth: dict[str, str], header: str
         WebhookReceiver() as endpoint,
         webhook_to(endpoint.url, auth=auth, headers={"X-Team": "blue", "X-Site": "eu 1"}) as sender,
     ):
-        sender.send(batch_of(2), soon())
+        sender.send(attempt_of(2), soon())
 
     assert [request.headers[header] for request in endpoint.requests] == [value, value]
     assert {request.headers["X-Team"] for request in endpoint.requests} == {"blue"}
@@ -96,12 +99,12 @@ def test_auth_and_headers_go_with_each_request(auth: dict[str, str], header: str
 
 def test_requests_are_signed() -> None:
     """Standard Webhooks 1.0.0: over id, time and exactly the bytes sent, as a receiver verifies it."""
-    batch = renamed(batch_of(3), "evt_1", "ключ . 2", "a.b")
+    attempt = renamed(attempt_of(3), "evt_1", "ключ . 2", "a.b")
     with (
         WebhookReceiver(demands_signature(OLDER)) as endpoint,
         webhook_to(endpoint.url, signing_secrets=[OLDER]) as sender,
     ):
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {ACCEPTED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     ids = [str(request.headers["webhook-id"]) for request in endpoint.requests]
     assert sorted(map(unquote, ids)) == sorted(["evt_1", "ключ . 2", "a.b"])
@@ -116,8 +119,8 @@ def test_a_secret_is_changed_without_a_gap() -> None:
     ):
         for endpoint in (old, new):
             with webhook_to(endpoint.url, signing_secrets=[NEWER, OLDER]) as sender:
-                results = sender.send(batch := batch_of(3), soon())
-            assert set(verdicts(batch, results).values()) == {ACCEPTED}
+                results = sender.send(attempt := attempt_of(3), soon())
+            assert set(verdicts(attempt, results).values()) == {ACCEPTED}
         first, second = str(new.requests[0].headers["webhook-signature"]).split(" ")
 
     assert is_signed(new.requests[0], NEWER)
@@ -129,12 +132,12 @@ def test_a_retry_has_the_same_id_and_is_signed_anew() -> None:
     """The id is what receivers deduplicate by; the time is that of the attempt."""
     script = by_event({"e0": [answers(500)]}, demands_signature(OLDER))
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, signing_secrets=[OLDER]) as sender:
-        batch = batch_of(1)
-        sender.send(batch, soon())
+        attempt = attempt_of(1)
+        sender.send(attempt, soon())
         first = int(time.time())
         while int(time.time()) == first:  # timestamps are in whole seconds
             time.sleep(0.01)
-        assert verdicts(batch, sender.send(batch, soon())) == {"e0": ACCEPTED}
+        assert verdicts(attempt, sender.send(attempt, soon())) == {"e0": ACCEPTED}
 
     early, late = endpoint.requests
     assert early.headers["webhook-id"] == late.headers["webhook-id"] == "e0"
@@ -144,21 +147,19 @@ def test_a_retry_has_the_same_id_and_is_signed_anew() -> None:
 
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
-    batch = batch_of(5)
-    batch.request_counts[:] = bytes([SETTLED, 1, SETTLED, 2, SETTLED])
+    attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        assert verdicts(batch, sender.send(batch, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
+        assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
 
     assert endpoint.ids == {"e1": 1, "e3": 1}
-    assert list(batch.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
+    assert list(attempt.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
 
 
 def test_nothing_open_is_nothing_to_do() -> None:
     """A batch whose events are all settled sends nothing."""
-    batch = batch_of(1)
-    batch.request_counts[0] = SETTLED
+    attempt = attempt_of(1, carried=[SETTLED])
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        assert sender.send(batch, soon()) == []
+        assert sender.send(attempt, soon()) == []
 
     assert endpoint.requests == []
 
@@ -172,14 +173,14 @@ def test_each_event_has_a_verdict_of_its_own() -> None:
         "e7": [answers(422)],
         "e8": [answers(404)],
     }
-    batch = batch_of(10)
+    attempt = attempt_of(10)
     with WebhookReceiver(by_event(ends_of)) as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    ruled = verdicts(batch, results)
+    ruled = verdicts(attempt, results)
     assert {one for one, verdict in ruled.items() if verdict is REFUSED} == {"e1", "e7"}
     assert {one for one, verdict in ruled.items() if verdict is RETRY} == {"e4", "e8"}
-    assert failures(batch, results) == dict.fromkeys(ruled) | {
+    assert failures(attempt, results) == dict.fromkeys(ruled) | {
         "e1": "event_refused",
         "e4": "destination_busy",
         "e7": "event_refused",
@@ -192,22 +193,15 @@ def test_each_event_has_a_verdict_of_its_own() -> None:
 
 def test_only_what_failed_is_sent_again() -> None:
     """The settlement marks what is done; the next sending of the batch carries the rest."""
-    batch = batch_of(20)
+    attempt = attempt_of(20)
     script = by_event({"e3": [answers(500)] * 2, "e4": [answers(500)]})
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url) as sender:
         for _ in range(3):
-            settle(batch, sender.send(batch, soon()))
+            settle_results(attempt, sender.send(attempt, soon()), RetryPolicy(MAX_REQUESTS, 0))
+            attempt = next_attempt(attempt, 0, time.monotonic())
 
-    assert set(batch.request_counts) == {SETTLED}
+    assert set(attempt.request_counts) == {SETTLED}
     assert endpoint.ids == {f"e{n}": 1 for n in range(20)} | {"e3": 3, "e4": 2}
-
-
-def settle(batch: Batch, results: list[DeliveryResult]) -> None:
-    """Mark what needs no further request, as a settlement does."""
-    for result in results:
-        for place in result.places:
-            if result.verdict is not RETRY:
-                batch.request_counts[place] = SETTLED
 
 
 SCRIPTS = [
@@ -233,9 +227,9 @@ def test_no_finding_tells_a_secret(script: scripts.Script) -> None:
         WebhookReceiver(script) as endpoint,
         webhook_to(f"{endpoint.url}?key={TOKEN}", **options) as sender,
     ):
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert ACCEPTED not in verdicts(batch, results).values()
+    assert ACCEPTED not in verdicts(attempt, results).values()
     assert TOKEN not in repr(results)
     assert OLDER not in repr(results)
 
@@ -245,21 +239,21 @@ def test_an_unreachable_endpoint_is_described() -> None:
     with WebhookReceiver() as gone:
         pass
     with webhook_to(gone.url) as sender:
-        results = sender.send(batch := batch_of(100), soon())
+        results = sender.send(attempt := attempt_of(100), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {"connect_failed"}
-    assert 0 < sum(batch.request_counts) < 20
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {"connect_failed"}
+    assert 0 < sum(attempt.request_counts) < 20
 
 
 def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for an endpoint, and nobody dials it."""
     monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(batch := batch_of(3), soon())
+        results = sender.send(attempt := attempt_of(3), soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {"address_refused"}
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {"address_refused"}
     assert endpoint.requests == []
 
 
@@ -271,11 +265,12 @@ def test_tls_options_that_cannot_be_read_are_told_at_once() -> None:
 
 def test_no_event_goes_out_more_often_than_is_allowed() -> None:
     """Four sendings are four requests for each event that fails, and one for each that does not."""
-    batch = batch_of(12)
+    attempt = attempt_of(12)
     ends_of = {f"e{number}": [answers(500)] * 9 for number in (2, 3, 11)}
     with WebhookReceiver(by_event(ends_of)) as endpoint, webhook_to(endpoint.url) as sender:
         for _ in range(MAX_REQUESTS):
-            settle(batch, sender.send(batch, soon()))
+            settle_results(attempt, sender.send(attempt, soon()), RetryPolicy(MAX_REQUESTS, 0))
+            attempt = next_attempt(attempt, 0, time.monotonic())
 
     assert {one for one, count in endpoint.ids.items() if count == MAX_REQUESTS} == set(ends_of)
     assert sum(endpoint.ids.values()) == 9 + 3 * MAX_REQUESTS

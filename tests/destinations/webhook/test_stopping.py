@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.destinations.batches import batch_of, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
 from tests.destinations.webhook.endpoints import failures, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, by_event, takes
@@ -16,29 +16,29 @@ ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
 def test_gone_switches_off_and_spares_the_rest() -> None:
     """410: that event is refused with the word that switches off; what was not started is not counted."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     with (
         WebhookReceiver(by_event({"e5": [answers(410)]})) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    ruled = verdicts(batch, results)
+    ruled = verdicts(attempt, results)
     assert [ruled[f"e{place}"] for place in range(50)] == [ACCEPTED] * 5 + [REFUSED] + [RETRY] * 44
-    assert list(batch.request_counts) == [1] * 6 + [0] * 44
-    assert failures(batch, results)["e5"] == FailureCode.ENDPOINT_GONE
+    assert list(attempt.request_counts) == [1] * 6 + [0] * 44
+    assert failures(attempt, results)["e5"] == FailureCode.ENDPOINT_GONE
     assert endpoint.ids == {f"e{place}": 1 for place in range(6)}
 
 
 def test_what_is_in_flight_when_the_endpoint_goes_is_heard() -> None:
     """Requests that were under way at the 410 have answers of their own."""
     slow = scripts.drip(0.01, takes())
-    batch = batch_of(4)
+    attempt = attempt_of(4)
     with (
         WebhookReceiver(by_event({"e0": [answers(410)]}, slow)) as endpoint,
         webhook_to(endpoint.url, connections=4) as sender,
     ):
-        ruled = verdicts(batch, sender.send(batch, soon()))
+        ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert ruled == {"e0": REFUSED, "e1": ACCEPTED, "e2": ACCEPTED, "e3": ACCEPTED}
 
@@ -46,14 +46,14 @@ def test_what_is_in_flight_when_the_endpoint_goes_is_heard() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_endpoint_that_asks_for_a_pause_has_it(status: int) -> None:
     """Retry-After amid many requests: nothing more is started, and everything waits for so long."""
-    batch = batch_of(50)
+    attempt = attempt_of(50)
     script = by_event({"e5": [answers(status, Retry_After="7")]})
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, connections=1) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    ruled = verdicts(batch, results)
+    ruled = verdicts(attempt, results)
     assert [ruled[f"e{place}"] for place in range(50)] == [ACCEPTED] * 5 + [RETRY] * 45
-    assert list(batch.request_counts) == [1] * 6 + [0] * 44
+    assert list(attempt.request_counts) == [1] * 6 + [0] * 44
     assert {result.retry_after for result in results if result.verdict is RETRY} == {7.0}
     assert len(endpoint.requests) == 6
     [sent, held] = [result for result in results if result.verdict is RETRY]
@@ -74,24 +74,24 @@ def test_an_endpoint_that_asks_for_a_pause_has_it(status: int) -> None:
 )
 def test_where_nothing_succeeds_most_is_not_tried(script: scripts.Script, code: str) -> None:
     """After a few failures in a row, hundreds of further requests would only meet the same."""
-    batch = batch_of(100)
+    attempt = attempt_of(100)
     with WebhookReceiver(script) as endpoint, webhook_to(endpoint.url, timeout_seconds=0.4) as sender:
-        results = sender.send(batch, soon())
+        results = sender.send(attempt, soon())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {code}
-    assert 5 <= sum(batch.request_counts) == len(endpoint.requests) < 15
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {code}
+    assert 5 <= sum(attempt.request_counts) == len(endpoint.requests) < 15
 
 
 def test_failures_among_successes_stop_nothing() -> None:
     """One event in three fails: the others are all delivered."""
-    batch = batch_of(90)
+    attempt = attempt_of(90)
     ends_of = {f"e{number}": [answers(500)] for number in range(0, 90, 3)}
     with (
         WebhookReceiver(by_event(ends_of)) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
-        ruled = verdicts(batch, sender.send(batch, soon()))
+        ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert {one for one, verdict in ruled.items() if verdict is RETRY} == set(ends_of)
     assert len(endpoint.requests) == 90
@@ -99,45 +99,45 @@ def test_failures_among_successes_stop_nothing() -> None:
 
 def test_a_refusal_is_no_failure() -> None:
     """Who refuses an event is there and judges: failures before it and behind it are not in a row."""
-    batch = batch_of(30)
+    attempt = attempt_of(30)
     ends_of = {f"e{place}": [answers(400 if place % 5 == 4 else 500)] for place in range(30)}
     with (
         WebhookReceiver(by_event(ends_of)) as endpoint,
         webhook_to(endpoint.url, connections=1) as sender,
     ):
-        ruled = verdicts(batch, sender.send(batch, soon()))
+        ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert [ruled[f"e{place}"] for place in range(30)] == ([RETRY] * 4 + [REFUSED]) * 6
-    assert set(batch.request_counts) == {1}
+    assert set(attempt.request_counts) == {1}
 
 
 def test_refusals_stop_nothing() -> None:
     """An endpoint that refuses every event still judges each."""
-    batch = batch_of(30)
+    attempt = attempt_of(30)
     with WebhookReceiver(answers(422)) as endpoint, webhook_to(endpoint.url) as sender:
-        assert set(verdicts(batch, sender.send(batch, soon())).values()) == {REFUSED}
+        assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {REFUSED}
 
     assert len(endpoint.requests) == 30
 
 
 def test_after_the_deadline_nothing_is_sent() -> None:
     """A batch that comes late is put off without a request."""
-    batch = batch_of(5)
+    attempt = attempt_of(5)
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(batch, time.monotonic())
+        results = sender.send(attempt, time.monotonic())
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert set(failures(batch, results).values()) == {"out_of_time"}
-    assert (endpoint.requests, set(batch.request_counts)) == ([], {0})
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert set(failures(attempt, results).values()) == {"out_of_time"}
+    assert (endpoint.requests, set(attempt.request_counts)) == ([], {0})
 
 
 def test_the_deadline_ends_what_hangs() -> None:
     """Requests in flight end with it, and no more are started."""
-    batch = batch_of(8)
+    attempt = attempt_of(8)
     with WebhookReceiver(scripts.hang()) as endpoint, webhook_to(endpoint.url, connections=2) as sender:
-        results = sender.send(batch, time.monotonic() + 0.3)
+        results = sender.send(attempt, time.monotonic() + 0.3)
         assert len(endpoint.requests) <= 4
 
-    assert set(verdicts(batch, results).values()) == {RETRY}
-    assert {"timed_out", "out_of_time"} == set(failures(batch, results).values())
-    assert sum(batch.request_counts) == len(endpoint.requests)
+    assert set(verdicts(attempt, results).values()) == {RETRY}
+    assert {"timed_out", "out_of_time"} == set(failures(attempt, results).values())
+    assert sum(attempt.request_counts) == len(endpoint.requests)

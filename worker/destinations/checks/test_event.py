@@ -14,7 +14,7 @@ from typing import Any
 from worker.destinations import Sender
 from worker.destinations.checks import StepResult, failed_by, ok, skipped
 from worker.integrations.integration import Integration
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
@@ -68,8 +68,8 @@ class TestEvent:
         """Send the event as a batch of its own; nothing of that is settled or recorded."""
         now = time.monotonic()
         order = WorkOrder(self._integration.id, 0, 1)
-        batch = Batch(order, [self.event], b"", bytearray(1), 0, self.event.published_ms, now, [], [])
-        results = self.prepare().send(batch, now + self._seconds)
+        batch = Batch(order, [self.event], b"", bytes(1), 0, self.event.published_ms, now, [], [])
+        results = self.prepare().send(DeliveryAttempt(batch), now + self._seconds)
         return results[0] if results else DeliveryResult([0], Verdict.RETRY, 0, _NO_RULING)
 
     def answer(self) -> StepResult:

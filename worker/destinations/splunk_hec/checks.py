@@ -55,7 +55,7 @@ class HecChecks:
         self._questions = HttpProbe(guard, self.target, config, config.timeout_seconds)
         self._trial = test_event
         self._client = HecClient(config, guard, connections=1)
-        self._ruling: DeliveryResult | None = None
+        self._result: DeliveryResult | None = None
 
     def summary(self) -> str:
         """Say what is configured, as far as the steps depend on it."""
@@ -109,14 +109,14 @@ class HecChecks:
     def _test_event(self) -> StepResult:
         if not self._trial.is_wanted:
             return UNWANTED
-        self._ruling = result = self._trial.send()
+        self._result = result = self._trial.send()
         self._trial.close()
         if _is_unconfirmed(result):
             return ok(f"accepted, under the id {self._trial.event.id}, but not confirmed: see below")
         return arrived(result, self._trial.event)
 
     def _acknowledgement(self) -> StepResult:
-        result = self._ruling
+        result = self._result
         if self._config.use_ack and result is not None:
             if _is_unconfirmed(result) and result.failure is not None:
                 return failed_by(result.failure)

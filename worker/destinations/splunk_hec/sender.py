@@ -27,7 +27,7 @@ from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
 from worker.integrations import SplunkHec
-from worker.model.batches import SETTLED, Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
@@ -61,34 +61,39 @@ class HecSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
-        self, client: HecClient, channel: Channel, limit: RequestLimit, batch: Batch, deadline: float
+        self,
+        client: HecClient,
+        channel: Channel,
+        limit: RequestLimit,
+        attempt: DeliveryAttempt,
+        deadline: float,
     ) -> None:
         """Send until `deadline` (monotonic seconds); half of the time, at most, is kept for confirmations."""
         self._client = client
         self._channel = channel
         self._limit = limit
-        self._batch = batch
+        self._attempt = attempt
         self._post_until = deadline
         self._confirmations: Confirmations | None = None
         if client.ack_timeout is not None:
             kept = min(client.ack_timeout, max(0.0, deadline - time.monotonic()) / 2)
             self._post_until = deadline - kept
             self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
-        self._rulings: list[DeliveryResult] = []
+        self._results: list[DeliveryResult] = []
         self._longest = 0.0
 
     def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
         """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
         self._envelopes = envelopes
         sizes = {place: len(envelope) for place, envelope in envelopes.items()}
-        self._plan = BatchPlan(self._batch, self._limit, sizes)
-        came_apart = SETTLED in self._batch.request_counts
+        self._plan = BatchPlan(self._attempt, self._limit, sizes)
+        came_apart = len(envelopes) < len(self._attempt.request_counts)
         self._plan.add(list(envelopes), whole=WITH_THREE_LEFT if came_apart else TO_THE_LAST)
         while self._plan:
             self._send(self._plan.next_part())
         if self._confirmations is not None:
             self._confirmations.gather()
-        return self._rulings
+        return self._results
 
     def _send(self, part: Sequence[int]) -> None:
         began = time.monotonic()
@@ -173,10 +178,10 @@ class HecSending:
     def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
         if not places:
             return
-        elapsed = round((time.monotonic() - self._batch.claimed_at) * 1000)
+        elapsed = self._attempt.batch.elapsed_ms()
         accepted = verdict is Verdict.ACCEPTED
         assurance = Assurance.ACCEPTED if self._confirmations is None else Assurance.INDEXED
-        self._rulings.append(
+        self._results.append(
             DeliveryResult(
                 places,
                 verdict,
@@ -207,12 +212,12 @@ class SplunkHecSender:
         self._client = HecClient(config, guard, connections=connections)
         self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
 
-    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
-        """Send what is open of the batch; see `worker.destinations.Sender`."""
-        places = batch.open_places()
-        wrapped = self._format.envelopes([batch.events[place] for place in places])
+    def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
+        """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
+        places, events = attempt.places, attempt.batch.events
+        wrapped = self._format.envelopes([events[place] for place in places])
         with self._client.channel() as channel:
-            sending = HecSending(self._client, channel, self._limit, batch, deadline)
+            sending = HecSending(self._client, channel, self._limit, attempt, deadline)
             return sending.run(dict(zip(places, wrapped, strict=True)))
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:

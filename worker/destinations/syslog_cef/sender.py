@@ -13,7 +13,7 @@ from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.integrations import SyslogCef
 from worker.integrations.syslog_cef import time_zone
-from worker.model.batches import Batch, count_request
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
@@ -75,14 +75,14 @@ class SyslogCefSender:
         self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
         self._withdrawn = WithdrawnParts(withdraw)
 
-    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
-        """Send what is open of the batch; see `worker.destinations.Sender`."""
-        places = batch.open_places()
+    def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
+        """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
+        places, batch = attempt.places, attempt.batch
         messages = self._format.messages([batch.events[place] for place in places])
         if isinstance(self._way, SyslogDatagrams):
-            return self._send_datagrams(self._way, batch, messages, deadline)
+            return self._send_datagrams(self._way, attempt, messages, deadline)
         frames = framed(messages, counts_octets=self._config.counts_octets)
-        sending = SyslogSending(self._way, self._limit, self._withdrawn, batch, deadline)
+        sending = SyslogSending(self._way, self._limit, self._withdrawn, attempt, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
         return results + self._withdrawn.results(batch)
 
@@ -109,35 +109,35 @@ class SyslogCefSender:
         self._withdrawn.write_now()
 
     def _send_datagrams(
-        self, way: SyslogDatagrams, batch: Batch, messages: Sequence[bytes], deadline: float
+        self, way: SyslogDatagrams, attempt: DeliveryAttempt, messages: Sequence[bytes], deadline: float
     ) -> list[DeliveryResult]:
-        places = batch.open_places()
+        places = attempt.places
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         if seconds <= 0:
-            return _rulings(batch, (places, Verdict.RETRY, _OUT_OF_TIME))
+            return _results(attempt.batch, (places, Verdict.RETRY, _OUT_OF_TIME))
         begun: list[int] = []
         try:
             handed = way.send(messages, seconds, lambda at: begun.append(places[at]))
         except TransportError as error:
-            count_request(batch, places)
-            return _rulings(batch, (places, Verdict.RETRY, describe(error)))
+            attempt.count(places)
+            return _results(attempt.batch, (places, Verdict.RETRY, describe(error)))
         except Exception:  # a shortage or a fault of ours: what may have gone out counts
-            count_request(batch, begun)
+            attempt.count(begun)
             raise
         tried, late = places[: handed.count], places[handed.count :]
-        count_request(batch, tried)
+        attempt.count(tried)
         refused = [places[at] for at in sorted(handed.too_long)]
         gone = [place for place in tried if place not in set(refused)]
-        return _rulings(
-            batch,
+        return _results(
+            attempt.batch,
             (gone, Verdict.ACCEPTED, None),
             (refused, Verdict.REFUSED, _TOO_LARGE),
             (late, Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
         )
 
 
-def _rulings(batch: Batch, *parts: tuple[Sequence[int], Verdict, Failure | None]) -> list[DeliveryResult]:
-    elapsed = round((time.monotonic() - batch.claimed_at) * 1000)
+def _results(batch: Batch, *parts: tuple[Sequence[int], Verdict, Failure | None]) -> list[DeliveryResult]:
+    elapsed = batch.elapsed_ms()
     return [
         DeliveryResult(places, verdict, elapsed, failure, assurance=Assurance.SENT)
         for places, verdict, failure in parts

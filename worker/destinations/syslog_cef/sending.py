@@ -15,7 +15,7 @@ from functools import partial
 
 from worker.destinations.batching import IF_UNSENT, BatchPlan, RequestLimit
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.errors import (
     DeadlinePassed,
@@ -48,16 +48,16 @@ class SyslogSending:
         stream: SyslogStream,
         limit: RequestLimit,
         withdrawn: WithdrawnParts,
-        batch: Batch,
+        attempt: DeliveryAttempt,
         deadline: float,
     ) -> None:
         """Send until `deadline` (monotonic seconds)."""
         self._stream = stream
         self._limit = limit
         self._withdrawn = withdrawn
-        self._batch = batch
+        self._attempt = attempt
         self._deadline = deadline
-        self._rulings: list[DeliveryResult] = []
+        self._results: list[DeliveryResult] = []
         self._is_taking = False
         self._failures = 0
         self._longest = 0.0
@@ -70,15 +70,15 @@ class SyslogSending:
         self._frames = frames
         self._patience = patience
         sizes = {place: len(frame) for place, frame in frames.items()}
-        self._plan = BatchPlan(self._batch, self._limit, sizes)
+        self._plan = BatchPlan(self._attempt, self._limit, sizes)
         self._queue(list(frames))
         while self._plan:
             self._send(self._plan.next_part())
-        return self._rulings
+        return self._results
 
     def _queue(self, places: Sequence[int]) -> None:
         """Send these behind all that waits; what fewer failed requests have carried goes first."""
-        least_sent = sorted(places, key=self._batch.request_counts.__getitem__)
+        least_sent = sorted(places, key=self._attempt.request_counts.__getitem__)
         self._plan.add(least_sent, whole=IF_UNSENT)
 
     def _send(self, part: Sequence[int]) -> None:
@@ -89,7 +89,7 @@ class SyslogSending:
         frames = [self._frames[place] for place in part]
         began, begun = time.monotonic(), list[int]()
         try:
-            on_end = self._withdrawn.of(self._batch, part)
+            on_end = self._withdrawn.of(self._attempt, part)
             assurance = self._stream.send(
                 frames,
                 seconds,
@@ -115,7 +115,7 @@ class SyslogSending:
 
     def _is_suspect(self, part: Sequence[int]) -> bool:
         """Say whether it is one event that has failed before, and so the reason if the receiver hangs up."""
-        return len(part) == 1 and self._batch.request_counts[part[0]] > 0
+        return len(part) == 1 and self._attempt.request_counts[part[0]] > 0
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0
@@ -186,13 +186,13 @@ class SyslogSending:
     ) -> None:
         if not part:
             return
-        elapsed = _elapsed_ms(self._batch)
+        elapsed = self._attempt.batch.elapsed_ms()
         # Whatever keeps it back at last, what went out before may have arrived.
         not_accepted = False if self._plan.is_repeated(part) else None
         result = DeliveryResult(
             part, verdict, elapsed, failure, assurance=assurance, not_accepted=not_accepted
         )
-        self._rulings.append(result)
+        self._results.append(result)
 
 
 def _alone(failure: Failure) -> Failure:
@@ -201,7 +201,3 @@ def _alone(failure: Failure) -> Failure:
         "for it, lower the integration's `max_message_bytes`"
     )
     return Failure(failure.code, f"{failure.message}; this event was sent by itself", hint)
-
-
-def _elapsed_ms(batch: Batch) -> int:
-    return round((time.monotonic() - batch.claimed_at) * 1000)

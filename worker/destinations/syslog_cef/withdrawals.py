@@ -12,7 +12,7 @@ from functools import partial
 from itertools import compress
 from operator import not_
 
-from worker.model.batches import Batch
+from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import (
     SiemError,
@@ -55,11 +55,11 @@ class WithdrawnParts:
         self._lock = threading.Lock()
         self._is_timed = False
 
-    def of(self, batch: Batch, part: Sequence[int]) -> Callable[[], None]:
+    def of(self, attempt: DeliveryAttempt, part: Sequence[int]) -> Callable[[], None]:
         """Return what is to be called when the receiver hangs up just behind this part."""
-        events = [batch.events[place] for place in part]
-        attempts = [batch.request_counts[place] + 1 for place in part]
-        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), batch)
+        events = [attempt.batch.events[place] for place in part]
+        attempts = [attempt.request_counts[place] + 1 for place in part]
+        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), attempt.batch)
 
     def results(self, batch: Batch) -> list[DeliveryResult]:
         """Return what is to be told with this batch, once; what is of that batch itself comes later.

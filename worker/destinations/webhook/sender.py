@@ -17,7 +17,7 @@ from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, 
 from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.integrations.secrets import masked_url
 from worker.integrations.webhook import signing_key
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult
 from worker.model.errors import TransportError
 from worker.model.events import QueuedEvent
@@ -48,10 +48,10 @@ class WebhookSender:
             guard, config, config.url, _headers(config), connections=config.connections
         )
 
-    def send(self, batch: Batch, deadline: float) -> list[DeliveryResult]:
-        """Send what is open of the batch; see `worker.destinations.Sender`."""
+    def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
+        """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         timeout = self._config.timeout_seconds
-        sending = WebhookSending(self._write, self._judge, self._limit, batch)
+        sending = WebhookSending(self._write, self._judge, self._limit, attempt)
         with self._transport.flight(min(timeout, max(0.0, deadline - time.monotonic()))) as flight:
             return sending.run(flight, timeout, deadline)
 

@@ -21,7 +21,7 @@ import msgspec
 
 from worker.destinations.batching import IF_UNSENT, WITH_THREE_LEFT, BatchPlan, RequestLimit
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict
-from worker.model.batches import Batch
+from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost, TransportError
 from worker.model.events import QueuedEvent
@@ -58,7 +58,7 @@ class ResultCollector:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._open: dict[ResultKey, _Group] = {}
-        self._rulings: list[DeliveryResult] = []
+        self._results: list[DeliveryResult] = []
 
     def add(self, places: Sequence[int], reason: ResultKey, elapsed_ms: int) -> None:
         """Rule on these places; `elapsed_ms` never goes back."""
@@ -75,11 +75,11 @@ class ResultCollector:
         for reason, group in self._open.items():
             self._close(reason, group)
         self._open.clear()
-        return self._rulings
+        return self._results
 
     def _close(self, reason: ResultKey, group: _Group) -> None:
         middle = (group.first_ms + group.last_ms) // 2
-        self._rulings.append(
+        self._results.append(
             DeliveryResult(
                 group.places,
                 reason.verdict,
@@ -111,25 +111,24 @@ Judge = Callable[[CurlResponse | TransportError], WebhookVerdict]
 class WebhookSending:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
-    def __init__(self, write: Write, judge: Judge, limit: RequestLimit, batch: Batch) -> None:
+    def __init__(self, write: Write, judge: Judge, limit: RequestLimit, attempt: DeliveryAttempt) -> None:
         """Send what is open of the batch, in requests within the limit."""
         self._write = write
         self._judge = judge
         self._limit = limit
-        self._batch = batch
+        self._batch = attempt.batch
         self._tally = ResultCollector()
         self._failures = 0
         self._why_stopped: WebhookVerdict | None = None
-        places = batch.open_places()
-        self._plan = BatchPlan(batch, limit, event_sizes(batch.events, places))
-        self._plan.add(places, whole=WITH_THREE_LEFT)
+        self._plan = BatchPlan(attempt, limit, event_sizes(self._batch.events, attempt.places))
+        self._plan.add(attempt.places, whole=WITH_THREE_LEFT)
 
     def run(self, flight: Flight, timeout: float, deadline: float) -> list[DeliveryResult]:
         """Send until `deadline` (monotonic seconds), with `timeout` seconds for each request."""
         while self._plan or not flight.is_empty:
             self._start(flight, timeout, deadline)
             landed = flight.landed(_LOOK_UP)
-            elapsed_ms = self._elapsed_ms()
+            elapsed_ms = self._batch.elapsed_ms()
             for part, outcome in landed:
                 is_cut_off = isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
                 if not (is_cut_off and self._plan.repeat(part)):
@@ -137,14 +136,13 @@ class WebhookSending:
         return self._tally.results()
 
     def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
-        batch = self._batch
         while self._plan and flight.has_room:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
                 return
             part = self._plan.next_part()
-            headers, body = self._write([batch.events[place] for place in part])
+            headers, body = self._write([self._batch.events[place] for place in part])
             is_repeat = self._plan.is_repeated(part)
             flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
             # Nothing of it goes out before the flight is asked what has landed.
@@ -194,10 +192,7 @@ class WebhookSending:
         for some, not_accepted in ((cut_off, False), (others, None)):
             if some:
                 reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
-                self._tally.add(some, reason, self._elapsed_ms())
-
-    def _elapsed_ms(self) -> int:
-        return round((time.monotonic() - self._batch.claimed_at) * 1000)
+                self._tally.add(some, reason, self._batch.elapsed_ms())
 
 
 def event_sizes(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, int]:
