@@ -187,7 +187,7 @@ def test_what_may_have_arrived_is_not_kept_back(
 #: What fails for want of memory: before anything of a request has gone out, and after it.
 _BEFORE = {
     "splunk": "worker.destinations.splunk_hec.client.HecClient._packed",
-    "webhook": "worker.destinations.webhook.sender.WebhookSender._write",
+    "webhook": "worker.destinations.webhook.format.WebhookFormat.request",
     "webhook, arrays": "worker.transports.curl.exchange.Exchange.load",
     "syslog over TCP": "worker.transports.guard.Guard.dial",
     "syslog over UDP": "worker.transports.guard.Guard.dial_datagrams",

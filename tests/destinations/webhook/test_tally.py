@@ -1,6 +1,6 @@
 """Rulings that are alike become one, unless they lie too far apart."""
 
-from worker.destinations.webhook.sending import ResultCollector, ResultKey
+from worker.destinations.webhook.sender import ResultCollector, ResultKey
 from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.failures import FailureCode
 

@@ -1,4 +1,4 @@
-"""Bodies of webhooks, their ids and their signatures (Standard Webhooks 1.0.0).
+"""Requests of webhooks: headers, bodies, ids and signatures (Standard Webhooks 1.0.0).
 
 What was published is sent as it is. Only for lines, an event that was written over several of them is
 written on one: the blanks between its tokens go, and nothing else changes.
@@ -7,12 +7,17 @@ written on one: the blanks between its tokens go, and nothing else changes.
 import hashlib
 import hmac
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Literal
 from urllib.parse import quote
 
 import msgspec
+
+from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+from worker.integrations.webhook import signing_key
+from worker.model.events import QueuedEvent
 
 BodyKind = Literal["event", "array", "lines"]
 
@@ -80,3 +85,53 @@ def signature(keys: Sequence[bytes], message_id: str, timestamp: int, body: byte
     """
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
     return " ".join(["v1," + b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys])
+
+
+#: What stands in a preview in place of each secret.
+MASK = "***"
+
+
+class WebhookFormat:
+    """Writes the requests of one integration."""
+
+    def __init__(self, config: Webhook) -> None:
+        """Prepare what all requests have in common."""
+        self._config = config
+        self._keys = [signing_key(secret) for secret in config.signing_secrets]
+        self.is_batched = config.body != "event"
+
+    def fixed_headers(self) -> dict[str, str]:
+        """Return the headers that are the same for every request."""
+        own = {name: value.get_secret_value() for name, value in self._config.headers.items()}
+        return {"Content-Type": content_type(self._config.body), **self._auth(), **own}
+
+    def request(self, events: Sequence[QueuedEvent]) -> tuple[list[str], bytes]:
+        """Return the other headers, and the body.
+
+        To be written at the moment of the attempt: receivers turn away what was signed long ago.
+        """
+        content = body(self._config.body, [event.raw for event in events])
+        name = batch_id([event.id for event in events]) if self.is_batched else message_id(events[0].id)
+        timestamp = int(time.time())
+        headers = [f"webhook-id: {name}", f"webhook-timestamp: {timestamp}"]
+        if self._keys:
+            headers.append(f"webhook-signature: {signature(self._keys, name, timestamp, content)}")
+        return headers, content
+
+    def masked_headers(self) -> dict[str, str]:
+        """Return the headers that hold secrets, without them; signatures are of no use to a reader either."""
+        masked = dict.fromkeys((*self._auth(), *self._config.headers), MASK)
+        if isinstance(self._config.auth, BearerAuth):
+            masked["Authorization"] = f"Bearer {MASK}"
+        if self._keys:
+            masked["webhook-signature"] = " ".join([f"v1,{MASK}"] * len(self._keys))
+        return masked
+
+    def _auth(self) -> dict[str, str]:
+        match self._config.auth:
+            case NoAuth():
+                return {}
+            case BearerAuth(token=token):
+                return {"Authorization": f"Bearer {token.get_secret_value()}"}
+            case ApiKeyAuth(header=header, value=value):
+                return {header: value.get_secret_value()}

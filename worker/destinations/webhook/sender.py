@@ -1,32 +1,210 @@
 """A webhook: each event in a request of its own, or several in one, signed as Standard Webhooks 1.0.0 says.
 
-Events become bodies (`format`), bodies become requests with an id that stays the same over retries
-and a signature that does not, many of them in flight at once (`sending`), each with one answer and
-one meaning (`webhook_verdict`).
+Events become requests (`format`), many of them in flight at once, each with one answer and one meaning
+(`verdict`), and only what failed is sent again. Where a request carries several events, the one to blame must
+not take the others with it, and no event may be carried by more than four requests: a refused request is sent
+again in parts of about its square root, and one by one with the last request that its events have left.
+
+A request that met a kept connection just as the other side ended it (RFC 9112, section 9.3.1) is sent once
+more at once. It may have been processed, so it counts among the four, but it is no attempt that failed.
 """
 
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 
-from worker.destinations.batching import RequestLimit
-from worker.destinations.webhook.format import batch_id, body, content_type, message_id, signature
-from worker.destinations.webhook.redaction import response_excerpt, webhook_secrets
-from worker.destinations.webhook.sending import WebhookSending, event_sizes
-from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, webhook_verdict
-from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+import msgspec
+
+from worker.destinations.batching import IF_UNSENT, WITH_THREE_LEFT, BatchPlan, RequestLimit
+from worker.destinations.webhook.format import MASK, WebhookFormat
+from worker.destinations.webhook.redaction import webhook_secrets
+from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, response_verdict
+from worker.integrations import Webhook
 from worker.integrations.secrets import masked_url
-from worker.integrations.webhook import signing_key
 from worker.model.batches import DeliveryAttempt
-from worker.model.deliveries import DeliveryResult
-from worker.model.errors import TransportError
+from worker.model.deliveries import DeliveryResult, Failure, Verdict
+from worker.model.errors import KeptConnectionLost
 from worker.model.events import QueuedEvent
+from worker.model.failures import FailureCode
 from worker.transports.curl.client import ManyHttp
-from worker.transports.curl.exchange import CurlResponse
-from worker.transports.failures import certificate_refusal, describe
+from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 
-_MASK = "***"
+#: How far apart the first and the last of one ruling may be: so many milliseconds, and a share of their age.
+_CLOSE_MS = 5
+_CLOSE_SHARE = 0.2
+
+
+@dataclass(slots=True)
+class _Group:
+    first_ms: int
+    last_ms: int
+    places: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultKey:
+    """What rulings have in common; see `worker.model.deliveries.DeliveryResult`."""
+
+    verdict: Verdict
+    failure: Failure | None = None
+    retry_after: float | None = None
+    http_status: int | None = None
+    not_accepted: bool | None = None
+
+
+class ResultCollector:
+    """Gathers the rulings of one sending."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._open: dict[ResultKey, _Group] = {}
+        self._results: list[DeliveryResult] = []
+
+    def add(self, places: Sequence[int], reason: ResultKey, elapsed_ms: int) -> None:
+        """Rule on these places; `elapsed_ms` never goes back."""
+        group = self._open.get(reason)
+        if group is None or elapsed_ms > group.first_ms * (1 + _CLOSE_SHARE) + _CLOSE_MS:
+            if group is not None:
+                self._close(reason, group)
+            group = self._open[reason] = _Group(elapsed_ms, elapsed_ms)
+        group.places.extend(places)
+        group.last_ms = elapsed_ms
+
+    def results(self) -> list[DeliveryResult]:
+        """Return them all; the time of each is the middle of its own."""
+        for reason, group in self._open.items():
+            self._close(reason, group)
+        self._open.clear()
+        return self._results
+
+    def _close(self, reason: ResultKey, group: _Group) -> None:
+        middle = (group.first_ms + group.last_ms) // 2
+        self._results.append(
+            DeliveryResult(
+                group.places,
+                reason.verdict,
+                middle,
+                failure=reason.failure,
+                retry_after=reason.retry_after,
+                http_status=reason.http_status,
+                not_accepted=reason.not_accepted,
+            )
+        )
+
+
+#: So many failures in a row, with no success among them, and what has not been started waits.
+_ENOUGH = 5
+#: How long to wait for an answer before looking at the clock again, in seconds.
+_LOOK_UP = 1.0
+_OUT_OF_TIME = Failure(
+    FailureCode.OUT_OF_TIME,
+    "the time for this batch ran out before these events were sent",
+    "if it lasts, the endpoint is too slow for what it is sent: raise the integration's `connections`",
+)
+
+
+class WebhookSending:
+    """One sending of one batch; a part of it is what one request carries, as places in the batch."""
+
+    def __init__(
+        self, written: WebhookFormat, secrets: Sequence[str], limit: RequestLimit, attempt: DeliveryAttempt
+    ) -> None:
+        """Send in requests within the limit; results show what the endpoint said without these secrets."""
+        self._format = written
+        self._secrets = secrets
+        self._limit = limit
+        self._batch = attempt.batch
+        self._tally = ResultCollector()
+        self._failures = 0
+        self._why_stopped: WebhookVerdict | None = None
+        self._plan = BatchPlan(attempt, limit, event_sizes(self._batch.events, attempt.places))
+        self._plan.add(attempt.places, whole=WITH_THREE_LEFT)
+
+    def run(self, flight: Flight, timeout: float, deadline: float) -> list[DeliveryResult]:
+        """Send until `deadline` (monotonic seconds), with `timeout` seconds for each request."""
+        while self._plan or not flight.is_empty:
+            self._start(flight, timeout, deadline)
+            landed = flight.landed(_LOOK_UP)
+            elapsed_ms = self._batch.elapsed_ms()
+            for part, outcome in landed:
+                is_cut_off = isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
+                if not (is_cut_off and self._plan.repeat(part)):
+                    self._take(part, response_verdict(outcome, self._secrets), elapsed_ms)
+        return self._tally.results()
+
+    def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
+        while self._plan and flight.has_room:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
+                return
+            part = self._plan.next_part()
+            headers, body = self._format.request([self._batch.events[place] for place in part])
+            is_repeat = self._plan.is_repeated(part)
+            flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
+            # Nothing of it goes out before the flight is asked what has landed.
+            self._plan.count(part)
+
+    def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
+        meaning = verdict.meaning
+        if meaning is WebhookMeaning.ACCEPTED:
+            self._failures = 0
+            self._tally.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
+        elif meaning is WebhookMeaning.REFUSED and len(part) > 1:
+            self._split(part, verdict)
+        elif meaning is WebhookMeaning.REFUSED:
+            self._failures = 0
+            self._rule(part, Verdict.REFUSED, verdict)
+        else:
+            self._fail(part, verdict)
+
+    def _fail(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
+        # One event answers for an endpoint that is gone; of several, none is known to be to blame.
+        refused = verdict.meaning is WebhookMeaning.GONE and len(part) == 1
+        self._rule(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
+        self._failures += 1
+        if verdict.is_shortage:
+            self._stop(verdict)
+        elif verdict.meaning is not WebhookMeaning.RETRY or self._failures >= _ENOUGH:
+            self._stop(_held_back(verdict))
+
+    def _stop(self, why: WebhookVerdict) -> None:
+        """Start nothing more: what has not been sent waits, uncounted."""
+        self._why_stopped = self._why_stopped or why
+        for part in self._plan.stop():
+            self._rule(part, Verdict.RETRY, self._why_stopped)
+
+    def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
+        """Send in smaller parts what was refused as a whole."""
+        if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
+            self._limit.shrink(self._plan.size_of(part))
+        spent = self._plan.add_first(part, whole=IF_UNSENT)
+        self._rule(spent, Verdict.RETRY, verdict)
+        if self._why_stopped is not None:
+            self._stop(self._why_stopped)
+
+    def _rule(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
+        # Whatever the last answer says, what was cut off before may have arrived.
+        cut_off, others = self._plan.by_repeated(places)
+        for some, not_accepted in ((cut_off, False), (others, None)):
+            if some:
+                reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
+                self._tally.add(some, reason, self._batch.elapsed_ms())
+
+
+def event_sizes(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, int]:
+    """Return the bytes that each of these adds to a body of several, the comma or line end included."""
+    return {place: len(events[place].raw) + 1 for place in places}
+
+
+def _held_back(verdict: WebhookVerdict) -> WebhookVerdict:
+    """Say of events that were not sent which answer to others kept them back."""
+    failure = verdict.failure
+    if failure is not None:
+        message = f"not sent, because of the answer to others: {failure.message}"
+        failure = msgspec.structs.replace(failure, message=message, http_status=None)
+    return replace(verdict, failure=failure, http_status=None)
 
 
 class WebhookSender:
@@ -38,20 +216,17 @@ class WebhookSender:
         Raises InvalidIntegration when the url or a PEM cannot be used.
         """
         self._config = config
-        self._keys = [signing_key(secret) for secret in config.signing_secrets]
+        self._format = WebhookFormat(config)
         self._secrets = webhook_secrets(config)
-        self._is_batched = config.body != "event"
-        self._limit = RequestLimit(
-            events=config.batch_events if self._is_batched else 1, size=config.batch_bytes - len("[")
-        )
-        self._transport = ManyHttp(
-            guard, config, config.url, _headers(config), connections=config.connections
-        )
+        events = config.batch_events if self._format.is_batched else 1
+        self._limit = RequestLimit(events=events, size=config.batch_bytes - len("["))
+        headers = self._format.fixed_headers()
+        self._transport = ManyHttp(guard, config, config.url, headers, connections=config.connections)
 
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         timeout = self._config.timeout_seconds
-        sending = WebhookSending(self._write, self._judge, self._limit, attempt)
+        sending = WebhookSending(self._format, self._secrets, self._limit, attempt)
         with self._transport.flight(min(timeout, max(0.0, deadline - time.monotonic()))) as flight:
             return sending.run(flight, timeout, deadline)
 
@@ -68,63 +243,9 @@ class WebhookSender:
         """Let go of idle connections."""
         self._transport.close()
 
-    def _write(self, events: Sequence[QueuedEvent]) -> tuple[list[str], bytes]:
-        """Write a request at the moment of its attempt: receivers turn away what was signed long ago."""
-        content = body(self._config.body, [event.raw for event in events])
-        name, timestamp = _name(events, batched=self._is_batched), int(time.time())
-        headers = [f"webhook-id: {name}", f"webhook-timestamp: {timestamp}"]
-        if self._keys:
-            headers.append(f"webhook-signature: {signature(self._keys, name, timestamp, content)}")
-        return headers, content
-
-    def _judge(self, outcome: CurlResponse | TransportError) -> WebhookVerdict:
-        if isinstance(outcome, TransportError):
-            return WebhookVerdict(WebhookMeaning.RETRY, describe(outcome))
-        if 200 <= outcome.status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
-            return _accepted(outcome.status)
-        if (refusal := certificate_refusal(outcome.status, outcome.body)) is not None:
-            return WebhookVerdict(WebhookMeaning.RETRY, refusal, None, outcome.status)
-        return webhook_verdict(
-            outcome.status, response_excerpt(outcome.body, self._secrets), outcome.retry_after
-        )
-
     def _preview(self, events: Sequence[QueuedEvent]) -> bytes:
-        lines, content = self._write(events)
+        lines, content = self._format.request(events)
         headers = dict(line.split(": ", 1) for line in lines)
-        if self._keys:
-            headers["webhook-signature"] = " ".join([f"v1,{_MASK}"] * len(self._keys))
-        written = self._transport.written(_masked(self._config) | headers, content)
+        written = self._transport.written(headers | self._format.masked_headers(), content)
         method, path, rest = written.split(b" ", 2)
-        return b" ".join([method, masked_url(path.decode("latin-1"), _MASK).encode("latin-1"), rest])
-
-
-@lru_cache
-def _accepted(status: int) -> WebhookVerdict:
-    return webhook_verdict(status, "", None)
-
-
-def _name(events: Sequence[QueuedEvent], *, batched: bool) -> str:
-    return batch_id([event.id for event in events]) if batched else message_id(events[0].id)
-
-
-def _headers(config: Webhook) -> dict[str, str]:
-    own = {name: value.get_secret_value() for name, value in config.headers.items()}
-    return {"Content-Type": content_type(config.body), **_auth(config), **own}
-
-
-def _auth(config: Webhook) -> dict[str, str]:
-    match config.auth:
-        case NoAuth():
-            return {}
-        case BearerAuth(token=token):
-            return {"Authorization": f"Bearer {token.get_secret_value()}"}
-        case ApiKeyAuth(header=header, value=value):
-            return {header: value.get_secret_value()}
-
-
-def _masked(config: Webhook) -> dict[str, str]:
-    """Return the headers that hold secrets, without them."""
-    masked = dict.fromkeys((*_auth(config), *config.headers), _MASK)
-    if isinstance(config.auth, BearerAuth):
-        masked["Authorization"] = f"Bearer {_MASK}"
-    return masked
+        return b" ".join([method, masked_url(path.decode("latin-1"), MASK).encode("latin-1"), rest])

@@ -4,11 +4,17 @@ The status decides (RFC 9110; Standard Webhooks 1.0.0, "Operational consideratio
 what it likes in the body, which is shown to people and read by nobody else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
+from worker.destinations.webhook.redaction import response_excerpt
 from worker.model.deliveries import Failure
+from worker.model.errors import TransportError
 from worker.model.failures import FailureCode
+from worker.transports.curl.exchange import CurlResponse
+from worker.transports.failures import certificate_refusal, describe
 
 
 class WebhookMeaning(Enum):
@@ -41,6 +47,7 @@ class WebhookVerdict:
         return self.failure is not None and self.failure.code == FailureCode.OUT_OF_RESOURCES
 
 
+_SUCCESSES = range(200, 300)
 _GONE = 410
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -75,10 +82,26 @@ _SETTINGS = {
 }
 
 
+def response_verdict(outcome: CurlResponse | TransportError, secrets: Sequence[str]) -> WebhookVerdict:
+    """Judge what came of a request; what the endpoint said is shown without these secrets."""
+    if isinstance(outcome, TransportError):
+        return WebhookVerdict(WebhookMeaning.RETRY, describe(outcome))
+    if outcome.status in _SUCCESSES:
+        return _accepted(outcome.status)
+    if (refusal := certificate_refusal(outcome.status, outcome.body)) is not None:
+        return WebhookVerdict(WebhookMeaning.RETRY, refusal, None, outcome.status)
+    return webhook_verdict(outcome.status, response_excerpt(outcome.body, secrets), outcome.retry_after)
+
+
+@lru_cache
+def _accepted(status: int) -> WebhookVerdict:
+    return WebhookVerdict(WebhookMeaning.ACCEPTED, http_status=status)
+
+
 def webhook_verdict(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
     """Judge a reply by its status; `words` are what it said, and may be shown to anybody."""
-    if 200 <= status < 300:  # noqa: PLR2004 - the 2xx class of RFC 9110
-        return WebhookVerdict(WebhookMeaning.ACCEPTED, http_status=status)
+    if status in _SUCCESSES:
+        return _accepted(status)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status in _BUSY or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110
         pauses = status == _TOO_MANY or (status == _UNAVAILABLE and retry_after is not None)
