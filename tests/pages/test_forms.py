@@ -6,9 +6,9 @@ import pytest
 import trustme
 
 from tests.pages.conftest import HOME, OURS, Site
-from worker.integrations import SyslogCef
+from worker.integrations import CONFIGS, SyslogCef
 from worker.integrations.integration import Integration
-from worker.pages.form_fields import MAIN
+from worker.pages.form_fields import main_fields
 
 TOKEN = "the-token-of-splunk-f3"
 #: What somebody fills in who knows nothing but the address.
@@ -115,14 +115,14 @@ def test_no_form_holds_a_secret(site: Site, kind: str) -> None:
         assert "ends in …f3" in page.text
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_a_form_shows_the_fields_of_its_type_alone(site: Site, kind: str) -> None:
     """Nobody is asked for a token by a form for syslog."""
     names = set(site.visitor().get(f"{HOME}/new/{kind}").filled)
-    others = {field.name for other in MAIN if other != kind for field in MAIN[other]}
+    others = {field.name for other in CONFIGS if other != kind for field in main_fields(other)}
 
-    assert {field.name for field in MAIN[kind]} <= names
-    assert not names & (others - {field.name for field in MAIN[kind]})
+    assert {field.name for field in main_fields(kind)} <= names
+    assert not names & (others - {field.name for field in main_fields(kind)})
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,12 @@ class ConfigField:
         return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
     @property
+    def shown_when(self) -> tuple[str, str] | None:
+        """Which choice, by field and value, a form must show for this field to be there; None if any."""
+        of_choice = self.about.when if self.about.when and isinstance(self.about.when[1], str) else None
+        return self.tag or of_choice
+
+    @property
     def options(self) -> list[tuple[str, str]]:
         """Each choice with its words; the first is "" where none need be made."""
         empty = ("",) if self.default is None and not self.required else ()

@@ -18,17 +18,20 @@ from worker.api.callers import Shared
 from worker.api.pools import work
 from worker.api.resources import Resources
 from worker.broker.sessions import Drafts
+from worker.integrations import CONFIGS
 from worker.integrations.secrets import masked_url
 from worker.model.errors import SecretUnreadable
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.untrusted_json import DAMAGED
-from worker.pages.form_fields import MAIN, all_fields
+from worker.pages.form_fields import all_fields
 from worker.pages.form_tokens import FORM_FIELD, FormToken, token_in
-from worker.pages.form_values import FORGET, SECRETS, text_of
+from worker.pages.form_values import FORGET, text_of
 from worker.pages.sessions import CSRF_FIELD, CsrfForm, Editor, User
 
 #: The fields of any type's form that hold a secret.
-SECRET_FIELDS = frozenset(field.name for kind in MAIN for field in all_fields(kind) if field.kind in SECRETS)
+SECRET_FIELDS = frozenset(
+    field.name for kind in CONFIGS for field in all_fields(kind) if field.shape.is_secret
+)
 #: What is told where a draft is asked for that is not there.
 GONE = (
     "Your input is no longer kept: it is for half an hour, and for less if it is very "

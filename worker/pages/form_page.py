@@ -13,7 +13,7 @@ from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
 from worker.model.errors import InvalidInput, InvalidIntegration, SecretUnreadable
 from worker.pages.drafts import keep_secrets
-from worker.pages.form_fields import ADVANCED, EVENT_TYPES, MAIN, REDRIVE, RETRIES, all_fields
+from worker.pages.form_fields import COMMON_FIELDS, EVENT_TYPES, advanced_fields, all_fields, main_fields
 from worker.pages.form_tokens import FormToken
 from worker.pages.form_values import FormValues, texts_of
 from worker.pages.rendering import render
@@ -103,9 +103,9 @@ def show_form(request: Request, resources: Resources, user: User, page: FormPage
         one=page.one,
         revision=page.revision or (page.one.revision if page.one else None),
         token=token,
-        main=MAIN[kind],
-        advanced=ADVANCED[kind],
-        common=(RETRIES, REDRIVE),
+        main=main_fields(kind),
+        advanced=advanced_fields(kind),
+        common=COMMON_FIELDS,
         event_types=EVENT_TYPES,
         volumes=volumes_of(resources.client, user.tenant_id),
         wrong=beside(names, dict(page.wrong)),
@@ -113,7 +113,7 @@ def show_form(request: Request, resources: Resources, user: User, page: FormPage
         labels={
             "name": "Name",
             "event_types": "Which events",
-            **{one.name: one.label for one in all_fields(kind)},
+            **{one.name: one.about.label for one in all_fields(kind)},
         },
     )
 

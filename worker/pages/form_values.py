@@ -16,16 +16,16 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData
 
-from worker.integrations import CONFIGS, DESTINATION_TYPES
+from worker.integrations import CONFIGS
+from worker.integrations.fields import ConfigField, FieldShape
 from worker.integrations.integration import Integration, at_once
 from worker.model.errors import InvalidInput, InvalidIntegration, NotFoundError
 from worker.model.events import DEFAULT_EVENT_TYPES
-from worker.pages.form_fields import Field, FieldKind, all_fields
+from worker.pages.form_fields import all_fields
 from worker.pages.form_tokens import field_digest
 from worker.views.integrations import COMMON
 
-SECRETS = frozenset({FieldKind.HIDDEN, FieldKind.HIDDEN_LINES, FieldKind.HIDDEN_PAIRS, FieldKind.HIDDEN_LIST})
-_PAIRS = frozenset({FieldKind.PAIRS, FieldKind.HIDDEN_PAIRS})
+_PAIRS = frozenset({FieldShape.PAIRS, FieldShape.HIDDEN_PAIRS})
 #: A secret of this name is to be forgotten.
 FORGET = "forget:"
 
@@ -47,32 +47,33 @@ def patch_in(form: FormData, kind: str, shown: Mapping[str, Any]) -> dict[str, A
     """Return the document as a merge patch of what is shown: what was taken away is null."""
     patch = document_in(form, kind)
     for field in all_fields(kind):
-        if field.kind is FieldKind.PAIRS and isinstance(before := shown.get(field.name), Mapping):
+        if field.shape is FieldShape.PAIRS and isinstance(before := shown.get(field.name), Mapping):
             patch[field.name] = dict.fromkeys(before) | (patch[field.name] or {})
     return patch
 
 
-def _is_there(field: Field, form: FormData) -> bool:
-    other, equals, wanted = field.when.partition("=")
-    return not equals or text_of(form, other) == wanted
+def _is_there(field: ConfigField, form: FormData) -> bool:
+    return field.shown_when is None or text_of(form, field.shown_when[0]) == field.shown_when[1]
 
 
-def _value(field: Field, form: FormData) -> Iterator[tuple[str, Any]]:
+def _value(field: ConfigField, form: FormData) -> Iterator[tuple[str, Any]]:
     """Yield path and value, or nothing for a secret that stays; None stands for the default."""
     text = text_of(form, field.name)
-    if field.kind in SECRETS and not text:
+    if field.shape.is_secret and not text:
         if FORGET + field.name in form:
             yield field.name, None
         return
-    if field.kind is FieldKind.CHECK:
+    if field.shape is FieldShape.CHECK:
         yield field.name, bool(text)
-    elif field.kind in _PAIRS:
+    elif field.shape in _PAIRS:
         yield field.name, _pairs(text)
-    elif field.kind is FieldKind.HIDDEN_LIST:
+    elif field.shape is FieldShape.HIDDEN_LIST:
         yield field.name, text.split()
+    elif field.shape is FieldShape.LIST:
+        yield field.name, [line.strip() for line in text.splitlines() if line.strip()]
     elif not text:
         yield field.name, None
-    elif field.kind is FieldKind.NUMBER or field.name == "max_retries":
+    elif field.unit is not str:
         yield field.name, _number(text)
     else:
         yield field.name, text
@@ -95,7 +96,7 @@ def _mistakes_in(form: FormData, kind: str) -> list[InvalidInput]:
     return [
         InvalidIntegration(field.name, "a line is not like name: value", "write a colon between both")
         for field in all_fields(kind)
-        if field.kind in _PAIRS and not all(colon for _, colon, _ in _parted(text_of(form, field.name)))
+        if field.shape in _PAIRS and not all(colon for _, colon, _ in _parted(text_of(form, field.name)))
     ]
 
 
@@ -147,7 +148,7 @@ class FormValues:
 
 def known(kind: str) -> str:
     """Return the type. Raises NotFoundError when there is no such type."""
-    if kind not in DESTINATION_TYPES:
+    if kind not in CONFIGS:
         raise NotFoundError("there is no such type of integration")
     return kind
 
@@ -177,7 +178,7 @@ def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) 
 
 def texts_of(filled: FormValues) -> dict[str, str]:
     """Return what a browser would send of each field; of secrets, nothing."""
-    fields = [field for field in all_fields(filled.kind) if field.kind not in SECRETS]
+    fields = [field for field in all_fields(filled.kind) if not field.shape.is_secret]
     return {
         "name": filled.name,
         "event_types": ", ".join(sorted(filled.event_types)),
@@ -214,9 +215,9 @@ def merged(
 def _told(kind: str, name: str, text: str) -> str:
     """Write what stands in a field in words for people."""
     field = next((field for field in all_fields(kind) if field.name == name), None)
-    if field is not None and field.kind is FieldKind.CHECK:
+    if field is not None and field.shape is FieldShape.CHECK:
         return "on" if text else "off"
-    choices = dict(field.choices) if field is not None else {}
+    choices = dict(field.options) if field is not None else {}
     words = choices.get(text, text) or "nothing"
     return words if len(words) <= _LONGEST_NOTE else f"{words[:_LONGEST_NOTE]} …"
 
@@ -232,10 +233,10 @@ def _default(model: Any, name: str) -> Any:
     return None if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
 
 
-def _written(field: Field, form: FormData, before: Mapping[str, Any]) -> Any:
-    if field.kind in SECRETS:
+def _written(field: ConfigField, form: FormData, before: Mapping[str, Any]) -> Any:
+    if field.shape.is_secret:
         return before.get(field.name)
-    return text_of(form, field.name) or (False if field.kind is FieldKind.CHECK else "")
+    return text_of(form, field.name) or (False if field.shape is FieldShape.CHECK else "")
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
@@ -246,11 +247,13 @@ def _at(document: Mapping[str, Any], path: str) -> Any:
     return _at(value, rest) if isinstance(value, Mapping) else None
 
 
-def _shown(field: Field, value: Any) -> Any:
-    if field.kind is FieldKind.PAIRS and isinstance(value, Mapping):
+def _shown(field: ConfigField, value: Any) -> Any:
+    if field.shape is FieldShape.PAIRS and isinstance(value, Mapping):
         return "\n".join(f"{name}: {text}" for name, text in value.items())
-    if field.kind is FieldKind.HIDDEN_PAIRS and isinstance(value, Mapping):
+    if field.shape is FieldShape.LIST and isinstance(value, list):
+        return "\n".join(value)
+    if field.shape is FieldShape.HIDDEN_PAIRS and isinstance(value, Mapping):
         return ", ".join(value)
-    if field.kind is FieldKind.HIDDEN_LIST and isinstance(value, list):
+    if field.shape is FieldShape.HIDDEN_LIST and isinstance(value, list):
         return str(len(value)) if value else ""
     return value
