@@ -29,7 +29,6 @@ HARMLESS = {
     "opentelemetry",  # used by redis-py, if it is there
     "psycopg",  # WARNING: a connection that could not be closed
     "pydantic_settings",  # nothing that this release logs
-    "redis",  # WARNING: a connection that could not be closed
     "socks",  # DEBUG: proxies, which we use none of
     "tzlocal",  # a time zone of the machine that cannot be read
     "tornado",  # of Flower alone

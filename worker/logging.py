@@ -29,6 +29,7 @@ QUIET = {
     "charset_normalizer": logging.WARNING,  # DEBUG: guesses about the text of answers
     "kombu": logging.INFO,  # DEBUG: whole messages; as Celery
     "python_multipart": logging.WARNING,  # DEBUG: the bytes of forms, which may hold a secret
+    "redis": logging.WARNING,  # DEBUG: each operation that failed
     "requests": logging.WARNING,
     "sqlalchemy": logging.WARNING,  # INFO: statements
     "urllib3": logging.ERROR,  # WARNING: addresses of customers
@@ -187,6 +188,8 @@ def _task_fields(record: logging.LogRecord) -> Iterator[tuple[str, Field]]:
 
 
 def _clean(value: Field) -> Field:
+    if isinstance(value, float):
+        return round(value, 3)
     return shortened(plain(value), LONGEST_FIELD) if isinstance(value, str) else value
 
 

@@ -66,7 +66,7 @@ def test_a_look_that_fails_unexpectedly_ends_no_watch(
 
     assert said(caplog) == [
         "lost Redis: gone;",
-        "unexpected error while",
+        "unexpected error in",
         "Redis is back",
         "lost Redis: gone;",
         "Redis is back",

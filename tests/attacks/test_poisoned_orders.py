@@ -62,7 +62,7 @@ def test_a_worker_outlives_whatever_stands_in_its_queues(own: Fleet) -> None:
         assert all(counts.values()), counts
         _has_told_each_once(own.log(WORKER), len(counts))
         # Whoever first meets a key of another type moves it away: a router that publishes does so as well.
-        assert sum(own.log(role).count("in Redis was no") for role in own.processes) == 3
+        assert sum(own.log(role).count("redis.key_displaced") for role in own.processes) == 3
 
 
 def _spoil_types(own: Fleet) -> None:

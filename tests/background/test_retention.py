@@ -8,6 +8,7 @@ import time
 import pytest
 import redis
 
+from tests.logged import event_names, fields_of
 from worker.background.pruning_guard import PruningGuard
 from worker.background.retention import CLOCKS_APART_MS, LOOK_EVERY, Retention, suited
 from worker.broker.locks import LeaderLock
@@ -15,6 +16,7 @@ from worker.broker.outcomes import oldest_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.clocks import Clocks
 from worker.model.errors import LedgerUnavailable
+from worker.model.log_events import DEPENDENCY_LOST
 
 _names = itertools.count()
 
@@ -81,7 +83,7 @@ def test_it_goes_on_until_nothing_is_old(client: redis.Redis, caplog: pytest.Log
     assert all(rest > 0 for rest in rests)
     assert [record.message for record in caplog.records] == [
         "pruned by age: 5000 deliveries, 10 dead letters",
-        "5 of the dead letters that were pruned still waited for a replay",
+        "5 of the pruned dead letters were still waiting for a replay",
     ]
 
 
@@ -161,4 +163,5 @@ def test_it_outlives_the_database(client: redis.Redis, caplog: pytest.LogCapture
 
     Retention(away, lambda: None, guard(), LeaderLock(client, "siem:retention", 60)).run(stopping)
 
-    assert [record.message[:18] for record in caplog.records] == ["lost the database:"]
+    assert [one["dependency"] for one in fields_of(caplog, DEPENDENCY_LOST)] == ["the database"]
+    assert event_names(caplog) == ["dependency.lost"]

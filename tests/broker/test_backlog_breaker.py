@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
+from tests.logged import fields_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.redis_stats import RedisStats
@@ -14,6 +15,7 @@ from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import BreakerSignal, DeliveryResult, Failure, Settlement, Verdict
 from worker.model.failures import FailureCode
+from worker.model.log_events import BREAKER_OPENED, BREAKER_REASON_CHANGED
 from worker.model.orders import WorkOrder
 from worker.model.settlement import RetryPolicy, settle_results
 
@@ -85,7 +87,8 @@ def test_the_last_attempt_of_a_batch_gives_the_reason(
     assert hold is not None
     assert backlog_stats.breaker is not None
     assert (hold.cause, backlog_stats.breaker.cause) == ("destination_busy", "destination_busy")
-    assert "integration a: circuit breaker opened (destination_busy)" in caplog.text
+    [told] = fields_of(caplog, BREAKER_OPENED)
+    assert (told["integration"], told["slot"], told["reason"]) == ("a", 1, "destination_busy")
 
 
 def test_a_reason_that_an_earlier_release_left_out_is_unknown(client: redis.Redis, backlog: Backlog) -> None:
@@ -210,8 +213,8 @@ def test_a_probe_that_fails_for_another_reason_tells_it(
     assert hold is not None
     assert backlog_stats.breaker is not None
     assert (hold.cause, backlog_stats.breaker.cause) == ("destination_busy", "destination_busy")
-    told = [record.getMessage() for record in caplog.records if "still open" in record.getMessage()]
-    assert told == ["integration a: circuit breaker still open, now because of destination_busy"]
+    told = fields_of(caplog, BREAKER_REASON_CHANGED)
+    assert [(one["integration"], one["reason"]) for one in told] == [("a", "destination_busy")]
 
 
 def test_a_destination_that_names_a_time_is_not_asked_before(client: redis.Redis, backlog: Backlog) -> None:

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, event, ids, subscribe
+from tests.logged import fields_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
@@ -19,6 +20,7 @@ from worker.broker.replaying import Replaying
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import DeadLetter, Failure
 from worker.model.failures import FailureCode
+from worker.model.log_events import REDIS_KEY_DISPLACED
 from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 from worker.model.replays import Page
 
@@ -121,9 +123,7 @@ def test_it_is_told(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> No
     overwrite(client, LANES[0])
     by_a_router(client)
 
-    assert f"{LANES[0]} in Redis was of a wrong type: what was there is at siem:displaced:{LANES[0]} now" in (
-        caplog.messages
-    )
+    assert {"key": LANES[0], "place": f"siem:displaced:{LANES[0]}"} in fields_of(caplog, REDIS_KEY_DISPLACED)
 
 
 def test_an_invalid_event_gets_to_the_recorder(client: redis.Redis) -> None:

@@ -170,7 +170,7 @@ def test_an_error_does_not_end_the_heartbeats(
     finally:
         sign.stop()
 
-    assert "unexpected error in a heartbeat" in caplog.text
+    assert "unexpected error in heartbeat" in caplog.text
 
 
 def test_an_identity_can_be_read() -> None:

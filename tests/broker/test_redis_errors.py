@@ -10,12 +10,14 @@ import redis
 from tests.broker.sending import TIMING
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.fleet import wait_until
+from tests.logged import event_names, fields_of
 from tests.small_disk import NEEDS_SMALL_DISK, fill, small_disk
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.connection import Client, broker_errors, redis_client, send_command
 from worker.broker.redis_stats import RedisStats
 from worker.model.errors import BrokerUnavailable
+from worker.model.log_events import BACKLOG_WAKE_FAILED
 from worker.model.outages import OutageCause
 
 
@@ -75,9 +77,8 @@ def test_what_is_forbidden_is_told_once_and_not_of_each_integration(
         assert caplog.messages == []
         Backlog(client, TIMING).wake(["one", "two", "damaged"])
 
-    assert [message.partition(":")[0] for message in caplog.messages] == [
-        "integration damaged cannot be woken"
-    ]
+    assert event_names(caplog) == ["backlog.wake_failed"]
+    assert [one["integration"] for one in fields_of(caplog, BACKLOG_WAKE_FAILED)] == ["damaged"]
 
 
 def test_what_a_script_may_not_do_is_told_as_forbidden(tmp_path: Path) -> None:

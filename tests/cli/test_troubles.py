@@ -96,7 +96,7 @@ def test_an_integration_can_be_changed_while_redis_is_away(desk: Fleet) -> None:
     assert (created.code, deleted.code) == (0, 0)
     for ran in (created, deleted):
         assert ran.err.count("\n") == 1
-        assert "the fleet does not know yet" in ran.err
+        assert "saved, but not yet in Redis" in ran.err
         assert "hunter2" not in ran.err
 
 

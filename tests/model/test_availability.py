@@ -54,7 +54,7 @@ def test_the_reason_is_that_of_the_next_try(caplog: pytest.LogCaptureFixture) ->
     redis.lost("router", BrokerUnavailable("wrong\npassword"), time.monotonic())
     redis.lost("sweeper", BrokerUnavailable("other"))
 
-    assert caplog.messages == ["lost Redis: wrong password; trying again until it is back"]
+    assert caplog.messages == ["lost Redis: wrong password; retrying until it is back"]
 
 
 def test_a_moment_is_told_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.logged import fields_of
 from worker.model.errors import DeliveryDead
+from worker.model.log_events import TENANT_THREADS_USED_UP
 from worker.model.orders import WorkOrder
 from worker.pipeline import fair_delivery
 from worker.pipeline.fair_delivery import FairDelivery
@@ -161,5 +163,4 @@ def test_that_orders_wait_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         rig.deliver(order(1), order(2), order(3))
 
-    [record] = caplog.records
-    assert record.getMessage().startswith("tenant a holds its share of this worker's threads")
+    assert fields_of(caplog, TENANT_THREADS_USED_UP) == [{"tenant": "a"}]

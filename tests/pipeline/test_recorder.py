@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.logged import event_names, fields_of
 from worker.broker.locks import LedgerClaim
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_dead, pack_outcomes
@@ -14,6 +15,7 @@ from worker.ledger.results import Recorded
 from worker.model.deliveries import DeadLetter, Failure, Outcome
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode
+from worker.model.log_events import DEPENDENCY_LOST
 from worker.model.parking import ParkedChunk
 from worker.pipeline.recorder import Recorder
 
@@ -173,7 +175,7 @@ def test_a_recorder_outlives_its_database(
     Recorder(outcomes, back_at_the_third_try, ledger.probe, lambda: True, linger=0).run(stopping)
 
     assert (ledger.tries, left(client)) == (3, [0, 0])
-    assert [entry.message[:20] for entry in caplog.records] == [
-        "lost the database: T",
-        "the database is back",
-    ]
+    assert event_names(caplog) == ["dependency.lost", "dependency.back"]
+    [lost] = fields_of(caplog, DEPENDENCY_LOST)
+    assert lost["dependency"] == "the database"
+    assert str(lost["error"]).startswith("T")

@@ -12,6 +12,7 @@ import redis
 from cryptography.fernet import Fernet
 
 from tests.broker.sending import POLICY, TIMING, append, claim
+from tests.logged import event_names
 from worker.broker import keys
 from worker.broker.backlog import Backlog
 from worker.broker.outcomes import Outcomes
@@ -198,6 +199,7 @@ def test_entry_by_entry_it_is_disabled_as_well(copy: Copy, caplog: pytest.LogCap
     recorder.step(threading.Event())
 
     assert (copy.times, copy.is_wanted) == (1, False)
+    assert event_names(caplog) == ["recorder.batch_refused", "integration.disabled_gone"]
     assert [entry.levelname for entry in caplog.records] == ["ERROR", "WARNING"]
 
 

@@ -7,12 +7,14 @@ import redis
 
 from tests.broker.sending import append, claim, subscribe
 from tests.embedded_servers import RunningServer
+from tests.logged import fields_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import redis_client
 from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
+from worker.model.log_events import DELIVERY_INTERRUPTED, REDIS_KEY_DISPLACED
 from worker.model.orders import WorkOrder
 from worker.model.parking import Cap
 from worker.pipeline.sweeper import Sweeper
@@ -83,13 +85,9 @@ def test_a_backlog_that_a_script_moved_away_is_told(
     sweeper.step()
     sweeper.step()
 
-    assert (
-        caplog.messages.count(
-            "siem:backlog:a:urgent in Redis was of a wrong type: what was there is at "
-            "siem:displaced:siem:backlog:a:urgent now"
-        )
-        == 1
-    )
+    assert fields_of(caplog, REDIS_KEY_DISPLACED) == [
+        {"key": "siem:backlog:a:urgent", "place": "siem:displaced:siem:backlog:a:urgent"}
+    ]
 
 
 def test_one_of_two_sweeps(client: redis.Redis, other_client: redis.Redis, fleet: Fleet) -> None:
@@ -126,7 +124,9 @@ def test_a_batch_whose_worker_died_is_sent_again(
     claim(Backlog(client, IMPATIENT), "a")
 
     assert fleet.sweeper().step() == 1
-    assert "1 batch interrupted by the end of the worker on " in caplog.text
+    [told] = fields_of(caplog, DELIVERY_INTERRUPTED)
+    assert (told["batches"], told["reason"]) == (1, "worker_ended")
+    assert str(told["worker"]).startswith("the worker on ")
 
 
 def test_nothing_to_do_is_nothing_issued(client: redis.Redis, fleet: Fleet) -> None:

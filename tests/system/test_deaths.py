@@ -43,7 +43,9 @@ def test_a_worker_killed_in_mid_batch(own: Fleet) -> None:
         assert {row.status for row in rows} == {Status.DELIVERED}
         assert sorted(set(splunk.accepted_ids)) == sorted(ids)
         assert {row.attempts for row in rows} == {2}
-        assert "1 batch interrupted by the end of the worker on " in own.log("router")
+        assert "delivery.interrupted: 1 batch(es) interrupted by the end of the worker on " in own.log(
+            "router"
+        )
 
 
 def test_a_router_killed_while_it_routes(own: Fleet) -> None:

@@ -54,5 +54,5 @@ def test_a_wrong_token_is_mended_and_nothing_was_lost(customer: Customer) -> Non
         row = customer.settled(1)[event_id]
 
         assert (row.status, row.attempts) == (Status.DELIVERED, 1)
-        told = f"integration {customer.integration}: circuit breaker closed"
+        told = f"breaker.closed: circuit breaker of {customer.integration} closed"
         wait_until(lambda: told in customer.fleet.log("worker"), "the worker says so")

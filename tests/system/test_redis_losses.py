@@ -18,7 +18,7 @@ from worker.broker import keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-TOLD = "ERROR worker.background.loss_monitor"
+TOLD = "ERROR redis.data_lost"
 
 
 @pytest.fixture(params=SERVERS)

@@ -13,8 +13,8 @@ from worker.model.deliveries import Cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-HELD = "the ledger does not know it"
-YIELDED = "after the state that the ledger has of it"
+HELD = "integration.unknown_to_ledger"
+YIELDED = "integration.older_in_ledger"
 
 
 @pytest.fixture

@@ -95,7 +95,9 @@ def test_what_stood_still_has_lost_nothing(own: Fleet, names: tuple[str, ...]) -
     assert (row.status, row.attempts) == (Status.DELIVERED, 1)
     assert splunk.request_counts("e1") == 1
     assert [
-        word for word in ("interrupted by", "not settled", "sending again") if word in own.log("router")
+        word
+        for word in ("delivery.interrupted", "delivery.not_settled", "resending")
+        if word in own.log("router")
     ] == []
 
 
@@ -116,9 +118,9 @@ def test_a_suspended_worker_is_named_and_not_blamed(own: Fleet) -> None:
     told = own.log("router")
     assert row.status is Status.DELIVERED
     assert losses is None
-    assert f"1 batch not settled in time by {who}, which is suspended or cut off" in told
-    assert "sending again: splunk (int_splunk)" in told
-    assert "interrupted by" not in told
+    assert f"1 batch(es) not settled in time by {who}, which is suspended or cut off" in told
+    assert "resending: splunk (int_splunk)" in told
+    assert "delivery.interrupted" not in told
 
 
 def test_a_batch_of_a_killed_worker_is_told_with_its_names(own: Fleet) -> None:
@@ -135,6 +137,6 @@ def test_a_batch_of_a_killed_worker_is_told_with_its_names(own: Fleet) -> None:
     assert row.status is Status.DELIVERED
     who = f"the worker on {platform.node()} (pid {pid})"
     assert (
-        f"1 batch interrupted by the end of {who}; no event is lost, sending again: splunk (int_splunk)"
+        f"1 batch(es) interrupted by the end of {who}; no event is lost, resending: splunk (int_splunk)"
         in own.log("router")
     )

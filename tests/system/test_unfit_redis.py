@@ -57,7 +57,7 @@ def test_two_ledgers_on_one_redis_do_not_mix(own: Fleet, intruder: Fleet) -> Non
 
         assert set(splunk.accepted_ids) == {"first", *ids}
         assert list(known) == [b"int_splunk"]
-        assert b"saved, but the fleet does not know yet (" + ANOTHER.encode() in created.stderr
+        assert b"saved, but not yet in Redis (" + ANOTHER.encode() in created.stderr
         assert list(find_dead_letters(intruder.engine, limit=10)) == []
         assert intruder.rows("int_splunk") == []
         assert told.returncode == 1

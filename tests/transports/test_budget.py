@@ -215,7 +215,7 @@ def test_one_line_when_it_is_short_and_one_when_that_is_over(caplog: pytest.LogC
     assert begun.startswith("this process is short of local ports: cannot connect to 10.0.0.1:443")
     assert "counts as no attempt" in begun
     assert "ip_local_port_range" in begun
-    assert over == "this process is no longer short of local ports: it was for 49 s, and met it 50 times"
+    assert over == "this process has enough local ports again: it was short for 49 s, 50 times"
 
 
 def _listening() -> socket.socket:

@@ -29,6 +29,7 @@ from worker.model.errors import (
     NotFoundError,
     RevisionConflict,
 )
+from worker.model.log_events import INTEGRATION_ANNOUNCE_DEFERRED
 from worker.transports.tls import judged_whole
 from worker.vault.places import require_again
 from worker.views.integrations import COMMON, READ_ONLY, integration_document
@@ -256,4 +257,4 @@ def refresh_integration(resources: Resources, integration_id: str) -> None:
         if publish_some(resources.client, records, slots) is None:
             publish_integrations(resources.client, store.records(), slots)
     except BrokerUnavailable as error:
-        log.warning("saved, but the fleet does not know yet (%s): a recorder will tell it", error)
+        INTEGRATION_ANNOUNCE_DEFERRED.log(log, error=str(error))

@@ -27,6 +27,8 @@ from worker.model.errors import BrokerUnavailable
 if TYPE_CHECKING:
     import redis
 
+from worker.model.log_events import REQUEST_NOT_COUNTED, REQUEST_REFUSED
+
 log = logging.getLogger(__name__)
 
 #: One line for each offender in so many seconds, and so many offenders are remembered.
@@ -87,7 +89,7 @@ class _Book:
             if len(self._offences) > _MOST_OFFENDERS:
                 self._offences.popitem(last=False)
         if is_due:
-            log.warning("refused %s since the last line: %s of %s", number, why.value, who)
+            REQUEST_REFUSED.log(log, count=number, who=who, reason=why.value)
 
 
 note_refusal = _Book().note
@@ -113,7 +115,7 @@ def _share(client: "redis.Redis", stopping: threading.Event) -> None:
         try:
             REFUSED_REQUESTS.flush(client)
         except (BrokerUnavailable, RedisError) as error:
-            log.debug("refusals are not counted in Redis yet: %s", error)
+            REQUEST_NOT_COUNTED.log(log, error=str(error))
 
 
 #: What one subscriber of IPv6 has at least (RFC 6177, section 2): its addresses are as good as one.

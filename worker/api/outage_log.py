@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from worker.model.availability import Dependencies
 from worker.model.errors import BrokerUnavailable, OutageError
+from worker.model.log_events import PROCESS_UNEXPECTED_ERROR
 from worker.model.outages import OutageCause
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def _failure(look: Callable[[], object], before: OutageError) -> OutageError | N
         look()
     except OutageError as error:
         return error
-    except Exception:
-        # Without its watch no later loss would be told.
-        log.exception("unexpected error while looking at what is lost, retrying in %.0f s", LOOK_EVERY)
+    except Exception:  # noqa: BLE001 - it is logged with its traceback
+        # Without its watch no later loss would be reported.
+        PROCESS_UNEXPECTED_ERROR.log(log, task="outage_log", retry_in=LOOK_EVERY, exc_info=True)
         return before
     return None

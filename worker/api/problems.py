@@ -28,6 +28,7 @@ from worker.model.errors import (
     SiemError,
 )
 from worker.model.limits import OverQuota, TooLargeIntegration
+from worker.model.log_events import REQUEST_FAILED
 
 #: What is wrong with an integration as a whole, or with how its fields go together, is said of these.
 _WHOLE = frozenset({"destination", "integration"})
@@ -86,7 +87,7 @@ def problem_of(error: Exception) -> Problem:
     for kind, tell in _TOLD:
         if isinstance(error, kind):
             return tell(error)
-    log.error("request failed", exc_info=error)
+    REQUEST_FAILED.log(log, error=type(error).__name__, exc_info=error)
     return Problem(500, "internal error; see the log")
 
 
@@ -145,7 +146,7 @@ def _of_outage(error: OutageError) -> Problem:
 
 def _of_others(error: SiemError) -> Problem:
     """Tell no words that nobody meant for callers."""
-    log.error("request failed: %s", error)
+    REQUEST_FAILED.log(log, error=str(error))
     return Problem(503, "not available", hint=_LATER)
 
 

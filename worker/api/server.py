@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from worker.api.connections import ConnectionLimit, RejectedConnection
 from worker.model.errors import InvalidSetting
+from worker.model.log_events import API_LISTENING
 from worker.settings import Settings
 
 
@@ -143,7 +144,7 @@ def bind_socket(config: Settings) -> socket.socket:
         ) from None
     # Asyncio does this only for sockets that name their protocol; else each answer waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    log.info("listening at %s", listener_url(listener))
+    API_LISTENING.log(log, url=listener_url(listener))
     return listener
 
 

@@ -17,6 +17,7 @@ from worker.broker.locks import LeaderLock
 from worker.broker.snapshot import Snapshot
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
+from worker.model.log_events import INTEGRATION_ORPHAN_KEYS, INTEGRATION_REMOVED
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,6 @@ INTERVAL = 5.0
 TURN = 15.0
 #: Between two looks for notes that are too old, in seconds.
 NOTES_EVERY = 3600.0
-
-_UNKNOWN = (
-    "Redis holds keys of integration %s, of which neither Redis nor the ledger says anything: they are left "
-    "as they are; see whether the ledger was restored from an older backup"
-)
-
 
 #: The integrations of these ids, and perhaps others. Raises LedgerUnavailable, SchemaOutdated.
 Records = Callable[[Collection[str]], Sequence[StoredState]]
@@ -94,7 +89,7 @@ class Cleanup:
         revisions = {one: records[one].revision if one in records else 0 for one in going}
         results = self._deleted.remove(revisions, leftovers, self._parked())
         if removed := sum(result is Removal.REMOVED for result in results.values()):
-            log.info("%d deleted integrations are removed from Redis", removed)
+            INTEGRATION_REMOVED.log(log, count=removed)
         # What came into a backlog that was gone is to become dead letters as well.
         self._deleted.set_tombstones({one: kinds[one] for one in kinds if results[one] is Removal.BUSY})
         self._report(set(dead) - kinds.keys())
@@ -103,4 +98,4 @@ class Cleanup:
         """Say, once, whose keys nobody knows: their events are nobody's to remove."""
         for one in set(strangers) - self._reported:
             self._reported.add(one)
-            log.error(_UNKNOWN, one)
+            INTEGRATION_ORPHAN_KEYS.log(log, integration=one)

@@ -18,6 +18,7 @@ from worker.integrations.tls import TlsOptions
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
 from worker.model.health import IntegrationHealth, State, StateChange
+from worker.model.log_events import HEALTH_WEBHOOK_FAILED, INTEGRATION_HEALTH_CHANGED
 from worker.settings import Settings
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
@@ -122,10 +123,9 @@ class HealthMonitor:
         self._announcements.keep([one for one in changes if one not in news])
         self._announcements.announce(news, to_webhook=self._notifier is not None)
         self._announcements.forget(known.keys() - {one.integration_id for one in healths})
+        by_id = {one.integration_id: one for one in healths}
         for change in news:
-            level = logging.WARNING if change.state in _NEEDS_ATTENTION else logging.INFO
-            who = (change.name, change.integration_id)
-            log.log(level, "integration %s (%s) is %s: %s", *who, change.state, change.reason)
+            _report(change, by_id[change.integration_id])
         return self._interval
 
 
@@ -162,9 +162,7 @@ class HealthNotifier:
             self._rest, self._complained = FIRST_REST, False
             return LOOK_EVERY
         if not self._complained:
-            log.warning(
-                "SIEM_HEALTH_WEBHOOK_URL takes no notice (%s): trying again until it does", failures[0]
-            )
+            HEALTH_WEBHOOK_FAILED.log(log, error=failures[0])
             self._complained = True
         rest, self._rest = self._rest, min(LONGEST_REST, 2 * self._rest)
         return rest
@@ -189,6 +187,22 @@ def webhook(config: Settings) -> Post | None:
         return None if reply.status // 100 == 2 else f"it answers HTTP {reply.status}"  # noqa: PLR2004 - 2xx
 
     return post
+
+
+def _report(change: StateChange, health: IntegrationHealth) -> None:
+    """Log it by codes: the reason in words may hold a destination's own, which may repeat an event."""
+    INTEGRATION_HEALTH_CHANGED.log(
+        log,
+        level=logging.WARNING if change.state in _NEEDS_ATTENTION else logging.INFO,
+        integration=change.integration_id,
+        name=change.name,
+        tenant=change.tenant_id,
+        type=change.type,
+        state=change.state,
+        previous=change.previous,
+        reason=health.breaker.cause if health.breaker else None,
+        last_error=health.last_error.code if health.last_error else None,
+    )
 
 
 def _is_certain(health: IntegrationHealth) -> bool:

@@ -17,6 +17,7 @@ from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.log_events import REDIS_DATA_LOST
 from worker.model.redis_marks import (
     EVENTS,
     Epoch,
@@ -192,9 +193,7 @@ def _is_short(known: Mark, found: Mark) -> bool:
 
 
 def _tell(loss_id: str, loss: Loss) -> None:
-    log.error(
-        "%s: %s (`siem redis acknowledge %s` once that is dealt with)", loss_id, loss_text(loss), loss_id
-    )
+    REDIS_DATA_LOST.log(log, loss=loss_id, details=loss_text(loss), kind=loss.kind.value)
 
 
 def _note(found: Epoch | None, back: Mark | None) -> str:

@@ -13,6 +13,7 @@ from worker.broker.clocks import redis_now_ms
 from worker.ledger.engine import database_now_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks, disagreement, leap
+from worker.model.log_events import PRUNING_REFUSED, PRUNING_RESUMED
 from worker.model.time import span
 
 log = logging.getLogger(__name__)
@@ -122,11 +123,11 @@ class PruningGuard:
             return
         if words is None:
             del refused[name]
-            log.warning("pruning goes on%s", f": {name}" if name else "")
+            PRUNING_RESUMED.log(log, kind=name or None)
         else:
             refused[name] = words
             if before is None:
-                log.error("%s", words)
+                PRUNING_REFUSED.log(log, details=words, kind=name or None)
         self._store.replace(refused)
 
 

@@ -21,6 +21,7 @@ from worker.ledger.engine import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.orphans import take_careful_state
 from worker.ledger.results import IntegrationRecord
+from worker.model.log_events import API_KEY_REVOCATION_RECORDED
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def share_api_keys(copy: KeyCopy, engine: Any) -> None:
     for key, _ in standing:
         if key.id in revoked:
             store.revoke(key.id)
-            log.warning("API key %s was revoked while the database was away; now in the ledger, too", key.id)
+            API_KEY_REVOCATION_RECORDED.log(log, api_key=key.id)
     copy.replace([(key, digest) for key, digest in standing if key.id not in revoked])
 
 

@@ -22,6 +22,7 @@ from worker.ledger.redis_losses import LossStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable, SchemaOutdated
 from worker.model.fleet_health import Part
+from worker.model.log_events import REDIS_CHECK_CHANGED, REDIS_CHECKED
 from worker.model.parking import MemoryPlan
 from worker.model.redis_checks import (
     CheckStatus,
@@ -113,7 +114,7 @@ class RedisWatch:
 
     def _say_first(self, checks: Sequence[RedisCheck]) -> None:
         well = ", ".join(check.words for check in checks if check.standing is CheckStatus.OK)
-        log.info("Redis was checked: %s", well or "nothing is as it should be")
+        REDIS_CHECKED.log(log, details=well or "no check passed")
 
     def _say_change(self, check: RedisCheck) -> None:
         told = self._told.get(check.name)
@@ -121,7 +122,10 @@ class RedisWatch:
         if check.standing is before:
             return
         known = "cannot be checked: " if check.standing is CheckStatus.UNKNOWN else ""
-        log.log(_LEVELS[check.standing], "Redis, check %s: %s%s", check.name, known, check.sentence)
+        details, level = known + check.sentence, _LEVELS[check.standing]
+        REDIS_CHECK_CHANGED.log(
+            log, level=level, check=check.name, details=details, state=check.standing.value
+        )
 
 
 def _fatal(checks: Sequence[RedisCheck]) -> RedisCheck | None:

@@ -24,6 +24,7 @@ from worker.ledger.replay_pages import ReplayStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
+from worker.model.log_events import REPLAY_DONE, REPLAY_RESUMED, REPLAY_STARTED_BY_REDRIVE
 from worker.model.replays import FairOrder, Page, Replay, ReplayedLetter, ReplayState
 
 log = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class Replayer:
         missing = [page for page in records if not _is_noted(page, running.get(page.replay_id))]
         for page in missing:
             if self._ledger.mark(page):
-                log.warning("replay %s goes on where another process left it", page.replay_id)
+                REPLAY_RESUMED.log(log, replay=page.replay_id)
         if ended := {page.replay_id for page in records} - running.keys():
             self._replaying.forget(ended)
         return {replay.id: replay for replay in self._ledger.running()} if missing else running
@@ -200,10 +201,8 @@ class Replayer:
     def _end(self, replay: Replay) -> None:
         if self._ledger.end(replay.id, ReplayState.DONE):
             self._replaying.forget([replay.id])
-            log.info(
-                "replay %s is done: %d of %d dead letters were replayed, %d needed no replay",
-                *(replay.id, replay.replayed, replay.total, replay.skipped),
-            )
+            done, total, skipped = replay.replayed, replay.total, replay.skipped
+            REPLAY_DONE.log(log, replay=replay.id, replayed=done, total=total, skipped=skipped)
 
     def _redrive(self) -> None:
         """Make replays for integrations that are well again."""
@@ -211,9 +210,8 @@ class Replayer:
         for integration_id in sorted(self._replaying.ready(candidates)):
             replay = self._ledger.redrive(integration_id, candidates[integration_id])
             if replay is not None:
-                log.warning(
-                    "integration %s is well again: %d dead letters of its outage are replayed (%s)",
-                    *(integration_id, replay.total, replay.id),
+                REPLAY_STARTED_BY_REDRIVE.log(
+                    log, integration=integration_id, total=replay.total, replay=replay.id
                 )
 
 

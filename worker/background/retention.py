@@ -15,6 +15,7 @@ from worker.broker.locks import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
+from worker.model.log_events import PRUNING_DONE, PRUNING_PARKED_PRUNED, PRUNING_WAITING_PRUNED
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,11 +111,11 @@ class Retention:
     def _report(self) -> None:
         gone = ", ".join(f"{count} {kind}" for kind, count in self._gone.items() if count)
         if gone:
-            log.info("pruned by age: %s", gone)
+            PRUNING_DONE.log(log, details=gone)
         if parked := self._gone[PrunableKind.PARKED]:
-            log.warning("%d %s were pruned: they were never delivered", parked, PrunableKind.PARKED)
+            PRUNING_PARKED_PRUNED.log(log, count=parked)
         if self._waited:
-            log.warning("%d of the dead letters that were pruned still waited for a replay", self._waited)
+            PRUNING_WAITING_PRUNED.log(log, count=self._waited)
         self._gone.clear()
         self._waited = 0
 

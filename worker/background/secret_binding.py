@@ -14,6 +14,7 @@ from typing import Any
 from worker.broker.key_holders import apis_show_sealed_urls
 from worker.ledger.resealing import SecretResealer
 from worker.model.availability import Dependencies, run_forever_pausing
+from worker.model.log_events import SECRETS_BOUND
 from worker.vault.sealed_secrets import SealedSecret
 from worker.vault.vault import Vault
 
@@ -46,5 +47,5 @@ class SecretBinder:
     def step(self) -> float:
         """Look once; return for how many seconds to rest then. Raises what binding raises."""
         if done := self._bind():
-            log.info("%d secrets are bound to the addresses that they are sent to", len(done))
+            SECRETS_BOUND.log(log, count=len(done))
         return self._interval

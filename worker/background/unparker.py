@@ -28,6 +28,7 @@ from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
+from worker.model.log_events import PARKED_RETURNED, TENANT_QUOTA_EXCEEDED, TENANT_QUOTA_RECOVERED
 from worker.model.parking import UnclaimedEvents
 from worker.settings import Settings
 
@@ -80,13 +81,9 @@ class WaitingQuota:
     def _report(self, full: Mapping[str, int]) -> None:
         """Log who is full now, and who is not any more, once."""
         for tenant in sorted(full.keys() - self._full):
-            log.warning(
-                "%d MB of events of tenant %r wait, and SIEM_TENANT_WAITING_BYTES is %d MB: "
-                "POST /events takes no more of them until less waits",
-                *(full[tenant] // 1_000_000, tenant, self._most // 1_000_000),
-            )
+            TENANT_QUOTA_EXCEEDED.log(log, tenant=tenant, bytes=full[tenant], most=self._most)
         for tenant in sorted(self._full - full.keys()):
-            log.warning("less of the events of tenant %r waits now: POST /events takes them again", tenant)
+            TENANT_QUOTA_RECOVERED.log(log, tenant=tenant)
         self._full = frozenset(full)
 
 
@@ -164,7 +161,7 @@ class Unparker:
         if before := waiting.get(integration_id):
             size = sum(chunk.size for _, chunk in page)
             waiting[integration_id] = replace(before, events=before.events + events, size=before.size + size)
-        log.info("%d parked events are back in the backlog of integration %s", events, integration_id)
+        PARKED_RETURNED.log(log, events=events, integration=integration_id)
         return events
 
 

@@ -24,6 +24,13 @@ from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy, spread
 from worker.model.deliveries import Settlement
 from worker.model.errors import LeaseLost
+from worker.model.log_events import (
+    BACKLOG_UNREADABLE,
+    BACKLOG_WAKE_FAILED,
+    BREAKER_CLOSED,
+    BREAKER_OPENED,
+    BREAKER_REASON_CHANGED,
+)
 from worker.model.orders import WorkOrder
 from worker.settings import Settings
 
@@ -104,7 +111,7 @@ class Backlog:
             if isinstance(reply, Exception):
                 require_usable(reply)
                 # One backlog whose keys are not what they should be must not keep the others waiting.
-                log.error("integration %s cannot be woken: %s", integration_id, reply)
+                BACKLOG_WAKE_FAILED.log(log, integration=integration_id, error=str(reply))
             elif reply:
                 orders.append(WorkOrder.leased(integration_id, reply))
         return orders
@@ -168,11 +175,8 @@ class Backlog:
             )
         if not done:
             raise LeaseLost
-        log.error(
-            "integration %s: %d chunks of its backlog cannot be read, and their %d events are dead letters; "
-            "see that Redis's disk and memory are sound",
-            *(order.integration_id, len(found), sum(one.count for one in found)),
-        )
+        events = sum(one.count for one in found)
+        BACKLOG_UNREADABLE.log(log, integration=order.integration_id, chunks=len(found), events=events)
 
     def settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write what became of the batch; all of it happens, or nothing.
@@ -259,20 +263,14 @@ class Backlog:
 
 
 def _report(order: WorkOrder, settlement: Settlement, breaker: bytes) -> None:
+    integration, slot, epoch = order.integration_id, order.slot, order.epoch
+    reason = settlement.cause
     if breaker == b"opened":
-        log.warning(
-            "integration %s: circuit breaker opened (%s): its events wait, and one tries now and then",
-            order.integration_id,
-            settlement.cause,
-        )
+        BREAKER_OPENED.log(log, integration=integration, slot=slot, epoch=epoch, reason=reason)
     elif breaker == b"another reason":
-        log.warning(
-            "integration %s: circuit breaker still open, now because of %s",
-            order.integration_id,
-            settlement.cause,
-        )
+        BREAKER_REASON_CHANGED.log(log, integration=integration, slot=slot, epoch=epoch, reason=reason)
     elif breaker == b"closed":
-        log.warning("integration %s: circuit breaker closed", order.integration_id)
+        BREAKER_CLOSED.log(log, integration=integration, slot=slot, epoch=epoch)
 
 
 def _keys(integration_id: str) -> list[str]:

@@ -44,6 +44,7 @@ from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
 from worker.broker.redis_errors import is_full
 from worker.integrations import destination_types
+from worker.model.log_events import ORDER_RETURNED
 
 log = logging.getLogger(__name__)
 
@@ -208,9 +209,7 @@ class _Requeueing(Transport):
         if queue in self._callbacks:
             super()._deliver(message, queue)
             return
-        log.info(
-            "an order came to %s after this worker had stopped to consume: it is back in its queue", queue
-        )
+        ORDER_RETURNED.log(log, queue=str(queue))
         self._reject_inbound_message(message)
 
 

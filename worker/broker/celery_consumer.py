@@ -14,6 +14,7 @@ from celery.worker.state import maybe_shutdown
 
 from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
 from worker.integrations import destination_types
+from worker.model.log_events import QUEUE_UNKNOWN
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class ReportingConsumer(Consumer):
         if queue in destination_types():
             super().add_task_queue(queue, *args, **options)
         else:
-            log.error("there is no queue %r to consume from: give %s", queue, ", ".join(destination_types()))
+            QUEUE_UNKNOWN.log(log, queue=str(queue), known=", ".join(destination_types()))
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Report an error after which Celery tries again to connect."""

@@ -15,6 +15,7 @@ from worker.broker.oom import ALLOW_OOM
 from worker.broker.order_messages import InvalidMessage, check_broadcast, read_order
 from worker.broker.order_queues import RefusedMessages
 from worker.integrations import destination_types
+from worker.model.log_events import REDIS_KEY_DISPLACED
 
 #: The exchanges of work orders, of remote control and its answers, and of what Flower hears.
 _EXCHANGES = ("siem", "celery.pidbox", "reply.celery.pidbox", "celeryev")
@@ -67,8 +68,7 @@ def displace(client: redis.Redis) -> list[str]:
     moved = redis.Redis.execute_command(client, "EVAL", _SCRIPT, len(wanted), *wanted, *wanted.values())
     names = [key.decode() for key in moved]
     for name in names:
-        place = f"{keys.DISPLACED}:{name}"
-        log.error("%s in Redis was no %s: what was there is at %s now", name, wanted[name], place)
+        REDIS_KEY_DISPLACED.log(log, key=name, place=f"{keys.DISPLACED}:{name}")
     return names
 
 

@@ -29,6 +29,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command
 from worker.broker.fleet import living_processes
 from worker.model.ingress_checks import IngressIds
+from worker.model.log_events import INGRESS_RENUMBERED
 from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
@@ -157,12 +158,7 @@ class Renumbering:
         if time.monotonic() < self._next_line:
             return
         self._next_line = time.monotonic() + _LOG_EVERY
-        log.error(
-            "an entry was added to siem:events with an id ahead of the clock of Redis (%s): the ids are "
-            "brought back to the clock, and the %d entries that wait are kept (it is number %d since this "
-            "router started); see who may publish with XADD, and have them use the HTTP API instead",
-            *(last_id, waited, self._times),
-        )
+        INGRESS_RENUMBERED.log(log, last_id=last_id, entries=waited, times=self._times)
 
 
 def ingress_ids(client: "redis.Redis") -> IngressIds:

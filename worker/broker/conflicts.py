@@ -20,19 +20,10 @@ from worker.broker.connection import broker_errors
 from worker.broker.integration_documents import StoredState, Subscription, note_change
 from worker.broker.packing import whole
 from worker.broker.snapshot import LaterState
+from worker.model.log_events import INTEGRATION_OLDER_IN_LEDGER, INTEGRATION_UNKNOWN_TO_LEDGER
 from worker.model.untrusted_json import DAMAGED
 
 log = logging.getLogger(__name__)
-
-HELD = (
-    "integration %s (%s) stands in Redis, but the ledger does not know it, as after a restore from a backup: "
-    "it is paused, its events are kept; see `siem integrations orphans list`"
-)
-YIELDED = (
-    "integration %s (%s) was %s after the state that the ledger has of it, as after a restore from a backup: "
-    "it is %s in the ledger, too, until it is changed"
-)
-
 
 #: In a document that is held: whether it was paused before (`Subscription.paused_before`).
 _BEFORE = "paused_before"
@@ -96,7 +87,8 @@ def note_yielded(client: redis.Redis, one: LaterState, revision: int) -> None:
     with broker_errors():
         client.hset(keys.CONFLICTS, one.id, _encode(conflict))
     now = "paused" if one.enabled else "disabled"
-    log.error(YIELDED, one.name, one.id, "deleted" if one.deleted else now, now)
+    before = "deleted" if one.deleted else now
+    INTEGRATION_OLDER_IN_LEDGER.log(log, integration=one.id, name=one.name, state_in_redis=before, state=now)
 
 
 def forget_settled(client: redis.Redis, records: Collection[StoredState], standing: Container[str]) -> None:
@@ -189,7 +181,7 @@ def _hold(client: redis.Redis, integration_id: str) -> None:
         whole(revision),
     )
     if client.hsetnx(keys.CONFLICTS, integration_id, _encode(conflict)):
-        log.error(HELD, name, integration_id)
+        INTEGRATION_UNKNOWN_TO_LEDGER.log(log, integration=integration_id, name=name)
 
 
 def _document(value: bytes) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.connection import broker_errors, script_text
 from worker.broker.integration_documents import MOST_KEPT, note_change
+from worker.model.log_events import INTEGRATION_REMOVAL_FAILED
 from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import number_in
 
@@ -183,7 +184,7 @@ def _keys(integration_id: str) -> list[str]:
 def _results(ids: Iterable[str], replies: Iterable[Any]) -> Iterator[tuple[str, Removal]]:
     for one, reply in zip(ids, replies, strict=True):
         if isinstance(reply, Exception):
-            log.error("integration %s cannot be removed from Redis: %s", one, reply)
+            INTEGRATION_REMOVAL_FAILED.log(log, integration=one, error=str(reply))
             yield one, Removal.BUSY
         else:
             yield one, Removal(reply.decode())

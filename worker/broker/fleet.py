@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.identity import ProcessIdentity
+from worker.model.log_events import FLEET_CLIENTS_UNKNOWN
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _connected(client: "redis.Redis", connections: Collection[int]) -> set[int] 
     try:
         reply = send_command(client, "CLIENT LIST", "ID", *connections)
     except ResponseError as error:
-        log.debug("Redis does not tell who is connected: %s", error)
+        FLEET_CLIENTS_UNKNOWN.log(log, error=str(error))
         return None
     return {int(one["id"]) for one in reply}
 

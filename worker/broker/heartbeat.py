@@ -41,6 +41,13 @@ from worker.integrations import destination_types
 from worker.model.clocks import TELLING_SKEW
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import worker_role
+from worker.model.log_events import (
+    CLOCK_RECOVERED,
+    CLOCK_SKEWED,
+    HEARTBEAT_FAILED,
+    HEARTBEAT_NOT_REMOVED,
+    PROCESS_UNEXPECTED_ERROR,
+)
 from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.shortages import SHORTAGES
@@ -55,11 +62,6 @@ log = logging.getLogger(__name__)
 ROLES = ("router", "recorder", *map(worker_role, destination_types()))
 #: Events find their way without it.
 API = "api"
-
-
-_MEND = "set it right (NTP): what this process signs or stamps carries the wrong time"
-_AHEAD = f"the clock of this process is %.0f s ahead of that of Redis: {_MEND}"
-_BEHIND = f"the clock of this process is %.0f s behind that of Redis: {_MEND}"
 
 
 class Heartbeat:
@@ -105,7 +107,7 @@ class Heartbeat:
             with broker_errors():
                 self._client.delete(*self._alive, self._process)
         except BrokerUnavailable:
-            log.debug("no Redis to say good-bye to")
+            HEARTBEAT_NOT_REMOVED.log(log)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -119,11 +121,11 @@ class Heartbeat:
             with broker_errors():
                 self._beat()
         except BrokerUnavailable:
-            log.debug("no Redis to give a sign of life to")
+            HEARTBEAT_FAILED.log(log)
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged with its traceback
             # Without its heartbeats a process that works would count as dead.
-            log.exception("unexpected error in a heartbeat, retrying in %.0f s", EVERY)
+            PROCESS_UNEXPECTED_ERROR.log(log, task="heartbeat", retry_in=EVERY, exc_info=True)
         return True
 
     def _beat(self) -> None:
@@ -157,9 +159,10 @@ class Heartbeat:
         if (off := abs(skew) >= TELLING_SKEW) != self._is_off:
             self._is_off = off
             if off:
-                log.warning(_AHEAD if skew > 0 else _BEHIND, abs(skew))
+                state = "ahead of" if skew > 0 else "behind"
+                CLOCK_SKEWED.log(log, seconds=abs(skew), state=state, skew_seconds=skew)
             else:
-                log.warning("the clock of this process is that of Redis again")
+                CLOCK_RECOVERED.log(log)
         return now_ms, f"{int(time.time())} {skew:.3f}"
 
 

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors, script_text
 from worker.broker.oom import append_whole
+from worker.model.log_events import INTEGRATION_DAMAGED_UNKNOWN
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def drop_unreadable(client: "redis.Redis", known: Container[bytes]) -> None:
 
 
 def _set_aside(client: "redis.Redis", name: bytes, document: bytes) -> None:
-    log.error("integration %r in Redis is damaged, and the ledger does not know it: set aside", name)
+    INTEGRATION_DAMAGED_UNKNOWN.log(log, integration=repr(name))
     pipeline = client.pipeline(transaction=True)
     pipeline.xadd(
         keys.UNRECORDABLE,

@@ -26,6 +26,7 @@ from worker.broker import keys
 from worker.broker.connection import broker_errors, noted
 from worker.broker.oom import ask_when_full
 from worker.model.errors import BrokerUnavailable, OutageError
+from worker.model.log_events import RECORDER_STALL_NOT_PUBLISHED
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class RecorderStall:
             with broker_errors():
                 ask_when_full(self._client, *command)
         except BrokerUnavailable as error:
-            log.debug("cannot publish whether recorders can write: %s", error)
+            RECORDER_STALL_NOT_PUBLISHED.log(log, error=str(error))
 
 
 def recorder_stall(client: "redis.Redis") -> Stall | None:

@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from worker.broker import keys
 from worker.broker.connection import script_text, send_command
 from worker.broker.redis_errors import is_full
+from worker.model.log_events import REDIS_KEY_DISPLACED
 
 if TYPE_CHECKING:
     from redis.client import Pipeline
@@ -90,9 +91,7 @@ def report_displaced(moved: Iterable[bytes]) -> None:
     """Log which keys were moved away: what was in them before is lost."""
     for key in moved:
         name = key.decode(errors="replace")
-        log.error(
-            "%s in Redis was of a wrong type: what was there is at %s:%s now", name, keys.DISPLACED, name
-        )
+        REDIS_KEY_DISPLACED.log(log, key=name, place=f"{keys.DISPLACED}:{name}")
 
 
 def has_room(client: redis.Redis) -> bool:

@@ -33,6 +33,7 @@ from worker.broker.counters import SharedCounters
 from worker.broker.order_messages import InvalidMessage
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import QueueDepth
+from worker.model.log_events import MESSAGE_DROPPED, MESSAGE_NOT_COUNTED
 from worker.model.orders import MessageFault
 from worker.model.untrusted_json import DAMAGED
 
@@ -145,9 +146,8 @@ class RefusedMessages:
         if now - self._logged_at.get(error.fault, -LOGGED_AGAIN) < LOGGED_AGAIN:
             return
         self._logged_at[error.fault] = now
-        several = self._unlogged.pop(error.fault)
-        also = f", {several} of this kind since this was last said" if several > 1 else ""
-        log.error("dropped a message of %s: it %s%s; see who else may write to Redis", place, error, also)
+        count = self._unlogged.pop(error.fault)
+        MESSAGE_DROPPED.log(log, queue=place, details=str(error), count=count, reason=error.fault)
 
     def _count(self) -> None:
         """Add to the counts in Redis what they lack; what cannot be added now is with the next message."""
@@ -156,4 +156,4 @@ class RefusedMessages:
         try:
             REFUSED_MESSAGES.flush(self._client())
         except (BrokerUnavailable, RedisError) as error:
-            log.debug("dropped messages are not counted yet: %s", error)
+            MESSAGE_NOT_COUNTED.log(log, error=str(error))

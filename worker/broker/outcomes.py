@@ -17,6 +17,7 @@ from worker.broker.packing import pack_dead, pack_outcomes
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.unrecordable import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
 from worker.model.deliveries import DeadLetter, Outcome, Withdrawn
+from worker.model.log_events import PARKED_UNREADABLE, STREAM_FOREIGN_ENTRY
 from worker.model.parking import ParkedChunk
 from worker.model.settlement import withdrawal
 from worker.model.untrusted_json import DAMAGED
@@ -149,7 +150,7 @@ class Outcomes:
         pipeline.xdel(keys.PARKED, entry_id)
         with broker_errors():
             execute_when_full(self._client, pipeline)
-        log.error("a parked chunk cannot be read: its %d events are dead letters", chunk.count)
+        PARKED_UNREADABLE.log(log, events=chunk.count)
 
     def _unpacked(
         self, stream: str, entries: dict[str, list[Entry]], standing: dict[tuple[str, str], str]
@@ -162,7 +163,7 @@ class Outcomes:
                 first_id = first_id_of(fields) or here
                 unpacked.append((first_id, unpack_fields(stream, fields)))
             except (*DAMAGED, LookupError) as error:
-                log.error("entry %s of %s is not ours (%s): set aside", here, stream, error)  # noqa: TRY400 - no fault of the code, so no traceback
+                STREAM_FOREIGN_ENTRY.log(log, entry=here, stream=stream, error=str(error))
                 self._move(stream, here, f"it cannot be read: {error}")
             else:
                 if first_id != here:

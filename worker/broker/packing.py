@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import QueuedEvent
+from worker.model.log_events import REDIS_COUNT_RESET
 
 if TYPE_CHECKING:
     import redis
@@ -98,5 +99,5 @@ def restart_counts(client: "redis.Redis", commands: Iterable[Sequence[Any]]) -> 
         try:
             int(stands or 0)
         except ValueError:
-            log.error("%s of %s in Redis was damaged (%r): it counts from 0 again", count, key, stands)  # noqa: TRY400 - no fault of the code, so no traceback
+            REDIS_COUNT_RESET.log(log, name=str(count), key=str(key), value=repr(stands))
             client.hset(key, mapping={count: by, "recount": 1})

@@ -23,6 +23,7 @@ from worker.integrations import destination_types
 from worker.model.failures import FailureCode
 from worker.model.fleet_health import FleetStats, QueueDepth
 from worker.model.health import BacklogStats, Breaker, Subject
+from worker.model.log_events import INTEGRATION_STATS_UNREADABLE
 from worker.model.untrusted_json import DAMAGED
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _vitals(integration_id: str, state: Any, oldest: Any) -> BacklogStats:
         if isinstance(reply, Exception):
             require_usable(reply)
             # One backlog whose keys are not what they should be must not hide the health of the others.
-            log.error("how integration %s fares cannot be read: %s", integration_id, reply)
+            INTEGRATION_STATS_UNREADABLE.log(log, integration=integration_id, error=str(reply))
             return BacklogStats()
     backlog, rests_until, closed, failures, *breaker = state
     came_ms, published_ms = oldest or (None, None)

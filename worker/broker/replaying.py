@@ -18,6 +18,7 @@ from worker.broker.connection import await_replica, broker_errors
 from worker.broker.ingress import RoutedChunk, append
 from worker.broker.oom import append_whole
 from worker.broker.packing import damaged_counts, whole
+from worker.model.log_events import REPLAY_RECORDS_DAMAGED
 from worker.model.replays import Page
 from worker.model.untrusted_json import DAMAGED
 
@@ -50,7 +51,7 @@ class ReplayPass:
         pages = {name: _page(packed) for name, packed in found.items()}
         if damaged := [name for name, page in pages.items() if page is None]:
             # What such a page handed over may come once more: no event is lost by that.
-            log.error("records of %d replays in Redis are damaged, and forgotten", len(damaged))
+            REPLAY_RECORDS_DAMAGED.log(log, count=len(damaged))
             with broker_errors():
                 self._client.hdel(keys.REPLAYS, *damaged)
         return [page for page in pages.values() if page is not None]

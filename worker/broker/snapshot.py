@@ -30,6 +30,7 @@ from worker.broker.integration_documents import (
     write_integrations,
 )
 from worker.broker.packing import whole
+from worker.model.log_events import INTEGRATION_UNREADABLE
 from worker.model.untrusted_json import DAMAGED
 
 __all__ = ["LaterState", "Limits", "Snapshot", "Subscription", "later_states", "publish_integrations"]
@@ -89,7 +90,9 @@ class Snapshot:
         except DAMAGED as error:
             if integration_id not in self._reported:
                 self._reported.add(integration_id)
-                log.error("integration %s in Redis cannot be read: %s", integration_id, error)  # noqa: TRY400 - no fault of the code, so no traceback
+                INTEGRATION_UNREADABLE.log(
+                    log, integration=integration_id, name="", store="Redis", error=str(error)
+                )
             # So a recorder sees, by the revision that is not there, that it must be brought back.
             self._client.hdel(keys.state_key(integration_id), "revision")
             if before is None or before.destination.type == UNKNOWN:

@@ -21,6 +21,7 @@ from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts
 from worker.cli.stores import configuration, ledger
 from worker.model.errors import LedgerUnavailable, SchemaBehind
+from worker.model.log_events import API_STARTED_WITHOUT_DATABASE, PROCESS_STOPPED
 from worker.pages.app import add_pages
 from worker.settings import API_URL_FILE
 
@@ -60,7 +61,7 @@ def api() -> None:
                 server.run(sockets=[listener])
         finally:
             sign.stop()
-    log.info("api ended")
+    PROCESS_STOPPED.log(log, role=API)
 
 
 def _leave_address(file: Path, url: str) -> None:
@@ -96,4 +97,4 @@ def _look_at_ledger() -> None:
         with ledger():
             pass
     except (LedgerUnavailable, SchemaBehind) as error:
-        log.warning("began without the database: %s", error)
+        API_STARTED_WITHOUT_DATABASE.log(log, error=str(error))

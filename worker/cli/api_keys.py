@@ -22,6 +22,7 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
+from worker.model.log_events import API_KEY_COPY_DEFERRED, API_KEY_REVOCATION_DEFERRED
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def create(name: str, tenant: str, role: str, *, as_json: bool) -> None:
                 _share(client, engine)
         except (OutageError, InvalidSetting) as error:
             # The key is stored, and its text is nowhere else: it is printed whatever fails here.
-            log.debug("Redis does not know the key yet, and a recorder will tell it: %s", error)
+            API_KEY_COPY_DEFERRED.log(log, error=str(error))
     if as_json:
         print_json({**_document(made.key), "api_key": made.text})
         return
@@ -121,11 +122,7 @@ def _publish_revocation(engine: Ledger, revoked: ApiKey) -> None:
             check_claim(client, ledger_id(engine))
             key_copy(client).revoke(revoked.id)
     except (BrokerUnavailable, InvalidSetting) as error:
-        log.warning(
-            "revoked, but Redis does not know yet (%s): a recorder tells it within seconds of its return. "
-            "Should the database be away then, the key opens until that is back, for a day at the most",
-            error,
-        )
+        API_KEY_REVOCATION_DEFERRED.log(log, api_key=revoked.id, error=str(error))
 
 
 def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import click
 
+from worker import __version__
 from worker.background import cleanup, health_monitor, loss_monitor, replayer, retention
 from worker.background.cleanup import Cleanup
 from worker.background.health import HealthService
@@ -54,6 +55,7 @@ from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_pages import ReplayStore
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
+from worker.model.log_events import PROCESS_STARTED, PROCESS_STOPPED
 from worker.model.orders import Issue
 from worker.pipeline.recorder import Recorder
 from worker.pipeline.router import Router
@@ -270,7 +272,7 @@ def _process(
     signal.signal(signal.SIGINT, stop)
     sign = Heartbeat(client, role, facts=facts)
     sign.start()
-    log.info("%s started", role)
+    PROCESS_STARTED.log(log, role=role, release=__version__)
     dependencies = Dependencies(logging.getLogger(f"worker.{role}"))
     try:
         with _beside([watch], stopping, dependencies):
@@ -279,7 +281,7 @@ def _process(
         # A main thread that fails must take its other threads along: half a process is worse than none.
         stopping.set()
         sign.stop()
-    log.info("%s ended", role)
+    PROCESS_STOPPED.log(log, role=role)
 
 
 def _consumer() -> str:

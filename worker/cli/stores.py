@@ -22,6 +22,7 @@ from worker.ledger.migrations.runner import require_readable_schema
 from worker.logging import configure
 from worker.model.allowed_networks import AllowedNetworks
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
+from worker.model.log_events import INTEGRATION_ANNOUNCE_DEFERRED
 from worker.settings import Settings, settings
 from worker.vault.vault import open_vault
 
@@ -159,7 +160,7 @@ def refresh_integrations(store: IntegrationStore, integration_id: str | None = N
         if integration_id is None or not _told(store, integration_id):
             reconcile(store)
     except (BrokerUnavailable, InvalidSetting) as error:
-        log.warning("saved, but the fleet does not know yet (%s): a recorder will tell it", error)
+        INTEGRATION_ANNOUNCE_DEFERRED.log(log, error=str(error))
 
 
 def _told(store: IntegrationStore, integration_id: str) -> bool:

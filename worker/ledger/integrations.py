@@ -31,6 +31,7 @@ from worker.ledger.rows import storable
 from worker.ledger.schema import integrations
 from worker.model.errors import InvalidIntegration, NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
+from worker.model.log_events import INTEGRATION_UNREADABLE
 from worker.model.time import current_ms
 from worker.vault.documents import open_document, read_document, seal_document
 from worker.vault.marks import marks_of
@@ -40,7 +41,6 @@ from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
-_UNKNOWN = "integration %s (%s) cannot be read by this release and is not shown: %s"
 #: Bound values of one SQLite statement: older releases take 999.
 _MOST_VALUES = 900
 _columns = integrations.c
@@ -251,7 +251,9 @@ class IntegrationStore:
             try:
                 found.append(read_document(json.loads(row.document), self._vault))
             except InvalidIntegration as error:
-                log.error(_UNKNOWN, row.name, row.id, error)  # noqa: TRY400 - no fault of the code, so no traceback
+                INTEGRATION_UNREADABLE.log(
+                    log, integration=row.id, name=row.name, store="the ledger", error=str(error)
+                )
         return found
 
     def _change_sealed(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
+from worker.model.log_events import DEPENDENCY_BACK, DEPENDENCY_LOST, PROCESS_UNEXPECTED_ERROR
 
 #: The pauses between two tries grow from the first to the second of these, in seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
@@ -93,14 +94,14 @@ class Availability:
                 self._back_at = now
                 if self._unlogged is not None:
                     self._log_loss(self._unlogged)
-                self._log.warning("%s is back after %.1f s", self._name, now - self._lost_at)
+                DEPENDENCY_BACK.log(self._log, dependency=self._name, seconds=now - self._lost_at)
 
     def _log_loss(self, error: Exception) -> None:
         """Write that it is lost, unless that was written since."""
         if self._unlogged is not None:
             self._unlogged = None
             reason = " ".join(str(error).split())
-            self._log.error("lost %s: %s; trying again until it is back", self._name, reason)
+            DEPENDENCY_LOST.log(self._log, dependency=self._name, error=reason)
 
 
 class Dependencies:
@@ -160,8 +161,9 @@ def run_forever_pausing(
             pause = step()
         except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
             pause = dependencies.lost(me, error, began)
-        except Exception:
-            log.exception("unexpected error, retrying in %.0f s", LONGEST_PAUSE)
+        except Exception:  # noqa: BLE001 - it is logged with its traceback
+            task = log.name.rpartition(".")[2]
+            PROCESS_UNEXPECTED_ERROR.log(log, task=task, retry_in=LONGEST_PAUSE, exc_info=True)
             pause = LONGEST_PAUSE
         else:
             dependencies.back(me)

@@ -4,26 +4,17 @@ A name stays what it is: alerts and searches rest on it. The sentences may chang
 """
 
 import logging
+from functools import partial
 
 from worker.model.log_records import LogEvent
 
+_debug, _info = partial(LogEvent, logging.DEBUG), partial(LogEvent, logging.INFO)
+_warning, _error = partial(LogEvent, logging.WARNING), partial(LogEvent, logging.ERROR)
 
-def _debug(name: str, sentence: str, extra: str = "") -> LogEvent:
-    return LogEvent(name, logging.DEBUG, sentence, tuple(extra.split()))
-
-
-def _info(name: str, sentence: str, extra: str = "") -> LogEvent:
-    return LogEvent(name, logging.INFO, sentence, tuple(extra.split()))
-
-
-def _warning(name: str, sentence: str, extra: str = "") -> LogEvent:
-    return LogEvent(name, logging.WARNING, sentence, tuple(extra.split()))
-
-
-def _error(name: str, sentence: str, extra: str = "") -> LogEvent:
-    return LogEvent(name, logging.ERROR, sentence, tuple(extra.split()))
-
-
+API_LISTENING = _info("api.listening", "listening at {url}")
+API_STARTED_WITHOUT_DATABASE = _warning(
+    "api.started_without_database", "started without the database: {error}"
+)
 API_KEY_COPY_DEFERRED = _debug("api_key.copy_deferred", "key not yet in Redis, a recorder copies it: {error}")
 API_KEY_REVOCATION_DEFERRED = _warning(
     "api_key.revocation_deferred",
@@ -34,10 +25,6 @@ API_KEY_REVOCATION_RECORDED = _warning(
     "api_key.revocation_recorded",
     "API key {api_key} was revoked while the database was away; now in the ledger, too",
 )
-API_LISTENING = _info("api.listening", "listening at {url}")
-API_STARTED_WITHOUT_DATABASE = _warning(
-    "api.started_without_database", "started without the database: {error}"
-)
 
 BACKLOG_BUDGET_EXCEEDED = _warning(
     "backlog.budget_exceeded",
@@ -45,10 +32,10 @@ BACKLOG_BUDGET_EXCEEDED = _warning(
     "{integrations}",
 )
 BACKLOG_FULL = _warning(
-    "backlog.full", "backlog of {integration} is full: its {events} oldest events are parked"
+    "backlog.full", "backlog of {integration} is full: its {events} oldest events are parked", "name"
 )
-BACKLOG_SLOTS_MENDED = _error(
-    "backlog.slots_mended", "{count} slots had no lease, as damaged data leaves them"
+BACKLOG_SLOTS_REPAIRED = _error(
+    "backlog.slots_repaired", "{count} slots had no lease, as damaged data leaves them"
 )
 BACKLOG_UNREADABLE = _error(
     "backlog.unreadable",
@@ -77,7 +64,7 @@ DELIVERY_ATTEMPTED = _debug(
     "delivery.attempted",
     "attempt {attempt}: {delivered} delivered, {retried} to be retried, {dead} dead of {events} in "
     "{elapsed_ms} ms",
-    "requests reason retry_in",
+    "reason retry_in",
 )
 DELIVERY_INTERRUPTED = _warning(
     "delivery.interrupted",
@@ -205,7 +192,7 @@ PROCESS_UNEXPECTED_ERROR = _error(
 )
 PRUNING_DONE = _info("pruning.done", "pruned by age: {details}")
 PRUNING_PARKED_PRUNED = _warning(
-    "pruning.parked_pruned", "{count} parked were pruned: they were never delivered"
+    "pruning.parked_pruned", "{count} parked events were pruned: they were never delivered"
 )
 PRUNING_REFUSED = _error("pruning.refused", "{details}", "kind")
 PRUNING_RESUMED = _warning("pruning.resumed", "pruning resumed", "kind")
@@ -251,6 +238,7 @@ REPLAY_STARTED_BY_REDRIVE = _warning(
     "({replay})",
 )
 REQUEST_FAILED = _error("request.failed", "request failed: {error}")
+REQUEST_NOT_COUNTED = _debug("request.not_counted", "cannot count refused requests yet: {error}")
 REQUEST_REFUSED = _warning(
     "request.refused", "refused {count} requests or connections of {who} since the last line: {reason}"
 )

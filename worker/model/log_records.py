@@ -22,8 +22,8 @@ _bound: ContextVar[dict[str, Field] | None] = ContextVar("log_fields", default=N
 
 @contextmanager
 def bind_fields(**fields: Field) -> Iterator[None]:
-    """Give these fields to each of our lines that this thread logs in the block."""
-    token = _bound.set(fields)
+    """Give these fields, and those of blocks around it, to each of our lines that this thread logs in it."""
+    token = _bound.set((_bound.get() or {}) | fields)
     try:
         yield
     finally:
@@ -41,13 +41,13 @@ def bind_more(**fields: Field) -> None:
 class LogEvent:
     """A fact that can be logged, as `noun.verb`; the catalogue is `worker.model.log_events`.
 
-    `sentence` shows some fields in braces; `extra` names those that it does not show.
+    `sentence` shows some fields in braces; `extra` names those that it does not show, with blanks between.
     """
 
-    name: str
     level: int
+    name: str
     sentence: str
-    extra: tuple[str, ...] = ()
+    extra: str = ""
 
     @property
     def shown(self) -> frozenset[str]:

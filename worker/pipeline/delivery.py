@@ -17,7 +17,7 @@ from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.batches import Batch, DeliveryAttempt
-from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
+from worker.model.deliveries import DeliveryResult, Failure, Settlement, Status, Verdict
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidIntegration,
@@ -26,10 +26,18 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.model.failures import FailureCode
+from worker.model.log_events import (
+    DELIVERY_ATTEMPTED,
+    DELIVERY_LEASE_LOST,
+    DELIVERY_UNEXPECTED_ERROR,
+    ORDER_SKIPPED,
+    PROCESS_UNEXPECTED_ERROR,
+)
+from worker.model.log_records import bind_fields, bind_more
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_results
 from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
-from worker.pipeline.task_report import TaskReport, held, task_error
+from worker.pipeline.task_report import TaskReport, held, task_error, waiting_in
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe
 from worker.transports.shortages import shortage_behind
@@ -129,16 +137,26 @@ class DeliveryWorker:
         with gate:
             claim = self._backlog.claim(order)
         if isinstance(claim, str):
-            log.debug("order %s is %s", order, claim)
+            at = order.integration_id, order.slot, order.epoch
+            ORDER_SKIPPED.log(log, integration=at[0], slot=at[1], epoch=at[2], reason=claim)
             if claim == "held":
                 raise held(*self._backlog.standstill(order.integration_id), report)
             report.word = claim
             return None
         if claim.further is not None:
             self._issue(claim.further, self._kind)
-        settlement = self._carry(claim.batch, retries)
-        with gate:
-            following = self._settle(claim.batch, settlement)
+        with bind_fields(
+            integration=order.integration_id,
+            type=self._kind,
+            slot=order.slot,
+            epoch=order.epoch,
+            batch=claim.batch.claimed_ms,
+        ):
+            settlement = self._carry(claim.batch, retries)
+            with gate:
+                following = self._settle(claim.batch, settlement)
+            if log.isEnabledFor(logging.DEBUG):
+                _log_attempt(claim.batch, settlement)
         report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
         ending = None if again else task_error(order, claim.batch, settlement, report)
@@ -167,6 +185,7 @@ class DeliveryWorker:
             if lack is None:
                 raise
             return _settle_unsent(batch, describe(lack), policy)
+        bind_more(tenant=integration.tenant_id)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
         attempt = DeliveryAttempt(batch)
@@ -178,11 +197,11 @@ class DeliveryWorker:
         try:
             with BUDGET.sending():
                 return sender.send(attempt, attempt.batch.claimed_at + self._patience.send_deadline)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged with its traceback
             if (lack := shortage_behind(error)) is not None:
                 return [replace(_failed(attempt.batch, attempt.places, describe(lack)), not_accepted=False)]
             # A fault of ours must not lose the batch, nor stop the worker: it is retried, then dead.
-            log.exception("unexpected error while sending")
+            DELIVERY_UNEXPECTED_ERROR.log(log, exc_info=True)
             attempt.count_unsent()
             # Whatever it says, the request may have been sent by then.
             return [replace(_failed(attempt.batch, attempt.places, _UNEXPECTED), not_accepted=False)]
@@ -198,7 +217,7 @@ class DeliveryWorker:
                 if time.monotonic() + pause >= deadline:
                     raise
             except LeaseLost:
-                log.warning("%s was settled before, or lost its lease and is sent again", batch.order)
+                DELIVERY_LEASE_LOST.log(log)
                 raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
@@ -214,8 +233,26 @@ def close_unused(
                 one.close_unused(standing)
             except BrokerUnavailable:
                 break  # that Redis is away, others say
-            except Exception:
-                log.exception("unexpected error while closing connections that are not needed")
+            except Exception:  # noqa: BLE001 - it is logged with its traceback
+                PROCESS_UNEXPECTED_ERROR.log(log, task="close_unused", retry_in=LOOK_EVERY, exc_info=True)
+
+
+def _log_attempt(batch: Batch, settlement: Settlement) -> None:
+    """Log what one sending did with a batch, in counts and codes: nothing of an event, nor of an answer."""
+    delivered = sum(len(one.events) for one in settlement.outcomes if one.status == Status.DELIVERED)
+    dead, retried = settlement.settled - delivered, waiting_in(settlement.retry)
+    died_of = settlement.dead[-1].failure.code if dead and settlement.dead else None
+    DELIVERY_ATTEMPTED.log(
+        log,
+        attempt=batch.attempts + 1,
+        events=settlement.settled + retried,
+        delivered=delivered,
+        retried=retried,
+        dead=dead,
+        elapsed_ms=batch.elapsed_ms(),
+        reason=settlement.cause if retried else died_of,
+        retry_in=settlement.retry.seconds if settlement.retry else None,
+    )
 
 
 def _is_gone(batch: Batch) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from worker.model.log_events import TENANT_THREADS_USED_UP
 from worker.model.orders import Issue, WorkOrder
 from worker.pipeline.task_report import TaskReport
 from worker.pipeline.thread_shares import TenantOrder, ThreadShares
@@ -127,8 +128,4 @@ class FairDelivery:
         if now - self._told.get(tenant_id, -TOLD_EVERY) < TOLD_EVERY:
             return
         self._told = {one: at for one, at in self._told.items() if now - at < TOLD_EVERY} | {tenant_id: now}
-        log.warning(
-            "tenant %s holds its share of this worker's threads (its destinations answer slowly), and what "
-            "goes beyond it waits; if that lasts, start more workers, or raise SIEM_WORKER_THREADS",
-            tenant_id or "(unknown)",
-        )
+        TENANT_THREADS_USED_UP.log(log, tenant=tenant_id or "(unknown)")

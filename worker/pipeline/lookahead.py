@@ -16,6 +16,7 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.ingress_ahead import IngressAhead, NotLeader
 from worker.broker.ingress_pass import IngressPass, ordinal
 from worker.broker.snapshot import Subscription
+from worker.model.log_events import INGRESS_CAUGHT_UP, INGRESS_FLOODED
 from worker.model.untrusted_text import plain
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class RouteAhead:
         self._behind_since = None
         if self._is_logged:
             self._is_logged = False
-            log.info("the ingress is no longer behind")
+            INGRESS_CAUGHT_UP.log(log)
 
     def _note(self, current: IngressPass) -> None:
         """Write down now and then who floods the ingress; tell it once, if it lasts."""
@@ -109,11 +110,7 @@ class RouteAhead:
             self._is_logged = True
             named = plain(", ".join(tenants[:_NAMED]))
             more = f" and {len(tenants) - _NAMED} more" if len(tenants) > _NAMED else ""
-            log.warning(
-                "more events come in than are routed, most of tenant %s%s: theirs wait, all others go first; "
-                "if it goes on, start more routers or let that tenant publish less",
-                *(named, more),
-            )
+            INGRESS_FLOODED.log(log, tenant=named + more)
 
     def _current_pass(self) -> IngressPass | None:
         """Return the pass to go on with, or a new one; None as long as no router has read anything.

@@ -18,6 +18,11 @@ from worker.ledger.results import Recorded
 from worker.model.availability import Dependencies, run_forever
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import BrokerUnavailable, DataRefused, LedgerUnavailable, OutageError, SchemaOutdated
+from worker.model.log_events import (
+    INTEGRATION_DISABLED_GONE,
+    RECORDER_BATCH_REFUSED,
+    RECORDER_ENTRY_SET_ASIDE,
+)
 from worker.model.outages import OutageCause
 from worker.model.parking import ParkedChunk
 
@@ -30,16 +35,6 @@ READ_BLOCK_MS = 500
 TRANSACTION = 64
 #: How often the integrations in Redis are compared with the ledger's, in seconds.
 RECONCILE_EVERY = 5.0
-#: Without the destination's own words, which may repeat an event: those stand in the ledger.
-DISABLED = (
-    "integration %s (%s) is disabled, because its destination says that it is gone for good; "
-    "`siem integrations enable %s` switches it on again"
-)
-
-SET_ASIDE = (
-    "an entry cannot be recorded (%s): it is set aside; `siem unrecordable list` shows it, and `siem "
-    "unrecordable retry` puts it back"
-)
 NOTHING_IS_TAKEN = (
     "the ledger takes no entry at all ({}): see whether its tables were changed, and the server's log"
 )
@@ -132,7 +127,7 @@ class Recorder:
         except NO_FAULT_OF_AN_ENTRY:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, one entry may be the cause
-            _complain("entries cannot be recorded together (%s): recording them one by one", error)
+            RECORDER_BATCH_REFUSED.log(log, error=_words(error), exc_info=_fault(error))
             self._record_each(settled)
         else:
             self._announce(recorded)
@@ -158,13 +153,14 @@ class Recorder:
         except Exception as refusal:
             words = NOTHING_IS_TAKEN.format(_words(refusal))
             raise LedgerUnavailable(words, OutageCause.REFUSED) from refusal
-        _complain(SET_ASIDE, error)
+        RECORDER_ENTRY_SET_ASIDE.log(log, error=_words(error), exc_info=_fault(error))
         self._outcomes.set_aside(one, _words(error))
 
     def _announce(self, recorded: Recorded) -> None:
         """Say what was disabled, and let the copy in Redis follow at once."""
         for off in recorded.disabled_by_destination:
-            log.warning(DISABLED, off.name, off.integration_id, off.integration_id)
+            # Without the destination's own words, which may repeat an event: those are in the ledger.
+            INTEGRATION_DISABLED_GONE.log(log, integration=off.integration_id, name=off.name)
             self._next_reconcile = 0.0
 
     def _gather(self, stopping: threading.Event) -> SettledEntries:
@@ -179,10 +175,9 @@ class Recorder:
         return settled
 
 
-def _complain(message: str, error: Exception) -> None:
-    """Log it; with a traceback if the database did not say so, for then it is a fault of ours."""
-    is_fault = not isinstance(error, DataRefused)
-    log.error(message, _words(error), exc_info=error if is_fault else None)
+def _fault(error: Exception) -> Exception | None:
+    """Return an error of ours, which is logged with its traceback; None for one of the database."""
+    return None if isinstance(error, DataRefused) else error
 
 
 def _words(error: Exception) -> str:

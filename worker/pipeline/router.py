@@ -22,6 +22,7 @@ from worker.model.event_decoder import accept_event
 from worker.model.events import BULK_EVENT_TYPES, MAX_EVENT_BYTES, QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.invalid_events import salvage_event
+from worker.model.log_events import EVENT_VALIDATION_FAILED
 from worker.model.orders import Issue
 from worker.pipeline.lookahead import RouteAhead
 
@@ -168,9 +169,9 @@ def route_entries(
         except InvalidEvent as error:
             routing_result.dead.append(_dead(entry, error))
             continue
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged with its traceback
             # A fault of ours that one event brings to light must not hold up all that stand behind it.
-            log.exception("an event cannot be judged: it becomes a dead letter")
+            EVENT_VALIDATION_FAILED.log(log, exc_info=True)
             unjudged = InvalidEvent("event", "could not be judged", "report this with the router's log")
             routing_result.dead.append(_dead(entry, unjudged))
             continue

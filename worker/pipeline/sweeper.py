@@ -14,20 +14,20 @@ from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.sweep import Holder, Housekeeping, Reissued, UnsettledReason
 from worker.model.availability import Dependencies, run_forever
+from worker.model.log_events import (
+    BACKLOG_BUDGET_EXCEEDED,
+    BACKLOG_FULL,
+    BACKLOG_SLOTS_REPAIRED,
+    DELIVERY_INTERRUPTED,
+    DELIVERY_NOT_SETTLED,
+    ORDER_REISSUED,
+)
 from worker.model.orders import Issue
 
 log = logging.getLogger(__name__)
 
 #: How many integrations a line of the log names.
 MOST_NAMED = 10
-
-#: What is said of batches that were not settled in time: how many, whose, and of which integrations.
-_WORDS = {
-    UnsettledReason.WORKER_ENDED: "%s interrupted by the end of %s; no event is lost, sending again: %s",
-    UnsettledReason.WORKER_SILENT: "%s not settled in time by %s, "
-    "which is suspended or cut off; sending again: %s",
-    UnsettledReason.NOT_SETTLED: "%s not settled in time by %s, which runs; sending again: %s",
-}
 
 #: How often to look for slots that damage has taken out of sight, in seconds.
 REPAIR_EVERY = 30.0
@@ -83,7 +83,7 @@ class Sweeper:
         if time.monotonic() >= self._next_repair:
             self._next_repair = time.monotonic() + REPAIR_EVERY
             if found := self._backlog.repair(subscriptions):
-                log.error("%d slots were out of the sweeper's sight, as damaged data leaves them", found)
+                BACKLOG_SLOTS_REPAIRED.log(log, count=found)
         self._park(subscriptions)
         self._housekeeping.report_displaced()
         self._housekeeping.forget_dead_consumers()
@@ -98,11 +98,11 @@ class Sweeper:
             waiting = self._budget.waiting(subscriptions)
         if parked := self._budget.park(waiting):
             largest = sorted(parked, key=parked.__getitem__, reverse=True)
-            log.warning(
-                "all backlogs together are full (%.1f MB): %d events are parked, the oldest of: %s",
-                self._budget.most() / 1_000_000,
-                sum(parked.values()),
-                _listed([_named(one, subscriptions) for one in largest]),
+            BACKLOG_BUDGET_EXCEEDED.log(
+                log,
+                bytes=self._budget.most(),
+                events=sum(parked.values()),
+                integrations=_listed([_named(one, subscriptions) for one in largest]),
             )
 
     def _park_overflow(self, integration_ids: Iterable[str], known: Mapping[str, Subscription]) -> None:
@@ -111,10 +111,8 @@ class Sweeper:
             while taken := self._parking.park(one):
                 parked += taken
             if parked:
-                log.warning(
-                    "the backlog of integration %s is full: its %d oldest events are parked",
-                    *(_named(one, known), parked),
-                )
+                name, tenant = (known[one].name, known[one].tenant_id) if one in known else ("", None)
+                BACKLOG_FULL.log(log, integration=one, name=name, tenant=tenant, events=parked)
 
     def _report(self, reissued: list[Reissued], subscriptions: Mapping[str, Subscription]) -> None:
         """Say which batches were not settled, and whose they were; a late retry is nothing to report."""
@@ -124,20 +122,35 @@ class Sweeper:
                 batches.setdefault(one.holder, []).append(one.order.integration_id)
         for holder, ids in batches.items():
             names = [_named(one, subscriptions) for one in dict.fromkeys(ids)]
-            log.warning(_WORDS[holder.fault], *_who(holder, len(ids)), _listed(names))
+            _report_unsettled(holder, len(ids), _listed(names))
         orders = sum(one.state == "ordered" for one in reissued)
         if orders:
-            log.info("%d work orders were not picked up in time and are issued again", orders)
+            ORDER_REISSUED.log(log, count=orders)
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + ("…" if len(names) > MOST_NAMED else "")
 
 
-def _who(holder: Holder, batches: int) -> tuple[str, str]:
-    process = holder.process
-    worker = f"the worker on {process.host} (pid {process.pid})" if process else "a worker that gave no name"
-    return "1 batch" if batches == 1 else f"{batches} batches", worker
+def _report_unsettled(holder: Holder, batches: int, integrations: str) -> None:
+    process, reason = holder.process, holder.fault.value
+    host, pid = (process.host, process.pid) if process else (None, None)
+    worker = f"the worker on {host} (pid {pid})" if process else "a worker that gave no name"
+    if holder.fault is UnsettledReason.WORKER_ENDED:
+        DELIVERY_INTERRUPTED.log(
+            log, batches=batches, worker=worker, integrations=integrations, host=host, pid=pid, reason=reason
+        )
+        return
+    DELIVERY_NOT_SETTLED.log(
+        log,
+        batches=batches,
+        worker=worker,
+        state="is suspended or cut off" if holder.fault is UnsettledReason.WORKER_SILENT else "runs",
+        integrations=integrations,
+        host=host,
+        pid=pid,
+        reason=reason,
+    )
 
 
 def _named(integration_id: str, subscriptions: Mapping[str, Subscription]) -> str:

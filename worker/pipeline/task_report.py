@@ -85,7 +85,7 @@ def task_error(
     if settlement.health is BreakerSignal.MISCONFIGURED or (
         batch.probing and settlement.health is BreakerSignal.FAILED
     ):
-        return held(_in_words(settlement.cause), _waiting(retry), report)
+        return held(_in_words(settlement.cause), waiting_in(retry), report)
     return DeliveryDelayed(report.behind(_again(retry)), retry.seconds)
 
 
@@ -95,12 +95,13 @@ def held(reason: str, waiting: int, report: TaskReport) -> DeliveryHeld:
     return DeliveryHeld(report.behind(f"held: {reason}, {waiting} {verb}"))
 
 
-def _waiting(retry: Retry) -> int:
-    return len(retry.request_counts) - retry.request_counts.count(SETTLED)
+def waiting_in(retry: Retry | None) -> int:
+    """Count the events that wait for this retry."""
+    return len(retry.request_counts) - retry.request_counts.count(SETTLED) if retry else 0
 
 
 def _again(retry: Retry) -> str:
-    waiting = _counted(_waiting(retry), "event")
+    waiting = _counted(waiting_in(retry), "event")
     return f"{_in_words(retry.reason)}: {waiting} to be sent again in {retry.seconds:.0f} s"
 
 

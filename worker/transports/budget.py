@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from worker.model.errors import OutOfResources
+from worker.model.log_events import RESOURCES_TOO_FEW_FILES
 from worker.model.outages import Resource
 from worker.transports.shortages import out_of
 
@@ -101,9 +102,8 @@ class DescriptorBudget:
         """Leave what so many threads need beside connections; say so if they are fewer than are wanted."""
         self._threads = threads
         if threads < wanted:
-            log.warning(
-                "the limit of %d open files suffices for %d threads, and SIEM_WORKER_THREADS wants %d: %s",
-                *(descriptor_limit(), threads, wanted, Resource.OPEN_FILES.hint),
+            RESOURCES_TOO_FEW_FILES.log(
+                log, limit=descriptor_limit(), threads=threads, wanted=wanted, hint=Resource.OPEN_FILES.hint
             )
 
     @property

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from worker.model.errors import OutOfResources
+from worker.model.log_events import RESOURCES_RECOVERED, RESOURCES_SHORT
 from worker.model.outages import Resource
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,7 @@ class ShortageLog:
             since, _, times = self._short.get(resource, (now, now, 0))
             self._short[resource] = (since, now, times + 1)
         if not times:
-            log.error(
-                "this process is short of %s: %s; what cannot be sent waits and counts as no attempt; %s",
-                *(resource.words, message, resource.hint),
-            )
+            RESOURCES_SHORT.log(log, resource=resource.words, error=message, hint=resource.hint)
 
     def current(self) -> list[Resource]:
         """Return what is short at present; log what is so no longer. To be called now and then."""
@@ -67,10 +65,7 @@ class ShortageLog:
                 del self._short[one]
             found = sorted(self._short)
         for one, (since, last, times) in over.items():
-            log.warning(
-                "this process is no longer short of %s: it was for %.0f s, and met it %d times",
-                *(one.words, last - since, times),
-            )
+            RESOURCES_RECOVERED.log(log, resource=one.words, seconds=last - since, times=times)
         return found
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, inspect, text
 from tests.fleet import wait_until
 from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, later_steps
 from tests.ledger.tables import is_current
+from tests.logged import event_names
 from worker import __version__
 from worker.ledger.engine import open_ledger, reading, writing
 from worker.ledger.migrations.changes import Wait, changes_of, statements_of
@@ -219,7 +220,7 @@ def test_an_upgrade_lets_others_go_first(
         with engine.connect() as holder:
             holder.execute(text("SELECT count(*) FROM integrations"))
             upgraded = pool.submit(upgrade_tables, engine, steps)
-            wait_until(lambda: "another transaction holds a table" in caplog.text, "it waits")
+            wait_until(lambda: "table.locked" in event_names(caplog), "it waits")
             with writing(engine) as connection:
                 connection.execute(text("UPDATE integrations SET name = name"))
         taken = upgraded.result()

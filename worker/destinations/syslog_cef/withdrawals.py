@@ -18,6 +18,7 @@ from worker.model.errors import (
     SiemError,
 )
 from worker.model.failures import FailureCode
+from worker.model.log_events import DELIVERY_WITHDRAWAL_DEFERRED
 from worker.transports.shortages import no_thread
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class WithdrawnParts:
                 self._write(part)
             except SiemError as error:
                 self._add(part, None)
-                log.warning("%d events could not be taken back yet: %s", len(part.events), error)
+                DELIVERY_WITHDRAWAL_DEFERRED.log(log, events=len(part.events), error=str(error))
 
     def _add(self, part: Withdrawn, batch: Batch | None) -> None:
         with self._lock:

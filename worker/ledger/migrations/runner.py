@@ -27,6 +27,7 @@ from worker.ledger.migrations.revisions import (
     require_readable_tables,
 )
 from worker.model.errors import LedgerUnavailable, SchemaBehind, SchemaOutdated
+from worker.model.log_events import TABLE_LOCKED
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +173,6 @@ def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]
         except LedgerUnavailable as error:
             if pause is None or not is_lock_conflict(error):
                 raise
-            log.warning(
-                "another transaction holds a table that is to be changed: trying again in %.0f s", pause
-            )
+            TABLE_LOCKED.log(log, retry_in=pause)
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")

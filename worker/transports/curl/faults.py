@@ -25,6 +25,7 @@ from worker.model.errors import (
     TlsFailed,
     TransportError,
 )
+from worker.model.log_events import HTTP_NOT_STARTED, HTTP_UNEXPECTED_END
 from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
 from worker.transports.curl.endings import BAD_HTTP2
@@ -168,7 +169,7 @@ def _lost(exchange: Exchange, code: int, words: str) -> TransportError:
         return ConnectionLost(f"{peer} {_HALF_WAY if _has_begun(exchange) else _NO_ANSWER}")
     if code in _WORDS:
         return ConnectionLost(f"{peer} {_WORDS[code]}")
-    log.warning("libcurl ended an exchange with %s by its code %d: %s", peer, code, words)
+    HTTP_UNEXPECTED_END.log(log, peer=peer, code=code, error=words)
     return ConnectionLost(f"the exchange with {peer} ended by an unexpected error; the worker's log has more")
 
 
@@ -220,7 +221,7 @@ def _without_means(exchange: Exchange, words: str) -> TransportError:
     if lack is not None:
         return lack
     peer = exchange.route.peer
-    log.warning("libcurl could not begin an exchange with %s: %s", peer, words)
+    HTTP_NOT_STARTED.log(log, peer=peer, error=words)
     what = f"an exchange with {peer} could not begin: memory is short, or a file cannot be read"
     return out_of(Resource.UNNAMED, what)
 

@@ -16,6 +16,7 @@ from time import monotonic
 from worker.integrations import TlsOptions
 from worker.model.deliveries import Assurance
 from worker.model.errors import ConnectionLost, ConnectTimedOut, DeadlinePassed, TransportError
+from worker.model.log_events import SYSLOG_CLOSED_AFTER_SEND
 from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog.connection import SyslogConnection, SyslogTarget
@@ -164,7 +165,7 @@ class SyslogStream:
 
     def _ended_behind(self, count: int, on_end: Callable[[], None]) -> None:
         self._wary_until = monotonic() + _WARY
-        log.warning("%s closed the connection just behind %d events that counted as sent", self.peer, count)
+        SYSLOG_CLOSED_AFTER_SEND.log(log, peer=self.peer, events=count)
         on_end()
 
     def _take(self, deadline: Deadline, sending: object) -> SyslogConnection:
