@@ -17,16 +17,11 @@ from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from redis.exceptions import RedisError
-
+from worker.broker.connection import Client
 from worker.broker.counters import SharedCounters
 from worker.model.errors import BrokerUnavailable
-
-if TYPE_CHECKING:
-    import redis
-
 from worker.model.log_events import REQUEST_NOT_COUNTED, REQUEST_REFUSED
 
 log = logging.getLogger(__name__)
@@ -96,7 +91,7 @@ note_refusal = _Book().note
 
 
 @contextmanager
-def sharing_refusals(client: "redis.Redis") -> Iterator[None]:
+def sharing_refusals(client: Client) -> Iterator[None]:
     """Add what this process refuses to the counts in Redis every two seconds, and when the block ends."""
     stopping = threading.Event()
     thread = threading.Thread(target=_share, args=(client, stopping), name="refusal-counts", daemon=True)
@@ -108,13 +103,13 @@ def sharing_refusals(client: "redis.Redis") -> Iterator[None]:
         thread.join(SHARE_EVERY)
 
 
-def _share(client: "redis.Redis", stopping: threading.Event) -> None:
+def _share(client: Client, stopping: threading.Event) -> None:
     is_last = False
     while not is_last:
         is_last = stopping.wait(SHARE_EVERY)
         try:
             REFUSED_REQUESTS.flush(client)
-        except (BrokerUnavailable, RedisError) as error:
+        except BrokerUnavailable as error:
             REQUEST_NOT_COUNTED.log(log, error=str(error))
 
 
