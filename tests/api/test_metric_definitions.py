@@ -1,21 +1,92 @@
-"""The text that Prometheus reads."""
+"""Each metric is defined once: what Prometheus reads, and what the documentation says."""
 
-from worker.api.metric_definitions import Exposition, labels
+import re
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from worker.api.metric_definitions import METRICS
+from worker.api.metric_registry import MetricDefinition, MetricRegistry
+from worker.model.sources import Source
+
+_TOP = Path(__file__).parents[2]
+_BEGIN, _END = "<!-- metrics -->\n", "<!-- end -->"
+
+
+class _Given(Collector):
+    def __init__(self, *given: Metric) -> None:
+        self._given = given
+
+    def collect(self) -> tuple[Metric, ...]:
+        return self._given
 
 
 def test_no_label_breaks_out() -> None:
     """Quotes, backslashes and line feeds are escaped."""
-    assert labels(tenant='a"b\\c\nd', type="x") == '{tenant="a\\"b\\\\c\\nd",type="x"}'
+    defined = MetricRegistry().of_integrations("a", "One.", "Always: look.")
+    text = prometheus_client.generate_latest(
+        _Given(defined.with_samples([({"tenant": 'a"b\\c\nd', "type": "x"}, 1)]))
+    ).decode()
+
+    assert '\nsiem_integration_a{tenant="a\\"b\\\\c\\nd",type="x"} 1.0\n' in text
 
 
-def test_families_stand_one_after_the_other() -> None:
-    """What it means, its kind, its samples; a line feed at the end."""
-    told = Exposition()
-    told.gauge("siem_a", "One\nline \\ each.", [("", 1), (labels(x="y"), 0.5)])
-    told.counter("siem_b_total", "None yet.", [])
+def test_metrics_stand_one_after_the_other() -> None:
+    """What it means and what to do, its kind, its samples; a line feed at the end."""
+    registry = MetricRegistry()
+    first = registry.of_fleet("siem_a", "One\nline \\ each.", "High: look.", label="x", values=("y", "z"))
+    second = registry.of_fleet("siem_b_total", "None yet.", "High: look.")
 
-    assert told.text() == (
-        "# HELP siem_a One\\nline \\\\ each.\n# TYPE siem_a gauge\n"
-        'siem_a 1\nsiem_a{x="y"} 0.5\n'
-        "# HELP siem_b_total None yet.\n# TYPE siem_b_total counter\n"
+    assert prometheus_client.generate_latest(
+        _Given(first.of({"y": 0.5}), second.with_samples([]))
+    ).decode() == (
+        "# HELP siem_a One\\nline \\\\ each. High: look.\n# TYPE siem_a gauge\n"
+        'siem_a{x="y"} 0.5\nsiem_a{x="z"} 0.0\n'
+        "# HELP siem_b_total None yet. High: look.\n# TYPE siem_b_total counter\n"
     )
+
+
+def test_a_value_that_is_not_known_is_exposed_too() -> None:
+    """Behind those that always are: a later release may bring one."""
+    defined = MetricRegistry().of_fleet("siem_a", "One.", "High: look.", label="x", values=("y",))
+
+    assert [(one.labels, one.value) for one in defined.of({"new": 2}).samples] == [
+        ({"x": "y"}, 0),
+        ({"x": "new"}, 2),
+    ]
+
+
+@pytest.mark.parametrize("metric", METRICS.all, ids=lambda one: one.name)
+def test_each_says_what_to_do(metric: MetricDefinition) -> None:
+    """A sentence on what it means; and of which value one must do what, short enough for a dashboard."""
+    assert re.fullmatch(r"siem_[a-z]+(_[a-z]+)*", metric.name)
+    assert metric.meaning[0].isupper() or metric.meaning[0].isdigit()
+    assert metric.meaning.endswith(".")
+    assert re.fullmatch(r"[^:]+: \S.*\.", metric.advice)
+    assert len(metric.advice) <= 200
+    assert "|" not in metric.meaning + metric.advice
+
+
+def test_names_are_used_once() -> None:
+    """And those of integrations, which have three labels more, are told by their names."""
+    names = [one.name for one in METRICS.all]
+    of_integrations = {one.name for one in METRICS.all if one.per_integration}
+
+    assert len(names) == len(set(names)) == 38
+    assert of_integrations == {
+        one for one in names if one.startswith("siem_integration_") and one != "siem_integration_conflicts"
+    }
+    assert [one.name for one in METRICS.all if not one.sources] == ["siem_redis_up", "siem_database_up"]
+    assert {source for one in METRICS.all for source in one.sources} == {Source.REDIS, Source.DATABASE}
+
+
+def test_the_documentation_has_the_table() -> None:
+    """Exactly as `METRICS.documentation()` returns it: paste that where this fails."""
+    texts = [(_TOP / name).read_text() for name in ("README.md", "deploy/README.md")]
+    [text] = [text for text in texts if _BEGIN in text]
+    table = text.partition(_BEGIN)[2].partition(_END)[0]
+
+    assert table == METRICS.documentation()

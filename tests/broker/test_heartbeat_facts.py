@@ -9,7 +9,7 @@ import redis
 
 from tests.destinations.batches import GUARD
 from tests.fleet import wait_until
-from worker.api.metric_definitions import PROCESSES_SHORT, Exposition
+from worker.api.metric_definitions import PROCESSES_SHORT
 from worker.broker import heartbeat
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import Heartbeat, connections_to, short_processes
@@ -39,10 +39,9 @@ def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pyt
         assert (part.name, part.ok, part.holds_events) == ("resources", False, False)
         assert f"worker-webhook on {short[0][0].host} short of open files (descriptors)" in part.words
         assert Resource.OPEN_FILES.hint in part.words
-        figures = Exposition()
-        PROCESSES_SHORT.tell(figures, Counter(resource for _, resource in short))
-        assert 'siem_processes_short{resource="open_files"} 2' in figures.text()
-        assert 'siem_processes_short{resource="threads"} 0' in figures.text()
+        exposed = PROCESSES_SHORT.of(Counter(resource for _, resource in short))
+        counts = {one.labels["resource"]: one.value for one in exposed.samples}
+        assert (counts["open_files"], counts["threads"]) == (2, 0)
 
         now = OVER_AFTER
         wait_until(lambda: not list(short_processes(living_processes(client))), "it is over")

@@ -21,10 +21,10 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from worker.api.callers import Shared
-from worker.api.metric_definitions import MEDIA_TYPE
-from worker.api.metrics import Metrics
+from worker.api.metrics import MetricsCollector
 from worker.api.openapi import problems
 from worker.api.pools import FLEET
 from worker.api.problems import Problem
@@ -89,7 +89,7 @@ class _Watch:
     def __init__(self, resources: Resources) -> None:
         # Requests of tenants may take every connection of the engine that they share.
         own = replace(resources, engine=resources.reserve)
-        self.metrics = CachedValue("metrics", Metrics(own).scrape)
+        self.metrics = CachedValue("metrics", MetricsCollector(own).scrape)
         self.health = CachedValue("readiness", HealthService(own.engine, own.client, own.config).fleet)
 
 
@@ -141,7 +141,7 @@ async def metrics(watch: FleetView, resources: Shared, token: Token) -> Response
             hint="give the one of SIEM_METRICS_TOKEN as a bearer token",
         )
     try:
-        return Response(await watch.metrics.get(), media_type=MEDIA_TYPE)
+        return Response(await watch.metrics.get(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
     except TimeoutError:
         raise Problem(
             503, _HANGS.public or "", headers={"Retry-After": "5"}, hint="see `siem health`"

@@ -1,8 +1,7 @@
-"""Collects the figures of `/metrics`: of the fleet, Redis, clocks and each integration.
+"""Collects the metrics of the fleet, Redis, clocks and each integration for Prometheus.
 
-Comes in: Redis and the ledger. Goes out: text. Integrations are told by id, tenant and type, never by name
-or address. What does not answer is told as such, and only the figures that come from it are left out
-(`worker.api.metric_definitions` says which those are).
+Integrations are named by id, tenant and type, never by name or address. A source that does not answer has a
+metric that says so, and only what comes from it is left out (`worker.api.metric_definitions`).
 """
 
 import hashlib
@@ -10,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.api import metric_definitions
+from prometheus_client import Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from worker.api import metric_definitions as metrics
 from worker.api.limits import REFUSED_REQUESTS
-from worker.api.metric_definitions import Exposition, labels
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.background.redis_monitor import RedisReport
@@ -27,40 +28,45 @@ from worker.broker.order_queues import REFUSED_MESSAGES
 from worker.broker.redis_stats import RedisStats
 from worker.ledger.counts import totals_of
 from worker.ledger.parked import ParkedStore
-from worker.model.health import IntegrationHealth, Latency, Subject
+from worker.model.health import IntegrationHealth, ParkedStats, Subject
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.redis_marks import Loss
 from worker.model.sources import MissingSources, Source
 
-#: Reckoning takes at most this share of a process's time: with a thousand integrations it takes seconds.
+#: Health takes at most this share of a process's time: of a thousand integrations it takes seconds.
 _SHARE = 0.05
 _QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
 
+#: The labels of each integration, by its id.
+Labels = Mapping[str, dict[str, str]]
 
-class HealthFigures:
-    """How all integrations fare, reckoned anew when that is due; one thread at a time."""
+
+class HealthMetrics:
+    """The health of all integrations, computed again when that is due; one thread at a time."""
 
     def __init__(self, health: HealthService) -> None:
-        """Reckon when first asked."""
+        """Compute when first asked."""
         self._health = health
         self._found: Sequence[IntegrationHealth] = ()
         self._next = 0.0
 
-    def tell(self, told: Exposition, marks: Mapping[str, str]) -> None:
-        """Tell the figures of these integrations, each with its labels.
-
-        Raises BrokerUnavailable, LedgerUnavailable.
-        """
-        found = [(marks[one.integration_id], one) for one in self._fresh() if one.integration_id in marks]
-        metric_definitions.ERRORS.render_samples(
-            told, [(mark, one.error_rate) for mark, one in found if one.error_rate is not None]
-        )
-        metric_definitions.RETRIES.render_samples(
-            told, [(mark, one.retry_rate) for mark, one in found if one.retry_rate is not None]
-        )
-        metric_definitions.LATENCIES.render_samples(
-            told, [sample for mark, one in found if one.latency for sample in _quantiles(mark, one.latency)]
-        )
+    def collect(self, labels: Labels) -> list[Metric]:
+        """Return the metrics of these integrations. Raises BrokerUnavailable, LedgerUnavailable."""
+        known = [(labels[one.integration_id], one) for one in self._fresh() if one.integration_id in labels]
+        return [
+            metrics.ERRORS.with_samples(
+                (own, one.error_rate) for own, one in known if one.error_rate is not None
+            ),
+            metrics.RETRIES.with_samples(
+                (own, one.retry_rate) for own, one in known if one.retry_rate is not None
+            ),
+            metrics.LATENCIES.with_samples(
+                (own | {"quantile": quantile}, getattr(one.latency, name) / 1000)
+                for own, one in known
+                if one.latency
+                for quantile, name in _QUANTILES
+            ),
+        ]
 
     def _fresh(self) -> Sequence[IntegrationHealth]:
         began = time.monotonic()
@@ -71,37 +77,32 @@ class HealthFigures:
         return self._found
 
 
-def _quantiles(mark: str, latency: Latency) -> list[tuple[str, float]]:
+def redis_config_metrics(checks: Sequence[RedisCheck]) -> list[Metric]:
+    """Return for each check whether it passes, and whether Redis says enough to know."""
     return [
-        (f'{mark[:-1]},quantile="{quantile}"}}', getattr(latency, name) / 1000)
-        for quantile, name in _QUANTILES
+        metrics.REDIS_CONFIG_OK.of({one.name: int(one.standing is CheckStatus.OK) for one in checks}),
+        metrics.REDIS_CONFIG_UNKNOWN.of(
+            {one.name: int(one.standing is CheckStatus.UNKNOWN) for one in checks}
+        ),
     ]
 
 
-def redis_config_samples(told: Exposition, checks: Sequence[RedisCheck]) -> None:
-    """Tell of each check whether it is well, and whether Redis told enough to know."""
-    metric_definitions.REDIS_CONFIG_OK.tell(
-        told, {one.name: int(one.standing is CheckStatus.OK) for one in checks}
-    )
-    metric_definitions.REDIS_CONFIG_UNKNOWN.tell(
-        told, {one.name: int(one.standing is CheckStatus.UNKNOWN) for one in checks}
-    )
-
-
-def redis_loss_samples(told: Exposition, losses: Sequence[Loss]) -> None:
-    """Tell of the losses that nobody has acknowledged."""
-    metric_definitions.REDIS_LOSSES.tell(told, len(losses))
-    metric_definitions.REDIS_LOST_EVENTS.tell(told, sum(one.events for one in losses))
+def redis_loss_metrics(losses: Sequence[Loss]) -> list[Metric]:
+    """Return what the losses amount to that are not acknowledged."""
+    return [
+        metrics.REDIS_LOSSES.of(len(losses)),
+        metrics.REDIS_LOST_EVENTS.of(sum(one.events for one in losses)),
+    ]
 
 
 def anonymous(process: str) -> str:
-    """Return the role of a process and a mark that tells it from others, in place of its host and number."""
+    """Return the role of a process and a digest of its host and number."""
     role, _, name = process.partition(":")
     return f"{role}:{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-class Metrics:
-    """The figures of one process; one thread at a time asks for them."""
+class MetricsCollector(Collector):
+    """The metrics of the fleet, as one process finds them; one thread at a time asks for them."""
 
     def __init__(self, resources: Resources) -> None:
         """Ask what the doors share."""
@@ -110,107 +111,105 @@ class Metrics:
         self._signs = RedisStats(resources.client)
         self._redis = RedisReport(resources.engine, resources.client, resources.config)
         self._health = HealthService(resources.engine, resources.client, resources.config)
-        self._health_figures = HealthFigures(self._health)
+        self._health_metrics = HealthMetrics(self._health)
 
-    def scrape(self) -> str:
-        """Return the figures: asked one after another, each told only once it has all of its answers."""
-        told, gaps = Exposition(), MissingSources()
+    def scrape(self) -> bytes:
+        """Return the text of one scrape."""
+        return generate_latest(self)
+
+    def collect(self) -> list[Metric]:
+        """Return all metrics whose sources answer; each group whole, or not at all."""
+        found, gaps = list[Metric](), MissingSources()
         known = self._health.known_subjects(gaps)
-        marks = {one.id: labels(integration=one.id, tenant=one.tenant_id, type=one.type) for one in known}
-        steps: tuple[tuple[Source, Callable[[], None]], ...] = (
-            (Source.REDIS, lambda: self._tell_fleet(told)),
-            (Source.REDIS, lambda: redis_config_samples(told, self._redis.checks())),
-            (Source.REDIS, lambda: self._tell_conflicts(told)),
-            (Source.REDIS, lambda: self._tell_clocks(told)),
-            (Source.DATABASE, lambda: redis_loss_samples(told, self._redis.losses())),
-            (Source.REDIS, lambda: self._tell_counters(told)),
-            (Source.REDIS, lambda: self._add_backlog_figures(told, known, marks)),
-            (Source.DATABASE, lambda: self._tell_parked(told, marks)),
-            (Source.DATABASE, lambda: self._tell_totals(told, marks)),
-            (Source.DATABASE, lambda: self._tell_health(told, marks, gaps)),
+        labels = {one.id: {"integration": one.id, "tenant": one.tenant_id, "type": one.type} for one in known}
+        groups: tuple[tuple[Source, Callable[[], list[Metric]]], ...] = (
+            (Source.REDIS, self._fleet),
+            (Source.REDIS, lambda: redis_config_metrics(self._redis.checks())),
+            (Source.REDIS, self._conflicts),
+            (Source.REDIS, self._clocks),
+            (Source.DATABASE, lambda: redis_loss_metrics(self._redis.losses())),
+            (Source.REDIS, self._counters),
+            (Source.REDIS, lambda: self._backlogs(known, labels)),
+            (Source.DATABASE, lambda: self._parked(labels)),
+            (Source.DATABASE, lambda: self._totals(labels)),
+            # Remembered for longer than it takes to lose one of its sources.
+            (
+                Source.DATABASE,
+                lambda: gaps.ask(Source.REDIS, lambda: self._health_metrics.collect(labels)) or [],
+            ),
         )
-        for source, step in steps:
-            gaps.ask(source, step)
-        metric_definitions.REDIS_UP.tell(told, int(Source.REDIS not in gaps.errors))
-        metric_definitions.DATABASE_UP.tell(told, int(Source.DATABASE not in gaps.errors))
+        for source, collect in groups:
+            found += gaps.ask(source, collect) or ()
         for error in gaps.errors.values():
             self._resources.outages.note(error)
-        return told.text()
+        return [
+            metrics.REDIS_UP.of(int(Source.REDIS not in gaps.errors)),
+            metrics.DATABASE_UP.of(int(Source.DATABASE not in gaps.errors)),
+            *found,
+        ]
 
-    def _tell_fleet(self, told: Exposition) -> None:
+    def _fleet(self) -> list[Metric]:
         signs, stall = self._signs.of_fleet(), recorder_stall(self._client)
-        metric_definitions.INGRESS_ENTRIES.tell(told, signs.to_route.entries)
-        metric_definitions.INGRESS_OLDEST.tell(told, signs.to_route.seconds(signs.now_ms))
-        metric_definitions.RECORDER_ENTRIES.tell(told, signs.to_record.entries)
-        metric_definitions.RECORDER_OLDEST.tell(told, signs.to_record.seconds(signs.now_ms))
-        metric_definitions.UNRECORDABLE.tell(told, signs.unrecordable)
-        metric_definitions.PROCESSES.tell(told, signs.processes)
-        metric_definitions.PROCESSES_SHORT.tell(
-            told, Counter(resource for _, resource in short_processes(living_processes(self._client)))
-        )
-        metric_definitions.QUEUE_ORDERS.tell(told, {kind: one.entries for kind, one in signs.queues.items()})
-        waited = {kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}
-        metric_definitions.QUEUE_OLDEST.tell(told, waited)
-        metric_definitions.NOT_CONSUMING.tell(told, signs.not_consuming)
-        metric_definitions.DATABASE_WRITABLE.tell(told, int(stall is None))
+        short = Counter(resource.value for _, resource in short_processes(living_processes(self._client)))
+        return [
+            metrics.INGRESS_ENTRIES.of(signs.to_route.entries),
+            metrics.INGRESS_OLDEST.of(signs.to_route.seconds(signs.now_ms)),
+            metrics.RECORDER_ENTRIES.of(signs.to_record.entries),
+            metrics.RECORDER_OLDEST.of(signs.to_record.seconds(signs.now_ms)),
+            metrics.UNRECORDABLE.of(signs.unrecordable),
+            metrics.PROCESSES.of(signs.processes),
+            metrics.PROCESSES_SHORT.of(short),
+            metrics.QUEUE_ORDERS.of({kind: one.entries for kind, one in signs.queues.items()}),
+            metrics.QUEUE_OLDEST.of({kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}),
+            metrics.NOT_CONSUMING.of(signs.not_consuming),
+            metrics.DATABASE_WRITABLE.of(int(stall is None)),
+        ]
 
-    def _tell_counters(self, told: Exposition) -> None:
-        for name, count in counters(self._client).items():
-            metric_definitions.EVENTS[name].tell(told, count)
-        metric_definitions.MESSAGES_REFUSED.tell(told, REFUSED_MESSAGES.read(self._client))
-        metric_definitions.API_REFUSED.tell(told, REFUSED_REQUESTS.read(self._client))
+    def _counters(self) -> list[Metric]:
+        return [
+            *(metrics.EVENTS[name].of(count) for name, count in counters(self._client).items()),
+            metrics.MESSAGES_REFUSED.of(REFUSED_MESSAGES.read(self._client)),
+            metrics.API_REFUSED.of(REFUSED_REQUESTS.read(self._client)),
+        ]
 
-    def _tell_clocks(self, told: Exposition) -> None:
+    def _clocks(self) -> list[Metric]:
         found, refused = skews(self._client), PruningRefusals(self._client).all()
         if not self._resources.config.metrics_token.get_secret_value():
-            # Whoever reaches the API may read this: names of hosts are nobody's business.
+            # Every client of the API may read this: it must not learn the names of hosts.
             found = {anonymous(name): skew for name, skew in found.items()}
-        metric_definitions.CLOCK_SKEW.tell(told, found)
-        metric_definitions.RETENTION_REFUSED.tell(told, int(bool(refused)))
+        return [metrics.CLOCK_SKEW.of(found), metrics.RETENTION_REFUSED.of(int(bool(refused)))]
 
-    def _tell_conflicts(self, told: Exposition) -> None:
+    def _conflicts(self) -> list[Metric]:
         counts = count_by_kind(conflicts(self._client))
-        metric_definitions.CONFLICTS.tell(told, {kind.value: count for kind, count in counts.items()})
+        return [metrics.CONFLICTS.of({kind.value: count for kind, count in counts.items()})]
 
-    def _add_backlog_figures(
-        self, told: Exposition, known: Sequence[Subject], marks: Mapping[str, str]
-    ) -> None:
-        backlog_stats = self._signs.of([one.id for one in known])
-        now_ms = self._signs.now_ms()
-        changes = HealthEvents(self._client).known()
-        each = {one: (mark, backlog_stats[one]) for one, mark in marks.items()}
-        metric_definitions.BACKLOG.render_samples(
-            told, [(mark, found.backlog_events) for mark, found in each.values()]
-        )
-        metric_definitions.OLDEST.render_samples(
-            told, [(mark, _waited(found.waiting_since_ms, now_ms)) for mark, found in each.values()]
-        )
-        metric_definitions.BREAKER.render_samples(
-            told, [(mark, int(found.breaker is not None)) for mark, found in each.values()]
-        )
-        states = {one: change.state.value for one, change in changes.items()}
-        metric_definitions.STATE.render_samples(
-            told,
-            [
-                (f'{mark[:-1]},state="{state}"}}', int(states.get(one) == state))
-                for one, mark in marks.items()
-                for state in metric_definitions.STATE.values
-            ],
-        )
+    def _backlogs(self, known: Sequence[Subject], labels: Labels) -> list[Metric]:
+        stats, now_ms = self._signs.of([one.id for one in known]), self._signs.now_ms()
+        each = [(own, stats[one]) for one, own in labels.items()]
+        states = {one: change.state.value for one, change in HealthEvents(self._client).known().items()}
+        return [
+            metrics.BACKLOG.with_samples((own, one.backlog_events) for own, one in each),
+            metrics.OLDEST.with_samples((own, _waited(one.waiting_since_ms, now_ms)) for own, one in each),
+            metrics.BREAKER.with_samples((own, int(one.breaker is not None)) for own, one in each),
+            metrics.STATE.with_samples(
+                (own | {"state": state}, int(states.get(one) == state))
+                for one, own in labels.items()
+                for state in metrics.STATE.values
+            ),
+        ]
 
-    def _tell_parked(self, told: Exposition, marks: Mapping[str, str]) -> None:
-        parked = ParkedStore(self._resources.engine).counts()
-        samples = [(mark, parked[one].events if one in parked else 0) for one, mark in marks.items()]
-        metric_definitions.PARKED.render_samples(told, samples)
+    def _parked(self, labels: Labels) -> list[Metric]:
+        parked, none = ParkedStore(self._resources.engine).counts(), ParkedStats()
+        return [
+            metrics.PARKED.with_samples((own, parked.get(one, none).events) for one, own in labels.items())
+        ]
 
-    def _tell_totals(self, told: Exposition, marks: Mapping[str, str]) -> None:
-        totals = totals_of(self._resources.engine, list(marks))
-        for name, figure in metric_definitions.TOTALS.items():
-            figure.render_samples(told, [(mark, getattr(totals[one], name)) for one, mark in marks.items()])
-
-    def _tell_health(self, told: Exposition, marks: Mapping[str, str], gaps: MissingSources) -> None:
-        # They are remembered for longer than it takes to lose one of their sources.
-        gaps.ask(Source.REDIS, lambda: self._health_figures.tell(told, marks))
+    def _totals(self, labels: Labels) -> list[Metric]:
+        totals = totals_of(self._resources.engine, list(labels))
+        return [
+            metric.with_samples((own, getattr(totals[one], name)) for one, own in labels.items())
+            for name, metric in metrics.TOTALS.items()
+        ]
 
 
 def _waited(since_ms: int | None, now_ms: int) -> float:
