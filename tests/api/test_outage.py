@@ -66,7 +66,8 @@ def test_keys_open_after_a_restart_without_the_database(own: Fleet, power: Power
     wait_until(lambda: publish(url, late) == 401, "what was revoked meanwhile opens nothing any more")
     power.on()
     wait_until(lambda: "now in the ledger, too" in own.log("recorder"), "the ledger knows it, too")
-    listed = {one["id"]: one["revoked"] for one in call(own.environment, "api-keys", "list", "--json").json}
+    found = call(own.environment, "api-keys", "list", "--json").json["items"]
+    listed = {one["id"]: one["revoked_at"] for one in found}
 
     assert (before, statuses) == (202, [202, 202, 202, 401])
     assert own.client.xlen(keys.EVENTS) >= 4

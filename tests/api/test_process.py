@@ -61,14 +61,14 @@ def test_keys_are_made_listed_and_revoked(bare_fleet: Fleet) -> None:
     """The text of a key is printed once; lists show whose it is, and since when it opens nothing."""
     environment = bare_fleet.environment
     made = call(environment, "api-keys", "create", "--name", "ci", "--tenant", "cli", "--role", "read-only")
-    [listed] = call(environment, "api-keys", "list", "--tenant", "cli", "--json").json
+    [listed] = call(environment, "api-keys", "list", "--tenant", "cli", "--json").json["items"]
     revoked = call(environment, "api-keys", "revoke", listed["id"], "--json").json
 
     assert re.fullmatch(r"siem_[0-9a-f]{16}_[0-9a-f]{64}\n", made.out)
     assert f"This is key {listed['id']}, read-only of tenant cli." in made.err
     assert listed["role"] == "read-only"
-    assert listed["revoked"] is None
-    assert revoked["revoked"] >= listed["created"]
+    assert listed["revoked_at"] is None
+    assert revoked["revoked_at"] >= listed["created_at"]
     assert made.out.strip() not in call(environment, "api-keys", "list").out
 
 

@@ -333,7 +333,9 @@ def test_a_fleet_mends_itself_and_tells(own: Fleet) -> None:
 
             wait_until(is_taken, "the intake goes on")
         rows = own.settled(4)
-        checks = {one["name"]: one for one in json.loads(own.siem("redis", "check", "--json").stdout)}
+        checks = {
+            one["name"]: one for one in json.loads(own.siem("redis", "check", "--json").stdout)["items"]
+        }
 
         assert {"poison-0", "after-0", "poison-1", "after-1"} <= {row.event_id for row in rows}
         assert all(is_now(row.published_ms) for row in rows)

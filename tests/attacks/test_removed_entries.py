@@ -229,7 +229,7 @@ def test_a_fleet_tells_how_many_events_somebody_removed(tmp_path: Path) -> None:
 
         wait_until(is_marked, "a mark tells of them")
         own.client.xadd(keys.EVENTS, {"event": "{}"}, maxlen=0, approximate=False)
-        [loss] = wait_until(lambda: own.siem_json("redis", "losses"), "the loss is told")
+        [loss] = wait_until(lambda: own.siem_json("redis", "losses")["items"], "the loss is told")
         parts = {
             one["name"]: one for one in json.loads(own.siem("health", "--json").stdout)["fleet"]["parts"]
         }

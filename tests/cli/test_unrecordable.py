@@ -49,7 +49,7 @@ def lengths(desk: Fleet) -> list[int]:
 def test_the_list_tells_what_why_and_since_when(desk: Fleet, aside: list[str]) -> None:
     """A line for each; no control character reaches the terminal."""
     told = siem(desk, "list")
-    documents = siem(desk, "list", "--json").json
+    documents = siem(desk, "list", "--json").json["items"]
 
     assert told.code == 0
     assert "\x1b" not in told.out
@@ -61,8 +61,12 @@ def test_the_list_tells_what_why_and_since_when(desk: Fleet, aside: list[str]) -
         ("unreadable", None, None, False),
     ]
     assert documents[0]["reason"] == HOSTILE
-    assert documents[0]["set_aside"].endswith("Z")
-    assert len(siem(desk, "list", "--limit", "2", "--json").json) == 2
+    assert documents[0]["set_aside_at"].endswith("Z")
+    first = siem(desk, "list", "--limit", "2", "--json").json
+    rest = siem(desk, "list", "--cursor", first["next"], "--json").json
+    assert len(first["items"]) == 2
+    assert first["items"] + rest["items"] == documents
+    assert rest["next"] is None
 
 
 def test_one_is_shown_with_what_it_holds(desk: Fleet, aside: list[str]) -> None:

@@ -209,7 +209,7 @@ def test_a_restore_does_not_revive_what_is_gone(own: Fleet) -> None:
         wait_until(
             lambda: own.client.hget(keys.state_key("int_gone"), "backlog_events") == b"1", "it is collected"
         )
-        [listed] = own.siem_json("integrations", "orphans", "list")
+        [listed] = own.siem_json("integrations", "orphans", "list")["items"]
 
         assert (listed["id"], listed["kind"]) == ("int_gone", "older")
         assert own.store.get("int_gone").paused

@@ -30,7 +30,7 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
 
 def losses(fleet: Fleet) -> list[dict[str, Any]]:
     """Return what nobody has acknowledged."""
-    found: list[dict[str, Any]] = fleet.siem_json("redis", "losses")
+    found: list[dict[str, Any]] = fleet.siem_json("redis", "losses")["items"]
     return found
 
 
@@ -74,7 +74,7 @@ def test_an_emptied_redis_is_reported_until_it_is_acknowledged(own: Fleet) -> No
         own.siem("integrations", "resume", "splunk")
         own.publish([denial("afterwards")])
         wait_until(lambda: "afterwards" in splunk.accepted_ids, "events flow again")
-        [kept] = own.siem_json("redis", "losses", "--all")
+        [kept] = own.siem_json("redis", "losses", "--all")["items"]
 
         assert before["ok"]
         assert (loss["kind"], loss["deliveries"]) == ("emptied", {"int_splunk": 297})

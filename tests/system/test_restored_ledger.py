@@ -101,5 +101,6 @@ def test_a_restore_sets_nothing_going_that_was_stopped(own: Fleet) -> None:
         assert {letter.cause for letter in own.dead("int_later")} == {Cause.DELETED}
         assert later.accepted_ids == []
         wait_until(
-            lambda: own.siem_json("integrations", "orphans", "list") == [], "all conflicts are settled"
+            lambda: own.siem_json("integrations", "orphans", "list")["items"] == [],
+            "all conflicts are settled",
         )

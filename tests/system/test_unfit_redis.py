@@ -148,5 +148,5 @@ def _run(fleet: Fleet, role: str) -> "subprocess.CompletedProcess[bytes]":
 
 
 def _json(done: "subprocess.CompletedProcess[bytes]") -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(done.stdout)
+    found: list[dict[str, str]] = json.loads(done.stdout)["items"]
     return found

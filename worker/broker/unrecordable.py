@@ -147,11 +147,11 @@ class Unrecordable:
         with broker_errors():
             return int(self._client.xlen(keys.UNRECORDABLE))
 
-    def all(self) -> Iterator[SetAside]:
-        """Yield them, the oldest first, as of now."""
+    def all(self, after: str | None = None) -> Iterator[SetAside]:
+        """Yield them, the oldest first, as of now; those `after` an id alone, if one is given."""
         with broker_errors():
             last: Any = self._client.xrevrange(keys.UNRECORDABLE, count=1)
-            start = "-"
+            start = f"({after}" if after else "-"
             while last:
                 found: Any = self._client.xrange(keys.UNRECORDABLE, start, last[0][0], _PAGE)
                 yield from (_read(entry_id, given) for entry_id, given in found)

@@ -10,7 +10,7 @@ import click
 from worker.background.reconciler import share_api_keys
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import check_claim
-from worker.cli.output import as_json_option, plain, print_json, print_table, when
+from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
 from worker.cli.stores import Ledger, configuration, key_copy, ledger
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import ledger_id
@@ -23,6 +23,7 @@ from worker.model.errors import (
     SchemaOutdated,
 )
 from worker.model.log_events import API_KEY_COPY_DEFERRED, API_KEY_REVOCATION_DEFERRED
+from worker.model.time import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     with ledger() as engine:
         found = ApiKeyStore(engine).list(tenant)
     if as_json:
-        print_json([_document(key) for key in found])
+        print_items([_document(key) for key in found])
         return
     print_table(
         ["id", "name", "tenant", "role", "created", "revoked"],
@@ -134,7 +135,7 @@ def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
         copy.revoke(key_id)
     name = found.key.name if found.key else "the key"
     if as_json:
-        print_json({"id": key_id, "revoked": None, "revoked_in_redis": True, "reason": str(outage)})
+        print_json({"id": key_id, "revoked_at": None, "revoked_in_redis": True, "reason": str(outage)})
     else:
         click.echo(plain(f"Revoked {name} ({key_id}) in Redis; a recorder revokes it in the database:"))
         click.echo(plain(str(outage)))
@@ -161,6 +162,6 @@ def _document(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "tenant_id": key.tenant_id,
         "role": key.role.value,
-        "created": when(key.created_ms),
-        "revoked": when(key.revoked_ms) or None,
+        "created_at": rfc3339(key.created_ms),
+        "revoked_at": rfc3339(key.revoked_ms),
     }

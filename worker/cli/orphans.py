@@ -17,11 +17,21 @@ from worker.broker.conflicts import (
 )
 from worker.broker.connection import Client, redis_client
 from worker.cli.integration_text import integration_json
-from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table, when
+from worker.cli.output import (
+    as_json_option,
+    confirm,
+    count_text,
+    plain,
+    print_items,
+    print_json,
+    print_table,
+    when,
+)
 from worker.cli.stores import configuration, integration_store, reconcile, refresh_integrations
 from worker.ledger.orphans import adopt_integration as adopt_into
 from worker.ledger.orphans import keep_dead_letters
 from worker.model.errors import BrokerUnavailable, NotFoundError
+from worker.model.time import rfc3339
 from worker.vault.vault import open_vault
 
 _orphan = click.argument("orphan", metavar="INTEGRATION")
@@ -47,13 +57,22 @@ def list_(*, as_json: bool) -> None:
     siem integrations orphans list --json
     """
     with _opened() as client:
-        found = [_document(client, one, conflict) for one, conflict in sorted(conflicts(client).items())]
+        known = sorted(conflicts(client).items())
+        found = [_document(client, one, conflict) for one, conflict in known]
     if as_json:
-        print_json(found)
+        print_items(found)
         return
     print_table(
         ["id", "name", "type", "tenant", "since", "backlog", "what is the matter"],
-        [[*(one[key] for key in _COLUMNS), _WORDS[ConflictKind(one["kind"])]] for one in found],
+        [
+            [
+                *(document[name] for name in ("id", "name", "type", "tenant_id")),
+                when(conflict.since_ms),
+                document["backlog"],
+                _WORDS[conflict.kind],
+            ]
+            for (_, conflict), document in zip(known, found, strict=True)
+        ],
         empty="None: Redis and the ledger know the same integrations.",
     )
 
@@ -118,7 +137,6 @@ def notices() -> Iterator[str]:
         return
 
 
-_COLUMNS = ("id", "name", "type", "tenant_id", "since", "backlog")
 _WORDS = {
     ConflictKind.UNKNOWN: "not in the ledger: paused until it is adopted or deleted",
     ConflictKind.OLDER: (
@@ -174,7 +192,7 @@ def _document(client: Client, integration_id: str, conflict: Conflict) -> dict[s
         "type": conflict.type,
         "tenant_id": conflict.tenant_id,
         "kind": conflict.kind.value,
-        "since": when(conflict.since_ms),
+        "since": rfc3339(conflict.since_ms),
         "backlog": _backlog(client, integration_id),
     }
 

@@ -39,6 +39,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=to_jsonable_python))
 
 
+def print_items(items: Sequence[Any]) -> None:
+    """Print a list that has no further page, in the shape of all lists."""
+    print_json({"items": items, "next": None})
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
     """Print a line for each row, whole, however long; or the sentence that says why there is none.
 

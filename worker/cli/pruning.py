@@ -17,6 +17,7 @@ from worker.cli.stores import configuration, integration_store
 from worker.ledger.pruning import PrunableKind, Share, prunable_shares
 from worker.ledger.pruning import prune_rows as prune_in
 from worker.model.clocks import disagreement
+from worker.model.time import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _document(plan: _Plan) -> dict[str, Any]:
     return {
         "kind": plan.kind.value,
         "kept_days": plan.kept_days,
-        "older_than": when(plan.before_ms),
+        "older_than": rfc3339(plan.before_ms),
         "counts": [{"of": share.name, "due": share.due, "total": share.total} for share in plan.shares],
         "unlikely": bool(unlikely(plan.shares, plan.kept_days)),
     }

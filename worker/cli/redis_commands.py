@@ -12,12 +12,13 @@ import click
 from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import claim_holder, take_over
-from worker.cli.output import as_json_option, plain, print_json, print_table, when
+from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
 from worker.cli.stores import configuration, ledger
 from worker.ledger.engine import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
 from worker.model.redis_checks import CheckStatus
 from worker.model.redis_marks import loss_text
+from worker.model.time import rfc3339
 
 
 @click.group("redis")
@@ -37,7 +38,7 @@ def check(*, as_json: bool) -> None:
         report = RedisReport(engine, client, configuration())
         checks = [*report.checks(), *report.doors()]
     if as_json:
-        print_json([asdict(one) for one in checks])
+        print_items([asdict(one) for one in checks])
     else:
         rows = [[one.name, one.standing.upper(), one.words, one.hint] for one in checks]
         print_table(["check", "result", "what was found", "hint"], rows, empty="")
@@ -83,7 +84,7 @@ def losses(*, all_of_them: bool, as_json: bool) -> None:
     with ledger() as engine:
         found = LossStore(engine).list(unacknowledged=not all_of_them)
     if as_json:
-        print_json([_loss_document(one) for one in found])
+        print_items([_loss_document(one) for one in found])
         return
     print_table(
         ["id", "kind", "since", "found", "missing", "acknowledged", "what happened"],
@@ -116,13 +117,13 @@ def _loss_document(one: RecordedLoss) -> dict[str, Any]:
     return {
         "id": one.id,
         "kind": loss.kind.value,
-        "since": when(loss.since_ms),
-        "found": when(loss.found_ms),
+        "since": rfc3339(loss.since_ms),
+        "found_at": rfc3339(loss.found_ms),
         "missing": loss.events,
         "deliveries": loss.deliveries,
         "waiting": loss.waiting,
         "words": loss_text(loss),
-        "acknowledged": when(one.acknowledged_ms) or None,
+        "acknowledged_at": rfc3339(one.acknowledged_ms),
         "acknowledged_by": one.acknowledged_by,
         "acknowledgement": one.acknowledgement,
     }

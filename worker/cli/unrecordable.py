@@ -3,21 +3,28 @@
 import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 import click
+import msgspec
 
 from worker.broker.connection import redis_client
 from worker.broker.packing import unpack_chunk
 from worker.broker.unrecordable import SetAside, Unrecordable
 from worker.cli.dead_letter_text import payload_lines
 from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table, when
-from worker.cli.selection import limit_option
+from worker.cli.selection import cursor_option, limit_option
 from worker.cli.stores import configuration
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import QueuedEvent
 from worker.model.parking import ParkedChunk
+from worker.model.time import rfc3339
+from worker.views.cursors import cut_page, decode_cursor
+
+#: The id of an entry of a Redis stream, in a cursor.
+StreamId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1)
 
@@ -34,8 +41,9 @@ def unrecordable() -> None:
 
 @unrecordable.command("list")
 @limit_option
+@cursor_option
 @as_json_option
-def list_(limit: int, *, as_json: bool) -> None:
+def list_(limit: int, cursor: str | None, *, as_json: bool) -> None:
     """List the entries that were set aside, the oldest first, with the reason.
 
     \b
@@ -43,13 +51,15 @@ def list_(limit: int, *, as_json: bool) -> None:
     siem unrecordable list --json
     """
     with _entries() as entries:
-        found = [one for _, one in zip(range(limit), entries.all(), strict=False)]
+        after = None if cursor is None else decode_cursor(cursor, StreamId)
+        found = list(islice(entries.all(after), limit + 1))
+    shown, following = cut_page(found, limit, lambda one: one.id)
     if as_json:
-        print_json([_document(one) for one in found])
+        print_json({"items": [_document(one) for one in shown], "next": following})
         return
     print_table(
         ["id", "set aside", "what", "integration", "events", "reason"],
-        [[one.id, when(one.set_aside_ms), *_summary(one), one.reason] for one in found],
+        [[one.id, when(one.set_aside_ms), *_summary(one), one.reason] for one in shown],
         empty="Nothing was set aside: every entry could be recorded.",
     )
 
@@ -177,7 +187,7 @@ def _document(one: SetAside) -> dict[str, Any]:
     what, integration, events = _summary(one)
     return {
         "id": one.id,
-        "set_aside": when(one.set_aside_ms),
+        "set_aside_at": rfc3339(one.set_aside_ms),
         "stream": one.stream,
         "entry": one.entry,
         "what": what,
