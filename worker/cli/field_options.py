@@ -219,8 +219,10 @@ def _asking(sources: Sequence[FieldSource]) -> str:
     if not any(one.field.required for one in sources):
         return ""
     tag = sources[0].field.tag
-    if len(sources) > 1 or tag is None:
+    if len(sources) > 1:
         return " Left out where one is needed, you are asked for it."
+    if tag is None:
+        return " Left out, you are asked for it."
     path, value = tag
     return f" Left out with --{path.rpartition('.')[0]} {spelled(value)}, you are asked for it."
 
