@@ -318,7 +318,7 @@ BROKEN = (
         "ack-unasked",
         partial(_answering, _with_ack),
         "acknowledgement",
-        "nobody asks for it",
+        "the integration does not use it",
         "`use_ack` on",
         warns=True,
     ),

@@ -145,7 +145,7 @@ def test_an_address_as_common_name_counts_for_nothing(guard: Guard, tmp_path: Pa
         failed = refusal(way, guard, endpoint.port, TlsOptions(ca_pem=certificate.decode()))
 
     assert f"names no host: its common name is {HOST}, which does not count" in failed.message
-    assert failed.hint == f"have it issued anew with {HOST} as subject alternative name"
+    assert failed.hint == f"have it reissued with {HOST} as subject alternative name"
 
 
 @every_way

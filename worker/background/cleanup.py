@@ -58,7 +58,7 @@ class Cleanup:
         self._next_notes = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Clean up until told to stop; outlive any absence of Redis or the database."""
+        """Clean up until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -95,7 +95,7 @@ class Cleanup:
         self._report(set(dead) - kinds.keys())
 
     def _report(self, strangers: Collection[str]) -> None:
-        """Say, once, whose keys nobody knows: their events are nobody's to remove."""
+        """Log once which keys belong to no known integration: their events are not removed."""
         for one in set(strangers) - self._reported:
             self._reported.add(one)
             INTEGRATION_ORPHAN_KEYS.log(log, integration=one)

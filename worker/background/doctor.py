@@ -1,6 +1,6 @@
 """The examination of one integration: why deliveries to it fail, or will, step by step, each with its remedy.
 
-Comes in: an integration and the guard. Goes out: a check for each step, as soon as it has ended. It dials
+Input: an integration and the guard. Output: a check for each step, as soon as it has ended. It dials
 through the guard and sends with the sender of every delivery; nothing is settled, recorded or disabled.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["StepReport", "StepStatus", "examine", "examine_keys"]
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One step: how it came out, in words, what would mend it, and how long it took.
+    """One step: how it came out, in words, a hint, and how long it took.
 
     `hint` goes with `failed` and `warning`.
     """
@@ -109,7 +109,7 @@ def examine_keys(
     """Yield a warning if running workers lack the key that sealed the integration's secrets.
 
     This process may have that key, so that every step of `examine` passes, and nothing is delivered. Without
-    Redis nobody knows of workers, and it yields nothing.
+    Redis no worker is known, and it yields nothing.
     """
     try:
         found = unopened_secrets(client, vault, integration.id, integration.type)
@@ -121,7 +121,7 @@ def examine_keys(
 
 
 def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with secrets that no key opens, and what mends it."""
+    """Return what is wrong with secrets that no key opens, and a hint."""
     return (
         f"{', '.join(unreadable)} cannot be opened: SIEM_SECRET_KEYS here lacks the key that sealed it",
         "test it with the keys of the workers; if they lack it, too, add it, or set the secret again",
@@ -129,7 +129,7 @@ def _sealed(unreadable: Sequence[str]) -> tuple[str, str]:
 
 
 def _moved(paths: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with secrets that were sealed for another place, and what mends it."""
+    """Return what is wrong with secrets that were sealed for another place, and a hint."""
     words = "sealed for another address or integration, and not used: it was modified outside of siem"
     return f"{', '.join(paths)}: {words}", "set the secret again, and find out who has changed it"
 
@@ -138,7 +138,7 @@ _OURS = "this very process could not ask, which says nothing of the destination"
 
 
 def _raised(hint: str) -> str:
-    """Say for whom a limit is to be raised: the hint is about deliveries, which workers make."""
+    """Add whose limit is to be raised: the hint is about deliveries, which workers make."""
     return hint.replace("of the workers", "of this process")
 
 

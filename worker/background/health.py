@@ -1,6 +1,6 @@
-"""How every integration fares, and the fleet itself: asked of Redis and the ledger, and judged.
+"""The health of every integration and of the fleet, from what Redis and the ledger say.
 
-Comes in: a question. Goes out: an answer in words that help. Nothing here writes.
+Input: a question. Output: an answer in words that help. Nothing here writes.
 """
 
 import time
@@ -55,7 +55,7 @@ _MINUTE_MS = 60_000
 
 
 class HealthService:
-    """Answers how integrations and the fleet fare."""
+    """Reads the health of integrations and of the fleet."""
 
     def __init__(self, engine: Any, client: Any, config: Settings) -> None:
         """Ask this ledger and this Redis, both of which may be shared between threads."""
@@ -68,7 +68,7 @@ class HealthService:
         self._longest_lag = config.health_lag
 
     def of(self, integration_id: str) -> IntegrationHealth:
-        """Say how one integration fares. Raises NotFoundError, BrokerUnavailable, LedgerUnavailable."""
+        """Return the health of one. Raises NotFoundError, BrokerUnavailable, LedgerUnavailable."""
         found = subjects(self._engine, integration_id=integration_id)
         if not found:
             raise NotFoundError(f"there is no integration {integration_id}")
@@ -76,9 +76,9 @@ class HealthService:
         return health
 
     def all(self, tenant_id: str | None, *, with_latencies: bool = True) -> list[IntegrationHealth]:
-        """Say how the integrations of a tenant fare, or all there are, by tenant and name.
+        """Return the health of the integrations of a tenant, or of all, by tenant and name.
 
-        Latencies cost most of the time, so that whoever needs none leaves them out. Raises
+        Latencies cost most of the time, so that a caller that needs none leaves them out. Raises
         BrokerUnavailable, LedgerUnavailable.
         """
         sample = LATENCY_OF if with_latencies else 0
@@ -99,7 +99,7 @@ class HealthService:
     def survey(
         self, asked: Sequence[Subject], gaps: MissingSources, *, with_latencies: bool = True
     ) -> list[IntegrationHealth]:
-        """Say how these fare, as far as that is known; `gaps` takes what could not be asked."""
+        """Return their health, as far as it is known; `gaps` takes what could not be asked."""
         ids, sample = [one.id for one in asked], LATENCY_OF if with_latencies else 0
         redis = gaps.ask(Source.REDIS, lambda: self._ask_redis(ids))
         ledger = gaps.ask(Source.DATABASE, lambda: self._ask_ledger(ids, redis or _RedisFacts(), sample))
@@ -110,11 +110,11 @@ class HealthService:
         ]
 
     def fleet(self) -> FleetHealth:
-        """Say how the fleet itself fares; what does not answer is a part that is not well, never an error."""
+        """Return the health of the fleet; what does not answer is a part that is not ok, never an error."""
         types, database = self._types_in_use()
         try:
             signs = self._signs.of_fleet()
-            told = self._redis.parts()
+            checks = self._redis.parts()
             known = _conflict_parts(conflicts(self._client))
             clocks = [
                 *self._clock_parts(),
@@ -130,7 +130,7 @@ class HealthService:
             return FleetHealth([_away("redis", error), database, *unknown])
         redis = Part("redis", ok=True, words="it answers", public="it answers")
         found = parts(signs, types, self._longest_lag)
-        return FleetHealth([redis, *told, database, *known, *found, *clocks])
+        return FleetHealth([redis, *checks, database, *known, *found, *clocks])
 
     def _clock_parts(self) -> list[Part]:
         short = short_processes(living_processes(self._client))
@@ -141,7 +141,7 @@ class HealthService:
         ]
 
     def _standing_types(self) -> set[str]:
-        """Return the types in use as Redis has them; all, if nobody told it."""
+        """Return the types in use as Redis has them; all, if Redis does not say."""
         if not has_integrations(self._client):
             return set(destination_types())
         return {one.type for one in standing_subjects(self._client) if one.enabled}
@@ -179,7 +179,7 @@ class HealthService:
         return _Records(found, parked)
 
     def _since(self, ids: Sequence[str], signs: "_RedisFacts") -> dict[str, int]:
-        """Say from when on minutes count: the window, but nothing of an outage that is over."""
+        """Return from when on minutes count: the window, but nothing of an outage that is over."""
         window = signs.now_ms - round(self._thresholds.window * 1000) - _MINUTE_MS
         return {one: max(window, signs.of(one).closed_ms) for one in ids}
 

@@ -1,8 +1,8 @@
-"""Tells of every integration that begins to fare differently: on `siem:health`, and to a webhook if so set.
+"""Publishes every change of health of an integration: on `siem:health`, and to a webhook if so set.
 
-Comes in: how all fare, every few seconds. Goes out: each change of state, once, with its reason. Runs beside
-every recorder; a lock in Redis lets one of them work at a time, and what was told stands in Redis, so that
-nobody repeats it. The webhook is told from a thread of its own: however slow it is, nobody waits for it.
+Reads the health of all every few seconds; publishes each change of state once, with its reason. Runs beside
+every recorder; a lock in Redis lets one of them work at a time, and what was published is in Redis, so that
+none repeats it. The webhook is called from a thread of its own: nothing waits for a slow one.
 """
 
 import logging
@@ -30,24 +30,24 @@ TURN_INTERVALS = 3
 #: The webhook may take so long to answer, and after a failure it has so long a rest, at first and at most,
 #: in seconds.
 POST_SECONDS, FIRST_REST, LONGEST_REST = 10.0, 1.0, 60.0
-#: How often the notifier looks whether there is something to tell, in seconds.
+#: How often the notifier looks whether there is something to send, in seconds.
 LOOK_EVERY = 1.0
 
 #: States in which an integration that is new need not be announced.
 _AS_EXPECTED = frozenset({State.HEALTHY, State.IDLE})
 
-#: States that are logged as warnings. That an integration recovers, or that somebody pauses it, is no
+#: States that are logged as warnings. That an integration recovers, or that a user pauses it, is no
 #: trouble: an alert on warnings must not fire for it. The default level, INFO, shows both.
 _NEEDS_ATTENTION = frozenset({State.DEGRADED, State.FAILING})
 
-#: How all integrations fare. Raises BrokerUnavailable, LedgerUnavailable.
+#: The health of all integrations. Raises BrokerUnavailable, LedgerUnavailable.
 JudgeAll = Callable[[], Sequence[IntegrationHealth]]
 #: Tells the webhook, or returns why that failed, in words without a secret.
 Post = Callable[[bytes], str | None]
 
 
 class StateDebouncer:
-    """Which states have held for long enough to be told."""
+    """Which states have held for long enough to be published."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Ask for so many seconds, by this clock."""
@@ -58,13 +58,13 @@ class StateDebouncer:
     def steady(
         self, healths: Iterable[IntegrationHealth], known: Mapping[str, StateChange]
     ) -> list[StateChange]:
-        """Return the changes that are to be told now; an open breaker is told at once."""
+        """Return the changes that are to be published now; an open breaker is at once."""
         now = self._clock()
         before, self._since = self._since, {}
         changes = []
         for health in healths:
             mark_sent = known.get(health.integration_id)
-            # What nobody knows is no change that was seen; and release 0.1.0 does not know that state.
+            # An unknown state is no change that was seen; and release 0.1.0 does not know that state.
             if health.state is State.UNKNOWN or (mark_sent is not None and mark_sent.state is health.state):
                 continue
             state, since = before.get(health.integration_id, (None, now))
@@ -76,7 +76,7 @@ class StateDebouncer:
 
 
 class HealthMonitor:
-    """Watches; runs in one thread, and in a second one that tells the webhook."""
+    """Watches; runs in one thread, and in a second one that calls the webhook."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class HealthMonitor:
         self._notifier = HealthNotifier(post, announcements, turn) if post else None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Watch until told to stop; outlive any absence of Redis or the database."""
+        """Watch until stopped; outlive any absence of Redis or the database."""
         shared = dependencies or Dependencies(log)
         notifier = self._notifier
         thread = threading.Thread(
@@ -110,9 +110,9 @@ class HealthMonitor:
             self._turn.pass_on()
 
     def step(self) -> float:
-        """Look once, and tell what has changed; return for how many seconds to rest then.
+        """Look once, and publish what has changed; return for how many seconds to rest then.
 
-        Raises BrokerUnavailable, LedgerUnavailable; nothing was told then.
+        Raises BrokerUnavailable, LedgerUnavailable; nothing was published then.
         """
         if not self._turn.is_mine():
             return self._interval
@@ -141,11 +141,11 @@ class HealthNotifier:
         self._complained = False
 
     def run(self, stopping: threading.Event, dependencies: Dependencies) -> None:
-        """Tell until told to stop."""
+        """Send until stopped."""
         run_forever_pausing(lambda: self.step(stopping), stopping, dependencies, log)
 
     def step(self, stopping: threading.Event) -> float:
-        """Tell what is untold, once; return for how many seconds to rest then. Raises BrokerUnavailable."""
+        """Send what is unsent, once; return for how many seconds to pause then. Raises BrokerUnavailable."""
         failures = []
         if self._turn.is_mine():
             for integration_id, encoded in self._announcements.unsent().items():
@@ -169,7 +169,7 @@ class HealthNotifier:
 
 
 def webhook(config: Settings) -> Post | None:
-    """Return how to tell the webhook of the settings; None when there is none.
+    """Return how to call the webhook of the settings; None when there is none.
 
     It is dialled through the guard, as a customer's SIEM is: a private address must be allowed.
     """
@@ -206,7 +206,7 @@ def _report(change: StateChange, health: IntegrationHealth) -> None:
 
 
 def _is_certain(health: IntegrationHealth) -> bool:
-    """Whether waiting would tell no more: a breaker does not open for a moment."""
+    """Whether waiting would show no more: a breaker does not open for a moment."""
     return health.breaker_open and health.state is State.FAILING
 
 

@@ -2,7 +2,7 @@
 
 Runs beside every recorder; a lock in Redis lets one of them work at a time. Every few seconds it marks Redis
 and keeps the mark in the ledger, so that the ledger knows what stood in Redis. What came between the last
-mark and the loss, nobody can count: the interval bounds that.
+mark and the loss cannot be counted: the interval bounds that.
 """
 
 import logging
@@ -68,11 +68,11 @@ class LossWatch:
         self._turn = turn
         self._interval = interval
         self._seen: Mark | None = None
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._next_line = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Watch until told to stop; outlive any absence of Redis or the database."""
+        """Watch until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -127,17 +127,17 @@ class LossWatch:
         return False
 
     def _mark(self, known: Mark, found: Mark) -> None:
-        marked = self._marks.mark(found, self._told)
+        marked = self._marks.mark(found, self._reported)
         if marked is None:
             return
         self._report_vanished(known, marked)
         self._report_removed(known, marked.mark)
-        self._seen, self._told = marked.mark, set(marked.vanished)
+        self._seen, self._reported = marked.mark, set(marked.vanished)
         if marked.mark.number > known.number:
             self._store.note(marked.mark)
 
     def _report(self, known: Mark, found: Epoch | None) -> None:
-        """Tell what is missing, and begin another epoch, so that it is told once."""
+        """Report what is missing, and begin another epoch, so that it is reported once."""
         returned = found.mark if found is not None else None
         was_ours = returned is not None and self._store.knows(returned.epoch)
         kind = loss_kind(known, found, was_ours=was_ours)
@@ -161,7 +161,7 @@ class LossWatch:
             self._marks.begin(epoch, found)
 
     def _report_vanished(self, known: Mark, marked: Marked) -> None:
-        """Tell of streams and backlogs that are gone although Redis has kept its epoch and its mark."""
+        """Report streams and backlogs that are gone although Redis has kept its epoch and its mark."""
         streams = vanished_streams(known.figures, marked.mark.figures)
         if not streams and not marked.vanished:
             return
@@ -172,9 +172,9 @@ class LossWatch:
             _tell(loss_id, loss)
 
     def _report_removed(self, known: Mark, found: Mark) -> None:
-        """Tell of entries that somebody removed from the ingress before they were routed.
+        """Report entries that were removed from the ingress before they were routed.
 
-        As long as nobody has acknowledged that, it is one loss, and a line of the log now and then.
+        Until that is acknowledged, it is one loss, and a line of the log now and then.
         """
         if count := removed_entries(known.figures, found.figures):
             waiting = {EVENTS: count}
@@ -186,7 +186,7 @@ class LossWatch:
 
 
 def _is_short(known: Mark, found: Mark) -> bool:
-    """Say whether a stream, or a part of the ingress, is gone since."""
+    """Whether a stream, or a part of the ingress, is gone since."""
     return bool(
         vanished_streams(known.figures, found.figures) or removed_entries(known.figures, found.figures)
     )

@@ -1,6 +1,6 @@
 """Whether the ledger may be pruned: only by a time that several clocks agree on, and of no unlikely share.
 
-Comes in: what the clocks say, what is due. Goes out: a yes or a no; each no stands in Redis, where health
+Input: what the clocks say, what is due. Output: a yes or a no; each no stands in Redis, where health
 finds it, until it is over. A person who has looked says yes with `siem db prune --confirm`.
 """
 
@@ -18,10 +18,11 @@ from worker.model.time import span
 
 log = logging.getLogger(__name__)
 
-#: For how long nothing is pruned after a clock has leapt: somebody may want to set it right, in milliseconds.
+#: For how long nothing is pruned after a clock has leapt: an operator may want to correct it, in
+#: milliseconds.
 LEAP_REST_MS = DAY_MS
 #: What is due is what became due since the last look, as a rule. From so much of arrears on, or a tenth of
-#: the time for which it is kept, something has changed: a setting, a clock, or nobody pruned for long.
+#: the time for which it is kept, something has changed: a setting, a clock, or nothing was pruned for long.
 ARREARS_MS, ARREARS_PART = DAY_MS, 10
 #: After such a change, more than this part of what there is may not go unasked, unless it is this little.
 LIKELY_PART = 0.5
@@ -85,7 +86,7 @@ class PruningGuard:
         return None if refusal else now.earliest_ms
 
     def may_prune(self, kind: PrunableKind, before_ms: int, kept_days: float) -> bool:
-        """Say whether rows older than that may go: not if so many would that something must be wrong."""
+        """Whether rows older than that may go: not if so many would that something must be wrong."""
         steady_ms = self._last.steady_ms if self._last else 0
         checked_ms = self._checked_ms.get(kind)
         if checked_ms is None or steady_ms - checked_ms >= _HOLDS_MS:
@@ -97,7 +98,7 @@ class PruningGuard:
         oldest_ms = self._oldest(kind, before_ms)
         if oldest_ms is None or before_ms - oldest_ms <= min(ARREARS_MS, kept_days * DAY_MS / ARREARS_PART):
             return None
-        # Whoever was refused stays so until somebody says yes, or nothing is due any more.
+        # What was refused stays so until an operator confirms, or nothing is due any more.
         return self._refusals().get(kind.value) or unlikely(self._shares(kind, before_ms), kept_days)
 
     def _rests(self, now: Clocks) -> str | None:
@@ -132,7 +133,7 @@ class PruningGuard:
 
 
 def unlikely(shares: Sequence[Share], kept_days: float) -> str | None:
-    """Say in words what would be an unlikely share to prune; None if nothing would. Pure."""
+    """Return in words what would be an unlikely share to prune; None if nothing would. Pure."""
     for share in shares:
         little = LITTLE_UNDELIVERED if share.undelivered else LITTLE
         if share.due > little and share.due > share.total * LIKELY_PART:

@@ -1,8 +1,8 @@
-"""What the workers let integrations reach: told by each with its heartbeats, and asked of all that live.
+"""What the workers let integrations reach: reported by each with its heartbeats, and read of all that live.
 
-It is sealed with the fleet's own keys, and bound to the process that tells it: who can only write to Redis
+It is sealed with the fleet's own keys, and bound to the process that reports it: who can only write to Redis
 opens no network, not even with a secret of an integration of theirs that reads alike. What a worker of an
-earlier release tells is bound to nothing, and counts for nothing.
+earlier release reports is bound to nothing, and counts for nothing.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,7 +24,7 @@ from worker.model.untrusted_json import DAMAGED
 from worker.settings import Network, Settings
 from worker.vault.vault import Vault
 
-#: The name of the fact that a worker tells (`worker.broker.fleet.ProcessReport`).
+#: The name of the fact that a worker reports (`worker.broker.fleet.ProcessReport`).
 _FACT = "reach"
 
 
@@ -37,7 +37,7 @@ class _SealedNetworks(msgspec.Struct, frozen=True):
 
 
 def reach_fact(vault: Vault, config: Settings) -> Mapping[str, Any]:
-    """Return what a worker tells of itself, for its heartbeats."""
+    """Return what a worker reports with its heartbeats."""
     networks = [str(network) for network in config.allowed_networks]
     name = str(process_identity())
     report = _SealedNetworks(name, networks, config.send_deadline)
@@ -52,7 +52,7 @@ def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Allow
     try:
         living = [one for one in living_processes(client) if one.role == worker_role(kind)]
     except BrokerUnavailable:
-        words = "Redis does not answer, so that nobody knows what workers allow"
+        words = "Redis does not answer, so the networks of the workers are unknown"
         return AllowedNetworks(kind, (), config.allowed_networks, words)
     return AllowedNetworks(kind, tuple(_told_by(living, vault)), config.allowed_networks)
 

@@ -1,9 +1,10 @@
 """Keeps the copy of the integrations in Redis that of the ledger, whatever happened to either.
 
-A change is told by whoever made it, at the cost of that integration (`worker.broker.snapshot.publish_some`).
-This finds what nobody told: a change while Redis was away, a Redis that was emptied, a ledger that was
-restored from a backup, damage. A look compares revisions, and reads the documents of those that differ, and
-of a few others in turn: its cost does not grow with what tenants put into their documents.
+A change is published by the process that made it, at the cost of that integration
+(`worker.broker.snapshot.publish_some`). This finds what was not published: a change while Redis was away,
+a Redis that was emptied, a ledger that was restored from a backup, damage. A look compares revisions, and
+reads the documents of those that differ, and of a few others in turn: its cost does not grow with what
+tenants put into their documents.
 """
 
 import logging
@@ -66,25 +67,25 @@ class Reconciliation:
         drop_unreadable(self._client, {one.encode() for one in ids})
         if has_integrations(self._client):
             differ = {one.id for one in known} if whole else differing(self._client, known, self._slots)
-            told = self._tell(differ | (set() if whole else self._next_compared(known)))
+            published = self._publish(differ | (set() if whole else self._next_compared(known)))
             self._compared = self._compared or ""
         else:
-            told = self._publish_all()
+            published = self._publish_all()
         hold_unknown(self._client, standing - ids)
         # What was published just now stands there as well.
         forget_settled(self._client, known, standing | {one.id for one in known if not one.deleted})
         share_api_keys(self._copy, self._store.engine)
-        return told
+        return published
 
-    def _tell(self, ids: Collection[str]) -> bool:
-        """Tell Redis these, as far as it does not have them so; return whether any had to be told."""
-        told = False
+    def _publish(self, ids: Collection[str]) -> bool:
+        """Write these to Redis, as far as it does not have them so; return whether any had to be."""
+        published = False
         for some in _portions(sorted(ids)):
             changed = publish_some(self._client, self._yielding(self._store.records(some), some), self._slots)
             if changed is None:
                 return self._publish_all()
-            told = told or changed
-        return told
+            published = published or changed
+        return published
 
     def _publish_all(self) -> bool:
         """Tell all together, for a router that finds some would drop the events of the others."""

@@ -1,6 +1,6 @@
 """Checks Redis at the start of every process and then every minute, and reports what does not suit.
 
-Comes in: a client. Goes out: a line in the log for each check that is not well, once, and again when it
+Input: a client. Output: a line in the log for each check that is not well, once, and again when it
 changes. A Redis that no process can work with is refused at the start, and ends the process later.
 
 Every check of Redis, that of the ledger included, and what is missing in it.
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY, ASK_EVERY = 60.0, 2.0
 
 _LEVELS = {
-    CheckStatus.OK: logging.WARNING,  # it is told only when it was not well before
+    CheckStatus.OK: logging.WARNING,  # it is logged only when it was not ok before
     CheckStatus.WARNING: logging.WARNING,
     CheckStatus.UNKNOWN: logging.WARNING,
     CheckStatus.FAILED: logging.ERROR,
@@ -79,11 +79,11 @@ class RedisWatch:
         self._end = end
         self._interval = interval
         self._plan = plan
-        self._told: dict[str, RedisCheck] = {}
+        self._logged: dict[str, RedisCheck] = {}
         self._next_look = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Look until told to stop; note in `dependencies` when Redis is lost, and when it is back.
+        """Look until stopped; note in `dependencies` when Redis is lost, and when it is back.
 
         So every process notices within seconds, also one that has nothing to do.
         """
@@ -103,11 +103,11 @@ class RedisWatch:
     def step(self) -> list[RedisCheck]:
         """Look once, and say what has changed; return all checks. Raises BrokerUnavailable."""
         checks = judge_redis(read_facts(self._client), self._accepted, self._plan)
-        if not self._told:
+        if not self._logged:
             self._say_first(checks)
         for check in checks:
             self._say_change(check)
-        self._told = {check.name: check for check in checks}
+        self._logged = {check.name: check for check in checks}
         if _fatal(checks):
             self._end()
         return checks
@@ -117,8 +117,8 @@ class RedisWatch:
         REDIS_CHECKED.log(log, details=well or "no check passed")
 
     def _say_change(self, check: RedisCheck) -> None:
-        told = self._told.get(check.name)
-        before = told.standing if told else CheckStatus.OK
+        logged = self._logged.get(check.name)
+        before = logged.standing if logged else CheckStatus.OK
         if check.standing is before:
             return
         known = "cannot be checked: " if check.standing is CheckStatus.UNKNOWN else ""
@@ -165,7 +165,7 @@ class RedisReport:
         return [one.loss for one in self._losses.list(unacknowledged=True)]
 
     def parts(self) -> list[Part]:
-        """Return what readiness tells: of the checks, and of what is missing. Raises BrokerUnavailable."""
+        """Return what readiness shows: of the checks, and of what is missing. Raises BrokerUnavailable."""
         return [config_part(self.checks()), self._losses_part()]
 
     def _losses_part(self) -> Part:

@@ -1,8 +1,8 @@
 """From dead letters in the ledger back into the backlogs, page by page, at the pace of each replay.
 
 Runs beside every recorder; a lock in Redis lets one of them work at a time. It also makes the replays that
-nobody has to ask for: of what died in an outage that is over. No page is handed over twice, whatever is
-killed and whoever else works: see `worker.broker.replaying`.
+are made automatically: of what died in an outage that is over. No page is handed over twice, whatever is
+killed and whichever process works: see `worker.broker.replaying`.
 
 Tenants take turns, one page each. Replays of integrations that take nothing for now (paused, disabled,
 circuit breaker open, backlog deep) cost one round trip together, however many they are.
@@ -37,7 +37,7 @@ PAGES_A_SECOND = 4
 IDLE = 1.0
 #: How long to rest when all that is left is for integrations that take nothing for now, in seconds.
 CLOSED_REST = 3.0
-#: How often to look for integrations that are well again, in seconds.
+#: How often to look for integrations that have recovered, in seconds.
 REDRIVE_EVERY = 30.0
 #: Another replayer takes over when the one at work was silent for this long, in seconds.
 TURN = 5.0
@@ -93,7 +93,7 @@ class Replayer:
         self._next_redrive = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Replay until told to stop; outlive any absence of Redis or the database."""
+        """Replay until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -132,7 +132,7 @@ class Replayer:
     def _go_on(self, replay_id: str) -> None:
         """Hand over the next page of a replay, or end it."""
         with self._replaying.hand() as hand:
-            # Only now, when nobody else can hand anything over, is what the ledger says not out of date.
+            # Only now, when no other process can hand anything over, is what the ledger says not out of date.
             replay = self._with_all_pages_noted(hand).get(replay_id)
             if replay is None:
                 return
@@ -162,7 +162,7 @@ class Replayer:
         self, hand: ReplayPass, replay: Replay, letters: list[ReplayedLetter], superseded: list[str]
     ) -> None:
         limits = {one.id: one.destination for one in self._snapshot.subscriptions().values()}
-        # What Redis does not know yet, a recorder will tell it.
+        # What Redis does not know yet, a recorder will write.
         known = [letter for letter in letters if letter.target_id in limits]
         if not known and not superseded:
             self._pace.rest(replay, IDLE)
@@ -205,7 +205,7 @@ class Replayer:
             REPLAY_DONE.log(log, replay=replay.id, replayed=done, total=total, skipped=skipped)
 
     def _redrive(self) -> None:
-        """Make replays for integrations that are well again."""
+        """Make replays for integrations that have recovered."""
         candidates = self._ledger.redrivable()
         for integration_id in sorted(self._replaying.ready(candidates)):
             replay = self._ledger.redrive(integration_id, candidates[integration_id])

@@ -20,7 +20,7 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: For how many days records are kept, unless somebody says otherwise.
+#: For how many days records are kept, by default.
 KEPT_DAYS: dict[PrunableKind, float] = {
     PrunableKind.DELIVERIES: 30,
     PrunableKind.ATTEMPTS: 30,
@@ -42,8 +42,8 @@ RESTS, SHORTEST_REST = 3, 0.02
 LOOK_EVERY = 60.0
 #: Another process takes over when the one at work was silent for this long, in seconds.
 TURN = 3 * LOOK_EVERY
-#: What Redis still has to be recorded is told from what was recorded by notes that are never younger than
-#: it, but for the clocks of two machines.
+#: What Redis still has to be recorded is distinguished from what was recorded by notes that are never
+#: younger than it, but for the clocks of two machines.
 CLOCKS_APART_MS = 3_600_000
 
 #: Removes up to so many rows of a kind that are older than a moment (ms). Raises LedgerUnavailable.
@@ -74,7 +74,7 @@ class Retention:
         self._waited = 0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Prune until told to stop; outlive any absence of Redis or the database."""
+        """Prune until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
         with suppress(BrokerUnavailable):
             self._turn.pass_on()
@@ -96,7 +96,7 @@ class Retention:
         return LOOK_EVERY
 
     def _prune_some(self, kind: PrunableKind, now_ms: int) -> Pruned:
-        """Take one step, and let its length tell how large the next one may be."""
+        """Take one step, and let its length decide how large the next one may be."""
         most, kept_days = self._most[kind], self._kept_days[kind]
         before_ms = due_before_ms(kind, now_ms, kept_days, self._oldest)
         if not self._guard.may_prune(kind, before_ms, kept_days):

@@ -1,7 +1,7 @@
 """Which processes of the fleet can work with the ledger's tables, now and after a change of them.
 
-A process that uses the ledger tells the revision of its code with its heartbeats (`facts`); routers and
-workers use none. Release 0.1.0 told nothing: its recorders and APIs are of revision 0007.
+A process that uses the ledger reports the revision of its code with its heartbeats (`facts`); routers and
+workers use none. Release 0.1.0 reports nothing: its recorders and APIs are of revision 0007.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from worker.ledger.migrations.revisions import Tables, own_steps
 from worker.ledger.migrations.runner import steps_to_take, tables_after, tables_of
 from worker.model.errors import SchemaInUse
 
-#: The fact in which a process tells the revision of its code.
+#: The fact in which a process reports the revision of its code.
 SCHEMA = "schema"
 #: What release 0.1.0 is, and which of its processes use the ledger.
 _SILENT, _SILENT_REVISION, _SILENT_USERS = "0.1.0", "0007", ("recorder", API)
@@ -35,7 +35,7 @@ class LedgerUser:
 
 
 def schema_facts() -> Mapping[str, Any]:
-    """Return what a process that uses the ledger tells of itself."""
+    """Return what a process that uses the ledger reports."""
     return {SCHEMA: own_steps().head}
 
 

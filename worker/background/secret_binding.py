@@ -1,7 +1,7 @@
 """Binds the secrets of an earlier release to their places, so that no copy of them opens elsewhere.
 
 The release before this one sealed secrets for any place (`worker.vault.vault`). Beside a recorder each of
-them is sealed anew, with the key that sealed it; an API of that release which still runs goes on to seal so,
+them is sealed again, with the key that sealed it; an API of that release which still runs goes on to seal so,
 and what it saves is bound by the next look.
 """
 
@@ -41,7 +41,7 @@ class SecretBinder:
         self._interval = interval
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Bind until told to stop; outlive any absence of Redis or the database."""
+        """Bind until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:

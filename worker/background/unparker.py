@@ -1,7 +1,7 @@
 """Moves parked events back into the backlogs, and watches how much each tenant has waiting.
 
 Runs beside every recorder; a lock in Redis lets one of them work at a time. No page comes back twice,
-whatever is killed and whoever else works: Redis keeps the name of the last page until the ledger has
+whatever is killed and whichever process works: Redis keeps the name of the last page until the ledger has
 forgotten it.
 
 Holds tenants to the bytes of events that may wait for them, in Redis and in the ledger together.
@@ -66,7 +66,7 @@ class WaitingQuota:
                 waiting[known[integration_id].tenant_id] += size
         waiting.pop("", None)  # of deleted integrations
         full = {tenant: size for tenant, size in waiting.items() if size > self._most}
-        # Also that nobody is: else what somebody else has written there would stand for ever.
+        # Also that none is: else what others have written there would stay for ever.
         note_full_tenants(self._client, full)
         self._report(full)
 
@@ -109,7 +109,7 @@ class Unparker:
     ) -> None:
         """Take chunks from the ledger, and put them into the backlogs, within the budget of all.
 
-        `quota` is told what is parked: it says whose events are too many.
+        `quota` gets what is parked: it says whose events are too many.
         """
         self._ledger = ledger
         self._parking = parking
@@ -119,7 +119,7 @@ class Unparker:
         self._turn = turn
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Bring back until told to stop; outlive any absence of Redis or the database."""
+        """Bring back until stopped; outlive any absence of Redis or the database."""
         run_forever_pausing(
             lambda: 0 if self.step() else IDLE, stopping, dependencies or Dependencies(log), log
         )

@@ -1,6 +1,6 @@
 """What is asked of each kind of SIEM, from its configuration to a real event: the steps of an examination.
 
-Comes in: an integration, the guard and the senders of every delivery. Goes out: steps in the order in which
+Input: an integration, the guard and the senders of every delivery. Output: steps in the order in which
 they are to be asked; `worker.background.doctor` asks them.
 """
 
@@ -28,7 +28,7 @@ class DestinationChecks(Protocol):
     target: Target
 
     def summary(self) -> str:
-        """Say what is configured, without secrets."""
+        """Return what is configured, without secrets."""
         ...
 
     def steps(self) -> list[DiagnosisStep]:
@@ -92,5 +92,5 @@ class Diagnosis:
         # Not the whole url: that of a webhook may be a secret by itself.
         words = f"{integration.type}, {scheme}://{self._own.target}, {self._own.summary()}"
         if not integration.enabled:
-            return warning(f"{words}; the integration is disabled", "switch it on, or nothing is delivered")
+            return warning(f"{words}; the integration is disabled", "enable it, or nothing is delivered")
         return ok(words)

@@ -47,7 +47,7 @@ def make_sender(
 ) -> Sender:
     """Make the sender of the integration's type; `connections` are as many as there are threads.
 
-    Without `withdraw`, what it would be called with is told by the next sending alone.
+    Without `withdraw`, what it would be called with is reported by the next sending alone.
     """
     make: MakeSender = pkgutil.resolve_name(named(integration.type).sender)
     write = partial(withdraw, integration.id) if withdraw is not None else None

@@ -60,7 +60,7 @@ class DestinationConfig(TlsOptions):
     SCHEMES: ClassVar[Mapping[str, str]] = {}
     #: The port that a url means when it names none, by its scheme.
     PORTS: ClassVar[Mapping[str, int]] = {}
-    #: What in the path of a url tells this type from another one with the same schemes.
+    #: What in the path of a url distinguishes this type from another one with the same schemes.
     PATH_MARK: ClassVar[str] = ""
 
     def secrets_sent(self) -> str:

@@ -40,7 +40,7 @@ class FieldShape(StrEnum):
 
     @property
     def is_secret(self) -> bool:
-        """Whether what it holds is shown to nobody."""
+        """Whether what it holds is never shown."""
         return self.value.startswith("hidden")
 
 

@@ -86,10 +86,9 @@ class Integration(BaseModel):
     redrive: Annotated[
         bool,
         Described(
-            label="Replay by itself what died in an outage",
-            help="whether what died in an outage of the SIEM is sent again once it is well",
-            hint="Once the destination is well again. Events that it refused are never replayed by "
-            "themselves.",
+            label="Replay automatically after an outage",
+            help="whether dead letters of an outage are replayed automatically",
+            hint="Once the circuit breaker has closed. Refused events are never replayed by themselves.",
         ),
     ] = True
     destination: Annotated[

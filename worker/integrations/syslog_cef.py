@@ -25,7 +25,7 @@ _NO_PLACES = frozenset({"localtime", "Factory"})
 
 
 def checked_zone(name: str) -> str:
-    """Return the name if it is that of a zone. Raises ValueError, whose words are for whoever gave it."""
+    """Return the name if it is that of a zone. Raises ValueError, whose words are for its user."""
     if name == UTC:
         return name
     known = available_timezones()
@@ -99,7 +99,7 @@ class SyslogCef(DestinationConfig):
         Literal["newline", "octet_counted"] | None,
         Described(
             label="Framing",
-            help="how messages are told apart; left out, by newline over TCP and octet_counted over TLS",
+            help="how messages are framed; left out, by newline over TCP and octet_counted over TLS",
             words={"": "what suits the way", "octet_counted": "octet counting"},
         ),
     ] = None

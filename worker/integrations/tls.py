@@ -40,7 +40,7 @@ class TlsOptions(BaseModel):
             label="Verify the certificate of the other side",
             help="whether the SIEM's certificate is verified",
             flag="--insecure",
-            flag_help="do not verify the SIEM's certificate: anybody can pose as it",
+            flag_help="do not verify the SIEM's certificate: any server can impersonate it",
         ),
     ] = True
     ca_pem: Annotated[

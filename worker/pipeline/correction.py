@@ -1,6 +1,6 @@
 """Publishes the corrected event of a dead letter that was never a valid one; the letter then waits no longer.
 
-First Redis has the event, then the ledger is told: whoever is killed in between, or does it twice, publishes
+First Redis has the event, then the ledger gets it: who is killed in between, or does it twice, publishes
 the same bytes twice, and they stay one event.
 """
 

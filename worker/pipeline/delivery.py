@@ -121,13 +121,13 @@ class DeliveryWorker:
         return report
 
     def close(self) -> None:
-        """Let go of the destinations; what they have told is written first. For the end of the process."""
+        """Let go of the destinations; what they have reported is written first. To end the process."""
         self._senders.close()
 
     def close_unused(self, standing: Documents) -> None:
         """Let go of destinations that are not asked for, or were deleted, disabled or changed.
 
-        These may get no batch that would tell. What is being sent is sent. Raises BrokerUnavailable.
+        These may get no batch that would show it. What is being sent is sent. Raises BrokerUnavailable.
         """
         self._senders.close_unused(standing)
 

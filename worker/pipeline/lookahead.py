@@ -1,4 +1,4 @@
-"""Routing out of turn while the ingress is behind, so that nobody waits behind the flood of another tenant.
+"""Routing out of turn while the ingress is behind, so that no tenant waits behind the flood of another.
 
 The ingress is one stream, read from its head: what stands behind a flood would wait until all of it is
 routed. So one router at a time also reads on, from the head to the end and then after what is new, which
@@ -34,7 +34,7 @@ _LONGEST = 1.0
 _NEXT_PASS, _NEXT_PASS_TIMES = 1.0, 5
 #: Seconds between two notes of who floods the ingress.
 _NOTE_EVERY = 1.0
-#: A flood that lasts so many seconds is told in the log.
+#: A flood that lasts so many seconds is logged.
 _LOGGED_AFTER = 5.0
 #: So many tenants are named in the log.
 _NAMED = 5
@@ -98,7 +98,7 @@ class RouteAhead:
             INGRESS_CAUGHT_UP.log(log)
 
     def _note(self, current: IngressPass) -> None:
-        """Write down now and then who floods the ingress; tell it once, if it lasts."""
+        """Write down now and then who floods the ingress; log it once, if it lasts."""
         now = time.monotonic()
         if now < self._next_note:
             return

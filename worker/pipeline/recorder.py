@@ -1,7 +1,7 @@
 """From the outcomes in Redis to rows in the ledger, in large transactions.
 
 On the side it brings the ledger's integrations back into Redis, should the copy there differ: at once
-when an outcome has switched one off. An outcome is finished in Redis only once its rows are committed, and
+when an outcome has disabled one. An outcome is finished in Redis only once its rows are committed, and
 recording it twice changes nothing. An entry is set aside only if the ledger takes others at that moment: a
 database that refuses every entry is an outage, through which entries wait.
 """
@@ -62,10 +62,10 @@ class Stalling(Protocol):
     """Takes the news that nothing can be recorded, and that something was."""
 
     def note(self, error: OutageError) -> None:
-        """Say why nothing can be recorded."""
+        """Return why nothing can be recorded."""
 
     def clear(self) -> None:
-        """Say that something could be recorded."""
+        """Report that something could be recorded."""
 
 
 class Recorder:
@@ -80,7 +80,7 @@ class Recorder:
         linger: float,
         stall: Stalling | None = None,
     ) -> None:
-        """Gather for `linger` seconds before a transaction that is not full; tell `stall` of the ledger."""
+        """Gather for `linger` seconds before a transaction that is not full; report the ledger to `stall`."""
         self._outcomes = outcomes
         self._record = record
         self._probe = probe
@@ -90,7 +90,7 @@ class Recorder:
         self._next_reconcile = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Record until told to stop; outlive any absence of Redis or the database."""
+        """Record until stopped; outlive any absence of Redis or the database."""
         run_forever(partial(self.step, stopping), stopping, dependencies or Dependencies(log), log)
 
     def step(self, stopping: threading.Event) -> int:
@@ -157,7 +157,7 @@ class Recorder:
         self._outcomes.set_aside(one, _words(error))
 
     def _announce(self, recorded: Recorded) -> None:
-        """Say what was disabled, and let the copy in Redis follow at once."""
+        """Return what was disabled, and let the copy in Redis follow at once."""
         for off in recorded.disabled_by_destination:
             # Without the destination's own words, which may repeat an event: those are in the ledger.
             INTEGRATION_DISABLED_GONE.log(log, integration=off.integration_id, name=off.name)
@@ -181,6 +181,6 @@ def _fault(error: Exception) -> Exception | None:
 
 
 def _words(error: Exception) -> str:
-    """Say what went wrong in one line; an error of Python says more with its name."""
+    """Return what went wrong in one line; an error of Python says more with its name."""
     words = str(error).partition("\n")[0]
     return words if isinstance(error, DataRefused) else f"{type(error).__name__}: {words}"

@@ -35,7 +35,7 @@ FEWEST = 20
 #: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
 READ_BLOCK_MS = 500
 #: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
-#: answers nobody else meanwhile.
+#: answers no other client meanwhile.
 HEAVIEST = 16 << 20
 #: Bytes that are kept of what is no valid event: all of one that is only somewhat too large.
 MOST_KEPT = 4 * MAX_EVENT_BYTES
@@ -75,7 +75,7 @@ class Router:
         self._read_count: int | None = None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Route until told to stop; outlive any absence of Redis."""
+        """Route until stopped; outlive any absence of Redis."""
         run_forever(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> int:
@@ -103,7 +103,7 @@ class Router:
         return len(received)
 
     def _first_count(self) -> int:
-        """Return how many to read first: few while much waits, of which nobody knows how large it is."""
+        """Return how many to read first: few while much waits, of which the size is not known."""
         return FEWEST if self._ingress.waiting() > FEWEST else READ_COUNT
 
     def _is_behind(self, seconds_an_event: float) -> bool:
@@ -147,7 +147,7 @@ def _suited(asked: int, size: int, seconds: float) -> int:
 def routing_results(
     received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
 ) -> Iterator[RoutingResult]:
-    """Sort arrivals into hand-overs of which each is a transaction that Redis can swallow."""
+    """Sort entries into results of which each is a transaction that Redis can swallow."""
     routing_result = route_entries(received, subscriptions)
     if routing_result.weight() > HEAVIEST and len(received) > 1:
         middle = len(received) // 2
@@ -160,7 +160,7 @@ def routing_results(
 def route_entries(
     received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
 ) -> RoutingResult:
-    """Sort arrivals into consignments by who wants them; pure, but that what is not valid dies now."""
+    """Sort entries into chunks by who wants them; pure, but that what is not valid is dead now."""
     routing_result = RoutingResult(done=[entry.entry_id for entry in received])
     sorting = _Sorting(subscriptions)
     for entry in received:
@@ -203,7 +203,7 @@ class _Audience:
 
 
 class _Sorting:
-    """Gathers events by audience; whom an event is for depends on its type and tenant alone."""
+    """Gathers events by audience; which get an event depends on its type and tenant alone."""
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._subscriptions = subscriptions
@@ -211,7 +211,7 @@ class _Sorting:
         self._by_audience: dict[_Audience, list[QueuedEvent]] = {}
 
     def add(self, event_type: str, tenant_id: str, event: QueuedEvent) -> bool:
-        """Add the event; return whether anybody wants it."""
+        """Add the event; return whether any integration wants it."""
         kind = (event_type, tenant_id)
         try:
             bundle, volume = self._by_kind[kind]

@@ -17,7 +17,7 @@ SENDER_IDLE = 60.0
 #: How often to look for senders that are not needed any more, in seconds.
 LOOK_EVERY = 10.0
 
-_RENEWED = "somebody has written to Redis: a recorder renews the copy within seconds"
+_RENEWED = "Redis was written to: a recorder renews the copy within seconds"
 #: Makes a sender of an integration's sealed JSON. Raises SecretUnreadable or InvalidIntegration.
 OpenSender = Callable[[bytes], tuple[Integration, Sender]]
 #: The sealed JSON of integrations as it stands in Redis, by id. Raises BrokerUnavailable.
@@ -84,7 +84,7 @@ class Senders:
         }
         now = time.monotonic()
         with self._lock:
-            # One that was made anew since is what a batch has just brought.
+            # One that was made again since is what a batch has just brought.
             unused = [
                 self._known.pop(key).sender
                 for key, configuration in outdated.items()
@@ -113,7 +113,7 @@ class Senders:
         return made, [before.sender] if before is not None else []
 
     def _take_idle(self, now: float) -> list[Sender]:
-        """Now and then, forget senders that nobody asks for: each may hold connections open."""
+        """Now and then, forget senders that are not asked for: each may hold connections open."""
         if now < self._next_look:
             return []
         self._next_look = now + SENDER_IDLE

@@ -57,7 +57,7 @@ class Sweeper:
         self._next_repair = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
-        """Sweep until told to stop; outlive any absence of Redis."""
+        """Sweep until stopped; outlive any absence of Redis."""
 
         def rest_and_sweep() -> None:
             if not stopping.wait(self._interval):
@@ -115,7 +115,7 @@ class Sweeper:
                 BACKLOG_FULL.log(log, integration=one, name=name, tenant=tenant, events=parked)
 
     def _report(self, reissued: list[Reissued], subscriptions: Mapping[str, Subscription]) -> None:
-        """Say which batches were not settled, and whose they were; a late retry is nothing to report."""
+        """Return which batches were not settled, and whose they were; a late retry is nothing to report."""
         batches: dict[Holder, list[str]] = {}
         for one in reissued:
             if one.holder is not None:

@@ -32,7 +32,7 @@ class TaskReport:
     """The counts of the batches that a task has settled so far.
 
     `retried` of the `delivered` events took more than one request, as in `siem status`; `died_of` is the code
-    behind the first of the dead letters; `word` is what an order was told that could not be carried out.
+    behind the first of the dead letters; `word` is what an order got that could not be carried out.
     """
 
     batches: int = 0

@@ -3,7 +3,7 @@
 A destination that answers slowly and well holds its thread for as long as it likes: no circuit breaker
 opens. So a tenant may hold at most three times as many threads as are free, as switches share out a buffer
 ("dynamic thresholds": Choudhury and Hahne, 1998). A tenant that is alone has three quarters of the pool, of
-two greedy ones each has three sevenths, and some threads are free for whoever comes next.
+two greedy ones each has three sevenths, and some threads are free for the next.
 """
 
 import threading

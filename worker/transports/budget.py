@@ -2,8 +2,8 @@
 
 What is left of the process's limit belongs to Redis, the ledger, look-ups and files: without them nothing is
 settled. So a connection is made only if there is a place for it. Before one is refused, those that no sending
-uses are closed, whoever keeps them, the one first that has rested longest; and a sending that could use many
-has its share.
+uses are closed, whichever sender keeps them, the one first that has rested longest; and a sending that
+could use many has its share.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def raise_descriptor_limit() -> int:
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return descriptor_limit()
-    with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not tell
+    with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not show
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return descriptor_limit()
 
@@ -121,7 +121,7 @@ class DescriptorBudget:
             self._count_sendings(-1)
 
     def keeps_idle(self, keeper: IdleConnections) -> None:
-        """Hear of somebody who keeps connections open."""
+        """Note an owner that keeps connections open."""
         with self._lock:
             self._keepers.add(keeper)
 
@@ -138,7 +138,7 @@ class DescriptorBudget:
         while not self.has_place():
             if time.monotonic() >= until:
                 raise self.refusal(what_for)
-            time.sleep(_LOOK_AGAIN)  # nobody tells when a connection is closed
+            time.sleep(_LOOK_AGAIN)  # nothing signals that a connection is closed
 
     def refusal(self, what_for: str) -> OutOfResources:
         """Return the error that says that there is no place."""
@@ -217,7 +217,7 @@ def _peer_of(descriptor: int) -> str | None:
 
 
 def _is_established(sock: socket.socket) -> bool:
-    """Whether it is a TCP connection that neither side has ended; not every system tells of an end."""
+    """Whether it is a TCP connection that neither side has ended; not every system shows an end."""
     if not hasattr(socket, "TCP_INFO"):
         return sock.type is socket.SOCK_STREAM
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED

@@ -1,6 +1,6 @@
 """X.509 certificates as facts for people, and the credentials that TLS is given.
 
-What an integration gives in PEM, judged before anybody dials: CAs, a client certificate, its key.
+What an integration gives in PEM, judged before it is dialled: CAs, a client certificate, its key.
 
 Input: text, of which only the blocks count (RFC 7468, section 2). Output: certificates and a key, or
 InvalidIntegration that names the field, what is there instead, and what would be right.
@@ -138,7 +138,7 @@ def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
 
 KEY_HINT = "give the certificate's own private key, unencrypted, in PEM (-----BEGIN PRIVATE KEY-----)"
 _CERTIFICATE_HINT = "give one or more blocks of -----BEGIN CERTIFICATE-----"
-#: What somebody may have given in place of a certificate or a key, and the command that converts it, if any.
+#: What may have been given in place of a certificate or a key, and the command that converts it, if any.
 _OTHERS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(CERTIFICATE_LABELS, ("a certificate", "")),
     **dict.fromkeys(KEY_LABELS, ("a private key", "")),

@@ -6,7 +6,7 @@ open, whatever the own environment allows; but for loopback, which is another ma
 A guard that keeps an eye on what it has connected, so that the other side's reaction can be seen.
 
 A syslog receiver that has gone, or that waits for TLS, hangs up only after the sender has left; a UDP port
-where nobody listens answers by ICMP, a round trip later.
+where nothing listens answers by ICMP, a round trip later.
 """
 
 import select
@@ -25,10 +25,10 @@ _LIST_IT = "list its network in their SIEM_ALLOWED_NETWORKS"
 
 
 class FleetGuard(Guard):
-    """Judges by what the workers tell, and by the own setting where none does."""
+    """Judges by what the workers report, and by the own setting where none does."""
 
     def __init__(self, reach: AllowedNetworks) -> None:
-        """Keep what they tell."""
+        """Keep what they report."""
         super().__init__(reach.own)
         self._reach = reach
         self.basis = reach.basis
@@ -148,7 +148,7 @@ class _WatchedSocket(DeadlineSocket):
 
 def _look(sock: socket.socket) -> PeerReaction:
     try:
-        # Past the deadlines of its class, and without taking anything from whoever uses it.
+        # Past the deadlines of its class, and without taking anything from its user.
         received = socket.socket.recv(sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except ConnectionRefusedError:
         return PeerReaction.REFUSED

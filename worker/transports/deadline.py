@@ -61,7 +61,8 @@ class Deadline:
     def rate(self) -> float:
         """How many bytes a second the peer has taken so far, as was last looked.
 
-        It is 0 where nobody looked, and where the peer has all: then it is no measure of how slow it is.
+        It is 0 where it was not measured, and where the peer has all: then it is no measure of how slow it
+        is.
         """
         return self._taken / max(monotonic() - self._began, _SHORTEST) if self._taken < self._sent else 0.0
 

@@ -124,7 +124,7 @@ class _Dial:
     poll: select.poll = field(default_factory=select.poll)
 
     def start(self, address: Address) -> bool:
-        """Begin to connect, and return whether that has not failed at once; `connected` tells the outcome."""
+        """Begin to connect, and return whether that has not failed at once; `connected` gets the outcome."""
         if len(self.pending) == _MOST_AT_ONCE or (self.pending and not BUDGET.has_place()):
             self.drop(next(iter(self.pending)), errno.ETIMEDOUT)
         try:

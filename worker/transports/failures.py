@@ -2,7 +2,7 @@
 
 Answers over HTTP by which a server says that it wants a client certificate, or another one. Pure.
 
-TLS ends well there: nginx, for one, lets everybody shake hands, and answers with an error page instead
+TLS ends well there: nginx, for one, completes every handshake, and answers with an error page instead
 (ngx_http_ssl_module, "Error Processing": 495 and 496, which it sends as 400).
 """
 
@@ -36,7 +36,7 @@ _NEVER_CONFIRMS = (
 )
 
 _WORDS: dict[type[TransportError], tuple[FailureCode, str]] = {
-    NameUnknown: (FailureCode.NAME_UNKNOWN, "correct the host name in the integration's url, or mend DNS"),
+    NameUnknown: (FailureCode.NAME_UNKNOWN, "correct the host name in the integration's url, or correct DNS"),
     AddressRefused: (
         FailureCode.ADDRESS_REFUSED,
         "start the workers with its network in SIEM_ALLOWED_NETWORKS, or use a public address",

@@ -1,7 +1,7 @@
 """How `requests` is made to connect by our rules: its adapter, with urllib3's pools and connections below.
 
 A prepared request comes in, an unread response goes out. The guard makes every connection, our TLS
-context alone decides whom to trust, and nothing is tried twice.
+context alone decides which CAs to trust, and nothing is tried twice.
 """
 
 import contextlib
@@ -219,8 +219,8 @@ class _RenewingPool(HTTPConnectionPool):
             self._close_resting(self.pool)
 
     def _close_resting(self, pool: "LifoQueue[Any]") -> None:
-        """Close those that nobody has taken recently, for there are newer ones; they stay in their places."""
-        with pool.mutex:  # so that nobody takes one meanwhile
+        """Close those that were not taken recently, for there are newer ones; they stay in their places."""
+        with pool.mutex:  # so that no thread takes one meanwhile
             for connection in filter(None, pool.queue):
                 if not connection.is_closed and connection.lifetime.is_over(waits=False):
                     connection.close()

@@ -1,7 +1,7 @@
 """An HTTP/1.1 answer: its head where http.client gives up too soon, its body within bounds, and its faults.
 
 http.client reads past 100 alone of the interim answers, refuses an answer with a hundred header fields, and
-waits for an end that never comes where a length is told twice. What it parses is cleared of all that before.
+waits for an end that never comes where a length is given twice. What it parses is cleared of all that before.
 
 The body of an HTTP answer: up to a cap, as far as it came, decoded.
 
@@ -51,7 +51,7 @@ _Field = tuple[bytes, bytes]
 
 
 class HeadTooLarge(HTTPException):
-    """The head of an answer is longer than anybody needs."""
+    """The head of an answer is too long."""
 
 
 class FinalResponse(HTTPResponse):
@@ -73,9 +73,9 @@ class FinalResponse(HTTPResponse):
 
         Left unread, it would be taken for the answer to the next request.
         """
-        told = self.headers.get("Content-Length", "")
-        if self.chunked or told.strip("0"):
-            self.length = number_in(told)
+        given = self.headers.get("Content-Length", "")
+        if self.chunked or given.strip("0"):
+            self.length = number_in(given)
             self.will_close = True
 
 

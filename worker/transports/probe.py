@@ -5,7 +5,7 @@ they mean to an integration is for others to say. Nothing but the handshake is e
 
 A second look at a server that ended a connection in TLS without a word that arrived.
 
-libcurl does not tell which certificates a server showed. And in TLS 1.3 a server judges the client's
+libcurl does not report which certificates a server showed. And in TLS 1.3 a server judges the client's
 certificate when the client is done with the handshake and sends already (RFC 8446, section 4.4.2.4): its
 alert is lost behind the reset that answers what was sent. So this connects once more, and sends nothing.
 """

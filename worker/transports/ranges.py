@@ -1,7 +1,7 @@
 """Which addresses an integration may reach. Pure: an address and the allow-list in, an objection out.
 
 What is not plainly a public host is closed, until the allow-list names it. The metadata services of
-clouds, which hand out credentials to whoever asks, stay closed whatever the allow-list says.
+clouds, which hand out credentials to all who ask, stay closed whatever the allow-list says.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ LOOK_UP_TIMEOUT = 10.0
 
 #: For so many seconds a send waits for a look-up that is overdue because nothing was sent for a while.
 _OVERDUE_WAIT = 0.5
-#: No resolver takes so many seconds: whoever asked is gone.
+#: No resolver takes so many seconds: who asked is gone.
 _LONGEST_HANG = 120.0
 #: So many names are remembered; the one that was looked up longest ago is forgotten first.
 _MOST_NAMES = 10_000

@@ -41,7 +41,7 @@ class ShortageLog:
     """The shortages of one process: logs their beginning and their end. Shared by its threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin without any; `clock` tells seconds."""
+        """Begin without any; `clock` returns seconds."""
         self._clock = clock
         self._lock = threading.Lock()
         #: Since when each is short, when that was met last, and how often.

@@ -1,6 +1,6 @@
 """TLS as a client: the options of an integration come in, an `ssl.SSLContext` goes out.
 
-That context alone decides whom we trust and who we say we are; which name the server's certificate must
+That context alone decides which CAs we trust and who we say we are; which name the server's certificate must
 carry is said at each connection (`TlsOptions.server_name`).
 """
 
@@ -152,7 +152,7 @@ def _refused_by_openssl(field: str, error: Exception) -> InvalidIntegration:
 
 @contextlib.contextmanager
 def _unreadable_file(text: str) -> Iterator[str]:
-    """Lend the text a path (OpenSSL reads keys only from files) that nobody else can read, and remove it."""
+    """Lend the text a path (OpenSSL reads keys only from files) that no other user can read; remove it."""
     if not hasattr(os, "memfd_create"):
         with tempfile.NamedTemporaryFile("w") as file:  # its mode is 0600
             file.write(text)

@@ -1,4 +1,4 @@
-"""TLS that failed, in words for people: what the other side showed or said, and the setting that mends it.
+"""TLS that failed, in words for people: what the other side showed or said, and the setting to change.
 
 Input: what `ssl` complains of, the options that were tried, and the certificates that the server showed.
 Output: a `TlsFailed`. Nothing of it is a secret.
@@ -14,7 +14,7 @@ from worker.transports.certificates import Certificate, certificates_in
 
 #: The certificate that Splunk makes for itself at installation has this common name, and no host's name.
 SPLUNK_NAME = "SplunkServerDefaultCert"
-#: It is signed by a CA that every Splunk has, key and all: who trusts that one trusts anybody.
+#: It is signed by a CA that every Splunk has, key and all: who trusts that one trusts any server.
 SPLUNK_CA = "SplunkCommonCA"
 _SPLUNK_PIN = "the first certificate in $SPLUNK_HOME/etc/auth/server.pem of this very Splunk"
 
@@ -79,13 +79,13 @@ def _hint_for_own(reason: str, own: Sequence[Certificate]) -> str:
     if "UNKNOWN_CA" in reason:
         signer = own[0].issuer if own else "its CA"
         return f"check client_cert_pem and the intermediates behind it, or have the server trust {signer}"
-    return "check client_cert_pem with those who run the server: its log tells more"
+    return "check client_cert_pem with those who run the server: its log says more"
 
 
 def _distrust(
     error: ssl.SSLCertVerificationError, peer: str, options: TlsOptions, shown: Sequence[Certificate]
 ) -> tuple[str, str]:
-    """Put OpenSSL's verdict on the certificate into words, and the setting that mends it."""
+    """Put OpenSSL's verdict on the certificate into words, with the setting to change."""
     subject = f"the certificate of {peer}"
     code = error.verify_code
     if code in _UNTRUSTED | _OTHER_NAME and _is_splunks_own(shown):
@@ -133,7 +133,7 @@ def _other_name(
     what = f"{subject} is made out to another name than {wanted}"
     if shown and not shown[0].identities:
         what = f"{subject} names no host: its common name is {shown[0].subject}, which does not count"
-        return what, f"have it issued anew with {wanted} as subject alternative name"
+        return what, f"have it reissued with {wanted} as subject alternative name"
     names = shown[0].identities[:_MOST_NAMES] if shown else ()
     if options.tls_server_name is not None:
         hint = "give a name that it carries as tls_server_name"

@@ -47,7 +47,7 @@ class Console:
                 self.show(_OURSELVES, line.encode())
 
     def progress(self, line: str) -> None:
-        """Print how far the start has come: quiet or not, somebody waits for it."""
+        """Print how far the start has come: quiet or not, the user waits for it."""
         if self._quiet:
             self._write_error(line)
         else:

@@ -1,7 +1,7 @@
 """The right to use a data directory: one `siem up` at a time, and never beside an orphaned server.
 
 The lock is the kernel's (flock), so it ends with its last holder, however that dies. The embedded server
-inherits it: as long as one writes the data, nobody else can.
+inherits it: as long as one writes the data, no other can.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from worker.model.errors import AlreadyRunningError
 
 
 class DataDirLock:
-    """A held data directory. `descriptor` is to be inherited by whoever writes there."""
+    """A held data directory. `descriptor` is to be inherited by the process that writes there."""
 
     def __init__(self, directory: Path) -> None:
         """Take the directory, making it if need be; raises AlreadyRunningError, naming who holds it."""

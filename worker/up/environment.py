@@ -1,4 +1,4 @@
-"""What the processes find around them, and what people are told of it.
+"""What the processes find around them, and what is printed of it.
 
 Settings go in; the environment that says the same to every process comes out, and the lines that tell a
 person where things are.
@@ -67,7 +67,7 @@ def site_of(settings: Settings) -> str:
 
 
 def _api_port(settings: Settings) -> int:
-    """Return the port that was asked for; if none was and somebody has the usual one, 0 for a free one."""
+    """Return the port that was asked for; if none was and the usual one is taken, 0 for a free one."""
     if "api_port" in settings.model_fields_set or not _is_taken(settings.api_host, settings.api_port):
         return settings.api_port
     return 0

@@ -24,7 +24,7 @@ _Send = Callable[[int, int], None]
 
 
 class OrphanReaper:
-    """The side of `siem up`: tells the script whom to end."""
+    """The side of `siem up`: tells the script what to end."""
 
     def __init__(self) -> None:
         """Start the script, out of reach of the terminal's Ctrl-C."""
@@ -57,7 +57,7 @@ class OrphanReaper:
             self._script.communicate()
 
     def _tell(self, line: str) -> None:
-        # If somebody has killed it, everything goes on without it.
+        # If it was killed, everything goes on without it.
         with suppress(OSError, ValueError):
             if self._script.stdin is not None:
                 self._script.stdin.write(f"{line}\n".encode())

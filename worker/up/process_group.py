@@ -139,7 +139,7 @@ def _end_group(group: int) -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to all of a process group; false if there is nobody (or, on macOS, only zombies)."""
+    """Send a signal to all of a process group; false if there is none (or, on macOS, only zombies)."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
         return True

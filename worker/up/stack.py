@@ -1,4 +1,4 @@
-"""The whole on one machine: who starts after whom, what ends it, and in which order it ends.
+"""The whole on one machine: what starts after what, what ends it, and in which order it ends.
 
 The order of a life: possession of the data directory, server, ledger, processes. Then one event decides: a
 Ctrl-C, the end of a process or of the server, or the caller's own verdict. The order of the end is the
@@ -183,7 +183,7 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         with closing(redis_client(self._settings.broker_address())) as client:
             while missing and not self._stopping.is_set() and time.monotonic() < deadline:
-                # While Redis is away nobody can report; if it has died, that is news of its own.
+                # While Redis is away nothing can report; if it has died, that is news of its own.
                 with suppress(BrokerUnavailable):
                     still_missing = wait_for_roles(client, missing, 0.5)
                     self._print_started(missing - still_missing)
@@ -197,7 +197,7 @@ class Stack:
             self._screen.progress(f"  {', '.join(sorted(roles))}: up")
 
     def _miss(self, roles: set[str], *, may_go_on: bool) -> None:
-        """Make known who has not reported; raises UnavailableError if somebody waits for them."""
+        """Make known who has not reported; raises UnavailableError if they are waited for."""
         complaint = f"not up after {READY_SECONDS:.0f} seconds: {', '.join(sorted(roles))}"
         if not may_go_on:
             raise UnavailableError(complaint)
@@ -219,7 +219,7 @@ class Stack:
         return None
 
     def _conclude(self, news: _News) -> int:
-        """Return why it ends; 0 if that was somebody's wish."""
+        """Return why it ends; 0 if that was wanted."""
         match news:
             case Exited(name):
                 self._screen.complain(f"{name} stopped ({news.words}): ending everything else")

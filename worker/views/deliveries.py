@@ -28,7 +28,7 @@ class DeliveryDocument(BaseModel):
     http_status: int | None
     error_code: str | None = Field(description=_CODES)
     error: str | None
-    hint: str | None = Field(description="What would mend it.")
+    hint: str | None = Field(description="What would fix it.")
     event_at: str | None
     published_at: str | None
     settled_at: str | None

@@ -39,7 +39,7 @@ STATUS_FIELDS: Mapping[Source, Sequence[str]] = {
 
 
 class ErrorDocument(BaseModel):
-    """The latest delivery that is dead or to be tried again, and what to do about it."""
+    """The latest delivery that is dead or to be tried again, with a hint."""
 
     at: str | None
     code: str

@@ -1,6 +1,6 @@
 """An integration as the API shows it: one flat object, in which a secret is a mark that it is set.
 
-Comes in: a MaskedIntegration. Goes out: JSON values, such as
+Input: a MaskedIntegration. Output: JSON values, such as
 
     {"id": "int_1", "type": "…", "name": "siem", "url": "https://…",
      "token": {"set": true, "since": "2026-11-19T10:11:12.345Z", "ends_in": "f3", "readable": true}, …}
@@ -21,7 +21,7 @@ from worker.views.cursors import cut_page
 
 #: What every type of integration has, beside the fields of its destination.
 COMMON = ("name", "enabled", "paused", "event_types", "max_retries", "redrive")
-#: What is shown, and not for anybody to set.
+#: What is shown, and cannot be set.
 READ_ONLY = ("id", "tenant_id", "disabled_reason", "disabled_at", "created_at", "updated_at")
 
 

@@ -139,7 +139,7 @@ def test_splunks_own_certificate_leads_to_no_circle(tmp_path: Path, *, by_name: 
     assert (first.result, first.hint) == ("failed", second.hint)
     assert "as ca_pem, and SplunkServerDefaultCert as tls_server_name" in (first.hint or "")
     assert common["tls"].result == "warning"
-    assert "SplunkCommonCA and its key are the same in every Splunk" in common["tls"].message
+    assert "SplunkCommonCA and its key are in every Splunk" in common["tls"].message
     assert common["test event"].result == "ok"
     assert (pinned["tls"].result, pinned["test event"].result) == ("ok", "ok")
     assert pinned["tls"].message.endswith("verified for SplunkServerDefaultCert")
@@ -244,7 +244,7 @@ def test_a_certificate_with_a_common_name_alone_is_warned_of(tmp_path: Path) -> 
 
     assert by_its_ca.result == "warning"
     assert "in the common name alone" in by_its_ca.message
-    assert by_its_ca.hint == "have it issued anew, with localhost as a subject alternative name"
+    assert by_its_ca.hint == "have it reissued, with localhost as a subject alternative name"
     assert by_itself.result == "ok"
 
 

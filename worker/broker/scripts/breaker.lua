@@ -3,7 +3,7 @@
 --   failures   sendings in a row of which nothing came through
 --   breaker    'open', or absent while it is closed;  opened_at (ms)
 --   opened_by  the code of the finding that opened it, or of the latest probe that failed
---   probe_at   when the next batch may try whether the destination is well again (ms)
+--   probe_at   when the next batch may try whether the destination has recovered (ms)
 --   probe_wait the interval until then (ms);  probe: the slot whose batch is trying
 --   closed_at  when it closed the last time (ms)
 --   window     how many slots it may have at present, at most `slots`; a fraction is kept, not used
@@ -16,7 +16,7 @@ local function is_probe(slot)
   return redis.call('HGET', KEYS[2], 'probe') == tostring(slot)
 end
 
--- More than anybody may set.
+-- More than a setting may be.
 local MOST_SLOTS = 1000
 
 local function slots_allowed()
@@ -28,7 +28,7 @@ local function all_slots()
   return math.min(number(redis.call('HGET', KEYS[2], 'slots'), 4), MOST_SLOTS)
 end
 
--- Batches that wait for a retry go at once: the destination is well again.
+-- Batches that wait for a retry go at once: the destination has recovered.
 local function release_waiting()
   local now = now_ms()
   for slot = 1, all_slots() do

@@ -12,7 +12,7 @@ if made.err then
   end
   return made
 end
--- No entry of a new stream is given an id of the past: whoever adds one may choose it. It belongs into this
+-- No entry of a new stream is given an id of the past: who adds one may choose it. It belongs into this
 -- step: Redis 6.2 lets an empty stream go back behind ids that a group has given out, and what is added under
 -- such an id no reader of the group is given. It fails if the latest entry is ahead of the clock, and where a
 -- provider forbids it.

@@ -2,7 +2,7 @@
 -- `wanted` is another type that it should have.
 -- A transaction goes on behind a command that fails, and would then delete what it could not append.
 
--- The sweeper tells it, unless the caller does. The note may fail: the events that come must not fail with it.
+-- The sweeper logs it, unless the caller does. The note may fail: the events that come must not fail with it.
 local function make_way(key, is_told, wanted)
   local kind = redis.call('TYPE', key).ok
   if kind == (wanted or 'stream') or kind == 'none' then

@@ -75,9 +75,9 @@ local function is_leased(id)
   return false
 end
 
-local mended = {}
+local reported = {}
 for place = 7, #ARGV do
-  mended[ARGV[place]] = true
+  reported[ARGV[place]] = true
 end
 local function counter(name)
   return tonumber(ask('HGET', KEYS[8], name) or '') or 0
@@ -88,7 +88,7 @@ for _, aside in ipairs(ask('LRANGE', KEYS[9], 0, -1) or {}) do
   lengths[1] = lengths[1] + (ask('XLEN', aside) or 0)
 end
 
--- Entries that a router holds in its memory although somebody has removed them: they are still handed over.
+-- Entries that a router holds in its memory although they were removed: they are still handed over.
 local function removed_and_held()
   local held = 0
   for _, one in ipairs(ask('XPENDING', KEYS[3], ARGV[6], '-', '+', 10000) or {}) do
@@ -99,8 +99,8 @@ local function removed_and_held()
   return held
 end
 
--- Entries that were added, and neither wait nor were routed: it grows when somebody removes one. What stood there
--- before Redis and routers began to count is in it, too. Before Redis 7.0 nobody can tell.
+-- Entries that were added, and neither wait nor were routed: it grows when one is removed. What stood there
+-- before Redis and routers began to count is in it, too. Before Redis 7.0 that is not known.
 local function unaccounted()
   if not is_counted then
     return 'null'
@@ -122,8 +122,8 @@ for _, id in ipairs(ids) do
   local count = tonumber(ask('HGET', state, 'backlog_events') or '') or 0
   -- Counts that damage has touched (`recount`) say nothing.
   local vanished = count > 0 and is_empty(id) and ask('HEXISTS', state, 'recount') ~= 1 and not is_leased(id)
-  -- What is counted always stands in a lane, or somebody else took the lane away.
-  if vanished and mended[id] then
+  -- What is counted always stands in a lane, or another client took the lane away.
+  if vanished and reported[id] then
     redis.call('HDEL', state, 'backlog_events', 'unclaimed_events', 'unclaimed_bytes')
   elseif vanished then
     gone[#gone + 1], gone_counts[#gone_counts + 1] = id, count

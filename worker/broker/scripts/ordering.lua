@@ -16,7 +16,7 @@ local function is_slow()
   return number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SLOW_MS and 1 or 0
 end
 
--- While the breaker is open, one batch at a time may try whether the destination is well again, when that
+-- While the breaker is open, one batch at a time may try whether the destination has recovered, when that
 -- is due: one that is claimed already comes first, for it has waited longest. Returns what order_free_slot does.
 local function order_probe(lease_ms)
   local found = redis.call('HMGET', KEYS[2], 'probe', 'probe_at')

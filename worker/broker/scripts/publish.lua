@@ -3,7 +3,7 @@
 -- ARGV: 1 whether these are all that there are (1) or some (0), 2 how many words for `note_change` follow, these;
 --       then for each integration: id, document, whether it is deleted (1 or 0), the number of words of its
 --       state, these: fields and values.
--- Returns 1, or 0 when these are some and Redis was told none yet: then nothing was done.
+-- Returns 1, or 0 when these are some and Redis has none yet: then nothing was done.
 
 if ARGV[1] ~= '1' and redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
@@ -19,7 +19,7 @@ while ARGV[place] do
   if deleted ~= '1' then
     redis.call('HDEL', KEYS[4], id)
   end
-  -- Whoever changed it may have mended it: the next probe need not wait.
+  -- The change may have fixed it: the next probe need not wait.
   redis.call('HDEL', state, 'probe_at')
   place = place + 4 + words
 end

@@ -1,4 +1,4 @@
--- Puts an entry that was set aside back into its stream; nothing happens if somebody else has done it.
+-- Puts an entry that was set aside back into its stream; nothing happens if another process has done it.
 -- KEYS: 1 siem:unrecordable, 2 the stream.  ARGV: 1 its id in the first; then field, value, field, value, …
 -- Returns 1 if it was put back, else 0.
 

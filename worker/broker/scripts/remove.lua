@@ -7,7 +7,7 @@
 --       are kept.
 -- Returns 'living' (it has a document that says nothing of a deletion), 'busy' or 'removed'.
 --
--- One script: whoever appends, claims or settles does so before it or behind it, never amid.
+-- One script: what appends, claims or settles does so before it or behind it, never amid.
 
 local LEAST_SLOTS, MOST_SLOTS = 4, 1000
 

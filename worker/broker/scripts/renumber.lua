@@ -1,16 +1,16 @@
 -- Brings the ids of the ingress back to the clock of Redis: its stream is moved aside, another one begins, and
 -- what waited is added to that one.
 -- KEYS: 1 ingress, 2 list of the streams that were moved aside, 3 lock of the one that reads ahead, 4 counters,
---       5 what is told of it afterwards.
+--       5 what is reported of it afterwards.
 -- ARGV: 1 group, 2 how far ids may be ahead of the clock (ms), 3 how many entries and 4 how many bytes of memory
---       one call may move, 5 for how many seconds it is told.
+--       one call may move, 5 for how many seconds it is reported.
 -- Returns {the last id if it was ahead of the clock, or '', how many entries the stream had then, how many
 -- entries are still to be added again}.
 --
 -- Entries with ids of the clock that a reader holds stay as they are: same id, same reader. So do those behind
 -- them, as far as one call may move. All others get a new id: their readers find that they were taken over.
 
--- A full Redis must be mended, too: this needs no memory, and lets the rest be written.
+-- A full Redis must be repaired, too: this needs no memory, and lets the rest be written.
 redis.call('DEL', 'siem:none')
 -- Of another type they would end this script each time, and with it the sweep of which it is the first step.
 make_way(KEYS[2], false, 'list')
@@ -168,7 +168,7 @@ if first then
   if redis.call('TYPE', first).ok == 'stream' then
     add_again(first)
   else
-    redis.call('LPOP', KEYS[2]) -- somebody has removed it
+    redis.call('LPOP', KEYS[2]) -- it was removed
   end
 end
 

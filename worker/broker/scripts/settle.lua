@@ -18,8 +18,8 @@ local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
 local found = redis.call('HMGET', key, 'state', 'epoch', 'since')
 local since = ARGV[#ARGV]
 table.remove(ARGV)
--- The claim is told by its moment as well: a retry keeps its epoch, and a settle that was repeated because
--- its reply was lost must not end the claim of whoever came next.
+-- The claim is identified by its moment as well: a retry keeps its epoch, and a settle that was repeated because
+-- its reply was lost must not end the next claim.
 if found[1] ~= 'sending' or found[2] ~= ARGV[4] or found[3] ~= since then
   return {'stale'}
 end

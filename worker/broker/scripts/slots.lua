@@ -121,7 +121,7 @@ end
 
 -- An order on its way will claim all that waits, up to a batch, and order a further slot for the rest.
 -- A second one beside it would only make both batches smaller. One that has not arrived within this
--- time may be lost, and holds nobody up.
+-- time may be lost, and holds nothing up.
 local ON_ITS_WAY_MS = 1000
 
 local function on_its_way()

@@ -3,7 +3,7 @@
 -- lane ('urgent' or 'bulk'), its number of events, their bytes, the events (packed), and their checksum.
 -- Returns 1, or 0 when another page came first: then nothing was done.
 --
--- The page's name is kept, so that whoever finds it knows what the ledger need not keep any longer; and so
+-- The page's name is kept, so that who finds it knows what the ledger need not keep any longer; and so
 -- that one who slept meanwhile cannot put the same events back a second time.
 
 if (redis.call('HGET', KEYS[1], 'unparked') or '') ~= ARGV[1] then

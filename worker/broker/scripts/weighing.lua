@@ -1,4 +1,4 @@
--- Stands before what reads entries of a stream of which nobody knows how large they are.
+-- Precedes what reads entries of a stream whose sizes are not known.
 
 -- Returns how many entries may be read behind the first `before`, so that they take at most `bytes` of memory:
 -- `most`, or fewer, but at least 1. No entry is touched for it. MEMORY USAGE adds up the first nodes of a stream

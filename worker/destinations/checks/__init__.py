@@ -17,7 +17,7 @@ class StepStatus(StrEnum):
     """How a step came out."""
 
     OK = "ok"
-    #: Deliveries work, but somebody should know.
+    #: Deliveries work, with something to look at.
     WARNING = "warning"
     FAILED = "failed"
     #: There was nothing to ask, or no way to ask it.
@@ -26,7 +26,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step found, and, with a failure or a warning, the sentence that mends it.
+    """What a step found, and, with a failure or a warning, a hint.
 
     `code` is that of a failure, where it has one.
     """
@@ -50,22 +50,22 @@ class DiagnosisStep:
 
 
 def ok(message: str) -> StepResult:
-    """Say that all is well."""
+    """Return a step that passed."""
     return StepResult(StepStatus.OK, message)
 
 
 def warning(message: str, hint: str) -> StepResult:
-    """Say that it works, but somebody should know."""
+    """Return a step that passed with a warning."""
     return StepResult(StepStatus.WARNING, message, hint)
 
 
 def failed(message: str, hint: str, code: FailureCode | None = None) -> StepResult:
-    """Say that it does not work, and what would mend it."""
+    """Return a step that failed, with a hint."""
     return StepResult(StepStatus.FAILED, message, hint, code)
 
 
 def skipped(message: str) -> StepResult:
-    """Say that there was nothing to ask."""
+    """Report that there was nothing to ask."""
     return StepResult(StepStatus.SKIPPED, message)
 
 
@@ -75,7 +75,7 @@ def failed_by(failure: Failure) -> StepResult:
 
 
 def failed_with(error: TransportError | InvalidInput) -> StepResult:
-    """Make a failure of an error; many say themselves, behind a colon, what would mend it."""
+    """Make a failure of an error; many say themselves, behind a colon, what would fix it."""
     if isinstance(error, InvalidInput):
         return failed(f"{error.field}: {error.reason}", error.hint)
     if isinstance(error, TlsFailed):

@@ -18,7 +18,7 @@ MOST_SKEW = 60.0
 
 
 def http_target(url: str, check_first: str, *, has_secret: bool) -> Target:
-    """Say where a url of http or https leads."""
+    """Return where a url of http or https leads."""
     parts = urlsplit(url)
     return Target(
         host=parts.hostname or "",
@@ -54,7 +54,7 @@ class HttpProbe:
         return reply
 
     def tls_instead(self) -> StepResult | None:
-        """Say that TLS is spoken where the url says http, if that is so; to be asked after a failure."""
+        """Report that TLS is spoken where the url says http, if that is so; to be asked after a failure."""
         target = self._target
         if target.way == "tls" or not speaks_tls(self._guard, target.host, target.port, self._seconds):
             return None
@@ -63,7 +63,7 @@ class HttpProbe:
     def clock(self, why: str) -> StepResult:
         """Compare the clock that the answers showed with ours; `why` says what a wrong one does."""
         if self._skew is None:
-            return skipped("no answer told the time")
+            return skipped("no answer had a date")
         off = abs(self._skew)
         if off <= MOST_SKEW:
             return ok("its clock and the one of this machine agree to the minute")

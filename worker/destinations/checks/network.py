@@ -1,6 +1,6 @@
 """The steps that every kind of SIEM has in common: from its name to an encrypted connection.
 
-Comes in: where an integration leads. Goes out: the steps `name`, `address`, `connection`, `tls` and `mutual
+Input: where an integration leads. Output: the steps `name`, `address`, `connection`, `tls` and `mutual
 tls`, to be asked in this order, for each rests on what the one before has found.
 """
 
@@ -35,7 +35,7 @@ _COMMON_NAME_ONLY = (
     "it names its host in the common name alone, which is no name of a server any more (RFC 9525, section "
     "2): it is taken today, and a later release may refuse it"
 )
-_REISSUE = "have it issued anew, with {} as a subject alternative name"
+_REISSUE = "have it reissued, with {} as a subject alternative name"
 _ON_TIME = "renew it before then: nothing is delivered from that day on"
 
 
@@ -44,7 +44,8 @@ class Target:
     """Where an integration leads, and what is spoken there.
 
     `secure_form` and `plain_form` are the beginnings of a url with and without TLS, `check_first` is what to
-    look at when nobody listens there, `plain_is_risky` whether without TLS a secret could be read on its way.
+    look at when nothing listens there, `plain_is_risky` whether without TLS a secret could be read on its
+    way.
     """
 
     host: str
@@ -129,7 +130,7 @@ class NetworkChecks:
             hint = f"let firewalls pass connections from the workers to {target}"
             return failed(str(error), hint, FailureCode.CONNECT_FAILED)
         if made.missed:
-            hint = "mend these addresses, or take them out of the DNS: now and then, each costs a moment"
+            hint = "correct these addresses, or take them out of the DNS: now and then, each costs a moment"
             return warning(f"connected to {made.ip}, but: {_listed(made.missed)}", hint)
         return ok(f"connected to {made.ip}, port {target.port}")
 
@@ -144,11 +145,11 @@ class NetworkChecks:
         if self._options.tls_server_name is not None:
             shown += f", verified for {self._options.tls_server_name}" if self._options.verify_tls else ""
         if not self._options.verify_tls:
-            hint = "give its CA as ca_pem, and switch the integration's verify_tls on again"
-            return warning(f"{shown}; it is not verified: anybody can pose as this SIEM", hint)
+            hint = "give its CA as ca_pem, and set the integration's verify_tls to true again"
+            return warning(f"{shown}; it is not verified: any server can impersonate this SIEM", hint)
         if SPLUNK_CA in {one.subject for one in certificates_in(self._options.ca_pem or "")}:
             words = (
-                f"{shown}; {SPLUNK_CA} and its key are the same in every Splunk: anybody can pose as this one"
+                f"{shown}; {SPLUNK_CA} and its key are in every Splunk: any server can impersonate this one"
             )
             return warning(words, "give the first certificate in this Splunk's server.pem as ca_pem instead")
         if self._goes_by_common_name(handshake.chain):
@@ -191,7 +192,7 @@ class NetworkChecks:
 
     def _introduced(self) -> StepResult:
         if self._connection is None or self._target.way != "tls":
-            return skipped("without TLS nobody asks for a client certificate")
+            return skipped("without TLS there is no client certificate")
         said = self._connection.hear_whether_let_in(min(_HEARING, self._seconds))
         welcome = "the server has let us in" if said else "the server has not turned us away"
         if self._options.client_cert_pem is None:
@@ -207,7 +208,7 @@ def _verdict(one: Candidate, basis: str) -> str:
 
 
 def _opening(closed: list[Candidate], basis: str) -> str:
-    """Say what opens these addresses, or that nothing does."""
+    """Return what opens these addresses, or that nothing does."""
     if any("no setting" in (one.objection or "") for one in closed):
         return "use another address: no setting opens this one, for metadata services hand out credentials"
     if elsewhere := next((one.objection for one in closed if "test it there" in (one.objection or "")), None):

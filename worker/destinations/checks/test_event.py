@@ -1,6 +1,6 @@
 """The test event of a diagnosis: plainly marked, harmless, and sent as every other event is.
 
-Comes in: an integration, then the ruling of its sender. Goes out: the event, then the answer, which says how
+Input: an integration, then the result of its sender. Output: the event, then the answer, which says how
 much it proves.
 """
 
@@ -33,7 +33,7 @@ _PROOFS = {
     Assurance.ACCEPTED: "whether it can be found, only a search in the SIEM shows",
     Assurance.INDEXED: "the SIEM has said that it can be found",
 }
-#: What stands in place of an event that nobody wants sent.
+#: In place of an event that is not to be sent.
 UNWANTED = skipped("no test event is sent, as was asked: only one shows whether the SIEM takes events")
 _NO_RULING = Failure(FailureCode.INTERNAL_ERROR, "the sender did not say what became of it", "report this")
 
@@ -100,14 +100,14 @@ def _marked_event(integration: Integration) -> QueuedEvent:
         "timestamp": _rfc3339(now_ms),
         "tenant_id": integration.tenant_id,
         "test": True,
-        "reason": f"Test of the integration {integration.id}: no agent did anything, nobody has to act.",
+        "reason": f"Test of the integration {integration.id}: no action is needed.",
     }
     raw = json.dumps(document, separators=(",", ":")).encode()
     return QueuedEvent(event_id, TEST_TYPE, now_ms, now_ms, raw)
 
 
 def arrived(result: DeliveryResult, event: QueuedEvent) -> StepResult:
-    """Say what became of the event, and what that proves."""
+    """Return what became of the event, and what that proves."""
     if result.verdict is not Verdict.ACCEPTED:
         return failed_by(result.failure or _NO_RULING)
     words = result.assurance.value + (f" (HTTP {result.http_status})" if result.http_status else "")

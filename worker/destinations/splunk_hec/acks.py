@@ -17,7 +17,7 @@ from worker.model.failures import FailureCode
 #: Splunk was seen to index within about a second; each further question comes after twice the time.
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0
-#: Kept of the deadline for the answer to the last question: a `true` that nobody hears is lost.
+#: Kept of the deadline for the answer to the last question: a `true` that is not received is lost.
 _LAST_ANSWER = 0.5
 
 _STICKY = "let load balancers keep a client on one indexer (sticky sessions)"
@@ -56,7 +56,7 @@ class Confirmations:
         self._ambiguous: set[int] = set()
 
     def expect(self, ack_id: int, places: Sequence[int], verdict: HecVerdict) -> None:
-        """Take in a request that was just accepted; one whose ackId another has can never be told from it."""
+        """Take in a request that was just accepted; of two with one ackId both are unsure."""
         other = self._taken.pop(ack_id, None)
         if other is None and ack_id not in self._ambiguous:
             self._taken[ack_id] = _Taken(places, verdict, time.monotonic())
@@ -97,7 +97,7 @@ class Confirmations:
         self._rule(taken.places, Verdict.ACCEPTED, taken.verdict)
 
     def _give_back_late(self, trouble: Failure | None) -> None:
-        """Give up what nobody will be asked about again; `trouble` is why the last question had no answer."""
+        """Give up what will not be asked about again; `trouble` is why the last question had no answer."""
         now = time.monotonic()
         over = now >= self._deadline - _LAST_ANSWER
         for ack_id, taken in list(self._taken.items()):

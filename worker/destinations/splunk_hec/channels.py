@@ -7,7 +7,7 @@ without its confirmation: a late one could be taken for that of a request with t
 Cookies as RFC 6265 has user agents keep them: Set-Cookie lines come in, Cookie headers go out.
 
 What a load balancer puts into its cookie is opaque: everything between the first `=` and the first `;` goes
-back as it came, quotes included (5.2). Pure; a wall clock is asked only where an answer told no time.
+back as it came, quotes included (5.2). Pure; a wall clock is asked only where an answer had no date.
 """
 
 import contextlib
@@ -59,14 +59,14 @@ class CookieJar:
         """Begin without any."""
         self._cookies: dict[tuple[str, str, str], _Cookie] = {}
 
-    def keep(self, lines: Iterable[str], url: str, told: float | None = None) -> None:
+    def keep(self, lines: Iterable[str], url: str, date: float | None = None) -> None:
         """Keep, replace or delete cookies as each Set-Cookie line of an answer from the url says.
 
-        `told` is the answer's own time (seconds since 1970 UTC): Expires is counted from it, so that a wrong
+        `date` is the answer's own time (seconds since 1970 UTC): Expires is counted from it, so that a wrong
         clock on this machine ends no session. A line that is no cookie is ignored, and so is one for another
         host, or one that is longer than 4096 characters.
         """
-        now = time.time() if told is None else told
+        now = time.time() if date is None else date
         for line in lines:
             cookie = _parsed(line, url, now)
             if cookie is None:
@@ -99,20 +99,20 @@ def _parsed(line: str, url: str, now: float) -> _Cookie | None:
     name, equals, value = (part.strip(_BLANKS) for part in pair.partition("="))
     if not equals or not name or len(line) > _LONGEST_COOKIE or _CONTROLS.search(line):
         return None
-    told = dict(_attribute(attribute) for attribute in attributes)
+    values = dict(_attribute(attribute) for attribute in attributes)
     parts = urlsplit(url)
     host = parts.hostname or ""
-    domain = told.get("domain", "").removeprefix(".").lower()
+    domain = values.get("domain", "").removeprefix(".").lower()
     if domain and host != domain and not host.endswith(f".{domain}"):
         return None
-    path = told.get("path", "")
+    path = values.get("path", "")
     return _Cookie(
         name,
         value,
         domain,
         path if path.startswith("/") else _default_path(parts.path),
-        "secure" in told,
-        _end(told, now),
+        "secure" in values,
+        _end(values, now),
     )
 
 
@@ -121,12 +121,12 @@ def _attribute(text: str) -> tuple[str, str]:
     return name.strip(_BLANKS).lower(), value.strip(_BLANKS)
 
 
-def _end(told: dict[str, str], now: float) -> float | None:
+def _end(values: dict[str, str], now: float) -> float | None:
     """Return when it is over; Max-Age counts for more than Expires (RFC 6265, 5.3)."""
-    age = told.get("max-age", "")
+    age = values.get("max-age", "")
     if _MAX_AGE.fullmatch(age):
         return time.monotonic() + float(age[:12])
-    moment = _moment(told.get("expires", ""))
+    moment = _moment(values.get("expires", ""))
     return None if moment is None else time.monotonic() + moment - now
 
 
@@ -196,7 +196,7 @@ class Channels:
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Channel]:
-        """Lend a channel that nobody else uses meanwhile."""
+        """Lend a channel that no other thread uses meanwhile."""
         with self._lock:
             channel = self._free.pop() if self._free else Channel()
         yield channel

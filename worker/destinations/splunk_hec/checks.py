@@ -30,7 +30,7 @@ _HEALTHY = 17
 #: Splunk has looked beyond the token (codes 0, 24 and 25: success; 5: no data; the others: the event).
 _BEYOND_TOKEN = frozenset({0, 5, 6, 12, 13, 15, 24, 25})
 _ACK_DISABLED = 14
-#: Findings of a sending that say: Splunk took the event, but nobody will learn whether it is indexed.
+#: Failures of a sending that say: Splunk took the event, but whether it is indexed stays unknown.
 _UNCONFIRMED = frozenset({"ack_missing", "ack_disabled", "not_indexed"})
 
 _LISTENS = (
@@ -58,7 +58,7 @@ class HecChecks:
         self._result: DeliveryResult | None = None
 
     def summary(self) -> str:
-        """Say what is configured, as far as the steps depend on it."""
+        """Return what is configured, as far as the steps depend on it."""
         config = self._config
         index = f"index {config.index}" if config.index else "the token's own index"
         ack = "with" if config.use_ack else "without"
@@ -81,7 +81,7 @@ class HecChecks:
 
     def _health(self) -> StepResult:
         try:
-            # Without the token, which nobody needs there.
+            # Without the token, which is not needed there.
             reply = self._questions.get(urljoin(event_url(self._config.url), "health"), {})
         except ConnectionLost as error:
             return self._questions.tls_instead() or failed_with(error)
@@ -123,25 +123,25 @@ class HecChecks:
             if result.verdict is Verdict.ACCEPTED:
                 return ok("Splunk confirms what it has indexed: delivered means that it can be found")
         with self._client.channel() as channel:
-            told = self._client.ask_indexed(channel, [0], self._soon())
-        return _wanted(told) if self._config.use_ack else _unwanted(told)
+            answer = self._client.ask_indexed(channel, [0], self._soon())
+        return _wanted(answer) if self._config.use_ack else _unwanted(answer)
 
     def _soon(self) -> float:
         return time.monotonic() + self._config.timeout_seconds
 
 
-def _wanted(told: frozenset[int] | HecVerdict) -> StepResult:
-    if isinstance(told, HecVerdict) and told.failure is not None:
-        return failed_by(told.failure)
+def _wanted(answer: frozenset[int] | HecVerdict) -> StepResult:
+    if isinstance(answer, HecVerdict) and answer.failure is not None:
+        return failed_by(answer.failure)
     return ok("the token has indexer acknowledgement: delivered means that it can be found")
 
 
-def _unwanted(told: frozenset[int] | HecVerdict) -> StepResult:
-    if not isinstance(told, HecVerdict):
-        return warning("the token has indexer acknowledgement, but nobody asks for it", _UNASKED)
-    if told.code == _ACK_DISABLED:
+def _unwanted(answer: frozenset[int] | HecVerdict) -> StepResult:
+    if not isinstance(answer, HecVerdict):
+        return warning("the token has indexer acknowledgement, but the integration does not use it", _UNASKED)
+    if answer.code == _ACK_DISABLED:
         return ok("neither wanted nor offered: delivered means that Splunk has accepted, not yet indexed")
-    return skipped("not wanted, and Splunk does not tell whether the token has it")
+    return skipped("not wanted, and Splunk does not say whether the token has it")
 
 
 def _is_unconfirmed(result: DeliveryResult) -> bool:

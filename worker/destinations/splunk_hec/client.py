@@ -58,7 +58,7 @@ def event_url(url: str) -> str:
 
 
 def ack_url(url: str, channel: str) -> str:
-    """Return the address that tells which requests of a channel are indexed."""
+    """Return the address that says which requests of a channel are indexed."""
     return f"{_collector(url)}/ack?channel={channel}"
 
 

@@ -47,7 +47,7 @@ _NOT_REACHED = Failure(
 )
 _ACK_MISSING = Failure(
     FailureCode.ACK_MISSING,
-    "Splunk took these events but gave no ackId, so nobody can tell when they are indexed",
+    "Splunk took these events but gave no ackId, so it is unknown when they are indexed",
     ENABLE_ACK,
 )
 _PREFIX_UNCONFIRMED = Failure(
@@ -155,7 +155,7 @@ class HecSending:
         if at == 0:
             return
         if self._confirmations is not None and verdict.ack_id is None:
-            # It was taken, but nobody will ever be able to say that it is indexed.
+            # It was taken, but that it is indexed can never be known.
             self._plan.mark_repeated(part[:at])
             unconfirmed = HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED)
             self._send_again(part[:at], unconfirmed, whole=TO_THE_LAST)

@@ -1,7 +1,7 @@
 """What a reply of Splunk's HTTP Event Collector means for the events of the request. Pure.
 
 Splunk answers `{"text":…,"code":N[,"invalid-event-number":n][,"ackId":k]}`; the HTTP status alone does
-not tell a wrong token from a full queue from one bad event, so both are read. Codes and texts:
+not distinguish a wrong token, a full queue and one bad event, so both are read. Codes and texts:
 "Troubleshoot HTTP Event Collector" in Splunk's documentation. The place of the offender counts from 0,
 and what stands before it was taken; what stands behind it was not.
 """
@@ -28,7 +28,7 @@ class HecMeaning(Enum):
 
     #: Every event was accepted.
     ACCEPTED = auto()
-    #: Nothing was accepted; the same request may succeed later, or once a setting is mended.
+    #: Nothing was accepted; the same request may succeed later, or once a setting is corrected.
     RETRY = auto()
     #: The event at `offender` was refused, those before it accepted, those behind it not looked at.
     OFFENDER = auto()
@@ -77,7 +77,7 @@ class HecVerdict:
 
     @property
     def is_configuration(self) -> bool:
-        """Whether only a person can mend it, in Splunk or in the integration."""
+        """Whether only a person can fix it, in Splunk or in the integration."""
         named = self.http_status == _BAD_REQUEST and self.code in _HINTS
         return named or self.http_status in _UNAUTHORIZED
 
@@ -96,7 +96,7 @@ _ACCEPTED_CODES = frozenset({0}) | _STRAINED_CODES
 _EVENT_CODES = frozenset({6, 12, 13, 15})
 #: Codes that pass by themselves, whatever status a proxy makes of theirs.
 _BUSY_CODES = frozenset({8, 9, 18, 19, 20, 23, 26, 27})
-#: Codes by which Splunk says that it did not take the request; after code 8 nobody knows.
+#: Codes by which Splunk says that it did not take the request; after code 8 that is unknown.
 _NOT_ACCEPTED_CODES = _BUSY_CODES - {8}
 _ACK_ID = re.compile(r"[0-9]{1,18}")
 _ACK_ID_LIMIT = 10**18
@@ -114,13 +114,13 @@ ENABLE_ACK = (
     f"enable indexer acknowledgement for this token in Splunk, {_WHERE}, "
     "or switch the integration's `use_ack` off"
 )
-#: Splunk's codes that no waiting mends: our code for each, and the setting that does.
+#: Splunk's codes that waiting does not help: our code for each, and the setting to change.
 _HINTS = {
     1: (FailureCode.TOKEN_DISABLED, _ENABLE),
     2: (FailureCode.TOKEN_MISSING, _TOKEN),
     3: (FailureCode.TOKEN_INVALID, _TOKEN),
     4: (FailureCode.TOKEN_INVALID, _TOKEN),
-    5: (FailureCode.NO_DATA, "tell us: an empty request was sent"),
+    5: (FailureCode.NO_DATA, "report this: an empty request was sent"),
     7: (
         FailureCode.INDEX_INCORRECT,
         "correct the integration's `index`, or allow it for this token in Splunk",
@@ -138,7 +138,7 @@ _HINTS = {
 }
 _BUSY_HINT = "if it lasts, Splunk's queues are full, or it is too small for what it is sent"
 _FULL_CHANNEL_HINT = (
-    "if it lasts, nobody asks for the acknowledgements of this token: switch the integration's `use_ack` on, "
+    "if it lasts, the acknowledgements of this token are not polled: set `use_ack` to true, "
     "or indexer acknowledgement off for the token in Splunk"
 )
 
@@ -198,14 +198,16 @@ def _judge(
 
 
 def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
-    """Return which ackIds are said to be indexed, or the meaning of an answer that does not tell.
+    """Return which ackIds are said to be indexed, or the meaning of an answer that does not say so.
 
     Only `true` counts; whatever else stands there is no confirmation.
     """
     answer = answer_fields(body)
     acks = answer.get("acks")
     if status in _SUCCESSES and isinstance(acks, dict):
-        return frozenset(int(key) for key, told in acks.items() if told is True and _ACK_ID.fullmatch(key))
+        return frozenset(
+            int(key) for key, indexed in acks.items() if indexed is True and _ACK_ID.fullmatch(key)
+        )
     verdict = hec_verdict(status, headers, body, 0)
     if verdict.failure is not None:
         return verdict

@@ -2,7 +2,7 @@
 
 In goes a queued event, out comes `CEF:0|MITRITY|MITRITY Platform|1.0|type|name|severity|extension` (ArcSight
 CEF standard) behind whatever header it travels with. Only what the message needs is read from the event's
-bytes. An event that cannot be read any more is told by its id, type and time: it is never held up here.
+bytes. An event that cannot be read any more is shown by its id, type and time: it is never held up here.
 """
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class SyslogChecks:
         self._trial = test_event
 
     def summary(self) -> str:
-        """Say what is configured, as far as the steps depend on it."""
+        """Return what is configured, as far as the steps depend on it."""
         config = self._config
         if config.transport == "udp":
             framing = "one datagram a message"
@@ -104,7 +104,7 @@ class SyslogChecks:
         return PeerReaction.HUNG_UP if hung_up else PeerReaction.NONE
 
     def _refused(self, result: DeliveryResult) -> StepResult:
-        """Say why; a receiver that waits for TLS closes or resets the connection."""
+        """Return why; a receiver that waits for TLS closes or resets the connection."""
         code = result.failure.code if result.failure is not None else ""
         answer = arrived(result, self._trial.event)
         if self.target.way == "udp" and code == FailureCode.CONNECT_FAILED:

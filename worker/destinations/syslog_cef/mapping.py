@@ -9,7 +9,7 @@ from worker.model.events import Decision, EventType
 
 #: Severities of CEF: 7 and 8 are High, 4 to 6 Medium, 0 to 3 Low (ArcSight CEF standard, `agentSeverity`).
 HIGH, MEDIUM, LOW = 8, 5, 2
-#: The name of every drift event, as customers are told.
+#: The name of every drift event, as documented for customers.
 ANOMALY = "behavioral_anomaly"
 
 #: What each decision reads as: `block` is another word for `deny`.

@@ -59,7 +59,7 @@ class SyslogCefSender:
     ) -> None:
         """Prepare the format; connect when the first batch comes.
 
-        `withdraw` writes what counts as delivered no longer, where no further batch comes to tell of it.
+        `withdraw` writes what counts as delivered no longer, where no further batch comes to report it.
         Raises InvalidIntegration when this machine does not know the time zone.
         """
         self._config = config

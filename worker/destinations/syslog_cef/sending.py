@@ -114,7 +114,7 @@ class SyslogSending:
             self._accept(part, assurance)
 
     def _is_suspect(self, part: Sequence[int]) -> bool:
-        """Say whether it is one event that has failed before, and so the reason if the receiver hangs up."""
+        """Whether it is one event that has failed before, and so the reason if the receiver hangs up."""
         return len(part) == 1 and self._attempt.request_counts[part[0]] > 0
 
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:

@@ -1,4 +1,4 @@
-"""Values of CEF: escaped, and cut to fit their key or the message, so that a reader can tell.
+"""Values of CEF: escaped, and cut to fit their key or the message, so that a reader can see it.
 
 Text ends in a mark, an object stays JSON and says that it is not whole, and an id is never cut: two of them
 would become one. Its digest stands for it.

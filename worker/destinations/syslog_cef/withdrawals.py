@@ -23,7 +23,7 @@ from worker.transports.shortages import no_thread
 
 log = logging.getLogger(__name__)
 
-#: What no further sending has told of in so many seconds is written by itself.
+#: What no further sending has reported in so many seconds is written by itself.
 WRITTEN_AFTER = 5.0
 
 
@@ -46,7 +46,7 @@ class _Late:
 class WithdrawnParts:
     """Parts that counted as sent, until the receiver hung up just behind them. Shared by threads.
 
-    The next sending tells of them, or, where none comes soon, `write` does.
+    The next sending reports them, or, where none comes soon, `write` does.
     """
 
     def __init__(self, write: Callable[[Withdrawn], None] | None = None) -> None:
@@ -63,7 +63,7 @@ class WithdrawnParts:
         return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), attempt.batch)
 
     def results(self, batch: Batch) -> list[DeliveryResult]:
-        """Return what is to be told with this batch, once; what is of that batch itself comes later.
+        """Return what is to be reported with this batch, once; what is of that batch itself comes later.
 
         Of two outcomes in one settlement the ledger would take the first.
         """
@@ -73,7 +73,7 @@ class WithdrawnParts:
         ]
 
     def write_now(self, older: float = 0.0) -> None:
-        """Write what no sending has told of in so many seconds; what cannot be is kept, and written later."""
+        """Write what no sending has reported in so many seconds; what cannot be is kept for later."""
         if self._write is None:
             return
         until = time.monotonic() - older
@@ -99,7 +99,7 @@ class WithdrawnParts:
             timer.daemon = True
             try:
                 timer.start()
-            except RuntimeError:  # the next sending tells, or the end of this sender
+            except RuntimeError:  # the next sending reports, or the end of this sender
                 self._is_timed = False
                 no_thread("take events back")
 
@@ -111,6 +111,6 @@ class WithdrawnParts:
 
     def _taken(self, wanted: Callable[[_Late], bool]) -> list[Withdrawn]:
         with self._lock:
-            told = [wanted(late) for late in self._parts]
-            parts, self._parts = self._parts, list(compress(self._parts, map(not_, told)))
-        return [late.part for late in compress(parts, told)]
+            chosen = [wanted(late) for late in self._parts]
+            parts, self._parts = self._parts, list(compress(self._parts, map(not_, chosen)))
+        return [late.part for late in compress(parts, chosen)]

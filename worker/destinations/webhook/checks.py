@@ -37,7 +37,7 @@ class WebhookChecks:
         self._trial = test_event
 
     def summary(self) -> str:
-        """Say what is configured, as far as the steps depend on it."""
+        """Return what is configured, as far as the steps depend on it."""
         config = self._config
         auth = {"none": "no authentication", "bearer": "a bearer token", "api_key": "an API key"}
         return f"{auth[config.auth.kind]}, {self._signature()}, body: {config.body}"
@@ -77,8 +77,8 @@ class WebhookChecks:
     def _clock(self) -> StepResult:
         parts = urlsplit(self._config.url)
         try:
-            # No secret goes there, and nobody else's endpoint is touched: every answer tells the time.
+            # No secret goes there, and no other endpoint is touched: every answer has a date.
             self._questions.get(f"{parts.scheme}://{parts.netloc}/", {})
         except TransportError as error:
-            return skipped(f"no answer told the time: {error}")
+            return skipped(f"no answer had a date: {error}")
         return self._questions.clock(_SIGNED_LATE)

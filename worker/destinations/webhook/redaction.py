@@ -1,6 +1,6 @@
 """What an endpoint answers, without the secrets that it may repeat.
 
-Comes in: the configuration. Goes out: the texts to strike out, the longest first.
+Input: the configuration. Output: the texts to strike out, the longest first.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """What the reply of a webhook's endpoint means for the events of the request. Pure.
 
 The status decides (RFC 9110; Standard Webhooks 1.0.0, "Operational considerations"): an endpoint may say
-what it likes in the body, which is shown to people and read by nobody else.
+what it likes in the body, which is shown to people, and read by no code.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class WebhookMeaning(Enum):
 
     #: It was accepted.
     ACCEPTED = auto()
-    #: It may be accepted later, or once a setting is mended.
+    #: It may be accepted later, or once a setting is corrected.
     RETRY = auto()
     #: As RETRY, and the endpoint asks that nothing else be sent for now.
     PAUSE = auto()
@@ -65,7 +65,7 @@ _GONE_HINT = (
 _REFUSED_HINT = "look at the event and at the endpoint's own words: it does not take this event"
 _TOO_LARGE_HINT = "raise the endpoint's limit, or lower the integration's `batch_bytes`"
 
-#: Statuses that would meet every other event as well: our code, and the setting that mends it.
+#: Statuses that would meet every other event as well: our code, and the setting to change.
 _SETTINGS = {
     401: (FailureCode.AUTH_REFUSED, _AUTH_HINT),
     403: (FailureCode.AUTH_REFUSED, _AUTH_HINT),
@@ -99,7 +99,7 @@ def _accepted(status: int) -> WebhookVerdict:
 
 
 def webhook_verdict(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
-    """Judge a reply by its status; `words` are what it said, and may be shown to anybody."""
+    """Judge a reply by its status; `words` are what it said, and are public."""
     if status in _SUCCESSES:
         return _accepted(status)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"

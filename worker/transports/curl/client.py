@@ -5,7 +5,7 @@ attempt with one deadline, over connections that the guard has judged, HTTP/2 wh
 redirected, sent through a proxy of the environment, unfolded or remembered here. What the other side has
 provably not processed is sent again at once, and nothing else.
 
-What libcurl is told once for all requests to one url: what it may do, whom it trusts, who we say we are.
+Options of libcurl for all requests to one url: what it may do, which CAs it trusts, who we say we are.
 
 Input: the url and the TLS options of an integration. Output: options for `Curl.setopt`, in their order.
 """
@@ -37,7 +37,7 @@ Options = list[tuple[int, Any]]
 def request_options(url: str, tls: TlsOptions) -> Options:
     """Return what every request to the url is sent with.
 
-    With a `tls_server_name`, libcurl is given a url with that name in place of the host, and told to connect
+    With a `tls_server_name`, libcurl is given a url with that name in place of the host, and has to connect
     to the host all the same: it knows no other way to verify another name. The header Host is the caller's.
     Raises InvalidIntegration naming the field whose PEM cannot be used; for an http url none is read.
     """

@@ -1,7 +1,7 @@
 """The connections that a flight keeps open: which of them are dead or have had their time.
 
 libcurl looks only once a second, and would send a request over a dead connection in between; and it never
-asks where the name leads meanwhile. Input: what libcurl tells of its connections. Output: whether the
+asks where the name leads meanwhile. Input: what libcurl reports of its connections. Output: whether the
 one that it is about to use may carry another request.
 """
 
@@ -12,14 +12,14 @@ from time import monotonic
 
 from worker.transports.guard import Lifetime
 
-#: The two addresses and the two ports of a connection, as libcurl tells them.
+#: The two addresses and the two ports of a connection, as libcurl reports them.
 Ends = tuple[str, str, int, int]
 
 #: `select` sees no descriptor from this one on.
 _SELECT_LIMIT = 1024
 #: How often the lifetime of a connection is looked at while its flight lasts, in seconds.
 _LOOK_AGAIN = 0.25
-#: The other side will send nothing more. Not every system has a flag for it; those tell it as POLLHUP.
+#: The other side will send nothing more. Not every system has a flag for it; those report it as POLLHUP.
 _CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
@@ -97,6 +97,6 @@ def _own_port(descriptor: int) -> int | None:
             port: int = borrowed.getsockname()[1]
         finally:
             borrowed.detach()
-    except (OSError, IndexError):  # it may be somebody else's by now, and no socket of the internet
+    except (OSError, IndexError):  # it may be of another owner by now, and no socket of the internet
         return None
     return port

@@ -16,7 +16,7 @@ class Ending(Enum):
 
     #: The kept connection that it was given was dead, and nothing was sent.
     NOT_SENT = auto()
-    #: HTTP/2 says that nobody has processed it (RFC 9113, 8.7): it lies beyond the last stream of a GOAWAY,
+    #: HTTP/2 says that it was not processed (RFC 9113, 8.7): it lies beyond the last stream of a GOAWAY,
     #: or was reset with REFUSED_STREAM or HTTP_1_1_REQUIRED.
     NOT_PROCESSED = auto()
     #: The kept connection that it was given ended before a byte of the answer (RFC 9112, section 9.3.1).

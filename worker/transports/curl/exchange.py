@@ -69,7 +69,7 @@ class Dialect:
 class Route:
     """Where requests go, and what is the same in all of them; `peer` is "host:port".
 
-    `tls` tells why TLS fails there, which libcurl often does not; None where there is none.
+    `tls` says why TLS fails there, which libcurl often does not; None where there is none.
     """
 
     host: str
@@ -147,7 +147,7 @@ class Exchange:
         self._arm(seconds)
 
     def reload(self) -> bool:
-        """Prepare the same request once more, unless its time is over. libcurl then tells what it is told."""
+        """Prepare the same request once more, unless its time is over. libcurl then sends it as prepared."""
         left = self._due - time.monotonic()
         if left <= 0:
             return False
@@ -232,7 +232,7 @@ class Exchange:
         easy.setopt(pycurl.READFUNCTION, BytesIO(self._content).read)
 
     def _listen(self, *, wanted: bool) -> None:
-        # Too dear for every request: libcurl tells several lines of each.
+        # Too dear for every request: libcurl reports several lines of each.
         self._listens = wanted
         self.easy.setopt(pycurl.VERBOSE, int(wanted))
 

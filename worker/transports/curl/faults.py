@@ -125,7 +125,7 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     undone = "answer in full"
     if easy.getinfo(pycurl.SIZE_UPLOAD_T) < exchange.length:
         undone = "take the whole request"
-    kept = " over a connection that was kept open; the next request dials anew" if exchange.was_kept else ""
+    kept = " over a connection that was kept open; the next request dials again" if exchange.was_kept else ""
     return DeadlinePassed(f"{route.peer} did not {undone} within {seconds}{kept}")
 
 
@@ -135,7 +135,7 @@ def _unconnected(exchange: Exchange, _words: str) -> TransportError:
     if exchange.refused and not exchange.tried:
         return AddressRefused(exchange.refused[0])
     number = exchange.open_errno or exchange.easy.getinfo(pycurl.OS_ERRNO)
-    # It is that of one address, and nobody knows of which.
+    # It is that of one address, and it is not known of which.
     reasons = {reason_for(number, address) for address in exchange.tried} or {number}
     number = next(iter(reasons - {number}), number)
     words = "; ".join(failure(number, address) for address in exchange.tried)

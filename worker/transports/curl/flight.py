@@ -1,6 +1,6 @@
 """Many requests in flight from one thread: libcurl's multi interface with the connections that it keeps.
 
-A request that nobody has processed goes again at once. Connections of which one has ended or hangs are
+A request that was not processed goes again at once. Connections of which one has ended or hangs are
 trusted no more: those that are in use carry what they have, and the next request dials.
 """
 
@@ -199,7 +199,7 @@ class Flight:
             self._idle.append(exchange)
 
     def _goes_again(self, exchange: Exchange, ending: Ending, multi: Any) -> bool:
-        """Put the request on once more if nobody has processed it, and there is time and hope."""
+        """Send the request once more if it was not processed, and there is time."""
         if ending is Ending.NOT_SENT:
             # libcurl drops a dead connection by itself, but one that is shared it would offer for ever.
             if self._route.dialect.is_shared is not False:

@@ -1,9 +1,9 @@
 """One connection to a syslog receiver, in plain TCP or TLS, and what can be known of its other end.
 
-Syslog has no answers. What tells of the receiver is the end of its side, a reset, an alert of TLS, and on
-Linux the number of bytes that its system has yet to acknowledge. A system that throws away bytes which its
-program has not read must say so by a reset (RFC 1122, 4.2.2.13), but a program that ends after it has read
-them, and before it has stored them, leaves the same trace as one that is done.
+Syslog has no answers. What shows the receiver's state is the end of its side, a reset, an alert of TLS,
+and on Linux the number of bytes that its system has yet to acknowledge. A system that throws away bytes
+which its program has not read must say so by a reset (RFC 1122, 4.2.2.13), but a program that ends after
+it has read them, and before it has stored them, leaves the same trace as one that is done.
 """
 
 import errno
@@ -174,7 +174,7 @@ class SyslogConnection:
         so `see_open` comes before this.
         """
         if not self.is_open():
-            words = "closed the connection before our end of it, so that nobody knows what it has read"
+            words = "closed the connection before our end of it, so what it has read is unknown"
             raise ClosedBehindBatch(f"{self._peer} {words}{self._remark()}")
         try:
             self._layer.end()

@@ -1,6 +1,6 @@
 """Syslog over UDP: messages come in, one datagram each goes out, in small bursts (RFC 5426).
 
-Nothing says whether a datagram arrived. What can be noticed is a port where nobody listens: the other system
+Nothing says whether a datagram arrived. What can be noticed is a port where nothing listens: the other system
 then answers by ICMP, which a connected socket reports at its next use.
 """
 

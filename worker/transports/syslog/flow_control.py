@@ -16,7 +16,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_1, 0.01
 _FIRST_WINDOW, _LEAST_WINDOW, _MOST_WINDOW = 65_536, 8_192, 4_194_304
 #: A wait for room that is shorter than this, in seconds, doubles the window; one of twice that halves it.
 _GOOD_WAIT = 1.0
-#: Only a wait of so many seconds tells how fast the receiver is: what its buffer takes at once does not.
+#: Only a wait of so many seconds shows how fast the receiver is: what its buffer takes at once does not.
 _TELLING_WAIT = 0.25
 _MARGIN = 1.5
 #: What is acknowledged in the first second may all lie in buffers.

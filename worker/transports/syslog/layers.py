@@ -1,8 +1,9 @@
 """What lies between the frames of syslog and the socket: nothing, or TLS.
 
 TLS is spoken over buffers in memory here, so that every byte passes through the one socket: what the network
-says (an end, a reset) is told from what TLS says (close_notify, an alert), and our close_notify goes out
-without anything being read meanwhile. `SSLSocket.unwrap` would read, and takes an alert for a close_notify.
+says (an end, a reset) is distinguished from what TLS says (close_notify, an alert), and our close_notify
+goes out without anything being read meanwhile. `SSLSocket.unwrap` would read, and takes an alert for a
+close_notify.
 """
 
 import socket

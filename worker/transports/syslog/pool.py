@@ -1,12 +1,12 @@
 """Connections that no thread uses, newest first, and the watch over those just used.
 
-What nobody has taken for a while is closed: under light load, that is all but the newest.
+What was not taken for a while is closed: under light load, that is all but the newest.
 
 Watches connections that were given back, for a moment behind their last batch.
 
 A receiver that hangs up just behind a batch may not have kept it, and by then the batch counts as sent. One
-that closes a connection on which nothing was sent for a while is well. Only who looks at that time can tell
-them apart: when the next batch comes, both have ended.
+that closes a connection on which nothing was sent for a while is in order. Only who looks at that time can
+see them apart: when the next batch comes, both have ended.
 
 A connection that has not outlived such a moment has proved nothing: its end is about all that went out on it.
 A balancer without a receiver behind it takes one batch after the other for seconds before it hangs up.
@@ -60,7 +60,7 @@ class _Watch:
     sent: list[_Sent]
     until: float
     rests: bool = True
-    #: Whether nobody will use it again, so that it is closed when the watch is over.
+    #: Whether it will not be used again, so that it is closed when the watch is over.
     is_retired: bool = False
 
 
@@ -97,7 +97,7 @@ class EndWatch:
             no_thread("watch connections behind their last batch")
 
     def use(self, connection: Watched) -> None:
-        """Hear that it is used again: whoever uses it sees its end."""
+        """Note that it is used again: its user sees its end."""
         with self._lock:
             watch = self._watched.get(connection)
             if watch is not None and _is_young(connection):
@@ -223,7 +223,7 @@ class Pool(Generic[Kept]):
             one.close()
 
     def close_idle(self) -> None:
-        """Close all that are idle, but for those whose end would still tell something of what was sent."""
+        """Close all that are idle, but for those whose end would still show something of what was sent."""
         now = monotonic()
         with self._lock:
             resting = [one for one in self._idle if now - one[0] > SUSPICIOUS]

@@ -79,11 +79,11 @@ class SyslogStream:
         a connection stands: from then on the receiver may have frames, whatever is raised. Returns SENT when
         the receiver's system has acknowledged every byte and the connection still stands; should it end
         shortly after that, `on_end` is called, by any thread. While the connection is young, what was sent on
-        it before is told with it, but not by the same `sending`, nor if this is the reason (`is_suspect`).
-        A stream that confirms gives the batch a connection of its own, and RECEIVED says that the receiver
-        has closed it in answer to our end, and not before. Raises a leaf of TransportError when that cannot
-        be said of the whole, whose `tried` and `taken` say how many frames it is about, and
-        InvalidIntegration when a PEM cannot be used.
+        it before is reported with it, but not by the same `sending`, nor if this is the reason
+        (`is_suspect`). A stream that confirms gives the batch a connection of its own, and RECEIVED says
+        that the receiver has closed it in answer to our end, and not before. Raises a leaf of
+        TransportError when that cannot be said of the whole, whose `tried` and `taken` say how many frames
+        it is about, and InvalidIntegration when a PEM cannot be used.
         """
         stall = min(seconds, patience or seconds)
         with within(seconds, self.peer, cargo="batch") as deadline:
@@ -202,7 +202,7 @@ class SyslogStream:
         began = monotonic()
         connection.begin_tls(context, self._tls, self._host, deadline)
         if self._confirms:
-            return  # the receiver's own end will tell, or an alert in its place
+            return  # the receiver's own end will show it, or an alert in its place
         patience = min(max(_HANDSHAKES * (monotonic() - began), _SHORTEST_VERDICT), _LONGEST_VERDICT)
         connection.hear_verdict(min(patience, deadline.remaining()))
 
