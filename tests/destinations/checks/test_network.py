@@ -119,7 +119,7 @@ def test_who_verifies_nothing_is_warned() -> None:
 
     assert checks["tls"].result == "warning"
     assert "for other.example.com" in checks["tls"].message
-    assert "verify_tls on again" in (checks["tls"].hint or "")
+    assert "verify_tls to true again" in (checks["tls"].hint or "")
     assert checks["test event"].result == "ok"
 
 

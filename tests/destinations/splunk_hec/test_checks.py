@@ -65,7 +65,7 @@ def test_the_event_is_marked_in_every_form() -> None:
     event, other = splunk.events
 
     assert (event["type"], event["test"], event["tenant_id"]) == ("integration.test", True, "acme")
-    assert "no agent did anything" in event["reason"]
+    assert "no action is needed" in event["reason"]
     assert event["id"] in first.message
     assert other["id"] in second.message
     assert event["id"] != other["id"]
