@@ -284,3 +284,5 @@ TENANT_THREADS_USED_UP = _warning(
     "goes beyond it waits; if this lasts, start more workers, or raise SIEM_WORKER_THREADS",
 )
 THREAD_ENDED = _error("thread.ended", "unexpected error ended the thread {task}")
+
+UP_OUTPUT = _warning("up.output", "{role}: {details}")

@@ -93,7 +93,7 @@ class Stack:
         self._commands = {**parse_procfile(text).processes, **(extra or {})}
         self._settings = located(settings, settings.redis_url.get_secret_value())
         self._roles = roles
-        self._screen = Console(self._commands, quiet=quiet)
+        self._screen = Console(self._commands, quiet=quiet, as_json=settings.log_format.lower() == "json")
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._logs = self._settings.data_dir / "logs" if quiet else None
