@@ -31,6 +31,7 @@ def test_with_json_every_line_is_an_object(
     console = Console(["router"], quiet=False, as_json=True)
     console.show("router", RECORD)
     console.show("router", b"Error: SIEM_LEASE is wrong\n")
+    console.show("router", b"\n")
     console.say("Ready.")
     console.complain("router stopped (exit 2): ending everything else")
 

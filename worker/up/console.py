@@ -41,7 +41,8 @@ class Console:
         """Print a process's line."""
         text = plain_lines(line.decode(errors="backslashreplace"))
         if self._as_json and not text.startswith("{"):
-            UP_OUTPUT.log(log, role=name, details=text.rstrip("\n"))
+            if text := text.strip():
+                UP_OUTPUT.log(log, role=name, details=text)
             return
         now, colour = dt.datetime.now().astimezone(), self._colours.get(name)
         # A terminal that has gone away, or a closed pipe, must not end the delivery of events.
