@@ -4,13 +4,15 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
 from tests import procfile
 from worker.destinations import DestinationType, registry
 from worker.integrations import CONFIGS, DestinationConfig, TlsOptions, destination_types, register
+from worker.integrations.destination import BatchBytes, BatchEvents, TimeoutSeconds
+from worker.integrations.fields import Described
 from worker.integrations.integration import parse_integration
 from worker.model.errors import InvalidIntegration
 from worker.model.fleet_health import worker_role
@@ -23,10 +25,10 @@ class Pigeon(DestinationConfig):
     """A destination of a type that did not exist when `Integration` was written."""
 
     type: Literal["pigeon"] = "pigeon"
-    url: str
-    batch_events: int = 1
-    batch_bytes: int = 1000
-    timeout_seconds: float = 1.0
+    url: Annotated[str, Described(label="Loft", help="where it lives")]
+    batch_events: BatchEvents = 1
+    batch_bytes: BatchBytes = 1000
+    timeout_seconds: TimeoutSeconds = 1.0
 
 
 @pytest.fixture
