@@ -7,7 +7,7 @@ import trustme
 
 from tests.cli.running import call, create
 from tests.fleet import Fleet
-from worker.integrations import SyslogCef
+from worker.integrations.syslog_cef import SyslogCef
 
 NO_TLS = "is of no use without TLS: give an address like syslog+tls://siem:6514"
 

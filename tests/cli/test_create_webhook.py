@@ -9,9 +9,8 @@ from pydantic import SecretStr
 
 from tests.cli.running import Ran, call, create, in_terminal, run
 from tests.fleet import Fleet
-from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
 from worker.integrations.secrets import SecretUrl
-from worker.integrations.webhook import signing_key
+from worker.integrations.webhook import ApiKeyAuth, BearerAuth, NoAuth, Webhook, signing_key
 
 URL = "https://endpoint.example.com/webhook"
 SECRET = "hook-secret-value"

@@ -7,7 +7,7 @@ import trustme
 
 from tests.cli.running import Ran, call, in_terminal, run
 from tests.fleet import Fleet
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.events import DEFAULT_EVENT_TYPES
 
 URL = "https://splunk.example.com:8088/services/collector/event"

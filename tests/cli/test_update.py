@@ -11,8 +11,9 @@ from tests.fleet import Fleet
 from tests.receivers.webhook import WebhookReceiver
 from worker.cli import integration_update
 from worker.cli.integration_update import read_changes
-from worker.integrations import ApiKeyAuth, SplunkHec, Webhook
 from worker.integrations.integration import Integration, parse_integration
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.webhook import ApiKeyAuth, Webhook
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent

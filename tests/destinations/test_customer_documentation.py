@@ -16,8 +16,10 @@ from tests.destinations.syslog_cef.syslog_parser import parse_syslog
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.destinations.webhook.format import body, content_type
-from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import parse_integration
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.syslog_cef import SyslogCef
+from worker.integrations.webhook import Webhook
 from worker.model.events import EventType
 
 HIGH, MEDIUM, LOW = range(7, 9), range(4, 7), range(4)

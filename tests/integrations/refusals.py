@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from worker.integrations import SplunkHec, SyslogCef, Webhook
 from worker.integrations.integration import parse_integration
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.syslog_cef import SyslogCef
+from worker.integrations.webhook import Webhook
 from worker.model.errors import InvalidIntegration
 
 #: Stands in values that are refused: whoever configures may have put a secret anywhere.

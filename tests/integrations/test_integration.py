@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.integrations import SplunkHec
 from worker.integrations.integration import Integration, parse_integration
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.errors import InvalidIntegration
 from worker.model.events import EventType
 

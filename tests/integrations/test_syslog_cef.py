@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfoNotFoundError
 import pytest
 
 from tests.integrations.refusals import SECRET, document, refusal, syslog
-from worker.integrations import SyslogCef, syslog_cef
+from worker.integrations import syslog_cef
 from worker.integrations.integration import parse_integration
-from worker.integrations.syslog_cef import time_zone
+from worker.integrations.syslog_cef import SyslogCef, time_zone
 from worker.model.errors import InvalidIntegration
 
 _PRINTABLE = "give 1 to 255 printable ASCII characters without a blank"

@@ -8,9 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.integrations.refusals import SECRET, document, refusal, webhook
-from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth
 from worker.integrations.integration import parse_integration
-from worker.integrations.webhook import signing_key
+from worker.integrations.webhook import ApiKeyAuth, BearerAuth, NoAuth, signing_key
 
 EXAMPLE = "give an address like https://endpoint.example.com/webhook"
 NAME = "give a header's name: letters, digits, hyphens and underscores"

@@ -9,7 +9,7 @@ from tests.ledger.entries import NOON, REFUSAL, outcome
 from tests.pages.conftest import HOME, OURS, THEIRS, Site
 from tests.pages.reading import Fields, Page
 from worker.broker import keys
-from worker.integrations import Webhook
+from worker.integrations.webhook import Webhook
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status

@@ -9,7 +9,8 @@ import pytest
 from tests.pages.conftest import HOME, OURS, THEIRS, Site, Visitor
 from tests.pages.reading import Fields, Page
 from tests.pages.test_forms import FULL, edit_of, opened
-from worker.integrations import SplunkHec, Webhook
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.webhook import Webhook
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 

@@ -6,8 +6,9 @@ import pytest
 import trustme
 
 from tests.pages.conftest import HOME, OURS, Site
-from worker.integrations import CONFIGS, SyslogCef
+from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration
+from worker.integrations.syslog_cef import SyslogCef
 from worker.pages.form_fields import main_fields
 
 TOKEN = "the-token-of-splunk-f3"

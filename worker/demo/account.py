@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from worker.integrations import DestinationConfig, SplunkHec, SyslogCef
+from worker.integrations import DestinationConfig
 from worker.integrations.integration import Integration
+from worker.integrations.splunk_hec import SplunkHec
+from worker.integrations.syslog_cef import SyslogCef
 from worker.ledger.counts import counts_since
 from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
 from worker.ledger.integrations import IntegrationStore

@@ -9,19 +9,12 @@ from worker.integrations.fields import fields_of
 from worker.integrations.splunk_hec import SplunkHec
 from worker.integrations.syslog_cef import SyslogCef
 from worker.integrations.tls import TlsOptions
-from worker.integrations.webhook import ApiKeyAuth, BearerAuth, NoAuth, Webhook
+from worker.integrations.webhook import Webhook
 
 __all__ = [
     "CONFIGS",
-    "DESTINATION_TYPES",
-    "ApiKeyAuth",
-    "BearerAuth",
     "DestinationConfig",
-    "NoAuth",
-    "SplunkHec",
-    "SyslogCef",
     "TlsOptions",
-    "Webhook",
     "destination_types",
     "register",
 ]
@@ -55,5 +48,3 @@ def destination_types() -> tuple[str, ...]:
 
 for _config in (SplunkHec, SyslogCef, Webhook):
     register(_config)
-
-DESTINATION_TYPES = destination_types()

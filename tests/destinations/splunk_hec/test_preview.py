@@ -8,7 +8,7 @@ from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Request
 from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.events import QueuedEvent
 from worker.transports.guard import Guard
 

@@ -6,7 +6,7 @@ from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.client import ack_url, event_url
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.deliveries import Verdict
 
 #: Splunk: "Set up and use HTTP Event Collector"; the last two stand for Splunk Enterprise.

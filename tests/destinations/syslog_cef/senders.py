@@ -10,7 +10,7 @@ import msgspec
 from tests.destinations.batches import attempt_of
 from tests.transports.syslog.streams import GUARD
 from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.integrations import SyslogCef
+from worker.integrations.syslog_cef import SyslogCef
 from worker.model.batches import DeliveryAttempt
 from worker.transports.guard import Guard
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.destinations import batches
 from worker.destinations.webhook.sender import WebhookSender
-from worker.integrations import Webhook
+from worker.integrations.webhook import Webhook
 from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult
 

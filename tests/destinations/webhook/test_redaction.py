@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.destinations.webhook.redaction import response_excerpt, webhook_secrets
-from worker.integrations import Webhook
+from worker.integrations.webhook import Webhook
 
 LONG = "t" * 4_096
 

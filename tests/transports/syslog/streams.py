@@ -9,7 +9,7 @@ import trustme
 
 from worker.destinations.syslog_cef.sender import syslog_transport
 from worker.destinations.syslog_cef.syslog import framed
-from worker.integrations import SyslogCef
+from worker.integrations.syslog_cef import SyslogCef
 from worker.transports.guard import Guard
 from worker.transports.syslog.datagrams import SyslogDatagrams
 from worker.transports.syslog.stream import SyslogStream

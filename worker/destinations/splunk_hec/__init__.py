@@ -1,7 +1,7 @@
 """Splunk over its HTTP Event Collector."""
 
 from worker.destinations import DestinationType, Example
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 
 SPLUNK_HEC = DestinationType(
     SplunkHec,

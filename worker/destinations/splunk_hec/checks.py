@@ -20,7 +20,7 @@ from worker.destinations.checks.http import HttpProbe, http_target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
 from worker.destinations.splunk_hec.client import HecClient, event_url
 from worker.destinations.splunk_hec.verdict import HecVerdict, hec_verdict
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.errors import ConnectionLost
 from worker.model.failures import FailureCode

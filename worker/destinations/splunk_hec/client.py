@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from worker.destinations.splunk_hec.channels import Channel, Channels
 from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.deliveries import Failure
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode

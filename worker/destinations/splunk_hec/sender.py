@@ -26,7 +26,7 @@ from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
 from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
-from worker.integrations import SplunkHec
+from worker.integrations.splunk_hec import SplunkHec
 from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict
 from worker.model.events import QueuedEvent

@@ -1,7 +1,7 @@
 """CEF over syslog, by TCP, TLS or UDP."""
 
 from worker.destinations import DestinationType, Example
-from worker.integrations import SyslogCef
+from worker.integrations.syslog_cef import SyslogCef
 
 SYSLOG_CEF = DestinationType(
     SyslogCef,

@@ -11,7 +11,7 @@ from worker.destinations.checks import DiagnosisStep, StepResult, StepStatus, fa
 from worker.destinations.checks.network import Target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
 from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.integrations import SyslogCef
+from worker.integrations.syslog_cef import SyslogCef
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.failures import FailureCode
 from worker.transports.check_guards import PeerReaction, WatchedGuard

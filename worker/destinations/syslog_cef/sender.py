@@ -11,8 +11,7 @@ from worker.destinations.batching import RequestLimit
 from worker.destinations.syslog_cef.sending import SyslogSending
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
-from worker.integrations import SyslogCef
-from worker.integrations.syslog_cef import time_zone
+from worker.integrations.syslog_cef import SyslogCef, time_zone
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import TransportError

@@ -1,7 +1,7 @@
 """HTTP endpoints that take JSON, signed as Standard Webhooks 1.0.0 says."""
 
 from worker.destinations import DestinationType, Example
-from worker.integrations import Webhook
+from worker.integrations.webhook import Webhook
 
 WEBHOOK = DestinationType(
     Webhook,

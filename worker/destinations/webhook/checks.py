@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from worker.destinations.checks import DiagnosisStep, StepResult, skipped
 from worker.destinations.checks.http import HttpProbe, http_target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
-from worker.integrations import NoAuth, Webhook
+from worker.integrations.webhook import NoAuth, Webhook
 from worker.model.deliveries import Verdict
 from worker.model.errors import TransportError
 from worker.model.failures import FailureCode

@@ -15,8 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from worker.integrations import ApiKeyAuth, BearerAuth, NoAuth, Webhook
-from worker.integrations.webhook import signing_key
+from worker.integrations.webhook import ApiKeyAuth, BearerAuth, NoAuth, Webhook, signing_key
 from worker.model.events import QueuedEvent
 
 BodyKind = Literal["event", "array", "lines"]

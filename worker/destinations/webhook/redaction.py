@@ -6,7 +6,7 @@ Input: the configuration. Output: the texts to strike out, the longest first.
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
-from worker.integrations import ApiKeyAuth, BearerAuth, Webhook
+from worker.integrations.webhook import ApiKeyAuth, BearerAuth, Webhook
 from worker.model.untrusted_text import shortened
 
 #: What is shorter is a word rather than a secret, and is left standing.

@@ -19,8 +19,8 @@ from worker.destinations.batching import IF_UNSENT, WITH_THREE_LEFT, BatchPlan, 
 from worker.destinations.webhook.format import MASK, WebhookFormat
 from worker.destinations.webhook.redaction import webhook_secrets
 from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, response_verdict
-from worker.integrations import Webhook
 from worker.integrations.secrets import masked_url
+from worker.integrations.webhook import Webhook
 from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost
