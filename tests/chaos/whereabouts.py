@@ -12,8 +12,8 @@ import redis
 from sqlalchemy import Engine, text
 
 from worker.broker import keys
-from worker.broker.packing import unpack_chunk
-from worker.broker.unrecordable import Unrecordable, unpack_fields
+from worker.broker.packing import unpack_chunk, unpack_fields
+from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import Status
 from worker.model.parking import ParkedChunk
 from worker.model.untrusted_json import DAMAGED

@@ -16,7 +16,6 @@ from worker.broker.connection import (
     script_text,
     send_command,
 )
-from worker.broker.ingress_pass import event_field
 from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
 from worker.broker.packing import checksum, damaged_counts, pack_chunk, pack_dead, whole
 from worker.broker.redis_errors import FULL
@@ -165,6 +164,13 @@ class Ingress:
     def waiting(self) -> int:
         """Count the events that no router has handed over yet."""
         return count_unrouted(self._client)
+
+
+def event_field(fields: list[bytes]) -> bytes | None:
+    """Return the field `event` of an entry; the others have no meaning."""
+    if len(fields) == 2 and fields[0] == b"event":  # noqa: PLR2004 - name and value
+        return fields[1]
+    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
 
 
 def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[IngressEntry]:

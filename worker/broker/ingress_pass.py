@@ -12,6 +12,7 @@ have come past the last of them.
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from worker.broker.ingress import event_field
 from worker.broker.streams import Entry
 from worker.model.flows import Flow, flow_of
 
@@ -170,13 +171,6 @@ class IngressPass:
             self._leave(flow)
             if self._kept <= MOST_KEPT // 2:
                 return
-
-
-def event_field(fields: list[bytes]) -> bytes | None:
-    """Return the field `event` of an entry; the others have no meaning."""
-    if len(fields) == 2 and fields[0] == b"event":  # noqa: PLR2004 - name and value
-        return fields[1]
-    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
 
 
 def ordinal(entry_id: bytes) -> tuple[int, int]:

@@ -13,9 +13,9 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.locks import LedgerClaim
 from worker.broker.oom import execute_when_full
-from worker.broker.packing import pack_dead, pack_outcomes
+from worker.broker.packing import first_id_of, pack_dead, pack_outcomes, unpack_fields
 from worker.broker.streams import Entry, GroupReader
-from worker.broker.unrecordable import dead_parked_chunk, first_id_of, pack_fields, unpack_fields
+from worker.broker.unrecordable import dead_parked_chunk, pack_fields
 from worker.model.deliveries import DeadLetter, Outcome, Withdrawn
 from worker.model.log_events import PARKED_UNREADABLE, STREAM_FOREIGN_ENTRY
 from worker.model.parking import ParkedChunk

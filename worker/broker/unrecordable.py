@@ -21,36 +21,20 @@ import redis
 from worker.broker import keys
 from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
 from worker.broker.connection import appending_script, broker_errors
-from worker.broker.packing import unpack_chunk, unpack_dead, unpack_outcomes, whole
+from worker.broker.packing import (
+    FIRST_ID,
+    first_id_of,
+    unpack_chunk,
+    unpack_fields,
+    whole,
+)
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import BULK_EVENT_TYPES
 from worker.model.parking import ParkedChunk
 from worker.model.untrusted_json import DAMAGED
 
-FIRST_ID = b"first_id"
-
-_ID = re.compile(rb"[0-9]+-[0-9]+")
 _encoder = msgspec.msgpack.Encoder()
 _unpack_list = msgspec.msgpack.Decoder(list[bytes])
-
-
-def unpack_fields(stream: str, fields: Sequence[bytes]) -> Any:
-    """Return what an entry holds: a list of Outcome, a DeadLetter, or a ParkedChunk.
-
-    Raises one of DAMAGED, or LookupError, for what was not written by us.
-    """
-    if stream == keys.PARKED:
-        return _parked_chunk(fields)
-    return (unpack_outcomes if stream == keys.OUTCOMES else unpack_dead)(fields[1])
-
-
-def first_id_of(fields: Sequence[bytes]) -> str | None:
-    """Return the first id of an entry that was put back, None of any other. Raises ValueError for no id."""
-    if len(fields) < 4 or fields[-2] != FIRST_ID:  # noqa: PLR2004 - one pair of its own, and this one
-        return None
-    if not _ID.fullmatch(fields[-1]):
-        raise ValueError(f"{FIRST_ID.decode()} is no id of an entry")
-    return fields[-1].decode()
 
 
 def pack_fields(fields: Sequence[bytes]) -> bytes:
@@ -61,19 +45,6 @@ def pack_fields(fields: Sequence[bytes]) -> bytes:
 def unpack_packed_fields(packed: bytes) -> list[bytes]:
     """Unpack what `pack_fields` packed. Raises one of DAMAGED."""
     return _unpack_list.decode(packed)
-
-
-def _parked_chunk(fields: Sequence[bytes]) -> ParkedChunk:
-    given = dict(zip(fields[::2], fields[1::2], strict=True))
-    events = unpack_chunk(given[b"events"])
-    return ParkedChunk(
-        given[b"integration"].decode(),
-        given[b"lane"] == b"urgent",
-        _position(given[b"entry"]),
-        len(events),
-        sum(len(event.raw) for event in events),
-        given[b"events"],
-    )
 
 
 def dead_parked_chunk(entry_id: bytes, fields: Sequence[bytes]) -> DeadChunk | None:
@@ -95,11 +66,6 @@ def dead_parked_chunk(entry_id: bytes, fields: Sequence[bytes]) -> DeadChunk | N
         now_ms = whole(entry_id.partition(b"-")[0])
         return dead_chunk(integration.decode(), chunk, str(error), now_ms)
     return None
-
-
-def _position(entry_id: bytes) -> int:
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds) << 20 | int(sequence)
 
 
 #: The streams that entries are put back into, each with the name of the field that holds the content.

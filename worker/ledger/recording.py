@@ -124,7 +124,8 @@ def _recorded(
     )
     _write(connection, rows, counts, dead_rows)
     write_rows(connection, ATTEMPTS, sorted(attempt_rows(fresh_outcomes), key=_place))
-    keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
+    if chunks:
+        keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     # Late: recorders add to the same row of an integration, and each waits there for the one before it.
     write_rows(connection, TOTALS, total_rows(counts))
     off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))

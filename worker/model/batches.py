@@ -72,8 +72,9 @@ class DeliveryAttempt:
 
     def count(self, places: Iterable[int]) -> None:
         """Count a request that carries these events; from just before its first byte may go out."""
+        counts = self.request_counts
         for place in places:
-            self.request_counts[place] = min(self.request_counts[place] + 1, SETTLED - 1)
+            counts[place] = min(counts[place] + 1, SETTLED - 1)
 
     def count_unsent(self) -> None:
         """Count a request for what none has carried: nobody knows whether one was sent."""

@@ -88,7 +88,7 @@ class DeliveryWorker:
         open_sender: OpenSender,
         issue: Issue,
         kind: str,
-        patience: Timeouts,
+        timeouts: Timeouts,
         go_on: Issue | None = None,
     ) -> None:
         """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for."""
@@ -97,7 +97,7 @@ class DeliveryWorker:
         self._issue = issue
         self._go_on = go_on or issue
         self._kind = kind
-        self._patience = patience
+        self._timeouts = timeouts
 
     def deliver(self, order: WorkOrder, retries: int = 0, gate: Gate = _OPEN) -> TaskReport:
         """Carry out the order; `retries` is how often Celery has retried this very task.
@@ -170,7 +170,7 @@ class DeliveryWorker:
 
     def _carry(self, batch: Batch, retries: int) -> Settlement:
         """Send the batch; what comes back says what to write."""
-        policy = RetryPolicy(MAX_RETRIES, self._patience.retry_backoff, retries < MAX_RETRIES)
+        policy = RetryPolicy(MAX_RETRIES, self._timeouts.retry_backoff, retries < MAX_RETRIES)
         if not batch.configuration:
             return _settle_unsent(batch, _UNKNOWN, policy)
         try:
@@ -196,7 +196,7 @@ class DeliveryWorker:
         """Send; what ends it amid the batch leaves the requests counted that may have gone out by then."""
         try:
             with BUDGET.sending():
-                return sender.send(attempt, attempt.batch.claimed_at + self._patience.send_deadline)
+                return sender.send(attempt, attempt.batch.claimed_at + self._timeouts.send_deadline)
         except Exception as error:  # noqa: BLE001 - it is logged with its traceback
             if (lack := shortage_behind(error)) is not None:
                 return [replace(_failed(attempt.batch, attempt.places, describe(lack)), not_accepted=False)]
@@ -208,7 +208,7 @@ class DeliveryWorker:
 
     def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
-        deadline = batch.claimed_at + self._patience.lease
+        deadline = batch.claimed_at + self._timeouts.lease
         pause = 0.05
         while True:
             try:
