@@ -1,4 +1,4 @@
-"""What users of the project rely on, as text: the publisher, the settings, the commands, the routes.
+"""What users of the project rely on, as text: publisher, settings, commands, routes, metrics.
 
     .venv/bin/python -m tests.project.public_surface > tests/project/public_surface.txt
 
@@ -14,6 +14,8 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from worker.api.app import PREFIX, ROUTERS, TOP
+from worker.api.metric_definitions import METRICS
+from worker.api.metric_registry import INTEGRATION_LABELS
 from worker.cli import siem
 from worker.publisher import EventPublisher, Receipt
 from worker.settings import Settings
@@ -22,7 +24,7 @@ from worker.settings import Settings
 def public_surface() -> str:
     """Return the surface, one name a line."""
     parts = {"from worker.publisher import": _publisher(), "environment": _settings()}
-    parts |= {"commands": commands("siem", siem), "HTTP API": _routes()}
+    parts |= {"commands": commands("siem", siem), "HTTP API": _routes(), "metrics": _metrics()}
     return "\n".join(chain.from_iterable((f"[{title}]", *lines, "") for title, lines in parts.items()))
 
 
@@ -59,6 +61,13 @@ def _paths(routers: Iterable[APIRouter], prefix: str) -> Iterator[str]:
     for route in chain.from_iterable(router.routes for router in routers):
         if isinstance(route, APIRoute) and route.include_in_schema:
             yield from (f"{prefix}{route.path} {method}" for method in route.methods or ())
+
+
+def _metrics() -> list[str]:
+    return sorted(
+        " ".join([one.name, *(INTEGRATION_LABELS if one.per_integration else ()), one.label]).rstrip()
+        for one in METRICS.all
+    )
 
 
 if __name__ == "__main__":
