@@ -161,7 +161,7 @@ def test_a_name_may_be_taken_once(api: Api) -> None:
         ({"id": "int_1"}, "id", "is not for you to set"),
         ({"tenant_id": THEIRS}, "tenant_id", "is not for you to set"),
         ({"auth": {"kind": "basic"}}, "auth.kind", "give one of none, bearer, api_key"),
-        ({"auth": {"kind": "bearer", "token": {"set": True}}}, "auth.token", "does not tell which secret"),
+        ({"auth": {"kind": "bearer", "token": {"set": True}}}, "auth.token", "does not say which secret"),
         ({"ca_pem": "nonsense"}, "ca_pem", ""),
         ({"ca_pem": "\ufeff# \u00dcber uns"}, "ca_pem", "is not a certificate in PEM"),
         ({"ca_pem": f"# \u00dc\n{CA_PEM[:90]}"}, "ca_pem", "holds a certificate that is cut off"),

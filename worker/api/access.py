@@ -1,6 +1,6 @@
 """Who knocks: an API key becomes a caller, with a tenant and a role, or is turned away.
 
-Comes in: the text of a key and the address that it came from. Goes out: an ApiKey. A right key is never
+Input: the text of a key and the address that it came from. Output: an ApiKey. A right key is never
 refused for the wrong ones of others: it is looked at before anything is said of its address, and only
 failures are limited. What a wrong one costs is bounded by the way it is looked up (`worker.api.key_lookups`).
 """
@@ -22,7 +22,7 @@ MOST_FAILURES, MOST_OF_ADDRESS, FAILURE_SECONDS = 20, 200, 60.0
 #: How many who failed are remembered at the most.
 _MOST_REMEMBERED = 10_000
 #: In the place of a key's id, which has sixteen digits.
-_EVERYBODY = "*"
+_ANY_KEY = "*"
 
 
 class UnknownKey(SiemError):
@@ -47,7 +47,7 @@ class Access:
     """Recognises callers; all of it happens in one event loop."""
 
     def __init__(self, lookups: KeyLookups, clock: Callable[[], float] = time.monotonic) -> None:
-        """Look keys up there; the clock tells seconds."""
+        """Look keys up there; the clock returns seconds."""
         self._lookups = lookups
         self._clock = clock
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
@@ -55,7 +55,7 @@ class Access:
     async def admit(self, text: str, address: str) -> ApiKey:
         """Return the key of this text. Raises UnknownKey, TooManyFailures, LedgerUnavailable, SchemaOutdated.
 
-        Failures count for an address and the key that was named, and, so that nobody goes from one to the
+        Failures count for an address and the key that was named, and, so that no one goes from one to the
         next, for the address.
         """
         key_id = key_id_of(text)
@@ -72,10 +72,10 @@ class Access:
 
     def _failure(self, origin: str, key_id: str) -> UnknownKey | TooManyFailures:
         """Note a failure, and return what to say to it."""
-        bearer, everybody = (origin, key_id), (origin, _EVERYBODY)
-        left = max(self._barred_for(bearer, MOST_FAILURES), self._barred_for(everybody, MOST_OF_ADDRESS))
+        bearer, address = (origin, key_id), (origin, _ANY_KEY)
+        left = max(self._barred_for(bearer, MOST_FAILURES), self._barred_for(address, MOST_OF_ADDRESS))
         self._note(bearer)
-        self._note(everybody)
+        self._note(address)
         if left <= 0:
             return UnknownKey()
         note_refusal(RefusalReason.WRONG_KEYS, f"address {origin}")

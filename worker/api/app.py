@@ -1,8 +1,8 @@
 """The application: routes, problems, headers.
 
-What is done around every request: headers that protect the answer, and an end to what nobody foresaw.
+What is done around every request: headers that protect the answer, and an answer to unexpected errors.
 
-Comes in: an ASGI application. Goes out: the same, of which no answer is kept by those in between.
+Input: an ASGI application. Output: the same, of which no answer is kept by those in between.
 """
 
 import re
@@ -47,7 +47,7 @@ class Wrapping:
 
         try:
             await self._app(scope, receive, send_protected)
-        except Exception as error:  # noqa: BLE001 - logged there, and told as a fault of ours
+        except Exception as error:  # noqa: BLE001 - logged there, and answered as an internal error
             problem = problem_of(error)
             if not began:
                 await problem.response()(scope, receive, send_protected)
@@ -113,7 +113,7 @@ def create_app(resources: Resources) -> FastAPI:
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is there.
     app = FastAPI(
         title="SIEM integrations",
-        # That of the API: which release runs here is nobody's business who has no key.
+        # That of the API: which release runs here is shown to no one without a key.
         version=API_VERSION,
         description=_DESCRIPTION,
         docs_url=None,

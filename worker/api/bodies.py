@@ -1,11 +1,11 @@
 """Bounds the body of every request: its size as it comes and unpacked, how long it takes, what all hold.
 
-Comes in: an ASGI application. Goes out: the same, in which reading a body that is too large or too slow ends
+Input: an ASGI application. Output: the same, in which reading a body that is too large or too slow ends
 in a Problem. A route that knows better may ask for less. Who may hold how much is said in `worker.api.load`.
 
-Reads the body of a request: a JSON object of bounded size, told in words when it is none.
+Reads the body of a request: a JSON object of bounded size, and an error in words when it is none.
 
-Comes in: a request. Goes out: the object and the bytes that it was read from.
+Input: a request. Output: the object and the bytes that it was read from.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """`…/{id}/test` and `…/{id}/health`: whether an integration works, and how it is.
 
-A test dials the destination and may take long: `worker.api.diagnostics` says who waits for whom.
+A test dials the destination and may take long: `worker.api.diagnostics` says what waits for what.
 
 Runs tests of integrations, for the API and the pages alike, in threads that serve nothing else.
 
@@ -39,7 +39,7 @@ async def steps_of_test(
     """Return the steps of a test that has begun, each as soon as it has ended.
 
     Raises a Problem, 429 or 503, when too many tests are under way, and whatever keeps a test from its first
-    step. If nobody takes the steps any more, the test ends with the step that it is at.
+    step. If no one reads the steps any more, the test ends with the step that it is at.
     """
     run = _Run(lambda: _checks(resources, integration, test_event=test_event))
     try:
@@ -139,7 +139,7 @@ async def examine_integration(
         bool, Query(description="Whether to send a real event, marked as a test, as the last step.")
     ] = True,
 ) -> Response:
-    """Find out whether an integration works, step by step, each with what would mend it.
+    """Find out whether an integration works, step by step, each with a hint.
 
     It dials and sends from the API's machine, as a worker would. 200 says that the test ran, not that it
     went well. With `Accept: application/x-ndjson` each step is a line, sent as soon as it has ended.
@@ -154,7 +154,7 @@ async def examine_integration(
 
 @router.get("/health", responses=problems(401, 403, 404, 429, 503))
 def show_health(caller: Reader, resources: Shared, integration_id: str) -> HealthDocument:
-    """Say how an integration fares, and why; while a part of the installation is away, as far as is known."""
+    """Return the health of an integration; while a part of the installation is away, as far as is known."""
     health, gaps = HealthService(resources.engine, resources.client, resources.config), MissingSources()
     # Of no other tenant: what is theirs is answered as what never was.
     mine = [one for one in health.known_subjects(gaps, caller.tenant_id) if one.id == integration_id]

@@ -1,7 +1,7 @@
 """`POST /events`: takes events for the fleet, and says so only when Redis has them.
 
 Needs no database: a key that was recognised opens while it is away. Threads of its own publish, so that a
-Redis that hangs holds up nobody who asks for something else.
+Redis that hangs does not hold up other requests.
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ class _Publication:
         return found.model_dump()
 
     def cut_short(self, error: BrokerUnavailable) -> Problem:
-        """Say how far it came; to send again from `resume_at_line` on loses nothing."""
+        """Return how far it came; to send again from `resume_at_line` on loses nothing."""
         more: dict[str, Any] = {}
         if self._missed is not None:
             more["resume_at_line"] = self.judged.lines[self._missed]
@@ -131,7 +131,7 @@ async def publish_events(
 ) -> Response:
     """Publish one event, or one a line; each is delivered to every integration that subscribed to it.
 
-    202 says that Redis has them. Lines that hold no valid event are told, and do not keep the others out.
+    202 says that Redis has them. Lines that hold no valid event are named, and do not keep the others out.
     """
     sent = _Sent(
         await raw_body(request, resources.config.api_body_bytes),
@@ -209,10 +209,10 @@ def _nothing_valid(judged: ValidatedLines) -> Problem:
         return Problem(422, f"body: {reason}; {hint}", field="body", reason=reason, hint=hint)
     refusal = publication_document(0, judged.refused, judged.errors).model_dump()
     first = {name: refusal["errors"][0][name] for name in ("field", "reason", "hint")}
-    told = "{field}: {reason}; {hint}".format(**first)
+    words = "{field}: {reason}; {hint}".format(**first)
     refused = judged.refused
     where = "" if refused == 1 else f"none of {refused} events is valid; line {judged.errors[0].line}: "
-    return Problem(422, where + told, **first, **refusal)
+    return Problem(422, where + words, **first, **refusal)
 
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:

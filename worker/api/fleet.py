@@ -1,13 +1,13 @@
-"""`/healthz`, `/readyz`, `/metrics`: how the fleet itself fares, for whatever runs it. Without an API key.
+"""`/healthz`, `/readyz`, `/metrics`: the health of the fleet, for whatever runs it. Without an API key.
 
-They tell nothing of what is configured but ids, tenants and types; with SIEM_METRICS_TOKEN set, even that,
+They show nothing of what is configured but ids, tenants and types; with SIEM_METRICS_TOKEN set, even that,
 and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second, and
-comes from threads and connections to the database that serve nothing else: to ask often costs nobody
+comes from threads and connections to the database that serve nothing else: to ask often costs no one
 anything, and while Redis or the database hangs, `/readyz` says so within seconds.
 
-One answer for all who ask at the same time, and for a moment after: nobody waits in a thread for it.
+One answer for all who ask at the same time, and for a moment after: none waits in a thread for it.
 
-Readiness and metrics are open to whoever reaches the API, and ask Redis and the database. While these hang,
+Readiness and metrics are open to all who reach the API, and ask Redis and the database. While these hang,
 each question would hold a thread, and those who ask often would take them all.
 """
 
@@ -35,7 +35,7 @@ from worker.views.health import FleetDocument, fleet_document
 
 T = TypeVar("T")
 
-#: Whoever asks again within so many seconds is told the same, and nobody waits for longer than `PATIENCE`.
+#: Who asks again within so many seconds gets the same answer, and waits for `PATIENCE` at most.
 FRESH, PATIENCE = 1.0, 8.0
 
 
@@ -79,12 +79,12 @@ _HANGS = Part(
     words=f"Redis or the database has not answered within {PATIENCE:g} s",
     public="something that is needed does not answer",
 )
-#: What is said of a part that has no words for anybody who reaches the API.
+#: What is said of a part that has no public words.
 _WELL, _UNWELL = "ok", "not ok: `siem health` says why"
 
 
 class _Watch:
-    """How the fleet fares, and its figures, as one process knows them."""
+    """The health of the fleet, and its figures, as one process knows them."""
 
     def __init__(self, resources: Resources) -> None:
         # Requests of tenants may take every connection of the engine that they share.
@@ -106,7 +106,7 @@ FleetView = Annotated[_Watch, Depends(_watch)]
 
 @router.get("/healthz")
 async def healthz() -> dict[str, bool]:
-    """Say that this process lives and answers; nothing else is looked at."""
+    """Report that this process lives and answers; nothing else is looked at."""
     return {"ok": True}
 
 
@@ -116,7 +116,7 @@ async def healthz() -> dict[str, bool]:
     responses={503: {"description": "Some part does not do its work", "model": FleetDocument}},
 )
 async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
-    """Tell how the fleet fares: Redis, the database, routers, recorders, and workers of each queue."""
+    """Return the health of the fleet: Redis, the database, routers, recorders, and workers of each queue."""
     try:
         found = await watch.health.get()
     except TimeoutError:
@@ -132,7 +132,7 @@ async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
     responses=problems(401, 503),
 )
 async def metrics(watch: FleetView, resources: Shared, token: Token) -> Response:
-    """Tell Prometheus how the fleet and each integration fare."""
+    """Give Prometheus the figures of the fleet and of each integration."""
     if _is_closed(resources) and not _holds_token(resources, token):
         raise Problem(
             401,

@@ -1,6 +1,6 @@
 """Idempotency-Key: a request that comes twice with the same key is done once, and answered twice alike.
 
-Comes in: a caller, the key, the bytes of the request, and what does it. Goes out: the answer.
+Input: a caller, the key, the bytes of the request, and what does it. Output: the answer.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def _signs(resources: Resources, raw: bytes) -> list[str]:
 
 
 def finish(leave: IdempotencyLock, do: Callable[[IdempotencyLock | None], Response]) -> Response:
-    """Do what the leave is for, and keep the answer; what fails with words for callers may be tried anew."""
+    """Do what the leave is for, and keep the answer; what fails with words for callers may be tried again."""
     try:
         response = do(leave)
     except (InvalidInput, Problem, RevisionConflict, NotFoundError):

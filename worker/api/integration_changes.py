@@ -2,7 +2,7 @@
 
 From what a request says of an integration to the integration.
 
-Comes in: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Goes out:
+Input: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Goes out:
 the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back,
 unless it would go to another server than before (`worker.vault.places`).
 """
@@ -162,7 +162,7 @@ def _is_mark(value: Any) -> bool:
 
 
 def _no_secret(path: str) -> InvalidIntegration:
-    return InvalidIntegration(path, "does not tell which secret stays", "give the secret itself")
+    return InvalidIntegration(path, "does not say which secret to keep", "give the secret itself")
 
 
 _MOST_NUMBERED = 20
@@ -171,7 +171,7 @@ _LONGEST_HOST = 80
 
 
 def names_for(given: dict[str, Any], integration_id: str) -> Iterator[str]:
-    """Yield names that tell it from others: its type and host, then with a number, at last with its id."""
+    """Yield names that no other has: its type and host, then with a number, at last with its id."""
     kind, url = given.get("type"), given.get("url")
     try:
         host = urlsplit(url).hostname if isinstance(url, str) else None
@@ -187,7 +187,7 @@ def _is_fit(part: object) -> bool:
     return isinstance(part, str) and part.isprintable() and part != ""
 
 
-#: How often a change is tried anew that another one has overtaken.
+#: How often a change is tried again that another one has overtaken.
 _TRIES = 5
 
 
@@ -246,9 +246,9 @@ log = logging.getLogger(__name__)
 
 
 def refresh_integration(resources: Resources, integration_id: str) -> None:
-    """Tell the fleet; while Redis is away, the change is saved, and a recorder tells it later.
+    """Publish the change to the fleet; while Redis is away, it is saved, and a recorder publishes it later.
 
-    Reads and writes this one integration, unless Redis was told none yet.
+    Reads and writes this one integration, unless Redis has none yet.
     """
     store, slots = resources.all_integrations(), resources.config.slots
     records = store.records([integration_id])

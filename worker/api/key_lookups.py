@@ -56,7 +56,7 @@ class KeyLookups:
         submit: Submit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what asks the ledger, and what asks the copy; the clock tells seconds.
+        """Take what asks the ledger, and what asks the copy; the clock returns seconds.
 
         `recorded` may raise LedgerUnavailable and SchemaOutdated, `copied` BrokerUnavailable; `note` takes
         these errors where keys are found all the same.
@@ -95,7 +95,7 @@ class KeyLookups:
             await self._answer(answers)
 
     async def _answer(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
-        """Answer all of these, whatever happens: nobody asks for them again."""
+        """Answer all of these, whatever happens: they are not asked for again."""
         try:
             await self._answer_as_told(answers)
         except Exception as error:  # noqa: BLE001 - raised where the answers are awaited
@@ -149,7 +149,7 @@ class KeyLookups:
             done, _ = await asyncio.wait([self._hangs], timeout=PATIENCE)
             if done:
                 return self._hangs.result()
-            # Whatever it says later, nobody waits for it.
+            # Its later answer is not waited for.
             self._hangs.add_done_callback(lambda late: late.cancelled() or late.exception())
         raise LedgerUnavailable(f"the database has not answered within {PATIENCE:g} s")
 

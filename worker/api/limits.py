@@ -2,7 +2,7 @@
 
 Refusals come by the thousand, so each kind and each offender is logged once a minute, with the number.
 
-Divides what there is among those who ask for it: nobody may hold more than is still free.
+Divides what there is among those who ask for it: no one may hold more than is still free.
 
 One alone gets half of it, two get a third each, and however many take all that they can, there is as much
 left for who comes next. (Dynamic thresholds, as switches divide their memory among ports: Choudhury and
@@ -36,7 +36,7 @@ SHARE_EVERY = 2.0
 class RefusalReason(StrEnum):
     """Why a request or a connection was refused; the value is a label of a metric."""
 
-    #: A tenant (an address, where nobody has signed in) has its share of the requests under way that use
+    #: A tenant (an address, before the sign-in) has its share of the requests under way that use
     #: Redis and the database, or of the tests.
     THREADS_OF_ONE = "threads_of_one"
     #: All together have as many under way as this process takes.
@@ -120,7 +120,7 @@ UNKNOWN = "unknown"
 
 
 def origin_of(host: str | None) -> str:
-    """Return the address that callers are told apart by; of IPv6 the /64."""
+    """Return the address that callers are distinguished by; of IPv6 the /64."""
     try:
         address = ip_address((host or "").partition("%")[0])
     except ValueError:

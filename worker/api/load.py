@@ -1,7 +1,7 @@
 """What one request takes of this process while it is under way: a place, and the memory for its body.
 
 It counts for the address that it came from until its key is known, then for the key and its tenant. Each has
-a share (`worker.api.limits`): who has used it is refused, in words, and nobody else is. A tenant has no more
+a share (`worker.api.limits`): who has used it is refused, in words, and no other is. A tenant has no more
 than what is free, one key of it no more than half of that.
 """
 
@@ -67,7 +67,7 @@ class Load:
         self._take()
 
     def refuse_if_crowded(self) -> None:
-        """Raise a Problem, 429, if there are too many requests of whom it counts for."""
+        """Raise a Problem, 429, if there are too many requests of its tenant or address."""
         if self._exceeds(self._shared.requests):
             why = RefusalReason.REQUESTS_OF_KEY if self.has_key else RefusalReason.REQUESTS_OF_ADDRESS
             words = f"too many requests of your {self._kind} are under way"
@@ -113,7 +113,7 @@ class Load:
         self._shared.bytes.take(self.size, self._holders)
 
     def _refused(self, why: RefusalReason, detail: str, hint: str) -> Problem:
-        """Let go at once, lest others be refused for what is only being told; return what to tell."""
+        """Let go at once, so that others are not refused while this is only logged; return what to log."""
         note_refusal(why, ", ".join(f"{one.kind} {one.name}" for one in self._holders))
         self.end()
         return Problem(429, detail, headers={"Retry-After": "1"}, hint=hint)

@@ -1,6 +1,6 @@
 """What /openapi.json says: descriptions, schemas of integrations, whole, as a change, and as shown.
 
-Comes in: the models of `worker.model`. Goes out: JSON schemas and examples. They are made of the models, so
+Input: the models of `worker.model`. Output: JSON schemas and examples. They are made of the models, so
 that they cannot say anything else.
 """
 
@@ -57,7 +57,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def document_app(app: FastAPI, components: dict[str, Any]) -> None:
-    """Have /openapi.json tell of these schemas too, beside those of the models."""
+    """Have /openapi.json describe these schemas too, beside those of the models."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -70,7 +70,7 @@ def document_app(app: FastAPI, components: dict[str, Any]) -> None:
             app.openapi_schema = found
         return app.openapi_schema
 
-    # FastAPI documents this as the way to change what it tells.
+    # FastAPI documents this as the way to change what it says.
     app.openapi = openapi  # type: ignore[method-assign]  # so FastAPI's manual
 
 

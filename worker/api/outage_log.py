@@ -1,7 +1,7 @@
 """Says in the log of the API, once, that Redis or the database is lost and why, and once that it is back.
 
-Comes in: the errors of requests, whose answers tell the caller nothing of how this installation is set up.
-Goes out: one line with the reason for operators, and one when what was lost can be used again.
+Input: the errors of requests, whose answers say nothing of how this installation is set up.
+Output: one line with the reason for operators, and one when what was lost can be used again.
 """
 
 import logging
@@ -16,7 +16,8 @@ from worker.model.outages import OutageCause
 log = logging.getLogger(__name__)
 
 #: Between two looks at what is lost, in seconds. A disk or a memory that was full a moment ago may have room
-#: for a trifle and for nothing more: it is given time, lest the log say "lost" and "back" by turns.
+#: for a small write and for nothing more: it is given time, so that the log does not say "lost" and "back"
+#: by turns.
 LOOK_EVERY, LOOK_WHEN_FULL = 2.0, 30.0
 _FULL = {OutageCause.DISK_FULL, OutageCause.DISK_FAILS, OutageCause.MEMORY_FULL, OutageCause.LOCKED}
 
@@ -27,14 +28,14 @@ class OutageLog:
     def __init__(self, look_at_redis: Callable[[], object], look_at_database: Callable[[], object]) -> None:
         """Take what uses each as requests do, and raises OutageError while that cannot be."""
         self._looks = {True: look_at_redis, False: look_at_database}
-        #: For whatever else in this process may miss them: each loss is told once.
+        #: For whatever else in this process may miss them: each loss is reported once.
         self.dependencies = Dependencies(log)
         self._lock = threading.Lock()
         self._watched: set[bool] = set()
         self._ending = threading.Event()
 
     def note(self, error: Exception) -> None:
-        """Note that a request has met this error; one that tells of no outage is passed over."""
+        """Note that a request has met this error; one that is not an outage is ignored."""
         if not isinstance(error, OutageError):
             return
         is_redis = isinstance(error, BrokerUnavailable)
@@ -63,7 +64,7 @@ class OutageLog:
 
 
 def _failure(look: Callable[[], object], before: OutageError) -> OutageError | None:
-    """Return why it cannot be written to; what was so `before` where a look does not tell."""
+    """Return why it cannot be written to; what was so `before` where a look does not say."""
     try:
         look()
     except OutageError as error:

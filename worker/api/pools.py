@@ -1,13 +1,13 @@
 """The threads of the API: which pool runs what, and what is answered when a pool is full.
 
-Nothing that may be slow runs in a thread that somebody else's request needs: the pool of a route is that of
+Nothing that may be slow runs in a thread that other requests need: the pool of a route is that of
 its kind, and a tenant has a share of it. Readiness and the look-up of API keys have threads, and connections
 to the database, of their own. The pool that Starlette shares among everything is left with static files.
 
 Threads that are shared fairly: each owner has a share of them, and owners take turns.
 
 Whatever waits for Redis, the database or a destination runs in a thread. With one pool for all, the slow
-requests of one tenant would take every thread, and everybody else would wait behind them.
+requests of one tenant would take every thread, and all others would wait behind them.
 """
 
 import asyncio
@@ -130,7 +130,7 @@ def _answer(task: _Task) -> None:
         return
     try:
         result = task.call()
-    except BaseException as error:  # noqa: BLE001 - whoever waits for the answer is told
+    except BaseException as error:  # noqa: BLE001 - the caller that waits gets it
         task.answer.set_exception(error)
     else:
         task.answer.set_result(result)

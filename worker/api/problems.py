@@ -1,7 +1,7 @@
 """What went wrong, as RFC 9457 problem details: which field, what is wrong with it, what would be right.
 
-Comes in: any error that this software raises on purpose. Goes out: `application/problem+json`. No answer
-repeats a value, for it may be a secret, none tells whether another tenant has something, and none names a
+Input: any error that this software raises on purpose. Output: `application/problem+json`. No answer
+repeats a value, for it may be a secret, none shows whether another tenant has something, and none names a
 host, a file or a release of this installation: its operators read that in the log.
 """
 
@@ -81,12 +81,12 @@ class Problem(SiemError):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what to answer to an error; what nobody foresaw is not told, but logged."""
+    """Return what to answer to an error; an unexpected error is not shown, but logged."""
     if isinstance(error, Problem):
         return error
-    for kind, tell in _TOLD:
+    for kind, answer in _ANSWERS:
         if isinstance(error, kind):
-            return tell(error)
+            return answer(error)
     REQUEST_FAILED.log(log, error=type(error).__name__, exc_info=error)
     return Problem(500, "internal error; see the log")
 
@@ -103,25 +103,25 @@ def answer_problems(app: FastAPI) -> None:
 
 
 def _of_input(error: InvalidInput) -> Problem:
-    told = [_error_item(one) for one in error.all]
-    more = f" ({len(told) - 1} more wrong, see errors)" if error.others else ""
+    items = [_error_item(one) for one in error.all]
+    more = f" ({len(items) - 1} more wrong, see errors)" if error.others else ""
     return Problem(
         422,
         f"{error}{more}",
         field=error.field,
         reason=error.reason,
         hint=error.hint,
-        errors=told[:MOST_ERRORS],
+        errors=items[:MOST_ERRORS],
     )
 
 
 def _error_item(error: InvalidInput) -> dict[str, str]:
     """Return an item of `errors`; `pointer` is where the field of an integration stands (RFC 6901)."""
-    told = {"field": error.field, "reason": error.reason, "hint": error.hint}
+    item = {"field": error.field, "reason": error.reason, "hint": error.hint}
     if isinstance(error, InvalidIntegration):
         parts = [] if error.field in _WHOLE else error.field.split(".")
-        told["pointer"] = "#" + "".join("/" + one.replace("~", "~0").replace("/", "~1") for one in parts)
-    return told
+        item["pointer"] = "#" + "".join("/" + one.replace("~", "~0").replace("/", "~1") for one in parts)
+    return item
 
 
 def _of_quota(error: OverQuota) -> Problem:
@@ -145,7 +145,7 @@ def _of_outage(error: OutageError) -> Problem:
 
 
 def _of_others(error: SiemError) -> Problem:
-    """Tell no words that nobody meant for callers."""
+    """Show no words that are not meant for callers."""
     REQUEST_FAILED.log(log, error=str(error))
     return Problem(503, "not available", hint=_LATER)
 
@@ -163,8 +163,8 @@ def _of_parameters(error: RequestValidationError) -> Problem:
     return Problem(422, f"{first['field']}: {first['reason']}", **first, errors=errors)
 
 
-#: The first kind that fits tells.
-_TOLD: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
+#: The first kind that fits decides.
+_ANSWERS: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (OverQuota, _of_quota),
     (InvalidInput, _of_input),
     (UnknownKey, _of_unknown_key),

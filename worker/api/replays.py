@@ -1,6 +1,6 @@
-"""`…/{id}/replays`: sends an integration's dead letters again, tells how far that is, cancels it.
+"""`…/{id}/replays`: sends an integration's dead letters again, shows the progress, cancels it.
 
-Comes in: which dead letters. Goes out: a job that a recorder carries out. The integration must be one of the
+Input: which dead letters. Output: a job that a recorder carries out. The integration must be one of the
 caller's tenant, and the replay one of that integration's letters; any other is unknown.
 """
 

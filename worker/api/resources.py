@@ -135,7 +135,7 @@ class Resources:
         return reach_of(self.client, self.vault, self.config, kind).without_hosts()
 
     def warning_of(self, one: MaskedIntegration) -> str | None:
-        """Say what keeps the workers from an integration whose url has an address, or None."""
+        """Return what keeps the workers from an integration whose url has an address, or None."""
         host = urlsplit(str(one.document["destination"]["url"])).hostname or ""
         return address_warning(host, lambda: self.reach_of(one.type))
 

@@ -2,10 +2,10 @@
 
 Standing behind a proxy that speaks TLS is how it is meant to be run in production.
 
-Connections that take too long, over a head or an answer. Come in: bytes; go out: requests, or the end.
+Connections that take too long, over a head or an answer. Input: bytes; output: requests, or the end.
 
 Uvicorn limits how long a connection may be idle, but neither how long a line and headers may take that come
-a byte at a time, nor how long an answer may wait for somebody who does not read: a thousand such connections
+a byte at a time, nor how long an answer may wait for a client that does not read: a thousand such connections
 would be all that the API may have. Nor does it limit how many of them one address may have:
 `worker.api.connections` does.
 """
@@ -70,7 +70,7 @@ class TimeoutProtocol(H11Protocol):
         self._rest()
 
     def make_room(self) -> None:
-        """End an idle connection, for somebody else needs the room."""
+        """End an idle connection, for another one needs the room."""
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

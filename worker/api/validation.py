@@ -1,6 +1,6 @@
 """Judges the events of a request: which may be published, and what is wrong with the others.
 
-Comes in: a body of one event or of lines, and the tenant of the key. Goes out: the bytes of the valid events,
+Input: a body of one event or of lines, and the tenant of the key. Output: the bytes of the valid events,
 each of which names that tenant, and a complaint about each other one.
 """
 

@@ -236,7 +236,7 @@ def _lost_while_off(resources: Resources, user: User, one: MaskedIntegration) ->
     yield f"In the last 24 hours, {published} published of the types that it forwards."
     if count := _waiting(resources, one):
         waiting = count_text_for_page(count, "event waits", "events wait")
-        yield f"{waiting} for it already: kept, and sent once it is switched on again."
+        yield f"{waiting} for it already: kept, and sent once it is enabled again."
     yield "To hold back events without losing any, pause it instead."
 
 

@@ -1,6 +1,6 @@
 """The application of the pages: routes, static files, errors in words for people.
 
-Comes in: the API's application, which it joins, and whose resources it shares.
+Input: the API's application, which it joins, and whose resources it shares.
 """
 
 from contextlib import suppress
@@ -99,7 +99,7 @@ async def _way_to_form(request: Request) -> str | None:
 
 
 async def _form_of(request: Request) -> FormData | None:
-    """Return the form that was sent although nobody is signed in, if it is one of a sane size."""
+    """Return the form that was sent although no user is signed in, if it is one of a sane size."""
     length = number_in(request.headers.get("content-length", ""))
     if length is None or length > MOST_WITHOUT_KEY:
         return None
@@ -129,7 +129,7 @@ async def _keep(resources: Resources, token: FormToken, form: FormData) -> bool:
     What comes with a token of a key that was revoked is not. Raises BrokerUnavailable, and a Problem when
     there is no room here either.
     """
-    with suppress(OutageError):  # nobody knows: a share bounds what is kept
+    with suppress(OutageError):  # not known: a share bounds what is kept
         if await resources.access.standing(token.key_id) is None:
             return False
     try:

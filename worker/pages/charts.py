@@ -1,6 +1,6 @@
 """Charts as SVG, drawn on the server, and the spans of time that they show.
 
-Comes in: numbers of equal spans of time, the oldest first. Goes out: markup that needs no script. A chart has
+Input: numbers of equal spans of time, the oldest first. Output: markup that needs no script. A chart has
 a name that says what is to be seen; the numbers themselves stand in a table beside it. The drawing is as wide
 as its place; its labels are text of the page beside it, which keeps its size on every screen.
 """

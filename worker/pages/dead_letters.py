@@ -46,12 +46,12 @@ _HERE_AGAIN = "Your correction was restored. Nothing was published yet: review i
 class _Correction(NamedTuple):
     """A correction as its form shows it.
 
-    `typed` stands there in place of the event, `told` is said above, and `wrong` beside it.
+    `typed` stands there in place of the event, `notice` is shown above, and `wrong` beside it.
     """
 
     typed: str | None = None
     token: FormToken | None = None
-    told: str = ""
+    notice: str = ""
     wrong: str = ""
     status: int = 200
 
@@ -186,9 +186,9 @@ def _kept(resources: Resources, user: User, letter: DeadLetterRow, name: str) ->
         return _Correction()
     draft = find_draft(resources, user, name)
     if draft is None or draft.token.place != _place_of(letter):
-        return _Correction(told=GONE)
+        return _Correction(notice=GONE)
     token = draft.token if user.owns(draft.token) else None
-    return _Correction(str(draft.form.get("event", "")), token, told=_HERE_AGAIN)
+    return _Correction(str(draft.form.get("event", "")), token, notice=_HERE_AGAIN)
 
 
 def _words_of(problem: Problem) -> str:

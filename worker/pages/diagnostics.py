@@ -1,6 +1,6 @@
 """Trying what a form says before it is saved: the doctor's steps as they end, and the bytes to be sent.
 
-Comes in: a form, of a new integration or of one that is there. Goes out: markup, a line for each step.
+Input: a form, of a new integration or of one that is there. Output: markup, a line for each step.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -127,7 +127,7 @@ def _sample(tenant_id: str, event_type: str) -> QueuedEvent:
 
 
 def _part(name: str, **shown: object) -> str:
-    """Render a piece; it holds no line end, which is what tells one piece from the next.
+    """Render a piece; it holds no line end, which is what separates one piece from the next.
 
     The bytes of a preview keep theirs as character references: within one element of the page.
     """

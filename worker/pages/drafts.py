@@ -1,10 +1,10 @@
-"""What somebody typed into a form that was not saved: sealed, kept, and put into the form again.
+"""What a user typed into a form that was not saved: sealed, kept, and put into the form again.
 
-Comes in: a form with its token. Goes out: the same fields, for the same tenant alone; and secrets, for the
+Input: a form with its token. Output: the same fields, for the same tenant alone; and secrets, for the
 same API key alone. No page ever shows a secret: the form says that it is kept.
 
 A form holds an integration, or an event: what is twice as long as either may be is not kept. Nor is more of
-one tenant kept than so many of these, for anybody may send forms that are refused.
+one tenant kept than so many of these, for any user may send forms that are refused.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ from worker.pages.sessions import CSRF_FIELD, CsrfForm, Editor, User
 SECRET_FIELDS = frozenset(
     field.name for kind in CONFIGS for field in all_fields(kind) if field.shape.is_secret
 )
-#: What is told where a draft is asked for that is not there.
+#: Shown where a draft is asked for that is not there.
 GONE = (
     "Your input is no longer kept: it is for half an hour, and for less if it is very "
     "long or if many forms were not saved."
@@ -143,5 +143,5 @@ def _most(resources: Resources) -> int:
 
 
 def _place(name: str) -> str:
-    """Return what a draft is bound to: whoever writes to Redis cannot have another text opened for it."""
+    """Return what a draft is bound to: who writes to Redis cannot have another text opened for it."""
     return f"draft of the form {name}"

@@ -29,7 +29,7 @@ EVENT_TYPES = {
 
 
 def main_fields(kind: str) -> tuple[ConfigField, ...]:
-    """Return what everybody fills in."""
+    """Return what every user fills in."""
     return tuple(field for field in fields_of(CONFIGS[kind]) if not field.about.advanced)
 
 

@@ -32,18 +32,18 @@ def error_texts(error: InvalidIntegration | Problem) -> dict[str, str]:
     """Return what is wrong with each field, by its path in the API's document; "" is the form as a whole."""
     if isinstance(error, Problem):
         return {str(error.more.get("field", "")): str(error)}
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for one in error.all:
-        told[one.field] = f"{told[one.field]}; {_words(one)}" if one.field in told else _words(one)
-    return told
+        texts[one.field] = f"{texts[one.field]}; {_words(one)}" if one.field in texts else _words(one)
+    return texts
 
 
-def beside(fields: Iterable[str], told: dict[str, str]) -> dict[str, str]:
+def beside(fields: Iterable[str], texts: dict[str, str]) -> dict[str, str]:
     """Return what is to be said beside each of these fields of a form: also of a part of it, or the whole."""
     return {
         name: "; ".join(said)
         for name in fields
-        if (said := [words for path, words in told.items() if _is_about(path, name)])
+        if (said := [words for path, words in texts.items() if _is_about(path, name)])
     }
 
 
@@ -62,7 +62,7 @@ _UNPROCESSABLE = 422
 class FormPage:
     """One form as it is shown.
 
-    `one` is the integration that it changes, `revision` the one that was seen of it. `told` is said above
+    `one` is the integration that it changes, `revision` the one that was seen of it. `notice` is shown above
     the form, `wrong` and `notes` beside fields; `kept` are the fields whose secret is kept from before.
     """
 
@@ -70,7 +70,7 @@ class FormPage:
     one: MaskedIntegration | None = None
     revision: int | None = None
     token: FormToken | None = None
-    told: str = ""
+    notice: str = ""
     wrong: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()

@@ -1,6 +1,6 @@
 """The token that each form carries: whose form it is, where it stands, and a name that no other form has.
 
-It is sealed with the vault's key, so that nobody can make one. By its name a form that comes twice is
+It is sealed with the vault's key, so that no one else can make one. By its name a form that comes twice is
 carried out once (`worker.pages.idempotency`), and what was typed into it is kept while it cannot be saved
 (`worker.pages.drafts`), also when the session has ended meanwhile. It does not prove that a form is sent from
 a page of ours: that is the session's own proof.
@@ -29,7 +29,7 @@ FORM_FIELD = "form"
 class FormToken(msgspec.Struct, frozen=True):
     """One form that was shown: its name, whose it is, and the path of its page ("" for a mere button).
 
-    `seen` has the digest of what stood in each field, to tell what somebody has changed. It is good until
+    `seen` has the digest of what stood in each field, to find what a user has changed. It is good until
     `until_ms` (ms since 1970 UTC).
     """
 

@@ -1,9 +1,9 @@
 """A form's values: from an integration, and to the document that the API would take.
 
-Comes in: the fields as a browser sends them. Goes out: a flat document, in which a secret that was left empty
+Input: the fields as a browser sends them. Output: a flat document, in which a secret that was left empty
 is left out: it stays as it is. Texts that are no numbers are passed on, for the model to complain about.
 
-What stands in a form before somebody changes it: defaults, an integration, or what they had written.
+What stands in a form before a user changes it: defaults, an integration, or what they had written.
 
 A secret is never among it, not even for the one who wrote it a moment ago: only the mark that it is set, or
 is kept from the last attempt.
@@ -31,7 +31,7 @@ FORGET = "forget:"
 
 
 def document_in(form: FormData, kind: str) -> dict[str, Any]:
-    """Return the document; `judged_form` tells of the lines that are left out because they are no pairs."""
+    """Return the document; `judged_form` names the lines that are left out because they are no pairs."""
     document: dict[str, Any] = {"type": kind, "name": text_of(form, "name") or None}
     for field in all_fields(kind):
         if not _is_there(field, form):
@@ -170,7 +170,7 @@ def filled_from(shown: Mapping[str, Any]) -> FormValues:
 
 
 def refilled(form: FormData, kind: str, shown: Mapping[str, Any] | None = None) -> FormValues:
-    """Return the form as somebody had filled it in; its secrets are those of the integration, if any."""
+    """Return the form as a user had filled it in; its secrets are those of the integration, if any."""
     before = filled_from(shown).values if shown else {}
     values = {field.name: _written(field, form, before) for field in all_fields(kind)}
     return FormValues(kind, text_of(form, "name"), frozenset(map(str, form.getlist("event_types"))), values)
@@ -189,7 +189,7 @@ def texts_of(filled: FormValues) -> dict[str, str]:
 def merged(
     mine: FormValues, theirs: FormValues, seen: Mapping[str, str]
 ) -> tuple[FormValues, dict[str, str]]:
-    """Return what somebody typed over what another one has saved meanwhile, and a note for each difference.
+    """Return what a user typed over what another one has saved meanwhile, and a note for each difference.
 
     `seen` has the digests of what stood in the form at first: a field that was left as it was takes over what
     was saved.

@@ -108,7 +108,7 @@ def edit(request: Request, resources: Shared, user: Editor, integration_id: str,
 def change_one(
     request: Request, resources: Shared, user: Editor, form: Typed, integration_id: str
 ) -> Response:
-    """Change it, or show what is wrong; the form tells which revision was seen."""
+    """Change it, or show what is wrong; the form says which revision was seen."""
     integrations = resources.integrations_of(user.tenant_id)
     configured = integrations.show(integration_id)
     shown, token = integration_document(configured), user.token_of(form)
@@ -133,8 +133,8 @@ def change_one(
         if not is_first and answer.headers.get("etag") != etag(integrations.show(integration_id)):
             raise RevisionConflict  # noqa: TRY301 - what was saved then does not stand any more
     except (RevisionConflict, FormAlreadySent) as error:
-        told = _CHANGED if isinstance(error, RevisionConflict) else _SAVED
-        return show_form(request, resources, user, _overtaken(resources, user, form, page, told))
+        notice = _CHANGED if isinstance(error, RevisionConflict) else _SAVED
+        return show_form(request, resources, user, _overtaken(resources, user, form, page, notice))
     except (InvalidIntegration, Problem) as error:
         return show_form(request, resources, user, form_with_errors(resources, user, form, page, error))
     forget_draft(resources, token)
@@ -147,7 +147,7 @@ def _reopened(resources: Resources, user: User, page: FormPage, name: str) -> Fo
         return page
     draft = find_draft(resources, user, name)
     if draft is None or draft.token.place != page.place:
-        return replace(page, told=GONE)
+        return replace(page, notice=GONE)
     form, is_own = draft.form, user.owns(draft.token)
     fresh = structs.replace(user.form_token(page.place), seen=draft.token.seen)
     return replace(
@@ -155,7 +155,7 @@ def _reopened(resources: Resources, user: User, page: FormPage, name: str) -> Fo
         filled=refilled(form, page.filled.kind, integration_document(page.one) if page.one else None),
         revision=_revision(form) if page.one else None,
         token=draft.token if is_own else fresh,
-        told=_HERE_AGAIN if is_own else _HERE_AGAIN + _OTHER_KEY,
+        notice=_HERE_AGAIN if is_own else _HERE_AGAIN + _OTHER_KEY,
         kept=frozenset(field for field in SECRET_FIELDS if text_of(form, field)),
     )
 
@@ -164,17 +164,19 @@ def _renewed(resources: Resources, user: User, form: FormData, page: FormPage) -
     """Return a form that has created one already, as one that may create another."""
     token = user.form_token(page.place)
     kept = keep_secrets(resources, token, form)
-    return replace(page, token=token, told=_MADE, kept=kept, status=409)
+    return replace(page, token=token, notice=_MADE, kept=kept, status=409)
 
 
-def _overtaken(resources: Resources, user: User, form: FormData, page: FormPage, told: str) -> FormPage:
+def _overtaken(resources: Resources, user: User, form: FormData, page: FormPage, notice: str) -> FormPage:
     """Return what was typed, beside what was saved meanwhile."""
     configured = resources.integrations_of(user.tenant_id).show(page.one.id if page.one else "")
     theirs = filled_from(integration_document(configured))
     filled, notes = merged(page.filled, theirs, page.token.seen if page.token else {})
     token = user.form_token(page.place, texts_of(theirs))
     kept = keep_secrets(resources, token, form)
-    return FormPage(filled, configured, configured.revision, token, told, notes=notes, kept=kept, status=412)
+    return FormPage(
+        filled, configured, configured.revision, token, notice, notes=notes, kept=kept, status=412
+    )
 
 
 def _named(given: dict[str, Any]) -> dict[str, Any]:

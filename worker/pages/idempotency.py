@@ -1,6 +1,6 @@
 """A form that comes twice, as by a double click, is carried out once, and answered twice alike.
 
-Comes in: a form with its token, and what does it. Goes out: the answer. Only for what must not be done twice:
+Input: a form with its token, and what does it. Output: the answer. Only for what must not be done twice:
 a button that merely sets a state does no harm, and may be meant a second time.
 """
 
@@ -52,7 +52,7 @@ def run_form_once(
 
     def do_and_note(leave: IdempotencyLock | None) -> Response:
         made = do(leave)
-        # A bare digest would let whoever reads Redis try out short secrets of the form.
+        # A bare digest would let who reads Redis try out short secrets of the form.
         made.headers[FORM_DIGEST] = resources.vault.proofs.prove(_PURPOSE, typed)
         return made
 
@@ -60,7 +60,7 @@ def run_form_once(
 
 
 def _again(found: StoredResponse) -> Response:
-    """Return what was answered; not as a page to show, for whoever can write to Redis could write one."""
+    """Return what was answered; not as a page to show, for who can write to Redis could write one."""
     headers = {name: value for name, value in found.headers.items() if name in {"location", "etag"}}
     if "location" in headers:
         headers["location"] = safe_place(headers["location"])

@@ -29,7 +29,7 @@ router = APIRouter(include_in_schema=False, route_class=FairRoute)
 PAGE = 50
 #: Events per minute are those of so many whole minutes.
 _RATE_MINUTES = 5
-#: What the figures are, for whoever points at them.
+#: What the figures are, shown when pointed at.
 MEANINGS = {"error_rate": ERROR_RATE, "retry_rate": RETRY_RATE, "latency": LATENCY}
 _TROUBLE_FIRST = (
     *(State.FAILING, State.DEGRADED, State.UNKNOWN, State.PAUSED, State.HEALTHY),

@@ -42,7 +42,7 @@ def icon(name: str) -> Markup:
     )
 
 
-#: Nothing is loaded from elsewhere, nothing inline runs, and nobody may put a page into a frame.
+#: Nothing is loaded from elsewhere, nothing inline runs, and no site may put a page into a frame.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -109,7 +109,7 @@ _TENS = 10
 
 
 def ago(at_ms: int | None, now_ms: int) -> str:
-    """Say how long ago that was: `4 min ago`; nothing for None.
+    """Return how long ago that was: `4 min ago`; nothing for None.
 
     What another clock says is still to come has just happened: `now`.
     """
@@ -120,7 +120,7 @@ def ago(at_ms: int | None, now_ms: int) -> str:
 
 
 def due(at_ms: int, now_ms: int) -> str:
-    """Say when what was planned for then happens: `in 20 s`, or `due now` once that is over."""
+    """Return when what was planned for then happens: `in 20 s`, or `due now` once that is over."""
     seconds = (at_ms - now_ms) / _SECOND
     return f"in {duration(seconds)}" if seconds >= 1 else "due now"
 

@@ -30,7 +30,7 @@ _LONGEST_MS = 16
 
 @router.post(LETTERS + "/count")
 def count(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> Response:
-    """Say what a replay would send, without sending it."""
+    """Return what a replay would send, without sending it."""
     return _counted(request, resources, user, form)
 
 
@@ -38,7 +38,7 @@ def count(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> 
 def make(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> Response:
     """Make a replay of what was counted, and go where its progress is shown.
 
-    What died since then is not meant; should it be another number all the same, it is asked anew.
+    What died since then is not meant; should it be another number all the same, it is asked again.
     """
     selection = _until(LetterFilter.of(form).selection(user.tenant_id), form)
     target = _target(resources, user, form.get("into"))
@@ -60,14 +60,16 @@ def make(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> R
     try:
         return run_form_once(resources, user.token_of(form), form, do)
     except _OtherNumber:
-        return _counted(request, resources, user, form, told=_RECOUNTED)
+        return _counted(request, resources, user, form, notice=_RECOUNTED)
 
 
 class _OtherNumber(Problem):
     """There are not as many letters as were counted."""
 
 
-def _counted(request: Request, resources: Resources, user: User, form: FormData, told: str = "") -> Response:
+def _counted(
+    request: Request, resources: Resources, user: User, form: FormData, notice: str = ""
+) -> Response:
     narrowed, target = LetterFilter.of(form), _target(resources, user, form.get("into"))
     found = count_dead_letters(
         resources.engine, narrowed.selection(user.tenant_id), elsewhere=target is not None
@@ -76,8 +78,8 @@ def _counted(request: Request, resources: Resources, user: User, form: FormData,
         request,
         "count.html",
         user,
-        status=409 if told else 200,
-        told=told,
+        status=409 if notice else 200,
+        notice=notice,
         narrowed=narrowed,
         counted=found,
         into=target,

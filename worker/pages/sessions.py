@@ -1,6 +1,6 @@
 """Who looks at a page: a cookie becomes a user, or the way to the sign-in page.
 
-Comes in: a request. Goes out: a Visitor, whose forms carry what proves that they are ours. Sessions stand in
+Input: a request. Output: a Visitor, whose forms carry what proves that they are ours. Sessions stand in
 Redis under the digest of their token and name an API key; tenant and role are that key's, as the ledger has
 it, so a key that was revoked ends its sessions within seconds.
 """
@@ -44,7 +44,7 @@ class NotSignedIn(SiemError):
 
 
 class SessionReplaced(SiemError):
-    """A form is from another session than the one that stands: somebody has signed in since it was shown."""
+    """A form is from another session than the one that stands: a user has signed in since it was shown."""
 
     def __init__(self, token: FormToken, form: FormData, *, is_ours: bool) -> None:
         """Take what was typed; `is_ours` is whether it was shown to the tenant that is signed in now."""
@@ -117,7 +117,7 @@ def wanted_by(request: Request) -> str:
 
 
 def safe_place(path: str) -> str:
-    """Return the path if it is one of ours, else the list: no link may send anybody elsewhere."""
+    """Return the path if it is one of ours, else the list: no link may lead elsewhere."""
     parts = urlsplit(path)
     ours = path.startswith(HOME) and not parts.scheme and not parts.netloc and path.isprintable()
     return path if ours and "\\" not in path else HOME

@@ -49,7 +49,7 @@ async def sign_in(
     request: Request, wanted: Annotated[str, Query(alias="next")] = HOME, why: str = ""
 ) -> Response:
     """Ask for a key, and say why if a form was not saved."""
-    return render(request, "sign_in.html", wanted=safe_place(wanted), error=None, told=_WHY.get(why))
+    return render(request, "sign_in.html", wanted=safe_place(wanted), error=None, notice=_WHY.get(why))
 
 
 @router.post(SIGN_IN)
@@ -61,19 +61,19 @@ async def begin(request: Request, resources: Shared) -> Response:
     try:
         key = await resources.access.admit(text, host_of(request))
     except UnknownKey:
-        return render(request, "sign_in.html", status=401, wanted=wanted, told=None, error=_UNKNOWN)
+        return render(request, "sign_in.html", status=401, wanted=wanted, notice=None, error=_UNKNOWN)
     except TooManyFailures as error:
         words = (
             f"This key is not known, and too many wrong keys came from here. Wait {error.retry_after:.0f} s."
         )
-        return render(request, "sign_in.html", status=429, wanted=wanted, told=None, error=words)
+        return render(request, "sign_in.html", status=429, wanted=wanted, notice=None, error=words)
     if key.role is Role.PUBLISH_ONLY:
-        return render(request, "sign_in.html", status=403, wanted=wanted, told=None, error=_NO_PAGES)
+        return render(request, "sign_in.html", status=403, wanted=wanted, notice=None, error=_NO_PAGES)
     return await work(key.tenant_id, _welcome, request, resources, key, wanted)
 
 
 def _welcome(request: Request, resources: Shared, key: ApiKey, wanted: str) -> Response:
-    """Begin with a token that nobody had before, whatever cookie came with the request."""
+    """Begin with a new token, whatever cookie came with the request."""
     sessions = resources.sessions
     sessions.close(request.cookies.get(COOKIE, ""))
     answer = RedirectResponse(wanted, 303)
