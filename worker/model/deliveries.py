@@ -1,4 +1,4 @@
-"""What becomes of a batch: the ruling on each of its events, and the record that outlives it.
+"""What becomes of a batch: the result for each of its events, and the record that outlives it.
 
 A sender reports facts, a verdict turns them into `DeliveryResult`s, a settle writes those as `Outcome`s
 (and `DeadLetter`s), and the recorder makes rows of them. Times are milliseconds since 1970 UTC by

@@ -1,4 +1,4 @@
-"""From rulings to a settlement: which events are done, which are dead, when the rest is due again.
+"""From results to a settlement: which events are done, which are dead, when the rest is due again.
 
 Pure: what comes in are the facts of one sending, what goes out is what a settle will write.
 """

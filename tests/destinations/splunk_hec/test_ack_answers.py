@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, confirmed_acks, hec_verdict
 
 COUNT = 5
 
@@ -46,13 +46,13 @@ def test_an_ack_id_is_a_number(given: Any, read: int | None) -> None:
 )
 def test_only_true_confirms(acks: dict[str, Any], confirmed: set[int]) -> None:
     """`{"acks":{"0":true,"1":false}}` (Splunk: "About HEC indexer acknowledgment")."""
-    assert judge_acks(200, {}, json.dumps({"acks": acks}).encode()) == frozenset(confirmed)
+    assert confirmed_acks(200, {}, json.dumps({"acks": acks}).encode()) == frozenset(confirmed)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"acks":[0]}', b'{"acks":true}', b"<html>", answer(0), answer(24)])
 def test_what_tells_nothing_about_acknowledgements_is_trouble(body: bytes) -> None:
     """A 200 that is no answer to the question confirms nothing, and is said to be none."""
-    verdict = judge_acks(200, {}, body)
+    verdict = confirmed_acks(200, {}, body)
 
     assert isinstance(verdict, HecVerdict)
     assert verdict.failure is not None
@@ -68,7 +68,7 @@ def test_what_tells_nothing_about_acknowledgements_is_trouble(body: bytes) -> No
 )
 def test_what_only_a_person_can_mend(status: int, code: int | None, final: bool) -> None:  # noqa: FBT001 - pytest passes by name
     """There is no sense in asking again where a setting is wrong."""
-    verdict = judge_acks(status, {}, b"" if code is None else answer(code))
+    verdict = confirmed_acks(status, {}, b"" if code is None else answer(code))
 
     assert isinstance(verdict, HecVerdict)
     assert verdict.is_configuration is final

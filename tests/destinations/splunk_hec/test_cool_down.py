@@ -55,6 +55,6 @@ def test_threads_count_together() -> None:
     """Every reply doubles the rest exactly once, whichever thread hears it."""
     pace = CoolDown()
     with ThreadPoolExecutor(4) as threads:
-        rests = list(threads.map(lambda _: pace.rest_after(STRAINED), range(5)))
+        rests = list(threads.map(lambda _: pace.cool_down_after(STRAINED), range(5)))
 
     assert sorted(rests) == [1, 2, 4, 8, 16]

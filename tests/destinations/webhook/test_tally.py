@@ -9,7 +9,7 @@ NO = ResultKey(Verdict.RETRY, Failure(FailureCode.DESTINATION_BUSY, "HTTP 503", 
 
 
 def tallied(*entries: tuple[int, ResultKey, int]) -> list[DeliveryResult]:
-    """Rule on these places, for these reasons, at these milliseconds."""
+    """Add results for these places, for these reasons, at these milliseconds."""
     tally = ResultCollector()
     for place, reason, elapsed_ms in entries:
         tally.add([place], reason, elapsed_ms)

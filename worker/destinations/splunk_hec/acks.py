@@ -1,6 +1,6 @@
 """Waiting until Splunk says that what it took is indexed (Splunk: "About HEC indexer acknowledgment").
 
-In come the accepted requests of one sending, each under its ackId; every event of them is ruled upon:
+Every event of the requests that one sending had accepted gets a result:
 accepted once Splunk has said `true` for its request, to be sent again if it never does.
 """
 
@@ -28,7 +28,7 @@ _AMBIGUOUS = Failure(
 )
 
 #: Takes places in the batch, the verdict on their events, and why.
-Rule = Callable[[Sequence[int], Verdict, HecVerdict], None]
+AddResult = Callable[[Sequence[int], Verdict, HecVerdict], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +40,22 @@ class _Taken:
     replied: float
 
 
-class Confirmations:
+class PendingAcks:
     """The requests of one sending, on one channel, that Splunk has taken and not yet confirmed."""
 
     def __init__(
-        self, client: HecClient, channel: Channel, seconds: float, deadline: float, rule: Rule
+        self, client: HecClient, channel: Channel, seconds: float, deadline: float, add_result: AddResult
     ) -> None:
         """Wait for each request up to `seconds` from its reply, and for all until `deadline` (monotonic)."""
         self._client = client
         self._channel = channel
         self._seconds = seconds
         self._deadline = deadline
-        self._rule = rule
+        self._add_result = add_result
         self._taken: dict[int, _Taken] = {}
         self._ambiguous: set[int] = set()
 
-    def expect(self, ack_id: int, places: Sequence[int], verdict: HecVerdict) -> None:
+    def add(self, ack_id: int, places: Sequence[int], verdict: HecVerdict) -> None:
         """Take in a request that was just accepted; of two with one ackId both are unsure."""
         other = self._taken.pop(ack_id, None)
         if other is None and ack_id not in self._ambiguous:
@@ -63,10 +63,10 @@ class Confirmations:
             return
         self._ambiguous.add(ack_id)
         for lost in (places, other.places if other else ()):
-            self._rule(lost, Verdict.RETRY, _because(verdict, _AMBIGUOUS))
+            self._add_result(lost, Verdict.RETRY, _because(verdict, _AMBIGUOUS))
 
-    def gather(self) -> None:
-        """Ask until every request is confirmed or its time is over, at growing intervals; rule on all."""
+    def wait(self) -> None:
+        """Ask at growing intervals until every request is confirmed or its time is over."""
         pause = _FIRST_PAUSE
         while self._taken:
             time.sleep(self._until_next_question(pause))
@@ -87,14 +87,14 @@ class Confirmations:
         elif answer.is_configuration:
             why = replace(answer, not_accepted=False)  # it is about the question; these were taken before
             for taken in self._taken.values():
-                self._rule(taken.places, Verdict.RETRY, why)
+                self._add_result(taken.places, Verdict.RETRY, why)
             self._taken.clear()
         else:
             self._give_back_late(answer.failure)
 
     def _confirm(self, taken: _Taken) -> None:
         self._channel.unconfirmed -= 1
-        self._rule(taken.places, Verdict.ACCEPTED, taken.verdict)
+        self._add_result(taken.places, Verdict.ACCEPTED, taken.verdict)
 
     def _give_back_late(self, trouble: Failure | None) -> None:
         """Give up what will not be asked about again; `trouble` is why the last question had no answer."""
@@ -105,7 +105,7 @@ class Confirmations:
             if over or waited >= self._seconds:
                 del self._taken[ack_id]
                 reason = _because(taken.verdict, _not_indexed(waited, trouble))
-                self._rule(taken.places, Verdict.RETRY, reason)
+                self._add_result(taken.places, Verdict.RETRY, reason)
 
 
 def _not_indexed(waited: float, trouble: Failure | None) -> Failure:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from worker.destinations.splunk_hec.channels import Channel, Channels
-from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict, judge_acks
+from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, confirmed_acks, hec_verdict
 from worker.integrations.splunk_hec import SplunkHec
 from worker.model.deliveries import Failure
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
@@ -40,7 +40,7 @@ class CoolDown:
         self._lock = threading.Lock()
         self._rest = 0.0
 
-    def rest_after(self, verdict: HecVerdict) -> float:
+    def cool_down_after(self, verdict: HecVerdict) -> float:
         """Return for how long to rest after this reply: 1 s, then twice that, up to 16; a plain 0 ends it."""
         if verdict.meaning is not HecMeaning.ACCEPTED:
             return 0.0
@@ -95,7 +95,7 @@ class HecClient:
         return self._config.ack_timeout_seconds if self._config.use_ack else None
 
     @property
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """For how many seconds Splunk may be silent, neither taking more of a request nor answering it."""
         return self._config.timeout_seconds
 
@@ -133,7 +133,7 @@ class HecClient:
         if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
             return HecVerdict(HecMeaning.RETRY, describe(reply.cut))
         channel.spent |= verdict.spends_channel
-        return replace(verdict, cool_down=self._pace.rest_after(verdict))
+        return replace(verdict, cool_down=self._pace.cool_down_after(verdict))
 
     def ask_indexed(
         self, channel: Channel, ack_ids: Collection[int], deadline: float
@@ -141,11 +141,11 @@ class HecClient:
         """Return which of these requests are indexed, which Splunk says once only; else what it answered."""
         question = json.dumps({"acks": sorted(ack_ids)}, separators=(",", ":")).encode()
         headers = self._authorization | {"Content-Type": "application/json"}
-        seconds = min(self.patience, deadline - time.monotonic())
+        seconds = min(self.timeout, deadline - time.monotonic())
         reply = self._ask(channel, ack_url(self._config.url, channel.id), headers, question, seconds)
         if isinstance(reply, HecVerdict):
             return reply
-        return judge_acks(reply.status, reply.headers, reply.body)
+        return confirmed_acks(reply.status, reply.headers, reply.body)
 
     def written(self, channel: Channel, body: bytes) -> bytes:
         """Return the request that would carry this body: head with the token as `***`, body uncompressed."""
@@ -173,7 +173,7 @@ class HecClient:
     ) -> HttpReply | HecVerdict:
         headers = {**headers, **channel.cookies.header(url)}
         try:
-            reply = self._transport.post(url, headers, body, seconds, min(self.patience, seconds))
+            reply = self._transport.post(url, headers, body, seconds, min(self.timeout, seconds))
         except TransportError as error:
             cut_off = isinstance(error, KeptConnectionLost)
             return HecVerdict(HecMeaning.RETRY, describe(error), cut_off=cut_off, rate=error.rate)

@@ -1,10 +1,10 @@
 """Splunk over its HTTP Event Collector.
 
-Events become envelopes, envelopes become requests (`HecSending`), each request has one answer
+Events become envelopes, envelopes become requests (`HecDelivery`), each request has one answer
 (`client`) with one meaning (`verdict`); with `use_ack`, delivered means that Splunk has said that
-the events are indexed (`hec_acks`).
+the events are indexed (`acks`).
 
-One sending of one batch to Splunk: which events go into which request, and how each is ruled.
+One sending of one batch to Splunk: which events go into which request, and what came of each.
 
 A refused event must not take its batch with it, and no event may be carried by more than four
 requests. So what an offender left behind goes out whole while three requests are left to it, in parts of
@@ -21,7 +21,7 @@ from functools import partial
 import msgspec
 
 from worker.destinations.batching import IF_UNSENT, TO_THE_LAST, WITH_THREE_LEFT, BatchPlan, RequestLimit
-from worker.destinations.splunk_hec.acks import Confirmations
+from worker.destinations.splunk_hec.acks import PendingAcks
 from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
 from worker.destinations.splunk_hec.format import HecFormat
@@ -57,7 +57,7 @@ _PREFIX_UNCONFIRMED = Failure(
 )
 
 
-class HecSending:
+class HecDelivery:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
@@ -74,16 +74,16 @@ class HecSending:
         self._limit = limit
         self._attempt = attempt
         self._post_until = deadline
-        self._confirmations: Confirmations | None = None
+        self._pending: PendingAcks | None = None
         if client.ack_timeout is not None:
             kept = min(client.ack_timeout, max(0.0, deadline - time.monotonic()) / 2)
             self._post_until = deadline - kept
-            self._confirmations = Confirmations(client, channel, client.ack_timeout, deadline, self._rule)
+            self._pending = PendingAcks(client, channel, client.ack_timeout, deadline, self._add_result)
         self._results: list[DeliveryResult] = []
         self._longest = 0.0
 
     def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
-        """Send the envelopes, which stand under their places in the batch; rule on every one of them."""
+        """Send the envelopes, which stand under their places in the batch; return a result for each."""
         self._envelopes = envelopes
         sizes = {place: len(envelope) for place, envelope in envelopes.items()}
         self._plan = BatchPlan(self._attempt, self._limit, sizes)
@@ -91,8 +91,8 @@ class HecSending:
         self._plan.add(list(envelopes), whole=WITH_THREE_LEFT if came_apart else TO_THE_LAST)
         while self._plan:
             self._send(self._plan.next_part())
-        if self._confirmations is not None:
-            self._confirmations.gather()
+        if self._pending is not None:
+            self._pending.wait()
         return self._results
 
     def _send(self, part: Sequence[int]) -> None:
@@ -121,40 +121,40 @@ class HecSending:
     def _learn(self, size: int, seconds: float) -> None:
         """Dare a little more after what was answered soon; what took its time is as large as it may be."""
         self._longest = max(self._longest, seconds)
-        if seconds <= self._client.patience / _SOON:
+        if seconds <= self._client.timeout / _SOON:
             self._limit.grow(size, seconds)
 
     def _reduced(self, part: Sequence[int], size: int, verdict: HecVerdict) -> HecVerdict:
         """Make the parts that follow so small that Splunk takes and answers them in time; say so."""
         if verdict.failure is None or not verdict.is_too_slow or len(part) == 1:
             return verdict
-        in_time = int(verdict.rate * self._client.patience)
+        in_time = int(verdict.rate * self._client.timeout)
         self._limit.shrink(min(size, in_time) if in_time else size, rate=verdict.rate)
         message = f"{verdict.failure.message}; {self._limit.description(len(part), size)}"
         return replace(verdict, failure=msgspec.structs.replace(verdict.failure, message=message))
 
     def _accept(self, part: Sequence[int], verdict: HecVerdict) -> None:
-        if self._confirmations is None:
-            self._rule(part, Verdict.ACCEPTED, verdict)
+        if self._pending is None:
+            self._add_result(part, Verdict.ACCEPTED, verdict)
         elif verdict.ack_id is None:
             self._give_up(part, replace(verdict, failure=_ACK_MISSING))
         else:
-            self._confirmations.expect(verdict.ack_id, part, verdict)
+            self._pending.add(verdict.ack_id, part, verdict)
 
     def _give_up(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Whoever turned this part away would turn the others away as well: they all come back later."""
-        self._rule(part, Verdict.RETRY, verdict)
+        self._add_result(part, Verdict.RETRY, verdict)
         for waiting in self._plan.stop():
-            self._rule(waiting, Verdict.RETRY, verdict)
+            self._add_result(waiting, Verdict.RETRY, verdict)
 
     def _cut_out(self, part: Sequence[int], verdict: HecVerdict) -> None:
         """Let through what stands before the offender; send again what stands behind it."""
         at = verdict.offender
-        self._rule(part[at : at + 1], Verdict.REFUSED, verdict)
+        self._add_result(part[at : at + 1], Verdict.REFUSED, verdict)
         self._send_again(part[at + 1 :], HecVerdict(HecMeaning.RETRY, _NOT_REACHED), whole=WITH_THREE_LEFT)
         if at == 0:
             return
-        if self._confirmations is not None and verdict.ack_id is None:
+        if self._pending is not None and verdict.ack_id is None:
             # It was taken, but that it is indexed can never be known.
             self._plan.mark_repeated(part[:at])
             unconfirmed = HecVerdict(HecMeaning.RETRY, _PREFIX_UNCONFIRMED)
@@ -165,7 +165,7 @@ class HecSending:
     def _split(self, part: Sequence[int], verdict: HecVerdict, size: int) -> None:
         """Send in smaller parts what was refused without naming an offender, or was too large."""
         if len(part) == 1:
-            self._rule(part, Verdict.REFUSED, verdict)
+            self._add_result(part, Verdict.REFUSED, verdict)
             return
         if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
             self._limit.shrink(size)
@@ -173,14 +173,14 @@ class HecSending:
 
     def _send_again(self, places: Sequence[int], if_spent: HecVerdict, *, whole: int) -> None:
         """Send these next, in parts so small that the requests that are left suffice to settle them all."""
-        self._rule(self._plan.add_first(places, whole=whole), Verdict.RETRY, if_spent)
+        self._add_result(self._plan.add_first(places, whole=whole), Verdict.RETRY, if_spent)
 
-    def _rule(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
+    def _add_result(self, places: Sequence[int], verdict: Verdict, why: HecVerdict) -> None:
         if not places:
             return
         elapsed = self._attempt.batch.elapsed_ms()
         accepted = verdict is Verdict.ACCEPTED
-        assurance = Assurance.ACCEPTED if self._confirmations is None else Assurance.INDEXED
+        assurance = Assurance.ACCEPTED if self._pending is None else Assurance.INDEXED
         self._results.append(
             DeliveryResult(
                 places,
@@ -217,7 +217,7 @@ class SplunkHecSender:
         places, events = attempt.places, attempt.batch.events
         wrapped = self._format.envelopes([events[place] for place in places])
         with self._client.channel() as channel:
-            sending = HecSending(self._client, channel, self._limit, attempt, deadline)
+            sending = HecDelivery(self._client, channel, self._limit, attempt, deadline)
             return sending.run(dict(zip(places, wrapped, strict=True)))
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:

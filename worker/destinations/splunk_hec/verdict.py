@@ -197,7 +197,7 @@ def _judge(
     return HecVerdict(HecMeaning.RETRY, _misconfigured(status, code, words), not_accepted=not_accepted)
 
 
-def judge_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
+def confirmed_acks(status: int, headers: Mapping[str, str], body: bytes) -> frozenset[int] | HecVerdict:
     """Return which ackIds are said to be indexed, or the meaning of an answer that does not say so.
 
     Only `true` counts; whatever else stands there is no confirmation.

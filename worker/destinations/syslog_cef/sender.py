@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.destinations.batching import RequestLimit
-from worker.destinations.syslog_cef.sending import SyslogSending
+from worker.destinations.syslog_cef.sending import SyslogDelivery
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
 from worker.integrations.syslog_cef import SyslogCef, time_zone
@@ -81,7 +81,7 @@ class SyslogCefSender:
         if isinstance(self._way, SyslogDatagrams):
             return self._send_datagrams(self._way, attempt, messages, deadline)
         frames = framed(messages, counts_octets=self._config.counts_octets)
-        sending = SyslogSending(self._way, self._limit, self._withdrawn, attempt, deadline)
+        sending = SyslogDelivery(self._way, self._limit, self._withdrawn, attempt, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
         return results + self._withdrawn.results(batch)
 

@@ -1,4 +1,4 @@
-"""One sending of one batch over a syslog stream: which events go together, and how each is ruled.
+"""One sending of one batch over a syslog stream: which events go together, and what came of each.
 
 Nobody answers, so all that is learned of a part is whether the receiver took it and kept the connection open.
 One message on which it hangs up must not take its batch with it: what failed goes out again at once in
@@ -40,7 +40,7 @@ _OUT_OF_TIME = Failure(
 )
 
 
-class SyslogSending:
+class SyslogDelivery:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
@@ -63,7 +63,7 @@ class SyslogSending:
         self._longest = 0.0
 
     def run(self, frames: Mapping[int, bytes], patience: float) -> list[DeliveryResult]:
-        """Send the frames, which stand under their places in the batch; rule on every one of them.
+        """Send the frames, which stand under their places in the batch; return a result for each.
 
         The receiver may take nothing for `patience` seconds.
         """
@@ -120,7 +120,7 @@ class SyslogSending:
     def _accept(self, part: Sequence[int], assurance: Assurance) -> None:
         self._is_taking, self._failures = True, 0
         self._plan.count(part)
-        self._rule(part, Verdict.ACCEPTED, None, assurance)
+        self._add_result(part, Verdict.ACCEPTED, None, assurance)
 
     def _fail(self, part: Sequence[int], error: TransportError) -> None:
         if isinstance(error, OutOfResources):  # whatever has gone out goes out once more
@@ -147,7 +147,7 @@ class SyslogSending:
         )
         late = part[error.taken : error.tried]
         self._plan.count(late)
-        self._rule(late, Verdict.RETRY, failure)
+        self._add_result(late, Verdict.RETRY, failure)
         self._give_up(part[error.tried :], failure)
 
     def _narrow(self, suspects: Sequence[int], rest: Sequence[int], error: TransportError) -> None:
@@ -157,7 +157,7 @@ class SyslogSending:
             self._is_taking, self._failures = False, 0
         if len(suspects) == 1:
             if self._is_taking:
-                self._rule(suspects, Verdict.RETRY, _alone(describe(error)))
+                self._add_result(suspects, Verdict.RETRY, _alone(describe(error)))
                 self._queue(rest)
             else:
                 self._give_up([*suspects, *rest], describe(error))
@@ -173,11 +173,11 @@ class SyslogSending:
 
     def _give_up(self, part: Sequence[int], failure: Failure) -> None:
         """Whatever kept this part from the receiver keeps the others as well: they all come back later."""
-        self._rule(part, Verdict.RETRY, failure)
+        self._add_result(part, Verdict.RETRY, failure)
         for waiting in self._plan.stop():
-            self._rule(waiting, Verdict.RETRY, failure)
+            self._add_result(waiting, Verdict.RETRY, failure)
 
-    def _rule(
+    def _add_result(
         self,
         part: Sequence[int],
         verdict: Verdict,

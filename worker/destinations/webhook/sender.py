@@ -30,7 +30,7 @@ from worker.transports.curl.client import ManyHttp
 from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 
-#: How far apart the first and the last of one ruling may be: so many milliseconds, and a share of their age.
+#: How far apart the first and the last of one result may be: so many milliseconds, and a share of their age.
 _CLOSE_MS = 5
 _CLOSE_SHARE = 0.2
 
@@ -44,7 +44,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """What rulings have in common; see `worker.model.deliveries.DeliveryResult`."""
+    """What results have in common; see `worker.model.deliveries.DeliveryResult`."""
 
     verdict: Verdict
     failure: Failure | None = None
@@ -54,7 +54,7 @@ class ResultKey:
 
 
 class ResultCollector:
-    """Gathers the rulings of one sending."""
+    """Gathers the results of one sending."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -62,7 +62,7 @@ class ResultCollector:
         self._results: list[DeliveryResult] = []
 
     def add(self, places: Sequence[int], reason: ResultKey, elapsed_ms: int) -> None:
-        """Rule on these places; `elapsed_ms` never goes back."""
+        """Add a result for these places; `elapsed_ms` never goes back."""
         group = self._open.get(reason)
         if group is None or elapsed_ms > group.first_ms * (1 + _CLOSE_SHARE) + _CLOSE_MS:
             if group is not None:
@@ -104,7 +104,7 @@ _OUT_OF_TIME = Failure(
 )
 
 
-class WebhookSending:
+class WebhookDelivery:
     """One sending of one batch; a part of it is what one request carries, as places in the batch."""
 
     def __init__(
@@ -115,7 +115,7 @@ class WebhookSending:
         self._secrets = secrets
         self._limit = limit
         self._batch = attempt.batch
-        self._tally = ResultCollector()
+        self._results = ResultCollector()
         self._failures = 0
         self._why_stopped: WebhookVerdict | None = None
         self._plan = BatchPlan(attempt, limit, event_sizes(self._batch.events, attempt.places))
@@ -131,7 +131,7 @@ class WebhookSending:
                 is_cut_off = isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
                 if not (is_cut_off and self._plan.repeat(part)):
                     self._take(part, response_verdict(outcome, self._secrets), elapsed_ms)
-        return self._tally.results()
+        return self._results.results()
 
     def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
         while self._plan and flight.has_room:
@@ -150,19 +150,19 @@ class WebhookSending:
         meaning = verdict.meaning
         if meaning is WebhookMeaning.ACCEPTED:
             self._failures = 0
-            self._tally.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
+            self._results.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
         elif meaning is WebhookMeaning.REFUSED and len(part) > 1:
             self._split(part, verdict)
         elif meaning is WebhookMeaning.REFUSED:
             self._failures = 0
-            self._rule(part, Verdict.REFUSED, verdict)
+            self._add_result(part, Verdict.REFUSED, verdict)
         else:
             self._fail(part, verdict)
 
     def _fail(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         # One event answers for an endpoint that is gone; of several, none is known to be to blame.
         refused = verdict.meaning is WebhookMeaning.GONE and len(part) == 1
-        self._rule(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
+        self._add_result(part, Verdict.REFUSED if refused else Verdict.RETRY, verdict)
         self._failures += 1
         if verdict.is_shortage:
             self._stop(verdict)
@@ -173,24 +173,24 @@ class WebhookSending:
         """Start nothing more: what has not been sent waits, uncounted."""
         self._why_stopped = self._why_stopped or why
         for part in self._plan.stop():
-            self._rule(part, Verdict.RETRY, self._why_stopped)
+            self._add_result(part, Verdict.RETRY, self._why_stopped)
 
     def _split(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         """Send in smaller parts what was refused as a whole."""
         if verdict.failure is not None and verdict.failure.code == FailureCode.TOO_LARGE:
             self._limit.shrink(self._plan.size_of(part))
         spent = self._plan.add_first(part, whole=IF_UNSENT)
-        self._rule(spent, Verdict.RETRY, verdict)
+        self._add_result(spent, Verdict.RETRY, verdict)
         if self._why_stopped is not None:
             self._stop(self._why_stopped)
 
-    def _rule(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
+    def _add_result(self, places: Sequence[int], verdict: Verdict, why: WebhookVerdict) -> None:
         # Whatever the last answer says, what was cut off before may have arrived.
         cut_off, others = self._plan.by_repeated(places)
         for some, not_accepted in ((cut_off, False), (others, None)):
             if some:
                 reason = ResultKey(verdict, why.failure, why.retry_after, why.http_status, not_accepted)
-                self._tally.add(some, reason, self._batch.elapsed_ms())
+                self._results.add(some, reason, self._batch.elapsed_ms())
 
 
 def event_sizes(events: Sequence[QueuedEvent], places: Sequence[int]) -> dict[int, int]:
@@ -226,7 +226,7 @@ class WebhookSender:
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         timeout = self._config.timeout_seconds
-        sending = WebhookSending(self._format, self._secrets, self._limit, attempt)
+        sending = WebhookDelivery(self._format, self._secrets, self._limit, attempt)
         with self._transport.flight(min(timeout, max(0.0, deadline - time.monotonic()))) as flight:
             return sending.run(flight, timeout, deadline)
 
