@@ -46,7 +46,7 @@ WITNESSES = {
     "hook_well": ("webhook", "healthy"),
     "hec_slow": ("splunk_hec", "slow"),
     "hook_flapping": ("webhook", "flapping"),
-    "hec_moody": ("splunk_hec", "flaky"),
+    "hec_flaky": ("splunk_hec", "flaky"),
     "hook_resets": ("webhook", "resets"),
     "hec_hole": ("splunk_hec", "black_hole"),
     "hec_sips": ("splunk_hec", "slow_reader"),

@@ -38,7 +38,7 @@ def test_a_fleet_records_into_postgres(own: Fleet) -> None:
         own.start()
         own.publish_at_once(denial(f"flaky-{number}", tenant_id="one") for number in range(300))
         own.publish_at_once([denial("ill-1", tenant_id="two")])
-        rows = own.settled(300, "int_moody")
+        rows = own.settled(300, "int_flaky")
         [dead_row] = own.settled(1, "int_ill")
         [letter] = wait_until(lambda: own.dead("int_ill"), "the dead letter is recorded")
         status = {one["name"]: one for one in own.status()["integrations"]}

@@ -130,7 +130,7 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
 
         assert {name: task["state"] for name, task in ended.items()} == {
             "int_well": "SUCCESS",
-            "int_moody": "SUCCESS",
+            "int_flaky": "SUCCESS",
             "int_ill": "FAILURE",
             "int_refusing": "FAILURE",
             "int_throttling": "RETRY",
@@ -138,13 +138,13 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
         assert {task["name"] for task in ended.values()} == {"deliver_splunk_hec"}
         assert {name: task["retries"] for name, task in ended.items()} == {
             "int_well": 0,
-            "int_moody": 1,
+            "int_flaky": 1,
             "int_ill": 1,
             "int_refusing": 0,
             "int_throttling": 0,
         }
         assert re.fullmatch(r"'1 delivered, 0 retried, \d+ ms'", ended["int_well"]["result"])
-        assert re.fullmatch(r"'1 delivered, 1 retried, \d+ ms'", ended["int_moody"]["result"])
+        assert re.fullmatch(r"'1 delivered, 1 retried, \d+ ms'", ended["int_flaky"]["result"])
         assert "'1 dead letter (destination busy)'" in ended["int_ill"]["exception"]
         assert "'held: token invalid, 1 event waits'" in ended["int_refusing"]["exception"]
         assert "destination busy: 1 event to be sent again in 1" in ended["int_throttling"]["exception"]

@@ -107,10 +107,10 @@ def test_nothing_acknowledged_is_lost_while_redis_is_full(own: Fleet) -> None:
         accepted = {*one.accepted, *two.accepted}
         wait_until(lambda: accepted <= set(flaky.accepted_ids), "the flaky one has all")
         wait_until(lambda: accepted <= set(steady.accepted_ids), "the steady one has all")
-        rows = own.settled(len(accepted), "int_moody")
+        rows = own.settled(len(accepted), "int_flaky")
         alive = [process.poll() for process in own.processes.values()]
 
         assert accepted <= {row.event_id for row in rows if row.status == "delivered"}
-        assert own.dead("int_moody") == own.dead("int_steady") == []
+        assert own.dead("int_flaky") == own.dead("int_steady") == []
         assert alive == [None, None, None]
         assert "Traceback" not in "".join(map(own.log, own.processes))
