@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from worker.api.access import Access
@@ -25,7 +25,7 @@ from worker.broker.locks import TRUSTED, check_claim
 from worker.broker.notices import FullTenants
 from worker.broker.sessions import Sessions
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import check_ledger_writes, ledger_id, open_ledger
+from worker.ledger.engine import Ledger, check_ledger_writes, ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.allowed_networks import AllowedNetworks
@@ -42,7 +42,7 @@ ASK_AGAIN = 30.0
 class Ownership:
     """May be shared between threads."""
 
-    def __init__(self, engine: Any, client: Client) -> None:
+    def __init__(self, engine: Ledger, client: Client) -> None:
         """Compare this ledger with what Redis says."""
         self._engine = engine
         self._client = client
@@ -86,9 +86,9 @@ class Resources:
     """All of it may be shared between threads."""
 
     config: Settings
-    engine: Any = field(repr=False)
+    engine: Ledger = field(repr=False)
     #: The same ledger by connections of its own: for what must not wait for requests of tenants.
-    reserve: Any = field(repr=False)
+    reserve: Ledger = field(repr=False)
     client: Client = field(repr=False)
     vault: Vault = field(repr=False)
     access: Access = field(repr=False)
@@ -147,7 +147,7 @@ class Resources:
         self.reserve.dispose()
 
 
-def _lookups(engine: Any, copy: KeyCopy, outages: OutageLog) -> KeyLookups:
+def _lookups(engine: Ledger, copy: KeyCopy, outages: OutageLog) -> KeyLookups:
     store = ApiKeyStore(engine)
 
     def recorded(key_ids: Collection[str]) -> dict[str, FoundKey]:
@@ -164,7 +164,7 @@ def _use_redis(client: Client, ownership: Ownership) -> None:
     ownership.require()
 
 
-def _use_ledger(engine: Any) -> None:
+def _use_ledger(engine: Ledger) -> None:
     """Raise OutageError while the ledger takes no writes, or its tables are not for this release."""
     require_readable_schema(engine)
     check_ledger_writes(engine)

@@ -7,8 +7,8 @@ through the guard and sends with the sender of every delivery; nothing is settle
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from worker.broker.connection import Client
 from worker.broker.key_holders import unopened_secrets
 from worker.destinations.checks import (
     DiagnosisStep,
@@ -104,7 +104,7 @@ def examine(
 
 
 def examine_keys(
-    client: Any, vault: Vault, integration: Integration, *, with_names: bool
+    client: Client, vault: Vault, integration: Integration, *, with_names: bool
 ) -> Iterator[StepReport]:
     """Yield a warning if running workers lack the key that sealed the integration's secrets.
 

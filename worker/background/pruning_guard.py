@@ -7,10 +7,11 @@ finds it, until it is over. A person who has looked says yes with `siem db prune
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from worker.broker.clocks import redis_now_ms
-from worker.ledger.engine import database_now_ms
+from worker.broker.connection import Client
+from worker.ledger.engine import Ledger, database_now_ms
 from worker.ledger.pruning import DAY_MS, PrunableKind, Share
 from worker.model.clocks import Clocks, disagreement, leap
 from worker.model.log_events import PRUNING_REFUSED, PRUNING_RESUMED
@@ -39,7 +40,7 @@ Oldest = Callable[[PrunableKind, int], int | None]
 Shares = Callable[[PrunableKind, int], Sequence[Share]]
 
 
-def read_clocks(engine: Any, client: Any) -> Clocks:
+def read_clocks(engine: Ledger, client: Client) -> Clocks:
     """Ask every clock there is. Raises BrokerUnavailable, LedgerUnavailable."""
     database_ms, redis_ms = database_now_ms(engine), redis_now_ms(client)
     return Clocks(

@@ -13,12 +13,13 @@ from typing import Any
 
 from worker.broker.api_keys import KeyCopy
 from worker.broker.conflicts import forget_settled, hold_unknown, note_yielded
+from worker.broker.connection import Client
 from worker.broker.integration_documents import drop_unreadable, standing_ids
 from worker.broker.locks import check_claim
 from worker.broker.redis_stats import has_integrations
 from worker.broker.snapshot import differing, later_states, publish_integrations, publish_some
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import ledger_id
+from worker.ledger.engine import Ledger, ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.orphans import take_careful_state
 from worker.ledger.results import IntegrationRecord
@@ -37,7 +38,7 @@ class Reconciliation:
     another ledger.
     """
 
-    def __init__(self, client: Any, store: IntegrationStore, copy: KeyCopy, slots: int) -> None:
+    def __init__(self, client: Client, store: IntegrationStore, copy: KeyCopy, slots: int) -> None:
         """Compare nothing yet; `slots` is how many batches of one integration may be under way."""
         self._client = client
         self._store = store
@@ -113,7 +114,7 @@ class Reconciliation:
         return set(ahead)
 
 
-def share_api_keys(copy: KeyCopy, engine: Any) -> None:
+def share_api_keys(copy: KeyCopy, engine: Ledger) -> None:
     """Make the copy of the API keys in Redis that of the ledger, and revoke here what was revoked there.
 
     The caller knows that Redis is this ledger's. Raises BrokerUnavailable, LedgerUnavailable.

@@ -12,12 +12,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
-from worker.broker.connection import check_answers
+from worker.broker.connection import Client, check_answers
 from worker.broker.locks import claim_holder
 from worker.broker.redis_server import read_facts
-from worker.ledger.engine import ledger_id
+from worker.ledger.engine import Ledger, ledger_id
 from worker.ledger.redis_losses import LossStore
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable, InvalidSetting, LedgerUnavailable, SchemaOutdated
@@ -48,7 +47,7 @@ _LEVELS = {
 }
 
 
-def refuse_unfit(client: Any, accepted: Collection[str] = ()) -> None:
+def refuse_unfit(client: Client, accepted: Collection[str] = ()) -> None:
     """Raise InvalidSetting if no process can work with this Redis; one that is away is looked at later."""
     try:
         checks = judge_redis(read_facts(client), accepted)
@@ -63,7 +62,7 @@ class RedisWatch:
 
     def __init__(
         self,
-        client: Any,
+        client: Client,
         accepted: Collection[str],
         end: Callable[[], None],
         *,
@@ -139,7 +138,7 @@ WITHOUT_DATABASE = "the database cannot be asked which ledger this is"
 class RedisReport:
     """Asks Redis and the ledger; may be shared between threads."""
 
-    def __init__(self, engine: Any, client: Any, config: Settings) -> None:
+    def __init__(self, engine: Ledger, client: Client, config: Settings) -> None:
         """Ask these."""
         self._engine = engine
         self._client = client

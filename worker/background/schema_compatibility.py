@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.heartbeat import API
+from worker.ledger.engine import Ledger
 from worker.ledger.migrations.revisions import Tables, own_steps
 from worker.ledger.migrations.runner import steps_to_take, tables_after, tables_of
 from worker.model.errors import SchemaInUse
@@ -39,12 +41,12 @@ def schema_facts() -> Mapping[str, Any]:
     return {SCHEMA: own_steps().head}
 
 
-def ledger_users(client: Any) -> list[LedgerUser]:
+def ledger_users(client: Client) -> list[LedgerUser]:
     """Return every living process. Raises BrokerUnavailable."""
     return list(_users(living_processes(client)))
 
 
-def upgrade_shuts_out(engine: Any) -> bool:
+def upgrade_shuts_out(engine: Ledger) -> bool:
     """Whether an upgrade shuts out code that can work with the tables now.
 
     Raises LedgerUnavailable, SchemaOutdated for tables with which this release cannot work.
@@ -54,7 +56,7 @@ def upgrade_shuts_out(engine: Any) -> bool:
     return tables is not None and any(step.readable_from > tables.readable_from for step in pending)
 
 
-def require_no_process_stopped(client: Any, revision: str) -> None:
+def require_no_process_stopped(client: Client, revision: str) -> None:
     """Raise SchemaInUse if a process lives that could not work with the tables of this revision.
 
     Raises BrokerUnavailable.

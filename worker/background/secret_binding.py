@@ -9,9 +9,10 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
+from worker.broker.connection import Client
 from worker.broker.key_holders import apis_show_sealed_urls
+from worker.ledger.engine import Ledger
 from worker.ledger.resealing import SecretResealer
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.log_events import SECRETS_BOUND
@@ -27,7 +28,7 @@ INTERVAL = 10.0
 Bind = Callable[[], Sequence[SealedSecret]]
 
 
-def seal_binding(engine: Any, vault: Vault, client: Any) -> "SecretBinder":
+def seal_binding(engine: Ledger, vault: Vault, client: Client) -> "SecretBinder":
     """Return what binds the secrets of this ledger; it asks Redis which APIs can show a sealed url."""
     return SecretBinder(SecretResealer(engine, vault, partial(apis_show_sealed_urls, client)).bind)
 

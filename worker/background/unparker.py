@@ -17,14 +17,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from worker.broker import keys
+from worker.broker.connection import Client
 from worker.broker.integration_documents import Subscription
 from worker.broker.locks import LeaderLock, LedgerClaim
 from worker.broker.notices import note_full_tenants
 from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
+from worker.ledger.engine import Ledger
 from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.model.availability import Dependencies, run_forever_pausing
 from worker.model.errors import BrokerUnavailable
@@ -39,7 +40,7 @@ ADD_EVERY = 60.0
 class WaitingQuota:
     """The quota of every tenant; one thread. Raises BrokerUnavailable, LedgerUnavailable."""
 
-    def __init__(self, client: Any, ledger: ParkedStore, most: int) -> None:
+    def __init__(self, client: Client, ledger: ParkedStore, most: int) -> None:
         """Let `most` bytes of events wait for each tenant, over all its integrations."""
         self._client = client
         self._ledger = ledger
@@ -165,7 +166,7 @@ class Unparker:
         return events
 
 
-def unparker_of(config: Settings, engine: Any, client: Any, claim: LedgerClaim) -> Unparker:
+def unparker_of(config: Settings, engine: Ledger, client: Client, claim: LedgerClaim) -> Unparker:
     """Return the unparker of a recorder's process, with a client of its own."""
     parking, store = Parking(client, config.cap), ParkedStore(engine)
     budget = BacklogBudget(client, parking, config.waiting_bytes)

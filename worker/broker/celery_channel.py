@@ -124,7 +124,7 @@ class TolerantQoS(QoS):
         with self.channel.conn_or_acquire() as client, mended_types(client):
             super().restore_visible(*args, **options)
 
-    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+    def restore_by_tag(self, tag: Any, client: object = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         """Put an order that was not acknowledged back into the queue of its type; drop all else."""
         invalid: InvalidMessage | None = None
 

@@ -5,7 +5,7 @@ an error, and the caller, who knows what may be repeated, decides. Behind sentin
 asks them where the master is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -138,9 +138,10 @@ def _tls(address: SentinelAddress) -> dict[str, Any]:
     return {"ssl": True, **address.tls} if address.tls else {}
 
 
-def send_command(client: Any, *command: Any) -> Any:
+def send_command(client: Client, *command: Any) -> Any:
     """Send a command as it stands, through a client or into a pipeline (redis-py leaves this untyped)."""
-    return client.execute_command(*command)
+    execute: Callable[..., Any] = client.execute_command
+    return execute(*command)
 
 
 def _as_sent(reply: Any, **_options: Any) -> Any:
@@ -161,14 +162,15 @@ def broker_errors() -> Iterator[None]:
         raise outage_of(error) from None
 
 
-def noted(client: Any, key: str) -> bytes | None:
+def noted(client: Client, key: str) -> bytes | None:
     """Return what stands under this key; None if nothing does, or what is of another type.
 
     MGET takes the latter for nothing, where GET is refused. Raises BrokerUnavailable.
     """
     with broker_errors():
-        found: list[bytes | None] = client.mget([key])
-    return found[0]
+        found: Any = client.mget([key])
+        value: bytes | None = found[0]
+    return value
 
 
 def outage_of(error: RedisError) -> BrokerUnavailable:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.broker.conflicts import orphan_document
+from worker.broker.connection import Client
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.heartbeat import API
 from worker.integrations import destination_types
@@ -49,13 +50,13 @@ def key_facts(vault: Vault) -> Mapping[str, Any]:
     return {KEYS: list(vault.fingerprints), SEALED_URLS: True}
 
 
-def apis_show_sealed_urls(client: Any) -> bool:
+def apis_show_sealed_urls(client: Client) -> bool:
     """Whether every living API can show a url that is sealed. Raises BrokerUnavailable."""
     apis = [one for one in living_processes(client) if one.role == API]
     return all(one.report is not None and one.report.facts.get(SEALED_URLS) is True for one in apis)
 
 
-def key_holders(client: Any) -> list[KeyHolder]:
+def key_holders(client: Client) -> list[KeyHolder]:
     """Return every living process that opens secrets, by name. Raises BrokerUnavailable."""
     roles: dict[str, list[LivingProcess]] = {}
     for one in living_processes(client):
@@ -67,7 +68,7 @@ def key_holders(client: Any) -> list[KeyHolder]:
     ]
 
 
-def lacking_key(client: Any, fingerprint: str) -> list[KeyHolder]:
+def lacking_key(client: Client, fingerprint: str) -> list[KeyHolder]:
     """Return the living processes that cannot open what this key seals. Raises BrokerUnavailable."""
     return [one for one in key_holders(client) if one.lacks(fingerprint)]
 
@@ -86,7 +87,7 @@ class UnopenedSecrets:
         return words_of_lack(self.workers, self.paths, None if with_names else who)
 
 
-def unopened_secrets(client: Any, vault: Vault, integration_id: str, kind: str) -> UnopenedSecrets | None:
+def unopened_secrets(client: Client, vault: Vault, integration_id: str, kind: str) -> UnopenedSecrets | None:
     """Return what workers of this type cannot open of the copy that they read from Redis; None if nothing.
 
     Of a secret that no key of this vault opens, it is not known which key it takes. Raises

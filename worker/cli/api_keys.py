@@ -11,9 +11,9 @@ from worker.background.reconciler import share_api_keys
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import check_claim
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
-from worker.cli.stores import Ledger, configuration, key_copy, ledger
+from worker.cli.stores import configuration, key_copy, ledger
 from worker.ledger.api_keys import ApiKeyStore
-from worker.ledger.engine import ledger_id
+from worker.ledger.engine import Ledger, ledger_id
 from worker.model.api_keys import ApiKey, Role
 from worker.model.errors import (
     BrokerUnavailable,

@@ -27,7 +27,7 @@ from worker.cli.database_text import (
 from worker.cli.output import as_json_option, count_text, print_json
 from worker.cli.pruning import prune
 from worker.cli.stores import configuration, open_standing_ledger
-from worker.ledger.engine import open_ledger
+from worker.ledger.engine import Ledger, open_ledger
 from worker.ledger.migrations.changes import Lost, lost_by
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
 from worker.ledger.migrations.runner import downgrade_tables as downgrade_in
@@ -193,7 +193,7 @@ def _redis() -> Iterator[Client]:
 
 
 @contextmanager
-def _opened(engine: Any) -> Iterator[Any]:
+def _opened(engine: Ledger) -> Iterator[Any]:
     try:
         yield engine
     finally:

@@ -9,6 +9,7 @@ import click
 from worker import __version__
 from worker.background.schema_compatibility import LedgerUser
 from worker.cli.output import count_text, print_json, print_table
+from worker.ledger.engine import Ledger
 from worker.ledger.migrations.changes import Lost, TableChange, Wait, changes_of, seconds_of, statements_of
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps
 
@@ -30,7 +31,7 @@ class Plan:
     statements: Sequence[str]
 
     @classmethod
-    def of(cls, engine: Any, steps: Sequence[Revision], *, undone: bool = False) -> "Plan":
+    def of(cls, engine: Ledger, steps: Sequence[Revision], *, undone: bool = False) -> "Plan":
         """Look up what the steps do to this database."""
         dialect = engine.dialect.name
         changes = changes_of(steps, dialect, undone=undone)

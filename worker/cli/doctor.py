@@ -25,7 +25,6 @@ from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.cli.reports import named, print_wrapped, reported_ledger
 from worker.cli.selection import complete_integration
 from worker.cli.stores import (
-    Ledger,
     configuration,
     connections_held,
     integration_store,
@@ -34,6 +33,7 @@ from worker.cli.stores import (
 )
 from worker.integrations import destination_types
 from worker.integrations.integration import Integration
+from worker.ledger.engine import Ledger
 from worker.ledger.migrations.revisions import words_of_tables
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.errors import (

@@ -42,8 +42,8 @@ from worker.broker.redis_server import RedisMarks
 from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
-from worker.cli.stores import Ledger, configuration, open_standing_ledger, reconciliation
-from worker.ledger.engine import ledger_id
+from worker.cli.stores import configuration, open_standing_ledger, reconciliation
+from worker.ledger.engine import Ledger, ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.parked import ParkedStore

@@ -9,11 +9,12 @@ import click
 
 from worker.background import retention
 from worker.background.pruning_guard import read_clocks, unlikely
-from worker.broker.connection import redis_client
+from worker.broker.connection import Client, redis_client
 from worker.broker.notices import PruningRefusals
 from worker.broker.outcomes import oldest_ms
 from worker.cli.output import as_json_option, print_json, print_table, when
 from worker.cli.stores import configuration, integration_store
+from worker.ledger.engine import Ledger
 from worker.ledger.pruning import PrunableKind, Share, prunable_shares
 from worker.ledger.pruning import prune_rows as prune_in
 from worker.model.clocks import disagreement
@@ -66,13 +67,15 @@ def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
     _print_pruned(gone, as_json=as_json)
 
 
-def _plans(engine: Any, now_ms: int, kept_days: dict[PrunableKind, float], client: Any) -> Iterator[_Plan]:
+def _plans(
+    engine: Ledger, now_ms: int, kept_days: dict[PrunableKind, float], client: Client
+) -> Iterator[_Plan]:
     for kind, days in kept_days.items():
         before_ms = retention.due_before_ms(kind, now_ms, days, partial(oldest_ms, client))
         yield _Plan(kind, days, before_ms, prunable_shares(engine, kind, before_ms))
 
 
-def _prune_all(engine: Any, plan: _Plan) -> int:
+def _prune_all(engine: Ledger, plan: _Plan) -> int:
     gone = 0
     while step := prune_in(engine, plan.kind, plan.before_ms, retention.LARGEST_STEP).count:
         gone += step

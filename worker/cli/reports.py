@@ -24,7 +24,8 @@ import click
 
 from worker.cli import FAILED, UNAVAILABLE
 from worker.cli.output import plain, table_lines
-from worker.cli.stores import Ledger, open_standing_ledger
+from worker.cli.stores import open_standing_ledger
+from worker.ledger.engine import Ledger
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.errors import NotFoundError, UnavailableError
 from worker.model.health import FINE, IntegrationHealth, State, Subject

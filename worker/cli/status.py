@@ -33,9 +33,10 @@ from worker.cli.reports import (
     waiting_text,
     watch,
 )
-from worker.cli.stores import Ledger, configuration
+from worker.cli.stores import configuration
 from worker.integrations import destination_types
 from worker.ledger.counts import counts_since
+from worker.ledger.engine import Ledger
 from worker.model.fleet_health import worker_role
 from worker.model.health import FINE, Counts, IntegrationHealth, Latency
 from worker.model.redis_checks import CheckStatus, RedisCheck

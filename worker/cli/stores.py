@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from worker.background.doctor import StepReport, examine_keys
 from worker.background.reach import held_connections, reach_of
@@ -16,7 +15,7 @@ from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.locks import check_claim
 from worker.broker.snapshot import publish_some
 from worker.integrations.integration import Integration
-from worker.ledger.engine import ledger_id, open_ledger
+from worker.ledger.engine import Ledger, ledger_id, open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.logging import configure
@@ -28,7 +27,6 @@ from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 
-Ledger = Any
 _SQLITE = "sqlite:///"
 
 

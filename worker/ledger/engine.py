@@ -11,12 +11,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text, update
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    TextClause,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
 
 from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.driver_errors import as_outage, unmade_file
 from worker.ledger.schema import ledger_identity
 from worker.model.errors import InvalidSetting, SchemaOutdated
+
+#: An open ledger, as modules name it that know no SQL.
+Ledger = Engine
 
 #: SQLite waits this long for another process's transaction before it says "locked".
 _SQLITE_SETTINGS = (
@@ -83,6 +98,16 @@ def chunks(values: Collection[str]) -> Iterator[list[str]]:
     left = list(values)
     for start in range(0, len(left), _MOST_VALUES):
         yield left[start : start + _MOST_VALUES]
+
+
+def distinct_values(
+    connection: Connection, column: ColumnElement[Any], *conditions: ColumnElement[bool] | TextClause
+) -> list[Any]:
+    """Return the values that a column has, hopping from one to the next in its index."""
+    hops = select(func.min(column).label("value")).where(*conditions).cte("hops", recursive=True)
+    following = select(func.min(column)).where(column > hops.c.value, *conditions)
+    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.value.is_not(None)))
+    return list(connection.execute(select(hops.c.value).where(hops.c.value.is_not(None))).scalars())
 
 
 def _open_sqlite(url: URL, connections: int) -> Engine:

@@ -4,11 +4,10 @@ First Redis has the event, then the ledger gets it: who is killed in between, or
 the same bytes twice, and they stay one event.
 """
 
-from typing import Any
-
 from worker.broker.connection import Client
 from worker.broker.ingress_writer import add_events
 from worker.ledger.dead_letters import mark_corrected
+from worker.ledger.engine import Ledger
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
@@ -16,7 +15,7 @@ from worker.model.event_decoder import accept_event, to_publish
 from worker.model.replays import LetterState
 
 
-def publish_corrected(engine: Any, client: Client, letter: DeadLetterRow, raw: bytes) -> str:
+def publish_corrected(engine: Ledger, client: Client, letter: DeadLetterRow, raw: bytes) -> str:
     """Publish the event in place of the letter's, and return its id.
 
     Its id and tenant are those of the letter, where that has any. Raises InvalidReplay for a letter that
