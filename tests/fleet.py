@@ -20,6 +20,7 @@ from typing import Any, Self
 import redis
 
 from tests.embedded_servers import VALKEY, RunningServer, start_server
+from tests.ledger.letters import all_dead_letters
 from tests.procfile import WORKER, commands
 from worker.broker import keys
 from worker.broker.connection import redis_client
@@ -27,7 +28,7 @@ from worker.broker.heartbeat import roles_alive
 from worker.broker.snapshot import publish_integrations
 from worker.integrations import destination_types
 from worker.integrations.integration import Integration, parse_integration
-from worker.ledger.deliveries import find_dead_letters, find_deliveries
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
@@ -223,7 +224,7 @@ class Fleet:
 
     def dead(self, integration: str | None = "int_splunk") -> list[DeadLetterRow]:
         """Read the ledger's dead letters of an integration."""
-        return list(find_dead_letters(self.engine, integration_id=integration, limit=100_000))
+        return list(all_dead_letters(self.engine, integration_id=integration, limit=100_000))
 
     def inspect(self, what: str) -> dict[str, Any]:
         """Return what the workers answer to `celery inspect`, by their node names; at least one answers."""

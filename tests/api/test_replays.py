@@ -14,7 +14,7 @@ from tests.ledger.entries import NOON
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause, Failure
 from worker.model.failures import FailureCode
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 
 _TIMEOUT = Failure(FailureCode.TIMED_OUT, "no answer", "see that it is well")
 
@@ -118,9 +118,9 @@ def test_replays_are_listed_in_pages(api: Api) -> None:
     home, other = api.create()["id"], api.create()["id"]
     ids = bury(api, home, {f"evt_{number}": b"{}" for number in range(3)})
     made = [_ask(api, home, ids=[one]).json()["id"] for one in ids]
-    quoting = Selection(integration_id=other, codes=(f'"integration_id":"{home}"',))
+    quoting = DeadLetterFilter(integration_id=other, codes=(f'"integration_id":"{home}"',))
     create_replay(api.resources.engine, quoting, target_id=home, rate=1, made_by="test")
-    create_replay(api.resources.engine, Selection(), target_id=None, rate=1, made_by="test")
+    create_replay(api.resources.engine, DeadLetterFilter(), target_id=None, rate=1, made_by="test")
     found = [one["id"] for page in pages(api, _path(home), limit=2) for one in page["items"]]
 
     assert sorted(found) == sorted(made)
@@ -131,7 +131,7 @@ def test_an_operator_is_not_named(api: Api, home: str) -> None:
     """Who works at the other end of the command line is not told; what made one by itself is."""
     for maker in ("cli:jane", "redrive"):
         create_replay(
-            api.resources.engine, Selection(integration_id=home), target_id=None, rate=1, made_by=maker
+            api.resources.engine, DeadLetterFilter(integration_id=home), target_id=None, rate=1, made_by=maker
         )
     shown = api.get(_path(home))["items"]
 

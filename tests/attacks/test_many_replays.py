@@ -17,7 +17,7 @@ from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.replay_pages import ReplayStore
 from worker.ledger.replays import get_replay
 from worker.ledger.results import IntegrationRecord
-from worker.model.replays import Replay, ReplayedLetter, ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, Replay, ReplayedLetter, ReplayState
 
 MANY = 60
 
@@ -70,8 +70,8 @@ def test_replays_of_a_paused_integration_cost_no_look_each(
     client.hset(keys.state_key("int_a"), "held", 1)
     bury(engine, "a1")
     bury(engine, "b1", integration_id="int_b")
-    paused = [replay_of(engine, Selection(integration_id="int_a")) for _ in range(MANY)]
-    replay_of(engine, Selection(integration_id="int_b"))
+    paused = [replay_of(engine, DeadLetterFilter(integration_id="int_a")) for _ in range(MANY)]
+    replay_of(engine, DeadLetterFilter(integration_id="int_b"))
     asked: list[str] = []
 
     class Counting(ReplayStore):
@@ -100,7 +100,7 @@ def test_replays_of_a_paused_integration_go_on_when_it_is_resumed(
     tell_redis(client)
     client.hset(keys.state_key("int_a"), "held", 1)
     bury(engine, "a1", "a2", "a3")
-    made = [replay_of(engine, Selection(integration_id="int_a")) for _ in range(3)]
+    made = [replay_of(engine, DeadLetterFilter(integration_id="int_a")) for _ in range(3)]
     replayer = replayer_of(client, engine, clock)
     run(replayer, clock, 2)
     assert handed(client, "int_a") == []
@@ -117,8 +117,8 @@ def test_tenants_take_turns(client: redis.Redis, engine: Engine, clock: Clock) -
     bury(engine, *(f"a{number}" for number in range(20)))
     bury(engine, *(f"b{number}" for number in range(4)), integration_id="int_b")
     for _ in range(MANY):
-        replay_of(engine, Selection(integration_id="int_a"), rate=4)
-    replay_of(engine, Selection(integration_id="int_b"), rate=4)
+        replay_of(engine, DeadLetterFilter(integration_id="int_a"), rate=4)
+    replay_of(engine, DeadLetterFilter(integration_id="int_b"), rate=4)
     replayer = replayer_of(client, engine, clock)
     counts = []
     for _ in range(4):

@@ -18,7 +18,7 @@ from worker.ledger.replays import create_replay, end_replay, running_replays
 from worker.model.deliveries import Failure
 from worker.model.failures import FailureCode
 from worker.model.limits import Quotas, TooLargeIntegration, TooManyIntegrations, TooManyReplays
-from worker.model.replays import ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, ReplayState
 from worker.vault.vault import Vault
 
 pytestmark = pytest.mark.slow
@@ -137,16 +137,18 @@ def test_replays_at_once_stay_within_the_quota(engine: Engine) -> None:
 
     def replay(number: int) -> str:
         home = "int_a" if number % 2 else "int_b"
-        selection = Selection(integration_id=home)
+        selection = DeadLetterFilter(integration_id=home)
         made = create_replay(engine, selection, target_id=None, rate=1, made_by="test", quotas=QUOTAS)
         return made.id
 
     first = replay(0)
     assert at_once(replay, TooManyReplays) == 2
-    of_tenant = Selection(tenant_id="a")
+    of_tenant = DeadLetterFilter(tenant_id="a")
     with pytest.raises(TooManyReplays, match="tenant_replays: 3"):
         create_replay(engine, of_tenant, target_id=None, rate=1, made_by="test", quotas=QUOTAS)
-    create_replay(engine, Selection(tenant_id="c"), target_id="int_c", rate=1, made_by="test", quotas=QUOTAS)
+    create_replay(
+        engine, DeadLetterFilter(tenant_id="c"), target_id="int_c", rate=1, made_by="test", quotas=QUOTAS
+    )
     end_replay(engine, first, ReplayState.CANCELLED)
     create_replay(engine, of_tenant, target_id=None, rate=1, made_by="test", quotas=QUOTAS)
 

@@ -26,7 +26,7 @@ from worker.ledger.schema import dead_letters
 from worker.model.deliveries import EventTrace, Outcome, Status, Withdrawn
 from worker.model.events import QueuedEvent
 from worker.model.outcomes import content_of
-from worker.model.replays import Page, Replay, Selection
+from worker.model.replays import DeadLetterFilter, Page, Replay
 from worker.model.settlement import withdrawal
 
 __all__ = ["api", "bare_fleet", "empty", "engine", "site", "sqlite_url", "standing_site", "url"]
@@ -149,7 +149,7 @@ def test_pages_of_a_list_pass_them_all(engine: Engine) -> None:
 
 def replay_of(engine: Engine) -> Replay:
     """Replay all that waits."""
-    return create_replay(engine, Selection(), target_id=None, rate=100, made_by="test", quotas=None)
+    return create_replay(engine, DeadLetterFilter(), target_id=None, rate=100, made_by="test", quotas=None)
 
 
 @pytest.mark.parametrize(("delivered", "is_replayed"), [(ALERT, True), (DENY, False), (None, False)])

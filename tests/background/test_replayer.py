@@ -26,7 +26,7 @@ from worker.ledger.results import IntegrationRecord
 from worker.model.deliveries import Cause
 from worker.model.errors import LedgerUnavailable
 from worker.model.events import QueuedEvent
-from worker.model.replays import Page, Replay, ReplayedLetter, ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, Page, Replay, ReplayedLetter, ReplayState
 
 pytestmark = pytest.mark.slow
 
@@ -78,11 +78,14 @@ def replayer_of(
 
 
 def replay_of(
-    engine: Engine, selection: Selection | None = None, target_id: str | None = None, rate: int = 10_000
+    engine: Engine,
+    selection: DeadLetterFilter | None = None,
+    target_id: str | None = None,
+    rate: int = 10_000,
 ) -> Replay:
     """Make a replay of all that waits, or of less."""
     return create_replay(
-        engine, selection or Selection(), target_id=target_id, rate=rate, made_by="a test", quotas=None
+        engine, selection or DeadLetterFilter(), target_id=target_id, rate=rate, made_by="a test", quotas=None
     )
 
 
@@ -233,8 +236,8 @@ def test_replays_take_turns(client: redis.Redis, engine: Engine, clock: Clock) -
     subscribe(client, "int_a", "int_b")
     bury(engine, *(f"e{number}" for number in range(1200)))
     bury(engine, "b1", integration_id="int_b")
-    large = replay_of(engine, Selection(integration_id="int_a"))
-    replay_of(engine, Selection(integration_id="int_b"))
+    large = replay_of(engine, DeadLetterFilter(integration_id="int_a"))
+    replay_of(engine, DeadLetterFilter(integration_id="int_b"))
     replayer = replayer_of(client, engine, clock)
     for _ in range(2):
         replayer.step()
@@ -258,7 +261,7 @@ def test_an_integration_that_can_take_no_more_is_spared(
     before = client.hgetall("siem:state:int_a")
     client.hset("siem:state:int_a", mapping=state)  # type: ignore[arg-type]  # redis-py wants wider keys
     replay = replay_of(engine)
-    own = replay_of(engine, Selection(integration_id="int_a"))
+    own = replay_of(engine, DeadLetterFilter(integration_id="int_a"))
     replayer = replayer_of(client, engine, clock)
     run(replayer, clock)
     assert (handed(client), handed(client, "int_b")) == ([], ["b1"])

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from tests.fleet import Fleet
 from worker.broker import keys
 from worker.ledger.replays import create_replay
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 
 _FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
 
@@ -195,7 +195,7 @@ class Monkey:
     def _replay(self) -> None:
         """Send every dead letter of one integration again, as a person would who believes that it is well."""
         chosen = self._dice.choice(self._integration_ids)
-        selection = Selection(integration_id=chosen)
+        selection = DeadLetterFilter(integration_id=chosen)
         create_replay(self._fleet.engine, selection, target_id=None, rate=1000, made_by="monkey")
         self.replays[chosen] += 1
         self.done["replay"] += 1

@@ -10,8 +10,7 @@ from tests.cli.conftest import HOSTILE
 from tests.cli.running import Ran, call, in_terminal, run
 from tests.fleet import Fleet
 from tests.ledger.entries import NOON
-from tests.ledger.letters import bury, deliver, states
-from worker.ledger.deliveries import find_dead_letters
+from tests.ledger.letters import all_dead_letters, bury, deliver, states
 from worker.ledger.replays import find_replays
 from worker.model.deliveries import Cause, Failure
 from worker.model.failures import FailureCode
@@ -48,7 +47,7 @@ def siem(fleet: Fleet, arguments: str) -> Ran:
 
 def letter_id(fleet: Fleet, event_id: str) -> str:
     """Return the id of the latest letter of an event."""
-    return next(row.id for row in find_dead_letters(fleet.engine) if row.event_id == event_id)
+    return next(row.id for row in all_dead_letters(fleet.engine) if row.event_id == event_id)
 
 
 def test_show_tells_everything(full: Fleet) -> None:

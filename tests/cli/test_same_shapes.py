@@ -21,7 +21,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import NOON
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause, Status
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 
 __all__ = ["api", "bare_fleet"]
 
@@ -115,7 +115,7 @@ def test_replays(api: Api, home: str) -> None:
     """In lists, with their results, and cancelled. Tenants are not shown an operator's name."""
     path = f"/integrations/siem/{home}/replays"
     by_key = api.ask("POST", path, json={"all": True, "rate": 7}).json()
-    chosen = Selection(integration_id=home, since_ms=NOON, causes=("refused",))
+    chosen = DeadLetterFilter(integration_id=home, since_ms=NOON, causes=("refused",))
     engine = api.resources.engine
     by_hand = create_replay(engine, chosen, target_id=home, rate=1, made_by="cli:jane").id
     told, shown = api.get(path)["items"], api.get(f"{path}/{by_hand}")

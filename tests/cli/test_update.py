@@ -94,7 +94,7 @@ def test_a_change_in_between_is_not_overwritten(
     now = empty.store.get(splunk.id)
 
     assert ran.code == 1
-    assert "Somebody else has changed it since it was read" in ran.complaint
+    assert "Another user has changed it since it was read" in ran.complaint
     assert (now.enabled, now.destination) == (False, splunk.destination)
 
 

@@ -7,13 +7,30 @@ from collections.abc import Iterable
 from sqlalchemy import Engine, insert, update
 
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
-from worker.ledger.deliveries import find_dead_letters
+from worker.ledger.dead_letters import find_dead_letters, find_letter
 from worker.ledger.engine import writing
 from worker.ledger.recording import record_entries
+from worker.ledger.results import DeadLetterRow
 from worker.ledger.schema import integrations
 from worker.model.deliveries import Cause, Failure, Status
+from worker.model.replays import DeadLetterFilter
 
 _entries = itertools.count(1)
+
+
+def all_dead_letters(
+    engine: Engine,
+    *,
+    integration_id: str | None = None,
+    cause: Cause | None = None,
+    since_ms: int | None = None,
+    limit: int = 50,
+) -> list[DeadLetterRow]:
+    """Return dead letters in any state with their payloads, the latest first."""
+    asked = DeadLetterFilter(
+        integration_id=integration_id, causes=(cause,) if cause else (), since_ms=since_ms, state=None
+    )
+    return [find_letter(engine, one.id) for one in find_dead_letters(engine, asked, limit)]
 
 
 def live(engine: Engine, *ids: str, tenant: str = "default", redrive: bool = True) -> None:
@@ -86,7 +103,7 @@ def deliver(
 
 def states(engine: Engine, integration_id: str | None = None) -> dict[str | None, str]:
     """Return the state of each letter by its event; of several of an event, that of the oldest."""
-    rows = find_dead_letters(engine, integration_id=integration_id, limit=100_000)
+    rows = all_dead_letters(engine, integration_id=integration_id, limit=100_000)
     return {row.event_id: row.state.value for row in rows}
 
 

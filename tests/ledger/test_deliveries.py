@@ -1,23 +1,15 @@
-"""The questions that people ask: what was delivered, what failed, why, how many, how fast."""
+"""The questions that people ask: what was delivered, what failed, why, how many."""
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
-from worker.ledger.deliveries import (
-    DeadLetterRow,
-    DeliveryCounts,
-    DeliveryRow,
-    Percentiles,
-    Place,
-    delivery_percentiles,
-    find_dead_letters,
-    find_deliveries,
-    last_problem,
-    tallies,
-)
+from tests.ledger.letters import all_dead_letters
+from worker.ledger.deliveries import find_deliveries, tallies
+from worker.ledger.health import latencies, records
 from worker.ledger.recording import record_entries
-from worker.model.deliveries import Cause, EventTrace, Outcome, Status
+from worker.ledger.results import DeadLetterRow, DeliveryCounts, DeliveryRow, Place
+from worker.model.deliveries import Cause, Status
 
 
 @pytest.fixture
@@ -50,10 +42,10 @@ def test_latest_come_first(settled: Engine) -> None:
 def test_empty_ledger_has_no_answers(engine: Engine) -> None:
     """Before the first event, lists are empty and figures are none."""
     assert find_deliveries(engine) == []
-    assert find_dead_letters(engine) == []
+    assert all_dead_letters(engine) == []
     assert tallies(engine) == {}
-    assert delivery_percentiles(engine, "int_a") is None
-    assert last_problem(engine, "int_a") is None
+    assert latencies(engine, ["int_a"], sample=9) == {"int_a": None}
+    assert records(engine, {"int_a": NOON}, sample=9)["int_a"].problem is None
 
 
 def test_deliveries_by_integration(settled: Engine) -> None:
@@ -138,16 +130,16 @@ def _ids(rows: list[DeadLetterRow]) -> list[str]:
 
 def test_dead_letters_latest_first(letters: Engine) -> None:
     """Without a filter all are listed, those without an integration too."""
-    assert _ids(find_dead_letters(letters)) == ["4-0-0", "3-0-0", "2-0-0", "1-0-1", "1-0-0"]
-    assert _ids(find_dead_letters(letters, limit=1)) == ["4-0-0"]
+    assert _ids(all_dead_letters(letters)) == ["4-0-0", "3-0-0", "2-0-0", "1-0-1", "1-0-0"]
+    assert _ids(all_dead_letters(letters, limit=1)) == ["4-0-0"]
 
 
 def test_dead_letters_by_filter(letters: Engine) -> None:
     """Integration, cause and time narrow the list, alone and together."""
-    assert _ids(find_dead_letters(letters, integration_id="int_a")) == ["2-0-0", "1-0-1", "1-0-0"]
-    assert _ids(find_dead_letters(letters, cause=Cause.INVALID)) == ["4-0-0"]
-    assert _ids(find_dead_letters(letters, since_ms=NOON + 2)) == ["4-0-0", "3-0-0"]
-    assert _ids(find_dead_letters(letters, integration_id="int_a", cause=Cause.REFUSED)) == ["2-0-0"]
+    assert _ids(all_dead_letters(letters, integration_id="int_a")) == ["2-0-0", "1-0-1", "1-0-0"]
+    assert _ids(all_dead_letters(letters, cause=Cause.INVALID)) == ["4-0-0"]
+    assert _ids(all_dead_letters(letters, since_ms=NOON + 2)) == ["4-0-0", "3-0-0"]
+    assert _ids(all_dead_letters(letters, integration_id="int_a", cause=Cause.REFUSED)) == ["2-0-0"]
 
 
 def test_tallies_are_exact(settled: Engine) -> None:
@@ -173,47 +165,3 @@ def test_tallies_by_filter(settled: Engine) -> None:
         "int_a": DeliveryCounts(1, 0, 1, 1),
         "int_b": DeliveryCounts(1, 0, 0, 1),
     }
-
-
-def _record_latencies(engine: Engine, values: list[int]) -> None:
-    """Record one delivery a millisecond, which took as long as the values say."""
-    outcomes = []
-    for settled_ms, value in enumerate(values, start=NOON):
-        trace = EventTrace(f"e{settled_ms}", "policy.deny", NOON, settled_ms - value, 1)
-        outcomes.append(Outcome("int_a", "delivered", settled_ms, None, None, [trace]))
-    record_entries(engine, [("1-0", outcomes)], [])
-
-
-def test_percentiles_by_nearest_rank(engine: Engine) -> None:
-    """Of one to a hundred milliseconds the percentiles are their own numbers."""
-    _record_latencies(engine, list(range(100, 0, -1)))
-
-    assert delivery_percentiles(engine, "int_a") == Percentiles(50, 95, 99)
-
-
-def test_percentiles_of_one_delivery(engine: Engine) -> None:
-    """A single delivery is every percentile."""
-    _record_latencies(engine, [7])
-
-    assert delivery_percentiles(engine, "int_a") == Percentiles(7, 7, 7)
-
-
-def test_percentiles_are_of_the_latest(engine: Engine) -> None:
-    """What was slow long ago is forgotten."""
-    _record_latencies(engine, [5000, 5000, 1, 2])
-
-    assert delivery_percentiles(engine, "int_a", limit=2) == Percentiles(1, 2, 2)
-
-
-def test_failed_deliveries_have_no_latency(settled: Engine) -> None:
-    """Percentiles are over what arrived."""
-    assert delivery_percentiles(settled, "int_a") == Percentiles(10, 10, 10)
-
-
-def test_last_problem(settled: Engine) -> None:
-    """The latest delivery that is not through is the last problem; an integration may have none."""
-    problem = last_problem(settled, "int_a")
-
-    assert problem is not None
-    assert (problem.event_id, problem.status) == ("e4", Status.DEAD)
-    assert last_problem(settled, "int_b") is None

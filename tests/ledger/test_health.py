@@ -119,6 +119,35 @@ def test_latencies_are_of_the_latest(engine: Engine) -> None:
     assert records(engine, SINCE, sample=10)["int_a"].latency == Latency(95, 100, 100)
 
 
+def test_what_was_slow_long_ago_is_forgotten(engine: Engine) -> None:
+    """By nearest rank of the latest two; one delivery is every percentile."""
+    note(engine, *(outcome([f"e{number}"], settled_ms=NOON + number) for number in range(4)))
+    with engine.begin() as connection:
+        for number, took in enumerate((5000, 5000, 1, 2)):
+            connection.exec_driver_sql(
+                f"UPDATE deliveries SET latency_ms = {took} WHERE event_id = 'e{number}'"  # noqa: S608 - numbers of ours
+            )
+
+    assert latencies(engine, ["int_a"], sample=2) == {"int_a": Latency(1, 2, 2)}
+    assert latencies(engine, ["int_a"], sample=1) == {"int_a": Latency(2, 2, 2)}
+
+
+def test_the_latest_problem_is_shown(engine: Engine) -> None:
+    """The latest delivery that is dead or to be tried again; an integration may have none."""
+    note(
+        engine,
+        outcome(["e3"], Status.RETRYING, settled_ms=NOON + 1),
+        outcome(["e4"], Status.DEAD, settled_ms=NOON + 2, attempts=4),
+        outcome(["e1"], integration_id="int_b", settled_ms=NOON + 3, attempts=2),
+        outcome(["e5"], settled_ms=NOON + 4),
+    )
+    found = records(engine, {"int_a": NOON, "int_b": NOON}, sample=9)
+
+    assert found["int_a"].problem is not None
+    assert found["int_a"].problem.at_ms == NOON + 2
+    assert found["int_b"].problem is None
+
+
 def test_what_failed_has_no_latency(engine: Engine) -> None:
     """Percentiles are over what arrived: one delivery is each of them, and none without any."""
     note(

@@ -17,7 +17,7 @@ from worker.ledger.replays import running_replays
 from worker.ledger.results import DisabledIntegration, IntegrationRecord, Recorded
 from worker.model.deliveries import Cause, Failure, Outcome, Status
 from worker.model.failures import FailureCode
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 from worker.vault.vault import Vault
 
 WORDS = "HTTP 410: Gone"
@@ -159,7 +159,7 @@ def test_enabling_what_met_no_such_answer_replays_nothing(store: IntegrationStor
     """Nor does it send again what a person has discarded."""
     failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
     record_entries(store.engine, [("5-0", [gone()])], [("5-0", letter({"evt_1": b"{}"}, failure=failure))])
-    discard_dead_letters(store.engine, Selection(integration_id="int_a"), NOON)
+    discard_dead_letters(store.engine, DeadLetterFilter(integration_id="int_a"), NOON)
     store.set_enabled("int_a", True)
 
     assert running_replays(store.engine) == []

@@ -6,17 +6,17 @@ import pytest
 from sqlalchemy import Connection, Engine, func, select, text
 
 from tests.ledger.entries import NOON, letter, outcome
-from tests.ledger.letters import bury, deliver, live
+from tests.ledger.letters import all_dead_letters, bury, deliver, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import pruning
-from worker.ledger.deliveries import find_dead_letters, find_deliveries
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import reading, writing
 from worker.ledger.pruning import PrunableKind, Pruned, Share, oldest_due, prunable_shares, prune_rows
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, end_replay, find_replays
 from worker.ledger.schema import minute_counts, recorded_entries
 from worker.model.parking import ParkedChunk
-from worker.model.replays import ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, ReplayState
 
 DAY_MS = 86_400_000
 #: Everything is older than that.
@@ -46,7 +46,7 @@ def test_the_oldest_go_first(engine: Engine) -> None:
     bury(engine, *(f"e{number}" for number in range(6)))
 
     assert prune_rows(engine, PrunableKind.DEAD_LETTERS, LATER, 2) == Pruned(2, 2)
-    assert [row.event_id for row in find_dead_letters(engine)] == ["e5", "e4", "e3", "e2"]
+    assert [row.event_id for row in all_dead_letters(engine)] == ["e5", "e4", "e3", "e2"]
 
 
 def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
@@ -57,7 +57,7 @@ def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
         connection.execute(text("UPDATE dead_letters SET state = 'replayed' WHERE event_id = 'e1'"))
 
     assert prune_rows(engine, PrunableKind.DEAD_LETTERS, NOON + 2, 10) == Pruned(2, 1)
-    assert [row.event_id for row in find_dead_letters(engine)] == ["e3"]
+    assert [row.event_id for row in all_dead_letters(engine)] == ["e3"]
 
 
 def test_a_delivery_that_keeps_a_letter_from_being_replayed_stays(engine: Engine) -> None:
@@ -86,7 +86,7 @@ def test_notes_of_what_was_recorded(engine: Engine) -> None:
 def test_replays_go_unless_they_run(engine: Engine) -> None:
     """However old it is, a replay that runs is known."""
     ended, running = (
-        create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test") for _ in range(2)
+        create_replay(engine, DeadLetterFilter(), target_id=None, rate=1, made_by="a test") for _ in range(2)
     )
     end_replay(engine, ended.id, ReplayState.DONE)
 
@@ -130,7 +130,7 @@ def test_what_is_old_is_found_by_an_index(engine: Engine, kind: PrunableKind) ->
     live(engine, "int_a")
     bury(engine, "e1")
     deliver(engine, ["e2"])
-    create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
+    create_replay(engine, DeadLetterFilter(), target_id=None, rate=1, made_by="a test")
     plan = plan_of(engine, lambda given: prune_rows(given, kind, LATER, 10))
 
     assert not [line for line in plan if reads_all(line)]
@@ -156,7 +156,7 @@ def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: PrunableK
     """PostgreSQL goes to the places that it was told, however many other rows there are."""
     bury(engine, "e1")
     deliver(engine, ["e2"])
-    made = create_replay(engine, Selection(), target_id=None, rate=1, made_by="a test")
+    made = create_replay(engine, DeadLetterFilter(), target_id=None, rate=1, made_by="a test")
     end_replay(engine, made.id, ReplayState.DONE)
     record_entries(
         engine,
@@ -190,7 +190,7 @@ def test_a_recorder_whose_clock_is_behind_makes_nothing_older(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Redis's ids tell counts, where it is later: a pruner with the right time lets it stand."""
-    monkeypatch.setattr("worker.ledger.recording.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
+    monkeypatch.setattr("worker.model.time.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
     chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
     record_entries(engine, [(f"{NOON}-2", [outcome(["e1"])])], [], [(f"{NOON}-1", chunk)])
 
@@ -203,5 +203,5 @@ def test_a_letter_of_a_redis_whose_clock_was_behind_counts_from_its_entry(engine
     dead = letter({"e1": b"{}"}, dead_ms=1_000)
     record_entries(engine, [], [(f"{NOON}-1", dead)])
 
-    [row] = find_dead_letters(engine)
+    [row] = all_dead_letters(engine)
     assert row.dead_ms == NOON

@@ -1,6 +1,7 @@
 """How the databases find their answers: by an index, or the lists grow slower with every event."""
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -12,21 +13,15 @@ from worker.ledger.counts import minutes_of
 from worker.ledger.dead_letters import (
     dead_letter_history,
     discard_dead_letters,
-    invalid_since,
-    waiting_letters,
-)
-from worker.ledger.deliveries import (
-    Place,
-    delivery_percentiles,
     find_dead_letters,
-    find_deliveries,
-    last_problem,
+    invalid_since,
 )
-from worker.ledger.letter_pages import LetterQuery, letters_page
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import replays_of
+from worker.ledger.results import Place
 from worker.model.deliveries import Cause, Status
-from worker.model.replays import LetterState, Selection
+from worker.model.replays import DeadLetterFilter, LetterState
 
 _PLACE = Place(NOON, "e1", "int_a")
 
@@ -45,42 +40,46 @@ QUESTIONS: dict[str, Callable[[Engine], object]] = {
     "integration until": lambda engine: find_deliveries(engine, integration_id="int_a", until_ms=NOON),
     "event of a tenant": lambda engine: find_deliveries(engine, event_id="e1", tenant_id="default"),
     "event and integration": lambda engine: find_deliveries(engine, event_id="e1", integration_id="int_a"),
-    "letters": find_dead_letters,
-    "letters of an integration": lambda engine: find_dead_letters(engine, integration_id="int_a"),
-    "letters since": lambda engine: find_dead_letters(engine, since_ms=NOON),
-    "letters of a cause": lambda engine: find_dead_letters(engine, cause=Cause.REFUSED),
-    "letters that wait": lambda engine: find_dead_letters(engine, state=LetterState.WAITING),
-    "letters of a state": lambda engine: find_dead_letters(engine, state=LetterState.REPLAYED),
-    "page of letters": lambda engine: letters_page(engine, LetterQuery("int_a"), 9),
-    "next page of letters": lambda engine: letters_page(engine, LetterQuery("int_a"), 9, (NOON, "1-0-0")),
-    "page of letters that wait": lambda engine: letters_page(
-        engine, LetterQuery("int_a", LetterState.WAITING, Cause.REFUSED, since_ms=NOON, until_ms=NOON), 9
-    ),
-    "page of invalid events": lambda engine: letters_page(
-        engine, LetterQuery(None, tenant_id="default"), 9, (NOON, "1-0-0")
-    ),
     "lately invalid": lambda engine: invalid_since(engine, NOON),
     "event at an integration": lambda engine: find_deliveries(
         engine, event_id="evt_1", integration_id="int_a"
     ),
-    "event's letters": lambda engine: letters_page(engine, LetterQuery("int_a", event_id="e3"), 9),
-    "event's letters that wait": lambda engine: letters_page(
-        engine, LetterQuery("int_a", LetterState.WAITING, event_id="e3", since_ms=NOON), 9
-    ),
     "event's deaths": lambda engine: dead_letter_history(engine, "e3", "int_a", "digest"),
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
-    "letters of a tenant": lambda engine: waiting_letters(engine, Selection(tenant_id="default"), 9),
-    "next letters of a tenant": lambda engine: waiting_letters(
-        engine, Selection(tenant_id="default", causes=("refused",)), 9, (NOON, "1-0-0")
-    ),
-    "letters of one that wait": lambda engine: waiting_letters(engine, Selection(integration_id="int_a"), 9),
     "minutes": lambda engine: minutes_of(engine, ["int_a", "int_b"], NOON),
-    "percentiles": lambda engine: delivery_percentiles(engine, "int_a"),
+}
+_LATEST = (NOON, "1-0-0")
+#: Which dead letters, and behind which one.
+LETTERS: dict[str, tuple[DeadLetterFilter, tuple[int, str] | None]] = {
+    "letters": (DeadLetterFilter(state=None), None),
+    "letters of an integration": (DeadLetterFilter(state=None, integration_id="int_a"), None),
+    "letters since": (DeadLetterFilter(state=None, since_ms=NOON), None),
+    "letters of a cause": (DeadLetterFilter(state=None, causes=("refused",)), None),
+    "letters that wait": (DeadLetterFilter(), None),
+    "letters of a state": (DeadLetterFilter(state=LetterState.REPLAYED), None),
+    "next letters of an integration": (DeadLetterFilter(state=None, integration_id="int_a"), _LATEST),
+    "letters of an integration that wait": (
+        DeadLetterFilter(integration_id="int_a", causes=("refused",), since_ms=NOON, until_ms=NOON),
+        None,
+    ),
+    "letters of one that wait": (DeadLetterFilter(integration_id="int_a"), None),
+    "invalid events": (DeadLetterFilter(state=None, tenant_id="default", only_invalid=True), _LATEST),
+    "invalid events that wait": (DeadLetterFilter(tenant_id="default", only_invalid=True), None),
+    "event's letters": (DeadLetterFilter(state=None, integration_id="int_a", event_id="e3"), None),
+    "event's letters that wait": (
+        DeadLetterFilter(integration_id="int_a", event_id="e3", since_ms=NOON),
+        None,
+    ),
+    "letters of a tenant": (DeadLetterFilter(tenant_id="default"), None),
+    "next letters of a tenant": (DeadLetterFilter(tenant_id="default", causes=("refused",)), _LATEST),
+}
+QUESTIONS |= {
+    name: partial(find_dead_letters, asked=asked, limit=9, before=before)
+    for name, (asked, before) in LETTERS.items()
 }
 UNWELL: dict[str, Callable[[Engine], object]] = {
     "retrying": lambda engine: find_deliveries(engine, integration_id="int_a", status=Status.RETRYING),
     "failed": lambda engine: find_deliveries(engine, integration_id="int_a", failed=True),
-    "last problem": lambda engine: last_problem(engine, "int_a"),
 }
 
 
@@ -141,7 +140,7 @@ def test_invalid_events_are_counted_by_tenant(engine: Engine) -> None:
         record_entries(engine, [], [(f"{place + 1}-0", msgspec.structs.replace(dead, tenant_id=tenant_id))])
     record_entries(engine, [], [("9-0", letter({"e": b"{}"}))])
     first = invalid_since(engine, NOON)
-    discard_dead_letters(engine, Selection(ids=("2-0-0", "4-0-0")), NOON)
+    discard_dead_letters(engine, DeadLetterFilter(ids=("2-0-0", "4-0-0")), NOON)
 
     assert first == {"a": 1, "b": 2, None: 1}
     assert invalid_since(engine, NOON) == {"a": 1, "b": 1}

@@ -6,8 +6,10 @@ from sqlalchemy import Engine
 
 from tests.ledger.content import minute_counts, recorded_rows
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
-from worker.ledger.deliveries import DeliveryRow, find_dead_letters, find_deliveries, tallies
+from tests.ledger.letters import all_dead_letters
+from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.recording import record_entries
+from worker.ledger.results import DeliveryRow
 from worker.model.deliveries import Assurance, Cause, EventTrace, Failure, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.untrusted_text import plain
@@ -130,7 +132,7 @@ def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None
     recorded = record_entries(engine, [], [("5-0", letter({"evt_1": b"{}"}))]).count
 
     assert recorded == 1
-    assert len(find_dead_letters(engine)) == 1
+    assert len(all_dead_letters(engine)) == 1
 
 
 def test_nothing_is_recorded_of_nothing(engine: Engine) -> None:
@@ -236,7 +238,7 @@ def test_dead_letter_keeps_its_bytes(engine: Engine) -> None:
     every_byte = bytes(range(256)) * 3
     payloads = {"evt_1": every_byte, "evt_2": b'{"id":"evt_2"}', "evt_3": b""}
     recorded = record_entries(engine, [], [("1795385700000-7", letter(payloads))]).count
-    rows = find_dead_letters(engine)
+    rows = all_dead_letters(engine)
 
     assert recorded == 3
     assert {row.event_id: row.payload for row in rows} == payloads
@@ -251,7 +253,7 @@ def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
     record_entries(
         engine, [], [("5-0", letter({"": b"\xff\x00nonsense"}, integration_id=None, cause=Cause.INVALID))]
     )
-    [row] = find_dead_letters(engine)
+    [row] = all_dead_letters(engine)
 
     assert (row.integration_id, row.event_id, row.event_type) == (None, None, None)
     assert (row.payload, row.cause) == (b"\xff\x00nonsense", Cause.INVALID)
@@ -268,7 +270,7 @@ def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
         engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, failure=failure))]
     )
     kept = nasty.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    [row], [dead] = find_deliveries(engine, event_id=nasty), find_dead_letters(engine, integration_id=nasty)
+    [row], [dead] = find_deliveries(engine, event_id=nasty), all_dead_letters(engine, integration_id=nasty)
 
     assert {row.integration_id, row.event_id, dead.integration_id, dead.event_id} == {kept}
     assert {row.error_code, dead.error_code} == {kept}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, Engine, inspect, update
 
@@ -33,12 +34,16 @@ from worker.ledger.schema import dead_letters
 from worker.model.deliveries import Cause, Failure
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.failures import FailureCode
-from worker.model.replays import Page, Replay, ReplayResult, ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, Page, Replay, ReplayResult, ReplayState
 
 
-def replay_of(engine: Engine, selection: Selection | None = None, target_id: str | None = None) -> Replay:
+def replay_of(
+    engine: Engine, selection: DeadLetterFilter | None = None, target_id: str | None = None
+) -> Replay:
     """Make a replay of all that waits, or of less."""
-    return create_replay(engine, selection or Selection(), target_id=target_id, rate=200, made_by="a test")
+    return create_replay(
+        engine, selection or DeadLetterFilter(), target_id=target_id, rate=200, made_by="a test"
+    )
 
 
 def events(engine: Engine, replay: Replay, most: int = 100) -> list[str]:
@@ -70,23 +75,35 @@ def filled(engine: Engine) -> Engine:
     return engine
 
 
+def test_a_filter_rests_as_the_release_before_reads_it() -> None:
+    """A new field that is left out is not stored; those that 0.1.0 knows keep their names."""
+    asked = DeadLetterFilter(ids=("1-0-0",), integration_id="int_a", tenant_id="a", since_ms=1, most_deaths=3)
+
+    assert msgspec.json.encode(asked) == (
+        b'{"ids":["1-0-0"],"integration_id":"int_a","tenant_id":"a","since_ms":1,"most_deaths":3}'
+    )
+    assert msgspec.json.encode(DeadLetterFilter()) == b"{}"
+
+
 @pytest.mark.parametrize(
     ("selection", "meant"),
     [
-        (Selection(), ["a1", "a2", "b1", "b2", "o1"]),
-        (Selection(integration_id="int_a"), ["a1", "a2"]),
-        (Selection(tenant_id="other"), ["o1"]),
-        (Selection(tenant_id="default"), ["a1", "a2", "b1", "b2"]),
-        (Selection(since_ms=NOON + 1, until_ms=NOON + 10_000), ["a2", "b1"]),
-        (Selection(event_types=("policy.deny",)), ["a1", "a2", "b1", "b2", "o1"]),
-        (Selection(event_types=("policy.allow",)), []),
-        (Selection(causes=("refused",)), ["b2"]),
-        (Selection(codes=("event_refused", "nonsense")), ["b2"]),
-        (Selection(most_deaths=1), ["a1", "a2", "b1", "b2", "o1"]),
-        (Selection(most_deaths=0), []),
+        (DeadLetterFilter(), ["a1", "a2", "b1", "b2", "o1"]),
+        (DeadLetterFilter(integration_id="int_a"), ["a1", "a2"]),
+        (DeadLetterFilter(tenant_id="other"), ["o1"]),
+        (DeadLetterFilter(tenant_id="default"), ["a1", "a2", "b1", "b2"]),
+        (DeadLetterFilter(since_ms=NOON + 1, until_ms=NOON + 10_000), ["a2", "b1"]),
+        (DeadLetterFilter(event_types=("policy.deny",)), ["a1", "a2", "b1", "b2", "o1"]),
+        (DeadLetterFilter(event_types=("policy.allow",)), []),
+        (DeadLetterFilter(causes=("refused",)), ["b2"]),
+        (DeadLetterFilter(codes=("event_refused", "nonsense")), ["b2"]),
+        (DeadLetterFilter(most_deaths=1), ["a1", "a2", "b1", "b2", "o1"]),
+        (DeadLetterFilter(most_deaths=0), []),
     ],
 )
-def test_a_selection_means_what_it_says(filled: Engine, selection: Selection, meant: list[str]) -> None:
+def test_a_selection_means_what_it_says(
+    filled: Engine, selection: DeadLetterFilter, meant: list[str]
+) -> None:
     """By integration, tenant, time, type, cause, code and number of deaths; the oldest first."""
     replay = replay_of(filled, selection)
 
@@ -98,13 +115,13 @@ def test_letters_are_chosen_by_id(filled: Engine) -> None:
     """Ids may be mixed with what is not there."""
     [first, *_], _ = next_page(filled, replay_of(filled), 10)
 
-    assert events(filled, replay_of(filled, Selection(ids=(first.id, "1-1-1")))) == [first.event.id]
+    assert events(filled, replay_of(filled, DeadLetterFilter(ids=(first.id, "1-1-1")))) == [first.event.id]
 
 
 def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
     """What was no event has nowhere to go; what had a deleted integration has not either, unless named."""
-    at_home = count_dead_letters(filled, Selection())
-    elsewhere = count_dead_letters(filled, Selection(), elsewhere=True)
+    at_home = count_dead_letters(filled, DeadLetterFilter())
+    elsewhere = count_dead_letters(filled, DeadLetterFilter(), elsewhere=True)
 
     assert at_home == DeadLetterCount(
         5,
@@ -162,7 +179,7 @@ def test_what_was_delivered_meanwhile_is_not_replayed(filled: Engine) -> None:
     """Its letter waits no longer all the same; delivered elsewhere does not count."""
     deliver(filled, ["a1"])
     deliver(filled, ["a2"], integration_id="int_b")
-    replay = replay_of(filled, Selection(integration_id="int_a"))
+    replay = replay_of(filled, DeadLetterFilter(integration_id="int_a"))
     handed = hand_over(filled, replay)
 
     assert handed == ["a2"]
@@ -268,7 +285,7 @@ def test_fates_tell_what_became_of_a_replay(engine: Engine) -> None:
 
 def test_replays_are_listed_and_end(filled: Engine) -> None:
     """The newest comes first; what has ended runs no more, and does not end twice."""
-    first, second = replay_of(filled), replay_of(filled, Selection(integration_id="int_b"))
+    first, second = replay_of(filled), replay_of(filled, DeadLetterFilter(integration_id="int_b"))
 
     assert {one.id for one in find_replays(filled)} == {first.id, second.id}
     assert [one.selection for one in running_replays(filled) if one.id == second.id] == [second.selection]
@@ -284,21 +301,21 @@ def test_replays_are_listed_and_end(filled: Engine) -> None:
 def test_a_rate_that_is_none_is_refused(engine: Engine, rate: int) -> None:
     """The error says what would be right."""
     with pytest.raises(InvalidReplay, match=r"rate: is .*; give 1 to 10000"):
-        create_replay(engine, Selection(), target_id=None, rate=rate, made_by="a test")
+        create_replay(engine, DeadLetterFilter(), target_id=None, rate=rate, made_by="a test")
 
 
 def test_too_many_ids_are_refused() -> None:
     """The error says how many would do."""
     with pytest.raises(InvalidReplay, match="id: 501 are too many; name at most 500"):
-        Selection(ids=tuple(map(str, range(501))))
+        DeadLetterFilter(ids=tuple(map(str, range(501))))
 
 
 def test_discarded_letters_wait_no_longer(filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small transactions; the letter keeps its payload, and no replay takes it."""
     monkeypatch.setattr("worker.ledger.dead_letters.STEP", 1)
-    discarded = discard_dead_letters(filled, Selection(integration_id="int_a"), NOON)
-    [waiting], _ = next_page(filled, replay_of(filled, Selection(integration_id="int_a")), 10)
-    everything = discard_dead_letters(filled, Selection(), NOON + 60_000)
+    discarded = discard_dead_letters(filled, DeadLetterFilter(integration_id="int_a"), NOON)
+    [waiting], _ = next_page(filled, replay_of(filled, DeadLetterFilter(integration_id="int_a")), 10)
+    everything = discard_dead_letters(filled, DeadLetterFilter(), NOON + 60_000)
 
     assert (discarded, everything) == (1, 6)
     assert waiting.event.id == "a2"
@@ -320,7 +337,7 @@ QUESTIONS: dict[str, Callable[[Engine, Replay, Replay], object]] = {
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_questions_about_replays_are_answered_by_an_index(filled: Engine, name: str) -> None:
     """Nothing that is asked every second, or for every page, reads a table from end to end."""
-    first, second = replay_of(filled), replay_of(filled, Selection(integration_id="int_b"))
+    first, second = replay_of(filled), replay_of(filled, DeadLetterFilter(integration_id="int_b"))
     hand_over(filled, first, 1)
     plan = plan_of(filled, lambda engine: QUESTIONS[name](engine, first, second))
 

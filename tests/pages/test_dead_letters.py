@@ -18,7 +18,7 @@ from worker.ledger.replays import create_replay, end_replay, find_replays, get_r
 from worker.model.deliveries import Cause, Failure, Status
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
-from worker.model.replays import LetterState, ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, LetterState, ReplayState
 from worker.model.replays import Page as ReplayPage
 
 LETTERS, REPLAYS = HOME + "/dead-letters", HOME + "/replays"
@@ -149,7 +149,7 @@ def test_a_replay_ends_in_the_colour_of_what_became_of_it(
     event = f"{home}-again"
     [letter_id] = bury(site, home, event)
     replay = create_replay(
-        engine, Selection(ids=(letter_id,), tenant_id=OURS), target_id=None, rate=5, made_by="a test"
+        engine, DeadLetterFilter(ids=(letter_id,), tenant_id=OURS), target_id=None, rate=5, made_by="a test"
     )
     assert mark_page(engine, ReplayPage(replay.id, 1, [letter_id], [], NOON + 1000))
     record_entries(

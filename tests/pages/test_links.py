@@ -18,7 +18,7 @@ from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay
 from worker.model.api_keys import Role
 from worker.model.deliveries import Status
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 from worker.pipeline.router import route_entries
 
 #: What a browser loads, and what a person or htmx follows, by element.
@@ -98,7 +98,7 @@ def _settle(site: Site, home: str, tenant: str) -> None:
     ]
     dead = letter({f"{home}-dead": b'{"id": "x"}'}, integration_id=home, dead_ms=now_ms)
     record_entries(site.fleet.engine, [(entry, outcomes)], [(entry, dead)])
-    chosen = Selection(integration_id=home, tenant_id=tenant)
+    chosen = DeadLetterFilter(integration_id=home, tenant_id=tenant)
     create_replay(site.fleet.engine, chosen, target_id=None, rate=5, made_by="a test")
 
 

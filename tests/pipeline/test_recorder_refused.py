@@ -11,12 +11,13 @@ import redis
 from sqlalchemy import Engine, text
 
 from tests.ledger.entries import letter, outcome
+from tests.ledger.letters import all_dead_letters
 from worker.broker import keys
 from worker.broker.notices import RecorderStall, recorder_stall
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
 from worker.broker.unrecordable import Unrecordable
-from worker.ledger.deliveries import find_dead_letters, find_deliveries
+from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore
@@ -98,7 +99,7 @@ def test_a_database_that_refuses_everything_is_waited_for(
     recorder.step(threading.Event())
 
     assert (waiting, lengths(client)) == ([3, 3, 3, 0], [0, 0, 0, 0])
-    assert (len(find_deliveries(owner)), len(find_dead_letters(owner))) == (3, 3)
+    assert (len(find_deliveries(owner)), len(all_dead_letters(owner))) == (3, 3)
     assert ParkedStore(owner).counts()["int_a"].events == 3
 
 
@@ -168,7 +169,7 @@ def test_only_the_entry_that_is_to_blame_is_set_aside(
 
     assert lengths(client) == [0, 0, 0, 1]
     assert [row.event_id for row in find_deliveries(owner)] == ["good-sent"]
-    assert len(find_dead_letters(owner)) == 2
+    assert len(all_dead_letters(owner)) == 2
     assert (aside.stream, "out of range" in aside.reason) == (keys.OUTCOMES, True)
     assert "siem unrecordable list" in caplog.text
 
@@ -200,7 +201,7 @@ def test_what_was_put_back_is_recorded_as_if_it_had_never_been_away(
         "e1": Status.DELIVERED,
         "e2-sent": Status.DELIVERED,
     }
-    assert [row.id.rpartition("-")[0] for row in find_dead_letters(owner)] == [
+    assert [row.id.rpartition("-")[0] for row in all_dead_letters(owner)] == [
         one.entry for one in chosen if one.stream == keys.DEAD_LETTERS
     ]
     assert ParkedStore(owner).counts()["int_a"].events == 1
@@ -229,5 +230,5 @@ def test_entries_of_an_earlier_release_can_be_put_back(
 
     assert lengths(client) == [0, 0, 0, 1]
     assert [row.event_id for row in find_deliveries(owner)] == ["e1"]
-    assert {row.event_id for row in find_dead_letters(owner)} == {"e2", "e4"}
+    assert {row.event_id for row in all_dead_letters(owner)} == {"e2", "e4"}
     assert ParkedStore(owner).counts()["int_a"].events == 2

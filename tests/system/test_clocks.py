@@ -9,12 +9,11 @@ import pytest
 
 from tests.fleet import Fleet, wait_until
 from tests.interop.programs import PEERS
-from tests.ledger.letters import bury
+from tests.ledger.letters import all_dead_letters, bury
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker.clocks import skews
 from worker.broker.notices import PruningRefusals
-from worker.ledger.deliveries import find_dead_letters
 from worker.ledger.pruning import DAY_MS
 from worker.model.deliveries import Status
 
@@ -56,14 +55,14 @@ def test_a_recorder_that_lives_in_another_year_prunes_nothing(own: Fleet) -> Non
     wait_until(lambda: PruningRefusals(own.client).all(), "it refuses to prune")
     told = own.siem("health").stdout.decode()
 
-    assert len(find_dead_letters(own.engine)) == 20
+    assert len(all_dead_letters(own.engine)) == 20
     assert "NOT OK  retention" in told
     assert "ahead of that of Redis" in told
     assert "nothing is pruned: the clock of this host is 365 d ahead" in own.log("recorder")
     own.terminate("recorder")
     own.start("recorder")
     wait_until(lambda: not PruningRefusals(own.client).all(), "a recorder with the right time goes on")
-    assert len(find_dead_letters(own.engine)) == 20
+    assert len(all_dead_letters(own.engine)) == 20
 
 
 @needs_faketime
@@ -96,17 +95,17 @@ def test_after_weeks_without_a_recorder_a_person_is_asked(own: Fleet) -> None:
     own.start("recorder")
     wait_until(lambda: PruningRefusals(own.client).all(), "it refuses to prune")
 
-    assert len(find_dead_letters(own.engine, limit=1000)) == 200
+    assert len(all_dead_letters(own.engine, limit=1000)) == 200
     assert "150 of 200 dead letters that wait are older than 90 days" in own.siem("health").stdout.decode()
     dry = own.siem_json("db", "prune", "--dry-run")
     [letters] = [one for one in dry["due"] if one["kind"] == "dead letters"]
     assert letters["unlikely"]
     assert letters["counts"][1] == {"of": "dead letters that wait", "due": 150, "total": 200}
     assert "may wait for --confirm" in own.siem("db", "prune", "--dry-run").stdout.decode()
-    assert len(find_dead_letters(own.engine, limit=1000)) == 200
+    assert len(all_dead_letters(own.engine, limit=1000)) == 200
     done = own.siem("db", "prune", "--confirm")
     assert done.stdout.decode() == "Pruned 150 dead letters.\n", os.fsdecode(done.stderr)
-    assert len(find_dead_letters(own.engine, limit=1000)) == 50
+    assert len(all_dead_letters(own.engine, limit=1000)) == 50
     assert PruningRefusals(own.client).all() == {}
 
 

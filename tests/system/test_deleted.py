@@ -21,7 +21,7 @@ from worker.broker.snapshot import Snapshot
 from worker.ledger.parked import ParkedStore
 from worker.ledger.replays import create_replay, get_replay
 from worker.model.deliveries import Cause, Status
-from worker.model.replays import ReplayState, Selection
+from worker.model.replays import DeadLetterFilter, ReplayState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -109,7 +109,7 @@ def test_whatever_it_was_doing_it_is_gone(own: Fleet) -> None:
             lambda: own.client.hget(keys.state_key("int_held"), "breaker") == b"open", "the breaker is open"
         )
         wait_until(lambda: own.rows("int_retry"), "the retry waits")
-        dying = Selection(integration_id="int_dying")
+        dying = DeadLetterFilter(integration_id="int_dying")
         replay = create_replay(own.engine, dying, target_id=None, rate=1, made_by="test").id
 
         names = ("flight", "retry", "held", "parked", "dying", "hook", "siem")

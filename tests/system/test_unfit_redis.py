@@ -9,10 +9,10 @@ import pytest
 
 from tests.embedded_servers import VALKEY, start_server
 from tests.fleet import ROLES, Fleet, wait_until
+from tests.ledger.letters import all_dead_letters
 from tests.procfile import commands
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
-from worker.ledger.deliveries import find_dead_letters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -58,7 +58,7 @@ def test_two_ledgers_on_one_redis_do_not_mix(own: Fleet, intruder: Fleet) -> Non
         assert set(splunk.accepted_ids) == {"first", *ids}
         assert list(known) == [b"int_splunk"]
         assert b"saved, but not yet in Redis (" + ANOTHER.encode() in created.stderr
-        assert list(find_dead_letters(intruder.engine, limit=10)) == []
+        assert list(all_dead_letters(intruder.engine, limit=10)) == []
         assert intruder.rows("int_splunk") == []
         assert told.returncode == 1
         assert ANOTHER in told.stdout.decode()

@@ -22,13 +22,12 @@ from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import validate_lines
-from worker.ledger.dead_letters import discard_dead_letters, find_letter
+from worker.ledger.dead_letters import discard_dead_letters, find_dead_letters, find_letter
 from worker.ledger.letter_history import letter_history
-from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.results import DeadLetterRow
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
-from worker.model.replays import LetterState, Selection
+from worker.model.replays import DeadLetterFilter, LetterState
 from worker.pipeline.correction import publish_corrected
 from worker.views.cursors import time_and_id
 from worker.views.dead_letters import (
@@ -64,18 +63,19 @@ def _page(
     tenant_id: str | None = None,
 ) -> LetterPage:
     """Return a page of the letters of an integration, or of the invalid events of a tenant."""
-    meant = LetterQuery(
+    meant = DeadLetterFilter(
         integration_id=integration_id,
         tenant_id=tenant_id,
+        only_invalid=integration_id is None,
         state=None if asked.state is LetterStateFilter.ANY else LetterState(asked.state),
-        cause=asked.cause,
-        code=asked.code,
-        event_type=asked.event_type,
+        causes=(asked.cause,) if asked.cause else (),
+        codes=(asked.code,) if asked.code is not None else (),
+        event_types=(asked.event_type,) if asked.event_type is not None else (),
         event_id=asked.event_id,
         since_ms=epoch_ms(asked.since),
         until_ms=epoch_ms(asked.until),
     )
-    found = letters_page(resources.engine, meant, asked.limit + 1, time_and_id(asked.cursor))
+    found = find_dead_letters(resources.engine, meant, asked.limit + 1, time_and_id(asked.cursor))
     return letter_page(found, asked.limit)
 
 
@@ -96,7 +96,7 @@ def discard_dead_letter(caller: Admin, resources: Shared, integration_id: str, l
     """Discard a dead letter: it waits no longer, and no replay sends it. It can be shown until pruned."""
     letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
     discard_dead_letters(
-        resources.engine, Selection(ids=(letter.id,), integration_id=integration_id), letter.dead_ms
+        resources.engine, DeadLetterFilter(ids=(letter.id,), integration_id=integration_id), letter.dead_ms
     )
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:
@@ -165,7 +165,7 @@ def discard_invalid_event(caller: Admin, resources: Shared, letter_id: str) -> R
     """Discard an event that was not valid: it waits no longer. It can be shown until pruned."""
     letter = _invalid_event(resources, caller.tenant_id, letter_id)
     discard_dead_letters(
-        resources.engine, Selection(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms
+        resources.engine, DeadLetterFilter(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms
     )
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:

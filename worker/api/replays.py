@@ -27,9 +27,9 @@ from worker.model.replays import (
     DEFAULT_RATE,
     FASTEST_RATE,
     MOST_IDS,
+    DeadLetterFilter,
     Replay,
     ReplayState,
-    Selection,
 )
 from worker.views.cursors import time_and_id
 from worker.views.replays import (
@@ -62,7 +62,7 @@ class ReplayRequest(BaseModel):
     rate: int = Field(DEFAULT_RATE, ge=1, le=FASTEST_RATE, description="The most events a second.")
     dry_run: bool = Field(default=False, description="Count what would be replayed, and replay nothing.")
 
-    def selection(self, integration_id: str) -> Selection:
+    def selection(self, integration_id: str) -> DeadLetterFilter:
         """Return which dead letters of that integration are meant. Raises InvalidReplay unless it is said."""
         narrowed = any(
             getattr(self, name) for name in ("ids", "since", "until", "event_types", "causes", "codes")
@@ -73,7 +73,7 @@ class ReplayRequest(BaseModel):
                 "must stand alone" if self.all else "is not set, and nothing says which dead letters",
                 "give ids, since, until, event_types, causes or codes; or all: true",
             )
-        return Selection(
+        return DeadLetterFilter(
             ids=tuple(self.ids),
             integration_id=integration_id,
             since_ms=epoch_ms(self.since),
@@ -219,7 +219,7 @@ def _target(resources: Resources, caller: ApiKey, into: str | None) -> str | Non
         ) from None
 
 
-def _refuse_unknown_ids(selection: Selection, found: DeadLetterCount) -> None:
+def _refuse_unknown_ids(selection: DeadLetterFilter, found: DeadLetterCount) -> None:
     missing = len(set(selection.ids)) - found.total
     if missing > 0:
         raise InvalidReplay(

@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from worker.background.redis_monitor import RedisReport
 from worker.broker.clocks import skews
 from worker.broker.conflicts import Conflict, conflicts, count_by_kind, sentences
+from worker.broker.connection import Client
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import short_processes
 from worker.broker.notices import PruningRefusals, Stall, recorder_stall
@@ -22,7 +22,9 @@ from worker.broker.redis_stats import (
     standing_subjects,
 )
 from worker.integrations import destination_types
-from worker.ledger.health import invalid_parts, latencies, records, subjects, types_in_use
+from worker.ledger.dead_letters import invalid_since
+from worker.ledger.engine import Ledger
+from worker.ledger.health import latencies, records, subjects, types_in_use
 from worker.ledger.migrations.revisions import words_of_tables
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.parked import ParkedStore
@@ -35,7 +37,16 @@ from worker.model.errors import (
     OutageError,
     SchemaOutdated,
 )
-from worker.model.fleet_health import FleetHealth, Part, open_part, parts, resources_parts, roles, worker_role
+from worker.model.fleet_health import (
+    FleetHealth,
+    Part,
+    invalid_part,
+    open_part,
+    parts,
+    resources_parts,
+    roles,
+    worker_role,
+)
 from worker.model.health import (
     LATENCY_OF,
     BacklogStats,
@@ -57,7 +68,7 @@ _MINUTE_MS = 60_000
 class HealthService:
     """Reads the health of integrations and of the fleet."""
 
-    def __init__(self, engine: Any, client: Any, config: Settings) -> None:
+    def __init__(self, engine: Ledger, client: Client, config: Settings) -> None:
         """Ask this ledger and this Redis, both of which may be shared between threads."""
         self._engine = engine
         self._client = client
@@ -118,7 +129,7 @@ class HealthService:
             known = _conflict_parts(conflicts(self._client))
             clocks = [
                 *self._clock_parts(),
-                *invalid_parts(self._engine, signs.now_ms, self._thresholds.window),
+                *_invalid_parts(self._engine, signs.now_ms, self._thresholds.window),
             ]
             types = self._standing_types() if types is None else types
             database = _writable(database, recorder_stall(self._client))
@@ -257,3 +268,14 @@ def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
     """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
     words = "; ".join(sentences(count_by_kind(found)))
     return [open_part("integrations", ok=False, words=words)] if words else []
+
+
+def _invalid_parts(engine: Ledger, now_ms: int, seconds: float) -> list[Part]:
+    """Return the part of the fleet that shows invalid events of the last seconds.
+
+    Nothing while the database is away, which is a part of its own.
+    """
+    try:
+        return [invalid_part(invalid_since(engine, now_ms - round(seconds * 1000)), seconds)]
+    except (LedgerUnavailable, SchemaOutdated):
+        return []

@@ -34,15 +34,15 @@ from worker.ledger.dead_letters import (
     DeadLetterCount,
     count_dead_letters,
     discard_dead_letters,
+    find_dead_letters,
     find_letter,
 )
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.letter_history import letter_history
-from worker.ledger.letter_pages import LetterQuery, letters_page
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay
-from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, LetterState, Replay, Selection
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, DeadLetterFilter, LetterState, Replay
 from worker.views.cursors import time_and_id
 from worker.views.dead_letters import letter_detail, letter_page
 from worker.views.replays import count_document, replay_detail
@@ -99,13 +99,13 @@ def list_(
     """
     with integration_store() as store:
         names = names_by_id(store)
-        asked = LetterQuery(
+        asked = DeadLetterFilter(
             integration_id=resolved(store, integration),
-            cause=Cause(cause) if cause else None,
+            causes=(cause,) if cause else (),
             state=None if state == _ANY else LetterState(state),
             since_ms=since,
         )
-        found = letters_page(store.engine, asked, limit + 1, time_and_id(cursor))
+        found = find_dead_letters(store.engine, asked, limit + 1, time_and_id(cursor))
     if as_json:
         print_json(letter_page(found, limit))
         return
@@ -240,7 +240,7 @@ def replay(
             announce_replay(made, as_json=as_json)
 
 
-def _counted(store: IntegrationStore, selection: Selection, *, elsewhere: bool) -> DeadLetterCount:
+def _counted(store: IntegrationStore, selection: DeadLetterFilter, *, elsewhere: bool) -> DeadLetterCount:
     """Count what is meant. Raises NotFoundError or InvalidReplay for an id of which nothing waits."""
     found = count_dead_letters(store.engine, selection, elsewhere=elsewhere)
     if found.total < len(set(selection.ids)):

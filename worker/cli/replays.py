@@ -11,8 +11,9 @@ from msgspec import structs
 from worker.broker.connection import redis_client
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.selection import cursor_option, limit_option
-from worker.cli.stores import Ledger, configuration, integration_store, ledger, names_by_id
+from worker.cli.stores import configuration, integration_store, ledger, names_by_id
 from worker.ledger.dead_letters import find_letter
+from worker.ledger.engine import Ledger
 from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay
 from worker.model.events import MAX_EVENT_BYTES
@@ -138,7 +139,9 @@ def _row(replay: Replay, names: Mapping[str, str]) -> list[Any]:
 def _fields(replay: Replay, became: ReplayResult, names: Mapping[str, str]) -> list[list[Any]]:
     columns = ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"]
     chosen = structs.asdict(replay.selection)
-    narrowed = ", ".join(f"{name}: {_shown(value)}" for name, value in chosen.items() if value)
+    narrowed = ", ".join(
+        f"{name}: {_shown(value)}" for name, value in chosen.items() if value and name != "state"
+    )
     return [
         *map(list, zip(columns, _row(replay, names), strict=True)),
         ["ended", when(replay.ended_ms)],

@@ -20,7 +20,7 @@ from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay, NotFoundError, SiemError
 from worker.model.events import EventType
 from worker.model.limits import MOST_ROWS, USUAL_ROWS
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 
 #: What no shell wants quoted.
 _PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]*")
@@ -54,7 +54,7 @@ def replay_target(store: IntegrationStore, into: str | None) -> tuple[str | None
     return target, _tenant(record.document)
 
 
-def refuse_other_tenant(store: IntegrationStore, selection: Selection) -> None:
+def refuse_other_tenant(store: IntegrationStore, selection: DeadLetterFilter) -> None:
     """Raise InvalidReplay when the events would reach another tenant's integration, whoever asks."""
     if selection.tenant_id is None or selection.integration_id is None:
         return
@@ -145,14 +145,16 @@ def resolved(store: IntegrationStore, id_or_name: str | None) -> str | None:
     return None if id_or_name is None else store.resolve(id_or_name)
 
 
-def selection_of(store: IntegrationStore, options: dict[str, Any], tenant_id: str | None = None) -> Selection:
+def selection_of(
+    store: IntegrationStore, options: dict[str, Any], tenant_id: str | None = None
+) -> DeadLetterFilter:
     """Read the options of `selecting`. Raises click.UsageError when they do not say which are meant."""
     given = {
         name: value for name, value in options.items() if name != "everything" and value not in (None, ())
     }
     if bool(given) == options["everything"]:
         raise click.UsageError("say which dead letters: --id, --integration and the like, or --all")
-    return Selection(
+    return DeadLetterFilter(
         ids=options["ids"],
         integration_id=resolved(store, options["integration"]),
         tenant_id=tenant_id,

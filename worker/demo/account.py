@@ -10,9 +10,14 @@ from worker.integrations.integration import Integration
 from worker.integrations.splunk_hec import SplunkHec
 from worker.integrations.syslog_cef import SyslogCef
 from worker.ledger.counts import counts_since
-from worker.ledger.deliveries import DeliveryCounts, delivery_percentiles, tallies
+from worker.ledger.deliveries import tallies
+from worker.ledger.health import latencies
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.results import DeliveryCounts
 from worker.model.event_decoder import decode_event
+
+#: Latencies are of so many of the latest settlements: of all of a usual demo.
+_SETTLEMENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +130,12 @@ class Account:
         )
 
     def _with_speed(self, line: AccountLine, integration: Integration) -> AccountLine:
-        percentiles = delivery_percentiles(self._engine, integration.id)
+        latency = latencies(self._engine, [integration.id], sample=_SETTLEMENTS)[integration.id]
         return replace(
             line,
             events_per_second=round(line.delivered / self.seconds) if self.seconds else 0,
-            p50_ms=percentiles.p50 if percentiles else None,
-            p99_ms=percentiles.p99 if percentiles else None,
+            p50_ms=latency.p50 if latency else None,
+            p99_ms=latency.p99 if latency else None,
         )
 
 

@@ -4,7 +4,6 @@ Comes in: what a door was given. Goes out: keys, without their text. A revoked k
 it can be told who it was.
 """
 
-import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from worker.model.api_keys import (
     make_text,
 )
 from worker.model.errors import InvalidApiKey, NotFoundError
+from worker.model.time import current_ms
 
 _LONGEST_TENANT, _LONGEST_NAME = 128, 200
 _columns = [column for column in api_keys.c if column.name != "digest"]
@@ -38,7 +38,7 @@ class ApiKeyStore:
         """Make a key of that tenant. Raises InvalidApiKey naming `tenant` or `name`."""
         _check("tenant", tenant_id, _LONGEST_TENANT)
         _check("name", name, _LONGEST_NAME)
-        key = ApiKey(make_id(), tenant_id, name, role, _now_ms())
+        key = ApiKey(make_id(), tenant_id, name, role, current_ms())
         text = make_text(key.id)
         row = {
             "id": key.id,
@@ -71,7 +71,7 @@ class ApiKeyStore:
         mine = api_keys.c.id == storable(key_id)
         with writing(self._engine) as connection:
             stands = update(api_keys).where(mine, api_keys.c.revoked_ms.is_(None))
-            connection.execute(stands.values(revoked_ms=_now_ms()))
+            connection.execute(stands.values(revoked_ms=current_ms()))
             row = connection.execute(select(*_columns).where(mine)).mappings().first()
         if row is None:
             raise NotFoundError(
@@ -97,7 +97,3 @@ def _check(field: str, text: str, longest: int) -> None:
         raise InvalidApiKey(field, f"has {len(text)} characters", f"give 1 to {longest}")
     if not text.isprintable():
         raise InvalidApiKey(field, "has characters that cannot be printed", "leave those out")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

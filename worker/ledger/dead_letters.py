@@ -1,11 +1,10 @@
-"""Picks dead letters that wait: counts them, discards them, shows one.
+"""Dead letters: lists, counts and discards those that a filter means, and shows one.
 
-Comes in: a selection. Goes out: figures and rows. What is changed is changed in small transactions, so that
-the recorder never waits for long.
+What is changed is changed in small transactions, so that the recorder never waits for long.
 """
 
-import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
@@ -22,18 +21,21 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 
-from worker.ledger.deliveries import WAITS, dead_letter_row
 from worker.ledger.engine import reading, writing
 from worker.ledger.results import DeadLetterRow
 from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, integrations
-from worker.model.deliveries import NOT_REPLAYABLE
+from worker.model.deliveries import NOT_REPLAYABLE, Cause
 from worker.model.errors import NotFoundError
-from worker.model.replays import LetterState, Selection
+from worker.model.replays import DeadLetterFilter, LetterState
+from worker.model.time import current_ms
 
+#: A partial index serves a question only if these very words stand in it.
+WAITS = text("state = 'waiting'")
 #: Letters that one transaction changes.
 STEP = 500
 
@@ -43,11 +45,11 @@ _columns = [_letter[field.name] for field in fields(DeadLetterRow)]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCount:
-    """How many letters a selection means.
+    """How many letters a filter means.
 
     `replayable` can be sent again; `invalid` never were valid events; `unreadable` were damaged in Redis;
     `homeless` have an integration that was deleted, and nobody named another one. `groups` counts all of
-    them by integration and code of the finding. `upto_ms` is when the last of them died.
+    them by integration and code of the failure. `upto_ms` is when the last of them died.
     """
 
     replayable: int
@@ -63,20 +65,28 @@ class DeadLetterCount:
         return self.replayable + self.invalid + self.unreadable + self.homeless
 
 
-def chosen(selection: Selection) -> list[ColumnElement[bool]]:
-    """Return the conditions under which a dead letter is meant; that it waits is the first."""
-    conditions: list[Any] = [WAITS, *_about_its_event(selection)]
-    if selection.ids:
-        conditions.append(_letter.id.in_(map(storable, selection.ids)))
-    if selection.since_ms is not None:
-        conditions.append(_letter.dead_ms >= selection.since_ms)
-    if selection.until_ms is not None:
-        conditions.append(_letter.dead_ms <= selection.until_ms)
-    if selection.causes:
-        conditions.append(_letter.cause.in_(selection.causes))
-    if selection.codes:
-        conditions.append(_letter.error_code.in_(map(storable, selection.codes)))
+def conditions_of(asked: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions under which a dead letter is meant; its state is the first."""
+    conditions: list[Any] = []
+    if asked.state is not None:
+        conditions.append(WAITS if asked.state is LetterState.WAITING else _letter.state == asked.state)
+    conditions += _about_its_event(asked)
+    if asked.ids:
+        conditions.append(_letter.id.in_(map(storable, asked.ids)))
+    if asked.since_ms is not None:
+        conditions.append(_letter.dead_ms >= asked.since_ms)
+    if asked.until_ms is not None:
+        conditions.append(_letter.dead_ms <= asked.until_ms)
+    if asked.causes:
+        conditions.append(_letter.cause.in_(asked.causes))
+    if asked.codes:
+        conditions.append(_letter.error_code.in_(map(storable, asked.codes)))
     return conditions
+
+
+def waiting(asked: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of those that wait: a replay takes no others, and no others are discarded."""
+    return conditions_of(structs.replace(asked, state=LetterState.WAITING))
 
 
 def living() -> ColumnElement[bool]:
@@ -85,21 +95,23 @@ def living() -> ColumnElement[bool]:
     return select(1).where(home, integrations.c.deleted_ms.is_(None)).exists()
 
 
-def count_dead_letters(engine: Engine, selection: Selection, *, elsewhere: bool = False) -> DeadLetterCount:
+def count_dead_letters(
+    engine: Engine, asked: DeadLetterFilter, *, elsewhere: bool = False
+) -> DeadLetterCount:
     """Count what is meant; with `elsewhere`, for another integration than each letter's own."""
     with reading(engine) as connection:
-        return count_letters(connection, selection, elsewhere=elsewhere)
+        return count_letters(connection, asked, elsewhere=elsewhere)
 
 
 def count_letters(
-    connection: Connection, selection: Selection, *, elsewhere: bool = False
+    connection: Connection, asked: DeadLetterFilter, *, elsewhere: bool = False
 ) -> DeadLetterCount:
-    """Count what is meant, in the caller's transaction; in all else as `census`."""
+    """Count what is meant, in the caller's transaction; in all else as `count_dead_letters`."""
     is_home = living() if not elsewhere else _letter.integration_id.is_not(None)
     wanted = (
         select(_letter.integration_id, _letter.cause, _letter.error_code, is_home, func.count())
         .add_columns(func.max(_letter.dead_ms))
-        .where(*chosen(selection))
+        .where(*waiting(asked))
         .group_by(_letter.integration_id, _letter.cause, _letter.error_code, is_home)
     )
     kinds: Counter[str] = Counter()
@@ -116,13 +128,13 @@ def count_letters(
     )
 
 
-def discard_dead_letters(engine: Engine, selection: Selection, upto_ms: int) -> int:
+def discard_dead_letters(engine: Engine, asked: DeadLetterFilter, upto_ms: int) -> int:
     """Let those that are meant wait no longer, and return how many; one that died after `upto_ms` is not.
 
     They keep their payload until they are pruned by age: a mistake can be put right that long.
     """
-    until_ms = upto_ms if selection.until_ms is None else min(upto_ms, selection.until_ms)
-    bounded = chosen(structs.replace(selection, until_ms=until_ms))
+    until_ms = upto_ms if asked.until_ms is None else min(upto_ms, asked.until_ms)
+    bounded = waiting(structs.replace(asked, until_ms=until_ms))
     discarded = 0
     while True:
         with reading(engine) as connection:
@@ -133,23 +145,22 @@ def discard_dead_letters(engine: Engine, selection: Selection, upto_ms: int) -> 
             discarded += _discard(connection, ids)
 
 
-def waiting_letters(
-    engine: Engine, selection: Selection, limit: int, before: tuple[int, str] | None = None
+def find_dead_letters(
+    engine: Engine, asked: DeadLetterFilter, limit: int, before: tuple[int, str] | None = None
 ) -> list[DeadLetterRow]:
-    """Return letters that are meant, the latest first, without payloads.
+    """Return the next letters that are meant, the latest first, without payloads.
 
-    `before` is `dead_ms` and id of the last one of the page before this.
+    `before` is `dead_ms` and id of the last one of the page before this. Raises LedgerUnavailable.
     """
-    wanted = _without_payload().where(*chosen(selection))
+    conditions = conditions_of(asked)
     if before is not None:
-        at_ms, letter_id = before
-        wanted = wanted.where(
-            _letter.dead_ms <= at_ms,
-            or_(_letter.dead_ms < at_ms, _letter.id < storable(letter_id)),
-        )
+        place = before[0], storable(before[1])
+        # The second condition is the first one's shadow, in words that an index understands.
+        conditions += [tuple_(_letter.dead_ms, _letter.id) < place, _letter.dead_ms <= before[0]]
+    wanted = _without_payload().where(*conditions)
     wanted = wanted.order_by(_letter.dead_ms.desc(), _letter.id.desc()).limit(limit)
     with reading(engine) as connection:
-        return [dead_letter_row(row) for row in connection.execute(wanted).mappings()]
+        return [_row(row) for row in connection.execute(wanted).mappings()]
 
 
 def find_letter(engine: Engine, letter_id: str) -> DeadLetterRow:
@@ -161,7 +172,7 @@ def find_letter(engine: Engine, letter_id: str) -> DeadLetterRow:
         raise NotFoundError(
             f"there is no dead letter {letter_id}: `siem dead-letters list` shows those there are"
         )
-    return dead_letter_row(row)
+    return _row(row)
 
 
 def same_content(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -177,21 +188,21 @@ def dead_letter_history(
     if content is not None:
         wanted = wanted.where(same_content(_letter.content, literal(content)))
     with reading(engine) as connection:
-        rows = [dead_letter_row(row) for row in connection.execute(wanted).mappings()]
+        rows = [_row(row) for row in connection.execute(wanted).mappings()]
     # Not by the database: SQLite would go through all letters of the integration in their order.
     return sorted(rows, key=attrgetter("dead_ms", "id"))
 
 
 def mark_corrected(engine: Engine, letter_id: str) -> None:
     """Let a letter wait no longer: its event was published again, corrected."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = current_ms()
     changed = update(dead_letters).where(_letter.id == storable(letter_id), WAITS)
     with writing(engine) as connection:
         connection.execute(changed.values(state=LetterState.REPLAYED, state_ms=now_ms))
 
 
 def invalid_since(engine: Engine, since_ms: int) -> dict[str | None, int]:
-    """Count by tenant the invalid events that came since then, and that nobody has dealt with."""
+    """Count by tenant the invalid events that came since then and wait."""
     came = (_letter.dead_ms >= since_ms, WAITS)
     of_all = select(func.count()).where(_letter.integration_id.is_(None), *came)
     # Both by indexes alone: on SQLite the tenant lies behind the payload, which may be large.
@@ -211,19 +222,28 @@ def _without_payload() -> Select[Any]:
     return select(*columns, literal(b"").label("payload"))
 
 
-def _about_its_event(selection: Selection) -> list[ColumnElement[bool]]:
+def _about_its_event(asked: DeadLetterFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if selection.integration_id is not None:
-        conditions.append(_letter.integration_id == storable(selection.integration_id))
-    if selection.tenant_id is not None:
-        home = select(integrations.c.tenant_id).where(integrations.c.id == _letter.integration_id)
-        owner = func.coalesce(_letter.tenant_id, home.scalar_subquery())
-        conditions.append(owner == storable(selection.tenant_id))
-    if selection.event_types:
-        conditions.append(_letter.event_type.in_(map(storable, selection.event_types)))
-    if selection.most_deaths is not None:
-        conditions.append(_history() <= selection.most_deaths)
+    if asked.integration_id is not None:
+        # Of one event there are few letters: an index by integration would lead past all of its letters.
+        home = _letter.integration_id if asked.event_id is None else _letter.integration_id.concat("")
+        conditions.append(home == storable(asked.integration_id))
+    if asked.event_id is not None:
+        conditions.append(_letter.event_id == storable(asked.event_id))
+    if asked.tenant_id is not None:
+        owner = _letter.tenant_id if asked.only_invalid else _owner()
+        conditions.append(owner == storable(asked.tenant_id))
+    if asked.event_types:
+        conditions.append(_letter.event_type.in_(map(storable, asked.event_types)))
+    if asked.most_deaths is not None:
+        conditions.append(_history() <= asked.most_deaths)
     return conditions
+
+
+def _owner() -> ColumnElement[Any]:
+    """Return the tenant that an invalid event named, else that of the letter's integration."""
+    home = select(integrations.c.tenant_id).where(integrations.c.id == _letter.integration_id)
+    return func.coalesce(_letter.tenant_id, home.scalar_subquery())
 
 
 def _history() -> Any:
@@ -237,11 +257,16 @@ def _history() -> Any:
     return select(func.count()).select_from(other).where(same).scalar_subquery()
 
 
+def _row(row: Mapping[Any, Any]) -> DeadLetterRow:
+    """Read a row of all the columns that a DeadLetterRow has."""
+    return DeadLetterRow(**{**row, "cause": Cause(row["cause"]), "state": LetterState(row["state"])})
+
+
 def _discard(connection: Connection, ids: list[str]) -> int:
     return connection.execute(
         update(dead_letters)
         .where(_letter.id.in_(ids), WAITS)
-        .values(state=LetterState.DISCARDED, state_ms=time.time_ns() // 1_000_000)
+        .values(state=LetterState.DISCARDED, state_ms=current_ms())
     ).rowcount
 
 

@@ -1,10 +1,9 @@
-"""Answers questions about deliveries and dead letters with typed rows.
+"""Answers questions about deliveries with typed rows, the newest first, or figures over them.
 
-Comes in: filters from the doors. Goes out: rows, the newest first, or figures over them. Nothing here
-writes; on SQLite nothing here waits for the recorder either.
+Nothing here writes; on SQLite nothing here waits for the recorder either.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -23,38 +22,20 @@ from sqlalchemy import (
     union_all,
 )
 
-from worker.ledger.engine import reading
-from worker.ledger.results import DeadLetterRow, DeliveryCounts, DeliveryRow, Percentiles, Place
+from worker.ledger.engine import distinct_values, reading
+from worker.ledger.results import DeliveryCounts, DeliveryRow, Place
 from worker.ledger.rows import storable
-from worker.ledger.schema import dead_letters as dead_letters_table
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
-from worker.model.deliveries import Assurance, Cause, Status
+from worker.model.deliveries import Assurance, Status
 from worker.model.outcomes import event_id_of, keys_between
-from worker.model.replays import LetterState
-
-__all__ = [
-    "DeadLetterRow",
-    "DeliveryCounts",
-    "DeliveryRow",
-    "Percentiles",
-    "Place",
-    "dead_letter_row",
-    "delivery_percentiles",
-    "find_dead_letters",
-    "find_deliveries",
-    "last_problem",
-    "tallies",
-]
 
 _delivery = deliveries_table.c
-_letter = dead_letters_table.c
 
 _COLUMNS = [_delivery[field.name] for field in fields(DeliveryRow) if field.name in _delivery]
 
 #: A partial index serves a question only if these very words stand in it.
-_UNWELL = text("status <> 'delivered'")
-WAITS = text("state = 'waiting'")
+NOT_DELIVERED = text("status <> 'delivered'")
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
@@ -81,7 +62,7 @@ def find_deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     """
     conditions = _delivery_conditions(status, since_ms, before)
     if failed:
-        conditions.append(_UNWELL)
+        conditions.append(NOT_DELIVERED)
     if until_ms is not None:
         conditions.append(_delivery.settled_ms <= until_ms)
     if event_type is not None:
@@ -98,36 +79,6 @@ def find_deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
         if integration_id is None and event_id is None:
             return _newest_of_all(connection, conditions, limit)
         return _delivery_rows(connection, _newest(conditions, limit))
-
-
-def find_dead_letters(
-    engine: Engine,
-    *,
-    integration_id: str | None = None,
-    cause: Cause | None = None,
-    state: LetterState | None = None,
-    since_ms: int | None = None,
-    limit: int = 50,
-) -> list[DeadLetterRow]:
-    """Return dead letters, the latest first; `since_ms` is inclusive."""
-    wanted = select(*(_letter[field.name] for field in fields(DeadLetterRow)))
-    if integration_id is not None:
-        wanted = wanted.where(_letter.integration_id == storable(integration_id))
-    if cause is not None:
-        wanted = wanted.where(_letter.cause == cause)
-    if state is not None:
-        wanted = wanted.where(WAITS if state is LetterState.WAITING else _letter.state == state)
-    if since_ms is not None:
-        wanted = wanted.where(_letter.dead_ms >= since_ms)
-    wanted = wanted.order_by(_letter.dead_ms.desc(), _letter.id.desc()).limit(limit)
-    with reading(engine) as connection:
-        rows = connection.execute(wanted).mappings()
-        return [dead_letter_row(row) for row in rows]
-
-
-def dead_letter_row(row: Mapping[Any, Any]) -> DeadLetterRow:
-    """Read a row of all the columns that a DeadLetterRow has."""
-    return DeadLetterRow(**{**row, "cause": Cause(row["cause"]), "state": LetterState(row["state"])})
 
 
 def tallies(
@@ -155,34 +106,12 @@ def tallies(
     return {integration_id: DeliveryCounts(**of_one) for integration_id, of_one in counts.items()}
 
 
-def delivery_percentiles(engine: Engine, integration_id: str, *, limit: int = 10_000) -> Percentiles | None:
-    """Return percentiles over the latest delivered events of an integration; None when there are none."""
-    wanted = (
-        select(_delivery.latency_ms)
-        .where(_delivery.integration_id == storable(integration_id), _delivery.status == Status.DELIVERED)
-        .order_by(_delivery.settled_ms.desc())
-        .limit(limit)
-    )
-    with reading(engine) as connection:
-        ascending = sorted(connection.execute(wanted).scalars())
-    if not ascending:
-        return None
-    return Percentiles(*(ascending[-(-len(ascending) * percent // 100) - 1] for percent in (50, 95, 99)))
-
-
-def last_problem(engine: Engine, integration_id: str) -> DeliveryRow | None:
-    """Return the latest settled delivery of an integration that is dead or to be tried again."""
-    conditions = [_delivery.integration_id == storable(integration_id), _UNWELL]
-    with reading(engine) as connection:
-        return next(iter(_delivery_rows(connection, _newest(conditions, 1))), None)
-
-
 def _delivery_conditions(status: Status | None, since_ms: int | None, before: Place | None) -> list[Any]:
     conditions: list[Any] = []
     if status is not None:
         conditions.append(_delivery.status == status)
         if status is not Status.DELIVERED:
-            conditions.append(_UNWELL)
+            conditions.append(NOT_DELIVERED)
     if since_ms is not None:
         conditions.append(_delivery.settled_ms >= since_ms)
     if before is not None:
@@ -214,7 +143,7 @@ def _newest(conditions: list[Any], limit: int) -> Select[Any]:
 
 def _newest_of_all(connection: Connection, conditions: list[Any], limit: int) -> list[DeliveryRow]:
     """Merge the newest of each integration, so that an index by integration serves here too."""
-    ids = _integrations_with_deliveries(connection)
+    ids = distinct_values(connection, _delivery.integration_id)
     rows: list[DeliveryRow] = []
     for start in range(0, len(ids), _MOST_PARTS):
         some = ids[start : start + _MOST_PARTS]
@@ -228,14 +157,6 @@ def _newest_of_each(integration_ids: list[str], conditions: list[Any], limit: in
         for integration_id in integration_ids
     ]
     return union_all(*(select(part) for part in parts))
-
-
-def _integrations_with_deliveries(connection: Connection) -> list[str]:
-    """Return their ids, hopping from one to the next in the index instead of reading all of it."""
-    hops = select(func.min(_delivery.integration_id).label("id")).cte("hops", recursive=True)
-    following = select(func.min(_delivery.integration_id)).where(_delivery.integration_id > hops.c.id)
-    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.id.is_not(None)))
-    return list(connection.execute(select(hops.c.id).where(hops.c.id.is_not(None))).scalars())
 
 
 def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryRow]:

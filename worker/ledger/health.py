@@ -20,25 +20,19 @@ from sqlalchemy import (
     Text,
     bindparam,
     select,
-    text,
     union_all,
 )
 
 from worker.ledger.counts import Minute, read_minutes
-from worker.ledger.dead_letters import invalid_since
+from worker.ledger.deliveries import NOT_DELIVERED
 from worker.ledger.engine import reading
 from worker.ledger.rows import storable
 from worker.ledger.schema import deliveries, integrations, minute_counts
 from worker.model.deliveries import Status
-from worker.model.errors import LedgerUnavailable, SchemaOutdated
-from worker.model.fleet_health import Part, invalid_part
 from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subject
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
-
-#: A partial index serves a question only if these very words stand in it.
-_UNWELL = text("status <> 'delivered'")
 
 _delivery = deliveries.c
 _minute = minute_counts.c
@@ -179,7 +173,7 @@ def _unwell(integration_id: _Id) -> Select[Any]:
             *(_delivery.integration_id, _delivery.settled_ms, _delivery.error_code),
             *(_delivery.error, _delivery.hint, _delivery.retry_at_ms),
         )
-        .where(_delivery.integration_id == integration_id, _UNWELL)
+        .where(_delivery.integration_id == integration_id, NOT_DELIVERED)
         .order_by(_delivery.settled_ms.desc())
     )
 
@@ -218,14 +212,3 @@ def _latency(settled: Sequence[_Settled]) -> Latency | None:
     if not ascending:
         return None
     return Latency(*(ascending[-(-len(ascending) * percent // 100) - 1] for percent in (50, 95, 99)))
-
-
-def invalid_parts(engine: Engine, now_ms: int, seconds: float) -> list[Part]:
-    """Return the part of the fleet that tells of events of the last seconds that were not valid.
-
-    Nothing while the database is away, which is a part of its own.
-    """
-    try:
-        return [invalid_part(invalid_since(engine, now_ms - round(seconds * 1000)), seconds)]
-    except (LedgerUnavailable, SchemaOutdated):
-        return []

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
-from worker.ledger.engine import reading, writing
+from worker.ledger.engine import chunks, reading, writing
 from worker.ledger.integration_rows import (
     LIVING,
     delete_row,
@@ -41,8 +41,6 @@ from worker.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
-#: Bound values of one SQLite statement: older releases take 999.
-_MOST_VALUES = 900
 _columns = integrations.c
 _DELETED = _columns.deleted_ms.is_not(None)
 
@@ -225,10 +223,9 @@ class IntegrationStore:
         wanted = select(_columns.id, _columns.type, _columns.revision, _DELETED).where(*self._mine)
         with reading(self.engine) as connection:
             found = [IntegrationState(*row) for row in connection.execute(wanted.where(LIVING))]
-            left = sorted(set(ids) - {one.id for one in found})
-            for start in range(0, len(left), _MOST_VALUES):
-                some = _columns.id.in_(left[start : start + _MOST_VALUES])
-                found += [IntegrationState(*row) for row in connection.execute(wanted.where(some))]
+            for left in chunks(sorted(set(ids) - {one.id for one in found})):
+                rows = connection.execute(wanted.where(_columns.id.in_(left)))
+                found += [IntegrationState(*row) for row in rows]
         return found
 
     def masked(self) -> list[MaskedIntegration]:

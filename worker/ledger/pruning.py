@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 
 from worker.ledger.attempts import attempts
-from worker.ledger.deliveries import WAITS
-from worker.ledger.engine import reading, writing
+from worker.ledger.dead_letters import WAITS
+from worker.ledger.engine import distinct_values, reading, writing
 from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
 from worker.model.deliveries import Status
 from worker.model.outcomes import key_of_reused
@@ -158,7 +158,7 @@ def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Select[Any] | 
         wanted = wanted.where(not_(plan.stays()))
     if plan.by is None:
         return wanted if connection.execute(wanted.limit(1)).first() else None
-    parts = (wanted.where(plan.by == value) for value in _values(connection, plan.by))
+    parts = (wanted.where(plan.by == value) for value in distinct_values(connection, plan.by))
     return next((part for part in parts if connection.execute(part.limit(1)).first()), None)
 
 
@@ -166,14 +166,6 @@ def _waiting(connection: Connection, places: Select[Any]) -> int:
     """Count those at these places that wait."""
     states = connection.execute(places.with_only_columns(dead_letters.c.state)).scalars()
     return sum(state == LetterState.WAITING for state in states)
-
-
-def _values(connection: Connection, column: Column[Any]) -> list[Any]:
-    """Return the values that a column has, hopping through its index."""
-    hops = select(func.min(column).label("value")).cte("hops", recursive=True)
-    following = select(func.min(column)).where(column > hops.c.value)
-    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.value.is_not(None)))
-    return list(connection.execute(select(hops.c.value).where(hops.c.value.is_not(None))).scalars())
 
 
 def _tells_a_waiting_letter() -> Any:

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, func, select, text
 from worker.ledger.rows import storable
 from worker.ledger.schema import integrations, replays
 from worker.model.limits import Quotas, too_large_document, too_many_integrations, too_many_replays
-from worker.model.replays import AUTOMATIC, Selection
+from worker.model.replays import AUTOMATIC, DeadLetterFilter
 
 #: Names these locks of PostgreSQL; any number that nobody else uses.
 _LOCKS = 0x5349_4511
 #: A partial index serves a question only if these very words stand in it.
-_RUNS = text("state = 'running'")
+RUNS = text("state = 'running'")
 _columns = integrations.c
 #: Of an integration without a destination's fields.
 _WHOLE = "integration"
@@ -45,7 +45,7 @@ def require_fit(document: Mapping[str, Any], quotas: Quotas, before: Mapping[str
 
 
 def require_replay(
-    connection: Connection, selection: Selection, target_id: str | None, quotas: Quotas
+    connection: Connection, selection: DeadLetterFilter, target_id: str | None, quotas: Quotas
 ) -> None:
     """Raise TooManyReplays if as many replays of the tenant run as may.
 
@@ -57,9 +57,9 @@ def require_replay(
         return
     _lock(connection, tenant_id)
     columns = replays.c
-    running = select(columns.selection, columns.target_id).where(_RUNS, columns.made_by.not_in(AUTOMATIC))
+    running = select(columns.selection, columns.target_id).where(RUNS, columns.made_by.not_in(AUTOMATIC))
     found = [
-        (msgspec.json.decode(selected, type=Selection), target)
+        (msgspec.json.decode(selected, type=DeadLetterFilter), target)
         for selected, target in connection.execute(running)
     ]
     count = _tenants(connection, found).count(tenant_id)
@@ -67,7 +67,9 @@ def require_replay(
         raise too_many_replays(count, quotas.replays)
 
 
-def _tenants(connection: Connection, found: Iterable[tuple[Selection, str | None]]) -> list[str | None]:
+def _tenants(
+    connection: Connection, found: Iterable[tuple[DeadLetterFilter, str | None]]
+) -> list[str | None]:
     """Return of each replay whose it is: of its integration, or else of its selection."""
     homes = [(target_id or one.integration_id, one.tenant_id) for one, target_id in found]
     wanted = select(_columns.id, _columns.tenant_id).where(

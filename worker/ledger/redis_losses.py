@@ -1,6 +1,5 @@
 """Keeps what was found missing in Redis, as evidence, and who has acknowledged it."""
 
-import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from worker.ledger.rows import storable, storable_prose
 from worker.ledger.schema import redis_losses
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.redis_marks import Loss, Mark, with_more
+from worker.model.time import current_ms
 
 _decode = msgspec.json.Decoder(Loss).decode
 
@@ -98,7 +98,7 @@ class LossStore:
             reason = f"{loss_id} was acknowledged by {found.acknowledged_by} already"
             raise InvalidInput("ID", reason, "`siem redis losses` lists those that are not")
         values = {
-            "acknowledged_ms": time.time_ns() // 1_000_000,
+            "acknowledged_ms": current_ms(),
             "acknowledged_by": storable_prose(by),
             "acknowledgement": storable_prose(note),
         }

@@ -3,7 +3,6 @@
 Comes in: marks. Goes out: the latest one, to be compared with what Redis holds.
 """
 
-import time
 from collections.abc import Mapping
 
 import msgspec
@@ -14,7 +13,7 @@ from worker.ledger.rows import version_of
 from worker.ledger.schema import deliveries, parked, recorded_entries, redis_epochs
 from worker.model.deliveries import Status
 from worker.model.redis_marks import DEAD_LETTERS, EVENTS, OUTCOMES, PARKED, Figures, Mark
-from worker.model.time import LATEST_MS
+from worker.model.time import LATEST_MS, current_ms
 
 #: Clocks of workers, which date what was settled, may be so far behind that of Redis, in milliseconds.
 _CLOCKS_APART_MS = 60_000
@@ -113,7 +112,7 @@ def begin_epoch(connection: Connection, mark: Mark) -> None:
     values = {"mark": mark.number, "marked_ms": mark.at_ms, "figures": _text(mark.figures), "ended_ms": None}
     columns = redis_epochs.c
     if not connection.execute(update(redis_epochs).where(columns.id == mark.epoch).values(values)).rowcount:
-        began = {"id": mark.epoch, "began_ms": _now_ms()}
+        began = {"id": mark.epoch, "began_ms": current_ms()}
         connection.execute(insert(redis_epochs).values(values | began))
 
 
@@ -121,7 +120,7 @@ def end_epoch(connection: Connection, epoch: str | None) -> bool:
     """End this epoch, or whichever lasts; return whether there was one to end."""
     lasting = redis_epochs.c.ended_ms.is_(None)
     chosen = lasting if epoch is None else lasting & (redis_epochs.c.id == epoch)
-    return connection.execute(update(redis_epochs).where(chosen).values(ended_ms=_now_ms())).rowcount > 0
+    return connection.execute(update(redis_epochs).where(chosen).values(ended_ms=current_ms())).rowcount > 0
 
 
 def _routed(connection: Connection, mark: Mark) -> int:
@@ -169,7 +168,3 @@ def _parked(connection: Connection, integration_id: str, mark: Mark) -> int:
 
 def _text(figures: Figures) -> str:
     return msgspec.json.encode(figures).decode()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from worker.ledger.dead_letters import count_dead_letters, count_letters
-from worker.ledger.engine import reading
+from worker.ledger.engine import distinct_values, reading
 from worker.ledger.replays import create_replay, insert_replay, running_in, running_replays
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.model.deliveries import Cause, Status
 from worker.model.failures import FailureCode
-from worker.model.replays import DEFAULT_RATE, ENABLED, REDRIVE, Replay, Selection
+from worker.model.replays import DEFAULT_RATE, ENABLED, REDRIVE, DeadLetterFilter, Replay
 
 #: An event that has died more often than that at one integration is not sent again by itself.
 MOST_DEATHS = 2
@@ -39,7 +39,7 @@ def redrivable(engine: Engine) -> dict[str, int]:
     with reading(engine) as connection:
         return {
             integration_id: last_ms
-            for integration_id in _with_letters(connection)
+            for integration_id in distinct_values(connection, _letter.integration_id, _WAITS_FOR_BETTER_DAYS)
             if _wants_redrive(connection, integration_id)
             and (last_ms := _last_delivered_ms(connection, integration_id))
         }
@@ -49,7 +49,7 @@ def redrive(engine: Engine, integration_id: str, well_since_ms: int) -> Replay |
     """Make a replay of what died before that; None when nothing did, or one is running."""
     if any(one.made_by == REDRIVE and _is_of(one, integration_id) for one in running_replays(engine)):
         return None
-    selection = Selection(
+    selection = DeadLetterFilter(
         integration_id=integration_id,
         until_ms=well_since_ms - 1,
         causes=(Cause.EXHAUSTED.value,),
@@ -65,7 +65,7 @@ def bring_back(connection: Connection, integration_id: str) -> Replay | None:
 
     To be called in the transaction that enables the integration.
     """
-    selection = Selection(integration_id=integration_id, codes=(FailureCode.ENDPOINT_GONE.value,))
+    selection = DeadLetterFilter(integration_id=integration_id, codes=(FailureCode.ENDPOINT_GONE.value,))
     counted = count_letters(connection, selection)
     running = [
         one
@@ -79,17 +79,6 @@ def bring_back(connection: Connection, integration_id: str) -> Replay | None:
 
 def _is_of(replay: Replay, integration_id: str) -> bool:
     return replay.selection.integration_id == integration_id
-
-
-def _with_letters(connection: Connection) -> list[str]:
-    """Name the integrations, hopping from one to the next in the index of the letters that wait."""
-    first = select(func.min(_letter.integration_id).label("id")).where(_WAITS_FOR_BETTER_DAYS)
-    hops = first.cte("hops", recursive=True)
-    following = select(func.min(_letter.integration_id)).where(
-        _letter.integration_id > hops.c.id, _WAITS_FOR_BETTER_DAYS
-    )
-    hops = hops.union_all(select(following.scalar_subquery()).where(hops.c.id.is_not(None)))
-    return list(connection.execute(select(hops.c.id).where(hops.c.id.is_not(None))).scalars())
 
 
 def _wants_redrive(connection: Connection, integration_id: str) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 
 from worker.ledger import redriving, replays
-from worker.ledger.dead_letters import chosen, living
+from worker.ledger.dead_letters import living, waiting
 from worker.ledger.engine import reading, writing
 from worker.ledger.schema import dead_letters, deliveries
 from worker.ledger.schema import replays as table
@@ -135,7 +135,7 @@ def mark_page(engine: Engine, page: Page) -> bool:
 
 
 def _next_rows(connection: Connection, replay: Replay, most: int, closed: Collection[str]) -> list[Any]:
-    conditions = [*chosen(replay.selection), _letter.cause.not_in(NOT_REPLAYABLE)]
+    conditions = [*waiting(replay.selection), _letter.cause.not_in(NOT_REPLAYABLE)]
     conditions.append(_letter.dead_ms <= replay.upto_ms)
     conditions.append(_letter.integration_id.is_not(None) if replay.target_id else living())
     if closed and not replay.target_id:

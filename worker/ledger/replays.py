@@ -5,7 +5,6 @@ figures. That a page was handed over is noted once, however often it is told.
 """
 
 import secrets
-import time
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    text,
     true,
     tuple_,
     update,
@@ -26,7 +24,7 @@ from sqlalchemy import (
 
 from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, same_content
 from worker.ledger.engine import reading, writing
-from worker.ledger.quotas import require_replay
+from worker.ledger.quotas import RUNS, require_replay
 from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, deliveries, integrations
 from worker.ledger.schema import replays as table
@@ -35,16 +33,16 @@ from worker.model.errors import NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.model.outcomes import key_of_reused
 from worker.model.replays import (
+    DeadLetterFilter,
     LetterState,
     Replay,
     ReplayResult,
     ReplayState,
-    Selection,
     check_rate,
 )
+from worker.model.time import current_ms
 
 #: A partial index serves a question only if these very words stand in it.
-_RUNS = text("state = 'running'")
 
 _replay = table.c
 _letter = dead_letters.c
@@ -53,7 +51,7 @@ _delivery = deliveries.c
 
 def create_replay(
     engine: Engine,
-    selection: Selection,
+    selection: DeadLetterFilter,
     *,
     target_id: str | None,
     rate: int,
@@ -74,7 +72,7 @@ def create_replay(
 
 def insert_replay(
     connection: Connection,
-    selection: Selection,
+    selection: DeadLetterFilter,
     counted: DeadLetterCount,
     *,
     target_id: str | None,
@@ -95,7 +93,7 @@ def insert_replay(
         # Not the time by some clock: what dies of this very replay dies later than the last of these did.
         upto_ms=counted.upto_ms,
         made_by=storable(made_by),
-        created_ms=_now_ms(),
+        created_ms=current_ms(),
     )
     row = msgspec.structs.asdict(replay) | {"selection": msgspec.json.encode(selection).decode()}
     connection.execute(insert(table).values(row))
@@ -140,7 +138,7 @@ def running_replays(engine: Engine) -> list[Replay]:
 
 def running_in(connection: Connection) -> list[Replay]:
     """Return those that run, the oldest first, in the caller's transaction."""
-    return _found(connection, _RUNS, None)[::-1]
+    return _found(connection, RUNS, None)[::-1]
 
 
 def is_deleted(engine: Engine, integration_id: str) -> bool:
@@ -153,9 +151,9 @@ def is_deleted(engine: Engine, integration_id: str) -> bool:
 
 def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
     """End one that runs, as done or cancelled; return whether it ran."""
-    runs = update(table).where(_replay.id == storable(replay_id), _RUNS)
+    runs = update(table).where(_replay.id == storable(replay_id), RUNS)
     with writing(engine) as connection:
-        ended = connection.execute(runs.values(state=state, ended_ms=_now_ms(), note=note))
+        ended = connection.execute(runs.values(state=state, ended_ms=current_ms(), note=note))
         return ended.rowcount == 1
 
 
@@ -193,9 +191,5 @@ def _found(connection: Connection, condition: Any, limit: int | None) -> list[Re
 
 
 def _read(row: Any) -> Replay:
-    selection = msgspec.json.decode(row["selection"], type=Selection)
+    selection = msgspec.json.decode(row["selection"], type=DeadLetterFilter)
     return Replay(**{**row, "selection": selection, "state": ReplayState(row["state"])})
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -95,15 +95,6 @@ class DeliveryCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Latencies in milliseconds, by nearest rank."""
-
-    p50: int
-    p95: int
-    p99: int
-
-
-@dataclass(frozen=True, slots=True)
 class DisabledIntegration:
     """An integration whose destination said that it is gone for good: in which words, and when."""
 

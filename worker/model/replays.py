@@ -45,11 +45,16 @@ class ReplayState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which dead letters that wait are meant: those to which all of this applies. Left out, all.
+class DeadLetterFilter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which dead letters are meant: those to which all of this applies. Left out, all that wait.
 
     `since_ms` and `until_ms`, both inclusive, are about when the event died; `codes` are those of the
-    findings; `most_deaths` leaves out events that died more often than that at their integration.
+    failures; `most_deaths` leaves out events that died more often than that at their integration. `state` is
+    None for any. A letter is of the tenant of its integration, or of the one that an invalid event named;
+    with `only_invalid`, the latter alone.
+
+    A replay is stored with it as JSON, which release 0.1.0 reads: a new field has a default, and no name
+    changes.
     """
 
     ids: tuple[str, ...] = ()
@@ -61,6 +66,9 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     causes: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     most_deaths: int | None = None
+    event_id: str | None = None
+    state: LetterState | None = LetterState.WAITING
+    only_invalid: bool = False
 
     def __post_init__(self) -> None:
         """Refuse more ids than a statement can take."""
@@ -77,7 +85,7 @@ class Replay(msgspec.Struct, frozen=True):
     """
 
     id: str
-    selection: Selection
+    selection: DeadLetterFilter
     target_id: str | None
     state: ReplayState
     rate: int

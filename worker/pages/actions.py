@@ -28,7 +28,7 @@ from worker.broker.volumes import volumes_of
 from worker.destinations.registry import named
 from worker.integrations.integration import Integration
 from worker.ledger.dead_letters import count_dead_letters
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 from worker.pages.idempotency import run_form_once
 from worker.pages.rendering import count_text_for_page, render
 from worker.pages.sessions import HOME, CsrfForm, Editor, User
@@ -221,7 +221,7 @@ def _lost_by_deletion(resources: Resources, user: User, one: MaskedIntegration) 
         yield f"{waiting} for it. They will not be delivered: they become dead letters."
     else:
         yield "No event waits for it."
-    selection = Selection(tenant_id=user.tenant_id, integration_id=one.id)
+    selection = DeadLetterFilter(tenant_id=user.tenant_id, integration_id=one.id)
     if count := count_dead_letters(resources.engine, selection).total:
         letters = count_text_for_page(count, "dead letter of it waits", "dead letters of it wait")
         yield f"{letters}, too. They stay, and can be replayed into another integration only."

@@ -11,7 +11,7 @@ from typing import Self
 from worker.api.problems import Problem
 from worker.model.deliveries import Cause
 from worker.model.events import EventType
-from worker.model.replays import Selection
+from worker.model.replays import DeadLetterFilter
 
 #: Whoever fills in a form may leave anything out.
 _ANY = ""
@@ -39,9 +39,9 @@ class LetterFilter:
         _one_of("type", given["type"], [kind.value for kind in EventType])
         return cls(**given)
 
-    def selection(self, tenant_id: str) -> Selection:
+    def selection(self, tenant_id: str) -> DeadLetterFilter:
         """Return what is meant, of this tenant. Raises Problem when a time is none."""
-        return Selection(
+        return DeadLetterFilter(
             ids=_tuple(self.id),
             integration_id=self.integration or None,
             tenant_id=tenant_id,

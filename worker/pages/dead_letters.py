@@ -12,13 +12,13 @@ from worker.api.dead_letters import corrected_bytes
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.ledger.dead_letters import discard_dead_letters, find_letter, waiting_letters
+from worker.ledger.dead_letters import discard_dead_letters, find_dead_letters, find_letter
 from worker.ledger.letter_history import letter_history
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidInput, NotFoundError
 from worker.model.events import EventType
-from worker.model.replays import LetterState, Selection
+from worker.model.replays import DeadLetterFilter, LetterState
 from worker.model.untrusted_json import payload_text
 from worker.pages.actions import Confirmation, asked_first, confirmation_page
 from worker.pages.dead_letter_filter import LetterFilter
@@ -65,7 +65,7 @@ def show_letters(
 ) -> Response:
     """Show the letters that wait, the latest first."""
     narrowed = LetterFilter.of(request.query_params)
-    found = waiting_letters(resources.engine, narrowed.selection(user.tenant_id), PAGE + 1, _place(before))
+    found = find_dead_letters(resources.engine, narrowed.selection(user.tenant_id), PAGE + 1, _place(before))
     names = resources.integrations_of(user.tenant_id).names()
     return render(
         request,
@@ -154,7 +154,7 @@ def discard_letter(resources: Shared, user: Editor, form: CsrfForm, letter_id: s
     if way := asked_first(form, f"{LETTERS}/{quote(letter.id)}/discard"):
         return way
     discard_dead_letters(
-        resources.engine, Selection(ids=(letter.id,), tenant_id=user.tenant_id), letter.dead_ms
+        resources.engine, DeadLetterFilter(ids=(letter.id,), tenant_id=user.tenant_id), letter.dead_ms
     )
     return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
 

@@ -13,7 +13,14 @@ from worker.broker.idempotency import IdempotencyLock
 from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result
 from worker.model.errors import InvalidReplay, NotFoundError
-from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, Replay, ReplayResult, ReplayState, Selection
+from worker.model.replays import (
+    DEFAULT_RATE,
+    FASTEST_RATE,
+    DeadLetterFilter,
+    Replay,
+    ReplayResult,
+    ReplayState,
+)
 from worker.pages.dead_letter_filter import LetterFilter
 from worker.pages.dead_letters import LETTERS
 from worker.pages.idempotency import run_form_once
@@ -89,7 +96,7 @@ def _counted(
     )
 
 
-def _until(selection: Selection, form: FormData) -> Selection:
+def _until(selection: DeadLetterFilter, form: FormData) -> DeadLetterFilter:
     """Return the selection without what died after the letters were counted."""
     text = str(form.get("upto", ""))
     if not text.isdecimal() or len(text) > _LONGEST_MS:
