@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from worker.cli import main
 from worker.settings import settings
+from worker.views.integrations import COMMON, READ_ONLY
 
 SIEM = str(Path(sys.executable).parent / "siem")
 PATIENCE = 60.0
@@ -94,6 +95,23 @@ def call(environment: Mapping[str, str], *arguments: str, columns: int | None = 
 def create(environment: Mapping[str, str], url: str, *options: str, name: str = "siem") -> Ran:
     """Create an integration, within this process."""
     return call(environment, "integrations", "create", "--name", name, "--url", url, *options)
+
+
+def destination_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an integration's destination; of a secret, whether it is set or unreadable."""
+    return {name: _in_a_word(value) for name, value in document.items() if name not in {*COMMON, *READ_ONLY}}
+
+
+def _in_a_word(value: Any) -> Any:
+    match value:
+        case {"set": True, "since": str(), "readable": readable}:
+            return "set" if readable else "unreadable"
+        case dict():
+            return {name: _in_a_word(one) for name, one in value.items()}
+        case list():
+            return [_in_a_word(one) for one in value]
+        case _:
+            return value
 
 
 def start(environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":

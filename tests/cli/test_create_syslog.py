@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.cli.running import call, create
+from tests.cli.running import call, create, destination_of
 from tests.fleet import Fleet
 from worker.integrations.syslog_cef import SyslogCef
 
@@ -35,7 +35,7 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
     )
     created = create(empty.environment, "syslog+tls://siem.example.com", *options.split(), "--json").json
 
-    assert created["destination"] == {
+    assert destination_of(created) == {
         "type": "syslog_cef",
         "url": "syslog+tls://siem.example.com",
         "facility": "local4",

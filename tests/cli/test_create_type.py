@@ -36,7 +36,7 @@ def test_the_type_is_told_by_what_is_given(empty: Fleet, url: str, options: str,
     """The scheme, Splunk's own path, an option that only one type has, or --type."""
     created = create(empty.environment, url, *options.split(), "--json").json
 
-    assert created["destination"]["type"] == kind
+    assert created["type"] == kind
 
 
 @pytest.mark.parametrize(

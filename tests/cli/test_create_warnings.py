@@ -26,7 +26,7 @@ def test_a_secret_in_the_clear_is_warned_of(empty: Fleet, url: str, options: str
     """Once, on stderr, with what would be better; the document on stdout stays whole."""
     ran = create(empty.environment, url, *options.split(), "--json")
 
-    assert ran.json["destination"]["url"] == url
+    assert ran.json["url"] == url
     assert (
         ran.err == f"Warning: {secret} {IN_THE_CLEAR}: give an address with https:// if the SIEM has one.\n"
     )

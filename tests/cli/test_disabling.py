@@ -12,6 +12,7 @@ from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import EventTrace, Failure, Outcome
 from worker.model.failures import FailureCode
+from worker.model.time import rfc3339
 
 WORDS = "HTTP 410: \x1b[31mGone"
 SHOWN = r"HTTP 410: \x1b[31mGone"
@@ -72,7 +73,7 @@ def test_the_document_says_what_it_is_now(empty: Fleet, hook: Integration) -> No
     on = call(empty.environment, "integrations", "enable", hook.id, "--json").json
 
     assert (off, off["enabled"], off["disabled_reason"]) == (shown, False, None)
-    assert on == off | {"enabled": True}
+    assert on == off | {"enabled": True, "updated_at": on["updated_at"]}
 
 
 @pytest.mark.parametrize("command", ["enable", "disable"])
@@ -115,10 +116,10 @@ def test_what_its_destination_disabled_says_why_and_the_way_back(empty: Fleet, h
 def test_scripts_are_told_as_well(empty: Fleet, hook: Integration) -> None:
     """The reason, with a code for what cannot be printed, and the time in milliseconds."""
     lose(empty, hook)
-    [listed] = call(empty.environment, "integrations", "list", "--json").json
+    [listed] = call(empty.environment, "integrations", "list", "--json").json["items"]
     [status] = call(empty.environment, "status", "--json").report["integrations"]
 
-    assert (listed["enabled"], listed["disabled_ms"]) == (False, GONE_MS)
+    assert (listed["enabled"], listed["disabled_at"]) == (False, rfc3339(GONE_MS))
     assert listed["disabled_reason"] == SHOWN
     assert (status["enabled"], status["disabled_reason"]) == (False, SHOWN)
 

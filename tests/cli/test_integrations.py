@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.cli.running import Ran, call, in_terminal, run
+from tests.cli.running import Ran, call, destination_of, in_terminal, run
 from tests.fleet import Fleet
 from worker.integrations.splunk_hec import SplunkHec
 from worker.model.events import DEFAULT_EVENT_TYPES
+from worker.views.integrations import COMMON, READ_ONLY
 
 URL = "https://splunk.example.com:8088/services/collector/event"
 SECRET = "hec-secret-token"
@@ -19,13 +20,13 @@ def test_the_simplest_integration(empty: Fleet, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(f"{SECRET}\n")
     created = _create(empty, "--token-file", str(token_file), "--json").json
-    listed = run(empty.environment, "integrations", "list", "--json").json
+    listed = run(empty.environment, "integrations", "list", "--json").json["items"]
     in_redis = empty.client.hgetall("siem:integrations")
 
     assert [created] == listed
     assert (created["name"], created["tenant_id"], created["enabled"]) == ("splunk", "default", True)
     assert set(created["event_types"]) == DEFAULT_EVENT_TYPES
-    assert created["destination"]["token"] == "set"
+    assert destination_of(created)["token"] == "set"
     assert created["id"].encode() in in_redis
     assert SECRET not in str(in_redis)
 
@@ -50,11 +51,12 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         f"--client-cert-file {tmp_path / 'cert'} --client-key-file {tmp_path / 'key'}"
     )
     created = _create(empty, *options.split(), "--json", stdin=SECRET.encode()).json
-    destination = created.pop("destination")
     shown = run(empty.environment, "integrations", "show", "splunk")
 
-    assert created.pop("id").startswith("int_")
-    assert created == {
+    assert created["id"].startswith("int_")
+    assert created["created_at"] == created["updated_at"]
+    assert {name: created[name] for name in created if name in {*COMMON, *READ_ONLY}} == {
+        **{name: created[name] for name in ("id", "created_at", "updated_at")},
         "name": "splunk",
         "tenant_id": "acme",
         "enabled": False,
@@ -63,9 +65,9 @@ def test_every_option_has_its_effect(empty: Fleet, tmp_path: Path) -> None:
         "paused": True,
         "event_types": ["hold.denied", "policy.deny"],
         "disabled_reason": None,
-        "disabled_ms": None,
+        "disabled_at": None,
     }
-    assert destination == {
+    assert destination_of(created) == {
         "type": "splunk_hec",
         "url": URL,
         "token": "set",

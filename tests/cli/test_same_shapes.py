@@ -5,6 +5,7 @@ The bodies are compared whole. Where a tenant is not shown a value that operator
 
 import json
 import re
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def test_replays(api: Api, home: str) -> None:
     first = siem(api, "replays list --limit 1")
     assert siem(api, f"replays list --limit 1 --cursor {first['next']}")["items"] != first["items"]
     assert json.dumps(first).isascii()
+
+
+def test_integrations(api: Api) -> None:
+    """Each as it was made, changed, paused and enabled again; of a secret, since when it is set."""
+    made = api.create(
+        auth={"kind": "bearer", "token": "a-token-that-is-long-enough"}, headers={"X-Env": "production"}
+    )
+    path, home = f"/integrations/siem/{made['id']}", made["id"]
+
+    assert made["auth"]["token"]["set"] is True
+    assert siem(api, f"integrations show {home}") == made
+    for command in ("pause", "resume", "disable", "enable", "update --connections 3"):
+        verb, *options = command.split()
+        assert siem(api, " ".join(["integrations", verb, home, *options])) == api.get(path), command
+    made = siem(
+        api, "integrations create --name shaped --tenant ours --auth none --url https://hook.example.com/"
+    )
+    assert made == api.get(f"/integrations/siem/{made['id']}")
+    listed, told = siem(api, "integrations list --tenant ours"), api.get("/integrations/siem?limit=200")
+    assert sorted(listed["items"], key=itemgetter("id")) == sorted(told["items"], key=itemgetter("id"))
+    assert listed["next"] == told["next"]
 
 
 def test_health(api: Api, home: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import Ran, call, run
+from tests.cli.running import Ran, call, destination_of, run
 from tests.fleet import Fleet, wait_until
 from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.identity import process_identity
@@ -74,7 +74,7 @@ def test_a_lost_key_hides_nothing_else(with_keys: Callable[..., Ran]) -> None:
     listed = with_keys(NEW, "integrations", "list")
     assert [line.split()[1] for line in listed.out.splitlines()[1:]] == ["kept", "lost"]
     assert "lacks the key that sealed auth.token of lost" in listed.err
-    assert with_keys(NEW, "integrations", "show", lost, "--json").json["destination"]["auth"] == {
+    assert destination_of(with_keys(NEW, "integrations", "show", lost, "--json").json)["auth"] == {
         "kind": "bearer",
         "token": "unreadable",
     }

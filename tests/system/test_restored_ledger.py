@@ -76,7 +76,7 @@ def test_a_restore_sets_nothing_going_that_was_stopped(own: Fleet) -> None:
         well.wait_for_events(101, 30)
         health = own.siem("health")
         exported = [len(one.accepted_ids) for one in (late, later)]
-        paused = {one["name"]: one["paused"] for one in own.siem_json("integrations", "list")}
+        paused = {one["name"]: one["paused"] for one in own.siem_json("integrations", "list")["items"]}
         assert exported == [0, 0]
         assert set(halted.accepted_ids) == {"e0"}
         assert paused == {"well": False, "halted": True, "removed": True}

@@ -14,7 +14,9 @@ from pydantic import BaseModel, SecretStr
 from worker.integrations.integration import Integration, parse_integration
 from worker.model.errors import InvalidSetting, SecretUnreadable
 from worker.settings import Settings
-from worker.vault.documents import forget_secrets, open_document, public_document, seal_document
+from worker.vault.documents import forget_secrets, open_document, seal_document
+from worker.vault.marks import SecretMark
+from worker.vault.masking import masked_document
 from worker.vault.places import place_of
 from worker.vault.vault import Vault, open_vault
 
@@ -74,11 +76,11 @@ def test_document_holds_no_secret(integration: Integration, vault: Vault) -> Non
     assert document["event_types"] == ["policy.deny", "policy.hold"]
 
 
-def test_document_for_anybody_holds_no_secret(integration: Integration) -> None:
+def test_document_for_anybody_holds_no_secret(vault: Vault, integration: Integration) -> None:
     """What is shown to people says of a secret that it is set, and nothing else."""
-    document = public_document(integration)
+    document = masked_document(seal_document(integration, vault), None, vault)
 
-    assert document["destination"]["token"] == document["destination"]["client_key_pem"] == "set"
+    assert document["destination"]["token"] == document["destination"]["client_key_pem"] == SecretMark()
     assert "plain-" not in json.dumps(document)
 
 
@@ -142,14 +144,15 @@ def test_secrets_within_a_webhook_are_sealed(vault: Vault, secret_of_auth: str) 
 
 
 @pytest.mark.parametrize("secret_of_auth", _AUTHS)
-def test_secrets_within_a_webhook_are_only_set(secret_of_auth: str) -> None:
+def test_secrets_within_a_webhook_are_only_set(vault: Vault, secret_of_auth: str) -> None:
     """People see which headers there are, how many signing secrets, and how we prove who we are."""
-    shown = public_document(_webhook(secret_of_auth))["destination"]
+    mark, sealed = SecretMark(), seal_document(_webhook(secret_of_auth), vault)
+    shown = masked_document(sealed, None, vault)["destination"]
 
     assert not _has_a_secret(shown)
-    assert shown["auth"] == _AUTHS[secret_of_auth] | {secret_of_auth: "set"}
-    assert shown["headers"] == {"X-One": "set", "X-Two": "set"}
-    assert shown["signing_secrets"] == ["set", "set"]
+    assert shown["auth"] == _AUTHS[secret_of_auth] | {secret_of_auth: mark}
+    assert shown["headers"] == {"X-One": mark, "X-Two": mark}
+    assert shown["signing_secrets"] == [mark, mark]
 
 
 @pytest.mark.parametrize("secret_of_auth", _AUTHS)

@@ -1,8 +1,4 @@
-"""How integrations look to people, and to scripts: rows, fields, and what to be wary of.
-
-Comes in: an Integration, and why it was disabled if its destination did that. Goes out: text and JSON
-values, in which a secret is only "set".
-"""
+"""How integrations look to people: rows, fields, and what to be wary of. Of a secret, only that it is set."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,19 +13,12 @@ from worker.model.allowed_networks import AllowedNetworks
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.model.untrusted_text import shortened
 from worker.transports.check_guards import address_warning, literal
-from worker.vault.documents import public_document
+from worker.vault.masking import MaskedIntegration
+from worker.views.integrations import READ_ONLY, integration_document
 
 #: Of a reason among other columns, so much is shown; `siem integrations show` has all of it.
 _SHORT = 60
-
-
-def integration_json(integration: Integration, off: DisabledIntegration | None) -> dict[str, Any]:
-    """Return it as JSON values, with why and when (ms since 1970 UTC) its destination had it disabled."""
-    return {
-        **public_document(integration),
-        "disabled_reason": off.reason if off else None,
-        "disabled_ms": off.at_ms if off else None,
-    }
+_IDS = ("id", "tenant_id")
 
 
 def integration_row(one: Integration) -> list[Any]:
@@ -40,13 +29,13 @@ def integration_row(one: Integration) -> list[Any]:
     return [one.id, one.name, one.type, one.tenant_id, _state(one), types, masked_url(one.destination.url)]
 
 
-def fields(integration: Integration, off: DisabledIntegration | None) -> list[list[Any]]:
-    """Return a row for each field; those of the destination stand beside the others."""
-    shown = public_document(integration)
-    destination = shown.pop("destination")
-    rows = [[name, _cell(name, value)] for name, value in {**shown, **destination}.items()]
-    if not integration.enabled:
-        rows.append(["disabled", f"{_why(off)}; {_way_back(integration)}"])
+def fields(one: MaskedIntegration) -> list[list[Any]]:
+    """Return a row for each field that can be set, and why it is disabled, if it is."""
+    document = integration_document(one)
+    known = (name for name in document if name not in READ_ONLY or name in _IDS)
+    rows = [[name, _cell(name, document[name])] for name in known]
+    if not document["enabled"]:
+        rows.append(["disabled", f"{_why(one.disabled_reason, one.disabled_ms)}; {_way_back(one.id)}"])
     return rows
 
 
@@ -56,7 +45,9 @@ def disabled_notices(
     """Yield a sentence for each that is disabled: why, and the way back."""
     for one in integrations:
         if not one.enabled:
-            yield f"{one.name} is disabled ({_why(off.get(one.id))}); {_way_back(one)}."
+            found = off.get(one.id)
+            why = _why(found.reason, found.at_ms) if found else _why(None, None)
+            yield f"{one.name} is disabled ({why}); {_way_back(one.id)}."
 
 
 def state_suffix(*, enabled: bool, paused: bool, reason: str | None) -> str:
@@ -127,21 +118,23 @@ def _unreadable_by_workers(
         )
 
 
-def _why(off: DisabledIntegration | None) -> str:
-    return f"on {when(off.at_ms)} its destination said: {off.reason}" if off else "by hand"
+def _why(reason: str | None, at_ms: int | None) -> str:
+    return "by hand" if reason is None else f"on {when(at_ms)} its destination said: {reason}"
 
 
-def _way_back(integration: Integration) -> str:
-    """Tell how it is switched on again; by its id, because another tenant may have its name as well."""
-    return f"`siem integrations enable {integration.id}` switches it on again"
+def _way_back(integration_id: str) -> str:
+    """Return how to enable it; by its id, because another tenant may have its name as well."""
+    return f"`siem integrations enable {integration_id}` switches it on again"
 
 
 def _cell(name: str, value: Any) -> Any:
-    """Show one value; certificates are pages long, and `--json` has them."""
+    """Return a value for people; certificates are pages long, and `--json` has them."""
     match value:
+        case {"set": True, "readable": readable}:
+            return "set" if readable else "unreadable"
         case Mapping():
-            return ", ".join(f"{key}: {one}" for key, one in value.items())
+            return ", ".join(f"{key}: {_cell(key, one)}" for key, one in value.items())
         case list():
-            return ", ".join(map(str, value))
+            return ", ".join(str(_cell(name, one)) for one in value)
         case _:
             return "set" if name.endswith("_pem") and value else value

@@ -10,7 +10,7 @@ from worker.cli.field_options import FormOption, SectionedCommand
 from worker.cli.field_values import common_values, destination_values, event_types
 from worker.cli.integration_form import giving, judged, refuse_contradictions, refuse_useless
 from worker.cli.integration_options import INTEGRATION_OPTIONS
-from worker.cli.integration_text import integration_json, integration_warnings
+from worker.cli.integration_text import integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.selection import integration_argument
 from worker.cli.stores import (
@@ -24,6 +24,7 @@ from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
 from worker.model.errors import InvalidInput, InvalidIntegration
 from worker.vault.places import require_again
+from worker.views.integrations import integration_document
 
 #: What has commands of its own, or cannot change.
 _FIXED = frozenset({"kind", "tenant", "disabled", "paused"})
@@ -78,11 +79,11 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         changed = read_changes(old, options)
         mine.change(old.id, lambda _: changed, seen)
         refresh_integrations(store, old.id)
-        off = store.disabled_by_destination().get(old.id)
+        shown = mine.show(old.id)
     for warning in integration_warnings(changed, lambda: worker_reach(changed.type), processes_without_key):
         click.echo(f"Warning: {plain(warning)}.", err=True)
     if as_json:
-        print_json(integration_json(changed, off))
+        print_json(integration_document(shown))
     else:
         click.echo(f"Updated {changed.name} ({changed.id}).")
 

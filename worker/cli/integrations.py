@@ -16,7 +16,6 @@ from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_text import (
     disabled_notices,
     fields,
-    integration_json,
     integration_row,
     integration_warnings,
     unreadable_secrets,
@@ -37,6 +36,7 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.replays import replays_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.replays import ENABLED, ReplayState
+from worker.views.integrations import integration_document, integration_page
 
 
 @click.group()
@@ -64,12 +64,13 @@ def create(*, as_json: bool, **options: Any) -> None:
     with integration_store() as store:
         store.create(integration)
         refresh_integrations(store, integration.id)
+        made = store.show(integration.id)
     for warning in integration_warnings(
         integration, lambda: worker_reach(integration.type), processes_without_key
     ):
         click.echo(f"Warning: {plain(warning)}.", err=True)
     if as_json:
-        print_json(integration_json(integration, None))
+        print_json(integration_document(made))
     else:
         click.echo(f"Created {integration.name} ({integration.id}).")
 
@@ -93,10 +94,11 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     """List the integrations, by tenant and name."""
     with integration_store() as store:
         mine = store if tenant is None else store.of(tenant)
+        if as_json:
+            shown = mine.masked()
+            print_json(integration_page(shown, len(shown)))
+            return
         found, off = mine.list(), mine.disabled_by_destination()
-    if as_json:
-        print_json([integration_json(one, off.get(one.id)) for one in found])
-        return
     print_table(
         ["id", "name", "type", "tenant", "state", "event types", "url"],
         [integration_row(one) for one in found],
@@ -116,13 +118,13 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 def show(integration: str, *, as_json: bool) -> None:
     """Show one integration, by id or name. Of a secret, only that it is set."""
     with integration_store() as store:
-        found = store.get(store.resolve(integration))
-        off = store.disabled_by_destination().get(found.id)
-    if as_json:
-        print_json(integration_json(found, off))
-    else:
-        print_table(["field", "value"], fields(found, off), empty="")
-        for warning in unreadable_secrets(found):
+        found = store.resolve(integration)
+        shown = store.show(found)
+        if as_json:
+            print_json(integration_document(shown))
+            return
+        print_table(["field", "value"], fields(shown), empty="")
+        for warning in unreadable_secrets(store.get(found)):
             click.echo(f"Warning: {plain(warning)}.", err=True)
 
 
@@ -233,7 +235,7 @@ def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:
 def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: bool) -> None:
     refresh_integrations(store, changed.id)
     if as_json:
-        print_json(integration_json(changed, store.disabled_by_destination().get(changed.id)))
+        print_json(integration_document(store.show(changed.id)))
     else:
         click.echo(f"{what} {changed.name} ({changed.id}).")
 

@@ -16,7 +16,6 @@ from worker.broker.conflicts import (
     sentences,
 )
 from worker.broker.connection import Client, redis_client
-from worker.cli.integration_text import integration_json
 from worker.cli.output import (
     as_json_option,
     confirm,
@@ -33,6 +32,7 @@ from worker.ledger.orphans import keep_dead_letters
 from worker.model.errors import BrokerUnavailable, NotFoundError
 from worker.model.time import rfc3339
 from worker.vault.vault import open_vault
+from worker.views.integrations import integration_document
 
 _orphan = click.argument("orphan", metavar="INTEGRATION")
 
@@ -96,8 +96,9 @@ def adopt(orphan: str, name: str | None, *, as_json: bool) -> None:
         sealed = _sealed(client, found, conflict)
         integration = adopt_into(store.engine, open_vault(configuration()), sealed, conflict.revision, name)
         refresh_integrations(store)
+        shown = store.show(integration.id)
     if as_json:
-        print_json(integration_json(integration, None))
+        print_json(integration_document(shown))
     else:
         resume = f"`siem integrations resume {integration.id}` ends its pause"
         click.echo(plain(f"Adopted {integration.name} ({integration.id}); {resume}."))

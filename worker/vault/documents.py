@@ -16,7 +16,6 @@ from worker.integrations.secrets import (
     SecretUrl,
     UnreadableSecret,
     UnreadableUrl,
-    is_secret_readable,
     masked_url,
 )
 from worker.model.errors import SecretMoved, SecretUnreadable
@@ -55,20 +54,6 @@ def seal_document(integration: Integration, vault: Vault) -> dict[str, Any]:
         return {_SEALED: vault.seal(secret.get_secret_value(), secret_place(plain, path, url))}
 
     return concealed(integration, sealed)
-
-
-def public_document(integration: Integration) -> dict[str, Any]:
-    """Return the integration as public, plain JSON values: of a secret, only that it is set.
-
-    Or that it is "unreadable": set, and not to be opened here. Of the url, all but the values of its query.
-    """
-
-    def shown(_path: str, secret: SecretStr | SecretUrl) -> str:
-        if isinstance(secret, SecretUrl):
-            return secret.masked
-        return "set" if is_secret_readable(secret) else "unreadable"
-
-    return concealed(integration, shown)
 
 
 def open_document(document: Mapping[str, Any], vault: Vault) -> Integration:
