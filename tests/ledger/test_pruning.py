@@ -190,7 +190,7 @@ def test_a_recorder_whose_clock_is_behind_makes_nothing_older(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Redis's ids tell counts, where it is later: a pruner with the right time lets it stand."""
-    monkeypatch.setattr("worker.model.time.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
+    monkeypatch.setattr("worker.ledger.recording.time.time_ns", lambda: (NOON - 365 * DAY_MS) * 1_000_000)
     chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
     record_entries(engine, [(f"{NOON}-2", [outcome(["e1"])])], [], [(f"{NOON}-1", chunk)])
 

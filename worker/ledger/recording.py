@@ -5,6 +5,7 @@ one transaction, in which integrations whose destination is gone for good are di
 Recording an entry again changes nothing, counts included, whichever recorder does it, and however often.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -41,7 +42,6 @@ from worker.model.errors import DataRefused
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.model.parking import ParkedChunk
-from worker.model.time import current_ms
 
 _OUTCOMES = "o:"
 _DEAD = "d:"
@@ -138,7 +138,7 @@ def _stamp_ms(entries: Iterable[str]) -> int:
     Age decides when what is kept is pruned: a clock that is behind must not make it older than it is.
     """
     newest_ms = max((int(entry.partition("-")[0]) for entry in entries), default=0)
-    return max(newest_ms, current_ms())
+    return max(newest_ms, time.time_ns() // 1_000_000)
 
 
 def _write(connection: Connection, rows: list[Row], counts: list[Row], dead_rows: list[Row]) -> None:
