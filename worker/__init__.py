@@ -14,5 +14,5 @@ retention, health, the doctor. Imports run one way: from the doors (`cli`, `page
 `integrations` and `model`.
 """
 
-#: The release. Processes tell it to each other, and it is the version of the package.
+#: The release. Processes report it to each other, and it is the version of the package.
 __version__ = "0.2.0"

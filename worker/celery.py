@@ -5,7 +5,7 @@
     celery -A worker flower                    a look at all of them
 
 A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
-secret, it may be lost or repeated, and whoever forges one can at most cause a batch to be sent that
+secret, it may be lost or repeated, and who forges one can at most cause a batch to be sent that
 was due anyway.
 """
 
@@ -65,7 +65,7 @@ class DeliveryTask(Task):
     """A task that Celery retries by itself, when the batch says so."""
 
     autoretry_for = (TransientDelivery,)
-    # Celery's own jitter reaches down to zero, so the delay is reckoned with the batch instead.
+    # Celery's own jitter reaches down to zero, so the delay is calculated with the batch instead.
     retry_backoff = 2
     retry_backoff_max = int(LONGEST_COUNTDOWN)
     retry_jitter = False
@@ -97,7 +97,7 @@ def make_app(config: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,  # orders wait in Redis, where any worker can take them
         task_serializer="json",
-        accept_content=["json"],  # nobody who reaches Redis can run code here
+        accept_content=["json"],  # who reaches Redis cannot run code here
         event_serializer="json",
         task_create_missing_queues=False,  # a mistyped queue is an error, not a black hole
         task_queues=[Queue(kind, exchange, routing_key=kind) for kind in destination_types()],
@@ -107,7 +107,7 @@ def make_app(config: Settings) -> Celery:
         worker_soft_shutdown_timeout=30,  # on SIGQUIT: let running batches be settled first
         worker_enable_soft_shutdown_on_idle=True,  # a retry that waits is given back, not forgotten
         task_reject_on_worker_lost=False,  # else a batch that kills its worker comes back at once, for ever
-        worker_send_task_events=False,  # Flower switches them on when it looks
+        worker_send_task_events=False,  # Flower enables them when it looks
         worker_redirect_stdouts=False,
     )
     return made
@@ -253,7 +253,7 @@ def _watch_redis(**_: Any) -> None:
 
 @worker_ready.connect
 def _say_alive(sender: Any, **_: Any) -> None:
-    """Give signs of life, as a worker for each of its types of destination."""
+    """Give heartbeats, as a worker for each of its types of destination."""
     closing = partial(close_unused, _delivery_workers, partial(documents, _client()), _ending)
     threading.Thread(target=closing, name="unused-senders", daemon=True).start()
     queues = sender.app.amqp.queues

@@ -179,9 +179,7 @@ class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, BaseSe
         Seconds,
         Field(ge=0, description="A state must hold for so long before it is announced on `siem:health`."),
     ] = 15.0
-    health_interval: Annotated[
-        Seconds, Field(gt=0, le=60, description="How often it is looked how integrations fare.")
-    ] = 5.0
+    health_interval: Annotated[Seconds, Field(gt=0, le=60, description="How often health is checked.")] = 5.0
     health_lag: Annotated[
         Seconds,
         Field(
@@ -213,14 +211,14 @@ class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, BaseSe
         Field(
             ge=1,
             description="While so many events wait to be routed, the API takes none of a tenant that floods "
-            "the ingress, and twice as many none of anybody: it answers 429.",
+            "the ingress, and twice as many none at all: it answers 429.",
         ),
     ] = 1_000_000
     metrics_token: Annotated[
         SecretStr,
         Field(
             description="What `/metrics`, and the words of `/readyz`, ask for as a bearer token. "
-            "Left out, they are open to whoever reaches the API."
+            "Left out, they are public."
         ),
     ] = SecretStr("")
 

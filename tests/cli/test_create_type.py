@@ -48,7 +48,7 @@ def test_what_may_be_either_is_asked_for(empty: Fleet, options: str) -> None:
 
     assert ran.code == 2
     assert ran.complaint.startswith(
-        "the url does not tell what stands there: give --type splunk_hec or --type webhook"
+        "the type cannot be derived from the url: give --type splunk_hec or --type webhook"
     )
     assert empty.store.list() == []
 

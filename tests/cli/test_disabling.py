@@ -101,7 +101,7 @@ def test_what_its_destination_disabled_says_why_and_the_way_back(empty: Fleet, h
     listed = call(empty.environment, "integrations", "list").out
     shown = call(empty.environment, "integrations", "show", "hook").out
     status = call(empty.environment, "status").out
-    back = f"`siem integrations enable {hook.id}` switches it on again"
+    back = f"`siem integrations enable {hook.id}` enables it"
 
     said = f"on 2026-11-22 22:15:00.000Z its destination said: {SHOWN}"
     assert f"hook is disabled ({said}); {back}." in listed.splitlines()

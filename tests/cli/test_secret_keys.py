@@ -112,7 +112,7 @@ def test_without_redis_its_copy_is_not_called_finished(with_keys: Callable[..., 
     )
 
     assert away.code == 1
-    assert away.out.splitlines()[-1].startswith("The copy in Redis was not looked at: ")
+    assert away.out.splitlines()[-1].startswith("The copy in Redis was not checked: ")
     assert (told["finished"], told["redis"]) == (False, None)
 
 

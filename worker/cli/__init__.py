@@ -6,7 +6,7 @@ field of an integration is one of its own.
 
 A group whose commands are imported when they are called.
 
-Comes in: names, places and summaries. Goes out: a group whose help and version cost no import of
+Input: names, places and summaries. Output: a group whose help and version cost no import of
 SQLAlchemy, Celery or cryptography, which take most of a second.
 """
 
@@ -79,10 +79,10 @@ COMMANDS = (
     LazyCommand("preview", "worker.cli.preview:preview", "Print the very bytes that would be sent."),
     LazyCommand("publish", "worker.cli.publish:publish", "Publish events from a file or a pipe."),
     LazyCommand(
-        "status", "worker.cli.status:status", "Show how each integration fares, and what waits in Redis."
+        "status", "worker.cli.status:status", "Show the health of each integration, and what waits in Redis."
     ),
     LazyCommand(
-        "health", "worker.cli.health:health", "Say how each integration and the fleet fare, and why."
+        "health", "worker.cli.health:health", "Show the health of the fleet and of each integration, and why."
     ),
     LazyCommand("deliveries", "worker.cli.deliveries:deliveries", "List what became of each event."),
     LazyCommand(

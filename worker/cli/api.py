@@ -35,7 +35,7 @@ def api() -> None:
     With SIEM_API_PORT=0 it takes any port that is free. The file api.url in SIEM_DATA_DIR, if there is such a
     directory, holds the address.
 
-    What it can do is told by /openapi.json; `siem api-keys create` makes a key. It speaks plain HTTP: have a
+    /openapi.json describes what it can do; `siem api-keys create` makes a key. It speaks plain HTTP: have a
     proxy that speaks TLS before it, and name that in SIEM_API_TRUSTED_PROXIES.
     """
     config = configuration()
@@ -65,7 +65,7 @@ def api() -> None:
 
 
 def _leave_address(file: Path, url: str) -> None:
-    """Write down the address for `siem up` and for scripts; where no data directory is, nobody looks."""
+    """Write down the address for `siem up` and for scripts; without a data directory it is not needed."""
     with suppress(OSError):
         draft = file.with_name(f"{file.name}.{os.getpid()}")
         draft.write_text(url + "\n")
@@ -89,7 +89,7 @@ def _watching_redis(resources: Resources, client: Client, server: Server) -> Ite
 
 
 def _look_at_ledger() -> None:
-    """Raise SchemaOutdated if no upgrade mends the tables; a database that is away will be back.
+    """Raise SchemaOutdated if no upgrade fixes the tables; a database that is away will be back.
 
     Until it is, or until `siem db upgrade` has run, events can be published and readiness says what is amiss.
     """

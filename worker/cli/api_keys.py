@@ -42,7 +42,7 @@ def api_keys() -> None:
     default="default",
     show_default=True,
     metavar="TENANT",
-    help="Whose integrations it opens, and for whom it publishes.",
+    help="The tenant whose integrations it opens, and for which it publishes.",
 )
 @click.option(
     "--role",
@@ -91,7 +91,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
             [key.id, key.name, key.tenant_id, key.role.value, when(key.created_ms), when(key.revoked_ms)]
             for key in found
         ],
-        empty="No keys yet: `siem api-keys create --help` tells how to make one.",
+        empty="No keys yet: `siem api-keys create --help` shows how to create one.",
     )
 
 

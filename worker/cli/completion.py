@@ -1,6 +1,6 @@
 """`siem completion`: what makes a shell complete commands, options and the names of integrations.
 
-Comes in: a shell's name. Goes out: click's script for it, which asks this very program by its path: so it
+Input: a shell's name. Output: click's script for it, which asks this very program by its path: so it
 works for an alias, too.
 """
 

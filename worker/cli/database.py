@@ -42,7 +42,7 @@ def status(*, as_json: bool) -> None:
     """Tell whose the ledger's tables are, which releases can work with them, and who works with them now.
 
     An older release goes on beside newer tables while they only have more than it knows. Exits with 1 if this
-    release cannot work with them: `siem db upgrade` mends that if steps are pending.
+    release cannot work with them: `siem db upgrade` fixes that if steps are pending.
     """
     with _opened(open_standing_ledger()) as engine:
         tables = tables_of(engine)

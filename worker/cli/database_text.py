@@ -1,4 +1,4 @@
-"""How `siem db status`, `upgrade` and `downgrade` tell of the ledger's tables, as text and as JSON."""
+"""How `siem db status`, `upgrade` and `downgrade` show the ledger's tables, as text and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Plan:
             "sql": list(self.statements),
         }
 
-    def tell(self) -> None:
+    def print(self) -> None:
         """Print it."""
         for change, seconds in zip(self.changes, self.seconds, strict=True):
             waits = _WAITS[change.wait].format(table=change.table)
@@ -76,7 +76,7 @@ def print_status(tables: Tables | None, reason: str | None, plan: Plan) -> None:
     click.echo(f"this release {'can work with these tables' if reason is None else f'cannot: {reason}'}")
     for step in plan.steps:
         click.echo(f"pending:       {step.revision}, {step.title}")
-    plan.tell()
+    plan.print()
 
 
 def _who_can(tables: Tables) -> str:
@@ -112,7 +112,7 @@ def print_plan(plan: Plan, lost: Sequence[Lost] = (), *, as_json: bool) -> None:
     if not plan.steps:
         click.echo("Nothing is to be done.")
         return
-    plan.tell()
+    plan.print()
     for one in lost:
         click.echo(f"LOST: {one.words}: {count_text(one.values, 'value')}")
     for statement in plan.statements:

@@ -40,7 +40,7 @@ def letter_fields(letter: DeadLetterRow, names: Mapping[str, str]) -> list[list[
         ["HTTP status", letter.http_status],
         ["reason", letter.error_code],
         ["error", letter.error],
-        ["what to do", letter.hint],
+        ["hint", letter.hint],
         ["state", _state(letter)],
     ]
 

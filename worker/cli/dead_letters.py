@@ -89,7 +89,7 @@ def list_(
     *,
     as_json: bool,
 ) -> None:
-    """List dead letters, the latest first, with what to do about them.
+    """List dead letters, the latest first, each with a hint.
 
     The events' content is left out: `siem dead-letters show ID --json` has it, as `payload`.
 
@@ -110,7 +110,7 @@ def list_(
         print_json(letter_page(found, limit))
         return
     print_table(
-        ["id", "dead since", "integration", "event", "type", "cause", "attempts", "error", "what to do"],
+        ["id", "dead since", "integration", "event", "type", "cause", "attempts", "error", "hint"],
         [dead_letter_row_cells(one, names) for one in found[:limit]],
         empty="No dead letters match.",
     )
@@ -263,7 +263,7 @@ def _wait_for(store: IntegrationStore, made: Replay, *, as_json: bool) -> None:
 
 
 def _tell(found: DeadLetterCount, names: Mapping[str, str], *, as_json: bool) -> None:
-    """Say what a replay would do."""
+    """Return what a replay would do."""
     if as_json:
         print_json(count_document(found))
         return

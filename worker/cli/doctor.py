@@ -2,7 +2,7 @@
 
 What `siem doctor` finds out about this installation: Redis, each of its checks, and the database.
 
-Comes in: the settings. Goes out: a check for each step, as for an integration. An integration is read from
+Input: the settings. Output: a check for each step, as for an integration. An integration is read from
 the copy in Redis while the database is away.
 """
 
@@ -64,7 +64,7 @@ _AWAY = "`siem health` shows what is known without it"
 def examine_installation(*, with_doors: bool) -> Iterator[StepReport]:
     """Yield a check of Redis, one for each that `siem redis check` makes, and one of the database.
 
-    Between these comes one for each queue of work orders that nobody takes. Only `with_doors` are those
+    Between these comes one for each queue whose work orders no worker takes. Only `with_doors` are those
     included that concern no delivery, but who may publish.
     """
     config, gaps = configuration(), MissingSources()
@@ -92,7 +92,7 @@ def _queues(client: Client, longest_lag: float) -> Iterator[StepReport]:
     try:
         signs = RedisStats(client).of_fleet()
     except BrokerUnavailable:
-        return  # the check of Redis tells
+        return  # the check of Redis says so
     for kind in destination_types():
         if trouble := queue_trouble(kind, signs, longest_lag):
             what, _, hint = trouble.partition(": ")
@@ -179,7 +179,7 @@ _INDENT = " " * 34
 )
 @as_json_option
 def doctor(integration: str | None, *, timeout: float | None, test_event: bool, as_json: bool) -> None:
-    """Find out why an integration, given by id or name, fails: each step with what would mend it.
+    """Find out why an integration, given by id or name, fails: each step with a hint.
 
     Redis and the database are examined first; without an integration, they alone, with each check of
     `siem redis check`. While the database is away, the integration is taken from the copy in Redis.

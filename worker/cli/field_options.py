@@ -203,7 +203,7 @@ def _help(declaration: str, sources: Sequence[FieldSource]) -> str:
     if shape in _SEVERAL and not first.field.about.flag_help:
         text += "; repeat it for several" if not first.from_file else f" {_OR_STDIN}; repeat it for several"
     facts = _facts(declaration, sources)
-    chosen = " Left out, told by those." if first.field.is_tag else ""
+    chosen = " Left out, derived from those." if first.field.is_tag else ""
     return sentence(text) + chosen + (f"  [{facts}]" if facts else "")
 
 
@@ -215,7 +215,7 @@ def _clause(source: FieldSource) -> str:
 
 
 def _asking(sources: Sequence[FieldSource]) -> str:
-    """Say when a secret is asked for."""
+    """Return when a secret is asked for."""
     if not any(one.field.required for one in sources):
         return ""
     tag = sources[0].field.tag

@@ -61,7 +61,7 @@ def destination_values(kind: str, values: Mapping[str, Any], *, ask: bool) -> di
 
 
 def _model(kind: str, mark: ConfigField, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read a field that is one of several models, as its option says, or as those tell that go with one."""
+    """Read a field that is one of several models, as its option says, or the options that go with one."""
     inner: dict[str, list[ConfigField]] = {tag: [] for tag in mark.choices}
     for field in fields_of(CONFIGS[kind]):
         if field.tag and field.tag[0] == mark.name:

@@ -1,4 +1,4 @@
-"""`siem health`: how each integration fares and why, and whether the fleet does its work."""
+"""`siem health`: the health of each integration and why, and whether the fleet does its work."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -58,11 +58,11 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
     Error rate: of the events that were delivered or became dead letters in SIEM_HEALTH_WINDOW, the share that
     became dead letters. Retry rate: of the attempts, the share that failed and was to be repeated. Latency:
     from the publication to the destination's acceptance, over the deliveries among the latest 500
-    settlements. The API, the pages, `siem status` and /metrics tell the same figures.
+    settlements. The API, the pages, `siem status` and /metrics show the same figures.
 
-    While Redis or the database is away, what the other one knows is told: unknown is the state of an
+    While Redis or the database is away, what the other one knows is shown: unknown is the state of an
     integration for which that does not decide. So it is while outcomes wait for SIEM_HEALTH_LAG to be
-    recorded: what is told of deliveries is as of `recorded until`. `unknown` of the JSON names the fields
+    recorded: deliveries are shown as of `recorded until`. `unknown` of the JSON names the fields
     that are null, and why.
 
     \b
@@ -78,7 +78,7 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
         asked = HealthService(engine, client, configuration())
         known = asked.known_subjects(gaps, tenant)
         if integration is None:
-            fine = _Survey(asked, known, gaps, limit, tenant).tell(as_json=as_json)
+            fine = _Survey(asked, known, gaps, limit, tenant).print(as_json=as_json)
         else:
             chosen = [named(known, integration, gaps)] if known or not gaps.errors else []
             fine = _tell(asked.survey(chosen, gaps), gaps, as_json=as_json)
@@ -99,7 +99,7 @@ class _Survey:
         self._fleet = asked.fleet()
         self._known = known
 
-    def tell(self, *, as_json: bool) -> bool:
+    def print(self, *, as_json: bool) -> bool:
         """Print it; return whether all is fine."""
         healths = in_order(self._health.survey(self._known, self._gaps, with_latencies=as_json))
         if as_json:
@@ -158,7 +158,7 @@ def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
     backlog = _shown(_known(one, Source.REDIS, one.backlog_events))
     if Source.DATABASE in one.missing:
         return [("backlog", f"{backlog}"), *_oldest(one)]
-    told = [
+    lines = [
         ("last success", when(one.last_success_ms) or "never"),
         ("last error", f"{when(problem.at_ms)} {problem.error}; {problem.hint}" if problem else "none"),
         ("error rate", _rate(one.error_rate, ERROR_RATE)),
@@ -167,7 +167,7 @@ def _figures(one: IntegrationHealth) -> list[tuple[str, str]]:
         ("recorded until", when(one.recorded_until_ms) or "?"),
         ("backlog", f"{backlog} and {one.parked_events} parked"),
     ]
-    return [*told, *_oldest(one)]
+    return [*lines, *_oldest(one)]
 
 
 def _oldest(one: IntegrationHealth) -> list[tuple[str, str]]:
@@ -211,6 +211,6 @@ def _latency_in_words(latency: Latency | None) -> str:
 
 
 def _rate(rate: float | None, meaning: str) -> str:
-    told = "nothing to reckon with" if rate is None else _percent(rate)
+    shown = "no data" if rate is None else _percent(rate)
     window = span(configuration().health_window * 1000)
-    return f"{told} in the last {window} ({meaning})"
+    return f"{shown} in the last {window} ({meaning})"

@@ -73,7 +73,7 @@ def _type_from_url(values: Mapping[str, Any]) -> str:
     able = marked or [kind for kind in known if all(kind in option.types for option in _given(values))]
     if len(able) != 1 and len(known) > 1:
         raise click.UsageError(
-            f"the url does not tell what stands there: give --type {' or --type '.join(known)}"
+            f"the type cannot be derived from the url: give --type {' or --type '.join(known)}"
         )
     return (able or known)[0]
 
@@ -88,7 +88,7 @@ def _given(values: Mapping[str, Any]) -> Iterator[FormOption]:
 
 
 def refuse_useless(kind: str, values: Mapping[str, Any], standing: Mapping[str, Any] | None = None) -> None:
-    """Refuse an option that would have no effect: whoever gave it expects one.
+    """Refuse an option that would have no effect: its user expects one.
 
     `standing` are the values that the fields of the destination have already.
     """
@@ -104,7 +104,7 @@ def refuse_useless(kind: str, values: Mapping[str, Any], standing: Mapping[str, 
 def _uselessness(
     kind: str, field: ConfigField, values: Mapping[str, Any], standing: Mapping[str, Any]
 ) -> str:
-    """Say what the field lacks to have an effect, or return nothing."""
+    """Return what the field lacks to have an effect, or return nothing."""
     schemes, over = CONFIGS[kind].SCHEMES, field.about.over
     if over and schemes.get(_scheme(values)) != over:
         ways = [one for one in address_examples(kind) if schemes[one.partition("://")[0]] == over]

@@ -53,8 +53,8 @@ def _type_help() -> str:
             if config.PATH_MARK
         ),
     ]
-    told = ", and ".join([", ".join(ways[:-1]), ways[-1]]) if len(ways) > 1 else "".join(ways)
-    return f"What kind of SIEM it is. Left out, the url tells: {told}."
+    derived = ", and ".join([", ".join(ways[:-1]), ways[-1]]) if len(ways) > 1 else "".join(ways)
+    return f"What kind of SIEM it is. Left out, it is derived from the url: {derived}."
 
 
 _OF_TYPES = destination_options()

@@ -124,7 +124,7 @@ def _why(reason: str | None, at_ms: int | None) -> str:
 
 def _way_back(integration_id: str) -> str:
     """Return how to enable it; by its id, because another tenant may have its name as well."""
-    return f"`siem integrations enable {integration_id}` switches it on again"
+    return f"`siem integrations enable {integration_id}` enables it"
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -114,6 +114,6 @@ def read_changes(old: Integration, given: Mapping[str, Any]) -> Integration:
 
 
 def _named_by_options(error: InvalidInput) -> InvalidIntegration:
-    """Say which options give the secret."""
+    """Return which options give the secret."""
     flags = giving(error.field)
     return InvalidIntegration(error.field, error.reason, f"{error.hint}: {flags}" if flags else error.hint)

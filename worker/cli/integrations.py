@@ -1,4 +1,4 @@
-"""`siem integrations`: create, update, list, show, test, switch on and off, pause, delete."""
+"""`siem integrations`: create, update, list, show, test, enable, disable, pause, delete."""
 
 import base64
 import secrets
@@ -102,7 +102,7 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     print_table(
         ["id", "name", "type", "tenant", "state", "event types", "url"],
         [integration_row(one) for one in found],
-        empty="No integrations here yet: `siem integrations create --help` tells how to create one.",
+        empty="No integrations here yet: `siem integrations create --help` shows how to create one.",
     )
     for notice in disabled_notices(found, off):
         click.echo(plain(notice))
@@ -148,7 +148,7 @@ def disable(integration: str, *, as_json: bool) -> None:
     """Switch an integration off, by id or name.
 
     Nothing more is sent to it, but for what is under way. What waits for it already, waits until it is
-    switched on again. Events that are published meanwhile are not collected for it: they never reach it.
+    enabled again. Events that are published meanwhile are not collected for it: they never reach it.
     """
     _switch(integration, enabled=False, as_json=as_json)
 
@@ -241,7 +241,7 @@ def _tell(store: IntegrationStore, changed: Integration, what: str, *, as_json: 
 
 
 def _waiting(integration_id: str) -> str:
-    """Count what a deletion would bury, as far as Redis can be asked."""
+    """Count what a deletion makes dead letters, as far as Redis can be asked."""
     try:
         config = configuration()
         client = redis_client(config.broker_address())

@@ -1,7 +1,7 @@
 """Tables for people, JSON for scripts, times that a person reads at a glance.
 
 Whatever text comes in, from an event, a SIEM's answer or a name, only printable characters go out:
-nobody reaches the reader's terminal through us.
+none reaches the reader's terminal.
 """
 
 import json
@@ -106,7 +106,7 @@ class Since(click.ParamType[int]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reckon from now. A time without a zone is refused, as by the API: nobody knows which is meant."""
+        """Count back from now. A time without a zone is refused, as by the API: it is ambiguous."""
         if isinstance(value, int):
             return value
         short = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
@@ -156,7 +156,7 @@ def _width(text: str) -> int:
 def confirm(question: str, nothing: str, remarks: Iterable[str] = ()) -> None:
     """Ask before what cannot be undone. Raises ClickException with `nothing`, which says what was not done.
 
-    Without a terminal there is nobody to ask: that is a UsageError, which names `--yes`.
+    Without a terminal no one can be asked: that is a UsageError, which names `--yes`.
     """
     if not sys.stdin.isatty():
         raise click.UsageError(f"{nothing}: there is no terminal to ask at, so give --yes")

@@ -39,7 +39,7 @@ def preview(integration: str, source: str, *, limit: int | None, everything: boo
     FILE holds one JSON object a line, as `siem publish` reads it; - is standard input. Nothing is dialled,
     and Redis is not needed. Secrets are shown as ***, and what could harm a terminal as codes, but only
     there. What is refused, or left out because the integration would not receive it, is named on stderr;
-    exit code 2 tells that something was refused.
+    exit code 2 means that something was refused.
     """
     with integration_store() as store:
         found = store.open(store.resolve(integration))
@@ -102,7 +102,7 @@ def _each_line(descriptor: int) -> Iterator[InputLine]:
 
 
 def _unwanted(event: EventHead, integration: Integration) -> str | None:
-    """Say why the integration would not receive the event."""
+    """Return why the integration would not receive the event."""
     if event.tenant_id != integration.tenant_id:
         return f"it is of tenant {event.tenant_id}, and the integration of tenant {integration.tenant_id}"
     if event.type not in integration.event_types:

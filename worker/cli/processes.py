@@ -91,8 +91,8 @@ def record() -> None:
     """Record outcomes and dead letters in the ledger. Ends cleanly on SIGTERM.
 
     Beside it, replay dead letters as asked (and those of an outage that is over), bring back what was parked
-    when a backlog has room again, prune what is old, remove from Redis what was deleted, and tell of
-    integrations that begin to fare differently.
+    when a backlog has room again, prune what is old, remove from Redis what was deleted, and publish
+    changes of health.
     While Redis or the database is away it waits; what is to be recorded rests in Redis meanwhile.
     """
     config = configuration()
@@ -234,7 +234,7 @@ def _sweeper(config: Settings, issue: Issue) -> Sweeper:
 
 
 def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> str | None:
-    """Wait for the database; return the ledger's id, or None if told to stop before.
+    """Wait for the database; return the ledger's id, or None if stopped before.
 
     Waits for `siem db upgrade`, too: outcomes rest in Redis, or an older recorder records them. Raises
     SchemaOutdated if no upgrade makes its tables ones that this release can work with.
@@ -256,7 +256,7 @@ def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Depen
 def _process(
     role: str, config: Settings, facts: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[threading.Event, Dependencies]]:
-    """Give signs of life, and watch how Redis is configured, until SIGTERM or SIGINT asks for an end.
+    """Give heartbeats, and watch how Redis is configured, until SIGTERM or SIGINT asks for an end.
 
     Raises InvalidSetting if no process can work with this Redis.
     """

@@ -117,5 +117,5 @@ def _print_pruned(gone: dict[PrunableKind, int], *, as_json: bool) -> None:
     if as_json:
         print_json({"pruned": {kind.value: count for kind, count in gone.items()}})
         return
-    told = ", ".join(f"{count} {kind.value}" for kind, count in gone.items() if count)
-    click.echo(f"Pruned {told}." if told else "Nothing is old enough to be pruned.")
+    pruned = ", ".join(f"{count} {kind.value}" for kind, count in gone.items() if count)
+    click.echo(f"Pruned {pruned}." if pruned else "Nothing is old enough to be pruned.")

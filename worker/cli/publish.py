@@ -2,7 +2,7 @@
 
 Lines of a file or a pipe, as they arrive.
 
-Comes in: a file descriptor. Goes out: batches of numbered lines, each batch what was there to be read,
+Input: a file descriptor. Output: batches of numbered lines, each batch what was there to be read,
 so that a slow pipe is not held up and a fast one is taken in large bites. Memory stays bounded however
 long a line is.
 """
@@ -138,11 +138,11 @@ class _Tally:
             )
         else:
             self.refused += 1
-            told = of_the_whole(line, error)
+            wrong = of_the_whole(line, error)
             if self.refused <= MAX_LINE_ERRORS:
-                self.errors.append(line_error(line.number, line.text, told))
+                self.errors.append(line_error(line.number, line.text, wrong))
             if self.refused <= SHOWN:
-                click.echo(f"line {line.number}: {plain(str(told))}", err=True)
+                click.echo(f"line {line.number}: {plain(str(wrong))}", err=True)
 
     def count_unshown(self) -> None:
         if self.refused > SHOWN:
@@ -189,7 +189,7 @@ def _progress(descriptor: int, tally: _Tally) -> Iterator[Callable[[], None]]:
 
 
 def of_the_whole(line: InputLine, error: InvalidEvent) -> InvalidEvent:
-    """Say how long a line is of which only a part was judged."""
+    """Return how long a line is of which only a part was judged."""
     if not line.is_cut:
         return error
     return InvalidEvent(error.field, f"is {line.length} bytes long", error.hint)

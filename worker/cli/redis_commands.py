@@ -29,10 +29,10 @@ def redis_() -> None:
 @redis_.command()
 @as_json_option
 def check(*, as_json: bool) -> None:
-    """Check how Redis is configured: each check, how it came out, and what would mend it.
+    """Check how Redis is configured: each check, how it came out, and a hint.
 
     FAILED: accepted events get lost, or may be lost already. WARNING: nothing is lost yet. UNKNOWN: Redis
-    does not tell. Every process does the same at its start and every minute. Exits with 1 if a check failed.
+    does not say. Every process does the same at its start and every minute. Exits with 1 if a check failed.
     """
     with ledger() as engine, _client() as client:
         report = RedisReport(engine, client, configuration())
@@ -79,7 +79,7 @@ def losses(*, all_of_them: bool, as_json: bool) -> None:
     """List what was found missing in Redis: emptied, replaced, rolled back, or with keys gone.
 
     MISSING counts the deliveries that are gone at the least, and up to how many events that no router had
-    read. What Redis accepted between SINCE, when it was marked last, and FOUND, nobody can count.
+    read. What Redis accepted between SINCE, when it was marked last, and FOUND, cannot be counted.
     """
     with ledger() as engine:
         found = LossStore(engine).list(unacknowledged=not all_of_them)
@@ -99,7 +99,7 @@ def losses(*, all_of_them: bool, as_json: bool) -> None:
 @click.option("--note", metavar="TEXT", default="", help="What was done about it, for the record.")
 @as_json_option
 def acknowledge(loss: str, *, by: str | None, note: str, as_json: bool) -> None:
-    """Acknowledge a loss, so that health and readiness no longer tell of it; it stays in the ledger.
+    """Acknowledge a loss, so that health and readiness no longer show it; it stays in the ledger.
 
     \b
     siem redis acknowledge loss_0123456789ab --by ops --note "published again from the archive"

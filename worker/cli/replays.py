@@ -23,7 +23,7 @@ from worker.views.cursors import time_and_id
 from worker.views.dead_letters import letter_document
 from worker.views.replays import replay_detail, replay_document, replay_page
 
-#: How often somebody who waits looks at the ledger, in seconds.
+#: How often a command that waits looks at the ledger, in seconds.
 _LOOK_EVERY = 0.5
 
 
@@ -47,7 +47,7 @@ def list_(limit: int, cursor: str | None, *, as_json: bool) -> None:
     print_table(
         ["id", "made", "by", "state", "of", "into", "letters", "replayed", "not needed", "rate"],
         [_row(one, names) for one in found[:limit]],
-        empty="No replays yet: `siem dead-letters replay --help` tells how to make one.",
+        empty="No replays yet: `siem dead-letters replay --help` shows how to create one.",
     )
 
 
@@ -85,27 +85,27 @@ def cancel(replay: str, *, as_json: bool) -> None:
 
 
 def announce_replay(replay: Replay, *, as_json: bool) -> None:
-    """Tell of a replay that was just made."""
+    """Report a replay that was just made."""
     if as_json:
         print_json(replay_document(replay))
         return
     click.echo(
         f"{replay.id}: {count_text(replay.total, 'dead letter')}, {replay.rate} a second at the most. "
-        f"`siem replays show {replay.id}` tells how far it is."
+        f"`siem replays show {replay.id}` shows its progress."
     )
 
 
 def follow(engine: Ledger, replay: Replay) -> tuple[Replay, ReplayResult]:
-    """Wait until it has ended and each of its events is delivered or dead; tell on stderr how it goes.
+    """Wait until it has ended and each of its events is delivered or dead; show the progress on stderr.
 
     Raises ClickException when it was cancelled.
     """
-    told = ""
+    shown = ""
     while True:
         replay, became = get_replay(engine, replay.id), replay_result(engine, replay)
-        if (line := _line(replay, became)) != told:
+        if (line := _line(replay, became)) != shown:
             click.echo(line, err=True)
-            told = line
+            shown = line
         if replay.state is ReplayState.CANCELLED:
             raise click.ClickException(f"{replay.id} was cancelled: {replay.note}")
         if replay.state is ReplayState.DONE and not became.under_way:

@@ -1,11 +1,11 @@
 """A list of integrations for people: trouble first, as many as wanted, readable in a terminal of 80 columns.
 
-Comes in: a row of cells for each integration, and what there is to say of it. Goes out: a table whose names
+Input: a row of cells for each integration, and what there is to say of it. Output: a table whose names
 are shortened to the width of the terminal, with the words under each row; in a pipe nothing is shortened.
 
 Reports while Redis or the database is away: what is known is printed, what is not is named, and why.
 
-Comes in: the gaps that a report met. Goes out: lines, and the exit code: 3 as for every command that
+Input: the gaps that a report met. Output: lines, and the exit code: 3 as for every command that
 something does not answer to, 1 where this release cannot work with the ledger's tables.
 """
 
@@ -32,9 +32,9 @@ from worker.model.health import FINE, IntegrationHealth, State, Subject
 from worker.model.sources import MissingSources, Source
 from worker.model.untrusted_text import PrintableStream, unfiltered
 
-#: How many integrations are listed unless somebody wants more.
+#: How many integrations are listed by default.
 LIMIT = 20
-#: Those that need somebody come first, then those that somebody may have forgotten; the rest needs no words.
+#: Those in trouble come first, then those that may be forgotten; the rest needs no words.
 _WORDY = (State.FAILING, State.DEGRADED, State.UNKNOWN, State.DISABLED, State.PAUSED)
 _ORDER = (*_WORDY, State.HEALTHY, State.IDLE)
 _PLACE = {state: place for place, state in enumerate(_ORDER)}
@@ -75,7 +75,7 @@ def print_wrapped(text: str, *, first: str = "", indent: str = "  ") -> None:
 def nothing_there(tenant: str | None) -> str:
     """Return what is said where there is no integration."""
     of = f" of tenant {tenant}" if tenant is not None else ""
-    return f"No integrations{of} yet: `siem integrations create --help` tells how to create one."
+    return f"No integrations{of} yet: `siem integrations create --help` shows how to create one."
 
 
 def in_order(healths: Sequence[IntegrationHealth]) -> list[IntegrationHealth]:
@@ -98,7 +98,7 @@ def print_integrations(
 
 
 def reason(one: IntegrationHealth) -> list[str]:
-    """Return what stands under one that sends nothing or is in trouble: why, and what to do, said once."""
+    """Return what stands under one that sends nothing or is in trouble: why, and a hint, each once."""
     if one.state not in _WORDY:
         return []
     hint = one.last_error.hint if one.last_error and one.state not in FINE else ""

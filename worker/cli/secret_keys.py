@@ -111,7 +111,7 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
 
 
 def _require_key_everywhere(fingerprint: str) -> None:
-    """End unless every living process that opens secrets has that key, as far as it tells."""
+    """End unless every living process that opens secrets has that key, as far as it reports it."""
     try:
         lacking = [one.words() for one in _asked(lambda client: lacking_key(client, fingerprint))]
     except (BrokerUnavailable, InvalidSetting) as error:
@@ -185,7 +185,7 @@ def _look(vault: Vault) -> _Found:
 
 
 #: Who sealed what none of the keys opens.
-_KEYLESS = {Binding.CLEAR: "nobody: it stands in the clear", Binding.UNKNOWN: "a key that is not here"}
+_KEYLESS = {Binding.CLEAR: "not sealed", Binding.UNKNOWN: "a key that is not here"}
 
 
 def _print_keys(vault: Vault, found: _Found) -> None:
@@ -213,49 +213,49 @@ def _print_secrets(vault: Vault, found: _Found) -> None:
 
 
 def _sentences(found: _Found, keys: int) -> list[str]:
-    """Say what is left to do."""
+    """Return what is left to do."""
     older = sum(bool(one.key) for one in found.ledger)
-    told = []
+    lines = []
     if older:
-        told.append(f"An older key sealed {count_text(older, 'secret')}: `siem secrets reseal`.")
+        lines.append(f"An older key sealed {count_text(older, 'secret')}: `siem secrets reseal`.")
     if unbound := sum(one.binding is Binding.UNBOUND for one in found.ledger):
-        told.append(
+        lines.append(
             f"An earlier release sealed {count_text(unbound, 'secret')}, bound to no address: a recorder "
             "binds that within seconds, as does `siem secrets reseal`."
         )
     if clear := sum(one.binding is Binding.CLEAR for one in found.ledger):
-        told.append(
+        lines.append(
             f"{count_text(clear, 'url')} with a query left in the clear by an earlier release: a recorder "
             "seals that once no API of that release runs, as does `siem secrets reseal` at once."
         )
-    told += [f"{_left(one)}." for one in found.ledger if one.binding in {Binding.UNKNOWN, Binding.MOVED}]
+    lines += [f"{_left(one)}." for one in found.ledger if one.binding in {Binding.UNKNOWN, Binding.MOVED}]
     if found.copies:
-        told.append(
+        lines.append(
             f"The copy in Redis of {count_text(found.copies, 'integration')} is not renewed yet: a recorder "
             "does it within seconds."
         )
-    told += [
+    lines += [
         f"{one} stands in Redis and not in the ledger: adopt or delete it with `siem integrations orphans`."
         for one in dict.fromkeys(f"{one.name} ({one.integration_id})" for one in found.unknown)
     ]
-    told += [
+    lines += [
         f"{one.words()} lacks the first key: restart it with that in SIEM_SECRET_KEYS, or it cannot open "
         "what is sealed from now on."
         for one in found.lacking
     ]
-    told += [
+    lines += [
         f"{one.words()} seals with another key: restart it with the first key in front in SIEM_SECRET_KEYS."
         for one in found.older
     ]
     if found.trouble:
-        told.append(f"The copy in Redis was not looked at: {found.trouble}.")
+        lines.append(f"The copy in Redis was not checked: {found.trouble}.")
     if keys == 1:
-        return told or ["This key has sealed all secrets."]
-    return told or ["The first key has sealed all secrets: the other keys can be removed."]
+        return lines or ["This key has sealed all secrets."]
+    return lines or ["The first key has sealed all secrets: the other keys can be removed."]
 
 
 def _left(one: SealedSecret) -> str:
-    """Say what keeps a secret from being used, and what mends it."""
+    """Return what keeps a secret from being used, and a hint."""
     if one.binding is Binding.MOVED:
         return (
             f"{one.path} of {one.name} ({one.integration_id}) was sealed for another address or another "

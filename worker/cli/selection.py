@@ -2,7 +2,7 @@
 
 Which integration is meant: what a command takes, what a shell completes, and into which letters may go.
 
-Comes in: what was typed. Goes out: the id and the tenant; or an error that says why not.
+Input: what was typed. Output: the id and the tenant; or an error that says why not.
 """
 
 import json
@@ -55,7 +55,7 @@ def replay_target(store: IntegrationStore, into: str | None) -> tuple[str | None
 
 
 def refuse_other_tenant(store: IntegrationStore, selection: DeadLetterFilter) -> None:
-    """Raise InvalidReplay when the events would reach another tenant's integration, whoever asks."""
+    """Raise InvalidReplay when the events would reach another tenant's integration."""
     if selection.tenant_id is None or selection.integration_id is None:
         return
     [record] = store.records([selection.integration_id])
@@ -126,7 +126,7 @@ _SELECTING = (
         "codes",
         metavar="CODE",
         multiple=True,
-        help="Only what died for this reason, by the error_code that `list --json` tells; repeat it for "
+        help="Only what died for this reason, by the error_code that `list --json` shows; repeat it for "
         "several.",
     ),
     click.option("--all", "everything", is_flag=True, help="All that wait: say so instead of any of these."),

@@ -43,7 +43,7 @@ from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
 from worker.views.health import STATUS_FIELDS, StatusDocument, status_document, unknown_documents
 
-#: How often a watched status is shown anew, in seconds.
+#: How often a watched status is shown again, in seconds.
 _EVERY = 2.0
 #: What Redis knows of the fleet.
 _OF_FLEET = (
@@ -83,10 +83,10 @@ class _Question:
 def status(since: int, tenant: str | None, limit: int, *, watched: bool, as_json: bool) -> None:
     """Show the fleet and its integrations, those in trouble first.
 
-    Under an integration in trouble stands why, and what to do. BACKLOG counts the events that are not settled
+    Under an integration in trouble stands why, with a hint. BACKLOG counts the events that are not settled
     yet, those that rest in the database included. Of what was settled, DELIVERED counts the events that were
     accepted, RETRIED the attempts that failed and were to be repeated, DEAD the dead letters. P99 is the
-    latency in milliseconds. `siem health NAME` tells all figures of one integration, and what each one is.
+    latency in milliseconds. `siem health NAME` shows all figures of one integration, and what each one is.
 
     While Redis or the database is away, what the other one knows is shown, with ? for what is not known
     (null in the JSON, whose `unknown` names these fields and the reason).
@@ -101,7 +101,7 @@ def status(since: int, tenant: str | None, limit: int, *, watched: bool, as_json
     client = redis_client(configuration().broker_address())
     with closing(client):
         if watched:
-            # What "the last hour" is moves on while somebody watches.
+            # What "the last hour" is moves on while it is watched.
             watch(lambda: _show(client, replace(asked, since_ms=since + _now_ms() - began_ms)), _EVERY)
         gaps, fine = _show(client, asked)
     end_with(gaps, fine=fine)
@@ -137,7 +137,7 @@ class _Report:
 
     @property
     def is_fine(self) -> bool:
-        """Whether nobody needs to be called."""
+        """Whether there is no reason for an alarm."""
         return not self._fleet["not_ok"] and all(one.state in FINE for one in self._all)
 
     def print_json(self) -> None:

@@ -96,7 +96,7 @@ def show(entry: str, *, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Put back all of them.")
 @as_json_option
 def retry(ids: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
-    """Put entries back, by id, once their reason is mended: a recorder takes them at once.
+    """Put entries back, by id, once their reason is fixed: a recorder takes them at once.
 
     Nothing is lost and nothing comes twice: what was recorded already is not recorded again. What still
     cannot be recorded is set aside once more, with a new id.
@@ -199,7 +199,7 @@ def _document(one: SetAside) -> dict[str, Any]:
 
 
 def _summary(one: SetAside) -> tuple[str, str | None, int | None]:
-    """Return what it is, whose, and how many events it holds; None where that cannot be told."""
+    """Return what it is, whose, and how many events it holds; None where that is not known."""
     match one.content:
         case DeadLetter(integration_id=integration):
             return "dead letters", integration, _events(one)

@@ -83,7 +83,7 @@ class Account:
         self._started = self._ended = time.monotonic()
 
     def note_published(self, lines: Sequence[bytes]) -> None:
-        """Count events that were published, for everybody who wants them."""
+        """Count events that were published, for every integration that wants them."""
         types = Counter(decode_event(line).type for line in lines)
         self.total_published += len(lines)
         for integration in self._integrations:
@@ -104,7 +104,7 @@ class Account:
         ]
 
     def settle(self, lines: Sequence[AccountLine]) -> bool:
-        """Say whether every published event is delivered or dead."""
+        """Whether every published event is delivered or dead."""
         self._settled = self._settled or not any(line.missing for line in lines)
         return self._settled
 

@@ -26,7 +26,7 @@ from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 
 #: That of a key and an event that name none, so that all that README says works beside the demo.
 TENANT = "default"
-#: The name of the key with which somebody looks at the demo.
+#: The name of the key with which a user looks at the demo.
 KEY_NAME = "demo"
 #: With what the ids of the demo's integrations begin.
 _PREFIX = "demo_"
@@ -98,7 +98,7 @@ def commands(roles: Sequence[Receiver], directory: Path) -> dict[str, str]:
 
 
 def listening(roles: Sequence[Receiver], directory: Path) -> bool:
-    """Say whether every receiver listens."""
+    """Whether every receiver listens."""
     return all(_port_file(role, directory).exists() for role in roles)
 
 
@@ -158,7 +158,7 @@ def _integration(role: Receiver, directory: Path) -> Integration:
 
 
 def _ports(role: Receiver, directory: Path) -> list[int]:
-    """Return where a receiver listens, and, last of all, where it tells its counts."""
+    """Return where a receiver listens, and, last of all, where it shows its counts."""
     return [int(port) for port in _port_file(role, directory).read_text().split()]
 
 

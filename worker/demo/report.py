@@ -23,7 +23,7 @@ from rich.table import Table
 from worker.demo.account import Account, AccountLine
 from worker.model.untrusted_text import unfiltered
 
-#: What the two last columns are; `siem health` tells the latest few hundred alone.
+#: What the two last columns are; `siem health` shows the latest few hundred alone.
 _LATENCY = "Latency: from publication to acceptance, over the latest 10 000 deliveries."
 _COLUMNS = ("published", "delivered", "dead", "received", "retried", "p50 ms", "p99 ms")
 #: What a pipe gets, which has no width of its own: an account with columns cut off says nothing.
@@ -66,14 +66,14 @@ def _figures(line: AccountLine) -> list[str]:
 
 
 def summary(published: int, lines: Sequence[AccountLine], seconds: float) -> str:
-    """Say in a sentence what was done."""
+    """Return in a sentence what was done."""
     deliveries = sum(line.delivered for line in lines)
     speed = round(deliveries / seconds) if seconds else 0
     return f"{published} events published, {deliveries} deliveries in {seconds:.1f} s ({speed} a second)."
 
 
 def verdict(lines: Sequence[AccountLine]) -> str:
-    """Say whether every event is accounted for, and where ledger and receivers differ; a line for each."""
+    """Whether every event is accounted for, and where ledger and receivers differ; a line for each."""
     if all(line.is_sound for line in lines):
         agree = "and the receivers agree." if all(line.agrees for line in lines) else "but:"
         return "\n".join([f"Every event is accounted for, {agree}", *_differences(lines)])

@@ -119,10 +119,12 @@ class _Play:
         return self._leave
 
     def _invite(self, handle: StackHandle, keys: ApiKeyStore) -> None:
-        """Say where all of this is to be seen, with a key that can change nothing."""
+        """Return where all of this is to be seen, with a key that can change nothing."""
         key = keys.create(TENANT, ApiRole.READ_ONLY, KEY_NAME)
-        told = _INVITATION.format(site=site_of(handle.settings), key=key.text, siem=command(handle.settings))
-        click.echo(told, err=self._as_json)
+        invitation = _INVITATION.format(
+            site=site_of(handle.settings), key=key.text, siem=command(handle.settings)
+        )
+        click.echo(invitation, err=self._as_json)
 
     def _wait_for_receivers(self, handle: StackHandle) -> None:
         deadline = time.monotonic() + LISTEN_SECONDS

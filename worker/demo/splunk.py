@@ -140,9 +140,9 @@ class Acknowledgements:
         if not isinstance(asked, list) or not all(type(number) is int for number in asked):
             return None
         indexed = self._told.get(channel, set())
-        told = {str(number): number in indexed for number in asked}
+        indexed_ids = {str(number): number in indexed for number in asked}
         indexed.difference_update(asked)
-        return json.dumps({"acks": told}, separators=(",", ":")).encode()
+        return json.dumps({"acks": indexed_ids}, separators=(",", ":")).encode()
 
     def forget(self) -> None:
         """Forget everything, as a Splunk that is restarted does."""

@@ -2,7 +2,7 @@
 
 `python -m worker.demo.splunk_receiver --port-file F` listens, writes its port to F and answers as Splunk
 does, until SIGTERM. It can be told to be busy now and then, to refuse certain events for good, or to
-acknowledge what it has indexed; `GET /counts` tells what came. With `--count-only` it reads nothing of what
+acknowledge what it has indexed; `GET /counts` shows what came. With `--count-only` it reads nothing of what
 comes, so that a benchmark measures the sender.
 """
 
@@ -135,7 +135,7 @@ class Collector:
                 return _response(Reply(_NOT_ALLOWED if path in EVENT_PATHS else _NOT_FOUND))
 
     def counts(self) -> Mapping[str, int | None]:
-        """Tell what came: `bytes` as they came over the wire, `events` accepted, `refused` distinct ones.
+        """Report what came: `bytes` as they came over the wire, `events` accepted, `refused` distinct ones.
 
         `distinct` and `duplicates` are None when the events are not read.
         """
@@ -185,8 +185,8 @@ class Collector:
         objection = self._token_objection(request) or disabled or self._channel_objection(request)
         if objection is not None:
             return _response(objection)
-        told = self._acknowledgements.answer(_channel(request), request.body)
-        return _response(Reply(6)) if told is None else Response(200, told)
+        answer = self._acknowledgements.answer(_channel(request), request.body)
+        return _response(Reply(6)) if answer is None else Response(200, answer)
 
     def _take(self, body: bytes) -> Reply:
         if self._temper.count_only:

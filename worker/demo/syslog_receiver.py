@@ -1,7 +1,7 @@
 r"""A SIEM to try things with: a syslog receiver on loopback that counts the CEF messages that it is sent.
 
 `python -m worker.demo.syslog_receiver --port-file F` takes messages over TCP, or with `--udp` as datagrams,
-until SIGTERM. F gets two lines: its port, and the port where `GET /counts` tells over HTTP what came. It
+until SIGTERM. F gets two lines: its port, and the port where `GET /counts` shows over HTTP what came. It
 answers nothing, as syslog has it. With `--count-only` it reads nothing of what comes, so that a benchmark
 measures the sender.
 
@@ -107,7 +107,7 @@ def main(*, port_file: Path, port: int, udp: bool, count_only: bool) -> None:
 
 @asynccontextmanager
 async def serve_syslog(log: "Log", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
-    """Take messages, and tell their counts over HTTP; yields the ports of both. Raises OSError."""
+    """Take messages, and show their counts over HTTP; yields the ports of both. Raises OSError."""
     door: AbstractAsyncContextManager[Sequence[int]] = (
         _take_datagrams(log, port)
         if udp
@@ -145,7 +145,7 @@ class Log:
         self._bytes += size
 
     def counts(self) -> Mapping[str, int | None]:
-        """Tell what came: `bytes` without frames, `events` the messages that can be read.
+        """Report what came: `bytes` without frames, `events` the messages that can be read.
 
         `distinct` and `duplicates` are None when the messages are not read.
         """

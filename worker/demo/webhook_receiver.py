@@ -2,7 +2,7 @@
 
 `python -m worker.demo.webhook_receiver --port-file F` listens, writes its port to F and takes events by POST,
 one a request or several (an array, or lines), until SIGTERM. It can be told to demand a bearer token or a
-signature, to be slow or busy, or to refuse certain events for good; `GET /counts` tells what came. With
+signature, to be slow or busy, or to refuse certain events for good; `GET /counts` shows what came. With
 `--count-only` it reads as little as it can of what comes, so that a benchmark measures the sender.
 
 What a receiver of Standard Webhooks 1.0.0 demands of a request before it believes it.
@@ -137,7 +137,7 @@ class Endpoint:
         return Response(405, b'{"error":"post events, or GET /counts"}', headers={"Allow": "POST"})
 
     def counts(self) -> Mapping[str, int | None]:
-        """Tell what came: `bytes` of bodies, `events` accepted, `refused` distinct ones.
+        """Report what came: `bytes` of bodies, `events` accepted, `refused` distinct ones.
 
         `distinct` and `duplicates` are None when the events are not read.
         """
@@ -165,7 +165,7 @@ class Endpoint:
         return self._count(request) if self._temper.count_only else self._read(request)
 
     def _objection(self, request: Request) -> str | None:
-        """Say why the sender is not believed, if it is not."""
+        """Return why the sender is not believed, if it is not."""
         behaviour = self._temper
         if (
             behaviour.bearer is not None

@@ -1,6 +1,6 @@
 """Reads SIEM_DATABASE_URL: which database, and how to connect to it.
 
-Goes out: a URL for SQLAlchemy and the arguments of the driver. What cannot work is refused here, by the
+Output: a URL for SQLAlchemy and the arguments of the driver. What cannot work is refused here, by the
 setting's name, before anything connects; no complaint repeats the URL, which may hold a password.
 """
 

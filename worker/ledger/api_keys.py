@@ -1,7 +1,7 @@
 """Keeps the keys of the HTTP API: makes, lists, revokes and finds them.
 
-Comes in: what a door was given. Goes out: keys, without their text. A revoked key keeps its row, so that
-it can be told who it was.
+Input: what a door was given. Output: keys, without their text. A revoked key keeps its row, so that
+it is known who it was.
 """
 
 from collections.abc import Collection, Sequence

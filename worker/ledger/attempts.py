@@ -1,6 +1,6 @@
 """Every attempt to deliver an event that did not succeed at once: when, which one, and what was answered.
 
-Comes in: what the recorder reads. Goes out: rows, and for a few deliveries the attempts in their order. What
+Input: what the recorder reads. Output: rows, and for a few deliveries the attempts in their order. What
 is delivered at its first attempt has no row here, so that the usual way of an event costs nothing.
 """
 
@@ -21,7 +21,7 @@ attempts = Table(
     Column("integration_id", ID, primary_key=True),
     # The digest of the event's bytes; empty if that is not known.
     Column("content", ID, primary_key=True),
-    # That of the settlement which told of it, as in `deliveries`.
+    # That of the settlement which reported it, as in `deliveries`.
     Column("version", BigInteger, primary_key=True),
     Column("status", Text, primary_key=True),
     # How many requests have carried the event, this one included.
@@ -37,11 +37,11 @@ Index("attempts_age", attempts.c.at_ms)
 _attempt = attempts.c
 
 #: So many requests must have carried an event: a first attempt that succeeded is no news, what died without
-#: any had none, and a failed one is told whether it counts or not. A later release may know further states.
+#: any had none, and a failed one says whether it counts or not. A later release may know further states.
 _FEWEST: Mapping[str, int] = {Status.DELIVERED: 2, Status.DEAD: 1, Status.RETRYING: 0}
 #: A delivery of an event: its integration, and the digest of the event's bytes; None if that is not known.
 Delivery = tuple[str, str | None]
-#: A circuit breaker's probes of days are more than anybody reads: the latest are told.
+#: A circuit breaker's probes of days are more than anyone reads: the latest are shown.
 MOST = 100
 
 
@@ -77,7 +77,7 @@ def attempts_of(
 ) -> dict[Delivery, list[AttemptRow]]:
     """Return, for each of these deliveries of the event, the attempts at it, the first one first.
 
-    They are the latest MOST. An attempt of which nobody knows which event of this id it was of, is one at
+    They are the latest MOST. An attempt of an unknown one of the events with this id is one at
     each of them. Has no entry for a delivery that succeeded at once. Raises LedgerUnavailable.
     """
     with reading(engine) as connection:

@@ -1,6 +1,6 @@
 """Writes many rows with one statement, the quickest way that each database has.
 
-Comes in: tuples in the order of a table's columns. SQLite takes them with `executemany`; PostgreSQL as
+Input: tuples in the order of a table's columns. SQLite takes them with `executemany`; PostgreSQL as
 one array per column, which costs one round trip and a statement of one fixed text.
 """
 
@@ -92,7 +92,7 @@ def contents_of(connection: Connection, rows: Sequence[Row]) -> dict[Row, str | 
 
 
 def claim_entries(connection: Connection, entries: Collection[str], now_ms: int) -> set[str]:
-    """Note the stream entries as recorded, and return those that nobody had noted before.
+    """Note the stream entries as recorded, and return those that were not noted before.
 
     Holds even if another recorder notes them at this moment: SQLite has one writer, and PostgreSQL
     makes the second wait until the first has committed, or rolled back.

@@ -48,7 +48,7 @@ class DeadLetterCount:
     """How many letters a filter means.
 
     `replayable` can be sent again; `invalid` never were valid events; `unreadable` were damaged in Redis;
-    `homeless` have an integration that was deleted, and nobody named another one. `groups` counts all of
+    `homeless` have an integration that was deleted, and no other one was named. `groups` counts all of
     them by integration and code of the failure. `upto_ms` is when the last of them died.
     """
 

@@ -1,9 +1,9 @@
-"""Turns what the database drivers raise into errors of ours that tell a person what to do.
+"""Turns what the database drivers raise into errors of ours with a hint.
 
-Comes in: any SQLAlchemy error. Goes out: LedgerUnavailable with its cause when the database does not answer
+Input: any SQLAlchemy error. Output: LedgerUnavailable with its cause when the database does not answer
 or refuses, SchemaOutdated when its tables are not ours; an error of the data that was to be written, or of
 our SQL, as it is. No message repeats a password. The tables here are the one place that says what each code
-and saying of a database means, and what mends it.
+and saying of a database means, with a hint.
 """
 
 import errno
@@ -117,7 +117,7 @@ _UNPREPARED = (
     "take prepare_threshold out of SIEM_DATABASE_URL: a pooler in transaction mode forgets statements"
 )
 _LACK = "give the server more of what it lacks"
-#: What mends a refusal of PostgreSQL, by the beginning of its SQLSTATE; the longest that fits counts.
+#: The hint for a refusal of PostgreSQL, by the beginning of its SQLSTATE; the longest that fits counts.
 _STATE_HINTS = {
     "26": _UNPREPARED,
     "42P05": _UNPREPARED,
@@ -157,8 +157,8 @@ def as_outage(engine: Engine) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         if _is_about_missing_tables(error):
-            told = f"the ledger's tables are not those of this release ({reason_of(error)})"
-            raise SchemaOutdated(f"{told}: run `siem db upgrade`") from error
+            words = f"the ledger's tables are not those of this release ({reason_of(error)})"
+            raise SchemaOutdated(f"{words}: run `siem db upgrade`") from error
         if not (is_about_data(error) or _is_about_sql(error)):
             raise ledger_unavailable(engine, error) from error
         raise
@@ -179,7 +179,7 @@ def is_about_data(error: exc.DBAPIError) -> bool:
 
 
 def ledger_unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
-    """Return what to raise when the database does not do as asked: the reason, and what mends it."""
+    """Return what to raise when the database does not do as asked: the reason, and a hint."""
     if engine.dialect.name == "sqlite":
         return _unusable_file(engine.url, error)
     if not isinstance(error, exc.DBAPIError):
@@ -252,9 +252,9 @@ def _failed_login(url: URL, reason: str) -> LedgerUnavailable:
 
 
 def _refusal(url: URL, cause: OutageCause, reason: str, state: str) -> LedgerUnavailable:
-    told = f"{reason}; SQLSTATE {state}" if state else reason
+    words = f"{reason}; SQLSTATE {state}" if state else reason
     hint = _by_beginning(_STATE_HINTS, state, _HINTS.get(cause, _HINT))
-    return LedgerUnavailable(f"{cause.of(_name(url))} ({told}): {hint}", cause)
+    return LedgerUnavailable(f"{cause.of(_name(url))} ({words}): {hint}", cause)
 
 
 def _by_beginning(table: Mapping[str, _Entry], state: str, default: _Entry) -> _Entry:

@@ -55,7 +55,7 @@ _MOST_VALUES = 900
 def open_ledger(url: str, *, connections: int = 15) -> Engine:
     """Return an engine for an SQLAlchemy URL of SQLite or PostgreSQL. Connects when first used.
 
-    Of `connections` at once, five are kept while nobody needs them.
+    Of `connections` at once, five are kept while they are not needed.
 
     The file of SQLite is made here, readable by its owner alone, its folder as well. Raises
     InvalidSetting for a URL that cannot be a ledger's, LedgerUnavailable when the file cannot be made.
@@ -128,7 +128,7 @@ def _open_sqlite(url: URL, connections: int) -> Engine:
 
 
 def _make_file(path: Path) -> None:
-    """Make the file before SQLite does, because SQLite would let everybody read it.
+    """Make the file before SQLite does, because SQLite would let every user read it.
 
     A file that is there is not opened: closing it again would drop the locks that this process
     holds on it through SQLite (see "How To Corrupt An SQLite Database File", section 2.2).
@@ -150,7 +150,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def database_now_ms(engine: Engine) -> int | None:
-    """Tell the time by PostgreSQL's clock, in milliseconds since 1970 UTC; SQLite has none but this host's.
+    """Return the time by PostgreSQL's clock, in milliseconds since 1970 UTC; SQLite has none but this host's.
 
     Raises LedgerUnavailable.
     """

@@ -1,6 +1,6 @@
-"""What the ledger knows of how integrations fare: a few statements for any number of them.
+"""What the ledger knows of the health of integrations: a few statements for any number of them.
 
-Comes in: ids, and from when on minutes count. Goes out: a `DeliveryStats` for each.
+Input: ids, and from when on minutes count. Output: a `DeliveryStats` for each.
 Every question is answered from the near end of an index, so that neither a long history nor a large ledger
 makes it slow.
 """
@@ -198,7 +198,7 @@ def _of_each(
 
 @lru_cache(maxsize=256)
 def _union(question: Callable[[_Id], Select[Any]], limit: int, parts: int) -> CompoundSelect[Any]:
-    """Put the question so many times; to build it anew takes longer than to answer it."""
+    """Put the question so many times; to build it again takes longer than to answer it."""
     asked = (question(bindparam(f"id_{place}", type_=Text())).limit(limit) for place in range(parts))
     return union_all(*(select(part.subquery()) for part in asked))
 

@@ -1,6 +1,6 @@
 """Keeps parked events until their backlog has room for them again.
 
-Comes in: chunks, in the recorder's transaction. Goes out: the oldest of them, in the order in which the
+Input: chunks, in the recorder's transaction. Output: the oldest of them, in the order in which the
 backlog had them; what has come back is forgotten.
 """
 

@@ -1,6 +1,6 @@
 """Removes what is older than it has to be kept, a few rows at a time.
 
-Comes in: a kind of record, and a moment. Goes out: how many were removed. Whether anything
+Input: a kind of record, and a moment. Output: how many were removed. Whether anything
 is to go is found out by reading alone; what writes is one short statement, for on SQLite a recorder waits.
 """
 
@@ -54,7 +54,7 @@ class PrunableKind(StrEnum):
 class Pruned:
     """How many rows went, and how many of those were dead letters that still waited.
 
-    For `seconds` nobody else could write, if the ledger is SQLite.
+    For `seconds` no other process could write, if the ledger is SQLite.
     """
 
     count: int
@@ -64,7 +64,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of something is due to be pruned; `undelivered`: nobody has got it yet."""
+    """How much of something is due to be pruned; `undelivered`: it is not delivered yet."""
 
     name: str
     due: int
@@ -145,7 +145,7 @@ def _removal(connection: Connection, table: Table, places: Select[Any]) -> Delet
 
 
 def _place(connection: Connection, table: Table) -> ColumnClause[Any]:
-    """Return what tells where a row is: shorter than its key, and good for one statement."""
+    """Return what says where a row is: shorter than its key, and good for one statement."""
     name = "ctid" if connection.dialect.name == "postgresql" else "rowid"
     return literal_column(f"{table.name}.{name}")
 
@@ -168,7 +168,7 @@ def _waiting(connection: Connection, places: Select[Any]) -> int:
     return sum(state == LetterState.WAITING for state in states)
 
 
-def _tells_a_waiting_letter() -> Any:
+def _has_a_waiting_letter() -> Any:
     """Whether a delivery is what keeps a dead letter of its event from being replayed: a rare thing.
 
     Where the content of either is not known, every letter of the id counts. Each look goes to one place of
@@ -183,21 +183,21 @@ def _tells_a_waiting_letter() -> Any:
     )
 
     def one_waits(*conditions: Any) -> Any:
-        # Not EXISTS: PostgreSQL would gather all letters that wait, for each step anew.
+        # Not EXISTS: PostgreSQL would gather all letters that wait, for each step again.
         found = select(letter.event_id).where(of_id, *conditions).limit(1)
         return found.scalar_subquery().is_not(None)
 
-    tells = or_(
+    has_attempts = or_(
         one_waits(letter.content == content),
         one_waits(letter.content.is_(None)),
         and_(content.is_(None), one_waits()),
     )
-    return and_(deliveries.c.status == Status.DELIVERED, tells)
+    return and_(deliveries.c.status == Status.DELIVERED, has_attempts)
 
 
 _PLANS = {
     PrunableKind.DELIVERIES: _Plan(
-        deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _tells_a_waiting_letter
+        deliveries, deliveries.c.settled_ms, deliveries.c.integration_id, _has_a_waiting_letter
     ),
     PrunableKind.ATTEMPTS: _Plan(attempts, attempts.c.at_ms),
     PrunableKind.DEAD_LETTERS: _Plan(dead_letters, dead_letters.c.dead_ms),

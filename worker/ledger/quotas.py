@@ -1,6 +1,6 @@
 """Holds tenants to their quotas: the one place for all doors, in the transaction that would make more.
 
-Comes in: a transaction, a tenant, what is to be made. Goes out: nothing, or an OverQuota. While one
+Input: a transaction, a tenant, what is to be made. Output: nothing, or an OverQuota. While one
 transaction of a tenant counts and adds, no other one of that tenant does: two that come at once at the limit
 make one.
 """
@@ -17,7 +17,7 @@ from worker.ledger.schema import integrations, replays
 from worker.model.limits import Quotas, too_large_document, too_many_integrations, too_many_replays
 from worker.model.replays import AUTOMATIC, DeadLetterFilter
 
-#: Names these locks of PostgreSQL; any number that nobody else uses.
+#: Names these locks of PostgreSQL; any number that is not in use.
 _LOCKS = 0x5349_4511
 #: A partial index serves a question only if these very words stand in it.
 RUNS = text("state = 'running'")
@@ -50,7 +50,7 @@ def require_replay(
     """Raise TooManyReplays if as many replays of the tenant run as may.
 
     Those that are made by themselves do not count. A replay of all tenants, which only an operator can make,
-    is nobody's.
+    has no owner.
     """
     [tenant_id] = _tenants(connection, [(selection, target_id)])
     if tenant_id is None:

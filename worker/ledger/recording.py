@@ -1,6 +1,6 @@
 """Writes what the broker recorded into the ledger: deliveries, dead letters, counts, parked events.
 
-Comes in: entries of the streams of outcomes, of dead letters and of what was parked. Goes out: rows, in
+Input: entries of the streams of outcomes, of dead letters and of what was parked. Output: rows, in
 one transaction, in which integrations whose destination is gone for good are disabled as well.
 Recording an entry again changes nothing, counts included, whichever recorder does it, and however often.
 """
@@ -89,7 +89,7 @@ class _TakenBack(Exception):
 
 @contextmanager
 def _as_refusal(engine: Engine) -> Iterator[None]:
-    """Tell what the database has against the values of an entry from what it has against any entry."""
+    """Report what the database has against the values of an entry from what it has against any entry."""
     try:
         yield
     except exc.DBAPIError as error:
@@ -133,7 +133,7 @@ def _recorded(
 
 
 def _stamp_ms(entries: Iterable[str]) -> int:
-    """Return the time of this host, or of Redis as the entries' ids tell it, whichever is later.
+    """Return the time of this host, or of Redis as the entries' ids say, whichever is later.
 
     Age decides when what is kept is pruned: a clock that is behind must not make it older than it is.
     """

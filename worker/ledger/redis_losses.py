@@ -37,7 +37,7 @@ class LossStore:
         self._engine = engine
 
     def report(self, loss: Loss, ended: str, begun: str | None) -> str | None:
-        """Keep a loss, end its epoch and begin another; return its id, or None if somebody else was first.
+        """Keep a loss, end its epoch and begin another; return its id, or None if another process was first.
 
         Without `begun` the epoch goes on.
         """
@@ -49,11 +49,11 @@ class LossStore:
             return _keep(connection, loss)
 
     def report_removed(self, loss: Loss) -> RecordedLoss:
-        """Keep that entries were removed; return the loss that tells of them.
+        """Keep that entries were removed; return the loss that reports them.
 
-        It is the one of their kind that nobody has acknowledged, with their sum, if there is one: whoever
+        It is the one of their kind that is not acknowledged, with their sum, if there is one: a process that
         removes entries all the time does not make a loss of each moment, all of which would be read whenever
-        somebody asks for the health of the fleet.
+        the health of the fleet is asked for.
         """
         columns = redis_losses.c
         wanted = (
@@ -62,7 +62,7 @@ class LossStore:
             .order_by(columns.found_ms.desc())
         )
         with writing(self._engine) as connection:
-            # Locked, so that it is not acknowledged with a number that nobody has seen.
+            # Locked, so that it is not acknowledged with a number that was not shown.
             for row in connection.execute(wanted.with_for_update()):
                 known = _decode(row.document)
                 if known.removed:
@@ -73,7 +73,7 @@ class LossStore:
             return RecordedLoss(_keep(connection, loss), loss, None, None, None)
 
     def list(self, *, unacknowledged: bool = False) -> "list[RecordedLoss]":
-        """Return all, the latest first; or only those that nobody has acknowledged."""
+        """Return all, the latest first; or only those that are not acknowledged."""
         columns = redis_losses.c
         wanted = select(
             columns.id,
@@ -90,7 +90,7 @@ class LossStore:
     def acknowledge(self, loss_id: str, by: str, note: str) -> RecordedLoss:
         """Note who has seen it, and what there is to say.
 
-        Raises NotFoundError, and InvalidInput if somebody has acknowledged it before.
+        Raises NotFoundError, and InvalidInput if it was acknowledged before.
         """
         columns = redis_losses.c
         found = self._get(loss_id)

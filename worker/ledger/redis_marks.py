@@ -1,6 +1,6 @@
 """Keeps the latest mark of Redis, and counts what the ledger knows of the events that stood there.
 
-Comes in: marks. Goes out: the latest one, to be compared with what Redis holds.
+Input: marks. Output: the latest one, to be compared with what Redis holds.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ that a destination refused, or that were none, are never meant. An event that ha
 to a person: sending it a further time would not be about the outage.
 
 What died because its destination said that it is gone for good (a webhook's HTTP 410) comes back when
-somebody enables the integration again, however often it died: until then it can be discarded.
+a user enables the integration again, however often it died: until then it can be discarded.
 """
 
 import json
@@ -23,7 +23,7 @@ from worker.model.replays import DEFAULT_RATE, ENABLED, REDRIVE, DeadLetterFilte
 
 #: An event that has died more often than that at one integration is not sent again by itself.
 MOST_DEATHS = 2
-#: How far back among an integration's settlements one that is well has delivered something.
+#: How far back among an integration's settlements a working one has delivered something.
 _LATELY = 1000
 
 _WAITS_FOR_BETTER_DAYS = text("state = 'waiting' AND cause = 'exhausted'")

@@ -1,6 +1,6 @@
 """Pages of a replay: which dead letters are sent next, and which need no replay.
 
-Comes in: the letters of a page. Goes out: the digests of their events, and what is known of these.
+Input: the letters of a page. Output: the digests of their events, and what is known of these.
 """
 
 from collections.abc import Collection, Sequence
@@ -189,7 +189,7 @@ class ReplayStore:
         return mark_page(self._engine, page)
 
     def is_deleted(self, integration_id: str) -> bool:
-        """Say whether there was an integration of that id that is deleted by now."""
+        """Whether there was an integration of that id that is deleted by now."""
         return replays.is_deleted(self._engine, integration_id)
 
     def end(self, replay_id: str, state: ReplayState, note: str | None = None) -> bool:

@@ -1,7 +1,7 @@
-"""Keeps the replays, and tells each its next page.
+"""Keeps the replays, and gives each its next page.
 
-Comes in: selections from the doors, pages that were handed over from the replayer. Goes out: jobs, letters,
-figures. That a page was handed over is noted once, however often it is told.
+Input: selections from the doors, pages that were handed over from the replayer. Output: jobs, letters,
+figures. That a page was handed over is noted once, however often it is reported.
 """
 
 import secrets

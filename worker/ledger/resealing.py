@@ -1,4 +1,4 @@
-"""Which key of SIEM_SECRET_KEYS sealed each secret, and sealing anew what an older key sealed, or release.
+"""Which key of SIEM_SECRET_KEYS sealed each secret, and sealing again what an older key sealed, or release.
 
 So that keys can be rotated to the end: once nothing is sealed with an older key any more, it can go. And so
 that every secret is bound to its place: the release before this one bound none (`worker.vault.vault`).

@@ -1,6 +1,6 @@
 """Turns what the broker recorded into rows of the ledger: pure, and quick, for it sees every event.
 
-Comes in: stream entries with outcomes or a dead letter. Goes out: tuples in the order of the columns of
+Input: stream entries with outcomes or a dead letter. Output: tuples in the order of the columns of
 their tables in `schema.py`.
 """
 

@@ -92,7 +92,7 @@ deliveries = Table(
     Column("version", BigInteger, nullable=False),
     # How far it is known to have come (`worker.model.deliveries.Assurance`); only of what was delivered.
     Column("assurance", Text),
-    # The digest of the event's bytes; NULL if a release wrote the row that did not tell it.
+    # The digest of the event's bytes; NULL if a release wrote the row that did not have it.
     Column("content", Text),
 )
 
@@ -102,7 +102,7 @@ _delivery = deliveries.c
 # index on settled_ms alone would cost every row to spare that one question.
 Index("deliveries_latest", _delivery.integration_id, _delivery.settled_ms)
 
-# "What fails or waits here", and the last problem. Holds next to nothing while all is well.
+# "What fails or waits here", and the last problem. Almost empty while all is healthy.
 Index("deliveries_unwell", _delivery.integration_id, _delivery.settled_ms, **_if("status <> 'delivered'"))
 
 dead_letters = Table(
@@ -266,7 +266,7 @@ redis_epochs = Table(
     Column("ended_ms", BigInteger),
 )
 
-# What was found missing in Redis; kept as evidence, and not ok until somebody acknowledges it.
+# What was found missing in Redis; kept as evidence, and not ok until it is acknowledged.
 redis_losses = Table(
     "redis_losses",
     metadata,

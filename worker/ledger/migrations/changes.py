@@ -1,6 +1,6 @@
 """What a step of the migrations does to the tables, read from the step itself, without a database.
 
-Comes in: steps. Goes out: each change in words, whether older code can go on beside it, what waits for it,
+Input: steps. Output: each change in words, whether older code can go on beside it, what waits for it,
 and what is lost by it. `worker.ledger.migrations` has the rules.
 """
 
@@ -28,7 +28,7 @@ class Wait(StrEnum):
     MOMENT = "moment"
     #: Writers (and on SQLite so do those of all tables), for as long as it takes to read every row.
     WRITERS = "writers"
-    #: Readers and writers, for as long as it takes to read every row, or to write it anew.
+    #: Readers and writers, for as long as it takes to read every row, or to write it again.
     ALL = "all"
 
 
@@ -102,7 +102,7 @@ def _in_one_transaction(changes: Sequence[TableChange]) -> list[TableChange]:
 def _judge(  # noqa: PLR0911 - a line for each kind of operation
     one: MigrateOperation, made: set[str], dialect: str
 ) -> TableChange:
-    """Say what one operation does, behind others of its step that made these tables."""
+    """Return what one operation does, behind others of its step that made these tables."""
     match one:
         case ops.CreateTableOp():
             return TableChange(f"makes the table {one.table_name}", one.table_name, additive=True)
@@ -117,7 +117,7 @@ def _judge(  # noqa: PLR0911 - a line for each kind of operation
         case ops.AddColumnOp():
             return _added(one, made)
         case ops.DropColumnOp():
-            # SQLite writes the table anew without it; PostgreSQL only forgets it.
+            # SQLite writes the table again without it; PostgreSQL only forgets it.
             wait = Wait.ALL if dialect == "sqlite" else Wait.MOMENT
             words = f"drops the column {one.table_name}.{one.column_name}"
             return TableChange(words, one.table_name, additive=False, wait=wait, lost=one.column_name)
@@ -156,7 +156,7 @@ def _indexed(one: ops.CreateIndexOp, made: set[str]) -> TableChange:
     )
 
 
-#: Measured on both databases with a million deliveries: 0.8 to 2.1 s for an index, 2.1 s to write them anew.
+#: Measured on both databases with a million deliveries: 0.8 to 2.1 s for an index, 2.1 s to write them again.
 SECONDS_A_ROW = 2e-6
 
 
@@ -185,7 +185,7 @@ def lost_by(engine: Engine, changes: Sequence[TableChange]) -> list[Lost]:
         counted = [
             Lost(change.words, _values(connection, change.table, change.lost))
             for change in changes
-            # What that table says of the steps that are undone, nobody needs.
+            # What that table says of the steps that are undone is not needed.
             if change.lost and change.table != schema_revisions.name
         ]
     return [one for one in counted if one.values]

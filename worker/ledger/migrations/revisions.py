@@ -1,7 +1,7 @@
 """The steps that this code knows, which of them a database has taken, and who can work with its tables.
 
-Comes in: a connection. Goes out: the revision of its tables, and whether code of a certain revision reads and
-writes them. `worker.ledger.migrations` tells how a step says so, and how a database keeps it.
+Input: a connection. Output: the revision of its tables, and whether code of a certain revision reads and
+writes them. `worker.ledger.migrations` explains how a step says so, and how a database keeps it.
 """
 
 import time
@@ -46,7 +46,7 @@ class Revision:
 class Tables:
     """What a database says of its tables: the last step taken, its release, and who can work with them.
 
-    `readable_release` is the first release whose code can, where the database tells it.
+    `readable_release` is the first release whose code can, where the database says it.
     """
 
     revision: str
@@ -159,9 +159,9 @@ def readable_from(taken: Sequence[Revision]) -> str:
 
 
 def require_readable_tables(tables: Tables | None, steps: Revisions) -> Tables:
-    """Return the tables if this code can work with them; else raise SchemaOutdated with what to do about it.
+    """Return the tables if this code can work with them; else raise SchemaOutdated with a hint.
 
-    SchemaBehind is the one that `siem db upgrade` mends.
+    SchemaBehind is the one that `siem db upgrade` fixes.
     """
     if tables is None:
         raise SchemaBehind("the ledger has no tables yet: run `siem db upgrade`")
@@ -179,7 +179,7 @@ def require_readable_tables(tables: Tables | None, steps: Revisions) -> Tables:
 
 
 def words_of_tables(tables: Tables) -> str:
-    """Say whose tables they are, of those that this release can work with."""
+    """Return whose tables they are, of those that this release can work with."""
     if tables.revision == own_steps().head:
         return "its tables are those of this release"
     newer = _named(tables.revision, tables.release)
@@ -187,7 +187,7 @@ def words_of_tables(tables: Tables) -> str:
 
 
 def _too_new(tables: Tables) -> str:
-    """Say that the tables are those of a newer release with which this code cannot work, and what to do."""
+    """Report that the tables are those of a newer release with which this code cannot work, with a hint."""
     newer = _named(tables.revision, tables.release)
     first = f"release {tables.readable_release} or later" if tables.readable_release else "that release"
     back = f", or run `siem db downgrade --to-release {__version__}` there" if tables.release else ""

@@ -108,7 +108,7 @@ def _write_version_for_release_0_1_0(
     context.stamp(steps.directory, readable_from(taken))
 
 
-#: Names the lock that PostgreSQL gives to one upgrade at a time; any number that nobody else uses.
+#: Names the lock that PostgreSQL gives to one upgrade at a time; any number that is not in use.
 _UPGRADE_LOCK = 0x5349_454D_0001
 
 
@@ -133,7 +133,7 @@ def tables_of(engine: Engine) -> Tables | None:
 def require_readable_schema(engine: Engine) -> Tables:
     """Return what the database says of its tables if this release can work with them.
 
-    They may be those of a newer release. Raises SchemaOutdated, with what to do about it.
+    They may be those of a newer release. Raises SchemaOutdated, with a hint.
     """
     return require_readable_tables(tables_of(engine), own_steps())
 
@@ -159,8 +159,8 @@ def downgrade_tables(engine: Engine, revision: str, steps: Revisions | None = No
 def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]]) -> list[Revision]:
     """Change the tables in one transaction, one process at a time.
 
-    On PostgreSQL whoever wants a table waits behind the change that waits for it: so a change waits for a few
-    seconds only, lets the others go first, and tries again. So it does after a deadlock: whoever writes to
+    On PostgreSQL who wants a table waits behind the change that waits for it: so a change waits for a few
+    seconds only, lets the others go first, and tries again. So it does after a deadlock: who writes to
     several tables may take them in another order.
     """
     for pause in (*_PAUSES, None):
