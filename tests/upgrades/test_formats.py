@@ -42,7 +42,11 @@ pytestmark = pytest.mark.slow
 _PASS_ON = """
 import json, sys
 from worker.broker import packing
-from worker.vault.vault import Vault, open_document, seal_document
+try:
+    from worker.vault.documents import open_document, seal_document
+    from worker.vault.vault import Vault
+except ImportError:  # release 0.1.0
+    from worker.ledger.vault import Vault, open_document, seal_document
 
 given = json.load(sys.stdin)
 vault = Vault([given["key"]])
