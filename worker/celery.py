@@ -141,7 +141,7 @@ def _client() -> Client:
 
 @cache
 def delivery_worker(kind: str) -> DeliveryWorker:
-    """Make the process's courier for one type of destination, when its first order comes."""
+    """Make the process's delivery worker for one type of destination, when its first order comes."""
     config = settings()
     vault = open_vault(config)
     client = _client()

@@ -1,6 +1,6 @@
 """How the processes log: a line an event, for people or as JSON; of libraries, what is of use.
 
-Nobody whose words are logged can write a line of his own, reach a reader's terminal, or fill the disk with
+No one whose words are logged can write a line of their own, reach a reader's terminal, or fill the disk with
 one record: what cannot be printed is shown as a code, long messages are cut, and the lines of a traceback are
 indented. That holds for records of all libraries, whatever formatter and handler they go through.
 """

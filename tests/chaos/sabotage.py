@@ -58,7 +58,7 @@ def claim() -> None:
     )
 
 
-def routing_result() -> None:
+def routing() -> None:
     """Finish the arrivals first, and append to the backlogs a moment later: two steps instead of one."""
     whole = Ingress.hand_over
 
@@ -88,12 +88,12 @@ def recorder() -> None:
 
 
 SABOTAGES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (settle, outcome, claim, routing_result, recorder)
+    each.__name__: each for each in (settle, outcome, claim, routing, recorder)
 }
 
 
 #: Whoever must be killed for a break to show; the monkey then does nothing else.
-VICTIM = {"handover": "router", "recorder": "recorder"} | dict.fromkeys(
+VICTIM = {"routing": "router", "recorder": "recorder"} | dict.fromkeys(
     ("settle", "outcome", "claim"), "router"
 )
 

@@ -18,7 +18,7 @@ CONSEQUENCES = {
     "settle": STUCK,
     "outcome": UNRECORDED,
     "claim": STUCK,
-    "routing_result": LOST,
+    "routing": LOST,
     "recorder": UNRECORDED,
 }
 

@@ -34,8 +34,8 @@ NOON = 1_795_385_700_000
         (KNOWN, None, MarkVerdict.LOST),
         (KNOWN, Epoch(Mark("a", 99)), MarkVerdict.LOST),
         (KNOWN, Epoch(Mark("c", 1), before=("a", "b")), MarkVerdict.LEDGER_IS_OLDER),
-        (Mark("b"), None, MarkVerdict.UNTOLD),
-        (Mark("b"), Epoch(Mark("a", 99)), MarkVerdict.UNTOLD),
+        (Mark("b"), None, MarkVerdict.UNKNOWN_EPOCH),
+        (Mark("b"), Epoch(Mark("a", 99)), MarkVerdict.UNKNOWN_EPOCH),
         (Mark("b"), Epoch(Mark("b")), MarkVerdict.SAME),
     ],
 )

@@ -67,7 +67,8 @@ class _Body:
     """The body of one request, on its way in."""
 
     def __init__(self, receive: Receive, scope: Scope, load: Load, config: Settings) -> None:
-        #: Whoever was answered before could drip on for ever, and hold a connection: it is to be closed.
+        #: A client that was answered before could drip on for ever, and hold a connection: it is to be
+        #: closed.
         self.is_unread = any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
             for name, value in scope["headers"]

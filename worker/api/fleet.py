@@ -72,7 +72,7 @@ router = APIRouter(tags=["fleet"])
 
 _token = HTTPBearer(auto_error=False, scheme_name="MetricsToken", description="SIEM_METRICS_TOKEN, if set.")
 Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
-#: The part that is not well where the question itself hangs.
+#: The part that is not ok where the question itself hangs.
 _HANGS = Part(
     "answers",
     ok=False,

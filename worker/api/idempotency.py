@@ -94,7 +94,7 @@ def finish(leave: IdempotencyLock, do: Callable[[IdempotencyLock | None], Respon
         leave.forget()
         raise
     except BaseException:
-        # Nobody knows how far it came: the next try goes on under the same name.
+        # It is not known how far it came: the next try goes on under the same name.
         leave.give_up()
         raise
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}

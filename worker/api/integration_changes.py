@@ -2,7 +2,7 @@
 
 From what a request says of an integration to the integration.
 
-Input: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Goes out:
+Input: a flat object, whole or as a JSON merge patch (RFC 7396), and the integration as it was. Output:
 the integration as it is to be. A secret that is left out stays, and so does one whose mark is sent back,
 unless it would go to another server than before (`worker.vault.places`).
 """
@@ -34,7 +34,7 @@ from worker.transports.tls import judged_whole
 from worker.vault.places import require_again
 from worker.views.integrations import COMMON, READ_ONLY, integration_document
 
-REMEDY = "see the schema and the examples in /openapi.json"
+SCHEMA_HINT = "see the schema and the examples in /openapi.json"
 _MARK = frozenset({"set", "since", "ends_in", "readable"})
 
 
@@ -89,7 +89,7 @@ def _integration(
         flat = merge()
         common = {name: flat.pop(name) for name in COMMON if name in flat}
         whole = {**common, "id": integration_id, "tenant_id": tenant_id, "destination": flat}
-        integration = judged_whole(whole, REMEDY)
+        integration = judged_whole(whole, SCHEMA_HINT)
     except InvalidIntegration as error:
         raise at_once([*wrong, *map(_without_commands, error.all)]) from None
     if wrong:

@@ -1,7 +1,7 @@
 """Looks API keys up by their ids: in memory, in the ledger, and while that is away in the copy in Redis.
 
-Whoever waits for a key waits for one question that asks for all keys wanted at that moment. So neither how
-many wrong keys come, nor from where, makes a right one wait for longer than two such questions.
+A request that waits for a key waits for one question that asks for all keys wanted at that moment. So
+neither how many wrong keys come, nor from where, makes a right one wait for longer than two such questions.
 """
 
 import asyncio

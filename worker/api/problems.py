@@ -176,6 +176,6 @@ _ANSWERS: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (SiemError, _of_others),
     (HTTPException, lambda error: Problem(error.status_code, str(error.detail), headers=error.headers)),
     (RequestValidationError, _of_parameters),
-    # Nobody reads this one; it is no fault of ours, and no news.
+    # No one reads this one; it is not an error of ours.
     (ClientDisconnect, lambda _: Problem(400, "the connection ended before the body did")),
 ]

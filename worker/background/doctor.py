@@ -1,4 +1,4 @@
-"""The examination of one integration: why deliveries to it fail, or will, step by step, each with its remedy.
+"""Diagnoses one integration: why deliveries to it fail, or will, step by step, each with a hint.
 
 Input: an integration and the guard. Output: a check for each step, as soon as it has ended. It dials
 through the guard and sends with the sender of every delivery; nothing is settled, recorded or disabled.

@@ -265,7 +265,7 @@ def _away(name: str, error: OutageError) -> Part:
 
 
 def _conflict_parts(found: Mapping[str, Conflict]) -> list[Part]:
-    """Return a part that is not well while the ledger and Redis disagree on integrations, or nothing."""
+    """Return a part that is not ok while the ledger and Redis disagree on integrations, or nothing."""
     words = "; ".join(sentences(count_by_kind(found)))
     return [open_part("integrations", ok=False, words=words)] if words else []
 

@@ -42,7 +42,7 @@ _NEEDS_ATTENTION = frozenset({State.DEGRADED, State.FAILING})
 
 #: The health of all integrations. Raises BrokerUnavailable, LedgerUnavailable.
 JudgeAll = Callable[[], Sequence[IntegrationHealth]]
-#: Tells the webhook, or returns why that failed, in words without a secret.
+#: Calls the webhook, or returns why that failed, in words without a secret.
 Post = Callable[[bytes], str | None]
 
 
@@ -130,7 +130,7 @@ class HealthMonitor:
 
 
 class HealthNotifier:
-    """Tells the webhook the latest of each integration, again and again until it takes it."""
+    """Sends the latest of each integration to the webhook, again and again until it takes it."""
 
     def __init__(self, post: Post, announcements: HealthEvents, turn: LeaderLock) -> None:
         """Work while it is the watch's turn."""

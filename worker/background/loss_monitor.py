@@ -118,7 +118,7 @@ class LossWatch:
             return True
         if verdict is MarkVerdict.LOST and known is not None:
             self._report(known, found)
-        elif verdict is MarkVerdict.UNTOLD and known is not None:
+        elif verdict is MarkVerdict.UNKNOWN_EPOCH and known is not None:
             self._marks.begin(known.epoch, found)
         elif found is not None:
             self._store.adopt(found.mark)

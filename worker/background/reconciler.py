@@ -89,7 +89,7 @@ class Reconciliation:
         return published
 
     def _publish_all(self) -> bool:
-        """Tell all together, for a router that finds some would drop the events of the others."""
+        """Publish all together, for a router that finds some would drop the events of the others."""
         records = self._yielding(self._store.records(), None)
         return publish_integrations(self._client, records, self._slots)
 

@@ -1,6 +1,6 @@
 """Checks Redis at the start of every process and then every minute, and reports what does not suit.
 
-Input: a client. Output: a line in the log for each check that is not well, once, and again when it
+Input: a client. Output: a line in the log for each check that is not ok, once, and again when it
 changes. A Redis that no process can work with is refused at the start, and ends the process later.
 
 Every check of Redis, that of the ledger included, and what is missing in it.

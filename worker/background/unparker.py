@@ -151,7 +151,7 @@ class Unparker:
     def _bring_back(self, integration_id: str, waiting: dict[str, UnclaimedEvents]) -> int:
         """Bring a page back, and count it in what waits."""
         room = self._parking.room(integration_id)
-        # Whoever brought the last page back may not have lived to say so here.
+        # The process that brought the last page back may have ended before it said so here.
         self._ledger.forget(room.last_page)
         room = self._budget.bounded(room, integration_id, waiting)
         page = self._ledger.oldest(integration_id, room)

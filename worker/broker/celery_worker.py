@@ -1,7 +1,7 @@
 """How `celery worker` starts here: options, broker settings, the node's name, the pool of threads.
 
 Celery takes an option that has no effect on a pool of threads in silence (and puts our pool in place of
-`prefork`). Whoever gives one expects something of it, so that it is refused with what to use in its place.
+`prefork`). A user expects something of it, so it is refused with what to use in its place.
 That gevent or eventlet is not installed, Celery says itself, before it has read anything of ours.
 
 Celery's pool of threads, which goes on with those that it has where no further one can be started.

@@ -4,7 +4,7 @@ Each process says its skew with its heartbeat (`worker.broker.heartbeat`), and s
 
 When Redis took an entry of the ingress, by its id, as far as that can be true.
 
-Whoever may publish may choose the id of an entry (`XADD siem:events 9999999999999-0 …`), and every later one
+A publisher may choose the id of an entry (`XADD siem:events 9999999999999-0 …`), and every later one
 is greater. A time that the clock of Redis has not reached, or before which there was no such entry, is none:
 then the time of reading stands for it.
 

@@ -3,7 +3,7 @@
 Which integrations changed between two versions of the copy in Redis: so a reader fetches only those.
 
 `siem:integrations:changes` is a list of the latest changes as JSON, `[version before, version after, [ids]]`.
-A reader that knows a version follows them to the present one. Whoever finds a gap reads everything: an
+A reader that knows a version follows them to the present one. A reader that finds a gap reads everything: an
 earlier release sets another version and writes no change, a change of very many integrations names none.
 """
 
@@ -109,7 +109,7 @@ class Subscription(msgspec.Struct, frozen=True):
 decode_subscription = msgspec.json.Decoder(Subscription).decode
 
 
-#: So many levels of nesting more than a document has. Whoever has a longer stack can read as many fewer.
+#: So many levels of nesting more than a document has. With a longer stack as many fewer can be read.
 _SPARE = 200
 _read_anything = msgspec.json.Decoder().decode
 

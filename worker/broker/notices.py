@@ -132,8 +132,8 @@ class RecorderStall:
 
     def note(self, error: OutageError) -> None:
         """Return why nothing can be recorded; while Redis is away as well, say nothing."""
-        told = _encode_stall(Stall(str(error), error.public))
-        self._try("SET", keys.RECORDER_STALL, told, "EX", STALL_LASTS)
+        words = _encode_stall(Stall(str(error), error.public))
+        self._try("SET", keys.RECORDER_STALL, words, "EX", STALL_LASTS)
 
     def clear(self) -> None:
         """Take back what any recorder has said: something could be recorded."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 #: Beyond `maxmemory` by this part of it, hand-overs wait until the backlogs have been sent. The host must
 #: have that much to spare.
-OVERDRAFT = 0.1
+RESERVE = 0.1
 
 #: Behind this line a script may write in a full Redis, for it has begun to, with what needs no memory.
 ALLOW_OOM = "redis.call('DEL', 'siem:none')\n"
@@ -61,7 +61,7 @@ def ask_when_full(client: redis.Redis, *command: Any) -> Any:
 def execute_when_full(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False) -> list[Any]:
     """Execute a transaction; if Redis is too full for it, have it done all the same.
 
-    What may take up more memory than it frees stays `within_bounds`: it is refused once the overdraft is
+    What may take up more memory than it frees stays `within_bounds`: it is refused once the reserve is
     used up.
     """
     commands = [command for command, _ in pipeline.command_stack]
@@ -95,9 +95,9 @@ def report_displaced(moved: Iterable[bytes]) -> None:
 
 
 def has_room(client: redis.Redis) -> bool:
-    """Whether the overdraft leaves room, as Redis itself counts its memory."""
+    """Whether the reserve leaves room, as Redis itself counts its memory."""
     memory: Any = client.info("memory")
     if not memory["maxmemory"]:
         return True
     used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
-    return bool(used <= memory["maxmemory"] * (1 + OVERDRAFT))
+    return bool(used <= memory["maxmemory"] * (1 + RESERVE))

@@ -1,7 +1,7 @@
 """Puts the events of dead letters into backlogs again, each page of them exactly once.
 
 Input: routed chunks, and the page that they make up. Output: chunks in the backlogs and, in the same
-transaction, the page as a record of it. Whoever finds a record that the ledger has not got finishes it
+transaction, the page as a record of it. A process that finds a record that the ledger has not got finishes it
 there, and hands nothing over. A process that slept while another worked is refused by Redis.
 """
 

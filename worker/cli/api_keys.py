@@ -142,7 +142,7 @@ def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
 
 
 def _share(client: Client, engine: Ledger) -> None:
-    """Tell Redis all keys, if it is this ledger's."""
+    """Write all keys to Redis, if it is this ledger's."""
     check_claim(client, ledger_id(engine))
     share_api_keys(key_copy(client), engine)
 

@@ -39,7 +39,7 @@ from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaInUse, 
 @click.command()
 @as_json_option
 def status(*, as_json: bool) -> None:
-    """Tell whose the ledger's tables are, which releases can work with them, and who works with them now.
+    """Show whose the ledger's tables are, which releases can work with them, and who works with them now.
 
     An older release goes on beside newer tables while they only have more than it knows. Exits with 1 if this
     release cannot work with them: `siem db upgrade` fixes that if steps are pending.

@@ -22,7 +22,7 @@ from worker.broker.connection import Client, redis_client
 from worker.broker.notices import recorder_stall
 from worker.broker.redis_stats import RedisStats, standing_subjects
 from worker.cli.output import as_json_option, count_text, plain, print_json
-from worker.cli.reports import named, print_wrapped, reported_ledger
+from worker.cli.reports import find_subject, print_wrapped, reported_ledger
 from worker.cli.selection import complete_integration
 from worker.cli.stores import (
     configuration,
@@ -114,7 +114,7 @@ def _recorded(id_or_name: str) -> Integration:
 def _standing(id_or_name: str, gaps: MissingSources) -> Integration:
     config = configuration()
     with closing(redis_client(config.broker_address())) as client:
-        found = named(standing_subjects(client), id_or_name, gaps)
+        found = find_subject(standing_subjects(client), id_or_name, gaps)
         document = orphan_document(client, found.id)
     if document is None:
         raise gaps.errors[Source.DATABASE]
@@ -159,7 +159,7 @@ _MARKS = {
     StepStatus.FAILED: "FAILED",
     StepStatus.SKIPPED: "skipped",
 }
-#: Where messages begin, and the remedies below them.
+#: Where messages begin, and the hints below them.
 _INDENT = " " * 34
 
 

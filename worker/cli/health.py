@@ -12,9 +12,9 @@ from worker.cli.output import as_json_option, plain, print_json, when
 from worker.cli.reports import (
     Entry,
     end_with,
+    find_subject,
     in_order,
     limit_option,
-    named,
     nothing_there,
     print_gaps,
     print_integrations,
@@ -80,7 +80,7 @@ def health(integration: str | None, tenant: str | None, limit: int, *, as_json: 
         if integration is None:
             fine = _Survey(asked, known, gaps, limit, tenant).print(as_json=as_json)
         else:
-            chosen = [named(known, integration, gaps)] if known or not gaps.errors else []
+            chosen = [find_subject(known, integration, gaps)] if known or not gaps.errors else []
             fine = _tell(asked.survey(chosen, gaps), gaps, as_json=as_json)
     end_with(gaps, fine=fine)
 

@@ -59,7 +59,7 @@ def judged(document: dict[str, Any], values: Mapping[str, Any]) -> Integration:
 
 
 def _type_from_url(values: Mapping[str, Any]) -> str:
-    """Tell the type by the url; where several types have its scheme, by the options that are given."""
+    """Derive the type from the url; where several types have its scheme, by the options that are given."""
     scheme = _scheme(values)
     known = [kind for kind, config in CONFIGS.items() if scheme in config.SCHEMES]
     if not known:

@@ -187,7 +187,7 @@ def end_with(gaps: MissingSources, *, fine: bool = True) -> None:
         sys.exit(FAILED)
 
 
-def named(known: Sequence[Subject], id_or_name: str, gaps: MissingSources) -> Subject:
+def find_subject(known: Sequence[Subject], id_or_name: str, gaps: MissingSources) -> Subject:
     """Return the one of that id, or else of that name. Raises NotFoundError."""
     found = [one for one in known if one.id == id_or_name] or [one for one in known if one.name == id_or_name]
     if len(found) > 1:

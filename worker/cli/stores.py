@@ -153,7 +153,7 @@ def key_copy(client: Client) -> KeyCopy:
 
 
 def refresh_integrations(store: IntegrationStore, integration_id: str | None = None) -> None:
-    """Tell the fleet of one integration, or of all; while Redis is away, a recorder does it later."""
+    """Publish one integration to the fleet, or all; while Redis is away, a recorder does it later."""
     try:
         if integration_id is None or not _told(store, integration_id):
             reconcile(store)
@@ -162,7 +162,7 @@ def refresh_integrations(store: IntegrationStore, integration_id: str | None = N
 
 
 def _told(store: IntegrationStore, integration_id: str) -> bool:
-    """Tell the fleet of one; return whether that could be done without the others."""
+    """Publish one to the fleet; return whether that could be done without the others."""
     config = configuration()
     with closing(redis_client(config.broker_address())) as client:
         check_claim(client, ledger_id(store.engine))

@@ -29,7 +29,7 @@ import click
 LONGEST_BODY = 838_860_800
 #: What has arrived is read into this and taken out at once, by all connections in turn: memory of its own
 #: for each reading costs more than a small request does.
-ARRIVALS = memoryview(bytearray(256 * 1024))
+RECEIVE_BUFFER = memoryview(bytearray(256 * 1024))
 
 _LONGEST_HEAD = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
@@ -122,11 +122,11 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Lend the place to read into."""
-        return ARRIVALS
+        return RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """Answer every request that is complete by now."""
-        self._unread += ARRIVALS[:nbytes]
+        self._unread += RECEIVE_BUFFER[:nbytes]
         self._serve()
 
     def _serve(self) -> None:

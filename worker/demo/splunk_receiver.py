@@ -1,7 +1,7 @@
 """A Splunk to try things with: an HTTP Event Collector on loopback that counts what it is sent.
 
 `python -m worker.demo.splunk_receiver --port-file F` listens, writes its port to F and answers as Splunk
-does, until SIGTERM. It can be told to be busy now and then, to refuse certain events for good, or to
+does, until SIGTERM. It can be set to be busy now and then, to refuse certain events for good, or to
 acknowledge what it has indexed; `GET /counts` shows what came. With `--count-only` it reads nothing of what
 comes, so that a benchmark measures the sender.
 """

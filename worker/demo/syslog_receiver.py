@@ -24,8 +24,8 @@ from typing import cast
 import click
 
 from worker.demo.server import (
-    ARRIVALS,
     HOST,
+    RECEIVE_BUFFER,
     Connections,
     Request,
     Response,
@@ -192,11 +192,11 @@ class FrameConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Lend the place to read into."""
-        return ARRIVALS
+        return RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """Count every message that is complete by now; hang up on what is no frame."""
-        self._unread += ARRIVALS[:nbytes]
+        self._unread += RECEIVE_BUFFER[:nbytes]
         try:
             for message in take_frames(self._unread):
                 self._log.take(message)
@@ -269,7 +269,7 @@ async def _take_datagrams(log: Log, port: int) -> AsyncIterator[Sequence[int]]:
         def drain() -> None:
             with suppress(BlockingIOError):
                 for _ in range(_AT_ONCE):
-                    log.take(bytes(ARRIVALS[: door.recv_into(ARRIVALS)]))
+                    log.take(bytes(RECEIVE_BUFFER[: door.recv_into(RECEIVE_BUFFER)]))
 
         loop.add_reader(door, drain)
         yield [door.getsockname()[1]]

@@ -1,7 +1,7 @@
 """An endpoint to try things with: a webhook on loopback that counts the events that it is sent.
 
 `python -m worker.demo.webhook_receiver --port-file F` listens, writes its port to F and takes events by POST,
-one a request or several (an array, or lines), until SIGTERM. It can be told to demand a bearer token or a
+one a request or several (an array, or lines), until SIGTERM. It can be set to demand a bearer token or a
 signature, to be slow or busy, or to refuse certain events for good; `GET /counts` shows what came. With
 `--count-only` it reads as little as it can of what comes, so that a benchmark measures the sender.
 

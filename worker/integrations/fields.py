@@ -193,7 +193,7 @@ def _of_several(one: ConfigField, mark: str, models: tuple[type[BaseModel], ...]
     """Yield the field that says which model is meant, then those of each model. Raises TypeError."""
     # The API merges a change into the old value unless its `kind` is another one.
     if mark != "kind":
-        msg = f"the models of {one.name} are told apart by {mark}: name that field kind"
+        msg = f"the models of {one.name} are distinguished by {mark}: name that field kind"
         raise TypeError(msg)
     tags = [str(model.model_fields[mark].default) for model in models]
     path = f"{one.name}.{mark}"

@@ -129,7 +129,7 @@ class SyslogCef(DestinationConfig):
         Described(
             label="Put the agent's id into src",
             help="whether CEF's src carries the id of the agent",
-            hint="Switch it off for parsers that insist on an address there.",
+            hint="Disable it for parsers that insist on an address there.",
             flag="--src/--no-src",
         ),
     ] = True

@@ -131,7 +131,7 @@ def _routed(connection: Connection, mark: Mark) -> int:
     columns = deliveries.c
     wanted = select(func.count(columns.event_id.distinct())).where(
         columns.settled_ms >= mark.at_ms - _CLOCKS_APART_MS,
-        # Whoever may publish may have chosen an id that no column can hold.
+        # A publisher may have chosen an id that no column can hold.
         columns.published_ms.between(min(first >> 20, LATEST_MS), min(last >> 20, LATEST_MS)),
         columns.status.in_(_END),
     )

@@ -51,7 +51,7 @@ def dealt_with(
 ) -> set[tuple[str, str, str | None]]:
     """Return which of these events, each an id and a content, need no replay.
 
-    Goes out of each: id, the integration that has or will have got it, and content. Without a content, an
+    Returns of each: id, the integration that has or will have got it, and content. Without a content, an
     earlier release noted its delivery: it is any event of this id.
     """
     ids = {event for event, _ in events}

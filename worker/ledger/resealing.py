@@ -101,7 +101,7 @@ def _resealed(
         update(integrations)
         .where(columns.id == integration_id)
         .values(
-            # Nobody has changed what it says: `updated_ms` stays.
+            # What it says has not changed: `updated_ms` stays.
             document=json.dumps(reseal_document(document, vault, keep_keys=keep_keys)),
             revision=columns.revision + 1,
         )

@@ -1,6 +1,6 @@
 """Which private networks the workers let integrations reach, as they report it themselves. Pure.
 
-Whoever judges an address for them (the doctor, `create`, `update`, the API) goes by this, not by the setting
+What judges an address for them (the doctor, `create`, `update`, the API) goes by this, not by the setting
 of the own environment: that only counts where no worker reports any.
 """
 

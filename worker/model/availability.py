@@ -63,7 +63,7 @@ class Availability:
 
         `began` is when the step began (monotonic seconds). If that was before the dependency was back, it
         is of the outage that is over, for example with a connection from before: no line is written. Nor
-        is one by a step that began before the loss, or whose connection was cut: the next try tells the true
+        is one by a step that began before the loss, or whose connection was cut: the next try gives the true
         reason, such as a password that was changed. `silent` is for a step that may take
         longer than others to fail again.
         """

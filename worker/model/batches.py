@@ -77,7 +77,7 @@ class DeliveryAttempt:
             counts[place] = min(counts[place] + 1, SETTLED - 1)
 
     def count_unsent(self) -> None:
-        """Count a request for what none has carried: nobody knows whether one was sent."""
+        """Count a request for what none has carried: one may have been sent."""
         self.count(self.unsent_places().intersection(self.places))
 
     def unsent_places(self) -> frozenset[int]:

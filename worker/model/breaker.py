@@ -23,7 +23,7 @@ class BreakerPolicy:
 
 
 def breaker_signal(results: Iterable[DeliveryResult]) -> BreakerSignal:
-    """Judge a sending by its rulings; the first failure decides, for those behind it have the same cause.
+    """Judge a sending by its results; the first failure decides, for those behind it have the same cause.
 
     A shortage of our own says nothing of the destination.
     """

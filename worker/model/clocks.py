@@ -46,8 +46,8 @@ class Clocks:
 
 def disagreement(clocks: Clocks) -> str | None:
     """Return which clocks are too far apart, in words; None while they agree."""
-    told = sorted(clocks.readings().items(), key=_moment)
-    (slowest, first_ms), (fastest, last_ms) = told[0], told[-1]
+    words = sorted(clocks.readings().items(), key=_moment)
+    (slowest, first_ms), (fastest, last_ms) = words[0], words[-1]
     if last_ms - first_ms <= MOST_APART_MS:
         return None
     return f"the clock of {fastest} is {span(last_ms - first_ms)} ahead of that of {slowest}"
@@ -73,14 +73,14 @@ def clocks_part(skews: Mapping[str, float]) -> Part:
     off = {name: skew for name, skew in skews.items() if abs(skew) >= TELLING_SKEW}
     if not off:
         return Part(CLOCKS_PART, ok=True, words="every process has the time of Redis")
-    told = "; ".join(
+    words = "; ".join(
         f"{name} is {span(abs(skew) * 1000)} {'ahead of' if skew > 0 else 'behind'} Redis"
         for name, skew in sorted(off.items())
     )
     return Part(
         CLOCKS_PART,
         ok=all(abs(skew) < ALARMING_SKEW for skew in off.values()),
-        words=f"{told}: synchronize the clocks (NTP); webhook signatures use the worker's time",
+        words=f"{words}: synchronize the clocks (NTP); webhook signatures use the worker's time",
         holds_events=False,
     )
 

@@ -108,7 +108,7 @@ class OutageError(SiemError):
     """Something that this software depends on cannot be used.
 
     The message is for operators: it may name hosts, ports, files, users and databases. `public` may be shown
-    to anybody.
+    to all.
     """
 
     name = "something that this needs"

@@ -94,7 +94,7 @@ def open_part(name: str, ok: bool, words: str) -> Part:  # noqa: FBT001 - as in 
 
 
 def queue_trouble(kind: str, signs: FleetStats, longest_lag: float) -> str:
-    """Return what keeps work orders of this type from being taken, and what to do; empty if nothing does."""
+    """Return what keeps work orders of this type from being taken, and a hint; empty if nothing does."""
     role = worker_role(kind)
     living, idle = signs.processes[role], signs.not_consuming[role]
     late = signs.queues[kind].seconds(signs.now_ms) >= longest_lag
@@ -138,7 +138,7 @@ def _since(waiting: QueueDepth, now_ms: int) -> str:
 
 
 def _with_set_aside(recorder: Part, unrecordable: int) -> Part:
-    """Return the part as it is while nothing is set aside; else it is not well, and says so."""
+    """Return the part as it is while nothing is set aside; else it is not ok, and says so."""
     if not unrecordable:
         return recorder
     words = f"{recorder.words}; {unrecordable} could not be recorded: see `siem unrecordable list`"

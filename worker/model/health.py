@@ -22,7 +22,7 @@ class State(StrEnum):
     DEGRADED = "degraded"
     #: Most of it is not, or nothing.
     FAILING = "failing"
-    #: Somebody wants its events to wait.
+    #: A user wants its events to wait.
     PAUSED = "paused"
     #: Nothing was routed to it for long.
     IDLE = "idle"
@@ -44,7 +44,7 @@ FINE = frozenset({State.HEALTHY, State.IDLE, State.PAUSED, State.DISABLED})
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From where on an integration is not well. Rates are fractions, times are in seconds."""
+    """From where on an integration is not ok. Rates are fractions, times are in seconds."""
 
     window: float = 300.0
     #: Of the settled events of the window, so many became dead letters; of the last minutes, so many.

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from worker.model.time import utc_text
 
-_UNTOLD = "Redis does not say: ask its operator"
+_NOT_SAID = "Redis does not say: ask its operator"
 
 
 class CheckStatus(StrEnum):
@@ -45,7 +45,7 @@ class RedisCheck:
 
 def unknown(name: str, what: str) -> RedisCheck:
     """Return the check of what Redis does not say."""
-    return RedisCheck(name, CheckStatus.UNKNOWN, what, _UNTOLD)
+    return RedisCheck(name, CheckStatus.UNKNOWN, what, _NOT_SAID)
 
 
 #: Since this version Redis counts the entries that were ever added to a stream.

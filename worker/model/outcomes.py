@@ -1,6 +1,6 @@
 """What is recorded of events of one batch that share a fate. Pure.
 
-Tells two events apart that have the same id: by a digest of their bytes.
+Distinguishes two events with the same id: by a digest of their bytes.
 
 SIEMs deduplicate on the id, and so does the ledger: a delivery is an event's at an integration. A publisher
 that sends an event again, because an answer was lost, sends the same bytes: it stays the same delivery. One

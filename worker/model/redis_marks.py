@@ -117,7 +117,7 @@ class MarkVerdict(StrEnum):
     #: Neither side knows an epoch, or only Redis does.
     FIRST = "first"
     #: The ledger has begun an epoch that Redis does not know yet.
-    UNTOLD = "untold"
+    UNKNOWN_EPOCH = "untold"
     #: The ledger is the older one: it was restored from a dump.
     LEDGER_IS_OLDER = "ledger_is_older"
     SAME = "same"
@@ -130,7 +130,7 @@ def compare(known: Mark | None, found: Epoch | None) -> MarkVerdict:
         return MarkVerdict.FIRST
     same = found is not None and found.mark.epoch == known.epoch
     if known.number == 0:
-        return MarkVerdict.SAME if same else MarkVerdict.UNTOLD
+        return MarkVerdict.SAME if same else MarkVerdict.UNKNOWN_EPOCH
     if found is not None and same:
         lost = found.mark.number < known.number or found.truncated
         return MarkVerdict.LOST if lost else MarkVerdict.SAME

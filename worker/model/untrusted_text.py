@@ -1,7 +1,7 @@
 """Text and numbers from untrusted writers, made safe to look at, and short enough.
 
-Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned where they come in: in a
-`Finding`, a `Check`, an error of ours. What was missed there is cleaned where it output: in the log
+Words of others (a SIEM's answer, a certificate, an error of Redis) are cleaned at the door: in a
+`Failure`, a `RedisCheck`, an error of ours. What was missed there is cleaned at the exit: in the log
 (`worker.logging`) and on the terminal (`PrintableStream`).
 """
 

@@ -13,7 +13,7 @@ from worker.model.deliveries import Cause
 from worker.model.events import EventType
 from worker.model.replays import DeadLetterFilter
 
-#: Whoever fills in a form may leave anything out.
+#: A form may leave anything out.
 _ANY = ""
 
 

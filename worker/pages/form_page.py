@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
-from worker.api.integration_changes import REMEDY
+from worker.api.integration_changes import SCHEMA_HINT
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.volumes import volumes_of
@@ -52,7 +52,7 @@ def _is_about(path: str, name: str) -> bool:
 
 
 def _words(error: InvalidInput) -> str:
-    return error.reason if error.hint == REMEDY else f"{error.reason}; {error.hint}"
+    return error.reason if error.hint == SCHEMA_HINT else f"{error.reason}; {error.hint}"
 
 
 _UNPROCESSABLE = 422

@@ -35,7 +35,7 @@ _MOST_FIELDS = 400
 
 
 class NotSignedIn(SiemError):
-    """Nobody is signed in."""
+    """No user is signed in."""
 
     def __init__(self, wanted: str) -> None:
         """Remember where the user wanted to go."""
@@ -59,7 +59,7 @@ def sign_in_to(wanted: str, why: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who signed in."""
+    """A user who signed in."""
 
     tenant_id: str
     role: Role

@@ -82,7 +82,7 @@ class RouteAhead:
         except NotLeader:
             pass
         except BaseException:
-            # Nobody knows what was handed over.
+            # It is not known what was handed over.
             self._pass = None
             raise
         self._pass = None

@@ -48,9 +48,9 @@ _UNREADABLE = (
     "what Redis holds of these integrations is damaged, and nothing is routed until a recorder has brought "
     "it back from the ledger: {}"
 )
-_UNTOLD = (
+_NO_INTEGRATIONS = (
     "Redis does not say which integrations there are (it is new, or was emptied), and nothing is routed "
-    "until a recorder has told it"
+    "until a recorder has copied them"
 )
 
 
@@ -113,8 +113,8 @@ class Router:
         """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
         subscriptions = self._snapshot.subscriptions()
         if not self._snapshot.is_complete:
-            # Nobody seems to want anything: to route now would be to drop what was accepted.
-            raise BrokerUnavailable(_UNTOLD)
+            # No integration seems to want anything: to route now would be to drop what was accepted.
+            raise BrokerUnavailable(_NO_INTEGRATIONS)
         if self._snapshot.unreadable:
             # To route past it would be to lose its events.
             raise BrokerUnavailable(_UNREADABLE.format(", ".join(sorted(self._snapshot.unreadable))))

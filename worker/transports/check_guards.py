@@ -19,7 +19,7 @@ from worker.model.allowed_networks import AllowedNetworks, hosts_of
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.dialer import Address
 from worker.transports.guard import Guard
-from worker.transports.ranges import NO_REMEDY, IpAddress, objection
+from worker.transports.ranges import NO_HINT, IpAddress, objection
 
 _LIST_IT = "list its network in their SIEM_ALLOWED_NETWORKS"
 
@@ -46,7 +46,7 @@ def fleet_objection(address: IpAddress, reach: AllowedNetworks) -> str | None:
     refusing = [(one, said) for one in telling if (said := objection(address, one.networks or ()))]
     if refusing:
         name, _, hint = refusing[0][1].partition(": ")
-        if hint == NO_REMEDY:
+        if hint == NO_HINT:
             return refusing[0][1]
         hosts = hosts_of([one for one, _ in refusing])
         return f"{name} that the workers on {hosts} do not allow: {_LIST_IT}"
@@ -66,7 +66,7 @@ def address_warning(host: str, ask: Callable[[], AllowedNetworks]) -> str | None
         return None
     reach = ask()
     name, _, hint = reason.partition(": ")
-    if hint == NO_REMEDY:
+    if hint == NO_HINT:
         return f"{host} {reason}"
     if reach.why_own:
         must = "nothing is sent there unless the workers' SIEM_ALLOWED_NETWORKS lists its network"

@@ -54,7 +54,7 @@ class GuardedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
-        """Tell pools apart by scheme, host and port, and not by TLS settings of requests."""
+        """Distinguish pools by scheme, host and port, and not by TLS settings of requests."""
         origin, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return origin, {}
 

@@ -193,7 +193,7 @@ def _shakes_hands(encrypted: ssl.SSLSocket) -> bool:
     try:
         encrypted.do_handshake()
     except ssl.SSLError as error:
-        # Whoever refuses us in TLS speaks it: it may want a client's certificate.
+        # A server that refuses us in TLS speaks it: it may want a client's certificate.
         return "ALERT" in (error.reason or "")
     return True
 

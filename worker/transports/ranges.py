@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
-REMEDY = "list its network in SIEM_ALLOWED_NETWORKS if a SIEM stands there"
-NO_REMEDY = "no setting opens it, because metadata services hand out credentials"
+HINT = "list its network in SIEM_ALLOWED_NETWORKS if a SIEM stands there"
+NO_HINT = "no setting opens it, because metadata services hand out credentials"
 
 
 def objection(address: IpAddress, allowed: Sequence[IpNetwork]) -> str | None:
@@ -23,13 +23,13 @@ def objection(address: IpAddress, allowed: Sequence[IpNetwork]) -> str | None:
     carried = _carried(address)
     for one in (address, *carried):
         if (name := _name_in(one, _NEVER)) is not None:
-            return f"is {name}: {NO_REMEDY}"
+            return f"is {name}: {NO_HINT}"
     if _is_listed(address, allowed) or (carried and all(_is_listed(one, allowed) for one in carried)):
         return None
     if (name := _name_in(address, _CLOSED)) is not None:
-        return f"is {name}: {REMEDY}"
+        return f"is {name}: {HINT}"
     if not address.is_global or address.is_multicast:
-        return f"is a reserved address: {REMEDY}"
+        return f"is a reserved address: {HINT}"
     return None
 
 

@@ -143,7 +143,7 @@ class EmbeddedServer:
         self.stop()
         said = self._log.read_bytes()[log_start:].decode(errors="replace")
         if _PORT_TAKEN in said:
-            # Whoever took it was greeted with the password.
+            # The other program got the password.
             self._url_file.unlink()
             return False
         raise BrokerUnavailable(

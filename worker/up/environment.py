@@ -1,6 +1,6 @@
 """What the processes find around them, and what is printed of it.
 
-Settings go in; the environment that says the same to every process comes out, and the lines that tell a
+Settings go in; the environment that says the same to every process comes out, and the lines that show a
 person where things are.
 """
 

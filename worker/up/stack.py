@@ -54,7 +54,7 @@ class StackHandle:
 
 @dataclass(frozen=True, slots=True)
 class _Interrupted:
-    """Somebody asked for the end."""
+    """The end was asked for."""
 
     number: int
 
@@ -97,7 +97,7 @@ class Stack:
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._logs = self._settings.data_dir / "logs" if quiet else None
-        self._crew = ProcessGroup(Watcher(self._screen.show, self._news.put, self._logs))
+        self._processes = ProcessGroup(Watcher(self._screen.show, self._news.put, self._logs))
         self._server: EmbeddedServer | None = None
 
     def run(self, while_up: Companion | None = None) -> int:
@@ -108,41 +108,41 @@ class Stack:
         another process holds the data directory, and UnavailableError if something does not start.
         """
         with (
-            DataDirLock(self._settings.data_dir) as possession,
+            DataDirLock(self._settings.data_dir) as data_dir,
             self._signals_are_news(),
-            OrphanReaper() as warden,
+            OrphanReaper() as reaper,
         ):
             try:
-                self._start(possession, warden)
+                self._start(data_dir, reaper)
                 threading.Thread(target=self._accompany, args=(while_up,), daemon=True).start()
                 return self._conclude(self._decisive_news())
             finally:
                 self._end()
 
-    def _start(self, possession: DataDirLock, warden: OrphanReaper) -> None:
+    def _start(self, data_dir: DataDirLock, reaper: OrphanReaper) -> None:
         """Start one after the other; a Ctrl-C meanwhile lets the rest be."""
         embedded = not self._settings.redis_url.get_secret_value()
         if embedded:
             self._screen.progress("Starting the embedded Redis server…")
-            self._start_server(EmbeddedServer(self._settings.data_dir, possession), warden)
+            self._start_server(EmbeddedServer(self._settings.data_dir, data_dir), reaper)
         if self._stopping.is_set():
             return
         self._forget_the_dead()
         self._screen.progress("Preparing the ledger…")
         _upgrade_ledger(self._settings)
         (self._settings.data_dir / API_URL_FILE).unlink(missing_ok=True)
-        surroundings = process_environment(self._settings)
+        environment = process_environment(self._settings)
         self._screen.progress(f"Starting {len(self._commands)} processes…")
         for name, command in self._commands.items():
             if not self._stopping.is_set():
-                warden.watch_process(self._crew.start(name, command, surroundings))
+                reaper.watch_process(self._processes.start(name, command, environment))
 
-    def _start_server(self, server: EmbeddedServer, warden: OrphanReaper) -> None:
+    def _start_server(self, server: EmbeddedServer, reaper: OrphanReaper) -> None:
         self._server = server
         server.start(self._stopping.is_set)
         if server.truncation and not self._stopping.is_set():
             self._report_truncation(server)
-        warden.watch_server(server.pid)
+        reaper.watch_server(server.pid)
         self._settings = located(self._settings, server.url)
         threading.Thread(target=self._watch_server, args=(server,), name="server", daemon=True).start()
 
@@ -239,7 +239,7 @@ class Stack:
 
     def _end(self) -> None:
         self._stopping.set()
-        self._crew.end(END_SECONDS)
+        self._processes.end(END_SECONDS)
         if self._server is not None:
             self._server.stop()
 

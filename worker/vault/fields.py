@@ -57,7 +57,7 @@ def sealed_in(document: Mapping[str, Any]) -> dict[str, str]:
 def require_sealed(document: Mapping[str, Any], integration: Integration) -> None:
     """Refuse a secret of the integration that stands unsealed in its document.
 
-    Whoever can write to Redis could set a `Host` header, which goes out beside the token that is sealed. The
+    Who can write to Redis could set a `Host` header, which goes out beside the token that is sealed. The
     release before seals every secret, too, but leaves a url with a query in the clear. Raises
     InvalidIntegration.
     """

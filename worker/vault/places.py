@@ -3,8 +3,8 @@
 A sealed secret is bound to its place, which is the integration, the field, the whole url, the other side's
 proof of who it is, and, of a key in a header, that header: what was sealed for one place opens in no other.
 
-Whoever changes an integration may keep its secrets as long as they go to the same server, at whichever of its
-paths, which proves who it is as it did before. Where that changes, every secret is given again: it is
+A user who changes an integration may keep its secrets as long as they go to the same server, at whichever
+of its paths, which proves who it is as it did before. Where that changes, every secret is given again: it is
 write-only, and would else be read by sending it to a server of one's own.
 
 Secrets that this process cannot open where they stand.
@@ -193,7 +193,7 @@ def stands_right(document: Mapping[str, Any], path: str, sealed: str, vault: Vau
 
 _LOST = "cannot be kept in another place: SIEM_SECRET_KEYS lacks the key that sealed it"
 _MOVED = "cannot be kept in another place: it was sealed for another one already, and is not used"
-_REMEDY = "give it again with this change, or take it out"
+_HINT = "give it again with this change, or take it out"
 
 
 def require_places(
@@ -207,9 +207,7 @@ def require_places(
     stood, stands, moved = _places(before, vault), _places(after, vault), moved_in(new)
     wrong = [path for path in unreadable_in(new) if stood.get(path) != stands[path]]
     if wrong:
-        raise at_once(
-            [InvalidIntegration(path, _MOVED if path in moved else _LOST, _REMEDY) for path in wrong]
-        )
+        raise at_once([InvalidIntegration(path, _MOVED if path in moved else _LOST, _HINT) for path in wrong])
 
 
 def opens_there(document: Mapping[str, Any], vault: Vault, path: str, sealed: str) -> bool:

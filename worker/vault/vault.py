@@ -95,7 +95,7 @@ def _link_unless_there(draft: Path, path: Path) -> None:
 
 
 _SETTING = "SIEM_SECRET_KEYS"
-_REMEDY = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` prints them"
+_HINT = "give 32 random bytes in URL-safe base64, as `siem secrets new-key` prints them"
 
 _KEY_FILE = "secret.key"
 #: The first of the 64 bits; no time of a clock has it set.
@@ -113,7 +113,7 @@ class Vault:
     def __init__(self, keys: Sequence[str]) -> None:
         """Take Fernet keys, the newest first. Raises InvalidSetting when one of them is none."""
         if not keys:
-            raise InvalidSetting(_SETTING, "holds no key", _REMEDY)
+            raise InvalidSetting(_SETTING, "holds no key", _HINT)
         self._fernets = [_fernet(key, place) for place, key in enumerate(keys, start=1)]
         self.fingerprints = tuple(_fingerprint(key) for key in keys)
         self.proofs = Signer([base64.urlsafe_b64decode(key) for key in keys])
@@ -207,4 +207,4 @@ def _fernet(key: str, place: int) -> Fernet:
     try:
         return Fernet(key)
     except ValueError:
-        raise InvalidSetting(_SETTING, f"its key number {place} is not a Fernet key", _REMEDY) from None
+        raise InvalidSetting(_SETTING, f"its key number {place} is not a Fernet key", _HINT) from None

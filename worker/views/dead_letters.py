@@ -26,7 +26,7 @@ class LetterDocument(BaseModel):
     cause: Cause
     error_code: str = Field(description="As of a delivery.")
     error: str
-    hint: str = Field(description="What to do.")
+    hint: str = Field(description="A hint.")
     http_status: int | None
     attempts: int
     event_at: str | None

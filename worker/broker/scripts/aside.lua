@@ -35,7 +35,7 @@ finish(KEYS[3], rest + 2, bulk_from - 1)
 finish(KEYS[4], bulk_from, #ARGV)
 add('backlog_events', 0 - tonumber(ARGV[6]))
 redis.pcall('HINCRBY', KEYS[7], 'unreadable', ARGV[6])
--- Nobody can be sure how many events a damaged chunk was counted for.
+-- It is not known how many events a damaged chunk was counted for.
 redis.call('HSET', KEYS[2], 'recount', 1)
 recount()
 

@@ -1,4 +1,4 @@
--- Tells since when the oldest event of a backlog waits, without sending the chunk that holds it.
+-- Returns since when the oldest event of a backlog waits, without sending the chunk that holds it.
 -- KEYS: 1 urgent, 2 bulk. Returns nothing, or {when it came into the backlog, when it was published} in ms.
 
 -- The library that Redis brings cannot read the event's bytes, so an event is not read as a whole.

@@ -32,7 +32,7 @@ local function key_of(name)
   return integration, slot, ARGV[1] .. (integration or '') .. ':' .. (slot or '')
 end
 
--- Nobody swept for longer than they should: Redis, the sweepers or the whole host were suspended or away, or
+-- No sweeper swept for longer than they should: Redis, the sweepers or the whole host were suspended or away, or
 -- the clock leapt. That time is not charged to who sends: leases go on as they stood at the last sweep. Not
 -- without end, so that sweeps that are slow for good cannot hold up a batch for ever.
 local MOST_STRETCHES = 8

@@ -142,7 +142,7 @@ class HecDelivery:
             self._pending.add(verdict.ack_id, part, verdict)
 
     def _give_up(self, part: Sequence[int], verdict: HecVerdict) -> None:
-        """Whoever turned this part away would turn the others away as well: they all come back later."""
+        """Return all parts for later: what turned this one away would turn the others away as well."""
         self._add_result(part, Verdict.RETRY, verdict)
         for waiting in self._plan.stop():
             self._add_result(waiting, Verdict.RETRY, verdict)

@@ -1,6 +1,6 @@
 """CEF over syslog: events become messages, messages go out as a stream of frames or as datagrams.
 
-Nobody answers, so no event is ever refused by the other side: it is delivered as far as can be known, or
+There is no answer, so no event is ever refused by the other side: it is delivered as far as can be known, or
 unconfirmed, and goes out again, with the same id. `Assurance` says how far that is.
 """
 

@@ -1,9 +1,10 @@
 """One sending of one batch over a syslog stream: which events go together, and what came of each.
 
-Nobody answers, so all that is learned of a part is whether the receiver took it and kept the connection open.
-One message on which it hangs up must not take its batch with it: what failed goes out again at once in
-smaller parts, and one by one with the last request. That is only of use while the receiver takes anything: so
-first one event goes out alone, and where that fails as well, all of it waits for the next sending.
+There is no answer, so all that is learned of a part is whether the receiver took it and kept the
+connection open. One message on which it hangs up must not take its batch with it: what failed goes out
+again at once in smaller parts, and one by one with the last request. That is only of use while the
+receiver takes anything: so first one event goes out alone, and where that fails as well, all of it waits
+for the next sending.
 
 To a slow receiver smaller parts go out, by what it was seen to take (`RequestLimit`).
 """
