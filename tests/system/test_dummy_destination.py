@@ -119,7 +119,7 @@ def test_the_command_line_knows_it(dummies: DummyFleet, receiver: Receiver, tmp_
     doctor = dummies.siem_json("doctor", "by-cli")
 
     assert "Lines (--type lines):" in help_text
-    assert (made["destination"]["type"], made["destination"]["ending"]) == ("lines", "blank")
+    assert (made["type"], made["ending"]) == ("lines", "blank")
     assert b"***\n" in preview.stdout
     assert b"cli-0" in preview.stdout
     assert {step["step"]: step["result"] for step in doctor["steps"]}["test event"] == "ok"
