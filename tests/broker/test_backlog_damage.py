@@ -281,7 +281,7 @@ def test_a_damaged_state_wedges_nobody(
         "epoch",
         "since",
         "chunks",
-        "request_counts",
+        "carried",
         "attempts",
         "losses",
         "due",
