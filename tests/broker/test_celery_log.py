@@ -16,6 +16,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from kombu.exceptions import OperationalError
 
 from worker.broker import celery_log
+from worker.logging import QUIET
 
 LOST = redis.ConnectionError("gone")
 
@@ -37,14 +38,17 @@ class Kept(logging.Handler):
 def kept() -> Iterator[Kept]:
     """Give a handler of the root logger as a worker has it."""
     root, handler = logging.getLogger(), Kept()
-    others, level = root.handlers, root.level
+    others = root.handlers
+    levels = {name: logging.getLogger(name).level for name in (None, *QUIET)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     root.handlers = [handler]
-    root.setLevel(logging.DEBUG)
     with warnings.catch_warnings():
         celery_log.silence(root)
         yield handler
     root.handlers = others
-    root.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.mark.parametrize("error", [LOST, OperationalError("gone"), ConnectionResetError("gone")])

@@ -26,9 +26,9 @@ import os, platform, sys, time
 url, role, host, pid = sys.argv[1:]
 if host:
     platform.node, os.getpid = lambda: host, lambda: int(pid)
-from worker.broker.heartbeat import SignOfLife
-from worker.broker.connection import connect
-SignOfLife(connect(url), role).start()
+from worker.broker.heartbeat import Heartbeat
+from worker.broker.connection import redis_client
+Heartbeat(redis_client(url), role).start()
 while True:
     time.sleep(60)
 """
