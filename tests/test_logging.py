@@ -56,16 +56,19 @@ class Lines:
 def lines(tmp_path: Path) -> Iterator[Lines]:
     """Give the root logger handlers of both forms, at DEBUG."""
     made, root = Lines(tmp_path), logging.getLogger()
-    level, factory = root.level, logging.getLogRecordFactory()
+    factory = logging.getLogRecordFactory()
+    levels = {name: logging.getLogger(name).level for name in (None, *QUIET)}
     logging.setLogRecordFactory(CleanRecord)
-    root.setLevel(logging.DEBUG)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     for handler in made.handlers.values():
         root.addHandler(handler)
     yield made
     for handler in made.handlers.values():
         root.removeHandler(handler)
         handler.close()
-    root.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     logging.setLogRecordFactory(factory)
 
 
