@@ -33,7 +33,7 @@ from worker.broker.order_queues import order_headers
 from worker.broker.outcomes import withdraw
 from worker.broker.redis_stats import Tenants
 from worker.broker.snapshot import documents
-from worker.destinations.registry import sender_opener
+from worker.destinations.registry import DESTINATIONS, load_sender, sender_opener
 from worker.integrations import destination_types
 from worker.integrations.integration import MAX_RETRIES
 from worker.logging import clean_records, quiet_libraries
@@ -240,6 +240,13 @@ def _share_threads(instance: Any, **_: Any) -> None:
     """Share out the threads that the pool will have: Celery's own option `-c` may say how many."""
     _shares.resize(instance.concurrency)
     celery_worker.AT_STOP.append(partial(_fair().give_back_orders, celery_channel.LONGEST_POP))
+
+
+@celeryd_after_setup.connect
+def _load_senders(instance: Any, **_: Any) -> None:
+    """Import the senders of the worker's queues now: the first batch should not wait for that."""
+    for kind in set(instance.app.amqp.queues.consume_from).intersection(DESTINATIONS):
+        load_sender(kind)
 
 
 @celeryd_after_setup.connect
