@@ -22,11 +22,11 @@ class Batch:
     """Events that a worker holds since `claimed_at` (monotonic seconds), `claimed_ms` by Redis's clock.
 
     `request_counts` says of each event how many requests have carried it so far, or SETTLED; `attempts`
-    counts the failed sendings of this batch. `configuration`
-    is the integration as JSON with sealed secrets, or empty when it is gone. `urgent` and `bulk` are
-    the ids of the stream entries that hold the events. `probing` is whether it tries a destination whose
-    breaker is open. After three workers died with it, no more than `suspects` of its events are sent
-    together (0: all may be); `lost_alone` counts the workers that died with the first of them alone.
+    counts the failed sendings of this batch. `configuration` is the integration as JSON with sealed secrets,
+    or empty when it is gone. `urgent` and `bulk` are the ids of the stream entries that hold the events.
+    `probing` is whether it tries a destination whose breaker is open. After three workers died with it, no
+    more than `suspects` of its events are sent together (0: all may be); `lost_alone` counts the workers that
+    died with the first of them alone.
     """
 
     order: WorkOrder

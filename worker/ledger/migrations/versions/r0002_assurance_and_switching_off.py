@@ -1,4 +1,4 @@
-"""What a delivery can claim, and why an integration was disabled."""
+"""What a delivery can claim, and why an integration was switched off."""
 
 import sqlalchemy as sa
 from alembic import op
