@@ -7,13 +7,7 @@ import msgspec
 import pytest
 import redis
 
-from tests.broker.damaging import (
-    damage_backlog,
-    damage_entries,
-    flip,
-    garble,
-    of_an_earlier_release,
-)
+from tests.broker.damaging import damage_backlog, damage_entries, flip, garble, of_an_earlier_release
 from tests.broker.sending import TIMING, append, claim, delivered, event, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing

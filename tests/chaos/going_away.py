@@ -13,14 +13,7 @@ import trustme
 
 from tests.transports.certificates import server_context
 from tests.transports.endpoint import Endpoint
-from tests.transports.http2 import (
-    Http2,
-    Request,
-    answer,
-    goes_away,
-    leaves_after,
-    offering_http2,
-)
+from tests.transports.http2 import Http2, Request, answer, goes_away, leaves_after, offering_http2
 
 #: How many requests one connection serves.
 _REQUESTS = 20

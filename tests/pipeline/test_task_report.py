@@ -7,13 +7,7 @@ import pytest
 from tests.model.test_breaker import NO_RETRIES, accepted, turned_away
 from tests.model.test_settlement import BAD, POLICY, attempt_of, batch_of, failing
 from worker.model.deliveries import DeliveryResult, Verdict
-from worker.model.errors import (
-    DeliveryDead,
-    DeliveryDelayed,
-    DeliveryError,
-    DeliveryHeld,
-    TransientDelivery,
-)
+from worker.model.errors import DeliveryDead, DeliveryDelayed, DeliveryError, DeliveryHeld, TransientDelivery
 from worker.model.settlement import RetryPolicy, settle_deleted, settle_results
 from worker.pipeline.task_report import TaskReport, held, task_error
 

@@ -10,9 +10,9 @@ TOP = Path(__file__).parent.parent.parent
 
 #: Modules and lines of `worker/`, without steps of migrations, which are never rewritten; and the share of
 #: imports. They are what is there, and a little room: take them down when code goes.
-MOST_MODULES = 340
-MOST_LINES = 53_500
-MOST_IMPORTS = 0.088
+MOST_MODULES = 338
+MOST_LINES = 53_200
+MOST_IMPORTS = 0.084
 
 
 @pytest.fixture(scope="module")

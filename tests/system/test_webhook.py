@@ -9,14 +9,7 @@ import pytest
 
 from tests.fleet import wait_until
 from tests.receivers import scripts
-from tests.receivers.webhook import (
-    WebhookReceiver,
-    answers,
-    by_event,
-    demands_signature,
-    refuses,
-    takes,
-)
+from tests.receivers.webhook import WebhookReceiver, answers, by_event, demands_signature, refuses, takes
 from tests.system.conftest import Customer
 from worker.broker import keys
 from worker.model.deliveries import MAX_REQUESTS, Status

@@ -14,13 +14,7 @@ from tests.transports.certificates import demanding, self_signed, server_context
 from tests.transports.dead_addresses import full_queue
 from tests.transports.endpoint import Endpoint, Visit, answers
 from worker.integrations import TlsOptions
-from worker.model.errors import (
-    ConnectFailed,
-    DeadlinePassed,
-    InvalidIntegration,
-    NameUnknown,
-    TlsFailed,
-)
+from worker.model.errors import ConnectFailed, DeadlinePassed, InvalidIntegration, NameUnknown, TlsFailed
 from worker.transports.guard import Guard
 from worker.transports.probe import (
     Candidate,

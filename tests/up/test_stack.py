@@ -16,12 +16,7 @@ from pydantic import SecretStr
 import worker
 from tests.embedded_servers import VALKEY, start_server
 from tests.procfile import lines
-from tests.up.programs import (
-    SLEEPER,
-    command,
-    procfile,
-    wait_until,
-)
+from tests.up.programs import SLEEPER, command, procfile, wait_until
 from worker.broker.heartbeat import API, ROLES
 from worker.integrations import destination_types
 from worker.model.errors import AlreadyRunningError, BrokerUnavailable, NotFoundError, UnavailableError

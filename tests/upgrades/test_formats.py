@@ -22,15 +22,7 @@ from worker.broker.packing import (
     unpack_outcomes,
 )
 from worker.integrations.integration import parse_integration
-from worker.model.deliveries import (
-    Assurance,
-    Cause,
-    DeadLetter,
-    EventTrace,
-    Failure,
-    Outcome,
-    Status,
-)
+from worker.model.deliveries import Assurance, Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.events import EventType, QueuedEvent
 from worker.model.failures import FailureCode
 from worker.vault.documents import open_document, seal_document

@@ -13,11 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from worker.api.bodies import limited_body
 from worker.api.callers import Admin, Reader, Shared
 from worker.api.openapi import problems
-from worker.api.parameters import (
-    LetterFilters,
-    LetterStateFilter,
-    epoch_ms,
-)
+from worker.api.parameters import LetterFilters, LetterStateFilter, epoch_ms
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources

@@ -12,13 +12,7 @@ from worker.api.callers import Admin, Anyone, Reader, Shared
 from worker.api.idempotency import IdempotencyKey, run_idempotent
 from worker.api.integration_changes import change, create_integration_of_tenant, refresh_integration
 from worker.api.openapi import problems
-from worker.api.parameters import (
-    USUAL,
-    Cursor,
-    IfMatch,
-    Limit,
-    seen_in,
-)
+from worker.api.parameters import USUAL, Cursor, IfMatch, Limit, seen_in
 from worker.api.pools import FairRoute
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock

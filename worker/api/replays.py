@@ -23,14 +23,7 @@ from worker.model.api_keys import ApiKey
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.events import EventType
-from worker.model.replays import (
-    DEFAULT_RATE,
-    FASTEST_RATE,
-    MOST_IDS,
-    DeadLetterFilter,
-    Replay,
-    ReplayState,
-)
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, MOST_IDS, DeadLetterFilter, Replay, ReplayState
 from worker.views.cursors import time_and_id
 from worker.views.replays import (
     CountDocument,

@@ -10,14 +10,7 @@ from dataclasses import dataclass, replace
 
 from worker.broker.connection import Client
 from worker.broker.key_holders import unopened_secrets
-from worker.destinations.checks import (
-    DiagnosisStep,
-    StepResult,
-    StepStatus,
-    failed_with,
-    skipped,
-    warning,
-)
+from worker.destinations.checks import DiagnosisStep, StepResult, StepStatus, failed_with, skipped, warning
 from worker.destinations.diagnosis import Diagnosis
 from worker.integrations.integration import Integration, moved_in, unreadable_in
 from worker.model.errors import BrokerUnavailable, InvalidInput, TransportError

@@ -15,12 +15,7 @@ from worker.broker.connection import Client
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import short_processes
 from worker.broker.notices import PruningRefusals, Stall, recorder_stall
-from worker.broker.redis_stats import (
-    RedisStats,
-    has_integrations,
-    processes_at_work,
-    standing_subjects,
-)
+from worker.broker.redis_stats import RedisStats, has_integrations, processes_at_work, standing_subjects
 from worker.integrations import destination_types
 from worker.ledger.dead_letters import invalid_since
 from worker.ledger.engine import Ledger

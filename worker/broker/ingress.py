@@ -10,12 +10,7 @@ import redis
 
 from worker.broker import keys
 from worker.broker.clocks import any_ahead, received_ms
-from worker.broker.connection import (
-    broker_errors,
-    joined_script,
-    script_text,
-    send_command,
-)
+from worker.broker.connection import broker_errors, joined_script, script_text, send_command
 from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
 from worker.broker.packing import checksum, damaged_counts, pack_chunk, pack_dead, whole
 from worker.broker.redis_errors import FULL

@@ -7,12 +7,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.connection import (
-    NO_REPLICA,
-    REPLICA_MS,
-    broker_errors,
-    fails_over,
-)
+from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over
 from worker.model.errors import BrokerFull, BrokerUnavailable
 from worker.model.outages import OutageCause
 

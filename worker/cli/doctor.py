@@ -24,13 +24,7 @@ from worker.broker.redis_stats import RedisStats, standing_subjects
 from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.cli.reports import find_subject, print_wrapped, reported_ledger
 from worker.cli.selection import complete_integration
-from worker.cli.stores import (
-    configuration,
-    connections_held,
-    integration_store,
-    worker_keys,
-    worker_reach,
-)
+from worker.cli.stores import configuration, connections_held, integration_store, worker_keys, worker_reach
 from worker.integrations import destination_types
 from worker.integrations.integration import Integration
 from worker.ledger.engine import Ledger

@@ -27,15 +27,7 @@ from worker.cli.reports import (
 )
 from worker.cli.selection import complete_integration
 from worker.cli.stores import configuration
-from worker.model.health import (
-    ERROR_RATE,
-    FINE,
-    LATENCY,
-    RETRY_RATE,
-    IntegrationHealth,
-    Latency,
-    Subject,
-)
+from worker.model.health import ERROR_RATE, FINE, LATENCY, RETRY_RATE, IntegrationHealth, Latency, Subject
 from worker.model.sources import MissingSources, Source
 from worker.model.time import span
 from worker.views.health import HEALTH_FIELDS, fleet_document, health_document, unknown_documents

@@ -11,13 +11,7 @@ from typing import Any
 import click
 
 from worker.cli.field_options import FormOption
-from worker.cli.field_values import (
-    common_values,
-    destination_values,
-    event_types,
-    field_value,
-    options_of,
-)
+from worker.cli.field_values import common_values, destination_values, event_types, field_value, options_of
 from worker.cli.integration_options import INTEGRATION_OPTIONS, address_examples
 from worker.integrations import CONFIGS
 from worker.integrations.fields import ConfigField, FieldShape, fields_of

@@ -13,12 +13,7 @@ from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_text import integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.selection import integration_argument
-from worker.cli.stores import (
-    integration_store,
-    processes_without_key,
-    refresh_integrations,
-    worker_reach,
-)
+from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
 from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl

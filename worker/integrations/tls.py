@@ -5,15 +5,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from worker.integrations.fields import Described
 from worker.integrations.pem import CERTIFICATE_LABELS, KEY_LABELS, only_blocks

@@ -12,14 +12,7 @@ from sqlalchemy import Engine, insert, select, update
 from worker.ledger.engine import reading, writing
 from worker.ledger.rows import storable
 from worker.ledger.schema import api_keys
-from worker.model.api_keys import (
-    ApiKey,
-    NewApiKey,
-    Role,
-    key_digest,
-    make_id,
-    make_text,
-)
+from worker.model.api_keys import ApiKey, NewApiKey, Role, key_digest, make_id, make_text
 from worker.model.errors import InvalidApiKey, NotFoundError
 from worker.model.time import current_ms
 

@@ -11,13 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration, require_in_place
 from worker.ledger.engine import writing
-from worker.ledger.integration_rows import (
-    insert_integration,
-    locked_row,
-    name_taken,
-    set_enabled,
-    set_paused,
-)
+from worker.ledger.integration_rows import insert_integration, locked_row, name_taken, set_enabled, set_paused
 from worker.ledger.schema import integrations
 from worker.model.time import current_ms
 from worker.vault.documents import forget_secrets, read_document

@@ -6,13 +6,7 @@ Input: the letters of a page. Output: the digests of their events, and what is k
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, func, select, update
 
 from worker.ledger import redriving, replays
 from worker.ledger.dead_letters import living, waiting
@@ -22,13 +16,7 @@ from worker.ledger.schema import replays as table
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.events import QueuedEvent
 from worker.model.outcomes import content_of, event_id_of, key_of_reused
-from worker.model.replays import (
-    LetterState,
-    Page,
-    Replay,
-    ReplayedLetter,
-    ReplayState,
-)
+from worker.model.replays import LetterState, Page, Replay, ReplayedLetter, ReplayState
 
 _letter = dead_letters.c
 _replay = table.c

@@ -32,14 +32,7 @@ from worker.model.deliveries import Status
 from worker.model.errors import NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.model.outcomes import key_of_reused
-from worker.model.replays import (
-    DeadLetterFilter,
-    LetterState,
-    Replay,
-    ReplayResult,
-    ReplayState,
-    check_rate,
-)
+from worker.model.replays import DeadLetterFilter, LetterState, Replay, ReplayResult, ReplayState, check_rate
 from worker.model.time import current_ms
 
 #: A partial index serves a question only if these very words stand in it.

@@ -26,12 +26,7 @@ Each rule says what is the matter before it says how it is known, for readers wh
 from collections.abc import Callable
 
 from worker.model.failures import FailureCode
-from worker.model.health import (
-    HealthInputs,
-    IntegrationHealth,
-    State,
-    Thresholds,
-)
+from worker.model.health import HealthInputs, IntegrationHealth, State, Thresholds
 from worker.model.health_words import (
     as_recorded,
     counted,

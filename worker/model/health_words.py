@@ -5,14 +5,7 @@ Deliveries count from when a recorder has written them.
 What was settled later waits in Redis. While it waits for long, good news of the ledger is old news.
 """
 
-from worker.model.health import (
-    Breaker,
-    Counts,
-    HealthInputs,
-    LastError,
-    State,
-    Thresholds,
-)
+from worker.model.health import Breaker, Counts, HealthInputs, LastError, State, Thresholds
 from worker.model.sources import Source
 from worker.model.time import span, utc_text
 

@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 
 from worker.model.batches import SETTLED, Batch
 from worker.model.deliveries import BreakerSignal, Retry, Settlement, Status
-from worker.model.errors import (
-    DeliveryDead,
-    DeliveryDelayed,
-    DeliveryError,
-    DeliveryHeld,
-    TransientDelivery,
-)
+from worker.model.errors import DeliveryDead, DeliveryDelayed, DeliveryError, DeliveryHeld, TransientDelivery
 from worker.model.orders import WorkOrder
 
 #: Why a task had nothing to do, by the word of `Backlog.claim`. Nothing failed: another task does the work.

@@ -12,12 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.integrations.integration import Integration, parse_integration, require_readable_secrets
-from worker.integrations.secrets import (
-    SecretUrl,
-    UnreadableSecret,
-    UnreadableUrl,
-    masked_url,
-)
+from worker.integrations.secrets import SecretUrl, UnreadableSecret, UnreadableUrl, masked_url
 from worker.model.errors import SecretMoved, SecretUnreadable
 from worker.vault.fields import concealed, replaced, require_sealed
 from worker.vault.places import has_clear_query, open_url, secret_place, server_in, url_first

@@ -11,13 +11,7 @@ import pytest
 from tests.destinations.batches import attempt_of, next_attempt, soon, verdicts
 from tests.destinations.webhook.endpoints import NEWER, OLDER, TOKEN, failures, webhook_to
 from tests.receivers import scripts
-from tests.receivers.webhook import (
-    WebhookReceiver,
-    answers,
-    by_event,
-    demands_signature,
-    is_signed,
-)
+from tests.receivers.webhook import WebhookReceiver, answers, by_event, demands_signature, is_signed
 from worker.model.batches import SETTLED, DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, Assurance, Verdict
 from worker.model.errors import InvalidIntegration

@@ -10,17 +10,11 @@ import pytest
 import trustme
 
 from tests.receivers.syslog import SyslogReceiver
-from tests.receivers.syslog_behaviours import (
-    closes,
-)
+from tests.receivers.syslog_behaviours import closes
 from tests.transports.certificates import demanding, self_signed, server_context
 from tests.transports.syslog.streams import SOON, identified, messages, octets, stream_to, trusting
 from tests.transports.test_guard import Resolver
-from worker.model.errors import (
-    InvalidIntegration,
-    TlsFailed,
-    TransportError,
-)
+from worker.model.errors import InvalidIntegration, TlsFailed, TransportError
 
 HOST = "127.0.0.1"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]

@@ -22,11 +22,7 @@ from tests.receivers.syslog_behaviours import (
 from tests.transports.certificates import server_context
 from tests.transports.syslog.streams import SOON, lines, messages, octets, stream_to, trusting
 from worker.model.deliveries import Assurance
-from worker.model.errors import (
-    ClosedBehindBatch,
-    ConnectionLost,
-    DeadlinePassed,
-)
+from worker.model.errors import ClosedBehindBatch, ConnectionLost, DeadlinePassed
 
 HOST = "127.0.0.1"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]

@@ -23,10 +23,7 @@ from tests.receivers.syslog_behaviours import (
 from tests.transports.syslog.streams import SOON, lines, messages, octets, stream_to
 from tests.transports.test_guard import Resolver
 from worker.model.deliveries import Assurance
-from worker.model.errors import (
-    AddressRefused,
-    ConnectFailed,
-)
+from worker.model.errors import AddressRefused, ConnectFailed
 from worker.transports.guard import Guard
 
 

@@ -7,15 +7,7 @@ tls`, to be asked in this order, for each rests on what the one before has found
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from worker.destinations.checks import (
-    DiagnosisStep,
-    StepResult,
-    failed,
-    failed_with,
-    ok,
-    skipped,
-    warning,
-)
+from worker.destinations.checks import DiagnosisStep, StepResult, failed, failed_with, ok, skipped, warning
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectFailed, DeadlinePassed, OutOfResources, TransportError
 from worker.model.failures import FailureCode

@@ -7,15 +7,7 @@ the body, and "No data" (code 5) means that it is good. Only a real event shows 
 import time
 from urllib.parse import urljoin
 
-from worker.destinations.checks import (
-    DiagnosisStep,
-    StepResult,
-    failed_by,
-    failed_with,
-    ok,
-    skipped,
-    warning,
-)
+from worker.destinations.checks import DiagnosisStep, StepResult, failed_by, failed_with, ok, skipped, warning
 from worker.destinations.checks.http import HttpProbe, http_target
 from worker.destinations.checks.test_event import UNWANTED, TestEvent, arrived
 from worker.destinations.splunk_hec.client import HecClient, event_url

@@ -14,9 +14,7 @@ from operator import not_
 
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Failure, Verdict, Withdrawn
-from worker.model.errors import (
-    SiemError,
-)
+from worker.model.errors import SiemError
 from worker.model.failures import FailureCode
 from worker.model.log_events import DELIVERY_WITHDRAWAL_DEFERRED
 from worker.transports.shortages import no_thread

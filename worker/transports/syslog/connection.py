@@ -18,13 +18,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from worker.integrations import TlsOptions
-from worker.model.errors import (
-    ClosedBehindBatch,
-    ConnectionLost,
-    DeadlinePassed,
-    TransportError,
-    Unconfirmed,
-)
+from worker.model.errors import ClosedBehindBatch, ConnectionLost, DeadlinePassed, TransportError, Unconfirmed
 from worker.transports.deadline import Deadline, DeadlineSocket, hang_up
 from worker.transports.guard import Lifetime
 from worker.transports.syslog.flow_control import TAKE, Outflow, StallTimeout, Window
