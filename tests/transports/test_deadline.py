@@ -1,10 +1,13 @@
 """The total deadline against peers that drip, stall or read slowly, in plain text and over TLS."""
 
 import itertools
+import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 import trustme
@@ -166,6 +169,25 @@ def test_a_connection_that_was_cut_off_is_not_used_again(
         reply = transport.post(endpoint.url(), {}, b"second", seconds=10)
 
         assert (reply.body, endpoint.accepted) == (b'{"code": 0}', 2)
+
+
+def test_an_answer_that_has_come_counts_although_it_is_read_late(
+    transport: HttpTransport, tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is where this process was suspended right behind its request: sent again, it would come twice."""
+    get_response = HTTPConnection.getresponse
+
+    def get_late(connection: HTTPConnection) -> HTTPResponse:
+        select.select([connection.sock], [], [], 10)
+        while seconds_left():
+            time.sleep(0.01)
+        return get_response(connection)
+
+    monkeypatch.setattr(HTTPConnection, "getresponse", get_late)
+    with Endpoint(answers(), tls=tls) as endpoint:
+        reply = transport.post(endpoint.url(), {}, b"once", SECONDS).whole()
+
+    assert reply.body == b'{"code": 0}'
 
 
 def test_a_deadline_in_the_past_sends_nothing(transport: HttpTransport) -> None:

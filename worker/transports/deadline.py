@@ -2,7 +2,8 @@
 
 A thread declares the deadline with `within`; the two socket classes here obey it before every call
 that can block. A peer that sends or takes one byte a second therefore gains no time by doing so, unless the
-deadline has patience: then a peer that takes what it is sent is waited for, up to the end.
+deadline has patience: then a peer that takes what it is sent is waited for, up to the end. What a peer has
+answered by then counts, even if this process was suspended and reads it late.
 """
 
 import contextlib
@@ -37,7 +38,10 @@ class Deadline:
     more of what the sockets of this module have sent: a slow peer is waited for, a dead one is not.
     """
 
-    __slots__ = ("_began", "_cargo", "_end", "_patience", "_peer", "_seconds", "_sent", "_stall", "_taken")
+    # fmt: off
+    __slots__ = ("_began", "_cargo", "_end", "_late", "_patience", "_peer", "_seconds", "_sent", "_stall",
+                 "_taken")
+    # fmt: on
 
     def __init__(
         self, seconds: float, peer: str, cargo: str = "request", patience: float | None = None
@@ -50,7 +54,7 @@ class Deadline:
         self._cargo = cargo
         self._patience = patience
         self._stall = self._end if patience is None else min(self._end, self._began + patience)
-        self._sent = self._taken = 0
+        self._sent = self._taken = self._late = 0
 
     @property
     def is_patient(self) -> bool:
@@ -84,6 +88,11 @@ class Deadline:
         """Look whether the peer has taken more, and return whether there is time left."""
         self._look(sock)
         return self.remaining() > 0
+
+    def allows_late_read(self) -> bool:
+        """Return whether what has come by now may be read past the end, and count it: a few times it may."""
+        self._late += 1
+        return self._late <= _MOST_LATE_READS
 
     def passed(self, undone: str) -> NoReturn:
         """Raise DeadlinePassed (amid the handshake ConnectTimedOut), saying what the peer did not do."""
@@ -154,6 +163,9 @@ _SHAKE_HANDS = "complete the TLS handshake"
 _PIECE = 16_384
 _LOOKS = 10
 _SHORTEST = 0.001
+#: So often, past the deadline, a call may read what has already come: an answer takes a few calls, the head
+#: and each TLS record (RFC 8446, section 5.1) one, while a peer that drips must gain nothing by it.
+_MOST_LATE_READS = 16
 
 
 class DeadlineSocket(socket):
@@ -252,7 +264,7 @@ def _obeying(sock: socket, undone: str, call: Callable[[], Result]) -> Result:
     while True:
         pause = deadline.pause()
         if not pause:
-            deadline.passed(undone)
+            return _late(sock, undone, call, deadline)
         sock.settimeout(pause)
         try:
             return call()
@@ -261,6 +273,21 @@ def _obeying(sock: socket, undone: str, call: Callable[[], Result]) -> Result:
             if error.errno == errno.ETIMEDOUT or not deadline.goes_on(sock):
                 _give_up(sock)
                 deadline.passed(undone)
+
+
+def _late(sock: socket, undone: str, call: Callable[[], Result], deadline: Deadline) -> Result:
+    """Read what has come already, or raise DeadlinePassed.
+
+    A process that was suspended between a request and the read of its answer finds that its time is over, and
+    the answer there: to send the request again would deliver it twice.
+    """
+    if undone != _ANSWER or not deadline.allows_late_read():
+        deadline.passed(undone)
+    sock.settimeout(0)
+    try:
+        return call()
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        deadline.passed(undone)
 
 
 def _give_up(sock: socket) -> None:
