@@ -86,8 +86,8 @@ def test_the_intake_goes_on_with_ids_of_the_clock(client: redis.Redis, poison: s
     assert not client.exists(keys.EVENTS_ASIDE)
     ids = ingress_ids(client)
     assert not ids.ahead
-    assert is_now(ids.mended_ms or 0)
-    assert ids.mended_id.startswith(poison.partition("-")[0])
+    assert is_now(ids.repaired_ms or 0)
+    assert ids.repaired_id.startswith(poison.partition("-")[0])
 
 
 @pytest.mark.parametrize("poison", [GREATEST, FAR], ids=["greatest", "2286"])
@@ -192,7 +192,7 @@ def test_honest_ids_are_left_alone(client: redis.Redis) -> None:
     Renumbering(client).step()
 
     assert counters(client)["renumbered"] == 0
-    assert ingress_ids(client).mended_ms is None
+    assert ingress_ids(client).repaired_ms is None
     entries: Any = client.xrange(keys.EVENTS)
     assert [entry_id for entry_id, _ in entries] == [soon]
 

@@ -56,6 +56,6 @@ def test_what_stands_in_redis_is_damage_like_any_other(client: redis.Redis) -> N
     client.set(keys.RENUMBERED, f"{LONG} 1-0")
     client.hset(f"{keys.SLOT_PREFIX}a:{LONG}", "state", "free")
 
-    assert ingress_ids(client).mended_ms is None
+    assert ingress_ids(client).repaired_ms is None
     assert DeletedKeys(client).leftovers([]) == {"a": 0}
     assert StoredChunk("urgent", b"1-0", [b"n", LONG.encode()]).count is None

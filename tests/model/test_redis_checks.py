@@ -120,7 +120,7 @@ def test_without_info_nothing_is_known() -> None:
     [
         (IngressIds("1-1"), "ok", "follow the clock"),
         (IngressIds("9999999999999-0", ahead=True), "failed", "the last is 9999999999999-0"),
-        (IngressIds("5-0", mended_ms=1_795_385_700_000, mended_id="9-0"), "warning", "(9-0)"),
+        (IngressIds("5-0", repaired_ms=1_795_385_700_000, repaired_id="9-0"), "warning", "(9-0)"),
         (None, "unknown", "whether the ids"),
     ],
 )

@@ -23,7 +23,7 @@ _NAMES = re.compile(
     r"|couriers?|consignments?|arrivals?|handover|rulings?|findings?|overdraw|ask_anyway|execute_anyway"
     r"|misgivings?|goodbyes?|deaths_of|fates|census|desk|crew|warden|remedy|switched_off|SWITCHED_OFF|wellbeing"
     r"|judgement|surroundings|temper|moody|anew|bury|persevere\w*|hush_\w+)$"
-    r"|(^|_)(REMEDY|UNTOLD|nobody|somebody|whoever|anybody|everybody|stranger|untold)(_|$)"
+    r"|(^|_)(REMEDY|(UN)?TOLD|nobody|somebody|whoever|anybody|everybody|stranger|(un)?told|mended|in_vain)(_|$)"
 )
 #: Words of sentences, in code and documents.
 _WORDS = re.compile(

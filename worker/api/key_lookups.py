@@ -97,11 +97,11 @@ class KeyLookups:
     async def _answer(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
         """Answer all of these, whatever happens: they are not asked for again."""
         try:
-            await self._answer_as_told(answers)
+            await self._answer_from_ledger(answers)
         except Exception as error:  # noqa: BLE001 - raised where the answers are awaited
             _fail(answers.values(), error)
 
-    async def _answer_as_told(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
+    async def _answer_from_ledger(self, answers: "dict[str, asyncio.Future[FoundKey | None]]") -> None:
         now = self._clock()
         try:
             found = await self._ask_ledger(answers)
@@ -111,7 +111,7 @@ class KeyLookups:
             for key_id, answer in answers.items():
                 one = found.get(key_id)
                 self._remember(key_id, _Known(one, now, self._clock()) if one else None)
-                _tell(answer, one)
+                _resolve(answer, one)
 
     async def _answer_without(
         self, answers: "dict[str, asyncio.Future[FoundKey | None]]", outage: Outage
@@ -129,7 +129,7 @@ class KeyLookups:
                 _fail([answer], outage)
                 continue
             self._note(outage)
-            _tell(answer, one)
+            _resolve(answer, one)
 
     async def _ask_ledger(self, ids: Collection[str]) -> Mapping[str, FoundKey]:
         """Ask, unless the database was away a moment ago: one that hangs must not hold up each request."""
@@ -168,7 +168,7 @@ class KeyLookups:
                 self._known.popitem(last=False)
 
 
-def _tell(answer: "asyncio.Future[FoundKey | None]", found: FoundKey | None) -> None:
+def _resolve(answer: "asyncio.Future[FoundKey | None]", found: FoundKey | None) -> None:
     if not answer.done():
         answer.set_result(found)
 

@@ -54,10 +54,10 @@ def reach_of(client: Client, vault: Vault, config: Settings, kind: str) -> Allow
     except BrokerUnavailable:
         words = "Redis does not answer, so the networks of the workers are unknown"
         return AllowedNetworks(kind, (), config.allowed_networks, words)
-    return AllowedNetworks(kind, tuple(_told_by(living, vault)), config.allowed_networks)
+    return AllowedNetworks(kind, tuple(_reported_networks(living, vault)), config.allowed_networks)
 
 
-def _told_by(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerNetworks]:
+def _reported_networks(living: list[LivingProcess], vault: Vault) -> Iterator[WorkerNetworks]:
     for one in living:
         host, identity = one.host, one.identity
         is_here = identity is not None and identity.is_in_sight

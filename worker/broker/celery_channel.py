@@ -38,7 +38,13 @@ from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.broker.celery_log import CONSUMER, dependencies
-from worker.broker.celery_validation import CheckedPubSub, admitted, mended_types, refused, with_mended_types
+from worker.broker.celery_validation import (
+    CheckedPubSub,
+    admitted,
+    refused,
+    repaired_types,
+    with_repaired_types,
+)
 from worker.broker.oom import ALLOW_OOM, ask_when_full, write_when_full
 from worker.broker.order_messages import InvalidMessage, read_unacknowledged
 from worker.broker.order_queues import is_slow, put_before_slow
@@ -64,7 +70,7 @@ class OomTolerantPipeline(PrefixedRedisPipeline):
             self.command_stack, self.scripts = list(stack), set(scripts)
             return self._execute_when_full(raise_on_error)
 
-        return with_mended_types(redis.Redis(connection_pool=self.connection_pool), ask)
+        return with_repaired_types(redis.Redis(connection_pool=self.connection_pool), ask)
 
     def _execute_when_full(self, raise_on_error: bool) -> Any:  # noqa: FBT001 - redis-py's signature
         commands = [command for command, _ in self.command_stack]
@@ -84,7 +90,7 @@ class OomTolerantRedis(PrefixedStrictRedis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command; with the raw reply of Redis if it was full."""
-        return with_mended_types(self, partial(self._ask_when_full, *args, **options))
+        return with_repaired_types(self, partial(self._ask_when_full, *args, **options))
 
     def _ask_when_full(self, *args: Any, **options: Any) -> Any:
         try:
@@ -121,7 +127,7 @@ class TolerantQoS(QoS):
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Put back what was not acknowledged in time."""
-        with self.channel.conn_or_acquire() as client, mended_types(client):
+        with self.channel.conn_or_acquire() as client, repaired_types(client):
             super().restore_visible(*args, **options)
 
     def restore_by_tag(self, tag: Any, client: object = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
@@ -176,7 +182,7 @@ class _Resilient(Channel):
         """Take the next message; report that Redis has answered."""
         found = True
         try:
-            with self.conn_or_acquire() as client, mended_types(client):
+            with self.conn_or_acquire() as client, repaired_types(client):
                 found = super()._brpop_read(**options)
         except Empty:  # no message came in the time of a BRPOP, or none but what is dropped
             dependencies.redis.back(CONSUMER)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def mended_types(client: redis.Redis) -> Iterator[None]:
+def repaired_types(client: redis.Redis) -> Iterator[None]:
     """Move away what should be of another type, if that is why a command was refused, and go on.
 
     What the command should have read or written is lost with it: the sweeper issues its order again. Raises
@@ -47,7 +47,7 @@ def mended_types(client: redis.Redis) -> Iterator[None]:
             raise
 
 
-def with_mended_types(client: redis.Redis, ask: Callable[[], Any]) -> Any:
+def with_repaired_types(client: redis.Redis, ask: Callable[[], Any]) -> Any:
     """Return what is answered; once more, if it was refused because of what should be of another type.
 
     What it had done by then is done twice: a work order may be repeated. Raises every other error.

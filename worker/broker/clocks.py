@@ -123,7 +123,7 @@ _MOST, _MOST_BYTES = 2000, 8 << 20
 #: How long one sweep goes on with it, in seconds.
 _LONGEST = 2.0
 #: For how long it is reported afterwards, in seconds.
-TOLD_FOR = 3600
+REPORTED_FOR = 3600
 #: Seconds between two lines of the log, however often it happens.
 _LOG_EVERY = 60.0
 
@@ -145,7 +145,7 @@ class Renumbering:
             with broker_errors():
                 reply: Any = self._script(
                     keys=[keys.EVENTS, keys.EVENTS_ASIDE, keys.AHEAD_LOCK, keys.COUNTERS, keys.RENUMBERED],
-                    args=[keys.ROUTER_GROUP, MOST_AHEAD_MS, _MOST, _MOST_BYTES, TOLD_FOR],
+                    args=[keys.ROUTER_GROUP, MOST_AHEAD_MS, _MOST, _MOST_BYTES, REPORTED_FOR],
                 )
             ahead, waited, left = reply
             if ahead:
@@ -167,9 +167,9 @@ def ingress_ids(client: "redis.Redis") -> IngressIds:
     last_id = send_command(client, "EVAL", _LAST_ID, 1, keys.EVENTS).decode()
     found: Any = client.get(keys.RENUMBERED)
     now_ms = redis_now_ms(client)
-    at_ms, _, mended_id = (found or b"").decode(errors="replace").partition(" ")
+    at_ms, _, repaired_id = (found or b"").decode(errors="replace").partition(" ")
     is_ahead = int(last_id.partition("-")[0]) > now_ms + MOST_AHEAD_MS
-    return IngressIds(last_id, is_ahead, number_in(at_ms), mended_id)
+    return IngressIds(last_id, is_ahead, number_in(at_ms), repaired_id)
 
 
 def aside_entries(client: "redis.Redis") -> int:

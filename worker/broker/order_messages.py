@@ -31,7 +31,7 @@ LONGEST_BROADCAST = 1024 * 1024
 #: No retry is due later than this; more than the clocks of two hosts should differ by.
 LATEST_DUE = timedelta(seconds=2 * LONGEST_COUNTDOWN)
 #: How much is shown of what a decoder says, in characters: it may repeat what it read.
-_TOLD = 100
+_LONGEST_WORDS = 100
 #: A task is named for the type to which it delivers.
 _TASK = "deliver_"
 #: The largest number that each reader of JSON can hold.
@@ -44,7 +44,7 @@ class InvalidMessage(Exception):
     def __init__(self, fault: MessageFault, words: str = "") -> None:
         """Bound and clean the words."""
         self.fault = fault
-        self.words = plain(shortened(words, _TOLD))
+        self.words = plain(shortened(words, _LONGEST_WORDS))
         super().__init__(f"{fault.words}{f' ({self.words})' if words else ''}")
 
 

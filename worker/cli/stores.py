@@ -155,13 +155,13 @@ def key_copy(client: Client) -> KeyCopy:
 def refresh_integrations(store: IntegrationStore, integration_id: str | None = None) -> None:
     """Publish one integration to the fleet, or all; while Redis is away, a recorder does it later."""
     try:
-        if integration_id is None or not _told(store, integration_id):
+        if integration_id is None or not _publish_one(store, integration_id):
             reconcile(store)
     except (BrokerUnavailable, InvalidSetting) as error:
         INTEGRATION_ANNOUNCE_DEFERRED.log(log, error=str(error))
 
 
-def _told(store: IntegrationStore, integration_id: str) -> bool:
+def _publish_one(store: IntegrationStore, integration_id: str) -> bool:
     """Publish one to the fleet; return whether that could be done without the others."""
     config = configuration()
     with closing(redis_client(config.broker_address())) as client:

@@ -135,7 +135,9 @@ def parse_integration(
     except ValidationError as error:
         complaints = error.errors(include_input=False, include_url=False)
         config = _config_of(document.get("destination"))
-        raise at_once([one for complaint in complaints for one in _told(complaint, config, hint)]) from None
+        raise at_once(
+            [one for complaint in complaints for one in _field_errors(complaint, config, hint)]
+        ) from None
 
 
 def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
@@ -144,7 +146,7 @@ def at_once(errors: Sequence[InvalidInput]) -> InvalidIntegration:
     return InvalidIntegration(first.field, first.reason, first.hint, others)
 
 
-def _told(
+def _field_errors(
     complaint: ErrorDetails, config: type[DestinationConfig] | None, hint: str
 ) -> Iterator[InvalidIntegration]:
     place = _field(complaint["loc"], config)

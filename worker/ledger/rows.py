@@ -181,13 +181,13 @@ def _letter_rows(entry_id: str, letter: DeadLetter) -> Iterable[Row]:
         )
 
 
-def _death_ms(entry_id: str, told_ms: int) -> int:
+def _death_ms(entry_id: str, stated_ms: int) -> int:
     """Return when it died; where that is days before its entry came, a clock was wrong, and the entry counts.
 
     Ids of entries never go back, whatever the clock of Redis does; and age decides when a letter is pruned.
     """
     entry_ms = int(entry_id.partition("-")[0])
-    return entry_ms if entry_ms - told_ms > _DAY_MS else told_ms
+    return entry_ms if entry_ms - stated_ms > _DAY_MS else stated_ms
 
 
 def finding_columns(failure: Failure | None) -> tuple[int | None, str | None, str | None, str | None]:

@@ -58,13 +58,13 @@ LARGEST_VALUE = 32 << 20
 class IngressIds:
     """The ids of `siem:events` beside the clock of Redis: the last one, and whether it is ahead of that.
 
-    `mended_ms` is when a router brought them back, in the last hour, and `mended_id` what was ahead then.
+    `repaired_ms` is when a router brought them back, in the last hour, and `repaired_id` what was ahead then.
     """
 
     last_id: str = "0-0"
     ahead: bool = False
-    mended_ms: int | None = None
-    mended_id: str = ""
+    repaired_ms: int | None = None
+    repaired_id: str = ""
 
 
 def judge_ids(ids: IngressIds | None) -> RedisCheck:
@@ -79,12 +79,12 @@ def judge_ids(ids: IngressIds | None) -> RedisCheck:
             "greatest one it takes no event, and no time of receipt is known",
             "a router brings them back within seconds: see that one runs",
         )
-    if ids.mended_ms is not None:
+    if ids.repaired_ms is not None:
         return RedisCheck(
             "ids",
             CheckStatus.WARNING,
-            f"an entry was added to siem:events with an id ahead of the clock of Redis ({ids.mended_id}); a "
-            f"router brought the ids back at {utc_text(ids.mended_ms)}, and nothing was lost",
+            f"an entry was added to siem:events with an id ahead of the clock of Redis ({ids.repaired_id}); "
+            f"a router brought the ids back at {utc_text(ids.repaired_ms)}, and nothing was lost",
             "see who may publish with XADD, and have them use the HTTP API instead; this ends after an hour",
         )
     return RedisCheck("ids", CheckStatus.OK, "the ids of siem:events follow the clock")

@@ -65,7 +65,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if request.url.path.startswith("/api/"):
         return problem.response()
-    return await _told(request, problem)
+    return await _problem_page(request, problem)
 
 
 async def _to_sign_in(request: Request, error: Exception) -> Response:
@@ -142,7 +142,7 @@ def _place_of(token: FormToken) -> str:
     return f"{token.place}?draft={token.name}"
 
 
-async def _told(request: Request, problem: Problem) -> Response:
+async def _problem_page(request: Request, problem: Problem) -> Response:
     back = await _kept_place(request)
     answer = render(request, "problem.html", status=problem.status, problem=problem, back=back)
     answer.headers.update(problem.headers)

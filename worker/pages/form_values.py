@@ -202,7 +202,7 @@ def merged(
             taken.add(name)
             notes[name] = "Changed meanwhile to what stands here."
         elif field_digest(saved[name]) != seen.get(name):
-            notes[name] = f"Saved meanwhile: {_told(mine.kind, name, saved[name])}"
+            notes[name] = f"Saved meanwhile: {_value_text(mine.kind, name, saved[name])}"
     filled = replace(
         mine,
         name=theirs.name if "name" in taken else mine.name,
@@ -212,7 +212,7 @@ def merged(
     return filled, notes
 
 
-def _told(kind: str, name: str, text: str) -> str:
+def _value_text(kind: str, name: str, text: str) -> str:
     """Write what stands in a field in words for people."""
     field = next((field for field in all_fields(kind) if field.name == name), None)
     if field is not None and field.shape is FieldShape.CHECK:

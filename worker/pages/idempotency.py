@@ -21,7 +21,7 @@ from worker.pages.sessions import CSRF_FIELD, safe_place
 #: How long the second one waits for the answer to the first, in seconds.
 _PATIENCE, _LOOK = 2.0, 0.05
 _PURPOSE = "form"
-_ANEW = "load the page again"
+_RELOAD = "load the page again"
 
 
 class FormAlreadySent(Problem):
@@ -46,7 +46,7 @@ def run_form_once(
     if isinstance(found, StoredResponse):
         if not resources.vault.proofs.holds(found.headers.get(FORM_DIGEST, ""), _PURPOSE, typed):
             raise FormAlreadySent(
-                409, "this form has been saved before, with something else in it", hint=_ANEW
+                409, "this form has been saved before, with something else in it", hint=_RELOAD
             )
         return _again(found)
 

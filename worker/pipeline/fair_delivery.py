@@ -28,7 +28,7 @@ GO_ON = (15.0, 45.0)
 #: same moment, that many threads would else ask for the interpreter, and a neighbour's with them.
 AT_ONCE = 4
 #: How often it is logged that orders of a tenant wait, in seconds.
-TOLD_EVERY = 300.0
+LOG_EVERY = 300.0
 
 #: Carries out an order for destinations of that type; the number is how often Celery has retried the task,
 #: and the semaphore is passed by who claims or settles.
@@ -46,7 +46,7 @@ class FairDelivery:
         self._tenant_of = tenant_of
         self._carry_out = carry_out
         self._issue = issue
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._gates: WeakValueDictionary[str, threading.Semaphore] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -57,7 +57,7 @@ class FairDelivery:
         """
         given = self._owned(order, kind)
         if not self._shares.take(given):
-            self._tell(given.tenant_id)
+            self._log_waiting(given.tenant_id)
             return str(TaskReport(word="waits"))
         # What began in one moment should not end in one.
         until = time.monotonic() + (0 if retries else random.uniform(*GO_ON))  # noqa: S311 - no secret
@@ -122,10 +122,12 @@ class FairDelivery:
             # Their tenant had its share: the orders of others may pass them.
             self._issue(replace(one.order, slow=True), one.kind)
 
-    def _tell(self, tenant_id: str) -> None:
+    def _log_waiting(self, tenant_id: str) -> None:
         """Log now and then that orders of the tenant wait."""
         now = time.monotonic()
-        if now - self._told.get(tenant_id, -TOLD_EVERY) < TOLD_EVERY:
+        if now - self._logged.get(tenant_id, -LOG_EVERY) < LOG_EVERY:
             return
-        self._told = {one: at for one, at in self._told.items() if now - at < TOLD_EVERY} | {tenant_id: now}
+        self._logged = {one: at for one, at in self._logged.items() if now - at < LOG_EVERY} | {
+            tenant_id: now
+        }
         TENANT_THREADS_USED_UP.log(log, tenant=tenant_id or "(unknown)")

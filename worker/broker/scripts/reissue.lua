@@ -97,7 +97,7 @@ local function becomes_probe(hash, probe, probe_at, slot)
 end
 
 -- A retry has to wait while nothing may be sent: an order for it would be turned away.
-local function waits_in_vain(state, integration, slot)
+local function must_wait(state, integration, slot)
   if state ~= 'waiting' then
     return false
   end
@@ -129,7 +129,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT',
   local holder = state == 'sending' and holder_of(key) or ''
   if not state then
     redis.call('ZREM', KEYS[1], name)
-  elseif waits_in_vain(state, integration, slot) then
+  elseif must_wait(state, integration, slot) then
     redis.call('ZADD', KEYS[1], now + math.min(order_lease_ms, LOOK_AGAIN_MS), name)
   elseif may_take(key, holder) then
     if state == 'sending' then

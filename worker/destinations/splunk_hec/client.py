@@ -73,7 +73,7 @@ def _collector(url: str) -> str:
 _GZIP_LEVEL = 1  # the network is rarely the limit; a core is
 _SCHEME = "Splunk"
 #: Statuses that say nothing without the body: success, and the events that Splunk refused.
-_TOLD_IN_BODY = frozenset({*range(200, 300), 400})
+_JUDGED_BY_BODY = frozenset({*range(200, 300), 400})
 
 
 class HecClient:
@@ -130,7 +130,7 @@ class HecClient:
         if isinstance(reply, HecVerdict):
             return replace(reply, rate=reply.rate * len(body) / max(1, len(packed)))
         verdict = hec_verdict(reply.status, reply.headers, reply.body, count)
-        if reply.cut is not None and verdict.code is None and reply.status in _TOLD_IN_BODY:
+        if reply.cut is not None and verdict.code is None and reply.status in _JUDGED_BY_BODY:
             return HecVerdict(HecMeaning.RETRY, describe(reply.cut))
         channel.spent |= verdict.spends_channel
         return replace(verdict, cool_down=self._pace.cool_down_after(verdict))

@@ -10,7 +10,7 @@ A refused event must not take its batch with it, and no event may be carried by 
 requests. So what an offender left behind goes out whole while three requests are left to it, in parts of
 about its square root while two are left, and one by one with the last, which settles every event of it.
 A batch that has come apart before is treated so from the start: it may hold another offender, and with
-its last request carried whole, the innocent ones behind that would be lost.
+its last request carried whole, the good ones behind that would be lost.
 """
 
 import time

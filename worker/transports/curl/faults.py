@@ -180,8 +180,8 @@ def _own_errno(exchange: Exchange, words: str) -> int:
     words. A lack of something here is no shortage any more: the request may have arrived.
     """
     number: int = exchange.easy.getinfo(pycurl.OS_ERRNO)
-    is_told = number and (os.strerror(number) in words or f"errno {number}" in words)
-    return number if is_told else 0
+    is_named = number and (os.strerror(number) in words or f"errno {number}" in words)
+    return number if is_named else 0
 
 
 def _broken(number: int, peer: str) -> str:
