@@ -122,13 +122,13 @@ class Acknowledgements:
     def __init__(self) -> None:
         """Begin with nothing taken."""
         self._next: dict[str, int] = {}
-        self._answered: dict[str, set[int]] = {}
+        self._unreported: dict[str, set[int]] = {}
 
     def number(self, channel: str) -> int:
         """Give the request that was just taken its number; it is indexed at once."""
         number = self._next.get(channel, 0)
         self._next[channel] = number + 1
-        self._answered.setdefault(channel, set()).add(number)
+        self._unreported.setdefault(channel, set()).add(number)
         return number
 
     def answer(self, channel: str, question: bytes) -> bytes | None:
@@ -139,7 +139,7 @@ class Acknowledgements:
             return None
         if not isinstance(asked, list) or not all(type(number) is int for number in asked):
             return None
-        indexed = self._answered.get(channel, set())
+        indexed = self._unreported.get(channel, set())
         indexed_ids = {str(number): number in indexed for number in asked}
         indexed.difference_update(asked)
         return json.dumps({"acks": indexed_ids}, separators=(",", ":")).encode()
@@ -147,7 +147,7 @@ class Acknowledgements:
     def forget(self) -> None:
         """Forget everything, as a Splunk that is restarted does."""
         self._next.clear()
-        self._answered.clear()
+        self._unreported.clear()
 
 
 def index_body(body: bytes, refuses: Callable[[Any], bool] = lambda _event: False) -> Indexed:
