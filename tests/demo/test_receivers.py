@@ -1,16 +1,16 @@
-"""The demo's cast: who plays, and what a receiver says that it has."""
+"""The demo's receivers: which there are, and what a receiver says that it has."""
 
 from collections import Counter
 from pathlib import Path
 
 from tests.demo.running import starter
-from worker.demo.receivers import cast, forget_ports, listening, received
+from worker.demo.receivers import demo_receivers, forget_ports, listening, received
 from worker.samples import sample_lines
 
 
 def test_every_way_is_played() -> None:
     """Each type of destination has its receiver, syslog by TCP and by UDP, and no two share a secret."""
-    roles = cast()
+    roles = demo_receivers()
     secrets = Counter(word for role in roles for word in role.options if len(word) >= 16)
     ways = {str(role.destination["url"]).partition("://")[0] for role in roles}
 
@@ -21,7 +21,7 @@ def test_every_way_is_played() -> None:
 
 def test_a_receiver_says_what_it_has(tmp_path: Path) -> None:
     """Different events are counted; one that has ended says nothing, and its port is forgotten."""
-    [role] = [role for role in cast() if role.name == "webhook"]
+    [role] = [role for role in demo_receivers() if role.name == "webhook"]
     with starter("webhook_receiver", tmp_path / "webhook.port")() as receiver:
         for event in [*sample_lines(3), *sample_lines(2)]:
             receiver.post(event)

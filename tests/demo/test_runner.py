@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from worker.demo import runner
-from worker.demo.receivers import Receiver, cast
+from worker.demo.receivers import Receiver, demo_receivers
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import open_ledger
 from worker.settings import Settings
@@ -89,7 +89,9 @@ def test_it_ends_with_pages_to_look_at(tmp_path: Path) -> None:
         demo.wait(60)
 
     assert (listed.status_code, refused.status_code) == (200, 403)
-    assert {one["name"] for one in listed.json()["items"]} == {f"demo {role.name}" for role in cast()}
+    assert {one["name"] for one in listed.json()["items"]} == {
+        f"demo {role.name}" for role in demo_receivers()
+    }
     assert left == f"{site}\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["demo"]
     keys = ApiKeyStore(open_ledger(Settings(data_dir=tmp_path / "demo").ledger_address())).list()
@@ -112,10 +114,12 @@ def test_what_no_receiver_confirms_is_not_accounted_for(
 ) -> None:
     """A receiver that cannot tell which events it has makes the demo fail, though the ledger is complete."""
 
-    def counting_cast() -> list[Receiver]:
-        return [replace(role, options=("--count-only",)) for role in cast() if role.name == "qradar"]
+    def counting_receivers() -> list[Receiver]:
+        return [
+            replace(role, options=("--count-only",)) for role in demo_receivers() if role.name == "qradar"
+        ]
 
-    monkeypatch.setattr(runner, "cast", counting_cast)
+    monkeypatch.setattr(runner, "demo_receivers", counting_receivers)
     for name in ("SIEM_REDIS_URL", "SIEM_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     status = runner.run_demo(Settings(data_dir=tmp_path), events=50, leave=True, as_json=True)

@@ -1,4 +1,4 @@
-"""Who plays in the demo: six receivers on loopback, and an integration to each.
+"""What the demo delivers to: six receivers on loopback, and an integration to each.
 
 Three speak Splunk's HEC: one is healthy, one is an archive that wants every event, one is flaky: now and
 then it is busy, and there are events that it cannot stand. Two take CEF over syslog, by TCP and by UDP, and
@@ -46,7 +46,7 @@ class Receiver:
     destination: Mapping[str, Any]
 
 
-def cast() -> list[Receiver]:
+def demo_receivers() -> list[Receiver]:
     """Name the receivers of a demo, each with a secret of its own."""
     return [
         _splunk("splunk", DEFAULT_EVENT_TYPES),
@@ -83,44 +83,44 @@ def _webhook(name: str) -> Receiver:
     return Receiver(name, DEFAULT_EVENT_TYPES, "webhook_receiver", options, destination)
 
 
-def commands(roles: Sequence[Receiver], directory: Path) -> dict[str, str]:
+def commands(receivers: Sequence[Receiver], directory: Path) -> dict[str, str]:
     """Return the command of each receiver; each leaves its port in the directory."""
     return {
-        role.name: shlex.join(
+        receiver.name: shlex.join(
             [
-                *(sys.executable, "-m", f"worker.demo.{role.program}"),
-                *("--port-file", str(_port_file(role, directory))),
-                *role.options,
+                *(sys.executable, "-m", f"worker.demo.{receiver.program}"),
+                *("--port-file", str(_port_file(receiver, directory))),
+                *receiver.options,
             ]
         )
-        for role in roles
+        for receiver in receivers
     }
 
 
-def listening(roles: Sequence[Receiver], directory: Path) -> bool:
+def listening(receivers: Sequence[Receiver], directory: Path) -> bool:
     """Whether every receiver listens."""
-    return all(_port_file(role, directory).exists() for role in roles)
+    return all(_port_file(receiver, directory).exists() for receiver in receivers)
 
 
-def forget_ports(roles: Sequence[Receiver], directory: Path) -> None:
+def forget_ports(receivers: Sequence[Receiver], directory: Path) -> None:
     """Take away what receivers of an earlier demo left."""
-    for role in roles:
-        _port_file(role, directory).unlink(missing_ok=True)
+    for receiver in receivers:
+        _port_file(receiver, directory).unlink(missing_ok=True)
 
 
-def integrate(
-    roles: Sequence[Receiver], directory: Path, store: IntegrationStore, client: Client, slots: int
+def create_integrations(
+    receivers: Sequence[Receiver], directory: Path, store: IntegrationStore, client: Client, slots: int
 ) -> list[Integration]:
     """Create an integration to each receiver, in place of those of an earlier demo."""
-    remove(store)
-    made = [_integration(role, directory) for role in roles]
+    remove_integrations(store)
+    made = [_integration(receiver, directory) for receiver in receivers]
     for integration in made:
         store.create(integration)
     publish_integrations(client, store.records(), slots)
     return made
 
 
-def remove(store: IntegrationStore) -> None:
+def remove_integrations(store: IntegrationStore) -> None:
     """Delete the integrations of an earlier demo, and revoke its keys."""
     for left in store.list():
         if left.id.startswith(_PREFIX):
@@ -131,10 +131,10 @@ def remove(store: IntegrationStore) -> None:
             keys.revoke(key.id)
 
 
-def received(role: Receiver, directory: Path) -> int | None:
+def received(receiver: Receiver, directory: Path) -> int | None:
     """Ask a receiver how many different events it has had; None if it does not answer."""
     # Not by urllib, which might ask a proxy of the environment.
-    with closing(HTTPConnection("127.0.0.1", _ports(role, directory)[-1], timeout=5)) as connection:
+    with closing(HTTPConnection("127.0.0.1", _ports(receiver, directory)[-1], timeout=5)) as connection:
         try:
             connection.request("GET", "/counts")
             counted: int | None = json.load(connection.getresponse())["distinct"]
@@ -143,24 +143,24 @@ def received(role: Receiver, directory: Path) -> int | None:
     return counted
 
 
-def _integration(role: Receiver, directory: Path) -> Integration:
-    port = _ports(role, directory)[0]
-    url = str(role.destination["url"]).format(port=port)
+def _integration(receiver: Receiver, directory: Path) -> Integration:
+    port = _ports(receiver, directory)[0]
+    url = str(receiver.destination["url"]).format(port=port)
     return parse_integration(
         {
-            "id": f"{_PREFIX}{role.name}_{secrets.token_hex(4)}",
+            "id": f"{_PREFIX}{receiver.name}_{secrets.token_hex(4)}",
             "tenant_id": TENANT,
-            "name": f"demo {role.name}",
-            "event_types": sorted(role.event_types),
-            "destination": {**role.destination, "url": url},
+            "name": f"demo {receiver.name}",
+            "event_types": sorted(receiver.event_types),
+            "destination": {**receiver.destination, "url": url},
         }
     )
 
 
-def _ports(role: Receiver, directory: Path) -> list[int]:
+def _ports(receiver: Receiver, directory: Path) -> list[int]:
     """Return where a receiver listens, and, last of all, where it shows its counts."""
-    return [int(port) for port in _port_file(role, directory).read_text().split()]
+    return [int(port) for port in _port_file(receiver, directory).read_text().split()]
 
 
-def _port_file(role: Receiver, directory: Path) -> Path:
-    return directory / f"{role.name}.port"
+def _port_file(receiver: Receiver, directory: Path) -> Path:
+    return directory / f"{receiver.name}.port"

@@ -1,11 +1,6 @@
-"""What the demo says in the end: the account as a table, in words, and as JSON.
+"""What the demo prints: bars while it runs, and at its end the account as a table, in words and as JSON.
 
-Closed lines of the account go in, one for each integration; text for people comes out, or one document for
-programs.
-
-Bars that grow while the demo runs: one for what is published, one for what each integration has.
-
-Lines of the account go in; where standard error is a terminal, they are drawn there.
+The bars show what is published and what each integration has, where standard error is a terminal.
 """
 
 import sys
@@ -108,7 +103,7 @@ def account_json(published: int, lines: Sequence[AccountLine], seconds: float) -
     }
 
 
-#: How often progress are drawn while events are published, in seconds: most of the time is for what is shown.
+#: How often the bars are drawn while events are published, in seconds: most of the time is for what is shown.
 _DRAW_EVERY = 0.2
 
 

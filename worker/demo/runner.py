@@ -1,4 +1,4 @@
-"""The demo from curtain to curtain: start, publish, watch every event arrive, show the account."""
+"""One run of the demo: start, publish, watch every event arrive, show the account."""
 
 import ipaddress
 import json
@@ -19,13 +19,13 @@ from worker.demo.receivers import (
     KEY_NAME,
     TENANT,
     Receiver,
-    cast,
     commands,
+    create_integrations,
+    demo_receivers,
     forget_ports,
-    integrate,
     listening,
     received,
-    remove,
+    remove_integrations,
 )
 from worker.demo.report import ProgressBars, account_json, drawing, print_account, summary, verdict
 from worker.ledger.api_keys import ApiKeyStore
@@ -73,41 +73,43 @@ def run_demo(settings: Settings, *, events: int, leave: bool, as_json: bool) -> 
         click.echo("The demo brings its own Redis and ledger: yours stay as they are.", err=True)
     settings = _own_place(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    play = _Play(cast(), settings.data_dir.absolute(), events=events, leave=leave, as_json=as_json)
+    demo = _Demo(demo_receivers(), settings.data_dir.absolute(), events=events, leave=leave, as_json=as_json)
     try:
-        status = Stack(settings, extra=play.commands(), quiet=True).run(play.perform)
+        status = Stack(settings, extra=demo.commands(), quiet=True).run(demo.run)
     finally:
-        if play.integrated:
-            _strike(settings)
+        if demo.integrated:
+            _clean_up(settings)
     if not leave:
         click.echo("Everything has ended.", err=True)
-    return status or play.status
+    return status or demo.status
 
 
-class _Play:
-    """One performance."""
+class _Demo:
+    """One run."""
 
     def __init__(
-        self, roles: Sequence[Receiver], directory: Path, *, events: int, leave: bool, as_json: bool
+        self, receivers: Sequence[Receiver], directory: Path, *, events: int, leave: bool, as_json: bool
     ) -> None:
         self.status = 1
         self.integrated = False
-        self._roles = roles
+        self._receivers = receivers
         self._directory = directory
         self._events = events
         self._leave = leave
         self._as_json = as_json
 
     def commands(self) -> dict[str, str]:
-        forget_ports(self._roles, self._directory)
-        return commands(self._roles, self._directory)
+        forget_ports(self._receivers, self._directory)
+        return commands(self._receivers, self._directory)
 
-    def perform(self, handle: StackHandle) -> bool:
+    def run(self, handle: StackHandle) -> bool:
         """Publish and account beside the running stack; true ends it."""
         self._wait_for_receivers(handle)
-        with _stage(handle.settings) as (store, client):
+        with _stores(handle.settings) as (store, client):
             self.integrated = True
-            integrations = integrate(self._roles, self._directory, store, client, handle.settings.slots)
+            integrations = create_integrations(
+                self._receivers, self._directory, store, client, handle.settings.slots
+            )
             account = Account(store, integrations)
             click.echo(f"Publishing {self._events} events, {RATE} a second…", err=True)
             with drawing(account, self._events) as progress:
@@ -128,7 +130,7 @@ class _Play:
 
     def _wait_for_receivers(self, handle: StackHandle) -> None:
         deadline = time.monotonic() + LISTEN_SECONDS
-        while not listening(self._roles, self._directory):
+        while not listening(self._receivers, self._directory):
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the demo's receivers do not listen: see {self._directory / 'logs'}")
             handle.stopping.wait(0.05)
@@ -169,7 +171,7 @@ class _Play:
         """Ask the receivers what they have, for a while as long as they have less than was delivered."""
         deadline = time.monotonic() + READ_SECONDS
         while True:
-            counts = [received(role, self._directory) for role in self._roles]
+            counts = [received(receiver, self._directory) for receiver in self._receivers]
             lines = [replace(line, received=count) for line, count in zip(lines, counts, strict=True)]
             if all(line.agrees for line in lines) or time.monotonic() > deadline:
                 return lines
@@ -200,17 +202,17 @@ def _own_place(settings: Settings) -> Settings:
     )
 
 
-def _strike(settings: Settings) -> None:
+def _clean_up(settings: Settings) -> None:
     """Take the demo's integrations and keys away; deliveries and dead letters stay, to be looked at."""
     engine = open_ledger(settings.ledger_address())
     try:
-        remove(IntegrationStore(engine, open_vault(settings)))
+        remove_integrations(IntegrationStore(engine, open_vault(settings)))
     finally:
         engine.dispose()
 
 
 @contextmanager
-def _stage(settings: Settings) -> Iterator[tuple[IntegrationStore, Any]]:
+def _stores(settings: Settings) -> Iterator[tuple[IntegrationStore, Any]]:
     engine = open_ledger(settings.ledger_address())
     try:
         with closing(redis_client(settings.broker_address())) as client:

@@ -1,13 +1,9 @@
-"""A small HTTP/1.1 server protocol for asyncio: bytes come in, whole requests go to a function.
+"""What the demo's receivers are built on: they listen on loopback, write down where, and end on SIGTERM.
 
-It knows what clients of a collector use: keep-alive, pipelining, Content-Length. `Expect` is ignored;
-what it does not know (chunked bodies, requests without end) it answers with an error and hangs up. Of a head
-it reads what HTTP itself needs; the rest is read by those who ask for it.
-
-What the demo's receivers have in common: they listen on loopback, say where, and end on SIGTERM.
-
-In go protocols and the port that is wanted; what goes out is a file with the ports that were had, a line
-each, written when all of them listen.
+For HTTP there is a small HTTP/1.1 protocol for asyncio, which costs less than what sends to it: a function
+answers whole requests. It knows what clients of a collector use: keep-alive, pipelining, Content-Length.
+`Expect` is ignored; what it does not know (chunked bodies, requests without end) it answers with an error and
+hangs up.
 """
 
 import asyncio
@@ -27,6 +23,8 @@ import click
 
 #: Splunk's own limit for a body (limits.conf, max_content_length), in bytes.
 LONGEST_BODY = 838_860_800
+HOST = "127.0.0.1"
+
 #: What has arrived is read into this and taken out at once, by all connections in turn: memory of its own
 #: for each reading costs more than a small request does.
 RECEIVE_BUFFER = memoryview(bytearray(256 * 1024))
@@ -100,16 +98,17 @@ class _Head(NamedTuple):
     length: int
 
 
-class HttpConnection(asyncio.BufferedProtocol):
-    """One connection of a client; registers itself in `connections` as long as it is open."""
+#: The connections of a listener that are open.
+Connections = set[asyncio.Transport]
 
-    def __init__(self, answer: Callable[[Request], Response], connections: set[asyncio.Transport]) -> None:
-        """Take the function that answers, which must not block."""
-        self._answer = answer
+
+class Connection(asyncio.BufferedProtocol):
+    """One connection of a client, which puts itself into `connections` as long as it is open."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Begin with nothing read."""
         self._connections = connections
         self._unread = bytearray()
-        self._head: _Head | None = None
-        self._waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve."""
@@ -125,9 +124,24 @@ class HttpConnection(asyncio.BufferedProtocol):
         return RECEIVE_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Answer every request that is complete by now."""
+        """Serve what is complete by now."""
         self._unread += RECEIVE_BUFFER[:nbytes]
         self._serve()
+
+    def _serve(self) -> None:
+        """Take what is complete off what was read."""
+        raise NotImplementedError
+
+
+class HttpConnection(Connection):
+    """Answers requests, one after the other."""
+
+    def __init__(self, answer: Callable[[Request], Response], connections: Connections) -> None:
+        """Take the function that answers, which must not block."""
+        super().__init__(connections)
+        self._answer = answer
+        self._head: _Head | None = None
+        self._waits = False
 
     def _serve(self) -> None:
         """Answer one request after the other; a delayed answer keeps those behind it waiting."""
@@ -203,12 +217,6 @@ def _body_length(framing: Mapping[bytes, bytes]) -> int:
     if int(length) > LONGEST_BODY:
         raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return int(length)
-
-
-HOST = "127.0.0.1"
-
-#: The connections of a listener that are open.
-Connections = set[asyncio.Transport]
 
 
 @asynccontextmanager

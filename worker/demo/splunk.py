@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 #: Where envelopes are posted; a query may follow.
 EVENT_PATHS = frozenset({"/services/collector", "/services/collector/event", "/services/collector/event/1.0"})
@@ -107,6 +108,11 @@ def judge_token(authorization: str | None, token: str) -> Reply | None:
 
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def channel_of(header: str | None, query: str) -> str:
+    """Return the channel that a request names: in its header, or else in its query; empty without one."""
+    return parse_qs(query).get("channel", [""])[0] if header is None else header
 
 
 def judge_channel(channel: str | None) -> Reply | None:

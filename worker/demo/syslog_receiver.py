@@ -2,30 +2,27 @@ r"""A SIEM to try things with: a syslog receiver on loopback that counts the CEF
 
 `python -m worker.demo.syslog_receiver --port-file F` takes messages over TCP, or with `--udp` as datagrams,
 until SIGTERM. F gets two lines: its port, and the port where `GET /counts` shows over HTTP what came. It
-answers nothing, as syslog has it. With `--count-only` it reads nothing of what comes, so that a benchmark
-measures the sender.
+answers nothing, as syslog has it.
 
-What a receiver of the demo reads of a syslog message that carries CEF: the id of its event.
-
-In comes a message without its frame, out comes the id, or none. It is read from the ArcSight CEF standard
-and from none of our own code that writes it: a pipe is escaped in the header alone, an equals sign in values
-alone, and what is neither (`\n` and `\r` in values aside) is a mistake.
+How it reads frames and CEF is written from RFC 6587 and the ArcSight CEF standard, and shares no code with
+what writes them: a pipe is escaped in the header alone, an equals sign in values alone, and what is neither
+(`\n` and `\r` in values aside) is a mistake. The receivers of the tests read frames with it, too.
 """
 
 import asyncio
-import json
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
 
 import click
 
+from worker.demo.counting import asks_for_counts, counts_response, event_counts, receiver_options
 from worker.demo.server import (
     HOST,
     RECEIVE_BUFFER,
+    Connection,
     Connections,
     Request,
     Response,
@@ -89,35 +86,34 @@ LONGEST_FRAME = 200_000
 _RECEIVE_BUFFER = 8 * 1024 * 1024
 #: So many datagrams are read before others have their turn.
 _AT_ONCE = 256
+#: Finds a frame in what was read: where its message begins and ends, and where the next frame begins. That is
+#: beyond what was read as long as the frame is not whole.
+Bounds = Callable[[bytearray, int], tuple[int, int, int]]
 _NEWLINE, _SPACE = b"\n", b" "
 _ZERO, _ONE, _NINE = b"019"
 
 
 @click.command()
-@click.option(
-    "--port-file", type=click.Path(path_type=Path), required=True, help="Gets both ports when ready."
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; left out, a free one.")
+@receiver_options
 @click.option("--udp", is_flag=True, help="Take datagrams instead of connections.")
-@click.option("--count-only", is_flag=True, help="Count messages without reading them; for benchmarks.")
 def main(*, port_file: Path, port: int, udp: bool, count_only: bool) -> None:
     """Receive CEF over syslog on loopback, count it, and forget it."""
-    run(serve_syslog(Log(count_only=count_only), port, udp=udp), port, port_file)
+    run(serve_syslog(MessageCounter(count_only=count_only), port, udp=udp), port, port_file)
 
 
 @asynccontextmanager
-async def serve_syslog(log: "Log", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
+async def serve_syslog(counter: "MessageCounter", port: int, *, udp: bool) -> AsyncIterator[Sequence[int]]:
     """Take messages, and show their counts over HTTP; yields the ports of both. Raises OSError."""
     door: AbstractAsyncContextManager[Sequence[int]] = (
-        _take_datagrams(log, port)
+        _take_datagrams(counter, port)
         if udp
-        else listening_server(lambda connections: FrameConnection(log, connections), port)
+        else listening_server(lambda connections: FrameConnection(counter, connections), port)
     )
-    async with door as taking, listen_http(log.answer, 0) as telling:
+    async with door as taking, listen_http(counter.answer, 0) as telling:
         yield [*taking, *telling]
 
 
-class Log:
+class MessageCounter:
     """Counts messages, and the events that they are about."""
 
     def __init__(self, *, count_only: bool = False) -> None:
@@ -144,26 +140,19 @@ class Log:
         self._malformed += 1
         self._bytes += size
 
-    def counts(self) -> Mapping[str, int | None]:
-        """Report what came: `bytes` without frames, `events` the messages that can be read.
-
-        `distinct` and `duplicates` are None when the messages are not read.
-        """
-        events = self._messages - self._malformed
-        distinct = None if self._count_only else len(self._seen)
+    def counts(self) -> dict[str, int | None]:
+        """Report what came: `bytes` without frames, `events` the messages that can be read."""
         return {
             "messages": self._messages,
-            "events": events,
-            "distinct": distinct,
-            "duplicates": None if distinct is None else events - distinct,
+            **event_counts(self._messages - self._malformed, None if self._count_only else self._seen),
             "malformed": self._malformed,
             "bytes": self._bytes,
         }
 
     def answer(self, request: Request) -> Response:
         """Answer the question for the counts."""
-        if (request.method, request.path) == ("GET", "/counts"):
-            return Response(200, json.dumps(self.counts()).encode())
+        if asks_for_counts(request):
+            return counts_response(self.counts())
         return Response(404, b'{"error":"GET /counts is all that is answered here"}')
 
 
@@ -171,55 +160,44 @@ class NotSyslog(Exception):
     """What was sent is no frame; where the next one begins cannot be known."""
 
 
-class FrameConnection(asyncio.BufferedProtocol):
-    """One connection of a sender; registers itself in `connections` as long as it is open."""
+class FrameConnection(Connection):
+    """Counts every message that is complete; hangs up on what is no frame."""
 
-    def __init__(self, log: Log, connections: Connections) -> None:
+    def __init__(self, counter: MessageCounter, connections: Connections) -> None:
         """Take where messages are counted."""
-        self._log = log
-        self._connections = connections
-        self._unread = bytearray()
+        super().__init__(connections)
+        self._counter = counter
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start to listen."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._connections.add(self._transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a frame that has not ended never will."""
-        self._connections.discard(self._transport)
+        super().connection_lost(exc)
         self._give_up()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Lend the place to read into."""
-        return RECEIVE_BUFFER
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Count every message that is complete by now; hang up on what is no frame."""
-        self._unread += RECEIVE_BUFFER[:nbytes]
+    def _serve(self) -> None:
         try:
             for message in take_frames(self._unread):
-                self._log.take(message)
+                self._counter.take(message)
         except NotSyslog:
             self._give_up()
             self._transport.close()
 
     def _give_up(self) -> None:
         if self._unread:
-            self._log.take_malformed(len(self._unread))
+            self._counter.take_malformed(len(self._unread))
             self._unread.clear()
 
 
-def take_frames(unread: bytearray) -> Iterator[bytes]:
+def take_frames(unread: bytearray, bounds: Bounds | None = None) -> Iterator[bytes]:
     """Cut whole frames off what was read, and yield their messages; what is left is the start of a frame.
 
-    A frame that begins with a digit says its length (RFC 6587, 3.4.1), any other ends with a newline
-    (3.4.2); either may follow the other. Raises NotSyslog.
+    The frames are of one kind (`counted_frame`, `newline_frame`) or, without `bounds`, of either: the first
+    byte decides. Raises NotSyslog.
     """
     at = 0
+    bounds = bounds or _either_frame
     try:
         while at < len(unread):
-            start, end, following = _bounds(unread, at)
+            start, end, following = bounds(unread, at)
             if following > len(unread):
                 break
             yield bytes(unread[start:end])
@@ -228,37 +206,34 @@ def take_frames(unread: bytearray) -> Iterator[bytes]:
         del unread[:at]
 
 
-def _bounds(unread: bytearray, at: int) -> tuple[int, int, int]:
-    """Return where the message of a frame begins and ends, and where the next frame begins.
+def _either_frame(unread: bytearray, at: int) -> tuple[int, int, int]:
+    return (counted_frame if _ZERO <= unread[at] <= _NINE else newline_frame)(unread, at)
 
-    That is beyond what was read as long as the frame is not whole. Raises NotSyslog.
-    """
-    if _ZERO <= unread[at] <= _NINE:
-        start, end = _counted(unread, at)
-        return start, end, end
+
+def newline_frame(unread: bytearray, at: int) -> tuple[int, int, int]:
+    """Find the bounds of a frame that ends with a newline (RFC 6587, 3.4.2). Raises NotSyslog."""
     end = unread.find(_NEWLINE, at, at + LONGEST_FRAME + 1)
     if end < 0:
         if len(unread) - at > LONGEST_FRAME:
-            raise NotSyslog
+            raise NotSyslog(f"no newline: {bytes(unread[at : at + 100])!r}")
         end = len(unread)
     return at, end, end + 1
 
 
-def _counted(unread: bytearray, at: int) -> tuple[int, int]:
-    """Read MSG-LEN, which has no leading zero, and its space; see `_bounds`."""
+def counted_frame(unread: bytearray, at: int) -> tuple[int, int, int]:
+    """Find the bounds of a frame that begins with MSG-LEN and a space (RFC 6587, 3.4.1). Raises NotSyslog."""
     longest = len(str(LONGEST_FRAME))
     space = unread.find(_SPACE, at, at + longest + 1)
     number = unread[at : space if space >= 0 else at + longest + 1]
     if not number.isdigit() or number[0] < _ONE or int(number) > LONGEST_FRAME:
-        raise NotSyslog
+        raise NotSyslog(f"no length: {bytes(unread[at : at + 100])!r}")
     start = at + len(number) + 1
-    if space < 0:
-        return start, len(unread) + 1
-    return start, start + int(number)
+    end = start + int(number) if space >= 0 else len(unread) + 1
+    return start, end, end
 
 
 @asynccontextmanager
-async def _take_datagrams(log: Log, port: int) -> AsyncIterator[Sequence[int]]:
+async def _take_datagrams(counter: MessageCounter, port: int) -> AsyncIterator[Sequence[int]]:
     """Take a message from each datagram (RFC 5426, 3.1). Raises OSError."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
@@ -269,7 +244,7 @@ async def _take_datagrams(log: Log, port: int) -> AsyncIterator[Sequence[int]]:
         def drain() -> None:
             with suppress(BlockingIOError):
                 for _ in range(_AT_ONCE):
-                    log.take(bytes(RECEIVE_BUFFER[: door.recv_into(RECEIVE_BUFFER)]))
+                    counter.take(bytes(RECEIVE_BUFFER[: door.recv_into(RECEIVE_BUFFER)]))
 
         loop.add_reader(door, drain)
         yield [door.getsockname()[1]]

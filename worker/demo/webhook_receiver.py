@@ -2,28 +2,24 @@
 
 `python -m worker.demo.webhook_receiver --port-file F` listens, writes its port to F and takes events by POST,
 one a request or several (an array, or lines), until SIGTERM. It can be set to demand a bearer token or a
-signature, to be slow or busy, or to refuse certain events for good; `GET /counts` shows what came. With
-`--count-only` it reads as little as it can of what comes, so that a benchmark measures the sender.
+signature, to be slow or busy, or to refuse certain events for good; `GET /counts` shows what came.
 
-What a receiver of Standard Webhooks 1.0.0 demands of a request before it believes it.
-
-Written from the specification and from none of our own code that signs.
+The check of signatures is written from Standard Webhooks 1.0.0 and shares no code with what signs: the tests
+use it as their oracle.
 """
 
 import hmac
 import json
-import random
 import time
-import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from worker.demo.counting import Behaviour, HttpReceiver, http_options
 from worker.demo.server import Request, Response, listen_http, run
 
 #: How far the time of an attempt may be from the receiver's own, in seconds.
@@ -77,33 +73,16 @@ def _key(_context: click.Context, _option: click.Parameter, secret: str | None) 
 
 
 @click.command()
-@click.option("--port-file", type=click.Path(path_type=Path), required=True, help="Gets the port when ready.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; left out, a free one.")
+@http_options
 @click.option("--bearer", metavar="TOKEN", help="Demand `Authorization: Bearer TOKEN`.")
 @click.option("--secret", "key", callback=_key, help="Demand a signature with this secret, whsec_….")
-@click.option("--flaky", type=click.FloatRange(0, 1), default=0.0, help="Share of requests answered 503.")
-@click.option("--refuse", type=click.FloatRange(0, 1), default=0.0, help="Share of events refused for good.")
 @click.option("--delay", type=click.FloatRange(0), default=0.0, help="Milliseconds until each answer.")
-@click.option("--count-only", is_flag=True, help="Count events without reading them; for benchmarks.")
-def main(*, port_file: Path, port: int, **behaviour: Any) -> None:
+def main(
+    *, port_file: Path, port: int, bearer: str | None, key: bytes | None, delay: float, **behaviour: Any
+) -> None:
     """Receive webhooks on loopback, count their events, and forget them."""
-    if behaviour["count_only"] and behaviour["refuse"]:
-        raise click.UsageError(
-            "--refuse: has to read the events, and --count-only does not; give one of the two"
-        )
-    run(listen_http(Endpoint(WebhookBehaviour(**behaviour)).answer, port), port, port_file)
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookBehaviour:
-    """How the endpoint behaves; the shares are from 0 to 1, the delay is in milliseconds."""
-
-    bearer: str | None = None
-    key: bytes | None = None
-    flaky: float = 0.0
-    refuse: float = 0.0
-    delay: float = 0.0
-    count_only: bool = False
+    endpoint = Endpoint(Behaviour(**behaviour), bearer=bearer, key=key, delay=delay / 1000)
+    run(listen_http(endpoint.answer, port), port, port_file)
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -115,66 +94,48 @@ _events = msgspec.json.Decoder(list[_Event])
 _anything = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Endpoint:
-    """Answers requests as a careful endpoint does, and counts what they carried."""
+class Endpoint(HttpReceiver):
+    """Answers requests as a careful endpoint does, `delay` seconds later."""
 
-    def __init__(self, behaviour: WebhookBehaviour) -> None:
-        """Begin with nothing counted."""
-        self._temper = behaviour
-        self._dice = random.Random()  # noqa: S311 - whether to be busy is no secret
-        self._taken = Response(200, b"{}", delay=behaviour.delay / 1000)
-        self._seen: set[str] = set()
-        self._refused: set[str] = set()
-        self._requests = self._bytes = self._events = 0
-        self._unauthorized = self._unavailable = self._unreadable = 0
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        bearer: str | None = None,
+        key: bytes | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Begin with nothing counted; `bearer` and `key` are demanded if they are given."""
+        super().__init__(behaviour)
+        self._bearer = bearer
+        self._key = key
+        self._delay = delay
+        self._taken = Response(200, b"{}", delay=delay)
+        self._unauthorized = 0
 
-    def answer(self, request: Request) -> Response:
-        """Answer one request; any path will do to post to."""
-        if request.method == "POST":
-            return self._receive(request)
-        if (request.method, request.path) == ("GET", "/counts"):
-            return Response(200, json.dumps(self.counts()).encode())
-        return Response(405, b'{"error":"post events, or GET /counts"}', headers={"Allow": "POST"})
+    def counts(self) -> dict[str, int | None]:
+        """Report what came."""
+        return super().counts() | {"unauthorized": self._unauthorized}
 
-    def counts(self) -> Mapping[str, int | None]:
-        """Report what came: `bytes` of bodies, `events` accepted, `refused` distinct ones.
-
-        `distinct` and `duplicates` are None when the events are not read.
-        """
-        distinct = None if self._temper.count_only else len(self._seen)
-        return {
-            "requests": self._requests,
-            "events": self._events,
-            "distinct": distinct,
-            "duplicates": None if distinct is None else self._events - distinct,
-            "refused": len(self._refused) + self._unreadable,
-            "bytes": self._bytes,
-            "unauthorized": self._unauthorized,
-            "unavailable": self._unavailable,
-        }
-
-    def _receive(self, request: Request) -> Response:
-        self._requests += 1
-        self._bytes += len(request.body)
+    def _respond(self, request: Request) -> Response:
+        """Any path will do to post to."""
+        if request.method != "POST":
+            return Response(405, b'{"error":"post events, or GET /counts"}', headers={"Allow": "POST"})
+        self._note(request)
         if (objection := self._objection(request)) is not None:
             self._unauthorized += 1
             return self._refuse(401, objection)
-        if self._temper.flaky and self._dice.random() < self._temper.flaky:
-            self._unavailable += 1
+        if self._is_busy():
             return self._refuse(503, "busy: try again later")
-        return self._count(request) if self._temper.count_only else self._read(request)
+        return self._count(request) if self._behaviour.count_only else self._read(request)
 
     def _objection(self, request: Request) -> str | None:
         """Return why the sender is not believed, if it is not."""
-        behaviour = self._temper
-        if (
-            behaviour.bearer is not None
-            and request.headers.get("authorization") != f"Bearer {behaviour.bearer}"
-        ):
+        if self._bearer is not None and request.headers.get("authorization") != f"Bearer {self._bearer}":
             return "the bearer token is missing or wrong"
-        if behaviour.key is None:
+        if self._key is None:
             return None
-        return judge_signature(behaviour.key, request.headers, request.body, time.time())
+        return judge_signature(self._key, request.headers, request.body, time.time())
 
     def _count(self, request: Request) -> Response:
         try:
@@ -188,7 +149,7 @@ class Endpoint:
             ids = read_ids(request)
         except _UNREADABLE:
             return self._refuse_unreadable()
-        refused = [one for one in ids if self._refuses(one)] if self._temper.refuse else []
+        refused = [one for one in ids if self._refuses(one)] if self._behaviour.refuse else []
         if refused:
             self._refused.update(refused)
             return self._refuse(400, f"{len(refused)} of {len(ids)} events cannot be processed")
@@ -196,17 +157,13 @@ class Endpoint:
         self._seen.update(ids)
         return self._taken
 
-    def _refuses(self, event_id: str) -> bool:
-        """Refuse an event always or never: what decides is its id."""
-        return zlib.crc32(event_id.encode()) < self._temper.refuse * 2**32
-
     def _refuse_unreadable(self) -> Response:
         self._unreadable += 1
         return self._refuse(400, "the body is no event, array or lines of events with an id")
 
     def _refuse(self, status: int, reason: str) -> Response:
         body = json.dumps({"error": reason}).encode()
-        return Response(status, body, delay=self._temper.delay / 1000)
+        return Response(status, body, delay=self._delay)
 
 
 #: What a body may raise that is not what it should be.
