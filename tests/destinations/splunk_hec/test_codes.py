@@ -1,140 +1,100 @@
-"""What each code of Splunk's HTTP Event Collector means for the events, and which setting it is about.
+"""What each code of Splunk's HTTP Event Collector means for the events, and which setting it is about."""
 
-The codes are those of Splunk's "Troubleshoot HTTP Event Collector" (0 to 27; 28 was seen on Splunk Cloud):
-
-| code | HTTP | text                                                           | meaning              |
-|------|------|----------------------------------------------------------------|----------------------|
-| 0    | 200  | Success                                                        | delivered            |
-| 1    | 403  | Token disabled                                                 | configuration: token |
-| 2    | 401  | Token is required                                              | configuration: token |
-| 3    | 401  | Invalid authorization                                          | configuration: token |
-| 4    | 403  | Invalid token                                                  | configuration: token |
-| 5    | 400  | No data                                                        | a fault of ours      |
-| 6    | 400  | Invalid data format                                            | concerns one event   |
-| 7    | 400  | Incorrect index                                                | configuration: index |
-| 8    | 500  | Internal server error                                          | retry                |
-| 9    | 503  | Server is busy                                                 | retry                |
-| 10   | 400  | Data channel is missing                                        | configuration: ack   |
-| 11   | 400  | Invalid data channel                                           | configuration: ack   |
-| 12   | 400  | Event field is required                                        | concerns one event   |
-| 13   | 400  | Event field cannot be blank                                    | concerns one event   |
-| 14   | 400  | ACK is disabled                                                | configuration: ack   |
-| 15   | 400  | Error in handling indexed fields                               | concerns one event   |
-| 16   | 400  | Query string authorization is not enabled                      | configuration: url   |
-| 17   | 200  | HEC is healthy                                                 | no answer to events  |
-| 18   | 503  | HEC is unhealthy, queues are full                              | retry                |
-| 19   | 503  | HEC is unhealthy, ack service unavailable                      | retry                |
-| 20   | 503  | HEC is unhealthy, queues are full, ack service unavailable     | retry                |
-| 21   | 400  | Invalid token (of a health check)                              | configuration: token |
-| 22   | 400  | Token disabled (of a health check)                             | configuration: token |
-| 23   | 503  | Server is shutting down                                        | retry                |
-| 24   | 200  | HEC queue is approaching its capacity limit                    | delivered, slow down |
-| 25   | 200  | HEC ACK is approaching its capacity limit                      | delivered, slow down |
-| 26   | 429  | HEC queue is at capacity and cannot process any more requests  | retry                |
-| 27   | 429  | HEC ACK channel is at capacity and cannot process any more ... | retry, new channel   |
-| 28   | 400  | Data channel is missing. If you have multiple indexers, ...    | configuration: ack   |
-"""
+from dataclasses import dataclass
 
 import pytest
 
 from worker.demo.splunk import REPLIES, Reply
-from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict
+from worker.destinations.splunk_hec.verdict import HecMeaning, hec_verdict
 
-COUNT = 5
-
-
-def finding_code(verdict: HecVerdict) -> str | None:
-    """Return the stable code of the finding, if there is one."""
-    return verdict.failure.code if verdict.failure else None
+ACCEPTED, RETRY, SPLIT = HecMeaning.ACCEPTED, HecMeaning.RETRY, HecMeaning.SPLIT
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "meaning", "failure"),
-    [
-        (0, 200, HecMeaning.ACCEPTED, None),
-        (1, 403, HecMeaning.RETRY, "token_disabled"),
-        (2, 401, HecMeaning.RETRY, "token_missing"),
-        (3, 401, HecMeaning.RETRY, "token_invalid"),
-        (4, 403, HecMeaning.RETRY, "token_invalid"),
-        (5, 400, HecMeaning.RETRY, "no_data"),
-        (6, 400, HecMeaning.SPLIT, "event_refused"),
-        (7, 400, HecMeaning.RETRY, "index_incorrect"),
-        (8, 500, HecMeaning.RETRY, "destination_busy"),
-        (9, 503, HecMeaning.RETRY, "destination_busy"),
-        (10, 400, HecMeaning.RETRY, "channel_missing"),
-        (11, 400, HecMeaning.RETRY, "channel_invalid"),
-        (12, 400, HecMeaning.SPLIT, "event_refused"),
-        (13, 400, HecMeaning.SPLIT, "event_refused"),
-        (14, 400, HecMeaning.RETRY, "ack_disabled"),
-        (15, 400, HecMeaning.SPLIT, "event_refused"),
-        (16, 400, HecMeaning.RETRY, "query_token"),
-        (17, 200, HecMeaning.RETRY, "not_splunk"),
-        (18, 503, HecMeaning.RETRY, "destination_busy"),
-        (19, 503, HecMeaning.RETRY, "destination_busy"),
-        (20, 503, HecMeaning.RETRY, "destination_busy"),
-        (21, 400, HecMeaning.RETRY, "token_invalid"),
-        (22, 400, HecMeaning.RETRY, "token_disabled"),
-        (23, 503, HecMeaning.RETRY, "destination_busy"),
-        (24, 200, HecMeaning.ACCEPTED, None),
-        (25, 200, HecMeaning.ACCEPTED, None),
-        (26, 429, HecMeaning.RETRY, "destination_busy"),
-        (27, 429, HecMeaning.RETRY, "destination_busy"),
-        (28, 400, HecMeaning.RETRY, "channel_missing"),
-    ],
-)
-def test_every_code_of_splunk(code: int, status: int, meaning: HecMeaning, failure: str | None) -> None:
-    """Each code of the table has its meaning, and unless it is good news, words and a remedy."""
-    verdict = hec_verdict(status, {}, Reply(code).body, COUNT)
+@dataclass(frozen=True)
+class Code:
+    """What is known of a code of Splunk: its answer, its meaning, our failure, and the setting to change."""
 
-    assert (verdict.meaning, finding_code(verdict), verdict.http_status) == (meaning, failure, status)
-    assert (verdict.code, REPLIES[code][0]) == (code, status)
-    if verdict.failure is not None:
-        assert verdict.failure.message == f"HTTP {status}: {REPLIES[code][1]} (code {code})"
-        assert verdict.failure.hint
-        assert verdict.failure.http_status == status
+    http_status: int
+    text: str
+    meaning: HecMeaning
+    failure: str | None = None
+    setting: str = ""
 
 
-def test_the_table_above_is_the_one_that_is_tested() -> None:
-    """Code, status and text of each row stand in the table of this module's head, and none besides."""
-    rows = [[cell.strip() for cell in row.split("|")[:3]] for row in (__doc__ or "").split("\n|")[3:]]
-
-    assert [int(code) for code, _, _ in rows] == list(range(29))
-    for code, status, text in rows:
-        known_status, known_text = REPLIES[int(code)]
-        assert known_status == int(status)
-        assert known_text.startswith(text.partition(" (of")[0].partition("...")[0])
-
-
-SETTINGS = {
-    **dict.fromkeys((1, 2, 3, 4, 21, 22), "token"),
-    7: "index",
-    **dict.fromkeys((10, 11, 14, 28), "use_ack"),
-    16: "url",
+#: Splunk: "Troubleshoot HTTP Event Collector" (0 to 27); 28 was seen on Splunk Cloud.
+CODES = {
+    0: Code(200, "Success", ACCEPTED),
+    1: Code(403, "Token disabled", RETRY, "token_disabled", "token"),
+    2: Code(401, "Token is required", RETRY, "token_missing", "token"),
+    3: Code(401, "Invalid authorization", RETRY, "token_invalid", "token"),
+    4: Code(403, "Invalid token", RETRY, "token_invalid", "token"),
+    5: Code(400, "No data", RETRY, "no_data"),  # a fault of ours
+    6: Code(400, "Invalid data format", SPLIT, "event_refused"),
+    7: Code(400, "Incorrect index", RETRY, "index_incorrect", "index"),
+    8: Code(500, "Internal server error", RETRY, "destination_busy"),
+    9: Code(503, "Server is busy", RETRY, "destination_busy"),
+    10: Code(400, "Data channel is missing", RETRY, "channel_missing", "use_ack"),
+    11: Code(400, "Invalid data channel", RETRY, "channel_invalid", "use_ack"),
+    12: Code(400, "Event field is required", SPLIT, "event_refused"),
+    13: Code(400, "Event field cannot be blank", SPLIT, "event_refused"),
+    14: Code(400, "ACK is disabled", RETRY, "ack_disabled", "use_ack"),
+    15: Code(400, "Error in handling indexed fields", SPLIT, "event_refused"),
+    16: Code(400, "Query string authorization is not enabled", RETRY, "query_token", "url"),
+    17: Code(200, "HEC is healthy", RETRY, "not_splunk"),  # no answer to events
+    18: Code(503, "HEC is unhealthy, queues are full", RETRY, "destination_busy"),
+    19: Code(503, "HEC is unhealthy, ack service unavailable", RETRY, "destination_busy"),
+    20: Code(503, "HEC is unhealthy, queues are full, ack service unavailable", RETRY, "destination_busy"),
+    21: Code(400, "Invalid token", RETRY, "token_invalid", "token"),  # of a health check, as 22
+    22: Code(400, "Token disabled", RETRY, "token_disabled", "token"),
+    23: Code(503, "Server is shutting down", RETRY, "destination_busy"),
+    24: Code(200, "HEC queue is approaching its capacity limit", ACCEPTED),  # slow down, as 25
+    25: Code(200, "HEC ACK is approaching its capacity limit", ACCEPTED),
+    26: Code(429, "HEC queue is at capacity and cannot process any more requests", RETRY, "destination_busy"),
+    27: Code(429, "HEC ACK channel is at capacity and cannot process any more", RETRY, "destination_busy"),
+    28: Code(
+        400, "Data channel is missing. If you have multiple indexers, ", RETRY, "channel_missing", "use_ack"
+    ),
 }
 
 
-@pytest.mark.parametrize("code", SETTINGS)
-def test_configuration_codes_name_the_setting(code: int) -> None:
-    """The hint names what to change in the integration, as it is called there."""
-    failure = hec_verdict(REPLIES[code][0], {}, Reply(code).body, COUNT).failure
+def test_every_code_of_splunk() -> None:
+    """Each has its meaning and, unless it is good news, words and a hint that names the setting."""
+    assert list(CODES) == list(range(29))
+    for code, known in CODES.items():
+        http_status, text = REPLIES[code]
+        verdict = hec_verdict(http_status, {}, Reply(code).body, 5)
+        failure = verdict.failure
 
-    assert failure is not None
-    assert f"`{SETTINGS[code]}`" in failure.hint
+        assert http_status == known.http_status, code
+        assert text.startswith(known.text), code
+        assert verdict.code == code
+        assert verdict.meaning is known.meaning, code
+        assert verdict.http_status == http_status, code
+        assert (failure.code if failure else None) == known.failure, code
+        if failure is not None:
+            assert failure.message == f"HTTP {http_status}: {text} (code {code})"
+            assert failure.hint, code
+            assert failure.http_status == http_status, code
+            assert not known.setting or f"`{known.setting}`" in failure.hint, code
 
 
-@pytest.mark.parametrize(("code", "strained"), [(0, False), (24, True), (25, True), (26, False), (27, False)])
-def test_a_strained_splunk_is_told_from_a_well_one(code: int, strained: bool) -> None:  # noqa: FBT001 - pytest passes by name
-    """Codes 24 and 25 are good news with a request."""
-    assert hec_verdict(REPLIES[code][0], {}, Reply(code).body, COUNT).strained is strained
+def test_a_splunk_that_is_nearly_full_says_so() -> None:
+    """Codes 24 and 25 are good news with a request; 26 and 27 are failures."""
+    strained = {0: False, 24: True, 25: True, 26: False, 27: False}
+
+    assert {
+        code: hec_verdict(REPLIES[code][0], {}, Reply(code).body, 5).strained for code in strained
+    } == strained
 
 
-@pytest.mark.parametrize("code", [8, 9, 18, 19, 20, 23, 26, 27])
+@pytest.mark.parametrize(
+    "code", [code for code, known in CODES.items() if known.failure == "destination_busy"]
+)
 def test_busy_codes_pass_whatever_status_a_proxy_gives_them(code: int) -> None:
-    """The code speaks of Splunk, the status of who stands in between."""
-    verdict = hec_verdict(400, {"Retry-After": "7"}, Reply(code).body, COUNT)
+    """The code speaks of Splunk, the status of what stands in between."""
+    verdict = hec_verdict(400, {"Retry-After": "7"}, Reply(code).body, 5)
 
-    assert (verdict.meaning, finding_code(verdict), verdict.retry_after) == (
-        HecMeaning.RETRY,
-        "destination_busy",
-        7.0,
-    )
+    assert verdict.meaning is RETRY
+    assert verdict.failure is not None
+    assert verdict.failure.code == "destination_busy"
+    assert verdict.retry_after == 7.0

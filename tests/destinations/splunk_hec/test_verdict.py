@@ -1,18 +1,20 @@
 """What every answer of an HTTP Event Collector, or of what stands in its place, means for the events."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.receivers.scripts import http_date
 from worker.broker.packing import pack_outcomes
 from worker.destinations.splunk_hec.verdict import HecMeaning, HecVerdict, hec_verdict
 from worker.model.deliveries import Outcome
-from worker.model.failures import FailureCode
 
 COUNT = 5
+ACCEPTED, RETRY, SPLIT = HecMeaning.ACCEPTED, HecMeaning.RETRY, HecMeaning.SPLIT
 
 
 def answer(code: Any, **more: Any) -> bytes:
@@ -21,156 +23,119 @@ def answer(code: Any, **more: Any) -> bytes:
 
 
 def finding_code(verdict: HecVerdict) -> str | None:
-    """Return the stable code of the finding, if there is one."""
+    """Return the stable code of the failure, if there is one."""
     return verdict.failure.code if verdict.failure else None
 
 
-@pytest.mark.parametrize("status", range(200, 600))
-def test_every_status_without_an_answer_of_splunk(status: int) -> None:
+def test_every_status_without_an_answer_of_splunk() -> None:
     """A page, or nothing, never counts as delivered, and is refused for good only when it says too large."""
-    for body in (b"", b"<html>Sign in</html>"):
+    wrong = {}
+    for status, body in product(range(200, 600), (b"", b"<html>Sign in</html>")):
         verdict = hec_verdict(status, {}, body, COUNT)
+        message = verdict.failure.message if verdict.failure else ""
+        words = ":" if status in {495, 496} else " with"  # nginx's own statuses, about TLS
+        says_so = message.startswith(f"HTTP {status}{words}")
+        if verdict.meaning is not (SPLIT if status == 413 else RETRY) or not says_so:
+            wrong[status, body] = verdict
 
-        assert verdict.meaning is (HecMeaning.SPLIT if status == 413 else HecMeaning.RETRY)
-        assert verdict.failure is not None
-        speaks_of_tls = status in {495, 496}  # nginx's own
-        assert verdict.failure.message.startswith(f"HTTP {status}{':' if speaks_of_tls else ' with'}")
+    assert wrong == {}
 
 
-@pytest.mark.parametrize(
-    ("status", "failure"),
-    [
-        (200, "answer_cut"),
-        (302, "redirected"),
-        (308, "redirected"),
-        (400, "refused"),
-        (404, "refused"),
-        (408, "destination_busy"),
-        (413, "too_large"),
-        (425, "destination_busy"),
-        (429, "destination_busy"),
-        (500, "destination_busy"),
-        (502, "destination_busy"),
-        (599, "destination_busy"),
-    ],
+def test_what_a_status_alone_tells() -> None:
+    """Proxies and load balancers answer, too, and each of their statuses has its own hint."""
+    failures = {
+        200: "answer_cut",
+        **dict.fromkeys((302, 308), "redirected"),
+        **dict.fromkeys((400, 404), "refused"),
+        413: "too_large",
+        **dict.fromkeys((408, 425, 429, 500, 502, 599), "destination_busy"),
+    }
+
+    assert {status: finding_code(hec_verdict(status, {}, b"", COUNT)) for status in failures} == failures
+
+
+NOT_SPLUNKS = (
+    *(b"{}", b"[]", b"[0]", b"0", b"null", b'"Success"', b'{"text":"Success"}', b'{"code":', b'{"code":0}}'),
+    *(b"\xff\xfe", b"[" * 20_000, b'{"code":' + b"[" * 9_000, b"<html>" + b"x" * 20_000),
+    *map(answer, ("0", False, 0.0, None, [], [0], {}, 1, -1)),
+    b'{"code":' + b"9" * 5_000 + b"}",
 )
-def test_what_a_status_alone_tells(status: int, failure: str) -> None:
-    """Proxies and load balancers answer, too, and their statuses have remedies of their own."""
-    assert finding_code(hec_verdict(status, {}, b"", COUNT)) == failure
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{}",
-        b"[]",
-        b"[0]",
-        b"0",
-        b"null",
-        b'"Success"',
-        b'{"text":"Success"}',
-        b'{"code":',
-        b'{"code":0}}',
-        b"\xff\xfe",
-        b"[" * 20_000,
-        b'{"code":' + b"[" * 9_000,
-        b"<html>" + b"x" * 20_000,
-        answer("0"),
-        answer(False),  # noqa: FBT003 - a body's value
-        answer(0.0),
-        answer(None),
-        answer([]),
-        answer([0]),
-        answer({}),
-        answer(1),
-        answer(-1),
-        b'{"code":' + b"9" * 5_000 + b"}",
-    ],
-)
-def test_a_200_that_is_not_splunks_is_no_delivery(body: bytes) -> None:
+def test_a_200_that_is_not_splunks_is_no_delivery() -> None:
     """Only the number 0, 24 or 25 under `code` says that the events were taken."""
-    verdict = hec_verdict(200, {}, body, COUNT)
+    verdicts = {body: hec_verdict(200, {}, body, COUNT) for body in NOT_SPLUNKS}
+    read = {body[:40]: (verdict.meaning, finding_code(verdict)) for body, verdict in verdicts.items()}
 
-    assert (verdict.meaning, finding_code(verdict)) == (HecMeaning.RETRY, "not_splunk")
+    assert read == dict.fromkeys(read, (RETRY, "not_splunk"))
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-@pytest.mark.parametrize(
-    "body",
-    [
-        answer(0),
-        answer(24),
-        b"\xef\xbb\xbf" + answer(0),
-        answer(0).decode().encode("utf-16"),
-        '{"text":"Erfüllt","code":0}'.encode("latin-1"),
-        b" \r\n" + answer(0) + b"\n",
-    ],
-)
-def test_splunks_word_counts_whatever_the_status(status: int, body: bytes) -> None:
+def test_splunks_word_counts_whatever_the_status() -> None:
     """A gateway may change the status, and the charset; the code is Splunk's."""
-    assert hec_verdict(status, {}, body, COUNT).meaning is HecMeaning.ACCEPTED
+    bodies = (
+        *(answer(0), answer(24), b"\xef\xbb\xbf" + answer(0), answer(0).decode().encode("utf-16")),
+        *('{"text":"Erfüllt","code":0}'.encode("latin-1"), b" \r\n" + answer(0) + b"\n"),
+    )
+    cases = list(product((200, 201, 202, 204, 299), bodies))
+    read = {(status, body): hec_verdict(status, {}, body, COUNT).meaning for status, body in cases}
+
+    assert read == dict.fromkeys(cases, ACCEPTED)
 
 
 @pytest.mark.parametrize("status", [201, 202, 204])
 def test_without_splunks_word_no_success_is_believed(status: int) -> None:
-    """Splunk answers with 200 and a code: who says less may have dropped what it was sent."""
+    """Splunk answers with 200 and a code: a server that says less may have dropped what it was sent."""
     verdict = hec_verdict(status, {}, b"", COUNT)
 
-    assert (verdict.meaning, finding_code(verdict), verdict.not_accepted) == (
-        HecMeaning.RETRY,
-        "not_splunk",
-        None,
-    )
+    assert verdict.meaning is RETRY
+    assert verdict.not_accepted is None
     assert verdict.failure is not None
+    assert verdict.failure.code == "not_splunk"
     assert verdict.failure.message == f"HTTP {status} without an answer"
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "not_accepted"),
-    [
-        (503, answer(9), True),
-        (503, answer(18), True),
-        (503, answer(23), True),
-        (429, answer(26), True),
-        (503, answer(9, **{"invalid-event-number": 0}), True),
-        (503, answer(9, **{"invalid-event-number": 2}), False),
-        (500, answer(8), None),
-        (503, b"", None),
-        (502, b"<html>", None),
-        (403, answer(4), None),
-        (400, answer(7, **{"invalid-event-number": 1}), None),
-        (400, answer(7, **{"invalid-event-number": 3}), False),
-    ],
-)
-def test_whether_splunk_may_have_taken_something(status: int, body: bytes, not_accepted: bool | None) -> None:  # noqa: FBT001 - pytest passes by name
+def test_whether_splunk_may_have_taken_something() -> None:
     """A busy Splunk took nothing, unless it names an event; None leaves it to the status."""
-    assert hec_verdict(status, {}, body, COUNT).not_accepted is not_accepted
+    not_accepted = {
+        **dict.fromkeys([(503, answer(9)), (503, answer(18)), (503, answer(23)), (429, answer(26))], True),
+        (503, answer(9, **{"invalid-event-number": 0})): True,
+        (503, answer(9, **{"invalid-event-number": 2})): False,
+        **dict.fromkeys([(500, answer(8)), (503, b""), (502, b"<html>"), (403, answer(4))]),
+        (400, answer(7, **{"invalid-event-number": 1})): None,
+        (400, answer(7, **{"invalid-event-number": 3})): False,
+    }
+    read = {
+        (status, body): hec_verdict(status, {}, body, COUNT).not_accepted for status, body in not_accepted
+    }
+
+    assert read == not_accepted
 
 
 @pytest.mark.parametrize("code", ["6", True, 6.0, None, [6], {"6": 6}])
 def test_a_code_that_is_no_whole_number_condemns_no_event(code: Any) -> None:
-    """Whoever answers like this is not Splunk, and not to be believed about events."""
+    """A server that answers like this is not Splunk, and not to be believed about events."""
     verdict = hec_verdict(400, {}, answer(code, **{"invalid-event-number": 0}), COUNT)
 
-    assert (verdict.meaning, finding_code(verdict)) == (HecMeaning.RETRY, "refused")
+    assert (verdict.meaning, finding_code(verdict)) == (RETRY, "refused")
 
 
-@pytest.mark.parametrize("code", [6, 12, 13, 15])
-@pytest.mark.parametrize("place", range(COUNT))
-def test_an_offender_is_found_at_its_place(code: int, place: int) -> None:
+def test_an_offender_is_found_at_its_place() -> None:
     """The number counts from 0."""
-    verdict = hec_verdict(400, {}, answer(code, **{"invalid-event-number": place}), COUNT)
+    for code, place in product((6, 12, 13, 15), range(COUNT)):
+        verdict = hec_verdict(400, {}, answer(code, **{"invalid-event-number": place}), COUNT)
 
-    assert (verdict.meaning, verdict.offender) == (HecMeaning.OFFENDER, place)
-    assert finding_code(verdict) == "event_refused"
+        assert (verdict.meaning, verdict.offender) == (HecMeaning.OFFENDER, place), code
+        assert finding_code(verdict) == "event_refused", (code, place)
 
 
-@pytest.mark.parametrize("place", [COUNT, -1, 10**30, 1.0, True, False, "1", None, [1], {}])
-def test_a_place_that_cannot_be_condemns_nobody(place: Any) -> None:
+def test_a_place_that_cannot_be_condemns_no_event() -> None:
     """The request is sent again in parts, until the offender is alone."""
-    verdict = hec_verdict(400, {}, answer(6, **{"invalid-event-number": place}), COUNT)
+    places: list[Any] = [COUNT, -1, 10**30, 1.0, True, False, "1", None, [1], {}]
+    bodies = [answer(6, **{"invalid-event-number": place}) for place in places]
 
-    assert verdict.meaning is HecMeaning.SPLIT
+    assert {body: hec_verdict(400, {}, body, COUNT).meaning for body in bodies} == dict.fromkeys(
+        bodies, SPLIT
+    )
 
 
 @pytest.mark.parametrize(("code", "status"), [(7, 400), (9, 503), (6, 500), (6, 403)])
@@ -178,7 +143,7 @@ def test_a_place_counts_only_where_an_event_was_refused(code: int, status: int) 
     """A wrong index reports a place that is one too far, a busy Splunk one that means something else."""
     verdict = hec_verdict(status, {}, answer(code, **{"invalid-event-number": 1}), COUNT)
 
-    assert verdict.meaning is HecMeaning.RETRY
+    assert verdict.meaning is RETRY
 
 
 @pytest.mark.parametrize("status", [200, 400, 503])
@@ -192,7 +157,7 @@ def test_words_of_a_destination_can_always_be_written_down(status: int) -> None:
 
 
 def test_long_words_are_cut() -> None:
-    """Nobody fills our queues with prose."""
+    """No answer fills our queues with prose."""
     failure = hec_verdict(503, {}, answer(9, text="x" * 10_000), COUNT).failure
 
     assert failure is not None
@@ -227,14 +192,48 @@ def test_whatever_is_answered_has_a_meaning(
     assert verdict.meaning in set(HecMeaning)
     assert 0 <= verdict.offender < count
     assert verdict.retry_after is None or verdict.retry_after >= 0
-    assert (verdict.failure is None) == (verdict.meaning is HecMeaning.ACCEPTED)
+    assert (verdict.failure is None) == (verdict.meaning is ACCEPTED)
     assert pack_outcomes([Outcome("int_1", "retrying", 1, verdict.failure, None, [])])
 
 
-@pytest.mark.parametrize("code", [8, 9, 26])
-def test_a_busy_splunk_is_one_whatever_a_proxy_makes_of_its_status(code: int) -> None:
-    """No setting is to blame, and the circuit breaker counts it as an outage."""
-    verdict = hec_verdict(400, {}, b'{"text":"Server is busy","code":%d}' % code, 1)
-    assert verdict.meaning is HecMeaning.RETRY
-    assert verdict.failure is not None
-    assert verdict.failure.code is FailureCode.DESTINATION_BUSY
+def retry_after(text: str, status: int = 503, body: bytes = b"") -> float | None:
+    """Return when Splunk wishes to be asked again, in seconds, by this header."""
+    return hec_verdict(status, {"Retry-After": text}, body, COUNT).retry_after
+
+
+def test_retry_after_is_read_in_both_forms() -> None:
+    """Whole seconds or an HTTP date (RFC 9110, section 10.2.3); anything else is ignored."""
+    seconds = {
+        "0": 0.0,
+        "7": 7.0,
+        " 120 ": 120.0,
+        **dict.fromkeys(("-5", "1.5", "soon", "", "\u0665")),
+        "Wed, 21 Oct 2015 07:28:00 GMT": 0.0,
+        "Sun, 06 Nov 1994 08:49:37": 0.0,
+        "Mon, 01 Jan 99999 00:00:00 GMT": None,
+        "Wed, 21 Oct 2999 07:28:00 +999999999999999999": None,
+        "99999999999999999999 Jan 2999 07:28:00 GMT": None,
+    }
+
+    assert {text: retry_after(text) for text in seconds} == seconds
+
+
+def test_a_date_becomes_the_seconds_until_then() -> None:
+    """By our own clock, and never negative."""
+    wish = retry_after(http_date(3_000), status=429)
+
+    assert wish is not None
+    assert 2_900 < wish <= 3_000
+
+
+def test_a_huge_retry_after_is_still_a_number() -> None:
+    """The settlement limits it."""
+    wish = retry_after("9" * 5_000)
+
+    assert wish is not None
+    assert wish > 3_600
+
+
+def test_retry_after_is_no_matter_of_configuration() -> None:
+    """A wrong token stays wrong for longer than any header says; the backoff decides."""
+    assert retry_after("7", status=403, body=answer(4)) is None
