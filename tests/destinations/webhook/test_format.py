@@ -17,12 +17,11 @@ ALL = [golden_event(event_type).raw for event_type in EventType]
 SPREAD = b'{\n  "a" : 1.0,\r\n\t"b": 1e400, "c": "x\\n\\u00e9\\/ y", "a": [ 1,\n 2 ], "d": {}\n}\n'
 
 
-@pytest.mark.parametrize("event_type", EventType)
-def test_the_golden_body_of_each_type(event_type: str) -> None:
+def test_the_golden_body_of_each_type() -> None:
     """Every byte of the event as it was published, line ends and blanks included, and nothing else."""
-    golden = (WEBHOOK / f"{event_type}.json").read_bytes()
+    golden = {name: (WEBHOOK / f"{name}.json").read_bytes() for name in EventType}
 
-    assert body("event", [golden_event(event_type).raw]) == golden
+    assert {name: body("event", [golden_event(name).raw]) for name in EventType} == golden
 
 
 @pytest.mark.parametrize(("kind", "name"), [("array", "array.json"), ("lines", "lines.ndjson")])
@@ -78,22 +77,20 @@ def test_media_types() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("event_id", "written"),
-    [
-        ("evt_1", "evt_1"),
-        ("0199c0de-0000-7000-8000-000000000001", "0199c0de-0000-7000-8000-000000000001"),
-        ("a~b", "a~b"),
-        ("a.b", "a%2Eb"),
-        ("a%2Eb", "a%252Eb"),
-        ("evt 1", "evt%201"),
-        ("urn:x/1", "urn%3Ax%2F1"),
-        ("ключ", "%D0%BA%D0%BB%D1%8E%D1%87"),
-    ],
-)
-def test_an_id_is_percent_encoded_where_needed(event_id: str, written: str) -> None:
+def test_an_id_is_percent_encoded_where_needed() -> None:
     """Standard Webhooks 1.0.0: what is signed is `id.timestamp.body`, so an id must hold no dot."""
-    assert message_id(event_id) == written
+    written = {
+        "evt_1": "evt_1",
+        "0199c0de-0000-7000-8000-000000000001": "0199c0de-0000-7000-8000-000000000001",
+        "a~b": "a~b",
+        "a.b": "a%2Eb",
+        "a%2Eb": "a%252Eb",
+        "evt 1": "evt%201",
+        "urn:x/1": "urn%3Ax%2F1",
+        "ключ": "%D0%BA%D0%BB%D1%8E%D1%87",
+    }
+
+    assert {event_id: message_id(event_id) for event_id in written} == written
 
 
 @given(printable_ids)
