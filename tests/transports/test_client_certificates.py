@@ -1,4 +1,4 @@
-"""Servers that want a client certificate, or another one than ours, as all three ways tell of them.
+"""Servers that want a client certificate, or another one than ours, as all three ways report them.
 
 A TLS 1.3 server judges a client when that one has begun to send (RFC 8446, section 4.4.2.4). If it then
 closes at once, as most do, the alert is followed by a reset, behind which senders used to lose it.
@@ -6,6 +6,7 @@ closes at once, as most do, the alert is followed by a reset, behind which sende
 
 import datetime as dt
 import ssl
+from itertools import product
 
 import pytest
 import trustme
@@ -46,32 +47,24 @@ def _strict(ca: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
 
 @every_way
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("lingers", [True, False])
-def test_a_certificate_that_is_missing_is_told(
-    guard: Guard,
-    ca: trustme.CA,
-    way: str,
-    version: ssl.TLSVersion,
-    size: int,
-    lingers: bool,  # noqa: FBT001 - pytest passes it by name
+def test_a_certificate_that_is_missing_is_reported(
+    guard: Guard, ca: trustme.CA, way: str, version: ssl.TLSVersion
 ) -> None:
     """However much was sent before the refusal arrived, and however it ended: as what it is."""
-    with Endpoint(answers(), tls=_strict(ca, version), lingers=lingers) as endpoint:
-        failed = refusal(way, guard, endpoint.port, _options(ca, None), size)
+    for size, lingers in product(SIZES, (True, False)):
+        with Endpoint(answers(), tls=_strict(ca, version), lingers=lingers) as endpoint:
+            failed = refusal(way, guard, endpoint.port, _options(ca, None), size)
 
-    assert isinstance(failed, ClientCertificateRefused)
-    assert failed.message == f"{HOST}:{endpoint.port} demands a client certificate"
-    assert failed.hint == "give client_cert_pem and client_key_pem"
-    assert describe(failed).code is FailureCode.CLIENT_CERTIFICATE_REFUSED
+        assert isinstance(failed, ClientCertificateRefused), (size, lingers)
+        assert failed.message == f"{HOST}:{endpoint.port} demands a client certificate", (size, lingers)
+        assert failed.hint == "give client_cert_pem and client_key_pem", (size, lingers)
+        assert describe(failed).code is FailureCode.CLIENT_CERTIFICATE_REFUSED, (size, lingers)
 
 
 @every_way
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("fault", ["a stranger's", "expired"])
-def test_a_certificate_that_is_not_accepted_is_told(
-    guard: Guard, ca: trustme.CA, way: str, version: ssl.TLSVersion, size: int, fault: str
+def test_a_certificate_that_is_not_accepted_is_reported(
+    guard: Guard, ca: trustme.CA, way: str, fault: str
 ) -> None:
     """With its own name, the name of its CA, and what the server has against it."""
     own = (
@@ -81,18 +74,20 @@ def test_a_certificate_that_is_not_accepted_is_told(
     )
     options = _options(ca, own)
     [facts] = certificates_in(options.client_cert_pem or "")
-    with Endpoint(answers(), tls=_strict(ca, version), lingers=False) as endpoint:
-        failed = refusal(way, guard, endpoint.port, options, size)
-
-    assert isinstance(failed, ClientCertificateRefused)
-    named = f"does not accept our client certificate of {facts.subject}, signed by {facts.issuer}: "
-    assert failed.message.startswith(f"{HOST}:{endpoint.port} {named}")
     if fault == "expired":
-        assert failed.message.endswith("it has expired")
-        assert failed.hint.endswith("(it ends on 2020-01-01)")
+        reason, hint = "it has expired", "(it ends on 2020-01-01)"
     else:
-        assert failed.message.endswith("it does not know the CA")
-        assert failed.hint.endswith(f"have the server trust {facts.issuer}")
+        reason, hint = "it does not know the CA", f"have the server trust {facts.issuer}"
+    named = f"does not accept our client certificate of {facts.subject}, signed by {facts.issuer}: "
+    for case in product(VERSIONS, SIZES):
+        version, size = case
+        with Endpoint(answers(), tls=_strict(ca, version), lingers=False) as endpoint:
+            failed = refusal(way, guard, endpoint.port, options, size)
+
+        assert isinstance(failed, ClientCertificateRefused), case
+        assert failed.message.startswith(f"{HOST}:{endpoint.port} {named}"), case
+        assert failed.message.endswith(reason), case
+        assert failed.hint.endswith(hint), case
 
 
 @every_way
@@ -107,25 +102,25 @@ def test_the_right_certificate_is_accepted(
 
 
 @every_way
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shows", [True, False])
-def test_a_server_that_hangs_up_without_a_word_is_told(
+def test_a_server_that_hangs_up_without_a_word_is_reported(
     guard: Guard,
     ca: trustme.CA,
     way: str,
-    size: int,
     shows: bool,  # noqa: FBT001 - pytest passes it by name
 ) -> None:
     """Some send no alert: then a client certificate is named as what it may be about."""
     context = server_context(ca.issue_cert(HOST))
     context.num_tickets = 0
     options = _options(ca, ca.issue_cert("worker") if shows else None)
-    with Endpoint(lambda visit: visit.connection.close(), tls=context) as endpoint:
-        failed = refusal(way, guard, endpoint.port, options, size)
+    for size in SIZES:
+        with Endpoint(lambda visit: visit.connection.close(), tls=context) as endpoint:
+            failed = refusal(way, guard, endpoint.port, options, size)
 
-    assert failed.message.endswith("closed the connection right behind the TLS handshake, without a word")
-    assert "client_cert_pem" in failed.hint
-    assert describe(failed).code is FailureCode.TLS_FAILED
+        ending = "closed the connection right behind the TLS handshake, without a word"
+        assert failed.message.endswith(ending), size
+        assert "client_cert_pem" in failed.hint, size
+        assert describe(failed).code is FailureCode.TLS_FAILED, size
 
 
 def test_a_batch_of_webhooks_costs_one_look(guard: Guard, ca: trustme.CA) -> None:
@@ -165,7 +160,7 @@ def test_a_server_that_has_let_us_in_is_not_asked(guard: Guard, ca: trustme.CA) 
 def test_a_server_that_hangs_up_on_a_request_is_no_matter_of_tls(
     guard: Guard, ca: trustme.CA, way: str
 ) -> None:
-    """It lets everybody in, and closes once it has read: no setting mends that."""
+    """It lets every client in, and closes once it has read: no setting corrects that."""
     context = server_context(ca.issue_cert(HOST))
     with Endpoint(answers_once(b""), tls=context) as endpoint:
         with pytest.raises(ConnectionLost) as lost:

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -75,20 +75,31 @@ def over_udp(guard: Guard, host: str) -> None:
 WAYS = (over_http, over_https, over_libcurl, over_libcurl_and_tls, over_tcp, over_tls, over_udp)
 
 
-@pytest.mark.parametrize("host", CLOSED)
+def refusals(way: Way, guard: Guard, hosts: Sequence[str]) -> dict[str, str]:
+    """Try each host by this way; return the words with which it was refused."""
+    words = dict.fromkeys(hosts, "not refused")
+    for host in hosts:
+        try:
+            way(guard, host)
+        except AddressRefused as refused:
+            words[host] = str(refused)
+    return words
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_no_way_leads_to_a_closed_address(way: Way, host: str) -> None:
+def test_no_way_leads_to_a_closed_address(way: Way) -> None:
     """Loopback, private, shared and multicast addresses are refused before dialling, in every spelling."""
-    with pytest.raises(AddressRefused, match="SIEM_ALLOWED_NETWORKS"):
-        way(NOTHING_ALLOWED, host)
+    words = refusals(way, NOTHING_ALLOWED, CLOSED)
+
+    assert {host: text for host, text in words.items() if "SIEM_ALLOWED_NETWORKS" not in text} == {}
 
 
-@pytest.mark.parametrize("host", METADATA)
 @pytest.mark.parametrize("way", WAYS)
-def test_no_setting_opens_the_way_to_metadata(way: Way, host: str) -> None:
+def test_no_setting_opens_the_way_to_metadata(way: Way) -> None:
     """The services that hand out credentials stay closed although everything is allowed."""
-    with pytest.raises(AddressRefused, match="no setting opens it"):
-        way(EVERYTHING_ALLOWED, host)
+    words = refusals(way, EVERYTHING_ALLOWED, METADATA)
+
+    assert {host: text for host, text in words.items() if "no setting opens it" not in text} == {}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -38,32 +38,35 @@ def _row(ip: str, port: int) -> tuple[Any, ...]:
     return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target)
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
+def test_every_spelling_of_loopback_is_refused() -> None:
+    """However an address is written, what is judged is the address itself."""
+    hosts = (
         *("127.0.0.1", "2130706433", "0x7f.1", "0x7f000001", "127.1", "0177.0.0.1", "017700000001"),
         *("::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "0:0:0:0:0:0:0:1", "0", "0.0.0.0", "::"),
         *("localhost", "LOCALHOST"),
-    ],
-)
-def test_every_spelling_of_loopback_is_refused(host: str) -> None:
-    """However an address is written, what is judged is the address itself."""
-    with pytest.raises(AddressRefused) as refused:
-        NOTHING_ALLOWED.addresses(host, 8088)
+    )
+    words = {host: refusal(NOTHING_ALLOWED, host) for host in hosts}
 
-    assert host in str(refused.value)
-    assert "SIEM_ALLOWED_NETWORKS" in str(refused.value)
+    assert {host: text for host, text in words.items() if host not in text} == {}
+    assert {host: text for host, text in words.items() if "SIEM_ALLOWED_NETWORKS" not in text} == {}
 
 
-@pytest.mark.parametrize(
-    "host", ["169.254.169.254", "0xa9fea9fe", "2852039166", "fe80::1%lo", "::ffff:a9fe:a9fe"]
-)
-def test_metadata_is_refused_although_everything_is_allowed(host: str) -> None:
+def refusal(guard: Guard, host: str) -> str:
+    """Return the words with which the host is refused."""
+    try:
+        guard.addresses(host, 8088)
+    except AddressRefused as refused:
+        return str(refused)
+    return "not refused"
+
+
+def test_metadata_is_refused_although_everything_is_allowed() -> None:
     """The metadata service stays closed in every spelling, with or without a scope."""
     everything = Guard([ip_network("0.0.0.0/0"), ip_network("::/0")])
+    hosts = ("169.254.169.254", "0xa9fea9fe", "2852039166", "fe80::1%lo", "::ffff:a9fe:a9fe")
+    words = {host: refusal(everything, host) for host in hosts}
 
-    with pytest.raises(AddressRefused, match="no setting opens it"):
-        everything.addresses(host, 80)
+    assert {host: text for host, text in words.items() if "no setting opens it" not in text} == {}
 
 
 def test_a_listed_network_is_open(guard: Guard) -> None:
@@ -101,7 +104,7 @@ def test_a_name_with_only_closed_addresses_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_a_name_that_changes_its_mind_gains_nothing(monkeypatch: pytest.MonkeyPatch, guard: Guard) -> None:
-    """One look-up per connection: what was judged is dialled, and the next connection is judged anew."""
+    """One look-up per connection: what was judged is dialled, and the next one is judged by its own."""
     resolver = Resolver(["127.0.0.1"], ["10.0.0.5"])
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
 

@@ -27,9 +27,9 @@ def interim(*statuses: int) -> bytes:
     return b"".join(head(b"Link: </a>\r\n", status=b"%d Interim" % status) for status in statuses)
 
 
-@pytest.mark.parametrize(
-    "before",
-    [
+def test_interim_answers_are_read_past(transport: HttpTransport) -> None:
+    """The final answer counts (RFC 9110, 15.2), and the connection stays in step for the next request."""
+    for before in [
         interim(100),
         interim(102),
         interim(103),
@@ -39,15 +39,15 @@ def interim(*statuses: int) -> bytes:
         head(*[FIELD] * 200, status=b"103 Early Hints"),
         b"HTTP/1.1 100\r\n\r\n",
         b"HTTP/1.1 100 Continue\n\n",
-    ],
-)
-def test_interim_answers_are_read_past(transport: HttpTransport, before: bytes) -> None:
-    """The final answer counts (RFC 9110, 15.2), and the connection stays in step for the next request."""
-    with Endpoint(answers(before + OK)) as endpoint:
-        replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
-        assert endpoint.accepted == 1
+    ]:
+        with Endpoint(answers(before + OK)) as endpoint:
+            replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
+            assert endpoint.accepted == 1, (len(before), before[:60])
 
-    assert [(reply.status, reply.body) for reply in replies] == [(200, BODY)] * 2
+        assert [(reply.status, reply.body) for reply in replies] == [(200, BODY)] * 2, (
+            len(before),
+            before[:60],
+        )
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_interim_answers_are_read_past(transport: HttpTransport, before: bytes) 
     ],
 )
 def test_there_is_an_end_to_what_is_read(transport: HttpTransport, reply: bytes, words: str) -> None:
-    """What goes on and on is told as what it is."""
+    """An answer that goes on and on is described as what it is."""
     with Endpoint(answers_once(reply)) as endpoint, pytest.raises(ConnectionLost) as lost:
         transport.post(endpoint.url(), {}, b"x", 10)
 
     assert str(lost.value) == f"127.0.0.1:{endpoint.port} {words}"
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_an_unusual_answer_is_read_whole(transport: HttpTransport) -> None:
+    """Neither the number of its fields nor their spelling hides the answer, or breaks the connection."""
+    for reply in [
         head(*[FIELD] * 300, LENGTH) + BODY,
         head(*[b"Set-Cookie: a=b\r\n"] * 300, LENGTH) + BODY,
         head(b"X: " + b"y" * 70_000 + b"\r\n", LENGTH) + BODY,
@@ -98,20 +98,17 @@ def test_there_is_an_end_to_what_is_read(transport: HttpTransport, reply: bytes,
         head(b"Content-Encoding: identity\r\n", LENGTH) + BODY,
         head(LENGTH, status=b"201 Created") + BODY,
         (head(LENGTH) + BODY).replace(b"\r\n", b"\n"),
-    ],
-)
-def test_an_unusual_answer_is_read_whole(transport: HttpTransport, reply: bytes) -> None:
-    """Neither the number of its fields nor their spelling hides the answer, or breaks the connection."""
-    with Endpoint(answers(reply)) as endpoint:
-        replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
-        assert endpoint.accepted == 1
+    ]:
+        with Endpoint(answers(reply)) as endpoint:
+            replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
+            assert endpoint.accepted == 1, (len(reply), reply[:60])
 
-    assert [reply.body for reply in replies] == [BODY, BODY]
+        assert [reply.body for reply in replies] == [BODY, BODY], (len(reply), reply[:60])
 
 
-@pytest.mark.parametrize(
-    ("coding", "body"),
-    [
+def test_a_body_that_was_packed_unasked_is_unpacked(transport: HttpTransport) -> None:
+    """Some proxies compress whatever is asked for (RFC 9110, 12.5.3)."""
+    for coding, body in [
         (b"gzip", PACKED),
         (b"x-gzip", PACKED),
         (b"GZip", PACKED),
@@ -124,15 +121,10 @@ def test_an_unusual_answer_is_read_whole(transport: HttpTransport, reply: bytes)
         # What cannot be decoded is left as it is.
         (b"gzip", BODY),
         (b"br", BODY),
-    ],
-)
-def test_a_body_that_was_packed_unasked_is_unpacked(
-    transport: HttpTransport, coding: bytes, body: bytes
-) -> None:
-    """Some proxies compress whatever is asked for (RFC 9110, 12.5.3)."""
-    lines = (b"Content-Encoding: %b\r\n" % coding, b"Content-Length: %d\r\n" % len(body))
-    with Endpoint(answers(head(*lines) + body)) as endpoint:
-        assert transport.post(endpoint.url(), {}, b"x", 10).body == BODY
+    ]:
+        lines = (b"Content-Encoding: %b\r\n" % coding, b"Content-Length: %d\r\n" % len(body))
+        with Endpoint(answers(head(*lines) + body)) as endpoint:
+            assert transport.post(endpoint.url(), {}, b"x", 10).body == BODY, (coding, body)
 
 
 def test_a_transfer_that_was_packed_is_unpacked(transport: HttpTransport) -> None:

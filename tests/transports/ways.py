@@ -47,4 +47,4 @@ def refusal(way: str, guard: Guard, port: int, options: TlsOptions, size: int = 
         WAYS[way](guard, "127.0.0.1", port, options, size)
     except TlsFailed as failed:
         return failed
-    raise AssertionError("nothing was refused")
+    raise AssertionError(f"{size} bytes were not refused, by way of {way}")
