@@ -1,7 +1,7 @@
 """Ways to damage what stands in Redis, as a bad disk does: Redis loads it without a complaint.
 
 An entry of a stream cannot be changed in place, so each comes back under its own id: the stream is written
-anew, from its first entry to its last, with the group and what it holds as they were.
+again, from its first entry to its last, with the group and what it holds as they were.
 """
 
 from collections.abc import Callable
@@ -48,6 +48,11 @@ def garble(fields: Fields) -> Fields:
 def of_an_earlier_release(fields: Fields) -> Fields:
     """Leave out the checksum, as the release before this one did."""
     return {name: value for name, value in fields.items() if name != b"crc"}
+
+
+def of_the_size(field: str, value: bytes) -> Damage:
+    """Say something else of how many events, or bytes, a chunk holds."""
+    return lambda fields: {**fields, field.encode(): value}
 
 
 def damage_backlog(

@@ -7,7 +7,14 @@ import msgspec
 import pytest
 import redis
 
-from tests.broker.damaging import damage_backlog, damage_entries, flip, garble, of_an_earlier_release
+from tests.broker.damaging import (
+    damage_backlog,
+    damage_entries,
+    flip,
+    garble,
+    of_an_earlier_release,
+    of_the_size,
+)
 from tests.broker.sending import TIMING, append, claim, delivered, event, failed, ids, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim, Timing
@@ -206,24 +213,23 @@ def test_who_lost_the_lease_amid_a_claim_sets_nothing_aside(client: redis.Redis,
     assert client.hget(keys.state_key("a"), "backlog_events") == b"1"
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("n", b"nonsense"),
-        ("n", b"-5"),
-        ("n", b"99999999999"),
-        ("bytes", b"\xff"),
-        ("bytes", b"1e300"),
-    ],
-)
+SIZES = [("n", b"nonsense"), ("n", b"-5"), ("n", b"99999999999"), ("bytes", b"\xff"), ("bytes", b"1e300")]
+
+
 def test_damaged_sizes_hold_nothing_up(
-    client: redis.Redis, backlog: Backlog, field: str, value: bytes
+    client: redis.Redis, backlog: Backlog, subtests: pytest.Subtests
 ) -> None:
     """The events decode, and their checksum is right: they are sent, and the counts end at nothing."""
-    subscribe(client, "a")
-    append(client, "a", [["e1", "e2"], ["e3"]])
-    damage_backlog(client, "a", lambda fields: {**fields, field.encode(): value}, places={0})
+    for field, value in SIZES:
+        with subtests.test(field=field, value=value):
+            client.flushall()
+            subscribe(client, "a")
+            append(client, "a", [["e1", "e2"], ["e3"]])
+            damage_backlog(client, "a", of_the_size(field, value), places={0})
+            assert _sent_in_three_turns(backlog) == ["e1", "e2", "e3"]
 
+
+def _sent_in_three_turns(backlog: Backlog) -> list[str]:
     seen = []
     for _ in range(3):
         orders = backlog.wake(["a"])
@@ -231,7 +237,7 @@ def test_damaged_sizes_hold_nothing_up(
         if isinstance(found, Claim):
             seen += ids(found.batch)
             backlog.settle(found.batch, delivered(found.batch))
-    assert seen == ["e1", "e2", "e3"]
+    return seen
 
 
 STATE_FIELDS = (
@@ -242,22 +248,28 @@ STATE_FIELDS = (
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"nan", b"1e999", b"-1", b""])
-@pytest.mark.parametrize("field", STATE_FIELDS)
-def test_a_damaged_state_wedges_nobody(
-    client: redis.Redis, backlog: Backlog, field: str, value: bytes
+def test_a_damaged_state_stops_no_backlog(
+    client: redis.Redis, backlog: Backlog, subtests: pytest.Subtests, value: bytes
 ) -> None:
     """Whatever a field of the state says: events come in, are claimed and delivered, and all can look."""
-    subscribe(client, "a", "b")
-    append(client, "a", [["e1"]])
-    client.hset(keys.state_key("a"), field, value)
-    append(client, "a", [["e2"]])
-    append(client, "b", [["b1"]])
+    for field in STATE_FIELDS:
+        with subtests.test(field=field):
+            client.flushall()
+            subscribe(client, "a", "b")
+            append(client, "a", [["e1"]])
+            client.hset(keys.state_key("a"), field, value)
+            append(client, "a", [["e2"]])
+            append(client, "b", [["b1"]])
 
-    batch = claim(backlog, "a").batch
-    assert ids(batch) == ["e1", "e2"]
-    assert ids(claim(backlog, "b").batch) == ["b1"]
-    client.hset(keys.state_key("a"), field, value)
-    backlog.settle(batch, delivered(batch))
+            batch = claim(backlog, "a").batch
+            assert ids(batch) == ["e1", "e2"]
+            assert ids(claim(backlog, "b").batch) == ["b1"]
+            client.hset(keys.state_key("a"), field, value)
+            backlog.settle(batch, delivered(batch))
+            _look_everywhere(client, backlog)
+
+
+def _look_everywhere(client: redis.Redis, backlog: Backlog) -> None:
     RedisStats(client).of(["a"])
     parking = Parking(client, Cap(10, 1000))
     assert BacklogBudget(client, parking, 0).waiting(Snapshot(client).subscriptions())
@@ -268,25 +280,24 @@ def test_a_damaged_state_wedges_nobody(
     backlog.repair(["a", "b"])
 
 
-@pytest.mark.parametrize("value", [b"\xff", b"nan", b""])
-@pytest.mark.parametrize(
-    "field",
-    [
-        "epoch",
-        "since",
-        "chunks",
-        "carried",
-        "attempts",
-        "losses",
-        "due",
-        "reissues",
-        "suspects",
-        "alone",
-        "holder",
-    ],
+SLOT_FIELDS = (
+    *("epoch", "since", "chunks", "carried", "attempts", "losses", "due", "reissues", "suspects", "alone"),
+    "holder",
 )
-def test_a_damaged_slot_is_reissued_with_the_others(client: redis.Redis, field: str, value: bytes) -> None:
-    """Neither its own batch nor anybody else's is stuck behind it."""
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"nan", b""])
+def test_a_damaged_slot_is_reissued_with_the_others(
+    client: redis.Redis, subtests: pytest.Subtests, value: bytes
+) -> None:
+    """Neither its own batch nor another integration's is stuck behind it."""
+    for field in SLOT_FIELDS:
+        with subtests.test(field=field):
+            client.flushall()
+            _reissue_with_a_damaged_slot(client, field, value)
+
+
+def _reissue_with_a_damaged_slot(client: redis.Redis, field: str, value: bytes) -> None:
     backlog = Backlog(client, LATE)
     subscribe(client, "a", "b")
     for one in ("a", "b"):
@@ -449,18 +460,16 @@ def test_an_order_of_a_damaged_backlog_ends(client: redis.Redis, backlog: Backlo
     assert depth_is_nothing(client)
 
 
-@pytest.mark.parametrize(
-    ("key", "read"),
-    [
-        (keys.FULL_TENANTS, lambda client: FullTenants(client).now() or None),
-        (keys.FLOODS, floods),
-        (keys.RECORDER_STALL, recorder_stall),
-    ],
-)
-def test_what_is_noted_for_a_while_is_not_there_if_it_is_of_another_type(
-    client: redis.Redis, key: str, read: Callable[[redis.Redis], object]
-) -> None:
-    """The API reads these for each event, and for its readiness: neither should end with them."""
-    client.rpush(key, "by hand")
+NOTED_FOR_A_WHILE: dict[str, Callable[[redis.Redis], object]] = {
+    keys.FULL_TENANTS: lambda client: FullTenants(client).now() or None,
+    keys.FLOODS: floods,
+    keys.RECORDER_STALL: recorder_stall,
+}
 
-    assert read(client) is None
+
+def test_what_is_noted_for_a_while_is_absent_if_it_is_of_another_type(client: redis.Redis) -> None:
+    """The API reads these for each event, and for its readiness: neither should end with them."""
+    for key in NOTED_FOR_A_WHILE:
+        client.rpush(key, "by hand")
+
+    assert {key: read(client) for key, read in NOTED_FOR_A_WHILE.items() if read(client) is not None} == {}

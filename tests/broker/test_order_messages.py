@@ -1,4 +1,4 @@
-"""Messages of Celery's queues: an order is read by its few fields and written anew, all else is refused."""
+"""Messages of Celery's queues: an order is read by its few fields and written again, all else is refused."""
 
 import base64
 import json
@@ -42,8 +42,8 @@ def test_an_order_of_celery_comes_through() -> None:
     assert found["properties"]["delivery_info"]["routing_key"] == KIND
 
 
-def test_what_is_written_anew_is_read_again() -> None:
-    """A message that nobody acknowledged was written by us, and comes back as the same order."""
+def test_what_is_written_is_read_again() -> None:
+    """A message without acknowledgement was written by us, and comes back as the same order."""
     first = read_order(encoded(), KIND)
     kind, again = read_unacknowledged(json.dumps([json.loads(first), "", "anywhere"]).encode())
 
@@ -56,15 +56,21 @@ def test_two_messages_have_two_delivery_tags() -> None:
     assert len(tags) == 2
 
 
-@pytest.mark.parametrize("body", BODIES)
-def test_only_an_order_is_one(body: Any) -> None:
+def test_only_an_order_is_one() -> None:
     """Other arguments, values out of bounds, and tasks that should follow, are refused."""
+    refused = {repr(body)[:200]: _refusal(body) for body in BODIES}
+
+    assert {body: words for body, words in refused.items() if words != "refused"} == {}
+
+
+def _refusal(body: Any) -> str:
     raw = json.dumps({**message(), "body": base64.b64encode(json.dumps(body).encode()).decode()}).encode()
-    with pytest.raises(InvalidMessage) as caught:
+    try:
         read_order(raw, KIND)
-    assert caught.value.fault in {MessageFault.NO_ORDER, MessageFault.TOO_LONG}
-    assert len(str(caught.value)) < 250
-    assert str(caught.value).isprintable()
+    except InvalidMessage as error:
+        words, faults = str(error), {MessageFault.NO_ORDER, MessageFault.TOO_LONG}
+        return "refused" if error.fault in faults and len(words) < 250 and words.isprintable() else words
+    return "accepted"
 
 
 def test_whatever_comes_is_refused_or_an_order() -> None:
@@ -127,10 +133,10 @@ def test_broadcasts_and_stored_messages_that_are_none_raise_nothing_else() -> No
             assert kind == KIND
 
 
-def test_refusals_are_counted_each_and_told_once(
+def test_refusals_are_counted_each_and_logged_once(
     client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A kind that is new is told at once; a count that damage made no number begins again."""
+    """A kind that is new is logged at once; a count that damage made no number begins again."""
     client.hset("siem:counters", "refused:malformed", "nonsense")
     refused = RefusedMessages()
     refused.count_with(lambda: client)
@@ -140,9 +146,9 @@ def test_refusals_are_counted_each_and_told_once(
 
     counts = REFUSED_MESSAGES.read(client)
     assert (counts["malformed"], counts["too_long"], counts["no_order"]) == (50, 1, 0)
-    told = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
-    assert len(told) == 2
-    assert all(words.isprintable() and len(words) < 400 for words in told)
+    logged = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert len(logged) == 2
+    assert all(words.isprintable() and len(words) < 400 for words in logged)
     assert LOGGED_AGAIN > 60
 
 

@@ -1,4 +1,4 @@
-"""What Redis tells of how integrations, and the fleet itself, fare."""
+"""What Redis says of the state of integrations, and of the fleet itself."""
 
 import time
 
@@ -28,27 +28,29 @@ def published_at(client: redis.Redis, moment: int, count: int, *, urgent: bool) 
     pipeline.execute()
 
 
-def test_nothing_is_known_of_whom_nothing_waits_for(client: redis.Redis) -> None:
-    """No key, no vitals; and nobody is asked about without an id."""
+def test_an_integration_for_which_nothing_waits_has_no_figures(client: redis.Redis) -> None:
+    """No key, no figures; and without an id nothing is asked."""
     signs = RedisStats(client)
 
     assert signs.of(["int_a"]) == {"int_a": BacklogStats()}
     assert signs.of([]) == {}
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 1000, 70_000])
-def test_the_oldest_event_is_found_in_either_lane(client: redis.Redis, count: int) -> None:
-    """When it came here is told from when it was published, however large its chunk is."""
-    before = RedisStats(client).now_ms()
-    published_at(client, 5_000, 1, urgent=True)
-    published_at(client, 4_000, count, urgent=False)
-    published_at(client, 3_000, 1, urgent=False)  # came later, though published earlier: it is replayed
-    backlog_stats = RedisStats(client).of(["int_a"])["int_a"]
+def test_the_oldest_event_is_found_in_either_lane(client: redis.Redis, subtests: pytest.Subtests) -> None:
+    """When it came here is another time than when it was published, however large its chunk is."""
+    for count in (1, 15, 16, 1000, 70_000):
+        with subtests.test(count=count):
+            client.flushall()
+            before = RedisStats(client).now_ms()
+            published_at(client, 5_000, 1, urgent=True)
+            published_at(client, 4_000, count, urgent=False)
+            published_at(client, 3_000, 1, urgent=False)  # came later, though published earlier: a replay
+            backlog_stats = RedisStats(client).of(["int_a"])["int_a"]
 
-    assert backlog_stats.backlog_events == count + 2
-    assert backlog_stats.oldest_published_ms == 4_000
-    assert backlog_stats.waiting_since_ms is not None
-    assert before <= backlog_stats.waiting_since_ms <= RedisStats(client).now_ms()
+            assert backlog_stats.backlog_events == count + 2
+            assert backlog_stats.oldest_published_ms == 4_000
+            assert backlog_stats.waiting_since_ms is not None
+            assert before <= backlog_stats.waiting_since_ms <= RedisStats(client).now_ms()
 
 
 def test_what_is_on_its_way_still_waits(client: redis.Redis) -> None:
@@ -84,7 +86,7 @@ def test_a_broken_backlog_hides_no_other(client: redis.Redis, caplog: pytest.Log
     assert [one["integration"] for one in fields_of(caplog, INTEGRATION_STATS_UNREADABLE)] == ["int_a"]
 
 
-def test_the_breaker_is_told(client: redis.Redis) -> None:
+def test_the_breaker_is_reported(client: redis.Redis) -> None:
     """Why and since when it is open, and when the next batch tries; and, later, when it closed."""
     subscribe(client, "int_a")
     append(client, "int_a", [["e1"]])
@@ -108,7 +110,7 @@ def test_the_breaker_is_told(client: redis.Redis) -> None:
     assert closed.closed_ms >= opened.breaker.since_ms
 
 
-def test_the_fleet_tells_who_lives_and_what_waits(client: redis.Redis) -> None:
+def test_the_fleet_reports_which_processes_run_and_what_waits(client: redis.Redis) -> None:
     """Processes of each role, entries between them and the age of the oldest, orders in each queue."""
     for role in ("router:h:1", "router:h:2", "worker-webhook:h:3"):
         client.set(f"siem:alive:{role}", 1)
