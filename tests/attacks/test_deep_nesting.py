@@ -56,34 +56,35 @@ def test_a_deep_document_is_set_aside_and_routing_goes_on(tmp_path: Path, levels
         assert own.client.xlen(keys.UNRECORDABLE) == 1
 
 
-@pytest.mark.parametrize(
-    ("read", "found"),
-    [
-        (lambda _: read_process_report(DEEP), None),
-        (conflicts, {}),
-        (standing_documents, []),
-        (standing_subjects, []),
-        (recorder_stall, None),
-        (lambda client: orphan_document(client, "x"), None),
-        (lambda client: deletion_notes(client, ["x"]), {}),
-        (lambda client: Tenants(client).of("x"), UNKNOWN),
-        (lambda client: FullTenants(client).now(), {}),
-        (lambda client: HealthEvents(client).known(), {}),
-        (lambda client: Sessions(client, PROOFS).find("token"), None),
-        (lambda client: KeyCopy(client, PROOFS).find("x"), None),
-        (lambda client: RedisMarks(client).found().mark.number, 0),  # type: ignore[union-attr]  # there is one
-    ],
-)
-def test_what_is_nested_too_deeply_is_damaged(
-    client: redis.Redis, read: Callable[[redis.Redis], Any], found: Any
-) -> None:
-    """Whoever reads it goes on as with any other damage."""
-    of_integration = (keys.INTEGRATIONS, keys.CONFLICTS, keys.DELETED, keys.HEALTH_STATES, keys.API_KEYS)
-    for name in of_integration:
-        client.hset(name, "x", DEEP)
-    client.hset(keys.EPOCH, mapping={"id": "one", "figures": DEEP, "number": 1})
-    for name in (keys.RECORDER_STALL, keys.FULL_TENANTS, keys.API_KEYS_CONFIRMED):
-        client.set(name, DEEP)
-    client.set(keys.session(hashlib.sha256(b"token").hexdigest()), DEEP)
+#: Readers of what is in Redis, and what each finds.
+READERS: dict[str, tuple[Callable[[redis.Redis], Any], Any]] = {
+    "process report": (lambda _: read_process_report(DEEP), None),
+    "conflicts": (conflicts, {}),
+    "standing documents": (standing_documents, []),
+    "standing subjects": (standing_subjects, []),
+    "recorder stall": (recorder_stall, None),
+    "orphan": (lambda client: orphan_document(client, "x"), None),
+    "deletion notes": (lambda client: deletion_notes(client, ["x"]), {}),
+    "tenants": (lambda client: Tenants(client).of("x"), UNKNOWN),
+    "full tenants": (lambda client: FullTenants(client).now(), {}),
+    "health events": (lambda client: HealthEvents(client).known(), {}),
+    "sessions": (lambda client: Sessions(client, PROOFS).find("token"), None),
+    "keys": (lambda client: KeyCopy(client, PROOFS).find("x"), None),
+    "marks": (lambda client: RedisMarks(client).found().mark.number, 0),  # type: ignore[union-attr]  # there is one
+}
 
-    assert read(client) == found
+
+def test_what_is_nested_too_deeply_is_damaged(client: redis.Redis, subtests: pytest.Subtests) -> None:
+    """Every reader goes on as with any other damage."""
+    of_integration = (keys.INTEGRATIONS, keys.CONFLICTS, keys.DELETED, keys.HEALTH_STATES, keys.API_KEYS)
+    for reader, (read, found) in READERS.items():
+        with subtests.test(reader=reader):
+            client.flushall()
+            for name in of_integration:
+                client.hset(name, "x", DEEP)
+            client.hset(keys.EPOCH, mapping={"id": "one", "figures": DEEP, "number": 1})
+            for name in (keys.RECORDER_STALL, keys.FULL_TENANTS, keys.API_KEYS_CONFIRMED):
+                client.set(name, DEEP)
+            client.set(keys.session(hashlib.sha256(b"token").hexdigest()), DEEP)
+
+            assert read(client) == found

@@ -1,4 +1,4 @@
-"""Whoever's words we repeat writes no line of his own in a log, and reaches nobody's terminal.
+"""Words of others that we repeat forge no line of a log, and control no terminal.
 
 Each way in is tried with the same words: an answer of a SIEM, a certificate, an error of Redis or of the
 database, a file's name. Each way out is tried as well, for what a way in may have missed.
@@ -129,13 +129,14 @@ def _kinds(kind: type[SiemError]) -> Iterator[type[SiemError]]:
         yield from _kinds(further)
 
 
-@pytest.mark.parametrize("kind", sorted(set(_kinds(SiemError)), key=str))
-def test_every_error_of_ours_is_clean(kind: type[SiemError]) -> None:
+def test_every_error_of_ours_is_clean(subtests: pytest.Subtests) -> None:
     """Whatever its constructor does beside, none can hold words that are not printable."""
-    made = kind.__new__(kind)
-    SiemError.__init__(made, FORGED)
-    assert is_clean(str(made))
-    assert kind.__str__ is BaseException.__str__
+    for kind in sorted(set(_kinds(SiemError)), key=str):
+        with subtests.test(kind=kind):
+            made = kind.__new__(kind)
+            SiemError.__init__(made, FORGED)
+            assert is_clean(str(made))
+            assert kind.__str__ is BaseException.__str__
 
 
 def logged(message: str, *arguments: object, error: BaseException | None = None) -> str:
@@ -180,7 +181,7 @@ def test_what_is_clean_stays_as_it_is(cleaned: Callable[[str], str]) -> None:
 
 @pytest.mark.slow
 def test_processes_log_by_clean_records(tmp_path: Path) -> None:
-    """A process of ours and one of Celery's: whatever ends it is told without others' sequences."""
+    """A process of ours and one of Celery's: the reason why it ends is printed without others' sequences."""
     program = "from worker.cli import main; import sys; sys.argv = ['siem', 'up', '\\x1b[2J']; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
