@@ -1,5 +1,6 @@
 """Destinations as a customer would configure them, and the errors with which wrong ones are refused."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from worker.integrations.syslog_cef import SyslogCef
 from worker.integrations.webhook import Webhook
 from worker.model.errors import InvalidIntegration
 
-#: Stands in values that are refused: whoever configures may have put a secret anywhere.
+#: Stands in values that are refused: a customer may have put a secret anywhere.
 SECRET = "hunter2"
 
 VALID: dict[str, dict[str, Any]] = {
@@ -27,11 +28,28 @@ def document(kind: str, **destination: Any) -> dict[str, Any]:
 
 def refusal(given_document: Any) -> InvalidIntegration:
     """Return the error with which the document is refused, having looked for secrets in it."""
-    with pytest.raises(InvalidIntegration) as caught:
-        parse_integration(given_document)
-    assert SECRET not in str(caught.value)
-    assert caught.value.__suppress_context__, "the cause that pydantic raised holds the values"
-    return caught.value
+    try:
+        accepted = parse_integration(given_document)
+    except InvalidIntegration as error:
+        refused = error
+    else:
+        pytest.fail(f"this is accepted: {accepted!r}")
+    assert SECRET not in str(refused)
+    assert refused.__suppress_context__, "the cause that pydantic raised holds the values"
+    return refused
+
+
+def wrong_refusals(kind: str, cases: Iterable[tuple[dict[str, Any], str, str]]) -> dict[str, str]:
+    """Return what is said of the changes whose refusal names another field, or gives another reason.
+
+    Each case is some changes to a valid destination, the field that is to be named, and the reason.
+    """
+    found = {}
+    for changes, field, reason in cases:
+        error = refusal(document(kind, **changes))
+        if (error.field, error.reason) != (field, reason):
+            found[repr(changes)[:200]] = f"{error.field}: {error.reason}"
+    return found
 
 
 def splunk(**destination: Any) -> SplunkHec:

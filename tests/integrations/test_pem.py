@@ -40,7 +40,7 @@ def test_only_the_blocks_count(contents: list[bytes], between: list[str], line_e
 
 @given(text=st.text() | st.from_regex(r"(-----(BEGIN|END) (CERTIFICATE|PRIVATE KEY)-----|[\nA=+é])*"))
 def test_nothing_ends_in_a_traceback(text: str) -> None:
-    """Whatever somebody pastes is a list of blocks, or damaged; what is kept of it reads the same again."""
+    """Any pasted text is a list of blocks, or damaged; what is kept of it reads the same again."""
     for labels in (CERTIFICATE_LABELS, KEY_LABELS):
         kept = only_blocks(text, labels)
         try:

@@ -2,25 +2,29 @@
 
 from typing import Any
 
-import pytest
+from tests.integrations.refusals import SECRET, document, refusal, splunk, wrong_refusals
 
-from tests.integrations.refusals import SECRET, document, refusal, splunk
-
+METADATA = ("source_type", "host", "source")
 PATTERN = "string should match pattern '^[A-Za-z][A-Za-z0-9_]{0,63}$'"
 
 
 def test_what_is_left_out() -> None:
     """Nothing is indexed beside the event, and delivered means accepted."""
-    read = splunk()
+    defaults: dict[str, Any] = {
+        "source_type": "mitrity:governance",
+        "index": None,
+        "host": "mitrity",
+        "source": "mitrity",
+        "fields": {},
+        "gzip": False,
+        "use_ack": False,
+        "ack_timeout_seconds": 30.0,
+        "batch_events": 500,
+        "batch_bytes": 900_000,
+        "timeout_seconds": 20.0,
+    }
 
-    assert (read.source_type, read.index, read.host, read.source) == (
-        "mitrity:governance",
-        None,
-        "mitrity",
-        "mitrity",
-    )
-    assert (read.fields, read.gzip, read.use_ack, read.ack_timeout_seconds) == ({}, False, False, 30.0)
-    assert (read.batch_events, read.batch_bytes, read.timeout_seconds) == (500, 900_000, 20.0)
+    assert splunk().model_dump(include=set(defaults)) == defaults
 
 
 def test_fields_are_kept_in_their_order() -> None:
@@ -30,108 +34,70 @@ def test_fields_are_kept_in_their_order() -> None:
     assert list(splunk(fields=fields).fields.items()) == list(fields.items())
 
 
-@pytest.mark.parametrize("name", ["", "1st", "_x", "a b", "a.b", "a-b", "ä", "x" * 65, "a\n"])
-def test_a_field_is_named_as_splunk_wants_it(name: str) -> None:
+TOO_LONG = "string should have at most 256 characters"
+EMPTY = "string should have at least 1 character"
+NO_TEXT = "input should be a valid string"
+NO_SWITCH = "input should be a valid boolean, unable to interpret input"
+NO_TOKEN = "give the token as Splunk shows it: printable characters, no spaces"
+EXAMPLE = "give an address like https://splunk.example.com:8088/services/collector/event"
+USER_NAME = "has a user name in it: leave it out, the token is all that Splunk needs"
+
+
+def test_a_field_is_named_as_splunk_wants_it() -> None:
     """A letter first, then letters, digits and underscores."""
-    error = refusal(document("splunk_hec", fields={name: SECRET}))
+    for name in ("", "1st", "_x", "a b", "a.b", "a-b", "ä", "x" * 65, "a\n"):
+        error = refusal(document("splunk_hec", fields={name: SECRET}))
 
-    assert error.field.startswith("fields.")
-    assert error.reason == PATTERN
+        assert error.field.startswith("fields."), name
+        assert error.reason == PATTERN, name
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "reason"),
-    [
-        ({"a": ""}, "fields.a", "string should have at least 1 character"),
-        ({"a": SECRET * 50}, "fields.a", "string should have at most 256 characters"),
-        ({"a": 7}, "fields.a", "input should be a valid string"),
-        ({"a": {"b": SECRET}}, "fields.a", "input should be a valid string"),
+def test_a_field_holds_a_short_text() -> None:
+    """What is no text, too much of it or too many is refused by the name of the field."""
+    cases: list[tuple[Any, str, str]] = [
+        ({"a": ""}, "fields.a", EMPTY),
+        ({"a": SECRET * 50}, "fields.a", TOO_LONG),
+        ({"a": 7}, "fields.a", NO_TEXT),
+        ({"a": {"b": SECRET}}, "fields.a", NO_TEXT),
         (SECRET, "fields", "input should be a valid dictionary"),
         (None, "fields", "input should be a valid dictionary"),
         (
             {f"f{number}": SECRET for number in range(21)},
             "fields",
-            "dictionary should have at most 20 items",
+            "dictionary should have at most 20 items after validation, not more",
         ),
-    ],
-)
-def test_a_field_holds_a_short_text(fields: Any, field: str, reason: str) -> None:
-    """What is no text, too much of it or too many is refused by the name of the field."""
-    error = refusal(document("splunk_hec", fields=fields))
+    ]
 
-    assert error.field == field
-    assert error.reason.startswith(reason)
+    assert (
+        wrong_refusals("splunk_hec", [({"fields": given}, field, why) for given, field, why in cases]) == {}
+    )
 
 
-@pytest.mark.parametrize(
-    ("seconds", "reason"),
-    [
+def test_a_refusal_names_the_field() -> None:
+    """Field, and what would be right, for each that only Splunk has; no value is repeated."""
+    tokens = ("", SECRET + " ", f"{SECRET}\r\nX-Injected: 1", "x" * 513)
+    cases: list[tuple[str, Any, str]] = [
+        *((switch, SECRET, NO_SWITCH) for switch in ("use_ack", "gzip")),
+        *((field, "", EMPTY) for field in METADATA),
+        *((field, SECRET * 50, TOO_LONG) for field in METADATA),
+        *((field, 7, NO_TEXT) for field in METADATA),
+        *(("token", token, NO_TOKEN) for token in tokens),
+        ("url", f"https://x/?token={SECRET}", EXAMPLE),
+        ("url", "syslog://x", EXAMPLE),
+        ("url", f"https://{SECRET}@x", USER_NAME),
+    ]
+
+    assert wrong_refusals("splunk_hec", [({field: given}, field, why) for field, given, why in cases]) == {}
+
+
+def test_acknowledgement_is_waited_for_within_bounds() -> None:
+    """From a second to what a lease can hold."""
+    field = "ack_timeout_seconds"
+    cases: list[tuple[Any, str]] = [
         (0.9, "input should be greater than or equal to 1"),
         (251, "input should be less than or equal to 250"),
         (SECRET, "input should be a valid number, unable to parse string as a number"),
-    ],
-)
-def test_acknowledgement_is_waited_for_within_bounds(seconds: Any, reason: str) -> None:
-    """From a second to what a lease can hold."""
-    error = refusal(document("splunk_hec", use_ack=True, ack_timeout_seconds=seconds))
+    ]
+    asked = [({"use_ack": True, field: given}, field, why) for given, why in cases]
 
-    assert (error.field, error.reason) == ("ack_timeout_seconds", reason)
-
-
-@pytest.mark.parametrize("field", ["use_ack", "gzip"])
-def test_a_switch_is_on_or_off(field: str) -> None:
-    """Nothing else is a boolean."""
-    error = refusal(document("splunk_hec", **{field: SECRET}))
-
-    assert (error.field, error.reason) == (
-        field,
-        "input should be a valid boolean, unable to interpret input",
-    )
-
-
-@pytest.mark.parametrize("field", ["source_type", "host", "source"])
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ("", "string should have at least 1 character"),
-        (SECRET * 50, "string should have at most 256 characters"),
-        (7, "input should be a valid string"),
-    ],
-)
-def test_metadata_is_a_short_text(field: str, value: Any, reason: str) -> None:
-    """What stands beside each event is neither empty nor a novel."""
-    error = refusal(document("splunk_hec", **{field: value}))
-
-    assert (error.field, error.reason) == (field, reason)
-
-
-@pytest.mark.parametrize("token", ["", SECRET + " ", f"{SECRET}\r\nX-Injected: 1", "x" * 513])
-def test_a_token_is_told_how_it_should_be(token: str) -> None:
-    """In words that help whoever copied too much."""
-    error = refusal(document("splunk_hec", token=token))
-
-    assert (error.field, error.reason) == (
-        "token",
-        "give the token as Splunk shows it: printable characters, no spaces",
-    )
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        (
-            f"https://x/?token={SECRET}",
-            "give an address like https://splunk.example.com:8088/services/collector/event",
-        ),
-        ("syslog://x", "give an address like https://splunk.example.com:8088/services/collector/event"),
-        (
-            f"https://{SECRET}@x",
-            "has a user name in it: leave it out, the token is all that Splunk needs",
-        ),
-    ],
-)
-def test_a_url_is_told_how_it_should_be(url: str, reason: str) -> None:
-    """By an example, and never by repeating what was given."""
-    error = refusal(document("splunk_hec", url=url))
-
-    assert (error.field, error.reason) == ("url", reason)
+    assert wrong_refusals("splunk_hec", asked) == {}

@@ -1,4 +1,4 @@
-"""Everything that is wrong with an integration is told at once, each by the name of its field."""
+"""Everything that is wrong with an integration is named at once, each by the name of its field."""
 
 from typing import Any
 
