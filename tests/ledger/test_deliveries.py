@@ -55,17 +55,15 @@ def test_deliveries_by_integration(settled: Engine) -> None:
 
 
 @pytest.mark.parametrize("integration_id", [None, "int_a"])
-@pytest.mark.parametrize(
-    ("status", "names"),
-    [(Status.RETRYING, ["a:e3"]), (Status.DEAD, ["a:e4"]), (Status.DELIVERED, ["a:e5", "a:e2", "a:e1"])],
-)
-def test_deliveries_by_status(
-    settled: Engine, integration_id: str | None, status: Status, names: list[str]
-) -> None:
+def test_deliveries_by_status(settled: Engine, integration_id: str | None) -> None:
     """Each status has its list, of one integration or of all."""
-    rows = find_deliveries(settled, integration_id=integration_id, status=status)
+    names = {Status.RETRYING: ["a:e3"], Status.DEAD: ["a:e4"], Status.DELIVERED: ["a:e5", "a:e2", "a:e1"]}
+    found = {
+        status: _names(find_deliveries(settled, integration_id=integration_id, status=status))
+        for status in names
+    }
 
-    assert [name for name in _names(rows) if name != "b:e1"] == names
+    assert {status: [name for name in rows if name != "b:e1"] for status, rows in found.items()} == names
 
 
 def test_deliveries_by_event(settled: Engine) -> None:

@@ -99,30 +99,32 @@ def test_failed_block_writes_nothing(engine: Engine) -> None:
     assert seen == 0
 
 
-@pytest.mark.parametrize(
-    ("url", "complaint"),
-    [
-        ("nonsense", "is not the URL"),
-        ("postgresql://user:hunter2@host:port/name", "is not the URL"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
-        ("mysql://user:hunter2@host/name", "names mysql, which is not supported"),
-        ("postgresql+psycopg2://user:hunter2@host/name", "not supported"),
-        ("postgresql://user:hunter2@host/name?prepare_threshold=often", "prepare_threshold.*whole number"),
-        ("postgresql://user:hunter2@host/name?connect_timeout=soon", "connect_timeout.*whole number"),
-        ("postgresql://user:hunter2@host/name?sslmode=require&sslmode=allow", "sslmode more than once"),
-        ("postgresql://user:hunter2@host/name?autocommit=1", "option autocommit.*connection parameters"),
-        ("postgresql://user:hunter2@host/name?plugin=hunter2", "option plugin"),
-        ("sqlite:////tmp/name?pool_size=5", "option pool_size"),
-        ("sqlite:////tmp/name?timeout=long", "cannot read"),
-    ],
-)
-def test_url_of_no_ledger_is_refused(url: str, complaint: str) -> None:
-    """A URL that cannot be a ledger's is refused by the setting's name, and not repeated."""
-    with pytest.raises(InvalidSetting, match=f"SIEM_DATABASE_URL: .*{complaint}") as raised:
-        open_ledger(url)
+#: URLs that cannot be a ledger's, and a pattern of the complaint.
+NO_LEDGERS = {
+    "nonsense": "is not the URL",
+    "postgresql://user:hunter2@host:port/name": "is not the URL",
+    "sqlite://": "names no file",
+    "sqlite:///:memory:": "names no file",
+    "mysql://user:hunter2@host/name": "names mysql, which is not supported",
+    "postgresql+psycopg2://user:hunter2@host/name": "not supported",
+    "postgresql://user:hunter2@host/name?prepare_threshold=often": "prepare_threshold.*whole number",
+    "postgresql://user:hunter2@host/name?connect_timeout=soon": "connect_timeout.*whole number",
+    "postgresql://user:hunter2@host/name?sslmode=require&sslmode=allow": "sslmode more than once",
+    "postgresql://user:hunter2@host/name?autocommit=1": "option autocommit.*connection parameters",
+    "postgresql://user:hunter2@host/name?plugin=hunter2": "option plugin",
+    "sqlite:////tmp/name?pool_size=5": "option pool_size",
+    "sqlite:////tmp/name?timeout=long": "cannot read",
+}
 
-    assert "hunter2" not in str(raised.value)
+
+def test_url_of_no_ledger_is_refused(subtests: pytest.Subtests) -> None:
+    """A URL that cannot be a ledger's is refused by the setting's name, and not repeated."""
+    for url, complaint in NO_LEDGERS.items():
+        with subtests.test(url=url):
+            with pytest.raises(InvalidSetting, match=f"SIEM_DATABASE_URL: .*{complaint}") as raised:
+                open_ledger(url)
+
+            assert "hunter2" not in str(raised.value)
 
 
 def test_short_names_of_postgresql_are_understood(postgres_url: str) -> None:

@@ -193,12 +193,12 @@ def test_every_question_is_answered_by_an_index(engine: Engine, name: str) -> No
     """Each by its own: the minutes by their key, problems among problems, the latest from the end."""
     note(engine, outcome(["e1"]), outcome(["e2"], Status.DEAD, integration_id="int_ill"))
     plan = plan_of(engine, QUESTIONS[name])
-    told = "\n".join(plan)
+    lines = "\n".join(plan)
 
     assert not [line for line in plan if reads_all(line)]
-    assert "deliveries_latest" in told
-    assert "deliveries_unwell" in told
-    assert ("sqlite_autoindex_minute_counts" in told) or ("minute_counts_pkey" in told)
+    assert "deliveries_latest" in lines
+    assert "deliveries_unwell" in lines
+    assert ("sqlite_autoindex_minute_counts" in lines) or ("minute_counts_pkey" in lines)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -56,17 +56,17 @@ def test_what_was_not_sent_counts_as_no_attempt(engine: Engine) -> None:
     assert [row[3] for row in minute_counts(engine)] == [1]
 
 
-@pytest.mark.parametrize("assurance", list(Assurance))
-def test_delivery_says_how_far_it_came(engine: Engine, assurance: Assurance) -> None:
+def test_delivery_says_how_far_it_came(engine: Engine) -> None:
     """What a delivery can claim stands in its row, as the word that it is."""
-    record_entries(engine, [("5-0", [outcome(["evt_1"], assurance=assurance)])], [])
-    [row] = find_deliveries(engine)
+    outcomes = [outcome([assurance.value], assurance=assurance) for assurance in Assurance]
+    record_entries(engine, [("5-0", outcomes)], [])
 
-    assert row.assurance is assurance
+    found = {row.event_id: row.assurance for row in find_deliveries(engine)}
+    assert found == {assurance.value: assurance for assurance in Assurance}
 
 
 def test_only_deliveries_claim_to_have_come_far(engine: Engine) -> None:
-    """A retry undoes what an earlier settlement claimed; what nobody vouched for claims nothing."""
+    """A retry undoes what an earlier settlement claimed; what no destination confirmed claims nothing."""
     record_entries(engine, [("5-0", [outcome(["evt_1"], assurance=Assurance.INDEXED)])], [])
     record_entries(engine, [("6-0", [outcome(["evt_1"], Status.RETRYING, assurance=Assurance.SENT)])], [])
     record_entries(engine, [("7-0", [outcome(["evt_2"])])], [])
@@ -259,22 +259,24 @@ def test_what_was_never_an_event_is_kept(engine: Engine) -> None:
     assert (row.payload, row.cause) == (b"\xff\x00nonsense", Cause.INVALID)
 
 
-@pytest.mark.parametrize(
-    "nasty", ["nu\0l", "back\\slash", 'quo"te', "{curly},", "żółć 🙂", "new\nline", "NULL"]
-)
-def test_any_text_is_recorded(engine: Engine, nasty: str) -> None:
-    """Ids come back as they were, but for NUL, which PostgreSQL cannot hold; prose shows codes instead."""
-    failure = Failure(FailureCode.read(nasty), nasty, nasty, 400)
-    entry = outcome([nasty], Status.DEAD, integration_id=nasty, failure=failure)
-    record_entries(
-        engine, [("5-0", [entry])], [("5-0", letter({nasty: b"{}"}, integration_id=nasty, failure=failure))]
-    )
-    kept = nasty.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    [row], [dead] = find_deliveries(engine, event_id=nasty), all_dead_letters(engine, integration_id=nasty)
+NASTY = ("nu\0l", "back\\slash", 'quo"te', "{curly},", "żółć 🙂", "new\nline", "NULL")
 
-    assert {row.integration_id, row.event_id, dead.integration_id, dead.event_id} == {kept}
-    assert {row.error_code, dead.error_code} == {kept}
-    assert {row.error, row.hint, dead.error, dead.hint} == {plain(" ".join(nasty.split()))}
+
+def test_any_text_is_recorded(engine: Engine, subtests: pytest.Subtests) -> None:
+    """Ids come back as they were, but for NUL, which PostgreSQL cannot hold; prose shows codes instead."""
+    for place, nasty in enumerate(NASTY):
+        with subtests.test(text=nasty):
+            failure = Failure(FailureCode.read(nasty), nasty, nasty, 400)
+            entry = outcome([nasty], Status.DEAD, integration_id=nasty, failure=failure)
+            dead = letter({nasty: b"{}"}, integration_id=nasty, failure=failure)
+            record_entries(engine, [(f"5-{place}", [entry])], [(f"5-{place}", dead)])
+
+            kept = nasty.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            [row] = find_deliveries(engine, event_id=nasty)
+            [found] = all_dead_letters(engine, integration_id=nasty)
+            assert {row.integration_id, row.event_id, found.integration_id, found.event_id} == {kept}
+            assert {row.error_code, found.error_code} == {kept}
+            assert {row.error, row.hint, found.error, found.hint} == {plain(" ".join(nasty.split()))}
 
 
 def test_long_reasons_are_cut(engine: Engine) -> None:
