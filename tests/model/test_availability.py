@@ -28,7 +28,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_two_steps_lose_it_together(caplog: pytest.LogCaptureFixture) -> None:
-    """The first to miss it says so; it is back when nobody misses it any more."""
+    """The first to miss it says so; it is back when nothing misses it any more."""
     redis = Availability("Redis", log)
 
     redis.lost("router", BrokerUnavailable("gone"))
@@ -111,7 +111,7 @@ def test_a_locked_database_is_not_back_between_two_tries(
 
 
 def test_an_echo_of_an_outage_is_no_other_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A step of before the return fails by a connection of before; one that began later tells a new loss."""
+    """A step of before the return fails by a connection of before; one that began later reports a new loss."""
     redis = Availability("Redis", log)
     began = time.monotonic()
     redis.lost("watch", BrokerUnavailable("gone"))
@@ -126,7 +126,7 @@ def test_an_echo_of_an_outage_is_no_other_one(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_step_that_fails_at_the_database_has_redis(caplog: pytest.LogCaptureFixture) -> None:
-    """With both away, the return of Redis is told although the database is still lost."""
+    """With both away, the return of Redis is logged although the database is still lost."""
     stopping = threading.Event()
     coming: Iterator[Exception] = chain([BrokerUnavailable("gone")], repeat(LedgerUnavailable("gone"), 3))
 
@@ -171,7 +171,7 @@ def test_each_step_has_a_pace_of_its_own() -> None:
 
 
 def test_a_step_outlives_both_absences_and_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    """What is lost is told by the error; a success says that both are back."""
+    """The error says what is lost; a success says that both are back."""
     stopping = threading.Event()
 
     def troubles() -> Iterator[Exception | None]:
@@ -191,7 +191,7 @@ def test_a_step_outlives_both_absences_and_a_fault(caplog: pytest.LogCaptureFixt
 
 
 def test_tables_of_another_release_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody upgrades them, or grants the right to see them: told once, without a traceback."""
+    """An operator upgrades them, or grants the right to see them: logged once, without a traceback."""
     stopping = threading.Event()
     coming = iter([SchemaOutdated("no such table"), SchemaOutdated("no such table"), None])
 

@@ -1,4 +1,4 @@
-"""When clocks agree, what a leap is, and what people are told."""
+"""When clocks agree, what a leap is, and what people read of them."""
 
 import pytest
 
@@ -21,12 +21,12 @@ NOW = 1_795_600_000_000
     ],
 )
 def test_clocks_agree_within_minutes(host: int, redis: int, database: int | None, words: str | None) -> None:
-    """Whichever is off, it is told; and the earliest is what counts."""
+    """Whichever is off is named; and the earliest is what counts."""
     clocks = Clocks(NOW + host, NOW + redis, None if database is None else NOW + database, 0)
-    told = disagreement(clocks)
+    words = disagreement(clocks)
 
-    assert (told is None) == (words is None)
-    assert words is None or words in (told or "")
+    assert (words is None) == (words is None)
+    assert words is None or words in (words or "")
     assert clocks.earliest_ms == NOW + min(host, redis, database or 0)
 
 
@@ -35,26 +35,26 @@ def test_a_leap_is_one_against_time_itself() -> None:
     before = Clocks(NOW, NOW, None, 0)
     assert leap(before, Clocks(NOW + MINUTE, NOW + MINUTE, None, MINUTE)) is None
     assert leap(before, Clocks(NOW + 60 * MINUTE, NOW + 60 * MINUTE, None, 60 * MINUTE)) is None
-    told = leap(before, Clocks(NOW + 60 * MINUTE, NOW + 60 * MINUTE, None, MINUTE))
-    assert told == (
+    words = leap(before, Clocks(NOW + 60 * MINUTE, NOW + 60 * MINUTE, None, MINUTE))
+    assert words == (
         "the clock of this host leapt forward by 59 min; the clock of Redis leapt forward by 59 min"
     )
     assert leap(before, Clocks(NOW, NOW - 50 * MINUTE, None, 0)) == "the clock of Redis leapt back by 50 min"
 
 
-def test_small_skews_are_not_told_large_ones_are_not_well() -> None:
-    """From five seconds on it is told, from a minute on it is not ok."""
+def test_small_skews_are_not_words_large_ones_are_not_well() -> None:
+    """From five seconds on it is words, from a minute on it is not ok."""
     assert clocks_part({"router:a:1": 4.9, "recorder:a:2": -4.9}).words == (
         "every process has the time of Redis"
     )
-    told = clocks_part({"router:a:1": 0.1, "worker-webhook:b:2": -12.0})
-    assert told.ok
-    assert told.words.startswith("worker-webhook:b:2 is 12 s behind Redis: synchronize the clocks")
+    words = clocks_part({"router:a:1": 0.1, "worker-webhook:b:2": -12.0})
+    assert words.ok
+    assert words.words.startswith("worker-webhook:b:2 is 12 s behind Redis: synchronize the clocks")
     assert not clocks_part({"worker-webhook:b:2": 400.0}).ok
 
 
 def test_a_refusal_is_not_well() -> None:
-    """Whoever looks at health reads the reason."""
+    """Health shows the reason."""
     assert retention_part([]).ok
     assert retention_part(["because"]) == retention_part(["because"])
     assert (retention_part(["because"]).ok, retention_part(["because"]).words) == (False, "because")

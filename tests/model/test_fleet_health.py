@@ -62,7 +62,7 @@ def _signs(running: int, not_consuming: int, waiting: QueueDepth) -> FleetStats:
 def test_workers_are_judged_by_the_oldest_order(
     running: int, not_consuming: int, waiting: QueueDepth, state: str, words: str
 ) -> None:
-    """Whoever lives: who does not consume counts as none, and so do all while an order waits too long."""
+    """A process that does not consume counts as none, and so do all while an order waits too long."""
     found = {part.name: part for part in parts(_signs(running, not_consuming, waiting), {"webhook"}, 60.0)}
 
     assert found["worker-webhook"].ok is (state == "ok")
@@ -70,7 +70,7 @@ def test_workers_are_judged_by_the_oldest_order(
     assert found["worker-splunk_hec"].ok
 
 
-def test_orders_that_nobody_needs_count_as_well() -> None:
+def test_orders_of_a_type_without_integrations_count_as_well() -> None:
     """The last integration of a type may be disabled while events still wait for it."""
     found = {part.name: part for part in parts(_signs(1, 1, QueueDepth(1, NOW - 90_000)), set(), 60.0)}
 

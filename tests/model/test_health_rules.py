@@ -280,16 +280,15 @@ CASES: dict[str, tuple[HealthInputs, State, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_facts_amount_to_a_state_and_a_reason(name: str) -> None:
+def test_facts_amount_to_a_state_and_a_reason() -> None:
     """Each in words that say what is the matter."""
-    given, state, reason = CASES[name]
+    judged = {name: assess(given, LIMITS) for name, (given, _, _) in CASES.items()}
 
-    assert assess(given, LIMITS) == (state, reason)
+    assert judged == {name: (state, reason) for name, (_, state, reason) in CASES.items()}
 
 
 def test_thresholds_are_what_decides() -> None:
-    """Whoever wants to hear of less, or more, sets them."""
+    """An operator who wants fewer reports, or more, sets them."""
     stricter = Thresholds(degraded_rate=0.01, failing_rate=0.02, fewest_failures=1)
     milder = Thresholds(degraded_rate=0.9, failing_rate=1.0, oldest=600, silence=600)
 
@@ -300,24 +299,24 @@ def test_thresholds_are_what_decides() -> None:
 
 
 @pytest.mark.parametrize("has_recorder", [True, False])
-def test_what_nobody_has_recorded_is_not_called_healthy(*, has_recorder: bool) -> None:
-    """Old figures that were good say nothing of the present; what they say of ills, they say as of when."""
+def test_what_is_not_recorded_is_not_called_healthy(*, has_recorder: bool) -> None:
+    """Old figures that were good say nothing of the present; problems in them are shown with their time."""
     old = NOW - MINUTE
     why = "the recorder is late" if has_recorder else "no recorder runs"
     words = f"outcomes since 2026-11-23 14:01:07Z (1 min) not recorded yet: {why}"
 
-    def told(
+    def judged(
         backlog_stats: BacklogStats | None = None, record: DeliveryStats | None = None
     ) -> tuple[State, str]:
         return assess(facts(backlog_stats, record, recorded_until_ms=old, has_recorder=has_recorder), LIMITS)
 
-    assert told() == (State.UNKNOWN, f"{words}; nothing waits")
-    assert told(waiting(5)) == (State.UNKNOWN, f"{words}; 7 events wait")
-    assert told(record=LONG_AGO) == (State.UNKNOWN, f"{words}; nothing waits")
-    state, reason = told(record=attempts(50, dead=50))
+    assert judged() == (State.UNKNOWN, f"{words}; nothing waits")
+    assert judged(waiting(5)) == (State.UNKNOWN, f"{words}; 7 events wait")
+    assert judged(record=LONG_AGO) == (State.UNKNOWN, f"{words}; nothing waits")
+    state, reason = judged(record=attempts(50, dead=50))
     assert (state, reason.endswith(f"; {words}")) == (State.FAILING, True)
-    assert told(BacklogStats(12, breaker=OPEN))[0] is State.FAILING
-    assert told(waiting(90))[0] is State.DEGRADED
+    assert judged(BacklogStats(12, breaker=OPEN))[0] is State.FAILING
+    assert judged(waiting(90))[0] is State.DEGRADED
 
 
 def test_a_recorder_may_be_a_little_late() -> None:
@@ -348,17 +347,23 @@ def test_what_is_parked_is_not_forgotten() -> None:
     assert (health.parked_events, health.oldest_event_ms, health.waiting_seconds) == (5, NOW - HOUR, 3600.0)
 
 
-@pytest.mark.parametrize(
-    ("milliseconds", "words"),
-    [
-        *((0, "0 s"), (1499, "1 s"), (59_000, "59 s"), (60_000, "1 min"), (90_000, "90 s")),
-        *((120_000, "2 min"), (3_600_000, "1 h"), (7_199_000, "119 min"), (90_000_000, "25 h")),
-        *((172_800_000, "2 d"), (-5, "0 s")),
-    ],
-)
-def test_how_long_is_told_roughly(milliseconds: int, words: str) -> None:
+def test_a_span_is_given_roughly() -> None:
     """In the largest unit of which there are two."""
-    assert span(milliseconds) == words
+    words = {
+        -5: "0 s",
+        0: "0 s",
+        1499: "1 s",
+        59_000: "59 s",
+        60_000: "1 min",
+        90_000: "90 s",
+        120_000: "2 min",
+        3_600_000: "1 h",
+        7_199_000: "119 min",
+        90_000_000: "25 h",
+        172_800_000: "2 d",
+    }
+
+    assert {milliseconds: span(milliseconds) for milliseconds in words} == words
 
 
 def test_moments_are_utc() -> None:

@@ -33,7 +33,7 @@ BACKOFF = [RetryPolicy(3, 2.0).backoff * 2**number for number in range(3)]
 
 @dataclass
 class Course:
-    """What Redis and the ledger know of a course of sendings, told one by one; no breaker opens."""
+    """What Redis and the ledger know of a course of sendings, one after the other; no breaker opens."""
 
     now_ms: int = START
     minutes: dict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
@@ -134,7 +134,7 @@ def test_nothing_but_failures_is_failing_at_the_third(well: int, gap: float, eve
 
 @given(st.sampled_from(["dead", "refused"]), st.integers(3, 20), st.floats(0.5, 5), st.integers(1, 500))
 def test_it_recovers_within_seconds(trouble: str, times: int, gap: float, events: int) -> None:
-    """After a quarter of a minute of deliveries; that events died is told for the rest of the window."""
+    """After a quarter of a minute of deliveries; that events died is shown for the rest of the window."""
     course = Course()
     run(course, [trouble] * times, gap, events)
     ended = course.now_ms

@@ -69,7 +69,7 @@ def test_a_client_of_wrong_sentinels_names_the_setting() -> None:
         (WATCHED, "mymaster of sentinels one:26380, two:26379, ::1:26381"),
     ],
 )
-def test_the_place_is_told_without_secrets(url: str, where: str) -> None:
+def test_the_place_is_named_without_secrets(url: str, where: str) -> None:
     """For people who look where Redis is."""
     assert place(url) == where
 

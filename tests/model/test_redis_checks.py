@@ -38,7 +38,7 @@ def checked(
     return next(one for one in checks if one.name == name)
 
 
-def test_a_redis_that_suits_has_nothing_to_mend() -> None:
+def test_a_redis_that_suits_has_nothing_to_correct() -> None:
     """Every check is well, and none has a hint."""
     checks = judge_redis(RedisFacts(WELL, "everysec", ids=IngressIds()))
 
@@ -66,7 +66,7 @@ def test_a_redis_that_suits_has_nothing_to_mend() -> None:
         ("version", {"valkey_version": "9.0.1"}, "ok", "Valkey 9.0.1"),
     ],
 )
-def test_each_fault_is_told(name: str, info: dict[str, Any], standing: str, words: str) -> None:
+def test_each_fault_is_named(name: str, info: dict[str, Any], standing: str, words: str) -> None:
     """With the words that say what it costs, and a hint unless all is well."""
     found = checked(name, **info)
 
@@ -75,7 +75,7 @@ def test_each_fault_is_told(name: str, info: dict[str, Any], standing: str, word
     assert found.fatal == (name in ("cluster", "version") and standing == "failed")
 
 
-def test_an_fsync_that_is_left_to_the_system_is_told() -> None:
+def test_an_fsync_that_is_left_to_the_system_is_a_warning() -> None:
     """And nothing is said of it where there is no append-only file."""
     assert checked("fsync", appendfsync="no").standing is CheckStatus.WARNING
     names = [one.name for one in judge_redis(RedisFacts(WELL | {"aof_enabled": 0}, None))]
@@ -124,7 +124,7 @@ def test_without_info_nothing_is_known() -> None:
         (None, "unknown", "whether the ids"),
     ],
 )
-def test_ids_that_somebody_has_chosen_are_told(ids: IngressIds | None, standing: str, words: str) -> None:
+def test_ids_that_a_publisher_chose_are_reported(ids: IngressIds | None, standing: str, words: str) -> None:
     """While they keep events out that is a failure; afterwards a warning, with when it was."""
     [check] = [one for one in judge_redis(RedisFacts(WELL, "no", ids=ids)) if one.name == "ids"]
 
@@ -142,7 +142,7 @@ def test_ids_that_somebody_has_chosen_are_told(ids: IngressIds | None, standing:
         ("6.2.14", 32 << 20, ["removals"]),
     ],
 )
-def test_what_a_publisher_could_do_unnoticed_is_told(
+def test_what_a_publisher_could_do_unnoticed_is_reported(
     version: str, largest: int | None, names: list[str]
 ) -> None:
     """By the doctor; what cannot be asked is left out."""
@@ -163,7 +163,7 @@ def test_what_an_operator_accepts_is_a_warning() -> None:
 
 
 def test_the_part_of_the_fleet_is_not_ok_where_events_get_lost() -> None:
-    """A warning is told, and is no failure."""
+    """A warning is shown, and is no failure."""
     warned = config_part(judge_redis(RedisFacts(WELL, "no", ids=IngressIds())))
     failed = config_part(judge_redis(RedisFacts(WELL | {"evicted_keys": 3}, "no")))
 

@@ -22,42 +22,44 @@ KNOWN = Mark("b", 10, 1000)
 NOON = 1_795_385_700_000
 
 
-@pytest.mark.parametrize(
-    ("known", "found", "verdict"),
-    [
-        (None, None, MarkVerdict.FIRST),
-        (None, Epoch(Mark("a", 3)), MarkVerdict.FIRST),
-        (KNOWN, Epoch(Mark("b", 10)), MarkVerdict.SAME),
-        (KNOWN, Epoch(Mark("b", 12)), MarkVerdict.SAME),
-        (KNOWN, Epoch(Mark("b", 9)), MarkVerdict.LOST),
-        (KNOWN, Epoch(Mark("b", 10), truncated="cut off"), MarkVerdict.LOST),
-        (KNOWN, None, MarkVerdict.LOST),
-        (KNOWN, Epoch(Mark("a", 99)), MarkVerdict.LOST),
-        (KNOWN, Epoch(Mark("c", 1), before=("a", "b")), MarkVerdict.LEDGER_IS_OLDER),
-        (Mark("b"), None, MarkVerdict.UNKNOWN_EPOCH),
-        (Mark("b"), Epoch(Mark("a", 99)), MarkVerdict.UNKNOWN_EPOCH),
-        (Mark("b"), Epoch(Mark("b")), MarkVerdict.SAME),
-    ],
-)
-def test_a_mark_beside_the_known_one(known: Mark | None, found: Epoch | None, verdict: MarkVerdict) -> None:
+#: The mark that is known, what is found, and what that means.
+MARKS: list[tuple[Mark | None, Epoch | None, MarkVerdict]] = [
+    (None, None, MarkVerdict.FIRST),
+    (None, Epoch(Mark("a", 3)), MarkVerdict.FIRST),
+    (KNOWN, Epoch(Mark("b", 10)), MarkVerdict.SAME),
+    (KNOWN, Epoch(Mark("b", 12)), MarkVerdict.SAME),
+    (KNOWN, Epoch(Mark("b", 9)), MarkVerdict.LOST),
+    (KNOWN, Epoch(Mark("b", 10), truncated="cut off"), MarkVerdict.LOST),
+    (KNOWN, None, MarkVerdict.LOST),
+    (KNOWN, Epoch(Mark("a", 99)), MarkVerdict.LOST),
+    (KNOWN, Epoch(Mark("c", 1), before=("a", "b")), MarkVerdict.LEDGER_IS_OLDER),
+    (Mark("b"), None, MarkVerdict.UNKNOWN_EPOCH),
+    (Mark("b"), Epoch(Mark("a", 99)), MarkVerdict.UNKNOWN_EPOCH),
+    (Mark("b"), Epoch(Mark("b")), MarkVerdict.SAME),
+]
+
+
+def test_a_mark_beside_the_known_one() -> None:
     """Only what is known and not there any more is lost; a restored ledger is no loss of Redis."""
-    assert compare(known, found) is verdict
+    assert [(known, found, compare(known, found)) for known, found, _ in MARKS] == MARKS
 
 
-@pytest.mark.parametrize(
-    ("found", "was_ours", "kind"),
-    [
-        (None, False, LossKind.EMPTIED),
-        (Epoch(Mark("x", 3)), False, LossKind.REPLACED),
-        (Epoch(Mark("a", 3)), True, LossKind.ROLLED_BACK),
-        (Epoch(Mark("b", 9)), True, LossKind.ROLLED_BACK),
-        (Epoch(Mark("b", 10), truncated="cut off"), True, LossKind.TRUNCATED),
-        (Epoch(Mark("b", 9), truncated="cut off"), True, LossKind.ROLLED_BACK),
-    ],
-)
-def test_what_became_of_the_data(found: Epoch | None, kind: LossKind, *, was_ours: bool) -> None:
-    """Told from the epoch that is there, and whether the ledger knows it."""
-    assert loss_kind(KNOWN, found, was_ours=was_ours) is kind
+#: What is found, whether the ledger knows its epoch, and the kind of the loss.
+LOSSES: list[tuple[Epoch | None, bool, LossKind]] = [
+    (None, False, LossKind.EMPTIED),
+    (Epoch(Mark("x", 3)), False, LossKind.REPLACED),
+    (Epoch(Mark("a", 3)), True, LossKind.ROLLED_BACK),
+    (Epoch(Mark("b", 9)), True, LossKind.ROLLED_BACK),
+    (Epoch(Mark("b", 10), truncated="cut off"), True, LossKind.TRUNCATED),
+    (Epoch(Mark("b", 9), truncated="cut off"), True, LossKind.ROLLED_BACK),
+]
+
+
+def test_what_became_of_the_data() -> None:
+    """It follows from the epoch that is there, and whether the ledger knows it."""
+    assert [
+        (found, was_ours, loss_kind(KNOWN, found, was_ours=was_ours)) for found, was_ours, _ in LOSSES
+    ] == LOSSES
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_a_stream_that_began_again() -> None:
     ]
 
 
-def test_a_loss_is_told_with_its_numbers_and_its_moments() -> None:
+def test_a_loss_is_described_with_its_numbers_and_its_moments() -> None:
     """Integration by integration, and what cannot be known is said."""
     loss = Loss(
         LossKind.EMPTIED, NOON, NOON + 2000, {"int_b": 97, "int_a": 200}, {"events": 12, "outcomes": 0}
@@ -118,7 +120,7 @@ def test_a_loss_is_told_with_its_numbers_and_its_moments() -> None:
     assert "nothing is known to be missing" in loss_text(Loss(LossKind.ROLLED_BACK, NOON, NOON, {}, {}))
 
 
-def test_readiness_tells_of_losses_until_they_are_acknowledged() -> None:
+def test_readiness_reports_losses_until_they_are_acknowledged() -> None:
     """The latest in words, the others by their number."""
     loss = Loss(LossKind.EMPTIED, NOON, NOON, {"int_a": 2}, {})
 

@@ -83,7 +83,7 @@ def test_what_was_delivered_has_no_reason() -> None:
 
 
 def test_each_request_is_counted_and_none_beyond_the_mark() -> None:
-    """Of the events that it carries, up to what a byte tells apart from those that are settled."""
+    """Of the events that it carries, up to what a byte distinguishes from those that are settled."""
     attempt = attempt_of([0, 1, SETTLED - 1])
     attempt.count([0, 2])
     assert list(attempt.request_counts) == [1, 1, SETTLED - 1]
@@ -112,7 +112,7 @@ def test_a_batch_that_was_accepted_is_delivered() -> None:
 
 
 def test_what_was_not_sent_is_no_failed_attempt() -> None:
-    """Of a ruling, the events that no request carried are recorded apart, and told not to be sent."""
+    """Of a ruling, the events that no request carried are recorded apart, as not sent."""
     attempt = attempt_of([1, 1, 0, 2], before=[0, 1, 0, 1])
     settlement = settle_results(attempt, [failing([0, 1, 2, 3])], POLICY)
 
@@ -359,7 +359,7 @@ def test_a_destination_that_asks_to_be_spared_is_spared_for_a_while(asked: float
 
 
 def test_a_destination_that_is_gone_switches_its_integration_off() -> None:
-    """The event that was told so is dead; those that were not sent wait, not attempted yet."""
+    """The event that got this answer is dead; those that were not sent wait, not attempted yet."""
     attempt = attempt_of([1, 0])
     gone = Failure(FailureCode.ENDPOINT_GONE, "HTTP 410: Gone", "switch it on again", 410)
     results = [DeliveryResult([0], Verdict.REFUSED, 5, gone), DeliveryResult([1], Verdict.RETRY, 5, gone)]

@@ -1,4 +1,4 @@
-"""An event as text: every byte of it is told, and what a person corrects of it is still JSON."""
+"""An event as text: every byte of it is shown, and what a person corrects of it is still JSON."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_nothing_that_was_published_is_left_out_or_rounded(said: str) -> None:
 @pytest.mark.parametrize("char", ["\u00a0", "\u202e", "\x7f", "\U000e0001"])
 @pytest.mark.parametrize("end", ["}", ""])
 def test_what_cannot_be_printed_stands_by_its_code_of_json(char: str, end: str) -> None:
-    """In JSON that is cut off too: whoever completes it has the event as it was."""
+    """In JSON that is cut off too: completed, it is the event as it was."""
     text = payload_text(f'{{"a":"{char}"{end}'.encode())
 
     assert text.replace("\n", "").isprintable()
@@ -54,7 +54,7 @@ def test_indents_never_make_an_event_too_long() -> None:
 
 
 def test_what_is_no_utf8_is_shown_and_is_no_json() -> None:
-    """Nobody publishes it by mistake."""
+    """It is not published by mistake."""
     text = payload_text(b'{"a":"\xff"}')
 
     assert text == r'{"a":"\xff"}'
