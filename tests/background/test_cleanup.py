@@ -48,7 +48,7 @@ def cleanup(
     )
 
 
-def told(client: redis.Redis, store: IntegrationStore, *deleted: str) -> None:
+def publish_deletions(client: redis.Redis, store: IntegrationStore, *deleted: str) -> None:
     """Publish a and b, of which these are deleted then."""
     subscribe(client, "a", "b")
     for one in deleted:
@@ -64,7 +64,7 @@ def of(client: redis.Redis, integration_id: str) -> list[bytes]:
 
 def test_only_the_deleted_go(client: redis.Redis, store: IntegrationStore) -> None:
     """With a note; the others stay as they are."""
-    told(client, store, "a")
+    publish_deletions(client, store, "a")
     before = of(client, "b")
     cleanup(client, store).step()
 
@@ -75,7 +75,7 @@ def test_only_the_deleted_go(client: redis.Redis, store: IntegrationStore) -> No
 
 def test_events_drain_first(client: redis.Redis, store: IntegrationStore) -> None:
     """Neither what waits goes with it, nor what is parked in the ledger."""
-    told(client, store, "a", "b")
+    publish_deletions(client, store, "a", "b")
     append(client, "a", [["e1"]])
     parked = {"b": 1}
     cleaning = cleanup(client, store, parked)
@@ -95,7 +95,7 @@ def test_what_comes_late_drains(
     has_note: bool,  # noqa: FBT001 - or the ledger alone knows of the deletion
 ) -> None:
     """A router that slept through the deletion appends: its events get a tombstone, and all goes again."""
-    told(client, store, "a")
+    publish_deletions(client, store, "a")
     cleaning = cleanup(client, store)
     cleaning.step()
     if not has_note:
@@ -112,7 +112,7 @@ def test_what_comes_late_drains(
 
 def test_a_recorder_of_an_earlier_release_is_outlasted(client: redis.Redis, store: IntegrationStore) -> None:
     """It writes the tombstones of all that was ever deleted again and again."""
-    told(client, store, "a")
+    publish_deletions(client, store, "a")
     cleaning = cleanup(client, store)
     for _ in range(2):
         cleaning.step()
@@ -127,7 +127,7 @@ def test_a_recorder_of_an_earlier_release_is_outlasted(client: redis.Redis, stor
 
 def test_what_lives_in_the_ledger_is_for_the_recorder(client: redis.Redis, store: IntegrationStore) -> None:
     """A ledger that was set back: the tombstone stands until the more careful state is in the ledger."""
-    told(client, store)
+    publish_deletions(client, store)
     client.hset(keys.INTEGRATIONS, "a", '{"id": "a", "destination": {"type": "webhook"}, "deleted": true}')
     client.hdel(keys.INTEGRATIONS, "b")
     before = of(client, "a") + of(client, "b")
@@ -140,7 +140,7 @@ def test_what_nobody_knows_is_kept_and_told_once(
     client: redis.Redis, store: IntegrationStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may be a customer's, for all that is known."""
-    told(client, store)
+    publish_deletions(client, store)
     append(client, "stranger", [["e1"]])
     cleaning = cleanup(client, store)
     for _ in range(3):
@@ -152,8 +152,8 @@ def test_what_nobody_knows_is_kept_and_told_once(
 
 def test_one_works_at_a_time(client: redis.Redis, store: IntegrationStore) -> None:
     """The other rests."""
-    told(client, store, "a")
-    client.set("turn", "somebody else")
+    publish_deletions(client, store, "a")
+    client.set("turn", "another")
     cleanup(client, store).step()
 
     assert client.hexists(keys.INTEGRATIONS, "a")

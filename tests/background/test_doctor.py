@@ -18,7 +18,7 @@ STEPS = {
     "syslog_cef": [*WAY, "test event"],
     "webhook": [*WAY, "test event", "clock"],
 }
-NOBODY = {
+UNREACHABLE = {
     "splunk_hec": {"url": "https://no-such-host.invalid", "token": "t"},
     "syslog_cef": {"url": "syslog+tls://no-such-host.invalid"},
     "webhook": {"url": "https://no-such-host.invalid/hook"},
@@ -30,9 +30,9 @@ def _splunk(url: str, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", STEPS)
-def test_every_step_is_told_of_even_if_it_is_not_asked(kind: str) -> None:
-    """Whoever reads the result always finds the same steps, and the first failure is named in the rest."""
-    checks = examined({"type": kind} | NOBODY[kind])
+def test_every_step_is_reported_even_if_it_is_not_asked(kind: str) -> None:
+    """A result always has the same steps, and the first failure is named in the rest."""
+    checks = examined({"type": kind} | UNREACHABLE[kind])
     rest = [check for check in checks.values() if check.result is StepStatus.SKIPPED]
 
     assert list(checks) == STEPS[kind]
@@ -54,7 +54,7 @@ def test_each_check_comes_as_soon_as_its_step_has_ended() -> None:
         assert before == ["configuration", "name", "address"]
         assert dialled_before == 0
         assert (connection.step, connection.result) == ("connection", StepStatus.OK)
-        assert endpoint.left.wait(10), "whoever stops half-way leaves no connection open"
+        assert endpoint.left.wait(10), "a check that stops half-way leaves no connection open"
 
 
 def test_a_step_that_waits_tells_how_long() -> None:
@@ -78,7 +78,7 @@ def test_a_step_that_waits_tells_how_long() -> None:
 def test_what_cannot_work_is_said_before_anything_is_dialled(
     destination: dict[str, Any], message: str
 ) -> None:
-    """The integration's own fault is told as such, with the field."""
+    """The integration's own fault is shown as such, with the field."""
     checks = examined(destination)
 
     assert checks["configuration"].result is StepStatus.FAILED
@@ -122,7 +122,7 @@ def test_what_this_process_lacks_is_not_said_of_the_destination(kind: str) -> No
     with Endpoint(answers()) as endpoint:
         url = f"syslog://{HOST}:{endpoint.port}" if kind == "syslog_cef" else endpoint.url()
         with few_descriptors(0):
-            checks = examined({"type": kind, **NOBODY[kind], "url": url, "timeout_seconds": 2.0})
+            checks = examined({"type": kind, **UNREACHABLE[kind], "url": url, "timeout_seconds": 2.0})
 
     step = checks["connection"]
     assert step.result is StepStatus.FAILED

@@ -39,7 +39,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def health(client: redis.Redis, engine: Engine) -> HealthService:
-    """Give what answers, with the thresholds that nobody has changed."""
+    """Give what answers, with the default thresholds."""
     subscribe(client, "int_a", "int_b")
     return HealthService(engine, client, Settings())
 
@@ -71,7 +71,9 @@ def test_redis_and_the_ledger_make_one_picture(
     append(client, "int_a", [["e10", "e11", "e12"]])
     found = health.of("int_a")
 
-    assert (found.state, found.error_rate, found.retry_rate) == (State.HEALTHY, 0.0, 0.2)
+    assert found.state is State.HEALTHY
+    assert found.error_rate == 0.0
+    assert found.retry_rate == 0.2
     assert found.backlog_events == 3
     assert found.last_success_ms == now - MINUTE
     assert found.last_error is not None
@@ -102,7 +104,7 @@ def test_failures_of_an_outage_that_is_over_count_no_more(
 def test_a_time_that_no_calendar_has_hides_nobody(
     client: redis.Redis, health: HealthService, since: str, words: str
 ) -> None:
-    """Whatever wrote it into Redis: the integration is told of, and so are all others."""
+    """Whatever wrote it into Redis: the integration is shown, and so are all others."""
     client.hset(
         keys.state_key("int_a"),
         mapping={"breaker": "open", "opened_by": "destination_down", "opened_at": since, "probe_at": since},
@@ -126,7 +128,7 @@ def test_all_are_told_by_tenant(engine: Engine, health: HealthService) -> None:
         ("int_c", State.IDLE),
     ]
     assert [one.integration_id for one in health.all("other")] == ["int_c"]
-    assert health.all("nobody") == []
+    assert health.all("unknown") == []
 
 
 def test_what_is_not_there_has_no_health(engine: Engine, health: HealthService) -> None:
@@ -164,7 +166,7 @@ def test_a_fleet_that_works_is_ready(client: redis.Redis, health: HealthService)
 def test_a_redis_that_does_not_suit_makes_the_fleet_unready(
     client: redis.Redis, engine: Engine, health: HealthService
 ) -> None:
-    """Where accepted events may be mixed with another ledger's; whose Redis it is, is told either way."""
+    """Where accepted events may be mixed with another ledger's; whose Redis it is, is shown either way."""
     alive(client, "router", "recorder", "worker-splunk_hec")
     client.set(keys.LEDGER, ledger_id(engine))
     ours = parts(health.fleet())["redis-config"]
@@ -177,7 +179,7 @@ def test_a_redis_that_does_not_suit_makes_the_fleet_unready(
 
 
 @pytest.mark.parametrize("missing", ["router", "recorder", "worker-splunk_hec"])
-def test_who_is_missing_is_told(client: redis.Redis, health: HealthService, missing: str) -> None:
+def test_a_missing_part_is_named(client: redis.Redis, health: HealthService, missing: str) -> None:
     """Each part for itself."""
     alive(client, *({"router", "recorder", "worker-splunk_hec"} - {missing}))
     fleet = health.fleet()
@@ -188,7 +190,9 @@ def test_who_is_missing_is_told(client: redis.Redis, health: HealthService, miss
 
 
 @pytest.mark.parametrize(("stream", "part"), [(keys.EVENTS, "router"), (keys.OUTCOMES, "recorder")])
-def test_who_lags_is_told(client: redis.Redis, health: HealthService, stream: str, part: str) -> None:
+def test_a_part_that_lags_is_named(
+    client: redis.Redis, health: HealthService, stream: str, part: str
+) -> None:
     """A router or recorder that runs, and leaves an entry for long, does not do its work."""
     alive(client, *ROLES)
     client.xadd(stream, {"event": b"{}"}, id=f"{RedisStats(client).now_ms() - 75_000}-0")
@@ -199,7 +203,7 @@ def test_who_lags_is_told(client: redis.Redis, health: HealthService, stream: st
 
 
 def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: HealthService) -> None:
-    """A single entry that was set aside keeps the fleet from being ready, until somebody sees to it."""
+    """A single entry that was set aside keeps the fleet from being ready, until it is dealt with."""
     alive(client, *ROLES)
     client.xadd(keys.UNRECORDABLE, {"raw": b""})
     fleet = health.fleet()
@@ -208,7 +212,7 @@ def test_what_could_not_be_recorded_is_not_ok(client: redis.Redis, health: Healt
     assert "1 could not be recorded: see `siem unrecordable list`" in parts(fleet)["recorder"][1]
 
 
-def test_without_redis_the_rest_is_told(engine: Engine) -> None:
+def test_without_redis_the_rest_is_shown(engine: Engine) -> None:
     """Nothing is raised: it is the one who asks that has to know."""
     fleet = HealthService(engine, redis_client("redis://127.0.0.1:1/0"), Settings()).fleet()
 

@@ -1,4 +1,4 @@
-"""Every change of state is told once, in its time, on `siem:health` and to the webhook."""
+"""Every change of state is sent once, in its time, on `siem:health` and to the webhook."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that a test sets forward."""
 
     def __init__(self) -> None:
         """Begin at some moment."""
@@ -137,7 +137,7 @@ def test_what_is_not_known_is_not_announced(world: World) -> None:
 
 
 def test_a_change_is_announced_once_and_kept(world: World) -> None:
-    """With all that a subscriber needs; whoever comes late reads it in the hash."""
+    """With all that a subscriber needs; a late one reads it in the hash."""
     watch = world.watch()
     world.becomes(State.DEGRADED)
     _settle(watch, world)
@@ -167,8 +167,8 @@ def test_only_what_needs_attention_is_logged_as_a_warning(
         world.becomes(state)
         _settle(watch, world)
 
-    told = zip(caplog.records, fields_of(caplog, INTEGRATION_HEALTH_CHANGED), strict=True)
-    assert [(record.levelname, one["integration"], one["name"], one["state"]) for record, one in told] == [
+    changes = zip(caplog.records, fields_of(caplog, INTEGRATION_HEALTH_CHANGED), strict=True)
+    assert [(record.levelname, one["integration"], one["name"], one["state"]) for record, one in changes] == [
         ("WARNING", "int_a", "name of int_a", "degraded"),
         ("WARNING", "int_a", "name of int_a", "failing"),
         ("INFO", "int_a", "name of int_a", "healthy"),
@@ -179,7 +179,7 @@ def test_only_what_needs_attention_is_logged_as_a_warning(
 
 
 def test_a_state_must_hold_before_it_is_announced(world: World) -> None:
-    """What comes and goes is nobody's business; each coming counts anew."""
+    """What comes and goes is not reported; each coming counts again."""
     watch = world.watch()
     for state in (State.DEGRADED, State.HEALTHY, State.DEGRADED, State.FAILING):
         world.becomes(state)
@@ -195,7 +195,7 @@ def test_a_state_must_hold_before_it_is_announced(world: World) -> None:
 
 
 def test_an_open_breaker_is_announced_at_once(world: World) -> None:
-    """Nobody opens it for a hiccup."""
+    """It is not opened for a hiccup."""
     world.becomes(State.FAILING, breaker=True)
     world.watch().step()
 
@@ -203,7 +203,7 @@ def test_an_open_breaker_is_announced_at_once(world: World) -> None:
 
 
 def test_another_process_does_not_repeat_it(world: World) -> None:
-    """What was told stands in Redis."""
+    """What was sent stands in Redis."""
     world.becomes(State.FAILING, breaker=True)
     world.watch().step()
     first = world.heard()
@@ -255,7 +255,7 @@ def running(watch: HealthMonitor, stopping: threading.Event) -> threading.Thread
 
 
 def post_to(url: str) -> Post:
-    """Make what tells this webhook."""
+    """Make what posts to this webhook."""
     post = webhook(Settings.model_validate({"health_webhook_url": url, "allowed_networks": "127.0.0.0/8"}))
     assert post is not None
     return post
@@ -265,7 +265,7 @@ def post_to(url: str) -> Post:
 def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While it is ill, subscribers are told all the same; once well, it hears how things are now."""
+    """While it is ill, subscribers get it all the same; once well, it hears how things are now."""
     caplog.set_level(logging.WARNING)
     stopping = threading.Event()
     with WebhookReceiver(answers(503)) as receiver:
@@ -281,7 +281,7 @@ def test_the_webhook_is_told_the_latest_and_nobody_waits_for_it(
             wait_until(lambda: world.kept()["int_a"] == "degraded", "the third is announced")
             seen = len(receiver.posts)
             receiver.script = takes()
-            wait_until(lambda: not world.client.exists(keys.HEALTH_UNSENT), "all is told")
+            wait_until(lambda: not world.client.exists(keys.HEALTH_UNSENT), "all is sent")
             mark_sent = [json.loads(one.body) for one in receiver.posts]
         finally:
             stopping.set()
@@ -301,14 +301,14 @@ def test_the_webhook_may_say_first_that_it_is_at_work() -> None:
 
 
 def test_what_the_webhook_was_not_told_survives_a_restart(world: World) -> None:
-    """The next process tells it."""
+    """The next process sends it."""
     world.becomes(State.FAILING, breaker=True)
     world.watch(post_to("http://127.0.0.1:1/private")).step()
     stopping = threading.Event()
     with WebhookReceiver() as receiver:
         thread = running(world.watch(post_to(receiver.url)), stopping)
         try:
-            wait_until(lambda: receiver.posts, "it is told")
+            wait_until(lambda: receiver.posts, "it is sent")
         finally:
             stopping.set()
             thread.join()
@@ -317,7 +317,7 @@ def test_what_the_webhook_was_not_told_survives_a_restart(world: World) -> None:
 
 
 def test_something_newer_is_not_struck_off(client: redis.Redis) -> None:
-    """What changed while it was being told stays to be told."""
+    """What changed while it was being sent stays to be sent."""
     client.hset(keys.HEALTH_UNSENT, "int_a", b"new")
     announcements = HealthEvents(client)
     announcements.mark_sent("int_a", b"old")
@@ -342,7 +342,7 @@ def test_a_webhook_that_cannot_be_reached_says_why_without_its_path() -> None:
 
 
 def test_what_stands_in_redis_and_cannot_be_read_was_never_told(world: World) -> None:
-    """It is told again rather than never."""
+    """It is sent again rather than never."""
     world.client.hset(keys.HEALTH_STATES, "int_a", b"{}")
     world.becomes(State.DEGRADED)
     _settle(world.watch(), world)

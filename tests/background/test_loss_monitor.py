@@ -1,4 +1,4 @@
-"""What Redis held and holds no longer is told, with its number, once; and nothing else is."""
+"""What Redis held and holds no longer is reported, with its number, once; and nothing else is."""
 
 import logging
 import shutil
@@ -184,7 +184,7 @@ def test_a_restored_ledger_is_no_loss_of_redis(rig: LossRig) -> None:
     shutil.copy(rig.file, dump)
     rig.client.flushall()
     rig.watch.step()
-    told = len(rig.losses())
+    reported = len(rig.losses())
     rig.engine.dispose()
     for wal in rig.file.parent.glob("ledger.sqlite3-*"):
         wal.unlink()
@@ -192,7 +192,7 @@ def test_a_restored_ledger_is_no_loss_of_redis(rig: LossRig) -> None:
     rig.another().step()
     rig.another().step()
 
-    assert told == 1
+    assert reported == 1
     assert rig.losses() == []
 
 
@@ -227,7 +227,7 @@ def test_a_backlog_that_vanished_is_told_and_counted_anew(rig: LossRig) -> None:
 
 
 def test_a_stream_that_vanished_is_told(rig: LossRig) -> None:
-    """With the events that nobody had read."""
+    """With the events that no router had read."""
     for _ in range(3):
         rig.client.xadd(keys.EVENTS, {"event": b"{}"})
     rig.watch.step()
@@ -253,7 +253,7 @@ def test_two_that_work_at_once_tell_once(rig: LossRig) -> None:
 
 
 def test_marks_go_on_while_the_database_is_away(rig: LossRig) -> None:
-    """A loss in that time is told by what stood in Redis just before, not by what the ledger knew."""
+    """A loss in that time is measured by what stood in Redis just before, not by what the ledger knew."""
     rig.watch.step()
     rig.store.away = True
     rig.append(*names(8))

@@ -22,7 +22,7 @@ _names = itertools.count()
 
 
 class Ledger:
-    """Holds so many old rows of each kind, and tells what it was asked."""
+    """Holds so many old rows of each kind, and says what it was asked."""
 
     def __init__(self, **rows: int) -> None:
         """Take how many rows there are of each kind, by its name in code."""
@@ -42,19 +42,19 @@ class Refusals:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.told: dict[str, str] = {}
+        self.refusals: dict[str, str] = {}
 
     def all(self) -> dict[str, str]:
         """Return them."""
-        return self.told
+        return self.refusals
 
     def replace(self, refusals: dict[str, str]) -> None:
         """Let these be all."""
-        self.told = dict(refusals)
+        self.refusals = dict(refusals)
 
 
 def now() -> Clocks:
-    """Tell the time, which nobody disputes."""
+    """Give the time, which nothing disputes."""
     at_ms = time.time_ns() // 1_000_000
     return Clocks(at_ms, at_ms, None, round(time.monotonic() * 1000))
 
@@ -152,7 +152,7 @@ def test_one_of_many_prunes(client: redis.Redis) -> None:
 
 
 def test_it_outlives_the_database(client: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """It says that once, and ends when told."""
+    """It says that once, and ends on request."""
     stopping = threading.Event()
     tries = itertools.count(1)
 

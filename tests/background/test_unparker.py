@@ -1,4 +1,4 @@
-"""Parked events come back once, whoever dies in between."""
+"""Parked events come back once, whatever dies in between."""
 
 import threading
 from collections.abc import Iterator

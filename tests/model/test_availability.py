@@ -111,7 +111,7 @@ def test_a_locked_database_is_not_back_between_two_tries(
 
 
 def test_an_echo_of_an_outage_is_no_other_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A step of before the return fails by a connection of before; one that began later reports a new loss."""
+    """A step of before the return fails by an old connection; one that began later reports a new loss."""
     redis = Availability("Redis", log)
     began = time.monotonic()
     redis.lost("watch", BrokerUnavailable("gone"))

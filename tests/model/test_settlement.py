@@ -97,17 +97,19 @@ def test_a_batch_that_was_accepted_is_delivered() -> None:
     )
 
     [outcome] = settlement.outcomes
-    assert (outcome.integration_id, outcome.status, outcome.settled_ms) == (
-        "int_1",
-        "delivered",
-        CLAIMED_MS + 7,
-    )
-    assert (outcome.failure, outcome.retry_at_ms, outcome.http_status) == (None, None, 200)
+    assert outcome.integration_id == "int_1"
+    assert outcome.status == "delivered"
+    assert outcome.settled_ms == CLAIMED_MS + 7
+    assert outcome.failure is None
+    assert outcome.retry_at_ms is None
+    assert outcome.http_status == 200
     assert [(trace.id, trace.time_ms, trace.published_ms, trace.attempts) for trace in outcome.events] == [
         ("e0", 10, 20, 1),
         ("e1", 11, 21, 2),
     ]
-    assert (settlement.settled, settlement.dead, settlement.retry) == (2, [], None)
+    assert settlement.settled == 2
+    assert settlement.dead == []
+    assert settlement.retry is None
     assert attempt.open_places() == []
 
 
@@ -155,11 +157,9 @@ def test_what_is_refused_is_dead_with_its_payload_and_takes_nobody_along() -> No
     assert ids_by_status(settlement) == {"delivered": ["e0"], "dead": ["e1"], "retrying": ["e2"]}
     [letter] = settlement.dead
     assert (letter.integration_id, letter.cause, letter.failure) == ("int_1", "refused", BAD)
-    assert (letter.events, letter.attempts, letter.dead_ms) == (
-        [attempt.batch.events[1]],
-        [1],
-        CLAIMED_MS + 6,
-    )
+    assert letter.events == [attempt.batch.events[1]]
+    assert letter.attempts == [1]
+    assert letter.dead_ms == CLAIMED_MS + 6
     assert settlement.settled == 2
     assert list(attempt.request_counts) == [SETTLED, SETTLED, 1]
     assert retry_of(settlement).request_counts == bytes(attempt.request_counts)
@@ -173,7 +173,9 @@ def test_a_retry_says_why_and_when_it_is_due() -> None:
     due = CLAIMED_MS + 40 + round(retry.seconds * 1000)
     assert [outcome.retry_at_ms for outcome in settlement.outcomes] == [due, due]
     assert [outcome.failure for outcome in settlement.outcomes] == [BUSY, BUSY]
-    assert (retry.reason, retry.attempts, retry.by_celery) == (BUSY.code, 1, True)
+    assert retry.reason == BUSY.code
+    assert retry.attempts == 1
+    assert retry.by_celery is True
 
 
 @pytest.mark.parametrize(("attempts", "doubled"), [(0, 2.0), (1, 4.0), (2, 8.0)])

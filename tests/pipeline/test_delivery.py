@@ -43,7 +43,7 @@ def delivery_worker(backlog: Backlog) -> DeliveryWorker:
         ({"rests_until": str(1 << 50)}, "it asked to be left alone for a moment"),
     ],
 )
-def test_an_order_that_is_turned_away_is_told_why(
+def test_an_order_that_is_turned_away_has_a_reason(
     client: redis.Redis, backlog: Backlog, delivery_worker: DeliveryWorker, state: dict[str, str], reason: str
 ) -> None:
     """It came when nothing may be sent any more, and its task is no success."""
@@ -53,10 +53,10 @@ def test_an_order_that_is_turned_away_is_told_why(
     for name, value in state.items():
         client.hset("siem:state:a", name, value)
 
-    with pytest.raises(DeliveryHeld) as told:
+    with pytest.raises(DeliveryHeld) as held:
         delivery_worker.deliver(order)
 
-    assert str(told.value) == f"held: {reason}, 3 events wait"
+    assert str(held.value) == f"held: {reason}, 3 events wait"
 
 
 def test_an_order_without_work_is_no_failure(
@@ -66,11 +66,11 @@ def test_an_order_without_work_is_no_failure(
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
-    told = [str(delivery_worker.deliver(batch.order)), str(delivery_worker.deliver(WorkOrder("a", 1, 99)))]
+    words = [str(delivery_worker.deliver(batch.order)), str(delivery_worker.deliver(WorkOrder("a", 1, 99)))]
     backlog.settle(batch, failed(batch))
-    told.append(str(delivery_worker.deliver(batch.order)))
+    words.append(str(delivery_worker.deliver(batch.order)))
 
-    assert told == [
+    assert words == [
         "nothing to do: another order took this one's place",
         "nothing to do: another order took this one's place",
         "nothing to do: the retry is not due yet",
@@ -84,7 +84,7 @@ def test_an_order_without_work_is_no_failure(
 def test_a_copy_of_an_integration_that_is_damaged_keeps_its_events(
     client: redis.Redis, backlog: Backlog, copy: bytes
 ) -> None:
-    """The batch is settled, so that its reason is told: else it would be lost and claimed without end."""
+    """The batch is settled, so that its reason is recorded: else it would be lost and claimed without end."""
     opener = sender_opener(_open_nothing, (), connections=1)
     delivery_worker = DeliveryWorker(
         backlog, opener, lambda _order, _kind: None, "splunk_hec", Timeouts(45, 60, 2)

@@ -83,7 +83,7 @@ def copy(client: redis.Redis, store: IntegrationStore) -> Copy:
 def recorder_of(copy: Copy, *, stumbles: bool = False) -> Recorder:
     """Make a recorder that has compared the integrations just now, so that it need not for five seconds.
 
-    If it stumbles, its ledger fails in a way that nobody foresaw at the first record of all.
+    If it stumbles, its ledger fails in an unforeseen way at the first record of all.
     """
     failures = [ValueError()] if stumbles else []
 
@@ -178,7 +178,7 @@ def test_disabled_and_on_before_redis_heard_of_it(copy: Copy) -> None:
 def test_redis_away_at_that_moment_hears_of_it_later(
     client: redis.Redis, copy: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry cannot be finished: recorded again it switches nothing, but Redis is told at once."""
+    """The entry cannot be finished: recorded again it switches nothing, but Redis is updated at once."""
     recorder = recorder_of(copy)
     settle_gone(client)
     with monkeypatch.context() as patched:

@@ -34,7 +34,7 @@ STREAMS = (keys.OUTCOMES, keys.DEAD_LETTERS, keys.PARKED)
 
 @pytest.fixture
 def owner(own_postgres_url: str) -> Iterator[Engine]:
-    """Give the ledger as a superuser sees it, whose tables belong to nobody else yet."""
+    """Give the ledger as a superuser sees it, which owns its tables."""
     engine = open_ledger(own_postgres_url)
     upgrade_tables(engine)
     with engine.begin() as connection:
@@ -114,7 +114,7 @@ def test_a_database_that_refuses_everything_is_waited_for(
         ("ALTER TABLE deliveries DROP CONSTRAINT deliveries_pkey", LedgerUnavailable),
     ],
 )  # fmt: skip
-def test_tables_that_somebody_changed_blame_no_entry(
+def test_tables_that_were_changed_blame_no_entry(
     client: redis.Redis, owner: Engine, engine: Engine, sabotage: str, raised: type[Exception]
 ) -> None:
     """Whatever the database's words are, it takes no other entry of that kind either."""
@@ -131,7 +131,7 @@ def test_tables_that_somebody_changed_blame_no_entry(
 
 
 @pytest.mark.parametrize("refusal", ["permission denied", "takes no entry at all"])
-def test_whoever_asks_is_told_that_nothing_can_be_recorded(
+def test_it_is_shown_that_nothing_can_be_recorded(
     client: redis.Redis, owner: Engine, engine: Engine, refusal: str
 ) -> None:
     """Whether the database refuses the recorder, or by its tables every entry, until it takes one again."""

@@ -30,7 +30,7 @@ class Kept:
         """Show nothing."""
         raise NotImplementedError(events)
 
-    def close(self, *, notice: float = 0.0) -> None:  # noqa: ARG002 - nobody is connected
+    def close(self, *, notice: float = 0.0) -> None:  # noqa: ARG002 - nothing is connected
         """Count."""
         self.closed += 1
 

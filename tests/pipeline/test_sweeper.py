@@ -77,7 +77,7 @@ def test_a_backlog_that_nobody_woke_is_woken(client: redis.Redis, fleet: Fleet) 
 def test_a_backlog_that_a_script_moved_away_is_told(
     client: redis.Redis, fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its events are lost with it: whoever looks after them must learn of it, once."""
+    """Its events are lost with it: the log must say so, once."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     client.set(keys.urgent("a"), "by hand")
@@ -118,15 +118,15 @@ def test_a_lost_order_is_issued_again(client: redis.Redis, fleet: Fleet) -> None
 def test_a_batch_whose_worker_died_is_sent_again(
     client: redis.Redis, fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its lease ran out: the slot is leased anew, and the log tells."""
+    """Its lease ran out: the slot is leased again, and the log says so."""
     subscribe(client, "a", slots=1)
     append(client, "a", [["e1"]])
     claim(Backlog(client, IMPATIENT), "a")
 
     assert fleet.sweeper().step() == 1
-    [told] = fields_of(caplog, DELIVERY_INTERRUPTED)
-    assert (told["batches"], told["reason"]) == (1, "worker_ended")
-    assert str(told["worker"]).startswith("the worker on ")
+    [logged] = fields_of(caplog, DELIVERY_INTERRUPTED)
+    assert (logged["batches"], logged["reason"]) == (1, "worker_ended")
+    assert str(logged["worker"]).startswith("the worker on ")
 
 
 def test_nothing_to_do_is_nothing_issued(client: redis.Redis, fleet: Fleet) -> None:

@@ -14,7 +14,7 @@ from worker.pipeline.task_report import TaskReport, held, task_error
 NO_CELERY = RetryPolicy(max_retries=3, backoff=2.0, celery_can=False)
 
 
-def told(
+def ending_of(
     results: list[DeliveryResult],
     policy: RetryPolicy = POLICY,
     *,
@@ -86,7 +86,7 @@ def test_what_was_not_delivered_is_none(
     words: str,
 ) -> None:
     """It ends in an error that says what happened, in codes and counts."""
-    found = told(results, policy, probing=probing)
+    found = ending_of(results, policy, probing=probing)
 
     assert type(found) is ending
     # Delays are spread by a fifth.
@@ -106,7 +106,7 @@ def test_what_was_deleted_is_no_success() -> None:
     assert str(found) == "2 dead letters (integration deleted)"
 
 
-def test_an_event_that_died_in_an_earlier_part_is_told() -> None:
+def test_an_event_that_died_in_an_earlier_part_is_reported() -> None:
     """A batch in parts ends with its last one, but the task has not delivered all."""
     report = TaskReport()
     attempt = attempt_of([1, 1])
