@@ -33,7 +33,9 @@ def test_thousands_of_refused_lines_are_counted_not_told_and_not_kept(api: Api) 
 
     for answer in answers:
         told = answer.json()
-        assert (answer.status_code, told["accepted"], told["refused"]) == (202, 1, 9_999)
+        assert answer.status_code == 202
+        assert told["accepted"] == 1
+        assert told["refused"] == 9_999
         assert [one["line"] for one in told["errors"]] == list(range(2, 102))
     assert len(taken(api)) == 1
     assert memory(client) - before < 64 * 1024
@@ -44,7 +46,9 @@ def test_nothing_but_refused_lines_is_no_long_answer_either(api: Api) -> None:
     answer = publish(api, b"\n".join([b"x"] * 10_000))
     told = answer.json()
 
-    assert (answer.status_code, told["refused"], len(told["errors"])) == (422, 10_000, 100)
+    assert answer.status_code == 422
+    assert told["refused"] == 10_000
+    assert len(told["errors"]) == 100
     assert told["detail"].startswith("none of 10000 events is valid")
     assert len(answer.content) < 64 * 1024
 

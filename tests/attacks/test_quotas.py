@@ -110,11 +110,9 @@ def test_a_large_document_is_refused_by_its_largest_field(engine: Engine, vault:
     with pytest.raises(TooLargeIntegration):
         mine.change("int_w", lambda _: webhook("w", headers=large))
 
-    assert (refused.value.field, refused.value.limit, refused.value.most) == (
-        "headers",
-        "integration_bytes",
-        4096,
-    )
+    assert refused.value.field == "headers"
+    assert refused.value.limit == "integration_bytes"
+    assert refused.value.most == 4096
     assert mine.show("int_w").revision == 1
 
 

@@ -231,7 +231,10 @@ def test_a_note_protects_as_the_tombstone_did(client: redis.Redis) -> None:
     remove(client)
     [one] = later_states(client, [record(3)])
 
-    assert (one.deleted, one.enabled, one.paused, one.revision) == (True, True, True, 5)
+    assert one.deleted is True
+    assert one.enabled is True
+    assert one.paused is True
+    assert one.revision == 5
     assert not publish_integrations(client, [record(3)], slots=4)
     assert naming(client) == []
     # The recorder has written the more careful state into the ledger.

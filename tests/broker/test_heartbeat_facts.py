@@ -36,7 +36,9 @@ def test_a_shortage_is_told_while_it_lasts(client: redis.Redis, monkeypatch: pyt
             ("worker-webhook", Resource.OPEN_FILES),
         ]
         [part] = resources_parts((f"{one.role} on {one.host}", resource) for one, resource in short)
-        assert (part.name, part.ok, part.holds_events) == ("resources", False, False)
+        assert part.name == "resources"
+        assert part.ok is False
+        assert part.holds_events is False
         assert f"worker-webhook on {short[0][0].host} short of open files (descriptors)" in part.words
         assert Resource.OPEN_FILES.hint in part.words
         exposed = PROCESSES_SHORT.of(Counter(resource for _, resource in short))

@@ -145,7 +145,9 @@ def test_refusals_are_counted_each_and_logged_once(
     refused.note(InvalidMessage(MessageFault.TOO_LONG), "webhook")
 
     counts = REFUSED_MESSAGES.read(client)
-    assert (counts["malformed"], counts["too_long"], counts["no_order"]) == (50, 1, 0)
+    assert counts["malformed"] == 50
+    assert counts["too_long"] == 1
+    assert counts["no_order"] == 0
     logged = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
     assert len(logged) == 2
     assert all(words.isprintable() and len(words) < 400 for words in logged)

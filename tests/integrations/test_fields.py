@@ -120,8 +120,12 @@ def test_a_fourth_type_has_its_options_and_its_form(key: str) -> None:
         {"kind": "user_password", "user": "u", "password": "hidden"},
         ["a", "b"],
     )
-    assert (document["is_strict"], document["shards"], document["tags"]) == (True, 3, {"x": "y"})
-    assert (document["key"], document["write_token"], document["pause_seconds"]) == ("hidden", None, None)
+    assert document["is_strict"] is True
+    assert document["shards"] == 3
+    assert document["tags"] == {"x": "y"}
+    assert document["key"] == "hidden"
+    assert document["write_token"] is None
+    assert document["pause_seconds"] is None
     assert (shown["again"]["key"], shown["again"]["table"]) == (None, "t")
 
 

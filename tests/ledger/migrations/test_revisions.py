@@ -70,11 +70,9 @@ def test_release_0_1_0_goes_on_beside_these_tables(engine: Engine) -> None:
 
     assert _told_0_1_0(engine) == _OF_0_1_0
     assert found is not None
-    assert (found.revision, found.readable_from, found.readable_release) == (
-        _ALL[-1].revision,
-        "0007",
-        "0.1.0",
-    )
+    assert found.revision == _ALL[-1].revision
+    assert found.readable_from == "0007"
+    assert found.readable_release == "0.1.0"
 
 
 def test_tables_that_release_0_1_0_made_are_upgraded(engine: Engine) -> None:
@@ -278,11 +276,9 @@ def test_what_a_step_does_is_read_from_it(tmp_path: Path) -> None:
     [rewritten] = changes_of([contracts], "sqlite")
     [undone] = changes_of([expands], "postgresql", undone=True)
 
-    assert (added.words, added.additive, added.wait) == (
-        "adds the column integrations.lane",
-        True,
-        Wait.MOMENT,
-    )
+    assert added.words == "adds the column integrations.lane"
+    assert added.additive is True
+    assert added.wait is Wait.MOMENT
     assert (dropped.additive, dropped.wait, dropped.lost) == (False, Wait.MOMENT, "disabled_ms")
     assert rewritten.wait is Wait.ALL
     assert (undone.table, undone.lost) == ("integrations", "lane")
