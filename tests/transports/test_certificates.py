@@ -1,5 +1,6 @@
 """CAs, client certificates and keys as people give them: what is taken, and how the rest is refused."""
 
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -19,13 +20,14 @@ from hypothesis import strategies as st
 
 from tests.transports.certificates import demanding, server_context
 from tests.transports.curl.flights import post, posting
-from tests.transports.endpoint import Endpoint, answers
+from tests.transports.endpoint import Endpoint, answers, answers_once
 from worker.integrations import TlsOptions
 from worker.model.errors import InvalidIntegration
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 from worker.transports.tls import client_context
 
+NO_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
 HOST = "127.0.0.1"
 CA = trustme.CA()
 OWN = CA.issue_cert("worker")
@@ -82,6 +84,21 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
     "cut off": ("ca_pem", CA_PEM[:200], _CUT, "from its BEGIN line to its END line"),
     "one of two cut off": ("ca_pem", CA_PEM + CA_PEM[:200], _CUT, "from its BEGIN line"),
     "without its beginning": ("ca_pem", CA_PEM[30:], _CUT, "from its BEGIN line"),
+    "words": ("ca_pem", "no PEM", "is not a certificate in PEM", "BEGIN CERTIFICATE"),
+    "something else in its block": ("ca_pem", NO_CERTIFICATE, "is not a certificate in PEM", ""),
+    "something else as our certificate": (
+        "client_cert_pem",
+        NO_CERTIFICATE,
+        "is not a certificate in PEM",
+        "",
+    ),
+    "words as a key": ("client_key_pem", "hunter2", "is not a private key in PEM", "own private key"),
+    "a key of another certificate": (
+        "client_key_pem",
+        CA.issue_cert("another").private_key_pem.bytes().decode(),
+        "does not belong to the first certificate",
+        "own private key",
+    ),
     "no certificate in it": (
         "ca_pem",
         CA_PEM.replace(CA_PEM.splitlines()[1], "A" * 64),
@@ -155,6 +172,14 @@ def test_what_cannot_be_used_is_named(field: str, pem: str, reason: str, hint: s
     assert (pem[60:90] or pem) not in str(refused.value)
 
 
+def test_an_empty_ca_is_refused() -> None:
+    """It is no way to say that there is none."""
+    with pytest.raises(InvalidIntegration) as refused:
+        client_context(TlsOptions(ca_pem=""))
+
+    assert refused.value.field == "ca_pem"
+
+
 @given(
     field=st.sampled_from(["ca_pem", "client_cert_pem", "client_key_pem"]),
     change=st.tuples(st.integers(0, 3000), st.integers(0, 60), st.text(max_size=20)),
@@ -166,3 +191,22 @@ def test_a_damaged_text_is_refused_or_does_not_matter(field: str, change: tuple[
     damaged = whole[: at % len(whole)] + instead + whole[at % len(whole) + length :]
     with suppress(InvalidIntegration):
         client_context(_options(**{field: damaged}))
+
+
+def test_sockets_of_the_context_are_connected_as_clients(ca: trustme.CA) -> None:
+    """A context serves other transports, too: syslog wraps its own socket with it."""
+    with (
+        Endpoint(answers_once(), tls=server_context(ca.issue_cert(HOST))) as endpoint,
+        socket.create_connection((HOST, endpoint.port), timeout=10) as plain,
+        client_context(TlsOptions(ca_pem=ca.cert_pem.bytes().decode())).wrap_socket(
+            plain, server_hostname=HOST
+        ) as encrypted,
+    ):
+        encrypted.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        assert encrypted.recv(4) == b"HTTP"
+
+
+def test_contexts_of_default_options_are_shared() -> None:
+    """A thousand integrations without a CA of their own hold one copy of the public roots."""
+    assert client_context(TlsOptions()) is client_context(TlsOptions())
