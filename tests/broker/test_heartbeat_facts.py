@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import redis
 
-from tests.destinations.batches import GUARD
+from tests.destinations.senders import GUARD
 from tests.fleet import wait_until
 from worker.api.metric_definitions import PROCESSES_SHORT
 from worker.broker import heartbeat

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Sequence
 
-import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.destinations.batches import attempt_of
 from worker.destinations.batching import IF_UNSENT, TO_THE_LAST, WITH_THREE_LEFT, BatchPlan, RequestLimit
@@ -126,10 +127,10 @@ def test_a_cut_off_part_is_repeated_once() -> None:
     assert not plan.repeat([1])
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_an_offender_is_alone_with_the_last_request(seed: int) -> None:
-    """Whoever shares a failing request with an offender is sent again; none needs more than four."""
-    dice = random.Random(seed)
+@settings(max_examples=20)
+@given(dice=st.randoms(use_true_random=True))
+def test_an_offender_is_alone_with_the_last_request(dice: random.Random) -> None:
+    """An event that shares a failing request with an offender is sent again; none needs more than four."""
     count = dice.randint(1, 1_000)
     offenders = {place for place in range(count) if dice.random() < dice.choice([0.001, 0.1, 0.9])}
     attempt = attempt_of(count)

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.destinations.batches import GUARD, attempt_of
+from tests.destinations.batches import attempt_of
+from tests.destinations.senders import GUARD
 from tests.receivers import scripts
 from tests.receivers.acks import unnumbered
 from tests.receivers.hec import HecReceiver

@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing
 import pytest
 import trustme
 
-from tests.destinations.batches import GUARD as LOOPBACK
 from tests.destinations.batches import attempt_of, soon
-from tests.destinations.webhook.endpoints import webhook_to
+from tests.destinations.senders import GUARD as LOOPBACK
+from tests.destinations.senders import webhook_to
 from tests.receivers.scripts import Action, Request
 from tests.receivers.webhook import WebhookReceiver
 from tests.transports.certificates import server_context

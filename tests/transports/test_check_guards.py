@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.destinations.batches import GUARD
+from tests.destinations.senders import GUARD
 from worker.model.allowed_networks import AllowedNetworks, WorkerNetworks
 from worker.model.errors import AddressRefused
 from worker.transports.check_guards import FleetGuard, address_warning, fleet_objection

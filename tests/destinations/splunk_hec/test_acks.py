@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
+from tests.destinations.senders import TOKEN, splunk_to
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, not_yet, unnumbered
 from tests.receivers.hec import HecReceiver
@@ -26,7 +27,7 @@ ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 @contextmanager
 def acknowledged(script: scripts.Script, **options: Any) -> Iterator[tuple[HecReceiver, SplunkHecSender]]:
     """Give a Splunk that follows the script, and a sender to it that wants confirmations."""
-    with HecReceiver(script) as splunk, sender_to(splunk.url, use_ack=True, **options) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url, use_ack=True, **options) as sender:
         yield splunk, sender
 
 
@@ -288,7 +289,7 @@ def test_what_has_no_request_left_to_be_confirmed_by_comes_back() -> None:
 def test_without_use_ack_an_ack_id_means_nothing() -> None:
     """The integration did not ask for it: accepted is delivered, and nobody is polled."""
     attempt = attempt_of(3)
-    with HecReceiver(AckSplunk()) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(AckSplunk()) as splunk, splunk_to(splunk.url) as sender:
         [result] = sender.send(attempt, soon())
 
     assert (result.verdict, result.assurance) == (ACCEPTED, Assurance.ACCEPTED)

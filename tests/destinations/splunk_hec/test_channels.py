@@ -14,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
+from tests.destinations.senders import splunk_to
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk, balanced, not_yet
 from tests.receivers.hec import HecReceiver
@@ -27,7 +28,7 @@ ACCEPTED, RETRY = Verdict.ACCEPTED, Verdict.RETRY
 @contextmanager
 def sending_to(script: scripts.Script, **options: Any) -> Iterator[tuple[HecReceiver, SplunkHecSender]]:
     """Give a Splunk that follows the script, and a sender to it."""
-    with HecReceiver(script) as splunk, sender_to(splunk.url, **options) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url, **options) as sender:
         yield splunk, sender
 
 
@@ -55,7 +56,7 @@ def test_a_sender_keeps_its_channel(use_ack: bool) -> None:  # noqa: FBT001 - py
 
 def test_each_sender_has_a_channel_of_its_own() -> None:
     """Two senders are two clients, even if both send to the same Splunk."""
-    with HecReceiver() as splunk, sender_to(splunk.url) as one, sender_to(splunk.url) as other:
+    with HecReceiver() as splunk, splunk_to(splunk.url) as one, splunk_to(splunk.url) as other:
         assert [send(one), send(other)] == [[ACCEPTED]] * 2
 
     assert len(set(channels(splunk))) == 2

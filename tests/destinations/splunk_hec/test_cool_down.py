@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.destinations.batches import attempt_of, sender_to, soon
+from tests.destinations.batches import attempt_of, soon
+from tests.destinations.senders import splunk_to
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
@@ -30,7 +31,7 @@ def test_rests_grow_until_splunk_is_well_again(code: int, use_ack: bool) -> None
     """1 s at first, twice that with every such reply, 16 s at most; none any more after a plain 0."""
     replies = [scripts.strained(code)] * 6 + [scripts.ok(), scripts.strained(code), scripts.ok()]
     script = AckSplunk(scripts.sequence(*replies))
-    with HecReceiver(script) as splunk, sender_to(splunk.url, use_ack=use_ack) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url, use_ack=use_ack) as sender:
         results = [send(sender) for _ in replies]
 
     assert {result.verdict for result in results} == {Verdict.ACCEPTED}
@@ -47,7 +48,7 @@ def test_a_failure_says_nothing_about_the_pace() -> None:
         scripts.close_mid_response("nothing"),  # the first one is no failure: its connection was kept
         scripts.strained(24),
     ]
-    with HecReceiver(scripts.sequence(*replies)) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(scripts.sequence(*replies)) as splunk, splunk_to(splunk.url) as sender:
         assert [send(sender).cool_down for _ in replies[1:]] == [1, 0, 0, 2]
 
 

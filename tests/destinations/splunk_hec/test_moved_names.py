@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
+from tests.destinations.senders import splunk_to
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action, Request, Script
@@ -27,10 +28,10 @@ Pair = tuple[HecReceiver, HecReceiver, SplunkHecSender]
 @contextmanager
 def _splunks(monkeypatch: pytest.MonkeyPatch, at_a: Script, **options: Any) -> Iterator[Pair]:
     """Give Splunk A, Splunk B, and a sender to the name."""
-    monkeypatch.setattr("tests.destinations.batches.GUARD", Guard(NETWORKS, FOLLOWS))
+    monkeypatch.setattr("tests.destinations.senders.GUARD", Guard(NETWORKS, FOLLOWS))
     with HecReceiver(at_a, host=A) as one, HecReceiver(AckSplunk(), host=B, port=one.port) as other:
         url = f"http://{HOST}:{one.port}/services/collector/event"
-        with sender_to(url, batch_events=1, **options) as sender:
+        with splunk_to(url, batch_events=1, **options) as sender:
             yield one, other, sender
 
 

@@ -5,8 +5,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.destinations.batches import attempt_of, next_attempt, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, draw_offenders, next_attempt, soon, verdicts
+from tests.destinations.senders import splunk_to
 from tests.receivers import scripts
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
@@ -17,13 +20,15 @@ from worker.model.deliveries import MAX_REQUESTS, DeadLetter, Verdict
 from worker.model.failures import FailureCode
 from worker.model.settlement import RetryPolicy, settle_results
 
+#: A failing example shows its seed.
+DICE = st.randoms(use_true_random=True)
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
 
 def offending(script_of: Any, attempt: DeliveryAttempt, offenders: set[str], **options: Any) -> HecReceiver:
     """Send the batch to a Splunk that refuses the offenders; check what is promised of every surgery."""
     splunk = HecReceiver(script_of(scripts.offender(lambda event: event["id"] in offenders)))
-    with splunk, sender_to(splunk.url, **options) as sender:
+    with splunk, splunk_to(splunk.url, **options) as sender:
         ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert {event_id for event_id, verdict in ruled.items() if verdict is REFUSED} == offenders
@@ -37,25 +42,19 @@ def offending(script_of: Any, attempt: DeliveryAttempt, offenders: set[str], **o
     return splunk
 
 
-def draw_offenders(dice: random.Random) -> tuple[DeliveryAttempt, set[str]]:
-    """Draw a batch of up to 120 events, and which of them are bad: none, a few, or nearly all."""
-    attempt = attempt_of(dice.randint(1, 120))
-    share = dice.choice([0.01, 0.05, 0.3, 0.9, 1.0])
-    return attempt, {event.id for event in attempt.batch.events if dice.random() < share}
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
+@settings(max_examples=40)
+@given(dice=DICE)
+def test_surgery_refuses_the_offenders_and_delivers_the_rest(dice: random.Random) -> None:
     """Whichever events are bad: exactly they are refused, every other is taken once, in four requests."""
-    attempt, offenders = draw_offenders(random.Random(seed))
+    attempt, offenders = draw_offenders(dice)
 
     offending(lambda script: script, attempt, offenders)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_surgery_holds_where_requests_are_too_large_as_well(seed: int) -> None:
-    """A limit that nobody told us, on top of bad events, costs no event its four requests either."""
-    dice = random.Random(1_000 + seed)
+@settings(max_examples=20)
+@given(dice=DICE)
+def test_surgery_holds_where_requests_are_too_large_as_well(dice: random.Random) -> None:
+    """A limit that is not documented, on top of bad events, costs no event its four requests either."""
     attempt, offenders = draw_offenders(dice)
     limit: dict[str, Any] = dice.choice(
         [{"max_events": dice.randint(1, 60)}, {"max_bytes": dice.randint(150, 9_000)}]
@@ -64,10 +63,11 @@ def test_surgery_holds_where_requests_are_too_large_as_well(seed: int) -> None:
     offending(lambda script: scripts.too_large(**limit, then=script), attempt, offenders)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_surgery_holds_where_every_part_is_to_be_confirmed(seed: int) -> None:
+@settings(max_examples=8)
+@given(dice=DICE)
+def test_surgery_holds_where_every_part_is_to_be_confirmed(dice: random.Random) -> None:
     """With indexer acknowledgement the same events are refused, and all others are confirmed, once each."""
-    attempt, offenders = draw_offenders(random.Random(3_000 + seed))
+    attempt, offenders = draw_offenders(dice)
 
     splunk = offending(AckSplunk, attempt, offenders, use_ack=True)
 
@@ -90,7 +90,7 @@ def test_an_offender_that_is_not_named_is_found() -> None:
         return scripts.status(400, code=6)(request) if bad else scripts.ok()(request)
 
     attempt = attempt_of(60)
-    with HecReceiver(anonymous) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(anonymous) as splunk, splunk_to(splunk.url) as sender:
         ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert {event_id for event_id, verdict in ruled.items() if verdict is not ACCEPTED} == {"e17"}
@@ -105,7 +105,7 @@ def test_a_busy_splunk_amid_surgery_puts_the_rest_off() -> None:
     bad = scripts.offender(lambda event: event["id"] == "e4")
     with (
         HecReceiver(scripts.sequence(bad, scripts.throttled(7))) as splunk,
-        sender_to(splunk.url, batch_events=10) as sender,
+        splunk_to(splunk.url, batch_events=10) as sender,
     ):
         results = sender.send(attempt, soon())
 
@@ -127,16 +127,16 @@ def through_all_attempts(sender: SplunkHecSender, attempt: DeliveryAttempt) -> l
         attempt = next_attempt(attempt, settlement.retry.attempts, attempt.batch.claimed_at)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_no_innocent_dies_once_a_batch_has_come_apart(seed: int) -> None:
+@settings(max_examples=40)
+@given(dice=DICE)
+def test_no_innocent_dies_once_a_batch_has_come_apart(dice: random.Random) -> None:
     """However often Splunk is busy in between, an event that goes out for the fourth time goes alone."""
-    dice = random.Random(2_000 + seed)
     attempt, offenders = draw_offenders(dice)
     refuses = scripts.offender(lambda event: event["id"] in offenders)
     flaky = scripts.sequence(
         refuses, *(scripts.busy() if dice.random() < 0.4 else refuses for _ in range(60)), refuses
     )
-    with HecReceiver(flaky) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(flaky) as splunk, splunk_to(splunk.url) as sender:
         dead = through_all_attempts(sender, attempt)
 
     request_counts = Counter(event_id for request in splunk.posts for event_id in request.ids)
@@ -155,7 +155,7 @@ def test_no_innocent_dies_once_a_batch_has_come_apart(seed: int) -> None:
 def test_a_batch_that_came_apart_is_sent_in_parts_by_what_each_has_left() -> None:
     """A busy answer costs the part a request that met it; the others keep theirs, and are not cut further."""
     attempt = attempt_of(100, carried=[SETTLED] * 20 + [3] * 8 + [2] * 64 + [1] * 8)
-    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url) as sender:
         ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert set(ruled.values()) == {ACCEPTED}
@@ -167,7 +167,7 @@ def test_an_event_without_requests_left_is_not_carried_again() -> None:
     """Behind an offender, what earlier attempts carried four times is given back, the rest goes on."""
     attempt = attempt_of(4, carried=[0, 0, 0, MAX_REQUESTS - 1])
     bad = scripts.offender(lambda event: event["id"] == "e2")
-    with HecReceiver(bad) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(bad) as splunk, splunk_to(splunk.url) as sender:
         ruled = verdicts(attempt, sender.send(attempt, soon()))
 
     assert ruled == {"e0": ACCEPTED, "e1": ACCEPTED, "e2": REFUSED, "e3": RETRY}
@@ -178,7 +178,7 @@ def test_innocents_of_a_last_request_are_not_called_refused() -> None:
     """An offender in the fourth request leaves events behind it without one: their finding says so."""
     attempt = attempt_of(5, carried=[MAX_REQUESTS - 1] * 5)
     script = scripts.offender(lambda event: event["id"] == attempt.batch.events[1].id)
-    with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url) as sender:
         failures = {
             attempt.batch.events[place].id: result.failure.code
             for result in sender.send(attempt, soon())
@@ -193,7 +193,7 @@ def test_innocents_of_a_last_request_are_not_called_refused() -> None:
 def test_a_batch_that_killed_its_workers_goes_out_one_by_one() -> None:
     """With no request left to it, each event goes alone, so that one that kills is alone in doing so."""
     attempt = attempt_of(5, carried=[MAX_REQUESTS] * 5)
-    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url) as sender:
         sender.send(attempt, soon())
 
     assert [len(request.ids) for request in splunk.posts] == [1] * 5

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon
+from tests.destinations.batches import attempt_of, soon
+from tests.destinations.senders import TOKEN, splunk_to
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Request
 from worker.destinations.splunk_hec.sender import SplunkHecSender
@@ -35,7 +36,7 @@ def as_sent(request: Request) -> bytes:
 def test_a_preview_is_what_is_sent(options: dict[str, Any]) -> None:
     """Header by header and byte by byte, in as many requests, on the same channel."""
     attempt = attempt_of(5, padding=300)
-    with HecReceiver() as splunk, sender_to(splunk.url, **options) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url, **options) as sender:
         preview = sender.preview(attempt.batch.events)
         assert splunk.requests == []
         sender.send(attempt, soon())

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.destinations.batches import TOKEN, attempt_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
+from tests.destinations.senders import TOKEN, splunk_to
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.demo.splunk import Reply
@@ -24,7 +25,7 @@ def failures(results: list[DeliveryResult]) -> set[str]:
 def test_a_batch_goes_out_in_one_request() -> None:
     """All events in order, under the token, with a channel; all are ruled accepted by one ruling."""
     attempt = attempt_of(50)
-    with HecReceiver(scripts.demand_token(TOKEN)) as splunk, sender_to(splunk.url, index="main") as sender:
+    with HecReceiver(scripts.demand_token(TOKEN)) as splunk, splunk_to(splunk.url, index="main") as sender:
         [result] = sender.send(attempt, soon())
 
     [request] = splunk.posts
@@ -42,7 +43,7 @@ def test_a_batch_goes_out_in_one_request() -> None:
 def test_interim_answers_are_no_answer(heads: tuple[str, ...]) -> None:
     """What a proxy says while Splunk works is read past: everything is taken once (RFC 9110, 15.2)."""
     first, second = attempt_of(20), attempt_of(20)
-    with HecReceiver(scripts.after_interim(*heads)) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(scripts.after_interim(*heads)) as splunk, splunk_to(splunk.url) as sender:
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         assert set(verdicts(second, sender.send(second, soon())).values()) == {ACCEPTED}
 
@@ -52,7 +53,7 @@ def test_interim_answers_are_no_answer(heads: tuple[str, ...]) -> None:
 def test_a_body_may_be_zipped() -> None:
     """With gzip the body says so, and unzips to what would have been sent."""
     attempt = attempt_of(20)
-    with HecReceiver() as splunk, sender_to(splunk.url, gzip=True) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url, gzip=True) as sender:
         assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     [request] = splunk.posts
@@ -64,7 +65,7 @@ def test_a_body_may_be_zipped() -> None:
 def test_requests_stay_within_the_limits(zipped: bool) -> None:  # noqa: FBT001 - pytest passes by name
     """Neither more events than `batch_events`, nor more uncompressed bytes than `batch_bytes`, nor less."""
     limits = {"batch_events": 7, "batch_bytes": 1_500, "gzip": zipped}
-    with HecReceiver() as splunk, sender_to(splunk.url, **limits) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url, **limits) as sender:
         small, large = attempt_of(30), attempt_of(30, padding=200)
         results = [sender.send(small, soon()), sender.send(large, soon())]
 
@@ -81,7 +82,7 @@ def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
         return scripts.answer(Reply(9, 2), request.events[:2])
 
     attempt = attempt_of(4)
-    with HecReceiver(scripts.first(1, half_taken)) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(scripts.first(1, half_taken)) as splunk, splunk_to(splunk.url) as sender:
         first = verdicts(attempt, sender.send(attempt, soon()))
         second = verdicts(attempt, sender.send(attempt, soon()))
 
@@ -93,7 +94,7 @@ def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
 def test_an_event_larger_than_the_limit_goes_alone() -> None:
     """It may still be small enough for Splunk; it is for Splunk to say."""
     attempt = attempt_of(3, padding=2_000)
-    with HecReceiver() as splunk, sender_to(splunk.url, batch_bytes=1_000) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url, batch_bytes=1_000) as sender:
         assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
 
     assert [len(request.events) for request in splunk.posts] == [1, 1, 1]
@@ -102,7 +103,7 @@ def test_an_event_larger_than_the_limit_goes_alone() -> None:
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
     attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
-    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url) as sender:
         assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
 
     assert splunk.accepted_ids == ["e1", "e3"]
@@ -112,7 +113,7 @@ def test_only_what_is_open_is_sent() -> None:
 def test_after_the_deadline_nothing_is_sent() -> None:
     """A batch that comes late is put off without a request."""
     attempt = attempt_of(5)
-    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url) as sender:
         results = sender.send(attempt, time.monotonic())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -123,7 +124,7 @@ def test_after_the_deadline_nothing_is_sent() -> None:
 def test_the_deadline_ends_a_request_that_hangs() -> None:
     """The rest of the batch is not even tried: there is no time left for it."""
     attempt = attempt_of(4)
-    with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, batch_events=2) as sender:
+    with HecReceiver(scripts.hang()) as splunk, splunk_to(splunk.url, batch_events=2) as sender:
         results = sender.send(attempt, time.monotonic() + 0.2)
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -133,7 +134,7 @@ def test_the_deadline_ends_a_request_that_hangs() -> None:
 
 def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
     """After a 413 the same sender cuts by half of what was too large, and needs no surgery any more."""
-    with HecReceiver(scripts.too_large(max_bytes=20_000)) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(scripts.too_large(max_bytes=20_000)) as splunk, splunk_to(splunk.url) as sender:
         first, second = attempt_of(100, padding=200), attempt_of(100, padding=200)
         assert set(verdicts(first, sender.send(first, soon())).values()) == {ACCEPTED}
         before = len(splunk.posts)
@@ -146,7 +147,7 @@ def test_a_limit_that_was_learned_makes_the_next_batch_smaller() -> None:
 
 def test_a_single_event_that_is_too_large_is_refused() -> None:
     """Alone, it cannot be made smaller; what is behind it goes on, and the limit is not blamed."""
-    with HecReceiver(scripts.too_large(max_bytes=100)) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(scripts.too_large(max_bytes=100)) as splunk, splunk_to(splunk.url) as sender:
         results = sender.send(attempt := attempt_of(1, padding=200), soon())
 
     assert verdicts(attempt, results) == {"e0": REFUSED}
@@ -169,7 +170,7 @@ SCRIPTS = [
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_finding_tells_the_token(script: scripts.Script) -> None:
     """Whatever goes wrong, the words about it may be shown to anybody, and say something."""
-    with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert ACCEPTED not in verdicts(attempt, results).values()
@@ -181,7 +182,7 @@ def test_an_unreachable_splunk_is_described() -> None:
     """Nobody listens: the batch comes back with the reason."""
     with HecReceiver() as gone:
         pass
-    with sender_to(gone.url) as sender:
+    with splunk_to(gone.url) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -191,8 +192,8 @@ def test_an_unreachable_splunk_is_described() -> None:
 
 def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
-    monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
-    with HecReceiver() as splunk, sender_to(splunk.url) as sender:
+    monkeypatch.setattr("tests.destinations.senders.GUARD", Guard([]))
+    with HecReceiver() as splunk, splunk_to(splunk.url) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -210,7 +211,7 @@ def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_tls_options_that_cannot_be_read_are_described(options: dict[str, str]) -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
-    with HecReceiver() as splunk, sender_to(splunk.url.replace("http:", "https:"), **options) as sender:
+    with HecReceiver() as splunk, splunk_to(splunk.url.replace("http:", "https:"), **options) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}

@@ -5,39 +5,17 @@ from collections import Counter
 
 import pytest
 
-from tests.destinations.batches import attempt_of, next_attempt, sender_to
+from tests.destinations.batches import attempt_of, messages, sendings
+from tests.destinations.senders import splunk_to
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
-from worker.destinations.splunk_hec.sender import SplunkHecSender
-from worker.model.batches import DeliveryAttempt
-from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
-from worker.model.settlement import RetryPolicy, settle_results
+from worker.model.deliveries import MAX_REQUESTS, Verdict
 
 EVENTS = 300
 PADDING = 900
 #: Bytes a second: all events are three seconds' worth.
 RATE = 100_000.0
 TIMEOUT = 1.0
-MOST_SENDINGS = 30
-
-
-def sendings(sender: SplunkHecSender, attempt: DeliveryAttempt, seconds: float) -> list[list[DeliveryResult]]:
-    """Send a batch, for so long at a time, until all of it is delivered; return all rulings by sending."""
-    results = []
-    for number in range(MOST_SENDINGS):
-        now = time.monotonic()
-        attempt = next_attempt(attempt, number, now)
-        results.append(sender.send(attempt, now + seconds))
-        settlement = settle_results(attempt, results[-1], RetryPolicy(3, 0))
-        assert settlement.dead == []
-        if settlement.retry is None:
-            return results
-    raise AssertionError("not settled")
-
-
-def messages(results: list[list[DeliveryResult]]) -> list[str]:
-    """Return the words of all failures."""
-    return [one.failure.message for sending in results for one in sending if one.failure is not None]
 
 
 def takes_its_time(request: scripts.Request) -> scripts.Action:
@@ -49,7 +27,7 @@ def takes_its_time(request: scripts.Request) -> scripts.Action:
 @pytest.mark.slow
 def test_every_event_comes_about_once() -> None:
     """What it did not take in a whole sending is cut by the rate at which it took it."""
-    with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
+    with HecReceiver(rate=RATE) as splunk, splunk_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
         results = sendings(sender, attempt_of(EVENTS, padding=PADDING), 2.0)
         later = sendings(sender, attempt_of(EVENTS, padding=PADDING), 60.0)
         copies = Counter(splunk.accepted_ids)
@@ -64,7 +42,7 @@ def test_every_event_comes_about_once() -> None:
 @pytest.mark.slow
 def test_it_is_waited_for_while_it_reads() -> None:
     """`timeout_seconds` is how long it may take nothing, not how long a request may last."""
-    with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
+    with HecReceiver(rate=RATE) as splunk, splunk_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
         [results] = sendings(sender, attempt_of(EVENTS, padding=PADDING), 60.0)
 
     assert {result.verdict for result in results} == {Verdict.ACCEPTED}
@@ -77,7 +55,7 @@ def test_one_that_answers_late_gets_half_each_time(zipped: bool) -> None:  # noq
     """It takes all at once, so that nothing shows that it is at work: the requests become smaller."""
     with (
         HecReceiver(takes_its_time) as splunk,
-        sender_to(splunk.url, timeout_seconds=TIMEOUT, gzip=zipped) as sender,
+        splunk_to(splunk.url, timeout_seconds=TIMEOUT, gzip=zipped) as sender,
     ):
         results = sendings(sender, attempt_of(EVENTS, padding=PADDING), 20.0)
         first = Counter(splunk.accepted_ids)
@@ -91,7 +69,7 @@ def test_one_that_answers_late_gets_half_each_time(zipped: bool) -> None:  # noq
 
 def test_one_that_hangs_is_not_waited_for() -> None:
     """Who takes no more and does not answer is given up after `timeout_seconds`."""
-    with HecReceiver(scripts.hang()) as splunk, sender_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
+    with HecReceiver(scripts.hang()) as splunk, splunk_to(splunk.url, timeout_seconds=TIMEOUT) as sender:
         began = time.monotonic()
         results = sender.send(attempt := attempt_of(4, padding=PADDING), began + 600)
 
@@ -105,7 +83,7 @@ def test_one_that_hangs_is_not_waited_for() -> None:
 def test_what_would_not_be_answered_in_time_is_not_begun() -> None:
     """A request that is cut off by the end of the sending would only be sent once more."""
     limits = {"batch_events": EVENTS // 3, "timeout_seconds": 5.0}
-    with HecReceiver(rate=RATE) as splunk, sender_to(splunk.url, **limits) as sender:
+    with HecReceiver(rate=RATE) as splunk, splunk_to(splunk.url, **limits) as sender:
         results = sender.send(attempt := attempt_of(EVENTS, padding=PADDING), time.monotonic() + 2.9)
 
     assert [result.verdict for result in results[:1]] == [Verdict.ACCEPTED]
@@ -118,7 +96,7 @@ def test_what_would_not_be_answered_in_time_is_not_begun() -> None:
 def test_a_gateway_that_waited_in_vain_says_so(status: int) -> None:
     """What a load balancer gave up is sent in smaller requests as well."""
     script = scripts.first(1, scripts.status(status))
-    with HecReceiver(script) as splunk, sender_to(splunk.url) as sender:
+    with HecReceiver(script) as splunk, splunk_to(splunk.url) as sender:
         results = sendings(sender, attempt_of(100, padding=PADDING), 60.0)
 
     assert [len(request.events) for request in splunk.posts][:2] == [100, 50]

@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from tests.destinations.batches import attempt_of, sender_to, soon, verdicts
+from tests.destinations.batches import attempt_of, soon, verdicts
+from tests.destinations.senders import splunk_to
 from tests.receivers.acks import AckSplunk
 from tests.receivers.hec import HecReceiver
 from worker.destinations.splunk_hec.client import ack_url, event_url
@@ -60,5 +61,5 @@ def test_what_a_proxy_puts_before_the_path_stays(path: str) -> None:
 def test_every_path_delivers(path: str) -> None:
     """Over a real socket, whichever path was configured: events are taken, and confirmed."""
     attempt = attempt_of(1)
-    with HecReceiver(AckSplunk()) as splunk, sender_to(splunk.base_url + path, use_ack=True) as sender:
+    with HecReceiver(AckSplunk()) as splunk, splunk_to(splunk.base_url + path, use_ack=True) as sender:
         assert verdicts(attempt, sender.send(attempt, soon())) == {"e0": Verdict.ACCEPTED}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.destinations.batches import attempt_of, next_attempt, soon
-from tests.destinations.syslog_cef.senders import sender_to
+from tests.destinations.senders import syslog_to
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
@@ -101,7 +101,7 @@ def test_only_the_offender_dies(
     attempt = attempt_of(200)
     with (
         SyslogReceiver(Picky({"e100"}, ending)) as receiver,
-        sender_to(receiver.url, confirm_by_shutdown=confirms) as sender,
+        syslog_to(receiver.url, confirm_by_shutdown=confirms) as sender,
         noticing(receiver, monkeypatch),
     ):
         found = ends_of(sender, attempt, max_retries)
@@ -123,7 +123,7 @@ def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     offenders = {event.id for event in attempt.batch.events if dice.random() < share}
     with (
         SyslogReceiver(Picky(offenders, dice.choice([*ENDINGS.values()]))) as receiver,
-        sender_to(receiver.url) as sender,
+        syslog_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
         found = ends_of(sender, attempt, MAX_RETRIES)
@@ -140,7 +140,7 @@ def test_a_receiver_that_hangs_up_on_everything_costs_no_more_than_before(
     attempt = attempt_of(count)
     with (
         SyslogReceiver(closes(1)) as receiver,
-        sender_to(receiver.url) as sender,
+        syslog_to(receiver.url) as sender,
         noticing(receiver, monkeypatch),
     ):
         for number in range(MAX_RETRIES):

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.destinations.batches import attempt_of, soon, verdicts
-from tests.destinations.syslog_cef.senders import batch_with, sender_to
+from tests.destinations.batches import attempt_of, batch_with, soon, verdicts
+from tests.destinations.senders import syslog_to
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
 from tests.receivers.syslog_behaviours import Behaviour, half_closes, never_ends, reads, resets, stalls
 from tests.transports.certificates import demanding, server_context
@@ -43,7 +43,7 @@ def codes(results: list[DeliveryResult]) -> set[str]:
 def test_a_batch_goes_out_as_frames(framing: str) -> None:
     """All events in order, by one ruling, which claims no more than that they were sent."""
     attempt = attempt_of(50)
-    with SyslogReceiver(framing=framing) as receiver, sender_to(receiver.url, framing=framing) as sender:
+    with SyslogReceiver(framing=framing) as receiver, syslog_to(receiver.url, framing=framing) as sender:
         [result] = sender.send(attempt, soon())
 
         assert ids(receiver.wait_for(50)) == [event.id for event in attempt.batch.events]
@@ -61,7 +61,7 @@ def test_the_options_reach_the_messages() -> None:
         "max_message_bytes": 480,
     }
     attempt = batch_with(1, agent_id="agent-7", reason="x" * 1_000)
-    with SyslogReceiver() as receiver, sender_to(receiver.url, send_src=False, **options) as sender:
+    with SyslogReceiver() as receiver, syslog_to(receiver.url, send_src=False, **options) as sender:
         sender.send(attempt, soon())
         [message] = receiver.wait_for(1)
 
@@ -74,7 +74,7 @@ def test_the_options_reach_the_messages() -> None:
 
 def test_the_time_zone_reaches_the_messages() -> None:
     """The header of RFC 3164 says the hour of Kolkata, where the receiver is."""
-    with SyslogReceiver() as receiver, sender_to(receiver.url, time_zone="Asia/Kolkata") as sender:
+    with SyslogReceiver() as receiver, syslog_to(receiver.url, time_zone="Asia/Kolkata") as sender:
         sender.send(attempt_of(1), soon())
         [message] = receiver.wait_for(1)
 
@@ -97,7 +97,7 @@ def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
     options: dict[str, Any] = {"ca_pem": ca.cert_pem.bytes().decode(), "confirm_by_shutdown": True}
     with (
         SyslogReceiver(tls=server_context(ca.issue_cert("127.0.0.1"))) as receiver,
-        sender_to(receiver.url, **options) as sender,
+        syslog_to(receiver.url, **options) as sender,
     ):
         [result] = sender.send(attempt_of(20), soon())
 
@@ -108,7 +108,7 @@ def test_tls_counts_octets_by_default(ca: trustme.CA) -> None:
 def test_datagrams_go_out_one_by_one() -> None:
     """A message a datagram (RFC 5426, 3.1); that they were sent is all that can be said."""
     attempt = attempt_of(50)
-    with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
+    with SyslogUdpReceiver() as receiver, syslog_to(receiver.url) as sender:
         [result] = sender.send(attempt, soon())
 
         assert ids(receiver.wait_for(50)) == [event.id for event in attempt.batch.events]
@@ -119,7 +119,7 @@ def test_datagrams_go_out_one_by_one() -> None:
 def test_only_what_is_open_is_sent() -> None:
     """What an earlier attempt has settled is not sent again, nor ruled upon."""
     attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
-    with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
+    with SyslogReceiver() as receiver, syslog_to(receiver.url) as sender:
         assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
         assert ids(receiver.wait_for(2)) == ["e1", "e3"]
 
@@ -129,7 +129,7 @@ def test_only_what_is_open_is_sent() -> None:
 def test_what_failed_least_goes_first() -> None:
     """Its neighbours in a failed part are under suspicion, and wait."""
     attempt = attempt_of(4, carried=[3, 0, 3, 0])
-    with SyslogReceiver() as receiver, sender_to(receiver.url) as sender:
+    with SyslogReceiver() as receiver, syslog_to(receiver.url) as sender:
         assert set(verdicts(attempt, sender.send(attempt, soon())).values()) == {ACCEPTED}
         assert ids(receiver.wait_for(4)) == ["e1", "e3", "e0", "e2"]
 
@@ -157,7 +157,7 @@ def test_a_batch_that_is_unconfirmed_comes_back_whole(
     options = options | {"batch_bytes": 4_000_000, "batch_events": 1_000}
     with (
         SyslogReceiver(behaviour, receive_buffer=65_536) as receiver,
-        sender_to(receiver.url, **options) as sender,
+        syslog_to(receiver.url, **options) as sender,
     ):
         results = sender.send(attempt, soon())
 
@@ -172,7 +172,7 @@ def test_the_deadline_of_the_batch_holds_too() -> None:
     attempt = batch_with(100, reason="x" * 2_000)
     with (
         SyslogReceiver(stalls, receive_buffer=4_096) as receiver,
-        sender_to(receiver.url) as sender,
+        syslog_to(receiver.url) as sender,
     ):
         results = sender.send(attempt, time.monotonic() + 0.2)
 
@@ -184,7 +184,7 @@ def test_the_deadline_of_the_batch_holds_too() -> None:
 def test_after_the_deadline_nothing_is_sent(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
     """A batch that comes late is put off, and none of its events counts as tried."""
     attempt = attempt_of(5)
-    with kind() as receiver, sender_to(receiver.url) as sender:
+    with kind() as receiver, syslog_to(receiver.url) as sender:
         results = sender.send(attempt, time.monotonic())
 
         assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -198,7 +198,7 @@ def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | Syslog
     attempt = attempt_of(3)
     with kind() as gone:
         pass
-    with sender_to(gone.url) as sender:
+    with syslog_to(gone.url) as sender:
         results = sender.send(attempt, soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -209,7 +209,7 @@ def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | Syslog
 @pytest.mark.parametrize("scheme", ["syslog", "syslog+tls", "syslog+udp"])
 def test_a_closed_network_is_described(scheme: str) -> None:
     """Without the allow-list, loopback is no place for a SIEM, and nobody dials it."""
-    with sender_to(f"{scheme}://127.0.0.1:9", guard=Guard([])) as sender:
+    with syslog_to(f"{scheme}://127.0.0.1:9", guard=Guard([])) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
@@ -220,7 +220,7 @@ def test_what_the_pace_leaves_over_comes_back_untried() -> None:
     """Events that were sent are delivered; the others have not been carried, and lose no attempt."""
     attempt = attempt_of(100)
     options: dict[str, Any] = {"max_datagrams_per_second": 50, "timeout_seconds": 0.2}
-    with SyslogUdpReceiver() as receiver, sender_to(receiver.url, **options) as sender:
+    with SyslogUdpReceiver() as receiver, syslog_to(receiver.url, **options) as sender:
         results = sender.send(attempt, soon())
         ruled = list(verdicts(attempt, results).values())
         sent = ruled.count(ACCEPTED)
@@ -240,7 +240,7 @@ def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest
         return [b"<134>" + b"x" * (70_000 if event.id == "e1" else 5) for event in events]
 
     monkeypatch.setattr(SyslogCefFormat, "messages", swollen)
-    with SyslogUdpReceiver() as receiver, sender_to(receiver.url) as sender:
+    with SyslogUdpReceiver() as receiver, syslog_to(receiver.url) as sender:
         results = sender.send(attempt, soon())
 
         assert verdicts(attempt, results) == {"e0": ACCEPTED, "e1": REFUSED, "e2": ACCEPTED}
@@ -253,7 +253,7 @@ def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
     context = demanding(server_context(ca.issue_cert("127.0.0.1")), ca)
     with (
         SyslogReceiver(tls=context) as receiver,
-        sender_to(receiver.url, ca_pem=ca.cert_pem.bytes().decode()) as sender,
+        syslog_to(receiver.url, ca_pem=ca.cert_pem.bytes().decode()) as sender,
     ):
         results = sender.send(attempt := attempt_of(3), soon())
 
@@ -265,7 +265,7 @@ def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
 def test_tls_options_that_cannot_be_read_are_described() -> None:
     """A broken PEM is a matter of configuration: the batch comes back, and the words repeat no secret."""
     options: dict[str, Any] = {"client_cert_pem": "cert", "client_key_pem": "hunter2"}
-    with sender_to("syslog+tls://127.0.0.1:9", **options) as sender:
+    with syslog_to("syslog+tls://127.0.0.1:9", **options) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
     assert set(verdicts(attempt, results).values()) == {RETRY}

@@ -6,41 +6,18 @@ from itertools import pairwise
 
 import pytest
 
-from tests.destinations.batches import next_attempt
-from tests.destinations.syslog_cef.senders import batch_with, sender_to
+from tests.destinations.batches import batch_with, messages, sendings
+from tests.destinations.senders import syslog_to
 from tests.destinations.syslog_cef.test_offenders import ids
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Visit, slowly, stalls
-from worker.destinations.syslog_cef.sender import SyslogCefSender
-from worker.model.batches import DeliveryAttempt
-from worker.model.deliveries import MAX_REQUESTS, DeliveryResult, Verdict
-from worker.model.settlement import RetryPolicy, settle_results
+from worker.model.deliveries import MAX_REQUESTS, Verdict
 
 #: Together with the smallest buffer, less than a sending of two seconds carries.
 CRAWLS = slowly(0.05, 4_096)
 EVENTS = 150
 LARGE = {"reason": "x" * 1_000, "context": {"detail": "y" * 1_000}}
-MOST_SENDINGS = 60
-
-
-def sendings(sender: SyslogCefSender, attempt: DeliveryAttempt, seconds: float) -> list[list[DeliveryResult]]:
-    """Send a batch, for so long at a time, until all of it is settled; return the rulings of each sending."""
-    results = []
-    for number in range(MOST_SENDINGS):
-        now = time.monotonic()
-        attempt = next_attempt(attempt, number, now)
-        results.append(sender.send(attempt, now + seconds))
-        settlement = settle_results(attempt, results[-1], RetryPolicy(3, 0))
-        assert settlement.dead == []
-        if settlement.retry is None:
-            return results
-    raise AssertionError("not settled")
-
-
-def messages_of(results: list[list[DeliveryResult]]) -> list[str]:
-    """Return the words of all failures."""
-    return [one.failure.message for sending in results for one in sending if one.failure is not None]
 
 
 @pytest.mark.slow
@@ -49,7 +26,7 @@ def test_every_event_comes_about_once() -> None:
     attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
-        sender_to(receiver.url, timeout_seconds=5.0) as sender,
+        syslog_to(receiver.url, timeout_seconds=5.0) as sender,
     ):
         results = sendings(sender, attempt, 2.0)
         wait_until(lambda: len(set(ids(receiver.messages))) == EVENTS, "all have come")
@@ -57,7 +34,7 @@ def test_every_event_comes_about_once() -> None:
         assert len(results) > 1, "it was too much for one sending"
         assert len(receiver.messages) <= 1.3 * EVENTS
         assert max(Counter(ids(receiver.messages)).values()) <= MAX_REQUESTS
-        assert any("kB/s: batches of " in words for words in messages_of(results))
+        assert any("kB/s: batches of " in words for words in messages(results))
 
 
 @pytest.mark.slow
@@ -66,7 +43,7 @@ def test_a_slow_receiver_confirms_smaller_batches() -> None:
     attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
-        sender_to(receiver.url, timeout_seconds=2.0, confirm_by_shutdown=True) as sender,
+        syslog_to(receiver.url, timeout_seconds=2.0, confirm_by_shutdown=True) as sender,
     ):
         results = sendings(sender, attempt, 6.0)
         tries = len(receiver.messages)
@@ -75,7 +52,7 @@ def test_a_slow_receiver_confirms_smaller_batches() -> None:
 
         assert {one.verdict for one in again} == {Verdict.ACCEPTED}, "the size that worked is remembered"
         assert tries <= 3 * EVENTS
-        assert any("batches of " in words for words in messages_of(results))
+        assert any("batches of " in words for words in messages(results))
 
 
 @pytest.mark.slow
@@ -84,7 +61,7 @@ def test_it_is_waited_for_while_it_reads() -> None:
     attempt = batch_with(EVENTS, **LARGE)
     with (
         SyslogReceiver(CRAWLS, receive_buffer=4_096) as receiver,
-        sender_to(receiver.url, timeout_seconds=10.0) as sender,
+        syslog_to(receiver.url, timeout_seconds=10.0) as sender,
     ):
         [results] = sendings(sender, attempt, 60.0)
 
@@ -99,7 +76,7 @@ def test_one_that_reads_nothing_gets_half_each_time() -> None:
     sent: list[int] = []
     with (
         SyslogReceiver(stalls, receive_buffer=2_304) as receiver,
-        sender_to(receiver.url, timeout_seconds=0.2) as sender,
+        syslog_to(receiver.url, timeout_seconds=0.2) as sender,
     ):
         for _ in range(9):
             before = sum(attempt.request_counts)
@@ -123,7 +100,7 @@ def test_a_receiver_that_is_well_again_gets_larger_batches() -> None:
 
     with (
         SyslogReceiver(stalls_at_first, receive_buffer=65_536) as receiver,
-        sender_to(receiver.url, timeout_seconds=1.0) as sender,
+        syslog_to(receiver.url, timeout_seconds=1.0) as sender,
     ):
         results = sendings(sender, batch_with(300, **LARGE), 20.0)
         assert len(results) >= 2

@@ -6,12 +6,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.destinations.batches import attempt_of, soon, verdicts
-from tests.destinations.webhook.endpoints import OLDER, failures, webhook_to
+from tests.destinations.batches import attempt_of, draw_offenders, failures, soon, verdicts
+from tests.destinations.senders import OLDER, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, demands_signature, refuses, takes
-from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, Verdict
 from worker.model.failures import FailureCode
 
@@ -40,7 +41,7 @@ def test_a_batch_goes_out_in_one_request(body: str, media_type: str) -> None:
 
 
 def test_a_single_event_is_a_batch_as_well() -> None:
-    """Who asked for an array gets one, whatever is in it."""
+    """An endpoint that wants an array gets one, whatever is in it."""
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url, **ARRAY) as sender:
         sender.send(attempt_of(1), soon())
 
@@ -76,17 +77,10 @@ def test_the_same_batch_has_the_same_id() -> None:
     assert len({str(request.headers["webhook-id"]) for request in endpoint.requests}) == 1
 
 
-def draw_offenders(dice: random.Random) -> tuple[DeliveryAttempt, set[str]]:
-    """Draw a batch of up to 120 events, and which of them are bad: none, a few, or nearly all."""
-    attempt = attempt_of(dice.randint(1, 120))
-    share = dice.choice([0.01, 0.05, 0.3, 0.9, 1.0])
-    return attempt, {event.id for event in attempt.batch.events if dice.random() < share}
-
-
-@pytest.mark.parametrize("seed", range(24))
-def test_surgery_refuses_the_offenders_and_delivers_the_rest(seed: int) -> None:
+@settings(max_examples=24)
+@given(dice=st.randoms(use_true_random=True))
+def test_surgery_refuses_the_offenders_and_delivers_the_rest(dice: random.Random) -> None:
     """Whichever events are bad: exactly they are refused, every other is taken once, in four requests."""
-    dice = random.Random(seed)
     attempt, offenders = draw_offenders(dice)
     before = dice.choice([0, 0, 1, 2, 3])
     attempt.request_counts[:] = bytes([before] * len(attempt.batch.events))

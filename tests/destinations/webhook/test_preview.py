@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.destinations.batches import attempt_of, soon
-from tests.destinations.webhook.endpoints import NEWER, OLDER, TOKEN, webhook_to
+from tests.destinations.senders import NEWER, OLDER, TOKEN, webhook_to
 from tests.transports.endpoint import OK, Endpoint, answers
 
 

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from tests.destinations.batches import attempt_of, next_attempt, soon, verdicts
-from tests.destinations.webhook.endpoints import NEWER, OLDER, TOKEN, failures, webhook_to
+from tests.destinations.batches import attempt_of, failures, next_attempt, soon, verdicts
+from tests.destinations.senders import NEWER, OLDER, TOKEN, webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, by_event, demands_signature, is_signed
 from worker.model.batches import SETTLED, DeliveryAttempt
@@ -242,7 +242,7 @@ def test_an_unreachable_endpoint_is_described() -> None:
 
 def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the allow-list, loopback is no place for an endpoint, and nobody dials it."""
-    monkeypatch.setattr("tests.destinations.batches.GUARD", Guard([]))
+    monkeypatch.setattr("tests.destinations.senders.GUARD", Guard([]))
     with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.destinations.batches import attempt_of, soon, verdicts
-from tests.destinations.webhook.endpoints import failures, webhook_to
+from tests.destinations.batches import attempt_of, failures, soon, verdicts
+from tests.destinations.senders import webhook_to
 from tests.receivers import scripts
 from tests.receivers.webhook import WebhookReceiver, answers, by_event, takes
 from worker.model.deliveries import Verdict
