@@ -110,13 +110,16 @@ def _spent(count: int) -> Batch:
 
 
 def _check_nobody_is_charged(batch: Batch, settlement: Settlement, before: bytes) -> None:
-    assert (settlement.settled, settlement.dead) == (0, [])
+    assert settlement.settled == 0
+    assert settlement.dead == []
     assert settlement.health is BreakerSignal.UNKNOWN
     assert {(one.status, one.sent) for one in settlement.outcomes} == {(Status.RETRYING, False)}
     assert {one.failure.code for one in settlement.outcomes if one.failure} == {"out_of_resources"}
     retry = settlement.retry
     assert retry is not None
-    assert (retry.attempts, retry.request_counts, retry.by_celery) == (batch.attempts, before, False)
+    assert retry.attempts == batch.attempts
+    assert retry.request_counts == before
+    assert retry.by_celery is False
     assert retry.reason == "out_of_resources"
     assert 0 < retry.seconds < 2 * SHORTAGE_PAUSE
 
@@ -181,7 +184,8 @@ def test_what_may_have_arrived_is_not_kept_back(
             patched.setattr(DeadlineSocket, step, refuse)
             found = deliver()
         assert found.retry is not None
-        assert (found.retry.attempts, found.retry.request_counts[0]) == (1, 1)
+        assert found.retry.attempts == 1
+        assert found.retry.request_counts[0] == 1
         assert {one.failure.code for one in found.outcomes if one.failure} == {"connection_lost"}
 
 
@@ -307,7 +311,9 @@ def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pyt
         monkeypatch.setattr(DeadlineSocket, "send", refuse_the_fifth)
         found = deliver()
 
-        assert (found.settled, found.dead, found.health) == (4, [], BreakerSignal.WELL)
+        assert found.settled == 4
+        assert found.dead == []
+        assert found.health == BreakerSignal.WELL
         assert found.retry is not None
         assert found.retry.request_counts == bytes([255] * 4 + [0] * 8)
         assert deliver().settled == 8

@@ -160,16 +160,24 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("field", "pem", "reason", "hint"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_named(field: str, pem: str, reason: str, hint: str) -> None:
-    """The field, what is there instead, and what would be right; the text itself is never repeated."""
-    with pytest.raises(InvalidIntegration) as refused:
+def _refusal(field: str, pem: str) -> InvalidIntegration | None:
+    try:
         client_context(_options(**{field: pem}))
+    except InvalidIntegration as refused:
+        return refused
+    return None
 
-    assert refused.value.field == field
-    assert reason in refused.value.reason
-    assert hint in refused.value.hint
-    assert (pem[60:90] or pem) not in str(refused.value)
+
+def test_what_cannot_be_used_is_named() -> None:
+    """The field, what is there instead, and what would be right; the text itself is never repeated."""
+    for name, (field, pem, reason, hint) in REFUSED.items():
+        refused = _refusal(field, pem)
+
+        assert refused is not None, name
+        assert refused.field == field, name
+        assert reason in refused.reason, name
+        assert hint in refused.hint, name
+        assert (pem[60:90] or pem) not in str(refused), name
 
 
 def test_an_empty_ca_is_refused() -> None:

@@ -49,16 +49,17 @@ def test_header_names_of_a_reply_are_found_in_any_case(transport: HttpTransport)
         assert transport.post(endpoint.url(), {}, b"", 10).headers["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("status", [204, 301, 302, 303, 307, 308, 400, 401, 403, 413, 429, 500, 503])
-def test_every_status_is_a_reply(transport: HttpTransport, status: int) -> None:
+def test_every_status_is_a_reply(transport: HttpTransport) -> None:
     """Nothing is followed, retried or raised here: one request, and its status is for the verdict."""
-    with Endpoint(answers()) as elsewhere:
-        location = f"Location: {elsewhere.url()}\r\nRetry-After: 0\r\n" if status != 204 else ""
-        length = "Content-Length: 0\r\n" if status != 204 else ""
-        reply = f"HTTP/1.1 {status} Whatever\r\n{location}{length}\r\n".encode()
-        with Endpoint(answers(reply)) as endpoint:
-            assert transport.post(endpoint.url(), HEADERS, b"x", 10).status == status
-        assert (len(endpoint.requests), elsewhere.accepted) == (1, 0)
+    for status in [204, 301, 302, 303, 307, 308, 400, 401, 403, 413, 429, 500, 503]:
+        with Endpoint(answers()) as elsewhere:
+            location = f"Location: {elsewhere.url()}\r\nRetry-After: 0\r\n" if status != 204 else ""
+            length = "Content-Length: 0\r\n" if status != 204 else ""
+            reply = f"HTTP/1.1 {status} Whatever\r\n{location}{length}\r\n".encode()
+            with Endpoint(answers(reply)) as endpoint:
+                assert transport.post(endpoint.url(), HEADERS, b"x", 10).status == status, status
+            assert len(endpoint.requests) == 1, status
+            assert elsewhere.accepted == 0, status
 
 
 def test_proxies_of_the_environment_are_ignored(
@@ -71,7 +72,8 @@ def test_proxies_of_the_environment_are_ignored(
 
         transport.post(endpoint.url(), {}, b"x", 10)
 
-        assert (proxy.accepted, endpoint.accepted) == (0, 1)
+        assert proxy.accepted == 0
+        assert endpoint.accepted == 1
 
 
 def test_netrc_is_ignored(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

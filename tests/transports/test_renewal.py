@@ -217,7 +217,8 @@ def test_a_name_is_not_looked_up_for_each_request(
     with way(Guard(NETWORKS, AT_EASE), ca) as (send, counts):
         for _ in range(5):
             send()
-        assert (name.asked, counts()) == (1, (1, 0))
+        assert name.asked == 1
+        assert counts() == (1, 0)
 
 
 def test_a_look_up_holds_up_no_send(monkeypatch: pytest.MonkeyPatch) -> None:

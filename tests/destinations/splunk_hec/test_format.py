@@ -145,7 +145,9 @@ def test_any_event_comes_back_whole(
 
     assert envelope["event"] == event
     assert Decimal(envelope["time"]) == Decimal((moment - EPOCH) // dt.timedelta(microseconds=1)) / 1_000_000
-    assert (envelope["host"], envelope["source"], envelope["sourcetype"]) == (host, source, "t")
+    assert envelope["host"] == host
+    assert envelope["source"] == source
+    assert envelope["sourcetype"] == "t"
     assert (envelope.get("index"), envelope.get("fields", {})) == (index, fields)
     assert None not in envelope.values()
     assert set(envelope) <= KNOWN_KEYS

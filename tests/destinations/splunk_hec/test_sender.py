@@ -30,7 +30,9 @@ def test_a_batch_goes_out_in_one_request() -> None:
 
     [request] = splunk.posts
     assert splunk.accepted_ids == [event.id for event in attempt.batch.events]
-    assert (result.verdict, result.failure, result.http_status) == (ACCEPTED, None, 200)
+    assert result.verdict == ACCEPTED
+    assert result.failure is None
+    assert result.http_status == 200
     assert list(result.places) == list(range(50))
     assert request.headers["X-Splunk-Request-Channel"]
     assert b'"index":"main"' in request.body
@@ -118,7 +120,8 @@ def test_after_the_deadline_nothing_is_sent() -> None:
 
     assert set(verdicts(attempt, results).values()) == {RETRY}
     assert failures(results) == {"out_of_time"}
-    assert (splunk.requests, set(attempt.request_counts)) == ([], {0})
+    assert splunk.requests == []
+    assert set(attempt.request_counts) == {0}
 
 
 def test_the_deadline_ends_a_request_that_hangs() -> None:

@@ -12,7 +12,9 @@ def test_it_takes_what_the_standard_writes() -> None:
         rb"src=10.0.0.1 act=blocked a | \= \\ msg=Detected.\nNo action"
     )
 
-    assert (read.vendor, read.name, read.severity) == ("security", r"detected a | in \ packet", 10)
+    assert read.vendor == "security"
+    assert read.name == r"detected a | in \ packet"
+    assert read.severity == 10
     assert read.extension == {"src": "10.0.0.1", "act": "blocked a | = \\", "msg": "Detected.\nNo action"}
     assert parse_cef(HEAD).extension == {}
 

@@ -133,7 +133,9 @@ def test_the_header_is_ours_but_for_the_name(event: dict[str, Any]) -> None:
     policy = event.get("policy", {})
     names = [documented_in_header(policy.get(key, ""), 512) for key in ("name", "id")]
 
-    assert (read.vendor, read.product, read.version) == ("MITRITY", "MITRITY Platform", "1.0")
+    assert read.vendor == "MITRITY"
+    assert read.product == "MITRITY Platform"
+    assert read.version == "1.0"
     assert read.event_class == event["type"]
     if event["type"].startswith("drift."):
         assert read.name == "behavioral_anomaly"

@@ -299,11 +299,9 @@ def test_an_event_that_cannot_be_read_shows_what_is_known() -> None:
     ]:
         read_back = read(QueuedEvent("evt_1", "policy.deny", 1_767_323_045_678, 0, raw))
 
-        assert (read_back.event_class, read_back.name, read_back.severity) == (
-            "policy.deny",
-            "Policy deny",
-            8,
-        ), raw[:40]
+        assert read_back.event_class == "policy.deny", raw[:40]
+        assert read_back.name == "Policy deny", raw[:40]
+        assert read_back.severity == 8, raw[:40]
         assert read_back.extension["devicePayloadId"] == "evt_1", raw[:40]
         assert read_back.extension["rt"] == "1767323045678", raw[:40]
         assert "could not be read" in read_back.extension["reason"], raw[:40]
@@ -330,11 +328,9 @@ def test_the_test_event_of_the_doctor() -> None:
     """A type that the control plane never reports is named by its own words."""
     read_back = read(QueuedEvent("test_1", "integration.test", 0, 0, b"{}"))
 
-    assert (read_back.event_class, read_back.name, read_back.severity) == (
-        "integration.test",
-        "Integration test",
-        2,
-    )
+    assert read_back.event_class == "integration.test"
+    assert read_back.name == "Integration test"
+    assert read_back.severity == 2
     assert read_back.extension["cat"] == "integration"
     assert "outcome" not in read_back.extension
 

@@ -24,8 +24,10 @@ def test_the_next_sending_tells_of_it() -> None:
     assert settlement.settled == 1
     assert [outcome.status for outcome in settlement.outcomes] == [Status.DELIVERED, Status.DEAD]
     [letter] = settlement.dead
-    assert ([event.id for event in letter.events], letter.attempts) == (["e0", "e2"], [1, 1])
-    assert (letter.cause, letter.failure.code) == (Cause.EXHAUSTED, "closed_unconfirmed")
+    assert [event.id for event in letter.events] == ["e0", "e2"]
+    assert letter.attempts == [1, 1]
+    assert letter.cause == Cause.EXHAUSTED
+    assert letter.failure.code == "closed_unconfirmed"
     assert letter.dead_ms < settlement.outcomes[0].settled_ms, "so that it is redriven"
     assert parts.results(attempt_of(1).batch) == []
 
@@ -96,5 +98,7 @@ def test_a_withdrawal_has_a_row_and_a_letter() -> None:
     assert result.withdrawn is not None
     outcome, letter = withdrawal("int_1", result.withdrawn, 1_234)
 
-    assert (outcome.status, outcome.settled_ms, letter.dead_ms) == (Status.DEAD, 1_234, 1_234)
+    assert outcome.status == Status.DEAD
+    assert outcome.settled_ms == 1_234
+    assert letter.dead_ms == 1_234
     assert [trace.attempts for trace in outcome.events] == letter.attempts == [1, 1]
