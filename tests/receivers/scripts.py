@@ -15,9 +15,9 @@ from email.message import Message
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from worker.demo.splunk import EVENT_PATHS, HEALTH_PATHS, Reply, index_body, judge_token
+from worker.demo.splunk import EVENT_PATHS, HEALTH_PATHS, Reply, channel_of, index_body, judge_token
 
 _JSON = "application/json; charset=UTF-8"
 _END_OF_HEAD = b"\r\n\r\n"
@@ -41,8 +41,7 @@ class Request:
     @property
     def channel(self) -> str:
         """The channel it names: in its header, or else in its query; empty without one."""
-        asked = parse_qs(urlsplit(self.path).query).get("channel", [""])
-        return str(self.headers.get("X-Splunk-Request-Channel", asked[0]))
+        return channel_of(self.headers.get("X-Splunk-Request-Channel"), urlsplit(self.path).query)
 
     @property
     def ids(self) -> list[str]:

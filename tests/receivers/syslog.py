@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Self
 
 from tests.ports import free_port
-from tests.receivers.syslog_behaviours import TICK, Behaviour, Over, Visit, reads
-from tests.receivers.syslog_frames import Frames, NotSyslog, checked, newline_frames, octet_frames
+from tests.receivers.syslog_behaviours import TICK, Behaviour, Over, Visit, checked, reads
+from worker.demo.syslog_receiver import Bounds, NotSyslog, counted_frame, newline_frame
 
 PATIENCE = 10.0
-_FRAMES: dict[str, Frames] = {"newline": newline_frames, "octet_counted": octet_frames}
+_BOUNDS: dict[str, Bounds] = {"newline": newline_frame, "octet_counted": counted_frame}
 
 
 class _Receiver(ABC):
@@ -128,7 +128,7 @@ class SyslogReceiver(_Receiver):
         super().__init__(host, port)
         self.scheme = "syslog" if tls is None else "syslog+tls"
         self.behaviour = behaviour
-        self.frames = _FRAMES[framing or ("newline" if tls is None else "octet_counted")]
+        self.bounds = _BOUNDS[framing or ("newline" if tls is None else "octet_counted")]
         self.accepted = 0
         self._endings = 0
         self._tls = tls

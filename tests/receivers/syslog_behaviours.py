@@ -1,5 +1,9 @@
-"""What a syslog receiver of the tests may do with a connection: each behaviour is named for it."""
+"""What a syslog receiver of the tests may do with a connection: each behaviour is named for it.
 
+Frames are read as the demo's receiver reads them, but of one kind only, and each message has to be one.
+"""
+
+import re
 import socket
 import ssl
 import struct
@@ -8,11 +12,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from tests.receivers.syslog_frames import Frames
+from worker.demo.syslog_receiver import Bounds, NotSyslog, take_frames
 
 #: How often a wait looks up to see whether the receiver is being stopped, in seconds.
 TICK = 0.02
 _NO_LINGER = struct.pack("ii", 1, 0)
+_MESSAGE = re.compile(rb"<(0|[1-9][0-9]{0,2})>[^\x00-\x1f\x7f]+")
+
+
+def checked(message: bytes) -> bytes:
+    """Return the message: a priority of RFC 5424 (at most 191), then text on one line, without controls."""
+    found = _MESSAGE.fullmatch(message)
+    if found is None or int(found[1]) > 191:
+        raise NotSyslog(f"no syslog message: {message[:200]!r}")
+    return message
+
+
+def whole_messages(unread: bytearray, bounds: Bounds) -> list[bytes]:
+    """Cut the messages that are whole off what was read. Raises NotSyslog."""
+    return [checked(message) for message in take_frames(unread, bounds)]
 
 
 class Over(Exception):
@@ -24,7 +42,7 @@ class Receiving(Protocol):
 
     #: Set when the receiver is being stopped.
     over: threading.Event
-    frames: Frames
+    bounds: Bounds
 
     def keep(self, messages: list[bytes]) -> None:
         """Record what has come."""
@@ -44,7 +62,7 @@ class Visit:
         self.connection = connection
         self.number = number
         self.taken = 0
-        self._unread = b""
+        self._unread = bytearray()
         connection.settimeout(TICK)
 
     def read(self, most: int = 65_536, *, wait: bool = True) -> bool:
@@ -58,7 +76,7 @@ class Visit:
 
     def _take(self, received: bytes) -> bool:
         self._unread += received
-        messages, self._unread = self.receiver.frames(self._unread)
+        messages = whole_messages(self._unread, self.receiver.bounds)
         self.taken += len(messages)
         self.receiver.keep(messages)
         return bool(received)

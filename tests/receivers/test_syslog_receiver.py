@@ -6,8 +6,16 @@ from collections.abc import Callable
 import pytest
 
 from tests.receivers.syslog import SyslogReceiver, SyslogUdpReceiver
-from tests.receivers.syslog_behaviours import Behaviour, closes, half_closes, reads, resets
-from tests.receivers.syslog_frames import Frames, NotSyslog, checked, newline_frames, octet_frames
+from tests.receivers.syslog_behaviours import (
+    Behaviour,
+    checked,
+    closes,
+    half_closes,
+    reads,
+    resets,
+    whole_messages,
+)
+from worker.demo.syslog_receiver import Bounds, NotSyslog, counted_frame, newline_frame
 
 
 def _dial(receiver: SyslogReceiver) -> socket.socket:
@@ -15,37 +23,40 @@ def _dial(receiver: SyslogReceiver) -> socket.socket:
 
 
 @pytest.mark.parametrize(
-    ("frames", "given", "messages", "rest"),
+    ("bounds", "given", "messages", "rest"),
     [
-        (newline_frames, b"<1>a\n<2>b\n<3>c", [b"<1>a", b"<2>b"], b"<3>c"),
-        (newline_frames, b"", [], b""),
-        (octet_frames, b"4 <1>a5 <2>bb", [b"<1>a", b"<2>bb"], b""),
-        (octet_frames, b"4 <1>a5 <2>b", [b"<1>a"], b"5 <2>b"),
-        (octet_frames, b"4 <1>a1", [b"<1>a"], b"1"),
+        (newline_frame, b"<1>a\n<2>b\n<3>c", [b"<1>a", b"<2>b"], b"<3>c"),
+        (newline_frame, b"", [], b""),
+        (counted_frame, b"4 <1>a5 <2>bb", [b"<1>a", b"<2>bb"], b""),
+        (counted_frame, b"4 <1>a5 <2>b", [b"<1>a"], b"5 <2>b"),
+        (counted_frame, b"4 <1>a1", [b"<1>a"], b"1"),
     ],
 )
-def test_frames_are_taken_apart(frames: Frames, given: bytes, messages: list[bytes], rest: bytes) -> None:
+def test_frames_are_taken_apart(bounds: Bounds, given: bytes, messages: list[bytes], rest: bytes) -> None:
     """What is not whole yet is left for later."""
-    assert frames(given) == (messages, rest)
+    unread = bytearray(given)
+
+    assert whole_messages(unread, bounds) == messages
+    assert unread == rest
 
 
 @pytest.mark.parametrize(
-    ("frames", "given"),
+    ("bounds", "given"),
     [
-        (newline_frames, b"no priority\n"),
-        (newline_frames, b"<1>a\r\n"),
-        (newline_frames, b"\n"),
-        (newline_frames, b"4 <1>a\n"),
-        (octet_frames, b"<1>a\n"),
-        (octet_frames, b"04 <1>a"),
-        (octet_frames, b"5 <1>a\n"),
-        (octet_frames, b"3 <1>a"),
+        (newline_frame, b"no priority\n"),
+        (newline_frame, b"<1>a\r\n"),
+        (newline_frame, b"\n"),
+        (newline_frame, b"4 <1>a\n"),
+        (counted_frame, b"<1>a\n"),
+        (counted_frame, b"04 <1>a"),
+        (counted_frame, b"5 <1>a\n"),
+        (counted_frame, b"3 <1>a"),
     ],
 )
-def test_what_is_no_frame_is_an_error(frames: Frames, given: bytes) -> None:
+def test_what_is_no_frame_is_an_error(bounds: Bounds, given: bytes) -> None:
     """No receiver should have to guess."""
     with pytest.raises(NotSyslog):
-        frames(given)
+        whole_messages(bytearray(given), bounds)
 
 
 @pytest.mark.parametrize("message", [b"<192>a", b"<1>", b"<01>a", b"<1>a\x00", b"<1>a\nb", b"a", b""])
