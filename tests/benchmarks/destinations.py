@@ -7,7 +7,6 @@ on two cores, without a durable broker and without a record for each event. Prin
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from tests.benchmarks.measuring import PATIENT, cpu_seconds, hardware
 from tests.benchmarks.throughput import recorded, statuses
+from tests.demo.running import starter
 from tests.fleet import Fleet, wait_until
 from worker.model.events import EventType
 from worker.samples import sample_lines
@@ -46,25 +46,11 @@ def main() -> None:
 def _measure(way: str, events: int) -> dict[str, Any]:
     program, kind, address = WAYS[way]
     with tempfile.TemporaryDirectory(prefix="siem-bench-") as name:
-        port_file = Path(name) / "receiver.port"
-        command = [
-            sys.executable,
-            "-m",
-            f"worker.demo.{program}",
-            "--count-only",
-            "--port-file",
-            str(port_file),
-        ]
-        receiver = subprocess.Popen(command)
-        try:
-            wait_until(port_file.exists, "the receiver listens")
-            url = address.format(port_file.read_text().split()[0])
-            with Fleet(Path(name), **PATIENT) as fleet:
-                fleet.integrate(url, "only", type=kind, event_types=[*EventType], timeout_seconds=20.0)
-                return _deliver(fleet.start(), events)
-        finally:
-            receiver.terminate()
-            receiver.wait()
+        start = starter(program, Path(name) / "receiver.port")
+        with start("--count-only") as receiver, Fleet(Path(name), **PATIENT) as fleet:
+            url = address.format(receiver.port)
+            fleet.integrate(url, "only", type=kind, event_types=[*EventType], timeout_seconds=20.0)
+            return _deliver(fleet.start(), events)
 
 
 def _deliver(fleet: Fleet, events: int) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import PATIENT, Sink, hardware
+from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
+from tests.demo.running import Running
 from tests.fleet import Fleet, wait_until
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import roles_alive
@@ -63,7 +64,7 @@ def _arguments() -> argparse.Namespace:
 def _standing(given: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="siem-bench-") as name,
-        Sink(Path(name)) as sink,
+        counting_splunk(Path(name)) as sink,
         _fleet(Path(name), sink) as fleet,
     ):
         fleet.start("worker", "recorder")
@@ -94,7 +95,7 @@ def _standing(given: argparse.Namespace) -> dict[str, Any]:
 def _streaming(given: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="siem-bench-") as name,
-        Sink(Path(name)) as sink,
+        counting_splunk(Path(name)) as sink,
         _fleet(Path(name), sink) as fleet,
     ):
         fleet.start("worker", "recorder")
@@ -125,7 +126,7 @@ def _streaming(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _fleet(directory: Path, sink: Sink) -> Fleet:
+def _fleet(directory: Path, sink: Running) -> Fleet:
     fleet = Fleet(directory, **PATIENT)
     for tenant in ("loud", "quiet"):
         fleet.integrate(sink.url, tenant, tenant_id=tenant, event_types=[*EventType], timeout_seconds=20.0)

@@ -1,69 +1,66 @@
-"""Destinations that hold up whoever waits for them: black holes, and some that answer after seconds.
+"""Destinations that hold up every sender: black holes, and some that answer after seconds.
 
 `python -m tests.benchmarks.hostile FILE HOLES SLOW SECONDS` listens on that many ports of loopback, writes
-them to the file (a JSON object with `holes` and `slow`), and goes on until SIGTERM.
+them to the file, a line each, the holes first, and goes on until SIGTERM.
 """
 
-import asyncio
-import json
-import signal
+import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-_ACCEPTED = b'{"text":"Success","code":0}'
-_REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(_ACCEPTED),
-    _ACCEPTED,
-)
+from tests.fleet import wait_until
+from worker.demo.server import Request, Response, listen_http, run
+from worker.demo.splunk import Reply
+
+#: How late a black hole answers, in seconds: behind the end of every benchmark.
+_NEVER = 86_400.0
 
 
-async def _fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read what comes, and never say a word."""
-    with suppress(asyncio.CancelledError):  # the end of all
-        while await reader.read(1 << 16):
-            pass
-    writer.close()
-
-
-async def _answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Accept every request, but take your time."""
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(_length(head))
-            await asyncio.sleep(seconds)  # the load itself
-            writer.write(_REPLY)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-
-
-def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name == b"content-length":
-            return int(value)
-    return 0
-
-
-async def _serve(path: Path, holes: int, slow: int, seconds: float) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    silent = [await asyncio.start_server(_fall_silent, "127.0.0.1", 0) for _ in range(holes)]
-    late = [
-        await asyncio.start_server(lambda r, w: _answer_late(r, w, seconds), "127.0.0.1", 0)
-        for _ in range(slow)
+@contextmanager
+def hostile_destinations(
+    directory: Path, *, holes: int, slow: int = 0, seconds: float = 1.0
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Start them in a process of their own; give the ports of the holes and of the slow ones."""
+    file = directory / "hostile.ports"
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.hostile",
+        str(file),
+        str(holes),
+        str(slow),
+        str(seconds),
     ]
-    ports = {
-        "holes": [server.sockets[0].getsockname()[1] for server in silent],
-        "slow": [server.sockets[0].getsockname()[1] for server in late],
-    }
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(ports))
-    draft.replace(path)
-    await stop.wait()
+    process = subprocess.Popen(command)
+    try:
+        wait_until(file.exists, "the destinations listen")
+        ports = [int(port) for port in file.read_text().split()]
+        yield ports[:holes], ports[holes:]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@asynccontextmanager
+async def _listen(delays: Sequence[float]) -> AsyncIterator[Sequence[int]]:
+    """Listen on a port for each delay. Raises OSError."""
+    async with AsyncExitStack() as stack:
+        yield [
+            port
+            for delay in delays
+            for port in await stack.enter_async_context(listen_http(_accepts_after(delay), 0))
+        ]
+
+
+def _accepts_after(delay: float) -> Callable[[Request], Response]:
+    """Accept every request, and take so many seconds to say so."""
+    reply = Reply(0)
+    response = Response(reply.status, reply.body, delay=delay)
+    return lambda _request: response
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    _delays = [_NEVER] * int(sys.argv[2]) + [float(sys.argv[4])] * int(sys.argv[3])
+    run(_listen(_delays), 0, Path(sys.argv[1]))

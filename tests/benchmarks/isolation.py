@@ -13,7 +13,6 @@ latencies, alone and beside each, and their ratios, as JSON.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +26,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, Sink, hardware
+from tests.benchmarks.hostile import hostile_destinations
+from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
+from tests.demo.running import Running
 from tests.fleet import Fleet, wait_until
 from worker.model.events import EventType
 from worker.publisher import EventPublisher
@@ -87,7 +88,7 @@ def _times(beside: dict[str, Any], alone: dict[str, Any], share: str) -> float:
 
 def _measure(given: argparse.Namespace, kind: str | None) -> dict[str, Any]:
     neighbours = KINDS.get(kind or "")
-    with tempfile.TemporaryDirectory(prefix="siem-bench-") as name, Sink(Path(name)) as sink:
+    with tempfile.TemporaryDirectory(prefix="siem-bench-") as name, counting_splunk(Path(name)) as sink:
         fleet = Fleet(Path(name), **(PATIENT | {"SIEM_WORKER_THREADS": "128"}))
         fleet.integrate(sink.url, "healthy", event_types=[*EventType], timeout_seconds=20.0)
         beside = _neighbours(fleet, Path(name), neighbours) if neighbours else _nobody()
@@ -108,7 +109,7 @@ def _measure(given: argparse.Namespace, kind: str | None) -> dict[str, Any]:
 
 
 def _busy(
-    fleet: Fleet, sink: Sink, given: argparse.Namespace, kind: str | None
+    fleet: Fleet, sink: Running, given: argparse.Namespace, kind: str | None
 ) -> AbstractContextManager[None]:
     """Give the neighbours of this kind their events while the block lasts."""
     if kind == LOUD:
@@ -128,12 +129,9 @@ def _nobody() -> Iterator[None]:
 @contextmanager
 def _neighbours(fleet: Fleet, directory: Path, given: Neighbours) -> Iterator[None]:
     """Start the destinations, with an integration to each, all of one tenant."""
-    ports_file = directory / "hostile.json"
-    command = [sys.executable, "-m", "tests.benchmarks.hostile", str(ports_file)]
-    process = subprocess.Popen([*command, str(given.holes), str(given.slow), str(given.seconds)])
-    try:
-        wait_until(ports_file.exists, "the destinations listen")
-        for kind, ports in json.loads(ports_file.read_text()).items():
+    started = hostile_destinations(directory, holes=given.holes, slow=given.slow, seconds=given.seconds)
+    with started as (holes, slow):
+        for kind, ports in (("holes", holes), ("slow", slow)):
             for port in ports:
                 fleet.integrate(
                     f"http://127.0.0.1:{port}/services/collector/event",
@@ -143,9 +141,6 @@ def _neighbours(fleet: Fleet, directory: Path, given: Neighbours) -> Iterator[No
                     timeout_seconds=20.0,
                 )
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _tenant(given: Neighbours) -> str:

@@ -1,17 +1,14 @@
-"""What the benchmarks share: a fleet with production patience, a sink that counts, CPU seconds by role."""
+"""What the benchmarks share: the waits of production, a sink that counts, CPU seconds by role."""
 
-import json
 import os
 import platform
-import subprocess
-import sys
 import time
-import urllib.request
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.fleet import Fleet, wait_until
+from tests.demo.running import Running, starter
+from tests.fleet import Fleet
 
 #: The waits of production, not of the tests.
 PATIENT: dict[str, Any] = {
@@ -30,46 +27,9 @@ PATIENT: dict[str, Any] = {
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Sink:
-    """An HTTP Event Collector in a process of its own, which counts what it receives."""
-
-    def __init__(self, directory: Path) -> None:
-        """Start it on a free port."""
-        self._port_file = directory / "sink.port"
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "worker.demo.splunk_receiver",
-                "--port-file",
-                str(self._port_file),
-                "--count-only",
-            ]
-        )
-        wait_until(self._port_file.exists, "the sink listens")
-        self.base = f"http://127.0.0.1:{self._port_file.read_text().strip()}"
-        self.url = f"{self.base}/services/collector/event"
-
-    def events(self) -> int:
-        """Return how many events it has received."""
-        return self.counts()["events"]
-
-    def counts(self) -> dict[str, int]:
-        """Return its counts: events, requests, bytes."""
-        with urllib.request.urlopen(f"{self.base}/counts") as answer:  # noqa: S310 - loopback, our own process
-            counts: dict[str, int] = json.load(answer)
-        return counts
-
-    def __enter__(self) -> Self:
-        """Stop it at the end of a `with`."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.process.terminate()
-        self.process.wait()
+def counting_splunk(directory: Path) -> AbstractContextManager[Running]:
+    """Start an HTTP Event Collector that counts what it receives and reads nothing."""
+    return starter("splunk_receiver", directory / "sink.port")("--count-only")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -78,7 +38,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def cpu_by_role(fleet: Fleet, sink: Sink) -> dict[str, float]:
+def cpu_by_role(fleet: Fleet, sink: Running) -> dict[str, float]:
     """Return the CPU seconds that each part has used so far."""
     pids = {role: process.pid for role, process in fleet.processes.items()}
     pids |= {"redis": fleet.server.pid, "sink": sink.process.pid, "publisher": os.getpid()}

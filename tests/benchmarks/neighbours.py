@@ -20,7 +20,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, Sink, hardware
+from tests.benchmarks.hostile import hostile_destinations
+from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
 from tests.fleet import Fleet, wait_until
 from worker.integrations.integration import parse_integration
 from worker.model.events import EventType
@@ -40,9 +41,9 @@ def main() -> None:
     threads = str(Settings.model_fields["worker_threads"].default)
     with (
         tempfile.TemporaryDirectory(prefix="siem-bench-") as name,
-        Sink(Path(name)) as sink,
+        counting_splunk(Path(name)) as sink,
         Fleet(Path(name), **(PATIENT | {"SIEM_WORKER_THREADS": threads})) as fleet,
-        _holes(Path(name)) as ports,
+        hostile_destinations(Path(name), holes=_PORTS) as (ports, _),
     ):
         _integrate(fleet, sink.url, ports, given)
         fleet.start()
@@ -73,20 +74,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=45, help="of each span (default 45)")
     parser.add_argument("--flood", type=int, default=10, help="seconds of it, at full speed (default 10)")
     return parser.parse_args()
-
-
-@contextmanager
-def _holes(directory: Path) -> Iterator[list[int]]:
-    """Start black holes; give their ports."""
-    ports = directory / "hostile.json"
-    command = [sys.executable, "-m", "tests.benchmarks.hostile", str(ports), str(_PORTS), "0", "1"]
-    process = subprocess.Popen(command)
-    try:
-        wait_until(ports.exists, "the black holes listen")
-        yield json.loads(ports.read_text())["holes"]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextmanager

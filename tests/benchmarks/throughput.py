@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, Sink, cpu_by_role, hardware
+from tests.benchmarks.measuring import PATIENT, counting_splunk, cpu_by_role, hardware
+from tests.demo.running import Running
 from tests.embedded_servers import VALKEY, start_server
 from tests.fleet import Fleet, wait_until
 from worker.model.events import EventType
@@ -94,27 +97,17 @@ def _latency(rate: int, seconds: int) -> dict[str, Any]:
     }
 
 
-class _fleet:  # noqa: N801 - a context manager that reads as a function
-    """A fleet with that many integrations that want every type, and the sink that they share."""
-
-    def __init__(self, integrations: int) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="siem-bench-")
-        directory = Path(self._directory.name)
-        self._sink = Sink(directory)
-        self._fleet = Fleet(directory, **PATIENT)
+@contextmanager
+def _fleet(integrations: int) -> Iterator[tuple[Fleet, Running]]:
+    """Start a fleet with that many integrations that want every type, and the sink that they share."""
+    with (
+        tempfile.TemporaryDirectory(prefix="siem-bench-") as name,
+        counting_splunk(Path(name)) as sink,
+        Fleet(Path(name), **PATIENT) as fleet,
+    ):
         for number in range(integrations):
-            self._fleet.integrate(
-                self._sink.url, f"splunk{number}", event_types=[*EventType], timeout_seconds=20.0
-            )
-
-    def __enter__(self) -> tuple[Fleet, Sink]:
-        self._fleet.start()
-        return self._fleet, self._sink
-
-    def __exit__(self, *_: object) -> None:
-        self._fleet.__exit__(None, None, None)
-        self._sink.__exit__(None, None, None)
-        self._directory.cleanup()
+            fleet.integrate(sink.url, f"splunk{number}", event_types=[*EventType], timeout_seconds=20.0)
+        yield fleet.start(), sink
 
 
 def recorded(fleet: Fleet) -> int:
@@ -136,7 +129,7 @@ def _alternative(events: int) -> dict[str, Any]:
     """Measure it twice: from publishing on, as ours is, and with its queue filled beforehand."""
     with (
         tempfile.TemporaryDirectory(prefix="siem-bench-") as name,
-        Sink(Path(name)) as sink,
+        counting_splunk(Path(name)) as sink,
         start_server(VALKEY, Path(name) / "server") as server,
     ):
         environment = {**os.environ, "ALTERNATIVE_REDIS": server.url, "ALTERNATIVE_URL": sink.url}
@@ -149,9 +142,9 @@ def _alternative(events: int) -> dict[str, Any]:
     }
 
 
-def _timed(sink: Sink, environment: dict[str, str], events: int, *, beforehand: bool) -> float:
+def _timed(sink: Running, environment: dict[str, str], events: int, *, beforehand: bool) -> float:
     """Return deliveries a second; its workers are up and have delivered an event before time is taken."""
-    before = sink.events()
+    before = sink.counts()["events"]
     _publish(environment, events if beforehand else 1)
     command = [
         str(Path(sys.executable).parent / "celery"),
@@ -166,13 +159,13 @@ def _timed(sink: Sink, environment: dict[str, str], events: int, *, beforehand: 
     options = ["-l", "ERROR", "--without-gossip", "--without-mingle"]
     worker = subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: sink.events() > before, "the first event arrives", 60)
-        first, started = sink.events(), time.monotonic()
+        wait_until(lambda: sink.counts()["events"] > before, "the first event arrives", 60)
+        first, started = sink.counts()["events"], time.monotonic()
         if not beforehand:
             _publish(environment, events)
         wanted = before + events if beforehand else first + events
-        wait_until(lambda: sink.events() >= wanted, "every event arrives", 300)
-        return (wanted - first) / (time.monotonic() - started)
+        wait_until(lambda: sink.counts()["events"] >= wanted, "every event arrives", 300)
+        return float(wanted - first) / (time.monotonic() - started)
     finally:
         worker.terminate()
         worker.wait()
